@@ -1,0 +1,71 @@
+"""What a plug-in's list is worth: normalise it once, so that nobody after has to doubt it (LIM-16).
+
+The kubelet takes every list as it comes: a duplicate id counts twice in capacity, an empty id is a device.
+Here each id counts once, and every mend is reported:
+
+1. an entry without an id is left out;
+2. of several entries with one id the last counts, but one bad health among them makes the device unhealthy:
+   a plug-in in doubt about a device must not get pods placed on it;
+3. a health other than Healthy and Unhealthy counts as unhealthy (the kubelet's rule, LW-3) and is reported;
+4. a NUMA node below 0 or above ``MAX_NUMA_NODE`` is dropped from the device's topology (-1 says "none": not reported).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..events import ReportNormalised
+from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, ResourceName
+
+MAX_NUMA_NODE = 1023
+"""Linux' own limit on node numbers (MAX_NUMNODES is at most 1024)."""
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A list in which each id stands once, and what had to be mended to get there."""
+
+    devices: dict[DeviceId, Device]
+    problems: tuple[ReportNormalised, ...]
+
+
+def normalise_report(resource: ResourceName, entries: Iterable[Device]) -> Report:
+    """Turn one ListAndWatch message into devices by id."""
+    devices: dict[DeviceId, Device] = {}
+    found: dict[str, list[DeviceId]] = {}
+    for entry in entries:
+        for problem in _problems_of(entry, devices):
+            found.setdefault(problem, []).append(entry.id)
+        if entry.id:
+            devices[entry.id] = _merged(_without_absurd_nodes(entry), devices.get(entry.id))
+    problems = tuple(
+        ReportNormalised(resource=resource, problem=problem, count=len(ids), devices=tuple(ids[:_EXAMPLES]))
+        for problem, ids in found.items()
+    )
+    return Report(devices, problems)
+
+
+def _problems_of(entry: Device, seen: dict[DeviceId, Device]) -> Iterable[str]:
+    if not entry.id:
+        yield "empty device id: left out"
+    elif entry.id in seen:
+        yield "duplicate device id: counted once"
+    if entry.health not in (HEALTHY, UNHEALTHY):
+        yield f"unknown health {entry.health[:40]!r}: counted as unhealthy"
+    if any(not -1 <= node <= MAX_NUMA_NODE for node in entry.numa_nodes or ()):
+        yield f"NUMA node outside 0…{MAX_NUMA_NODE}: dropped from the topology"
+
+
+def _without_absurd_nodes(entry: Device) -> Device:
+    nodes = entry.numa_nodes
+    if nodes is None or all(0 <= node <= MAX_NUMA_NODE for node in nodes):
+        return entry
+    return replace(entry, numa_nodes=tuple(node for node in nodes if 0 <= node <= MAX_NUMA_NODE))
+
+
+def _merged(entry: Device, earlier: Device | None) -> Device:
+    if earlier is None or earlier.is_healthy:
+        return entry
+    return replace(entry, health=earlier.health)

@@ -1,0 +1,77 @@
+"""Every error a caller can meet, each with when it happens and what to do.
+
+::
+
+    DeviceManagerError
+    ├── BadInput             a file says something we cannot use: mend the named line
+    ├── Refused              the manager said no, with the kubelet's own text
+    │   ├── RegistrationRefused
+    │   ├── AllocationRefused
+    │   └── ContainerStartFailed
+    ├── PluginUnavailable    a plug-in did not answer, in time or at all
+    ├── ManagerUnavailable   nobody serves the allocation socket
+    ├── DirectoryInUse       another manager owns the directory
+    ├── DirectoryUnusable    the directory cannot be made, read or cleaned
+    └── ResourceWaitTimeout  a resource did not reach the wanted state in time
+
+Anything else that is raised is a bug, and ends the daemon with its traceback.
+"""
+
+from __future__ import annotations
+
+
+class DeviceManagerError(Exception):
+    """Base of all errors below."""
+
+
+class BadInput(DeviceManagerError):
+    """A configuration or a manifest is wrong. Names the file, the line and the field."""
+
+    def __init__(self, problem: str, *, file: str, line: int | None = None, field: str = "") -> None:
+        place = file if line is None else f"{file}:{line}"
+        super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
+        self.file, self.line, self.field = file, line, field
+
+
+class Refused(DeviceManagerError):
+    """The manager said no. ``rule`` is the reference item that decided."""
+
+    def __init__(self, text: str, *, rule: str) -> None:
+        super().__init__(text)
+        self.rule = rule
+
+
+class RegistrationRefused(Refused):
+    """Register is answered with status UNKNOWN and this text (REG-5). The plug-in mends it and tries again."""
+
+
+class AllocationRefused(Refused):
+    """A container cannot have its devices (table 5.7). The pod is refused as a whole."""
+
+
+class ContainerStartFailed(Refused):
+    """An admitted container cannot start now (RUN-E1…E3). The runtime tries again later."""
+
+
+class PluginUnavailable(DeviceManagerError):
+    """A call to a plug-in failed: refused, reset, past its deadline, or answered with an error status."""
+
+    def __init__(self, text: str, *, outcome: str = "UNAVAILABLE") -> None:
+        super().__init__(text)
+        self.outcome = outcome
+
+
+class ManagerUnavailable(DeviceManagerError):
+    """Nobody serves the allocation socket. Start a manager on the same root directory."""
+
+
+class DirectoryInUse(DeviceManagerError):
+    """Another manager, or a kubelet, serves this directory. Stop it, or take another ``--root-dir``."""
+
+
+class DirectoryUnusable(DeviceManagerError):
+    """The directory cannot be created, written or cleaned. Mend its permissions, or take another one."""
+
+
+class ResourceWaitTimeout(DeviceManagerError):
+    """A resource did not reach the wanted state; the text shows the state it is in and the last events."""

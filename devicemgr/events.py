@@ -1,0 +1,209 @@
+"""Every fact the manager can report, in the past tense.
+
+A mutation of the core returns the events it caused; nothing else is its output. The trace, the log, the
+``events`` verb and the golden tests all show these same values, through :func:`as_json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from .model import DeviceId, Pod, PodUid, ResourceName
+
+
+class Severity(StrEnum):
+    """How loud the log is about an event."""
+
+    INFO = "info"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events; a subclass that is worth a warning says so in ``_severity``."""
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.WARNING if isinstance(self, _WARNINGS) else Severity.INFO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerReady(Event):
+    """Every socket accepts."""
+
+    sockets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerStopping(Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleSocketRemoved(Event):
+    """A socket of an earlier life was deleted: its plug-in's sign to register again (REG-17)."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySocketRestored(Event):
+    """Somebody deleted kubelet.sock at run time; it was made anew (LIM-36)."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRegistered(Event):
+    """A plug-in answered and serves the resource from now on; ``replaced`` says that another did before."""
+
+    resource: ResourceName
+    endpoint: str
+    generation: int
+    pre_start_required: bool
+    get_preferred_allocation_available: bool
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRefused(Event):
+    """A registration failed; whatever served the resource before is untouched (LIM-3)."""
+
+    resource: str
+    endpoint: str
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportApplied(Event):
+    """A list of devices was taken over (LW-3); the three tuples tell it from the list before."""
+
+    resource: ResourceName
+    capacity: int
+    allocatable: int
+    added: tuple[DeviceId, ...]
+    removed: tuple[DeviceId, ...]
+    changed: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportNormalised(Event):
+    """Part of a report made no sense and was mended or left out (LIM-16); ``devices`` names the first ten."""
+
+    resource: ResourceName
+    problem: str
+    count: int
+    devices: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointStopped(Event):
+    """The stream ended; the devices count as unhealthy until the grace period is over (LW-8)."""
+
+    resource: ResourceName
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRemoved(Event):
+    """The grace period ended: the resource is published as 0 until that is acknowledged (CAP-3, LIM-5)."""
+
+    resource: ResourceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicesAllocated(Event):
+    pod_uid: PodUid
+    container: str
+    resource: ResourceName
+    devices: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodAdmitted(Event):
+    namespace: str
+    name: str
+    uid: PodUid
+
+    @classmethod
+    def of(cls, pod: Pod) -> PodAdmitted:
+        return cls(namespace=pod.namespace, name=pod.name, uid=pod.uid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRefused(Event):
+    """The pod may not run here (ALLOC-20); what it had taken is free again."""
+
+    namespace: str
+    name: str
+    uid: PodUid
+    reason: str
+    message: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRemoved(Event):
+    namespace: str
+    name: str
+    uid: PodUid
+    freed: Mapping[ResourceName, tuple[DeviceId, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStarted(Event):
+    pod_uid: PodUid
+    container: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerNotStarted(Event):
+    pod_uid: PodUid
+    container: str
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersConflicted(Event):
+    """Two resources gave one container the same key with different values; the first one won (RUN-6)."""
+
+    pod_uid: PodUid
+    container: str
+    part: str
+    key: str
+    kept: ResourceName
+    ignored: ResourceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFinished(Event):
+    """One call to a plug-in ended. ``outcome`` is a gRPC status name; ``seconds`` is how long it took."""
+
+    resource: str
+    method: str
+    seconds: float
+    outcome: str
+
+
+_WARNINGS = (
+    RegistrySocketRestored,
+    PluginRefused,
+    ReportNormalised,
+    EndpointStopped,
+    ResourceRemoved,
+    PodRefused,
+    ContainerNotStarted,
+    AnswersConflicted,
+)
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """The event as a JSON-ready dictionary; its kind stands first, under ``event``."""
+    return {"event": type(event).__name__, **dataclasses.asdict(event)}

@@ -1,0 +1,159 @@
+"""The values everything else speaks of: devices, pods, containers, what a plug-in answered.
+
+All of them are frozen: a value that was handed out never changes under its holder.
+Imports nothing of the package; everything may import it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NewType
+
+ResourceName = NewType("ResourceName", str)
+"""An extended resource, for example ``vendor.com/gpu`` (API-12)."""
+DeviceId = NewType("DeviceId", str)
+"""A device's id, unique under one resource name only."""
+PodUid = NewType("PodUid", str)
+
+HEALTHY = "Healthy"
+"""The one health string that counts as healthy; every other one does not (LW-3)."""
+UNHEALTHY = "Unhealthy"
+API_VERSION = "v1beta1"
+"""The only device plug-in API version there is (API-3)."""
+
+
+def natural_order(text: str) -> tuple[list[str | int], str]:
+    """A sort key that puts ``gpu-2`` before ``gpu-10``; the fixed order ALLOC-8 asks for."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One entry of a report. ``numa_nodes`` is None without topology (API-2)."""
+
+    id: DeviceId
+    health: str = HEALTHY
+    numa_nodes: tuple[int, ...] | None = None
+
+    @property
+    def is_healthy(self) -> bool:
+        return self.health == HEALTHY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginOptions:
+    """Which of the optional calls a plug-in wants (GetDevicePluginOptions, REG-8)."""
+
+    pre_start_required: bool = False
+    get_preferred_allocation_available: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What a plug-in says of itself in Register (REG-3); nothing of it is validated yet."""
+
+    version: str
+    endpoint: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    container_path: str
+    host_path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    container_path: str
+    host_path: str
+    permissions: str = "rw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the runtime adds to a container: one Allocate answer, or the merge of several (RUN-6)."""
+
+    envs: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    device_specs: tuple[DeviceSpec, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    cdi_devices: tuple[str, ...] = ()
+
+
+class ContainerKind(Enum):
+    """How long a container lives: it decides whether its devices can be taken over (ALLOC-12)."""
+
+    INIT = "init"
+    SIDECAR = "sidecar"  # an init container with restartPolicy Always
+    MAIN = "main"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """``limits`` holds extended resources only, as whole devices (ALLOC-4)."""
+
+    name: str
+    kind: ContainerKind = ContainerKind.MAIN
+    limits: Mapping[ResourceName, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """``containers`` stand in start order: init containers and sidecars, then the main ones (ALLOC-2)."""
+
+    name: str
+    uid: PodUid
+    containers: tuple[Container, ...]
+    namespace: str = "default"
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Owner:
+    """Who holds devices: one container of one pod."""
+
+    pod_uid: PodUid
+    container: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceCounts:
+    """One resource as the node publishes it (CAP-1); ``allocatable`` does not subtract what is held."""
+
+    capacity: int
+    allocatable: int
+    allocated: int
+    available: int
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRun:
+    """One container of an admitted pod: its devices, and what the runtime adds for them."""
+
+    name: str
+    devices: Mapping[ResourceName, tuple[DeviceId, ...]]
+    options: RunOptions = RunOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """The answer to "may this pod run here?"; a refusal is an answer, not a failure (ALLOC-20).
+
+    ``failed_container`` names the container that was admitted but could not start, ``message`` says why.
+    """
+
+    admitted: bool
+    reason: str = ""
+    message: str = ""
+    containers: tuple[ContainerRun, ...] = ()
+    failed_container: str = ""

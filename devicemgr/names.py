@@ -1,0 +1,30 @@
+"""Resource names: what counts as an extended resource (API-12)."""
+
+from __future__ import annotations
+
+import re
+
+_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+
+
+def why_not_extended(name: str) -> str | None:
+    """The reason why ``name`` is no extended resource name, or None when it is one.
+
+    Source: API-12; the kubelet checks ``requests.`` + name, so the domain has 244 bytes, not 253.
+    """
+    if "/" not in name:
+        return "it has no domain (as in vendor.com/gpu)"
+    if "kubernetes.io/" in name:
+        return "kubernetes.io is reserved for native resources"
+    if name.startswith("requests."):
+        return "the prefix requests. is reserved for quotas"
+    prefix, _, rest = name.partition("/")
+    if not _PREFIX.fullmatch(prefix) or len(f"requests.{prefix}".encode()) > 253:
+        return f"{prefix!r} is not a lower-case DNS subdomain of at most 244 bytes"
+    if not _NAME.fullmatch(rest) or len(rest.encode()) > 63:
+        return (
+            f"{rest!r} is not 1 to 63 letters, digits, '-', '_' or '.', "
+            "with a letter or digit at both ends"
+        )
+    return None

@@ -1,0 +1,314 @@
+"""grpclib inside a Trio run: listen, dial, call.
+
+Four rules, each learnt from a crash:
+
+1. *A handler is a task of ours.* grpclib logs an exception of a handler and goes on. Here each request runs as a
+   child of a nursery: an expected error (:class:`DeviceManagerError`) becomes a status, a bug ends the program.
+2. *A stream is read inside one asyncio coroutine*, which hands each message to a synchronous function. An async
+   generator that crosses the border crashes Trio when it is cancelled.
+3. *A message's size is checked before its bytes are taken.* grpclib would buffer what a peer announces, up to 4 GiB.
+4. *Deadlines belong to the caller*: ``with trio.fail_after(…)`` around the call. Nothing here has one of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import outcome
+import trio
+import trio_asyncio
+from grpclib import GRPCError, Status
+from grpclib.client import Channel
+from grpclib.config import Configuration
+from grpclib.exceptions import ProtocolError, StreamTerminatedError
+from grpclib.protocol import Connection, H2Protocol
+from grpclib.protocol import Stream as WireStream
+from grpclib.server import Server
+
+from ..errors import DeviceManagerError, PluginUnavailable
+
+T = TypeVar("T")
+
+MAX_MESSAGE_SIZE = 16 * 1024 * 1024
+"""Bytes of one message. The kubelet stops at 4 MiB, about 50,000 devices (API-8, LIM-38)."""
+DIAL_RETRY = 0.02
+"""Seconds between two attempts to connect to a socket that is not there yet (REG-7)."""
+
+
+def open_bridge() -> AbstractAsyncContextManager[Any]:
+    """The asyncio loop that grpclib needs, for as long as the block lasts. Once per Trio program."""
+    bridge: AbstractAsyncContextManager[Any] = trio_asyncio.open_loop()
+    return bridge
+
+
+# --- the size limit, under grpclib ---------------------------------------------------------------
+
+
+class _BoundedStream(WireStream):
+    max_message_size = MAX_MESSAGE_SIZE
+
+    async def recv_data(self, size: int) -> bytes:
+        if size > self.max_message_size:
+            raise GRPCError(
+                Status.RESOURCE_EXHAUSTED,
+                f"message of {size} bytes is larger than the limit of {self.max_message_size}",
+            )
+        return await super().recv_data(size)
+
+
+class _BoundedConnection(Connection):
+    max_message_size = MAX_MESSAGE_SIZE
+
+    def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> WireStream:
+        stream = _BoundedStream(
+            self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper
+        )
+        stream.max_message_size = self.max_message_size
+        return stream
+
+
+class _BoundedProtocol(H2Protocol):
+    max_message_size = MAX_MESSAGE_SIZE
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        bounded = _BoundedConnection(
+            self.connection._connection, self.connection._transport, config=self.config
+        )
+        bounded.max_message_size = self.max_message_size
+        self.connection = self.processor.connection = bounded
+
+
+# Pings are off on both sides: a grpc-go peer answers more than one in five minutes with GOAWAY.
+_NO_PINGS = Configuration(_keepalive_time=None)
+
+
+class _UnixChannel(Channel):
+    """A client connection over a unix socket that calls itself ``localhost``, as the kubelet does (API-10)."""
+
+    def __init__(self, path: str, max_message_size: int) -> None:
+        super().__init__(path=path, config=_NO_PINGS)
+        self._authority = "localhost"
+        self._max_message_size = max_message_size
+
+    def _protocol_factory(self) -> H2Protocol:
+        plain = super()._protocol_factory()
+        bounded = _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
+        bounded.max_message_size = self._max_message_size
+        return bounded
+
+
+class _UnixServer(Server):
+    """A server that remembers its connections, so that closing it closes them."""
+
+    def __init__(self, services: list[Any], max_message_size: int) -> None:
+        super().__init__(services, config=_NO_PINGS)
+        self._max_message_size = max_message_size
+        self._protocols: list[H2Protocol] = []
+
+    def _protocol_factory(self) -> H2Protocol:
+        plain = super()._protocol_factory()
+        bounded = _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
+        bounded.max_message_size = self._max_message_size
+        self._protocols = [p for p in self._protocols if not _is_closed(p)]
+        self._protocols.append(bounded)
+        return bounded
+
+    def stop_listening(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def close_connections(self) -> None:
+        for protocol in self._protocols:
+            if not _is_closed(protocol):
+                protocol.processor.close("server closed")
+
+
+def _is_closed(protocol: H2Protocol) -> bool:
+    return hasattr(protocol, "connection") and protocol.connection.is_closing()
+
+
+# --- serving -------------------------------------------------------------------------------------
+
+
+class UnixServer:
+    """gRPC services on one unix socket, in two steps of shutting down: no new connections, then none at all."""
+
+    def __init__(self, path: Path, server: _UnixServer) -> None:
+        self.path = path
+        self._server = server
+        self._identity = _identity(path)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept until cancelled; then accept no more and remove the socket. Open connections live on."""
+        task_status.started()
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._server.stop_listening()
+            self.remove_socket()
+
+    def owns_socket(self) -> bool:
+        """Is the file at our path still the socket we made? Not after somebody deleted or replaced it (LIM-36)."""
+        return self._identity is not None and _identity(self.path) == self._identity
+
+    def remove_socket(self) -> None:
+        if self.owns_socket():
+            self.path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def open_server(
+    path: Path, services: list[Any], *, max_message_size: int = MAX_MESSAGE_SIZE
+) -> AsyncIterator[UnixServer]:
+    """Bind ``path`` (mode 0660 before anybody can connect) and listen; leaving the block closes all connections.
+
+    Raises OSError when the path cannot be bound.
+    """
+    listener = _bound_socket(path)
+    server = _UnixServer(services, max_message_size)
+    await _as_trio(server.start)(sock=listener, path=None)
+    unix_server = UnixServer(path, server)
+    try:
+        yield unix_server
+    finally:
+        server.stop_listening()
+        unix_server.remove_socket()
+        server.close_connections()
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+
+
+def _bound_socket(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(0o660)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
+
+
+async def run_handler(nursery: trio.Nursery, handle: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Called from asyncio: run ``handle(*args)`` as a child of ``nursery``, and wait for its result.
+
+    A :class:`DeviceManagerError` becomes status UNKNOWN with its text, as a Go error would (REG-5). When the
+    caller hangs up, the child is cancelled. Any other exception is a bug: it also leaves through the nursery.
+    """
+    done = asyncio.get_running_loop().create_future()
+    scope = trio.CancelScope()
+
+    async def child() -> None:
+        caught = None
+        with scope:
+            caught = await outcome.acapture(_expected, handle, *args)
+        if not done.done():
+            done.set_result(caught)
+        if isinstance(caught, outcome.Error) and not isinstance(caught.error, GRPCError):
+            raise caught.error
+
+    try:
+        nursery.start_soon(child)
+    except RuntimeError:
+        raise GRPCError(Status.UNAVAILABLE, "the manager is shutting down") from None
+    try:
+        caught = await done
+    except asyncio.CancelledError:
+        scope.cancel()
+        raise
+    if caught is None:
+        raise GRPCError(Status.UNAVAILABLE, "the manager is shutting down")
+    if isinstance(caught, outcome.Error) and not isinstance(caught.error, GRPCError):
+        raise GRPCError(Status.INTERNAL, "the manager failed; its log has the traceback")
+    result: T = caught.unwrap()
+    return result
+
+
+async def _expected(handle: Callable[..., Awaitable[T]], *args: Any) -> T:
+    try:
+        return await handle(*args)
+    except DeviceManagerError as error:
+        raise GRPCError(Status.UNKNOWN, str(error)) from error
+
+
+# --- calling -------------------------------------------------------------------------------------
+
+
+def _as_trio(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Awaitable[T]]:
+    wrapped: Callable[..., Awaitable[T]] = trio_asyncio.aio_as_trio(function)
+    return wrapped
+
+
+@asynccontextmanager
+async def dial(path: Path, *, max_message_size: int = MAX_MESSAGE_SIZE) -> AsyncIterator[Channel]:
+    """Connect to a unix socket, trying again while it is missing or refuses; the caller sets the deadline (REG-7)."""
+    channel = _UnixChannel(os.fspath(path), max_message_size)
+    try:
+        while True:
+            try:
+                await _as_trio(channel.__connect__)()
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                await trio.sleep(DIAL_RETRY)
+        yield channel
+    finally:
+        channel.close()
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+
+
+async def call(method: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    """Make one unary call. Raises PluginUnavailable with the peer's text and the status name as outcome."""
+    with translated_errors():
+        return await _as_trio(method)(*args)
+
+
+async def read_stream(
+    method: Callable[..., AsyncIterator[T]], on_message: Callable[[T], None], *args: Any
+) -> None:
+    """Call a streaming method and hand each message to ``on_message``, until the stream ends.
+
+    Returns when the peer ends it with status OK; raises PluginUnavailable when it fails. An exception of
+    ``on_message`` passes through.
+    """
+
+    async def read() -> None:
+        stream = method(*args)
+        try:
+            async for message in stream:
+                on_message(message)
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]
+
+    with translated_errors():
+        await _as_trio(read)()
+
+
+class translated_errors:
+    """What grpclib and the socket raise, as PluginUnavailable. A block, not a decorator, to keep the traceback flat."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        match error:
+            case GRPCError():
+                raise PluginUnavailable(error.message or error.status.name, outcome=error.status.name) from error
+            case StreamTerminatedError() | ProtocolError() | OSError() | AssertionError():
+                raise PluginUnavailable(str(error) or type(error).__name__) from error

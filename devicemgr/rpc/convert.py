@@ -1,0 +1,250 @@
+"""Wire message ↔ value, both ways, for the device plug-in API and for our own service.
+
+betterproto2 names fields after the .proto file in Python case: ``ID`` is ``id``, ``deviceIDs`` is ``device_ids``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ..model import (
+    Admission,
+    Container,
+    ContainerKind,
+    ContainerRun,
+    Device,
+    DeviceId,
+    DeviceSpec,
+    Mount,
+    PluginOptions,
+    Pod,
+    PodUid,
+    Registration,
+    ResourceCounts,
+    ResourceName,
+    RunOptions,
+)
+from .stubs import v1beta1 as plugin
+from .stubs.devicemgr import v1 as own
+
+# --- deviceplugin v1beta1 ------------------------------------------------------------------------
+
+
+def device_from_wire(message: plugin.Device) -> Device:
+    nodes = None if message.topology is None else tuple(node.id for node in message.topology.nodes)
+    return Device(id=DeviceId(message.id), health=message.health, numa_nodes=nodes)
+
+
+def device_to_wire(device: Device) -> plugin.Device:
+    nodes = device.numa_nodes
+    topology = (
+        None if nodes is None else plugin.TopologyInfo(nodes=[plugin.NumaNode(id=node) for node in nodes])
+    )
+    return plugin.Device(id=device.id, health=device.health, topology=topology)
+
+
+def options_from_wire(message: plugin.DevicePluginOptions) -> PluginOptions:
+    return PluginOptions(
+        pre_start_required=message.pre_start_required,
+        get_preferred_allocation_available=message.get_preferred_allocation_available,
+    )
+
+
+def options_to_wire(options: PluginOptions) -> plugin.DevicePluginOptions:
+    return plugin.DevicePluginOptions(
+        pre_start_required=options.pre_start_required,
+        get_preferred_allocation_available=options.get_preferred_allocation_available,
+    )
+
+
+def registration_from_wire(message: plugin.RegisterRequest) -> Registration:
+    """``options`` is left behind on purpose: only the plug-in's own answer counts (REG-8)."""
+    return Registration(version=message.version, endpoint=message.endpoint, resource=message.resource_name)
+
+
+def answer_from_wire(message: plugin.ContainerAllocateResponse) -> RunOptions:
+    return RunOptions(
+        envs=dict(message.envs),
+        mounts=tuple(
+            Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only)
+            for m in message.mounts
+        ),
+        device_specs=tuple(
+            DeviceSpec(container_path=d.container_path, host_path=d.host_path, permissions=d.permissions)
+            for d in message.devices
+        ),
+        annotations=dict(message.annotations),
+        cdi_devices=tuple(device.name for device in message.cdi_devices),
+    )
+
+
+def answer_to_wire(answer: RunOptions) -> plugin.ContainerAllocateResponse:
+    return plugin.ContainerAllocateResponse(
+        envs=dict(answer.envs),
+        mounts=[
+            plugin.Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only)
+            for m in answer.mounts
+        ],
+        devices=[
+            plugin.DeviceSpec(container_path=d.container_path, host_path=d.host_path, permissions=d.permissions)
+            for d in answer.device_specs
+        ],
+        annotations=dict(answer.annotations),
+        cdi_devices=[plugin.CdiDevice(name=name) for name in answer.cdi_devices],
+    )
+
+
+# --- devicemgr v1 --------------------------------------------------------------------------------
+
+_KINDS = {
+    ContainerKind.MAIN: own.ContainerKind.MAIN,
+    ContainerKind.INIT: own.ContainerKind.INIT,
+    ContainerKind.SIDECAR: own.ContainerKind.SIDECAR,
+}
+_KINDS_BACK = {wire: kind for kind, wire in _KINDS.items()}
+
+
+def pod_to_wire(pod: Pod) -> own.Pod:
+    containers = [
+        own.Container(name=c.name, kind=_KINDS[c.kind], limits=dict(c.limits)) for c in pod.containers
+    ]
+    return own.Pod(namespace=pod.namespace, name=pod.name, uid=pod.uid, containers=containers)
+
+
+def pod_from_wire(message: own.Pod | None) -> Pod:
+    message = message or own.Pod()
+    containers = tuple(
+        Container(
+            name=c.name,
+            kind=_KINDS_BACK[c.kind],
+            limits={ResourceName(name): count for name, count in c.limits.items()},
+        )
+        for c in message.containers
+    )
+    return Pod(
+        namespace=message.namespace, name=message.name, uid=PodUid(message.uid), containers=containers
+    )
+
+
+def _ids_to_wire(devices: Mapping[ResourceName, tuple[DeviceId, ...]]) -> dict[str, own.DeviceIds]:
+    return {name: own.DeviceIds(ids=list(ids)) for name, ids in devices.items()}
+
+
+def _ids_from_wire(devices: Mapping[str, own.DeviceIds]) -> dict[ResourceName, tuple[DeviceId, ...]]:
+    return {ResourceName(name): tuple(DeviceId(id) for id in value.ids) for name, value in devices.items()}
+
+
+def run_to_wire(run: ContainerRun) -> own.ContainerRun:
+    options = run.options
+    return own.ContainerRun(
+        name=run.name,
+        devices=_ids_to_wire(run.devices),
+        envs=dict(options.envs),
+        mounts=[
+            own.Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only)
+            for m in options.mounts
+        ],
+        device_specs=[
+            own.DeviceSpec(container_path=d.container_path, host_path=d.host_path, permissions=d.permissions)
+            for d in options.device_specs
+        ],
+        annotations=dict(options.annotations),
+        cdi_devices=list(options.cdi_devices),
+    )
+
+
+def run_from_wire(message: own.ContainerRun) -> ContainerRun:
+    options = RunOptions(
+        envs=dict(message.envs),
+        mounts=tuple(
+            Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only)
+            for m in message.mounts
+        ),
+        device_specs=tuple(
+            DeviceSpec(container_path=d.container_path, host_path=d.host_path, permissions=d.permissions)
+            for d in message.device_specs
+        ),
+        annotations=dict(message.annotations),
+        cdi_devices=tuple(message.cdi_devices),
+    )
+    return ContainerRun(name=message.name, devices=_ids_from_wire(message.devices), options=options)
+
+
+def admission_to_wire(admission: Admission) -> own.AdmitResponse:
+    return own.AdmitResponse(
+        admitted=admission.admitted,
+        reason=admission.reason,
+        message=admission.message,
+        containers=[run_to_wire(run) for run in admission.containers],
+        failed_container=admission.failed_container,
+    )
+
+
+def admission_from_wire(message: own.AdmitResponse) -> Admission:
+    return Admission(
+        admitted=message.admitted,
+        reason=message.reason,
+        message=message.message,
+        containers=tuple(run_from_wire(run) for run in message.containers),
+        failed_container=message.failed_container,
+    )
+
+
+def counts_to_wire(capacity: Mapping[ResourceName, ResourceCounts]) -> list[own.ResourceStatus]:
+    return [
+        own.ResourceStatus(
+            name=name,
+            capacity=counts.capacity,
+            allocatable=counts.allocatable,
+            allocated=counts.allocated,
+            available=counts.available,
+            endpoint=counts.endpoint,
+        )
+        for name, counts in capacity.items()
+    ]
+
+
+def counts_from_wire(messages: Iterable[own.ResourceStatus]) -> dict[ResourceName, ResourceCounts]:
+    return {
+        ResourceName(m.name): ResourceCounts(
+            capacity=m.capacity,
+            allocatable=m.allocatable,
+            allocated=m.allocated,
+            available=m.available,
+            endpoint=m.endpoint,
+        )
+        for m in messages
+    }
+
+
+PodHoldings = tuple[Pod, Mapping[str, Mapping[ResourceName, tuple[DeviceId, ...]]]]
+"""A pod and, by container name, the devices it holds."""
+
+
+def holdings_to_wire(holdings: Iterable[PodHoldings]) -> list[own.PodStatus]:
+    return [
+        own.PodStatus(
+            namespace=pod.namespace,
+            name=pod.name,
+            uid=pod.uid,
+            containers=[
+                own.ContainerStatus(name=c.name, devices=_ids_to_wire(held[c.name])) for c in pod.containers
+            ],
+        )
+        for pod, held in holdings
+    ]
+
+
+def holdings_from_wire(messages: Iterable[own.PodStatus]) -> list[PodHoldings]:
+    return [
+        (
+            Pod(
+                namespace=m.namespace,
+                name=m.name,
+                uid=PodUid(m.uid),
+                containers=tuple(Container(name=c.name) for c in m.containers),
+            ),
+            {c.name: _ids_from_wire(c.devices) for c in m.containers},
+        )
+        for m in messages
+    ]

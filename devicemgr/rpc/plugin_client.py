@@ -1,0 +1,141 @@
+"""The calls we make to a plug-in, each with a deadline and an account of how it went (LIM-1)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+from grpclib.client import Channel
+
+from ..errors import PluginUnavailable
+from ..events import CallFinished
+from ..model import Device, DeviceId, PluginOptions, RunOptions
+from . import convert
+from .bridge import MAX_MESSAGE_SIZE, call, dial, read_stream
+from .stubs import v1beta1 as wire
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds a plug-in has for each call. The kubelet has one for the first and the last only (API-9)."""
+
+    dial: float = 10.0
+    options: float = 10.0
+    preferred_allocation: float = 30.0
+    allocate: float = 60.0
+    pre_start: float = 30.0
+
+
+class PluginClient:
+    """One connection to one plug-in. Every method raises PluginUnavailable when the call fails or takes too long."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        resource: str,
+        deadlines: Deadlines,
+        on_call: Callable[[CallFinished], None],
+    ) -> None:
+        self._stub = wire.DevicePluginStub(channel)
+        self._resource = resource
+        self._deadlines = deadlines
+        self._on_call = on_call
+
+    async def get_options(self) -> PluginOptions:
+        method = self._stub.get_device_plugin_options
+        message = await self._unary("GetDevicePluginOptions", self._deadlines.options, method, wire.Empty())
+        return convert.options_from_wire(message)
+
+    async def list_and_watch(self, on_report: Callable[[list[Device]], None]) -> None:
+        """Hand each complete list to ``on_report``; returns when the plug-in ends the stream."""
+
+        def convert_and_hand(message: wire.ListAndWatchResponse) -> None:
+            on_report([convert.device_from_wire(device) for device in message.devices])
+
+        await read_stream(self._stub.list_and_watch, convert_and_hand, wire.Empty())
+
+    async def get_preferred_allocation(
+        self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
+    ) -> tuple[DeviceId, ...]:
+        """The ids the plug-in would take; empty when it has no opinion (ALLOC-18)."""
+        question = wire.ContainerPreferredAllocationRequest(
+            available_device_ids=list(available),
+            must_include_device_ids=list(must_include),
+            allocation_size=size,
+        )
+        message = await self._unary(
+            "GetPreferredAllocation",
+            self._deadlines.preferred_allocation,
+            self._stub.get_preferred_allocation,
+            wire.PreferredAllocationRequest(container_requests=[question]),
+        )
+        answers = message.container_responses
+        return tuple(DeviceId(id) for id in answers[0].device_ids) if answers else ()
+
+    async def allocate(self, devices: Sequence[DeviceId]) -> RunOptions | None:
+        """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10)."""
+        request = wire.ContainerAllocateRequest(devices_ids=list(devices))
+        message = await self._unary(
+            "Allocate",
+            self._deadlines.allocate,
+            self._stub.allocate,
+            wire.AllocateRequest(container_requests=[request]),
+        )
+        answers = message.container_responses
+        return convert.answer_from_wire(answers[0]) if answers else None
+
+    async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
+        await self._unary(
+            "PreStartContainer",
+            self._deadlines.pre_start,
+            self._stub.pre_start_container,
+            wire.PreStartContainerRequest(devices_ids=list(devices)),
+        )
+
+    async def _unary(
+        self, name: str, seconds: float, method: Callable[..., Coroutine[Any, Any, T]], message: Any
+    ) -> T:
+        started = trio.current_time()
+        outcome = "CANCELLED"
+        try:
+            with trio.fail_after(seconds):
+                result = await call(method, message)
+            outcome = "OK"
+            return result
+        except PluginUnavailable as error:
+            outcome = error.outcome
+            raise
+        except trio.TooSlowError:
+            outcome = "DEADLINE_EXCEEDED"
+            raise PluginUnavailable(
+                f"{name} was not answered within {seconds:g} s", outcome=outcome
+            ) from None
+        finally:
+            took = trio.current_time() - started
+            self._on_call(CallFinished(resource=self._resource, method=name, seconds=took, outcome=outcome))
+
+
+@asynccontextmanager
+async def connect_plugin(
+    socket: Path,
+    resource: str,
+    *,
+    deadlines: Deadlines,
+    on_call: Callable[[CallFinished], None],
+    max_message_size: int = MAX_MESSAGE_SIZE,
+) -> AsyncIterator[PluginClient]:
+    """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
+    with trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
+        async with dial(socket, max_message_size=max_message_size) as channel:
+            dialling.deadline = float("inf")
+            yield PluginClient(channel, resource, deadlines, on_call)
+    if dialling.cancelled_caught:
+        raise PluginUnavailable(
+            f"nobody accepts on {socket} (tried for {deadlines.dial:g} s)", outcome="DEADLINE_EXCEEDED"
+        )
