@@ -18,6 +18,7 @@ from .model import DeviceId, Pod, PodUid, ResourceName
 class Severity(StrEnum):
     """How loud the log is about an event."""
 
+    DEBUG = "debug"
     INFO = "info"
     WARNING = "warning"
 
@@ -190,6 +191,10 @@ class CallFinished(Event):
     method: str
     seconds: float
     outcome: str
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.DEBUG if self.outcome == "OK" else Severity.WARNING
 
 
 _WARNINGS = (

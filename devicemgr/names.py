@@ -23,8 +23,5 @@ def why_not_extended(name: str) -> str | None:
     if not _PREFIX.fullmatch(prefix) or len(f"requests.{prefix}".encode()) > 253:
         return f"{prefix!r} is not a lower-case DNS subdomain of at most 244 bytes"
     if not _NAME.fullmatch(rest) or len(rest.encode()) > 63:
-        return (
-            f"{rest!r} is not 1 to 63 letters, digits, '-', '_' or '.', "
-            "with a letter or digit at both ends"
-        )
+        return f"{rest!r} is not 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
     return None

@@ -91,22 +91,19 @@ def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[De
     return _chosen(request, taken, split, advice)
 
 
-def _chosen(
-    request: Request, taken: tuple[DeviceId, ...], split: Split, advice: Sequence[DeviceId]
-) -> Plan:
+def _chosen(request: Request, taken: tuple[DeviceId, ...], split: Split, advice: Sequence[DeviceId]) -> Plan:
     """Steps 7d to 7f: aligned first; the plug-in is asked only where there is a choice."""
     missing = request.count - len(taken)
     if missing == len(split.aligned):  # 7e, complete: no choice, no question
         return Plan(request=request, devices=taken + split.aligned)
     if missing < len(split.aligned):  # 7d
-        candidates, pools = in_order(split.aligned), (split.aligned,)
+        candidates = split.aligned
+        pools: tuple[tuple[DeviceId, ...], ...] = (split.aligned,)
     else:  # 7f
         candidates = in_order(split.aligned + split.unaligned + split.no_affinity)
         pools = (split.unaligned, split.no_affinity)
         taken += split.aligned
-    question = Question(
-        available=in_order({*candidates, *taken}), must_include=in_order(taken), size=request.count
-    )
+    question = Question(available=in_order({*candidates, *taken}), must_include=in_order(taken), size=request.count)
     wanted = [id for id in advice if id in set(candidates)]
     devices = _first(request.count, taken, wanted, *pools)
     if len(devices) < request.count:
@@ -145,8 +142,7 @@ def _check_healthy(store: DeviceStore, request: Request, held: AbstractSet[Devic
         )
     if not held <= healthy:
         raise AllocationRefused(
-            "previously allocated devices are no longer healthy; "
-            f"cannot allocate unhealthy devices {request.resource}",
+            f"previously allocated devices are no longer healthy; cannot allocate unhealthy devices {request.resource}",
             rule="ALLOC-E5",
         )
 
@@ -157,7 +153,9 @@ def split_by_affinity(
     """Sort available devices into aligned, unaligned and no affinity (ALLOC-15, ALLOC-16)."""
     if affinity is None or not any(device.numa_nodes for device in devices.values()):
         return Split(no_affinity=in_order(available))
-    aligned, unaligned, none = [], [], []
+    aligned: list[DeviceId] = []
+    unaligned: list[DeviceId] = []
+    none: list[DeviceId] = []
     for id in available:
         device = devices.get(id)
         nodes = set(device.numa_nodes or ()) - {-1} if device else set()

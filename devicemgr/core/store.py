@@ -81,9 +81,7 @@ class DeviceStore:
             )
         ]
 
-    def apply_report(
-        self, resource: ResourceName, generation: int, entries: Iterable[Device]
-    ) -> list[Event]:
+    def apply_report(self, resource: ResourceName, generation: int, entries: Iterable[Device]) -> list[Event]:
         """Take over a complete list (LW-3). News of an older generation, or of a stopped one, is dropped (LIM-2)."""
         state = self._current(resource, generation)
         if state is None or state.endpoint.state is not State.SERVING:
@@ -109,9 +107,7 @@ class DeviceStore:
         )
         return [*report.problems, applied]
 
-    def stop_endpoint(
-        self, resource: ResourceName, generation: int, *, reason: str, now: float
-    ) -> list[Event]:
+    def stop_endpoint(self, resource: ResourceName, generation: int, *, reason: str, now: float) -> list[Event]:
         """The plug-in is gone; its devices count as unhealthy until the grace period ends (LW-8)."""
         state = self._current(resource, generation)
         if state is None or state.endpoint.state is not State.SERVING:
@@ -125,9 +121,7 @@ class DeviceStore:
     def sweep(self, *, now: float) -> list[Event]:
         """Remove the resources whose grace period is over (CAP-3). Holdings stay: pods keep their record."""
         expired = sorted(
-            name
-            for name, state in self._resources.items()
-            if state.endpoint.is_expired(now=now, grace=self.grace)
+            name for name, state in self._resources.items() if state.endpoint.is_expired(now=now, grace=self.grace)
         )
         for name in expired:
             del self._resources[name]
@@ -215,11 +209,7 @@ class DeviceStore:
         known = self.devices(resource)
         assignment = Assignment(devices={id: known[id].numa_nodes for id in devices}, answer=answer)
         self._assignments.setdefault(owner, {})[resource] = assignment
-        return [
-            DevicesAllocated(
-                pod_uid=owner.pod_uid, container=owner.container, resource=resource, devices=devices
-            )
-        ]
+        return [DevicesAllocated(pod_uid=owner.pod_uid, container=owner.container, resource=resource, devices=devices)]
 
     def release(self, owner: Owner, resource: ResourceName) -> tuple[DeviceId, ...]:
         """Give back what ``owner`` reserved or holds of one resource; returns the ids nobody holds any more."""

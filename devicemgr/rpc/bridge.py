@@ -40,6 +40,10 @@ MAX_MESSAGE_SIZE = 16 * 1024 * 1024
 """Bytes of one message. The kubelet stops at 4 MiB, about 50,000 devices (API-8, LIM-38)."""
 DIAL_RETRY = 0.02
 """Seconds between two attempts to connect to a socket that is not there yet (REG-7)."""
+FLUSH_TIME = 0.2
+"""Seconds an answer has to be sent when its server closes."""
+SOCKET_CHECK_PERIOD = 1.0
+"""Seconds between two looks at whether our own socket is still there."""
 
 
 def open_bridge() -> AbstractAsyncContextManager[Any]:
@@ -67,9 +71,7 @@ class _BoundedConnection(Connection):
     max_message_size = MAX_MESSAGE_SIZE
 
     def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> WireStream:
-        stream = _BoundedStream(
-            self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper
-        )
+        stream = _BoundedStream(self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper)
         stream.max_message_size = self.max_message_size
         return stream
 
@@ -79,9 +81,7 @@ class _BoundedProtocol(H2Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        bounded = _BoundedConnection(
-            self.connection._connection, self.connection._transport, config=self.config
-        )
+        bounded = _BoundedConnection(self.connection._connection, self.connection._transport, config=self.config)
         bounded.max_message_size = self.max_message_size
         self.connection = self.processor.connection = bounded
 
@@ -121,14 +121,25 @@ class _UnixServer(Server):
         self._protocols.append(bounded)
         return bounded
 
+    async def listen(self, listener: socket.socket) -> None:
+        """Accept on ``listener``; may be called again when an earlier socket was lost."""
+        self.stop_listening()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._protocol_factory, sock=listener)
+
     def stop_listening(self) -> None:
         if self._server is not None:
             self._server.close()
 
-    def close_connections(self) -> None:
+    async def close_connections(self) -> None:
+        """Let answers that are being sent go out, for a moment, then close every connection."""
+        sending = [task for handler in self._handlers for task in handler._tasks.values() if not task.done()]
+        if sending:
+            await asyncio.wait(sending, timeout=FLUSH_TIME)
         for protocol in self._protocols:
-            if not _is_closed(protocol):
+            if hasattr(protocol, "processor") and not _is_closed(protocol):
                 protocol.processor.close("server closed")
+        await asyncio.sleep(0)
 
 
 def _is_closed(protocol: H2Protocol) -> bool:
@@ -144,16 +155,26 @@ class UnixServer:
     def __init__(self, path: Path, server: _UnixServer) -> None:
         self.path = path
         self._server = server
-        self._identity = _identity(path)
+        self._identity: tuple[int, int] | None = None
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Accept until cancelled; then accept no more and remove the socket. Open connections live on."""
-        task_status.started()
+    async def serve(self, on_restored: Callable[[Path], None]) -> None:
+        """Accept until cancelled; then accept no more and remove the socket. Open connections live on.
+
+        A socket that somebody deleted is made anew, and ``on_restored`` told (LIM-36).
+        """
         try:
-            await trio.sleep_forever()
+            while True:
+                await trio.sleep(SOCKET_CHECK_PERIOD)
+                if not os.path.lexists(self.path):
+                    await self._listen()
+                    on_restored(self.path)
         finally:
             self._server.stop_listening()
             self.remove_socket()
+
+    async def _listen(self) -> None:
+        await _as_trio(self._server.listen)(_bound_socket(self.path))
+        self._identity = _identity(self.path)
 
     def owns_socket(self) -> bool:
         """Is the file at our path still the socket we made? Not after somebody deleted or replaced it (LIM-36)."""
@@ -172,18 +193,16 @@ async def open_server(
 
     Raises OSError when the path cannot be bound.
     """
-    listener = _bound_socket(path)
     server = _UnixServer(services, max_message_size)
-    await _as_trio(server.start)(sock=listener, path=None)
     unix_server = UnixServer(path, server)
+    await unix_server._listen()
     try:
         yield unix_server
     finally:
         server.stop_listening()
         unix_server.remove_socket()
-        server.close_connections()
         with trio.CancelScope(shield=True):
-            await trio.lowlevel.checkpoint()
+            await _as_trio(server.close_connections)()
 
 
 def _bound_socket(path: Path) -> socket.socket:
@@ -256,8 +275,9 @@ def _as_trio(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., A
 
 
 @asynccontextmanager
-async def dial(path: Path, *, max_message_size: int = MAX_MESSAGE_SIZE) -> AsyncIterator[Channel]:
-    """Connect to a unix socket, trying again while it is missing or refuses; the caller sets the deadline (REG-7)."""
+async def dial(path: Path, *, patient: bool = True, max_message_size: int = MAX_MESSAGE_SIZE) -> AsyncIterator[Channel]:
+    """Connect to a unix socket. A ``patient`` caller waits for one that is missing or refuses, and sets the
+    deadline (REG-7); for others that is an OSError at once."""
     channel = _UnixChannel(os.fspath(path), max_message_size)
     try:
         while True:
@@ -265,6 +285,8 @@ async def dial(path: Path, *, max_message_size: int = MAX_MESSAGE_SIZE) -> Async
                 await _as_trio(channel.__connect__)()
                 break
             except (FileNotFoundError, ConnectionRefusedError):
+                if not patient:
+                    raise
                 await trio.sleep(DIAL_RETRY)
         yield channel
     finally:
@@ -279,9 +301,7 @@ async def call(method: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         return await _as_trio(method)(*args)
 
 
-async def read_stream(
-    method: Callable[..., AsyncIterator[T]], on_message: Callable[[T], None], *args: Any
-) -> None:
+async def read_stream(method: Callable[..., AsyncIterator[T]], on_message: Callable[[T], None], *args: Any) -> None:
     """Call a streaming method and hand each message to ``on_message``, until the stream ends.
 
     Returns when the peer ends it with status OK; raises PluginUnavailable when it fails. An exception of

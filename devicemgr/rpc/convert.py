@@ -1,6 +1,7 @@
 """Wire message ↔ value, both ways, for the device plug-in API and for our own service.
 
-betterproto2 names fields after the .proto file in Python case: ``ID`` is ``id``, ``deviceIDs`` is ``device_ids``.
+betterproto2 keeps the .proto file's field names, except that ``ID`` becomes ``id`` and ``deviceIDs``,
+standing alone, ``device_i_ds``.
 """
 
 from __future__ import annotations
@@ -37,9 +38,7 @@ def device_from_wire(message: plugin.Device) -> Device:
 
 def device_to_wire(device: Device) -> plugin.Device:
     nodes = device.numa_nodes
-    topology = (
-        None if nodes is None else plugin.TopologyInfo(nodes=[plugin.NumaNode(id=node) for node in nodes])
-    )
+    topology = None if nodes is None else plugin.TopologyInfo(nodes=[plugin.NumaNode(id=node) for node in nodes])
     return plugin.Device(id=device.id, health=device.health, topology=topology)
 
 
@@ -66,8 +65,7 @@ def answer_from_wire(message: plugin.ContainerAllocateResponse) -> RunOptions:
     return RunOptions(
         envs=dict(message.envs),
         mounts=tuple(
-            Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only)
-            for m in message.mounts
+            Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only) for m in message.mounts
         ),
         device_specs=tuple(
             DeviceSpec(container_path=d.container_path, host_path=d.host_path, permissions=d.permissions)
@@ -106,7 +104,8 @@ _KINDS_BACK = {wire: kind for kind, wire in _KINDS.items()}
 
 def pod_to_wire(pod: Pod) -> own.Pod:
     containers = [
-        own.Container(name=c.name, kind=_KINDS[c.kind], limits=dict(c.limits)) for c in pod.containers
+        own.Container(name=c.name, kind=_KINDS[c.kind], limits={str(name): count for name, count in c.limits.items()})
+        for c in pod.containers
     ]
     return own.Pod(namespace=pod.namespace, name=pod.name, uid=pod.uid, containers=containers)
 
@@ -121,9 +120,7 @@ def pod_from_wire(message: own.Pod | None) -> Pod:
         )
         for c in message.containers
     )
-    return Pod(
-        namespace=message.namespace, name=message.name, uid=PodUid(message.uid), containers=containers
-    )
+    return Pod(namespace=message.namespace, name=message.name, uid=PodUid(message.uid), containers=containers)
 
 
 def _ids_to_wire(devices: Mapping[ResourceName, tuple[DeviceId, ...]]) -> dict[str, own.DeviceIds]:
@@ -157,8 +154,7 @@ def run_from_wire(message: own.ContainerRun) -> ContainerRun:
     options = RunOptions(
         envs=dict(message.envs),
         mounts=tuple(
-            Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only)
-            for m in message.mounts
+            Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only) for m in message.mounts
         ),
         device_specs=tuple(
             DeviceSpec(container_path=d.container_path, host_path=d.host_path, permissions=d.permissions)
@@ -227,9 +223,7 @@ def holdings_to_wire(holdings: Iterable[PodHoldings]) -> list[own.PodStatus]:
             namespace=pod.namespace,
             name=pod.name,
             uid=pod.uid,
-            containers=[
-                own.ContainerStatus(name=c.name, devices=_ids_to_wire(held[c.name])) for c in pod.containers
-            ],
+            containers=[own.ContainerStatus(name=c.name, devices=_ids_to_wire(held[c.name])) for c in pod.containers],
         )
         for pod, held in holdings
     ]

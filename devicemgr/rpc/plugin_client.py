@@ -65,8 +65,8 @@ class PluginClient:
     ) -> tuple[DeviceId, ...]:
         """The ids the plug-in would take; empty when it has no opinion (ALLOC-18)."""
         question = wire.ContainerPreferredAllocationRequest(
-            available_device_ids=list(available),
-            must_include_device_ids=list(must_include),
+            available_deviceIDs=list(available),
+            must_include_deviceIDs=list(must_include),
             allocation_size=size,
         )
         message = await self._unary(
@@ -76,7 +76,7 @@ class PluginClient:
             wire.PreferredAllocationRequest(container_requests=[question]),
         )
         answers = message.container_responses
-        return tuple(DeviceId(id) for id in answers[0].device_ids) if answers else ()
+        return tuple(DeviceId(id) for id in answers[0].device_i_ds) if answers else ()
 
     async def allocate(self, devices: Sequence[DeviceId]) -> RunOptions | None:
         """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10)."""
@@ -98,9 +98,7 @@ class PluginClient:
             wire.PreStartContainerRequest(devices_ids=list(devices)),
         )
 
-    async def _unary(
-        self, name: str, seconds: float, method: Callable[..., Coroutine[Any, Any, T]], message: Any
-    ) -> T:
+    async def _unary(self, name: str, seconds: float, method: Callable[..., Coroutine[Any, Any, T]], message: Any) -> T:
         started = trio.current_time()
         outcome = "CANCELLED"
         try:
@@ -113,9 +111,7 @@ class PluginClient:
             raise
         except trio.TooSlowError:
             outcome = "DEADLINE_EXCEEDED"
-            raise PluginUnavailable(
-                f"{name} was not answered within {seconds:g} s", outcome=outcome
-            ) from None
+            raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", outcome=outcome) from None
         finally:
             took = trio.current_time() - started
             self._on_call(CallFinished(resource=self._resource, method=name, seconds=took, outcome=outcome))

@@ -1,0 +1,33 @@
+"""The kubelet's Device Manager as one Trio process.
+
+Device plug-ins register over gRPC, stream their devices, and pods are handed some of them: faithful to Kubernetes
+v1.36 on the wire and in its decisions, and better where the original is known to be wrong.
+
+    async with devicemgr.open_device_manager(root_dir=directory) as manager:
+        await manager.wait_for_resource("vendor.com/gpu", allocatable=8)
+        admission = await manager.admit(pod)
+
+Read in this order:
+
+===========================  ======================================================================
+``model`` ``events``         the words: values, and everything that can happen
+``core``                     the decisions, pure: no await, no clock, no file, no log, no gRPC
+``daemon.supervisor``        the nursery tree on one screen
+``daemon.endpoints``         one task per registration: where a plug-in's failure stops
+``daemon.admission``         plan → ask → commit
+``rpc.bridge``               the border to asyncio and grpclib
+``cli``                      one file per verb
+===========================  ======================================================================
+
+Imports go one way: ``model ← errors, events ← core ← daemon ← cli`` and ``model, errors ← rpc ← daemon``. What cannot
+be seen in the code, because it is absent: ``core`` has no ``async`` and knows no clock; nothing outside ``rpc``
+imports grpclib, betterproto2 or asyncio; nothing outside ``yaml_text`` imports yaml; only ``daemon.trace`` and ``cli``
+log; no module has a global that changes. ``tests/test_structure.py`` checks it.
+"""
+
+from .daemon.manager import DeviceManager
+from .daemon.supervisor import open_device_manager
+from .model import Container, ContainerKind, Device, Pod
+from .rpc.plugin_client import Deadlines
+
+__all__ = ["Container", "ContainerKind", "Deadlines", "Device", "DeviceManager", "Pod", "open_device_manager"]

@@ -1,0 +1,113 @@
+"""The command line: one file per verb, each thin; this one holds what they share.
+
+Without a verb the daemon runs. Exit status: 0 done · 1 refused or failed · 2 bad usage or bad input · 3 no manager
+reachable · 4 the DevicePlugins gate is off.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from ..errors import BadInput, DeviceManagerError, ManagerUnavailable
+
+DEFAULT_ROOT = "/var/lib/kubelet"
+_VERBS = {
+    "admit": "Admit the pods of a manifest and start their containers.",
+    "demo": "Watch everything once, in a temporary directory.",
+    "events": "Show what happened, oldest first.",
+    "plugin": "Run a simulated device plug-in.",
+    "remove": "Remove a pod: its devices are free at once.",
+    "status": "Show the resources, and who holds which devices.",
+}
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when it is used: ``--help`` must not pay for gRPC."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except DeviceManagerError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(_exit_status(error))
+
+
+def _exit_status(error: DeviceManagerError) -> int:
+    match error:
+        case BadInput():
+            return 2
+        case ManagerUnavailable():
+            return 3
+        case _:
+            return 1
+
+
+root_dir_option = click.option(
+    "--root-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help=f"The kubelet's root directory.  [default: {DEFAULT_ROOT}]",
+)
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True
+)
+
+
+def root_of(root_dir: Path | None) -> Path:
+    """The root directory: given to the verb, else to the whole command, else the kubelet's."""
+    given = root_dir or click.get_current_context().find_root().params.get("root_dir")
+    return Path(given or DEFAULT_ROOT)
+
+
+def allocation_socket(root_dir: Path | None) -> Path:
+    return root_of(root_dir) / "devicemgr" / "allocation.sock"
+
+
+@click.group(cls=_Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@root_dir_option
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An OpenShift node-config.yaml or a KubeletConfiguration.",
+)
+@click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write every event to this file.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--deadline",
+    "deadlines",
+    multiple=True,
+    metavar="CALL=SECONDS",
+    help="How long a plug-in may take: dial (10), options (10), preferred-allocation (30), allocate (60), "
+    "pre-start (30). May be given several times.",
+)
+@click.version_option(package_name="devicemgr")
+@click.pass_context
+def main(
+    ctx: click.Context,
+    root_dir: Path | None,
+    config: Path | None,
+    trace: Path | None,
+    log_format: str,
+    deadlines: tuple[str, ...],
+) -> None:
+    """The kubelet's Device Manager. Without a command, run the manager until SIGTERM or SIGINT."""
+    if ctx.invoked_subcommand is None:
+        from .run import run_daemon
+
+        ctx.exit(run_daemon(root_of(root_dir), config, trace, log_format, deadlines))

@@ -1,0 +1,31 @@
+"""Asking a running manager: what the verbs that talk to one have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from ..errors import ManagerUnavailable
+from ..rpc.manager_client import ManagerClient, connect_manager
+from . import allocation_socket, root_of
+
+T = TypeVar("T")
+
+
+def ask(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[T]]) -> T:
+    """Run ``question`` against the manager of ``root_dir``. Raises ManagerUnavailable with the way out."""
+    socket = allocation_socket(root_dir)
+
+    async def connected() -> T:
+        async with connect_manager(socket) as client:
+            return await question(client)
+
+    try:
+        return trio.run(connected)
+    except ManagerUnavailable as error:
+        raise ManagerUnavailable(
+            f"{error}\nStart one with: python -m devicemgr --root-dir {root_of(root_dir)}"
+        ) from error

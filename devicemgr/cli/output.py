@@ -1,0 +1,132 @@
+"""How things are shown: the stable JSON shapes, and the tables made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..model import Admission, Pod, ResourceCounts, ResourceName
+from ..rpc.convert import PodHoldings
+from ..yaml_text import dump
+
+
+def show(value: Any, output: str, draw: Callable[[Any], None]) -> None:
+    """Print plain data as JSON or YAML, or let ``draw`` make tables of it."""
+    if output == "json":
+        click.echo(json.dumps(value, indent=2))
+    elif output == "yaml":
+        click.echo(dump(value), nl=False)
+    else:
+        draw(value)
+
+
+def console() -> Console:
+    """Colour on a terminal only; off it, wide enough that nothing is cut."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=160)
+
+
+def status_data(capacity: Mapping[ResourceName, ResourceCounts], holdings: Sequence[PodHoldings]) -> dict[str, Any]:
+    return {
+        "resources": {name: dataclasses.asdict(counts) for name, counts in capacity.items()},
+        "pods": [
+            {
+                "namespace": pod.namespace,
+                "name": pod.name,
+                "uid": pod.uid,
+                "containers": [
+                    {"name": name, "devices": {resource: list(ids) for resource, ids in devices.items()}}
+                    for name, devices in held.items()
+                ],
+            }
+            for pod, held in holdings
+        ],
+    }
+
+
+def status_tables(data: Mapping[str, Any]) -> list[Table]:
+    resources = Table(title="Resources", title_justify="left")
+    for column in ("resource", "capacity", "allocatable", "allocated", "available", "endpoint"):
+        resources.add_column(column, justify="left" if column in ("resource", "endpoint") else "right")
+    for name, counts in data["resources"].items():
+        serving = counts["endpoint"] == "serving"
+        resources.add_row(
+            name,
+            *(str(counts[key]) for key in ("capacity", "allocatable", "allocated", "available")),
+            counts["endpoint"] if serving else f"[red]{counts['endpoint']}[/red]",
+        )
+    pods = Table(title="Pods", title_justify="left")
+    for column in ("pod", "container", "resource", "devices"):
+        pods.add_column(column, overflow="fold")
+    for pod in data["pods"]:
+        for container in pod["containers"]:
+            for resource, ids in container["devices"].items() or [("", [])]:
+                pods.add_row(f"{pod['namespace']}/{pod['name']}", container["name"], resource, ", ".join(ids))
+    return [resources, pods]
+
+
+def draw_status(data: Mapping[str, Any]) -> None:
+    for table in status_tables(data):
+        if table.row_count:
+            console().print(table)
+        else:
+            console().print(f"{table.title}: none")
+
+
+def admission_data(pod: Pod, admission: Admission) -> dict[str, Any]:
+    if not admission.admitted:
+        return {"admitted": False, "reason": admission.reason, "message": admission.message}
+    data: dict[str, Any] = {
+        "admitted": True,
+        "pod": {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid},
+        "containers": [
+            {
+                "name": run.name,
+                "devices": {name: list(ids) for name, ids in run.devices.items()},
+                "envs": dict(run.options.envs),
+                "mounts": [dataclasses.asdict(mount) for mount in run.options.mounts],
+                "device_specs": [dataclasses.asdict(spec) for spec in run.options.device_specs],
+                "annotations": dict(run.options.annotations),
+                "cdi_devices": list(run.options.cdi_devices),
+            }
+            for run in admission.containers
+        ],
+    }
+    if admission.failed_container:
+        data |= {"failed_container": admission.failed_container, "message": admission.message}
+    return data
+
+
+def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
+    if not data["admitted"]:
+        console().print(f"[red]refused[/red] {pod.full_name}\n  reason: {data['reason']}\n  message: {data['message']}")
+        return
+    table = Table(title=f"admitted {pod.full_name}", title_justify="left")
+    for column in ("container", "what", "value"):
+        table.add_column(column, overflow="fold")
+    for container in data["containers"]:
+        rows = list(_container_rows(container)) or [("devices", "none")]
+        for index, (what, value) in enumerate(rows):
+            table.add_row(container["name"] if index == 0 else "", what, value)
+    console().print(table)
+    if "failed_container" in data:
+        console().print(f"[red]container {data['failed_container']} could not start[/red]: {data['message']}")
+
+
+def _container_rows(container: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [(resource, ", ".join(ids)) for resource, ids in container["devices"].items()]
+    rows += [("env", f"{name}={value}") for name, value in container["envs"].items()]
+    for mount in container["mounts"]:
+        mode = "ro" if mount["read_only"] else "rw"
+        rows.append(("mount", f"{mount['host_path']} → {mount['container_path']} ({mode})"))
+    for spec in container["device_specs"]:
+        rows.append(("device", f"{spec['host_path']} → {spec['container_path']} ({spec['permissions']})"))
+    rows += [("annotation", f"{name}={value}") for name, value in container["annotations"].items()]
+    rows += [("CDI device", name) for name in container["cdi_devices"]]
+    return rows

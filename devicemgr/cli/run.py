@@ -1,0 +1,89 @@
+"""The daemon: configuration, signals, sinks; then the supervisor."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import trio
+
+from ..config import NodeConfig, parse_node_config
+from ..daemon.event_log import Sink
+from ..daemon.supervisor import Settings, run
+from ..daemon.trace import log_to, open_trace
+from ..errors import BadInput
+from ..rpc.bridge import open_bridge
+from ..rpc.plugin_client import Deadlines
+
+GATE_OFF = 4
+
+
+def run_daemon(
+    root_dir: Path, config: Path | None, trace: Path | None, log_format: str, deadlines: tuple[str, ...]
+) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status."""
+    settings = Settings(root_dir=root_dir, deadlines=parse_deadlines(deadlines))
+    node = NodeConfig() if config is None else _load(config)
+    for gate in node.unknown_gates:
+        click.echo(f"{config}: feature gate {gate} means nothing to devicemgr; ignored", err=True)
+    if not node.device_plugins:
+        click.echo(
+            f"The DevicePlugins feature gate is off in {config}, so no device plug-in can register.\n"
+            f"To switch it on, put this into the file:\n\n{node.how_to_enable}\n",
+            err=True,
+        )
+        return GATE_OFF
+    with ExitStack() as stack:
+        sinks = [log_to(sys.stderr, log_format)]
+        if trace is not None:
+            sinks.append(stack.enter_context(open_trace(trace)))
+        trio.run(_run_until_signal, settings, sinks)
+    return 0
+
+
+async def _run_until_signal(settings: Settings, sinks: list[Sink]) -> None:
+    stop = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_set_on_signal, signals, stop)
+            try:
+                async with open_bridge():
+                    await run(settings, stop, sinks=sinks)
+            finally:
+                nursery.cancel_scope.cancel()
+
+
+async def _set_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None:
+    async for _ in signals:
+        stop.set()
+
+
+def _load(path: Path) -> NodeConfig:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot be read: {error}", file=str(path)) from error
+    return parse_node_config(text, file=str(path))
+
+
+def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:
+    """``allocate=5`` → Deadlines(allocate=5.0). Raises click.BadParameter."""
+    names = {field.name.replace("_", "-"): field.name for field in fields(Deadlines)}
+    values: dict[str, float] = {}
+    for text in texts:
+        name, _, seconds = text.partition("=")
+        try:
+            value = float(seconds)
+        except ValueError:
+            value = -1.0
+        if name not in names or not 0 < value < float("inf"):
+            raise click.BadParameter(
+                f"{text!r}: write CALL=SECONDS, with CALL one of {', '.join(names)}", param_hint="--deadline"
+            )
+        values[names[name]] = value
+    return Deadlines(**values)

@@ -1,0 +1,145 @@
+"""The files of one manager under its root directory, and who owns them.
+
+::
+
+    ROOT/device-plugins/kubelet.sock       plug-ins register here
+    ROOT/device-plugins/*.sock             the plug-ins' own sockets
+    ROOT/devicemgr/allocation.sock         the command line asks here
+    ROOT/devicemgr/lock                    held by the one manager of this directory
+
+# Decision: the lock is an ``flock`` on a file of its own. The kernel drops it when the process dies, however it dies,
+# so there is no stale lock to guess about. A kubelet does not know our lock, so a ``kubelet.sock`` that still
+# accepts connections is respected as well: cleaning it away would cut a live kubelet off from its plug-ins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DirectoryInUse, DirectoryUnusable, RegistrationRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where everything is, under ``root``."""
+
+    root: Path
+
+    @property
+    def plugins(self) -> Path:
+        return self.root / "device-plugins"
+
+    @property
+    def registry_socket(self) -> Path:
+        return self.plugins / "kubelet.sock"
+
+    @property
+    def own(self) -> Path:
+        return self.root / "devicemgr"
+
+    @property
+    def allocation_socket(self) -> Path:
+        return self.own / "allocation.sock"
+
+
+@contextmanager
+def owned(layout: Layout) -> Iterator[list[Path]]:
+    """Make the directories (0750), own them, and remove stale sockets; yields the paths that were removed.
+
+    Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
+    """
+    try:
+        for directory in (layout.root, layout.plugins, layout.own):
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise DirectoryUnusable(
+            f"cannot use {error.filename}: {error.strerror}. "
+            "Give --root-dir a directory that this user may write, or run with more rights"
+        ) from error
+    try:
+        _lock(lock, layout)
+        yield _remove_stale_sockets(layout)
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int, layout: Layout) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        raise DirectoryInUse(
+            f"another manager (process {owner or 'unknown'}) serves {layout.root}. "
+            "Stop it, or give this one another --root-dir"
+        ) from None
+    if _accepts(layout.registry_socket):
+        raise DirectoryInUse(
+            f"somebody, perhaps a kubelet, accepts connections on {layout.registry_socket}. "
+            "Stop it, or give this manager another --root-dir"
+        )
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+        return True
+
+
+def _remove_stale_sockets(layout: Layout) -> list[Path]:
+    """Remove every socket of the plug-in directory, and nothing else (REG-17); also our own of an earlier life.
+
+    A live plug-in's socket goes too: that is its sign to make a new one and register again.
+    """
+    removed, failures = [], []
+    candidates = sorted(layout.plugins.iterdir())
+    for path in [*candidates, layout.allocation_socket]:
+        try:
+            if not stat.S_ISSOCK(path.stat().st_mode):  # follows symbolic links
+                continue
+        except OSError:
+            continue
+        try:
+            path.unlink()
+            removed.append(path)
+        except OSError as error:
+            failures.append(f"{path}: {error.strerror}")
+    if failures:
+        raise DirectoryUnusable(f"cannot remove stale sockets: {'; '.join(failures)}")
+    return removed
+
+
+def checked_endpoint(directory: Path, endpoint: str) -> Path:
+    """The socket a plug-in named, if the name may be used: a plain file name inside ``directory`` (LIM-27).
+
+    The socket may be missing still (REG-7). Raises RegistrationRefused.
+    """
+    if not endpoint or endpoint in (".", "..") or "/" in endpoint or "\0" in endpoint or len(endpoint) > 255:
+        raise RegistrationRefused(
+            f"endpoint {endpoint[:100]!r} is invalid: it must be the plain file name of a socket in {directory}",
+            rule="LIM-27",
+        )
+    path = directory / endpoint
+    with suppress(FileNotFoundError):
+        if path.resolve().parent != directory.resolve():
+            raise RegistrationRefused(
+                f"endpoint {endpoint!r} is invalid: it is a link that leads out of {directory}", rule="LIM-27"
+            )
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise RegistrationRefused(
+                f"failed to dial device plugin: endpoint {endpoint!r} in {directory} is not a socket",
+                rule="LIM-27",
+            )
+    return path

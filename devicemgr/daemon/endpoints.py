@@ -1,0 +1,200 @@
+"""One task per registration of a plug-in: connect, ask its options, read its lists until the stream ends.
+
+This is *the* place where a plug-in's failure stops. Before the plug-in has answered, its failure is the answer to
+Register; after that it marks the endpoint stopped. Nothing else of the manager ever sees it.
+
+A slot per resource holds at most one such task. A new one connects first and only then takes the slot: the old task
+is cancelled *and gone* before the new one reads its first list (LIM-2, LIM-3, LIM-4). A task whose stream has ended
+keeps its slot and waits out the grace period, then sweeps; a newer registration cancels that wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from ..core.endpoint import Endpoint
+from ..core.store import DeviceStore
+from ..errors import PluginUnavailable, RegistrationRefused
+from ..events import CallFinished, PluginRefused
+from ..model import API_VERSION, Device, PluginOptions, Registration, ResourceName
+from ..names import why_not_extended
+from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from .directory import checked_endpoint
+from .event_log import EventLog
+
+_JUST_AFTER = 0.001
+"""Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    generation: int
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    gone: trio.Event = field(default_factory=trio.Event)
+    client: PluginClient | None = None
+
+
+class Endpoints:
+    """Registers plug-ins and keeps their tasks in ``nursery``. ``directory`` is where their sockets are."""
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        store: DeviceStore,
+        log: EventLog,
+        nursery: trio.Nursery,
+        deadlines: Deadlines,
+        max_message_size: int,
+    ) -> None:
+        self._directory = directory
+        self._store = store
+        self._log = log
+        self._nursery = nursery
+        self._deadlines = deadlines
+        self._max_message_size = max_message_size
+        self._slots: dict[ResourceName, _Slot] = {}
+        self._generations = 0
+
+    def client(self, resource: ResourceName) -> PluginClient | None:
+        """The connection to the plug-in that serves the resource now, or None."""
+        slot = self._slots.get(resource)
+        return None if slot is None else slot.client
+
+    async def register(self, registration: Registration) -> None:
+        """Answer one Register call: returns when the plug-in has answered and serves (REG-3).
+
+        Raises RegistrationRefused with the kubelet's text; what served before is then untouched.
+        """
+        self._generations += 1
+        try:
+            socket = self._checked(registration)
+            await self._nursery.start(self._run, registration, socket, _Slot(self._generations))
+        except RegistrationRefused as refusal:
+            self._log.record(
+                [
+                    PluginRefused(
+                        resource=registration.resource,
+                        endpoint=registration.endpoint,
+                        rule=refusal.rule,
+                        message=str(refusal),
+                    )
+                ]
+            )
+            raise
+
+    def _checked(self, registration: Registration) -> Path:
+        """Version, resource name, endpoint: in this order, and before anybody is dialled (REG-3, LIM-27)."""
+        if registration.version != API_VERSION:
+            raise RegistrationRefused(
+                f"requested API version {registration.version!r} is not supported by kubelet. "
+                f"Supported version is {API_VERSION!r}",
+                rule="REG-4",
+            )
+        if problem := why_not_extended(registration.resource):
+            raise RegistrationRefused(
+                f"the ResourceName {registration.resource!r} is invalid: {problem}", rule="API-12"
+            )
+        socket = checked_endpoint(self._directory, registration.endpoint)
+        for other in self._store.serving_endpoints():
+            if other.socket == registration.endpoint and other.resource != registration.resource:
+                raise RegistrationRefused(
+                    f"endpoint {registration.endpoint!r} is invalid: it already serves {other.resource}",
+                    rule="LIM-27",
+                )
+        return socket
+
+    async def _run(
+        self,
+        registration: Registration,
+        socket: Path,
+        slot: _Slot,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        """The endpoint task: serve, then wait out the grace period, then sweep."""
+        resource = ResourceName(registration.resource)
+        try:
+            with slot.scope:
+                reason = await self._serve(resource, socket, slot, task_status)
+                now = trio.current_time()
+                self._log.record(self._store.stop_endpoint(resource, slot.generation, reason=reason, now=now))
+                await trio.sleep(self._store.grace + _JUST_AFTER)
+                self._log.record(self._store.sweep(now=trio.current_time()))
+        finally:
+            if self._slots.get(resource) is slot:
+                del self._slots[resource]
+            slot.gone.set()
+
+    async def _serve(
+        self, resource: ResourceName, socket: Path, slot: _Slot, task_status: trio.TaskStatus[None]
+    ) -> str:
+        """Connect, take the slot, read lists; returns why the stream ended (LW-8)."""
+        connected = False
+        try:
+            async with connect_plugin(
+                socket,
+                resource,
+                deadlines=self._deadlines,
+                on_call=self._record_call,
+                max_message_size=self._max_message_size,
+            ) as client:
+                connected = True
+                options = await _options_of(client)
+                await self._take(resource, slot)
+                self._install(resource, socket, slot, client, options)
+                task_status.started()
+                try:
+                    await client.list_and_watch(self._receiver(resource, slot))
+                except PluginUnavailable as error:
+                    return str(error)
+                finally:
+                    slot.client = None
+                return "the plug-in ended the stream"
+        except PluginUnavailable as error:
+            if connected:
+                raise
+            raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
+
+    async def _take(self, resource: ResourceName, slot: _Slot) -> None:
+        """Make the slot ours; after each wait look again, since another registration may have come first."""
+        while (holder := self._slots.get(resource)) is not None:
+            if holder.generation > slot.generation:
+                raise RegistrationRefused(
+                    f"a newer registration for {resource} has been accepted meanwhile", rule="REG-10"
+                )
+            holder.scope.cancel()
+            await holder.gone.wait()
+        self._slots[resource] = slot
+
+    def _install(
+        self,
+        resource: ResourceName,
+        socket: Path,
+        slot: _Slot,
+        client: PluginClient,
+        options: PluginOptions,
+    ) -> None:
+        slot.client = client
+        endpoint = Endpoint(resource=resource, generation=slot.generation, socket=socket.name, options=options)
+        self._log.record(self._store.connect(endpoint))
+
+    def _receiver(self, resource: ResourceName, slot: _Slot) -> Callable[[list[Device]], None]:
+        def receive(devices: list[Device]) -> None:
+            self._log.record(self._store.apply_report(resource, slot.generation, devices))
+
+        return receive
+
+    def _record_call(self, call: CallFinished) -> None:
+        self._log.record([call])
+
+
+async def _options_of(client: PluginClient) -> PluginOptions:
+    try:
+        return await client.get_options()
+    except PluginUnavailable as error:
+        raise RegistrationRefused(f"failed to get device plugin options: {error}", rule="REG-8") from error

@@ -1,0 +1,78 @@
+"""The manager's memory of what happened, and how others wait for it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from ..events import Event, as_json
+
+REMEMBERED = 1000
+"""How many events the log keeps; older ones are in the trace file only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event with its number (from 1) and the time it was recorded, in seconds since the epoch."""
+
+    sequence: int
+    time: float
+    event: Event
+
+    def as_json(self) -> dict[str, Any]:
+        return {"sequence": self.sequence, "time": round(self.time, 6), **as_json(self.event)}
+
+
+Sink = Callable[[Recorded], None]
+"""Gets every event as it is recorded: the log, the trace file. Must not block for long."""
+
+
+class EventLog:
+    """Records events and wakes whoever waits for a change of the manager's state."""
+
+    def __init__(self, sinks: Iterable[Sink] = (), *, clock: Callable[[], float] = time.time) -> None:
+        self._sinks = tuple(sinks)
+        self._clock = clock
+        self._events: deque[Recorded] = deque(maxlen=REMEMBERED)
+        self._count = 0
+        self._changed = trio.Event()
+        self._closed = False
+
+    def record(self, events: Iterable[Event]) -> None:
+        """Remember what happened, tell the sinks, wake the waiters."""
+        for event in events:
+            self._count += 1
+            recorded = Recorded(self._count, self._clock(), event)
+            self._events.append(recorded)
+            for sink in self._sinks:
+                sink(recorded)
+        self._wake()
+
+    def after(self, sequence: int) -> list[Recorded]:
+        """The remembered events with a higher number."""
+        return [recorded for recorded in self._events if recorded.sequence > sequence]
+
+    async def wait_after(self, sequence: int) -> list[Recorded]:
+        """The same, but waits for the next one when there is none; empty only after :meth:`close`."""
+        while not (events := self.after(sequence)) and not self._closed:
+            await self._changed.wait()
+        return events
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return when ``condition`` holds; it is looked at after every event."""
+        while not condition():
+            await self._changed.wait()
+
+    def close(self) -> None:
+        """No more followers: everybody in :meth:`wait_after` returns."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

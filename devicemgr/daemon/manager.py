@@ -1,0 +1,118 @@
+"""The Device Manager as an embedder holds it: ask, admit, wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+
+from ..core.store import DeviceStore
+from ..errors import ResourceWaitTimeout
+from ..model import Admission, Container, ContainerRun, Pod, Registration, ResourceCounts, ResourceName
+from ..rpc.convert import PodHoldings
+from .admission import Admissions
+from .directory import Layout
+from .endpoints import Endpoints
+from .event_log import EventLog, Recorded
+
+
+class DeviceManager:
+    """A running manager. Made by :func:`devicemgr.open_device_manager`; valid until that block ends."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        store: DeviceStore,
+        log: EventLog,
+        endpoints: Endpoints,
+    ) -> None:
+        self.layout = layout
+        self._store = store
+        self._log = log
+        self._endpoints = endpoints
+        self._admissions = Admissions(store=store, endpoints=endpoints, log=log)
+
+    # --- queries: they look, and change nothing --------------------------------------------------
+
+    def capacity(self) -> dict[ResourceName, ResourceCounts]:
+        """Per resource what the node would publish (CAP-1). A removed resource stands with zeroes (LIM-5)."""
+        return self._store.capacity()
+
+    def holdings(self) -> list[PodHoldings]:
+        """The admitted pods, oldest first, each with the devices its containers hold."""
+        return [(pod, self._admissions.holdings_of(pod)) for pod in self._admissions.pods]
+
+    def events(self) -> list[Recorded]:
+        """The last events, oldest first."""
+        return self._log.after(0)
+
+    # --- commands ----------------------------------------------------------------------------------
+
+    async def register(self, registration: Registration) -> None:
+        """What a Register call does. Raises RegistrationRefused."""
+        await self._endpoints.register(registration)
+
+    async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
+        """May ``pod`` run here? Allocates its devices and, with ``start``, starts its containers in order.
+
+        A refusal is a value: look at ``admitted``, ``reason`` and ``message``.
+        """
+        return await self._admissions.admit(pod, start=start)
+
+    async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
+        """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
+        return await self._admissions.start_container(pod, container)
+
+    async def remove(self, namespace: str, name: str) -> bool:
+        """The pod has ended; its devices are free when this returns. False when there is no such pod."""
+        return await self._admissions.remove(namespace, name)
+
+    def acknowledge_removed(self, resource: str) -> None:
+        """The zero of a removed resource was published; stop listing it (LIM-5)."""
+        self._store.acknowledge_removed(ResourceName(resource))
+
+    # --- waiting -----------------------------------------------------------------------------------
+
+    async def wait_for_resource(
+        self,
+        resource: str,
+        *,
+        capacity: int | None = None,
+        allocatable: int | None = None,
+        timeout: float = 10.0,  # noqa: ASYNC109 - a test's deadline with an error that shows the state
+    ) -> ResourceCounts:
+        """Wait until the resource is published with the given numbers (None: any).
+
+        Raises ResourceWaitTimeout after ``timeout`` seconds; its text shows the actual state and the last events.
+        """
+        name = ResourceName(resource)
+
+        def reached() -> bool:
+            counts = self.capacity().get(name)
+            return (
+                counts is not None and capacity in (None, counts.capacity) and allocatable in (None, counts.allocatable)
+            )
+
+        with trio.move_on_after(timeout) as scope:
+            await self._log.wait_until(reached)
+        if scope.cancelled_caught:
+            raise ResourceWaitTimeout(self._describe_wait(name, capacity, allocatable, timeout))
+        return self.capacity()[name]
+
+    def _describe_wait(
+        self, resource: ResourceName, capacity: int | None, allocatable: int | None, seconds: float
+    ) -> str:
+        wanted = {"capacity": capacity, "allocatable": allocatable}
+        words = ", ".join(f"{key} {value}" for key, value in wanted.items() if value is not None)
+        state = self.capacity().get(resource) or "not published"
+        events = "".join(f"\n  {recorded.as_json()}" for recorded in self.events()[-5:])
+        return (
+            f"{resource} did not reach {words or 'any state'} within {seconds:g} s; it is {state}; last events:{events}"
+        )
+
+    async def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """Events with a higher number, as JSON-ready values; with ``wait``, waits for the next one."""
+        recorded = await self._log.wait_after(sequence) if wait else self._log.after(sequence)
+        return [(one.sequence, one.as_json()) for one in recorded]

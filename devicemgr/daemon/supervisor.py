@@ -1,0 +1,128 @@
+"""The nursery tree. Nesting order is shutdown order::
+
+    run
+    └─ readers        one endpoint task per plug-in          ends third: plug-ins were needed until now
+       └─ handlers      registrations, admissions, queries     ends second: bounded grace
+          └─ listeners    kubelet.sock · allocation.sock         ends first: no new work
+
+There are no flags, counters or "stopping" states: leaving a block *is* the stop of what it owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from ..core.endpoint import GRACE_PERIOD
+from ..core.store import DeviceStore
+from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
+from ..rpc.bridge import MAX_MESSAGE_SIZE, UnixServer, open_bridge, open_server
+from ..rpc.plugin_client import Deadlines
+from ..rpc.services import AllocationService, RegistrationService
+from .directory import Layout, owned
+from .endpoints import Endpoints
+from .event_log import EventLog, Sink
+from .manager import DeviceManager
+
+HANDLER_GRACE = 5.0
+"""Seconds that running requests have to finish when the manager stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """``grace`` is the seconds a stopped endpoint keeps its capacity; ``max_message_size`` is in bytes."""
+
+    root_dir: Path
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    grace: float = GRACE_PERIOD
+    max_message_size: int = MAX_MESSAGE_SIZE
+
+
+async def run(
+    settings: Settings,
+    stop: trio.Event,
+    *,
+    sinks: Iterable[Sink] = (),
+    task_status: trio.TaskStatus[DeviceManager] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a manager until ``stop`` is set. Needs an open bridge; starts with the manager when every socket accepts.
+
+    Raises DirectoryInUse or DirectoryUnusable before anything is served.
+    """
+    log = EventLog(sinks)
+    layout = Layout(settings.root_dir.absolute())
+    store = DeviceStore(grace=settings.grace)
+    with owned(layout) as stale:
+        log.record(StaleSocketRemoved(path=str(path)) for path in stale)
+        async with trio.open_nursery() as readers, AsyncExitStack() as connections:
+            endpoints = Endpoints(
+                directory=layout.plugins,
+                store=store,
+                log=log,
+                nursery=readers,
+                deadlines=settings.deadlines,
+                max_message_size=settings.max_message_size,
+            )
+            manager = DeviceManager(layout=layout, store=store, log=log, endpoints=endpoints)
+            async with trio.open_nursery() as handlers:
+                servers = [
+                    await connections.enter_async_context(_open(path, service, settings))
+                    for path, service in _services(manager, handlers)
+                ]
+                async with trio.open_nursery() as listeners:
+                    for server in servers:
+                        listeners.start_soon(server.serve, _reporter(log))
+                    log.record([ManagerReady(sockets=tuple(str(server.path) for server in servers))])
+                    task_status.started(manager)
+                    await stop.wait()
+                    log.record([ManagerStopping()])
+                    listeners.cancel_scope.cancel()
+                log.close()
+                handlers.cancel_scope.deadline = trio.current_time() + HANDLER_GRACE
+            await connections.aclose()
+            readers.cancel_scope.cancel()
+
+
+def _services(manager: DeviceManager, handlers: trio.Nursery) -> list[tuple[Path, object]]:
+    """Each socket with what is served on it; kubelet.sock last, so that whoever sees it finds all others."""
+    return [
+        (manager.layout.allocation_socket, AllocationService(handlers, manager)),
+        (manager.layout.registry_socket, RegistrationService(handlers, manager.register)),
+    ]
+
+
+def _open(path: Path, service: object, settings: Settings) -> AbstractAsyncContextManager[UnixServer]:
+    return open_server(path, [service], max_message_size=settings.max_message_size)
+
+
+def _reporter(log: EventLog) -> Callable[[Path], None]:
+    return lambda path: log.record([RegistrySocketRestored(path=str(path))])
+
+
+@asynccontextmanager
+async def open_device_manager(
+    root_dir: str | Path,
+    *,
+    deadlines: Deadlines | None = None,
+    grace: float = GRACE_PERIOD,
+    sinks: Iterable[Sink] = (),
+) -> AsyncIterator[DeviceManager]:
+    """A Device Manager inside your Trio program, for as long as the block lasts.
+
+    It serves ``root_dir/device-plugins/kubelet.sock`` for real plug-ins; ``deadlines`` bound every call to them,
+    ``grace`` is the seconds a stopped plug-in's capacity is kept. Leaving the block stops everything and removes
+    the sockets. Raises DirectoryInUse or DirectoryUnusable.
+    """
+    settings = Settings(root_dir=Path(root_dir), deadlines=deadlines or Deadlines(), grace=grace)
+    stop = trio.Event()
+    async with open_bridge(), trio.open_nursery() as nursery:
+        manager: DeviceManager = await nursery.start(partial(run, settings, stop, sinks=sinks))
+        try:
+            yield manager
+        finally:
+            stop.set()

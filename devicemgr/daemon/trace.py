@@ -1,0 +1,71 @@
+"""Where recorded events go: JSON lines in a file, text or JSON lines on a stream. Each is a sink of the event log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..errors import DirectoryUnusable
+from ..events import Severity
+from .event_log import Recorded, Sink
+
+
+@contextmanager
+def open_trace(path: Path) -> Iterator[Sink]:
+    """Append every event to ``path``, one JSON object a line, flushed line by line. Raises DirectoryUnusable."""
+    try:
+        file = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise DirectoryUnusable(f"cannot write the trace file {path}: {error.strerror}") from error
+    with file:
+        yield _writer(file, lambda recorded: json.dumps(recorded.as_json()))
+
+
+def log_to(stream: TextIO, log_format: str) -> Sink:
+    """Events from severity info on, as ``text`` or ``json`` lines."""
+    render = {"text": format_text, "json": _format_json}[log_format]
+    write = _writer(stream, render)
+
+    def sink(recorded: Recorded) -> None:
+        if recorded.event.severity is not Severity.DEBUG:
+            write(recorded)
+
+    return sink
+
+
+def format_text(recorded: Recorded) -> str:
+    """``2026-11-24T02:13:24.123Z INFO PluginRegistered resource=vendor.com/gpu endpoint=gpu.sock …``"""
+    values = recorded.as_json()
+    name = values.pop("event")
+    del values["sequence"], values["time"]
+    words = " ".join(f"{key}={_short(value)}" for key, value in values.items())
+    return f"{_timestamp(recorded.time)} {recorded.event.severity.upper():7} {name} {words}".rstrip()
+
+
+def _format_json(recorded: Recorded) -> str:
+    return json.dumps({"level": str(recorded.event.severity), **recorded.as_json()})
+
+
+def _writer(stream: TextIO, render: Callable[[Recorded], str]) -> Sink:
+    def write(recorded: Recorded) -> None:
+        stream.write(render(recorded) + "\n")
+        stream.flush()
+
+    return write
+
+
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _short(value: Any) -> str:
+    """One word of a log line: strings with spaces are quoted, long lists are cut."""
+    if isinstance(value, tuple | list):
+        shown = ",".join(str(item) for item in value[:8])
+        return f"[{shown},…{len(value)} in all]" if len(value) > 8 else f"[{shown}]"
+    text = str(value)
+    return json.dumps(text) if " " in text or not text or "\n" in text else text

@@ -1,0 +1,80 @@
+"""The other side of our own sockets: what the command line asks a manager, and how a plug-in registers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from grpclib.client import Channel
+
+from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from ..model import Admission, Pod, Registration, ResourceCounts, ResourceName
+from . import convert
+from .bridge import call, dial, open_bridge, read_stream
+from .stubs import v1beta1 as wire
+from .stubs.devicemgr import v1 as own
+
+
+class ManagerClient:
+    """A manager, seen through allocation.sock. Every call raises ManagerUnavailable when it hangs up."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = own.AllocationStub(channel)
+
+    async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[convert.PodHoldings]]:
+        message = await call(self._stub.status, own.StatusRequest())
+        return convert.counts_from_wire(message.resources), convert.holdings_from_wire(message.pods)
+
+    async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
+        request = own.AdmitRequest(pod=convert.pod_to_wire(pod), start=start)
+        return convert.admission_from_wire(await call(self._stub.admit, request))
+
+    async def remove(self, namespace: str, name: str) -> bool:
+        """False when there is no such pod."""
+        message = await call(self._stub.remove, own.RemoveRequest(namespace=namespace, name=name))
+        return message.removed
+
+    async def read_events(self, on_event: Callable[[dict[str, Any]], None], *, follow: bool) -> None:
+        """Hand over every event the manager remembers and, with ``follow``, those to come."""
+
+        def decode_and_hand(message: own.Event) -> None:
+            on_event(json.loads(message.json))
+
+        await read_stream(self._stub.events, decode_and_hand, own.EventsRequest(follow=follow))
+
+
+@asynccontextmanager
+async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
+    """Connect to a running manager. Raises ManagerUnavailable when there is none."""
+    async with open_bridge():
+        try:
+            async with dial(socket, patient=False) as channel:
+                yield ManagerClient(channel)
+        except OSError as error:
+            raise ManagerUnavailable(f"no manager reachable on {socket}: {error.strerror or error}") from error
+        except PluginUnavailable as error:
+            raise ManagerUnavailable(f"the manager on {socket} failed: {error}") from error
+
+
+async def register_plugin(registry: Path, registration: Registration, *, seconds: float = 15.0) -> None:
+    """Announce a plug-in on kubelet.sock, as a plug-in does.
+
+    Raises RegistrationRefused with the manager's text, or ManagerUnavailable when it does not answer in time.
+    """
+    request = wire.RegisterRequest(
+        version=registration.version, endpoint=registration.endpoint, resource_name=registration.resource
+    )
+    try:
+        with trio.fail_after(seconds):
+            async with dial(registry, patient=False) as channel:
+                await call(wire.RegistrationStub(channel).register, request)
+    except PluginUnavailable as error:
+        if error.outcome == "UNKNOWN":
+            raise RegistrationRefused(str(error), rule="REG-5") from error
+        raise ManagerUnavailable(f"{registry}: {error}") from error
+    except (OSError, trio.TooSlowError) as error:
+        raise ManagerUnavailable(f"{registry}: {error or 'no answer in time'}") from error

@@ -1,0 +1,165 @@
+"""What is served: one class per gRPC service, each a thin skin over a few Trio functions.
+
+The functions come in as arguments, and each request runs as a child of the nursery that is given: see
+:func:`~devicemgr.rpc.bridge.run_handler` for what becomes of their errors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import trio
+
+from ..model import (
+    Admission,
+    Device,
+    DeviceId,
+    PluginOptions,
+    Pod,
+    Registration,
+    ResourceCounts,
+    ResourceName,
+    RunOptions,
+)
+from . import convert
+from .bridge import run_handler
+from .stubs import v1beta1 as wire
+from .stubs.devicemgr import v1 as own
+
+
+class RegistrationService(wire.RegistrationBase):
+    """``/v1beta1.Registration`` on kubelet.sock."""
+
+    def __init__(self, nursery: trio.Nursery, register: Callable[[Registration], Awaitable[None]]) -> None:
+        self._nursery = nursery
+        self._register = register
+
+    async def register(self, message: wire.RegisterRequest) -> wire.Empty:
+        async def handle() -> wire.Empty:
+            await self._register(convert.registration_from_wire(message))
+            return wire.Empty()
+
+        return await run_handler(self._nursery, handle)
+
+
+class AllocationApi(Protocol):
+    """What the allocation service needs of a manager."""
+
+    def capacity(self) -> Mapping[ResourceName, ResourceCounts]: ...
+    def holdings(self) -> Sequence[convert.PodHoldings]: ...
+    async def admit(self, pod: Pod, *, start: bool = ...) -> Admission: ...
+    async def remove(self, namespace: str, name: str) -> bool: ...
+    async def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
+
+
+class AllocationService(own.AllocationBase):
+    """``/devicemgr.v1.Allocation`` on allocation.sock."""
+
+    def __init__(self, nursery: trio.Nursery, manager: AllocationApi) -> None:
+        self._nursery = nursery
+        self._manager = manager
+
+    async def status(self, message: own.StatusRequest) -> own.StatusResponse:
+        async def handle() -> own.StatusResponse:
+            return own.StatusResponse(
+                resources=convert.counts_to_wire(self._manager.capacity()),
+                pods=convert.holdings_to_wire(self._manager.holdings()),
+            )
+
+        return await run_handler(self._nursery, handle)
+
+    async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
+        async def handle() -> own.AdmitResponse:
+            admission = await self._manager.admit(convert.pod_from_wire(message.pod), start=message.start)
+            return convert.admission_to_wire(admission)
+
+        return await run_handler(self._nursery, handle)
+
+    async def remove(self, message: own.RemoveRequest) -> own.RemoveResponse:
+        async def handle() -> own.RemoveResponse:
+            return own.RemoveResponse(removed=await self._manager.remove(message.namespace, message.name))
+
+        return await run_handler(self._nursery, handle)
+
+    async def events(self, message: own.EventsRequest) -> AsyncIterator[own.Event]:
+        sequence = 0
+
+        async def next_batch() -> Sequence[tuple[int, Mapping[str, Any]]]:
+            return await self._manager.events_after(sequence, wait=message.follow)
+
+        while batch := await run_handler(self._nursery, next_batch):
+            for sequence, event in batch:
+                yield own.Event(sequence=sequence, json=json.dumps(event))
+
+
+class PluginApi(Protocol):
+    """What a device plug-in does, as Trio functions. The stand-in for tests implements it."""
+
+    async def get_options(self) -> PluginOptions: ...
+    async def next_report(self, seen: int) -> tuple[int, Sequence[Device]] | None: ...
+    async def get_preferred_allocation(
+        self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
+    ) -> Sequence[DeviceId]: ...
+    async def allocate(self, devices: Sequence[DeviceId]) -> RunOptions | None: ...
+    async def pre_start_container(self, devices: Sequence[DeviceId]) -> None: ...
+
+
+class DevicePluginService(wire.DevicePluginBase):
+    """``/v1beta1.DevicePlugin`` on a plug-in's own socket."""
+
+    def __init__(self, nursery: trio.Nursery, plugin: PluginApi) -> None:
+        self._nursery = nursery
+        self._plugin = plugin
+
+    async def get_device_plugin_options(self, message: wire.Empty) -> wire.DevicePluginOptions:
+        async def handle() -> wire.DevicePluginOptions:
+            return convert.options_to_wire(await self._plugin.get_options())
+
+        return await run_handler(self._nursery, handle)
+
+    async def list_and_watch(self, message: wire.Empty) -> AsyncIterator[wire.ListAndWatchResponse]:
+        seen = -1
+        while report := await run_handler(self._nursery, self._plugin.next_report, seen):
+            seen, devices = report
+            yield wire.ListAndWatchResponse(devices=[convert.device_to_wire(device) for device in devices])
+
+    async def get_preferred_allocation(
+        self, message: wire.PreferredAllocationRequest
+    ) -> wire.PreferredAllocationResponse:
+        async def handle() -> wire.PreferredAllocationResponse:
+            answers = [
+                await self._plugin.get_preferred_allocation(
+                    _ids(question.available_deviceIDs),
+                    _ids(question.must_include_deviceIDs),
+                    question.allocation_size,
+                )
+                for question in message.container_requests
+            ]
+            return wire.PreferredAllocationResponse(
+                container_responses=[
+                    wire.ContainerPreferredAllocationResponse(device_i_ds=list(ids)) for ids in answers
+                ]
+            )
+
+        return await run_handler(self._nursery, handle)
+
+    async def allocate(self, message: wire.AllocateRequest) -> wire.AllocateResponse:
+        async def handle() -> wire.AllocateResponse:
+            answers = [await self._plugin.allocate(_ids(one.devices_ids)) for one in message.container_requests]
+            given = [convert.answer_to_wire(answer) for answer in answers if answer is not None]
+            return wire.AllocateResponse(container_responses=given)
+
+        return await run_handler(self._nursery, handle)
+
+    async def pre_start_container(self, message: wire.PreStartContainerRequest) -> wire.PreStartContainerResponse:
+        async def handle() -> wire.PreStartContainerResponse:
+            await self._plugin.pre_start_container(_ids(message.devices_ids))
+            return wire.PreStartContainerResponse()
+
+        return await run_handler(self._nursery, handle)
+
+
+def _ids(texts: Sequence[str]) -> list[DeviceId]:
+    return [DeviceId(text) for text in texts]

@@ -1,0 +1,211 @@
+"""A device plug-in for tests and demonstrations: real gRPC, real socket, scripted behaviour.
+
+Change what it does while it runs: ``set_health``, ``set_devices``, ``end_stream``; replace ``on_allocate`` and its
+siblings by functions of your own to answer differently, fail or hang. ``calls`` records what it was asked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ..errors import ManagerUnavailable, RegistrationRefused
+from ..model import (
+    API_VERSION,
+    HEALTHY,
+    Device,
+    DeviceId,
+    DeviceSpec,
+    PluginOptions,
+    Registration,
+    RunOptions,
+)
+from ..rpc.bridge import UnixServer, open_server
+from ..rpc.manager_client import register_plugin
+from ..rpc.services import DevicePluginService
+
+REGISTRY_CHECK_PERIOD = 0.2
+"""Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
+
+
+def numbered_devices(count: int, *, prefix: str = "dev", numa_nodes: Sequence[int] = ()) -> list[Device]:
+    """``count`` healthy devices ``dev-0``, ``dev-1`` …, dealt out over the NUMA nodes in turn."""
+    return [
+        Device(
+            id=DeviceId(f"{prefix}-{number}"),
+            numa_nodes=(numa_nodes[number % len(numa_nodes)],) if numa_nodes else None,
+        )
+        for number in range(count)
+    ]
+
+
+class SimulatedPlugin:
+    """One plug-in serving one resource. Made by :func:`open_simulated_plugin`."""
+
+    def __init__(
+        self, directory: Path, resource: str, devices: Iterable[Device], options: PluginOptions, endpoint: str
+    ) -> None:
+        self.directory = directory
+        self.resource = resource
+        self.options = options
+        self.endpoint = endpoint
+        self.calls: list[tuple[str, Any]] = []
+        self.on_options: Callable[[], Awaitable[PluginOptions]] = self._own_options
+        self.on_allocate: Callable[[Sequence[DeviceId]], Awaitable[RunOptions | None]] = self._own_answer
+        self.on_preferred: Callable[..., Awaitable[Sequence[DeviceId]]] = self._first_ids
+        self.on_pre_start: Callable[[Sequence[DeviceId]], Awaitable[None]] = self._nothing_to_do
+        self._devices = list(devices)
+        self._version = 0
+        self._changed = trio.Event()
+        self._streams_ended = False
+
+    # --- what a test does with it -----------------------------------------------------------------
+
+    @property
+    def registry(self) -> Path:
+        return self.directory / "kubelet.sock"
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        return tuple(self._devices)
+
+    async def register(self, *, version: str = API_VERSION, endpoint: str | None = None) -> None:
+        """Announce the plug-in. Raises RegistrationRefused or ManagerUnavailable."""
+        self._streams_ended = False
+        registration = Registration(
+            version=version,
+            endpoint=self.endpoint if endpoint is None else endpoint,
+            resource=self.resource,
+        )
+        await register_plugin(self.registry, registration)
+
+    def set_devices(self, devices: Iterable[Device]) -> None:
+        """Report this list from now on, as it stands: duplicates and all."""
+        self._devices = list(devices)
+        self._notify()
+
+    def set_health(self, device: str, health: str = HEALTHY) -> None:
+        """Report a new health for one device."""
+        self.set_devices(replace(d, health=health) if d.id == device else d for d in self._devices)
+
+    def end_stream(self) -> None:
+        """End every open ListAndWatch stream with status OK."""
+        self._streams_ended = True
+        self._notify()
+
+    async def keep_registered(self, on_registered: Callable[[], None] = lambda: None) -> None:
+        """Register, and again each time kubelet.sock is made anew, until cancelled (REG-22)."""
+        registered_on: tuple[int, int] | None = None
+        while True:
+            current = _identity(self.registry)
+            if current is not None and current != registered_on:
+                try:
+                    await self.register()
+                except (ManagerUnavailable, RegistrationRefused):
+                    current = None
+                else:
+                    on_registered()
+                registered_on = current
+            await trio.sleep(REGISTRY_CHECK_PERIOD)
+
+    # --- what a manager asks of it (rpc.services.PluginApi) -----------------------------------------
+
+    async def get_options(self) -> PluginOptions:
+        self.calls.append(("GetDevicePluginOptions", None))
+        return await self.on_options()
+
+    async def next_report(self, seen: int) -> tuple[int, Sequence[Device]] | None:
+        """The list, as soon as it is newer than version ``seen``; None ends the stream."""
+        if seen < 0:
+            self.calls.append(("ListAndWatch", None))
+        while self._version == seen and not self._streams_ended:
+            await self._changed.wait()
+        return None if self._streams_ended else (self._version, self.devices)
+
+    async def get_preferred_allocation(
+        self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
+    ) -> Sequence[DeviceId]:
+        self.calls.append(("GetPreferredAllocation", (tuple(available), tuple(must_include), size)))
+        return await self.on_preferred(available, must_include, size)
+
+    async def allocate(self, devices: Sequence[DeviceId]) -> RunOptions | None:
+        self.calls.append(("Allocate", tuple(devices)))
+        return await self.on_allocate(devices)
+
+    async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
+        self.calls.append(("PreStartContainer", tuple(devices)))
+        await self.on_pre_start(devices)
+
+    async def _own_options(self) -> PluginOptions:
+        return self.options
+
+    async def _own_answer(self, devices: Sequence[DeviceId]) -> RunOptions:
+        """An environment variable with the ids, and /dev/null as a device node per id."""
+        variable = self.resource.rpartition("/")[2].upper().replace("-", "_").replace(".", "_")
+        return RunOptions(
+            envs={f"{variable}_DEVICES": ",".join(devices)},
+            device_specs=tuple(
+                DeviceSpec(container_path=f"/dev/{id}", host_path="/dev/null", permissions="rw") for id in devices
+            ),
+        )
+
+    async def _first_ids(
+        self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
+    ) -> Sequence[DeviceId]:
+        rest = [id for id in available if id not in must_include]
+        return [*must_include, *rest][:size]
+
+    async def _nothing_to_do(self, devices: Sequence[DeviceId]) -> None:
+        return None
+
+    def _notify(self) -> None:
+        self._version += 1
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns
+
+
+@asynccontextmanager
+async def open_simulated_plugin(
+    directory: Path | str,
+    resource: str,
+    *,
+    devices: int | Iterable[Device] = 1,
+    options: PluginOptions = PluginOptions(),  # noqa: B008 - frozen
+    endpoint: str | None = None,
+) -> AsyncIterator[SimulatedPlugin]:
+    """Serve a simulated plug-in in ``directory``; call ``register`` when you want the manager to know.
+
+    Needs an open bridge, as there is inside ``open_device_manager``. Leaving the block ends it as a crash would:
+    connections are cut and its socket is removed.
+    """
+    listed = numbered_devices(devices) if isinstance(devices, int) else devices
+    name = endpoint or resource.replace("/", "-") + ".sock"
+    plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)
+    path = plugin.directory / name
+    path.unlink(missing_ok=True)
+    async with trio.open_nursery() as handlers:
+        async with open_server(path, [DevicePluginService(handlers, plugin)]) as server:
+            async with trio.open_nursery() as listeners:
+                listeners.start_soon(_serve, server)
+                yield plugin
+                listeners.cancel_scope.cancel()
+            plugin.end_stream()
+            handlers.cancel_scope.cancel()
+
+
+async def _serve(server: UnixServer) -> None:
+    await server.serve(lambda path: None)
