@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractAsyncContextManager
 from importlib.resources import files
 from pathlib import Path
 
@@ -45,7 +46,7 @@ async def _story(directory: Path) -> None:
                 await _plugin_returns(manager, pod)
 
 
-def _gpu(manager: DeviceManager) -> object:
+def _gpu(manager: DeviceManager) -> AbstractAsyncContextManager[SimulatedPlugin]:
     return open_simulated_plugin(
         manager.layout.plugins, GPU, devices=numbered_devices(4, prefix="gpu", numa_nodes=(0, 1))
     )

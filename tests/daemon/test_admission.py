@@ -1,0 +1,265 @@
+"""Admission on real sockets: whole or not at all, in a fixed order, and never stuck on one plug-in."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from devicemgr import Container, ContainerKind, Deadlines, Pod, open_device_manager
+from devicemgr.errors import PluginUnavailable
+from devicemgr.model import Device, DeviceSpec, Mount, PluginOptions, RunOptions
+from devicemgr.testing import open_simulated_plugin
+
+GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
+PREFIX = "Pod was rejected: Allocate failed due to "
+
+
+def pod(name="p", containers=None, **limits):
+    names = {"gpu": GPU, "nic": NIC}
+    made = containers or (Container(name="main", limits={names.get(key, key): n for key, n in limits.items()}),)
+    return Pod(name=name, uid=name, containers=tuple(made))
+
+
+@pytest.fixture
+async def plugins(manager, open_plugin):
+    async with open_plugin(GPU, devices=2) as gpu, open_plugin(NIC, devices=2) as nic:
+        await gpu.register()
+        await nic.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        await manager.wait_for_resource(NIC, allocatable=2)
+        yield gpu, nic
+
+
+def available(manager):
+    return {name: counts.available for name, counts in manager.capacity().items()}
+
+
+async def test_a_pod_gets_its_devices_and_what_the_plugin_says(manager, plugins):
+    """CC-061, CC-023: the answer is passed on unchanged."""
+    answer = RunOptions(
+        envs={"A": "1"},
+        mounts=(Mount(container_path="/c", host_path="/h", read_only=True),),
+        device_specs=(DeviceSpec(container_path="/dev/x", host_path="/dev/null", permissions="r"),),
+        annotations={"note": "x"},
+        cdi_devices=("vendor.com/gpu=0",),
+    )
+
+    async def allocate(ids):
+        return answer
+
+    plugins[0].on_allocate = allocate
+    admission = await manager.admit(pod(gpu=2))
+    assert admission.containers[0].devices == {GPU: ("dev-0", "dev-1")}
+    assert admission.containers[0].options == answer
+    assert plugins[0].calls[-1] == ("Allocate", ("dev-0", "dev-1"))
+
+
+async def test_a_refused_pod_gives_everything_back(manager, plugins):
+    """CC-062, ALLOC-5, ALLOC-E6."""
+    refused = await manager.admit(
+        pod(containers=[Container(name="a", limits={NIC: 1}), Container(name="b", limits={GPU: 3, NIC: 1})])
+    )
+    assert (refused.admitted, refused.reason) == (False, "UnexpectedAdmissionError")
+    assert refused.message == (
+        PREFIX + "requested number of devices unavailable for vendor.com/gpu. Requested: 3, Available: 2, "
+        "which is unexpected"
+    )
+    assert available(manager) == {GPU: 2, NIC: 2}
+    assert (await manager.admit(pod(gpu=2, nic=2))).admitted
+
+
+async def test_an_unknown_resource_is_refused(manager, plugins):
+    """LIM-31: the kubelet would start the pod without its devices."""
+    refused = await manager.admit(pod(**{"vendor.com/none": 1}))
+    assert refused.message == (
+        PREFIX + "resource vendor.com/none is not known to this node: no device plug-in has reported devices of it, "
+        "which is unexpected"
+    )
+
+
+async def test_a_plugin_that_hangs_in_allocate_loses_only_its_own_pod(root_dir):
+    """LIM-1."""
+    async with open_device_manager(root_dir, deadlines=Deadlines(allocate=0.1)) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            honest = plugin.on_allocate
+
+            async def hang(ids):
+                await trio.sleep_forever()
+
+            plugin.on_allocate = hang
+            refused = await manager.admit(pod("first", gpu=1))
+            assert refused.message == PREFIX + "Allocate was not answered within 0.1 s, which is unexpected"
+            assert available(manager) == {GPU: 2}
+            plugin.on_allocate = honest
+            assert (await manager.admit(pod("second", gpu=2))).admitted
+
+
+async def test_no_container_response_and_rpc_errors_refuse_the_pod(manager, plugins):
+    """ALLOC-E9, ALLOC-E10."""
+
+    async def nothing(ids):
+        return None
+
+    async def fail(ids):
+        raise PluginUnavailable("the board is on fire")
+
+    plugins[0].on_allocate = nothing
+    refused = await manager.admit(pod(gpu=1))
+    assert refused.message == (
+        PREFIX + "no containers return in allocation response of vendor.com/gpu, which is unexpected"
+    )
+    plugins[0].on_allocate = fail
+    refused = await manager.admit(pod(gpu=1))
+    assert refused.message == PREFIX + "the board is on fire, which is unexpected"
+    assert available(manager) == {GPU: 2, NIC: 2}
+
+
+async def test_a_device_that_goes_away_during_allocate_refuses_the_pod(manager, plugins):
+    """LIM-6, LIM-22: look again after every await."""
+    gpu, _ = plugins
+    honest = gpu.on_allocate
+
+    async def vanish(ids):
+        gpu.set_devices([Device(id="dev-1")])
+        await manager.wait_for_resource(GPU, capacity=1)
+        return await honest(ids)
+
+    gpu.on_allocate = vanish
+    refused = await manager.admit(pod(gpu=1))
+    assert "devices of vendor.com/gpu went away while the plug-in was asked to allocate them: dev-0" in refused.message
+    assert manager.capacity()[GPU].allocated == 0
+
+
+async def test_a_plugin_that_dies_in_allocate_refuses_the_pod(manager, plugins, open_plugin):
+    async with open_plugin("vendor.com/dying", devices=1) as dying:
+        await dying.register()
+        await manager.wait_for_resource("vendor.com/dying", allocatable=1)
+        asked = trio.Event()
+
+        async def hang(ids):
+            asked.set()
+            await trio.sleep_forever()
+
+        dying.on_allocate = hang
+        results = []
+        async with trio.open_nursery() as nursery:
+
+            async def admit():
+                results.append(await manager.admit(pod(**{"vendor.com/dying": 1})))
+
+            nursery.start_soon(admit)
+            await asked.wait()
+            dying.end_stream()
+    assert not results[0].admitted
+    assert manager.capacity()["vendor.com/dying"].allocated == 0
+
+
+async def test_resources_of_one_container_are_allocated_side_by_side(manager, plugins):
+    """11.2, last row: each Allocate waits for the other one to have begun."""
+    began = [trio.Event(), trio.Event()]
+
+    def meeting(mine, other, honest):
+        async def allocate(ids):
+            began[mine].set()
+            await began[other].wait()
+            return await honest(ids)
+
+        return allocate
+
+    plugins[0].on_allocate = meeting(0, 1, plugins[0].on_allocate)
+    plugins[1].on_allocate = meeting(1, 0, plugins[1].on_allocate)
+    with trio.fail_after(5):
+        assert (await manager.admit(pod(gpu=1, nic=1))).admitted
+
+
+async def test_init_containers_hand_their_devices_on(manager, plugins):
+    """CC-070, CC-072, ALLOC-13."""
+    admission = await manager.admit(
+        pod(
+            containers=[
+                Container(name="init", kind=ContainerKind.INIT, limits={GPU: 1}),
+                Container(name="side", kind=ContainerKind.SIDECAR, limits={GPU: 1}),
+                Container(name="main", limits={GPU: 1}),
+            ]
+        )
+    )
+    held = {run.name: run.devices[GPU] for run in admission.containers}
+    assert held == {"init": ("dev-0",), "side": ("dev-0",), "main": ("dev-1",)}
+
+
+async def test_preferred_allocation_and_pre_start_are_asked_for(manager, open_plugin):
+    """CC-074, CC-089, ALLOC-18, RUN-2."""
+    options = PluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
+    async with open_plugin(devices=4, options=options) as plugin:
+
+        async def prefer(available, must_include, size):
+            return ["dev-3", "unknown"]
+
+        plugin.on_preferred = prefer
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=4)
+        admission = await manager.admit(pod(gpu=2))
+        assert admission.containers[0].devices == {GPU: ("dev-0", "dev-3")}
+        assert plugin.calls[2:] == [
+            ("GetPreferredAllocation", (("dev-0", "dev-1", "dev-2", "dev-3"), (), 2)),
+            ("Allocate", ("dev-3", "dev-0")),
+            ("PreStartContainer", ("dev-0", "dev-3")),
+        ]
+
+
+async def test_a_failing_pre_start_keeps_the_pod_but_not_the_container(manager, open_plugin):
+    """RUN-E1."""
+    async with open_plugin(devices=1, options=PluginOptions(pre_start_required=True)) as plugin:
+
+        async def fail(ids):
+            raise PluginUnavailable("cannot reset")
+
+        plugin.on_pre_start = fail
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        admission = await manager.admit(pod(gpu=1))
+        assert (admission.admitted, admission.failed_container) == (True, "main")
+        assert admission.message == "device plugin PreStartContainer rpc failed with err: cannot reset"
+        assert manager.capacity()[GPU].allocated == 1
+
+
+async def test_a_pod_admitted_twice_keeps_its_devices(manager, plugins):
+    """ALLOC-6f, RUN-8."""
+    first = await manager.admit(pod(gpu=1))
+    assert await manager.admit(pod(gpu=1)) == first
+    assert [name for name, _ in plugins[0].calls].count("Allocate") == 1
+
+
+async def test_a_refused_re_admission_leaves_the_running_pod_alone(manager, plugins):
+    """ALLOC-E1."""
+    await manager.admit(pod(gpu=1))
+    refused = await manager.admit(pod(gpu=2))
+    assert "changed request for resource" in refused.message
+    assert manager.capacity()[GPU].allocated == 1
+
+
+async def test_removal_frees_devices_at_once(manager, plugins):
+    """LIM-33."""
+    await manager.admit(pod(gpu=2))
+    assert await manager.remove("default", "p")
+    assert available(manager) == {GPU: 2, NIC: 2}
+    assert not await manager.remove("default", "p")
+
+
+async def test_a_stopped_plugin_refuses_new_pods_and_keeps_old_ones(manager, plugins):
+    """CC-046, CC-052, ALLOC-E4."""
+    await manager.admit(pod("old", gpu=1))
+    plugins[0].end_stream()
+    await manager.wait_for_resource(GPU, capacity=2, allocatable=0)
+    refused = await manager.admit(pod("new", gpu=1))
+    assert "no healthy devices present; cannot allocate unhealthy devices vendor.com/gpu" in refused.message
+    assert manager.capacity()[GPU].allocated == 1
+
+
+async def test_a_limit_of_zero_asks_for_nothing(manager, plugins):
+    """CC-075, LIM-15."""
+    plugins[0].end_stream()
+    await manager.wait_for_resource(GPU, allocatable=0)
+    assert (await manager.admit(pod(gpu=0))).admitted

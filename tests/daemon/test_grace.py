@@ -1,0 +1,58 @@
+"""Time: the grace period, on a mock clock. Autojump skips the 300 s; the sockets are real."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from devicemgr import open_device_manager
+from devicemgr.testing import open_simulated_plugin
+
+GPU = "vendor.com/gpu"
+
+
+async def settle():
+    await trio.testing.wait_all_tasks_blocked(0.02)
+
+
+@pytest.fixture
+def clock():
+    """No autojump: time moves when the test says so."""
+    return trio.testing.MockClock()
+
+
+async def test_the_grace_period_ends_strictly_after_300_seconds(root_dir, clock):
+    """CC-019, CC-045, LW-11, CAP-3; LIM-5: the zero stands until it is acknowledged."""
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await settle()
+            assert manager.capacity()[GPU].allocatable == 2
+        await settle()
+        assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].endpoint) == (2, "stopped")
+        clock.jump(300)
+        await settle()
+        assert manager.capacity()[GPU].capacity == 2
+        clock.jump(0.01)
+        await settle()
+        for _ in range(2):  # looking changes nothing
+            assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].endpoint) == (0, "removed")
+        manager.acknowledge_removed(GPU)
+        assert manager.capacity() == {}
+
+
+async def test_a_registration_within_the_grace_period_cancels_it(root_dir, clock):
+    """LW-11, REG-9."""
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await settle()
+        await settle()
+        clock.jump(299)
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await settle()
+            clock.jump(1000)
+            await settle()
+            assert manager.capacity()[GPU].allocatable == 2

@@ -1,0 +1,222 @@
+"""Registration and endpoints, on real sockets: what is refused, what is replaced, and that nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import trio
+
+from devicemgr import Deadlines, open_device_manager
+from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from devicemgr.model import Device, PluginOptions
+from devicemgr.testing import open_simulated_plugin
+
+GPU = "vendor.com/gpu"
+
+
+async def honest(manager, plugin):
+    """Register, and wait until its two devices are visible."""
+    await plugin.register()
+    return await manager.wait_for_resource(GPU, capacity=2, allocatable=2)
+
+
+async def test_devices_are_visible_after_the_first_list(manager, open_plugin):
+    """CC-006, CC-021."""
+    async with open_plugin(devices=2) as plugin:
+        counts = await honest(manager, plugin)
+        assert counts.endpoint == "serving"
+        assert [name for name, _ in plugin.calls] == ["GetDevicePluginOptions", "ListAndWatch"]
+
+
+async def test_an_unsupported_version_is_refused_before_anybody_is_dialled(manager, open_plugin):
+    """CC-013, REG-4."""
+    async with open_plugin() as plugin:
+        with pytest.raises(RegistrationRefused) as caught:
+            await plugin.register(version="v1alpha1")
+        assert str(caught.value) == (
+            "requested API version 'v1alpha1' is not supported by kubelet. Supported version is 'v1beta1'"
+        )
+        assert plugin.calls == []
+
+
+@pytest.mark.parametrize("name", ["gpu", "kubernetes.io/gpu", "requests.vendor.com/gpu", "vendor.com/gpu\n", "A.com/x"])
+async def test_a_bad_resource_name_is_refused(manager, open_plugin, name):
+    """CC-014, API-12."""
+    async with open_plugin(name, endpoint="a.sock") as plugin:
+        with pytest.raises(RegistrationRefused, match="is invalid"):
+            await plugin.register()
+        assert plugin.calls == []
+        assert manager.capacity() == {}
+
+
+@pytest.mark.parametrize("endpoint", ["../../x.sock", "", ".", "..", "a/b.sock", "/tmp/x.sock", "x" * 300, "a\0b"])
+async def test_an_endpoint_must_be_a_plain_file_name(manager, open_plugin, endpoint):
+    """LIM-27. The resource that is served already is untouched."""
+    async with open_plugin(devices=2) as plugin:
+        await honest(manager, plugin)
+        with pytest.raises(RegistrationRefused, match="it must be the plain file name of a socket in"):
+            await plugin.register(endpoint=endpoint)
+        assert manager.capacity()[GPU].allocatable == 2
+
+
+async def test_an_endpoint_that_is_no_socket_is_refused_at_once(manager, open_plugin):
+    """LIM-27."""
+    (manager.layout.plugins / "notes.txt").write_text("not a socket")
+    async with open_plugin(devices=2) as plugin:
+        await honest(manager, plugin)
+        with pytest.raises(RegistrationRefused, match=r"failed to dial device plugin: .* is not a socket"):
+            await plugin.register(endpoint="notes.txt")
+        assert manager.capacity()[GPU].allocatable == 2
+
+
+async def test_a_link_out_of_the_directory_is_refused(manager, open_plugin, root_dir):
+    """LIM-27."""
+    with socket.socket(socket.AF_UNIX) as outside:
+        outside.bind(str(root_dir / "outside.sock"))
+        os.symlink(root_dir / "outside.sock", manager.layout.plugins / "link.sock")
+        async with open_plugin() as plugin:
+            with pytest.raises(RegistrationRefused, match="a link that leads out of"):
+                await plugin.register(endpoint="link.sock")
+
+
+async def test_two_resources_cannot_share_an_endpoint(manager, open_plugin):
+    """LIM-27."""
+    async with open_plugin(devices=2) as plugin:
+        await honest(manager, plugin)
+        plugin.resource = "vendor.com/other"
+        with pytest.raises(RegistrationRefused, match="it already serves vendor.com/gpu"):
+            await plugin.register()
+
+
+async def test_a_dead_socket_costs_the_caller_the_dial_time_and_nobody_else_anything(root_dir):
+    """CC-012, CC-015, LIM-3."""
+    async with open_device_manager(root_dir, deadlines=Deadlines(dial=0.1)) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await honest(manager, plugin)
+            with pytest.raises(RegistrationRefused, match="failed to dial device plugin: nobody accepts on"):
+                await plugin.register(endpoint="missing.sock")
+            plugin.set_health("dev-0", "Unhealthy")
+            await manager.wait_for_resource(GPU, capacity=2, allocatable=1)
+        await manager.wait_for_resource(GPU, capacity=2, allocatable=0)  # its death is still noticed
+
+
+async def test_options_that_fail_are_the_answer_to_register(manager, open_plugin):
+    """CC-016, REG-8."""
+    async with open_plugin() as plugin:
+
+        async def fail():
+            raise PluginUnavailable("no options today")
+
+        plugin.on_options = fail
+        with pytest.raises(RegistrationRefused, match="failed to get device plugin options: no options today"):
+            await plugin.register()
+        assert [name for name, _ in plugin.calls] == ["GetDevicePluginOptions"]
+        assert manager.capacity() == {}
+
+
+async def test_a_plugin_that_never_answers_options_is_refused_after_the_deadline(root_dir):
+    """LIM-1."""
+    async with open_device_manager(root_dir, deadlines=Deadlines(options=0.1)) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            plugin.on_options = trio.sleep_forever
+            with pytest.raises(RegistrationRefused, match=r"GetDevicePluginOptions was not answered within 0.1 s"):
+                await plugin.register()
+            assert manager.capacity() == {}
+
+
+@pytest.mark.parametrize("pre_start", [False, True])
+@pytest.mark.parametrize("preferred", [False, True])
+async def test_the_newest_registration_wins(manager, open_plugin, pre_start, preferred):
+    """CC-007, CC-008, CC-009."""
+    options = PluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=preferred)
+    async with open_plugin(devices=2, options=options) as first:
+        await honest(manager, first)
+        async with open_plugin(devices=2, options=options, endpoint="second.sock") as second:
+            await honest(manager, second)
+            async with open_plugin(devices=[Device(id="other")], options=options, endpoint="third.sock") as third:
+                await third.register()
+                await manager.wait_for_resource(GPU, capacity=1, allocatable=1)
+
+
+async def test_the_end_of_the_old_stream_does_not_harm_the_new_plugin(manager, open_plugin):
+    """CC-011, LIM-2, LIM-4: a rolling update."""
+    async with open_plugin(devices=2) as old:
+        await honest(manager, old)
+        async with open_plugin(devices=2, endpoint="new.sock") as new:
+            await honest(manager, new)
+            old.set_devices([])
+            old.end_stream()
+            new.set_devices([*new.devices, Device(id="one-more")])
+            counts = await manager.wait_for_resource(GPU, capacity=3, allocatable=3)
+            assert counts.endpoint == "serving"
+            stopped = [r.event for r in manager.events() if type(r.event).__name__ == "EndpointStopped"]
+            assert stopped == []
+
+
+async def test_a_stream_that_ends_keeps_capacity(manager, open_plugin):
+    """CC-019, CC-020, LW-8."""
+    async with open_plugin(devices=2) as plugin:
+        await honest(manager, plugin)
+        plugin.end_stream()
+        counts = await manager.wait_for_resource(GPU, capacity=2, allocatable=0)
+        assert counts.endpoint == "stopped"
+        assert [name for name, _ in plugin.calls].count("ListAndWatch") == 1
+
+
+async def test_a_stream_that_ends_before_any_list_is_published_as_zero(manager, open_plugin):
+    """CC-018, LW-9."""
+    async with open_plugin(devices=2) as plugin:
+        register = plugin.register
+
+        async def ending(seen):
+            return None
+
+        plugin.next_report = ending
+        await register()
+        counts = await manager.wait_for_resource(GPU, capacity=0, allocatable=0)
+        assert counts.endpoint == "stopped"
+
+
+async def test_a_list_that_makes_no_sense_is_mended_and_reported(manager, open_plugin):
+    """LIM-16, LW-5."""
+    entries = [Device(id="a"), Device(id="a", health="Unhealthy"), Device(id=""), Device(id="b"), Device(id="b")]
+    async with open_plugin(devices=entries) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, capacity=2, allocatable=1)
+        problems = {r.event.problem: r.event.count for r in manager.events() if hasattr(r.event, "problem")}
+        assert problems == {"empty device id: left out": 1, "duplicate device id: counted once": 2}
+
+
+async def test_a_deleted_registry_socket_is_made_anew(manager, open_plugin):
+    """LIM-36."""
+    manager.layout.registry_socket.unlink()
+    async with open_plugin(devices=2) as plugin:
+        with pytest.raises(ManagerUnavailable):
+            await plugin.register()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(plugin.keep_registered)
+            await manager.wait_for_resource(GPU, allocatable=2)
+            nursery.cancel_scope.cancel()
+
+
+async def test_five_hundred_plugins_leave_nothing_behind(manager, open_plugin):
+    """The bridge: register, stream, cancel, close; no task and no descriptor is left."""
+
+    async def cycle():
+        async with open_plugin(devices=2) as plugin:
+            await honest(manager, plugin)
+        await manager.wait_for_resource(GPU, allocatable=0)
+
+    def footprint():
+        return len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living
+
+    for _ in range(5):
+        await cycle()
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    before = footprint()
+    for _ in range(500):
+        await cycle()
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert footprint() == before

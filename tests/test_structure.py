@@ -1,0 +1,89 @@
+"""The house rules that can only be seen by looking for what is absent."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "devicemgr"
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "stubs" not in path.parts)
+
+# A layer may import the layers listed for it, of its own package.
+LAYERS = {
+    "model": set(),
+    "errors": {"model"},
+    "names": {"model"},
+    "events": {"model"},
+    "yaml_text": {"errors"},
+    "config": {"errors", "yaml_text"},
+    "manifest": {"errors", "yaml_text", "model", "names"},
+    "core": {"model", "errors", "events", "names"},
+    "rpc": {"model", "errors", "events"},
+    "daemon": {"model", "errors", "events", "names", "core", "rpc"},
+    "testing": {"model", "errors", "rpc", "daemon"},
+    "cli": {"model", "errors", "names", "config", "manifest", "yaml_text", "rpc", "daemon", "testing"},
+    "__init__": {"daemon", "model", "rpc"},
+    "__main__": {"cli"},
+}
+# An outside package and the only layers that may import it.
+ONLY_IN = {
+    "grpclib": {"rpc"},
+    "betterproto2": {"rpc"},
+    "asyncio": {"rpc"},
+    "trio_asyncio": {"rpc"},
+    "yaml": {"yaml_text"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "pytest": set(),
+    "google": set(),
+    "grpc": set(),
+}
+PURE_MAY_NOT_IMPORT = {"trio", "time", "os", "pathlib", "logging", "socket", "datetime"}
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """(first name, is it of our package) of every import."""
+    found: list[tuple[str, bool]] = []
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name.split(".")[0], False) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.append(((node.module or "").split(".")[0], False))
+        elif isinstance(node, ast.ImportFrom) and node.level == depth:
+            names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+            found += [(name, True) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    layer = layer_of(path)
+    for name, ours in imports_of(path):
+        if ours:
+            assert name == layer or name in LAYERS[layer], f"{layer} must not import {name}"
+        elif name in ONLY_IN:
+            assert layer in ONLY_IN[name], f"only {ONLY_IN[name]} may import {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if layer_of(p) == "core"], ids=lambda path: path.name)
+def test_the_core_is_pure(path):
+    tree = ast.parse(path.read_text())
+    assert not [n for n in ast.walk(tree) if isinstance(n, ast.AsyncFunctionDef | ast.Await)]
+    assert not PURE_MAY_NOT_IMPORT & {name for name, ours in imports_of(path) if not ours}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_function_declares_a_global_that_changes(path):
+    assert not [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Global)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_grows_past_350_lines(path):
+    assert len(path.read_text().splitlines()) <= 350
