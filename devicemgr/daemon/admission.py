@@ -9,7 +9,7 @@ A pod is admitted whole or not at all. What it takes is noted as it takes it, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import trio
 
@@ -40,6 +40,8 @@ from ..rpc.plugin_client import PluginClient
 from .endpoints import Endpoints
 from .event_log import EventLog
 
+_Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], RunOptions]]
+"""By resource: the devices that were asked for, and the plug-in's answer."""
 UNEXPECTED = "UnexpectedAdmissionError"
 """The reason of every refusal that is an allocation error (ALLOC-20)."""
 
@@ -147,51 +149,63 @@ class Admissions:
     async def _allocate_container(
         self, pod: Pod, container: Container, reusable: Reusable, taken: list[tuple[Owner, ResourceName]]
     ) -> None:
-        """All resources of one container, side by side: different resources share no device.
-
-        The first failure cancels the others, so that a plug-in that hangs cannot delay a refusal.
-        """
+        """All resources of one container (ALLOC-5): plan, ask side by side, commit in the order of their names."""
         owner = Owner(pod.uid, container.name)
+        requests = [
+            Request(owner=owner, resource=resource, count=count, reusable=frozenset(reusable.of(resource)))
+            for resource, count in sorted(container.limits.items())
+            if count
+        ]
+        for request in requests:  # all must be possible before anybody is asked
+            self._plan(request)
+        answers = await self._ask_all(requests, taken)
+        for request in requests:
+            if answer := answers.get(request.resource):
+                self._log.record(self._store.commit(owner, request.resource, *answer))
+        for resource, assignment in self._store.assignments(owner).items():
+            reusable.after(container, resource, assignment.devices)
+
+    async def _ask_all(self, requests: list[Request], taken: list[tuple[Owner, ResourceName]]) -> _Answers:
+        """Choose, reserve and ask the plug-ins, side by side. The first failure cancels the others and is raised."""
+        answers: _Answers = {}
         failures: list[AllocationRefused | PluginUnavailable] = []
 
-        async def allocate(resource: ResourceName, count: int) -> None:
-            request = Request(owner=owner, resource=resource, count=count, reusable=frozenset(reusable.of(resource)))
+        async def ask(request: Request) -> None:
             try:
-                await self._allocate_resource(request, taken)
+                devices = (await self._advised_plan(request)).devices
+                if not devices:
+                    return
+                self._store.reserve(request.owner, request.resource, devices)
+                taken.append((request.owner, request.resource))
+                answers[request.resource] = devices, await self._ask_allocate(request.resource, devices)
             except (AllocationRefused, PluginUnavailable) as error:
                 failures.append(error)
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for resource, count in sorted(container.limits.items()):
-                nursery.start_soon(allocate, resource, count)
+            for request in requests:
+                nursery.start_soon(ask, request)
         if failures:
             raise failures[0]
-        for resource, assignment in self._store.assignments(owner).items():
-            reusable.after(container, resource, assignment.devices)
+        return answers
 
-    async def _allocate_resource(self, request: Request, taken: list[tuple[Owner, ResourceName]]) -> None:
-        """ALLOC-5b to 5h for one resource: plan, ask for advice, plan again, ask to allocate, commit."""
-        resource = request.resource
-        if request.count == 0:
-            return
-        if not self._store.is_known(resource):
-            raise AllocationRefused(
-                f"resource {resource} is not known to this node: no device plug-in has reported devices of it",
-                rule="LIM-31",
-            )
-        plan = await self._advised_plan(request)
-        if not plan.devices:
-            return
-        self._store.reserve(request.owner, resource, plan.devices)
-        taken.append((request.owner, resource))
-        answer = await self._client_of(resource).allocate(plan.devices)
+    async def _ask_allocate(self, resource: ResourceName, devices: tuple[DeviceId, ...]) -> RunOptions:
+        answer = await self._client_of(resource).allocate(devices)
         if answer is None:
             raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
-        self._log.record(self._store.commit(request.owner, resource, plan.devices, answer))
+        return answer
+
+    def _plan(self, request: Request, advice: Sequence[DeviceId] = ()) -> Plan:
+        """The devices the container would get now. A resource nobody ever reported is refused (LIM-31)."""
+        if not self._store.is_known(request.resource):
+            raise AllocationRefused(
+                f"resource {request.resource} is not known to this node: no device plug-in has reported devices of it",
+                rule="LIM-31",
+            )
+        return plan_allocation(self._store, request, advice=advice)
 
     async def _advised_plan(self, request: Request) -> Plan:
-        plan = plan_allocation(self._store, request)
+        plan = self._plan(request)
         endpoint = self._store.endpoint(request.resource)
         if plan.question is None or endpoint is None or not endpoint.options.get_preferred_allocation_available:
             return plan
@@ -204,7 +218,7 @@ class Admissions:
             raise AllocationRefused(
                 f"device plugin GetPreferredAllocation rpc failed with err: {error}", rule="ALLOC-E11"
             ) from error
-        return plan_allocation(self._store, request, advice=advice)
+        return self._plan(request, advice)
 
     def _client_of(self, resource: ResourceName) -> PluginClient:
         client = self._endpoints.client(resource)

@@ -21,7 +21,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import outcome
 import trio
 import trio_asyncio
 from grpclib import GRPCError, Status
@@ -230,40 +229,35 @@ async def run_handler(nursery: trio.Nursery, handle: Callable[..., Awaitable[T]]
     A :class:`DeviceManagerError` becomes status UNKNOWN with its text, as a Go error would (REG-5). When the
     caller hangs up, the child is cancelled. Any other exception is a bug: it also leaves through the nursery.
     """
-    done = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     scope = trio.CancelScope()
 
-    async def child() -> None:
-        caught = None
-        with scope:
-            caught = await outcome.acapture(_expected, handle, *args)
+    def fail(status: Status, text: str) -> None:
         if not done.done():
-            done.set_result(caught)
-        if isinstance(caught, outcome.Error) and not isinstance(caught.error, GRPCError):
-            raise caught.error
+            done.set_exception(GRPCError(status, text))
+
+    async def child() -> None:
+        try:
+            with scope:
+                result = await handle(*args)
+                if not done.done():
+                    done.set_result(result)
+        except DeviceManagerError as error:
+            fail(Status.UNKNOWN, str(error))
+        except Exception:
+            fail(Status.INTERNAL, "the manager failed; its log has the traceback")
+            raise
+        finally:  # also when the nursery was cancelled: nobody waits for an answer that will not come
+            fail(Status.UNAVAILABLE, "the manager is shutting down")
 
     try:
         nursery.start_soon(child)
-    except RuntimeError:
+    except RuntimeError:  # the nursery is closed
         raise GRPCError(Status.UNAVAILABLE, "the manager is shutting down") from None
     try:
-        caught = await done
-    except asyncio.CancelledError:
+        return await done
+    finally:
         scope.cancel()
-        raise
-    if caught is None:
-        raise GRPCError(Status.UNAVAILABLE, "the manager is shutting down")
-    if isinstance(caught, outcome.Error) and not isinstance(caught.error, GRPCError):
-        raise GRPCError(Status.INTERNAL, "the manager failed; its log has the traceback")
-    result: T = caught.unwrap()
-    return result
-
-
-async def _expected(handle: Callable[..., Awaitable[T]], *args: Any) -> T:
-    try:
-        return await handle(*args)
-    except DeviceManagerError as error:
-        raise GRPCError(Status.UNKNOWN, str(error)) from error
 
 
 # --- calling -------------------------------------------------------------------------------------

@@ -220,3 +220,13 @@ async def test_five_hundred_plugins_leave_nothing_behind(manager, open_plugin):
         await cycle()
     await trio.testing.wait_all_tasks_blocked(0.05)
     assert footprint() == before
+
+
+async def test_a_peer_that_hangs_up_ends_nothing_but_its_own_call(manager, open_plugin):
+    """The border: a cancelled stream is cancelled on the serving side too, and nowhere else."""
+    async with open_plugin(devices=2) as plugin:
+        await honest(manager, plugin)
+        await honest(manager, plugin)  # the first stream is cancelled by the manager
+        plugin.set_health("dev-0", "Unhealthy")
+        await manager.wait_for_resource(GPU, allocatable=1)
+        assert not [r for r in manager.events() if type(r.event).__name__ == "EndpointStopped"]

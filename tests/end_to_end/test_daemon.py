@@ -1,0 +1,116 @@
+"""``python -m devicemgr`` as its user meets it: start, refusals, signals, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import stat
+
+import pytest
+
+
+def modes(*paths):
+    return [stat.S_IMODE(path.stat().st_mode) for path in paths]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_starts_serves_and_stops_in_order(daemon, root_dir, how):
+    program = daemon()
+    registry = root_dir / "device-plugins" / "kubelet.sock"
+    allocation = root_dir / "devicemgr" / "allocation.sock"
+    assert next(line for line in program.lines if "ManagerReady" in line).count(".sock") == 2
+    assert modes(registry, allocation) == [0o660, 0o660]
+    assert modes(registry.parent, allocation.parent) == [0o750, 0o750]
+    assert program.end(how) == 0
+    assert not registry.exists()
+    assert not allocation.exists()
+
+
+def test_only_stale_sockets_are_removed(daemon, root_dir):
+    """CC-005, REG-17."""
+    plugins = root_dir / "device-plugins"
+    (plugins / "sub").mkdir(parents=True)
+    (plugins / "kubelet_internal_checkpoint").write_text("{}")
+    (plugins / "DEPRECATION").write_text("")
+    with socket.socket(socket.AF_UNIX) as stale, socket.socket(socket.AF_UNIX) as nested:
+        stale.bind(str(plugins / "stale.sock"))
+        nested.bind(str(plugins / "sub" / "kept.sock"))
+    program = daemon()
+    assert sorted(path.name for path in plugins.iterdir()) == [
+        "DEPRECATION",
+        "kubelet.sock",
+        "kubelet_internal_checkpoint",
+        "sub",
+    ]
+    assert (plugins / "sub" / "kept.sock").exists()
+    assert any("StaleSocketRemoved" in line and "stale.sock" in line for line in program.lines)
+
+
+def test_a_second_manager_is_refused_and_the_first_is_not_disturbed(daemon, run, root_dir):
+    first = daemon()
+    second = run()
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"Error: another manager (process {first.process.pid}) serves {root_dir}. "
+        "Stop it, or give this one another --root-dir\n"
+    )
+    assert run("status", "-o", "json").returncode == 0
+
+
+def test_a_live_kubelet_is_not_cut_off(run, root_dir):
+    registry = root_dir / "device-plugins" / "kubelet.sock"
+    registry.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as kubelet:
+        kubelet.bind(str(registry))
+        kubelet.listen()
+        refused = run()
+    assert refused.returncode == 1
+    assert "perhaps a kubelet, accepts connections on" in refused.stderr
+    assert registry.exists()
+
+
+def test_after_kill_9_the_next_manager_starts(daemon):
+    daemon().end(signal.SIGKILL)
+    assert daemon().end() == 0
+
+
+@pytest.mark.parametrize("root", ["/proc/devicemgr", "/dev/null/x"])
+def test_a_root_directory_that_cannot_be_written_is_a_clear_error(start, root):
+    program = start("-m", "devicemgr", "--root-dir", root)
+    assert program.wait() == 1
+    assert program.lines[0].startswith(f"Error: cannot use {root}")
+    assert "Give --root-dir a directory that this user may write" in program.lines[0]
+
+
+def test_with_the_gate_off_nothing_is_served(run, root_dir, tmp_path):
+    config = tmp_path / "node-config.yaml"
+    config.write_text("kind: NodeConfig\nkubeletArguments:\n  feature-gates:\n  - Other=true\n")
+    done = run("--config", config)
+    assert done.returncode == 4
+    assert "feature-gates:\n  - DevicePlugins=true" in done.stderr
+    assert "feature gate Other means nothing to devicemgr" in done.stderr
+    assert not (root_dir / "device-plugins").exists()
+
+
+def test_a_malformed_gate_is_bad_input(run, tmp_path):
+    config = tmp_path / "node-config.yaml"
+    config.write_text("kubeletArguments:\n  feature-gates:\n  - DevicePlugins=maybe\n")
+    done = run("--config", config)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {config}:3: kubeletArguments.feature-gates[0]: 'DevicePlugins=maybe'")
+
+
+def test_the_trace_and_the_json_log_have_every_event(daemon, tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    program = daemon("--trace", trace, "--log-format", "json", "--config", "examples/node-config.yaml")
+    program.end()
+    traced = [json.loads(line)["event"] for line in trace.read_text().splitlines()]
+    assert traced == ["ManagerReady", "ManagerStopping"]
+    assert [json.loads(line)["event"] for line in program.lines] == traced
+
+
+def test_bad_deadlines_are_bad_usage(run):
+    done = run("--deadline", "lunch=3")
+    assert done.returncode == 2
+    assert "write CALL=SECONDS, with CALL one of dial, options" in done.stderr

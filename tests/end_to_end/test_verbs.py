@@ -1,0 +1,130 @@
+"""The verbs, against a daemon and a simulated plug-in, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+POD = """\
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  containers:
+  - name: main
+    resources: {{limits: {{vendor.com/gpu: {count}}}}}
+"""
+
+
+@pytest.fixture
+def node(daemon, start, root_dir):
+    """A manager with a plug-in of four devices, one of them unhealthy."""
+    program = daemon()
+    arguments = ["--root-dir", root_dir, "--resource", "vendor.com/gpu", "--count", "4", "--unhealthy", "dev-3"]
+    plugin = start("-m", "devicemgr", "plugin", *arguments, "--numa", "0,1")
+    plugin.wait_for("registered vendor.com/gpu with 4 devices")
+    program.wait_for("ReportApplied")
+    return program, plugin
+
+
+def test_status_admit_and_remove(node, run):
+    status = json.loads(run("status", "-o", "json").stdout)
+    assert status["resources"] == {
+        "vendor.com/gpu": {"capacity": 4, "allocatable": 3, "allocated": 0, "available": 3, "endpoint": "serving"}
+    }
+    done = run("admit", "-f", "-", "-o", "json", text=POD.format(name="a", count=2))
+    assert done.returncode == 0
+    admitted = json.loads(done.stdout)
+    assert (admitted["admitted"], admitted["pod"]["name"]) == (True, "a")
+    assert admitted["containers"] == [
+        {
+            "name": "main",
+            "devices": {"vendor.com/gpu": ["dev-0", "dev-1"]},
+            "envs": {"GPU_DEVICES": "dev-0,dev-1"},
+            "mounts": [],
+            "device_specs": [
+                {"container_path": "/dev/dev-0", "host_path": "/dev/null", "permissions": "rw"},
+                {"container_path": "/dev/dev-1", "host_path": "/dev/null", "permissions": "rw"},
+            ],
+            "annotations": {},
+            "cdi_devices": [],
+        }
+    ]
+    (pod,) = json.loads(run("status", "-o", "json").stdout)["pods"]
+    assert pod["containers"] == [{"name": "main", "devices": {"vendor.com/gpu": ["dev-0", "dev-1"]}}]
+    assert run("remove", "default/a").stdout == "removed default/a\n"
+    assert run("remove", "default/a").returncode == 1
+    assert json.loads(run("status", "-o", "json").stdout)["resources"]["vendor.com/gpu"]["available"] == 3
+
+
+def test_a_refusal_has_reason_and_message_and_exit_status_1(node, run):
+    text = POD.format(name="small", count=1) + "---\n" + POD.format(name="large", count=9)
+    done = run("admit", "-f", "-", "-o", "json", text=text)
+    assert done.returncode == 1
+    small, large = json.loads(done.stdout)
+    assert small["admitted"]
+    assert large == {
+        "admitted": False,
+        "reason": "UnexpectedAdmissionError",
+        "message": "Pod was rejected: Allocate failed due to requested number of devices unavailable for "
+        "vendor.com/gpu. Requested: 9, Available: 2, which is unexpected",
+    }
+
+
+def test_tables_and_yaml_show_the_same_without_colour(node, run):
+    assert run("admit", "-f", "-", text=POD.format(name="a", count=1)).returncode == 0
+    table = run("status").stdout
+    assert "vendor.com/gpu" in table
+    assert "default/a" in table
+    assert "\x1b" not in table
+    assert "allocatable: 3" in run("status", "-o", "yaml").stdout
+    assert "PodAdmitted" in run("events").stdout
+
+
+def test_events_are_json_lines(node, run):
+    events = [json.loads(line) for line in run("events", "-o", "json").stdout.splitlines()]
+    assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+    assert {"ManagerReady", "PluginRegistered", "ReportApplied"} <= {event["event"] for event in events}
+
+
+def test_followers_see_what_comes_and_do_not_hold_up_the_stop(node, start, root_dir):
+    follower = start("-m", "devicemgr", "events", "--follow", "--root-dir", root_dir)
+    follower.wait_for("ManagerReady")
+    program, plugin = node
+    plugin.end()
+    follower.wait_for("EndpointStopped")
+    assert program.end() == 0
+    assert follower.wait() == 0
+
+
+def test_the_plugin_registers_again_with_a_new_manager(node, daemon):
+    program, plugin = node
+    program.end()
+    again = daemon()
+    plugin.wait_for("registered vendor.com/gpu", count=2)
+    again.wait_for("ReportApplied")
+
+
+@pytest.mark.parametrize("verb", [["status"], ["remove", "default/a"], ["events"]])
+def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, root_dir, verb):
+    done = run(*verb)
+    assert done.returncode == 3
+    assert f"no manager reachable on {root_dir}/devicemgr/allocation.sock" in done.stderr
+    assert f"python -m devicemgr --root-dir {root_dir}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        (["admit", "-f", "-"], "<stdin>:1: this is not valid YAML"),
+        (["admit", "-f", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
+        (["remove", "a/b/c"], "write NAMESPACE/NAME"),
+        (["status", "--nonsense"], "No such option"),
+        (["nonsense"], "No such command"),
+        (["plugin", "--resource", "gpu"], "it has no domain"),
+    ],
+)
+def test_bad_input_has_exit_status_2(run, verb, words):
+    done = run(*verb, text="a: [")
+    assert done.returncode == 2
+    assert words in done.stderr

@@ -1,0 +1,66 @@
+"""Each example does what its first line says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from devicemgr.config import parse_node_config
+from devicemgr.manifest import parse_pods
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+async def test_plugin_serves_four_cards_and_comes_back(manager):
+    command = [sys.executable, str(EXAMPLES / "plugin.py"), str(manager.layout.plugins)]
+    process = await trio.lowlevel.open_process(command)
+    try:
+        await manager.wait_for_resource("vendor.com/card", allocatable=4)
+        manager.layout.registry_socket.unlink()  # the manager makes it anew: to the plug-in, a restart
+        again = "PluginRegistered"
+        with trio.fail_after(15):
+            while [type(r.event).__name__ for r in manager.events()].count(again) < 2:
+                await manager.events_after(len(manager.events()), wait=True)
+        await manager.wait_for_resource("vendor.com/card", allocatable=4)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def test_embed_prints_what_the_container_got():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "embed.py"], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.startswith("{'vendor.com/gpu': ('dev-0', 'dev-1')}\nResourceCounts(capacity=8, allocatable=8")
+    assert done.stderr == ""
+
+
+def test_pod_and_node_config_are_valid():
+    (pod,) = parse_pods((EXAMPLES / "pod.yaml").read_text(), file="pod.yaml")
+    assert [container.name for container in pod.containers] == ["self-test", "trainer"]
+    assert parse_node_config((EXAMPLES / "node-config.yaml").read_text(), file="node-config.yaml").device_plugins
+
+
+def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "devicemgr", "demo"],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=True,
+        env={"TMPDIR": str(tmp_path), "PATH": ""},
+        cwd=EXAMPLES.parent,
+    )
+    for step in range(1, 8):
+        assert f"\n{step}. " in f"\n{done.stdout}"
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_examples_are_short(path):
+    assert len(path.read_text().splitlines()) <= 80
