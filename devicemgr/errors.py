@@ -19,6 +19,9 @@ Anything else that is raised is a bug, and ends the daemon with its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DeviceManagerError(Exception):
     """Base of all errors below."""
@@ -75,3 +78,21 @@ class DirectoryUnusable(DeviceManagerError):
 
 class ResourceWaitTimeout(DeviceManagerError):
     """A resource did not reach the wanted state; the text shows the state it is in and the last events."""
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Around a nursery the caller cannot see: a group of one error becomes that error.
+
+    The group would only tell of our own nesting, and ``except DirectoryInUse`` would not match it. A group of
+    several errors stays as it is.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, BaseExceptionGroup):
+            raise
+        raise error from error.__cause__

@@ -194,7 +194,7 @@ class CallFinished(Event):
 
     @property
     def severity(self) -> Severity:
-        return Severity.DEBUG if self.outcome == "OK" else Severity.WARNING
+        return Severity.DEBUG if self.outcome in ("OK", "CANCELLED") else Severity.WARNING
 
 
 _WARNINGS = (

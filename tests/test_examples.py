@@ -45,20 +45,20 @@ def test_pod_and_node_config_are_valid():
     assert parse_node_config((EXAMPLES / "node-config.yaml").read_text(), file="node-config.yaml").device_plugins
 
 
-def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(tmp_path):
+def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(root_dir):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "devicemgr", "demo"],
         capture_output=True,
         text=True,
         timeout=15,
         check=True,
-        env={"TMPDIR": str(tmp_path), "PATH": ""},
+        env={"TMPDIR": str(root_dir), "PATH": ""},
         cwd=EXAMPLES.parent,
     )
     for step in range(1, 8):
         assert f"\n{step}. " in f"\n{done.stdout}"
     assert done.stderr == ""
-    assert list(tmp_path.iterdir()) == []
+    assert list(root_dir.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

@@ -24,7 +24,7 @@ GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 @click.command("demo")
 def command() -> None:
     """Start a manager and two simulated plug-ins, admit a pod, break things, and clean up. No privileges needed."""
-    with tempfile.TemporaryDirectory(prefix="devicemgr-demo-") as directory:
+    with tempfile.TemporaryDirectory(prefix="devicemgr-") as directory:
         trio.run(_story, Path(directory))
     _say("That is all", "The manager has stopped, its sockets are gone, and so is the temporary directory.")
 

@@ -16,7 +16,7 @@ from ..config import NodeConfig, parse_node_config
 from ..daemon.event_log import Sink
 from ..daemon.supervisor import Settings, run
 from ..daemon.trace import log_to, open_trace
-from ..errors import BadInput
+from ..errors import BadInput, unwrapped
 from ..rpc.bridge import open_bridge
 from ..rpc.plugin_client import Deadlines
 
@@ -42,7 +42,8 @@ def run_daemon(
         sinks = [log_to(sys.stderr, log_format)]
         if trace is not None:
             sinks.append(stack.enter_context(open_trace(trace)))
-        trio.run(_run_until_signal, settings, sinks)
+        with unwrapped():
+            trio.run(_run_until_signal, settings, sinks)
     return 0
 
 

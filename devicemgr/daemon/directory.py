@@ -25,6 +25,9 @@ from pathlib import Path
 
 from ..errors import DirectoryInUse, DirectoryUnusable, RegistrationRefused
 
+MAX_SOCKET_PATH = 107
+"""Bytes in the path of a unix socket on Linux."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -55,6 +58,7 @@ def owned(layout: Layout) -> Iterator[list[Path]]:
 
     Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
     """
+    _check_lengths(layout)
     try:
         for directory in (layout.root, layout.plugins, layout.own):
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -69,6 +73,16 @@ def owned(layout: Layout) -> Iterator[list[Path]]:
         yield _remove_stale_sockets(layout)
     finally:
         os.close(lock)
+
+
+def _check_lengths(layout: Layout) -> None:
+    """A unix socket's path is a field of fixed size in the kernel's interface; say so before bind does."""
+    longest = max(len(os.fsencode(path)) for path in (layout.registry_socket, layout.allocation_socket))
+    if longest > MAX_SOCKET_PATH:
+        raise DirectoryUnusable(
+            f"{layout.root} is too long a path: its sockets would need {longest} bytes, unix allows {MAX_SOCKET_PATH}. "
+            "Give a shorter --root-dir"
+        )
 
 
 def _lock(lock: int, layout: Layout) -> None:

@@ -20,6 +20,7 @@ import trio
 
 from ..core.endpoint import GRACE_PERIOD
 from ..core.store import DeviceStore
+from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
 from ..rpc.bridge import MAX_MESSAGE_SIZE, UnixServer, open_bridge, open_server
 from ..rpc.plugin_client import Deadlines
@@ -120,9 +121,10 @@ async def open_device_manager(
     """
     settings = Settings(root_dir=Path(root_dir), deadlines=deadlines or Deadlines(), grace=grace)
     stop = trio.Event()
-    async with open_bridge(), trio.open_nursery() as nursery:
-        manager: DeviceManager = await nursery.start(partial(run, settings, stop, sinks=sinks))
-        try:
-            yield manager
-        finally:
-            stop.set()
+    with unwrapped():
+        async with open_bridge(), trio.open_nursery() as nursery:
+            manager: DeviceManager = await nursery.start(partial(run, settings, stop, sinks=sinks))
+            try:
+                yield manager
+            finally:
+                stop.set()

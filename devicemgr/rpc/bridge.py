@@ -16,8 +16,8 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from grpclib.protocol import Connection, H2Protocol
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Server
 
-from ..errors import DeviceManagerError, PluginUnavailable
+from ..errors import DeviceManagerError, PluginUnavailable, unwrapped
 
 T = TypeVar("T")
 
@@ -45,10 +45,12 @@ SOCKET_CHECK_PERIOD = 1.0
 """Seconds between two looks at whether our own socket is still there."""
 
 
-def open_bridge() -> AbstractAsyncContextManager[Any]:
+@asynccontextmanager
+async def open_bridge() -> AsyncIterator[None]:
     """The asyncio loop that grpclib needs, for as long as the block lasts. Once per Trio program."""
-    bridge: AbstractAsyncContextManager[Any] = trio_asyncio.open_loop()
-    return bridge
+    with unwrapped():
+        async with trio_asyncio.open_loop():
+            yield
 
 
 # --- the size limit, under grpclib ---------------------------------------------------------------
@@ -258,6 +260,20 @@ async def run_handler(nursery: trio.Nursery, handle: Callable[..., Awaitable[T]]
         return await done
     finally:
         scope.cancel()
+
+
+@contextmanager
+def kept_open(nursery: trio.Nursery) -> Iterator[None]:
+    """Around the messages of a stream, each of which is a handler: the nursery lives until the last one is out."""
+    finished = trio.Event()
+    try:
+        nursery.start_soon(finished.wait)
+    except RuntimeError:
+        raise GRPCError(Status.UNAVAILABLE, "the manager is shutting down") from None
+    try:
+        yield
+    finally:
+        finished.set()
 
 
 # --- calling -------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ class PluginClient:
             raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", outcome=outcome) from None
         finally:
             took = trio.current_time() - started
-            self._on_call(CallFinished(resource=self._resource, method=name, seconds=took, outcome=outcome))
+            self._on_call(CallFinished(resource=self._resource, method=name, seconds=round(took, 6), outcome=outcome))
 
 
 @asynccontextmanager

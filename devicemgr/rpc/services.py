@@ -24,7 +24,7 @@ from ..model import (
     RunOptions,
 )
 from . import convert
-from .bridge import run_handler
+from .bridge import kept_open, run_handler
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
 
@@ -89,9 +89,10 @@ class AllocationService(own.AllocationBase):
         async def next_batch() -> Sequence[tuple[int, Mapping[str, Any]]]:
             return await self._manager.events_after(sequence, wait=message.follow)
 
-        while batch := await run_handler(self._nursery, next_batch):
-            for sequence, event in batch:
-                yield own.Event(sequence=sequence, json=json.dumps(event))
+        with kept_open(self._nursery):
+            while batch := await run_handler(self._nursery, next_batch):
+                for sequence, event in batch:
+                    yield own.Event(sequence=sequence, json=json.dumps(event))
 
 
 class PluginApi(Protocol):

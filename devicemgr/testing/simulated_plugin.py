@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from ..errors import ManagerUnavailable, RegistrationRefused
+from ..errors import ManagerUnavailable, RegistrationRefused, unwrapped
 from ..model import (
     API_VERSION,
     HEALTHY,
@@ -197,14 +197,15 @@ async def open_simulated_plugin(
     plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)
     path = plugin.directory / name
     path.unlink(missing_ok=True)
-    async with trio.open_nursery() as handlers:
-        async with open_server(path, [DevicePluginService(handlers, plugin)]) as server:
-            async with trio.open_nursery() as listeners:
-                listeners.start_soon(_serve, server)
-                yield plugin
-                listeners.cancel_scope.cancel()
-            plugin.end_stream()
-            handlers.cancel_scope.cancel()
+    with unwrapped():
+        async with trio.open_nursery() as handlers:
+            async with open_server(path, [DevicePluginService(handlers, plugin)]) as server:
+                async with trio.open_nursery() as listeners:
+                    listeners.start_soon(_serve, server)
+                    yield plugin
+                    listeners.cancel_scope.cancel()
+                plugin.end_stream()
+                handlers.cancel_scope.cancel()
 
 
 async def _serve(server: UnixServer) -> None:

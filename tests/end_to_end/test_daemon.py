@@ -83,6 +83,12 @@ def test_a_root_directory_that_cannot_be_written_is_a_clear_error(start, root):
     assert "Give --root-dir a directory that this user may write" in program.lines[0]
 
 
+def test_a_root_directory_too_long_for_sockets_is_a_clear_error(start):
+    program = start("-m", "devicemgr", "--root-dir", "/tmp/" + "x" * 100)
+    assert program.wait() == 1
+    assert "its sockets would need 133 bytes, unix allows 107. Give a shorter --root-dir" in program.lines[0]
+
+
 def test_with_the_gate_off_nothing_is_served(run, root_dir, tmp_path):
     config = tmp_path / "node-config.yaml"
     config.write_text("kind: NodeConfig\nkubeletArguments:\n  feature-gates:\n  - Other=true\n")

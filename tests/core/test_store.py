@@ -1,0 +1,81 @@
+"""The store against a naive account of who holds what, over long random sequences."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from devicemgr.core.allocation import Request, plan_allocation
+from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.store import DeviceStore
+from devicemgr.errors import AllocationRefused
+from devicemgr.model import Device, Owner, RunOptions
+
+R = "vendor.com/gpu"
+IDS = [f"dev{n}" for n in range(6)]
+PODS = st.sampled_from(["a", "b", "c", "d"])
+
+
+class Holdings(RuleBasedStateMachine):
+    """No device is ever held twice, none leaks, and the counts add up."""
+
+    def __init__(self):
+        super().__init__()
+        self.store, self.generation = DeviceStore(), 0
+        self.listed, self.held = {}, {}
+        self.connect()
+
+    @rule()
+    def connect(self):
+        self.generation += 1
+        self.store.connect(Endpoint(resource=R, generation=self.generation, socket="a.sock"))
+        self.serving = True
+
+    @rule(ids=st.sets(st.sampled_from(IDS)), bad=st.sets(st.sampled_from(IDS)), late=st.booleans())
+    def report(self, ids, bad, late):
+        """A late report, of an older generation, changes nothing (LIM-2)."""
+        entries = [Device(id=id, health="Unhealthy" if id in bad else "Healthy") for id in ids]
+        events = self.store.apply_report(R, self.generation - late, entries)
+        assert bool(events) == (self.serving and not late)
+        if events:
+            self.listed = {id: id not in bad for id in ids}
+
+    @rule(late=st.booleans())
+    def stop(self, late):
+        self.store.stop_endpoint(R, self.generation - late, reason="gone", now=0)
+        if not late:
+            self.serving = False
+            self.listed = dict.fromkeys(self.listed, False)
+
+    @rule(pod=PODS, count=st.integers(1, 4))
+    def admit(self, pod, count):
+        owner = Owner(pod, "main")
+        try:
+            plan = plan_allocation(self.store, Request(owner=owner, resource=R, count=count))
+        except AllocationRefused:
+            return
+        if plan.devices:
+            taken = {id for ids in self.held.values() for id in ids}
+            assert not taken & set(plan.devices)
+            assert all(self.listed[id] for id in plan.devices)
+            self.store.reserve(owner, R, plan.devices)
+            self.store.commit(owner, R, plan.devices, RunOptions())
+            self.held[pod] = set(plan.devices)
+
+    @rule(pod=PODS)
+    def remove(self, pod):
+        freed = self.store.release_pod(pod)
+        assert set(freed.get(R, ())) == self.held.pop(pod, set())
+
+    @invariant()
+    def counts_add_up(self):
+        counts = self.store.counts(R)
+        taken = {id for ids in self.held.values() for id in ids}
+        healthy = {id for id, good in self.listed.items() if good}
+        assert (counts.capacity, counts.allocatable) == (len(self.listed), len(healthy))
+        assert (counts.allocated, counts.available) == (len(taken), len(healthy - taken))
+
+
+TestHoldings = Holdings.TestCase
+TestHoldings.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
