@@ -21,7 +21,8 @@ def generate(target: Path) -> None:
     protos = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     options = [f"--python_betterproto2_opt={side}_generation=async" for side in ("client", "server")]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO}", f"--python_betterproto2_out={target}"]
-    subprocess.run([*command, *options, *protos], check=True, capture_output=True)
+    # The compiler formats with the settings it finds above the working directory; none may be there.
+    subprocess.run([*command, *options, *protos], check=True, capture_output=True, cwd=target)
 
 
 def differences(left: Path, right: Path) -> list[str]:

@@ -22,7 +22,8 @@ from ..core.endpoint import GRACE_PERIOD
 from ..core.store import DeviceStore
 from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
-from ..rpc.bridge import MAX_MESSAGE_SIZE, UnixServer, open_bridge, open_server
+from ..rpc.bridge import UnixServer, open_bridge, open_server
+from ..rpc.local import MAX_MESSAGE_SIZE
 from ..rpc.plugin_client import Deadlines
 from ..rpc.services import AllocationService, RegistrationService
 from .directory import Layout, owned
@@ -111,15 +112,21 @@ async def open_device_manager(
     *,
     deadlines: Deadlines | None = None,
     grace: float = GRACE_PERIOD,
+    max_message_size: int = MAX_MESSAGE_SIZE,
     sinks: Iterable[Sink] = (),
 ) -> AsyncIterator[DeviceManager]:
     """A Device Manager inside your Trio program, for as long as the block lasts.
 
     It serves ``root_dir/device-plugins/kubelet.sock`` for real plug-ins; ``deadlines`` bound every call to them,
-    ``grace`` is the seconds a stopped plug-in's capacity is kept. Leaving the block stops everything and removes
-    the sockets. Raises DirectoryInUse or DirectoryUnusable.
+    ``grace`` is the seconds a stopped plug-in's capacity is kept, ``max_message_size`` the bytes of one message.
+    Leaving the block stops everything and removes the sockets. Raises DirectoryInUse or DirectoryUnusable.
     """
-    settings = Settings(root_dir=Path(root_dir), deadlines=deadlines or Deadlines(), grace=grace)
+    settings = Settings(
+        root_dir=Path(root_dir),
+        deadlines=deadlines or Deadlines(),
+        grace=grace,
+        max_message_size=max_message_size,
+    )
     stop = trio.Event()
     with unwrapped():
         async with open_bridge(), trio.open_nursery() as nursery:

@@ -6,7 +6,7 @@ Four rules, each learnt from a crash:
    child of a nursery: an expected error (:class:`DeviceManagerError`) becomes a status, a bug ends the program.
 2. *A stream is read inside one asyncio coroutine*, which hands each message to a synchronous function. An async
    generator that crosses the border crashes Trio when it is cancelled.
-3. *A message's size is checked before its bytes are taken.* grpclib would buffer what a peer announces, up to 4 GiB.
+3. *A message's size is checked before its bytes are taken* (``local``): a peer may announce 4 GiB.
 4. *Deadlines belong to the caller*: ``with trio.fail_after(…)`` around the call. Nothing here has one of its own.
 """
 
@@ -25,22 +25,15 @@ import trio
 import trio_asyncio
 from grpclib import GRPCError, Status
 from grpclib.client import Channel
-from grpclib.config import Configuration
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
-from grpclib.protocol import Connection, H2Protocol
-from grpclib.protocol import Stream as WireStream
-from grpclib.server import Server
 
 from ..errors import DeviceManagerError, PluginUnavailable, unwrapped
+from .local import MAX_MESSAGE_SIZE, LocalChannel, LocalServer
 
 T = TypeVar("T")
 
-MAX_MESSAGE_SIZE = 16 * 1024 * 1024
-"""Bytes of one message. The kubelet stops at 4 MiB, about 50,000 devices (API-8, LIM-38)."""
 DIAL_RETRY = 0.02
 """Seconds between two attempts to connect to a socket that is not there yet (REG-7)."""
-FLUSH_TIME = 0.2
-"""Seconds an answer has to be sent when its server closes."""
 SOCKET_CHECK_PERIOD = 1.0
 """Seconds between two looks at whether our own socket is still there."""
 
@@ -53,107 +46,13 @@ async def open_bridge() -> AsyncIterator[None]:
             yield
 
 
-# --- the size limit, under grpclib ---------------------------------------------------------------
-
-
-class _BoundedStream(WireStream):
-    max_message_size = MAX_MESSAGE_SIZE
-
-    async def recv_data(self, size: int) -> bytes:
-        if size > self.max_message_size:
-            raise GRPCError(
-                Status.RESOURCE_EXHAUSTED,
-                f"message of {size} bytes is larger than the limit of {self.max_message_size}",
-            )
-        return await super().recv_data(size)
-
-
-class _BoundedConnection(Connection):
-    max_message_size = MAX_MESSAGE_SIZE
-
-    def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> WireStream:
-        stream = _BoundedStream(self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper)
-        stream.max_message_size = self.max_message_size
-        return stream
-
-
-class _BoundedProtocol(H2Protocol):
-    max_message_size = MAX_MESSAGE_SIZE
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        bounded = _BoundedConnection(self.connection._connection, self.connection._transport, config=self.config)
-        bounded.max_message_size = self.max_message_size
-        self.connection = self.processor.connection = bounded
-
-
-# Pings are off on both sides: a grpc-go peer answers more than one in five minutes with GOAWAY.
-_NO_PINGS = Configuration(_keepalive_time=None)
-
-
-class _UnixChannel(Channel):
-    """A client connection over a unix socket that calls itself ``localhost``, as the kubelet does (API-10)."""
-
-    def __init__(self, path: str, max_message_size: int) -> None:
-        super().__init__(path=path, config=_NO_PINGS)
-        self._authority = "localhost"
-        self._max_message_size = max_message_size
-
-    def _protocol_factory(self) -> H2Protocol:
-        plain = super()._protocol_factory()
-        bounded = _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
-        bounded.max_message_size = self._max_message_size
-        return bounded
-
-
-class _UnixServer(Server):
-    """A server that remembers its connections, so that closing it closes them."""
-
-    def __init__(self, services: list[Any], max_message_size: int) -> None:
-        super().__init__(services, config=_NO_PINGS)
-        self._max_message_size = max_message_size
-        self._protocols: list[H2Protocol] = []
-
-    def _protocol_factory(self) -> H2Protocol:
-        plain = super()._protocol_factory()
-        bounded = _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
-        bounded.max_message_size = self._max_message_size
-        self._protocols = [p for p in self._protocols if not _is_closed(p)]
-        self._protocols.append(bounded)
-        return bounded
-
-    async def listen(self, listener: socket.socket) -> None:
-        """Accept on ``listener``; may be called again when an earlier socket was lost."""
-        self.stop_listening()
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._protocol_factory, sock=listener)
-
-    def stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-
-    async def close_connections(self) -> None:
-        """Let answers that are being sent go out, for a moment, then close every connection."""
-        sending = [task for handler in self._handlers for task in handler._tasks.values() if not task.done()]
-        if sending:
-            await asyncio.wait(sending, timeout=FLUSH_TIME)
-        for protocol in self._protocols:
-            if hasattr(protocol, "processor") and not _is_closed(protocol):
-                protocol.processor.close("server closed")
-        await asyncio.sleep(0)
-
-
-def _is_closed(protocol: H2Protocol) -> bool:
-    return hasattr(protocol, "connection") and protocol.connection.is_closing()
-
-
 # --- serving -------------------------------------------------------------------------------------
 
 
 class UnixServer:
     """gRPC services on one unix socket, in two steps of shutting down: no new connections, then none at all."""
 
-    def __init__(self, path: Path, server: _UnixServer) -> None:
+    def __init__(self, path: Path, server: LocalServer) -> None:
         self.path = path
         self._server = server
         self._identity: tuple[int, int] | None = None
@@ -194,7 +93,7 @@ async def open_server(
 
     Raises OSError when the path cannot be bound.
     """
-    server = _UnixServer(services, max_message_size)
+    server = LocalServer(services, max_message_size)
     unix_server = UnixServer(path, server)
     await unix_server._listen()
     try:
@@ -288,7 +187,7 @@ def _as_trio(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., A
 async def dial(path: Path, *, patient: bool = True, max_message_size: int = MAX_MESSAGE_SIZE) -> AsyncIterator[Channel]:
     """Connect to a unix socket. A ``patient`` caller waits for one that is missing or refuses, and sets the
     deadline (REG-7); for others that is an OSError at once."""
-    channel = _UnixChannel(os.fspath(path), max_message_size)
+    channel = LocalChannel(os.fspath(path), max_message_size)
     try:
         while True:
             try:

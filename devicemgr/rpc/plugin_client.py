@@ -15,7 +15,8 @@ from ..errors import PluginUnavailable
 from ..events import CallFinished
 from ..model import Device, DeviceId, PluginOptions, RunOptions
 from . import convert
-from .bridge import MAX_MESSAGE_SIZE, call, dial, read_stream
+from .bridge import call, dial, read_stream
+from .local import MAX_MESSAGE_SIZE
 from .stubs import v1beta1 as wire
 
 T = TypeVar("T")

@@ -189,6 +189,17 @@ async def test_a_list_that_makes_no_sense_is_mended_and_reported(manager, open_p
         assert problems == {"empty device id: left out": 1, "duplicate device id: counted once": 2}
 
 
+async def test_a_list_over_the_size_limit_ends_the_stream_before_it_is_taken(root_dir):
+    """API-8, LIM-38: as in the kubelet, but with a limit that can be raised."""
+    async with open_device_manager(root_dir, max_message_size=1000) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await honest(manager, plugin)
+            plugin.set_devices([Device(id=f"dev-{n}") for n in range(200)])
+            await manager.wait_for_resource(GPU, capacity=2, allocatable=0)
+            stopped = next(r.event for r in manager.events() if type(r.event).__name__ == "EndpointStopped")
+            assert "is larger than the limit of 1000" in stopped.reason
+
+
 async def test_a_deleted_registry_socket_is_made_anew(manager, open_plugin):
     """LIM-36."""
     manager.layout.registry_socket.unlink()

@@ -1,0 +1,114 @@
+"""grpclib's connections with two things added: a limit on the size of a message, and closing that closes.
+
+grpclib buffers whatever a peer announces, up to 4 GiB, and a closed server keeps its open connections. Both are
+mended by small subclasses, down to the one method that matters each time; the rest is grpclib's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from grpclib import GRPCError, Status
+from grpclib.client import Channel
+from grpclib.config import Configuration
+from grpclib.protocol import Connection, H2Protocol
+from grpclib.protocol import Stream as WireStream
+from grpclib.server import Server
+
+MAX_MESSAGE_SIZE = 16 * 1024 * 1024
+"""Bytes of one message. The kubelet stops at 4 MiB, about 50,000 devices (API-8, LIM-38)."""
+FLUSH_TIME = 0.2
+"""Seconds an answer has to be sent when its server closes."""
+
+
+class _BoundedStream(WireStream):
+    max_message_size = MAX_MESSAGE_SIZE
+
+    async def recv_data(self, size: int) -> bytes:
+        if size > self.max_message_size:
+            raise GRPCError(
+                Status.RESOURCE_EXHAUSTED,
+                f"message of {size} bytes is larger than the limit of {self.max_message_size}",
+            )
+        return await super().recv_data(size)
+
+
+class _BoundedConnection(Connection):
+    max_message_size = MAX_MESSAGE_SIZE
+
+    def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> WireStream:
+        stream = _BoundedStream(self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper)
+        stream.max_message_size = self.max_message_size
+        return stream
+
+
+class _BoundedProtocol(H2Protocol):
+    max_message_size = MAX_MESSAGE_SIZE
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        bounded = _BoundedConnection(self.connection._connection, self.connection._transport, config=self.config)
+        bounded.max_message_size = self.max_message_size
+        self.connection = self.processor.connection = bounded
+
+
+# Pings are off on both sides: a grpc-go peer answers more than one in five minutes with GOAWAY.
+_NO_PINGS = Configuration(_keepalive_time=None)
+
+
+class LocalChannel(Channel):
+    """A client connection over a unix socket that calls itself ``localhost``, as the kubelet does (API-10)."""
+
+    def __init__(self, path: str, max_message_size: int) -> None:
+        super().__init__(path=path, config=_NO_PINGS)
+        self._authority = "localhost"
+        self._max_message_size = max_message_size
+
+    def _protocol_factory(self) -> H2Protocol:
+        plain = super()._protocol_factory()
+        bounded = _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
+        bounded.max_message_size = self._max_message_size
+        return bounded
+
+
+class LocalServer(Server):
+    """A server that remembers its connections, so that closing it closes them."""
+
+    def __init__(self, services: list[Any], max_message_size: int) -> None:
+        super().__init__(services, config=_NO_PINGS)
+        self._max_message_size = max_message_size
+        self._protocols: list[H2Protocol] = []
+
+    def _protocol_factory(self) -> H2Protocol:
+        plain = super()._protocol_factory()
+        bounded = _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
+        bounded.max_message_size = self._max_message_size
+        self._protocols = [p for p in self._protocols if not _is_closed(p)]
+        self._protocols.append(bounded)
+        return bounded
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Accept on ``listener``; may be called again when an earlier socket was lost."""
+        self.stop_listening()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._protocol_factory, sock=listener)
+
+    def stop_listening(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def close_connections(self) -> None:
+        """Let answers that are being sent go out, for a moment, then close every connection."""
+        sending = [task for handler in self._handlers for task in handler._tasks.values() if not task.done()]
+        if sending:
+            await asyncio.wait(sending, timeout=FLUSH_TIME)
+        for protocol in self._protocols:
+            if hasattr(protocol, "processor") and not _is_closed(protocol):
+                protocol.processor.close("server closed")
+        await asyncio.sleep(0)
+
+
+def _is_closed(protocol: H2Protocol) -> bool:
+    return hasattr(protocol, "connection") and protocol.connection.is_closing()
