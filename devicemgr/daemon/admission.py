@@ -1,15 +1,20 @@
-"""Admission: may this pod run here, and with which devices? One pod at a time, plan → ask → commit.
+"""Admission: may this pod run here, and with which devices? Plan → ask → commit.
 
 Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
 plan is made again after the plug-in's advice, and ``commit`` looks again after its answer.
 
 A pod is admitted whole or not at all. What it takes is noted as it takes it, and a refusal gives exactly that back
 (ALLOC-5, LIM-26): what an already running pod of the same uid held before is not touched.
+
+# Decision: pods are admitted side by side; only requests about one and the same pod wait for each other. The kubelet
+# admits one pod at a time under one lock, so a plug-in that hangs stops the whole node (LIM-1), and a deadline alone
+# would make that a minute. Reservations, made in the same breath as the plan, are what keeps two pods apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -54,7 +59,8 @@ class Admissions:
         self._endpoints = endpoints
         self._log = log
         self._pods: dict[PodUid, Pod] = {}
-        self._turn = trio.Lock()  # a queue in order of arrival, not a guard of state
+        self._asking: dict[PodUid, Pod] = {}  # being admitted now
+        self._turns: dict[PodUid, trio.Lock] = {}  # queues in order of arrival, not guards of state
 
     @property
     def pods(self) -> tuple[Pod, ...]:
@@ -68,22 +74,18 @@ class Admissions:
 
         A pod that is already admitted keeps its devices (ALLOC-6f). Source: ALLOC-2, ALLOC-5, ALLOC-20.
         """
-        async with self._turn:
-            taken: list[tuple[Owner, ResourceName]] = []
+        async with self._turn_of(pod.uid):
             try:
-                self._check_name(pod)
-                reusable = Reusable()
-                for container in pod.containers:
-                    await self._allocate_container(pod, container, reusable, taken)
+                self._check_identity(pod)
+                self._asking[pod.uid] = pod
+                await self._allocate_pod(pod)
             except (AllocationRefused, PluginUnavailable) as error:
-                self._give_back(taken)
                 return self._refused(pod, error)
-            except BaseException:
-                self._give_back(taken)
-                raise
+            finally:
+                self._asking.pop(pod.uid, None)
             self._pods[pod.uid] = pod
             self._log.record([PodAdmitted.of(pod)])
-        return await self.start(pod) if start else self._not_started(pod)
+            return await self.start(pod) if start else self._not_started(pod)
 
     async def start(self, pod: Pod) -> Admission:
         """Start the containers of an admitted pod in order; the first that cannot start ends it (RUN-1, RUN-2)."""
@@ -123,11 +125,12 @@ class Admissions:
 
     async def remove(self, namespace: str, name: str) -> bool:
         """The pod has ended; its devices are free when this returns. False when there is no such pod."""
-        async with self._turn:
-            pod = self.find(namespace, name)
-            if pod is None:
-                return False
-            del self._pods[pod.uid]
+        pod = self.find(namespace, name)
+        if pod is None:
+            return False
+        async with self._turn_of(pod.uid):
+            if self._pods.pop(pod.uid, None) is None:
+                return False  # somebody else was faster
             freed = self._store.release_pod(pod.uid)
             self._log.record([PodRemoved(namespace=pod.namespace, name=pod.name, uid=pod.uid, freed=freed)])
             return True
@@ -138,13 +141,34 @@ class Admissions:
 
     # --- allocation of one container ------------------------------------------------------------
 
-    def _check_name(self, pod: Pod) -> None:
-        namesake = self.find(pod.namespace, pod.name)
-        if namesake is not None and namesake.uid != pod.uid:
-            raise AllocationRefused(
-                f"pod {pod.full_name} is already admitted with uid {namesake.uid}; remove it first",
-                rule="GC-3",
-            )
+    @asynccontextmanager
+    async def _turn_of(self, uid: PodUid) -> AsyncIterator[None]:
+        lock = self._turns.setdefault(uid, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._turns.get(uid) is lock:
+                del self._turns[uid]
+
+    def _check_identity(self, pod: Pod) -> None:
+        """A name means one pod, and a uid too."""
+        for other in (*self._pods.values(), *self._asking.values()):
+            if (other.full_name == pod.full_name) != (other.uid == pod.uid):
+                raise AllocationRefused(
+                    f"pod {other.full_name} with uid {other.uid} is here already; remove it first", rule="GC-3"
+                )
+
+    async def _allocate_pod(self, pod: Pod) -> None:
+        """All containers in start order, or nothing: whatever ends this early gives back what was taken."""
+        taken: list[tuple[Owner, ResourceName]] = []
+        reusable = Reusable()
+        try:
+            for container in pod.containers:
+                await self._allocate_container(pod, container, reusable, taken)
+        except BaseException:
+            self._give_back(taken)
+            raise
 
     async def _allocate_container(
         self, pod: Pod, container: Container, reusable: Reusable, taken: list[tuple[Owner, ResourceName]]

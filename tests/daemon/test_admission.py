@@ -263,3 +263,47 @@ async def test_a_limit_of_zero_asks_for_nothing(manager, plugins):
     plugins[0].end_stream()
     await manager.wait_for_resource(GPU, allocatable=0)
     assert (await manager.admit(pod(gpu=0))).admitted
+
+
+async def test_a_plugin_that_hangs_does_not_delay_the_pods_of_others(manager, plugins):
+    """LIM-1: the kubelet admits nobody while one plug-in hangs."""
+    asked = trio.Event()
+
+    async def hang(ids):
+        asked.set()
+        await trio.sleep_forever()
+
+    plugins[0].on_allocate = hang
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(manager.admit, pod("stuck", gpu=1))
+        await asked.wait()
+        with trio.fail_after(5):
+            assert (await manager.admit(pod("free", nic=1))).admitted
+        assert manager.capacity()[GPU].allocated == 1
+        nursery.cancel_scope.cancel()
+    assert manager.capacity()[GPU].allocated == 0
+
+
+async def test_pods_that_are_admitted_at_once_never_share_a_device(manager, open_plugin):
+    """LIM-6, kubernetes #137534."""
+    options = PluginOptions(get_preferred_allocation_available=True)
+    async with open_plugin(devices=8, options=options) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=8)
+        admissions = []
+
+        async def admit(number):
+            admissions.append(await manager.admit(pod(f"pod-{number}", gpu=1)))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(12):
+                nursery.start_soon(admit, number)
+        held = [id for one in admissions if one.admitted for id in one.containers[0].devices[GPU]]
+        assert sorted(held) == [f"dev-{number}" for number in range(8)]
+
+
+async def test_a_name_means_one_pod(manager, plugins):
+    await manager.admit(pod(gpu=1))
+    namesake = Pod(name="p", uid="another", containers=(Container(name="main"),))
+    refused = await manager.admit(namesake)
+    assert "pod default/p with uid p is here already; remove it first" in refused.message
