@@ -1,0 +1,58 @@
+"""The nursery tree: how it ends, in peace and in a bug."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from devicemgr import Container, Pod, open_device_manager
+from devicemgr.errors import DirectoryInUse, PluginUnavailable
+from devicemgr.rpc.bridge import dial
+from devicemgr.rpc.manager_client import ManagerClient
+from devicemgr.testing import open_simulated_plugin
+
+GPU = "vendor.com/gpu"
+
+
+async def test_a_bug_in_a_handler_ends_the_manager(root_dir):
+    """grpclib would log it and go on."""
+    with pytest.raises(ZeroDivisionError):
+        async with open_device_manager(root_dir) as manager:
+            manager.capacity = lambda: 1 / 0
+            async with dial(manager.layout.allocation_socket) as channel:
+                with pytest.raises(PluginUnavailable, match="the manager failed; its log has the traceback"):
+                    await ManagerClient(channel).status()
+                await trio.sleep_forever()
+
+
+async def test_an_error_of_the_block_comes_out_as_it_is(root_dir):
+    with pytest.raises(LookupError):
+        async with open_device_manager(root_dir):
+            raise LookupError
+
+
+async def test_a_second_manager_in_one_program_is_refused(manager, root_dir):
+    with pytest.raises(DirectoryInUse):
+        async with open_device_manager(root_dir):
+            pass
+    assert manager.layout.registry_socket.exists()
+
+
+async def test_a_program_that_is_cancelled_during_an_admission_ends_and_cleans_up(root_dir):
+    async with trio.open_nursery() as nursery:
+        async with open_device_manager(root_dir) as manager:
+            async with open_simulated_plugin(manager.layout.plugins, GPU, devices=1) as plugin:
+                asked = trio.Event()
+
+                async def hang(ids):
+                    asked.set()
+                    await trio.sleep_forever()
+
+                plugin.on_allocate = hang
+                await plugin.register()
+                await manager.wait_for_resource(GPU, allocatable=1)
+                pod = Pod(name="p", uid="p", containers=(Container(name="c", limits={GPU: 1}),))
+                nursery.start_soon(manager.admit, pod)
+                await asked.wait()
+                nursery.cancel_scope.cancel()
+    assert not (root_dir / "device-plugins" / "kubelet.sock").exists()
