@@ -25,6 +25,8 @@ _SUFFIXES = {
     },
 }
 _LARGEST = 2**63 - 1
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 
 
 def parse_pods(text: str, *, file: str) -> list[Pod]:
@@ -42,8 +44,8 @@ def _pod(document: Field) -> Pod:
         raise kind.bad(f"must be Pod, not {kind.text()!r}")
     metadata = _required(document, top, "metadata")
     meta = metadata.mapping()
-    name = _required(metadata, meta, "name").text()
-    namespace = meta["namespace"].text() if "namespace" in meta else "default"
+    name = _dns_name(_required(metadata, meta, "name"), _SUBDOMAIN, 253)
+    namespace = _dns_name(meta["namespace"], _LABEL, 63) if "namespace" in meta else "default"
     spec = _required(document, top, "spec")
     containers = tuple(_containers(spec))
     return Pod(
@@ -57,6 +59,13 @@ def _pod(document: Field) -> Pod:
 def _derived_uid(namespace: str, name: str) -> str:
     """A manifest without uid gets one from its name, so that admitting the same file twice means the same pod."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pod:{namespace}/{name}"))
+
+
+def _dns_name(field: Field, pattern: re.Pattern[str], longest: int) -> str:
+    text = field.text()
+    if not pattern.fullmatch(text) or len(text) > longest:
+        raise field.bad(f"{text!r} is no valid name: lower-case letters, digits and '-', at most {longest}")
+    return text
 
 
 def _required(parent: Field, fields: dict[str, Field], key: str) -> Field:
@@ -96,7 +105,7 @@ def _container(item: Field, *, is_init: bool) -> Container:
         if count != limits[resource][0]:
             raise field.bad(f"must be equal to the limit of {limits[resource][0]}: {resource} cannot be overcommitted")
     return Container(
-        name=_required(item, fields, "name").text(),
+        name=_dns_name(_required(item, fields, "name"), _LABEL, 63),
         kind=kind,
         limits={resource: count for resource, (count, _) in limits.items()},
     )

@@ -25,10 +25,19 @@ API_VERSION = "v1beta1"
 """The only device plug-in API version there is (API-3)."""
 
 
-def natural_order(text: str) -> tuple[list[str | int], str]:
-    """A sort key that puts ``gpu-2`` before ``gpu-10``; the fixed order ALLOC-8 asks for."""
+def natural_order(text: str) -> tuple[list[str | tuple[int, str]], str]:
+    """A sort key that puts ``gpu-2`` before ``gpu-10``; the fixed order ALLOC-8 asks for.
+
+    Numbers compare by length, then by digits: no ``int()``, which refuses the 5,000 digits a plug-in may send.
+    """
     parts = re.split(r"([0-9]+)", text)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], text
+    keys = [_number_order(part) if index % 2 else part for index, part in enumerate(parts)]
+    return keys, text
+
+
+def _number_order(digits: str) -> tuple[int, str]:
+    significant = digits.lstrip("0")
+    return len(significant), significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import yaml
 from .errors import BadInput
 
 _NULL = "tag:yaml.org,2002:null"
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Field:
             raise self.bad(f"must be a mapping, not {self._kind()}")
         fields: dict[str, Field] = {}
         for key_node, value_node in self.node.value:
+            if key_node.tag == _MERGE:
+                raise Field(self.file, self.path, key_node).bad("merge keys (<<) are not supported; write them out")
             key = Field(self.file, self.path, key_node).text()
             field = Field(self.file, f"{self.path}.{key}" if self.path else key, value_node)
             if key in fields:
@@ -78,6 +81,11 @@ def _documents(text: str, file: str) -> Iterator[Field]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise BadInput(f"this is not valid YAML: {error.problem}", file=file, line=line) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise BadInput(f"this is not valid YAML: {error.reason}", file=file, line=line) from error
+    except RecursionError as error:
+        raise BadInput("this is nested too deeply", file=file) from error
     except yaml.YAMLError as error:
         raise BadInput(f"this is not valid YAML: {error}", file=file) from error
 

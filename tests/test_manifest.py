@@ -108,6 +108,11 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
         ("- a", "pod.yaml:1: must be a mapping, not a list"),
         ("kind: Pod\nmetadata: {name: p}\nspec: {containers: []}", "pod.yaml:3: spec.containers: needs at least one"),
         ("kind: Pod\n\tname: x", "pod.yaml:2: this is not valid YAML"),
+        ("kind: Pod\na: \x01", "pod.yaml:2: this is not valid YAML"),
+        ("[" * 3000, "pod.yaml: this is nested too deeply"),
+        ("<<: {kind: Pod}", "pod.yaml:1: merge keys (<<) are not supported"),
+        ("kind: Pod\nmetadata: {name: A/B}\nspec: {}", "pod.yaml:2: metadata.name: 'A/B' is no valid name"),
+        ("kind: Pod\nmetadata: {name: ''}\nspec: {}", "pod.yaml:2: metadata.name: '' is no valid name"),
         (
             "kind: Pod\nmetadata: {name: p}\nspec:\n  containers: [{name: a}, {name: a}]",
             "pod.yaml:4: spec.containers[1]: the container name 'a' stands twice",

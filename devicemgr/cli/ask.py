@@ -18,14 +18,19 @@ T = TypeVar("T")
 def ask(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[T]]) -> T:
     """Run ``question`` against the manager of ``root_dir``. Raises ManagerUnavailable with the way out."""
     socket = allocation_socket(root_dir)
+    reached = False
 
     async def connected() -> T:
+        nonlocal reached
         async with connect_manager(socket) as client:
+            reached = True
             return await question(client)
 
     try:
         return trio.run(connected)
     except ManagerUnavailable as error:
+        if reached:
+            raise
         raise ManagerUnavailable(
             f"{error}\nStart one with: python -m devicemgr --root-dir {root_of(root_dir)}"
         ) from error

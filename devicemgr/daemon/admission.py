@@ -152,7 +152,12 @@ class Admissions:
                 del self._turns[uid]
 
     def _check_identity(self, pod: Pod) -> None:
-        """A name means one pod, and a uid too."""
+        """A name means one pod, and a uid too; the containers of a pod do not change."""
+        known = self._pods.get(pod.uid)
+        if known is not None and {c.name for c in known.containers} != {c.name for c in pod.containers}:
+            raise AllocationRefused(
+                f"pod {pod.full_name} is here already with other containers; remove it first", rule="GC-3"
+            )
         for other in (*self._pods.values(), *self._asking.values()):
             if (other.full_name == pod.full_name) != (other.uid == pod.uid):
                 raise AllocationRefused(

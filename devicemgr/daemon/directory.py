@@ -19,7 +19,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,13 +140,19 @@ def checked_endpoint(directory: Path, endpoint: str) -> Path:
 
     The socket may be missing still (REG-7). Raises RegistrationRefused.
     """
-    if not endpoint or endpoint in (".", "..") or "/" in endpoint or "\0" in endpoint or len(endpoint) > 255:
+    if not endpoint or endpoint in (".", "..") or "/" in endpoint or "\0" in endpoint:
         raise RegistrationRefused(
             f"endpoint {endpoint[:100]!r} is invalid: it must be the plain file name of a socket in {directory}",
             rule="LIM-27",
         )
     path = directory / endpoint
-    with suppress(FileNotFoundError):
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise RegistrationRefused(
+            f"endpoint {endpoint[:100]!r} is invalid: in {directory} its path would be longer than "
+            f"{MAX_SOCKET_PATH} bytes, and it must be the plain file name of a socket in {directory}",
+            rule="LIM-27",
+        )
+    try:
         if path.resolve().parent != directory.resolve():
             raise RegistrationRefused(
                 f"endpoint {endpoint!r} is invalid: it is a link that leads out of {directory}", rule="LIM-27"
@@ -156,4 +162,8 @@ def checked_endpoint(directory: Path, endpoint: str) -> Path:
                 f"failed to dial device plugin: endpoint {endpoint!r} in {directory} is not a socket",
                 rule="LIM-27",
             )
+    except FileNotFoundError:
+        pass  # it may still come
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+        raise RegistrationRefused(f"endpoint {endpoint!r} is invalid: {error}", rule="LIM-27") from error
     return path

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,8 +22,11 @@ def open_trace(path: Path) -> Iterator[Sink]:
         file = path.open("a", encoding="utf-8")
     except OSError as error:
         raise DirectoryUnusable(f"cannot write the trace file {path}: {error.strerror}") from error
-    with file:
+    try:
         yield _writer(file, lambda recorded: json.dumps(recorded.as_json()))
+    finally:
+        with suppress(OSError):  # a full disk was reported when it was met
+            file.close()
 
 
 def log_to(stream: TextIO, log_format: str) -> Sink:
@@ -51,9 +55,19 @@ def _format_json(recorded: Recorded) -> str:
 
 
 def _writer(stream: TextIO, render: Callable[[Recorded], str]) -> Sink:
+    """A sink that ends when its stream does: a reader that went away or a full disk must not end the manager."""
+    broken: list[OSError] = []
+
     def write(recorded: Recorded) -> None:
-        stream.write(render(recorded) + "\n")
-        stream.flush()
+        if broken:
+            return
+        try:
+            stream.write(render(recorded) + "\n")
+            stream.flush()
+        except OSError as error:
+            broken.append(error)
+            with suppress(OSError):
+                sys.stderr.write(f"{stream.name}: {error}; no more events are written there\n")
 
     return write
 
@@ -63,9 +77,9 @@ def _timestamp(seconds: float) -> str:
 
 
 def _short(value: Any) -> str:
-    """One word of a log line: strings with spaces are quoted, long lists are cut."""
+    """One word of a log line: what would break the line or the terminal is quoted, long lists are cut."""
     if isinstance(value, tuple | list):
-        shown = ",".join(str(item) for item in value[:8])
+        shown = ",".join(_short(item) for item in value[:8])
         return f"[{shown},…{len(value)} in all]" if len(value) > 8 else f"[{shown}]"
     text = str(value)
-    return json.dumps(text) if " " in text or not text or "\n" in text else text
+    return text if text and text.isprintable() and " " not in text else json.dumps(text)

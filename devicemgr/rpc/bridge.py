@@ -17,7 +17,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,7 +65,10 @@ class UnixServer:
         try:
             while True:
                 await trio.sleep(SOCKET_CHECK_PERIOD)
-                if not os.path.lexists(self.path):
+                if os.path.lexists(self.path):
+                    continue
+                with suppress(OSError):  # tried again in a moment
+                    self.path.parent.mkdir(mode=0o750, exist_ok=True)
                     await self._listen()
                     on_restored(self.path)
         finally:
@@ -197,6 +200,10 @@ async def dial(path: Path, *, patient: bool = True, max_message_size: int = MAX_
                 if not patient:
                     raise
                 await trio.sleep(DIAL_RETRY)
+            except OSError as error:
+                if not patient:
+                    raise
+                raise PluginUnavailable(f"cannot connect to {path}: {error}") from error
         yield channel
     finally:
         channel.close()
@@ -217,16 +224,24 @@ async def read_stream(method: Callable[..., AsyncIterator[T]], on_message: Calla
     ``on_message`` passes through.
     """
 
+    failures: list[Exception] = []
+
     async def read() -> None:
         stream = method(*args)
         try:
             async for message in stream:
-                on_message(message)
+                try:
+                    on_message(message)
+                except Exception as error:  # ours, not the peer's: kept out of the translation
+                    failures.append(error)
+                    return
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
 
     with translated_errors():
         await _as_trio(read)()
+    if failures:
+        raise failures[0]
 
 
 class translated_errors:

@@ -6,8 +6,10 @@ standing alone, ``device_i_ds``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
+from ..errors import PluginUnavailable
 from ..model import (
     Admission,
     Container,
@@ -28,12 +30,41 @@ from ..model import (
 from .stubs import v1beta1 as plugin
 from .stubs.devicemgr import v1 as own
 
+M = TypeVar("M")
+V = TypeVar("V")
+
+
+def checked(convert: Callable[[M], V], message: M) -> V:
+    """``convert(message)``; a field of another type than the .proto file says is the sender's failure.
+
+    betterproto2 takes what the bytes say: an integer where a text belongs, None for a group. Raises PluginUnavailable.
+    """
+    try:
+        return convert(message)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise PluginUnavailable(f"malformed {type(message).__name__}: {error}", outcome="INTERNAL") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is expected, not {value!r}")
+    return value
+
+
+def _texts(values: Mapping[str, str]) -> dict[str, str]:
+    return {_text(key): _text(value) for key, value in values.items()}
+
+
 # --- deviceplugin v1beta1 ------------------------------------------------------------------------
 
 
 def device_from_wire(message: plugin.Device) -> Device:
-    nodes = None if message.topology is None else tuple(node.id for node in message.topology.nodes)
-    return Device(id=DeviceId(message.id), health=message.health, numa_nodes=nodes)
+    nodes = None if message.topology is None else tuple(int(node.id) for node in message.topology.nodes)
+    return Device(id=DeviceId(_text(message.id)), health=_text(message.health), numa_nodes=nodes)
+
+
+def devices_from_wire(message: plugin.ListAndWatchResponse) -> list[Device]:
+    return [device_from_wire(device) for device in message.devices]
 
 
 def device_to_wire(device: Device) -> plugin.Device:
@@ -44,8 +75,8 @@ def device_to_wire(device: Device) -> plugin.Device:
 
 def options_from_wire(message: plugin.DevicePluginOptions) -> PluginOptions:
     return PluginOptions(
-        pre_start_required=message.pre_start_required,
-        get_preferred_allocation_available=message.get_preferred_allocation_available,
+        pre_start_required=bool(message.pre_start_required),
+        get_preferred_allocation_available=bool(message.get_preferred_allocation_available),
     )
 
 
@@ -58,22 +89,40 @@ def options_to_wire(options: PluginOptions) -> plugin.DevicePluginOptions:
 
 def registration_from_wire(message: plugin.RegisterRequest) -> Registration:
     """``options`` is left behind on purpose: only the plug-in's own answer counts (REG-8)."""
-    return Registration(version=message.version, endpoint=message.endpoint, resource=message.resource_name)
+    return Registration(
+        version=_text(message.version), endpoint=_text(message.endpoint), resource=_text(message.resource_name)
+    )
 
 
 def answer_from_wire(message: plugin.ContainerAllocateResponse) -> RunOptions:
     return RunOptions(
-        envs=dict(message.envs),
+        envs=_texts(message.envs),
         mounts=tuple(
-            Mount(container_path=m.container_path, host_path=m.host_path, read_only=m.read_only) for m in message.mounts
+            Mount(container_path=_text(m.container_path), host_path=_text(m.host_path), read_only=bool(m.read_only))
+            for m in message.mounts
         ),
         device_specs=tuple(
-            DeviceSpec(container_path=d.container_path, host_path=d.host_path, permissions=d.permissions)
+            DeviceSpec(
+                container_path=_text(d.container_path),
+                host_path=_text(d.host_path),
+                permissions=_text(d.permissions),
+            )
             for d in message.devices
         ),
-        annotations=dict(message.annotations),
-        cdi_devices=tuple(device.name for device in message.cdi_devices),
+        annotations=_texts(message.annotations),
+        cdi_devices=tuple(_text(device.name) for device in message.cdi_devices),
     )
+
+
+def first_answer(message: plugin.AllocateResponse) -> RunOptions | None:
+    """The answer for the one container we asked for; more are ignored (ALLOC-5h), none is None."""
+    return answer_from_wire(message.container_responses[0]) if message.container_responses else None
+
+
+def first_preference(message: plugin.PreferredAllocationResponse) -> tuple[DeviceId, ...]:
+    """The preferred ids for the one container we asked for; none when there is no answer (ALLOC-18)."""
+    answers = message.container_responses
+    return tuple(DeviceId(_text(id)) for id in answers[0].device_i_ds) if answers else ()
 
 
 def answer_to_wire(answer: RunOptions) -> plugin.ContainerAllocateResponse:

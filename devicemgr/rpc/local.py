@@ -13,6 +13,7 @@ from typing import Any
 from grpclib import GRPCError, Status
 from grpclib.client import Channel
 from grpclib.config import Configuration
+from grpclib.encoding.proto import ProtoCodec
 from grpclib.protocol import Connection, H2Protocol
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Server
@@ -21,6 +22,16 @@ MAX_MESSAGE_SIZE = 16 * 1024 * 1024
 """Bytes of one message. The kubelet stops at 4 MiB, about 50,000 devices (API-8, LIM-38)."""
 FLUSH_TIME = 0.2
 """Seconds an answer has to be sent when its server closes."""
+
+
+class _Codec(ProtoCodec):
+    """Bytes that are no such message are the sender's failure, with a status, and not an exception of ours."""
+
+    def decode(self, data: bytes, message_type: Any) -> Any:
+        try:
+            return super().decode(data, message_type)
+        except Exception as error:
+            raise GRPCError(Status.INTERNAL, f"malformed {message_type.__name__}: {error}") from error
 
 
 class _BoundedStream(WireStream):
@@ -62,7 +73,7 @@ class LocalChannel(Channel):
     """A client connection over a unix socket that calls itself ``localhost``, as the kubelet does (API-10)."""
 
     def __init__(self, path: str, max_message_size: int) -> None:
-        super().__init__(path=path, config=_NO_PINGS)
+        super().__init__(path=path, codec=_Codec(), config=_NO_PINGS)
         self._authority = "localhost"
         self._max_message_size = max_message_size
 
@@ -77,7 +88,7 @@ class LocalServer(Server):
     """A server that remembers its connections, so that closing it closes them."""
 
     def __init__(self, services: list[Any], max_message_size: int) -> None:
-        super().__init__(services, config=_NO_PINGS)
+        super().__init__(services, codec=_Codec(), config=_NO_PINGS)
         self._max_message_size = max_message_size
         self._protocols: list[H2Protocol] = []
 

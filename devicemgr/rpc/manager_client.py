@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,15 @@ class ManagerClient:
 @asynccontextmanager
 async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
     """Connect to a running manager. Raises ManagerUnavailable when there is none."""
-    async with open_bridge():
+    async with open_bridge(), AsyncExitStack() as stack:
         try:
-            async with dial(socket, patient=False) as channel:
-                yield ManagerClient(channel)
+            channel = await stack.enter_async_context(dial(socket, patient=False))
         except OSError as error:
             raise ManagerUnavailable(f"no manager reachable on {socket}: {error.strerror or error}") from error
+        try:
+            yield ManagerClient(channel)
         except PluginUnavailable as error:
-            raise ManagerUnavailable(f"the manager on {socket} failed: {error}") from error
+            raise ManagerUnavailable(f"the manager on {socket} hung up: {error}") from error
 
 
 async def register_plugin(registry: Path, registration: Registration, *, seconds: float = 15.0) -> None:

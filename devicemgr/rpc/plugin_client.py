@@ -51,13 +51,13 @@ class PluginClient:
     async def get_options(self) -> PluginOptions:
         method = self._stub.get_device_plugin_options
         message = await self._unary("GetDevicePluginOptions", self._deadlines.options, method, wire.Empty())
-        return convert.options_from_wire(message)
+        return convert.checked(convert.options_from_wire, message)
 
     async def list_and_watch(self, on_report: Callable[[list[Device]], None]) -> None:
         """Hand each complete list to ``on_report``; returns when the plug-in ends the stream."""
 
         def convert_and_hand(message: wire.ListAndWatchResponse) -> None:
-            on_report([convert.device_from_wire(device) for device in message.devices])
+            on_report(convert.checked(convert.devices_from_wire, message))
 
         await read_stream(self._stub.list_and_watch, convert_and_hand, wire.Empty())
 
@@ -76,8 +76,7 @@ class PluginClient:
             self._stub.get_preferred_allocation,
             wire.PreferredAllocationRequest(container_requests=[question]),
         )
-        answers = message.container_responses
-        return tuple(DeviceId(id) for id in answers[0].device_i_ds) if answers else ()
+        return convert.checked(convert.first_preference, message)
 
     async def allocate(self, devices: Sequence[DeviceId]) -> RunOptions | None:
         """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10)."""
@@ -88,8 +87,7 @@ class PluginClient:
             self._stub.allocate,
             wire.AllocateRequest(container_requests=[request]),
         )
-        answers = message.container_responses
-        return convert.answer_from_wire(answers[0]) if answers else None
+        return convert.checked(convert.first_answer, message)
 
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
         await self._unary(

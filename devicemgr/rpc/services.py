@@ -38,7 +38,7 @@ class RegistrationService(wire.RegistrationBase):
 
     async def register(self, message: wire.RegisterRequest) -> wire.Empty:
         async def handle() -> wire.Empty:
-            await self._register(convert.registration_from_wire(message))
+            await self._register(convert.checked(convert.registration_from_wire, message))
             return wire.Empty()
 
         return await run_handler(self._nursery, handle)
@@ -72,7 +72,8 @@ class AllocationService(own.AllocationBase):
 
     async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
         async def handle() -> own.AdmitResponse:
-            admission = await self._manager.admit(convert.pod_from_wire(message.pod), start=message.start)
+            pod = convert.checked(convert.pod_from_wire, message.pod)
+            admission = await self._manager.admit(pod, start=bool(message.start))
             return convert.admission_to_wire(admission)
 
         return await run_handler(self._nursery, handle)

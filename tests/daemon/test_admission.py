@@ -307,3 +307,44 @@ async def test_a_name_means_one_pod(manager, plugins):
     namesake = Pod(name="p", uid="another", containers=(Container(name="main"),))
     refused = await manager.admit(namesake)
     assert "pod default/p with uid p is here already; remove it first" in refused.message
+
+
+async def test_a_uid_means_one_pod(manager, plugins):
+    await manager.admit(pod(gpu=1))
+    refused = await manager.admit(Pod(name="another", uid="p", containers=(Container(name="main"),)))
+    assert "pod default/p with uid p is here already" in refused.message
+
+
+async def test_the_containers_of_an_admitted_pod_do_not_change(manager, plugins):
+    await manager.admit(pod(gpu=1))
+    refused = await manager.admit(pod(containers=[Container(name="other", limits={GPU: 1})]))
+    assert "is here already with other containers; remove it first" in refused.message
+    assert manager.capacity()[GPU].allocated == 1
+
+
+async def test_removal_waits_for_the_start_of_its_own_pod(manager, open_plugin):
+    """A pod is never told that it runs with devices that were given away meanwhile."""
+    async with open_plugin(devices=1, options=PluginOptions(pre_start_required=True)) as plugin:
+        starting, go_on = trio.Event(), trio.Event()
+
+        async def pre_start(ids):
+            starting.set()
+            await go_on.wait()
+
+        plugin.on_pre_start = pre_start
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        results = []
+        async with trio.open_nursery() as nursery:
+
+            async def admit():
+                results.append(await manager.admit(pod(gpu=1)))
+
+            nursery.start_soon(admit)
+            await starting.wait()
+            nursery.start_soon(manager.remove, "default", "p")
+            await trio.testing.wait_all_tasks_blocked()
+            assert manager.capacity()[GPU].allocated == 1
+            go_on.set()
+        assert results[0].containers[0].devices == {GPU: ("dev-0",)}
+        assert manager.capacity()[GPU].allocated == 0

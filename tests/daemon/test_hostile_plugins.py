@@ -1,0 +1,112 @@
+"""What a plug-in must not be able to do to the manager, each with an honest plug-in beside it."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import grpclib.const
+import pytest
+import trio
+
+from devicemgr.errors import RegistrationRefused
+from devicemgr.model import Device, Registration
+from devicemgr.rpc.bridge import open_server
+from devicemgr.rpc.stubs import v1beta1 as wire
+
+HONEST, EVIL = "vendor.com/honest", "vendor.com/evil"
+
+
+class Raw:
+    """A message that is whatever bytes it was made of."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def SerializeToString(self):
+        return self.data
+
+
+class RawPlugin:
+    """Answers options and ListAndWatch with the given bytes, and keeps the stream open."""
+
+    def __init__(self, *, options=b"", devices=b""):
+        self.options, self.devices = options, devices
+
+    def __mapping__(self):
+        unary, stream = grpclib.const.Cardinality.UNARY_UNARY, grpclib.const.Cardinality.UNARY_STREAM
+        prefix = "/v1beta1.DevicePlugin/"
+        return {
+            prefix + "GetDevicePluginOptions": grpclib.const.Handler(self.answer_options, unary, wire.Empty, Raw),
+            prefix + "ListAndWatch": grpclib.const.Handler(self.answer_devices, stream, wire.Empty, Raw),
+        }
+
+    async def answer_options(self, stream):
+        await stream.recv_message()
+        await stream.send_message(Raw(self.options))
+
+    async def answer_devices(self, stream):
+        await stream.recv_message()
+        await stream.send_message(Raw(self.devices))
+
+
+@pytest.fixture
+async def honest(manager, open_plugin):
+    async with open_plugin(HONEST, devices=2) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(HONEST, allocatable=2)
+        yield plugin
+        plugin.set_health("dev-0", "Unhealthy")
+        await manager.wait_for_resource(HONEST, allocatable=1)
+
+
+MALFORMED = [b"\x08", b"\x0a\x04\x0a\x02\xff\xfe", b"\x0a\x02\x08\x01", b"\x0b", b"\x0a\x05\x0a"]
+
+
+@pytest.mark.parametrize("devices", MALFORMED)
+async def test_a_list_that_is_no_message_ends_only_its_stream(manager, honest, devices):
+    async with open_server(manager.layout.plugins / "evil.sock", [RawPlugin(devices=devices)]):
+        await manager.register(Registration(version="v1beta1", endpoint="evil.sock", resource=EVIL))
+        counts = await manager.wait_for_resource(EVIL, capacity=0)
+        assert counts.endpoint == "stopped"
+
+
+async def test_options_that_are_no_message_refuse_the_registration(manager, honest):
+    async with open_server(manager.layout.plugins / "evil.sock", [RawPlugin(options=b"\x08")]):
+        with pytest.raises(RegistrationRefused, match="failed to get device plugin options: malformed"):
+            await manager.register(Registration(version="v1beta1", endpoint="evil.sock", resource=EVIL))
+
+
+@pytest.mark.parametrize("name", ["a" * 100, "é" * 200])
+async def test_an_endpoint_too_long_for_a_socket_is_refused(manager, honest, name):
+    with pytest.raises(RegistrationRefused, match="its path would be longer than 107 bytes"):
+        await manager.register(Registration(version="v1beta1", endpoint=name, resource=EVIL))
+
+
+async def test_a_loop_of_links_is_refused(manager, honest):
+    os.symlink("loop.sock", manager.layout.plugins / "loop.sock")
+    with pytest.raises(RegistrationRefused, match="is invalid"):
+        await manager.register(Registration(version="v1beta1", endpoint="loop.sock", resource=EVIL))
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+async def test_a_socket_of_another_kind_is_refused(manager, honest, kind):
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(str(manager.layout.plugins / "other.sock"))
+        with pytest.raises(RegistrationRefused, match="failed to dial device plugin: cannot connect to"):
+            await manager.register(Registration(version="v1beta1", endpoint="other.sock", resource=EVIL))
+
+
+async def test_an_id_of_five_thousand_digits_is_an_id(manager, honest, open_plugin):
+    async with open_plugin(EVIL, devices=[Device(id="1" * 5000), Device(id="2")]) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(EVIL, allocatable=2)
+
+
+async def test_a_deleted_plugin_directory_is_made_anew(manager):
+    for path in manager.layout.plugins.iterdir():
+        path.unlink()
+    manager.layout.plugins.rmdir()
+    with trio.fail_after(10):
+        while not manager.layout.registry_socket.exists():
+            await manager.events_after(len(manager.events()), wait=True)
