@@ -13,19 +13,15 @@ A pod is admitted whole or not at all. What it takes is noted as it takes it, an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
 
 from ..core.allocation import Plan, Request, Reusable, plan_allocation
-from ..core.run_options import merge_run_options
-from ..core.store import DeviceStore, in_order
-from ..errors import AllocationRefused, ContainerStartFailed, PluginUnavailable, Refused
+from ..core.store import DeviceStore
+from ..errors import AllocationRefused, PluginUnavailable, Refused
 from ..events import (
-    AnswersConflicted,
-    ContainerNotStarted,
-    ContainerStarted,
     PodAdmitted,
     PodRefused,
     PodRemoved,
@@ -33,7 +29,6 @@ from ..events import (
 from ..model import (
     Admission,
     Container,
-    ContainerRun,
     DeviceId,
     Owner,
     Pod,
@@ -41,7 +36,7 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
-from ..rpc.plugin_client import PluginClient
+from .container_start import ContainerStarts
 from .endpoints import Endpoints
 from .event_log import EventLog
 
@@ -52,9 +47,10 @@ UNEXPECTED = "UnexpectedAdmissionError"
 
 
 class Admissions:
-    """Admits, starts and removes pods, on one store and the plug-ins of ``endpoints``."""
+    """Admits and removes pods, on one store and the plug-ins of ``endpoints``; ``starts`` starts what is admitted."""
 
-    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, log: EventLog) -> None:
+    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, starts: ContainerStarts, log: EventLog) -> None:
+        self._starts = starts
         self._store = store
         self._endpoints = endpoints
         self._log = log
@@ -85,43 +81,7 @@ class Admissions:
                 self._asking.pop(pod.uid, None)
             self._pods[pod.uid] = pod
             self._log.record([PodAdmitted.of(pod)])
-            return await self.start(pod) if start else self._not_started(pod)
-
-    async def start(self, pod: Pod) -> Admission:
-        """Start the containers of an admitted pod in order; the first that cannot start ends it (RUN-1, RUN-2)."""
-        runs: list[ContainerRun] = []
-        for container in pod.containers:
-            try:
-                runs.append(await self.start_container(pod, container))
-            except (ContainerStartFailed, PluginUnavailable) as error:
-                return Admission(
-                    admitted=True,
-                    containers=tuple(runs),
-                    failed_container=container.name,
-                    message=str(error),
-                )
-        return Admission(admitted=True, containers=tuple(runs))
-
-    async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
-        """What the runtime adds to a container that (re)starts, after PreStartContainer where it is wanted.
-
-        Allocate is not called again (RUN-8), and health is not looked at (RUN-4).
-        Raises ContainerStartFailed (RUN-E1…E3).
-        """
-        owner = Owner(pod.uid, container.name)
-        try:
-            for resource in sorted(container.limits):
-                if container.limits[resource] and self._store.is_known(resource):
-                    await self._pre_start(owner, resource)
-        except ContainerStartFailed as failure:
-            event = ContainerNotStarted(
-                pod_uid=pod.uid, container=container.name, rule=failure.rule, message=str(failure)
-            )
-            self._log.record([event])
-            raise
-        run = self._run_of(owner, record_conflicts=True)
-        self._log.record([ContainerStarted(pod_uid=pod.uid, container=container.name)])
-        return run
+            return await self._starts.start_pod(pod) if start else self._starts.without_starting(pod)
 
     async def remove(self, namespace: str, name: str) -> bool:
         """The pod has ended; its devices are free when this returns. False when there is no such pod."""
@@ -134,10 +94,6 @@ class Admissions:
             freed = self._store.release_pod(pod.uid)
             self._log.record([PodRemoved(namespace=pod.namespace, name=pod.name, uid=pod.uid, freed=freed)])
             return True
-
-    def holdings_of(self, pod: Pod) -> dict[str, Mapping[ResourceName, tuple[DeviceId, ...]]]:
-        """By container name: the devices it holds."""
-        return {c.name: self._run_of(Owner(pod.uid, c.name)).devices for c in pod.containers}
 
     # --- allocation of one container ------------------------------------------------------------
 
@@ -219,7 +175,7 @@ class Admissions:
         return answers
 
     async def _ask_allocate(self, resource: ResourceName, devices: tuple[DeviceId, ...]) -> RunOptions:
-        answer = await self._client_of(resource).allocate(devices)
+        answer = await self._endpoints.client_of(resource).allocate(devices)
         if answer is None:
             raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
         return answer
@@ -240,7 +196,7 @@ class Admissions:
             return plan
         question = plan.question
         try:
-            advice = await self._client_of(request.resource).get_preferred_allocation(
+            advice = await self._endpoints.client_of(request.resource).get_preferred_allocation(
                 question.available, question.must_include, question.size
             )
         except PluginUnavailable as error:
@@ -248,15 +204,6 @@ class Admissions:
                 f"device plugin GetPreferredAllocation rpc failed with err: {error}", rule="ALLOC-E11"
             ) from error
         return self._plan(request, advice)
-
-    def _client_of(self, resource: ResourceName) -> PluginClient:
-        client = self._endpoints.client(resource)
-        if client is not None:
-            return client
-        endpoint = self._store.endpoint(resource)
-        if endpoint is None:
-            raise AllocationRefused(f"unknown Device Plugin {resource}", rule="ALLOC-E8")
-        raise AllocationRefused(f"endpoint {endpoint.socket} of {resource} has been stopped", rule="ALLOC-E9")
 
     def _give_back(self, taken: list[tuple[Owner, ResourceName]]) -> None:
         for owner, resource in taken:
@@ -279,50 +226,3 @@ class Admissions:
             ]
         )
         return Admission(admitted=False, reason=UNEXPECTED, message=message)
-
-    # --- start of one container ------------------------------------------------------------------
-
-    async def _pre_start(self, owner: Owner, resource: ResourceName) -> None:
-        endpoint = self._store.endpoint(resource)
-        if endpoint is None:
-            raise ContainerStartFailed(
-                f"endpoint not found in cache for a registered resource: {resource}", rule="RUN-E3"
-            )
-        if not endpoint.options.pre_start_required:
-            return
-        record = self._store.assignments(owner).get(resource)
-        if record is None:
-            raise ContainerStartFailed(
-                f"no devices found allocated in local cache for pod {owner.pod_uid}, "
-                f"container {owner.container}, resource {resource}",
-                rule="RUN-E2",
-            )
-        try:
-            await self._client_of(resource).pre_start_container(in_order(record.devices))
-        except (PluginUnavailable, AllocationRefused) as error:
-            raise ContainerStartFailed(
-                f"device plugin PreStartContainer rpc failed with err: {error}", rule="RUN-E1"
-            ) from error
-
-    def _not_started(self, pod: Pod) -> Admission:
-        runs = tuple(self._run_of(Owner(pod.uid, c.name)) for c in pod.containers)
-        return Admission(admitted=True, containers=runs)
-
-    def _run_of(self, owner: Owner, *, record_conflicts: bool = False) -> ContainerRun:
-        assignments = self._store.assignments(owner)
-        answers: dict[ResourceName, RunOptions] = {name: a.answer for name, a in assignments.items()}
-        options, conflicts = merge_run_options(answers)
-        if record_conflicts:
-            self._log.record(
-                AnswersConflicted(
-                    pod_uid=owner.pod_uid,
-                    container=owner.container,
-                    part=conflict.part,
-                    key=conflict.key,
-                    kept=conflict.kept,
-                    ignored=conflict.ignored,
-                )
-                for conflict in conflicts
-            )
-        devices = {name: in_order(assignments[name].devices) for name in sorted(assignments)}
-        return ContainerRun(name=owner.container, devices=devices, options=options)

@@ -18,7 +18,7 @@ import trio
 
 from ..core.endpoint import Endpoint
 from ..core.store import DeviceStore
-from ..errors import PluginUnavailable, RegistrationRefused
+from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, PluginRefused
 from ..model import API_VERSION, Device, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
@@ -60,10 +60,15 @@ class Endpoints:
         self._slots: dict[ResourceName, _Slot] = {}
         self._generations = 0
 
-    def client(self, resource: ResourceName) -> PluginClient | None:
-        """The connection to the plug-in that serves the resource now, or None."""
+    def client_of(self, resource: ResourceName) -> PluginClient:
+        """The connection to the plug-in that serves the resource now. Raises AllocationRefused (ALLOC-E8, ALLOC-E9)."""
         slot = self._slots.get(resource)
-        return None if slot is None else slot.client
+        if slot is not None and slot.client is not None:
+            return slot.client
+        endpoint = self._store.endpoint(resource)
+        if endpoint is None:
+            raise AllocationRefused(f"unknown Device Plugin {resource}", rule="ALLOC-E8")
+        raise AllocationRefused(f"endpoint {endpoint.socket} of {resource} has been stopped", rule="ALLOC-E9")
 
     async def register(self, registration: Registration) -> None:
         """Answer one Register call: returns when the plug-in has answered and serves (REG-3).

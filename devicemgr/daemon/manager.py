@@ -12,6 +12,7 @@ from ..errors import ResourceWaitTimeout
 from ..model import Admission, Container, ContainerRun, Pod, Registration, ResourceCounts, ResourceName
 from ..rpc.convert import PodHoldings
 from .admission import Admissions
+from .container_start import ContainerStarts
 from .directory import Layout
 from .endpoints import Endpoints
 from .event_log import EventLog, Recorded
@@ -32,7 +33,8 @@ class DeviceManager:
         self._store = store
         self._log = log
         self._endpoints = endpoints
-        self._admissions = Admissions(store=store, endpoints=endpoints, log=log)
+        self._starts = ContainerStarts(store=store, endpoints=endpoints, log=log)
+        self._admissions = Admissions(store=store, endpoints=endpoints, starts=self._starts, log=log)
 
     # --- queries: they look, and change nothing --------------------------------------------------
 
@@ -42,7 +44,7 @@ class DeviceManager:
 
     def holdings(self) -> list[PodHoldings]:
         """The admitted pods, oldest first, each with the devices its containers hold."""
-        return [(pod, self._admissions.holdings_of(pod)) for pod in self._admissions.pods]
+        return [(pod, self._starts.holdings_of(pod)) for pod in self._admissions.pods]
 
     def events(self) -> list[Recorded]:
         """The last events, oldest first."""
@@ -63,7 +65,7 @@ class DeviceManager:
 
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
-        return await self._admissions.start_container(pod, container)
+        return await self._starts.start_container(pod, container)
 
     async def remove(self, namespace: str, name: str) -> bool:
         """The pod has ended; its devices are free when this returns. False when there is no such pod."""

@@ -9,7 +9,7 @@ Steps::
     > register NAME [version=V] [endpoint=E] [resource=R]
     > list NAME ID[!] …                   send another list
     > end NAME                            end its streams, as a stopped plug-in does
-    > fail NAME CALL TEXT                 from now on CALL (options, allocate, pre-start, preferred) fails
+    > fail NAME CALL TEXT                 from now on CALL (options, list, allocate, pre-start, preferred) fails
     > admit POD CONTAINER:RESOURCE=N …    ``init:``/``side:`` before a container's name gives its kind
     > remove POD
     > advance SECONDS
@@ -41,6 +41,7 @@ HOOKS = {
     "allocate": "on_allocate",
     "preferred": "on_preferred",
     "pre-start": "on_pre_start",
+    "list": "next_report",
 }
 
 
