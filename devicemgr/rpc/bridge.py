@@ -8,6 +8,9 @@ Four rules, each learnt from a crash:
    generator that crosses the border crashes Trio when it is cancelled.
 3. *A message's size is checked before its bytes are taken* (``local``): a peer may announce 4 GiB.
 4. *Deadlines belong to the caller*: ``with trio.fail_after(…)`` around the call. Nothing here has one of its own.
+
+# Decision: no memory channel between a stream and its reader. The synchronous function is the critical section, the
+# next message is not read before it returned, and so order and back pressure need no code.
 """
 
 from __future__ import annotations

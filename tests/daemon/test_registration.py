@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+import trio.testing
 
 from devicemgr import Deadlines, open_device_manager
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
@@ -241,3 +242,22 @@ async def test_a_peer_that_hangs_up_ends_nothing_but_its_own_call(manager, open_
         plugin.set_health("dev-0", "Unhealthy")
         await manager.wait_for_resource(GPU, allocatable=1)
         assert not [r for r in manager.events() if type(r.event).__name__ == "EndpointStopped"]
+
+
+async def test_a_failed_registration_closes_its_connection(manager, open_plugin):
+    """LIM-28."""
+    async with open_plugin() as plugin:
+
+        async def fail():
+            raise PluginUnavailable("no options today")
+
+        plugin.on_options = fail
+
+        async def descriptors_after(times):
+            for _ in range(times):
+                with pytest.raises(RegistrationRefused):
+                    await plugin.register()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            return len(os.listdir("/proc/self/fd"))
+
+        assert await descriptors_after(2) == await descriptors_after(20)
