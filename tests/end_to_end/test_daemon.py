@@ -124,6 +124,7 @@ def test_bad_deadlines_are_bad_usage(run):
 
 def test_a_full_disk_under_the_trace_does_not_end_the_manager(daemon, run):
     program = daemon("--trace", "/dev/full")
-    assert any("/dev/full" in line and "no more events are written there" in line for line in program.lines)
+    program.wait_for("/dev/full")
+    assert any("no more events are written there" in line for line in program.lines)
     assert run("status").returncode == 0
     assert program.end() == 0
