@@ -4,6 +4,7 @@
 
     DeviceManagerError
     ├── BadInput             a file says something we cannot use: mend the named line
+    ├── UnusableTopology     a topology setting does not fit, or does not fit this machine
     ├── Refused              the manager said no, with the kubelet's own text
     │   ├── RegistrationRefused
     │   ├── AllocationRefused
@@ -34,6 +35,14 @@ class BadInput(DeviceManagerError):
         place = file if line is None else f"{file}:{line}"
         super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
         self.file, self.line, self.field = file, line, field
+
+
+class UnusableTopology(DeviceManagerError):
+    """A policy, scope, option or NUMA layout that cannot be used. ``code`` is one word for what is wrong."""
+
+    def __init__(self, text: str, *, code: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Refused(DeviceManagerError):

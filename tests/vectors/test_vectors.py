@@ -18,6 +18,8 @@ from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, ContainerKind, Device, DeviceSpec, Mount, Owner, RunOptions
 from devicemgr.names import why_not_extended
 
+from . import topology
+
 R = "vendor.com/res"
 ME = Owner("pod", "container")
 OTHER = Owner("other-pod", "container")
@@ -269,6 +271,7 @@ RUNNERS = {
         init_container_reuse,
         run_container_options,
         capacity_script,
+        *topology.RUNNERS,
     )
 }
 

@@ -1,0 +1,135 @@
+"""One affinity out of many hint lists (TM-10…TM-12), without trying every combination.
+
+The rule speaks of every combination of one hint per list: its mask is what they have in common with the machine; it is
+*preferred* when each of its hints is and all their masks are equal. Of all combinations the best wins. With 8 nodes
+and 3 resources there are 16.6 million, and the kubelet visits each: 3.5 s for one pod.
+
+Two observations make it cheap, and a property test compares the result with the full product:
+
+1. *Preferred* combinations have one mask in common, so each is found by looking a mask up in every list. They beat
+   all others; when there is one, nothing else need be looked at.
+2. Otherwise only the *mask* of a combination matters, and masks are few (255 for 8 nodes): fold list by list over the
+   set of masks reached so far.
+
+Which of several is best is a total order (:class:`Fitness`), so no order of lists or hints changes the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..model import ResourceName
+from .hints import Hint, Hints
+from .numa import Mask, Numa
+
+ANY_PREFERRED = Hint(None, True)
+ANY = Hint(None, False)
+"""What is stored when nothing is known: any node, not preferred (TM-16)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """The winner, and ``because``: in plain words why it won."""
+
+    hint: Hint
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitness:
+    """Which of two masks is better: the narrower; with ``closest`` of equally narrow ones the nearer together.
+
+    ``key`` is smaller for the better one. ``widest_need`` is B of TM-12: the size of the narrowest mask of the list
+    that needs most.
+    """
+
+    numa: Numa
+    closest: bool = False
+    widest_need: int = 0
+
+    def of_mask(self, mask: Mask) -> tuple[Any, ...]:
+        distance = self.numa.average_distance(mask) if self.closest else 0.0
+        return mask.bit_count(), distance, mask
+
+    def of_hint(self, hint: Hint) -> tuple[Any, ...]:
+        """Preferred first. Of the others: as wide as needed, then the widest of the narrower, then the narrowest."""
+        mask = hint.affinity or 0
+        size, need = mask.bit_count(), self.widest_need
+        if hint.preferred:
+            return 0, self.of_mask(mask)
+        if size == need:
+            return 1, self.of_mask(mask)
+        if size < need:
+            return 2, -size, self.of_mask(mask)
+        return 3, self.of_mask(mask)
+
+    def better(self, current: Hint | None, candidate: Hint) -> Hint | None:
+        """The better of two; an empty mask is never better (TM-12)."""
+        if not candidate.affinity:
+            return current
+        if current is None or not current.affinity:
+            return candidate
+        return candidate if self.of_hint(candidate) < self.of_hint(current) else current
+
+
+def hint_lists(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, Sequence[Hint]]]:
+    """Every hint list with its resource, after the rules for "no preference" and "impossible" (TM-10)."""
+    lists: list[tuple[ResourceName, Sequence[Hint]]] = []
+    for hints in providers:
+        if not hints:
+            lists.append((ResourceName(""), [ANY_PREFERRED]))
+            continue
+        for resource, found in hints.items():
+            lists.append((resource, [ANY_PREFERRED] if found is None else [ANY] if not found else found))
+    return lists
+
+
+def widest_need(lists: Iterable[Sequence[Hint]]) -> int:
+    """Over all lists the largest of their narrowest masks; 0 when no list names a mask (TM-12)."""
+    sizes = [[hint.affinity.bit_count() for hint in hints if hint.affinity is not None] for hints in lists]
+    return max((min(one) for one in sizes if one), default=0)
+
+
+def merge_hints(lists: Sequence[Sequence[Hint]], numa: Numa, *, closest: bool = False) -> Merged:
+    """The best combination of one hint per list (TM-11, TM-12)."""
+    machine = numa.mask
+    fitness = Fitness(numa=numa, closest=closest, widest_need=widest_need(lists))
+    if any(not hints for hints in lists):
+        return Merged(hint=Hint(machine, False), because="one list has no hint that may be used")
+    if preferred := _preferred_masks(lists, machine):
+        best = min(preferred, key=fitness.of_mask)
+        words = "every list prefers it" + (_reason(fitness) if len(preferred) > 1 else "")
+        return Merged(hint=Hint(best, True), because=words)
+    reached = {machine}
+    for masks in sorted((_masks(hints, machine) for hints in lists), key=len):
+        reached = {one & other for one in reached for other in masks}
+    reached.discard(0)
+    if not reached:
+        return Merged(hint=Hint(machine, False), because="the lists have no node in common")
+    hint = min((Hint(mask, False) for mask in reached), key=fitness.of_hint)
+    return Merged(hint=hint, because="no nodes are preferred by every list; this is the best they have in common")
+
+
+def _reason(fitness: Fitness) -> str:
+    return ", and of those its nodes are nearest together" if fitness.closest else ", and of those it is the narrowest"
+
+
+def _masks(hints: Iterable[Hint], machine: Mask) -> set[Mask]:
+    return {machine if hint.affinity is None else hint.affinity for hint in hints}
+
+
+def _preferred_masks(lists: Iterable[Sequence[Hint]], machine: Mask) -> set[Mask]:
+    """The masks of all preferred combinations: equal in every list that does not choose "any" (TM-11)."""
+    preferred = [{hint.affinity for hint in hints if hint.preferred} for hints in lists]
+    named = {mask for masks in preferred for mask in masks if mask is not None}
+    common = {mask & machine for mask in named if all(mask in masks or None in masks for masks in preferred)}
+    if all(None in masks for masks in preferred):
+        common.add(machine)
+    return common - {0}
+
+
+def single_node_hints(hints: Iterable[Hint]) -> list[Hint]:
+    """What single-numa-node leaves of a list: preferred hints for any node or for exactly one (TM-13)."""
+    return [h for h in hints if h.preferred and (h.affinity is None or h.affinity.bit_count() == 1)]

@@ -1,0 +1,62 @@
+"""NUMA nodes as sets of bits, and how far they are from each other (TM-3…TM-5).
+
+# Decision: a mask is a Python int. The kubelet's masks have 64 bits, and a device on node 64 crashes it (LIM-18); an
+# int has as many bits as it needs, and ``&``, ``|`` and ``bit_count`` are all that merging hints asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import combinations
+from operator import or_
+
+Mask = int
+"""Bit n stands for NUMA node n; 0 is the empty set."""
+
+
+def mask_of(nodes: Iterable[int]) -> Mask:
+    return reduce(or_, (1 << node for node in nodes), 0)
+
+
+def nodes_of(mask: Mask) -> tuple[int, ...]:
+    """The nodes of a mask, ascending."""
+    return tuple(node for node in range(mask.bit_length()) if mask >> node & 1)
+
+
+def subsets(nodes: Sequence[int]) -> Iterator[Mask]:
+    """Every non-empty subset: by size, then in the order in which the nodes are given (TM-5)."""
+    for size in range(1, len(nodes) + 1):
+        for chosen in combinations(nodes, size):
+            yield mask_of(chosen)
+
+
+def is_narrower(one: Mask, other: Mask) -> bool:
+    """Fewer nodes; of equally many the numerically smaller (TM-5)."""
+    return (one.bit_count(), one) < (other.bit_count(), other)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numa:
+    """A machine's NUMA nodes in ascending order, and per node its distances to all nodes (10 is its own memory).
+
+    ``distances`` may lack a node: then nothing is known of how far it is.
+    """
+
+    nodes: tuple[int, ...] = (0,)
+    distances: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def mask(self) -> Mask:
+        return mask_of(self.nodes)
+
+    def average_distance(self, mask: Mask) -> float:
+        """Mean over all ordered pairs of the mask's nodes, each with itself included (TM-12); 0 when unknown."""
+        nodes = nodes_of(mask)
+        pairs = [self._distance(one, other) for one in nodes for other in nodes]
+        return sum(pairs) / len(pairs) if pairs else 0.0
+
+    def _distance(self, one: int, other: int) -> int:
+        row = self.distances.get(one, ())
+        return row[other] if other < len(row) else 0

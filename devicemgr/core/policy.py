@@ -1,0 +1,146 @@
+"""The Topology Manager's policies: which hints are good enough for a pod to run (TM-1…TM-4, TM-13).
+
+=================  ==============================================  ======================
+policy             what it merges                                  admits
+=================  ==============================================  ======================
+none               nothing                                         always
+best-effort        all hints                                       always
+restricted         all hints                                       a preferred result
+single-numa-node   preferred hints for any node or exactly one     a preferred result
+=================  ==============================================  ======================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..errors import UnusableTopology
+from .hints import Hint, Hints
+from .merge import ANY, Merged, hint_lists, merge_hints, single_node_hints
+from .numa import Numa
+
+DEFAULT_MAX_NODES = 8
+"""More NUMA nodes than this are refused: 2^n masks are looked at. Also the smallest value one may set (TM-3)."""
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
+
+
+class Policy(StrEnum):
+    NONE = "none"
+    BEST_EFFORT = "best-effort"
+    RESTRICTED = "restricted"
+    SINGLE_NUMA_NODE = "single-numa-node"
+
+
+class Scope(StrEnum):
+    """Whether hints are merged container by container, or once for the whole pod (TM-14)."""
+
+    NONE = "none"
+    CONTAINER = "container"
+    POD = "pod"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """How pods are aligned: made by :func:`topology_of`, which validates."""
+
+    policy: Policy = Policy.NONE
+    scope: Scope = Scope.NONE
+    closest: bool = False
+    numa: Numa = Numa()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """What a policy made of the hints: the affinity to allocate by, and whether the pod may run."""
+
+    hint: Hint
+    admit: bool
+    because: str
+
+
+def topology_of(policy: str, scope: str, options: Mapping[str, str], numa: Numa) -> Topology:
+    """The configured topology, checked in the kubelet's order: options, NUMA, policy, scope (TM-1, TM-2).
+
+    With policy none nothing else is looked at. Raises UnusableTopology.
+    """
+    if policy == Policy.NONE:
+        return Topology(numa=numa)
+    closest, max_nodes = parse_options(options)
+    if closest:
+        check_distances(numa)
+    if len(numa.nodes) > max_nodes:
+        raise UnusableTopology(
+            f"this machine has {len(numa.nodes)} NUMA nodes, more than max-allowable-numa-nodes ({max_nodes}); "
+            "raise that option, or use the policy none",
+            code="too_many_numa_nodes",
+        )
+    if policy not in list(Policy):
+        raise UnusableTopology(
+            f"unknown topology manager policy {policy!r}; there are {', '.join(Policy)}", code="unknown_policy"
+        )
+    if scope not in (Scope.CONTAINER, Scope.POD):
+        raise UnusableTopology(
+            f"unknown topology manager scope {scope!r}; there are container and pod", code="unknown_scope"
+        )
+    return Topology(policy=Policy(policy), scope=Scope(scope), closest=closest, numa=numa)
+
+
+def parse_options(options: Mapping[str, str]) -> tuple[bool, int]:
+    """(prefer-closest-numa-nodes, max-allowable-numa-nodes). Raises UnusableTopology (TM-3)."""
+    closest, max_nodes = False, DEFAULT_MAX_NODES
+    for name, value in options.items():
+        if name == "prefer-closest-numa-nodes":
+            if value not in _BOOLEANS:
+                raise UnusableTopology(f"{name} must be true or false, not {value!r}", code="bad_bool")
+            closest = _BOOLEANS[value]
+        elif name == "max-allowable-numa-nodes":
+            max_nodes = _node_limit(name, value)
+        else:
+            raise UnusableTopology(
+                f"unknown topology manager option {name!r}; "
+                "there are prefer-closest-numa-nodes and max-allowable-numa-nodes",
+                code="unknown_option",
+            )
+    return closest, max_nodes
+
+
+def _node_limit(name: str, value: str) -> int:
+    digits = value.removeprefix("+").removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
+        raise UnusableTopology(f"{name} must be a number, not {value!r}", code="bad_int")
+    if (limit := int(value)) < DEFAULT_MAX_NODES:
+        raise UnusableTopology(f"{name} must be at least {DEFAULT_MAX_NODES}, not {limit}", code="below_minimum_8")
+    return limit
+
+
+def check_distances(numa: Numa) -> None:
+    """Raises UnusableTopology when a node does not say how far it is from the others."""
+    for node in numa.nodes:
+        if not numa.distances.get(node):
+            raise UnusableTopology(
+                f"prefer-closest-numa-nodes needs distances, and NUMA node {node} reports none",
+                code="numa_distances_unavailable",
+            )
+
+
+def align(topology: Topology, providers: Iterable[Hints | None]) -> Alignment:
+    """Merge the hints of all providers and decide (TM-13). Providers stand in the order of registration (ALLOC-3)."""
+    policy, numa = topology.policy, topology.numa
+    if policy is Policy.NONE:
+        return Alignment(hint=ANY, admit=True, because="the policy none does not look at NUMA nodes")
+    lists: list[Sequence[Hint]] = [hints for _, hints in hint_lists(providers)]
+    if policy is Policy.SINGLE_NUMA_NODE:
+        lists = [single_node_hints(hints) for hints in lists]
+    # Closeness does not matter where exactly one node is wanted.
+    closest = topology.closest and policy is not Policy.SINGLE_NUMA_NODE
+    merged: Merged = merge_hints(lists, numa, closest=closest)
+    hint = merged.hint
+    if policy is Policy.SINGLE_NUMA_NODE and hint.affinity == numa.mask:
+        hint = Hint(None, hint.preferred)
+    admit = policy is Policy.BEST_EFFORT or hint.preferred
+    return Alignment(hint=hint, admit=admit, because=merged.because)
