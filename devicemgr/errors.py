@@ -5,9 +5,12 @@
     DeviceManagerError
     ├── BadInput             a file says something we cannot use: mend the named line
     ├── UnusableTopology     a topology setting does not fit, or does not fit this machine
+    ├── CorruptCheckpoint    a checkpoint cannot be believed: not JSON, another layout, another checksum
+    ├── CheckpointUnwritable the state could not be put on disk
     ├── Refused              the manager said no, with the kubelet's own text
     │   ├── RegistrationRefused
     │   ├── AllocationRefused
+    │   │   └── AdmissionRefused   with a reason of its own
     │   └── ContainerStartFailed
     ├── PluginUnavailable    a plug-in did not answer, in time or at all
     ├── ManagerUnavailable   nobody serves the allocation socket
@@ -37,6 +40,14 @@ class BadInput(DeviceManagerError):
         self.file, self.line, self.field = file, line, field
 
 
+class CorruptCheckpoint(DeviceManagerError):
+    """A checkpoint file cannot be believed (CKPT-9). The manager sets it aside and uses the generation before."""
+
+
+class CheckpointUnwritable(DeviceManagerError):
+    """The state could not be put on disk. Make room, or mend the permissions of the directory it names."""
+
+
 class UnusableTopology(DeviceManagerError):
     """A policy, scope, option or NUMA layout that cannot be used. ``code`` is one word for what is wrong."""
 
@@ -59,6 +70,14 @@ class RegistrationRefused(Refused):
 
 class AllocationRefused(Refused):
     """A container cannot have its devices (table 5.7). The pod is refused as a whole."""
+
+
+class AdmissionRefused(AllocationRefused):
+    """The pod may not run here for a ``reason`` that has a name of its own: TopologyAffinityError, OutOf… (CAP-9)."""
+
+    def __init__(self, text: str, *, rule: str, reason: str) -> None:
+        super().__init__(text, rule=rule)
+        self.reason = reason
 
 
 class ContainerStartFailed(Refused):

@@ -103,6 +103,17 @@ class ReportNormalised(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceHealthChanged(Event):
+    """A device that a container holds is now Healthy, Unhealthy or Unknown; the container runs on (RHS-4, RHS-6)."""
+
+    pod_uid: PodUid
+    container: str
+    resource: ResourceName
+    device: DeviceId
+    health: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStopped(Event):
     """The stream ended; the devices count as unhealthy until the grace period is over (LW-8)."""
 
@@ -119,11 +130,73 @@ class ResourceRemoved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateRestored(Event):
+    """An earlier life left this: resources whose plug-ins are expected back, and pods with their devices (REG-19).
+
+    ``lost`` are pods whose devices were in no file that could be believed: their admission was never answered, or a
+    corrupt checkpoint took them along (LIM-10). ``skipped`` are entries whose answer could not be read (CKPT-9).
+    """
+
+    resources: tuple[ResourceName, ...]
+    pods: tuple[str, ...]
+    devices: int
+    rebooted: bool
+    lost: tuple[str, ...]
+    skipped: int
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.WARNING if self.lost or self.skipped else Severity.INFO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSetAside(Event):
+    """A file could not be believed and was renamed; ``used`` is the generation read instead, or empty (LIM-10)."""
+
+    path: str
+    moved_to: str
+    problem: str
+    used: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointWritten(Event):
+    """Everything up to ``version`` is on disk; ``size`` is the checkpoint's length in bytes."""
+
+    version: int
+    size: int
+    seconds: float
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.DEBUG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFailed(Event):
+    """The state could not be written; it is tried again with the next change, and after a while."""
+
+    version: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DevicesAllocated(Event):
     pod_uid: PodUid
     container: str
     resource: ResourceName
     devices: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodWaiting(Event):
+    """The pod waits, for a bounded time, until these resources' plug-ins are back after a restart (LIM-32)."""
+
+    namespace: str
+    name: str
+    uid: PodUid
+    resources: tuple[ResourceName, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +272,8 @@ class CallFinished(Event):
 
 _WARNINGS = (
     RegistrySocketRestored,
+    FileSetAside,
+    CheckpointFailed,
     PluginRefused,
     ReportNormalised,
     EndpointStopped,

@@ -21,6 +21,8 @@ PodUid = NewType("PodUid", str)
 HEALTHY = "Healthy"
 """The one health string that counts as healthy; every other one does not (LW-3)."""
 UNHEALTHY = "Unhealthy"
+UNKNOWN = "Unknown"
+"""The health of a held device that nobody reports any more (RHS-2, LIM-7)."""
 API_VERSION = "v1beta1"
 """The only device plug-in API version there is (API-3)."""
 
@@ -114,7 +116,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
-    """``containers`` stand in start order: init containers and sidecars, then the main ones (ALLOC-2)."""
+    """``containers`` stand in start order: init containers and sidecars, then the main ones (ALLOC-2).
+
+    ``name`` is empty for a pod that is known from a kubelet's checkpoint only, which has no names.
+    """
 
     name: str
     uid: PodUid
@@ -123,7 +128,7 @@ class Pod:
 
     @property
     def full_name(self) -> str:
-        return f"{self.namespace}/{self.name}"
+        return f"{self.namespace}/{self.name}" if self.name else f"uid {self.uid}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -25,18 +25,25 @@ from dataclasses import dataclass, field
 
 from ..errors import AllocationRefused
 from ..model import Container, ContainerKind, Device, DeviceId, Owner, ResourceName
-from .store import DeviceStore, in_order
+from .holdings import in_order
+from .store import DeviceStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One container wants ``count`` devices of one resource. ``affinity`` None means no NUMA preference."""
+    """One container wants ``count`` devices of one resource. ``affinity`` None means no NUMA preference.
+
+    ``is_running`` says that the container's record is beyond doubt: the pod was admitted and has not ended, so what
+    it holds is not looked at again (ALLOC-6b). The kubelet trusts a record only until its sources are ready, and only
+    of containers that run at that moment (LIM-30); and it refuses a resize because of an unrelated device (LIM-34).
+    """
 
     owner: Owner
     resource: ResourceName
     count: int
     reusable: AbstractSet[DeviceId] = frozenset()
     affinity: AbstractSet[int] | None = None
+    is_running: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,21 +56,37 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The devices to take, in the order taken. Nothing to take: the container holds them already, or wants none."""
-
-    request: Request
-    devices: tuple[DeviceId, ...] = ()
-    question: Question | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """Available devices by affinity; each stands in exactly one class (ALLOC-16)."""
 
     aligned: tuple[DeviceId, ...] = ()
     unaligned: tuple[DeviceId, ...] = ()
     no_affinity: tuple[DeviceId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Devices taken by one rule, and why, as the end of a sentence."""
+
+    rule: str
+    because: str
+    devices: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The devices to take, step by step. Nothing to take: the container holds them already, or wants none."""
+
+    request: Request
+    held: tuple[DeviceId, ...] = ()
+    reusable: tuple[DeviceId, ...] = ()
+    split: Split | None = None
+    steps: tuple[Step, ...] = ()
+    question: Question | None = None
+
+    @property
+    def devices(self) -> tuple[DeviceId, ...]:
+        return tuple(id for step in self.steps for id in step.devices)
 
 
 def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[DeviceId] = ()) -> Plan:
@@ -73,14 +96,17 @@ def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[De
     (ALLOC-18). Raises AllocationRefused with the kubelet's text (table 5.7). Source: ALLOC-6a…7f.
     """
     held = _held_by_owner(store, request)
+    if request.is_running:  # 6b
+        return Plan(request=request, held=in_order(held))
     _check_healthy(store, request, held)
     if request.count == len(held):  # 6f
-        return Plan(request=request)
-    taken = in_order(request.reusable)[: request.count]  # 7a
-    if len(taken) == request.count:
-        return Plan(request=request, devices=taken)
-    available = store.available(request.resource)
-    missing = request.count - len(taken)
+        return Plan(request=request, held=in_order(held))
+    reusable = in_order(request.reusable)
+    steps = _step((), "ALLOC-7a", "an init container of the pod is done with them", reusable, request.count)
+    missing = request.count - _count(steps)
+    if not missing:
+        return Plan(request=request, reusable=reusable, steps=steps)
+    available = store.available(request.resource) - request.reusable
     if len(available) < missing:  # 7b
         raise AllocationRefused(
             f"requested number of devices unavailable for {request.resource}. "
@@ -88,31 +114,51 @@ def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[De
             rule="ALLOC-E6",
         )
     split = split_by_affinity(store.devices(request.resource), available, request.affinity)
-    return _chosen(request, taken, split, advice)
+    steps, question = _choose(request, steps, split, advice)
+    return Plan(request=request, reusable=reusable, split=split, steps=steps, question=question)
 
 
-def _chosen(request: Request, taken: tuple[DeviceId, ...], split: Split, advice: Sequence[DeviceId]) -> Plan:
+def _choose(
+    request: Request, steps: tuple[Step, ...], split: Split, advice: Sequence[DeviceId]
+) -> tuple[tuple[Step, ...], Question | None]:
     """Steps 7d to 7f: aligned first; the plug-in is asked only where there is a choice."""
-    missing = request.count - len(taken)
-    if missing == len(split.aligned):  # 7e, complete: no choice, no question
-        return Plan(request=request, devices=taken + split.aligned)
+    count, missing = request.count, request.count - _count(steps)
+    on_nodes = "they are on the NUMA nodes that were chosen"
     if missing < len(split.aligned):  # 7d
-        candidates = split.aligned
-        pools: tuple[tuple[DeviceId, ...], ...] = (split.aligned,)
-    else:  # 7f
-        candidates = in_order(split.aligned + split.unaligned + split.no_affinity)
-        pools = (split.unaligned, split.no_affinity)
-        taken += split.aligned
-    question = Question(available=in_order({*candidates, *taken}), must_include=in_order(taken), size=request.count)
+        rule, candidates = "ALLOC-7d", split.aligned
+        pools = [(on_nodes, split.aligned)]
+    else:  # 7e, and 7f unless that was enough
+        steps = _step(steps, "ALLOC-7e", on_nodes, split.aligned, count)
+        if _count(steps) == count:
+            return steps, None
+        rule, candidates = "ALLOC-7f", in_order(split.aligned + split.unaligned + split.no_affinity)
+        pools = [
+            ("the chosen NUMA nodes have no more, and these are on others", split.unaligned),
+            ("they are free, and first in order", split.no_affinity),
+        ]
+    taken = [id for step in steps for id in step.devices]
+    question = Question(available=in_order({*candidates, *taken}), must_include=in_order(taken), size=count)
     wanted = [id for id in advice if id in set(candidates)]
-    devices = _first(request.count, taken, wanted, *pools)
-    if len(devices) < request.count:
+    for because, pool in [("the plug-in prefers them", wanted), *pools]:
+        steps = _step(steps, rule, because, pool, count)
+    if _count(steps) < count:
         raise AllocationRefused(
             f"unexpectedly allocated less resources than required for pod {request.owner.pod_uid!r}, "
-            f"container {request.owner.container!r}: got {len(devices)}, need {request.count}",
+            f"container {request.owner.container!r}: got {_count(steps)}, need {count}",
             rule="ALLOC-E7",
         )
-    return Plan(request=request, devices=devices, question=question)
+    return steps, question
+
+
+def _step(steps: tuple[Step, ...], rule: str, because: str, pool: Iterable[DeviceId], count: int) -> tuple[Step, ...]:
+    """The steps, and one more that takes from ``pool`` what they lack of ``count``, if it has any of it."""
+    taken = {id for step in steps for id in step.devices}
+    found = tuple(id for id in dict.fromkeys(pool) if id not in taken)[: count - len(taken)]
+    return (*steps, Step(rule=rule, because=because, devices=found)) if found else steps
+
+
+def _count(steps: Iterable[Step]) -> int:
+    return sum(len(step.devices) for step in steps)
 
 
 def _held_by_owner(store: DeviceStore, request: Request) -> AbstractSet[DeviceId]:
@@ -161,12 +207,6 @@ def split_by_affinity(
         nodes = set(device.numa_nodes or ()) - {-1} if device else set()
         (none if not nodes else aligned if nodes & affinity else unaligned).append(id)
     return Split(aligned=in_order(aligned), unaligned=in_order(unaligned), no_affinity=in_order(none))
-
-
-def _first(count: int, *pools: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
-    """The first ``count`` different ids of the pools, in their order."""
-    unique = dict.fromkeys(id for pool in pools for id in pool)
-    return tuple(unique)[:count]
 
 
 @dataclass(slots=True)

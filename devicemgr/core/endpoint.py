@@ -19,6 +19,8 @@ from ..model import PluginOptions, ResourceName
 
 GRACE_PERIOD = 300.0
 """Seconds a stopped endpoint keeps its capacity; it ends strictly after (LW-11)."""
+RESTORED = 0
+"""The generation of an endpoint that is known from the checkpoint only (REG-19); registrations count from 1."""
 
 
 class State(Enum):

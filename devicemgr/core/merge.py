@@ -82,7 +82,7 @@ def hint_lists(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, Se
             lists.append((ResourceName(""), [ANY_PREFERRED]))
             continue
         for resource, found in hints.items():
-            lists.append((resource, [ANY_PREFERRED] if found is None else [ANY] if not found else found))
+            lists.append((resource, [ANY_PREFERRED] if found is None else found or [ANY]))
     return lists
 
 

@@ -1,122 +1,108 @@
-"""Who has which devices: the one place where the manager's state lives.
+"""The one place where the manager's state lives: per resource its plug-in and its devices, and who holds them.
 
-Two halves. *Resources*: per name the endpoint and the last list, split into healthy and unhealthy ids.
-*Holdings*: per container the assignments (devices with the plug-in's answer) and the reservations (devices
-chosen, the plug-in's answer still on its way).
-
-# Decision: reservations are explicit. The kubelet keeps chosen ids only in a derived set that any recompute drops
-# while the Allocate call is in flight, and the device goes to a second pod (LIM-6, kubernetes #137534). Here a
-# device is held from the moment it is chosen, by name of its owner, until commit or release.
-
-Every method is synchronous: it is its own critical section. Queries change nothing (LIM-5).
+*Resources* are here: per name the endpoint and the last list, split into healthy and unhealthy ids. *Holdings*, the
+base class, are who holds what. Queries change nothing (LIM-5); a mutation returns the events it caused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import AllocationRefused
-from ..events import DevicesAllocated, EndpointStopped, Event, PluginRegistered, ReportApplied, ResourceRemoved
+from ..events import (
+    DeviceHealthChanged,
+    DevicesAllocated,
+    EndpointStopped,
+    Event,
+    PluginRegistered,
+    ResourceRemoved,
+)
 from ..model import (
+    UNKNOWN,
     Device,
     DeviceId,
     Owner,
-    PodUid,
+    PluginOptions,
+    Pod,
     ResourceCounts,
     ResourceName,
     RunOptions,
-    natural_order,
 )
-from .endpoint import GRACE_PERIOD, Endpoint, State
+from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
+from .holdings import Assignment, Holdings, in_order
 from .report import normalise_report
+from .resource import Resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """Devices one container holds of one resource, each with the NUMA nodes it had then (LW-6, ALLOC-5h)."""
+class Snapshot:
+    """All that must survive a restart. ``registered`` has the healthy ids by resource (CKPT-4)."""
 
-    devices: Mapping[DeviceId, tuple[int, ...] | None]
-    answer: RunOptions
-
-
-@dataclass(slots=True)
-class Resource:
-    """``healthy`` is None until the first list: such a resource is published, but not *known* (LW-9)."""
-
-    endpoint: Endpoint
-    devices: dict[DeviceId, Device] = field(default_factory=dict)
-    healthy: set[DeviceId] | None = None
-    unhealthy: set[DeviceId] | None = None
+    version: int = 0
+    assignments: tuple[tuple[Owner, ResourceName, Assignment], ...] = ()
+    registered: Mapping[ResourceName, frozenset[DeviceId]] = field(default_factory=dict)
+    pods: tuple[Pod, ...] = ()
+    options: Mapping[ResourceName, PluginOptions] = field(default_factory=dict)
+    removed: tuple[ResourceName, ...] = ()
 
 
-class DeviceStore:
+class DeviceStore(Holdings):
     """The state of the manager. ``grace`` is the seconds a stopped endpoint keeps its capacity (LW-11)."""
 
     def __init__(self, *, grace: float = GRACE_PERIOD) -> None:
+        super().__init__()
         self.grace = grace
         self._resources: dict[ResourceName, Resource] = {}
         self._removed: set[ResourceName] = set()
-        self._assignments: dict[Owner, dict[ResourceName, Assignment]] = {}
-        self._holders: dict[ResourceName, dict[DeviceId, set[Owner]]] = {}
+        self._options: dict[ResourceName, PluginOptions] = {}
 
     # --- endpoints and lists -------------------------------------------------------------------
 
     def connect(self, endpoint: Endpoint) -> list[Event]:
         """A plug-in answered: it takes the slot. Old lists stay until its first own one (REG-9)."""
-        before = self._resources.get(endpoint.resource)
-        if before is None:
-            self._resources[endpoint.resource] = Resource(endpoint)
+        resource = endpoint.resource
+        state = self._resources.get(resource)
+        replaced = state is not None and state.is_serving
+        if state is None:
+            self._resources[resource] = Resource(endpoint)
         else:
-            before.endpoint = endpoint
-        self._removed.discard(endpoint.resource)
+            state.connect(endpoint)
+        self._removed.discard(resource)
+        self._options[resource] = endpoint.options
+        self.version += 1
         return [
             PluginRegistered(
-                resource=endpoint.resource,
+                resource=resource,
                 endpoint=endpoint.socket,
                 generation=endpoint.generation,
                 pre_start_required=endpoint.options.pre_start_required,
                 get_preferred_allocation_available=endpoint.options.get_preferred_allocation_available,
-                replaced=before is not None,
+                replaced=replaced,
             )
         ]
 
     def apply_report(self, resource: ResourceName, generation: int, entries: Iterable[Device]) -> list[Event]:
         """Take over a complete list (LW-3). News of an older generation, or of a stopped one, is dropped (LIM-2)."""
         state = self._current(resource, generation)
-        if state is None or state.endpoint.state is not State.SERVING:
+        if state is None or not state.is_serving:
             return []
         report = normalise_report(resource, entries)
-        before, after = state.devices, report.devices
-        was_healthy = state.healthy or set()
-        state.devices = after
-        state.healthy = {id for id, device in after.items() if device.is_healthy}
-        state.unhealthy = after.keys() - state.healthy
-        changed = [
-            id
-            for id in after.keys() & before.keys()
-            if (id in was_healthy) != (id in state.healthy) or after[id] != before[id]
-        ]
-        applied = ReportApplied(
-            resource=resource,
-            capacity=len(after),
-            allocatable=len(state.healthy),
-            added=in_order(after.keys() - before.keys()),
-            removed=in_order(before.keys() - after.keys()),
-            changed=in_order(changed),
-        )
-        return [*report.problems, applied]
+        health, was_healthy = self._health_of_held(resource), state.healthy
+        applied = state.apply(report.devices)
+        self.version += state.healthy != was_healthy
+        return [*report.problems, applied, *self._health_changes(resource, health)]
 
     def stop_endpoint(self, resource: ResourceName, generation: int, *, reason: str, now: float) -> list[Event]:
         """The plug-in is gone; its devices count as unhealthy until the grace period ends (LW-8)."""
         state = self._current(resource, generation)
-        if state is None or state.endpoint.state is not State.SERVING:
+        if state is None or not state.is_serving:
             return []
-        state.endpoint = state.endpoint.stopped(now=now)
-        state.unhealthy = (state.unhealthy or set()) | (state.healthy or set())
-        if state.healthy is not None:
-            state.healthy = set()
-        return [EndpointStopped(resource=resource, generation=generation, reason=reason)]
+        health = self._health_of_held(resource)
+        state.stop(now=now)
+        self.version += 1
+        stopped = EndpointStopped(resource=resource, generation=generation, reason=reason)
+        return [stopped, *self._health_changes(resource, health)]
 
     def sweep(self, *, now: float) -> list[Event]:
         """Remove the resources whose grace period is over (CAP-3). Holdings stay: pods keep their record."""
@@ -126,22 +112,69 @@ class DeviceStore:
         for name in expired:
             del self._resources[name]
             self._removed.add(name)
+        self.version += bool(expired)
         return [ResourceRemoved(resource=name) for name in expired]
 
     def acknowledge_removed(self, resource: ResourceName) -> None:
         """The zero was published: forget the tombstone (LIM-5)."""
+        self.version += resource in self._removed
         self._removed.discard(resource)
+
+    # --- over a restart ------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """What must be on disk now. Options are kept as long as somebody could need them (LIM-39)."""
+        wanted = self._resources.keys() | self.held_counts().keys()
+        self._options = {name: options for name, options in self._options.items() if name in wanted}
+        return Snapshot(
+            version=self.version,
+            assignments=tuple(self.all_assignments()),
+            registered={
+                name: frozenset(state.healthy)
+                for name, state in sorted(self._resources.items())
+                if state.healthy is not None
+            },
+            pods=self.pods,
+            options=dict(sorted(self._options.items())),
+            removed=tuple(sorted(self._removed)),
+        )
+
+    def restore(self, snapshot: Snapshot, *, now: float, rebooted: bool = False) -> None:
+        """Start from what an earlier life left. Its resources count 0 until their plug-ins return (REG-19).
+
+        After a reboot no container runs any more: the pods keep their devices, but are looked at anew (ALLOC-10).
+        """
+        self._options = dict(snapshot.options)
+        self._removed = set(snapshot.removed)
+        for owner, resource, assignment in snapshot.assignments:
+            self.record(owner, resource, assignment)
+        for pod in snapshot.pods:
+            self.add_pod(pod)
+        self.unconfirmed = set(self._pods) if rebooted else set()
+        for resource in snapshot.registered:
+            endpoint = Endpoint(
+                resource=resource,
+                generation=RESTORED,
+                socket="",
+                options=self._options.get(resource, PluginOptions()),
+            )
+            self._resources[resource] = Resource(endpoint.stopped(now=now), healthy=set(), unhealthy=set())
 
     # --- queries -------------------------------------------------------------------------------
 
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
         """What the node would publish, by name (CAP-1); a removed resource stands with zeroes (LIM-5)."""
-        names = {name for name, state in self._resources.items() if state.unhealthy is not None}
+        names = {name for name, state in self._resources.items() if state.is_published}
         return {name: self.counts(name) for name in sorted(names | self._removed)}
+
+    @property
+    def removed(self) -> frozenset[ResourceName]:
+        """The resources whose zero nobody has acknowledged yet (LIM-5)."""
+        return frozenset(self._removed)
 
     def counts(self, resource: ResourceName) -> ResourceCounts:
         state = self._resources.get(resource)
-        held = len(self._holders.get(resource, {}))
+        held = len(self.held(resource))
         if state is None:
             return ResourceCounts(capacity=0, allocatable=0, allocated=held, available=0, endpoint="removed")
         healthy, unhealthy = state.healthy or set(), state.unhealthy or set()
@@ -155,14 +188,28 @@ class DeviceStore:
 
     def is_known(self, resource: ResourceName) -> bool:
         """Has a list ever come, or does a pod hold some of it? (Vocabulary: *known resource*)"""
-        return self.healthy(resource) is not None or bool(self._holders.get(resource))
+        return self.healthy(resource) is not None or bool(self.held(resource))
+
+    def is_published(self, resource: ResourceName) -> bool:
+        """Does the node list the resource, be it with zeroes?"""
+        state = self._resources.get(resource)
+        return resource in self._removed or (state is not None and state.is_published)
+
+    def is_expected_back(self, resource: ResourceName) -> bool:
+        """Known from before the restart, and its plug-in has not reported its devices in this life yet."""
+        state = self._resources.get(resource)
+        return state is not None and state.is_expected_back
 
     def endpoint(self, resource: ResourceName) -> Endpoint | None:
         state = self._resources.get(resource)
         return None if state is None else state.endpoint
 
+    def options_of(self, resource: ResourceName) -> PluginOptions | None:
+        """What the plug-in last asked for, also when it is away; None when that is not known (LIM-39)."""
+        return self._options.get(resource)
+
     def serving_endpoints(self) -> list[Endpoint]:
-        return [s.endpoint for s in self._resources.values() if s.endpoint.state is State.SERVING]
+        return [s.endpoint for s in self._resources.values() if s.is_serving]
 
     def healthy(self, resource: ResourceName) -> set[DeviceId] | None:
         """The healthy ids, or None when no list has come yet. Do not change the set."""
@@ -173,24 +220,22 @@ class DeviceStore:
         state = self._resources.get(resource)
         return {} if state is None else state.devices
 
+    def healthy_devices(self) -> Iterator[tuple[ResourceName, Device]]:
+        """Every healthy device, held or not, resource by resource (PR-5)."""
+        for resource, state in sorted(self._resources.items()):
+            for id in in_order(state.healthy or ()):
+                yield resource, state.devices[id]
+
     def available(self, resource: ResourceName) -> set[DeviceId]:
         """Healthy, and held by nobody."""
-        return (self.healthy(resource) or set()) - self._holders.get(resource, {}).keys()
+        return (self.healthy(resource) or set()) - self.held(resource).keys()
 
-    def assignments(self, owner: Owner) -> Mapping[ResourceName, Assignment]:
-        return self._assignments.get(owner, {})
+    def health_of(self, resource: ResourceName, device: DeviceId) -> str:
+        """Healthy, Unhealthy, or Unknown when nobody reports the device any more (LIM-7)."""
+        state = self._resources.get(resource)
+        return UNKNOWN if state is None else state.health_of(device)
 
-    def holders(self, resource: ResourceName, device: DeviceId) -> frozenset[Owner]:
-        """The containers holding a device: an init container may share it with a later one (ALLOC-13)."""
-        return frozenset(self._holders.get(resource, {}).get(device, ()))
-
-    # --- holdings ------------------------------------------------------------------------------
-
-    def reserve(self, owner: Owner, resource: ResourceName, devices: Iterable[DeviceId]) -> None:
-        """From now on these devices are held by ``owner``, whatever the plug-in will answer."""
-        holders = self._holders.setdefault(resource, {})
-        for device in devices:
-            holders.setdefault(device, set()).add(owner)
+    # --- allocation ----------------------------------------------------------------------------
 
     def commit(
         self, owner: Owner, resource: ResourceName, devices: tuple[DeviceId, ...], answer: RunOptions
@@ -207,42 +252,25 @@ class DeviceStore:
                 rule="LIM-6",
             )
         known = self.devices(resource)
-        assignment = Assignment(devices={id: known[id].numa_nodes for id in devices}, answer=answer)
-        self._assignments.setdefault(owner, {})[resource] = assignment
+        self.record(owner, resource, Assignment(devices={id: known[id].numa_nodes for id in devices}, answer=answer))
         return [DevicesAllocated(pod_uid=owner.pod_uid, container=owner.container, resource=resource, devices=devices)]
 
-    def release(self, owner: Owner, resource: ResourceName) -> tuple[DeviceId, ...]:
-        """Give back what ``owner`` reserved or holds of one resource; returns the ids nobody holds any more."""
-        holdings = self._assignments.get(owner, {})
-        holdings.pop(resource, None)
-        if not holdings:
-            self._assignments.pop(owner, None)
-        holders = self._holders.get(resource, {})
-        for owners in holders.values():
-            owners.discard(owner)
-        freed = in_order(id for id, owners in holders.items() if not owners)
-        for id in freed:
-            del holders[id]
-        if not holders:
-            self._holders.pop(resource, None)
-        return freed
-
-    def release_pod(self, uid: PodUid) -> dict[ResourceName, tuple[DeviceId, ...]]:
-        """The pod has ended: give back all it held, at once (LIM-33). Returns the freed ids by resource."""
-        held = [(owner, name) for owner in self._owners_of(uid) for name in self.assignments(owner)]
-        freed: dict[ResourceName, tuple[DeviceId, ...]] = {}
-        for owner, name in held:
-            freed[name] = freed.get(name, ()) + self.release(owner, name)
-        return freed
-
-    def _owners_of(self, uid: PodUid) -> list[Owner]:
-        return [owner for owner in self._assignments if owner.pod_uid == uid]
+    # --- inside --------------------------------------------------------------------------------
 
     def _current(self, resource: ResourceName, generation: int) -> Resource | None:
         state = self._resources.get(resource)
         return state if state is not None and state.endpoint.generation == generation else None
 
+    def _health_of_held(self, resource: ResourceName) -> dict[DeviceId, str]:
+        return {id: self.health_of(resource, id) for id in self.held(resource)}
 
-def in_order(ids: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
-    """The fixed order of ALLOC-8: natural, so that ``gpu-2`` comes before ``gpu-10``."""
-    return tuple(sorted(ids, key=natural_order))
+    def _health_changes(self, resource: ResourceName, before: Mapping[DeviceId, str]) -> list[Event]:
+        """One event per holder of a device whose health is another now, in a fixed order (LIM-11, LIM-20)."""
+        return [
+            DeviceHealthChanged(
+                pod_uid=owner.pod_uid, container=owner.container, resource=resource, device=id, health=health
+            )
+            for id in in_order(before)
+            if (health := self.health_of(resource, id)) != before[id]
+            for owner in sorted(self.holders(resource, id))
+        ]

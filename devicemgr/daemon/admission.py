@@ -91,7 +91,7 @@ class Admissions:
         async with self._turn_of(pod.uid):
             if self._pods.pop(pod.uid, None) is None:
                 return False  # somebody else was faster
-            freed = self._store.release_pod(pod.uid)
+            freed = self._store.remove_pod(pod.uid)
             self._log.record([PodRemoved(namespace=pod.namespace, name=pod.name, uid=pod.uid, freed=freed)])
             return True
 

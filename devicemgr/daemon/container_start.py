@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..core.holdings import in_order
 from ..core.run_options import merge_run_options
-from ..core.store import DeviceStore, in_order
+from ..core.store import DeviceStore
 from ..errors import AllocationRefused, ContainerStartFailed, PluginUnavailable
 from ..events import AnswersConflicted, ContainerNotStarted, ContainerStarted
 from ..model import Admission, Container, ContainerRun, DeviceId, Owner, Pod, ResourceName, RunOptions

@@ -141,6 +141,19 @@ def answer_to_wire(answer: RunOptions) -> plugin.ContainerAllocateResponse:
     )
 
 
+def answer_to_bytes(answer: RunOptions) -> bytes:
+    """The answer as the checkpoint stores it (CKPT-3)."""
+    return bytes(answer_to_wire(answer))
+
+
+def answer_from_bytes(data: bytes) -> RunOptions | None:
+    """A stored answer, or None when these bytes are none."""
+    try:
+        return answer_from_wire(plugin.ContainerAllocateResponse.parse(data))
+    except Exception:  # whatever a decoder raises on bytes that are no message; the caller counts it
+        return None
+
+
 # --- devicemgr v1 --------------------------------------------------------------------------------
 
 _KINDS = {

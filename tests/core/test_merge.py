@@ -53,9 +53,7 @@ def test_no_order_of_lists_or_hints_changes_the_result(hint_lists, numa, closest
 def test_eight_nodes_and_four_resources_take_milliseconds():
     """16.6 million combinations for three resources, 4.2 thousand million for four (LIM costs)."""
     numa = Numa(nodes=tuple(range(8)))
-    worst = [
-        [Hint(mask, False) for mask in subsets(numa.nodes) if mask.bit_count() != size] for size in (1, 2, 3, 4)
-    ]
+    worst = [[Hint(mask, False) for mask in subsets(numa.nodes) if mask.bit_count() != size] for size in (1, 2, 3, 4)]
     started = time.perf_counter()
     merge_hints(worst, numa)
     assert time.perf_counter() - started < 0.25  # 10 ms on a quiet machine; the product takes an hour
@@ -75,5 +73,7 @@ def test_no_provider_and_no_hints_are_not_the_same():
 def test_a_node_above_63_is_a_node_like_any_other():
     """LIM-18: the kubelet's masks have 64 bits, and a device beyond them crashes it."""
     numa = Numa(nodes=(3, 64, 700))
-    found = merge_hints([[Hint(mask_of([64]), True)], [Hint(mask_of([64, 700]), True), Hint(mask_of([64]), True)]], numa)
+    found = merge_hints(
+        [[Hint(mask_of([64]), True)], [Hint(mask_of([64, 700]), True), Hint(mask_of([64]), True)]], numa
+    )
     assert found.hint == Hint(1 << 64, True)

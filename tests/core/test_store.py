@@ -65,7 +65,7 @@ class Holdings(RuleBasedStateMachine):
 
     @rule(pod=PODS)
     def remove(self, pod):
-        freed = self.store.release_pod(pod)
+        freed = self.store.remove_pod(pod)
         assert set(freed.get(R, ())) == self.held.pop(pod, set())
 
     @invariant()

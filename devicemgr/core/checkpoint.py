@@ -1,0 +1,254 @@
+"""``kubelet_internal_checkpoint``, byte for byte as the kubelet writes it (CKPT-1…CKPT-10).
+
+The file is one JSON object: ``{"Data": {…}, "Checksum": n}``. The checksum is FNV-1a over a *canonical text* of Data:
+what Go prints for the value with its type names, maps sorted. That text, not the JSON, decides whether a file is
+good, so both are made here side by side: each entry and each resource is rendered once as a :class:`Fragment`, and a
+file is fragments joined. Whoever writes often keeps the fragments of what did not change.
+
+Reading takes any kubelet's file and believes nothing: a wrong type, another layout or another checksum raises
+CorruptCheckpoint, which says what and where.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fnv_hash_fast import fnv1a_32
+
+from ..errors import CorruptCheckpoint
+from ..model import DeviceId, Owner, PodUid, ResourceName
+
+FILE_NAME = "kubelet_internal_checkpoint"
+NO_NUMA_NODE = -1
+"""The key under which devices without topology stand (CKPT-3)."""
+_STORE_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,248}[A-Za-z0-9])?")
+_NODE_KEY = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+
+NumaMap = Mapping[int, Sequence[DeviceId]]
+"""By NUMA node the devices on it; a device of two nodes stands under both."""
+DeviceNodes = Mapping[DeviceId, tuple[int, ...] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One resource of one container: its devices, and the plug-in's answer as serialized ContainerAllocateResponse."""
+
+    owner: Owner
+    resource: ResourceName
+    devices: DeviceNodes
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """``registered`` has by resource the ids that were healthy then; on load only its keys count (CKPT-4)."""
+
+    entries: tuple[Entry, ...] = ()
+    registered: Mapping[ResourceName, tuple[DeviceId, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A part of the file: as JSON, and as the checksum sees it."""
+
+    json: str
+    canonical: str
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def numa_map(devices: DeviceNodes) -> dict[int, list[DeviceId]]:
+    """Devices by NUMA node, nodes ascending; without topology, or with an empty one, under -1 (ALLOC-5h)."""
+    found: dict[int, list[DeviceId]] = {}
+    for device, nodes in devices.items():
+        for node in nodes or (NO_NUMA_NODE,):
+            found.setdefault(node, []).append(device)
+    return dict(sorted(found.items()))
+
+
+def entry_fragment(entry: Entry) -> Fragment:
+    return _entry_fragment(
+        {
+            "PodUID": entry.owner.pod_uid,
+            "ContainerName": entry.owner.container,
+            "ResourceName": entry.resource,
+            "DeviceIDs": {str(node): ids for node, ids in numa_map(entry.devices).items()},
+            "AllocResp": base64.b64encode(entry.answer).decode(),
+        }
+    )
+
+
+def registered_fragment(resource: ResourceName, healthy: Sequence[DeviceId]) -> Fragment:
+    return Fragment(f"{_go_json(resource)}:{_go_json(list(healthy))}", f"{resource}:{_list(healthy)}")
+
+
+def format_checkpoint(entries: Iterable[Fragment], registered: Mapping[ResourceName, Fragment]) -> str:
+    """The text of the file. Resources are put in the order of their bytes; entries stay in the order given."""
+    entries = list(entries)
+    resources = [registered[name] for name in sorted(registered)]
+    listed = f"[{','.join(one.json for one in entries)}]" if entries else "null"
+    data = f'{{"PodDeviceEntries":{listed},"RegisteredDevices":{{{",".join(one.json for one in resources)}}}}}'
+    canonical = _canonical(
+        f"[{' '.join(one.canonical for one in entries)}]" if entries else "<nil>",
+        f"map[{' '.join(one.canonical for one in resources)}]",
+    )
+    return f'{{"Data":{data},"Checksum":{checksum_of(canonical)}}}'
+
+
+def render(checkpoint: Checkpoint) -> str:
+    """The text of a whole checkpoint, with nothing kept from earlier."""
+    return format_checkpoint(
+        map(entry_fragment, checkpoint.entries),
+        {name: registered_fragment(name, ids) for name, ids in checkpoint.registered.items()},
+    )
+
+
+def checksum_of(canonical: str) -> int:
+    """FNV-1a, 32 bit, over the UTF-8 bytes (CKPT-6)."""
+    value: int = fnv1a_32(canonical.encode())
+    return value
+
+
+def is_store_key(key: str) -> bool:
+    """May a file of the checkpoint store be called this? (CKPT-11)"""
+    return _STORE_KEY.fullmatch(key) is not None
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def parse_checkpoint(text: str) -> Checkpoint:
+    """The content of a file. Raises CorruptCheckpoint when it is no checkpoint, or its checksum differs (CKPT-9)."""
+    data, stored = _load(text)
+    try:
+        actual = checksum_of(canonical_text(data))
+    except UnicodeEncodeError as error:  # half of a surrogate pair: JSON can say it, UTF-8 cannot
+        raise CorruptCheckpoint(f"a text is not Unicode: {error}") from error
+    if actual != stored:
+        raise CorruptCheckpoint(f"the checksum is {stored}, but the content's is {actual}")
+    return Checkpoint(
+        entries=tuple(_entry(raw) for raw in data.get("PodDeviceEntries") or ()),
+        registered={
+            ResourceName(name): tuple(map(DeviceId, ids or ()))
+            for name, ids in (data.get("RegisteredDevices") or {}).items()
+        },
+    )
+
+
+def canonical_text(data: Any) -> str:
+    """What the checksum is computed over, from the JSON value of Data (CKPT-6). Raises CorruptCheckpoint."""
+    data = _typed(data, dict, "Data")
+    raw_entries, raw_registered = data.get("PodDeviceEntries"), data.get("RegisteredDevices")
+    entries = _sequence([_entry_fragment(raw).canonical for raw in _rows(raw_entries)], raw_entries is None)
+    names = _typed(raw_registered, dict, "RegisteredDevices")
+    parts = [f"{name}:{_list(names[name])}" for name in sorted(names)]
+    return _canonical(entries, "<nil>" if raw_registered is None else f"map[{' '.join(parts)}]")
+
+
+def _load(text: str) -> tuple[dict[str, Any], int]:
+    try:
+        top = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CorruptCheckpoint(f"this is not JSON: {error}") from error
+    top = _typed(top, dict, "the file")
+    stored = top.get("Checksum", 0)
+    if not isinstance(stored, int) or isinstance(stored, bool):
+        raise CorruptCheckpoint(f"Checksum must be a number, not {stored!r}")
+    return _typed(top.get("Data"), dict, "Data"), stored
+
+
+def _entry(raw: Any) -> Entry:
+    raw = raw or {}
+    nodes: dict[DeviceId, list[int]] = {}
+    for node, ids in sorted((raw.get("DeviceIDs") or {}).items(), key=lambda item: int(item[0])):
+        for id in ids or ():
+            nodes.setdefault(DeviceId(id), []).append(int(node))
+    return Entry(
+        owner=Owner(PodUid(raw.get("PodUID") or ""), raw.get("ContainerName") or ""),
+        resource=ResourceName(raw.get("ResourceName") or ""),
+        devices={id: None if at == [NO_NUMA_NODE] else tuple(at) for id, at in nodes.items()},
+        answer=_bytes(raw.get("AllocResp")),
+    )
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
+def _entry_fragment(raw: Any) -> Fragment:
+    raw = _typed(raw, dict, "an entry of PodDeviceEntries")
+    texts = [_typed(raw.get(key), str, key) for key in ("PodUID", "ContainerName", "ResourceName")]
+    numa, answer = raw.get("DeviceIDs"), raw.get("AllocResp")
+    canonical = (
+        f"{{PodUID:(string){texts[0]} ContainerName:(string){texts[1]} ResourceName:(string){texts[2]} "
+        f"DeviceIDs:(checkpoint.DevicesPerNUMA){_numa_text(numa)} "
+        f"AllocResp:([]uint8){_sequence(map(str, _bytes(answer)), answer is None)}}}"
+    )
+    return Fragment(_go_json(raw), canonical)
+
+
+def _numa_text(numa: Any) -> str:
+    """Keys ascending as numbers; in the JSON they are sorted as texts."""
+    found = _typed(numa, dict, "DeviceIDs")
+    for key in found:
+        if not _NODE_KEY.fullmatch(key):
+            raise CorruptCheckpoint(f"DeviceIDs has the key {key!r}, which is no NUMA node")
+    parts = [f"{int(key)}:{_list(found[key])}" for key in sorted(found, key=int)]
+    return "<nil>" if numa is None else f"map[{' '.join(parts)}]"
+
+
+def _canonical(entries: str, registered: str) -> str:
+    return (
+        f"(checkpoint.checkpointData){{PodDeviceEntries:([]checkpoint.PodDevicesEntry){entries}"
+        f" RegisteredDevices:(map[string][]string){registered}}}"
+    )
+
+
+def _list(ids: Any) -> str:
+    return _sequence([_typed(id, str, "a device id") for id in _rows(ids)], ids is None)
+
+
+def _rows(value: Any) -> list[Any] | tuple[Any, ...]:
+    if value is not None and not isinstance(value, list | tuple):
+        raise CorruptCheckpoint(f"a list is expected, not {value!r:.80}")
+    return value or ()
+
+
+def _sequence(parts: Iterable[str], absent: bool) -> str:
+    return "<nil>" if absent else f"[{' '.join(parts)}]"
+
+
+def _typed(value: Any, kind: type, what: str) -> Any:
+    """The value, if it has the type Go's decoder would demand; null is the type's empty value."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise CorruptCheckpoint(f"{what} must be a JSON {'object' if kind is dict else 'string'}, not {value!r:.80}")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    text = _typed(value, str, "AllocResp")
+    try:
+        return base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CorruptCheckpoint(f"AllocResp is not base64: {error}") from error
+
+
+def _go_json(value: Any) -> str:
+    """JSON as Go's encoder writes it (CKPT-7); the keys of a map are sorted as texts, those of an entry are not."""
+    if isinstance(value, dict) and "PodUID" in value:
+        parts = [f'"{key}":{_go_json(value[key])}' for key in value]
+        return f"{{{','.join(parts)}}}"
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return "".join(_ESCAPED.get(letter, letter) for letter in text) if _NEEDS_ESCAPE.search(text) else text
+
+
+_ESCAPED = {letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
+_NEEDS_ESCAPE = re.compile("[<>&\u2028\u2029]")

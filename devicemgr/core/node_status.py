@@ -1,0 +1,101 @@
+"""What the node publishes about extended resources, and whether a pod fits on what is published (CAP-5…CAP-9).
+
+Quantities are whole numbers by resource name. Names that are no extended resources (``cpu``, ``memory``) pass through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .checkpoint import FILE_NAME
+
+Quantities = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """The two maps of a node's status."""
+
+    capacity: Mapping[str, int]
+    allocatable: Mapping[str, int]
+
+
+def is_extended(resource: str) -> bool:
+    """Not native: it has a domain, and that is not kubernetes.io."""
+    return "/" in resource and "kubernetes.io/" not in resource
+
+
+def node_status(
+    node: NodeStatus,
+    *,
+    capacity: Quantities,
+    allocatable: Quantities,
+    removed: Iterable[str],
+    reserved: Quantities | None = None,
+) -> NodeStatus:
+    """The node's status after the Device Manager's report (CAP-5).
+
+    A removed resource is set to 0, not left out, so that it can be told from one the cluster adds; an extended
+    resource without capacity loses its allocatable entry.
+    """
+    capacities = {**node.capacity, **capacity, **dict.fromkeys(removed, 0)}
+    kept = {name: count for name, count in node.allocatable.items() if name in capacities or not is_extended(name)}
+    computed = {name: max(count - (reserved or {}).get(name, 0), 0) for name, count in capacities.items()}
+    return NodeStatus(capacity=capacities, allocatable={**kept, **computed, **allocatable})
+
+
+def should_reset(directory: Iterable[str]) -> bool:
+    """Is this a node that lost its checkpoint, so that what it published before means nothing? (CAP-6)
+
+    # Decision (LIM-17): only a checkpoint counts. To the kubelet any file that is not hidden is one, so a plug-in's
+    # socket that is quicker than the kubelet keeps stale numbers alive.
+    """
+    return FILE_NAME not in directory
+
+
+def reset_extended(quantities: Quantities) -> dict[str, int]:
+    """Every extended resource as 0, everything else as it is (CAP-6)."""
+    return {name: 0 if is_extended(name) else count for name, count in quantities.items()}
+
+
+def corrected(allocatable: Quantities, held: Quantities) -> dict[str, int]:
+    """Allocatable as the admission of a pod with devices sees it: never less than what is held (CAP-7).
+
+    Running pods would not fit otherwise while their plug-in is away.
+    """
+    return {**allocatable, **{name: max(allocatable.get(name, 0), count) for name, count in held.items()}}
+
+
+def without_missing(requests: Quantities, allocatable: Quantities) -> dict[str, int]:
+    """The requests the fit check looks at: extended resources the node does not list are dropped (CAP-8)."""
+    return {name: count for name, count in requests.items() if name in allocatable or not is_extended(name)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """The first resource of which there is not enough (CAP-9)."""
+
+    resource: str
+    requested: int
+    used: int
+    capacity: int
+
+    @property
+    def reason(self) -> str:
+        return f"OutOf{self.resource}"
+
+    def __str__(self) -> str:
+        return (
+            f"Node didn't have enough resource: {self.resource}, "
+            f"requested: {self.requested}, used: {self.used}, capacity: {self.capacity}"
+        )
+
+
+def first_misfit(requests: Quantities, used: Quantities, allocatable: Quantities) -> Misfit | None:
+    """Does a pod fit beside what the others use? The first resource in which it does not, by name."""
+    for name, count in sorted(without_missing(requests, allocatable).items()):
+        there = allocatable.get(name, 0)
+        if count and used.get(name, 0) + count > there:
+            return Misfit(resource=name, requested=count, used=used.get(name, 0), capacity=there)
+    return None

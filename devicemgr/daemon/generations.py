@@ -1,0 +1,114 @@
+"""A file in generations: written whole and durably, with the good one before it kept, and never silently lost.
+
+::
+
+    NAME                  the newest generation
+    .NAME.previous        the one before
+    .NAME.tmp             being written; what a crash leaves of it is removed at the next start
+    NAME.corrupt          what could not be believed (LIM-10); the next ones are NAME.corrupt-2 …
+
+A write is: temporary file, fsync, keep the old one, rename, fsync of the directory. Whatever moment a crash picks,
+NAME or its predecessor is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from ..errors import CorruptCheckpoint, DirectoryUnusable
+from ..events import FileSetAside
+
+T = TypeVar("T")
+MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFile(Generic[T]):
+    """A file at ``path`` whose text ``parse`` turns into a value, or raises CorruptCheckpoint for."""
+
+    path: Path
+    parse: Callable[[str], T]
+
+    @property
+    def previous(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.previous")
+
+    @property
+    def _temporary(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.tmp")
+
+    def load(self) -> tuple[T | None, list[FileSetAside]]:
+        """The newest generation that can be believed; None when there is none. Raises DirectoryUnusable."""
+        try:
+            self._temporary.unlink(missing_ok=True)
+            found, problem = self._read(self.path)
+            if not problem:
+                return found, []
+            moved_to = self._set_aside(self.path)
+            found, older_problem = self._read(self.previous)
+            if older_problem:
+                self._set_aside(self.previous)
+        except OSError as error:
+            raise DirectoryUnusable(f"cannot read {self.path}: {error}") from error
+        used = "" if found is None else self.previous.name
+        return found, [FileSetAside(path=str(self.path), moved_to=str(moved_to), problem=problem, used=used)]
+
+    def save(self, text: str) -> None:
+        """Put ``text`` on disk as the newest generation. Raises OSError; the old one is then untouched."""
+        try:
+            self._write(text.encode())
+            self._keep_previous()
+            self._temporary.replace(self.path)
+        except OSError:
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(self.path.parent)
+
+    def _read(self, path: Path) -> tuple[T | None, str]:
+        """(value, "") or (None, "") when there is no such file, or (None, problem)."""
+        try:
+            return self.parse(path.read_bytes().decode()), ""
+        except FileNotFoundError:
+            return None, ""
+        except (CorruptCheckpoint, UnicodeDecodeError) as error:
+            return None, str(error)
+
+    def _write(self, data: bytes) -> None:
+        file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(file, view) :]
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def _keep_previous(self) -> None:
+        """A second name for the old generation, put in place by a rename: at no moment is there none."""
+        link = self.previous.with_name(f"{self.previous.name}.tmp")
+        try:
+            link.unlink(missing_ok=True)
+            link.hardlink_to(self.path)
+            link.replace(self.previous)
+        except FileNotFoundError:
+            return  # the first generation has none before it
+
+    def _set_aside(self, path: Path) -> Path:
+        base = self.path.name
+        names = (f"{base}.corrupt" if n == 1 else f"{base}.corrupt-{n}" for n in range(1, 1_000_000))
+        target = next(one for name in names if not os.path.lexists(one := self.path.with_name(name)))
+        return path.rename(target)
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
