@@ -200,14 +200,30 @@ class PodWaiting(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodAligned(Event):
+    """single-numa-node decided for a container or a whole pod (``scope``): all on one NUMA node, or refused."""
+
+    pod_uid: PodUid
+    scope: str
+    aligned: bool
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.DEBUG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodAdmitted(Event):
+    """The pod has its devices, and that is on disk; ``seconds`` is how long the decision took."""
+
     namespace: str
     name: str
     uid: PodUid
+    seconds: float
 
     @classmethod
-    def of(cls, pod: Pod) -> PodAdmitted:
-        return cls(namespace=pod.namespace, name=pod.name, uid=pod.uid)
+    def of(cls, pod: Pod, *, seconds: float) -> PodAdmitted:
+        return cls(namespace=pod.namespace, name=pod.name, uid=pod.uid, seconds=round(seconds, 6))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +236,7 @@ class PodRefused(Event):
     reason: str
     message: str
     rule: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,8 @@
-"""Admission: may this pod run here, and with which devices? Plan → ask → commit.
+"""Admission: may this pod run here, and with which devices?
 
-Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
-plan is made again after the plug-in's advice, and ``commit`` looks again after its answer.
-
-A pod is admitted whole or not at all. What it takes is noted as it takes it, and a refusal gives exactly that back
-(ALLOC-5, LIM-26): what an already running pod of the same uid held before is not touched.
+In this order: who is it (GC-3) → wait for plug-ins that are expected back (LIM-32) → align on NUMA nodes (TM-14) and
+allocate, container by container → does it fit (ALLOC-1) → is it on disk (ALLOC-5i). A pod is admitted whole or not at
+all: a refusal at any of these gives back exactly what was taken (ALLOC-5, LIM-26).
 
 # Decision: pods are admitted side by side; only requests about one and the same pod wait for each other. The kubelet
 # admits one pod at a time under one lock, so a plug-in that hangs stops the whole node (LIM-1), and a deadline alone
@@ -13,57 +11,62 @@ A pod is admitted whole or not at all. What it takes is noted as it takes it, an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from ..core.allocation import Plan, Request, Reusable, plan_allocation
+from ..core.decision import Decision
+from ..core.hints import pod_request
+from ..core.node_status import corrected, first_misfit
+from ..core.policy import Topology
 from ..core.store import DeviceStore
-from ..errors import AllocationRefused, PluginUnavailable, Refused
-from ..events import (
-    PodAdmitted,
-    PodRefused,
-    PodRemoved,
+from ..errors import (
+    AdmissionRefused,
+    AllocationRefused,
+    CheckpointUnwritable,
+    PluginUnavailable,
+    Refused,
 )
-from ..model import (
-    Admission,
-    Container,
-    DeviceId,
-    Owner,
-    Pod,
-    PodUid,
-    ResourceName,
-    RunOptions,
-)
+from ..events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
+from ..model import Admission, Container, ContainerRun, Pod, PodUid, ResourceName
+from .alignment import Aligner
+from .allocation import Allocator, Attempt
+from .checkpointing import CheckpointWriter
 from .container_start import ContainerStarts
-from .endpoints import Endpoints
+from .decisions import Decisions
 from .event_log import EventLog
 
-_Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], RunOptions]]
-"""By resource: the devices that were asked for, and the plug-in's answer."""
 UNEXPECTED = "UnexpectedAdmissionError"
 """The reason of every refusal that is an allocation error (ALLOC-20)."""
 
 
 class Admissions:
-    """Admits and removes pods, on one store and the plug-ins of ``endpoints``; ``starts`` starts what is admitted."""
+    """Admits, starts and removes pods. New pods wait for plug-ins expected back until the time ``patience_ends``."""
 
-    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, starts: ContainerStarts, log: EventLog) -> None:
-        self._starts = starts
+    def __init__(
+        self,
+        *,
+        store: DeviceStore,
+        allocator: Allocator,
+        starts: ContainerStarts,
+        writer: CheckpointWriter,
+        log: EventLog,
+        topology: Topology,
+        patience_ends: float,
+    ) -> None:
+        self.decisions = Decisions()
         self._store = store
-        self._endpoints = endpoints
+        self._aligner = Aligner(store, allocator, log, topology)
+        self._starts = starts
+        self._writer = writer
         self._log = log
-        self._pods: dict[PodUid, Pod] = {}
+        self._topology = topology
+        self._patience_ends = patience_ends
         self._asking: dict[PodUid, Pod] = {}  # being admitted now
         self._turns: dict[PodUid, trio.Lock] = {}  # queues in order of arrival, not guards of state
-
-    @property
-    def pods(self) -> tuple[Pod, ...]:
-        return tuple(self._pods.values())
-
-    def find(self, namespace: str, name: str) -> Pod | None:
-        return next((p for p in self._pods.values() if (p.namespace, p.name) == (namespace, name)), None)
 
     async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
         """Allocate for every container in start order; with ``start`` also start them.
@@ -71,31 +74,49 @@ class Admissions:
         A pod that is already admitted keeps its devices (ALLOC-6f). Source: ALLOC-2, ALLOC-5, ALLOC-20.
         """
         async with self._turn_of(pod.uid):
+            decision = Decision(
+                namespace=pod.namespace,
+                name=pod.name,
+                uid=pod.uid,
+                time=time.time(),
+                policy=self._topology.policy.value,
+                scope=self._topology.scope.value,
+            )
+            started = trio.current_time()
             try:
                 self._check_identity(pod)
                 self._asking[pod.uid] = pod
-                await self._allocate_pod(pod)
+                await self._place(self._attempt(pod, decision))
             except (AllocationRefused, PluginUnavailable) as error:
-                return self._refused(pod, error)
+                return self._refused(pod, error, decision, trio.current_time() - started)
             finally:
                 self._asking.pop(pod.uid, None)
-            self._pods[pod.uid] = pod
-            self._log.record([PodAdmitted.of(pod)])
+            decision.admitted = True
+            self.decisions.record(decision)
+            self._log.record([PodAdmitted.of(pod, seconds=trio.current_time() - started)])
             return await self._starts.start_pod(pod) if start else self._starts.without_starting(pod)
 
-    async def remove(self, namespace: str, name: str) -> bool:
-        """The pod has ended; its devices are free when this returns. False when there is no such pod."""
-        pod = self.find(namespace, name)
-        if pod is None:
-            return False
+    async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
+        """A container of an admitted pod (re)starts. Raises ContainerStartFailed."""
         async with self._turn_of(pod.uid):
-            if self._pods.pop(pod.uid, None) is None:
+            return await self._starts.start_container(pod, container)
+
+    async def remove(self, pod: Pod) -> bool:
+        """The pod has ended; its devices are free, on disk too, when this returns. False when it is not here."""
+        async with self._turn_of(pod.uid):
+            if self._store.pod(pod.uid) is None:
                 return False  # somebody else was faster
             freed = self._store.remove_pod(pod.uid)
+            self.decisions.pod_ended(pod.uid)
             self._log.record([PodRemoved(namespace=pod.namespace, name=pod.name, uid=pod.uid, freed=freed)])
+            with suppress(CheckpointUnwritable):  # an event told of it, and the writer tries again
+                await self._writer.flush()
             return True
 
-    # --- allocation of one container ------------------------------------------------------------
+    async def retain(self, uids: Iterable[PodUid]) -> list[Pod]:
+        """These pods exist, and no others: remove the rest, and return it (GC-1)."""
+        known = set(uids)
+        return [pod for pod in self._store.pods if pod.uid not in known and await self.remove(pod)]
 
     @asynccontextmanager
     async def _turn_of(self, uid: PodUid) -> AsyncIterator[None]:
@@ -109,120 +130,101 @@ class Admissions:
 
     def _check_identity(self, pod: Pod) -> None:
         """A name means one pod, and a uid too; the containers of a pod do not change."""
-        known = self._pods.get(pod.uid)
-        if known is not None and {c.name for c in known.containers} != {c.name for c in pod.containers}:
+        known = self._store.pod(pod.uid)
+        here = {c.name for c in known.containers} if known else set()
+        there = {c.name for c in pod.containers}
+        # A kubelet's checkpoint names only the containers that hold something.
+        if known is not None and (here != there if known.name else here - there):
             raise AllocationRefused(
                 f"pod {pod.full_name} is here already with other containers; remove it first", rule="GC-3"
             )
-        for other in (*self._pods.values(), *self._asking.values()):
-            if (other.full_name == pod.full_name) != (other.uid == pod.uid):
+        for other in (*self._store.pods, *self._asking.values()):
+            if other.name and (other.full_name == pod.full_name) != (other.uid == pod.uid):
                 raise AllocationRefused(
                     f"pod {other.full_name} with uid {other.uid} is here already; remove it first", rule="GC-3"
                 )
 
-    async def _allocate_pod(self, pod: Pod) -> None:
-        """All containers in start order, or nothing: whatever ends this early gives back what was taken."""
-        taken: list[tuple[Owner, ResourceName]] = []
-        reusable = Reusable()
+    def _attempt(self, pod: Pod, decision: Decision) -> Attempt:
+        """A pod that is here already runs, unless the machine was started anew since (ALLOC-10)."""
+        known = self._store.pod(pod.uid)
+        return Attempt(pod, decision, is_running=known is not None and pod.uid not in self._store.unconfirmed)
+
+    async def _place(self, attempt: Attempt) -> None:
+        """All of it, or nothing: whatever ends this early gives back what was taken."""
+        pod, before = attempt.pod, self._store.pod(attempt.pod.uid)
         try:
-            for container in pod.containers:
-                await self._allocate_container(pod, container, reusable, taken)
-        except BaseException:
-            self._give_back(taken)
+            await self._wait_for_plugins(attempt)
+            await self._aligner.allocate_pod(attempt)
+            self._check_fit(pod)
+            self._store.add_pod(pod)
+            await self._writer.flush()
+        except BaseException as error:
+            attempt.give_back(self._store)
+            if before is None or not attempt.is_running:
+                self._store.remove_pod(pod.uid)
+            else:
+                self._store.add_pod(before)
+            if isinstance(error, CheckpointUnwritable):
+                raise AllocationRefused(f"failed to write checkpoint file: {error}", rule="ALLOC-E12") from error
             raise
 
-    async def _allocate_container(
-        self, pod: Pod, container: Container, reusable: Reusable, taken: list[tuple[Owner, ResourceName]]
-    ) -> None:
-        """All resources of one container (ALLOC-5): plan, ask side by side, commit in the order of their names."""
-        owner = Owner(pod.uid, container.name)
-        requests = [
-            Request(owner=owner, resource=resource, count=count, reusable=frozenset(reusable.of(resource)))
-            for resource, count in sorted(container.limits.items())
-            if count
-        ]
-        for request in requests:  # all must be possible before anybody is asked
-            self._plan(request)
-        answers = await self._ask_all(requests, taken)
-        for request in requests:
-            if answer := answers.get(request.resource):
-                self._log.record(self._store.commit(owner, request.resource, *answer))
-        for resource, assignment in self._store.assignments(owner).items():
-            reusable.after(container, resource, assignment.devices)
+    async def _wait_for_plugins(self, attempt: Attempt) -> None:
+        """Not for good does a pod fail that came before a plug-in did, after a restart (LIM-32): wait, bounded."""
+        pod, left = attempt.pod, self._patience_ends - trio.current_time()
 
-    async def _ask_all(self, requests: list[Request], taken: list[tuple[Owner, ResourceName]]) -> _Answers:
-        """Choose, reserve and ask the plug-ins, side by side. The first failure cancels the others and is raised."""
-        answers: _Answers = {}
-        failures: list[AllocationRefused | PluginUnavailable] = []
+        def missing() -> tuple[ResourceName, ...]:
+            wanted = {resource for c in pod.containers for resource, count in c.limits.items() if count}
+            return tuple(sorted(filter(self._store.is_expected_back, wanted)))
 
-        async def ask(request: Request) -> None:
-            try:
-                devices = (await self._advised_plan(request)).devices
-                if not devices:
-                    return
-                self._store.reserve(request.owner, request.resource, devices)
-                taken.append((request.owner, request.resource))
-                answers[request.resource] = devices, await self._ask_allocate(request.resource, devices)
-            except (AllocationRefused, PluginUnavailable) as error:
-                failures.append(error)
-                nursery.cancel_scope.cancel()
+        if attempt.is_running or left <= 0 or not missing():
+            return
+        attempt.decision.waited_for = missing()
+        self._log.record(
+            [
+                PodWaiting(
+                    namespace=pod.namespace,
+                    name=pod.name,
+                    uid=pod.uid,
+                    resources=missing(),
+                    seconds=round(left, 3),
+                )
+            ]
+        )
+        with trio.move_on_after(left):
+            await self._log.wait_until(lambda: not missing())
 
-        async with trio.open_nursery() as nursery:
-            for request in requests:
-                nursery.start_soon(ask, request)
-        if failures:
-            raise failures[0]
-        return answers
+    def _check_fit(self, pod: Pod) -> None:
+        """The kubelet's fit check, on what the node publishes (CAP-7…CAP-9). It comes after allocation (ALLOC-1)."""
+        allocatable = {name: counts.allocatable for name, counts in self._store.capacity().items()}
+        used: Counter[ResourceName] = Counter()
+        for other in self._store.pods:
+            if other.uid != pod.uid:
+                used.update(pod_request(other.containers))
+        if self._store.owners_of(pod.uid):
+            allocatable = corrected(allocatable, self._store.held_counts())
+        if misfit := first_misfit(pod_request(pod.containers), used, allocatable):
+            raise AdmissionRefused(str(misfit), rule="CAP-9", reason=misfit.reason)
 
-    async def _ask_allocate(self, resource: ResourceName, devices: tuple[DeviceId, ...]) -> RunOptions:
-        answer = await self._endpoints.client_of(resource).allocate(devices)
-        if answer is None:
-            raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
-        return answer
-
-    def _plan(self, request: Request, advice: Sequence[DeviceId] = ()) -> Plan:
-        """The devices the container would get now. A resource nobody ever reported is refused (LIM-31)."""
-        if not self._store.is_known(request.resource):
-            raise AllocationRefused(
-                f"resource {request.resource} is not known to this node: no device plug-in has reported devices of it",
-                rule="LIM-31",
-            )
-        return plan_allocation(self._store, request, advice=advice)
-
-    async def _advised_plan(self, request: Request) -> Plan:
-        plan = self._plan(request)
-        endpoint = self._store.endpoint(request.resource)
-        if plan.question is None or endpoint is None or not endpoint.options.get_preferred_allocation_available:
-            return plan
-        question = plan.question
-        try:
-            advice = await self._endpoints.client_of(request.resource).get_preferred_allocation(
-                question.available, question.must_include, question.size
-            )
-        except PluginUnavailable as error:
-            raise AllocationRefused(
-                f"device plugin GetPreferredAllocation rpc failed with err: {error}", rule="ALLOC-E11"
-            ) from error
-        return self._plan(request, advice)
-
-    def _give_back(self, taken: list[tuple[Owner, ResourceName]]) -> None:
-        for owner, resource in taken:
-            self._store.release(owner, resource)
-
-    def _refused(self, pod: Pod, error: Refused | PluginUnavailable) -> Admission:
-        """The kubelet's wording (ALLOC-20)."""
-        message = f"Pod was rejected: Allocate failed due to {error}, which is unexpected"
-        rule = error.rule if isinstance(error, Refused) else "ALLOC-E9"
+    def _refused(self, pod: Pod, error: Refused | PluginUnavailable, decision: Decision, seconds: float) -> Admission:
+        """The kubelet's wording (ALLOC-20, TM-15)."""
+        if isinstance(error, AdmissionRefused):
+            reason, text = error.reason, str(error)
+        else:
+            reason, text = UNEXPECTED, f"Allocate failed due to {error}, which is unexpected"
+        decision.reason, decision.message = reason, f"Pod was rejected: {text}"
+        decision.rule = error.rule if isinstance(error, Refused) else "ALLOC-E9"
+        self.decisions.record(decision)
         self._log.record(
             [
                 PodRefused(
                     namespace=pod.namespace,
                     name=pod.name,
                     uid=pod.uid,
-                    reason=UNEXPECTED,
-                    message=message,
-                    rule=rule,
+                    reason=reason,
+                    message=decision.message,
+                    rule=decision.rule,
+                    seconds=round(seconds, 6),
                 )
             ]
         )
-        return Admission(admitted=False, reason=UNEXPECTED, message=message)
+        return Admission(admitted=False, reason=reason, message=decision.message)

@@ -2,6 +2,10 @@
 
 A start uses what admission recorded: Allocate is not called again (RUN-8), and health is not looked at (RUN-4), so a
 running pod can restart its containers whatever its plug-in does, unless the plug-in wants PreStartContainer.
+
+# Decision: a plug-in that is away, be it past its grace period, is not needed for a start when its last word was
+# that it wants no PreStartContainer (LIM-8); that word is kept over restarts (LIM-39). A record that is missing is
+# made up for *before* PreStartContainer is called, or plug-ins that want that call could never be helped (LIM-14).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from ..core.store import DeviceStore
 from ..errors import AllocationRefused, ContainerStartFailed, PluginUnavailable
 from ..events import AnswersConflicted, ContainerNotStarted, ContainerStarted
 from ..model import Admission, Container, ContainerRun, DeviceId, Owner, Pod, ResourceName, RunOptions
+from .allocation import Allocator, Attempt
 from .endpoints import Endpoints
 from .event_log import EventLog
 
@@ -21,9 +26,10 @@ from .event_log import EventLog
 class ContainerStarts:
     """Starts containers from the assignments of ``store``."""
 
-    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, log: EventLog) -> None:
+    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, allocator: Allocator, log: EventLog) -> None:
         self._store = store
         self._endpoints = endpoints
+        self._allocator = allocator
         self._log = log
 
     async def start_pod(self, pod: Pod) -> Admission:
@@ -47,10 +53,12 @@ class ContainerStarts:
         Raises ContainerStartFailed (RUN-E1…E3).
         """
         owner = Owner(pod.uid, container.name)
+        if self._store.pod(pod.uid) is None:
+            return ContainerRun(name=container.name, devices={})  # it has ended meanwhile: nothing to add (RUN-3)
         try:
-            for resource in sorted(container.limits):
-                if container.limits[resource] and self._store.is_known(resource):
-                    await self._pre_start(owner, resource)
+            await self._make_up_for_missing(pod, container)
+            for resource in sorted(self._store.assignments(owner)):
+                await self._pre_start(owner, resource)
         except ContainerStartFailed as failure:
             event = ContainerNotStarted(
                 pod_uid=pod.uid, container=container.name, rule=failure.rule, message=str(failure)
@@ -70,23 +78,38 @@ class ContainerStarts:
         """By container name: the devices it holds."""
         return {c.name: self._run_of(Owner(pod.uid, c.name)).devices for c in pod.containers}
 
+    async def _make_up_for_missing(self, pod: Pod, container: Container) -> None:
+        """Allocate what the container should have and has no record of (RUN-3)."""
+        records = self._store.assignments(Owner(pod.uid, container.name))
+        if all(resource in records or not count for resource, count in container.limits.items()):
+            return
+        attempt = Attempt.unexplained(pod)
+        try:
+            await self._allocator.allocate(attempt, container)
+        except (AllocationRefused, PluginUnavailable) as error:
+            attempt.give_back(self._store)
+            raise ContainerStartFailed(f"devices could not be allocated again: {error}", rule="RUN-3") from error
+        except BaseException:
+            attempt.give_back(self._store)
+            raise
+
     async def _pre_start(self, owner: Owner, resource: ResourceName) -> None:
-        endpoint = self._store.endpoint(resource)
-        if endpoint is None:
+        options = self._store.options_of(resource)
+        if options is None and self._store.is_expected_back(resource):
+            raise ContainerStartFailed(
+                f"whether {resource} wants PreStartContainer is not known until its plug-in registers again; "
+                "try again then",
+                rule="LIM-39",
+            )
+        if options is None or not options.pre_start_required:
+            return
+        if self._store.endpoint(resource) is None:
             raise ContainerStartFailed(
                 f"endpoint not found in cache for a registered resource: {resource}", rule="RUN-E3"
             )
-        if not endpoint.options.pre_start_required:
-            return
-        record = self._store.assignments(owner).get(resource)
-        if record is None:
-            raise ContainerStartFailed(
-                f"no devices found allocated in local cache for pod {owner.pod_uid}, "
-                f"container {owner.container}, resource {resource}",
-                rule="RUN-E2",
-            )
+        devices = in_order(self._store.assignments(owner)[resource].devices)
         try:
-            await self._endpoints.client_of(resource).pre_start_container(in_order(record.devices))
+            await self._endpoints.client_of(resource).pre_start_container(devices)
         except (PluginUnavailable, AllocationRefused) as error:
             raise ContainerStartFailed(
                 f"device plugin PreStartContainer rpc failed with err: {error}", rule="RUN-E1"

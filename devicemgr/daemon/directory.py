@@ -4,6 +4,8 @@
 
     ROOT/device-plugins/kubelet.sock       plug-ins register here
     ROOT/device-plugins/*.sock             the plug-ins' own sockets
+    ROOT/device-plugins/kubelet_internal_checkpoint     who holds which devices, in the kubelet's format
+    ROOT/devicemgr/state.json              which pods there are, and what plug-ins asked for
     ROOT/devicemgr/allocation.sock         the command line asks here
     ROOT/devicemgr/lock                    held by the one manager of this directory
 

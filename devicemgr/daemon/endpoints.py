@@ -92,6 +92,11 @@ class Endpoints:
             )
             raise
 
+    async def wait_for_restored(self) -> None:
+        """Remove, when their grace period is over, the resources of an earlier life that did not come back (REG-19)."""
+        await trio.sleep(self._store.grace + _JUST_AFTER)
+        self._log.record(self._store.sweep(now=trio.current_time()))
+
     def _checked(self, registration: Registration) -> Path:
         """Version, resource name, endpoint: in this order, and before anybody is dialled (REG-3, LIM-27)."""
         if registration.version != API_VERSION:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import trio
 
+from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import ResourceWaitTimeout
-from ..model import Admission, Container, ContainerRun, Pod, Registration, ResourceCounts, ResourceName
+from ..model import Admission, Container, ContainerRun, Pod, PodUid, Registration, ResourceCounts, ResourceName
 from ..rpc.convert import PodHoldings
 from .admission import Admissions
+from .allocation import Allocator
+from .checkpointing import CheckpointWriter
 from .container_start import ContainerStarts
 from .directory import Layout
 from .endpoints import Endpoints
@@ -28,13 +31,26 @@ class DeviceManager:
         store: DeviceStore,
         log: EventLog,
         endpoints: Endpoints,
+        writer: CheckpointWriter,
+        topology: Topology,
+        restart_wait: float,
     ) -> None:
         self.layout = layout
         self._store = store
         self._log = log
         self._endpoints = endpoints
-        self._starts = ContainerStarts(store=store, endpoints=endpoints, log=log)
-        self._admissions = Admissions(store=store, endpoints=endpoints, starts=self._starts, log=log)
+        self._writer = writer
+        allocator = Allocator(store=store, endpoints=endpoints, log=log)
+        self._starts = ContainerStarts(store=store, endpoints=endpoints, allocator=allocator, log=log)
+        self._admissions = Admissions(
+            store=store,
+            allocator=allocator,
+            starts=self._starts,
+            writer=writer,
+            log=log,
+            topology=topology,
+            patience_ends=trio.current_time() + restart_wait,
+        )
 
     # --- queries: they look, and change nothing --------------------------------------------------
 
@@ -44,7 +60,7 @@ class DeviceManager:
 
     def holdings(self) -> list[PodHoldings]:
         """The admitted pods, oldest first, each with the devices its containers hold."""
-        return [(pod, self._starts.holdings_of(pod)) for pod in self._admissions.pods]
+        return [(pod, self._starts.holdings_of(pod)) for pod in self._store.pods]
 
     def events(self) -> list[Recorded]:
         """The last events, oldest first."""
@@ -65,15 +81,31 @@ class DeviceManager:
 
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
-        return await self._starts.start_container(pod, container)
+        return await self._admissions.start_container(pod, container)
 
     async def remove(self, namespace: str, name: str) -> bool:
-        """The pod has ended; its devices are free when this returns. False when there is no such pod."""
-        return await self._admissions.remove(namespace, name)
+        """The pod has ended; its devices are free when this returns. False when there is no such pod.
 
-    def acknowledge_removed(self, resource: str) -> None:
-        """The zero of a removed resource was published; stop listing it (LIM-5)."""
+        With an empty ``namespace``, ``name`` may also be the uid of a pod without a name.
+        """
+        pod = self._store.find_pod(namespace, name) or (None if namespace else self._store.pod(PodUid(name)))
+        return pod is not None and await self._admissions.remove(pod)
+
+    async def retain(self, uids: Iterable[str]) -> list[Pod]:
+        """Only these pods exist still: the others are removed, and returned (GC-1).
+
+        After a restart, call it when you know again which pods there are.
+        """
+        return await self._admissions.retain(map(PodUid, uids))
+
+    async def acknowledge_removed(self, resource: str) -> None:
+        """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
         self._store.acknowledge_removed(ResourceName(resource))
+        await self._writer.flush()
+
+    async def flush(self) -> None:
+        """Return when everything up to now is on disk. Raises CheckpointUnwritable."""
+        await self._writer.flush()
 
     # --- waiting -----------------------------------------------------------------------------------
 

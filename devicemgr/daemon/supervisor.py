@@ -1,9 +1,10 @@
 """The nursery tree. Nesting order is shutdown order::
 
     run
-    └─ readers        one endpoint task per plug-in          ends third: plug-ins were needed until now
-       └─ handlers      registrations, admissions, queries     ends second: bounded grace
-          └─ listeners    kubelet.sock · allocation.sock         ends first: no new work
+    └─ writer         the state on disk                        ends last: with everything that was said
+       └─ readers       one endpoint task per plug-in            ends third: plug-ins were needed until now
+          └─ handlers     registrations, admissions, queries       ends second: bounded grace
+             └─ listeners   kubelet.sock · allocation.sock           ends first: no new work
 
 There are no flags, counters or "stopping" states: leaving a block *is* the stop of what it owns.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 import trio
 
 from ..core.endpoint import GRACE_PERIOD
+from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
@@ -26,6 +28,7 @@ from ..rpc.bridge import UnixServer, open_bridge, open_server
 from ..rpc.local import MAX_MESSAGE_SIZE
 from ..rpc.plugin_client import Deadlines
 from ..rpc.services import AllocationService, RegistrationService
+from .checkpointing import StateFiles, open_checkpoint_writer, read_boot_id
 from .directory import Layout, owned
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
@@ -33,16 +36,22 @@ from .manager import DeviceManager
 
 HANDLER_GRACE = 5.0
 """Seconds that running requests have to finish when the manager stops."""
+RESTART_WAIT = 30.0
+"""Seconds after a restart in which plug-ins usually are back (CC-101)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``grace`` is the seconds a stopped endpoint keeps its capacity; ``max_message_size`` is in bytes."""
+    """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
+    restart, new pods wait for plug-ins that are expected back; ``max_message_size`` is in bytes."""
 
     root_dir: Path
     deadlines: Deadlines = field(default_factory=Deadlines)
     grace: float = GRACE_PERIOD
     max_message_size: int = MAX_MESSAGE_SIZE
+    topology: Topology = Topology()
+    restart_wait: float = RESTART_WAIT
+    boot_id: str = field(default_factory=read_boot_id)
 
 
 async def run(
@@ -61,7 +70,13 @@ async def run(
     store = DeviceStore(grace=settings.grace)
     with owned(layout) as stale:
         log.record(StaleSocketRemoved(path=str(path)) for path in stale)
-        async with trio.open_nursery() as readers, AsyncExitStack() as connections:
+        files = StateFiles.of(layout)
+        files.restore_into(store, log, boot_id=settings.boot_id)
+        async with (
+            open_checkpoint_writer(store, files, log, boot_id=settings.boot_id) as writer,
+            trio.open_nursery() as readers,
+            AsyncExitStack() as connections,
+        ):
             endpoints = Endpoints(
                 directory=layout.plugins,
                 store=store,
@@ -70,7 +85,16 @@ async def run(
                 deadlines=settings.deadlines,
                 max_message_size=settings.max_message_size,
             )
-            manager = DeviceManager(layout=layout, store=store, log=log, endpoints=endpoints)
+            readers.start_soon(endpoints.wait_for_restored)
+            manager = DeviceManager(
+                layout=layout,
+                store=store,
+                log=log,
+                endpoints=endpoints,
+                writer=writer,
+                topology=settings.topology,
+                restart_wait=settings.restart_wait,
+            )
             async with trio.open_nursery() as handlers:
                 servers = [
                     await connections.enter_async_context(_open(path, service, settings))
@@ -113,12 +137,16 @@ async def open_device_manager(
     deadlines: Deadlines | None = None,
     grace: float = GRACE_PERIOD,
     max_message_size: int = MAX_MESSAGE_SIZE,
+    topology: Topology | None = None,
+    restart_wait: float = RESTART_WAIT,
     sinks: Iterable[Sink] = (),
 ) -> AsyncIterator[DeviceManager]:
     """A Device Manager inside your Trio program, for as long as the block lasts.
 
     It serves ``root_dir/device-plugins/kubelet.sock`` for real plug-ins; ``deadlines`` bound every call to them,
-    ``grace`` is the seconds a stopped plug-in's capacity is kept, ``max_message_size`` the bytes of one message.
+    ``grace`` is the seconds a stopped plug-in's capacity is kept, ``max_message_size`` the bytes of one message;
+    ``topology`` aligns pods on NUMA nodes; ``restart_wait`` is for how many seconds new pods wait for plug-ins that
+    an earlier life knew. What that life left on disk is taken over.
     Leaving the block stops everything and removes the sockets. Raises DirectoryInUse or DirectoryUnusable.
     """
     settings = Settings(
@@ -126,6 +154,8 @@ async def open_device_manager(
         deadlines=deadlines or Deadlines(),
         grace=grace,
         max_message_size=max_message_size,
+        topology=topology or Topology(),
+        restart_wait=restart_wait,
     )
     stop = trio.Event()
     with unwrapped():

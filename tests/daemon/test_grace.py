@@ -38,7 +38,7 @@ async def test_the_grace_period_ends_strictly_after_300_seconds(root_dir, clock)
         await settle()
         for _ in range(2):  # looking changes nothing
             assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].endpoint) == (0, "removed")
-        manager.acknowledge_removed(GPU)
+        await manager.acknowledge_removed(GPU)
         assert manager.capacity() == {}
 
 

@@ -30,7 +30,7 @@ import trio.testing
 from devicemgr import Container, ContainerKind, Deadlines, Device, Pod, open_device_manager
 from devicemgr.daemon.trace import format_text
 from devicemgr.errors import DeviceManagerError, PluginUnavailable
-from devicemgr.events import CallFinished
+from devicemgr.events import CallFinished, CheckpointWritten
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
 
@@ -61,10 +61,17 @@ class Scenario:
     async def step(self, line):
         verb, *words = line.split()
         await getattr(self, verb.replace("-", "_"))(*words)
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        seen = -1
+        while seen != self.newest():  # a write to disk runs in a thread, and what waited for it goes on after it
+            seen = self.newest()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await self.manager.flush()
         events = [recorded for recorded in self.manager.events() if recorded.sequence > self.seen]
         self.seen += len(events)
-        return self.out_of(events)
+        return self.out_of([one for one in events if not isinstance(one.event, CheckpointWritten)])
+
+    def newest(self):
+        return self.manager.events()[-1].sequence
 
     def out_of(self, events):
         """Calls stand first and sorted: those of one container run side by side, in no order."""

@@ -1,0 +1,70 @@
+"""The Topology Manager's part of an admission: hints → one affinity → allocation by it (TM-14).
+
+Scope *container* decides container by container, each after the one before has its devices; scope *pod* decides once.
+With the policy *none* nothing is decided and every device is as good as another.
+
+Affinities live as long as the attempt: nothing is left behind when a pod is refused (LIM-19). In pod scope too the
+devices are allocated here, at admission (LIM-21).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.decision import AlignmentDecision
+from ..core.hints import container_hints, pod_hints
+from ..core.numa import nodes_of
+from ..core.policy import Alignment, Policy, Scope, Topology, align
+from ..core.store import DeviceStore
+from ..errors import AdmissionRefused
+from ..events import PodAligned
+from ..model import Container, Owner
+from .allocation import Allocator, Attempt
+from .event_log import EventLog
+
+AFFINITY_ERROR = "TopologyAffinityError"
+
+
+class Aligner:
+    """Allocates whole pods by one topology policy."""
+
+    def __init__(self, store: DeviceStore, allocator: Allocator, log: EventLog, topology: Topology) -> None:
+        self._store = store
+        self._allocator = allocator
+        self._log = log
+        self._topology = topology
+
+    async def allocate_pod(self, attempt: Attempt) -> None:
+        """Every container in start order. Raises AllocationRefused, with reason TopologyAffinityError for a refusal
+        of the policy, or PluginUnavailable."""
+        pod, scope = attempt.pod, self._topology.scope
+        if scope is Scope.POD and not attempt.is_running:
+            hints = pod_hints(self._store, pod, self._topology.numa)
+            alignment = align(self._topology, [hints])
+            attempt.decision.alignment = AlignmentDecision.of(alignment, hints)
+            self._accept(attempt, alignment, pod.containers)
+        for container in pod.containers:
+            if scope is Scope.CONTAINER and not attempt.is_running:
+                self._align_container(attempt, container)
+            await self._allocator.allocate(attempt, container)
+
+    def _align_container(self, attempt: Attempt, container: Container) -> None:
+        owner = Owner(attempt.pod.uid, container.name)
+        reusable = {resource: frozenset(attempt.reusable.of(resource)) for resource in container.limits}
+        hints = container_hints(self._store, owner, container, reusable, self._topology.numa)
+        alignment = align(self._topology, [hints])
+        attempt.container(container).alignment = AlignmentDecision.of(alignment, hints)
+        self._accept(attempt, alignment, (container,))
+
+    def _accept(self, attempt: Attempt, alignment: Alignment, containers: Sequence[Container]) -> None:
+        """The affinity counts for these containers; a result that is not good enough refuses the pod (TM-15)."""
+        scope = self._topology.scope.value
+        if self._topology.policy is Policy.SINGLE_NUMA_NODE:
+            self._log.record([PodAligned(pod_uid=attempt.pod.uid, scope=scope, aligned=alignment.admit)])
+        if not alignment.admit:
+            raise AdmissionRefused(
+                "Resources cannot be allocated with Topology locality", rule="TM-13", reason=AFFINITY_ERROR
+            )
+        mask = alignment.hint.affinity
+        for container in containers:
+            attempt.affinities[container.name] = None if mask is None else frozenset(nodes_of(mask))

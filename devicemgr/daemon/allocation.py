@@ -1,0 +1,165 @@
+"""Allocating the devices of one container: plan → ask → commit.
+
+Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
+plan is made again after the plug-in's advice, and ``commit`` looks again after its answer.
+
+What is taken is noted as it is taken, in the :class:`Attempt`; whoever began it gives exactly that back when it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from ..core.allocation import Plan, Request, Reusable, plan_allocation
+from ..core.decision import ContainerDecision, Decision, ResourceDecision
+from ..core.store import DeviceStore
+from ..errors import AllocationRefused, PluginUnavailable
+from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
+from .endpoints import Endpoints
+from .event_log import EventLog
+
+_Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], RunOptions]]
+"""By resource: the devices that were asked for, and the plug-in's answer."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One pod's way through allocation: what it has taken so far, and what was decided.
+
+    ``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30).
+    """
+
+    pod: Pod
+    decision: Decision
+    is_running: bool = False
+    taken: list[tuple[Owner, ResourceName]] = field(default_factory=list)
+    reusable: Reusable = field(default_factory=Reusable)
+    affinities: dict[str, frozenset[int] | None] = field(default_factory=dict)
+
+    @classmethod
+    def unexplained(cls, pod: Pod) -> Attempt:
+        """For an allocation outside of an admission, whose account nobody will read."""
+        return cls(pod, Decision(namespace=pod.namespace, name=pod.name, uid=pod.uid, time=0.0, policy="", scope=""))
+
+    def container(self, container: Container) -> ContainerDecision:
+        """The account of one container, made when it is first asked for."""
+        empty = ContainerDecision(name=container.name, kind=container.kind.value)
+        return self.decision.containers.setdefault(container.name, empty)
+
+    def give_back(self, store: DeviceStore) -> None:
+        for owner, resource in self.taken:
+            store.release(owner, resource)
+
+
+class Allocator:
+    """Allocates containers' devices on one store, with the plug-ins of ``endpoints``."""
+
+    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, log: EventLog) -> None:
+        self._store = store
+        self._endpoints = endpoints
+        self._log = log
+
+    async def allocate(self, attempt: Attempt, container: Container) -> None:
+        """All resources of one container (ALLOC-5): plan, ask side by side, commit in the order of their names.
+
+        Raises AllocationRefused or PluginUnavailable; what was taken until then stands in ``attempt``.
+        """
+        owner = Owner(attempt.pod.uid, container.name)
+        requests = self._requests(attempt, container, owner)
+        for request in requests:  # all must be possible before anybody is asked
+            self._plan(attempt, container, request)
+        answers = await self._ask_all(attempt, container, requests)
+        for request in requests:
+            if answer := answers.get(request.resource):
+                self._log.record(self._store.commit(owner, request.resource, *answer))
+        for resource, assignment in self._store.assignments(owner).items():
+            attempt.reusable.after(container, resource, assignment.devices)
+
+    def _requests(self, attempt: Attempt, container: Container, owner: Owner) -> list[Request]:
+        """What is asked of plug-ins. A resource the node lists without having any is left to the fit check (ALLOC-5b);
+        one that nobody ever reported is refused here, where the kubelet would start the pod without (LIM-31)."""
+        requests = []
+        for resource, count in sorted(container.limits.items()):
+            if not count:
+                continue
+            if self._store.is_known(resource):
+                requests.append(
+                    Request(
+                        owner=owner,
+                        resource=resource,
+                        count=count,
+                        reusable=frozenset(attempt.reusable.of(resource)),
+                        affinity=attempt.affinities.get(container.name),
+                        is_running=attempt.is_running,
+                    )
+                )
+            elif not self._store.is_published(resource):
+                raise AllocationRefused(
+                    f"resource {resource} is not known to this node: no device plug-in has reported devices of it",
+                    rule="LIM-31",
+                )
+        return requests
+
+    async def _ask_all(self, attempt: Attempt, container: Container, requests: list[Request]) -> _Answers:
+        """Choose, reserve and ask the plug-ins, side by side. The first failure cancels the others and is raised."""
+        answers: _Answers = {}
+        failures: list[AllocationRefused | PluginUnavailable] = []
+
+        async def ask(request: Request) -> None:
+            try:
+                devices = (await self._advised_plan(attempt, container, request)).devices
+                if not devices:
+                    return
+                self._store.reserve(request.owner, request.resource, devices)
+                attempt.taken.append((request.owner, request.resource))
+                answer = await self._ask_allocate(request.resource, devices)
+                _account(attempt, container, request).answered(answer)
+                answers[request.resource] = devices, answer
+            except (AllocationRefused, PluginUnavailable) as error:
+                failures.append(error)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for request in requests:
+                nursery.start_soon(ask, request)
+        if failures:
+            raise failures[0]
+        return answers
+
+    async def _ask_allocate(self, resource: ResourceName, devices: tuple[DeviceId, ...]) -> RunOptions:
+        answer = await self._endpoints.client_of(resource).allocate(devices)
+        if answer is None:
+            raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
+        return answer
+
+    def _plan(self, attempt: Attempt, container: Container, request: Request, advice: Sequence[DeviceId] = ()) -> Plan:
+        """The devices the container would get now."""
+        account = _account(attempt, container, request)
+        plan = plan_allocation(self._store, request, advice=advice)
+        account.planned(plan)
+        return plan
+
+    async def _advised_plan(self, attempt: Attempt, container: Container, request: Request) -> Plan:
+        plan = self._plan(attempt, container, request)
+        endpoint = self._store.endpoint(request.resource)
+        if plan.question is None or endpoint is None or not endpoint.options.get_preferred_allocation_available:
+            return plan
+        question = plan.question
+        try:
+            advice = await self._endpoints.client_of(request.resource).get_preferred_allocation(
+                question.available, question.must_include, question.size
+            )
+        except PluginUnavailable as error:
+            raise AllocationRefused(
+                f"device plugin GetPreferredAllocation rpc failed with err: {error}", rule="ALLOC-E11"
+            ) from error
+        _account(attempt, container, request).advice = advice
+        return self._plan(attempt, container, request, advice)
+
+
+def _account(attempt: Attempt, container: Container, request: Request) -> ResourceDecision:
+    resources = attempt.container(container).resources
+    return resources.setdefault(request.resource, ResourceDecision(requested=request.count))
