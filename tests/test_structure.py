@@ -23,7 +23,7 @@ LAYERS = {
     "rpc": {"model", "errors", "events"},
     "daemon": {"model", "errors", "events", "names", "core", "rpc"},
     "testing": {"model", "errors", "rpc", "daemon"},
-    "cli": {"model", "errors", "names", "config", "manifest", "yaml_text", "rpc", "daemon", "testing"},
+    "cli": {"model", "errors", "names", "config", "manifest", "yaml_text", "core", "rpc", "daemon", "testing"},
     "__init__": {"daemon", "model", "rpc"},
     "__main__": {"cli"},
 }

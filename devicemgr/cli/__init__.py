@@ -11,11 +11,12 @@ from pathlib import Path
 
 import click
 
-from ..errors import BadInput, DeviceManagerError, ManagerUnavailable
+from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
 
 DEFAULT_ROOT = "/var/lib/kubelet"
 _VERBS = {
     "admit": "Admit the pods of a manifest and start their containers.",
+    "checkpoint": "Read a kubelet_internal_checkpoint file.",
     "demo": "Watch everything once, in a temporary directory.",
     "events": "Show what happened, oldest first.",
     "plugin": "Run a simulated device plug-in.",
@@ -50,7 +51,7 @@ class _Verbs(click.Group):
 
 def _exit_status(error: DeviceManagerError) -> int:
     match error:
-        case BadInput():
+        case BadInput() | UnusableTopology():
             return 2
         case ManagerUnavailable():
             return 3
@@ -96,6 +97,19 @@ def allocation_socket(root_dir: Path | None) -> Path:
     help="How long a plug-in may take: dial (10), options (10), preferred-allocation (30), allocate (60), "
     "pre-start (30). May be given several times.",
 )
+@click.option(
+    "--numa",
+    metavar="NODES",
+    help="The NUMA nodes, as 0,1 or with distances as 0=10,21;1=21,10.  [default: the machine's]",
+)
+@click.option(
+    "--restart-wait",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long after a restart new pods wait for plug-ins that were there before.",
+)
 @click.version_option(package_name="devicemgr")
 @click.pass_context
 def main(
@@ -105,9 +119,23 @@ def main(
     trace: Path | None,
     log_format: str,
     deadlines: tuple[str, ...],
+    numa: str | None,
+    restart_wait: float,
 ) -> None:
     """The kubelet's Device Manager. Without a command, run the manager until SIGTERM or SIGINT."""
     if ctx.invoked_subcommand is None:
-        from .run import run_daemon
+        from .run import Options, run_daemon
 
-        ctx.exit(run_daemon(root_of(root_dir), config, trace, log_format, deadlines))
+        ctx.exit(
+            run_daemon(
+                Options(
+                    root_dir=root_of(root_dir),
+                    config=config,
+                    trace=trace,
+                    log_format=log_format,
+                    deadlines=deadlines,
+                    numa=numa,
+                    restart_wait=restart_wait,
+                )
+            )
+        )

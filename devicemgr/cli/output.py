@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..model import Admission, Pod, ResourceCounts, ResourceName
+from ..model import Admission, Pod, ResourceCounts, ResourceName, RunOptions
 from ..rpc.convert import PodHoldings
 from ..yaml_text import dump
 
@@ -89,11 +89,7 @@ def admission_data(pod: Pod, admission: Admission) -> dict[str, Any]:
             {
                 "name": run.name,
                 "devices": {name: list(ids) for name, ids in run.devices.items()},
-                "envs": dict(run.options.envs),
-                "mounts": [dataclasses.asdict(mount) for mount in run.options.mounts],
-                "device_specs": [dataclasses.asdict(spec) for spec in run.options.device_specs],
-                "annotations": dict(run.options.annotations),
-                "cdi_devices": list(run.options.cdi_devices),
+                **answer_data(run.options),
             }
             for run in admission.containers
         ],
@@ -119,9 +115,24 @@ def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
         console().print(f"[red]container {data['failed_container']} could not start[/red]: {data['message']}")
 
 
+def answer_data(options: RunOptions) -> dict[str, Any]:
+    """What the runtime adds, as plain data."""
+    return {
+        "envs": dict(options.envs),
+        "mounts": [dataclasses.asdict(mount) for mount in options.mounts],
+        "device_specs": [dataclasses.asdict(spec) for spec in options.device_specs],
+        "annotations": dict(options.annotations),
+        "cdi_devices": list(options.cdi_devices),
+    }
+
+
 def _container_rows(container: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [(resource, ", ".join(ids)) for resource, ids in container["devices"].items()]
-    rows += [("env", f"{name}={value}") for name, value in container["envs"].items()]
+    return [(resource, ", ".join(ids)) for resource, ids in container["devices"].items()] + answer_rows(container)
+
+
+def answer_rows(container: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, value) of everything in :func:`answer_data`."""
+    rows = [("env", f"{name}={value}") for name, value in container["envs"].items()]
     for mount in container["mounts"]:
         mode = "ro" if mount["read_only"] else "rw"
         rows.append(("mount", f"{mount['host_path']} → {mount['container_path']} ({mode})"))

@@ -6,29 +6,48 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import click
 import trio
 
-from ..config import NodeConfig, parse_node_config
+from ..config import NodeConfig, TopologyConfig, parse_node_config
+from ..core.policy import Topology, topology_of
 from ..daemon.event_log import Sink
+from ..daemon.machine import parse_numa, read_numa
 from ..daemon.supervisor import Settings, run
 from ..daemon.trace import log_to, open_trace
-from ..errors import BadInput, unwrapped
+from ..errors import BadInput, UnusableTopology, unwrapped
 from ..rpc.bridge import open_bridge
 from ..rpc.plugin_client import Deadlines
 
 GATE_OFF = 4
 
 
-def run_daemon(
-    root_dir: Path, config: Path | None, trace: Path | None, log_format: str, deadlines: tuple[str, ...]
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The daemon's command line, as given."""
+
+    root_dir: Path
+    config: Path | None
+    trace: Path | None
+    log_format: str
+    deadlines: tuple[str, ...]
+    numa: str | None
+    restart_wait: float
+
+
+def run_daemon(options: Options) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status."""
-    settings = Settings(root_dir=root_dir, deadlines=parse_deadlines(deadlines))
+    config = options.config
     node = NodeConfig() if config is None else _load(config)
+    settings = Settings(
+        root_dir=options.root_dir,
+        deadlines=parse_deadlines(options.deadlines),
+        topology=_topology(node.topology, options.numa),
+        restart_wait=options.restart_wait,
+    )
     for gate in node.unknown_gates:
         click.echo(f"{config}: feature gate {gate} means nothing to devicemgr; ignored", err=True)
     if not node.device_plugins:
@@ -39,12 +58,21 @@ def run_daemon(
         )
         return GATE_OFF
     with ExitStack() as stack:
-        sinks = [log_to(sys.stderr, log_format)]
-        if trace is not None:
-            sinks.append(stack.enter_context(open_trace(trace)))
+        sinks = [log_to(sys.stderr, options.log_format)]
+        if options.trace is not None:
+            sinks.append(stack.enter_context(open_trace(options.trace)))
         with unwrapped():
             trio.run(_run_until_signal, settings, sinks)
     return 0
+
+
+def _topology(config: TopologyConfig, numa: str | None) -> Topology:
+    """The configured policy on this machine's NUMA nodes, or on stated ones. Raises BadInput, UnusableTopology."""
+    nodes = read_numa() if numa is None else parse_numa(numa)
+    try:
+        return topology_of(config.policy, config.scope, config.options, nodes)
+    except UnusableTopology as error:
+        raise error if config.place is None else config.place.bad(str(error)) from error
 
 
 async def _run_until_signal(settings: Settings, sinks: list[Sink]) -> None:

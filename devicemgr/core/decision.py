@@ -56,7 +56,7 @@ class AlignmentDecision:
 
     @classmethod
     def of(cls, alignment: Alignment, hints: Mapping[ResourceName, Sequence[object] | None]) -> AlignmentDecision:
-        words = {name: None if found is None else [str(hint) for hint in found] for name, found in hints.items()}
+        words = {str(name): None if found is None else list(map(str, found)) for name, found in hints.items()}
         return cls(hints=words, won=str(alignment.hint), because=alignment.because, admit=alignment.admit)
 
 

@@ -20,7 +20,7 @@ import trio
 
 from ..core.decision import Decision
 from ..core.hints import pod_request
-from ..core.node_status import corrected, first_misfit
+from ..core.node_status import Quantities, corrected, first_misfit
 from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import (
@@ -195,14 +195,14 @@ class Admissions:
 
     def _check_fit(self, pod: Pod) -> None:
         """The kubelet's fit check, on what the node publishes (CAP-7…CAP-9). It comes after allocation (ALLOC-1)."""
-        allocatable = {name: counts.allocatable for name, counts in self._store.capacity().items()}
-        used: Counter[ResourceName] = Counter()
+        allocatable: Quantities = {name: counts.allocatable for name, counts in self._store.capacity().items()}
+        used: Counter[str] = Counter()
         for other in self._store.pods:
             if other.uid != pod.uid:
                 used.update(pod_request(other.containers))
         if self._store.owners_of(pod.uid):
-            allocatable = corrected(allocatable, self._store.held_counts())
-        if misfit := first_misfit(pod_request(pod.containers), used, allocatable):
+            allocatable = corrected(allocatable, dict(self._store.held_counts().items()))
+        if misfit := first_misfit(dict(pod_request(pod.containers).items()), used, allocatable):
             raise AdmissionRefused(str(misfit), rule="CAP-9", reason=misfit.reason)
 
     def _refused(self, pod: Pod, error: Refused | PluginUnavailable, decision: Decision, seconds: float) -> Admission:
