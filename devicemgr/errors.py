@@ -28,7 +28,9 @@ from contextlib import contextmanager
 
 
 class DeviceManagerError(Exception):
-    """Base of all errors below."""
+    """Base of all errors below. ``status`` is the gRPC status a caller sees; the kubelet's is UNKNOWN (REG-5)."""
+
+    status = "UNKNOWN"
 
 
 class BadInput(DeviceManagerError):
@@ -102,6 +104,16 @@ class DirectoryInUse(DeviceManagerError):
 
 class DirectoryUnusable(DeviceManagerError):
     """The directory cannot be created, written or cleaned. Mend its permissions, or take another one."""
+
+
+class NoSuchPod(DeviceManagerError):
+    """A pod that was asked for is not on this node (PR-6)."""
+
+
+class RateLimited(DeviceManagerError):
+    """More calls than the PodResources API takes: try again in a moment (PR-2)."""
+
+    status = "RESOURCE_EXHAUSTED"
 
 
 class ResourceWaitTimeout(DeviceManagerError):

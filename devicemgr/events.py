@@ -31,6 +31,11 @@ class Event:
     def severity(self) -> Severity:
         return Severity.WARNING if isinstance(self, _WARNINGS) else Severity.INFO
 
+    @property
+    def is_remembered(self) -> bool:
+        """Does the log keep it? What comes many times a second goes to the sinks only."""
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerReady(Event):
@@ -171,6 +176,10 @@ class CheckpointWritten(Event):
     def severity(self) -> Severity:
         return Severity.DEBUG
 
+    @property
+    def is_remembered(self) -> bool:
+        return False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFailed(Event):
@@ -271,6 +280,23 @@ class AnswersConflicted(Event):
     key: str
     kept: ResourceName
     ignored: ResourceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodResourcesCalled(Event):
+    """A client asked PodResources: ``method`` is list, get_allocatable or get; ``failed`` as the caller saw it."""
+
+    method: str
+    version: str
+    failed: bool
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.DEBUG
+
+    @property
+    def is_remembered(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@
     ROOT/device-plugins/*.sock             the plug-ins' own sockets
     ROOT/device-plugins/kubelet_internal_checkpoint     who holds which devices, in the kubelet's format
     ROOT/devicemgr/state.json              which pods there are, and what plug-ins asked for
+    ROOT/pod-resources/kubelet.sock        monitoring agents ask here (PodResources)
     ROOT/devicemgr/allocation.sock         the command line asks here
     ROOT/devicemgr/lock                    held by the one manager of this directory
 
@@ -46,6 +47,14 @@ class Layout:
         return self.plugins / "kubelet.sock"
 
     @property
+    def pod_resources_socket(self) -> Path:
+        return self.root / "pod-resources" / "kubelet.sock"
+
+    @property
+    def sockets(self) -> tuple[Path, ...]:
+        return self.registry_socket, self.allocation_socket, self.pod_resources_socket
+
+    @property
     def own(self) -> Path:
         return self.root / "devicemgr"
 
@@ -62,7 +71,7 @@ def owned(layout: Layout) -> Iterator[list[Path]]:
     """
     _check_lengths(layout)
     try:
-        for directory in (layout.root, layout.plugins, layout.own):
+        for directory in (layout.root, layout.plugins, layout.own, layout.pod_resources_socket.parent):
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
@@ -79,7 +88,7 @@ def owned(layout: Layout) -> Iterator[list[Path]]:
 
 def _check_lengths(layout: Layout) -> None:
     """A unix socket's path is a field of fixed size in the kernel's interface; say so before bind does."""
-    longest = max(len(os.fsencode(path)) for path in (layout.registry_socket, layout.allocation_socket))
+    longest = max(len(os.fsencode(path)) for path in layout.sockets)
     if longest > MAX_SOCKET_PATH:
         raise DirectoryUnusable(
             f"{layout.root} is too long a path: its sockets would need {longest} bytes, unix allows {MAX_SOCKET_PATH}. "

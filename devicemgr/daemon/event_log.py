@@ -48,7 +48,8 @@ class EventLog:
         for event in events:
             self._count += 1
             recorded = Recorded(self._count, self._clock(), event)
-            self._events.append(recorded)
+            if event.is_remembered:
+                self._events.append(recorded)
             for sink in self._sinks:
                 sink(recorded)
         self._wake()

@@ -19,6 +19,7 @@ from .container_start import ContainerStarts
 from .directory import Layout
 from .endpoints import Endpoints
 from .event_log import EventLog, Recorded
+from .pod_resources import PodResources
 
 
 class DeviceManager:
@@ -36,6 +37,7 @@ class DeviceManager:
         restart_wait: float,
     ) -> None:
         self.layout = layout
+        self.pod_resources = PodResources(store, log)
         self._store = store
         self._log = log
         self._endpoints = endpoints

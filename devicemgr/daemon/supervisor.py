@@ -27,6 +27,7 @@ from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, Stal
 from ..rpc.bridge import UnixServer, open_bridge, open_server
 from ..rpc.local import MAX_MESSAGE_SIZE
 from ..rpc.plugin_client import Deadlines
+from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
 from .checkpointing import StateFiles, open_checkpoint_writer, read_boot_id
 from .directory import Layout, owned
@@ -97,8 +98,8 @@ async def run(
             )
             async with trio.open_nursery() as handlers:
                 servers = [
-                    await connections.enter_async_context(_open(path, service, settings))
-                    for path, service in _services(manager, handlers)
+                    await connections.enter_async_context(_open(served, settings))
+                    for served in _served(manager, handlers)
                 ]
                 async with trio.open_nursery() as listeners:
                     for server in servers:
@@ -114,16 +115,28 @@ async def run(
             readers.cancel_scope.cancel()
 
 
-def _services(manager: DeviceManager, handlers: trio.Nursery) -> list[tuple[Path, object]]:
-    """Each socket with what is served on it; kubelet.sock last, so that whoever sees it finds all others."""
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A socket and what is served on it; ``replace`` as for :func:`open_server`."""
+
+    path: Path
+    services: list[object]
+    replace: bool = False
+
+
+def _served(manager: DeviceManager, handlers: trio.Nursery) -> list[_Served]:
+    """kubelet.sock last, so that whoever sees it finds all others."""
+    layout, pod_resources = manager.layout, manager.pod_resources
+    agents = [PodResourcesService(handlers, pod_resources), PodResourcesServiceV1Alpha1(handlers, pod_resources)]
     return [
-        (manager.layout.allocation_socket, AllocationService(handlers, manager)),
-        (manager.layout.registry_socket, RegistrationService(handlers, manager.register)),
+        _Served(layout.allocation_socket, [AllocationService(handlers, manager)]),
+        _Served(layout.pod_resources_socket, list(agents), replace=True),
+        _Served(layout.registry_socket, [RegistrationService(handlers, manager.register)]),
     ]
 
 
-def _open(path: Path, service: object, settings: Settings) -> AbstractAsyncContextManager[UnixServer]:
-    return open_server(path, [service], max_message_size=settings.max_message_size)
+def _open(served: _Served, settings: Settings) -> AbstractAsyncContextManager[UnixServer]:
+    return open_server(served.path, served.services, max_message_size=settings.max_message_size, replace=served.replace)
 
 
 def _reporter(log: EventLog) -> Callable[[Path], None]:

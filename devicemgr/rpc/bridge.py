@@ -55,9 +55,10 @@ async def open_bridge() -> AsyncIterator[None]:
 class UnixServer:
     """gRPC services on one unix socket, in two steps of shutting down: no new connections, then none at all."""
 
-    def __init__(self, path: Path, server: LocalServer) -> None:
+    def __init__(self, path: Path, server: LocalServer, *, replace: bool) -> None:
         self.path = path
         self._server = server
+        self._replace = replace
         self._identity: tuple[int, int] | None = None
 
     async def serve(self, on_restored: Callable[[Path], None]) -> None:
@@ -79,7 +80,7 @@ class UnixServer:
             self.remove_socket()
 
     async def _listen(self) -> None:
-        await _as_trio(self._server.listen)(_bound_socket(self.path))
+        await _as_trio(self._server.listen)(_bound_socket(self.path, replace=self._replace))
         self._identity = _identity(self.path)
 
     def owns_socket(self) -> bool:
@@ -93,14 +94,15 @@ class UnixServer:
 
 @asynccontextmanager
 async def open_server(
-    path: Path, services: list[Any], *, max_message_size: int = MAX_MESSAGE_SIZE
+    path: Path, services: list[Any], *, max_message_size: int = MAX_MESSAGE_SIZE, replace: bool = False
 ) -> AsyncIterator[UnixServer]:
     """Bind ``path`` (mode 0660 before anybody can connect) and listen; leaving the block closes all connections.
 
+    With ``replace`` the socket is bound under another name and renamed: an old one gives way at one moment (PR-1).
     Raises OSError when the path cannot be bound.
     """
     server = LocalServer(services, max_message_size)
-    unix_server = UnixServer(path, server)
+    unix_server = UnixServer(path, server, replace=replace)
     await unix_server._listen()
     try:
         yield unix_server
@@ -111,11 +113,15 @@ async def open_server(
             await _as_trio(server.close_connections)()
 
 
-def _bound_socket(path: Path) -> socket.socket:
+def _bound_socket(path: Path, *, replace: bool) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound = path.with_name("." + path.name[1:]) if replace else path  # no longer than the path itself
     try:
-        listener.bind(os.fspath(path))
-        path.chmod(0o660)
+        if replace:
+            bound.unlink(missing_ok=True)
+        listener.bind(os.fspath(bound))
+        bound.chmod(0o660)
+        bound.replace(path)
     except OSError:
         listener.close()
         raise
@@ -133,7 +139,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 async def run_handler(nursery: trio.Nursery, handle: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Called from asyncio: run ``handle(*args)`` as a child of ``nursery``, and wait for its result.
 
-    A :class:`DeviceManagerError` becomes status UNKNOWN with its text, as a Go error would (REG-5). When the
+    A :class:`DeviceManagerError` becomes its status, with its text: UNKNOWN, as a Go error would (REG-5). When the
     caller hangs up, the child is cancelled. Any other exception is a bug: it also leaves through the nursery.
     """
     done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -150,7 +156,7 @@ async def run_handler(nursery: trio.Nursery, handle: Callable[..., Awaitable[T]]
                 if not done.done():
                     done.set_result(result)
         except DeviceManagerError as error:
-            fail(Status.UNKNOWN, str(error))
+            fail(Status[error.status], str(error))
         except Exception:
             fail(Status.INTERNAL, "the manager failed; its log has the traceback")
             raise

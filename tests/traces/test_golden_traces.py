@@ -30,7 +30,7 @@ import trio.testing
 from devicemgr import Container, ContainerKind, Deadlines, Device, Pod, open_device_manager
 from devicemgr.daemon.trace import format_text
 from devicemgr.errors import DeviceManagerError, PluginUnavailable
-from devicemgr.events import CallFinished, CheckpointWritten
+from devicemgr.events import CallFinished
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
 
@@ -56,7 +56,7 @@ class Scenario:
 
     def __init__(self, manager, clock, stack, nursery):
         self.manager, self.clock, self.stack, self.nursery = manager, clock, stack, nursery
-        self.plugins, self.out, self.seen = {}, [], len(manager.events())
+        self.plugins, self.out, self.seen = {}, [], self.newest()
 
     async def step(self, line):
         verb, *words = line.split()
@@ -67,8 +67,8 @@ class Scenario:
             await trio.testing.wait_all_tasks_blocked(0.01)
             await self.manager.flush()
         events = [recorded for recorded in self.manager.events() if recorded.sequence > self.seen]
-        self.seen += len(events)
-        return self.out_of([one for one in events if not isinstance(one.event, CheckpointWritten)])
+        self.seen = self.newest()
+        return self.out_of(events)
 
     def newest(self):
         return self.manager.events()[-1].sequence

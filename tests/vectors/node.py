@@ -16,6 +16,7 @@ from devicemgr.core.node_status import (
 from devicemgr.core.node_status import (
     should_reset as resets,
 )
+from devicemgr.core.pod_resources import allocatable_devices, on_nodes
 from devicemgr.core.store import DeviceStore
 from devicemgr.events import DeviceHealthChanged
 from devicemgr.model import Device, Owner, RunOptions
@@ -90,7 +91,34 @@ def health_update_events(case):
     assert told == set(case["expect_pods"]) | vanished
 
 
+def podresources_devices(case):
+    devices = {}
+    for node, ids in case["numa_map"].items():
+        for id in ids:
+            devices.setdefault(id, []).append(int(node))
+    found = [one for id, nodes in devices.items() for one in on_nodes(R, id, nodes)]
+    rows = [{"device_ids": [one.device], "numa": one.node} for one in found]
+    assert sorted(rows, key=str) == sorted(case["expect"], key=str)
+
+
+def filter_healthy_devices(case):
+    """The condition is which devices are healthy; a resource that is only in the condition has no devices at all."""
+    store = DeviceStore()
+    for resource, ids in case["all_devices"].items():
+        if resource in case["condition"]:
+            healthy = case["condition"][resource]
+            store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
+            listed = [Device(id=id, health="Healthy" if id in healthy else "Unhealthy") for id in ids]
+            store.apply_report(resource, 1, listed)
+    found = {}
+    for one in allocatable_devices(store):
+        found.setdefault(one.resource, []).append(one.device)
+    assert found == {resource: ids for resource, ids in case["expect"].items() if ids}
+
+
 RUNNERS = (
+    podresources_devices,
+    filter_healthy_devices,
     node_status,
     reset_extended_resources,
     should_reset,

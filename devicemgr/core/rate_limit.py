@@ -1,0 +1,28 @@
+"""How often something may be done: a bucket of tokens that fills at a steady rate (PR-2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """``rate`` tokens a second, never more than ``burst`` of them; full at the start."""
+
+    rate: float
+    burst: int
+    _tokens: float = field(init=False)
+    _filled_at: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._tokens = float(self.burst)
+
+    def take(self, *, now: float) -> bool:
+        """Take one token, if there is one."""
+        if self._filled_at is not None:
+            self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
