@@ -6,6 +6,7 @@
     ROOT/device-plugins/*.sock             the plug-ins' own sockets
     ROOT/device-plugins/kubelet_internal_checkpoint     who holds which devices, in the kubelet's format
     ROOT/devicemgr/state.json              which pods there are, and what plug-ins asked for
+    ROOT/plugins_registry/**/*.sock        plug-ins that want to be found (the watcher)
     ROOT/pod-resources/kubelet.sock        monitoring agents ask here (PodResources)
     ROOT/devicemgr/allocation.sock         the command line asks here
     ROOT/devicemgr/lock                    held by the one manager of this directory
@@ -47,6 +48,10 @@ class Layout:
         return self.plugins / "kubelet.sock"
 
     @property
+    def plugins_registry(self) -> Path:
+        return self.root / "plugins_registry"
+
+    @property
     def pod_resources_socket(self) -> Path:
         return self.root / "pod-resources" / "kubelet.sock"
 
@@ -71,7 +76,8 @@ def owned(layout: Layout) -> Iterator[list[Path]]:
     """
     _check_lengths(layout)
     try:
-        for directory in (layout.root, layout.plugins, layout.own, layout.pod_resources_socket.parent):
+        sockets = layout.pod_resources_socket.parent
+        for directory in (layout.root, layout.plugins, layout.own, layout.plugins_registry, sockets):
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
@@ -177,4 +183,22 @@ def checked_endpoint(directory: Path, endpoint: str) -> Path:
         pass  # it may still come
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         raise RegistrationRefused(f"endpoint {endpoint!r} is invalid: {error}", rule="LIM-27") from error
+    return path
+
+
+def endpoint_of_found(layout: Layout, found: Path, endpoint: str) -> Path:
+    """Where a plug-in that was found serves: the socket itself, or another one under the root directory (LIM-27).
+
+    Raises RegistrationRefused.
+    """
+    path = Path(endpoint) if endpoint else found
+    if "\0" in endpoint or not path.is_absolute():
+        raise RegistrationRefused(f"endpoint {endpoint[:100]!r} is invalid: it is no absolute path", rule="LIM-27")
+    try:
+        if not path.resolve().is_relative_to(layout.root.resolve()):
+            raise RegistrationRefused(
+                f"endpoint {endpoint[:100]!r} is invalid: it is not under {layout.root}", rule="LIM-27"
+            )
+    except (OSError, RuntimeError) as error:
+        raise RegistrationRefused(f"endpoint {endpoint[:100]!r} is invalid: {error}", rule="LIM-27") from error
     return path

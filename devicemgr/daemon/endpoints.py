@@ -10,7 +10,8 @@ keeps its slot and waits out the grace period, then sweeps; a newer registration
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +31,30 @@ _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A plug-in that told the watcher who it is; nothing of it is validated yet."""
+
+    resource: str
+    supported_versions: tuple[str, ...]
+    socket: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """One registration, by identity: what the watcher needs to end it."""
+
+    resource: ResourceName
+    generation: int
+
+
 @dataclass(slots=True, eq=False)
 class _Slot:
     generation: int
+    name: str
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    reading: trio.CancelScope = field(default_factory=trio.CancelScope)
+    end_reason: str = "the plug-in ended the stream"
     gone: trio.Event = field(default_factory=trio.Event)
     client: PluginClient | None = None
 
@@ -75,22 +96,49 @@ class Endpoints:
 
         Raises RegistrationRefused with the kubelet's text; what served before is then untouched.
         """
-        self._generations += 1
-        try:
+        with self._refusals_recorded(registration.resource, registration.endpoint):
             socket = self._checked(registration)
-            await self._nursery.start(self._run, registration, socket, _Slot(self._generations))
+            await self._connect(ResourceName(registration.resource), socket, registration.endpoint)
+
+    async def adopt(self, found: Found) -> Adopted:
+        """Take over a plug-in that the watcher found (REG-16). Raises RegistrationRefused."""
+        with self._refusals_recorded(found.resource, str(found.socket)):
+            if API_VERSION not in found.supported_versions:
+                raise RegistrationRefused(
+                    f"version {API_VERSION!r} is not among plugin supported versions {list(found.supported_versions)}",
+                    rule="REG-16",
+                )
+            if problem := why_not_extended(found.resource):
+                raise RegistrationRefused(
+                    f"invalid name of device plugin socket: {found.resource!r}: {problem}", rule="API-12"
+                )
+            resource, name = ResourceName(found.resource), str(found.socket)
+            self._check_not_shared(resource, name)
+            return Adopted(resource, await self._connect(resource, found.socket, name))
+
+    def disconnect(self, adopted: Adopted, *, reason: str) -> None:
+        """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
+        slot = self._slots.get(adopted.resource)
+        if slot is not None and slot.generation == adopted.generation:
+            slot.end_reason = reason
+            slot.reading.cancel()
+
+    @contextmanager
+    def _refusals_recorded(self, resource: str, endpoint: str) -> Iterator[None]:
+        try:
+            yield
         except RegistrationRefused as refusal:
             self._log.record(
-                [
-                    PluginRefused(
-                        resource=registration.resource,
-                        endpoint=registration.endpoint,
-                        rule=refusal.rule,
-                        message=str(refusal),
-                    )
-                ]
+                [PluginRefused(resource=resource, endpoint=endpoint, rule=refusal.rule, message=str(refusal))]
             )
             raise
+
+    async def _connect(self, resource: ResourceName, socket: Path, name: str) -> int:
+        """Start the endpoint task; returns its generation when it serves."""
+        self._generations += 1
+        slot = _Slot(self._generations, name)
+        await self._nursery.start(self._run, resource, socket, slot)
+        return slot.generation
 
     async def wait_for_restored(self) -> None:
         """Remove, when their grace period is over, the resources of an earlier life that did not come back (REG-19)."""
@@ -110,24 +158,25 @@ class Endpoints:
                 f"the ResourceName {registration.resource!r} is invalid: {problem}", rule="API-12"
             )
         socket = checked_endpoint(self._directory, registration.endpoint)
-        for other in self._store.serving_endpoints():
-            if other.socket == registration.endpoint and other.resource != registration.resource:
-                raise RegistrationRefused(
-                    f"endpoint {registration.endpoint!r} is invalid: it already serves {other.resource}",
-                    rule="LIM-27",
-                )
+        self._check_not_shared(ResourceName(registration.resource), registration.endpoint)
         return socket
+
+    def _check_not_shared(self, resource: ResourceName, name: str) -> None:
+        for other in self._store.serving_endpoints():
+            if other.socket == name and other.resource != resource:
+                raise RegistrationRefused(
+                    f"endpoint {name!r} is invalid: it already serves {other.resource}", rule="LIM-27"
+                )
 
     async def _run(
         self,
-        registration: Registration,
+        resource: ResourceName,
         socket: Path,
         slot: _Slot,
         *,
         task_status: trio.TaskStatus[None],
     ) -> None:
         """The endpoint task: serve, then wait out the grace period, then sweep."""
-        resource = ResourceName(registration.resource)
         try:
             with slot.scope:
                 reason = await self._serve(resource, socket, slot, task_status)
@@ -156,15 +205,16 @@ class Endpoints:
                 connected = True
                 options = await _options_of(client)
                 await self._take(resource, slot)
-                self._install(resource, socket, slot, client, options)
+                self._install(resource, slot, client, options)
                 task_status.started()
                 try:
-                    await client.list_and_watch(self._receiver(resource, slot))
+                    with slot.reading:
+                        await client.list_and_watch(self._receiver(resource, slot))
                 except PluginUnavailable as error:
                     return str(error)
                 finally:
                     slot.client = None
-                return "the plug-in ended the stream"
+                return slot.end_reason
         except PluginUnavailable as error:
             if connected:
                 raise
@@ -181,16 +231,9 @@ class Endpoints:
             await holder.gone.wait()
         self._slots[resource] = slot
 
-    def _install(
-        self,
-        resource: ResourceName,
-        socket: Path,
-        slot: _Slot,
-        client: PluginClient,
-        options: PluginOptions,
-    ) -> None:
+    def _install(self, resource: ResourceName, slot: _Slot, client: PluginClient, options: PluginOptions) -> None:
         slot.client = client
-        endpoint = Endpoint(resource=resource, generation=slot.generation, socket=socket.name, options=options)
+        endpoint = Endpoint(resource=resource, generation=slot.generation, socket=slot.name, options=options)
         self._log.record(self._store.connect(endpoint))
 
     def _receiver(self, resource: ResourceName, slot: _Slot) -> Callable[[list[Device]], None]:

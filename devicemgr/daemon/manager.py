@@ -19,6 +19,7 @@ from .container_start import ContainerStarts
 from .directory import Layout
 from .endpoints import Endpoints
 from .event_log import EventLog, Recorded
+from .plugin_watcher import PluginWatcher
 from .pod_resources import PodResources
 
 
@@ -38,6 +39,7 @@ class DeviceManager:
     ) -> None:
         self.layout = layout
         self.pod_resources = PodResources(store, log)
+        self.watcher = PluginWatcher(layout, endpoints, log)
         self._store = store
         self._log = log
         self._endpoints = endpoints

@@ -104,6 +104,7 @@ async def run(
                 async with trio.open_nursery() as listeners:
                     for server in servers:
                         listeners.start_soon(server.serve, _reporter(log))
+                    listeners.start_soon(manager.watcher.watch)
                     log.record([ManagerReady(sockets=tuple(str(server.path) for server in servers))])
                     task_status.started(manager)
                     await stop.wait()

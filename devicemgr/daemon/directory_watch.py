@@ -1,0 +1,105 @@
+"""Which sockets are there under a directory, and when does that change?
+
+# Decision: level, not edge. The kernel's events only say *look again*; what is there is found by looking. The kubelet
+# replays events instead, so one that was lost (a full queue, a directory that filled before it was watched) leaves
+# a plug-in unseen for good (LIM-35). Here a lost event costs nothing as long as any other follows, and a full queue
+# is such an event itself.
+
+A socket's *identity* is more than its path: one that was made anew under the same name is another one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import trio
+from inotify_simple import INotify, flags
+
+RESCAN_PERIOD = 1.0
+"""Seconds between two looks where the kernel does not tell (the kubelet reconciles as often, API-9)."""
+_CHANGES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.ONLYDIR
+Identity = tuple[int, int, int]
+
+
+class DirectoryWatch:
+    """The sockets under ``root``, at any depth. Names that begin with a dot, and links to directories, are ignored."""
+
+    def __init__(self, root: Path, on_trouble: Callable[[str, str], None]) -> None:
+        self._root = root
+        self._on_trouble = on_trouble
+        self._inotify: INotify | None = None
+        self._watched: dict[Identity, str] = {}
+        self._troubled: set[str] = set()
+
+    def __enter__(self) -> DirectoryWatch:
+        try:
+            self._inotify = INotify(nonblocking=True)
+        except OSError as error:
+            self._trouble(str(self._root), error)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._inotify is not None:
+            self._inotify.close()
+
+    def look(self) -> dict[Path, Identity]:
+        """The sockets that are there now; whatever directory is there is watched from now on."""
+        while True:
+            self._troubled.clear()
+            before = set(self._watched)
+            found: dict[Path, Identity] = {}
+            seen = self._scan(str(self._root), found)
+            self._watched = {identity: path for identity, path in self._watched.items() if identity in seen}
+            if seen <= before or self._inotify is None:
+                return found
+            # A directory that is watched only now may have filled before: look once more.
+
+    async def changed(self) -> None:
+        """Return when it is worth looking again."""
+        with trio.move_on_after(RESCAN_PERIOD if self._troubled or self._inotify is None else float("inf")):
+            if self._inotify is None:
+                await trio.sleep_forever()
+            else:
+                await trio.lowlevel.wait_readable(self._inotify.fileno())
+                self._inotify.read(timeout=0)
+
+    def _scan(self, directory: str, found: dict[Path, Identity]) -> set[Identity]:
+        try:
+            seen = {self._watch(directory)}
+            entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or directory == str(self._root):
+                self._trouble(directory, error)
+            return set()
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    seen |= self._scan(entry.path, found)
+                elif stat.S_ISSOCK((status := entry.stat()).st_mode):
+                    found[Path(entry.path)] = _identity(status)
+            except OSError:
+                continue  # it went while we looked
+        return seen
+
+    def _watch(self, directory: str) -> Identity:
+        identity = _identity(os.stat(directory), of_directory=True)
+        if identity not in self._watched and self._inotify is not None:
+            try:
+                self._inotify.add_watch(directory, _CHANGES)
+                self._watched[identity] = directory
+            except OSError as error:
+                self._trouble(directory, error)
+        return identity
+
+    def _trouble(self, path: str, error: OSError) -> None:
+        self._troubled.add(path)
+        self._on_trouble(path, error.strerror or str(error))
+
+
+def _identity(status: os.stat_result, *, of_directory: bool = False) -> Identity:
+    """A socket's modification time is that of its making; a directory's changes with its content."""
+    return status.st_dev, status.st_ino, 0 if of_directory else status.st_mtime_ns

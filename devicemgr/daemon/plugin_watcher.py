@@ -1,0 +1,129 @@
+"""The plug-in watcher: sockets that appear under plugins_registry register themselves (REG-14…REG-16b).
+
+One task per socket, from the moment it is seen until it is gone: ask who it is, take it over, tell it so, and try
+again with growing pauses when that fails. A socket that goes, or is made anew, ends its task and, by identity, its
+registration: a newer plug-in of the same resource is none of its business (LIM-4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from ..errors import PluginUnavailable, RegistrationRefused
+from ..events import PluginDirectoryUnwatched, PluginSocketFailed
+from ..rpc.registration_client import PluginInfo, RegistrationClient, connect_registration
+from .directory import Layout, endpoint_of_found
+from .directory_watch import DirectoryWatch, Identity
+from .endpoints import Adopted, Endpoints, Found
+from .event_log import EventLog
+
+DEVICE_PLUGIN = "DevicePlugin"
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 122.0
+"""Seconds between attempts: the first pause, doubled each time, up to the longest (API-9)."""
+ATTEMPTS = 12
+"""Attempts to register one socket, a quarter of an hour in all. The kubelet never stops trying (LIM-35)."""
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    identity: Identity
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    adopted: Adopted | None = None
+
+
+class PluginWatcher:
+    """Keeps what is registered the same as what is there."""
+
+    def __init__(self, layout: Layout, endpoints: Endpoints, log: EventLog) -> None:
+        self._layout = layout
+        self._endpoints = endpoints
+        self._log = log
+        self._sockets: dict[Path, _Watched] = {}
+
+    @property
+    def desired(self) -> list[Path]:
+        """The sockets that are there."""
+        return sorted(self._sockets)
+
+    @property
+    def registered(self) -> list[Path]:
+        """Those of them whose plug-in was taken over."""
+        return sorted(path for path, watched in self._sockets.items() if watched.adopted)
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        with DirectoryWatch(self._layout.plugins_registry, self._on_trouble) as directory:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    self._reconcile(directory.look(), nursery)
+                    await directory.changed()
+
+    def _reconcile(self, there: dict[Path, Identity], nursery: trio.Nursery) -> None:
+        """First what is gone or another one now, then what is new (REG-15)."""
+        for path, watched in list(self._sockets.items()):
+            if there.get(path) != watched.identity:
+                del self._sockets[path]
+                watched.scope.cancel()
+                if watched.adopted:
+                    self._endpoints.disconnect(watched.adopted, reason="its socket was removed")
+        for path, identity in there.items():
+            if path not in self._sockets:
+                self._sockets[path] = _Watched(identity)
+                nursery.start_soon(self._register, path, self._sockets[path])
+
+    async def _register(self, path: Path, watched: _Watched) -> None:
+        """Try until it works, it is hopeless, or the socket is gone."""
+        pause = FIRST_PAUSE
+        with watched.scope:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    await self._register_once(path, watched)
+                    return
+                except (PluginUnavailable, RegistrationRefused) as error:
+                    again = attempt < ATTEMPTS and getattr(error, "outcome", "") != "UNIMPLEMENTED"
+                    failed = PluginSocketFailed(
+                        path=str(path), problem=str(error), attempt=attempt, retry_after=pause if again else None
+                    )
+                    self._log.record([failed])
+                    if not again:
+                        return
+                await trio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _register_once(self, path: Path, watched: _Watched) -> None:
+        async with connect_registration(path) as client:
+            info = await client.get_info()
+            try:
+                adopted = await self._endpoints.adopt(self._found(path, info))
+            except RegistrationRefused as refusal:
+                await client.notify(registered=False, error=str(refusal))
+                raise
+            watched.adopted = adopted
+            try:
+                await self._confirm(client, adopted)
+            except PluginUnavailable:
+                watched.adopted = None
+                raise
+
+    def _found(self, path: Path, info: PluginInfo) -> Found:
+        if info.type != DEVICE_PLUGIN:
+            raise RegistrationRefused(
+                f"no handler registered for plugin type {info.type!r} at socket {path}", rule="REG-16"
+            )
+        socket = endpoint_of_found(self._layout, path, info.endpoint)
+        return Found(resource=info.name, supported_versions=info.supported_versions, socket=socket)
+
+    async def _confirm(self, client: RegistrationClient, adopted: Adopted) -> None:
+        """A plug-in that cannot be told of its luck loses it again (REG-16)."""
+        try:
+            await client.notify(registered=True)
+        except PluginUnavailable:
+            self._endpoints.disconnect(adopted, reason="NotifyRegistrationStatus failed")
+            raise
+
+    def _on_trouble(self, path: str, problem: str) -> None:
+        self._log.record([PluginDirectoryUnwatched(path=path, problem=problem)])

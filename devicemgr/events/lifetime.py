@@ -1,0 +1,91 @@
+"""The manager's own life: its start and end, its sockets and its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..model import ResourceName
+from .base import Event, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerReady(Event):
+    """Every socket accepts."""
+
+    sockets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerStopping(Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleSocketRemoved(Event):
+    """A socket of an earlier life was deleted: its plug-in's sign to register again (REG-17)."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySocketRestored(Event):
+    """Somebody deleted kubelet.sock at run time; it was made anew (LIM-36)."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRestored(Event):
+    """An earlier life left this: resources whose plug-ins are expected back, and pods with their devices (REG-19).
+
+    ``lost`` are pods whose devices were in no file that could be believed: their admission was never answered, or a
+    corrupt checkpoint took them along (LIM-10). ``skipped`` are entries whose answer could not be read (CKPT-9).
+    """
+
+    resources: tuple[ResourceName, ...]
+    pods: tuple[str, ...]
+    devices: int
+    rebooted: bool
+    lost: tuple[str, ...]
+    skipped: int
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.WARNING if self.lost or self.skipped else Severity.INFO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSetAside(Event):
+    """A file could not be believed and was renamed; ``used`` is the generation read instead, or empty (LIM-10)."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    path: str
+    moved_to: str
+    problem: str
+    used: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointWritten(Event):
+    """Everything up to ``version`` is on disk; ``size`` is the checkpoint's length in bytes."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+    is_remembered: ClassVar[bool] = False
+
+    version: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFailed(Event):
+    """The state could not be written; it is tried again with the next change, and after a while."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    version: int
+    problem: str

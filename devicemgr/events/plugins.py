@@ -1,0 +1,127 @@
+"""What plug-ins did: registered, reported, stopped, answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..model import DeviceId, PodUid, ResourceName
+from .base import Event, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRegistered(Event):
+    """A plug-in answered and serves the resource from now on; ``replaced`` says that another did before."""
+
+    resource: ResourceName
+    endpoint: str
+    generation: int
+    pre_start_required: bool
+    get_preferred_allocation_available: bool
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRefused(Event):
+    """A registration failed; whatever served the resource before is untouched (LIM-3)."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    resource: str
+    endpoint: str
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSocketFailed(Event):
+    """A socket in plugins_registry could not be registered; it is tried again after ``retry_after`` seconds.
+
+    None: not again before the socket itself is another one.
+    """
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    path: str
+    problem: str
+    attempt: int
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginDirectoryUnwatched(Event):
+    """The kernel does not tell of changes in a directory; it is looked at every second instead (LIM-35)."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportApplied(Event):
+    """A list of devices was taken over (LW-3); the three tuples tell it from the list before."""
+
+    resource: ResourceName
+    capacity: int
+    allocatable: int
+    added: tuple[DeviceId, ...]
+    removed: tuple[DeviceId, ...]
+    changed: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportNormalised(Event):
+    """Part of a report made no sense and was mended or left out (LIM-16); ``devices`` names the first ten."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    resource: ResourceName
+    problem: str
+    count: int
+    devices: tuple[DeviceId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceHealthChanged(Event):
+    """A device that a container holds is now Healthy, Unhealthy or Unknown; the container runs on (RHS-4, RHS-6)."""
+
+    pod_uid: PodUid
+    container: str
+    resource: ResourceName
+    device: DeviceId
+    health: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointStopped(Event):
+    """The stream ended; the devices count as unhealthy until the grace period is over (LW-8)."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    resource: ResourceName
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRemoved(Event):
+    """The grace period ended: the resource is published as 0 until that is acknowledged (CAP-3, LIM-5)."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    resource: ResourceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFinished(Event):
+    """One call to a plug-in ended. ``outcome`` is a gRPC status name; ``seconds`` is how long it took."""
+
+    resource: str
+    method: str
+    seconds: float
+    outcome: str
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.DEBUG if self.outcome in ("OK", "CANCELLED") else Severity.WARNING

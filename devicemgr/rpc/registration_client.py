@@ -1,0 +1,81 @@
+"""The calls of the plug-in watcher to a socket it found: who are you, and what became of it (API-4)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+from grpclib.client import Channel
+
+from ..errors import PluginUnavailable
+from .bridge import call, dial
+from .convert import checked
+from .stubs import pluginregistration as wire
+
+DIAL_DEADLINE = 10.0
+GET_INFO_DEADLINE = 1.0
+NOTIFY_DEADLINE = 5.0
+"""Seconds, as the kubelet's watcher has them (API-9)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginInfo:
+    """What GetInfo says; nothing of it is validated. ``name`` is a resource name, ``endpoint`` a path or empty."""
+
+    type: str
+    name: str
+    endpoint: str
+    supported_versions: tuple[str, ...]
+
+
+class RegistrationClient:
+    """One plug-in socket. Every call raises PluginUnavailable when it fails or takes too long."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = wire.RegistrationStub(channel)
+
+    async def get_info(self) -> PluginInfo:
+        with _deadline("GetInfo", GET_INFO_DEADLINE):
+            message = await call(self._stub.get_info, wire.InfoRequest())
+        return checked(_info, message)
+
+    async def notify(self, *, registered: bool, error: str = "") -> None:
+        status = wire.RegistrationStatus(plugin_registered=registered, error=error)
+        with _deadline("NotifyRegistrationStatus", NOTIFY_DEADLINE):
+            await call(self._stub.notify_registration_status, status)
+
+
+@asynccontextmanager
+async def connect_registration(socket: Path) -> AsyncIterator[RegistrationClient]:
+    """Dial a socket that was found. Raises PluginUnavailable."""
+    with trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
+        async with dial(socket) as channel:
+            dialling.deadline = float("inf")
+            yield RegistrationClient(channel)
+    if dialling.cancelled_caught:
+        raise PluginUnavailable(f"nobody accepts on {socket}", outcome="DEADLINE_EXCEEDED")
+
+
+@contextmanager
+def _deadline(name: str, seconds: float) -> Iterator[None]:
+    """``trio.fail_after`` whose lateness is the plug-in's failure."""
+    try:
+        with trio.fail_after(seconds):
+            yield
+    except trio.TooSlowError:
+        raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", outcome="DEADLINE_EXCEEDED") from None
+
+
+def _info(message: wire.PluginInfo) -> PluginInfo:
+    texts = (message.type, message.name, message.endpoint, *message.supported_versions)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text is expected")
+    return PluginInfo(
+        type=message.type,
+        name=message.name,
+        endpoint=message.endpoint,
+        supported_versions=tuple(message.supported_versions),
+    )
