@@ -151,6 +151,41 @@ class ResourceCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStatus:
+    """What a container holds: by resource its devices, in order, each with its health now (RHS-1)."""
+
+    name: str
+    health: Mapping[ResourceName, Mapping[DeviceId, str]] = field(default_factory=dict)
+
+    @property
+    def devices(self) -> dict[ResourceName, tuple[DeviceId, ...]]:
+        return {resource: tuple(devices) for resource, devices in self.health.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodStatus:
+    """An admitted pod with its containers, of every kind, in the order of the spec."""
+
+    namespace: str
+    name: str
+    uid: PodUid
+    containers: tuple[ContainerStatus, ...]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.name else f"uid {self.uid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """What the node publishes about resources, by name. ``removed`` stand with 0 until that is acknowledged."""
+
+    capacity: Mapping[str, int]
+    allocatable: Mapping[str, int]
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRun:
     """One container of an admitted pod: its devices, and what the runtime adds for them."""
 

@@ -105,7 +105,7 @@ async def _plugin_returns(manager: DeviceManager, pod: Pod) -> None:
 
 
 def _status(manager: DeviceManager) -> None:
-    draw_status(status_data(manager.capacity(), manager.holdings()))
+    draw_status(status_data(manager.capacity(), manager.pods()))
 
 
 def _say(title: str, text: str) -> None:

@@ -11,8 +11,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..model import Admission, Pod, ResourceCounts, ResourceName, RunOptions
-from ..rpc.convert import PodHoldings
+from ..model import (
+    HEALTHY,
+    Admission,
+    ContainerStatus,
+    Pod,
+    PodStatus,
+    ResourceCounts,
+    ResourceName,
+    RunOptions,
+)
 from ..yaml_text import dump
 
 
@@ -32,7 +40,7 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=160)
 
 
-def status_data(capacity: Mapping[ResourceName, ResourceCounts], holdings: Sequence[PodHoldings]) -> dict[str, Any]:
+def status_data(capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus]) -> dict[str, Any]:
     return {
         "resources": {name: dataclasses.asdict(counts) for name, counts in capacity.items()},
         "pods": [
@@ -40,12 +48,24 @@ def status_data(capacity: Mapping[ResourceName, ResourceCounts], holdings: Seque
                 "namespace": pod.namespace,
                 "name": pod.name,
                 "uid": pod.uid,
-                "containers": [
-                    {"name": name, "devices": {resource: list(ids) for resource, ids in devices.items()}}
-                    for name, devices in held.items()
-                ],
+                "containers": [_container_data(container) for container in pod.containers],
             }
-            for pod, held in holdings
+            for pod in pods
+        ],
+    }
+
+
+def _container_data(container: ContainerStatus) -> dict[str, Any]:
+    """``allocatedResourcesStatus`` has the shape it has in a pod's status."""
+    return {
+        "name": container.name,
+        "devices": {resource: list(ids) for resource, ids in container.devices.items()},
+        "allocatedResourcesStatus": [
+            {
+                "name": resource,
+                "resources": [{"resourceID": id, "health": health} for id, health in devices.items()],
+            }
+            for resource, devices in container.health.items()
         ],
     }
 
@@ -66,8 +86,9 @@ def status_tables(data: Mapping[str, Any]) -> list[Table]:
         pods.add_column(column, overflow="fold")
     for pod in data["pods"]:
         for container in pod["containers"]:
-            for resource, ids in container["devices"].items() or [("", [])]:
-                pods.add_row(f"{pod['namespace']}/{pod['name']}", container["name"], resource, ", ".join(ids))
+            for held in container["allocatedResourcesStatus"] or [{"name": "", "resources": []}]:
+                devices = ", ".join(_with_health(one) for one in held["resources"])
+                pods.add_row(_pod_name(pod), container["name"], held["name"], devices)
     return [resources, pods]
 
 
@@ -113,6 +134,16 @@ def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
     console().print(table)
     if "failed_container" in data:
         console().print(f"[red]container {data['failed_container']} could not start[/red]: {data['message']}")
+
+
+def _pod_name(pod: Mapping[str, Any]) -> str:
+    return f"{pod['namespace']}/{pod['name']}" if pod["name"] else f"uid {pod['uid']}"
+
+
+def _with_health(device: Mapping[str, str]) -> str:
+    """A healthy device needs no word; any other has one."""
+    id, health = device["resourceID"], device["health"]
+    return id if health == HEALTHY else f"{id} [red]({health})[/red]"
 
 
 def answer_data(options: RunOptions) -> dict[str, Any]:

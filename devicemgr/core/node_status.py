@@ -5,20 +5,13 @@ Quantities are whole numbers by resource name. Names that are no extended resour
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from ..model import NodeStatus
 from .checkpoint import FILE_NAME
 
 Quantities = Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStatus:
-    """The two maps of a node's status."""
-
-    capacity: Mapping[str, int]
-    allocatable: Mapping[str, int]
 
 
 def is_extended(resource: str) -> bool:
@@ -31,7 +24,7 @@ def node_status(
     *,
     capacity: Quantities,
     allocatable: Quantities,
-    removed: Iterable[str],
+    removed: Collection[str],
     reserved: Quantities | None = None,
 ) -> NodeStatus:
     """The node's status after the Device Manager's report (CAP-5).
@@ -42,7 +35,9 @@ def node_status(
     capacities = {**node.capacity, **capacity, **dict.fromkeys(removed, 0)}
     kept = {name: count for name, count in node.allocatable.items() if name in capacities or not is_extended(name)}
     computed = {name: max(count - (reserved or {}).get(name, 0), 0) for name, count in capacities.items()}
-    return NodeStatus(capacity=capacities, allocatable={**kept, **computed, **allocatable})
+    return NodeStatus(
+        capacity=capacities, allocatable={**kept, **computed, **allocatable}, removed=tuple(sorted(removed))
+    )
 
 
 def should_reset(directory: Iterable[str]) -> bool:

@@ -10,14 +10,12 @@ running pod can restart its containers whatever its plug-in does, unless the plu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..core.holdings import in_order
 from ..core.run_options import merge_run_options
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, ContainerStartFailed, PluginUnavailable
 from ..events import AnswersConflicted, ContainerNotStarted, ContainerStarted
-from ..model import Admission, Container, ContainerRun, DeviceId, Owner, Pod, ResourceName, RunOptions
+from ..model import Admission, Container, ContainerRun, Owner, Pod, ResourceName, RunOptions
 from .allocation import Allocator, Attempt
 from .endpoints import Endpoints
 from .event_log import EventLog
@@ -73,10 +71,6 @@ class ContainerStarts:
         """What a start would give, with nobody asked."""
         runs = tuple(self._run_of(Owner(pod.uid, c.name)) for c in pod.containers)
         return Admission(admitted=True, containers=runs)
-
-    def holdings_of(self, pod: Pod) -> dict[str, Mapping[ResourceName, tuple[DeviceId, ...]]]:
-        """By container name: the devices it holds."""
-        return {c.name: self._run_of(Owner(pod.uid, c.name)).devices for c in pod.containers}
 
     async def _make_up_for_missing(self, pod: Pod, container: Container) -> None:
         """Allocate what the container should have and has no record of (RUN-3)."""

@@ -7,11 +7,23 @@ from typing import Any
 
 import trio
 
+from ..core.node_status import node_status
+from ..core.pod_status import pod_status
 from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import ResourceWaitTimeout
-from ..model import Admission, Container, ContainerRun, Pod, PodUid, Registration, ResourceCounts, ResourceName
-from ..rpc.convert import PodHoldings
+from ..model import (
+    Admission,
+    Container,
+    ContainerRun,
+    NodeStatus,
+    Pod,
+    PodStatus,
+    PodUid,
+    Registration,
+    ResourceCounts,
+    ResourceName,
+)
 from .admission import Admissions
 from .allocation import Allocator
 from .checkpointing import CheckpointWriter
@@ -62,9 +74,24 @@ class DeviceManager:
         """Per resource what the node would publish (CAP-1). A removed resource stands with zeroes (LIM-5)."""
         return self._store.capacity()
 
-    def holdings(self) -> list[PodHoldings]:
-        """The admitted pods, oldest first, each with the devices its containers hold."""
-        return [(pod, self._starts.holdings_of(pod)) for pod in self._store.pods]
+    def pods(self) -> list[PodStatus]:
+        """The admitted pods, oldest first: the devices their containers hold, each with its health (RHS-1)."""
+        return [pod_status(self._store, pod) for pod in self._store.pods]
+
+    def node_status(self) -> NodeStatus:
+        """What a kubelet would publish for these resources; removed ones with 0 until acknowledged (CAP-5, LIM-5)."""
+        counts = self._store.capacity()
+        return node_status(
+            NodeStatus(capacity={}, allocatable={}),
+            capacity={name: one.capacity for name, one in counts.items()},
+            allocatable={name: one.allocatable for name, one in counts.items()},
+            removed=self._store.removed,
+        )
+
+    def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """Why the pod got its devices, or none: the newest decision about it, as JSON-ready data."""
+        decision = self._admissions.decisions.find(namespace, name)
+        return None if decision is None else decision.as_json()
 
     def events(self) -> list[Recorded]:
         """The last events, oldest first."""

@@ -15,12 +15,15 @@ from ..model import (
     Container,
     ContainerKind,
     ContainerRun,
+    ContainerStatus,
     Device,
     DeviceId,
     DeviceSpec,
     Mount,
+    NodeStatus,
     PluginOptions,
     Pod,
+    PodStatus,
     PodUid,
     Registration,
     ResourceCounts,
@@ -275,32 +278,59 @@ def counts_from_wire(messages: Iterable[own.ResourceStatus]) -> dict[ResourceNam
     }
 
 
-PodHoldings = tuple[Pod, Mapping[str, Mapping[ResourceName, tuple[DeviceId, ...]]]]
-"""A pod and, by container name, the devices it holds."""
-
-
-def holdings_to_wire(holdings: Iterable[PodHoldings]) -> list[own.PodStatus]:
+def pods_to_wire(pods: Iterable[PodStatus]) -> list[own.PodStatus]:
     return [
         own.PodStatus(
             namespace=pod.namespace,
             name=pod.name,
             uid=pod.uid,
-            containers=[own.ContainerStatus(name=c.name, devices=_ids_to_wire(held[c.name])) for c in pod.containers],
+            containers=[_container_status_to_wire(container) for container in pod.containers],
         )
-        for pod, held in holdings
+        for pod in pods
     ]
 
 
-def holdings_from_wire(messages: Iterable[own.PodStatus]) -> list[PodHoldings]:
+def _container_status_to_wire(container: ContainerStatus) -> own.ContainerStatus:
+    return own.ContainerStatus(
+        name=container.name,
+        allocated_resources_status=[
+            own.AllocatedResourceStatus(
+                name=name,
+                resources=[own.ResourceHealth(resource_id=id, health=health) for id, health in devices.items()],
+            )
+            for name, devices in container.health.items()
+        ],
+    )
+
+
+def pods_from_wire(messages: Iterable[own.PodStatus]) -> list[PodStatus]:
     return [
-        (
-            Pod(
-                namespace=m.namespace,
-                name=m.name,
-                uid=PodUid(m.uid),
-                containers=tuple(Container(name=c.name) for c in m.containers),
+        PodStatus(
+            namespace=m.namespace,
+            name=m.name,
+            uid=PodUid(m.uid),
+            containers=tuple(
+                ContainerStatus(
+                    name=c.name,
+                    health={
+                        ResourceName(status.name): {DeviceId(one.resource_id): one.health for one in status.resources}
+                        for status in c.allocated_resources_status
+                    },
+                )
+                for c in m.containers
             ),
-            {c.name: _ids_from_wire(c.devices) for c in m.containers},
         )
         for m in messages
     ]
+
+
+def node_status_to_wire(status: NodeStatus) -> own.NodeStatusResponse:
+    return own.NodeStatusResponse(
+        capacity=dict(status.capacity), allocatable=dict(status.allocatable), removed=list(status.removed)
+    )
+
+
+def node_status_from_wire(message: own.NodeStatusResponse) -> NodeStatus:
+    return NodeStatus(
+        capacity=dict(message.capacity), allocatable=dict(message.allocatable), removed=tuple(message.removed)
+    )

@@ -12,7 +12,7 @@ import trio
 from grpclib.client import Channel
 
 from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
-from ..model import Admission, Pod, Registration, ResourceCounts, ResourceName
+from ..model import Admission, NodeStatus, Pod, PodStatus, Registration, ResourceCounts, ResourceName
 from . import convert
 from .bridge import call, dial, open_bridge, read_stream
 from .stubs import v1beta1 as wire
@@ -25,9 +25,21 @@ class ManagerClient:
     def __init__(self, channel: Channel) -> None:
         self._stub = own.AllocationStub(channel)
 
-    async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[convert.PodHoldings]]:
+    async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus]]:
         message = await call(self._stub.status, own.StatusRequest())
-        return convert.counts_from_wire(message.resources), convert.holdings_from_wire(message.pods)
+        return convert.counts_from_wire(message.resources), convert.pods_from_wire(message.pods)
+
+    async def node_status(self) -> NodeStatus:
+        return convert.node_status_from_wire(await call(self._stub.node_status, own.NodeStatusRequest()))
+
+    async def acknowledge_removed(self, resource: str) -> None:
+        await call(self._stub.acknowledge_removed, own.AcknowledgeRemovedRequest(resource=resource))
+
+    async def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The newest decision about a pod, or None when there is none."""
+        message = await call(self._stub.explain, own.ExplainRequest(namespace=namespace, name=name))
+        found: dict[str, Any] | None = json.loads(message.json) if message.json else None
+        return found
 
     async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
         request = own.AdmitRequest(pod=convert.pod_to_wire(pod), start=start)

@@ -16,8 +16,10 @@ from ..model import (
     Admission,
     Device,
     DeviceId,
+    NodeStatus,
     PluginOptions,
     Pod,
+    PodStatus,
     Registration,
     ResourceCounts,
     ResourceName,
@@ -25,6 +27,8 @@ from ..model import (
 )
 from . import convert
 from .bridge import kept_open, run_handler
+from .registration_client import PluginInfo
+from .stubs import pluginregistration as found
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
 
@@ -48,7 +52,10 @@ class AllocationApi(Protocol):
     """What the allocation service needs of a manager."""
 
     def capacity(self) -> Mapping[ResourceName, ResourceCounts]: ...
-    def holdings(self) -> Sequence[convert.PodHoldings]: ...
+    def pods(self) -> Sequence[PodStatus]: ...
+    def node_status(self) -> NodeStatus: ...
+    def explain(self, namespace: str, name: str) -> Mapping[str, Any] | None: ...
+    async def acknowledge_removed(self, resource: str) -> None: ...
     async def admit(self, pod: Pod, *, start: bool = ...) -> Admission: ...
     async def remove(self, namespace: str, name: str) -> bool: ...
     async def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
@@ -65,7 +72,7 @@ class AllocationService(own.AllocationBase):
         async def handle() -> own.StatusResponse:
             return own.StatusResponse(
                 resources=convert.counts_to_wire(self._manager.capacity()),
-                pods=convert.holdings_to_wire(self._manager.holdings()),
+                pods=convert.pods_to_wire(self._manager.pods()),
             )
 
         return await run_handler(self._nursery, handle)
@@ -95,10 +102,32 @@ class AllocationService(own.AllocationBase):
                 for sequence, event in batch:
                     yield own.Event(sequence=sequence, json=json.dumps(event))
 
+    async def explain(self, message: own.ExplainRequest) -> own.ExplainResponse:
+        async def handle() -> own.ExplainResponse:
+            decision = self._manager.explain(message.namespace, message.name)
+            return own.ExplainResponse(json="" if decision is None else json.dumps(decision))
+
+        return await run_handler(self._nursery, handle)
+
+    async def node_status(self, message: own.NodeStatusRequest) -> own.NodeStatusResponse:
+        async def handle() -> own.NodeStatusResponse:
+            return convert.node_status_to_wire(self._manager.node_status())
+
+        return await run_handler(self._nursery, handle)
+
+    async def acknowledge_removed(self, message: own.AcknowledgeRemovedRequest) -> own.AcknowledgeRemovedResponse:
+        async def handle() -> own.AcknowledgeRemovedResponse:
+            await self._manager.acknowledge_removed(str(message.resource))
+            return own.AcknowledgeRemovedResponse()
+
+        return await run_handler(self._nursery, handle)
+
 
 class PluginApi(Protocol):
     """What a device plug-in does, as Trio functions. The stand-in for tests implements it."""
 
+    def get_info(self) -> PluginInfo: ...
+    def notify(self, registered: bool, error: str) -> None: ...
     async def get_options(self) -> PluginOptions: ...
     async def next_report(self, seen: int) -> tuple[int, Sequence[Device]] | None: ...
     async def get_preferred_allocation(
@@ -159,6 +188,33 @@ class DevicePluginService(wire.DevicePluginBase):
         async def handle() -> wire.PreStartContainerResponse:
             await self._plugin.pre_start_container(_ids(message.devices_ids))
             return wire.PreStartContainerResponse()
+
+        return await run_handler(self._nursery, handle)
+
+
+class PluginInfoService(found.RegistrationBase):
+    """``/pluginregistration.Registration`` on a plug-in's own socket, for the watcher (API-4)."""
+
+    def __init__(self, nursery: trio.Nursery, plugin: PluginApi) -> None:
+        self._nursery = nursery
+        self._plugin = plugin
+
+    async def get_info(self, message: found.InfoRequest) -> found.PluginInfo:
+        async def handle() -> found.PluginInfo:
+            info = self._plugin.get_info()
+            return found.PluginInfo(
+                type=info.type,
+                name=info.name,
+                endpoint=info.endpoint,
+                supported_versions=list(info.supported_versions),
+            )
+
+        return await run_handler(self._nursery, handle)
+
+    async def notify_registration_status(self, message: found.RegistrationStatus) -> found.RegistrationStatusResponse:
+        async def handle() -> found.RegistrationStatusResponse:
+            self._plugin.notify(message.plugin_registered, message.error)
+            return found.RegistrationStatusResponse()
 
         return await run_handler(self._nursery, handle)
 

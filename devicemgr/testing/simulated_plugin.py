@@ -28,7 +28,8 @@ from ..model import (
 )
 from ..rpc.bridge import UnixServer, open_server
 from ..rpc.manager_client import register_plugin
-from ..rpc.services import DevicePluginService
+from ..rpc.registration_client import PluginInfo
+from ..rpc.services import DevicePluginService, PluginInfoService
 
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
@@ -56,6 +57,7 @@ class SimulatedPlugin:
         self.options = options
         self.endpoint = endpoint
         self.calls: list[tuple[str, Any]] = []
+        self.info = PluginInfo(type="DevicePlugin", name=resource, endpoint="", supported_versions=(API_VERSION,))
         self.on_options: Callable[[], Awaitable[PluginOptions]] = self._own_options
         self.on_allocate: Callable[[Sequence[DeviceId]], Awaitable[RunOptions | None]] = self._own_answer
         self.on_preferred: Callable[..., Awaitable[Sequence[DeviceId]]] = self._first_ids
@@ -115,6 +117,14 @@ class SimulatedPlugin:
             await trio.sleep(REGISTRY_CHECK_PERIOD)
 
     # --- what a manager asks of it (rpc.services.PluginApi) -----------------------------------------
+
+    def get_info(self) -> PluginInfo:
+        """For the plug-in watcher, when the socket is in plugins_registry (REG-16)."""
+        self.calls.append(("GetInfo", None))
+        return self.info
+
+    def notify(self, registered: bool, error: str) -> None:
+        self.calls.append(("NotifyRegistrationStatus", (registered, error)))
 
     async def get_options(self) -> PluginOptions:
         self.calls.append(("GetDevicePluginOptions", None))
@@ -189,6 +199,7 @@ async def open_simulated_plugin(
 ) -> AsyncIterator[SimulatedPlugin]:
     """Serve a simulated plug-in in ``directory``; call ``register`` when you want the manager to know.
 
+    In a directory under plugins_registry the manager finds it by itself: do not call ``register`` then.
     Needs an open bridge, as there is inside ``open_device_manager``. Leaving the block ends it as a crash would:
     connections are cut and its socket is removed.
     """
@@ -199,7 +210,8 @@ async def open_simulated_plugin(
     path.unlink(missing_ok=True)
     with unwrapped():
         async with trio.open_nursery() as handlers:
-            async with open_server(path, [DevicePluginService(handlers, plugin)]) as server:
+            services = [DevicePluginService(handlers, plugin), PluginInfoService(handlers, plugin)]
+            async with open_server(path, services) as server:
                 async with trio.open_nursery() as listeners:
                     listeners.start_soon(_serve, server)
                     yield plugin

@@ -5,7 +5,6 @@ from __future__ import annotations
 from devicemgr.core.checkpoint import FILE_NAME
 from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.node_status import (
-    NodeStatus,
     corrected,
     reset_extended,
     without_missing,
@@ -19,7 +18,7 @@ from devicemgr.core.node_status import (
 from devicemgr.core.pod_resources import allocatable_devices, on_nodes
 from devicemgr.core.store import DeviceStore
 from devicemgr.events import DeviceHealthChanged
-from devicemgr.model import Device, Owner, RunOptions
+from devicemgr.model import Device, NodeStatus, Owner, RunOptions
 
 R = "vendor.com/res"
 

@@ -4,8 +4,11 @@
 # This file has been @generated
 
 __all__ = (
+    "AcknowledgeRemovedRequest",
+    "AcknowledgeRemovedResponse",
     "AdmitRequest",
     "AdmitResponse",
+    "AllocatedResourceStatus",
     "AllocationBase",
     "AllocationStub",
     "Container",
@@ -16,11 +19,16 @@ __all__ = (
     "DeviceSpec",
     "Event",
     "EventsRequest",
+    "ExplainRequest",
+    "ExplainResponse",
     "Mount",
+    "NodeStatusRequest",
+    "NodeStatusResponse",
     "Pod",
     "PodStatus",
     "RemoveRequest",
     "RemoveResponse",
+    "ResourceHealth",
     "ResourceStatus",
     "StatusRequest",
     "StatusResponse",
@@ -73,6 +81,26 @@ class ContainerKind(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
+class AcknowledgeRemovedRequest(betterproto2.Message):
+    resource: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "AcknowledgeRemovedRequest", AcknowledgeRemovedRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class AcknowledgeRemovedResponse(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "AcknowledgeRemovedResponse", AcknowledgeRemovedResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class AdmitRequest(betterproto2.Message):
     pod: "Pod | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
 
@@ -110,6 +138,20 @@ class AdmitResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("devicemgr.v1", "AdmitResponse", AdmitResponse)
+
+
+@dataclass(eq=False, repr=False)
+class AllocatedResourceStatus(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    resources: "list[ResourceHealth]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "AllocatedResourceStatus", AllocatedResourceStatus
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -181,14 +223,14 @@ default_message_pool.register_message("devicemgr.v1", "ContainerRun", ContainerR
 
 @dataclass(eq=False, repr=False)
 class ContainerStatus(betterproto2.Message):
+    """
+    As in a pod's status: what the container holds, resource by resource, with the health of each device.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
-    devices: "dict[str, DeviceIds]" = betterproto2.field(
-        2,
-        betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(
-            betterproto2.TYPE_STRING, betterproto2.TYPE_MESSAGE
-        ),
+    allocated_resources_status: "list[AllocatedResourceStatus]" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
 
@@ -239,6 +281,29 @@ default_message_pool.register_message("devicemgr.v1", "EventsRequest", EventsReq
 
 
 @dataclass(eq=False, repr=False)
+class ExplainRequest(betterproto2.Message):
+    namespace: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("devicemgr.v1", "ExplainRequest", ExplainRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ExplainResponse(betterproto2.Message):
+    json: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The decision as one JSON object; empty when there is none about such a pod.
+    """
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "ExplainResponse", ExplainResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class Mount(betterproto2.Message):
     container_path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -248,6 +313,47 @@ class Mount(betterproto2.Message):
 
 
 default_message_pool.register_message("devicemgr.v1", "Mount", Mount)
+
+
+@dataclass(eq=False, repr=False)
+class NodeStatusRequest(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "NodeStatusRequest", NodeStatusRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class NodeStatusResponse(betterproto2.Message):
+    capacity: "dict[str, int]" = betterproto2.field(
+        1,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_INT64
+        ),
+    )
+
+    allocatable: "dict[str, int]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_INT64
+        ),
+    )
+
+    removed: "list[str]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    Those of them that stand with 0 until that is acknowledged.
+    """
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "NodeStatusResponse", NodeStatusResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -304,6 +410,19 @@ class RemoveResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("devicemgr.v1", "RemoveResponse", RemoveResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ResourceHealth(betterproto2.Message):
+    resource_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    health: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    "Healthy", "Unhealthy" or "Unknown".
+    """
+
+
+default_message_pool.register_message("devicemgr.v1", "ResourceHealth", ResourceHealth)
 
 
 @dataclass(eq=False, repr=False)
@@ -450,6 +569,72 @@ class AllocationStub(betterproto2_grpclib.ServiceStub):
         ):
             yield response
 
+    async def explain(
+        self,
+        message: "ExplainRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ExplainResponse":
+        """
+        Why a pod got its devices, or none: the newest decision about it.
+        """
+
+        return await self._unary_unary(
+            "/devicemgr.v1.Allocation/Explain",
+            message,
+            ExplainResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def node_status(
+        self,
+        message: "NodeStatusRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "NodeStatusResponse":
+        """
+        What a kubelet would put into the node's status.
+        """
+
+        if message is None:
+            message = NodeStatusRequest()
+
+        return await self._unary_unary(
+            "/devicemgr.v1.Allocation/NodeStatus",
+            message,
+            NodeStatusResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def acknowledge_removed(
+        self,
+        message: "AcknowledgeRemovedRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AcknowledgeRemovedResponse":
+        """
+        The zero of a removed resource has been published: it need not be listed any more.
+        """
+
+        return await self._unary_unary(
+            "/devicemgr.v1.Allocation/AcknowledgeRemoved",
+            message,
+            AcknowledgeRemovedResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class AllocationBase(betterproto2_grpclib.ServiceBase):
     async def status(self, message: "StatusRequest") -> "StatusResponse":
@@ -480,6 +665,29 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield Event()
+
+    async def explain(self, message: "ExplainRequest") -> "ExplainResponse":
+        """
+        Why a pod got its devices, or none: the newest decision about it.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def node_status(self, message: "NodeStatusRequest") -> "NodeStatusResponse":
+        """
+        What a kubelet would put into the node's status.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def acknowledge_removed(
+        self, message: "AcknowledgeRemovedRequest"
+    ) -> "AcknowledgeRemovedResponse":
+        """
+        The zero of a removed resource has been published: it need not be listed any more.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def __rpc_status(
         self, stream: "grpclib.server.Stream[StatusRequest, StatusResponse]"
@@ -516,6 +724,31 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
             request,
         )
 
+    async def __rpc_explain(
+        self, stream: "grpclib.server.Stream[ExplainRequest, ExplainResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.explain(request)
+        await stream.send_message(response)
+
+    async def __rpc_node_status(
+        self, stream: "grpclib.server.Stream[NodeStatusRequest, NodeStatusResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.node_status(request)
+        await stream.send_message(response)
+
+    async def __rpc_acknowledge_removed(
+        self,
+        stream: "grpclib.server.Stream[AcknowledgeRemovedRequest, AcknowledgeRemovedResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.acknowledge_removed(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/devicemgr.v1.Allocation/Status": grpclib.const.Handler(
@@ -541,5 +774,23 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 EventsRequest,
                 Event,
+            ),
+            "/devicemgr.v1.Allocation/Explain": grpclib.const.Handler(
+                self.__rpc_explain,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ExplainRequest,
+                ExplainResponse,
+            ),
+            "/devicemgr.v1.Allocation/NodeStatus": grpclib.const.Handler(
+                self.__rpc_node_status,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                NodeStatusRequest,
+                NodeStatusResponse,
+            ),
+            "/devicemgr.v1.Allocation/AcknowledgeRemoved": grpclib.const.Handler(
+                self.__rpc_acknowledge_removed,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                AcknowledgeRemovedRequest,
+                AcknowledgeRemovedResponse,
             ),
         }
