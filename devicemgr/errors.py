@@ -106,6 +106,10 @@ class DirectoryUnusable(DeviceManagerError):
     """The directory cannot be created, written or cleaned. Mend its permissions, or take another one."""
 
 
+class AddressUnusable(DeviceManagerError):
+    """The address for metrics cannot be served on. Give another one."""
+
+
 class NoSuchPod(DeviceManagerError):
     """A pod that was asked for is not on this node (PR-6)."""
 

@@ -19,6 +19,8 @@ _VERBS = {
     "checkpoint": "Read a kubelet_internal_checkpoint file.",
     "demo": "Watch everything once, in a temporary directory.",
     "events": "Show what happened, oldest first.",
+    "explain": "Tell why a pod got its devices, or none.",
+    "node-status": "Show what the node publishes.",
     "plugin": "Run a simulated device plug-in.",
     "remove": "Remove a pod: its devices are free at once.",
     "status": "Show the resources, and who holds which devices.",
@@ -34,7 +36,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _VERBS:
             return None
-        command: click.Command = importlib.import_module(f"{__name__}.{name}").command
+        command: click.Command = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -68,6 +70,17 @@ root_dir_option = click.option(
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True
 )
+
+
+def _pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, str]:
+    """``NAMESPACE/NAME``; the namespace may be left out."""
+    namespace, slash, name = value.rpartition("/")
+    if not name or (slash and not namespace) or "/" in namespace:
+        raise click.BadParameter(f"{value!r}: write NAMESPACE/NAME", ctx, param)
+    return namespace or "default", name
+
+
+pod_argument = click.argument("pod", metavar="NAMESPACE/NAME", callback=_pod_name)
 
 
 def root_of(root_dir: Path | None) -> Path:
@@ -110,6 +123,9 @@ def allocation_socket(root_dir: Path | None) -> Path:
     metavar="SECONDS",
     help="How long after a restart new pods wait for plug-ins that were there before.",
 )
+@click.option(
+    "--metrics-address", metavar="HOST:PORT", help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400."
+)
 @click.version_option(package_name="devicemgr")
 @click.pass_context
 def main(
@@ -121,6 +137,7 @@ def main(
     deadlines: tuple[str, ...],
     numa: str | None,
     restart_wait: float,
+    metrics_address: str | None,
 ) -> None:
     """The kubelet's Device Manager. Without a command, run the manager until SIGTERM or SIGINT."""
     if ctx.invoked_subcommand is None:
@@ -136,6 +153,7 @@ def main(
                     deadlines=deadlines,
                     numa=numa,
                     restart_wait=restart_wait,
+                    metrics_address=metrics_address,
                 )
             )
         )

@@ -7,24 +7,24 @@ from pathlib import Path
 import click
 
 from ..rpc.manager_client import ManagerClient
-from . import root_dir_option
+from . import pod_argument, root_dir_option
 from .ask import ask
 
 
 @click.command("remove")
 @root_dir_option
-@click.argument("pod", metavar="NAMESPACE/NAME")
+@pod_argument
+@click.option("--uid", is_flag=True, help="The argument is the uid of a pod that has no name (a kubelet's).")
 @click.pass_context
-def command(ctx: click.Context, root_dir: Path | None, pod: str) -> None:
+def command(ctx: click.Context, root_dir: Path | None, pod: tuple[str, str], uid: bool) -> None:
     """Remove a pod. Exit status 1 when there is no such pod."""
-    namespace, slash, name = pod.rpartition("/")
-    if not name or (slash and not namespace) or "/" in namespace:
-        raise click.BadParameter(f"{pod!r}: write NAMESPACE/NAME", param_hint="NAMESPACE/NAME")
+    namespace, name = pod
+    shown = f"uid {name}" if uid else f"{namespace}/{name}"
 
     async def remove(client: ManagerClient) -> bool:
-        return await client.remove(namespace or "default", name)
+        return await client.remove("" if uid else namespace, name)
 
     if not ask(root_dir, remove):
-        click.echo(f"Error: there is no pod {namespace or 'default'}/{name}; 'status' lists the pods", err=True)
+        click.echo(f"Error: there is no pod {shown}; 'status' lists the pods", err=True)
         ctx.exit(1)
-    click.echo(f"removed {namespace or 'default'}/{name}")
+    click.echo(f"removed {shown}")

@@ -36,6 +36,7 @@ class Options:
     deadlines: tuple[str, ...]
     numa: str | None
     restart_wait: float
+    metrics_address: str | None
 
 
 def run_daemon(options: Options) -> int:
@@ -47,6 +48,7 @@ def run_daemon(options: Options) -> int:
         deadlines=parse_deadlines(options.deadlines),
         topology=_topology(node.topology, options.numa),
         restart_wait=options.restart_wait,
+        metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
     )
     for gate in node.unknown_gates:
         click.echo(f"{config}: feature gate {gate} means nothing to devicemgr; ignored", err=True)
@@ -116,3 +118,11 @@ def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:
             )
         values[names[name]] = value
     return Deadlines(**values)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``127.0.0.1:9400`` or ``[::1]:9400``. Raises click.BadParameter."""
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise click.BadParameter(f"{text!r}: write HOST:PORT", param_hint="--metrics-address")
+    return host.removeprefix("[").removesuffix("]"), int(port)

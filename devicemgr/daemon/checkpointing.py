@@ -136,7 +136,7 @@ class CheckpointWriter:
         self._rendered = _Rendered()
         self._on_disk: tuple[str, str] = ("", "")  # the texts of checkpoint and state
         self._pods_on_disk = store.pods
-        self._durable = self._tried = -1  # versions: what is on disk, and what the last attempt was about
+        self._durable = self._tried = 0  # versions: what is on disk, and what the last attempt was about
         self._problem = ""
         self._attempted = trio.Event()
         self._asked = False

@@ -18,7 +18,10 @@ REMEMBERED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event with its number (from 1) and the time it was recorded, in seconds since the epoch."""
+    """An event with its number (from 1) and the time it was recorded, in seconds since the epoch.
+
+    One that the log does not keep has the number of the one before it.
+    """
 
     sequence: int
     time: float
@@ -46,7 +49,7 @@ class EventLog:
     def record(self, events: Iterable[Event]) -> None:
         """Remember what happened, tell the sinks, wake the waiters."""
         for event in events:
-            self._count += 1
+            self._count += event.is_remembered
             recorded = Recorded(self._count, self._clock(), event)
             if event.is_remembered:
                 self._events.append(recorded)

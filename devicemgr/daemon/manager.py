@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import trio
@@ -96,6 +97,29 @@ class DeviceManager:
     def events(self) -> list[Recorded]:
         """The last events, oldest first."""
         return self._log.after(0)
+
+    def gauges(self) -> list[tuple[str, str, list[str], list[tuple[list[str], float]]]]:
+        """What is looked up when somebody scrapes the metrics: sizes, not events."""
+        counts = {name: asdict(one) for name, one in self.capacity().items()}
+        devices = [
+            ([str(name), state], float(one[state]))
+            for name, one in counts.items()
+            for state in ("capacity", "allocatable", "allocated", "available")
+        ]
+        sockets = [
+            ([str(path), state], 1.0)
+            for state, paths in (
+                ("desired_state_of_world", self.watcher.desired),
+                ("actual_state_of_world", self.watcher.registered),
+            )
+            for path in paths
+        ]
+        watched = ("plugin_manager_total_plugins", "Plug-in sockets the watcher sees and has registered.")
+        return [
+            (*watched, ["socket_path", "state"], sockets),
+            ("devicemgr_devices", "Devices by resource and state.", ["resource_name", "state"], devices),
+            ("devicemgr_pods", "Admitted pods.", [], [([], float(len(self._store.pods)))]),
+        ]
 
     # --- commands ----------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
     └─ writer         the state on disk                        ends last: with everything that was said
        └─ readers       one endpoint task per plug-in            ends third: plug-ins were needed until now
           └─ handlers     registrations, admissions, queries       ends second: bounded grace
-             └─ listeners   kubelet.sock · allocation.sock           ends first: no new work
+             └─ listeners   sockets · plug-in watcher · metrics      ends first: no new work
 
 There are no flags, counters or "stopping" states: leaving a block *is* the stop of what it owns.
 """
@@ -12,7 +12,7 @@ There are no flags, counters or "stopping" states: leaving a block *is* the stop
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,15 +24,14 @@ from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
-from ..rpc.bridge import UnixServer, open_bridge, open_server
+from ..rpc.bridge import open_bridge
 from ..rpc.local import MAX_MESSAGE_SIZE
 from ..rpc.plugin_client import Deadlines
-from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
-from ..rpc.services import AllocationService, RegistrationService
-from .checkpointing import StateFiles, open_checkpoint_writer, read_boot_id
+from .checkpointing import CheckpointWriter, StateFiles, open_checkpoint_writer, read_boot_id
 from .directory import Layout, owned
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
+from .listeners import Scrapes, unix_servers
 from .manager import DeviceManager
 
 HANDLER_GRACE = 5.0
@@ -44,7 +43,8 @@ RESTART_WAIT = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
-    restart, new pods wait for plug-ins that are expected back; ``max_message_size`` is in bytes."""
+    restart, new pods wait for plug-ins that are expected back; ``max_message_size`` is in bytes; at ``metrics_address``
+    (host, port) /metrics and /healthz are served."""
 
     root_dir: Path
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -52,6 +52,7 @@ class Settings:
     max_message_size: int = MAX_MESSAGE_SIZE
     topology: Topology = Topology()
     restart_wait: float = RESTART_WAIT
+    metrics_address: tuple[str, int] | None = None
     boot_id: str = field(default_factory=read_boot_id)
 
 
@@ -64,48 +65,35 @@ async def run(
 ) -> None:
     """Run a manager until ``stop`` is set. Needs an open bridge; starts with the manager when every socket accepts.
 
-    Raises DirectoryInUse or DirectoryUnusable before anything is served.
+    Raises DirectoryInUse, DirectoryUnusable or AddressUnusable before anything is served.
     """
-    log = EventLog(sinks)
+    scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
+    log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
     layout = Layout(settings.root_dir.absolute())
     store = DeviceStore(grace=settings.grace)
+    files = StateFiles.of(layout)
     with owned(layout) as stale:
         log.record(StaleSocketRemoved(path=str(path)) for path in stale)
-        files = StateFiles.of(layout)
         files.restore_into(store, log, boot_id=settings.boot_id)
         async with (
             open_checkpoint_writer(store, files, log, boot_id=settings.boot_id) as writer,
             trio.open_nursery() as readers,
             AsyncExitStack() as connections,
         ):
-            endpoints = Endpoints(
-                directory=layout.plugins,
-                store=store,
-                log=log,
-                nursery=readers,
-                deadlines=settings.deadlines,
-                max_message_size=settings.max_message_size,
-            )
-            readers.start_soon(endpoints.wait_for_restored)
-            manager = DeviceManager(
-                layout=layout,
-                store=store,
-                log=log,
-                endpoints=endpoints,
-                writer=writer,
-                topology=settings.topology,
-                restart_wait=settings.restart_wait,
-            )
+            manager = _manager(settings, layout, store, log, writer, readers)
             async with trio.open_nursery() as handlers:
                 servers = [
-                    await connections.enter_async_context(_open(served, settings))
-                    for served in _served(manager, handlers)
+                    await connections.enter_async_context(opened)
+                    for opened in unix_servers(manager, handlers, settings.max_message_size)
                 ]
                 async with trio.open_nursery() as listeners:
                     for server in servers:
                         listeners.start_soon(server.serve, _reporter(log))
                     listeners.start_soon(manager.watcher.watch)
-                    log.record([ManagerReady(sockets=tuple(str(server.path) for server in servers))])
+                    served = [str(server.path) for server in servers]
+                    if scrapes:
+                        served.append(await listeners.start(scrapes.serve, settings.metrics_address, manager, servers))
+                    log.record([ManagerReady(sockets=tuple(served))])
                     task_status.started(manager)
                     await stop.wait()
                     log.record([ManagerStopping()])
@@ -116,28 +104,32 @@ async def run(
             readers.cancel_scope.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """A socket and what is served on it; ``replace`` as for :func:`open_server`."""
-
-    path: Path
-    services: list[object]
-    replace: bool = False
-
-
-def _served(manager: DeviceManager, handlers: trio.Nursery) -> list[_Served]:
-    """kubelet.sock last, so that whoever sees it finds all others."""
-    layout, pod_resources = manager.layout, manager.pod_resources
-    agents = [PodResourcesService(handlers, pod_resources), PodResourcesServiceV1Alpha1(handlers, pod_resources)]
-    return [
-        _Served(layout.allocation_socket, [AllocationService(handlers, manager)]),
-        _Served(layout.pod_resources_socket, list(agents), replace=True),
-        _Served(layout.registry_socket, [RegistrationService(handlers, manager.register)]),
-    ]
-
-
-def _open(served: _Served, settings: Settings) -> AbstractAsyncContextManager[UnixServer]:
-    return open_server(served.path, served.services, max_message_size=settings.max_message_size, replace=served.replace)
+def _manager(
+    settings: Settings,
+    layout: Layout,
+    store: DeviceStore,
+    log: EventLog,
+    writer: CheckpointWriter,
+    readers: trio.Nursery,
+) -> DeviceManager:
+    endpoints = Endpoints(
+        directory=layout.plugins,
+        store=store,
+        log=log,
+        nursery=readers,
+        deadlines=settings.deadlines,
+        max_message_size=settings.max_message_size,
+    )
+    readers.start_soon(endpoints.wait_for_restored)
+    return DeviceManager(
+        layout=layout,
+        store=store,
+        log=log,
+        endpoints=endpoints,
+        writer=writer,
+        topology=settings.topology,
+        restart_wait=settings.restart_wait,
+    )
 
 
 def _reporter(log: EventLog) -> Callable[[Path], None]:
@@ -153,6 +145,7 @@ async def open_device_manager(
     max_message_size: int = MAX_MESSAGE_SIZE,
     topology: Topology | None = None,
     restart_wait: float = RESTART_WAIT,
+    metrics_address: tuple[str, int] | None = None,
     sinks: Iterable[Sink] = (),
 ) -> AsyncIterator[DeviceManager]:
     """A Device Manager inside your Trio program, for as long as the block lasts.
@@ -160,7 +153,8 @@ async def open_device_manager(
     It serves ``root_dir/device-plugins/kubelet.sock`` for real plug-ins; ``deadlines`` bound every call to them,
     ``grace`` is the seconds a stopped plug-in's capacity is kept, ``max_message_size`` the bytes of one message;
     ``topology`` aligns pods on NUMA nodes; ``restart_wait`` is for how many seconds new pods wait for plug-ins that
-    an earlier life knew. What that life left on disk is taken over.
+    an earlier life knew; at ``metrics_address`` (host, port) /metrics and /healthz are served. What an earlier life
+    left on disk is taken over.
     Leaving the block stops everything and removes the sockets. Raises DirectoryInUse or DirectoryUnusable.
     """
     settings = Settings(
@@ -170,6 +164,7 @@ async def open_device_manager(
         max_message_size=max_message_size,
         topology=topology or Topology(),
         restart_wait=restart_wait,
+        metrics_address=metrics_address,
     )
     stop = trio.Event()
     with unwrapped():

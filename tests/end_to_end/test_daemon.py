@@ -9,6 +9,8 @@ import stat
 
 import pytest
 
+from devicemgr.core.checkpoint import Checkpoint, render
+
 
 def modes(*paths):
     return [stat.S_IMODE(path.stat().st_mode) for path in paths]
@@ -19,7 +21,7 @@ def test_it_starts_serves_and_stops_in_order(daemon, root_dir, how):
     program = daemon()
     registry = root_dir / "device-plugins" / "kubelet.sock"
     allocation = root_dir / "devicemgr" / "allocation.sock"
-    assert next(line for line in program.lines if "ManagerReady" in line).count(".sock") == 2
+    assert next(line for line in program.lines if "ManagerReady" in line).count(".sock") == 3
     assert modes(registry, allocation) == [0o660, 0o660]
     assert modes(registry.parent, allocation.parent) == [0o750, 0o750]
     assert program.end(how) == 0
@@ -31,7 +33,7 @@ def test_only_stale_sockets_are_removed(daemon, root_dir):
     """CC-005, REG-17."""
     plugins = root_dir / "device-plugins"
     (plugins / "sub").mkdir(parents=True)
-    (plugins / "kubelet_internal_checkpoint").write_text("{}")
+    (plugins / "kubelet_internal_checkpoint").write_text(render(Checkpoint()))
     (plugins / "DEPRECATION").write_text("")
     with socket.socket(socket.AF_UNIX) as stale, socket.socket(socket.AF_UNIX) as nested:
         stale.bind(str(plugins / "stale.sock"))

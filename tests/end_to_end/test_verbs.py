@@ -51,7 +51,14 @@ def test_status_admit_and_remove(node, run):
         }
     ]
     (pod,) = json.loads(run("status", "-o", "json").stdout)["pods"]
-    assert pod["containers"] == [{"name": "main", "devices": {"vendor.com/gpu": ["dev-0", "dev-1"]}}]
+    held = [{"resourceID": id, "health": "Healthy"} for id in ("dev-0", "dev-1")]
+    assert pod["containers"] == [
+        {
+            "name": "main",
+            "devices": {"vendor.com/gpu": ["dev-0", "dev-1"]},
+            "allocatedResourcesStatus": [{"name": "vendor.com/gpu", "resources": held}],
+        }
+    ]
     assert run("remove", "default/a").stdout == "removed default/a\n"
     assert run("remove", "default/a").returncode == 1
     assert json.loads(run("status", "-o", "json").stdout)["resources"]["vendor.com/gpu"]["available"] == 3

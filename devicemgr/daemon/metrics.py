@@ -1,0 +1,206 @@
+"""Metrics: the event log, counted (section 10).
+
+Every counter is fed by events, so a metric cannot say anything but what the log says; only sizes are looked up when
+somebody scrapes. Names, types, labels and buckets are the kubelet's. What MET-2 says the kubelet does not measure
+stands under the prefix ``devicemgr_``.
+
+LIM-29: a resource name becomes a label only after it was validated. The kubelet counts first, so any local caller
+can make it keep as many series as it has names; here a bad registration is counted by the rule that refused it.
+
+# Decision: some of the kubelet's counters do not end in ``_total``, which prometheus-client insists on.
+:meth:`Metrics.render` takes that suffix off them again, and leaves out the ``_created`` samples Go does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from .. import events as e
+from ..core.policy import Policy, Scope
+from ..names import why_not_extended
+from .event_log import Recorded
+
+_CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_ADMISSION_BUCKETS = tuple(0.05 * 2**k for k in range(15))
+_NUMA = "numa_node"
+_REASONS = frozenset({"UnexpectedAdmissionError", "TopologyAffinityError"})
+_REQUESTS = "kubelet_pod_resources_endpoint_requests"
+_ERRORS = "kubelet_pod_resources_endpoint_errors"
+_ALIGNED = "kubelet_container_aligned_compute_resources"
+_METHODS = ("list", "get_allocatable", "get")
+_WITHOUT_TOTAL = (
+    *(f"{_REQUESTS}_{method}" for method in _METHODS),
+    *(f"{_ERRORS}_{method}" for method in _METHODS),
+    f"{_ALIGNED}_count",
+    f"{_ALIGNED}_failure_count",
+)
+
+
+class Gauges(Protocol):
+    """What is looked up at a scrape: (name, help, label names, [(label values, value)])."""
+
+    def gauges(self) -> Iterable[tuple[str, str, list[str], list[tuple[list[str], float]]]]: ...
+
+
+class Metrics:
+    """A sink of the event log, and the text of ``/metrics``."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._registry = CollectorRegistry()
+        self._make_kubelet_metrics()
+        self._make_own_metrics()
+        if policy is not Policy.NONE:  # MET-1
+            for scope in (Scope.CONTAINER, Scope.POD):
+                self._aligned.labels(scope.value, _NUMA)
+                self._misaligned.labels(scope.value, _NUMA)
+
+    def _make_kubelet_metrics(self) -> None:
+        version = ["server_api_version"]
+        self._registrations = self._counter(
+            "kubelet_device_plugin_registration", "Register calls, by validated resource name.", ["resource_name"]
+        )
+        self._allocations = self._histogram(
+            "kubelet_device_plugin_alloc_duration_seconds", "Allocate calls, failed ones too.", ["resource_name"]
+        )
+        self._requests = self._counter(_REQUESTS, "Calls of the PodResources API.", version)
+        self._requests_by = {
+            m: self._counter(f"{_REQUESTS}_{m}", f"Calls of {m} of the PodResources API.", version) for m in _METHODS
+        }
+        self._errors_by = {
+            m: self._counter(f"{_ERRORS}_{m}", f"Failed calls of {m} of the PodResources API.", version)
+            for m in _METHODS
+        }
+        self._admissions = self._counter("kubelet_topology_manager_admission_requests", "Pods asked for.", [])
+        self._admission_errors = self._counter("kubelet_topology_manager_admission_errors", "Pods not aligned.", [])
+        self._admission_time = Histogram(
+            "kubelet_topology_manager_admission_duration_ms",
+            "Whole milliseconds an admission took.",
+            buckets=_ADMISSION_BUCKETS,
+            registry=self._registry,
+        )
+        where = ["scope", "boundary"]
+        self._aligned = self._counter(f"{_ALIGNED}_count", "Allocations within one NUMA node.", where)
+        self._misaligned = self._counter(f"{_ALIGNED}_failure_count", "Refused for more than one NUMA node.", where)
+        self._rejections = self._counter("kubelet_admission_rejections", "Refused pods, by reason.", ["reason"])
+
+    def _make_own_metrics(self) -> None:
+        resource = ["resource_name"]
+        self._refused = self._counter("devicemgr_registrations_refused", "Refused registrations, by rule.", ["rule"])
+        self._reports = self._counter("devicemgr_list_updates", "Lists of devices that were applied.", resource)
+        self._problems = self._counter("devicemgr_list_problems", "Entries of lists that had to be mended.", resource)
+        self._stream_ends = self._counter("devicemgr_stream_ends", "Ends of ListAndWatch streams.", resource)
+        self._health = self._counter(
+            "devicemgr_device_health_changes", "Changes of the health of held devices.", ["resource_name", "health"]
+        )
+        self._calls = self._counter(
+            "devicemgr_plugin_calls", "Calls to plug-ins, by outcome.", ["resource_name", "method", "outcome"]
+        )
+        self._call_time = self._histogram(
+            "devicemgr_plugin_call_duration_seconds", "Calls to plug-ins.", ["resource_name", "method"]
+        )
+        self._writes = self._counter("devicemgr_checkpoint_writes", "Attempts to write the state.", ["outcome"])
+        self._write_time = self._histogram("devicemgr_checkpoint_write_duration_seconds", "Durable writes.", [])
+        self._set_aside = self._counter("devicemgr_files_set_aside", "State files that could not be believed.", [])
+        self._removals = self._counter("devicemgr_pods_removed", "Pods whose devices were given back.", [])
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
+        return Histogram(name, text, labels, buckets=_CALL_BUCKETS, registry=self._registry)
+
+    def __call__(self, recorded: Recorded) -> None:
+        match recorded.event:
+            case e.PluginRegistered(resource=resource, endpoint=endpoint):
+                self._count_registration(resource, endpoint)
+            case e.PluginRefused(resource=resource, endpoint=endpoint, rule=rule):
+                self._count_registration(resource, endpoint)
+                self._refused.labels(rule).inc()
+            case e.ReportApplied(resource=resource):
+                self._reports.labels(resource).inc()
+            case e.ReportNormalised(resource=resource, count=count):
+                self._problems.labels(resource).inc(count)
+            case e.EndpointStopped(resource=resource):
+                self._stream_ends.labels(resource).inc()
+            case e.DeviceHealthChanged(resource=resource, health=health):
+                self._health.labels(resource, health).inc()
+            case e.CallFinished() as call:
+                self._count_call(call)
+            case e.PodResourcesCalled() as call:
+                self._count_pod_resources(call)
+            case e.PodAdmitted(seconds=seconds):
+                self._count_admission(seconds)
+            case e.PodRefused() as refusal:
+                self._count_refusal(refusal)
+            case e.PodAligned(scope=scope, aligned=aligned):
+                (self._aligned if aligned else self._misaligned).labels(scope, _NUMA).inc()
+            case e.PodRemoved():
+                self._removals.inc()
+            case e.CheckpointWritten(seconds=seconds):
+                self._writes.labels("ok").inc()
+                self._write_time.observe(seconds)
+            case e.CheckpointFailed():
+                self._writes.labels("failed").inc()
+            case e.FileSetAside():
+                self._set_aside.inc()
+
+    def _count_registration(self, resource: str, endpoint: str) -> None:
+        """Register calls only: what the watcher found has a path for an endpoint, and is not counted (REG-16)."""
+        if not endpoint.startswith("/") and why_not_extended(resource) is None:
+            self._registrations.labels(resource).inc()
+
+    def _count_call(self, call: e.CallFinished) -> None:
+        self._calls.labels(call.resource, call.method, call.outcome).inc()
+        self._call_time.labels(call.resource, call.method).observe(call.seconds)
+        if call.method == "Allocate":
+            self._allocations.labels(call.resource).observe(call.seconds)
+
+    def _count_pod_resources(self, call: e.PodResourcesCalled) -> None:
+        self._requests.labels(call.version).inc()
+        if call.version == "v1":  # v1alpha1 counts in the total only
+            self._requests_by[call.method].labels(call.version).inc()
+        if call.failed:
+            self._errors_by[call.method].labels(call.version).inc()
+
+    def _count_admission(self, seconds: float) -> None:
+        self._admissions.inc()
+        self._admission_time.observe(int(seconds * 1000))
+
+    def _count_refusal(self, refusal: e.PodRefused) -> None:
+        self._count_admission(refusal.seconds)
+        out_of = refusal.reason.startswith("OutOf")
+        if self._policy is not Policy.NONE and not out_of:
+            self._admission_errors.inc()
+        known = refusal.reason if refusal.reason in _REASONS else "Other"
+        self._rejections.labels("OutOfExtendedResources" if out_of else known).inc()
+
+    def render(self, gauges: Gauges) -> str:
+        """The text of a scrape."""
+        view = _View(self._registry, gauges)
+        text: str = generate_latest(view).decode()
+        for name in _WITHOUT_TOTAL:
+            text = text.replace(f"{name}_total", name)
+        return text
+
+
+class _View:
+    """A registry as it is shown: without ``_created`` samples, and with what is looked up now."""
+
+    def __init__(self, registry: CollectorRegistry, gauges: Gauges) -> None:
+        self._registry = registry
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
+        for name, text, labels, values in self._gauges.gauges():
+            family = GaugeMetricFamily(name, text, labels=labels)
+            for label_values, value in values:
+                family.add_metric(label_values, value)
+            yield family
