@@ -54,7 +54,7 @@ class DirectoryWatch:
             found: dict[Path, Identity] = {}
             seen = self._scan(str(self._root), found)
             self._watched = {identity: path for identity, path in self._watched.items() if identity in seen}
-            if seen <= before or self._inotify is None:
+            if self._watched.keys() <= before:
                 return found
             # A directory that is watched only now may have filled before: look once more.
 

@@ -1,0 +1,325 @@
+"""The kubelet's limits with plug-ins that die, vanish, or are found by the watcher: LIM-4, 7, 9, 11, 20, 35, 37."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack, suppress
+
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+from inotify_simple import flags
+
+from devicemgr import Container, ContainerKind, Device, Pod
+from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.hints import resource_hints
+from devicemgr.core.numa import Numa
+from devicemgr.core.pod_status import pod_status
+from devicemgr.core.store import DeviceStore
+from devicemgr.daemon import plugin_watcher
+from devicemgr.daemon.directory_watch import DirectoryWatch
+from devicemgr.daemon.supervisor import Settings, run
+from devicemgr.errors import ManagerUnavailable, RegistrationRefused
+from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
+from devicemgr.model import Owner, PodUid, RunOptions
+from devicemgr.rpc.bridge import open_bridge
+from devicemgr.testing import open_simulated_plugin
+
+GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
+
+
+def pod(name="p", **limits):
+    names = {"gpu": GPU, "nic": NIC}
+    return Pod(
+        name=name, uid=name, containers=(Container(name="main", limits={names[key]: n for key, n in limits.items()}),)
+    )
+
+
+def happened(manager, kind):
+    return [recorded.event for recorded in manager.events() if isinstance(recorded.event, kind)]
+
+
+async def wait_for(manager, condition):
+    with trio.fail_after(10):
+        while not condition():
+            await manager.events_after(len(manager.events()), wait=True)
+
+
+def found_plugin(manager, name="gpu.sock", *, directory="", **options):
+    """A plug-in whose socket is in plugins_registry: nobody calls Register."""
+    place = manager.layout.plugins_registry / directory
+    place.mkdir(parents=True, exist_ok=True)
+    return open_simulated_plugin(place, GPU, endpoint=name, **options)
+
+
+# --- the plug-in watcher: CC-026…CC-039 ------------------------------------------------------------
+
+
+async def test_a_socket_that_appears_registers_itself(manager):
+    """CC-010, CC-030, REG-14, REG-16: at any depth; the plug-in is told."""
+    async with found_plugin(manager, directory="a/b", devices=2) as plugin:
+        await manager.wait_for_resource(GPU, allocatable=2)
+        await wait_for(manager, lambda: ("NotifyRegistrationStatus", (True, "")) in plugin.calls)
+        assert manager.watcher.registered == manager.watcher.desired == [plugin.directory / "gpu.sock"]
+        assert (await manager.admit(pod(gpu=1))).admitted
+    await manager.wait_for_resource(GPU, allocatable=0, capacity=2)  # CC-033
+    await wait_for(manager, lambda: not manager.watcher.desired)
+
+
+async def test_sockets_that_were_there_before_are_found(root_dir):
+    """CC-029, CC-032."""
+    (root_dir / "plugins_registry").mkdir()
+    async with open_bridge(), open_simulated_plugin(root_dir / "plugins_registry", GPU, devices=1):
+        async with trio.open_nursery() as nursery:
+            manager = await nursery.start(run, Settings(root_dir=root_dir), trio.Event())
+            await manager.wait_for_resource(GPU, allocatable=1)
+            nursery.cancel_scope.cancel()
+
+
+async def test_newest_wins_for_found_plugins_too(manager):
+    """CC-010, CC-027: same resource, other sockets, keyed by path."""
+    async with found_plugin(manager, "one.sock", devices=2), found_plugin(manager, "two.sock", devices=2):
+        await wait_for(manager, lambda: len(manager.watcher.registered) == 2)
+        async with found_plugin(manager, "three.sock", devices=1):
+            await manager.wait_for_resource(GPU, capacity=1, allocatable=1)
+            assert len(manager.watcher.desired) == 3
+
+
+async def test_a_socket_made_anew_is_another_registration(manager):
+    """CC-028, CC-034, REG-15."""
+    for generation in (1, 2, 3):
+        async with found_plugin(manager, devices=generation):
+            await manager.wait_for_resource(GPU, allocatable=generation)
+            assert len(manager.watcher.desired) == 1
+    assert [event.generation for event in happened(manager, PluginRegistered)] == [1, 2, 3]
+
+
+async def test_dot_files_and_other_files_are_ignored(manager):
+    """CC-031, CC-039."""
+    (manager.layout.plugins_registry / "notes.txt").write_text("x")
+    async with found_plugin(manager, ".hidden.sock", devices=1), found_plugin(manager, "seen.sock", devices=2):
+        await manager.wait_for_resource(GPU, allocatable=2)
+        assert [path.name for path in manager.watcher.desired] == ["seen.sock"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"supported_versions": ("v1beta2",)}, "is not among plugin supported versions"),  # CC-038
+        ({"name": "gpu"}, "invalid name of device plugin socket"),
+        ({"type": "CSIPlugin"}, "no handler registered for plugin type 'CSIPlugin'"),  # CC-037
+        ({"endpoint": "/etc/passwd"}, "is not under"),
+        ({"endpoint": "relative.sock"}, "is no absolute path"),
+    ],
+)
+async def test_lim_35_a_refused_plugin_is_told_why(manager, changes, text):
+    """REG-16. The kubelet's own helper turns every such answer into the wrong final error."""
+    async with found_plugin(manager) as plugin:
+        for key, value in changes.items():
+            object.__setattr__(plugin.info, key, value)
+        await wait_for(manager, lambda: "NotifyRegistrationStatus" in dict(plugin.calls))
+        registered, error = dict(plugin.calls)["NotifyRegistrationStatus"]
+        assert not registered
+        assert text in error
+        await wait_for(manager, lambda: happened(manager, PluginSocketFailed))
+        event = happened(manager, PluginSocketFailed)[0]
+        assert (text in event.problem, event.attempt, event.retry_after) == (True, 1, 0.5)
+
+
+async def test_lim_35_a_socket_that_is_no_plugin_is_left_alone_after_a_while(manager, monkeypatch):
+    """CC-037: the pauses double; the kubelet tries for ever."""
+    monkeypatch.setattr(plugin_watcher, "ATTEMPTS", 3)
+    monkeypatch.setattr(plugin_watcher, "FIRST_PAUSE", 0.01)
+    async with found_plugin(manager) as plugin:
+        object.__setattr__(plugin.info, "type", "nonsense")
+        await wait_for(manager, lambda: len(happened(manager, PluginSocketFailed)) == 3)
+        pauses = [event.retry_after for event in happened(manager, PluginSocketFailed)]
+        assert pauses == [0.01, 0.02, None]
+
+
+async def test_lim_35_a_lost_event_or_a_full_queue_loses_no_socket(tmp_path):
+    """The kubelet only logs the overflow. Whatever the kernel says, the directory is looked at."""
+    troubles = []
+    with DirectoryWatch(tmp_path, lambda *trouble: troubles.append(trouble)) as watch:
+        assert watch.look() == {}
+        deep = tmp_path / "a" / "b"
+        deep.mkdir(parents=True)
+        for n in range(3):
+            os.mknod(deep / f"{n}.sock", 0o600 | 0o140000)
+        watch._inotify.read(timeout=0)  # every event is lost but one that says so
+        os.close(os.open(tmp_path / "x", os.O_CREAT))
+        with trio.fail_after(5):
+            await watch.changed()
+        assert sorted(path.name for path in watch.look()) == ["0.sock", "1.sock", "2.sock"]
+        assert not troubles
+    assert flags.Q_OVERFLOW  # the kernel sends it whatever was asked for: it too wakes changed()
+
+
+async def test_lim_35_where_the_kernel_does_not_tell_we_look_every_second(tmp_path, monkeypatch, autojump_clock):
+    troubles = []
+
+    def no_more_watches(self, *arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("devicemgr.daemon.directory_watch.INotify.add_watch", no_more_watches)
+    with DirectoryWatch(tmp_path, lambda *trouble: troubles.append(trouble)) as watch:
+        watch.look()
+        started = trio.current_time()
+        await watch.changed()
+        assert trio.current_time() - started == pytest.approx(1)
+    assert troubles[0] == (str(tmp_path), "No space left on device")
+
+
+async def test_lim_35_links_in_a_circle_are_not_followed(tmp_path):
+    (tmp_path / "circle").symlink_to(tmp_path, target_is_directory=True)
+    os.mknod(tmp_path / "a.sock", 0o600 | 0o140000)
+    with DirectoryWatch(tmp_path, print) as watch:
+        assert [path.name for path in watch.look()] == ["a.sock"]
+
+
+async def test_lim_4_the_socket_of_an_old_plugin_that_goes_is_no_news_about_the_new_one(manager):
+    """CC-011, REG-16a: the kubelet deregisters by resource name, and takes the new plug-in down."""
+    async with found_plugin(manager, "old.sock", devices=1):
+        await manager.wait_for_resource(GPU, allocatable=1)
+        async with found_plugin(manager, "new.sock", devices=2):
+            await manager.wait_for_resource(GPU, allocatable=2)
+            (manager.layout.plugins_registry / "old.sock").unlink()
+            with trio.fail_after(5):
+                while len(manager.watcher.desired) > 1:  # nothing is told of it, so there is no event to wait for
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+            assert manager.capacity()[GPU].allocatable == 2
+            assert not happened(manager, EndpointStopped)
+
+
+# --- device health ---------------------------------------------------------------------------------
+
+
+async def test_lim_7_devices_that_vanish_or_lose_their_plugin_are_unknown(manager, open_plugin):
+    """CC-154, CC-156, RHS-2: the kubelet says Healthy, and tells nobody."""
+    async with open_plugin(GPU, devices=2) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        await manager.admit(pod(gpu=2))
+
+        def health():
+            return dict(manager.pods()[0].containers[0].health[GPU])
+
+        assert health() == {"dev-0": "Healthy", "dev-1": "Healthy"}
+        plugin.set_health("dev-0", "Unhealthy")
+        await wait_for(manager, lambda: health() == {"dev-0": "Unhealthy", "dev-1": "Healthy"})
+        plugin.set_devices(plugin.devices[:1])
+        await wait_for(manager, lambda: health() == {"dev-0": "Unhealthy", "dev-1": "Unknown"})
+    await wait_for(manager, lambda: health() == {"dev-0": "Unknown", "dev-1": "Unknown"})
+    told = [(event.device, event.health) for event in happened(manager, DeviceHealthChanged)]
+    assert told == [("dev-0", "Unhealthy"), ("dev-1", "Unknown"), ("dev-0", "Unknown")]
+
+
+async def test_lim_7_init_containers_and_sidecars_have_a_status_too(manager, open_plugin):
+    """CC-155, RHS-3: and so has a container that never ran."""
+    async with open_plugin(GPU, devices=3) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=3)
+        kinds = ("init", "sidecar", "main")
+        containers = tuple(Container(name=k, kind=ContainerKind(k), limits={GPU: 1}) for k in kinds)
+        await manager.admit(Pod(name="p", uid="p", containers=containers), start=False)
+        (status,) = manager.pods()
+        assert [(c.name, list(c.health[GPU].values())) for c in status.containers] == [(k, ["Healthy"]) for k in kinds]
+
+
+def store_with(**resources):
+    store = DeviceStore()
+    for name, devices in resources.items():
+        store.connect(Endpoint(resource=name, generation=1, socket="a.sock"))
+        store.apply_report(name, 1, devices)
+    return store
+
+
+def hold(store, pod_name, resource, *ids):
+    owner = Owner(PodUid(pod_name), "main")
+    store.reserve(owner, resource, ids)
+    store.commit(owner, resource, ids, RunOptions())
+
+
+def test_lim_9_a_removed_resource_is_gone_everywhere():
+    """The kubelet keeps the old list, and goes on making hints from it."""
+    store = store_with(r=[Device(id="d", numa_nodes=(1,))])
+    hold(store, "p", "r", "d")
+    store.stop_endpoint("r", 1, reason="gone", now=0)
+    store.sweep(now=301)
+    assert dict(store.devices("r")) == {}
+    assert resource_hints(store, "r", 1, held=frozenset(), reusable=frozenset(), numa=Numa(nodes=(0, 1))) is None
+
+
+def test_lim_11_equal_ids_of_two_resources_are_two_devices():
+    """CC-115, RHS-4: the kubelet looks for the owner by id alone, and finds one of several."""
+    store = store_with(a=[Device(id="0")], b=[Device(id="0")])
+    hold(store, "has-a", "a", "0")
+    hold(store, "has-b", "b", "0")
+    store.reserve(Owner(PodUid("has-b"), "second"), "b", ["0"])
+    events = store.apply_report("b", 1, [Device(id="0", health="Unhealthy")])
+    told = [(e.pod_uid, e.container) for e in events if isinstance(e, DeviceHealthChanged)]
+    assert told == [("has-b", "main"), ("has-b", "second")]
+
+
+def test_lim_20_the_same_state_reads_the_same():
+    """CC-151: resources and ids are sorted; the kubelet's order is random, and its patches meaningless."""
+    store = store_with(z=[Device(id="d10"), Device(id="d2", health="Unhealthy")], a=[Device(id="x")])
+    hold(store, "p", "z", "d10")
+    hold(store, "p", "a", "x")
+    store.record(
+        Owner(PodUid("p"), "main"),
+        "z",
+        type(store.all_assignments()[0][2])(devices={"d10": None, "d2": None}, answer=RunOptions()),
+    )
+    status = pod_status(store, pod("p", gpu=1))
+    assert [(name, list(ids.items())) for name, ids in status.containers[0].health.items()] == [
+        ("a", [("x", "Healthy")]),
+        ("z", [("d2", "Unhealthy"), ("d10", "Healthy")]),
+    ]
+
+
+def test_lists_without_change_cause_no_health_events():
+    """CC-152; CC-153: nothing is dropped either, since nobody's queue can be full."""
+    store = store_with(r=[Device(id="d")])
+    hold(store, "p", "r", "d")
+    events = [event for _ in range(200) for event in store.apply_report("r", 1, [Device(id="d")])]
+    assert not [event for event in events if isinstance(event, DeviceHealthChanged)]
+
+
+# --- the end -----------------------------------------------------------------------------------------
+
+
+async def test_lim_37_plugins_that_register_while_the_manager_stops_are_not_missed(root_dir):
+    """CC-003: in the kubelet a client that registers during Stop is never disconnected."""
+    trace = []
+    async with open_bridge(), trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        stop, ended = trio.Event(), trio.Event()
+
+        async def live(task_status):
+            sinks = [lambda recorded: trace.append(recorded.event)]
+            await run(Settings(root_dir=root_dir), stop, sinks=sinks, task_status=task_status)
+            ended.set()
+
+        manager = await nursery.start(live)
+
+        async def register(plugin):
+            with suppress(ManagerUnavailable, RegistrationRefused):
+                await plugin.register()
+
+        plugins = []
+        for n in range(8):
+            opened = open_simulated_plugin(manager.layout.plugins, f"vendor.com/r{n}", devices=1)
+            plugins.append(await stack.enter_async_context(opened))
+            nursery.start_soon(register, plugins[-1])
+        while not any(isinstance(event, PluginRegistered) for event in trace):
+            await manager.events_after(len(manager.events()), wait=True)
+        stop.set()  # in the middle of it
+        with trio.fail_after(10):
+            await ended.wait()  # every endpoint task is a child of a nursery that has ended
+        count = len(trace)
+        for plugin in plugins:
+            plugin.set_devices([])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert len(trace) == count
+        nursery.cancel_scope.cancel()

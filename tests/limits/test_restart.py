@@ -1,0 +1,376 @@
+"""The kubelet's limits around a restart, and what is done instead: LIM-8, 10, 25, 26, 30, 32, 34, 39."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+import trio
+
+from devicemgr import Container, ContainerKind, Pod, open_device_manager
+from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint
+from devicemgr.core.node_state import parse_state, render_state
+from devicemgr.daemon.generations import GenerationFile
+from devicemgr.errors import ContainerStartFailed, PluginUnavailable
+from devicemgr.events import CheckpointFailed, CheckpointWritten, FileSetAside, PodWaiting, StateRestored
+from devicemgr.model import PluginOptions
+from devicemgr.testing import open_simulated_plugin
+
+GPU = "vendor.com/gpu"
+
+
+def pod(name="p", count=1, kinds=(ContainerKind.MAIN,), resource=GPU):
+    containers = tuple(Container(name=f"c{n}", kind=kind, limits={resource: count}) for n, kind in enumerate(kinds))
+    return Pod(name=name, uid=name, containers=containers)
+
+
+def happened(manager, kind):
+    return [recorded.event for recorded in manager.events() if isinstance(recorded.event, kind)]
+
+
+def devices(manager):
+    """By pod and container, what is held."""
+    return {one.name: {c.name: c.devices.get(GPU, ()) for c in one.containers} for one in manager.pods()}
+
+
+async def first_life(root_dir, *pods, count=4, options=PluginOptions(), end=None):  # noqa: B008 - frozen
+    """A manager with a plug-in and these pods; then both are gone. Returns what the pods held."""
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=count, options=options) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=count)
+            for one in pods:
+                assert (await manager.admit(one)).admitted
+            return devices(manager)
+
+
+def checkpoint_of(root_dir):
+    return parse_checkpoint((root_dir / "device-plugins" / FILE_NAME).read_text())
+
+
+async def test_running_pods_keep_their_devices_while_plugins_are_away(root_dir):
+    """CC-101, CC-102, REG-18, REG-19, ALLOC-10."""
+    held = await first_life(root_dir, pod("a"), pod("b", 2))
+    async with open_device_manager(root_dir) as manager:
+        assert devices(manager) == held
+        assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].allocated) == (0, 3)
+        assert (await manager.admit(pod("a"))).containers[0].devices == {GPU: held["a"]["c0"]}
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=4)
+            third = await manager.admit(pod("c"))
+            assert not set(third.containers[0].devices[GPU]) & {
+                id for c in held.values() for ids in c.values() for id in ids
+            }
+            assert [name for name, _ in plugin.calls].count("Allocate") == 1
+
+
+async def test_a_pod_that_ended_while_nobody_looked_is_given_up(root_dir):
+    """CC-107, GC-1: whoever knows the pods again says so, and the others' devices are free."""
+    await first_life(root_dir, pod("a"), pod("b"))
+    async with open_device_manager(root_dir) as manager:
+        assert [one.name for one in await manager.retain(["b"])] == ["a"]
+        assert list(devices(manager)) == ["b"]
+        assert {entry.owner.pod_uid for entry in checkpoint_of(root_dir).entries} == {"b"}
+
+
+async def test_a_resource_that_does_not_come_back_is_removed_after_the_grace_period(root_dir, autojump_clock):
+    """REG-19, LW-11; its pods keep their record."""
+    held = await first_life(root_dir, pod("a"))
+    async with open_device_manager(root_dir) as manager:
+        await trio.sleep(299)
+        assert manager.capacity()[GPU].endpoint == "stopped"
+        await trio.sleep(2)
+        assert manager.capacity()[GPU].endpoint == "removed"
+        assert devices(manager) == held
+
+
+async def test_a_kubelets_checkpoint_is_taken_over_and_its_pods_go_by_uid(root_dir):
+    """CKPT-2: files are interchangeable. The kubelet's has no names, and knows nothing of options."""
+    await first_life(root_dir, pod("a", 2), pod("b"))
+    (root_dir / "devicemgr" / "state.json").unlink()  # what a kubelet would not have written
+    async with open_device_manager(root_dir) as manager:
+        assert [one.full_name for one in manager.pods()] == ["uid a", "uid b"]
+        assert (await manager.admit(pod("a", 2))).admitted  # now it has a name
+        assert [one.full_name for one in manager.pods()] == ["default/a", "uid b"]
+        assert await manager.remove("", "b")
+        assert manager.capacity()[GPU].allocated == 2
+
+
+# --- LIM-8, LIM-39 -------------------------------------------------------------------------------
+
+
+async def test_lim_8_a_container_starts_from_its_stored_answer_when_the_plugin_is_gone_for_good(
+    root_dir, autojump_clock
+):
+    """After the grace period the kubelet fails with RUN-E3 what worked a second before."""
+    one = pod("a")
+    await first_life(root_dir, one)
+    async with open_device_manager(root_dir) as manager:
+        await trio.sleep(400)
+        assert manager.capacity()[GPU].endpoint == "removed"
+        run = await manager.start_container(one, one.containers[0])
+        assert (run.devices, dict(run.options.envs)) == ({GPU: ("dev-0",)}, {"GPU_DEVICES": "dev-0"})
+
+
+async def test_lim_8_with_pre_start_the_error_says_what_is_missing(root_dir, autojump_clock):
+    """RUN-E3: retryable, since the plug-in may return."""
+    one = pod("a")
+    await first_life(root_dir, one, options=PluginOptions(pre_start_required=True))
+    async with open_device_manager(root_dir) as manager:
+        await trio.sleep(400)
+        with pytest.raises(ContainerStartFailed) as caught:
+            await manager.start_container(one, one.containers[0])
+        assert caught.value.rule == "RUN-E3"
+
+
+async def test_lim_39_options_survive_a_restart(root_dir):
+    """The kubelet forgets them, and starts the container without its PreStartContainer call."""
+    one = pod("a")
+    await first_life(root_dir, one, options=PluginOptions(pre_start_required=True))
+    async with open_device_manager(root_dir) as manager:
+        with pytest.raises(ContainerStartFailed, match="has been stopped"):
+            await manager.start_container(one, one.containers[0])
+        async with open_simulated_plugin(
+            manager.layout.plugins, GPU, devices=4, options=PluginOptions(pre_start_required=True)
+        ) as plugin:
+            await plugin.register()
+            await manager.start_container(one, one.containers[0])
+            assert ("PreStartContainer", ("dev-0",)) in plugin.calls
+
+
+async def test_lim_39_options_that_nobody_kept_hold_the_start_until_the_plugin_is_back(root_dir):
+    """A kubelet's checkpoint has no options."""
+    one = pod("a")
+    await first_life(root_dir, one)
+    (root_dir / "devicemgr" / "state.json").unlink()
+    async with open_device_manager(root_dir) as manager:
+        await manager.admit(one, start=False)
+        with pytest.raises(ContainerStartFailed) as caught:
+            await manager.start_container(one, one.containers[0])
+        assert caught.value.rule == "LIM-39"
+
+
+# --- LIM-10 --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b'{"Data":{},"Checksum":1}', b"[" * 100_000, b'{"Data": 3}'])
+async def test_lim_10_a_corrupt_checkpoint_is_set_aside_and_the_one_before_it_used(root_dir, damage):
+    """CC-099, CC-100. The kubelet starts empty, and hands the same devices out again."""
+    held = await first_life(root_dir, pod("a"), pod("b"))
+    path = root_dir / "device-plugins" / FILE_NAME
+    path.write_bytes(damage)
+    async with open_device_manager(root_dir) as manager:
+        (event,) = happened(manager, FileSetAside)
+        assert (event.moved_to, event.used) == (f"{path}.corrupt", f".{FILE_NAME}.previous")
+        assert (root_dir / "device-plugins" / f"{FILE_NAME}.corrupt").read_bytes() == damage
+        assert devices(manager) == held
+
+
+async def test_lim_10_when_no_generation_is_left_the_loss_is_told(root_dir):
+    await first_life(root_dir, pod("a"))
+    for path in (root_dir / "device-plugins").glob(f"*{FILE_NAME}*"):
+        path.write_text("nonsense")
+    async with open_device_manager(root_dir) as manager:
+        assert happened(manager, FileSetAside)[0].used == ""
+        assert happened(manager, StateRestored)[0].lost == ("default/a",)
+
+
+# --- LIM-25, LIM-26 ------------------------------------------------------------------------------
+
+
+async def test_lim_25_many_changes_are_few_writes_and_the_newest_is_the_last(root_dir, monkeypatch):
+    """In the kubelet two writers can overtake each other, and the older state stays on disk."""
+    save, gate, written = GenerationFile.save, threading.Event(), []
+
+    def slow_save(file, text):
+        gate.wait(10)
+        written.append(file.path.name)
+        save(file, text)
+
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=50) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=50)
+            await manager.flush()
+            monkeypatch.setattr(GenerationFile, "save", slow_save)
+            async with trio.open_nursery() as nursery:
+                for n in range(50):
+                    nursery.start_soon(manager.admit, pod(f"p{n}"))
+                while manager.capacity()[GPU].allocated < 50:
+                    await manager.events_after(len(manager.events()), wait=True)
+                assert not happened(manager, CheckpointFailed)
+                gate.set()
+            assert written.count(FILE_NAME) <= 3
+            assert len(checkpoint_of(root_dir).entries) == 50
+
+
+async def test_an_admission_is_answered_after_its_write(root_dir):
+    """ALLOC-5i: whoever was told "admitted" is on disk."""
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=3) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=3)
+            for n in range(3):
+                assert (await manager.admit(pod(f"p{n}"))).admitted
+                entries = checkpoint_of(root_dir).entries
+                assert {entry.owner.pod_uid for entry in entries} == {f"p{m}" for m in range(n + 1)}
+                state = json.loads((root_dir / "devicemgr" / "state.json").read_text())["Data"]
+                assert {one["UID"] for one in state["Pods"]} == {f"p{m}" for m in range(n + 1)}
+
+
+async def test_lim_26_a_write_that_fails_refuses_the_pod_and_frees_its_devices(root_dir, monkeypatch):
+    """ALLOC-E12: the kubelet refuses the pod, and leaves its devices taken."""
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            await manager.flush()
+            with monkeypatch.context() as patch:
+                patch.setattr(GenerationFile, "save", no_space)
+                refused = await manager.admit(pod("a", 2))
+                assert (refused.admitted, refused.reason) == (False, "UnexpectedAdmissionError")
+                assert "failed to write checkpoint file" in refused.message
+                assert "No space left" in refused.message
+            assert manager.capacity()[GPU].available == 2
+            assert (await manager.admit(pod("b", 2))).admitted
+            assert {entry.owner.pod_uid for entry in checkpoint_of(root_dir).entries} == {"b"}
+
+
+def no_space(file, text):
+    raise OSError(28, "No space left on device", str(file.path))
+
+
+async def test_lim_26_the_end_of_a_pod_and_of_a_plugin_are_on_disk(root_dir):
+    """The kubelet writes neither down."""
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            await manager.admit(pod("a"))
+            assert checkpoint_of(root_dir).registered == {GPU: ("dev-0", "dev-1")}
+            assert await manager.remove("default", "a")
+            assert checkpoint_of(root_dir).entries == ()
+        await manager.wait_for_resource(GPU, allocatable=0)
+        await manager.flush()
+        assert checkpoint_of(root_dir).registered == {GPU: ()}
+
+
+async def test_a_failed_write_is_made_up_for_without_being_asked(root_dir, monkeypatch, autojump_clock):
+    trace = []
+    async with open_device_manager(root_dir, sinks=[lambda recorded: trace.append(recorded.event)]) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            with monkeypatch.context() as patch:
+                patch.setattr(GenerationFile, "save", no_space)
+                await plugin.register()
+                while not happened(manager, CheckpointFailed):
+                    await manager.events_after(len(manager.events()), wait=True)
+            trace.clear()
+            while not any(isinstance(event, CheckpointWritten) for event in trace):
+                await trio.sleep(0.5)
+            assert (root_dir / "device-plugins" / FILE_NAME).exists()
+
+
+# --- LIM-30, LIM-32, LIM-34 ----------------------------------------------------------------------
+
+
+async def test_lim_30_a_running_pod_is_not_refused_because_its_init_container_has_ended(root_dir):
+    """CC-103, CC-109: the kubelet looks at each container, and fails the pod for good."""
+    one = pod("a", kinds=(ContainerKind.INIT, ContainerKind.MAIN))
+    held = await first_life(root_dir, one)
+    async with open_device_manager(root_dir) as manager:
+        admission = await manager.admit(one)
+        assert admission.admitted
+        assert devices(manager) == held
+
+
+async def test_lim_32_a_new_pod_waits_for_a_plugin_that_is_expected_back(root_dir):
+    """The kubelet fails it for good, a second before the plug-in is back."""
+    await first_life(root_dir, pod("a"))
+    async with open_device_manager(root_dir) as manager, trio.open_nursery() as nursery:
+        answers = []
+
+        async def admit():
+            answers.append(await manager.admit(pod("b")))
+
+        nursery.start_soon(admit)
+        while not happened(manager, PodWaiting):
+            await manager.events_after(len(manager.events()), wait=True)
+        assert happened(manager, PodWaiting)[0].resources == (GPU,)
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
+            await plugin.register()
+            with trio.fail_after(5):
+                while not answers:
+                    await manager.events_after(len(manager.events()), wait=True)
+            assert answers[0].admitted
+
+
+async def test_lim_32_the_wait_is_bounded(root_dir, autojump_clock):
+    """CC-108: then the pod is refused as in the kubelet."""
+    await first_life(root_dir, pod("a"))
+    async with open_device_manager(root_dir, restart_wait=20) as manager:
+        started = trio.current_time()
+        refused = await manager.admit(pod("b"))
+        assert (refused.admitted, refused.reason) == (False, "UnexpectedAdmissionError")
+        assert "no healthy devices present" in refused.message
+        assert trio.current_time() - started == pytest.approx(20, abs=1)
+        started = trio.current_time()
+        assert not (await manager.admit(pod("c"))).admitted
+        assert trio.current_time() - started < 1
+
+
+async def test_after_a_reboot_pods_are_looked_at_anew(root_dir):
+    """ALLOC-10: none of their containers runs, so a device that is gone refuses the pod and frees its record."""
+    await first_life(root_dir, pod("a"), pod("b"))
+    state = root_dir / "devicemgr" / "state.json"
+    state.write_text(render_state(replace(parse_state(state.read_text()), boot_id="another boot")))
+    async with open_device_manager(root_dir, restart_wait=5) as manager:
+        assert happened(manager, StateRestored)[0].rebooted
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
+            plugin.set_health("dev-0", "Unhealthy")
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=3)
+            refused = await manager.admit(pod("a"))
+            assert "previously allocated devices are no longer healthy" in refused.message
+            assert (await manager.admit(pod("b"))).admitted
+            assert list(devices(manager)) == ["b"]
+            assert "another boot" not in state.read_text()
+
+
+async def test_lim_34_a_running_pod_may_be_looked_at_again_whatever_its_devices_health(manager, open_plugin):
+    """The kubelet refuses an unrelated resize because a device is unhealthy at that moment."""
+    async with open_plugin(GPU, devices=1) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        await manager.admit(pod("a"))
+        plugin.set_health("dev-0", "Unhealthy")
+        await manager.wait_for_resource(GPU, allocatable=0)
+        again = await manager.admit(pod("a"))
+        assert again.admitted
+        assert again.containers[0].devices == {GPU: ("dev-0",)}
+
+
+async def test_lim_14_a_missing_record_is_made_up_for_before_pre_start(root_dir):
+    """RUN-3 after RUN-2 cannot help a plug-in that wants PreStartContainer: the kubelet fails with RUN-E2."""
+    one = pod("a")
+    await first_life(root_dir, one, options=PluginOptions(pre_start_required=True))
+    async with open_device_manager(root_dir) as manager:
+        options = PluginOptions(pre_start_required=True)
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4, options=options) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=4)
+            manager._store.release(manager._store.all_assignments()[0][0], GPU)  # what a lost checkpoint leaves
+            run = await manager.start_container(one, one.containers[0])
+            assert run.devices == {GPU: ("dev-0",)}
+            assert [name for name, _ in plugin.calls][-2:] == ["Allocate", "PreStartContainer"]
+
+            async def fail(ids):
+                raise PluginUnavailable("no more")
+
+            manager._store.release(manager._store.all_assignments()[0][0], GPU)
+            plugin.on_allocate = fail
+            with pytest.raises(ContainerStartFailed, match="no more"):
+                await manager.start_container(one, one.containers[0])
+            assert manager.capacity()[GPU].allocated == 0
