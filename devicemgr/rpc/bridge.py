@@ -43,7 +43,10 @@ SOCKET_CHECK_PERIOD = 1.0
 
 @asynccontextmanager
 async def open_bridge() -> AsyncIterator[None]:
-    """The asyncio loop that grpclib needs, for as long as the block lasts. Once per Trio program."""
+    """The asyncio loop that grpclib needs, for as long as the block lasts; inside of another such block, that one."""
+    if trio_asyncio.current_loop.get() is not None:
+        yield
+        return
     with unwrapped():
         async with trio_asyncio.open_loop():
             yield

@@ -1,0 +1,226 @@
+"""The kubelet's limits in choosing, aligning, publishing and counting: LIM-12, 13, 17, 19, 21, 22, 23, 24, 29."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
+from devicemgr.core.checkpoint import FILE_NAME
+from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.hints import resource_hints
+from devicemgr.core.node_status import should_reset
+from devicemgr.core.numa import Numa
+from devicemgr.core.pod_resources import allocatable_devices
+from devicemgr.core.policy import Policy, Scope, Topology
+from devicemgr.core.store import DeviceStore
+from devicemgr.daemon.decisions import REMEMBERED
+from devicemgr.daemon.metrics import Metrics
+from devicemgr.errors import RegistrationRefused
+from devicemgr.model import Registration
+from devicemgr.testing import open_simulated_plugin
+
+GPU = "vendor.com/gpu"
+TWO_NODES = Numa(nodes=(0, 1))
+AFFINITY = "TopologyAffinityError"
+
+
+def pod(name, *counts, kinds=None):
+    kinds = kinds or [ContainerKind.MAIN] * len(counts)
+    made = tuple(
+        Container(name=f"c{n}", kind=kind, limits={GPU: count})
+        for n, (count, kind) in enumerate(zip(counts, kinds, strict=True))
+    )
+    return Pod(name=name, uid=name, containers=made)
+
+
+def device(id, *nodes, health="Healthy"):
+    return Device(id=id, health=health, numa_nodes=nodes or None)
+
+
+def topology(policy, scope=Scope.CONTAINER, numa=TWO_NODES):
+    return Topology(policy=Policy(policy), scope=scope, numa=numa)
+
+
+@asynccontextmanager
+async def node(root_dir, devices, configured):
+    """A manager with one plug-in, open together."""
+    async with open_device_manager(root_dir, topology=configured) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=devices) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, capacity=len(devices))
+            yield manager, plugin
+
+
+def held(manager, name):
+    (found,) = [one for one in manager.pods() if one.name == name]
+    return {c.name: c.devices.get(GPU, ()) for c in found.containers}
+
+
+# --- topology ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "admitted"), [("best-effort", True), ("restricted", False), ("single-numa-node", False), ("none", True)]
+)
+async def test_a_pod_that_cannot_be_aligned_as_well_as_possible(root_dir, policy, admitted):
+    """CC-128, CC-136, CC-141, TM-13, TM-15: one device of each node is busy, and the next pod wants two of a node."""
+    devices = [device("a0", 0), device("a1", 0), device("b0", 1), device("b1", 1)]
+    async with node(root_dir, devices, topology(policy)) as (manager, plugin):
+        for name, listed in (("x", ["a0"]), ("y", ["a0", "b0"])):
+            plugin.set_devices([d for d in devices if d.id in listed])
+            await manager.wait_for_resource(GPU, capacity=len(listed))
+            assert (await manager.admit(pod(name, 1))).admitted
+        plugin.set_devices(devices)
+        await manager.wait_for_resource(GPU, capacity=4)
+        answer = await manager.admit(pod("z", 2))
+        assert answer.admitted is admitted
+        if not admitted:
+            assert answer.reason == AFFINITY
+            assert answer.message == "Pod was rejected: Resources cannot be allocated with Topology locality"
+            assert manager.capacity()[GPU].allocated == 2
+
+
+async def test_devices_come_from_the_chosen_nodes(root_dir):
+    """CC-082, ALLOC-7e: container by container, each on one node."""
+    devices = [device(f"{name}{n}", node) for node, name in enumerate("ab") for n in range(3)]
+    async with node(root_dir, devices, topology("single-numa-node")) as (manager, _):
+        assert (await manager.admit(pod("p", 2, 3))).admitted
+        assert held(manager, "p") == {"c0": ("a0", "a1"), "c1": ("b0", "b1", "b2")}
+
+
+async def test_lim_21_in_pod_scope_devices_are_allocated_at_admission(root_dir):
+    """TM-14: one merge for the pod, the same nodes for each container. The alpha gate puts it off to the start."""
+    devices = [device(f"{name}{n}", node) for node, name in enumerate("ab") for n in range(1 + 2 * node)]
+    async with node(root_dir, devices, topology("single-numa-node", Scope.POD)) as (manager, plugin):
+        assert (await manager.admit(pod("p", 1, 2), start=False)).admitted
+        assert held(manager, "p") == {"c0": ("b0",), "c1": ("b1", "b2")}
+        assert [ids for name, ids in plugin.calls if name == "Allocate"] == [("b0",), ("b1", "b2")]
+        assert (await manager.admit(pod("q", 1, 1))).reason == AFFINITY
+
+
+async def test_an_init_container_hands_its_devices_on_aligned(root_dir):
+    """TM-8, step 2: hints know which devices can be taken over."""
+    devices = [device("a0", 0), device("b0", 1), device("b1", 1)]
+    kinds = [ContainerKind.INIT, ContainerKind.MAIN]
+    async with node(root_dir, devices, topology("restricted")) as (manager, _):
+        assert (await manager.admit(pod("p", 2, 2, kinds=kinds))).admitted
+        assert held(manager, "p") == {"c0": ("b0", "b1"), "c1": ("b0", "b1")}
+
+
+async def test_lim_13_devices_without_numa_data_count_where_they_are_needed(root_dir):
+    """The kubelet calls the request impossible, though enough devices are free."""
+    devices = [device("a0", 0), device("free0"), device("free1")]
+    async with node(root_dir, devices, topology("restricted")) as (manager, _):
+        assert (await manager.admit(pod("p", 3))).admitted
+
+
+def test_lim_13_unhealthy_devices_do_not_count_for_what_would_be_possible():
+    """Two on node 0, one of them broken for good: two nodes are the best there is, and so preferred."""
+    store = DeviceStore()
+    store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
+    store.apply_report(GPU, 1, [device("a0", 0), device("a1", 0, health="Unhealthy"), device("b0", 1)])
+    (hint,) = resource_hints(store, GPU, 2, held=frozenset(), reusable=frozenset(), numa=TWO_NODES)
+    assert (hint.affinity, hint.preferred) == (0b11, True)
+
+
+async def test_lim_19_pods_that_were_refused_leave_nothing_behind(root_dir):
+    """CC-138, CC-139, TM-16: the kubelet keeps their hints for ever. Here it is the last hundred decisions."""
+    devices = [device("a0", 0), device("b0", 1)]
+    async with node(root_dir, devices, topology("single-numa-node")) as (manager, _):
+        for n in range(REMEMBERED + 20):
+            assert not (await manager.admit(pod(f"r{n}", 2))).admitted
+        assert manager.explain("default", "r0") is None
+        assert manager.explain("default", f"r{REMEMBERED + 19}")["reason"] == AFFINITY
+        assert (manager.pods(), manager.capacity()[GPU].allocated) == ([], 0)
+
+
+def test_lim_22_a_held_device_that_is_no_longer_listed_is_no_crash():
+    """The kubelet dereferences nothing and dies. It counts as a device without NUMA data."""
+    store = DeviceStore()
+    store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
+    store.apply_report(GPU, 1, [device("b0", 1)])
+    hints = resource_hints(store, GPU, 1, held={"gone"}, reusable=frozenset(), numa=TWO_NODES)
+    assert [(hint.affinity, hint.preferred) for hint in hints] == [(0b10, True)]
+    assert resource_hints(store, GPU, 2, held=frozenset(), reusable={"gone"}, numa=TWO_NODES) is not None
+
+
+async def test_lim_23_admissions_that_interleave_keep_what_their_init_containers_leave(root_dir):
+    """CC-070: the kubelet drops all other pods' maps at every call, and crashed over it (kubernetes #130050)."""
+    kinds = [ContainerKind.INIT, ContainerKind.MAIN]
+    async with node(root_dir, [device(f"d{n}") for n in range(4)], None) as (manager, plugin):
+        slow = trio.Event()
+        plain = plugin.on_allocate
+
+        async def allocate(ids):
+            if "d0" in ids:
+                await slow.wait()
+            return await plain(ids)
+
+        plugin.on_allocate = allocate
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(manager.admit, pod("a", 2, 2, kinds=kinds))
+            while "Allocate" not in dict(plugin.calls):
+                await trio.testing.wait_all_tasks_blocked()
+            assert (await manager.admit(pod("b", 2, 2, kinds=kinds))).admitted
+            slow.set()
+        assert held(manager, "a") == {"c0": ("d0", "d1"), "c1": ("d0", "d1")}
+        assert held(manager, "b") == {"c0": ("d2", "d3"), "c1": ("d2", "d3")}
+
+
+async def test_lim_24_a_question_in_the_middle_of_an_admission_is_answered(root_dir):
+    """In the kubelet a reader inside a reader, with a writer between them, stops the node."""
+    async with node(root_dir, [device("d0")], None) as (manager, plugin):
+        seen = []
+
+        async def allocate(ids):
+            seen.append((manager.capacity()[GPU].allocated, await manager.pod_resources.list_pods()))
+
+        plugin.on_allocate = allocate
+        with trio.fail_after(5):
+            refused = await manager.admit(pod("p", 1))
+        assert "no containers return" in refused.message
+        assert seen == [(1, [])]
+
+
+# --- what is published -------------------------------------------------------------------------------
+
+
+def test_lim_12_a_device_with_an_empty_topology_is_a_device():
+    """CC-048, CC-049, PR-5: the kubelet leaves it out of GetAllocatableResources. Two nodes are two entries (PR-4)."""
+    store = DeviceStore()
+    store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
+    store.apply_report(
+        GPU,
+        1,
+        [Device(id="empty", numa_nodes=()), device("none"), device("both", 0, 1), device("bad", 0, health="Unhealthy")],
+    )
+    found = [(one.device, one.node) for one in allocatable_devices(store)]
+    assert found == [("both", 0), ("both", 1), ("empty", None), ("none", None)]
+
+
+def test_lim_17_only_a_checkpoint_counts_as_a_checkpoint():
+    """CC-056, CC-057: to the kubelet a plug-in's socket that was quicker is one too, and stale numbers stay."""
+    assert should_reset([])
+    assert should_reset(["kubelet.sock", "gpu.sock", "DEPRECATION", ".hidden"])
+    assert not should_reset(["gpu.sock", FILE_NAME])
+
+
+async def test_lim_29_only_a_valid_name_becomes_a_label(manager, open_plugin):
+    """CC-014: any local caller can make the kubelet keep as many series as it has names."""
+    metrics = Metrics(Policy.NONE)
+    manager._log._sinks = (metrics,)
+    for n in range(3):
+        with pytest.raises(RegistrationRefused):
+            await manager.register(Registration(version="v1beta1", endpoint="a.sock", resource=f"nonsense{n}"))
+    with pytest.raises(RegistrationRefused):
+        await manager.register(Registration(version="v1alpha1", endpoint="a.sock", resource=GPU))
+    async with open_plugin(GPU) as plugin:
+        await plugin.register()
+    text = metrics.render(manager)
+    assert 'kubelet_device_plugin_registration_total{resource_name="vendor.com/gpu"} 2.0' in text
+    assert "nonsense" not in text
+    assert 'devicemgr_registrations_refused_total{rule="API-12"} 3.0' in text
