@@ -66,7 +66,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Devices taken by one rule, and why, as the end of a sentence."""
+    """Devices taken by one rule, and why, in a few words about them."""
 
     rule: str
     because: str
@@ -102,7 +102,7 @@ def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[De
     if request.count == len(held):  # 6f
         return Plan(request=request, held=in_order(held))
     reusable = in_order(request.reusable)
-    steps = _step((), "ALLOC-7a", "an init container of the pod is done with them", reusable, request.count)
+    steps = _step((), "ALLOC-7a", "left by an init container of the same pod", reusable, request.count)
     missing = request.count - _count(steps)
     if not missing:
         return Plan(request=request, reusable=reusable, steps=steps)
@@ -123,7 +123,7 @@ def _choose(
 ) -> tuple[tuple[Step, ...], Question | None]:
     """Steps 7d to 7f: aligned first; the plug-in is asked only where there is a choice."""
     count, missing = request.count, request.count - _count(steps)
-    on_nodes = "they are on the NUMA nodes that were chosen"
+    on_nodes = "on the NUMA nodes that were chosen"
     if missing < len(split.aligned):  # 7d
         rule, candidates = "ALLOC-7d", split.aligned
         pools = [(on_nodes, split.aligned)]
@@ -133,13 +133,13 @@ def _choose(
             return steps, None
         rule, candidates = "ALLOC-7f", in_order(split.aligned + split.unaligned + split.no_affinity)
         pools = [
-            ("the chosen NUMA nodes have no more, and these are on others", split.unaligned),
-            ("they are free, and first in order", split.no_affinity),
+            ("on other NUMA nodes, since the chosen ones have no more", split.unaligned),
+            ("free, and first in order", split.no_affinity),
         ]
     taken = [id for step in steps for id in step.devices]
     question = Question(available=in_order({*candidates, *taken}), must_include=in_order(taken), size=count)
     wanted = [id for id in advice if id in set(candidates)]
-    for because, pool in [("the plug-in prefers them", wanted), *pools]:
+    for because, pool in [("preferred by the plug-in", wanted), *pools]:
         steps = _step(steps, rule, because, pool, count)
     if _count(steps) < count:
         raise AllocationRefused(

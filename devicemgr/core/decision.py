@@ -37,11 +37,11 @@ class ResourceDecision:
 
     def answered(self, answer: RunOptions) -> None:
         self.answer = {
-            "envs": len(answer.envs),
-            "mounts": len(answer.mounts),
-            "device nodes": len(answer.device_specs),
-            "annotations": len(answer.annotations),
-            "CDI devices": len(answer.cdi_devices),
+            "environment variable": len(answer.envs),
+            "mount": len(answer.mounts),
+            "device node": len(answer.device_specs),
+            "annotation": len(answer.annotations),
+            "CDI device": len(answer.cdi_devices),
         }
 
 
@@ -144,9 +144,11 @@ def _tell_resource(one: Mapping[str, Any]) -> Iterator[str]:
         else:
             yield f"The plug-in, asked for its preference, said: {_words(one['advice']) or 'nothing'}."
     for step in one["taken"]:
-        yield f"Taken: {_words(step['devices'])}, because {step['because']} ({step['rule']})."
+        yield f"Taken: {_words(step['devices'])}: {step['because']} ({step['rule']})."
     if one["answer"] is not None:
-        given = ", ".join(f"{count} {what}" for what, count in one["answer"].items() if count)
+        given = ", ".join(
+            f"{count} {what if count == 1 else what + 's'}" for what, count in one["answer"].items() if count
+        )
         yield f"Allocate was answered with {given or 'nothing to add'}."
 
 

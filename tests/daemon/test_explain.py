@@ -1,0 +1,112 @@
+"""Why a pod got its devices: the story has every decision, in words, with its rule (kubernetes #123037)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
+from devicemgr.core.decision import tell
+from devicemgr.core.numa import Numa
+from devicemgr.core.policy import Policy, Scope, Topology
+from devicemgr.model import PluginOptions
+from devicemgr.testing import open_simulated_plugin
+
+GPU = "vendor.com/gpu"
+DEVICES = [Device(id=f"{name}{n}", numa_nodes=(node,)) for node, name in enumerate("ab") for n in range(2)]
+
+
+def pod(name, *containers):
+    return Pod(name=name, uid=f"uid-{name}", containers=containers)
+
+
+def container(name, count, kind=ContainerKind.MAIN):
+    return Container(name=name, kind=kind, limits={GPU: count})
+
+
+@pytest.fixture
+async def aligned(root_dir):
+    topology = Topology(policy=Policy.RESTRICTED, scope=Scope.CONTAINER, numa=Numa(nodes=(0, 1)))
+    async with open_device_manager(root_dir, topology=topology) as manager:
+        options = PluginOptions(get_preferred_allocation_available=True)
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=DEVICES, options=options) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=4)
+            yield manager, plugin
+
+
+def story(manager, name):
+    decision = manager.explain("default", name)
+    json.dumps(decision)  # it goes over a socket
+    return list(tell(decision))
+
+
+async def test_an_admitted_pods_story(aligned):
+    manager, plugin = aligned
+
+    async def prefer(available, must_include, size):
+        return ["a1"]
+
+    plugin.on_preferred = prefer
+    await manager.admit(pod("p", container("setup", 1, ContainerKind.INIT), container("main", 2)))
+    assert story(manager, "p") == [
+        "Pod default/p (uid uid-p) was admitted.",
+        "  Topology policy restricted, scope container (TM-14).",
+        "  Init container setup:",
+        "    vendor.com/gpu could be served on nodes {0} (preferred); nodes {1} (preferred); "
+        "nodes {0,1} (not preferred) (TM-8).",
+        "    For this container, nodes {0} (preferred) won: every list prefers it, and of those it is the narrowest "
+        "(TM-12); good enough for this policy (TM-13).",
+        "    vendor.com/gpu: wants 1.",
+        "      Considered: aligned: a0, a1; unaligned: b0, b1.",
+        "      There was a choice: 1 of 2 devices, none in particular among them (ALLOC-18).",
+        "      The plug-in, asked for its preference, said: a1.",
+        "      Taken: a1: preferred by the plug-in (ALLOC-7d).",
+        "      Allocate was answered with 1 environment variable, 1 device node.",
+        "  Container main:",
+        "    vendor.com/gpu could be served on nodes {0} (preferred); nodes {0,1} (not preferred) (TM-8).",
+        "    For this container, nodes {0} (preferred) won: every list prefers it (TM-12); "
+        "good enough for this policy (TM-13).",
+        "    vendor.com/gpu: wants 2.",
+        "      Considered: reusable: a1; aligned: a0; unaligned: b0, b1.",
+        "      Taken: a1: left by an init container of the same pod (ALLOC-7a).",
+        "      Taken: a0: on the NUMA nodes that were chosen (ALLOC-7e).",
+        "      Allocate was answered with 1 environment variable, 2 device nodes.",
+    ]
+
+
+async def test_a_refused_pods_story_ends_where_it_was_refused(aligned):
+    manager, _ = aligned
+    await manager.admit(pod("first", container("main", 1)))
+    await manager.admit(pod("second", container("main", 3)))
+    await manager.admit(pod("third", container("main", 5)))
+    told = story(manager, "third")
+    assert told[0] == "Pod default/third (uid uid-third) was refused."
+    assert told[1].startswith("  TopologyAffinityError by rule TM-13: Pod was rejected: Resources cannot be allocated")
+    assert "    vendor.com/gpu cannot be satisfied on any set of NUMA nodes (TM-7)." in told
+
+
+async def test_the_story_of_a_pod_that_asked_for_too_much(manager, open_plugin):
+    async with open_plugin(GPU, devices=1) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        await manager.admit(pod("p", container("main", 2)))
+        assert story(manager, "p")[1:3] == [
+            "  UnexpectedAdmissionError by rule ALLOC-E6: Pod was rejected: Allocate failed due to requested number of "
+            "devices unavailable for vendor.com/gpu. Requested: 2, Available: 1, which is unexpected",
+            "  Topology policy none: NUMA nodes were not looked at (TM-13).",
+        ]
+
+
+async def test_the_newest_decision_counts_and_an_ended_pod_is_remembered(manager, open_plugin):
+    async with open_plugin(GPU, devices=1) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        one = pod("p", container("main", 1))
+        await manager.admit(one)
+        await manager.admit(one)
+        assert "      It holds dev-0 already, so nothing was allocated (ALLOC-6f)." in story(manager, "p")
+        await manager.remove("default", "p")
+        assert manager.explain("default", "p")["admitted"]
+        assert manager.explain("default", "nobody") is None
