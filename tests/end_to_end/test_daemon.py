@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import stat
+from urllib.request import urlopen
 
 import pytest
 
@@ -130,3 +131,79 @@ def test_a_full_disk_under_the_trace_does_not_end_the_manager(daemon, run):
     assert any("no more events are written there" in line for line in program.lines)
     assert run("status").returncode == 0
     assert program.end() == 0
+
+
+# --- topology, metrics, restart ------------------------------------------------------------------------
+
+CONFIG = """\
+kind: KubeletConfiguration
+topologyManagerPolicy: {policy}
+topologyManagerScope: pod
+topologyManagerPolicyOptions:
+  prefer-closest-numa-nodes: "{closest}"
+"""
+
+
+def test_the_topology_comes_from_the_node_configuration(daemon, run, start, root_dir, tmp_path):
+    """Item 1; the machine's NUMA nodes are stated by an option."""
+    config = tmp_path / "kubelet.yaml"
+    config.write_text(CONFIG.format(policy="single-numa-node", closest="true"))
+    daemon("--config", config, "--numa", "0=10,21;1=21,10")
+    arguments = ["--root-dir", root_dir, "--resource", "vendor.com/gpu", "--count", "4", "--numa", "0,1"]
+    start("-m", "devicemgr", "plugin", *arguments).wait_for("registered")
+    pod = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, resources: {limits: {vendor.com/gpu: %d}}}]}"
+    refused = run("admit", "-f", "-", text=pod % 3)
+    assert (refused.returncode, "TopologyAffinityError" in refused.stdout) == (1, True)
+    admitted = run("admit", "-f", "-", text=pod % 2)
+    assert "dev-0, dev-2" in admitted.stdout
+    assert "Topology policy single-numa-node, scope pod" in run("explain", "p").stdout
+
+
+@pytest.mark.parametrize(
+    ("policy", "closest", "numa", "problem"),
+    [
+        ("nonsense", "false", "0", "unknown topology manager policy 'nonsense'"),
+        ("restricted", "perhaps", "0", "prefer-closest-numa-nodes must be true or false"),
+        ("restricted", "true", "0,1", "NUMA node 0 reports none"),
+        ("restricted", "false", ",".join(map(str, range(9))), "9 NUMA nodes, more than max-allowable-numa-nodes (8)"),
+        ("restricted", "false", "0-3", "write the nodes as 0,1"),
+    ],
+)
+def test_a_topology_that_cannot_be_is_bad_input(run, tmp_path, policy, closest, numa, problem):
+    """TM-1…TM-4."""
+    config = tmp_path / "kubelet.yaml"
+    config.write_text(CONFIG.format(policy=policy, closest=closest))
+    done = run("--config", config, "--numa", numa)
+    assert (done.returncode, problem in done.stderr) == (2, True), done.stderr
+
+
+def test_metrics_and_healthz_are_served(daemon):
+    program = daemon("--metrics-address", "127.0.0.1:0")
+    line = next(line for line in program.lines if "ManagerReady" in line)
+    address = line.rpartition("http://")[2].partition("/")[0]
+    with urlopen(f"http://{address}/metrics") as page:
+        assert b"kubelet_topology_manager_admission_requests_total 0.0" in page.read()
+    with urlopen(f"http://{address}/healthz") as page:
+        assert page.read() == b"ok\n"
+
+
+def test_a_bad_metrics_address_is_a_clear_error(run):
+    assert run("--metrics-address", "nonsense").returncode == 2
+    done = run("--metrics-address", "192.0.2.1:1")
+    assert (done.returncode, "cannot serve on 192.0.2.1:1" in done.stderr) == (1, True)
+
+
+def test_after_kill_9_pods_have_their_devices(daemon, start, run, root_dir):
+    """Item 3: what was answered is there again, while the plug-in is still on its way."""
+    program = daemon()
+    arguments = ["--root-dir", root_dir, "--resource", "vendor.com/gpu", "--count", "2"]
+    plugin = start("-m", "devicemgr", "plugin", *arguments)
+    plugin.wait_for("registered")
+    pod = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, resources: {limits: {vendor.com/gpu: 1}}}]}"
+    assert run("admit", "-f", "-", text=pod).returncode == 0
+    before = json.loads(run("status", "-o", "json").stdout)["pods"]
+    program.process.kill()
+    program.wait()
+    daemon()
+    plugin.wait_for("registered", 2)
+    assert json.loads(run("status", "-o", "json").stdout)["pods"] == before

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
+
+from devicemgr.core.checkpoint import canonical_text, checksum_of
 
 POD = """\
 kind: Pod
@@ -135,3 +138,70 @@ def test_bad_input_has_exit_status_2(run, verb, words):
     done = run(*verb, text="a: [")
     assert done.returncode == 2
     assert words in done.stderr
+
+
+# --- checkpoint, explain, node-status ------------------------------------------------------------------
+
+SAMPLE = (
+    '{"Data":{"PodDeviceEntries":[{"PodUID":"pod1","ContainerName":"con1","ResourceName":"a.com/x","DeviceIDs":'
+    '{"-1":["d9"],"0":["d1","d2"]},"AllocResp":"CgYKAUsSAXY="}],"RegisteredDevices":{"a.com/x":["d1"]}},'
+    '"Checksum":%d}'
+)
+
+
+def test_checkpoint_show_reads_any_kubelets_file(run, tmp_path):
+    """Item 2: a table or JSON, and the checksum verified."""
+    file = tmp_path / "kubelet_internal_checkpoint"
+    data = json.loads(SAMPLE % 0)["Data"]
+    file.write_text(SAMPLE % checksum_of(canonical_text(data)))
+    shown = run("checkpoint", "show", file)
+    assert shown.returncode == 0
+    assert "The checksum is right." in shown.stdout
+    assert "env K=v" in shown.stdout
+    (entry,) = json.loads(run("checkpoint", "show", file, "-o", "json").stdout)["entries"]
+    assert (entry["pod_uid"], entry["devices"]) == ("pod1", {"d1": [0], "d2": [0], "d9": None})
+    assert entry["answer"]["envs"] == {"K": "v"}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (SAMPLE % 1, "the checksum is 1, but the content's is"),
+        ("", "this is not JSON"),
+        ('{"Data":{"PodDeviceEntries":[{"DeviceIDs":["d"]}]},"Checksum":1}', "DeviceIDs must be a JSON object"),
+    ],
+)
+def test_checkpoint_show_of_a_damaged_file_is_bad_input(run, tmp_path, content, problem):
+    file = tmp_path / "damaged"
+    file.write_text(content)
+    done = run("checkpoint", "show", file)
+    assert (done.returncode, problem in done.stderr, str(file) in done.stderr) == (2, True, True)
+    missing = run("checkpoint", "show", tmp_path / "nothing")
+    assert (missing.returncode, "cannot be read" in missing.stderr) == (2, True)
+
+
+def test_explain_tells_of_admitted_and_of_refused_pods(node, run):
+    run("admit", "-f", "-", text=POD.format(name="a", count=2))
+    run("admit", "-f", "-", text=POD.format(name="greedy", count=9))
+    told = run("explain", "default/a").stdout
+    assert "Pod default/a " in told
+    assert "Taken: dev-0, dev-1: free, and first in order (ALLOC-7f)." in told
+    assert "UnexpectedAdmissionError by rule ALLOC-E6" in run("explain", "greedy").stdout
+    unknown = run("explain", "nobody")
+    assert (unknown.returncode, "no decision about default/nobody" in unknown.stderr) == (1, True)
+    assert run("explain", "a/b/c").returncode == 2
+
+
+def test_node_status_shows_what_is_published(node, run):
+    status = json.loads(run("node-status", "-o", "json").stdout)
+    assert status == {"capacity": {"vendor.com/gpu": 4}, "allocatable": {"vendor.com/gpu": 3}, "removed": []}
+    assert "vendor.com/gpu" in run("node-status", "--acknowledge").stdout
+
+
+def test_status_shows_the_health_of_what_is_held(node, run):
+    """LIM-7: after the plug-in is gone nobody knows."""
+    program, plugin = node
+    run("admit", "-f", "-", text=POD.format(name="a", count=1))
+    plugin.end(signal.SIGTERM)
+    program.wait_for("EndpointStopped")
+    assert "dev-0 (Unknown)" in run("status").stdout
