@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from devicemgr.config import parse_node_config
-from devicemgr.errors import BadInput
+from devicemgr.core.numa import Numa
+from devicemgr.daemon.machine import parse_numa, read_numa
+from devicemgr.errors import BadInput, UnusableTopology
 
 OPENSHIFT = "apiVersion: v1\nkind: NodeConfig\nkubeletArguments:\n  feature-gates:\n  - {}\n"
 KUBELET = "kind: KubeletConfiguration\nfeatureGates:\n  DevicePlugins: {}\n"
@@ -56,3 +58,79 @@ def test_an_error_names_file_line_and_field(text, message):
     with pytest.raises(BadInput) as caught:
         parse_node_config(text, file="node.yaml")
     assert str(caught.value).startswith(message)
+
+
+# --- topology ------------------------------------------------------------------------------------------
+
+
+def test_the_topology_of_a_kubelet_configuration():
+    text = (
+        "kind: KubeletConfiguration\ntopologyManagerPolicy: restricted\ntopologyManagerScope: pod\n"
+        'topologyManagerPolicyOptions: {max-allowable-numa-nodes: "10"}\n'
+    )
+    found = parse_node_config(text, file="k.yaml")
+    assert found.device_plugins
+    assert (found.topology.policy, found.topology.scope) == ("restricted", "pod")
+    assert found.topology.options == {"max-allowable-numa-nodes": "10"}
+    assert found.topology.place.bad("x").line == 2
+
+
+def test_the_topology_of_kubelet_arguments():
+    text = (
+        "kind: NodeConfig\nkubeletArguments:\n  feature-gates: [DevicePlugins=true]\n"
+        "  topology-manager-policy: [none, best-effort]\n  topology-manager-scope: [container]\n"
+        "  topology-manager-policy-options: ['prefer-closest-numa-nodes=true,max-allowable-numa-nodes=9']\n"
+    )
+    found = parse_node_config(text, file="n.yaml").topology
+    assert (found.policy, found.scope) == ("best-effort", "container")
+    assert found.options == {"prefer-closest-numa-nodes": "true", "max-allowable-numa-nodes": "9"}
+
+
+def test_silence_is_the_policy_none():
+    found = parse_node_config("kind: KubeletConfiguration\n", file="k.yaml").topology
+    assert (found.policy, found.scope, found.options) == ("none", "container", {})
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("topologyManagerPolicy: [a]", "n.yaml:2: topologyManagerPolicy: must be a single value"),
+        ("topologyManagerPolicyOptions: x", "n.yaml:2: topologyManagerPolicyOptions: must be a mapping"),
+    ],
+)
+def test_a_topology_of_the_wrong_shape_names_its_place(line, problem):
+    with pytest.raises(BadInput) as caught:
+        parse_node_config(f"kind: KubeletConfiguration\n{line}\n", file="n.yaml")
+    assert str(caught.value).startswith(problem)
+
+
+# --- the machine ---------------------------------------------------------------------------------------
+
+
+def test_numa_nodes_are_read_as_the_kernel_tells_them(tmp_path):
+    """Distances stand in the order of the online nodes, which may have gaps."""
+    for node, row in {0: "10 21 31", 2: "21 10 41", 5: "31 41 10"}.items():
+        (tmp_path / f"node{node}").mkdir()
+        (tmp_path / f"node{node}" / "distance").write_text(row + "\n")
+    (tmp_path / "possible").write_text("0-7")
+    numa = read_numa(tmp_path)
+    assert numa.nodes == (0, 2, 5)
+    assert numa.distances[2] == (21, 0, 10, 0, 0, 41)
+    assert numa.average_distance(0b100101) == pytest.approx((30 + 2 * (21 + 31 + 41)) / 9)
+
+
+def test_a_machine_that_does_not_tell_has_one_node(tmp_path):
+    assert read_numa(tmp_path / "nothing").nodes == (0,)
+    (tmp_path / "node3").mkdir()
+    assert read_numa(tmp_path) == Numa(nodes=(3,), distances={3: ()})
+
+
+def test_numa_nodes_can_be_stated():
+    assert parse_numa("1,0") == Numa(nodes=(0, 1))
+    assert parse_numa("0=10,21;4=21,10").distances == {0: (10, 0, 0, 0, 21), 4: (21, 0, 0, 0, 10)}
+
+
+@pytest.mark.parametrize("text", ["", "a", "0,", "-1", "1024", "0=10;1=10", "0=10,x", "0=10,21;1=21,10;x", "0-3"])
+def test_nodes_that_cannot_be_read_are_a_clear_error(text):
+    with pytest.raises(UnusableTopology, match="write the nodes as 0,1 or"):
+        parse_numa(text)

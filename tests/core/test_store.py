@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devicemgr.core.allocation import Request, plan_allocation
+from devicemgr.core.checkpoint import Checkpoint, Entry, parse_checkpoint, render
 from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.holdings import in_order
+from devicemgr.core.node_state import combine, parse_state, render_state, state_of
 from devicemgr.core.store import DeviceStore
 from devicemgr.errors import AllocationRefused
-from devicemgr.model import Device, Owner, RunOptions
+from devicemgr.model import Container, Device, Owner, Pod, RunOptions
+from devicemgr.rpc.convert import answer_from_bytes, answer_to_bytes
 
 R = "vendor.com/gpu"
 IDS = [f"dev{n}" for n in range(6)]
@@ -43,8 +47,9 @@ class Holdings(RuleBasedStateMachine):
 
     @rule(late=st.booleans())
     def stop(self, late):
-        self.store.stop_endpoint(R, self.generation - late, reason="gone", now=0)
-        if not late:
+        stopped = self.store.stop_endpoint(R, self.generation - late, reason="gone", now=0)
+        assert bool(stopped) == (self.serving and not late)
+        if not late and self.serving:
             self.serving = False
             self.listed = dict.fromkeys(self.listed, False)
 
@@ -60,8 +65,32 @@ class Holdings(RuleBasedStateMachine):
             assert not taken & set(plan.devices)
             assert all(self.listed[id] for id in plan.devices)
             self.store.reserve(owner, R, plan.devices)
-            self.store.commit(owner, R, plan.devices, RunOptions())
+            self.store.commit(owner, R, plan.devices, RunOptions(envs={"IDS": ",".join(plan.devices)}))
+            self.store.add_pod(Pod(name=pod, uid=pod, containers=(Container(name="main", limits={R: count}),)))
             self.held[pod] = set(plan.devices)
+
+    @rule()
+    def restart(self):
+        """Through the text of both files into a new store: what is held comes back exactly, and nothing else."""
+        before = self.store.snapshot()
+        checkpoint = Checkpoint(
+            entries=tuple(
+                Entry(owner=owner, resource=resource, devices=one.devices, answer=answer_to_bytes(one.answer))
+                for owner, resource, one in before.assignments
+            ),
+            registered={name: in_order(ids) for name, ids in before.registered.items()},
+        )
+        state = state_of(before, boot_id="")
+        found = combine(parse_checkpoint(render(checkpoint)), parse_state(render_state(state)), answer_from_bytes)
+        assert not found.lost
+        self.store = DeviceStore()
+        self.store.restore(found.snapshot, now=0)
+        after = self.store.snapshot()
+        assert (after.assignments, after.pods) == (before.assignments, before.pods)
+        wanted = before.registered.keys() | {resource for _, resource, _ in before.assignments}
+        assert after.options == {name: options for name, options in before.options.items() if name in wanted}
+        assert after.registered == dict.fromkeys(before.registered, frozenset())
+        self.listed, self.serving = {}, False
 
     @rule(pod=PODS)
     def remove(self, pod):
