@@ -70,7 +70,7 @@ def test_no_provider_and_no_hints_are_not_the_same():
     ]
 
 
-def test_a_node_above_63_is_a_node_like_any_other():
+def test_lim_18_a_node_above_63_is_a_node_like_any_other():
     """LIM-18: the kubelet's masks have 64 bits, and a device beyond them crashes it."""
     numa = Numa(nodes=(3, 64, 700))
     found = merge_hints(

@@ -68,7 +68,7 @@ async def test_a_refused_pod_gives_everything_back(manager, plugins):
     assert (await manager.admit(pod(gpu=2, nic=2))).admitted
 
 
-async def test_an_unknown_resource_is_refused(manager, plugins):
+async def test_lim_31_an_unknown_resource_is_refused(manager, plugins):
     """LIM-31: the kubelet would start the pod without its devices."""
     refused = await manager.admit(pod(**{"vendor.com/none": 1}))
     assert refused.message == (
@@ -77,7 +77,7 @@ async def test_an_unknown_resource_is_refused(manager, plugins):
     )
 
 
-async def test_a_plugin_that_hangs_in_allocate_loses_only_its_own_pod(root_dir):
+async def test_lim_1_a_plugin_that_hangs_in_allocate_loses_only_its_own_pod(root_dir):
     """LIM-1."""
     async with open_device_manager(root_dir, deadlines=Deadlines(allocate=0.1)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
@@ -116,7 +116,7 @@ async def test_no_container_response_and_rpc_errors_refuse_the_pod(manager, plug
     assert available(manager) == {GPU: 2, NIC: 2}
 
 
-async def test_a_device_that_goes_away_during_allocate_refuses_the_pod(manager, plugins):
+async def test_lim_6_a_device_that_goes_away_during_allocate_refuses_the_pod(manager, plugins):
     """LIM-6, LIM-22: look again after every await."""
     gpu, _ = plugins
     honest = gpu.on_allocate
@@ -226,7 +226,7 @@ async def test_a_failing_pre_start_keeps_the_pod_but_not_the_container(manager, 
 
 
 async def test_a_pod_admitted_twice_keeps_its_devices(manager, plugins):
-    """ALLOC-6f, RUN-8."""
+    """CC-094. ALLOC-6f, RUN-8."""
     first = await manager.admit(pod(gpu=1))
     assert await manager.admit(pod(gpu=1)) == first
     assert [name for name, _ in plugins[0].calls].count("Allocate") == 1
@@ -240,7 +240,7 @@ async def test_a_refused_re_admission_leaves_the_running_pod_alone(manager, plug
     assert manager.capacity()[GPU].allocated == 1
 
 
-async def test_removal_frees_devices_at_once(manager, plugins):
+async def test_lim_33_removal_frees_devices_at_once(manager, plugins):
     """LIM-33."""
     await manager.admit(pod(gpu=2))
     assert await manager.remove("default", "p")
@@ -258,14 +258,14 @@ async def test_a_stopped_plugin_refuses_new_pods_and_keeps_old_ones(manager, plu
     assert manager.capacity()[GPU].allocated == 1
 
 
-async def test_a_limit_of_zero_asks_for_nothing(manager, plugins):
+async def test_lim_15_a_limit_of_zero_asks_for_nothing(manager, plugins):
     """CC-075, LIM-15."""
     plugins[0].end_stream()
     await manager.wait_for_resource(GPU, allocatable=0)
     assert (await manager.admit(pod(gpu=0))).admitted
 
 
-async def test_a_plugin_that_hangs_does_not_delay_the_pods_of_others(manager, plugins):
+async def test_lim_1_a_plugin_that_hangs_does_not_delay_the_pods_of_others(manager, plugins):
     """LIM-1: the kubelet admits nobody while one plug-in hangs."""
     asked = trio.Event()
 
@@ -284,7 +284,7 @@ async def test_a_plugin_that_hangs_does_not_delay_the_pods_of_others(manager, pl
     assert manager.capacity()[GPU].allocated == 0
 
 
-async def test_pods_that_are_admitted_at_once_never_share_a_device(manager, open_plugin):
+async def test_lim_6_pods_that_are_admitted_at_once_never_share_a_device(manager, open_plugin):
     """LIM-6, kubernetes #137534."""
     options = PluginOptions(get_preferred_allocation_available=True)
     async with open_plugin(devices=8, options=options) as plugin:

@@ -60,7 +60,7 @@ async def test_v1alpha1_lists_main_containers_only(manager, pods):
 
 
 async def test_a_pod_that_was_refused_or_removed_is_not_listed(manager, pods):
-    """CC-108, PR-3."""
+    """CC-143. CC-108, PR-3."""
     greedy = Pod(name="greedy", uid="g", containers=(Container(name="main", limits={GPU: 9}),))
     assert not (await manager.admit(greedy)).admitted
     await manager.remove("default", "p")

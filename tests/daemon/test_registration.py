@@ -53,7 +53,7 @@ async def test_a_bad_resource_name_is_refused(manager, open_plugin, name):
 
 
 @pytest.mark.parametrize("endpoint", ["../../x.sock", "", ".", "..", "a/b.sock", "/tmp/x.sock", "x" * 300, "a\0b"])
-async def test_an_endpoint_must_be_a_plain_file_name(manager, open_plugin, endpoint):
+async def test_lim_27_an_endpoint_must_be_a_plain_file_name(manager, open_plugin, endpoint):
     """LIM-27. The resource that is served already is untouched."""
     async with open_plugin(devices=2) as plugin:
         await honest(manager, plugin)
@@ -62,7 +62,7 @@ async def test_an_endpoint_must_be_a_plain_file_name(manager, open_plugin, endpo
         assert manager.capacity()[GPU].allocatable == 2
 
 
-async def test_an_endpoint_that_is_no_socket_is_refused_at_once(manager, open_plugin):
+async def test_lim_27_an_endpoint_that_is_no_socket_is_refused_at_once(manager, open_plugin):
     """LIM-27."""
     (manager.layout.plugins / "notes.txt").write_text("not a socket")
     async with open_plugin(devices=2) as plugin:
@@ -72,7 +72,7 @@ async def test_an_endpoint_that_is_no_socket_is_refused_at_once(manager, open_pl
         assert manager.capacity()[GPU].allocatable == 2
 
 
-async def test_a_link_out_of_the_directory_is_refused(manager, open_plugin, root_dir):
+async def test_lim_27_a_link_out_of_the_directory_is_refused(manager, open_plugin, root_dir):
     """LIM-27."""
     with socket.socket(socket.AF_UNIX) as outside:
         outside.bind(str(root_dir / "outside.sock"))
@@ -82,7 +82,7 @@ async def test_a_link_out_of_the_directory_is_refused(manager, open_plugin, root
                 await plugin.register(endpoint="link.sock")
 
 
-async def test_two_resources_cannot_share_an_endpoint(manager, open_plugin):
+async def test_lim_27_two_resources_cannot_share_an_endpoint(manager, open_plugin):
     """LIM-27."""
     async with open_plugin(devices=2) as plugin:
         await honest(manager, plugin)
@@ -91,7 +91,7 @@ async def test_two_resources_cannot_share_an_endpoint(manager, open_plugin):
             await plugin.register()
 
 
-async def test_a_dead_socket_costs_the_caller_the_dial_time_and_nobody_else_anything(root_dir):
+async def test_lim_3_a_dead_socket_costs_the_caller_the_dial_time_and_nobody_else_anything(root_dir):
     """CC-012, CC-015, LIM-3."""
     async with open_device_manager(root_dir, deadlines=Deadlines(dial=0.1)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
@@ -117,7 +117,7 @@ async def test_options_that_fail_are_the_answer_to_register(manager, open_plugin
         assert manager.capacity() == {}
 
 
-async def test_a_plugin_that_never_answers_options_is_refused_after_the_deadline(root_dir):
+async def test_lim_1_a_plugin_that_never_answers_options_is_refused_after_the_deadline(root_dir):
     """LIM-1."""
     async with open_device_manager(root_dir, deadlines=Deadlines(options=0.1)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
@@ -141,7 +141,7 @@ async def test_the_newest_registration_wins(manager, open_plugin, pre_start, pre
                 await manager.wait_for_resource(GPU, capacity=1, allocatable=1)
 
 
-async def test_the_end_of_the_old_stream_does_not_harm_the_new_plugin(manager, open_plugin):
+async def test_lim_2_the_end_of_the_old_stream_does_not_harm_the_new_plugin(manager, open_plugin):
     """CC-011, LIM-2, LIM-4: a rolling update."""
     async with open_plugin(devices=2) as old:
         await honest(manager, old)
@@ -180,7 +180,7 @@ async def test_a_stream_that_ends_before_any_list_is_published_as_zero(manager, 
         assert counts.endpoint == "stopped"
 
 
-async def test_a_list_that_makes_no_sense_is_mended_and_reported(manager, open_plugin):
+async def test_lim_16_a_list_that_makes_no_sense_is_mended_and_reported(manager, open_plugin):
     """LIM-16, LW-5."""
     entries = [Device(id="a"), Device(id="a", health="Unhealthy"), Device(id=""), Device(id="b"), Device(id="b")]
     async with open_plugin(devices=entries) as plugin:
@@ -190,7 +190,7 @@ async def test_a_list_that_makes_no_sense_is_mended_and_reported(manager, open_p
         assert problems == {"empty device id: left out": 1, "duplicate device id: counted once": 2}
 
 
-async def test_a_list_over_the_size_limit_ends_the_stream_before_it_is_taken(root_dir):
+async def test_lim_38_a_list_over_the_size_limit_ends_the_stream_before_it_is_taken(root_dir):
     """API-8, LIM-38: as in the kubelet, but with a limit that can be raised."""
     async with open_device_manager(root_dir, max_message_size=1000) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
@@ -201,7 +201,7 @@ async def test_a_list_over_the_size_limit_ends_the_stream_before_it_is_taken(roo
             assert "is larger than the limit of 1000" in stopped.reason
 
 
-async def test_a_deleted_registry_socket_is_made_anew(manager, open_plugin):
+async def test_lim_36_a_deleted_registry_socket_is_made_anew(manager, open_plugin):
     """LIM-36."""
     manager.layout.registry_socket.unlink()
     async with open_plugin(devices=2) as plugin:
@@ -244,7 +244,7 @@ async def test_a_peer_that_hangs_up_ends_nothing_but_its_own_call(manager, open_
         assert not [r for r in manager.events() if type(r.event).__name__ == "EndpointStopped"]
 
 
-async def test_a_failed_registration_closes_its_connection(manager, open_plugin):
+async def test_lim_28_a_failed_registration_closes_its_connection(manager, open_plugin):
     """LIM-28."""
     async with open_plugin() as plugin:
 

@@ -95,6 +95,7 @@ def test_a_killed_plugin_leaves_its_capacity_and_takes_its_allocatable(node, plu
 
 
 def test_a_pod_holds_the_same_devices_after_its_plugin_was_killed_and_restarted(node, plugin):
+    """CC-104."""
     node.start_daemon()
     process = plugin.start(node, resource=GADGET, count=4)
     node.wait_for_resource(GADGET, allocatable=4)
@@ -135,6 +136,7 @@ def test_a_rolling_update_never_loses_a_device(node, plugin):
 
 
 def test_a_plugin_registers_again_by_itself_when_the_manager_is_restarted(node, plugin):
+    """CC-101."""
     daemon = node.start_daemon()
     process = plugin.start(node, resource=GADGET, count=4)
     node.wait_for_resource(GADGET, allocatable=4)

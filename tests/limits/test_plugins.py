@@ -53,11 +53,11 @@ def found_plugin(manager, name="gpu.sock", *, directory="", **options):
     return open_simulated_plugin(place, GPU, endpoint=name, **options)
 
 
-# --- the plug-in watcher: CC-026…CC-039 ------------------------------------------------------------
+# --- the plug-in watcher -------------------------------------------------------------------------------
 
 
 async def test_a_socket_that_appears_registers_itself(manager):
-    """CC-010, CC-030, REG-14, REG-16: at any depth; the plug-in is told."""
+    """CC-010, CC-026, CC-030, REG-14, REG-16: at any depth; the plug-in is told."""
     async with found_plugin(manager, directory="a/b", devices=2) as plugin:
         await manager.wait_for_resource(GPU, allocatable=2)
         await wait_for(manager, lambda: ("NotifyRegistrationStatus", (True, "")) in plugin.calls)

@@ -51,7 +51,7 @@ def checkpoint_of(root_dir):
 
 
 async def test_running_pods_keep_their_devices_while_plugins_are_away(root_dir):
-    """CC-101, CC-102, REG-18, REG-19, ALLOC-10."""
+    """CC-095. CC-101, CC-102, REG-18, REG-19, ALLOC-10."""
     held = await first_life(root_dir, pod("a"), pod("b", 2))
     async with open_device_manager(root_dir) as manager:
         assert devices(manager) == held

@@ -49,7 +49,7 @@ def allocation_numa_map(case):
 
 
 def container_devices(case):
-    """Written by node, read back by device."""
+    """CC-110: written by node, read back by device."""
     devices = {}
     for node, ids in case["numa_map"].items():
         for id in ids:

@@ -24,6 +24,7 @@ R = "vendor.com/res"
 
 
 def node_status(case):
+    """CC-053…CC-055."""
     found = status_after(
         NodeStatus(capacity=case["node_capacity"], allocatable=case["node_allocatable"]),
         capacity=case["dm_capacity"],
@@ -35,6 +36,7 @@ def node_status(case):
 
 
 def reset_extended_resources(case):
+    """CC-058, CC-059."""
     given = case["capacity_and_allocatable"]
     assert (reset_extended(given) if case["should_reset"] else given) == case["expect"]
 
@@ -49,11 +51,13 @@ def should_reset(case):
 
 
 def remove_missing_extended_resources(case):
+    """CC-157."""
     requests = case["requests"]
     assert without_missing(requests, case["node_allocatable"]) == case["expect_requests"]
 
 
 def sanitize_allocatable(case):
+    """CC-073."""
     held = case["allocated_counts"] if case["pod_known"] else {}
     assert corrected(case["node_allocatable"], held) == case["expect"]
 
@@ -101,7 +105,7 @@ def podresources_devices(case):
 
 
 def filter_healthy_devices(case):
-    """The condition is which devices are healthy; a resource that is only in the condition has no devices at all."""
+    """CC-111: the condition is which devices are healthy; a resource that stands only there has no devices."""
     store = DeviceStore()
     for resource, ids in case["all_devices"].items():
         if resource in case["condition"]:

@@ -47,6 +47,7 @@ def store_with(resource, devices):
 
 
 def extended_resource_name(case):
+    """CC-060."""
     assert (why_not_extended(case["name"]) is None) == case["expect"]
 
 
@@ -65,6 +66,7 @@ ERRORS = {
 
 
 def allocation_prechecks(case):
+    """CC-064…CC-066."""
     store, held = DeviceStore(), case["already_allocated"] or []
     resource = case["resource"]
     for name, healthy in case["registered_healthy"].items():
@@ -111,6 +113,7 @@ def _selection(case):
 
 
 def select_devices(case):
+    """CC-080…CC-088."""
     store, request = _selection(case)
     expect = case["expect"]
     if "error" in expect:
@@ -139,10 +142,12 @@ def _same_question(question, expect):
 
 
 def preferred_call_parameters(case):
+    """CC-089…CC-093."""
     _same_question(plan_allocation(*_selection(case)).question, case["expect"])
 
 
 def filter_by_affinity(case):
+    """CC-078, CC-079."""
     devices = {device.id: device for device in devices_of(case["devices"])}
     affinity = case["affinity"]
     split = split_by_affinity(devices, case["available"], None if affinity is None else frozenset(affinity))
@@ -151,6 +156,7 @@ def filter_by_affinity(case):
 
 
 def init_container_reuse(case):
+    """CC-070, CC-071."""
     store = store_with(R, devices_of({f"dev{n}": None for n in range(case["device_count"])}))
     reusable, got = Reusable(), {}
     for step in case["sequence"]:
@@ -170,6 +176,7 @@ def init_container_reuse(case):
 
 
 def run_container_options(case):
+    """CC-112…CC-114."""
     answers = {name: _answer(answer) for name, answer in case["responses"].items()}
     merged, _ = merge_run_options(answers)
     expect = case["expect"]
@@ -267,6 +274,7 @@ class CapacityScript:
 
 
 def capacity_script(case):
+    """CC-040…CC-047."""
     script = CapacityScript(case)
     for step in case["steps"]:
         arguments = {key: value for key, value in step.items() if key != "op"}

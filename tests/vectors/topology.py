@@ -33,6 +33,7 @@ def tuples(devices):
 
 
 def hint_merge(case):
+    """CC-123…CC-127."""
     numa = Numa(nodes=tuple(case["numa_nodes"]), distances=distances_of(case))
     topology = Topology(policy=Policy(case["policy"]), closest=case["prefer_closest_numa"], numa=numa)
     providers = [
@@ -44,15 +45,18 @@ def hint_merge(case):
 
 
 def single_numa_filter(case):
+    """CC-129."""
     left = [[data_of(hint) for hint in single_node_hints(map(hint_of, hints))] for hints in case["hints"]]
     assert left == case["expect"]
 
 
 def max_of_min_affinity(case):
+    """CC-130."""
     assert widest_need([[hint_of(hint) for hint in hints] for hints in case["hints"]]) == case["expect"]
 
 
 def hint_compare(case):
+    """CC-131."""
     current = case["current"] and hint_of(case["current"])
     candidate = hint_of(case["candidate"])
     fitness = Fitness(numa=Numa(), widest_need=case["best_non_preferred_affinity_count"])
@@ -61,11 +65,13 @@ def hint_compare(case):
 
 
 def avg_numa_distance(case):
+    """CC-132."""
     average = Numa(distances=distances_of(case)).average_distance(mask_of(case["mask"]))
     assert average == pytest.approx(case["expect"])
 
 
 def closest_mask(case):
+    """CC-132."""
     fitness = Fitness(numa=Numa(distances=distances_of(case)), closest=True)
     current, candidate = Hint(mask_of(case["current"]), True), Hint(mask_of(case["candidate"]), True)
     better = fitness.better(current, candidate)
@@ -80,6 +86,7 @@ def numa_of(topology):
 
 
 def numa_info(case):
+    """CC-133."""
     numa = numa_of(case["topology"])
     if "error" in case["expect"]:
         with pytest.raises(UnusableTopology) as caught:
@@ -94,6 +101,7 @@ def numa_info(case):
 
 
 def bitmask(case):
+    """CC-140."""
     match case["op"]:
         case "narrower_than":
             assert is_narrower(mask_of(case["first"]), mask_of(case["second"])) == case["expect"]
@@ -113,6 +121,7 @@ def bitmask(case):
 
 
 def policy_options(case):
+    """CC-135."""
     expect = case["expect"]
     if "error" in expect:
         with pytest.raises(UnusableTopology) as caught:
@@ -123,6 +132,8 @@ def policy_options(case):
 
 
 def topology_manager_config(case):
+    """CC-134."""
+
     def configured():
         return topology_of(case["policy"], case["scope"], case["options"], numa_of(case["topology"]))
 
@@ -136,6 +147,7 @@ def topology_manager_config(case):
 
 
 def device_topology_hints(case):
+    """CC-116, CC-117."""
     store = DeviceStore()
     for resource, devices in case["devices"].items():
         store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
@@ -169,6 +181,7 @@ def _sorted(hints):
 
 
 def generate_device_hints(case):
+    """CC-121, CC-122."""
     placement = tuples(case["devices"])
     found = generate_hints(
         placement,
@@ -181,10 +194,12 @@ def generate_device_hints(case):
 
 
 def device_numa_nodes(case):
+    """CC-120."""
     assert list(candidate_nodes(tuples(case["devices"]), case["machine_numa_nodes"])) == case["expect"]
 
 
 def pod_device_request(case):
+    """CC-119."""
     kinds = {True: ContainerKind.SIDECAR, False: ContainerKind.INIT}
     inits = [
         Container(name=f"init-{n}", kind=kinds[one["restart_always"]], limits=one["limits"])
