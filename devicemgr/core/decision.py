@@ -132,8 +132,8 @@ def _tell_resource(one: Mapping[str, Any]) -> Iterator[str]:
     shown = {name.replace("_", " "): ids for name, ids in one["considered"].items() if ids}
     if shown:
         yield "Considered: " + "; ".join(f"{name}: {_words(ids)}" for name, ids in shown.items()) + "."
-    if one["question"]:
-        question = one["question"]
+    question = one["question"]
+    if question and (one["advice"] is not None or question["size"] < len(question["available"])):
         include = _words(question["must_include"]) or "none in particular"
         yield (
             f"There was a choice: {question['size']} of {len(question['available'])} devices, "

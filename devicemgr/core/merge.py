@@ -113,7 +113,7 @@ def merge_hints(lists: Sequence[Sequence[Hint]], numa: Numa, *, closest: bool = 
 
 
 def _reason(fitness: Fitness) -> str:
-    return ", and of those its nodes are nearest together" if fitness.closest else ", and of those it is the narrowest"
+    return ", and of those it is the nearest together" if fitness.closest else ", and of those it is the narrowest and lowest"
 
 
 def _masks(hints: Iterable[Hint], machine: Mask) -> set[Mask]:
