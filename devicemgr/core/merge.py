@@ -113,7 +113,8 @@ def merge_hints(lists: Sequence[Sequence[Hint]], numa: Numa, *, closest: bool = 
 
 
 def _reason(fitness: Fitness) -> str:
-    return ", and of those it is the nearest together" if fitness.closest else ", and of those it is the narrowest and lowest"
+    best = "the nearest together" if fitness.closest else "the narrowest and lowest"
+    return f", and of those it is {best}"
 
 
 def _masks(hints: Iterable[Hint], machine: Mask) -> set[Mask]:

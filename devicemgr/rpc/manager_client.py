@@ -13,7 +13,7 @@ from grpclib.client import Channel
 
 from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from ..model import Admission, NodeStatus, Pod, PodStatus, Registration, ResourceCounts, ResourceName
-from . import convert
+from . import convert_own as convert
 from .bridge import call, dial, open_bridge, read_stream
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own

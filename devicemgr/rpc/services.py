@@ -25,7 +25,7 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
-from . import convert
+from . import convert, convert_own
 from .bridge import kept_open, run_handler
 from .registration_client import PluginInfo
 from .stubs import pluginregistration as found
@@ -71,17 +71,17 @@ class AllocationService(own.AllocationBase):
     async def status(self, message: own.StatusRequest) -> own.StatusResponse:
         async def handle() -> own.StatusResponse:
             return own.StatusResponse(
-                resources=convert.counts_to_wire(self._manager.capacity()),
-                pods=convert.pods_to_wire(self._manager.pods()),
+                resources=convert_own.counts_to_wire(self._manager.capacity()),
+                pods=convert_own.pods_to_wire(self._manager.pods()),
             )
 
         return await run_handler(self._nursery, handle)
 
     async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
         async def handle() -> own.AdmitResponse:
-            pod = convert.checked(convert.pod_from_wire, message.pod)
+            pod = convert.checked(convert_own.pod_from_wire, message.pod)
             admission = await self._manager.admit(pod, start=bool(message.start))
-            return convert.admission_to_wire(admission)
+            return convert_own.admission_to_wire(admission)
 
         return await run_handler(self._nursery, handle)
 
@@ -111,7 +111,7 @@ class AllocationService(own.AllocationBase):
 
     async def node_status(self, message: own.NodeStatusRequest) -> own.NodeStatusResponse:
         async def handle() -> own.NodeStatusResponse:
-            return convert.node_status_to_wire(self._manager.node_status())
+            return convert_own.node_status_to_wire(self._manager.node_status())
 
         return await run_handler(self._nursery, handle)
 
