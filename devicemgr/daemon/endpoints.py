@@ -3,9 +3,10 @@
 This is *the* place where a plug-in's failure stops. Before the plug-in has answered, its failure is the answer to
 Register; after that it marks the endpoint stopped. Nothing else of the manager ever sees it.
 
-A slot per resource holds at most one such task. A new one connects first and only then takes the slot: the old task
-is cancelled *and gone* before the new one reads its first list (LIM-2, LIM-3, LIM-4). A task whose stream has ended
-keeps its slot and waits out the grace period, then sweeps; a newer registration cancels that wait.
+A slot per resource holds at most one such task. A new one connects first and only then takes the slot: the old one
+has read its last list before the new one reads its first (LIM-2, LIM-3, LIM-4). What the old plug-in was asked, it may
+still answer; then its connection is closed. A task whose stream has ended keeps its slot and waits out the grace
+period, then sweeps; a newer registration cancels that wait.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class _Slot:
     name: str
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)
+    silent: trio.Event = field(default_factory=trio.Event)
+    replaced: bool = False
     end_reason: str = "the plug-in ended the stream"
     gone: trio.Event = field(default_factory=trio.Event)
     client: PluginClient | None = None
@@ -180,6 +183,8 @@ class Endpoints:
         try:
             with slot.scope:
                 reason = await self._serve(resource, socket, slot, task_status)
+                if slot.replaced:
+                    return
                 now = trio.current_time()
                 self._log.record(self._store.stop_endpoint(resource, slot.generation, reason=reason, now=now))
                 await trio.sleep(self._store.grace + _JUST_AFTER)
@@ -214,6 +219,9 @@ class Endpoints:
                     return str(error)
                 finally:
                     slot.client = None
+                    slot.silent.set()
+                if slot.replaced:
+                    await client.wait_idle()
                 return slot.end_reason
         except PluginUnavailable as error:
             if connected:
@@ -227,8 +235,15 @@ class Endpoints:
                 raise RegistrationRefused(
                     f"a newer registration for {resource} has been accepted meanwhile", rule="REG-10"
                 )
-            holder.scope.cancel()
-            await holder.gone.wait()
+            if holder.client is None:  # it waits out its grace period
+                holder.scope.cancel()
+                await holder.gone.wait()
+            else:
+                holder.replaced = True
+                holder.reading.cancel()
+                await holder.silent.wait()
+            if self._slots.get(resource) is holder:
+                del self._slots[resource]
         self._slots[resource] = slot
 
     def _install(self, resource: ResourceName, slot: _Slot, client: PluginClient, options: PluginOptions) -> None:

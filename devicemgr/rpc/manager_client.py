@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 from grpclib.client import Channel
@@ -18,26 +18,36 @@ from .bridge import call, dial, open_bridge, read_stream
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
 
+T = TypeVar("T")
+
+ANSWER_TIME = 15.0
+"""Seconds for a question that needs no plug-in; admissions and events take as long as they take."""
+
 
 class ManagerClient:
-    """A manager, seen through allocation.sock. Every call raises ManagerUnavailable when it hangs up."""
+    """A manager, seen through allocation.sock. Every call raises PluginUnavailable when it hangs up or is stuck."""
 
     def __init__(self, channel: Channel) -> None:
         self._stub = own.AllocationStub(channel)
 
+    async def _ask(self, method: Callable[..., Coroutine[Any, Any, T]], request: object) -> T:
+        with trio.move_on_after(ANSWER_TIME):
+            return await call(method, request)
+        raise PluginUnavailable(f"no answer within {ANSWER_TIME:g} s", outcome="DEADLINE_EXCEEDED")
+
     async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus]]:
-        message = await call(self._stub.status, own.StatusRequest())
+        message = await self._ask(self._stub.status, own.StatusRequest())
         return convert.counts_from_wire(message.resources), convert.pods_from_wire(message.pods)
 
     async def node_status(self) -> NodeStatus:
-        return convert.node_status_from_wire(await call(self._stub.node_status, own.NodeStatusRequest()))
+        return convert.node_status_from_wire(await self._ask(self._stub.node_status, own.NodeStatusRequest()))
 
     async def acknowledge_removed(self, resource: str) -> None:
-        await call(self._stub.acknowledge_removed, own.AcknowledgeRemovedRequest(resource=resource))
+        await self._ask(self._stub.acknowledge_removed, own.AcknowledgeRemovedRequest(resource=resource))
 
     async def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The newest decision about a pod, or None when there is none."""
-        message = await call(self._stub.explain, own.ExplainRequest(namespace=namespace, name=name))
+        message = await self._ask(self._stub.explain, own.ExplainRequest(namespace=namespace, name=name))
         found: dict[str, Any] | None = json.loads(message.json) if message.json else None
         return found
 
@@ -47,7 +57,7 @@ class ManagerClient:
 
     async def remove(self, namespace: str, name: str) -> bool:
         """False when there is no such pod."""
-        message = await call(self._stub.remove, own.RemoveRequest(namespace=namespace, name=name))
+        message = await self._ask(self._stub.remove, own.RemoveRequest(namespace=namespace, name=name))
         return message.removed
 
     async def read_events(self, on_event: Callable[[dict[str, Any]], None], *, follow: bool) -> None:

@@ -47,6 +47,13 @@ class PluginClient:
         self._resource = resource
         self._deadlines = deadlines
         self._on_call = on_call
+        self._unanswered = 0
+        self._answered = trio.Event()
+
+    async def wait_idle(self) -> None:
+        """Return when nothing is unanswered; every call has a deadline, so that is soon."""
+        while self._unanswered:
+            await self._answered.wait()
 
     async def get_options(self) -> PluginOptions:
         method = self._stub.get_device_plugin_options
@@ -100,6 +107,7 @@ class PluginClient:
     async def _unary(self, name: str, seconds: float, method: Callable[..., Coroutine[Any, Any, T]], message: Any) -> T:
         started = trio.current_time()
         outcome = "CANCELLED"
+        self._unanswered += 1
         try:
             with trio.fail_after(seconds):
                 result = await call(method, message)
@@ -112,6 +120,9 @@ class PluginClient:
             outcome = "DEADLINE_EXCEEDED"
             raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", outcome=outcome) from None
         finally:
+            self._unanswered -= 1
+            self._answered.set()
+            self._answered = trio.Event()
             took = trio.current_time() - started
             self._on_call(CallFinished(resource=self._resource, method=name, seconds=round(took, 6), outcome=outcome))
 

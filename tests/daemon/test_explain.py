@@ -56,8 +56,8 @@ async def test_an_admitted_pods_story(aligned):
         "  Init container setup:",
         "    vendor.com/gpu could be served on nodes {0} (preferred); nodes {1} (preferred); "
         "nodes {0,1} (not preferred) (TM-8).",
-        "    For this container, nodes {0} (preferred) won: every list prefers it, and of those it is the narrowest and lowest "
-        "(TM-12); good enough for this policy (TM-13).",
+        "    For this container, nodes {0} (preferred) won: every list prefers it, and of those it is "
+        "the narrowest and lowest (TM-12); good enough for this policy (TM-13).",
         "    vendor.com/gpu: wants 1.",
         "      Considered: aligned: a0, a1; unaligned: b0, b1.",
         "      There was a choice: 1 of 2 devices, none in particular among them (ALLOC-18).",

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from devicemgr import Deadlines, open_device_manager
+from devicemgr import Container, Deadlines, Pod, open_device_manager
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.model import Device, PluginOptions
 from devicemgr.testing import open_simulated_plugin
@@ -261,3 +261,34 @@ async def test_lim_28_a_failed_registration_closes_its_connection(manager, open_
             return len(os.listdir("/proc/self/fd"))
 
         assert await descriptors_after(2) == await descriptors_after(20)
+
+
+async def test_what_an_old_plugin_was_asked_it_may_still_answer(manager, open_plugin):
+    """A rolling update in the middle of an Allocate call: the kubelet lets it finish, and so do we."""
+    async with open_plugin(GPU, devices=2, endpoint="old.sock") as old, open_plugin(GPU, devices=2) as new:
+        await old.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        released, plain = trio.Event(), old.on_allocate
+
+        async def allocate(ids):
+            await released.wait()
+            return await plain(ids)
+
+        old.on_allocate = allocate
+        answers = []
+
+        async def admit():
+            pod = Pod(name="p", uid="p", containers=(Container(name="main", limits={GPU: 1}),))
+            answers.append(await manager.admit(pod))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(admit)
+            while "Allocate" not in dict(old.calls):
+                await trio.testing.wait_all_tasks_blocked()
+            await new.register()
+            new.set_devices(new.devices)
+            while "ListAndWatch" not in dict(new.calls):
+                await trio.testing.wait_all_tasks_blocked()
+            released.set()
+        assert answers[0].admitted
+        assert manager.capacity()[GPU].endpoint == "serving"
