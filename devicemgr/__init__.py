@@ -1,7 +1,7 @@
 """The kubelet's Device Manager as one Trio process.
 
 Device plug-ins register over gRPC, stream their devices, and pods are handed some of them: faithful to Kubernetes
-v1.36 on the wire and in its decisions, and better where the original is known to be wrong.
+v1.36 on the wire, on disk and in its decisions, and better where the original is known to be wrong.
 
     async with devicemgr.open_device_manager(root_dir=directory) as manager:
         await manager.wait_for_resource("vendor.com/gpu", allocatable=8)
@@ -14,7 +14,9 @@ Read in this order:
 ``core``                     the decisions, pure: no await, no clock, no file, no log, no gRPC
 ``daemon.supervisor``        the nursery tree on one screen
 ``daemon.endpoints``         one task per registration: where a plug-in's failure stops
-``daemon.admission``         plan → ask → commit
+``daemon.admission``         who, align, allocate, fit, write; ``daemon.allocation``: plan → ask → commit
+``daemon.checkpointing``     the state on disk, by one writer
+``daemon.plugin_watcher``    plug-ins that want to be found
 ``rpc.bridge``               the border to asyncio and grpclib
 ``cli``                      one file per verb
 ===========================  ======================================================================
@@ -25,9 +27,23 @@ imports grpclib, betterproto2 or asyncio; nothing outside ``yaml_text`` imports 
 log; no module has a global that changes. ``tests/test_structure.py`` checks it.
 """
 
+from .core.numa import Numa
+from .core.policy import Policy, Scope, Topology
 from .daemon.manager import DeviceManager
 from .daemon.supervisor import open_device_manager
 from .model import Container, ContainerKind, Device, Pod
 from .rpc.plugin_client import Deadlines
 
-__all__ = ["Container", "ContainerKind", "Deadlines", "Device", "DeviceManager", "Pod", "open_device_manager"]
+__all__ = [
+    "Container",
+    "ContainerKind",
+    "Deadlines",
+    "Device",
+    "DeviceManager",
+    "Numa",
+    "Pod",
+    "Policy",
+    "Scope",
+    "Topology",
+    "open_device_manager",
+]

@@ -24,7 +24,7 @@ LAYERS = {
     "daemon": {"model", "errors", "events", "names", "core", "rpc"},
     "testing": {"model", "errors", "rpc", "daemon"},
     "cli": {"model", "errors", "names", "config", "manifest", "yaml_text", "core", "rpc", "daemon", "testing"},
-    "__init__": {"daemon", "model", "rpc"},
+    "__init__": {"core", "daemon", "model", "rpc"},
     "__main__": {"cli"},
 }
 # An outside package and the only layers that may import it.
@@ -36,6 +36,10 @@ ONLY_IN = {
     "yaml": {"yaml_text"},
     "click": {"cli"},
     "rich": {"cli"},
+    "inotify_simple": {"daemon"},
+    "prometheus_client": {"daemon"},
+    "h11": {"daemon"},
+    "fnv_hash_fast": {"core"},
     "pytest": set(),
     "google": set(),
     "grpc": set(),

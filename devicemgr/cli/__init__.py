@@ -124,6 +124,14 @@ def allocation_socket(root_dir: Path | None) -> Path:
     help="How long after a restart new pods wait for plug-ins that were there before.",
 )
 @click.option(
+    "--max-message-size",
+    type=click.IntRange(1),
+    default=16 * 1024 * 1024,
+    show_default=True,
+    metavar="BYTES",
+    help="The longest message a plug-in may send.",
+)
+@click.option(
     "--metrics-address", metavar="HOST:PORT", help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400."
 )
 @click.version_option(package_name="devicemgr")
@@ -137,6 +145,7 @@ def main(
     deadlines: tuple[str, ...],
     numa: str | None,
     restart_wait: float,
+    max_message_size: int,
     metrics_address: str | None,
 ) -> None:
     """The kubelet's Device Manager. Without a command, run the manager until SIGTERM or SIGINT."""
@@ -153,6 +162,7 @@ def main(
                     deadlines=deadlines,
                     numa=numa,
                     restart_wait=restart_wait,
+                    max_message_size=max_message_size,
                     metrics_address=metrics_address,
                 )
             )

@@ -36,6 +36,7 @@ class Options:
     deadlines: tuple[str, ...]
     numa: str | None
     restart_wait: float
+    max_message_size: int
     metrics_address: str | None
 
 
@@ -48,6 +49,7 @@ def run_daemon(options: Options) -> int:
         deadlines=parse_deadlines(options.deadlines),
         topology=_topology(node.topology, options.numa),
         restart_wait=options.restart_wait,
+        max_message_size=options.max_message_size,
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
     )
     for gate in node.unknown_gates:
