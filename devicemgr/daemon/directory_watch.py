@@ -23,6 +23,7 @@ RESCAN_PERIOD = 1.0
 """Seconds between two looks where the kernel does not tell (the kubelet reconciles as often, API-9)."""
 _CHANGES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.ONLYDIR
 Identity = tuple[int, int, int]
+"""Device, inode and modification time: a socket's is the time of its making."""
 
 
 class DirectoryWatch:
@@ -32,8 +33,9 @@ class DirectoryWatch:
         self._root = root
         self._on_trouble = on_trouble
         self._inotify: INotify | None = None
-        self._watched: dict[Identity, str] = {}
+        self._watched: set[int] = set()
         self._troubled: set[str] = set()
+        self._told: set[str] = set()
 
     def __enter__(self) -> DirectoryWatch:
         try:
@@ -49,12 +51,10 @@ class DirectoryWatch:
     def look(self) -> dict[Path, Identity]:
         """The sockets that are there now; whatever directory is there is watched from now on."""
         while True:
-            self._troubled.clear()
-            before = set(self._watched)
+            self._told, self._troubled = self._troubled, set()
             found: dict[Path, Identity] = {}
-            seen = self._scan(str(self._root), found)
-            self._watched = {identity: path for identity, path in self._watched.items() if identity in seen}
-            if self._watched.keys() <= before:
+            before, self._watched = self._watched, self._scan(str(self._root), found)
+            if self._watched <= before:
                 return found
             # A directory that is watched only now may have filled before: look once more.
 
@@ -67,9 +67,10 @@ class DirectoryWatch:
                 await trio.lowlevel.wait_readable(self._inotify.fileno())
                 self._inotify.read(timeout=0)
 
-    def _scan(self, directory: str, found: dict[Path, Identity]) -> set[Identity]:
+    def _scan(self, directory: str, found: dict[Path, Identity]) -> set[int]:
+        """Watch a directory and everything below it; returns the kernel's numbers of the watches."""
         try:
-            seen = {self._watch(directory)}
+            watches = self._watch(directory)
             entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
         except OSError as error:
             if not isinstance(error, FileNotFoundError) or directory == str(self._root):
@@ -78,28 +79,27 @@ class DirectoryWatch:
         for entry in entries:
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    seen |= self._scan(entry.path, found)
+                    watches |= self._scan(entry.path, found)
                 elif stat.S_ISSOCK((status := entry.stat()).st_mode):
-                    found[Path(entry.path)] = _identity(status)
+                    found[Path(entry.path)] = status.st_dev, status.st_ino, status.st_mtime_ns
             except OSError:
                 continue  # it went while we looked
-        return seen
+        return watches
 
-    def _watch(self, directory: str) -> Identity:
-        identity = _identity(os.stat(directory), of_directory=True)
-        if identity not in self._watched and self._inotify is not None:
-            try:
-                self._inotify.add_watch(directory, _CHANGES)
-                self._watched[identity] = directory
-            except OSError as error:
-                self._trouble(directory, error)
-        return identity
+    def _watch(self, directory: str) -> set[int]:
+        """To watch twice is to watch once; a directory that was made anew gets a new number."""
+        if self._inotify is None:
+            return set()
+        try:
+            return {self._inotify.add_watch(directory, _CHANGES)}
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            self._trouble(directory, error)
+            return set()
 
     def _trouble(self, path: str, error: OSError) -> None:
+        """Told once, not at every look."""
+        if path not in self._told | self._troubled:
+            self._on_trouble(path, error.strerror or str(error))
         self._troubled.add(path)
-        self._on_trouble(path, error.strerror or str(error))
-
-
-def _identity(status: os.stat_result, *, of_directory: bool = False) -> Identity:
-    """A socket's modification time is that of its making; a directory's changes with its content."""
-    return status.st_dev, status.st_ino, 0 if of_directory else status.st_mtime_ns

@@ -42,10 +42,15 @@ class GenerationFile(Generic[T]):
     def _temporary(self) -> Path:
         return self.path.with_name(f".{self.path.name}.tmp")
 
+    @property
+    def _link(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.previous.tmp")
+
     def load(self) -> tuple[T | None, list[FileSetAside]]:
         """The newest generation that can be believed; None when there is none. Raises DirectoryUnusable."""
         try:
-            self._temporary.unlink(missing_ok=True)
+            for leftover in (self._temporary, self._link):
+                leftover.unlink(missing_ok=True)
             found, problem = self._read(self.path)
             if not problem:
                 return found, []
@@ -91,13 +96,15 @@ class GenerationFile(Generic[T]):
 
     def _keep_previous(self) -> None:
         """A second name for the old generation, put in place by a rename: at no moment is there none."""
-        link = self.previous.with_name(f"{self.previous.name}.tmp")
+        link = self._link
+        link.unlink(missing_ok=True)
         try:
-            link.unlink(missing_ok=True)
             link.hardlink_to(self.path)
-            link.replace(self.previous)
         except FileNotFoundError:
             return  # the first generation has none before it
+        except OSError:  # a file system without hard links
+            link.write_bytes(self.path.read_bytes())
+        link.replace(self.previous)
 
     def _set_aside(self, path: Path) -> Path:
         base = self.path.name

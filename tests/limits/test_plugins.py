@@ -171,6 +171,25 @@ async def test_lim_35_where_the_kernel_does_not_tell_we_look_every_second(tmp_pa
     assert troubles[0] == (str(tmp_path), "No space left on device")
 
 
+async def test_lim_35_a_directory_that_is_made_anew_is_watched_anew(tmp_path):
+    """Also when it gets the number of the old one, as is usual."""
+    root = tmp_path / "registry"
+    root.mkdir()
+    with DirectoryWatch(root, lambda *trouble: None) as watch:
+        for n in range(3):
+            watch.look()
+            root.rmdir()
+            root.mkdir()
+            with trio.fail_after(5):
+                await watch.changed()
+            watch.look()
+            os.mknod(root / f"{n}.sock", 0o600 | 0o140000)
+            with trio.fail_after(5):
+                await watch.changed()
+            assert [path.name for path in watch.look()] == [f"{n}.sock"]
+            (root / f"{n}.sock").unlink()
+
+
 async def test_lim_35_links_in_a_circle_are_not_followed(tmp_path):
     (tmp_path / "circle").symlink_to(tmp_path, target_is_directory=True)
     os.mknod(tmp_path / "a.sock", 0o600 | 0o140000)
