@@ -58,8 +58,9 @@ class Program:
 
 
 @pytest.fixture
-def start():
-    """``start(*arguments)`` runs Python with them; whatever still runs at the end is killed."""
+def start(root_dir):
+    """``start(*arguments)`` runs Python with them; whatever still runs at the end is killed, and then only is
+    ``root_dir`` deleted."""
     programs = []
 
     def start_one(*arguments, **options):
