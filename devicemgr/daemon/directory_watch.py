@@ -33,7 +33,6 @@ class DirectoryWatch:
         self._root = root
         self._on_trouble = on_trouble
         self._inotify: INotify | None = None
-        self._watched: set[int] = set()
         self._troubled: set[str] = set()
         self._told: set[str] = set()
 
@@ -50,13 +49,10 @@ class DirectoryWatch:
 
     def look(self) -> dict[Path, Identity]:
         """The sockets that are there now; whatever directory is there is watched from now on."""
-        while True:
-            self._told, self._troubled = self._troubled, set()
-            found: dict[Path, Identity] = {}
-            before, self._watched = self._watched, self._scan(str(self._root), found)
-            if self._watched <= before:
-                return found
-            # A directory that is watched only now may have filled before: look once more.
+        self._told, self._troubled = self._troubled, set()
+        found: dict[Path, Identity] = {}
+        self._scan(str(self._root), found)
+        return found
 
     async def changed(self) -> None:
         """Return when it is worth looking again."""
@@ -67,36 +63,33 @@ class DirectoryWatch:
                 await trio.lowlevel.wait_readable(self._inotify.fileno())
                 self._inotify.read(timeout=0)
 
-    def _scan(self, directory: str, found: dict[Path, Identity]) -> set[int]:
-        """Watch a directory and everything below it; returns the kernel's numbers of the watches."""
+    def _scan(self, directory: str, found: dict[Path, Identity]) -> None:
+        """First watch, then read: what comes after the reading is told of, so nothing falls between."""
         try:
-            watches = self._watch(directory)
+            self._watch(directory)
             entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
         except OSError as error:
             if not isinstance(error, FileNotFoundError) or directory == str(self._root):
                 self._trouble(directory, error)
-            return set()
+            return
         for entry in entries:
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    watches |= self._scan(entry.path, found)
+                    self._scan(entry.path, found)
                 elif stat.S_ISSOCK((status := entry.stat()).st_mode):
                     found[Path(entry.path)] = status.st_dev, status.st_ino, status.st_mtime_ns
             except OSError:
                 continue  # it went while we looked
-        return watches
 
-    def _watch(self, directory: str) -> set[int]:
-        """To watch twice is to watch once; a directory that was made anew gets a new number."""
-        if self._inotify is None:
-            return set()
+    def _watch(self, directory: str) -> None:
+        """To watch twice is to watch once. Raises FileNotFoundError."""
         try:
-            return {self._inotify.add_watch(directory, _CHANGES)}
+            if self._inotify is not None:
+                self._inotify.add_watch(directory, _CHANGES)
         except FileNotFoundError:
             raise
         except OSError as error:
             self._trouble(directory, error)
-            return set()
 
     def _trouble(self, path: str, error: OSError) -> None:
         """Told once, not at every look."""

@@ -221,6 +221,28 @@ async def test_an_admission_is_answered_after_its_write(root_dir):
                 assert {one["UID"] for one in state["Pods"]} == {f"p{m}" for m in range(n + 1)}
 
 
+async def test_pods_are_written_before_their_devices_and_removed_after_them(root_dir, monkeypatch):
+    """Two files cannot be renamed at one moment: whatever a crash leaves, no device is without its pod."""
+    save, written = GenerationFile.save, []
+
+    def recorded_save(file, text):
+        written.append((file.path.name, "p1" in text))
+        save(file, text)
+
+    monkeypatch.setattr(GenerationFile, "save", recorded_save)
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=3) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=3)
+            await manager.flush()
+            written.clear()
+            await manager.admit(pod("p1"))
+            assert written == [("state.json", True), (FILE_NAME, True)]
+            written.clear()
+            await manager.remove("default", "p1")
+            assert written == [(FILE_NAME, False), ("state.json", False)]
+
+
 async def test_lim_26_a_write_that_fails_refuses_the_pod_and_frees_its_devices(root_dir, monkeypatch):
     """ALLOC-E12: the kubelet refuses the pod, and leaves its devices taken."""
     async with open_device_manager(root_dir) as manager:
