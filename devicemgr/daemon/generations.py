@@ -54,10 +54,10 @@ class GenerationFile(Generic[T]):
             found, problem = self._read(self.path)
             if not problem:
                 return found, []
-            moved_to = self._set_aside(self.path)
             found, older_problem = self._read(self.previous)
             if older_problem:
-                self._set_aside(self.previous)
+                self.previous.rename(self._free_name())
+            moved_to = self._set_aside(replacement=found is not None)
         except OSError as error:
             raise DirectoryUnusable(f"cannot read {self.path}: {error}") from error
         used = "" if found is None else self.previous.name
@@ -99,18 +99,39 @@ class GenerationFile(Generic[T]):
         link = self._link
         link.unlink(missing_ok=True)
         try:
-            link.hardlink_to(self.path)
+            _link_or_copy(self.path, link)
         except FileNotFoundError:
             return  # the first generation has none before it
-        except OSError:  # a file system without hard links
-            link.write_bytes(self.path.read_bytes())
         link.replace(self.previous)
 
-    def _set_aside(self, path: Path) -> Path:
+    def _set_aside(self, *, replacement: bool) -> Path:
+        """Give the bad file another name, and put the generation before in its place, if there is one.
+
+        At no moment is there no file: a crash in between must not look like an empty start.
+        """
+        target = self._free_name()
+        if not replacement:
+            return self.path.rename(target)
+        _link_or_copy(self.path, target)
+        _link_or_copy(self.previous, self._link)
+        self._link.replace(self.path)
+        _sync_directory(self.path.parent)
+        return target
+
+    def _free_name(self) -> Path:
         base = self.path.name
         names = (f"{base}.corrupt" if n == 1 else f"{base}.corrupt-{n}" for n in range(1, 1_000_000))
-        target = next(one for name in names if not os.path.lexists(one := self.path.with_name(name)))
-        return path.rename(target)
+        return next(one for name in names if not os.path.lexists(one := self.path.with_name(name)))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file. Raises FileNotFoundError when there is none."""
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without hard links
+        target.write_bytes(source.read_bytes())
 
 
 def _sync_directory(directory: Path) -> None:

@@ -7,6 +7,7 @@ registration: a newer plug-in of the same resource is none of its business (LIM-
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +101,8 @@ class PluginWatcher:
             try:
                 adopted = await self._endpoints.adopt(self._found(path, info))
             except RegistrationRefused as refusal:
-                await client.notify(registered=False, error=str(refusal))
+                with suppress(PluginUnavailable):  # the refusal is what matters
+                    await client.notify(registered=False, error=str(refusal))
                 raise
             watched.adopted = adopted
             try:

@@ -1,0 +1,115 @@
+"""A file in generations: whatever is interrupted, a whole one is there (LIM-10, CKPT-8)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from devicemgr.daemon.generations import GenerationFile
+from devicemgr.errors import CorruptCheckpoint, DirectoryUnusable
+
+
+def parse(text):
+    if not text.startswith("good "):
+        raise CorruptCheckpoint("not good")
+    return text.removeprefix("good ")
+
+
+@pytest.fixture
+def file(tmp_path):
+    return GenerationFile(tmp_path / "name", parse)
+
+
+def names(file):
+    return sorted(path.name for path in file.path.parent.iterdir())
+
+
+def test_nothing_is_nothing(file):
+    assert file.load() == (None, [])
+
+
+def test_the_newest_is_read_and_the_one_before_is_kept(file):
+    file.save("good one")
+    file.save("good two")
+    assert file.load() == ("two", [])
+    assert names(file) == [".name.previous", "name"]
+    assert file.previous.read_text() == "good one"
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+
+
+def test_after_a_bad_one_the_one_before_is_the_newest_again(file):
+    """Also when the program is killed right after it has read: the next one finds the same, and no bad file."""
+    file.save("good one")
+    file.save("good two")
+    file.path.write_text("bad")
+    found, (event,) = file.load()
+    assert (found, event.problem, event.used) == ("one", "not good", ".name.previous")
+    assert file.load() == ("one", [])
+    assert names(file) == [".name.previous", "name", "name.corrupt"]
+    file.path.write_text("bad again")
+    assert file.load()[1][0].moved_to.endswith("name.corrupt-2")
+
+
+def test_when_both_are_bad_both_are_set_aside(file):
+    file.save("good one")
+    file.save("good two")
+    for path in (file.path, file.previous):
+        path.write_text("bad")
+    found, (event,) = file.load()
+    assert (found, event.used) == (None, "")
+    assert names(file) == ["name.corrupt", "name.corrupt-2"]
+    assert file.load() == (None, [])
+
+
+def test_a_file_that_somebody_deleted_is_not_brought_back(file):
+    """Deleting the checkpoint is how people reset a kubelet's devices."""
+    file.save("good one")
+    file.save("good two")
+    file.path.unlink()
+    assert file.load() == (None, [])
+
+
+def test_what_a_crash_left_of_a_write_is_removed(file):
+    file.save("good one")
+    (file.path.parent / ".name.tmp").write_text("hal")
+    (file.path.parent / ".name.previous.tmp").write_text("f")
+    assert file.load() == ("one", [])
+    assert names(file) == ["name"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(file, monkeypatch, call):
+    file.save("good one")
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="No space"):
+            file.save("good two")
+    assert file.load() == ("one", [])
+    assert names(file) == ["name"]
+
+
+def test_a_file_system_without_hard_links(file, monkeypatch):
+    def refuse(self, target):
+        if not Path(target).exists():
+            raise FileNotFoundError
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    for text in ("good one", "good two", "good three"):
+        file.save(text)
+    assert (file.load()[0], file.previous.read_text()) == ("three", "good two")
+    file.path.write_text("bad")
+    assert file.load()[0] == "two"
+
+
+def test_a_file_that_cannot_be_read_is_a_clear_error(file):
+    file.path.mkdir()
+    with pytest.raises(DirectoryUnusable, match="cannot read"):
+        file.load()
