@@ -113,8 +113,8 @@ class GenerationFile(Generic[T]):
         if not replacement:
             return self.path.rename(target)
         _link_or_copy(self.path, target)
-        _link_or_copy(self.previous, self._link)
-        self._link.replace(self.path)
+        self._write(self.previous.read_bytes())  # a copy: what damages one of them next must not damage both
+        self._temporary.replace(self.path)
         _sync_directory(self.path.parent)
         return target
 
