@@ -25,6 +25,7 @@ from . import root_dir_option, root_of
 @click.option("--endpoint", default=None, help="File name of the plug-in's socket.")
 @click.option("--pre-start", is_flag=True, help="Ask for PreStartContainer.")
 @click.option("--preferred", is_flag=True, help="Offer GetPreferredAllocation.")
+@click.option("--watched", is_flag=True, help="Wait in plugins_registry to be found, instead of calling Register.")
 def command(
     root_dir: Path | None,
     resource: str,
@@ -34,16 +35,17 @@ def command(
     endpoint: str | None,
     pre_start: bool,
     preferred: bool,
+    watched: bool,
 ) -> None:
     """Run a simulated plug-in until interrupted. It registers again when kubelet.sock is made anew."""
     if problem := why_not_extended(resource):
         raise click.BadParameter(f"{resource!r}: {problem}", param_hint="--resource")
-    directory = root_of(root_dir) / "device-plugins"
+    directory = root_of(root_dir) / ("plugins_registry" if watched else "device-plugins")
     if not directory.is_dir():
         raise click.BadParameter(f"{directory} does not exist; start a manager first", param_hint="--root-dir")
     devices = _devices(count, numa, unhealthy)
     options = PluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=preferred)
-    trio.run(_run, directory, resource, devices, options, endpoint)
+    trio.run(_run, directory, resource, devices, options, endpoint, watched)
 
 
 def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> list[Device]:
@@ -59,7 +61,12 @@ def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> list[Device]:
 
 
 async def _run(
-    directory: Path, resource: str, devices: list[Device], options: PluginOptions, endpoint: str | None
+    directory: Path,
+    resource: str,
+    devices: list[Device],
+    options: PluginOptions,
+    endpoint: str | None,
+    watched: bool,
 ) -> None:
     def report() -> None:
         click.echo(f"registered {resource} with {len(devices)} devices on {directory}/kubelet.sock")
@@ -73,7 +80,10 @@ async def _run(
                 ) as plugin,
                 trio.open_nursery() as nursery,
             ):
-                nursery.start_soon(plugin.keep_registered, report)
+                if watched:
+                    click.echo(f"waiting to be found: {directory}/{plugin.endpoint}")
+                else:
+                    nursery.start_soon(plugin.keep_registered, report)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
                     break

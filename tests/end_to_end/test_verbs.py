@@ -205,3 +205,15 @@ def test_status_shows_the_health_of_what_is_held(node, run):
     plugin.end(signal.SIGTERM)
     program.wait_for("EndpointStopped")
     assert "dev-0 (Unknown)" in run("status").stdout
+
+
+def test_a_watched_plugin_is_found_and_goes(daemon, start, run, root_dir):
+    """Item 5, as its user sees it."""
+    program = daemon()
+    arguments = ["--root-dir", root_dir, "--resource", "vendor.com/gpu", "--count", "2", "--watched"]
+    plugin = start("-m", "devicemgr", "plugin", *arguments)
+    plugin.wait_for("waiting to be found")
+    program.wait_for("ReportApplied")
+    assert json.loads(run("status", "-o", "json").stdout)["resources"]["vendor.com/gpu"]["allocatable"] == 2
+    plugin.end(signal.SIGTERM)
+    program.wait_for("EndpointStopped")
