@@ -36,7 +36,8 @@ from .local import MAX_MESSAGE_SIZE, LocalChannel, LocalServer
 T = TypeVar("T")
 
 DIAL_RETRY = 0.02
-"""Seconds between two attempts to connect to a socket that is not there yet (REG-7)."""
+LONGEST_DIAL_RETRY = 0.5
+"""Seconds between two attempts to connect to a socket that is not there yet (REG-7), doubled up to the longest."""
 SOCKET_CHECK_PERIOD = 1.0
 """Seconds between two looks at whether our own socket is still there."""
 
@@ -203,6 +204,7 @@ async def dial(path: Path, *, patient: bool = True, max_message_size: int = MAX_
     """Connect to a unix socket. A ``patient`` caller waits for one that is missing or refuses, and sets the
     deadline (REG-7); for others that is an OSError at once."""
     channel = LocalChannel(os.fspath(path), max_message_size)
+    pause = DIAL_RETRY
     try:
         while True:
             try:
@@ -211,7 +213,8 @@ async def dial(path: Path, *, patient: bool = True, max_message_size: int = MAX_
             except (FileNotFoundError, ConnectionRefusedError):
                 if not patient:
                     raise
-                await trio.sleep(DIAL_RETRY)
+                await trio.sleep(pause)
+                pause = min(pause * 2, LONGEST_DIAL_RETRY)
             except OSError as error:
                 if not patient:
                     raise
