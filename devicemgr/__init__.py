@@ -27,12 +27,18 @@ imports grpclib, betterproto2 or asyncio; nothing outside ``yaml_text`` imports 
 log; no module has a global that changes. ``tests/test_structure.py`` checks it.
 """
 
-from .core.numa import Numa
-from .core.policy import Policy, Scope, Topology
-from .daemon.manager import DeviceManager
-from .daemon.supervisor import open_device_manager
-from .model import Container, ContainerKind, Device, Pod
-from .rpc.plugin_client import Deadlines
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core.numa import Numa
+    from .core.policy import Policy, Scope, Topology
+    from .daemon.manager import DeviceManager
+    from .daemon.supervisor import open_device_manager
+    from .model import Container, ContainerKind, Device, Pod
+    from .rpc.plugin_client import Deadlines
 
 __all__ = [
     "Container",
@@ -47,3 +53,23 @@ __all__ = [
     "Topology",
     "open_device_manager",
 ]
+
+# Imported when they are asked for (PEP 562): ``--help`` and a pytest run that needs no manager must not pay for gRPC.
+_HOME = {
+    **dict.fromkeys(("Container", "ContainerKind", "Device", "Pod"), "model"),
+    **dict.fromkeys(("Policy", "Scope", "Topology"), "core.policy"),
+    "Numa": "core.numa",
+    "Deadlines": "rpc.plugin_client",
+    "DeviceManager": "daemon.manager",
+    "open_device_manager": "daemon.supervisor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import devicemgr
+
 PACKAGE = Path(__file__).parent.parent / "devicemgr"
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "stubs" not in path.parts)
 
@@ -91,3 +93,8 @@ def test_no_function_declares_a_global_that_changes(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_file_grows_past_350_lines(path):
     assert len(path.read_text().splitlines()) <= 350
+
+
+def test_every_public_name_can_be_imported():
+    assert sorted(devicemgr._HOME) == devicemgr.__all__
+    assert all(getattr(devicemgr, name) for name in devicemgr.__all__)
