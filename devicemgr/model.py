@@ -206,3 +206,15 @@ class Admission:
     message: str = ""
     containers: tuple[ContainerRun, ...] = ()
     failed_container: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What shall go wrong, by name (``daemon.faults``); which of the rest matter depends on it."""
+
+    name: str
+    resource: str = ""
+    call: str = ""
+    times: int = 1
+    seconds: float = 0.0
+    error: str = "a fault on purpose"

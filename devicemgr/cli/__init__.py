@@ -20,6 +20,7 @@ _VERBS = {
     "demo": "Watch everything once, in a temporary directory.",
     "events": "Show what happened, oldest first.",
     "explain": "Tell why a pod got its devices, or none.",
+    "fault": "Break something on purpose, to see what a plug-in does.",
     "node-status": "Show what the node publishes.",
     "plugin": "Run a simulated device plug-in.",
     "remove": "Remove a pod: its devices are free at once.",
@@ -134,6 +135,7 @@ def allocation_socket(root_dir: Path | None) -> Path:
 @click.option(
     "--metrics-address", metavar="HOST:PORT", help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400."
 )
+@click.option("--allow-faults", is_flag=True, help="Let the verb fault break things on purpose. For tests only.")
 @click.version_option(package_name="devicemgr")
 @click.pass_context
 def main(
@@ -147,6 +149,7 @@ def main(
     restart_wait: float,
     max_message_size: int,
     metrics_address: str | None,
+    allow_faults: bool,
 ) -> None:
     """The kubelet's Device Manager. Without a command, run the manager until SIGTERM or SIGINT."""
     if ctx.invoked_subcommand is None:
@@ -164,6 +167,7 @@ def main(
                     restart_wait=restart_wait,
                     max_message_size=max_message_size,
                     metrics_address=metrics_address,
+                    allow_faults=allow_faults,
                 )
             )
         )

@@ -38,6 +38,7 @@ class Options:
     restart_wait: float
     max_message_size: int
     metrics_address: str | None
+    allow_faults: bool
 
 
 def run_daemon(options: Options) -> int:
@@ -51,6 +52,7 @@ def run_daemon(options: Options) -> int:
         restart_wait=options.restart_wait,
         max_message_size=options.max_message_size,
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
+        allow_faults=options.allow_faults,
     )
     for gate in node.unknown_gates:
         click.echo(f"{config}: feature gate {gate} means nothing to devicemgr; ignored", err=True)
@@ -66,8 +68,15 @@ def run_daemon(options: Options) -> int:
         if options.trace is not None:
             sinks.append(stack.enter_context(open_trace(options.trace)))
         with unwrapped():
-            trio.run(_run_until_signal, settings, sinks)
+            trio.run(_run_until_signal, settings, sinks, clock=_steerable_clock() if options.allow_faults else None)
     return 0
+
+
+def _steerable_clock() -> trio.abc.Clock:
+    """Real time, until somebody freezes or advances it."""
+    from trio.testing import MockClock  # takes 100 ms to import
+
+    return MockClock(rate=1.0)
 
 
 def _topology(config: TopologyConfig, numa: str | None) -> Topology:

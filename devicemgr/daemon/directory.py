@@ -69,8 +69,8 @@ class Layout:
 
 
 @contextmanager
-def owned(layout: Layout) -> Iterator[list[Path]]:
-    """Make the directories (0750), own them, and remove stale sockets; yields the paths that were removed.
+def owned(layout: Layout) -> Iterator[None]:
+    """Make the directories (0750) and own them for as long as the block lasts.
 
     Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
     """
@@ -87,7 +87,7 @@ def owned(layout: Layout) -> Iterator[list[Path]]:
         ) from error
     try:
         _lock(lock, layout)
-        yield _remove_stale_sockets(layout)
+        yield
     finally:
         os.close(lock)
 
@@ -129,10 +129,11 @@ def _accepts(path: Path) -> bool:
         return True
 
 
-def _remove_stale_sockets(layout: Layout) -> list[Path]:
+def remove_stale_sockets(layout: Layout) -> list[Path]:
     """Remove every socket of the plug-in directory, and nothing else (REG-17); also our own of an earlier life.
 
-    A live plug-in's socket goes too: that is its sign to make a new one and register again.
+    A live plug-in's socket goes too: that is its sign to make a new one and register again. Returns what was removed;
+    raises DirectoryUnusable.
     """
     removed, failures = [], []
     candidates = sorted(layout.plugins.iterdir())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import trio
@@ -21,11 +21,12 @@ import trio
 from ..core.endpoint import Endpoint
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
-from ..events import CallFinished, PluginRefused
+from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested
 from ..model import API_VERSION, Device, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from .directory import checked_endpoint
+from .disturbances import Disturbances
 from .event_log import EventLog
 
 _JUST_AFTER = 0.001
@@ -74,6 +75,7 @@ class Endpoints:
         nursery: trio.Nursery,
         deadlines: Deadlines,
         max_message_size: int,
+        disturbances: Disturbances,
     ) -> None:
         self._directory = directory
         self._store = store
@@ -81,6 +83,7 @@ class Endpoints:
         self._nursery = nursery
         self._deadlines = deadlines
         self._max_message_size = max_message_size
+        self._disturbances = disturbances
         self._slots: dict[ResourceName, _Slot] = {}
         self._generations = 0
 
@@ -99,6 +102,7 @@ class Endpoints:
 
         Raises RegistrationRefused with the kubelet's text; what served before is then untouched.
         """
+        self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
             socket = self._checked(registration)
             await self._connect(ResourceName(registration.resource), socket, registration.endpoint)
@@ -125,6 +129,14 @@ class Endpoints:
         if slot is not None and slot.generation == adopted.generation:
             slot.end_reason = reason
             slot.reading.cancel()
+
+    def cut(self, resource: ResourceName) -> bool:
+        """Close the connection to the plug-in that serves the resource; False when none does."""
+        slot = self._slots.get(resource)
+        if slot is None or slot.client is None:
+            return False
+        slot.client.cut()
+        return True
 
     @contextmanager
     def _refusals_recorded(self, resource: str, endpoint: str) -> Iterator[None]:
@@ -206,6 +218,7 @@ class Endpoints:
                 deadlines=self._deadlines,
                 on_call=self._record_call,
                 max_message_size=self._max_message_size,
+                interference=self._disturbances,
             ) as client:
                 connected = True
                 options = await _options_of(client)
@@ -253,7 +266,8 @@ class Endpoints:
 
     def _receiver(self, resource: ResourceName, slot: _Slot) -> Callable[[list[Device]], None]:
         def receive(devices: list[Device]) -> None:
-            self._log.record(self._store.apply_report(resource, slot.generation, devices))
+            received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(devices))
+            self._log.record([received, *self._store.apply_report(resource, slot.generation, devices)])
 
         return receive
 

@@ -73,9 +73,12 @@ class EventLog:
             await self._changed.wait()
 
     def close(self) -> None:
-        """No more followers: everybody in :meth:`wait_after` returns."""
+        """No more followers: everybody in :meth:`wait_after` returns, until :meth:`open`."""
         self._closed = True
         self._wake()
+
+    def open(self) -> None:
+        self._closed = False
 
     def _wake(self) -> None:
         self._changed.set()

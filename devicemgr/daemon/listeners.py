@@ -16,14 +16,17 @@ from .manager import DeviceManager
 
 
 def unix_servers(
-    manager: DeviceManager, handlers: trio.Nursery, max_message_size: int
+    manager: DeviceManager, handlers: trio.Nursery, max_message_size: int, *, allow_faults: bool
 ) -> list[AbstractAsyncContextManager[UnixServer]]:
     """Every socket, still to be opened; kubelet.sock last, so that whoever sees it finds all others."""
     layout, pods = manager.layout, manager.pod_resources
+    faults = manager.faults if allow_faults else None
     agents = [PodResourcesService(handlers, pods), PodResourcesServiceV1Alpha1(handlers, pods)]
     return [
         open_server(
-            layout.allocation_socket, [AllocationService(handlers, manager)], max_message_size=max_message_size
+            layout.allocation_socket,
+            [AllocationService(handlers, manager, faults)],
+            max_message_size=max_message_size,
         ),
         open_server(layout.pod_resources_socket, agents, max_message_size=max_message_size, replace=True),
         open_server(

@@ -10,8 +10,6 @@ import trio
 
 from ..core.node_status import node_status
 from ..core.pod_status import pod_status
-from ..core.policy import Topology
-from ..core.store import DeviceStore
 from ..errors import ResourceWaitTimeout
 from ..model import (
     Admission,
@@ -25,73 +23,61 @@ from ..model import (
     ResourceCounts,
     ResourceName,
 )
-from .admission import Admissions
-from .allocation import Allocator
-from .checkpointing import CheckpointWriter
-from .container_start import ContainerStarts
 from .directory import Layout
-from .endpoints import Endpoints
+from .disturbances import Disturbances
 from .event_log import EventLog, Recorded
+from .faults import Faults
+from .life import Life
 from .plugin_watcher import PluginWatcher
 from .pod_resources import PodResources
 
 
 class DeviceManager:
-    """A running manager. Made by :func:`devicemgr.open_device_manager`; valid until that block ends."""
+    """A running manager. Made by :func:`devicemgr.open_device_manager`; valid until that block ends, over restarts."""
 
-    def __init__(
-        self,
-        *,
-        layout: Layout,
-        store: DeviceStore,
-        log: EventLog,
-        endpoints: Endpoints,
-        writer: CheckpointWriter,
-        topology: Topology,
-        restart_wait: float,
-    ) -> None:
+    def __init__(self, layout: Layout, log: EventLog) -> None:
         self.layout = layout
-        self.pod_resources = PodResources(store, log)
-        self.watcher = PluginWatcher(layout, endpoints, log)
-        self._store = store
+        self.disturbances = Disturbances()
+        self.faults = Faults(layout=layout, log=log, disturbances=self.disturbances, current=lambda: self._life)
         self._log = log
-        self._endpoints = endpoints
-        self._writer = writer
-        allocator = Allocator(store=store, endpoints=endpoints, log=log)
-        self._starts = ContainerStarts(store=store, endpoints=endpoints, allocator=allocator, log=log)
-        self._admissions = Admissions(
-            store=store,
-            allocator=allocator,
-            starts=self._starts,
-            writer=writer,
-            log=log,
-            topology=topology,
-            patience_ends=trio.current_time() + restart_wait,
-        )
+        self._life: Life
+
+    def begin(self, life: Life) -> None:
+        """For the supervisor: from now on this is the manager's life."""
+        self._life = life
+
+    @property
+    def pod_resources(self) -> PodResources:
+        """What monitoring agents ask, without a socket between."""
+        return self._life.pod_resources
+
+    @property
+    def watcher(self) -> PluginWatcher:
+        return self._life.watcher
 
     # --- queries: they look, and change nothing --------------------------------------------------
 
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
         """Per resource what the node would publish (CAP-1). A removed resource stands with zeroes (LIM-5)."""
-        return self._store.capacity()
+        return self._life.store.capacity()
 
     def pods(self) -> list[PodStatus]:
         """The admitted pods, oldest first: the devices their containers hold, each with its health (RHS-1)."""
-        return [pod_status(self._store, pod) for pod in self._store.pods]
+        return [pod_status(self._life.store, pod) for pod in self._life.store.pods]
 
     def node_status(self) -> NodeStatus:
         """What a kubelet would publish for these resources; removed ones with 0 until acknowledged (CAP-5, LIM-5)."""
-        counts = self._store.capacity()
+        counts = self._life.store.capacity()
         return node_status(
             NodeStatus(capacity={}, allocatable={}),
             capacity={name: one.capacity for name, one in counts.items()},
             allocatable={name: one.allocatable for name, one in counts.items()},
-            removed=self._store.removed,
+            removed=self._life.store.removed,
         )
 
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Why the pod got its devices, or none: the newest decision about it, as JSON-ready data."""
-        decision = self._admissions.decisions.find(namespace, name)
+        decision = self._life.admissions.decisions.find(namespace, name)
         return None if decision is None else decision.as_json()
 
     def events(self) -> list[Recorded]:
@@ -118,49 +104,49 @@ class DeviceManager:
         return [
             (*watched, ["socket_path", "state"], sockets),
             ("devicemgr_devices", "Devices by resource and state.", ["resource_name", "state"], devices),
-            ("devicemgr_pods", "Admitted pods.", [], [([], float(len(self._store.pods)))]),
+            ("devicemgr_pods", "Admitted pods.", [], [([], float(len(self._life.store.pods)))]),
         ]
 
     # --- commands ----------------------------------------------------------------------------------
 
     async def register(self, registration: Registration) -> None:
         """What a Register call does. Raises RegistrationRefused."""
-        await self._endpoints.register(registration)
+        await self._life.endpoints.register(registration)
 
     async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
         """May ``pod`` run here? Allocates its devices and, with ``start``, starts its containers in order.
 
         A refusal is a value: look at ``admitted``, ``reason`` and ``message``.
         """
-        return await self._admissions.admit(pod, start=start)
+        return await self._life.admissions.admit(pod, start=start)
 
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
-        return await self._admissions.start_container(pod, container)
+        return await self._life.admissions.start_container(pod, container)
 
     async def remove(self, namespace: str, name: str) -> bool:
         """The pod has ended; its devices are free when this returns. False when there is no such pod.
 
         With an empty ``namespace``, ``name`` may also be the uid of a pod without a name.
         """
-        pod = self._store.find_pod(namespace, name) or (None if namespace else self._store.pod(PodUid(name)))
-        return pod is not None and await self._admissions.remove(pod)
+        pod = self._life.store.find_pod(namespace, name) or (None if namespace else self._life.store.pod(PodUid(name)))
+        return pod is not None and await self._life.admissions.remove(pod)
 
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
         """Only these pods exist still: the others are removed, and returned (GC-1).
 
         After a restart, call it when you know again which pods there are.
         """
-        return await self._admissions.retain(map(PodUid, uids))
+        return await self._life.admissions.retain(map(PodUid, uids))
 
     async def acknowledge_removed(self, resource: str) -> None:
         """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
-        self._store.acknowledge_removed(ResourceName(resource))
-        await self._writer.flush()
+        self._life.store.acknowledge_removed(ResourceName(resource))
+        await self._life.writer.flush()
 
     async def flush(self) -> None:
         """Return when everything up to now is on disk. Raises CheckpointUnwritable."""
-        await self._writer.flush()
+        await self._life.writer.flush()
 
     # --- waiting -----------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@
           └─ handlers     registrations, admissions, queries       ends second: bounded grace
              └─ listeners   sockets · plug-in watcher · metrics      ends first: no new work
 
-There are no flags, counters or "stopping" states: leaving a block *is* the stop of what it owns.
+There are no flags, counters or "stopping" states: leaving a block *is* the stop of what it owns. A restart is leaving
+all of it and entering it again, in ``run``: only the directory's lock and the event log outlast a life.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from ..rpc.bridge import open_bridge
 from ..rpc.local import MAX_MESSAGE_SIZE
 from ..rpc.plugin_client import Deadlines
 from .checkpointing import CheckpointWriter, StateFiles, open_checkpoint_writer, read_boot_id
-from .directory import Layout, owned
+from .directory import Layout, owned, remove_stale_sockets
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
+from .life import Life
 from .listeners import Scrapes, unix_servers
 from .manager import DeviceManager
 
@@ -44,7 +46,7 @@ RESTART_WAIT = 30.0
 class Settings:
     """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
     restart, new pods wait for plug-ins that are expected back; ``max_message_size`` is in bytes; at ``metrics_address``
-    (host, port) /metrics and /healthz are served."""
+    (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of allocation.sock break things."""
 
     root_dir: Path
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -53,6 +55,7 @@ class Settings:
     topology: Topology = Topology()
     restart_wait: float = RESTART_WAIT
     metrics_address: tuple[str, int] | None = None
+    allow_faults: bool = False
     boot_id: str = field(default_factory=read_boot_id)
 
 
@@ -69,60 +72,88 @@ async def run(
     """
     scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
     log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
-    layout = Layout(settings.root_dir.absolute())
-    store = DeviceStore(grace=settings.grace)
-    files = StateFiles.of(layout)
-    with owned(layout) as stale:
-        log.record(StaleSocketRemoved(path=str(path)) for path in stale)
-        files.restore_into(store, log, boot_id=settings.boot_id)
-        async with (
-            open_checkpoint_writer(store, files, log, boot_id=settings.boot_id) as writer,
-            trio.open_nursery() as readers,
-            AsyncExitStack() as connections,
-        ):
-            manager = _manager(settings, layout, store, log, writer, readers)
-            async with trio.open_nursery() as handlers:
-                servers = [
-                    await connections.enter_async_context(opened)
-                    for opened in unix_servers(manager, handlers, settings.max_message_size)
-                ]
-                async with trio.open_nursery() as listeners:
-                    for server in servers:
-                        listeners.start_soon(server.serve, _reporter(log))
-                    listeners.start_soon(manager.watcher.watch)
-                    served = [str(server.path) for server in servers]
-                    if scrapes:
-                        served.append(await listeners.start(scrapes.serve, settings.metrics_address, manager, servers))
-                    log.record([ManagerReady(sockets=tuple(served))])
-                    task_status.started(manager)
-                    await stop.wait()
-                    log.record([ManagerStopping()])
-                    listeners.cancel_scope.cancel()
-                log.close()
-                handlers.cancel_scope.deadline = trio.current_time() + HANDLER_GRACE
-            await connections.aclose()
-            readers.cancel_scope.cancel()
+    manager = DeviceManager(Layout(settings.root_dir.absolute()), log)
+    with owned(manager.layout):
+        while not stop.is_set():
+            away = await _one_life(settings, manager, log, scrapes or None, stop, task_status)
+            task_status = trio.TASK_STATUS_IGNORED
+            with trio.move_on_after(away):
+                await stop.wait()
 
 
-def _manager(
+async def _one_life(
     settings: Settings,
-    layout: Layout,
+    manager: DeviceManager,
+    log: EventLog,
+    scrapes: Scrapes | None,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[DeviceManager],
+) -> float:
+    """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
+    store, files = DeviceStore(grace=settings.grace), StateFiles.of(manager.layout)
+    log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(manager.layout))
+    files.restore_into(store, log, boot_id=settings.boot_id)
+    async with (
+        open_checkpoint_writer(store, files, log, boot_id=settings.boot_id) as writer,
+        trio.open_nursery() as readers,
+        AsyncExitStack() as connections,
+    ):
+        life = _life(settings, manager, store, log, writer, readers)
+        manager.begin(life)
+        async with trio.open_nursery() as handlers:
+            servers = [
+                await connections.enter_async_context(opened)
+                for opened in unix_servers(
+                    manager, handlers, settings.max_message_size, allow_faults=settings.allow_faults
+                )
+            ]
+            async with trio.open_nursery() as listeners:
+                for server in servers:
+                    listeners.start_soon(server.serve, _reporter(log))
+                listeners.start_soon(life.watcher.watch)
+                listeners.start_soon(_end_with, stop, life)
+                served = [str(server.path) for server in servers]
+                if scrapes:
+                    served.append(await listeners.start(scrapes.serve, settings.metrics_address, manager, servers))
+                log.open()
+                log.record([ManagerReady(sockets=tuple(served))])
+                life.ready.set()
+                task_status.started(manager)
+                await life.over.wait()
+                log.record([ManagerStopping()])
+                listeners.cancel_scope.cancel()
+            log.close()
+            handlers.cancel_scope.deadline = trio.current_time() + HANDLER_GRACE
+        await connections.aclose()
+        readers.cancel_scope.cancel()
+    return life.away
+
+
+async def _end_with(stop: trio.Event, life: Life) -> None:
+    await stop.wait()
+    life.end()
+
+
+def _life(
+    settings: Settings,
+    manager: DeviceManager,
     store: DeviceStore,
     log: EventLog,
     writer: CheckpointWriter,
     readers: trio.Nursery,
-) -> DeviceManager:
+) -> Life:
     endpoints = Endpoints(
-        directory=layout.plugins,
+        directory=manager.layout.plugins,
         store=store,
         log=log,
         nursery=readers,
         deadlines=settings.deadlines,
         max_message_size=settings.max_message_size,
+        disturbances=manager.disturbances,
     )
     readers.start_soon(endpoints.wait_for_restored)
-    return DeviceManager(
-        layout=layout,
+    return Life(
+        layout=manager.layout,
         store=store,
         log=log,
         endpoints=endpoints,

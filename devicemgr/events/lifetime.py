@@ -89,3 +89,13 @@ class CheckpointFailed(Event):
 
     version: int
     problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultInjected(Event):
+    """Somebody wants to see what happens when this goes wrong."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    fault: str
+    what: str

@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..model import DeviceId, PodUid, ResourceName
+from ..model import Device, DeviceId, PodUid, ResourceName
 from .base import Event, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationRequested(Event):
+    """Somebody called Register; nothing of what they said is validated yet (REG-3)."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+    is_remembered: ClassVar[bool] = False
+
+    version: str
+    endpoint: str
+    resource: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +68,18 @@ class PluginDirectoryUnwatched(Event):
 
     path: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListReceived(Event):
+    """A message of a ListAndWatch stream, as it came: nothing is mended or left out yet (LW-2)."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+    is_remembered: ClassVar[bool] = False
+
+    resource: ResourceName
+    generation: int
+    devices: tuple[Device, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

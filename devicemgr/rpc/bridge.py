@@ -232,8 +232,15 @@ async def call(method: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         return await _as_trio(method)(*args)
 
 
-async def read_stream(method: Callable[..., AsyncIterator[T]], on_message: Callable[[T], None], *args: Any) -> None:
+async def read_stream(
+    method: Callable[..., AsyncIterator[T]],
+    on_message: Callable[[T], None],
+    *args: Any,
+    hold: Callable[[], trio.Event | None] = lambda: None,
+) -> None:
     """Call a streaming method and hand each message to ``on_message``, until the stream ends.
+
+    An event that ``hold`` returns is waited for before the next message is handed over; then nothing is read either.
 
     Returns when the peer ends it with status OK; raises PluginUnavailable when it fails. An exception of
     ``on_message`` passes through.
@@ -245,6 +252,8 @@ async def read_stream(method: Callable[..., AsyncIterator[T]], on_message: Calla
         stream = method(*args)
         try:
             async for message in stream:
+                while (held := hold()) is not None:
+                    await trio_asyncio.trio_as_aio(held.wait)()
                 try:
                     on_message(message)
                 except Exception as error:  # ours, not the peer's: kept out of the translation

@@ -12,6 +12,7 @@ from ..model import (
     ContainerRun,
     ContainerStatus,
     DeviceId,
+    Fault,
     NodeStatus,
     Pod,
     PodStatus,
@@ -186,4 +187,26 @@ def node_status_to_wire(status: NodeStatus) -> own.NodeStatusResponse:
 def node_status_from_wire(message: own.NodeStatusResponse) -> NodeStatus:
     return NodeStatus(
         capacity=dict(message.capacity), allocatable=dict(message.allocatable), removed=tuple(message.removed)
+    )
+
+
+def fault_to_wire(fault: Fault) -> own.InjectFaultRequest:
+    return own.InjectFaultRequest(
+        fault=fault.name,
+        resource=fault.resource,
+        call=fault.call,
+        times=fault.times,
+        seconds=fault.seconds,
+        error=fault.error,
+    )
+
+
+def fault_from_wire(message: own.InjectFaultRequest) -> Fault:
+    return Fault(
+        name=str(message.fault),
+        resource=str(message.resource),
+        call=str(message.call),
+        times=int(message.times),
+        seconds=float(message.seconds),
+        error=str(message.error),
     )

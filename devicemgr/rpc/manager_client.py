@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
 from grpclib.client import Channel
 
-from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
-from ..model import Admission, NodeStatus, Pod, PodStatus, Registration, ResourceCounts, ResourceName
+from ..errors import ManagerUnavailable, PluginUnavailable, Refused, RegistrationRefused
+from ..model import Admission, Fault, NodeStatus, Pod, PodStatus, Registration, ResourceCounts, ResourceName
 from . import convert_own as convert
 from .bridge import call, dial, open_bridge, read_stream
 from .stubs import v1beta1 as wire
@@ -45,6 +45,16 @@ class ManagerClient:
     async def acknowledge_removed(self, resource: str) -> None:
         await self._ask(self._stub.acknowledge_removed, own.AcknowledgeRemovedRequest(resource=resource))
 
+    async def inject(self, fault: Fault) -> None:
+        """Something goes wrong on purpose; a restart is under way, and not over, when this returns."""
+        await self._ask(self._stub.inject_fault, convert.fault_to_wire(fault))
+
+    async def restart(self, *, away: float) -> None:
+        """The manager restarts, and is away in between; its old life is over when this returns."""
+        await self.inject(Fault(name="restart", seconds=away))
+        with suppress(PluginUnavailable):
+            await self.read_events(lambda event: None, follow=True)  # which ends with the life
+
     async def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The newest decision about a pod, or None when there is none."""
         message = await self._ask(self._stub.explain, own.ExplainRequest(namespace=namespace, name=name))
@@ -71,7 +81,7 @@ class ManagerClient:
 
 @asynccontextmanager
 async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
-    """Connect to a running manager. Raises ManagerUnavailable when there is none."""
+    """Connect to a running manager. Raises ManagerUnavailable when there is none, Refused when it says no."""
     async with open_bridge(), AsyncExitStack() as stack:
         try:
             channel = await stack.enter_async_context(dial(socket, patient=False))
@@ -80,7 +90,18 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
         try:
             yield ManagerClient(channel)
         except PluginUnavailable as error:
+            if error.outcome == "UNKNOWN":  # an answer, and not the lack of one (REG-5)
+                raise Refused(str(error), rule="devicemgr") from error
             raise ManagerUnavailable(f"the manager on {socket} hung up: {error}") from error
+
+
+async def wait_for_manager(socket: Path, *, seconds: float) -> None:
+    """Return when a manager accepts on ``socket``. Raises ManagerUnavailable when none does in time."""
+    async with open_bridge():
+        with trio.move_on_after(seconds):
+            async with dial(socket):
+                return
+    raise ManagerUnavailable(f"no manager came back on {socket} within {seconds:g} s")
 
 
 async def register_plugin(registry: Path, registration: Registration, *, seconds: float = 15.0) -> None:

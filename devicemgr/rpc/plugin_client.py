@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 from grpclib.client import Channel
@@ -33,6 +33,16 @@ class Deadlines:
     pre_start: float = 30.0
 
 
+class Interference(Protocol):
+    """A test bed's hand between the manager and its plug-ins."""
+
+    async def before_call(self, resource: str, method: str) -> None:
+        """Runs as part of the call, under its deadline. May raise PluginUnavailable."""
+
+    def held(self, resource: str) -> trio.Event | None:
+        """Not None: the stream is not read on before that event."""
+
+
 class PluginClient:
     """One connection to one plug-in. Every method raises PluginUnavailable when the call fails or takes too long."""
 
@@ -42,7 +52,10 @@ class PluginClient:
         resource: str,
         deadlines: Deadlines,
         on_call: Callable[[CallFinished], None],
+        interference: Interference | None = None,
     ) -> None:
+        self._channel = channel
+        self._interference = interference
         self._stub = wire.DevicePluginStub(channel)
         self._resource = resource
         self._deadlines = deadlines
@@ -55,6 +68,10 @@ class PluginClient:
         while self._unanswered:
             await self._answered.wait()
 
+    def cut(self) -> None:
+        """Close the connection under whatever uses it."""
+        self._channel.close()
+
     async def get_options(self) -> PluginOptions:
         method = self._stub.get_device_plugin_options
         message = await self._unary("GetDevicePluginOptions", self._deadlines.options, method, wire.Empty())
@@ -66,7 +83,7 @@ class PluginClient:
         def convert_and_hand(message: wire.ListAndWatchResponse) -> None:
             on_report(convert.checked(convert.devices_from_wire, message))
 
-        await read_stream(self._stub.list_and_watch, convert_and_hand, wire.Empty())
+        await read_stream(self._stub.list_and_watch, convert_and_hand, wire.Empty(), hold=self._held)
 
     async def get_preferred_allocation(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
@@ -104,12 +121,17 @@ class PluginClient:
             wire.PreStartContainerRequest(devices_ids=list(devices)),
         )
 
+    def _held(self) -> trio.Event | None:
+        return None if self._interference is None else self._interference.held(self._resource)
+
     async def _unary(self, name: str, seconds: float, method: Callable[..., Coroutine[Any, Any, T]], message: Any) -> T:
         started = trio.current_time()
         outcome = "CANCELLED"
         self._unanswered += 1
         try:
             with trio.fail_after(seconds):
+                if self._interference is not None:
+                    await self._interference.before_call(self._resource, name)
                 result = await call(method, message)
             outcome = "OK"
             return result
@@ -135,12 +157,13 @@ async def connect_plugin(
     deadlines: Deadlines,
     on_call: Callable[[CallFinished], None],
     max_message_size: int = MAX_MESSAGE_SIZE,
+    interference: Interference | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
     with trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
         async with dial(socket, max_message_size=max_message_size) as channel:
             dialling.deadline = float("inf")
-            yield PluginClient(channel, resource, deadlines, on_call)
+            yield PluginClient(channel, resource, deadlines, on_call, interference)
     if dialling.cancelled_caught:
         raise PluginUnavailable(
             f"nobody accepts on {socket} (tried for {deadlines.dial:g} s)", outcome="DEADLINE_EXCEEDED"

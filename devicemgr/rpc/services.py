@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import trio
 
+from ..errors import Refused
 from ..model import (
     Admission,
     Device,
     DeviceId,
+    Fault,
     NodeStatus,
     PluginOptions,
     Pod,
@@ -61,12 +63,17 @@ class AllocationApi(Protocol):
     async def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
 
 
+class FaultsApi(Protocol):
+    async def inject(self, fault: Fault) -> None: ...
+
+
 class AllocationService(own.AllocationBase):
     """``/devicemgr.v1.Allocation`` on allocation.sock."""
 
-    def __init__(self, nursery: trio.Nursery, manager: AllocationApi) -> None:
+    def __init__(self, nursery: trio.Nursery, manager: AllocationApi, faults: FaultsApi | None = None) -> None:
         self._nursery = nursery
         self._manager = manager
+        self._faults = faults
 
     async def status(self, message: own.StatusRequest) -> own.StatusResponse:
         async def handle() -> own.StatusResponse:
@@ -119,6 +126,15 @@ class AllocationService(own.AllocationBase):
         async def handle() -> own.AcknowledgeRemovedResponse:
             await self._manager.acknowledge_removed(str(message.resource))
             return own.AcknowledgeRemovedResponse()
+
+        return await run_handler(self._nursery, handle)
+
+    async def inject_fault(self, message: own.InjectFaultRequest) -> own.InjectFaultResponse:
+        async def handle() -> own.InjectFaultResponse:
+            if self._faults is None:
+                raise Refused("this manager allows no faults; start it with --allow-faults", rule="devicemgr")
+            await self._faults.inject(convert.checked(convert_own.fault_from_wire, message))
+            return own.InjectFaultResponse()
 
         return await run_handler(self._nursery, handle)
 

@@ -384,7 +384,9 @@ async def test_lim_14_a_missing_record_is_made_up_for_before_pre_start(root_dir)
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4, options=options) as plugin:
             await plugin.register()
             await manager.wait_for_resource(GPU, allocatable=4)
-            manager._store.release(manager._store.all_assignments()[0][0], GPU)  # what a lost checkpoint leaves
+            manager._life.store.release(
+                manager._life.store.all_assignments()[0][0], GPU
+            )  # what a lost checkpoint leaves
             run = await manager.start_container(one, one.containers[0])
             assert run.devices == {GPU: ("dev-0",)}
             assert [name for name, _ in plugin.calls][-2:] == ["Allocate", "PreStartContainer"]
@@ -392,7 +394,7 @@ async def test_lim_14_a_missing_record_is_made_up_for_before_pre_start(root_dir)
             async def fail(ids):
                 raise PluginUnavailable("no more")
 
-            manager._store.release(manager._store.all_assignments()[0][0], GPU)
+            manager._life.store.release(manager._life.store.all_assignments()[0][0], GPU)
             plugin.on_allocate = fail
             with pytest.raises(ContainerStartFailed, match="no more"):
                 await manager.start_container(one, one.containers[0])

@@ -54,9 +54,10 @@ SCALARS = {
     "int32": st.integers(-(2**31), 2**31 - 1),
     "int64": st.integers(-(2**63), 2**63 - 1),
     "uint64": st.integers(0, 2**64 - 1),
+    "double": st.floats(allow_nan=False).map(lambda number: number + 0.0),  # a zero has no sign here
     "string": st.text(max_size=12),
 }
-TYPE_NAMES = {8: "bool", 5: "int32", 3: "int64", 4: "uint64", 9: "string"}
+TYPE_NAMES = {1: "double", 8: "bool", 5: "int32", 3: "int64", 4: "uint64", 9: "string"}
 
 
 def value_of(field, depth):

@@ -21,6 +21,8 @@ __all__ = (
     "EventsRequest",
     "ExplainRequest",
     "ExplainResponse",
+    "InjectFaultRequest",
+    "InjectFaultResponse",
     "Mount",
     "NodeStatusRequest",
     "NodeStatusResponse",
@@ -300,6 +302,42 @@ class ExplainResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "devicemgr.v1", "ExplainResponse", ExplainResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class InjectFaultRequest(betterproto2.Message):
+    fault: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    For example "restart"; which of the others matter depends on it.
+    """
+
+    resource: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    call: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    A kind of call, for example "allocate".
+    """
+
+    times: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+
+    seconds: "float" = betterproto2.field(5, betterproto2.TYPE_DOUBLE)
+
+    error: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "InjectFaultRequest", InjectFaultRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class InjectFaultResponse(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "InjectFaultResponse", InjectFaultResponse
 )
 
 
@@ -635,6 +673,27 @@ class AllocationStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def inject_fault(
+        self,
+        message: "InjectFaultRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "InjectFaultResponse":
+        """
+        Something goes wrong on purpose; only for a manager that was started to allow it.
+        """
+
+        return await self._unary_unary(
+            "/devicemgr.v1.Allocation/InjectFault",
+            message,
+            InjectFaultResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class AllocationBase(betterproto2_grpclib.ServiceBase):
     async def status(self, message: "StatusRequest") -> "StatusResponse":
@@ -685,6 +744,15 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
     ) -> "AcknowledgeRemovedResponse":
         """
         The zero of a removed resource has been published: it need not be listed any more.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def inject_fault(
+        self, message: "InjectFaultRequest"
+    ) -> "InjectFaultResponse":
+        """
+        Something goes wrong on purpose; only for a manager that was started to allow it.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
@@ -749,6 +817,14 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
         response = await self.acknowledge_removed(request)
         await stream.send_message(response)
 
+    async def __rpc_inject_fault(
+        self, stream: "grpclib.server.Stream[InjectFaultRequest, InjectFaultResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.inject_fault(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/devicemgr.v1.Allocation/Status": grpclib.const.Handler(
@@ -792,5 +868,11 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 AcknowledgeRemovedRequest,
                 AcknowledgeRemovedResponse,
+            ),
+            "/devicemgr.v1.Allocation/InjectFault": grpclib.const.Handler(
+                self.__rpc_inject_fault,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                InjectFaultRequest,
+                InjectFaultResponse,
             ),
         }

@@ -1,0 +1,62 @@
+"""What somebody wants to go wrong between the manager and its plug-ins. Empty in real life; see ``faults``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from ..errors import PluginUnavailable
+
+CALLS = {
+    "options": "GetDevicePluginOptions",
+    "preferred-allocation": "GetPreferredAllocation",
+    "allocate": "Allocate",
+    "pre-start": "PreStartContainer",
+}
+"""The kinds of calls that can be disturbed, as in ``--deadline``."""
+
+
+@dataclass(slots=True)
+class Disturbance:
+    """The next ``times`` calls of ``method`` take ``seconds`` longer and, with an ``error``, fail."""
+
+    method: str
+    resource: str | None
+    times: int
+    seconds: float
+    error: str | None
+
+
+class Disturbances:
+    """What is to happen to calls and streams. Lives as long as the manager, over its restarts."""
+
+    def __init__(self) -> None:
+        self._calls: list[Disturbance] = []
+        self._held: dict[str, trio.Event] = {}
+
+    def add(self, disturbance: Disturbance) -> None:
+        self._calls.append(disturbance)
+
+    async def before_call(self, resource: str, method: str) -> None:
+        """Part of the call: its deadline runs. Raises PluginUnavailable when the call is to fail."""
+        for one in self._calls:
+            if one.method == method and one.resource in (None, resource):
+                one.times -= 1
+                if one.times <= 0:
+                    self._calls.remove(one)
+                await trio.sleep(one.seconds)
+                if one.error is not None:
+                    raise PluginUnavailable(one.error, outcome="UNKNOWN")
+                return
+
+    def held(self, resource: str) -> trio.Event | None:
+        """Set when the stream of ``resource`` may be read on; None when nobody holds it."""
+        return self._held.get(resource)
+
+    def hold(self, resource: str) -> None:
+        self._held.setdefault(resource, trio.Event())
+
+    def release(self, resource: str) -> None:
+        if (event := self._held.pop(resource, None)) is not None:
+            event.set()

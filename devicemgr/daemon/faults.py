@@ -1,0 +1,163 @@
+"""Faults on purpose: what goes wrong between a manager and its plug-ins, at the moment you choose.
+
+Each is something that happens to kubelets: they restart, lose connections, read slowly, fail in the middle of a call;
+disks give back other bytes than were written. The daemon takes them as commands only when started with
+``--allow-faults``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..core.checkpoint import FILE_NAME
+from ..errors import BadInput
+from ..events import FaultInjected
+from ..model import Fault, ResourceName
+from .directory import Layout
+from .disturbances import CALLS, Disturbance, Disturbances
+from .event_log import EventLog
+from .life import Life
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+class Faults:
+    """``manager.faults``. Nothing here asks for permission: that is the caller's affair."""
+
+    def __init__(
+        self, *, layout: Layout, log: EventLog, disturbances: Disturbances, current: Callable[[], Life]
+    ) -> None:
+        self._layout = layout
+        self._log = log
+        self._disturbances = disturbances
+        self._current = current
+
+    async def restart(self, *, away: float = 0.0) -> None:
+        """Restart as the kubelet does: streams and sockets end; after ``away`` seconds every socket in the directory
+        is removed and kubelet.sock is made anew (REG-17). Returns when the new life serves."""
+        life = self._current()
+        self._record("restart", f"away for {away:g} s")
+        life.end(away=away)
+        await self._log.wait_until(lambda: self._current() is not life)
+        await self._current().ready.wait()
+
+    def wipe(self) -> None:
+        """Remove every socket from the directory of plug-ins, kubelet.sock too, which is made anew within a second."""
+        self._record("wipe", str(self._layout.plugins))
+        for path in self._layout.plugins.iterdir():
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink(missing_ok=True)
+
+    def drop_connection(self, resource: str) -> None:
+        """Cut the connection to the plug-in that serves ``resource``. Raises BadInput when none does."""
+        if not self._current().endpoints.cut(ResourceName(resource)):
+            raise BadInput("no plug-in serves it", file=resource)
+        self._record("drop-connection", resource)
+
+    def stop_reading(self, resource: str) -> None:
+        """Take no more lists from the plug-in's stream, without closing it, until :meth:`resume_reading`."""
+        self._record("stop-reading", resource)
+        self._disturbances.hold(resource)
+
+    def resume_reading(self, resource: str) -> None:
+        self._record("resume-reading", resource)
+        self._disturbances.release(resource)
+
+    def delay_calls(self, call: str, seconds: float, *, times: int = 1, resource: str | None = None) -> None:
+        """The next ``times`` calls of a kind (see ``CALLS``) take ``seconds`` longer; their deadlines stay."""
+        self._disturb(call, seconds, None, times, resource)
+
+    def fail_calls(
+        self, call: str, *, error: str = "a fault on purpose", times: int = 1, resource: str | None = None
+    ) -> None:
+        """The next ``times`` calls of a kind fail, as if the plug-in had said ``error``."""
+        self._disturb(call, 0.0, error, times, resource)
+
+    def expire_grace(self) -> None:
+        """The grace period of every stopped plug-in is over, now (LW-11)."""
+        self._record("expire-grace", "")
+        self._log.record(self._current().store.sweep(now=math.inf))
+
+    async def corrupt_checkpoint(self) -> None:
+        """Flip the bits of one byte in the middle of the checkpoint, which is complete before that.
+
+        The manager finds out when it starts the next time (LIM-10). Raises CheckpointUnwritable.
+        """
+        await self._current().writer.flush()
+        path = self._layout.plugins / FILE_NAME
+        self._record("corrupt-checkpoint", str(path))
+        with path.open("r+b") as file:
+            middle = os.fstat(file.fileno()).st_size // 2
+            byte = os.pread(file.fileno(), 1, middle)
+            os.pwrite(file.fileno(), bytes([byte[0] ^ 0xFF]), middle)
+
+    def freeze_clock(self) -> None:
+        """Time stands still for the whole program. Like the other two it needs a ``trio.testing.MockClock``."""
+        self._set_rate(0.0)
+
+    def resume_clock(self) -> None:
+        """Time goes on, as fast as the real one."""
+        self._set_rate(1.0)
+
+    def advance_clock(self, seconds: float) -> None:
+        """It is ``seconds`` later, at once: grace periods and deadlines end."""
+        _mock_clock().jump(seconds)
+        self._record("advance-clock", f"{seconds:g} s")
+
+    async def inject(self, fault: Fault) -> None:
+        """The same by name, for callers on a socket: whoever asks for a restart does not wait for its end.
+
+        Raises BadInput.
+        """
+        match fault.name:
+            case "restart":
+                self._record("restart", f"away for {fault.seconds:g} s")
+                self._current().end(away=fault.seconds)
+            case "wipe" | "expire-grace" | "freeze-clock" | "resume-clock":
+                self._method(fault.name)()
+            case "corrupt-checkpoint":
+                await self.corrupt_checkpoint()
+            case "drop-connection" | "stop-reading" | "resume-reading":
+                self._method(fault.name)(fault.resource)
+            case "advance-clock":
+                self.advance_clock(fault.seconds)
+            case "delay-calls":
+                self.delay_calls(fault.call, fault.seconds, times=fault.times, resource=fault.resource or None)
+            case "fail-calls":
+                self.fail_calls(fault.call, error=fault.error, times=fault.times, resource=fault.resource or None)
+            case _:
+                raise BadInput("no such fault", file=fault.name)
+
+    def _method(self, name: str) -> Callable[..., None]:
+        method: Callable[..., None] = getattr(self, name.replace("-", "_"))
+        return method
+
+    def _set_rate(self, rate: float) -> None:
+        clock = _mock_clock()
+        self._record("resume-clock" if rate else "freeze-clock", "")
+        clock.rate = rate
+
+    def _disturb(self, call: str, seconds: float, error: str | None, times: int, resource: str | None) -> None:
+        if call not in CALLS:
+            raise BadInput(f"no such kind of call; there are {', '.join(CALLS)}", file=call)
+        self._record("delay-calls" if error is None else "fail-calls", f"the next {times} of {call}")
+        self._disturbances.add(Disturbance(CALLS[call], resource, times, seconds, error))
+
+    def _record(self, fault: str, what: str) -> None:
+        self._log.record([FaultInjected(fault=fault, what=what)])
+
+
+def _mock_clock() -> MockClock:
+    from trio.testing import MockClock  # takes 100 ms to import
+
+    clock = trio.lowlevel.current_clock()
+    if not isinstance(clock, MockClock):
+        raise BadInput("the program runs on the system's clock; run it on trio.testing.MockClock(rate=1)", file="clock")
+    return clock

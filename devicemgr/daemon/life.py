@@ -1,0 +1,59 @@
+"""One life of a manager: everything that a restart makes anew. What outlasts it is in the supervisor and on disk."""
+
+from __future__ import annotations
+
+import trio
+
+from ..core.policy import Topology
+from ..core.store import DeviceStore
+from .admission import Admissions
+from .allocation import Allocator
+from .checkpointing import CheckpointWriter
+from .container_start import ContainerStarts
+from .directory import Layout
+from .endpoints import Endpoints
+from .event_log import EventLog
+from .plugin_watcher import PluginWatcher
+from .pod_resources import PodResources
+
+
+class Life:
+    """``ready`` is set when every socket accepts, ``over`` when it shall end; ``away`` is then the seconds until the
+    next one begins."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        store: DeviceStore,
+        log: EventLog,
+        endpoints: Endpoints,
+        writer: CheckpointWriter,
+        topology: Topology,
+        restart_wait: float,
+    ) -> None:
+        self.store = store
+        self.endpoints = endpoints
+        self.writer = writer
+        self.pod_resources = PodResources(store, log)
+        self.watcher = PluginWatcher(layout, endpoints, log)
+        allocator = Allocator(store=store, endpoints=endpoints, log=log)
+        starts = ContainerStarts(store=store, endpoints=endpoints, allocator=allocator, log=log)
+        self.admissions = Admissions(
+            store=store,
+            allocator=allocator,
+            starts=starts,
+            writer=writer,
+            log=log,
+            topology=topology,
+            patience_ends=trio.current_time() + restart_wait,
+        )
+        self.ready = trio.Event()
+        self.over = trio.Event()
+        self.away = float("inf")
+
+    def end(self, *, away: float = float("inf")) -> None:
+        """End this life, and begin another ``away`` seconds later."""
+        if not self.over.is_set():
+            self.away = away
+            self.over.set()

@@ -1,0 +1,164 @@
+"""Faults on purpose: each does what it says to a manager that knows nothing of it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from devicemgr import Container, Pod, open_device_manager
+from devicemgr.errors import BadInput
+from devicemgr.events import EndpointStopped, FileSetAside, ManagerReady
+from devicemgr.testing import open_simulated_plugin
+
+GPU = "vendor.com/gpu"
+
+
+def pod(name, count=1):
+    return Pod(name=name, uid=name, containers=(Container(name="main", limits={GPU: count}),))
+
+
+def kinds(manager):
+    return [type(recorded.event).__name__ for recorded in manager.events()]
+
+
+@pytest.fixture
+async def plugin(manager, nursery):
+    """Registered, and registers again whenever kubelet.sock is made anew and its own socket is there."""
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as running:
+        await running.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        yield running
+
+
+async def test_a_restart_is_a_new_life_of_the_same_manager(manager, plugin):
+    assert (await manager.admit(pod("one"))).admitted
+    before = manager.pods()
+
+    await manager.faults.restart()
+
+    assert not (plugin.directory / plugin.endpoint).exists(), "the plug-in's sign to come back (REG-17)"
+    assert manager.layout.registry_socket.is_socket()
+    assert [p.full_name for p in manager.pods()] == [p.full_name for p in before]
+    assert kinds(manager).count("ManagerReady") == 2
+    assert manager.capacity()[GPU].endpoint == "stopped"
+
+
+async def test_a_manager_that_is_away_has_no_sockets_until_it_is_back(manager, nursery, autojump_clock):
+    started = trio.current_time()
+    nursery.start_soon(lambda: manager.faults.restart(away=30.0))
+    await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
+    await trio.sleep(29)
+    assert not manager.layout.registry_socket.exists()
+    await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerReady")
+    assert trio.current_time() - started == pytest.approx(30, abs=0.2)
+
+
+async def test_a_manager_that_is_away_can_be_stopped(root_dir, autojump_clock):
+    async with trio.open_nursery() as nursery:
+        async with open_device_manager(root_dir) as manager:
+            nursery.start_soon(lambda: manager.faults.restart(away=1e6))
+            await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
+            nursery.cancel_scope.cancel()
+    assert trio.current_time() < 1e5
+
+
+async def test_a_wipe_removes_every_socket_and_ours_comes_back(manager, plugin):
+    before = manager.layout.registry_socket.stat().st_ctime_ns
+    manager.faults.wipe()
+    assert not (plugin.directory / plugin.endpoint).exists()
+    await manager._log.wait_until(lambda: "RegistrySocketRestored" in kinds(manager))
+    assert manager.layout.registry_socket.stat().st_ctime_ns > before
+    assert manager.capacity()[GPU].allocatable == 2, "its stream is still open"
+
+
+async def test_a_dropped_connection_stops_the_endpoint(manager, plugin):
+    manager.faults.drop_connection(GPU)
+    await manager.wait_for_resource(GPU, capacity=2, allocatable=0)
+    assert any(isinstance(recorded.event, EndpointStopped) for recorded in manager.events())
+    with pytest.raises(BadInput, match="vendor.com/gpu: no plug-in serves it"):
+        manager.faults.drop_connection(GPU)
+
+
+async def test_while_nobody_reads_the_lists_pile_up_in_order(manager, plugin):
+    manager.faults.stop_reading(GPU)
+    plugin.set_health("dev-0", "Unhealthy")
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert manager.capacity()[GPU].allocatable == 2
+    manager.faults.resume_reading(GPU)
+    await manager.wait_for_resource(GPU, allocatable=1)
+
+
+async def test_the_next_calls_fail_and_then_no_more(manager, plugin):
+    manager.faults.fail_calls("allocate", times=2, error="out of luck")
+    for name in ("one", "two"):
+        refused = await manager.admit(pod(name))
+        assert not refused.admitted
+        assert "out of luck" in refused.message
+    assert (await manager.admit(pod("three"))).admitted
+    assert [name for name, _ in plugin.calls].count("Allocate") == 1
+
+
+async def test_a_delayed_call_runs_into_its_deadline(root_dir, autojump_clock):
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=1)
+            manager.faults.delay_calls("allocate", 59, resource=GPU)
+            assert (await manager.admit(pod("patient"))).admitted
+            await manager.remove("default", "patient")
+            manager.faults.delay_calls("allocate", 61)
+            assert "was not answered within 60 s" in (await manager.admit(pod("late"))).message
+
+
+async def test_only_the_named_resource_is_disturbed(manager, plugin):
+    manager.faults.fail_calls("allocate", resource="vendor.com/other")
+    assert (await manager.admit(pod("one"))).admitted
+
+
+async def test_the_grace_period_is_over_when_somebody_says_so(manager, plugin):
+    manager.faults.expire_grace()
+    assert manager.capacity()[GPU].endpoint == "serving", "it has none"
+    manager.faults.drop_connection(GPU)
+    await manager.wait_for_resource(GPU, allocatable=0)
+    manager.faults.expire_grace()
+    assert manager.capacity()[GPU].endpoint == "removed"
+    await plugin.register()
+    await manager.wait_for_resource(GPU, allocatable=2)
+
+
+async def test_a_damaged_checkpoint_is_found_at_the_next_start(manager, plugin):
+    await manager.admit(pod("one"))
+    await manager.admit(pod("two"))
+    await manager.faults.corrupt_checkpoint()
+    await manager.faults.restart()
+    assert [type(recorded.event) for recorded in manager.events()].count(FileSetAside) == 1
+    assert [p.name for p in manager.pods()] == ["one"], "the generation before"
+
+
+async def test_a_frozen_clock_is_advanced_by_hand(root_dir, mock_clock):
+    mock_clock.rate = 1.0
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=1)
+            manager.faults.freeze_clock()
+            plugin.end_stream()
+            await manager._log.wait_until(lambda: manager.capacity()[GPU].endpoint == "stopped")
+            manager.faults.advance_clock(299)
+            await trio.testing.wait_all_tasks_blocked()
+            assert manager.capacity()[GPU].endpoint == "stopped"
+            manager.faults.advance_clock(2)
+            await manager._log.wait_until(lambda: manager.capacity()[GPU].endpoint == "removed")
+            manager.faults.resume_clock()
+
+
+async def test_the_system_clock_cannot_be_moved(manager):
+    with pytest.raises(BadInput, match=r"MockClock\(rate=1\)"):
+        manager.faults.freeze_clock()
+    assert [type(recorded.event) for recorded in manager.events()] == [ManagerReady], "what did not happen is no event"
+
+
+async def test_an_unknown_kind_of_call_is_refused(manager):
+    with pytest.raises(BadInput, match="there are options, preferred-allocation, allocate, pre-start"):
+        manager.faults.fail_calls("Allocate")
