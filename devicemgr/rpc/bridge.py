@@ -73,15 +73,20 @@ class UnixServer:
         try:
             while True:
                 await trio.sleep(SOCKET_CHECK_PERIOD)
-                if os.path.lexists(self.path):
-                    continue
                 with suppress(OSError):  # tried again in a moment
-                    self.path.parent.mkdir(mode=0o750, exist_ok=True)
-                    await self._listen()
-                    on_restored(self.path)
+                    if await self.restore():
+                        on_restored(self.path)
         finally:
             self._server.stop_listening()
             self.remove_socket()
+
+    async def restore(self) -> bool:
+        """Make the socket anew if nothing is at its path; did we? Raises OSError when it cannot be made."""
+        if os.path.lexists(self.path):
+            return False
+        self.path.parent.mkdir(mode=0o750, exist_ok=True)
+        await self._listen()
+        return True
 
     async def _listen(self) -> None:
         await _as_trio(self._server.listen)(_bound_socket(self.path, replace=self._replace))

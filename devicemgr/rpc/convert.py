@@ -94,6 +94,11 @@ def device_to_wire(device: Device) -> plugin.Device:
     return plugin.Device(id=device.id, health=device.health, topology=topology)
 
 
+def list_size(devices: Iterable[Device]) -> int:
+    """Bytes of the message that carries this list."""
+    return len(bytes(plugin.ListAndWatchResponse(devices=[device_to_wire(device) for device in devices])))
+
+
 def options_from_wire(message: plugin.DevicePluginOptions) -> PluginOptions:
     return PluginOptions(
         pre_start_required=bool(message.pre_start_required),
@@ -125,9 +130,8 @@ def answer_from_wire(message: plugin.ContainerAllocateResponse) -> RunOptions:
     )
 
 
-def first_answer(message: plugin.AllocateResponse) -> RunOptions | None:
-    """The answer for the one container we asked for; more are ignored (ALLOC-5h), none is None."""
-    return answer_from_wire(message.container_responses[0]) if message.container_responses else None
+def answers_from_wire(message: plugin.AllocateResponse) -> tuple[RunOptions, ...]:
+    return tuple(answer_from_wire(answer) for answer in message.container_responses)
 
 
 def first_preference(message: plugin.PreferredAllocationResponse) -> tuple[DeviceId, ...]:

@@ -103,15 +103,20 @@ class PluginClient:
         return convert.checked(convert.first_preference, message)
 
     async def allocate(self, devices: Sequence[DeviceId]) -> RunOptions | None:
-        """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10)."""
-        request = wire.ContainerAllocateRequest(devices_ids=list(devices))
+        """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10); more are ignored."""
+        answers = await self.allocate_each([devices])
+        return answers[0] if answers else None
+
+    async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[RunOptions, ...]:
+        """All answers to one Allocate call for several containers; the manager itself asks for one at a time."""
+        requests = [wire.ContainerAllocateRequest(devices_ids=list(devices)) for devices in containers]
         message = await self._unary(
             "Allocate",
             self._deadlines.allocate,
             self._stub.allocate,
-            wire.AllocateRequest(container_requests=[request]),
+            wire.AllocateRequest(container_requests=requests),
         )
-        return convert.checked(convert.first_answer, message)
+        return convert.checked(convert.answers_from_wire, message)
 
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
         await self._unary(

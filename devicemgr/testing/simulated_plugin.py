@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from ..errors import ManagerUnavailable, RegistrationRefused, unwrapped
+from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, unwrapped
 from ..model import (
     API_VERSION,
     HEALTHY,
@@ -66,6 +66,7 @@ class SimulatedPlugin:
         self._version = 0
         self._changed = trio.Event()
         self._streams_ended = False
+        self.restore_socket: Callable[[], Awaitable[bool]] = self._nothing_lost
 
     # --- what a test does with it -----------------------------------------------------------------
 
@@ -102,14 +103,19 @@ class SimulatedPlugin:
         self._notify()
 
     async def keep_registered(self, on_registered: Callable[[], None] = lambda: None) -> None:
-        """Register, and again each time kubelet.sock is made anew, until cancelled (REG-22)."""
+        """Register, and again when kubelet.sock is made anew or our own socket deleted, until cancelled (REG-22).
+
+        Both are how a kubelet's restart looks from here; a fresh socket is served before Register is called.
+        """
         registered_on: tuple[int, int] | None = None
         while True:
             current = _identity(self.registry)
-            if current is not None and current != registered_on:
+            own_is_lost = not os.path.lexists(self.directory / self.endpoint)
+            if current is not None and (current != registered_on or own_is_lost):
                 try:
+                    await self.restore_socket()
                     await self.register()
-                except (ManagerUnavailable, RegistrationRefused):
+                except (ManagerUnavailable, RegistrationRefused, OSError):
                     current = None
                 else:
                     on_registered()
@@ -156,7 +162,13 @@ class SimulatedPlugin:
         return self.options
 
     async def _own_answer(self, devices: Sequence[DeviceId]) -> RunOptions:
-        """An environment variable with the ids, and /dev/null as a device node per id."""
+        """An environment variable with the ids, and /dev/null as a device node per id.
+
+        An error for ids that are not there or not healthy: the manager's knowledge may be older than the plug-in's.
+        """
+        healthy = {device.id for device in self._devices if device.is_healthy}
+        if bad := [id for id in devices if id not in healthy]:
+            raise PluginUnavailable(f"no healthy device {', '.join(map(repr, bad))}")
         variable = self.resource.rpartition("/")[2].upper().replace("-", "_").replace(".", "_")
         return RunOptions(
             envs={f"{variable}_DEVICES": ",".join(devices)},
@@ -170,6 +182,9 @@ class SimulatedPlugin:
     ) -> Sequence[DeviceId]:
         rest = [id for id in available if id not in must_include]
         return [*must_include, *rest][:size]
+
+    async def _nothing_lost(self) -> bool:
+        return False
 
     async def _nothing_to_do(self, devices: Sequence[DeviceId]) -> None:
         return None
@@ -212,6 +227,7 @@ async def open_simulated_plugin(
         async with trio.open_nursery() as handlers:
             services = [DevicePluginService(handlers, plugin), PluginInfoService(handlers, plugin)]
             async with open_server(path, services) as server:
+                plugin.restore_socket = server.restore
                 async with trio.open_nursery() as listeners:
                     listeners.start_soon(_serve, server)
                     yield plugin

@@ -122,9 +122,10 @@ async def test_lim_6_a_device_that_goes_away_during_allocate_refuses_the_pod(man
     honest = gpu.on_allocate
 
     async def vanish(ids):
+        answer = await honest(ids)
         gpu.set_devices([Device(id="dev-1")])
         await manager.wait_for_resource(GPU, capacity=1)
-        return await honest(ids)
+        return answer
 
     gpu.on_allocate = vanish
     refused = await manager.admit(pod(gpu=1))
