@@ -1,0 +1,35 @@
+"""Conformance checks for device plug-ins: plain async functions that need neither pytest nor a cluster.
+
+    async with open_bench(Command(["./my-plugin", "--socket-dir", "{dir}"])) as bench:
+        results = await run_checks(bench, select())
+
+A check is a :class:`Check`; its docstring is what ``--explain`` prints. The plug-in is any :class:`Subject`:
+:class:`Command` for a program, :class:`Attached` for one that somebody else starts. What it says is read from the
+event log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.daemon.faults`.
+"""
+
+from .bench import Bench, Timing, open_bench
+from .check import Check, Failed, Result, Skipped, Verdict, check
+from .command import Command, SubjectUnusable
+from .runner import CHECKS, run_check, run_checks, select
+from .subject import Attached, Subject
+
+__all__ = [
+    "CHECKS",
+    "Attached",
+    "Bench",
+    "Check",
+    "Command",
+    "Failed",
+    "Result",
+    "Skipped",
+    "Subject",
+    "SubjectUnusable",
+    "Timing",
+    "Verdict",
+    "check",
+    "open_bench",
+    "run_check",
+    "run_checks",
+    "select",
+]

@@ -1,0 +1,291 @@
+"""Checks of what a plug-in answers when devices are asked of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+import trio
+
+from ...core.holdings import in_order
+from ...errors import PluginUnavailable
+from ...events import PluginRegistered
+from ...model import DeviceId, RunOptions
+from ...rpc.plugin_client import PluginClient
+from .bench import Bench
+from .check import Failed, Skipped, check, some
+
+MOST = 16
+"""Devices that are looked at one by one, where there are more."""
+PRE_START_DEADLINE = 30.0
+"""Seconds the kubelet gives PreStartContainer (API-9)."""
+_CDI_NAME = re.compile(
+    r"[A-Za-z]([\w.\-]*[A-Za-z0-9])?"  # vendor
+    r"/[A-Za-z]([\w.\-]*[A-Za-z0-9])?"  # class
+    r"=[A-Za-z0-9]([\w.:\-]*[A-Za-z0-9])?",  # name
+    re.ASCII,
+)
+
+
+async def _allocate(client: PluginClient, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
+    """The answers, one for each. Raises Failed with what was asked and what came back."""
+    asked = " and ".join(f"[{some(ids)}]" for ids in containers)
+    try:
+        answers = await client.allocate_each(containers)
+    except PluginUnavailable as error:
+        raise Failed(f"Allocate {asked} was answered with {error.outcome}: {error}") from error
+    if len(answers) != len(containers):
+        raise Failed(f"Allocate {asked} was answered for {len(answers)} of {len(containers)} containers")
+    return answers
+
+
+@check("allocate-answers", rule="ALLOC-5h", needs=("first-list",))
+async def allocate_answers(bench: Bench) -> str:
+    """Answers Allocate with one response per container: for one device, for several, for all.
+
+    Without a response the kubelet refuses the pod ("no containers return in allocation response"), and one that is
+    made per device instead of per container loses all devices but the first.
+
+    Mend it: loop over the container requests, and append exactly one response for each.
+    """
+    ids = bench.healthy()
+    questions: list[list[list[DeviceId]]] = [[ids[:1]]]
+    if len(ids) > 1:
+        questions += [[ids[:2]], [ids], [ids[:1], ids[1:2]]]
+    async with bench.client() as client:
+        for question in questions:
+            await _allocate(client, *question)
+    return f"{len(questions)} calls with up to {len(ids)} devices"
+
+
+@check("allocate-unknown", rule="ALLOC-5h, REG-19", needs=("allocate-answers",))
+async def allocate_unknown(bench: Bench) -> str:
+    """Answers Allocate for a device it does not have with an error.
+
+    The kubelet asks for what it knows, and that may be older than what the plug-in knows: a device has just gone, or
+    the ids have changed. A success means a container that starts without its device and fails somewhere inside.
+
+    Mend it: look each id up, and return an error that names the one that is missing.
+    """
+    return await _expect_error(bench, DeviceId("devicemgr-no-such-device"), "an unknown id")
+
+
+@check("allocate-unhealthy", rule="ALLOC-5h, LW-3", needs=("allocate-answers",))
+async def allocate_unhealthy(bench: Bench) -> str:
+    """Answers Allocate for an unhealthy device with an error.
+
+    Between the moment a device breaks and the moment the kubelet has read the new list it may still ask for it. The
+    pod then starts on broken hardware, where an error would have let it be placed elsewhere.
+
+    Mend it: look at the health in Allocate too.
+    """
+    broken = [device.id for device in bench.devices() if not device.is_healthy]
+    if not broken:
+        raise Skipped("all devices are healthy")
+    return await _expect_error(bench, broken[0], "an unhealthy device")
+
+
+async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
+    async with bench.client() as client:
+        try:
+            await client.allocate_each([[id]])
+        except PluginUnavailable as error:
+            if not bench.subject.is_running:
+                raise Failed(f"the plug-in ended at Allocate [{id}]") from error
+            return f"Allocate [{id}]: {error.outcome}: {error}"
+    raise Failed(f"Allocate [{id}], {what}, was answered with success")
+
+
+@check("allocate-same", rule="RUN-8, ALLOC-5", needs=("allocate-answers",))
+async def allocate_same(bench: Bench) -> str:
+    """Gives the same answer for the same devices, however often it is asked.
+
+    Allocate is no reservation, and there is no call that gives devices back: a device is asked for again with each pod
+    that gets it, and again when an admission failed after it. A plug-in that counts or remembers what it handed out
+    runs out of devices.
+
+    Mend it: compute the answer from the ids alone.
+    """
+    ids = bench.healthy()[:2]
+    async with bench.client() as client:
+        answers = [(await _allocate(client, ids))[0] for _ in range(3)]
+    for answer in answers[1:]:
+        if answer != answers[0]:
+            raise Failed(f"Allocate [{some(ids)}] said {_difference(answers[0], answer)}")
+    return f"Allocate [{some(ids)}], 3 times"
+
+
+@check("allocate-concurrent", rule="LIM-1", needs=("allocate-same",))
+async def allocate_concurrent(bench: Bench) -> str:
+    """Answers calls of Allocate that come at the same time.
+
+    gRPC serves every call in a thread or task of its own. State that is shared without care mixes up answers: one pod
+    gets the other's devices.
+
+    Mend it: no state (see allocate-same), or a lock around it.
+    """
+    ids = bench.healthy()[:MOST]
+    answers: dict[DeviceId, RunOptions] = {}
+    failures: list[Failed] = []
+
+    async with bench.client() as client:
+
+        async def ask(id: DeviceId) -> None:
+            try:
+                answers[id] = (await _allocate(client, [id]))[0]
+            except Failed as failure:
+                failures.append(failure)
+
+        alone = {id: (await _allocate(client, [id]))[0] for id in ids}
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+                for id in ids:
+                    nursery.start_soon(ask, id)
+            if failures:
+                raise Failed(f"{len(ids)} calls at the same time: {failures[0]}")
+            if wrong := [id for id in ids if answers[id] != alone[id]]:
+                raise Failed(f"{wrong[0]}: {_difference(alone[wrong[0]], answers[wrong[0]])} among {len(ids)} calls")
+    return f"3 times {len(ids)} calls at the same time"
+
+
+def _difference(one: RunOptions, other: RunOptions) -> str:
+    for field in ("envs", "mounts", "device_specs", "annotations", "cdi_devices"):
+        if getattr(one, field) != getattr(other, field):
+            return f"{field} {getattr(one, field)!s:.100} and then {getattr(other, field)!s:.100}"
+    return "the same"
+
+
+async def _answers(bench: Bench) -> list[tuple[DeviceId, RunOptions]]:
+    async with bench.client() as client:
+        return [(id, (await _allocate(client, [id]))[0]) for id in bench.healthy()[:MOST]]
+
+
+def _paths(answer: RunOptions) -> Iterator[tuple[str, str]]:
+    for mount in answer.mounts:
+        yield from (("host path of a mount", mount.host_path), ("container path of a mount", mount.container_path))
+    for spec in answer.device_specs:
+        yield from (("host path of a device", spec.host_path), ("container path of a device", spec.container_path))
+
+
+@check("paths-absolute", rule="API-2, RUN-6", needs=("allocate-answers",))
+async def paths_absolute(bench: Bench) -> str:
+    """Answers Allocate with absolute paths, without "..".
+
+    The kubelet passes them on unseen; the container runtime refuses a relative one, and the pod hangs in
+    CreateContainerError, with an event that does not name the plug-in.
+
+    Mend it: join names to /dev, or to the directory you mean, before you answer.
+    """
+    count = 0
+    for id, answer in await _answers(bench):
+        for what, path in _paths(answer):
+            count += 1
+            if not path.startswith("/") or ".." in path.split("/"):
+                raise Failed(f"Allocate [{id}]: the {what} is {path!r}")
+    return f"{count} paths"
+
+
+@check("permissions", rule="API-2", needs=("allocate-answers",))
+async def permissions(bench: Bench) -> str:
+    """Asks for permissions of device nodes within "rwm".
+
+    They go into the container's device cgroup as they are: r to read, w to write, m to make nodes. Anything else, and
+    nothing at all, is an error of the container runtime when the container is made.
+
+    Mend it: "rw" is what nearly every device wants.
+    """
+    seen = set()
+    for id, answer in await _answers(bench):
+        for spec in answer.device_specs:
+            seen.add(spec.permissions)
+            if not spec.permissions or set(spec.permissions) - set("rwm"):
+                raise Failed(f"Allocate [{id}]: {spec.container_path} has permissions {spec.permissions!r}")
+    return some(sorted(seen)) or "no device nodes"
+
+
+@check("host-paths-exist", rule="API-2", needs=("paths-absolute",))
+async def host_paths_exist(bench: Bench) -> str:
+    """Names host paths that exist.
+
+    A container with a device node or mount that is not there cannot be made: the pod has been admitted, holds its
+    devices, and hangs in CreateContainerError. Paths as they look inside the plug-in's own container are the usual way.
+
+    Mend it: answer with the path on the node, and look whether it is there before you report the device healthy.
+    """
+    count = 0
+    for id, answer in await _answers(bench):
+        for what, path in _paths(answer):
+            if what.startswith("host"):
+                count += 1
+                if not os.path.exists(path):
+                    raise Failed(f"Allocate [{id}]: the {what} is {path!r}, which does not exist here")
+    return f"{count} host paths"
+
+
+@check("cdi-names", rule="API-2", needs=("allocate-answers",))
+async def cdi_names(bench: Bench) -> str:
+    """Names CDI devices in full: vendor.com/class=name.
+
+    The runtime looks them up in its registry of CDI specs by the whole name. With a bare "gpu0" the container fails
+    with "unresolvable CDI devices".
+
+    Mend it: vendor and class from the spec you wrote, "=", and the name of one device in it.
+    """
+    count = 0
+    for id, answer in await _answers(bench):
+        for name in answer.cdi_devices:
+            count += 1
+            if not _CDI_NAME.fullmatch(name):
+                raise Failed(f"Allocate [{id}]: {name!r}")
+    return f"{count} CDI devices"
+
+
+@check("preferred-allocation", rule="ALLOC-18", needs=("first-list",))
+async def preferred_allocation(bench: Bench) -> str:
+    """Prefers exactly as many devices as are wanted, from the available ones, with those that must be included.
+
+    The kubelet keeps what fits and fills up the rest by itself, so a wrong answer is no error: the pod silently gets
+    devices that nobody preferred, such as two that are not linked.
+
+    Mend it: start from the must-include ids, add the best of the others, stop at the size; all of it is in the request.
+    """
+    if not bench.seen(PluginRegistered)[-1][1].get_preferred_allocation_available:
+        raise Skipped("the plug-in does not offer GetPreferredAllocation")
+    ids = bench.healthy()
+    questions: list[tuple[list[DeviceId], list[DeviceId], int]] = [(ids, [], 1)]
+    if len(ids) > 1:
+        questions += [(ids, ids[-1:], 1), (ids[1:], [], len(ids) - 1), (ids, ids[-1:], len(ids) - 1 or 1)]
+    async with bench.client() as client:
+        for available, must, size in questions:
+            asked = f"{size} of [{some(available)}] with [{some(must)}]"
+            try:
+                said = await client.get_preferred_allocation(available, must, size)
+            except PluginUnavailable as error:
+                raise Failed(f"{asked}: {error.outcome}: {error}") from error
+            wrong = set(said) - set(available) or set(must) - set(said) or len(set(said)) != size or len(said) != size
+            if wrong:
+                raise Failed(f"{asked}: it said [{some(in_order(said))}]")
+    return f"{len(questions)} questions"
+
+
+@check("pre-start", rule="RUN-3, API-9", needs=("first-list",))
+async def pre_start(bench: Bench) -> str:
+    """Answers PreStartContainer within 30 seconds and without an error.
+
+    The kubelet waits that long, once per start of a container, and fails the start otherwise. A reset of hardware that
+    takes longer makes containers that never start.
+
+    Mend it: begin the slow work when a device comes free, and do here only what must be done last.
+    """
+    if not bench.seen(PluginRegistered)[-1][1].pre_start_required:
+        raise Skipped("the plug-in does not ask for PreStartContainer")
+    ids = bench.healthy()[:1]
+    started = trio.current_time()
+    async with bench.client() as client:
+        await _allocate(client, ids)
+        try:
+            await client.pre_start_container(ids)
+        except PluginUnavailable as error:
+            raise Failed(f"PreStartContainer [{some(ids)}] was answered with {error.outcome}: {error}") from error
+    return f"PreStartContainer [{some(ids)}] took {trio.current_time() - started:.2f} s"

@@ -1,0 +1,257 @@
+"""The bench: a private manager, the plug-in under test, and everything the two said to each other."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from ...core.numa import Numa
+from ...daemon.directory import Layout, checked_endpoint
+from ...daemon.event_log import Recorded, Sink
+from ...daemon.machine import read_numa
+from ...daemon.manager import DeviceManager
+from ...daemon.supervisor import open_device_manager
+from ...errors import RegistrationRefused
+from ...events import (
+    CallFinished,
+    Event,
+    ListReceived,
+    PluginRefused,
+    PluginRegistered,
+    RegistrationRequested,
+)
+from ...model import Device, DeviceId, ResourceName
+from ...rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from .check import Failed, Skipped, some
+from .subject import Subject
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long the checks wait, in seconds. ``restarts`` is a number of restarts, ``restarting`` the time for them."""
+
+    patience: float = 30.0  # until a plug-in has registered, again or for the first time
+    prompt: float = 5.0  # for what should come at once: options, the first list
+    quiet: float = 3.0  # of watching that nothing happens
+    away: float = 5.0  # that the manager is not there
+    ending: float = 10.0  # after SIGTERM
+    restarts: int = 50
+    restarting: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An event, and when it was recorded on the program's clock. ``served``: did the endpoint accept at a Register?"""
+
+    time: float
+    event: Event
+    served: bool = False
+
+
+class Bench:
+    """Given to every check. Made by :func:`open_bench`."""
+
+    def __init__(self, subject: Subject, directory: Path, resource: str | None, timing: Timing, numa: Numa) -> None:
+        self.subject = subject
+        self.directory = directory
+        self.timing = timing
+        self.numa = numa
+        self.manager: DeviceManager
+        self.history: list[Seen] = []
+        self.started = trio.current_time()
+        self.socket_left: bool | None = None
+        """Was the socket still there when the plug-in had ended on SIGTERM?"""
+        self._wanted = resource
+        self._changed = trio.Event()
+        self._quiet_ends: float | None = None
+
+    # --- what was said ----------------------------------------------------------------------------
+
+    def record(self, recorded: Recorded) -> None:
+        """A sink of the manager's event log."""
+        served = isinstance(recorded.event, RegistrationRequested) and self._accepts(recorded.event.endpoint)
+        self.history.append(Seen(trio.current_time(), recorded.event, served))
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _accepts(self, endpoint: str) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(0)
+            try:
+                probe.connect(str(checked_endpoint(self.directory, endpoint)))
+            except (OSError, RegistrationRefused):
+                return False
+        return True
+
+    def is_about(self, event: Event) -> bool:
+        """Is it about the resource under test, or may it be?"""
+        return self._wanted in (None, getattr(event, "resource", None))
+
+    @property
+    def resource(self) -> ResourceName:
+        """The resource under test: the one asked for, else the first that somebody registers."""
+        if self._wanted is None:
+            for seen in self.history:
+                if isinstance(seen.event, RegistrationRequested | PluginRegistered):
+                    return ResourceName(seen.event.resource)
+            raise Failed("no plug-in has called Register")
+        return ResourceName(self._wanted)
+
+    def seen(self, kind: type[E], *, since: float = 0.0) -> list[tuple[Seen, E]]:
+        """The events of one kind about the resource under test, oldest first."""
+        return [
+            (seen, seen.event)
+            for seen in self.history
+            if isinstance(seen.event, kind)
+            and seen.time >= since
+            and getattr(seen.event, "resource", None) == self.resource
+        ]
+
+    def first_list(self) -> tuple[Device, ...]:
+        """The first list of all. Raises Skipped when it is empty: there is nothing to check."""
+        lists = self.seen(ListReceived)
+        if not lists:
+            raise Failed("no list of devices has come")
+        if not lists[0][1].devices:
+            raise Skipped("the plug-in has no devices here")
+        return lists[0][1].devices
+
+    def devices(self) -> tuple[Device, ...]:
+        """The newest list."""
+        self.first_list()
+        return self.seen(ListReceived)[-1][1].devices
+
+    def healthy(self) -> list[DeviceId]:
+        """Ids that can be allocated, in the order of the list, each once."""
+        found = list(dict.fromkeys(device.id for device in self.devices() if device.is_healthy))
+        if not found:
+            raise Skipped("no device is healthy")
+        return found
+
+    # --- waiting ----------------------------------------------------------------------------------
+
+    async def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """True when ``condition`` held within ``seconds``; it is looked at after every event and now and then."""
+        with trio.move_on_after(seconds):
+            while not condition():
+                with trio.move_on_after(0.2):
+                    await self._changed.wait()
+            return True
+        return condition()
+
+    async def quiet(self) -> tuple[float, float]:
+        """Watch for a while after the first list, with nothing going on; returns when that began and ended.
+
+        The same while for all who ask.
+        """
+        self.first_list()
+        begin = self.seen(ListReceived)[0][0].time
+        if self._quiet_ends is None:
+            self._quiet_ends = max(begin, trio.current_time()) + self.timing.quiet
+        await trio.sleep_until(self._quiet_ends)
+        return begin, self._quiet_ends
+
+    async def wait_for_list(self, *, since: float, what: str) -> float:
+        """Wait until the plug-in has registered again and sent a list; returns the seconds from ``since``.
+
+        Raises Failed, with what happened instead.
+        """
+
+        def is_back() -> bool:
+            lists = self.seen(ListReceived, since=since)
+            return bool(self.seen(PluginRegistered, since=since) and lists)
+
+        came = await self.wait_until(lambda: is_back() or not self.subject.is_running, self.timing.patience)
+        if not (came and is_back()):
+            raise Failed(f"{what}; {self.what_happened(since=since)}")
+        return self.seen(ListReceived, since=since)[0][0].time - since
+
+    def what_happened(self, *, since: float) -> str:
+        """For evidence: how the plug-in tried to register, or that it did not."""
+        if not self.subject.is_running:
+            return f"the plug-in has ended{self._last_words()}"
+        if refused := self.seen(PluginRefused, since=since):
+            return f"its registration was refused: {refused[-1][1].message}"
+        if self.seen(RegistrationRequested, since=since):
+            return "it called Register, but sent no list"
+        return f"it did not call Register within {trio.current_time() - since:.1f} s{self._last_words()}"
+
+    def _last_words(self) -> str:
+        lines = [line for line in self.subject.output.splitlines() if line.strip()][-3:]
+        return f"; its last words: {' | '.join(lines)}" if lines else ""
+
+    # --- asking the plug-in itself ------------------------------------------------------------------
+
+    @property
+    def socket(self) -> Path:
+        """Where the plug-in serves, as it last said."""
+        registered = self.seen(PluginRegistered)
+        if not registered:
+            raise Failed("the plug-in was never registered")
+        return self.directory / registered[-1][1].endpoint
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[PluginClient]:
+        """A connection of our own, for questions a kubelet would ask through its own."""
+        deadlines = Deadlines(dial=self.timing.prompt, allocate=self.timing.patience)
+        async with connect_plugin(self.socket, self.resource, deadlines=deadlines, on_call=self._note) as client:
+            yield client
+
+    def _note(self, call: CallFinished) -> None:
+        self.history.append(Seen(trio.current_time(), call))
+
+    async def fresh_list(self) -> Sequence[Device]:
+        """The first list of a new stream, which is cancelled then. Raises Failed when none comes in time."""
+        lists: list[list[Device]] = []
+        with trio.move_on_after(self.timing.prompt) as scope:
+            async with self.client() as client:
+
+                def receive(devices: list[Device]) -> None:
+                    lists.append(devices)
+                    scope.cancel()
+
+                await client.list_and_watch(receive)
+        if not lists:
+            raise Failed(f"a new ListAndWatch stream brought no list within {self.timing.prompt:g} s")
+        return lists[0]
+
+
+@asynccontextmanager
+async def open_bench(
+    subject: Subject,
+    *,
+    resource: str | None = None,
+    timing: Timing | None = None,
+    numa: Numa | None = None,
+    root_dir: Path | None = None,
+    sinks: Sequence[Sink] = (),
+) -> AsyncIterator[Bench]:
+    """A private manager with ``subject`` started against it; both end with the block.
+
+    ``resource`` picks one where the plug-in registers several; ``numa`` is by default this machine's; ``root_dir``
+    by default a temporary directory. Raises SubjectUnusable, DirectoryInUse, DirectoryUnusable.
+    """
+    with tempfile.TemporaryDirectory(prefix="dm-") as made:
+        root = root_dir or Path(made)
+        bench = Bench(subject, Layout(root.absolute()).plugins, resource, timing or Timing(), numa or read_numa())
+        async with open_device_manager(root, sinks=[*sinks, bench.record]) as bench.manager:
+            try:
+                await subject.start(bench.directory)
+                yield bench
+            finally:
+                with trio.CancelScope(shield=True):
+                    await subject.kill()
+
+
+def names(devices: Sequence[Device]) -> str:
+    """Their ids, for evidence."""
+    return some([device.id for device in devices])

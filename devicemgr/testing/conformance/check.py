@@ -1,0 +1,84 @@
+"""What a check is: one sentence that holds for a good plug-in, and a function that tries to see it broken.
+
+The function's docstring is what ``--explain`` prints. Its first line is the title; then why the rule exists and what
+goes wrong in a cluster, and, after "Mend it:", what plug-ins usually do.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+
+class Verdict(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Failed(Exception):
+    """The rule is broken; the text is the evidence."""
+
+
+class Skipped(Exception):
+    """The check could not be made; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """``evidence`` is what proves the verdict: calls, ids, times. ``seconds`` is how long the check took."""
+
+    check: str
+    title: str
+    rule: str
+    verdict: Verdict
+    evidence: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """``needs`` are checks without which this one says nothing; ``seen_in`` is a public issue that shows the defect."""
+
+    name: str
+    rule: str
+    needs: tuple[str, ...]
+    seen_in: str
+    run: Callable[[Bench], Awaitable[str]]
+
+    @property
+    def title(self) -> str:
+        return self._text.splitlines()[0]
+
+    @property
+    def explanation(self) -> str:
+        """All paragraphs after the title."""
+        return self._text.partition("\n")[2].strip()
+
+    @property
+    def _text(self) -> str:
+        return inspect.getdoc(self.run) or ""
+
+
+def check(
+    name: str, *, rule: str, needs: tuple[str, ...] = (), seen_in: str = ""
+) -> Callable[[Callable[[Bench], Awaitable[str]]], Check]:
+    """Make a check of an async function that returns its evidence, or raises :class:`Failed` or :class:`Skipped`."""
+
+    def make(run: Callable[[Bench], Awaitable[str]]) -> Check:
+        return Check(name=name, rule=rule, needs=needs, seen_in=seen_in, run=run)
+
+    return make
+
+
+def some(items: object, most: int = 5) -> str:
+    """Ids and the like for a line of evidence: the first few, none of them long."""
+    texts = [text if len(text) <= 40 else text[:37] + "…" for text in map(str, items)]  # type: ignore[call-overload]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

@@ -1,0 +1,234 @@
+"""Checks of the lists of devices that a plug-in sends on its ListAndWatch stream."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import trio
+
+from ...errors import PluginUnavailable
+from ...events import EndpointStopped, ListReceived, PluginRegistered
+from ...model import HEALTHY, UNHEALTHY
+from ...rpc.convert import list_size
+from .bench import Bench, names
+from .check import Failed, Skipped, check, some
+
+LARGEST_MESSAGE = 4 * 1024 * 1024
+"""Bytes that a kubelet takes in one message (API-8)."""
+REPEATS = 2
+"""Lists that say nothing new, and are tolerated while we watch that nothing happens."""
+
+
+@check("first-list", rule="LW-1, LW-9", needs=("options",))
+async def first_list(bench: Bench) -> str:
+    """Sends its first list at once and completely.
+
+    Until the first list the resource has no devices, and a list that is completed bit by bit makes the node's capacity
+    climb in steps: pods that were running before a restart are refused because their devices are "not there" yet.
+
+    Mend it: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
+    """
+    await bench.wait_until(lambda: bool(bench.seen(ListReceived)), bench.timing.prompt)
+    registered = bench.seen(PluginRegistered)
+    if not bench.seen(ListReceived):
+        raise Failed(f"no list came within {bench.timing.prompt:g} s after the stream was opened")
+    took = bench.seen(ListReceived)[0][0].time - registered[0][0].time
+    devices = bench.first_list()
+    await bench.quiet()
+    known = {device.id for device in devices}
+    later = {device.id for _, event in bench.seen(ListReceived) for device in event.devices} - known
+    if later:
+        raise Failed(f"the first list had {len(known)} devices; later ones added {some(sorted(later))}")
+    return f"{len(known)} devices after {took * 1000:.1f} ms: {names(devices)}"
+
+
+@check("ids-unique", rule="LW-5, LIM-16", needs=("first-list",))
+async def ids_unique(bench: Bench) -> str:
+    """Gives every device an id of its own.
+
+    The kubelet keeps the last device of an id and still counts the others: the node promises more devices than it
+    has, and the pods that get the difference fail at admission.
+
+    Mend it: build the id from what tells devices apart: a serial number or PCI address, with an index for shares of it.
+    """
+    counts = Counter(device.id for device in bench.first_list())
+    if twice := [f"{id!r} {count} times" for id, count in counts.items() if count > 1]:
+        raise Failed(some(twice))
+    return f"{len(counts)} different ids"
+
+
+@check("ids-valid", rule="LW-3, API-2", needs=("first-list",))
+async def ids_valid(bench: Bench) -> str:
+    """Uses ids that are not empty and have neither spaces, commas nor control characters.
+
+    Ids are handed on: in environment variables and annotations with commas between, in file names, in the checkpoint.
+    An empty id is a device that can be allocated and never be found again.
+
+    Mend it: letters, digits and "-_.:/" are safe everywhere.
+    """
+    devices = bench.first_list()
+    if bad := [repr(d.id) for d in devices if not d.id or not d.id.isprintable() or set(d.id) & set(" ,")]:
+        raise Failed(some(bad))
+    return names(devices)
+
+
+@check("health-valid", rule="LW-3, API-3", needs=("first-list",))
+async def health_valid(bench: Bench) -> str:
+    """Says "Healthy" or "Unhealthy" of a device, exactly so.
+
+    Every string but "Healthy" is taken for unhealthy, in whatever case and language: with "healthy" or "OK" all
+    devices are there and none can be allocated.
+
+    Mend it: use the constants of the API package.
+    """
+    counts = Counter(device.health for device in bench.devices())
+    if bad := [repr(health) for health in counts if health not in (HEALTHY, UNHEALTHY)]:
+        raise Failed(f"{some(bad)} instead")
+    return ", ".join(f"{count} {health}" for health, count in sorted(counts.items()))
+
+
+@check("numa-plausible", rule="TM-6, LIM-18", needs=("first-list",))
+async def numa_plausible(bench: Bench) -> str:
+    """Names NUMA nodes that this machine has, each once.
+
+    The Topology Manager builds its hints from them. A node that does not exist never satisfies one, so under a strict
+    policy every pod is refused with TopologyAffinityError; -1, which Linux says when it does not know, is no node.
+
+    Mend it: leave the topology out when /sys/…/numa_node says -1; never copy it unseen.
+    """
+    devices = bench.first_list()
+    bad = [
+        f"{device.id} on {list(device.numa_nodes)}"
+        for device in devices
+        if device.numa_nodes is not None
+        and (set(device.numa_nodes) - set(bench.numa.nodes) or len(set(device.numa_nodes)) < len(device.numa_nodes))
+    ]
+    if bad:
+        raise Failed(f"this machine has {list(bench.numa.nodes)}; {some(bad)}")
+    placed = sum(1 for device in devices if device.numa_nodes)
+    return f"{placed} of {len(devices)} devices have a node; this machine has {list(bench.numa.nodes)}"
+
+
+@check("message-size", rule="API-8, LIM-38", needs=("first-list",))
+async def message_size(bench: Bench) -> str:
+    """Sends lists of less than 4 MiB.
+
+    That is what the kubelet's gRPC takes. A longer list ends the stream with ResourceExhausted, at every attempt: with
+    the one device too many, the resource goes from thousands to zero.
+
+    Mend it: shorter ids; fewer shares of a device; or several resources.
+    """
+    sizes = [list_size(event.devices) for _, event in bench.seen(ListReceived)]
+    if max(sizes) >= LARGEST_MESSAGE:
+        raise Failed(f"a list of {max(sizes):,} bytes")
+    return f"the longest list has {max(sizes):,} bytes"
+
+
+@check("stream-stays-open", rule="LW-1, LW-8", needs=("first-list",))
+async def stream_stays_open(bench: Bench) -> str:
+    """Keeps ListAndWatch open while nothing changes.
+
+    The end of the stream is the end of the plug-in, as the kubelet sees it: all its devices are unhealthy at once, and
+    the call is never repeated. A ListAndWatch that returns after its first list leaves a node with a capacity and
+    nothing allocatable.
+
+    Mend it: after the first list, wait for a change or for the end of the call's context, in a loop.
+    """
+    begin, end = await bench.quiet()
+    if stops := [event.reason for seen, event in bench.seen(EndpointStopped) if seen.time <= end]:
+        raise Failed(f"it ended within {end - begin:.1f} s: {stops[0]}")
+    return f"open for {end - begin:.1f} s"
+
+
+@check("stream-silent", rule="LW-2", needs=("first-list",))
+async def stream_silent(bench: Bench) -> str:
+    """Says nothing while nothing changes.
+
+    For every message the kubelet rebuilds its sets of devices and writes its checkpoint to disk, changed or not. A
+    plug-in that polls its hardware and sends every result costs processor time and disk writes on every node.
+
+    Mend it: compare with the list you sent last.
+    """
+    _, end = await bench.quiet()
+    lists = [event for seen, event in bench.seen(ListReceived) if seen.time <= end]
+    again = sum(1 for one, next in pairwise(lists) if one.generation == next.generation and one.devices == next.devices)
+    if again > REPEATS:
+        raise Failed(f"{again} lists in {bench.timing.quiet:g} s were the same as the one before")
+    return f"{again} repeated lists in {bench.timing.quiet:g} s"
+
+
+@check("ids-stable", rule="LW-7, REG-19", needs=("first-list",))
+async def ids_stable(bench: Bench) -> str:
+    """Gives a device the same id after every restart, its own and the kubelet's.
+
+    The kubelet knows a pod's devices by id only. When they change, the devices of running pods are gone for it (their
+    health is Unknown), and the hardware they still use is handed out a second time under its new id.
+
+    Mend it: ids from what stays (serial number, UUID, PCI address), not from a counter, a random number or the time.
+    """
+    firsts: dict[int, frozenset[str]] = {}
+    for index, (seen, _) in enumerate(bench.seen(PluginRegistered)):
+        lists = bench.seen(ListReceived, since=seen.time)
+        if lists:
+            firsts[index] = frozenset(device.id for device in lists[0][1].devices)
+    if len(firsts) < 2:
+        raise Skipped("the plug-in has not registered a second time")
+    reference = firsts[0]
+    for index, ids in firsts.items():
+        if ids != reference:
+            raise Failed(
+                f"at registration {index + 1} of {len(firsts)}: missing {some(sorted(reference - ids)) or 'none'}; "
+                f"new {some(sorted(ids - reference)) or 'none'}"
+            )
+    return f"the same {len(reference)} ids in {len(firsts)} registrations"
+
+
+@check("lists-complete", rule="LW-3", needs=("first-list",))
+async def lists_complete(bench: Bench) -> str:
+    """Sends the complete list at every change, and not only what changed.
+
+    Each list replaces the one before: a device that is not in it no longer exists. A plug-in that sends the one device
+    which broke takes all others from the node.
+
+    Mend it: keep one list, change it, send all of it.
+    """
+    before = len(bench.seen(ListReceived))
+    await bench.subject.change()
+    changed = await bench.wait_until(lambda: len(bench.seen(ListReceived)) > before, bench.timing.prompt)
+    if not changed:
+        raise Skipped(f"no second list came within {bench.timing.prompt:g} s of the change")
+    second = {device.id for device in bench.devices()}
+    bench.manager.faults.drop_connection(bench.resource)
+    fresh = {device.id for device in await bench.fresh_list()}
+    if fresh - second:
+        raise Failed(
+            f"after a change the list had {len(second)} devices; a new stream then had {len(fresh)}, "
+            f"with {some(sorted(fresh - second))} as well"
+        )
+    return f"the list after a change has all {len(fresh)} devices of a new stream"
+
+
+@check("stream-cancel", rule="REG-22", needs=("first-list",))
+async def stream_cancel(bench: Bench) -> str:
+    """Lives on when its stream is cancelled, and serves a new one from the start.
+
+    The kubelet cancels the stream when it restarts and when the plug-in registers again. A plug-in that writes to the
+    ended stream, closes a channel twice or hands its updates to the old stream's goroutine then crashes or goes silent.
+
+    Mend it: give each call of ListAndWatch a channel of its own, and end when the call's context ends.
+    """
+    first = {device.id for device in await bench.fresh_list()}
+    for _ in range(3):
+        with trio.move_on_after(bench.timing.prompt):
+            again = {device.id for device in await bench.fresh_list()}
+        if again != first:
+            raise Failed(f"a stream opened after a cancelled one began with {some(sorted(again)) or 'no devices'}")
+    if not bench.subject.is_running:
+        raise Failed(bench.what_happened(since=0.0))
+    try:
+        async with bench.client() as client:
+            await client.get_options()
+    except PluginUnavailable as error:
+        raise Failed(f"it does not answer after its streams were cancelled: {error}") from error
+    return "4 streams opened and cancelled; each began with the whole list"

@@ -1,0 +1,145 @@
+"""Checks of how a plug-in makes itself known."""
+
+from __future__ import annotations
+
+from ...events import CallFinished, ListReceived, PluginRegistered, RegistrationRequested
+from ...model import API_VERSION
+from ...names import why_not_extended
+from .bench import Bench
+from .check import Failed, Skipped, check, some
+
+
+@check("registers", rule="REG-3")
+async def registers(bench: Bench) -> str:
+    """Registers with the kubelet after its start.
+
+    Nothing else makes the kubelet know a plug-in: its resource is missing from the node, and every pod that asks for
+    it stays Pending with "Insufficient vendor.com/…". The usual reasons are another directory than the kubelet's
+    (a host path that is not mounted, a distribution with its own root directory) and an early exit because no device
+    was found.
+
+    Mend it: call Register on kubelet.sock in the directory of device plug-ins, and keep trying while it is not there.
+    Without devices, register anyway and send an empty list.
+    """
+    started = bench.started
+    known = RegistrationRequested, PluginRegistered
+
+    def has_come() -> bool:
+        return any(isinstance(seen.event, known) and bench.is_about(seen.event) for seen in bench.history)
+
+    await bench.wait_until(lambda: has_come() or not bench.subject.is_running, bench.timing.patience)
+    if not has_come():
+        raise Failed(bench.what_happened(since=started))
+    first = next(seen for seen in bench.history if isinstance(seen.event, known) and bench.is_about(seen.event))
+    return f"{bench.resource} after {first.time - started:.2f} s"
+
+
+def _request(bench: Bench) -> RegistrationRequested:
+    requests = bench.seen(RegistrationRequested)
+    if not requests:
+        raise Skipped("the plug-in waits to be found in plugins_registry, and does not call Register")
+    return requests[0][1]
+
+
+@check("api-version", rule="REG-4, API-3", needs=("registers",))
+async def api_version(bench: Bench) -> str:
+    """Registers with version v1beta1.
+
+    The kubelet knows no other version and refuses everything else, "v1alpha" and "1.0" alike; the plug-in then runs
+    and is never used.
+
+    Mend it: send the constant of the API package (``pluginapi.Version``), not a version of your own.
+    """
+    version = _request(bench).version
+    if version != API_VERSION:
+        raise Failed(f"Register said version {version!r}")
+    return f"Register said version {version!r}"
+
+
+@check("resource-name", rule="API-12", needs=("registers",))
+async def resource_name(bench: Bench) -> str:
+    """Registers a valid extended resource name.
+
+    The kubelet refuses a name that the API server would refuse in the node's status: one without a domain, within
+    kubernetes.io, or with characters that are not allowed. A name made from a product's name ("GeForce RTX 3080")
+    or from a configuration file is how it happens.
+
+    Mend it: vendor-domain/resource, of letters, digits, '-', '_' and '.'; replace all others when you build the name.
+    """
+    name = _request(bench).resource
+    if problem := why_not_extended(name):
+        raise Failed(f"{name!r}: {problem}")
+    return f"{name!r} is a valid name"
+
+
+@check("endpoint-name", rule="REG-3, LIM-27", needs=("registers",))
+async def endpoint_name(bench: Bench) -> str:
+    """Registers the plain file name of a socket in the kubelet's directory.
+
+    The kubelet joins the name to its own directory. A full path ends up as a path within that directory where
+    nothing is, and "../" leads out of it: the kubelet then reports that it cannot dial the plug-in.
+
+    Mend it: send the base name ("gpu.sock"), and make the socket in the directory of kubelet.sock.
+    """
+    endpoint = _request(bench).endpoint
+    if not endpoint or "/" in endpoint or endpoint in (".", ".."):
+        raise Failed(f"Register said endpoint {endpoint!r}, which is no plain file name")
+    return f"Register said endpoint {endpoint!r}"
+
+
+@check("serves-first", rule="REG-7, REG-22", needs=("endpoint-name",))
+async def serves_first(bench: Bench) -> str:
+    """Serves its own socket before it calls Register.
+
+    The kubelet dials back before it answers Register. A plug-in that starts its server in the background and
+    registers at once wins or loses a race: now and then the node comes up without its devices.
+
+    Mend it: start the server, wait until a connection to your own socket succeeds, then call Register.
+    """
+    requests = bench.seen(RegistrationRequested)
+    _request(bench)
+    if early := [seen for seen, _ in requests if not seen.served]:
+        raise Failed(
+            f"nobody accepted on {requests[0][1].endpoint!r} at {len(early)} of {len(requests)} calls of Register"
+        )
+    return f"{requests[0][1].endpoint!r} accepted a connection when Register was called"
+
+
+@check("options", rule="REG-8", needs=("api-version", "resource-name", "endpoint-name"))
+async def options(bench: Bench) -> str:
+    """Answers GetDevicePluginOptions at once and without an error.
+
+    The kubelet asks as part of Register, and a registration whose options cannot be had fails. It does not look at the
+    options within the Register request at all, so that is no substitute.
+
+    Mend it: implement the call; an empty answer is a good one.
+    """
+
+    def calls() -> list[CallFinished]:
+        return [call for _, call in bench.seen(CallFinished) if call.method == "GetDevicePluginOptions"]
+
+    await bench.wait_until(lambda: bool(calls()), bench.timing.patience)
+    if not calls():
+        raise Failed(bench.what_happened(since=bench.started))
+    first = calls()[0]
+    said = f"answered {first.outcome} after {first.seconds * 1000:.1f} ms"
+    if first.outcome != "OK" or first.seconds > bench.timing.prompt:
+        raise Failed(said)
+    return said
+
+
+@check("registers-once", rule="REG-22", needs=("first-list",))
+async def registers_once(bench: Bench) -> str:
+    """Registers once, and again only when the kubelet has restarted.
+
+    Each Register replaces the endpoint: the old stream is cancelled and all devices are taken over anew. In a loop
+    that is work for the kubelet without an end, the resource's capacity may flicker, and pods are refused in between.
+
+    Mend it: call Register again only when kubelet.sock is another file, or your own socket was deleted.
+    """
+    begin, end = await bench.quiet()
+    calls = [seen for seen, _ in bench.seen(RegistrationRequested) if seen.time <= end]
+    if len(calls) > 1:
+        raise Failed(f"{len(calls)} calls of Register by {end - begin:.1f} s after the first list")
+    lists = len(bench.seen(ListReceived))
+    return f"{len(calls)} call of Register and {some([lists])} list(s) by {end - begin:.1f} s after the first list"

@@ -1,0 +1,70 @@
+"""Running checks, in order, and what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import trio
+
+from ...errors import BadInput, DeviceManagerError
+from . import allocation, lists, registration, restarts
+from .bench import Bench
+from .check import Check, Failed, Result, Skipped, Verdict
+
+_FAMILIES = (registration, lists, allocation, restarts)
+
+# The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
+# without a manager's stream.
+_ORDER = (
+    *("registers", "api-version", "resource-name", "endpoint-name", "serves-first", "options", "first-list"),
+    *("registers-once", "ids-unique", "ids-valid", "health-valid", "numa-plausible", "message-size"),
+    *("stream-stays-open", "stream-silent"),
+    *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
+    *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
+    *("restart", "wiped", "away", "descriptors", "kill-restart", "sigterm-ends", "sigterm-removes-socket"),
+    *("ids-stable", "lists-complete", "stream-cancel"),
+)
+_FOUND = {value.name: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Check)}
+CHECKS: dict[str, Check] = {name: _FOUND[name] for name in _ORDER}
+"""All checks by name, in the order in which they are made."""
+
+
+def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
+    """The checks called ``only``, or all; without those called ``skip``. Raises BadInput for a name that is none."""
+    wanted, unwanted = set(only), set(skip)
+    if unknown := (wanted | unwanted) - set(CHECKS):
+        raise BadInput(f"no such check; there are {', '.join(CHECKS)}", file=", ".join(sorted(unknown)))
+    return [check for name, check in CHECKS.items() if (not wanted or name in wanted) and name not in unwanted]
+
+
+async def run_checks(
+    bench: Bench, checks: Sequence[Check], on_result: Callable[[Result], None] = lambda result: None
+) -> list[Result]:
+    """Make the checks one after the other; ``on_result`` hears of each as it is done."""
+    results: dict[str, Result] = {}
+    for check in checks:
+        results[check.name] = await run_check(bench, check, results)
+        on_result(results[check.name])
+    return list(results.values())
+
+
+async def run_check(bench: Bench, check: Check, before: dict[str, Result]) -> Result:
+    """Make one check, unless one of those it needs has not passed. An error of our own is a bug, and leaves."""
+    started = trio.current_time()
+    missing = [name for name in check.needs if name in before and before[name].verdict is not Verdict.PASSED]
+    try:
+        if missing:
+            raise Skipped(f"needs {', '.join(missing)}")
+        verdict, evidence = Verdict.PASSED, await check.run(bench)
+    except Skipped as skipped:
+        verdict, evidence = Verdict.SKIPPED, str(skipped)
+    except (Failed, DeviceManagerError) as failure:
+        verdict, evidence = Verdict.FAILED, str(failure)
+    return Result(
+        check=check.name,
+        title=check.title,
+        rule=check.rule,
+        verdict=verdict,
+        evidence=evidence,
+        seconds=round(trio.current_time() - started, 3),
+    )

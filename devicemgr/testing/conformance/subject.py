@@ -1,0 +1,56 @@
+"""The plug-in under test, as the checks see it: something that can be started, ended and killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from .check import Skipped
+
+
+class Subject(Protocol):
+    """A plug-in. Whatever a kind of plug-in cannot do raises :class:`~.check.Skipped` with the reason."""
+
+    async def start(self, directory: Path) -> None:
+        """Run it, with ``directory`` as the kubelet's directory of plug-ins. Raises SubjectUnusable."""
+
+    async def terminate(self) -> int:
+        """Ask it to end (SIGTERM); returns its exit status when it has ended. Negative: the signal that ended it."""
+
+    async def kill(self) -> None:
+        """End it at once, without a chance to clean up; a no-op when it has ended."""
+
+    async def change(self) -> None:
+        """Make it report a change of its devices."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    @property
+    def output(self) -> str:
+        """What it has written up to now, if that is known."""
+
+    def descriptors(self) -> int:
+        """How many file descriptors it has open."""
+
+
+class Attached:
+    """A plug-in that somebody else starts and ends."""
+
+    is_running = True
+    output = ""
+
+    async def start(self, directory: Path) -> None:
+        return None
+
+    async def terminate(self) -> int:
+        raise Skipped("the plug-in is not ours to end (--attach)")
+
+    async def kill(self) -> None:
+        return None
+
+    async def change(self) -> None:
+        raise Skipped("nobody said how to make the plug-in report a change (--change)")
+
+    def descriptors(self) -> int:
+        raise Skipped("the plug-in's processes are not known (--attach)")
