@@ -89,8 +89,10 @@ class UnixServer:
         return True
 
     async def _listen(self) -> None:
-        await _as_trio(self._server.listen)(_bound_socket(self.path, replace=self._replace))
+        listener = _bound_socket(self.path, replace=self._replace)
         self._identity = _identity(self.path)
+        with trio.CancelScope(shield=True):  # it does not wait for anybody, and a bound socket must find its server
+            await _as_trio(self._server.listen)(listener)
 
     def owns_socket(self) -> bool:
         """Is the file at our path still the socket we made? Not after somebody deleted or replaced it (LIM-36)."""

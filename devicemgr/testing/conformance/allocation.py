@@ -40,7 +40,7 @@ async def _allocate(client: PluginClient, *containers: Sequence[DeviceId]) -> tu
     return answers
 
 
-@check("allocate-answers", rule="ALLOC-5h", needs=("first-list",))
+@check("allocate-answers", rule="ALLOC-5f, ALLOC-E10", needs=("first-list",))
 async def allocate_answers(bench: Bench) -> str:
     """Answers Allocate with one response per container: for one device, for several, for all.
 
@@ -59,7 +59,7 @@ async def allocate_answers(bench: Bench) -> str:
     return f"{len(questions)} calls with up to {len(ids)} devices"
 
 
-@check("allocate-unknown", rule="ALLOC-5h, REG-19", needs=("allocate-answers",))
+@check("allocate-unknown", rule="ALLOC-5g, REG-19", needs=("allocate-answers",))
 async def allocate_unknown(bench: Bench) -> str:
     """Answers Allocate for a device it does not have with an error.
 
@@ -71,7 +71,7 @@ async def allocate_unknown(bench: Bench) -> str:
     return await _expect_error(bench, DeviceId("devicemgr-no-such-device"), "an unknown id")
 
 
-@check("allocate-unhealthy", rule="ALLOC-5h, LW-3", needs=("allocate-answers",))
+@check("allocate-unhealthy", rule="ALLOC-5g, LW-3", needs=("allocate-answers",))
 async def allocate_unhealthy(bench: Bench) -> str:
     """Answers Allocate for an unhealthy device with an error.
 
@@ -97,7 +97,7 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
     raise Failed(f"Allocate [{id}], {what}, was answered with success")
 
 
-@check("allocate-same", rule="RUN-8, ALLOC-5", needs=("allocate-answers",))
+@check("allocate-same", rule="ALLOC-5f, RUN-8", needs=("allocate-answers",))
 async def allocate_same(bench: Bench) -> str:
     """Gives the same answer for the same devices, however often it is asked.
 
@@ -269,7 +269,7 @@ async def preferred_allocation(bench: Bench) -> str:
     return f"{len(questions)} questions"
 
 
-@check("pre-start", rule="RUN-3, API-9", needs=("first-list",))
+@check("pre-start", rule="RUN-3, API-9", needs=("allocate-answers",))
 async def pre_start(bench: Bench) -> str:
     """Answers PreStartContainer within 30 seconds and without an error.
 

@@ -175,6 +175,24 @@ class Bench:
             raise Failed(f"{what}; {self.what_happened(since=since)}")
         return self.seen(ListReceived, since=since)[0][0].time - since
 
+    async def restore(self) -> None:
+        """After a check that failed: begin anew, if the plug-in is not serving any more. Raises Skipped."""
+        if not self.seen(ListReceived):  # there is no better state to go back to
+            return
+        counts = self.manager.capacity().get(self.resource)
+        if self.subject.is_running and counts is not None and counts.endpoint == "serving":
+            return
+        await self.subject.kill()
+        if self.subject.is_running:
+            raise Skipped("the plug-in does not serve any more, and is not ours to start again (--attach)")
+        self.socket.unlink(missing_ok=True)
+        since = trio.current_time()
+        await self.subject.start(self.directory)
+        try:
+            await self.wait_for_list(since=since, what="it did not come back when it was started again")
+        except Failed as failure:
+            raise Skipped(str(failure)) from failure
+
     def what_happened(self, *, since: float) -> str:
         """For evidence: how the plug-in tried to register, or that it did not."""
         if not self.subject.is_running:

@@ -88,7 +88,7 @@ async def health_valid(bench: Bench) -> str:
     return ", ".join(f"{count} {health}" for health, count in sorted(counts.items()))
 
 
-@check("numa-plausible", rule="TM-6, LIM-18", needs=("first-list",))
+@check("numa-plausible", rule="TM-8, LIM-18", needs=("first-list",))
 async def numa_plausible(bench: Bench) -> str:
     """Names NUMA nodes that this machine has, each once.
 

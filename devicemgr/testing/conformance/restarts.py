@@ -112,7 +112,7 @@ async def kill_restart(bench: Bench) -> str:
     return f"with its old socket {'in place' if left else 'gone'}, registered after {took:.2f} s"
 
 
-@check("sigterm-ends", rule="REG-22", needs=("registers",))
+@check("sigterm-ends", rule="REG-22", needs=("first-list",))
 async def sigterm_ends(bench: Bench) -> str:
     """Ends on SIGTERM, in time and without an error.
 
@@ -126,18 +126,17 @@ async def sigterm_ends(bench: Bench) -> str:
     with trio.move_on_after(bench.timing.ending) as scope:
         status = await bench.subject.terminate()
     if scope.cancelled_caught:
-        await _start_again(bench)
+        await bench.subject.kill()
         raise Failed(f"it was still running {bench.timing.ending:g} s after SIGTERM")
     took = trio.current_time() - started
     bench.socket_left = bench.socket.is_socket()
-    await _start_again(bench)
     if status not in (0, -15, 143):
         raise Failed(f"it ended with exit status {status} after {took:.2f} s")
+    await _start_again(bench)
     return f"it ended with {'exit status' if status >= 0 else 'signal'} {abs(status)} after {took:.2f} s"
 
 
 async def _start_again(bench: Bench) -> None:
-    await bench.subject.kill()
     since = trio.current_time()
     await bench.subject.start(bench.directory)
     await bench.wait_for_list(since=since, what="after it was ended and started again")

@@ -55,6 +55,8 @@ async def run_check(bench: Bench, check: Check, before: dict[str, Result]) -> Re
     try:
         if missing:
             raise Skipped(f"needs {', '.join(missing)}")
+        if any(result.verdict is Verdict.FAILED for result in before.values()):
+            await bench.restore()
         verdict, evidence = Verdict.PASSED, await check.run(bench)
     except Skipped as skipped:
         verdict, evidence = Verdict.SKIPPED, str(skipped)

@@ -1,0 +1,590 @@
+"""One plug-in that does everything right, and many that do one thing wrong, all in this process.
+
+A mutant is a class whose name says what is wrong with it; ``breaks`` names the one check that must notice. They run
+on the test's clock, which is fast, so that patience costs little.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from devicemgr.model import Device, Mount, PluginOptions, RunOptions
+from devicemgr.testing.simulated_plugin import open_simulated_plugin
+
+RESOURCE = "vendor.com/gpu"
+DEVICES = (
+    *(Device(id=f"gpu-{number}", numa_nodes=(number % 2,)) for number in range(4)),
+    Device(id="gpu-4", health="Unhealthy"),
+)
+
+
+class Honest:
+    """A subject with everything a check can look at: five devices, one of them broken, both optional calls."""
+
+    breaks: str | None = None
+    resource = RESOURCE
+    devices = DEVICES
+    ends_in_time = True
+    removes_socket = True
+    stands_stale_socket = True
+    open_descriptors = 7
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.life: trio.CancelScope | None = None
+        self.ended = trio.Event()
+        self.output = "hello\n"
+        self.lives = 0
+        self.registrations = 0
+
+    # --- what a mutant may do differently ----------------------------------------------------------
+
+    def prepare(self, plugin) -> None:
+        """Before it serves."""
+
+    async def live(self, plugin) -> None:
+        """From the moment it serves until it is ended."""
+        await plugin.keep_registered()
+
+    # --- the subject --------------------------------------------------------------------------------
+
+    async def start(self, directory: Path) -> None:
+        self.path = directory / (RESOURCE.replace("/", "-") + ".sock")
+        self.ended = trio.Event()
+        self.lives += 1
+        if self.path.exists() and not self.stands_stale_socket:
+            self.output += "bind: address already in use\n"
+            self.ended.set()
+            return
+        self.life = trio.CancelScope()
+        self.nursery.start_soon(self._run, directory)
+
+    async def _run(self, directory: Path) -> None:
+        options = PluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
+        try:
+            with self.life:
+                async with open_simulated_plugin(
+                    directory, RESOURCE, devices=self.devices, options=options
+                ) as self.plugin:
+                    self.plugin.resource = self.resource
+                    register = self.plugin.register
+
+                    async def counted(**how):
+                        self.registrations += 1
+                        await register(**how)
+
+                    self.plugin.register = counted
+                    self.prepare(self.plugin)
+                    await self.live(self.plugin)
+        finally:
+            self.ended.set()
+
+    async def terminate(self) -> int:
+        if not self.ends_in_time:
+            await trio.sleep_forever()
+        self.life.cancel()
+        await self.ended.wait()
+        if not self.removes_socket:
+            leave_socket(self.path)
+        return 0
+
+    async def kill(self) -> None:
+        if self.is_running:
+            self.life.cancel()
+            await self.ended.wait()
+            leave_socket(self.path)
+
+    async def change(self) -> None:
+        self.plugin.set_health("gpu-3", "Unhealthy")
+
+    @property
+    def is_running(self) -> bool:
+        return self.life is not None and not self.ended.is_set()
+
+    def descriptors(self) -> int:
+        return self.open_descriptors
+
+
+def leave_socket(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+
+
+class NeverRegisters(Honest):
+    breaks = "registers"
+
+    async def live(self, plugin):
+        await trio.sleep_forever()
+
+
+class EndsAtOnce(Honest):
+    breaks = "registers"
+
+    async def live(self, plugin):
+        self.output += "no devices found\n"
+
+
+class SaysAnotherVersion(Honest):
+    breaks = "api-version"
+
+    def prepare(self, plugin):
+        plugin.register = partial(plugin.register, version="v1alpha1")
+
+
+class HasNoDomain(Honest):
+    breaks = "resource-name"
+    resource = "gpu"
+
+
+class SaysItsFullPath(Honest):
+    breaks = "endpoint-name"
+
+    def prepare(self, plugin):
+        plugin.register = partial(plugin.register, endpoint=str(self.path))
+
+
+class RegistersBeforeItServes(Honest):
+    breaks = "serves-first"
+
+    def prepare(self, plugin):
+        register = plugin.register
+
+        async def too_early(**how):
+            self.path.unlink(missing_ok=True)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(register)
+                await trio.sleep(0.3)
+                await plugin.restore_socket()
+
+        plugin.register = too_early
+
+
+class HasNoOptions(Honest):
+    breaks = "options"
+
+    def prepare(self, plugin):
+        async def fail():
+            raise PluginUnavailable("method not implemented")
+
+        plugin.on_options = fail
+
+
+class TakesItsTimeForOptions(Honest):
+    breaks = "options"
+
+    def prepare(self, plugin):
+        async def slow():
+            await trio.sleep(15)
+            return plugin.options
+
+        plugin.on_options = slow
+
+
+class RegistersInALoop(Honest):
+    breaks = "registers-once"
+
+    async def live(self, plugin):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(plugin.keep_registered)
+            while True:
+                await trio.sleep(1)
+                with suppress(ManagerUnavailable, RegistrationRefused):
+                    await plugin.register()
+
+
+class Lister(Honest):
+    """Replaces what a stream says: ``say(plugin, seen)`` is ``next_report``."""
+
+    def prepare(self, plugin):
+        honest = plugin.next_report
+        plugin.next_report = lambda seen: self.say(plugin, honest, seen)
+
+    async def say(self, plugin, honest, seen):
+        return await honest(seen)
+
+
+class SaysNothing(Lister):
+    breaks = "first-list"
+
+    async def say(self, plugin, honest, seen):
+        await trio.sleep(20 if seen < 0 else 0)
+        return await honest(seen)
+
+
+class FindsItsDevicesBitByBit(Lister):
+    breaks = "first-list"
+
+    async def say(self, plugin, honest, seen):
+        if seen == -1:
+            return -1_000, plugin.devices[:2]
+        return await honest(-1 if seen == -1_000 else seen)
+
+
+class GivesAnIdTwice(Honest):
+    breaks = "ids-unique"
+    devices = (*DEVICES, DEVICES[0])
+
+
+class HasAnEmptyId(Honest):
+    breaks = "ids-valid"
+    devices = (*DEVICES, Device(id="", health="Unhealthy"))
+
+
+class HasACommaInAnId(Honest):
+    breaks = "ids-valid"
+    devices = (*DEVICES, Device(id="gpu-5,gpu-6"))
+
+
+class SaysOk(Honest):
+    breaks = "health-valid"
+    devices = (*DEVICES, Device(id="gpu-5", health="healthy"))
+
+
+class SaysMinusOne(Honest):
+    breaks = "numa-plausible"
+    devices = (*DEVICES, Device(id="gpu-5", numa_nodes=(-1,)))
+
+
+class SaysANodeThatIsNotThere(Honest):
+    breaks = "numa-plausible"
+    devices = (*DEVICES, Device(id="gpu-5", numa_nodes=(2,)))
+
+
+class SendsFiveMebibytes(Honest):
+    breaks = "message-size"
+    devices = (*DEVICES, *(Device(id=f"{number}-" + "x" * 1_000_000, health="Unhealthy") for number in range(5)))
+
+
+class ReturnsFromListAndWatch(Lister):
+    breaks = "stream-stays-open"
+
+    def prepare(self, plugin):
+        super().prepare(plugin)
+        self.ending = True
+
+    async def say(self, plugin, honest, seen):
+        if seen < 0:
+            return await honest(seen)
+        if self.ending:  # its first stream only: what a restart does is another matter
+            self.ending = False
+            await trio.sleep(0.5)
+            return None
+        return await honest(seen)
+
+
+class FloodsTheStream(Lister):
+    breaks = "stream-silent"
+
+    async def say(self, plugin, honest, seen):
+        with trio.move_on_after(0.25 if seen >= 0 else 0):
+            return await honest(seen)
+        return max(seen, 0), plugin.devices
+
+
+class CountsItsIdsUp(Honest):
+    breaks = "ids-stable"
+
+    @property
+    def devices(self):
+        return [replace(device, id=f"{device.id}-{self.lives}") for device in DEVICES]
+
+    async def change(self):
+        self.plugin.set_health(f"gpu-3-{self.lives}", "Unhealthy")
+
+
+class SendsWhatChangedOnly(Lister):
+    breaks = "lists-complete"
+
+    async def say(self, plugin, honest, seen):
+        report = await honest(seen)
+        if seen < 0 or report is None:
+            return report
+        return report[0], [device for device in report[1] if device.id == "gpu-3"]
+
+
+class LosesItsListWithAStream(Lister):
+    breaks = "stream-cancel"
+
+    def prepare(self, plugin):
+        super().prepare(plugin)
+        self.streams = 0
+
+    async def say(self, plugin, honest, seen):
+        if seen < 0:
+            self.streams = self.streams + 1 if self.streams_of_one_life == self.registrations else 1
+            self.streams_of_one_life = self.registrations
+        if self.streams > 3:
+            return 0, ()
+        return await honest(seen)
+
+    streams_of_one_life = 0
+
+
+class Answerer(Honest):
+    """Replaces its answer to Allocate: ``answer(honest, ids)``."""
+
+    def prepare(self, plugin):
+        honest = plugin.on_allocate
+        plugin.on_allocate = lambda ids: self.answer(honest, ids)
+
+
+class AnswersForNoContainer(Answerer):
+    breaks = "allocate-answers"
+
+    async def answer(self, honest, ids):
+        return None
+
+
+class AnswersForOneDeviceOnly(Answerer):
+    breaks = "allocate-answers"
+
+    async def answer(self, honest, ids):
+        if len(ids) > 1:
+            raise PluginUnavailable("one device at a time, please")
+        return await honest(ids)
+
+
+class AnswersForTheFirstContainerOnly(Honest):
+    breaks = "allocate-answers"
+
+    def prepare(self, plugin):
+        honest, previous = plugin.on_allocate, []
+
+        async def answer(ids):
+            if list(ids) == ["gpu-1"] and previous and previous[-1] == ["gpu-0"]:
+                return None
+            previous.append(list(ids))
+            return await honest(ids)
+
+        plugin.on_allocate = answer
+
+
+class KnowsEveryDevice(Answerer):
+    breaks = "allocate-unknown"
+
+    async def answer(self, honest, ids):
+        known = {device.id for device in self.plugin.devices}
+        return await honest(ids) if set(ids) <= known else RunOptions()
+
+
+class AnswersForBrokenDevices(Answerer):
+    breaks = "allocate-unhealthy"
+
+    async def answer(self, honest, ids):
+        return RunOptions() if list(ids) == ["gpu-4"] else await honest(ids)
+
+
+class CountsItsAnswers(Answerer):
+    breaks = "allocate-same"
+    number = itertools.count()
+
+    async def answer(self, honest, ids):
+        answer = await honest(ids)
+        return replace(answer, envs={**answer.envs, "ALLOCATION": str(next(self.number))})
+
+
+class MixesUpAnswers(Answerer):
+    breaks = "allocate-concurrent"
+    last = ()
+
+    async def answer(self, honest, ids):
+        await honest(ids)
+        self.last = ids
+        await trio.sleep(0.01)
+        return await honest(self.last)
+
+
+def with_spec(**fields):
+    async def answer(self, honest, ids):
+        answer = await honest(ids)
+        return replace(answer, device_specs=(replace(answer.device_specs[0], **fields), *answer.device_specs[1:]))
+
+    return answer
+
+
+class NamesARelativePath(Answerer):
+    breaks = "paths-absolute"
+    answer = with_spec(container_path="gpu0")
+
+
+class ClimbsOutOfAMount(Answerer):
+    breaks = "paths-absolute"
+
+    async def answer(self, honest, ids):
+        return replace(await honest(ids), mounts=(Mount(container_path="/opt", host_path="/usr/../usr/share"),))
+
+
+class WantsToExecute(Answerer):
+    breaks = "permissions"
+    answer = with_spec(permissions="rwx")
+
+
+class WantsNothing(Answerer):
+    breaks = "permissions"
+    answer = with_spec(permissions="")
+
+
+class NamesAHostPathThatIsNotThere(Answerer):
+    breaks = "host-paths-exist"
+    answer = with_spec(host_path="/dev/no-such-device")
+
+
+class NamesACdiDeviceInShort(Answerer):
+    breaks = "cdi-names"
+
+    async def answer(self, honest, ids):
+        return replace(await honest(ids), cdi_devices=("gpu0",))
+
+
+class Preferring(Honest):
+    """Replaces its preference: ``prefer(available, must, size)``."""
+
+    breaks = "preferred-allocation"
+
+    def prepare(self, plugin):
+        plugin.on_preferred = self.prefer
+
+
+class PrefersAllOfThem(Preferring):
+    async def prefer(self, available, must, size):
+        return available
+
+
+class PrefersWhatIsTaken(Preferring):
+    async def prefer(self, available, must, size):
+        return [device.id for device in self.plugin.devices][:size]
+
+
+class ForgetsWhatMustBe(Preferring):
+    async def prefer(self, available, must, size):
+        return [id for id in available if id not in must][:size]
+
+
+class FailsToPrefer(Preferring):
+    async def prefer(self, available, must, size):
+        raise PluginUnavailable("no opinion")
+
+
+class ResetsForAMinute(Honest):
+    breaks = "pre-start"
+
+    def prepare(self, plugin):
+        async def reset(ids):
+            await trio.sleep(60)
+
+        plugin.on_pre_start = reset
+
+
+class NeverComesBack(Honest):
+    breaks = "restart"
+
+    async def live(self, plugin):
+        await plugin.register()
+        await trio.sleep_forever()
+
+
+class ComesBackOnItsOldSocket(Honest):
+    breaks = "restart"
+
+    def prepare(self, plugin):
+        async def forget():
+            return False
+
+        server = plugin.restore_socket.__self__
+        server.restore = plugin.restore_socket = forget
+
+
+class WaitsForTheEndOfItsStream(Honest):
+    """Registers again when the stream has ended: enough for a restart, not for a wiped directory."""
+
+    breaks = "wiped"
+
+    async def live(self, plugin):
+        async def nothing():
+            return False
+
+        own, plugin.restore_socket = plugin.restore_socket, nothing
+        while True:
+            await own()
+            try:
+                await plugin.register()
+            except (ManagerUnavailable, RegistrationRefused):
+                await trio.sleep(0.2)
+                continue
+            self.stream_ended = trio.Event()
+            await self.stream_ended.wait()
+
+    def prepare(self, plugin):
+        honest = plugin.next_report
+
+        async def watched(seen):
+            try:
+                return await honest(seen)
+            except trio.Cancelled:
+                self.stream_ended.set()
+                raise
+
+        plugin.next_report = watched
+
+
+class GivesUp(Honest):
+    breaks = "away"
+
+    async def live(self, plugin):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(plugin.keep_registered)
+            missing = 0
+            while missing < 20:
+                await trio.sleep(0.1)
+                missing = 0 if plugin.registry.exists() else missing + 1
+            nursery.cancel_scope.cancel()
+
+
+class LeaksADescriptor(Honest):
+    breaks = "descriptors"
+
+    @property
+    def open_descriptors(self):
+        return 7 + self.registrations
+
+
+class StumblesOverItsSocket(Honest):
+    breaks = "kill-restart"
+    stands_stale_socket = False
+
+
+class IgnoresSigterm(Honest):
+    breaks = "sigterm-ends"
+    ends_in_time = False
+
+
+class FailsAtTheEnd(Honest):
+    breaks = "sigterm-ends"
+
+    async def terminate(self):
+        await super().terminate()
+        return 2
+
+
+class LeavesItsSocket(Honest):
+    breaks = "sigterm-removes-socket"
+    removes_socket = False
+
+
+def all_mutants() -> list[type[Honest]]:
+    found, queue = [], [Honest]
+    while queue:
+        for mutant in queue.pop().__subclasses__():
+            queue.append(mutant)
+            if not mutant.__subclasses__():
+                found.append(mutant)
+    return sorted(found, key=lambda mutant: mutant.__name__)

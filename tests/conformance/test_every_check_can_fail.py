@@ -1,0 +1,51 @@
+"""Every check can fail, and fails alone: a plug-in with one fault fails exactly the check that is about it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from devicemgr import Numa
+from devicemgr.testing.conformance import CHECKS, Timing, Verdict, open_bench, run_checks, select
+
+from .mutants import Honest, all_mutants
+
+TIMING = Timing(patience=40, prompt=10, restarts=6, restarting=300)
+
+
+@pytest.fixture
+def fast_clock(mock_clock):
+    """Twenty times as fast as the real one. A clock that jumps would run away while a worker thread writes to disk."""
+    mock_clock.rate = 20.0
+
+
+async def results_of(kind):
+    async with trio.open_nursery() as nursery:
+        async with open_bench(kind(nursery), timing=TIMING, numa=Numa(nodes=(0, 1))) as bench:
+            return {result.check: result for result in await run_checks(bench, select())}
+
+
+async def test_an_honest_plugin_passes_all(fast_clock):
+    results = await results_of(Honest)
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+    assert list(results) == list(CHECKS)
+
+
+@pytest.mark.parametrize("mutant", all_mutants(), ids=lambda mutant: f"{mutant.breaks}-{mutant.__name__}")
+async def test_a_plugin_with_one_fault_fails_exactly_that_check(mutant, fast_clock):
+    results = await results_of(mutant)
+    failed = {name: r.evidence for name, r in results.items() if r.verdict is Verdict.FAILED}
+    assert list(failed) == [mutant.breaks], failed
+    for result in results.values():
+        if result.verdict is Verdict.SKIPPED:
+            assert mutant.breaks in needs_of(result.check), f"{result.check}: {result.evidence}"
+
+
+def needs_of(name):
+    """What a check needs, directly or not; and what it is itself about."""
+    direct = CHECKS[name].needs
+    return {*direct, *(more for one in direct for more in needs_of(one))}
+
+
+def test_no_check_is_without_a_mutant():
+    assert {mutant.breaks for mutant in all_mutants()} == set(CHECKS)
