@@ -16,6 +16,7 @@ from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableT
 DEFAULT_ROOT = "/var/lib/kubelet"
 _VERBS = {
     "admit": "Admit the pods of a manifest and start their containers.",
+    "check": "Check a device plug-in, in any language, without a cluster.",
     "checkpoint": "Read a kubelet_internal_checkpoint file.",
     "demo": "Watch everything once, in a temporary directory.",
     "events": "Show what happened, oldest first.",

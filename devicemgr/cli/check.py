@@ -1,0 +1,157 @@
+"""``check``: the conformance checks, run against a plug-in. Exit status: 0 all passed · 1 some failed · 2 not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import trio
+
+from ..daemon.event_log import Sink
+from ..daemon.machine import parse_numa
+from ..daemon.trace import open_trace
+from ..errors import DeviceManagerError
+from ..testing.conformance import (
+    Attached,
+    Check,
+    Command,
+    Result,
+    Subject,
+    Timing,
+    Verdict,
+    open_bench,
+    run_checks,
+    select,
+)
+from . import root_dir_option, root_of
+from .check_report import draw_checks, draw_explanation, draw_report, progress, report_data, write_junit
+
+_DEFAULTS = Timing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One run as the command line wants it; without a ``root_dir`` in a temporary directory."""
+
+    subject: Subject
+    checks: Sequence[Check]
+    resource: str | None
+    timing: Timing
+    numa: str | None
+    root_dir: Path | None
+
+
+def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """Several options, and several names with commas between in each."""
+    return [name for value in values for name in value.split(",") if name]
+
+
+@click.command("check")
+@root_dir_option
+@click.argument("argv", metavar="-- COMMAND [ARG]…", nargs=-1, type=click.UNPROCESSED)
+@click.option("--attach", metavar="RESOURCE", help="Check a plug-in that somebody else starts on --root-dir.")
+@click.option("--resource", metavar="NAME", help="Which of the plug-in's resources.  [default: the first]")
+@click.option("--isolate", is_flag=True, help="Give the command a private view of /var/lib/kubelet/device-plugins.")
+@click.option("--change", metavar="COMMAND", help="A shell command that makes the plug-in report a change.")
+@click.option("--numa", metavar="NODES", help="The NUMA nodes there are, as 0,1.  [default: the machine's]")
+@click.option("--only", multiple=True, callback=_listed, metavar="CHECK", help="Make this check only. Repeatable.")
+@click.option("--skip", multiple=True, callback=_listed, metavar="CHECK", help="Leave this check out. Repeatable.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.patience,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the plug-in may take to register, and to register again.",
+)
+@click.option(
+    "--restarts",
+    type=click.IntRange(5),
+    default=_DEFAULTS.restarts,
+    show_default=True,
+    help="How many restarts of the manager the search for leaked descriptors takes.",
+)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit report to this file.")
+@click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write every event to this file.")
+@click.option(
+    "--plugin-log", type=click.Path(path_type=Path, dir_okay=False), help="Write the plug-in's output to this file."
+)
+@click.option("--list", "list_checks", is_flag=True, help="List the checks, and make none.")
+@click.option("--explain", metavar="CHECK", help="Tell why a check exists and how plug-ins mend what it finds.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    root_dir: Path | None,
+    argv: tuple[str, ...],
+    attach: str | None,
+    resource: str | None,
+    isolate: bool,
+    change: str | None,
+    numa: str | None,
+    only: list[str],
+    skip: list[str],
+    patience: float,
+    restarts: int,
+    output: str,
+    junit: Path | None,
+    trace: Path | None,
+    plugin_log: Path | None,
+    list_checks: bool,
+    explain: str | None,
+) -> None:
+    """Check a device plug-in: run COMMAND against a private manager, break things, and report.
+
+    The command learns the directory of kubelet.sock by {dir} and {socket} in its arguments, by the environment
+    variables DEVICE_PLUGIN_DIR and KUBELET_SOCKET, or with --isolate at the kubelet's own path.
+
+    Exit status: 0 all passed, 1 some failed, 2 could not be run.
+    """
+    try:
+        if list_checks:
+            draw_checks(select(only, skip))
+            return
+        if explain is not None:
+            draw_explanation(select([explain])[0])
+            return
+        if bool(argv) == bool(attach):
+            raise click.UsageError("give either a command after -- or --attach RESOURCE")
+        run = _Run(
+            subject=Attached() if attach else Command(argv, change=change, isolate=isolate),
+            checks=select(only, skip),
+            resource=attach or resource,
+            timing=Timing(patience=patience, restarts=restarts),
+            numa=numa,
+            root_dir=root_of(root_dir) if attach else None,
+        )
+        results = _make(run, trace)
+    except DeviceManagerError as error:
+        click.echo(f"Error: {error}", err=True)
+        ctx.exit(2)
+    if junit is not None:
+        write_junit(junit, results)
+    if plugin_log is not None:
+        plugin_log.write_text(run.subject.output)
+    if output == "json":
+        click.echo(report_data(results))
+    else:
+        draw_report(results)
+    ctx.exit(1 if any(result.verdict is Verdict.FAILED for result in results) else 0)
+
+
+def _make(run: _Run, trace: Path | None) -> list[Result]:
+    with ExitStack() as stack:
+        sinks: list[Sink] = [] if trace is None else [stack.enter_context(open_trace(trace))]
+        return trio.run(_run_checks, run, sinks)
+
+
+async def _run_checks(run: _Run, sinks: Sequence[Sink]) -> list[Result]:
+    numa = None if run.numa is None else parse_numa(run.numa)
+    async with open_bench(
+        run.subject, resource=run.resource, timing=run.timing, numa=numa, root_dir=run.root_dir, sinks=sinks
+    ) as bench:
+        with progress(len(run.checks)) as on_result:
+            return await run_checks(bench, run.checks, on_result)
