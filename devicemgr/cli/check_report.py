@@ -53,7 +53,7 @@ def draw_report(results: Sequence[Result]) -> None:
     out.print(table)
     for result in results:
         if result.verdict is Verdict.FAILED:
-            out.print(f"[red]{result.check}[/]: a good plug-in … {escape(result.title)} ({result.rule})")
+            out.print(f"[red]{result.check}[/]: {escape(result.title)} ({result.rule})")
     counts = Counter(result.verdict for result in results)
     words = ", ".join(f"[{_COLOURS[verdict]}]{counts[verdict]} {verdict}[/]" for verdict in Verdict)
     out.print(f"{words} in {sum(result.seconds for result in results):.1f} s")
@@ -68,7 +68,7 @@ def _shown(text: str) -> str:
 
 def draw_checks(checks: Sequence[Check]) -> None:
     table = Table(title="Checks, in the order in which they are made", title_justify="left")
-    for column in ("check", "a good plug-in …", "rule"):
+    for column in ("check", "a plug-in …", "rule"):
         table.add_column(column, overflow="fold")
     for check in checks:
         table.add_row(check.name, escape(check.title), check.rule)
@@ -77,7 +77,7 @@ def draw_checks(checks: Sequence[Check]) -> None:
 
 def draw_explanation(check: Check) -> None:
     out = console()
-    out.print(f"[bold]{check.name}[/]: a good plug-in … {escape(check.title)}\n", soft_wrap=True)
+    out.print(f"[bold]{check.name}[/]: {escape(check.title)}\n", soft_wrap=True)
     out.print(escape(check.explanation), soft_wrap=True)
     out.print(f"\nRule: {check.rule}" + (f". Seen in: {check.seen_in}" if check.seen_in else ""), soft_wrap=True)
     if check.needs:

@@ -115,9 +115,21 @@ class LocalServer(Server):
         sending = [task for handler in self._handlers for task in handler._tasks.values() if not task.done()]
         if sending:
             await asyncio.wait(sending, timeout=FLUSH_TIME)
-        for protocol in self._protocols:
-            if hasattr(protocol, "processor") and not _is_closed(protocol):
-                protocol.processor.close("server closed")
+        await _turns()  # who was accepted a moment ago has no connection yet
+        open_ones = [p for p in self._protocols if hasattr(p, "processor") and not _is_closed(p)]
+        transports = [protocol.connection._transport for protocol in open_ones]
+        for protocol in open_ones:
+            protocol.processor.close("server closed")
+        if any(transport.get_write_buffer_size() for transport in transports):
+            await asyncio.sleep(FLUSH_TIME)
+        for transport in transports:  # a peer that does not read would keep it open for ever
+            transport.abort()
+        await _turns()
+
+
+async def _turns() -> None:
+    """asyncio takes three turns of its loop from accept to a connection, and two from close to a closed socket."""
+    for _ in range(3):
         await asyncio.sleep(0)
 
 

@@ -266,10 +266,7 @@ class SendsFiveMebibytes(Honest):
 
 class ReturnsFromListAndWatch(Lister):
     breaks = "stream-stays-open"
-
-    def prepare(self, plugin):
-        super().prepare(plugin)
-        self.ending = True
+    ending = True
 
     async def say(self, plugin, honest, seen):
         if seen < 0:

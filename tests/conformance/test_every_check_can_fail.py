@@ -17,6 +17,7 @@ TIMING = Timing(patience=40, prompt=10, restarts=6, restarting=300)
 def fast_clock(mock_clock):
     """Twenty times as fast as the real one. A clock that jumps would run away while a worker thread writes to disk."""
     mock_clock.rate = 20.0
+    return mock_clock  # which is how pytest-trio finds out
 
 
 async def results_of(kind):
