@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from typing import Any
 
 from .errors import BadInput
 from .model import Container, ContainerKind, Pod, PodUid, ResourceName
 from .names import why_not_extended
-from .yaml_text import Field, load_documents
+from .yaml_text import Field, dump, load_documents
 
 _QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,3})|([KMGTPE]i|[numkMGTPE]))?")
 _SUFFIXES = {
@@ -35,6 +36,16 @@ def parse_pods(text: str, *, file: str) -> list[Pod]:
     if not documents:
         raise BadInput("here is no pod: the text is empty", file=file)
     return [_pod(document) for document in documents]
+
+
+def as_pod(pod: Pod | Mapping[str, Any] | str) -> Pod:
+    """A pod from what people have at hand: a value, a manifest as a dictionary, or as YAML. Raises BadInput."""
+    if isinstance(pod, Pod):
+        return pod
+    pods = parse_pods(pod if isinstance(pod, str) else dump(pod), file="pod")
+    if len(pods) != 1:
+        raise BadInput(f"here are {len(pods)} pods; give one", file="pod")
+    return pods[0]
 
 
 def _pod(document: Field) -> Pod:

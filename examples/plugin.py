@@ -1,22 +1,28 @@
-"""A complete device plug-in: four fake cards as vendor.com/card. Run it beside a manager:
+"""A complete device plug-in: four fake cards as vendor.com/card. Run it beside a manager, or check it:
 
     python -m devicemgr --root-dir /tmp/node &
     python examples/plugin.py /tmp/node/device-plugins
 
-It does what every plug-in must: serve first, then register; stream the whole list at every change; answer
-Allocate; and start over when kubelet.sock is made anew, because that is how a kubelet restart looks from here.
+    python -m devicemgr check -- python examples/plugin.py {dir}
+
+It does what every plug-in must: serve first, then register; stream the whole list at every change; answer Allocate,
+with an error for what it does not have; start over when kubelet.sock is made anew or its own socket is deleted,
+because that is how a kubelet restart looks from here; and tidy up when it is told to end.
 """
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
+from grpclib import GRPCError, Status
 from grpclib.client import Channel
 from grpclib.server import Server
 
 from devicemgr.rpc.stubs import v1beta1 as api
 
 RESOURCE, SOCKET = "vendor.com/card", "card.sock"
+CARDS = [f"card-{number}" for number in range(4)]
 
 
 class CardPlugin(api.DevicePluginBase):
@@ -24,13 +30,15 @@ class CardPlugin(api.DevicePluginBase):
         return api.DevicePluginOptions()
 
     async def list_and_watch(self, message):
-        yield api.ListAndWatchResponse(devices=[api.Device(id=f"card-{n}", health="Healthy") for n in range(4)])
+        yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
         await asyncio.Event().wait()  # nothing changes: say nothing, and keep the stream open
 
     async def allocate(self, message):
         return api.AllocateResponse(container_responses=[self.answer(r) for r in message.container_requests])
 
     def answer(self, request):
+        if unknown := set(request.devices_ids) - set(CARDS):
+            raise GRPCError(Status.INVALID_ARGUMENT, f"no such card: {', '.join(sorted(unknown))}")
         nodes = [
             api.DeviceSpec(container_path=f"/dev/{id}", host_path="/dev/null", permissions="rw")
             for id in request.devices_ids
@@ -45,19 +53,23 @@ async def register(directory):
 
 
 async def one_life(directory):
-    """Serve and register, until kubelet.sock is another file than it was."""
+    """Serve and register, until kubelet.sock is another file than it was, or our own socket is gone."""
     registry, own = directory / "kubelet.sock", directory / SOCKET
     born = registry.stat().st_ctime_ns
     own.unlink(missing_ok=True)
-    async with Server([CardPlugin()]) as server:
-        await server.start(path=str(own))
-        await register(directory)
-        print(f"registered {RESOURCE}", flush=True)
-        while registry.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
-            await asyncio.sleep(0.2)
+    try:
+        async with Server([CardPlugin()]) as server:
+            await server.start(path=str(own))
+            await register(directory)
+            print(f"registered {RESOURCE}", flush=True)
+            while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(0.2)
+    finally:
+        own.unlink(missing_ok=True)
 
 
 async def main(directory):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     while True:
         try:
             await one_life(directory)
@@ -65,4 +77,7 @@ async def main(directory):
             await asyncio.sleep(0.2)
 
 
-asyncio.run(main(Path(sys.argv[1])))
+try:
+    asyncio.run(main(Path(sys.argv[1])))
+except asyncio.CancelledError:
+    sys.exit(0)

@@ -11,6 +11,7 @@ import trio
 from ..core.node_status import node_status
 from ..core.pod_status import pod_status
 from ..errors import ResourceWaitTimeout
+from ..manifest import as_pod
 from ..model import (
     Admission,
     Container,
@@ -113,12 +114,13 @@ class DeviceManager:
         """What a Register call does. Raises RegistrationRefused."""
         await self._life.endpoints.register(registration)
 
-    async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
+    async def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> Admission:
         """May ``pod`` run here? Allocates its devices and, with ``start``, starts its containers in order.
 
-        A refusal is a value: look at ``admitted``, ``reason`` and ``message``.
+        A manifest may be given too, as a dictionary or as YAML. A refusal is a value: look at ``admitted``, ``reason``
+        and ``message``. Raises BadInput for a manifest that is none.
         """
-        return await self._life.admissions.admit(pod, start=start)
+        return await self._life.admissions.admit(as_pod(pod), start=start)
 
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""

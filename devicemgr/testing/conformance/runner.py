@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import trio
 
@@ -41,21 +41,33 @@ async def run_checks(
     bench: Bench, checks: Sequence[Check], on_result: Callable[[Result], None] = lambda result: None
 ) -> list[Result]:
     """Make the checks one after the other; ``on_result`` hears of each as it is done."""
-    results: dict[str, Result] = {}
+    made: dict[str, Result] = {}
+    results = []
     for check in checks:
-        results[check.name] = await run_check(bench, check, results)
-        on_result(results[check.name])
-    return list(results.values())
+        results.append(await run_check(bench, check, made))
+        on_result(results[-1])
+    return results
 
 
-async def run_check(bench: Bench, check: Check, before: dict[str, Result]) -> Result:
-    """Make one check, unless one of those it needs has not passed. An error of our own is a bug, and leaves."""
+async def run_check(bench: Bench, check: Check, made: dict[str, Result]) -> Result:
+    """Make one check, and those it needs first; ``made`` is what has been made on this bench, and grows.
+
+    An error of our own is a bug, and leaves.
+    """
+    if check.name not in made:
+        for name in check.needs:
+            await run_check(bench, CHECKS[name], made)
+        made[check.name] = await _result_of(bench, check, made)
+    return made[check.name]
+
+
+async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> Result:
     started = trio.current_time()
-    missing = [name for name in check.needs if name in before and before[name].verdict is not Verdict.PASSED]
+    missing = [name for name in check.needs if made[name].verdict is not Verdict.PASSED]
     try:
         if missing:
             raise Skipped(f"needs {', '.join(missing)}")
-        if any(result.verdict is Verdict.FAILED for result in before.values()):
+        if any(result.verdict is Verdict.FAILED for result in made.values()):
             await bench.restore()
         verdict, evidence = Verdict.PASSED, await check.run(bench)
     except Skipped as skipped:

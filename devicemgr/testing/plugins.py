@@ -1,0 +1,73 @@
+"""Plug-ins for a test, each there when the block begins: simulated ones, and programs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from ..daemon.manager import DeviceManager
+from ..errors import ResourceWaitTimeout, unwrapped
+from ..model import Device
+from .conformance.command import Command
+from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
+
+WAIT = 10.0
+"""Seconds a plug-in has to register and to send its first list."""
+
+
+@asynccontextmanager
+async def open_registered_plugin(
+    manager: DeviceManager,
+    resource: str,
+    *,
+    devices: int | Iterable[Device] = 1,
+    timeout: float = WAIT,  # noqa: ASYNC109 - as wait_for_resource has it
+    **options: Any,
+) -> AsyncIterator[SimulatedPlugin]:
+    """A simulated plug-in that is registered, and registers again when the manager restarts.
+
+    ``options`` are those of :func:`open_simulated_plugin`. Raises ResourceWaitTimeout.
+    """
+    with unwrapped():
+        async with (
+            open_simulated_plugin(manager.layout.plugins, resource, devices=devices, **options) as plugin,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(plugin.keep_registered)
+            await manager.wait_for_resource(resource, timeout=timeout)
+            yield plugin
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_plugin_process(
+    manager: DeviceManager,
+    argv: Sequence[str],
+    resource: str,
+    *,
+    capacity: int | None = None,
+    allocatable: int | None = None,
+    timeout: float = WAIT,  # noqa: ASYNC109 - as wait_for_resource has it
+    **options: Any,
+) -> AsyncIterator[Command]:
+    """A plug-in's program, started, and its resource published; it is killed at the end, if it still runs.
+
+    ``{dir}`` and ``{socket}`` in ``argv`` are filled in; ``options`` are those of
+    :class:`~devicemgr.testing.conformance.Command`. Raises SubjectUnusable, or ResourceWaitTimeout with what the
+    program has written.
+    """
+    process = Command(argv, **options)
+    try:
+        await process.start(manager.layout.plugins)
+        try:
+            await manager.wait_for_resource(resource, capacity=capacity, allocatable=allocatable, timeout=timeout)
+        except ResourceWaitTimeout as error:
+            ended = "" if process.is_running else " (it has ended)"
+            raise ResourceWaitTimeout(f"{error}\nwhat {argv[0]} wrote{ended}:\n{process.output}") from None
+        yield process
+    finally:
+        with trio.CancelScope(shield=True):
+            await process.kill()

@@ -1,0 +1,114 @@
+"""Fixtures for ordinary tests, and those that both kinds of tests use."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..daemon.manager import DeviceManager
+    from .portal import BlockingManager, Portal
+
+
+@pytest.fixture
+def device_manager_dir() -> Iterator[Path]:
+    """The root directory of the test's manager. Its path is short: that of a unix socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="dm-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def _devicemgr_portal() -> Iterator[Portal]:
+    from .portal import open_portal
+
+    with open_portal() as portal:
+        yield portal
+
+
+def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What ``@pytest.mark.device_manager(…)`` says, the closest one first."""
+    merged: dict[str, Any] = {}
+    for mark in request.node.iter_markers("device_manager"):
+        merged = {**mark.kwargs, **merged}
+    return merged
+
+
+@pytest.fixture
+def device_manager_sync(
+    request: pytest.FixtureRequest, device_manager_dir: Path, _devicemgr_portal: Portal
+) -> Iterator[BlockingManager]:
+    """A manager for ordinary tests: that of ``device_manager``, in a thread, with its methods without ``await``."""
+    from ..daemon.supervisor import open_device_manager
+    from .portal import BlockingManager
+
+    opened = open_device_manager(device_manager_dir, **settings_of(request))
+    with _devicemgr_portal.enter(opened) as manager:
+        yield BlockingManager(_devicemgr_portal, manager)
+
+
+class Either:
+    """What ``open_one`` opens for a manager: with ``async with`` in Trio tests, with ``with`` in ordinary ones."""
+
+    def __init__(self, open_one: Callable[[DeviceManager], AbstractAsyncContextManager[Any]], manager: Any) -> None:
+        self._open_one = open_one
+        self._manager = manager
+        self._opened: Any = None
+
+    async def __aenter__(self) -> Any:
+        self._opened = self._open_one(self._manager)
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        suppressed: bool | None = await self._opened.__aexit__(kind, error, traceback)
+        return suppressed
+
+    def __enter__(self) -> Any:
+        from .portal import Blocking, BlockingManager
+
+        if not isinstance(self._manager, BlockingManager):
+            raise TypeError("in a Trio test write 'async with'; 'with' is for device_manager_sync")
+        portal = self._manager._portal
+        self._opened = portal.enter(self._open_one(self._manager._target))
+        return Blocking(portal, self._opened.__enter__())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        suppressed: bool | None = self._opened.__exit__(kind, error, traceback)
+        return suppressed
+
+
+@pytest.fixture
+def simulated_plugin() -> Callable[..., Either]:
+    """``with simulated_plugin(device_manager_sync, "vendor.com/gpu", devices=4) as plugin:``, there and registered.
+
+    In Trio tests ``async with simulated_plugin(device_manager, …)``.
+    """
+    from .plugins import open_registered_plugin
+
+    def make(manager: Any, resource: str, **options: Any) -> Either:
+        return Either(lambda plain: open_registered_plugin(plain, resource, **options), manager)
+
+    return make
+
+
+@pytest.fixture
+def plugin_process() -> Callable[..., Either]:
+    """``with plugin_process(device_manager_sync, ["./plugin", "{dir}"], "vendor.com/gpu") as process:``.
+
+    Started, and its resource published; ended with the block. ``process.output`` is what it has written.
+    """
+    from .plugins import open_plugin_process
+
+    def make(manager: Any, argv: Sequence[str], resource: str, **options: Any) -> Either:
+        return Either(lambda plain: open_plugin_process(plain, argv, resource, **options), manager)
+
+    return make

@@ -1,0 +1,11 @@
+"""What takes the place of the fixture for Trio tests where pytest-trio is not installed."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def device_manager() -> None:
+    """Needs pytest-trio."""
+    pytest.fail("the fixture device_manager needs pytest-trio: pip install pytest-trio; or use device_manager_sync")
