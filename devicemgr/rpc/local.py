@@ -91,6 +91,7 @@ class LocalServer(Server):
         super().__init__(services, codec=_Codec(), config=_NO_PINGS)
         self._max_message_size = max_message_size
         self._protocols: list[H2Protocol] = []
+        self._accepting: asyncio.Server | None = None
 
     def _protocol_factory(self) -> H2Protocol:
         plain = super()._protocol_factory()
@@ -102,20 +103,28 @@ class LocalServer(Server):
 
     async def listen(self, listener: socket.socket) -> None:
         """Accept on ``listener``; may be called again when an earlier socket was lost."""
-        self.stop_listening()
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._protocol_factory, sock=listener)
+        await self._close_listener()
+        self._accepting = await asyncio.get_running_loop().create_unix_server(self._protocol_factory, sock=listener)
 
     def stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        """Accept nobody any more. The socket itself is closed a moment later, in :meth:`close_connections`: asyncio
+        loses a connection, descriptor and all, that was accepted just before its server closed (cpython #109564)."""
+        if self._accepting is not None:
+            for listener in self._accepting.sockets:
+                self._accepting.get_loop().remove_reader(listener.fileno())
+
+    async def _close_listener(self) -> None:
+        if self._accepting is not None:
+            self.stop_listening()
+            await _turns()  # who was accepted a moment ago has no connection yet
+            self._accepting.close()
 
     async def close_connections(self) -> None:
         """Let answers that are being sent go out, for a moment, then close every connection."""
         sending = [task for handler in self._handlers for task in handler._tasks.values() if not task.done()]
         if sending:
             await asyncio.wait(sending, timeout=FLUSH_TIME)
-        await _turns()  # who was accepted a moment ago has no connection yet
+        await self._close_listener()
         open_ones = [p for p in self._protocols if hasattr(p, "processor") and not _is_closed(p)]
         transports = [protocol.connection._transport for protocol in open_ones]
         for protocol in open_ones:
