@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -52,7 +51,7 @@ class Faults:
         """Remove every socket from the directory of plug-ins, kubelet.sock too, which is made anew within a second."""
         self._record("wipe", str(self._layout.plugins))
         for path in self._layout.plugins.iterdir():
-            if stat.S_ISSOCK(path.lstat().st_mode):
+            if path.is_socket() and not path.is_symlink():  # false for what has gone since, such as a temporary file
                 path.unlink(missing_ok=True)
 
     def drop_connection(self, resource: str) -> None:
