@@ -39,10 +39,7 @@ class CardPlugin(api.DevicePluginBase):
     def answer(self, request):
         if unknown := set(request.devices_ids) - set(CARDS):
             raise GRPCError(Status.INVALID_ARGUMENT, f"no such card: {', '.join(sorted(unknown))}")
-        nodes = [
-            api.DeviceSpec(container_path=f"/dev/{id}", host_path="/dev/null", permissions="rw")
-            for id in request.devices_ids
-        ]
+        nodes = [api.DeviceSpec(f"/dev/{id}", "/dev/null", "rw") for id in request.devices_ids]
         return api.ContainerAllocateResponse(envs={"CARDS": ",".join(request.devices_ids)}, devices=nodes)
 
 
