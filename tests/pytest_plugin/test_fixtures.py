@@ -102,7 +102,8 @@ def test_trio_tests_have_the_manager_in_their_own_program(run):
             async with plugin_process(device_manager, argv, "vendor.com/card", allocatable=4) as process:
                 await device_manager.faults.restart()
                 await device_manager.wait_for_resource("vendor.com/card", allocatable=4)
-                assert process.output.count("registered") == 2
+                while process.output.count("registered") < 2:  # what it writes comes by another way than its list
+                    await trio.sleep(0.01)
         """
     ).assert_outcomes(passed=2)
 
