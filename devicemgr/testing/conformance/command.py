@@ -27,7 +27,7 @@ class SubjectUnusable(DeviceManagerError):
 class Command:
     """Starts ``argv`` with the directory told in every usual way: ``{dir}`` and ``{socket}`` in its arguments, and
     ``DEVICE_PLUGIN_DIR`` and ``KUBELET_SOCKET`` in its environment. ``change`` is a shell command that makes it
-    report a change. With ``isolate`` it sees the directory as ``/var/lib/kubelet/device-plugins``."""
+    report a change, with ``DEVICE_PLUGIN_PID`` in its environment beside the two. With ``isolate`` it sees the directory as ``/var/lib/kubelet/device-plugins``."""
 
     def __init__(
         self,
@@ -42,7 +42,8 @@ class Command:
         self._isolate = isolate
         self._env = dict(os.environ if env is None else env)
         self._process: trio.Process | None = None
-        self._output = tempfile.TemporaryFile(mode="w+b")  # noqa: SIM115 - open as long as we are
+        # To append only: the program shares our position in the file, and writes where we have just begun to read.
+        self._output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - open as long as we are
 
     async def start(self, directory: Path) -> None:
         places = {"{dir}": str(directory), "{socket}": str(directory / "kubelet.sock")}
@@ -79,7 +80,13 @@ class Command:
     async def change(self) -> None:
         if self._change is None:
             raise Skipped("nobody said how to make the plug-in report a change (--change)")
-        await trio.run_process(self._change, shell=True, env=self._env, check=True, capture_stdout=True)
+        env = self._env | {"DEVICE_PLUGIN_PID": str(self._running().pid)}
+        done = await trio.run_process(
+            self._change, shell=True, env=env, check=False, capture_stdout=True, stderr=subprocess.STDOUT
+        )
+        if done.returncode:
+            wrote = done.stdout.decode(errors="replace").strip()
+            raise Skipped(f"the command of --change ended with {done.returncode}: {wrote}")
 
     @property
     def is_running(self) -> bool:
