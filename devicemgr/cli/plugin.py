@@ -1,7 +1,8 @@
-"""``plugin``: a simulated device plug-in, the same that tests use."""
+"""``plugin``: simulated device plug-ins, the same that tests use, from a few options or from a script."""
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,23 @@ from pathlib import Path
 import click
 import trio
 
+from ..errors import BadInput
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..names import why_not_extended
 from ..rpc.bridge import open_bridge
-from ..testing.simulated_plugin import numbered_devices, open_simulated_plugin
+from ..testing.script import TRIGGERS, Script, parse_scripts
+from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
+from ..testing.simulated_plugin import numbered_devices
 from . import root_dir_option, root_of
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
 
 
 @click.command("plugin")
 @root_dir_option
-@click.option("--resource", required=True, help="The extended resource, for example vendor.com/gpu.")
+@click.option("--script", type=click.Path(path_type=Path, dir_okay=False), help="Plug-ins from this YAML file.")
+@click.option("--resource", help="Without a script: the extended resource, for example vendor.com/gpu.")
 @click.option("--count", type=click.IntRange(0), default=1, show_default=True, help="How many devices, dev-0 …")
 @click.option("--numa", default="", help="NUMA nodes to deal the devices out to, for example 0,1.")
 @click.option("--unhealthy", multiple=True, metavar="ID", help="A device that is unhealthy. May be repeated.")
@@ -26,9 +34,12 @@ from . import root_dir_option, root_of
 @click.option("--pre-start", is_flag=True, help="Ask for PreStartContainer.")
 @click.option("--preferred", is_flag=True, help="Offer GetPreferredAllocation.")
 @click.option("--watched", is_flag=True, help="Wait in plugins_registry to be found, instead of calling Register.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     root_dir: Path | None,
-    resource: str,
+    script: Path | None,
+    resource: str | None,
     count: int,
     numa: str,
     unhealthy: tuple[str, ...],
@@ -37,18 +48,43 @@ def command(
     preferred: bool,
     watched: bool,
 ) -> None:
-    """Run a simulated plug-in until interrupted. It registers again when kubelet.sock is made anew."""
-    if problem := why_not_extended(resource):
+    """Run a simulated plug-in until interrupted. It registers again when kubelet.sock is made anew.
+
+    A script has everything the options have, and answers, errors, delays and a schedule: examples/plugin-script.yaml.
+    """
+    if script is not None:
+        _refuse_other_options(ctx)
+        scripts = _read(script)
+    elif resource is None:
+        raise click.UsageError("give --resource or --script")
+    elif problem := why_not_extended(resource):
         raise click.BadParameter(f"{resource!r}: {problem}", param_hint="--resource")
+    else:
+        options = PluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=preferred)
+        devices = _devices(count, numa, unhealthy)
+        scripts = [Script(resource=resource, endpoint=endpoint, devices=devices, options=options)]
     directory = root_of(root_dir) / ("plugins_registry" if watched else "device-plugins")
     if not directory.is_dir():
         raise click.BadParameter(f"{directory} does not exist; start a manager first", param_hint="--root-dir")
-    devices = _devices(count, numa, unhealthy)
-    options = PluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=preferred)
-    trio.run(_run, directory, resource, devices, options, endpoint, watched)
+    trio.run(_run_all, directory, scripts, watched)
 
 
-def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> list[Device]:
+def _refuse_other_options(ctx: click.Context) -> None:
+    for name in ctx.params.keys() - {"root_dir", "script", "watched"}:
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for plug-ins without a script; write it there")
+
+
+def _read(path: Path) -> list[Script]:
+    try:
+        return parse_scripts(path.read_text(), file=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}", param_hint="--script") from error
+    except BadInput as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> tuple[Device, ...]:
     try:
         nodes = [int(node) for node in numa.split(",") if node]
     except ValueError:
@@ -57,33 +93,36 @@ def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> list[Device]:
     missing = set(unhealthy) - {device.id for device in devices}
     if missing:
         raise click.BadParameter(f"no such device: {', '.join(sorted(missing))}", param_hint="--unhealthy")
-    return [replace(d, health=UNHEALTHY) if d.id in unhealthy else d for d in devices]
+    return tuple(replace(d, health=UNHEALTHY) if d.id in unhealthy else d for d in devices)
 
 
-async def _run(
-    directory: Path,
-    resource: str,
-    devices: list[Device],
-    options: PluginOptions,
-    endpoint: str | None,
-    watched: bool,
-) -> None:
+async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> None:
+    """All plug-ins of a file, until a signal ends them; the others are passed on to the schedules."""
+    playing: list[ScriptedPlugin] = []
+    try:
+        with trio.open_signal_receiver(*_ENDING, *_SIGNALS) as signals:
+            async with open_bridge(), trio.open_nursery() as nursery:
+                for script in scripts:
+                    nursery.start_soon(_run, directory, script, watched, playing)
+                async for number in signals:
+                    if number in _ENDING:
+                        nursery.cancel_scope.cancel()
+                        break
+                    for one in playing:
+                        await one.trigger(_SIGNALS[signal.Signals(number)])
+    except* ScriptedCrash:
+        os.kill(os.getpid(), signal.SIGKILL)  # as a crash would: nothing is tidied up
+
+
+async def _run(directory: Path, script: Script, watched: bool, playing: list[ScriptedPlugin]) -> None:
     def report() -> None:
-        click.echo(f"registered {resource} with {len(devices)} devices on {directory}/kubelet.sock")
+        click.echo(f"registered {script.resource} with {len(script.devices)} devices on {directory}/kubelet.sock")
 
-    async with open_bridge():
-        # One life of the socket per life of kubelet.sock: a manager that starts wipes the directory (REG-17).
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with (
-                open_simulated_plugin(
-                    directory, resource, devices=devices, options=options, endpoint=endpoint
-                ) as plugin,
-                trio.open_nursery() as nursery,
-            ):
-                if watched:
-                    click.echo(f"waiting to be found: {directory}/{plugin.endpoint}")
-                else:
-                    nursery.start_soon(plugin.keep_registered, report)
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-                    break
+    async with open_scripted_plugin(directory, script) as scripted, trio.open_nursery() as nursery:
+        playing.append(scripted)
+        nursery.start_soon(scripted.play)
+        if watched:
+            click.echo(f"waiting to be found: {directory}/{scripted.plugin.endpoint}")
+        else:
+            # One life of the socket per life of kubelet.sock: a manager that starts wipes the directory (REG-17).
+            nursery.start_soon(scripted.plugin.keep_registered, report)

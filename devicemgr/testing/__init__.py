@@ -15,17 +15,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .plugins import open_plugin_process, open_registered_plugin
     from .portal import Portal
+    from .script import Script, parse_scripts
+    from .script_player import ScriptedPlugin, open_scripted_plugin
     from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
 
-__all__ = ["Portal", "SimulatedPlugin", "open_plugin_process", "open_registered_plugin", "open_simulated_plugin"]
+__all__ = [
+    "Portal",
+    "Script",
+    "ScriptedPlugin",
+    "SimulatedPlugin",
+    "open_plugin_process",
+    "open_registered_plugin",
+    "open_scripted_plugin",
+    "open_simulated_plugin",
+    "parse_scripts",
+]
 
 # As in the package itself: pytest imports this at every start, whoever needs it or not.
 _HOME = {
     "Portal": "portal",
+    "Script": "script",
+    "ScriptedPlugin": "script_player",
     "SimulatedPlugin": "simulated_plugin",
     "open_plugin_process": "plugins",
     "open_registered_plugin": "plugins",
+    "open_scripted_plugin": "script_player",
     "open_simulated_plugin": "simulated_plugin",
+    "parse_scripts": "script",
 }
 
 

@@ -162,13 +162,17 @@ class SimulatedPlugin:
         return self.options
 
     async def _own_answer(self, devices: Sequence[DeviceId]) -> RunOptions:
-        """An environment variable with the ids, and /dev/null as a device node per id.
+        self.require_healthy(devices)
+        return self.usual_answer(devices)
 
-        An error for ids that are not there or not healthy: the manager's knowledge may be older than the plug-in's.
-        """
+    def require_healthy(self, devices: Sequence[DeviceId]) -> None:
+        """Raises PluginUnavailable for ids that are not there or not healthy: the manager may know less than we do."""
         healthy = {device.id for device in self._devices if device.is_healthy}
         if bad := [id for id in devices if id not in healthy]:
             raise PluginUnavailable(f"no healthy device {', '.join(map(repr, bad))}")
+
+    def usual_answer(self, devices: Sequence[DeviceId]) -> RunOptions:
+        """An environment variable with the ids, and /dev/null as a device node per id."""
         variable = self.resource.rpartition("/")[2].upper().replace("-", "_").replace(".", "_")
         return RunOptions(
             envs={f"{variable}_DEVICES": ",".join(devices)},

@@ -47,7 +47,8 @@ def run_until(step, root):
     root.mkdir()
     clock = MockClock(rate=20)  # not one that jumps: it would run away while a thread writes to disk
     trio.run(scenario, instrument, root, instruments=[instrument], clock=clock)
-    assert not list(root.glob("**/*.sock")) and not list(root.glob("**/*.tmp"))
+    assert not list(root.glob("**/*.sock"))
+    assert not list(root.glob("**/*.tmp"))
     return instrument
 
 

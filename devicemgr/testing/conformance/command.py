@@ -26,8 +26,9 @@ class SubjectUnusable(DeviceManagerError):
 
 class Command:
     """Starts ``argv`` with the directory told in every usual way: ``{dir}`` and ``{socket}`` in its arguments, and
-    ``DEVICE_PLUGIN_DIR`` and ``KUBELET_SOCKET`` in its environment. ``change`` is a shell command that makes it
-    report a change, with ``DEVICE_PLUGIN_PID`` in its environment beside the two. With ``isolate`` it sees the directory as ``/var/lib/kubelet/device-plugins``."""
+    ``DEVICE_PLUGIN_DIR`` and ``KUBELET_SOCKET`` in its environment. With ``isolate`` it sees the directory as
+    ``/var/lib/kubelet/device-plugins``. ``change`` is a shell command that makes it report a change; it has the same
+    environment, and ``DEVICE_PLUGIN_PID``."""
 
     def __init__(
         self,

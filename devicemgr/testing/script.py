@@ -1,0 +1,298 @@
+"""Scripts for simulated plug-ins: what a vendor's plug-in has, answers and goes through, as a YAML file.
+
+:func:`parse_scripts` reads one document per plug-in; :mod:`devicemgr.testing.script_player` plays them. Names are
+those of the device plug-in API, in the spelling of Kubernetes manifests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..errors import BadInput
+from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
+from ..names import why_not_extended
+from ..yaml_text import Field, load_documents
+from .strategies import STRATEGIES
+
+T = TypeVar("T")
+
+CALLS = ("GetDevicePluginOptions", "GetPreferredAllocation", "Allocate", "PreStartContainer")
+"""The calls whose answers can be scripted; ListAndWatch goes by ``devices`` and ``schedule``."""
+TRIGGERS = ("HUP", "USR1", "USR2")
+"""Signals that a step can wait for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRule:
+    """What happens at a call: wait ``delay`` seconds, then fail with ``error``, or never answer, or answer.
+
+    It holds for ``times`` calls after the first ``skip``, and, with ``devices``, only when one of them is asked for.
+    """
+
+    call: str
+    devices: frozenset[str] = frozenset()
+    skip: int = 0
+    times: float = math.inf
+    delay: float = 0.0
+    error: str = ""
+    hang: bool = False
+    answer: RunOptions | None = None
+    ids: tuple[DeviceId, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A change: ``at`` seconds after the start, or whenever the signal ``on`` comes."""
+
+    at: float | None = None
+    on: str = ""
+    health: Mapping[DeviceId, str] = field(default_factory=dict)
+    remove: tuple[DeviceId, ...] = ()
+    add: tuple[Device, ...] = ()
+    end_stream: bool = False
+    register: bool = False
+    crash: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """One plug-in. ``answer`` is what Allocate says, with ``{id}`` and ``{ids}`` to be filled in; None is the usual.
+
+    ``repeat`` is the seconds after which the schedule begins again.
+    """
+
+    resource: str
+    endpoint: str | None = None
+    devices: tuple[Device, ...] = ()
+    options: PluginOptions = PluginOptions()
+    preferred: str = "first"
+    answer: RunOptions | None = None
+    calls: tuple[CallRule, ...] = ()
+    schedule: tuple[Step, ...] = ()
+    repeat: float = math.inf
+
+
+def parse_scripts(text: str, *, file: str) -> list[Script]:
+    """All plug-ins of a script. Raises BadInput naming file, line and field."""
+    documents = load_documents(text, file=file)
+    if not documents:
+        raise BadInput("here is no plug-in: the text is empty", file=file)
+    return [_script(document) for document in documents]
+
+
+def _script(document: Field) -> Script:
+    top = _known(
+        document, "resource", "endpoint", "devices", "options", "preferred", "allocate", "calls", "schedule", "repeat"
+    )
+    if "resource" not in top:
+        raise document.bad("resource is missing, for example vendor.com/gpu")
+    resource = top["resource"].text()
+    if problem := why_not_extended(resource):
+        raise top["resource"].bad(f"{resource!r}: {problem}")
+    preferred = _one_of(top.get("preferred"), STRATEGIES, "first")
+    devices = _devices(top["devices"]) if "devices" in top else ()
+    schedule = _each(top.get("schedule"), _step)
+    _check_ids(devices, top.get("schedule"), schedule)
+    script = Script(
+        resource=resource,
+        endpoint=top["endpoint"].text() if "endpoint" in top else None,
+        devices=devices,
+        options=_options(top.get("options"), preferred="preferred" in top),
+        preferred=preferred,
+        answer=_answer(top["allocate"]) if "allocate" in top else None,
+        calls=_each(top.get("calls"), _call_rule),
+        schedule=schedule,
+        repeat=_seconds(top["repeat"]) if "repeat" in top else math.inf,
+    )
+    late = [step.at for step in script.schedule if step.at is not None and step.at >= script.repeat]
+    if late:
+        raise top["repeat"].bad(f"the schedule has a step at {late[0]:g}, which would never come")
+    return script
+
+
+# --- devices ---------------------------------------------------------------------------------------
+
+
+def _devices(field: Field) -> tuple[Device, ...]:
+    found: dict[DeviceId, Device] = {}
+    for item in field.sequence():
+        for device in _device_group(item):
+            if device.id in found:
+                raise item.bad(f"there is already a device {device.id!r}")
+            found[device.id] = device
+    return tuple(found.values())
+
+
+def _device_group(item: Field) -> list[Device]:
+    """One device with its ``id``, or ``count`` of them, ``prefix``-0 …, dealt out over the NUMA nodes in turn."""
+    keys = _known(item, "id", "count", "prefix", "health", "numa")
+    if ("id" in keys) == ("count" in keys):
+        raise item.bad("write either an id, or a count (with a prefix)")
+    health = keys["health"].text() if "health" in keys else HEALTHY
+    nodes = tuple(_whole(node) for node in keys["numa"].sequence()) if "numa" in keys else None
+    if "id" in keys:
+        return [Device(id=DeviceId(keys["id"].text()), health=health, numa_nodes=nodes)]
+    prefix = keys["prefix"].text() if "prefix" in keys else "dev"
+    return [
+        Device(
+            id=DeviceId(f"{prefix}-{number}"),
+            health=health,
+            numa_nodes=(nodes[number % len(nodes)],) if nodes else None,
+        )
+        for number in range(_whole(keys["count"]))
+    ]
+
+
+def _check_ids(devices: tuple[Device, ...], field: Field | None, schedule: tuple[Step, ...]) -> None:
+    """A step about a device that is never there is a slip of the pen."""
+    known = {device.id for device in devices}.union(*({device.id for device in step.add} for step in schedule))
+    for item, step in zip(field.sequence() if field else (), schedule, strict=True):
+        if unknown := sorted({*step.health, *step.remove} - known):
+            raise item.bad(f"there is no device {unknown[0]!r}")
+
+
+# --- answers ---------------------------------------------------------------------------------------
+
+
+def _options(field: Field | None, *, preferred: bool) -> PluginOptions:
+    keys = _known(field, "preStartRequired", "getPreferredAllocationAvailable") if field else {}
+    return PluginOptions(
+        pre_start_required=_flag(keys, "preStartRequired"),
+        get_preferred_allocation_available=_flag(keys, "getPreferredAllocationAvailable", preferred),
+    )
+
+
+def _answer(field: Field) -> RunOptions:
+    keys = _known(field, "envs", "annotations", "mounts", "devices", "cdiDevices")
+    return RunOptions(
+        envs=_texts(keys.get("envs")),
+        annotations=_texts(keys.get("annotations")),
+        mounts=_each(keys.get("mounts"), _mount),
+        device_specs=_each(keys.get("devices"), _device_spec),
+        cdi_devices=_each(keys.get("cdiDevices"), Field.text),
+    )
+
+
+def _mount(item: Field) -> Mount:
+    keys = _known(item, "containerPath", "hostPath", "readOnly")
+    return Mount(
+        container_path=_text_of(item, keys, "containerPath"),
+        host_path=_text_of(item, keys, "hostPath"),
+        read_only=_flag(keys, "readOnly"),
+    )
+
+
+def _device_spec(item: Field) -> DeviceSpec:
+    keys = _known(item, "containerPath", "hostPath", "permissions")
+    return DeviceSpec(
+        container_path=_text_of(item, keys, "containerPath"),
+        host_path=_text_of(item, keys, "hostPath"),
+        permissions=keys["permissions"].text() if "permissions" in keys else "rw",
+    )
+
+
+def _call_rule(item: Field) -> CallRule:
+    keys = _known(item, "call", "devices", "skip", "times", "delay", "error", "hang", "answer", "ids")
+    if "call" not in keys:
+        raise item.bad(f"call is missing: one of {', '.join(CALLS)}")
+    call = _one_of(keys["call"], CALLS, "")
+    for key, only in (("answer", "Allocate"), ("ids", "GetPreferredAllocation")):
+        if key in keys and call != only:
+            raise keys[key].bad(f"is for {only}, and this rule is for {call}")
+    return CallRule(
+        call=call,
+        devices=frozenset(_each(keys.get("devices"), Field.text)),
+        skip=_whole(keys["skip"]) if "skip" in keys else 0,
+        times=_whole(keys["times"]) if "times" in keys else math.inf,
+        delay=_seconds(keys["delay"]) if "delay" in keys else 0.0,
+        error=keys["error"].text() if "error" in keys else "",
+        hang=_flag(keys, "hang"),
+        answer=_answer(keys["answer"]) if "answer" in keys else None,
+        ids=_ids(keys["ids"]) if "ids" in keys else None,
+    )
+
+
+# --- schedule --------------------------------------------------------------------------------------
+
+
+def _step(item: Field) -> Step:
+    keys = _known(item, "at", "on", "healthy", "unhealthy", "health", "remove", "add", "endStream", "register", "crash")
+    if ("at" in keys) == ("on" in keys):
+        raise item.bad(f"write either at, in seconds, or on, one of {', '.join(TRIGGERS)}")
+    if len(keys) == 1:
+        raise item.bad("nothing happens in this step")
+    health = {DeviceId(id): value for id, value in _texts(keys.get("health")).items()}
+    for key, value in (("healthy", HEALTHY), ("unhealthy", UNHEALTHY)):
+        health |= dict.fromkeys(_ids(keys.get(key)), value)
+    return Step(
+        at=_seconds(keys["at"]) if "at" in keys else None,
+        on=_one_of(keys.get("on"), TRIGGERS, ""),
+        health=health,
+        remove=_ids(keys.get("remove")),
+        add=_devices(keys["add"]) if "add" in keys else (),
+        end_stream=_flag(keys, "endStream"),
+        register=_flag(keys, "register"),
+        crash=_flag(keys, "crash"),
+    )
+
+
+# --- readers of one field --------------------------------------------------------------------------
+
+
+def _known(field: Field, *names: str) -> dict[str, Field]:
+    keys = field.mapping()
+    for name, value in keys.items():
+        if name not in names:
+            raise value.bad(f"is not known here; there are {', '.join(names)}")
+    return keys
+
+
+def _each(field: Field | None, read: Callable[[Field], T]) -> tuple[T, ...]:
+    return tuple(read(item) for item in field.sequence()) if field else ()
+
+
+def _ids(field: Field | None) -> tuple[DeviceId, ...]:
+    return tuple(DeviceId(text) for text in _each(field, Field.text))
+
+
+def _texts(field: Field | None) -> dict[str, str]:
+    return {name: value.text() for name, value in field.mapping().items()} if field else {}
+
+
+def _text_of(item: Field, keys: Mapping[str, Field], name: str) -> str:
+    if name not in keys:
+        raise item.bad(f"{name} is missing")
+    return keys[name].text()
+
+
+def _flag(keys: Mapping[str, Field], name: str, default: bool = False) -> bool:
+    return keys[name].boolean() if name in keys else default
+
+
+def _one_of(field: Field | None, choices: Any, default: str) -> str:
+    if field is None:
+        return default
+    text = field.text()
+    if text not in choices:
+        raise field.bad(f"must be one of {', '.join(choices)}, not {text!r}")
+    return text
+
+
+def _whole(field: Field) -> int:
+    text = field.text()
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise field.bad(f"must be a whole number that is not negative, not {text!r}")
+    return int(text)
+
+
+def _seconds(field: Field) -> float:
+    try:
+        seconds = float(field.text())
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise field.bad(f"must be a number of seconds, not {field.text()!r}")
+    return seconds
