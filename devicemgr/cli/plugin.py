@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,19 +101,17 @@ def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> tuple[Device,
 async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> None:
     """All plug-ins of a file, until a signal ends them; the others are passed on to the schedules."""
     playing: list[ScriptedPlugin] = []
-    try:
-        with trio.open_signal_receiver(*_ENDING, *_SIGNALS) as signals:
-            async with open_bridge(), trio.open_nursery() as nursery:
-                for script in scripts:
-                    nursery.start_soon(_run, directory, script, watched, playing)
-                async for number in signals:
-                    if number in _ENDING:
-                        nursery.cancel_scope.cancel()
-                        break
-                    for one in playing:
+    with trio.open_signal_receiver(*_ENDING, *_SIGNALS) as signals:
+        async with open_bridge(), trio.open_nursery() as nursery:
+            for script in scripts:
+                nursery.start_soon(_run, directory, script, watched, playing)
+            async for number in signals:
+                if number in _ENDING:
+                    nursery.cancel_scope.cancel()
+                    break
+                for one in playing:
+                    with _dying_of_a_crash():
                         await one.trigger(_SIGNALS[signal.Signals(number)])
-    except* ScriptedCrash:
-        os.kill(os.getpid(), signal.SIGKILL)  # as a crash would: nothing is tidied up
 
 
 async def _run(directory: Path, script: Script, watched: bool, playing: list[ScriptedPlugin]) -> None:
@@ -120,9 +120,20 @@ async def _run(directory: Path, script: Script, watched: bool, playing: list[Scr
 
     async with open_scripted_plugin(directory, script) as scripted, trio.open_nursery() as nursery:
         playing.append(scripted)
-        nursery.start_soon(scripted.play)
         if watched:
             click.echo(f"waiting to be found: {directory}/{scripted.plugin.endpoint}")
+            nursery.start_soon(trio.sleep_forever)
         else:
             # One life of the socket per life of kubelet.sock: a manager that starts wipes the directory (REG-17).
             nursery.start_soon(scripted.plugin.keep_registered, report)
+        with _dying_of_a_crash():
+            await scripted.play()
+
+
+@contextmanager
+def _dying_of_a_crash() -> Iterator[None]:
+    """Here and not further out: on its way the exception would remove the sockets, and a crash leaves them behind."""
+    try:
+        yield
+    except ScriptedCrash:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,91 @@
+"""Scripts for simulated plug-ins: what is read from a file, and what is said about a mistake in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devicemgr.errors import BadInput
+from devicemgr.model import Device, DeviceSpec
+from devicemgr.testing.script import parse_scripts
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin-script.yaml"
+
+
+def parse(text):
+    (script,) = parse_scripts(text, file="s.yaml")
+    return script
+
+
+def test_the_example_has_everything():
+    (script,) = parse_scripts(EXAMPLE.read_text(), file="plugin-script.yaml")
+    assert [device.id for device in script.devices] == ["gpu-0", "gpu-1", "gpu-2", "gpu-3", "gpu-old"]
+    assert script.options.pre_start_required
+    assert script.options.get_preferred_allocation_available
+    assert script.answer.device_specs == (DeviceSpec(container_path="/dev/vendor/{id}", host_path="/dev/null"),)
+    assert [(rule.call, rule.skip, rule.times) for rule in script.calls[1:]] == [
+        ("Allocate", 20, 1),
+        ("PreStartContainer", 0, 1),
+    ]
+    assert [step.on or step.at for step in script.schedule] == ["HUP", "HUP", 3600, 3610, 7200, 7201]
+    assert script.repeat == 86400
+
+
+def test_devices_are_dealt_out_over_numa_nodes_in_turn():
+    script = parse("{resource: a.com/b, devices: [{count: 3, numa: [0, 1]}, {id: x, health: Unhealthy}]}")
+    assert script.devices == (
+        Device(id="dev-0", numa_nodes=(0,)),
+        Device(id="dev-1", numa_nodes=(1,)),
+        Device(id="dev-2", numa_nodes=(0,)),
+        Device(id="x", health="Unhealthy"),
+    )
+
+
+def test_one_device_may_be_on_several_nodes():
+    assert parse("{resource: a.com/b, devices: [{id: x, numa: [0, 1]}]}").devices[0].numa_nodes == (0, 1)
+
+
+def test_several_documents_are_several_plugins():
+    scripts = parse_scripts("resource: a.com/b\n---\nresource: a.com/c\n", file="s.yaml")
+    assert [script.resource for script in scripts] == ["a.com/b", "a.com/c"]
+
+
+MISTAKES = {
+    "": "s.yaml: here is no plug-in",
+    "[]": "s.yaml:1: must be a mapping",
+    "devices: []": "s.yaml:1: resource is missing, for example vendor.com/gpu",
+    "resource: gpu": "s.yaml:1: resource: 'gpu'",
+    "resource: a.com/b\ndevice: []": "s.yaml:2: device: is not known here; there are resource, endpoint",
+    "resource: a.com/b\ndevices: [{}]": "s.yaml:2: devices[0]: write either an id, or a count",
+    "resource: a.com/b\ndevices: [{id: x, count: 2}]": "devices[0]: write either an id, or a count",
+    "resource: a.com/b\ndevices: [{count: -1}]": "devices[0].count: must be a whole number that is not negative",
+    "resource: a.com/b\ndevices: [{id: x}, {id: x}]": "devices[1]: there is already a device 'x'",
+    "resource: a.com/b\ndevices: [{count: 1, numa: [x]}]": "devices[0].numa[0]: must be a whole number",
+    "resource: a.com/b\npreferred: best": "preferred: must be one of first, last, packed, spread, not 'best'",
+    "resource: a.com/b\ncalls: [{delay: 1}]": "calls[0]: call is missing: one of GetDevicePluginOptions,",
+    "resource: a.com/b\ncalls: [{call: ListAndWatch}]": "calls[0].call: must be one of",
+    "resource: a.com/b\ncalls: [{call: Allocate, ids: [x]}]": "calls[0].ids: is for GetPreferredAllocation",
+    "resource: a.com/b\ncalls: [{call: PreStartContainer, answer: {}}]": "calls[0].answer: is for Allocate",
+    "resource: a.com/b\ncalls: [{call: Allocate, delay: soon}]": "calls[0].delay: must be a number of seconds",
+    "resource: a.com/b\ncalls: [{call: Allocate, hang: 3}]": "calls[0].hang: must be true or false",
+    "resource: a.com/b\nallocate: {devices: [{hostPath: /x}]}": "allocate.devices[0]: containerPath is missing",
+    "resource: a.com/b\nschedule: [{register: true}]": "schedule[0]: write either at, in seconds, or on, one of HUP",
+    "resource: a.com/b\nschedule: [{at: 1}]": "schedule[0]: nothing happens in this step",
+    "resource: a.com/b\nschedule: [{at: .inf, crash: true}]": "schedule[0].at: must be a number of seconds",
+    "resource: a.com/b\nschedule: [{on: KILL, crash: true}]": "schedule[0].on: must be one of HUP, USR1, USR2",
+    "resource: a.com/b\nschedule: [{at: 1, unhealthy: [x]}]": "schedule[0]: there is no device 'x'",
+    "resource: a.com/b\nrepeat: 5\nschedule: [{at: 5, crash: true}]": "s.yaml:2: repeat: the schedule has a step at 5",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES, ids=lambda text: text.replace("\n", "; ") or "empty")
+def test_a_mistake_is_named_with_its_place(text):
+    with pytest.raises(BadInput) as caught:
+        parse_scripts(text, file="s.yaml")
+    assert MISTAKES[text] in str(caught.value)
+
+
+def test_a_device_that_is_added_later_may_fall_ill():
+    script = parse("resource: a.com/b\nschedule: [{at: 1, add: [{id: x}]}, {at: 2, unhealthy: [x]}]")
+    assert script.schedule[1].health == {"x": "Unhealthy"}
