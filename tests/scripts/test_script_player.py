@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,7 +11,8 @@ import trio
 from devicemgr import Container, Pod
 from devicemgr.model import DeviceSpec, Mount, RunOptions
 from devicemgr.testing.script import parse_scripts
-from devicemgr.testing.script_player import ScriptedCrash, filled, open_scripted_plugin
+from devicemgr.testing.script_player import ScriptedCrash, ScriptedPlugin, filled, open_scripted_plugin
+from devicemgr.testing.simulated_plugin import SimulatedPlugin
 
 GPU = "vendor.com/gpu"
 HEAD = "resource: vendor.com/gpu\ndevices: [{count: 4, numa: [0, 1]}]\n"
@@ -56,15 +58,19 @@ async def test_a_rule_may_be_for_some_devices_and_the_next_one_for_the_rest(mana
         assert "dead" in (await verdicts(manager, "b"))[0]
 
 
-async def test_a_delay_and_no_answer_at_all(scripted, autojump_clock):
+async def test_a_delay_and_no_answer_at_all(autojump_clock):
     """Asked directly: a clock that jumps would run away while a manager's thread writes to disk."""
-    async with scripted("calls: [{call: Allocate, times: 1, delay: 30}, {call: Allocate, hang: true}]") as plugin:
-        began = trio.current_time()
-        await plugin.plugin.allocate(["dev-0"])
-        assert trio.current_time() - began == pytest.approx(30)
-        with trio.move_on_after(1e6) as scope:
-            await plugin.plugin.allocate(["dev-0"])
-        assert scope.cancelled_caught
+    (script,) = parse_scripts(
+        HEAD + "calls: [{call: Allocate, times: 1, delay: 30}, {call: Allocate, hang: true}]", file="s.yaml"
+    )
+    plugin = SimulatedPlugin(Path("nowhere"), GPU, script.devices, script.options, "x.sock")
+    ScriptedPlugin(plugin, script)
+    began = trio.current_time()
+    await plugin.allocate(["dev-0"])
+    assert trio.current_time() - began == pytest.approx(30)
+    with trio.move_on_after(1e6) as scope:
+        await plugin.allocate(["dev-0"])
+    assert scope.cancelled_caught
 
 
 async def test_preferred_by_strategy_and_by_rule(manager, scripted):
