@@ -26,6 +26,7 @@ from ..testing.conformance import (
     run_checks,
     select,
 )
+from ..testing.conformance.isolation import TARGET
 from . import root_dir_option, root_of
 from .check_report import draw_checks, draw_explanation, draw_report, progress, report_data, write_junit
 
@@ -138,7 +139,9 @@ def command(
     if output == "json":
         click.echo(report_data(results))
     else:
-        draw_report(results)
+        draw_report(results, output=run.subject.output)
+        if argv and not isolate and any(r.check == "registers" and r.verdict is Verdict.FAILED for r in results):
+            click.echo(f"Does it look for kubelet.sock in {TARGET} whatever it is told? Then use --isolate.")
     ctx.exit(1 if any(result.verdict is Verdict.FAILED for result in results) else 0)
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from ..testing.conformance import Check, Result, Verdict
 from .output import console
 
+_LAST_LINES = 20
 _COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.SKIPPED: "yellow"}
 
 
@@ -38,20 +39,24 @@ def progress(count: int) -> Iterator[Callable[[Result], None]]:
         yield show
 
 
-def draw_report(results: Sequence[Result]) -> None:
+def draw_report(results: Sequence[Result], *, output: str = "") -> None:
+    """The table and the verdict; when something failed, also the end of ``output``, which the plug-in wrote."""
     table = Table(title="Device plug-in conformance", title_justify="left")
     table.add_column("verdict")
     table.add_column("check", no_wrap=True)
     table.add_column("evidence", overflow="fold")
     table.add_column("s", justify="right")
-    for result in results:
+    made = [result for result in results if not result.blocked_by]
+    for result in made:
         colour = _COLOURS[result.verdict]
         table.add_row(
             f"[{colour}]{result.verdict}[/]", result.check, escape(_shown(result.evidence)), f"{result.seconds:.2f}"
         )
+    for causes, count in Counter(result.blocked_by for result in results if result.blocked_by).items():
+        table.add_row("[yellow]skipped[/]", f"{count} checks", f"not made, for they need {', '.join(causes)}", "")
     out = console()
     out.print(table)
-    for result in results:
+    for result in made:
         if result.verdict is Verdict.FAILED:
             out.print(f"[red]{result.check}[/]: {escape(result.title)} ({result.rule})")
     counts = Counter(result.verdict for result in results)
@@ -59,6 +64,9 @@ def draw_report(results: Sequence[Result]) -> None:
     out.print(f"{words} in {sum(result.seconds for result in results):.1f} s")
     if counts[Verdict.FAILED]:
         out.print("Why a rule exists, and how to mend it: python -m devicemgr check --explain CHECK")
+        if lines := output.splitlines()[-_LAST_LINES:]:
+            out.print(f"\nThe last {len(lines)} lines the plug-in wrote (all of them: --plugin-log FILE):")
+            out.print(escape("\n".join(map(_shown, lines))), soft_wrap=True)
 
 
 def _shown(text: str) -> str:

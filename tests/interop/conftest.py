@@ -153,16 +153,21 @@ class ForeignPlugin:
         return process
 
 
+def built(tmp_path_factory: pytest.TempPathFactory, module: str, package: str = ".") -> Path:
+    """The program of a Go module of this folder. Skips the test where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("the Go plug-ins need the go tool, and there is none in PATH")
+    binary = tmp_path_factory.mktemp("go") / module
+    done = subprocess.run([go, "build", "-o", binary, package], cwd=HERE / module, capture_output=True, text=True)
+    assert done.returncode == 0, f"go build failed:\n{done.stdout}{done.stderr}"
+    return binary
+
+
 @pytest.fixture(scope="session")
 def go_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Go plug-in, built once per session."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("the Go plug-in needs the go tool, and there is none in PATH")
-    binary = tmp_path_factory.mktemp("go") / "go_plugin"
-    built = subprocess.run([go, "build", "-o", binary, "."], cwd=HERE / "go_plugin", capture_output=True, text=True)
-    assert built.returncode == 0, f"go build failed:\n{built.stdout}{built.stderr}"
-    return binary
+    return built(tmp_path_factory, "go_plugin")
 
 
 @pytest.fixture(params=["grpcio", "go"])

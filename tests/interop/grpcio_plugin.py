@@ -10,10 +10,10 @@ Every call is printed to standard output, one line each, so that a test can see 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -50,24 +50,27 @@ class Plugin(api_grpc.DevicePluginServicer):
             pre_start_required=arguments.pre_start, get_preferred_allocation_available=arguments.preferred
         )
 
-    def stay_registered(self) -> None:
-        """Serve and register once per life of kubelet.sock, for ever."""
+    def stay_registered(self, ended: threading.Event) -> None:
+        """Serve and register once per life of kubelet.sock, until ``ended``; then leave no socket behind."""
         known = None
         server = None
-        while True:
+        while not ended.wait(CHECK_PERIOD):
             current = identity(self.registry)
-            if current is not None and current != known:
-                if server is not None:
-                    server.stop(grace=None).wait()
-                server = self.serve()
-                try:
-                    self.register()
-                except grpc.RpcError as error:
-                    print(f"not registered, trying again: {error}", file=sys.stderr, flush=True)
-                else:
-                    known = current
-                    tell("registered")
-            time.sleep(CHECK_PERIOD)
+            if current is None or current == known:
+                continue
+            if server is not None:
+                server.stop(grace=None).wait()
+            server = self.serve()
+            try:
+                self.register()
+            except grpc.RpcError as error:
+                print(f"not registered, trying again: {error}", file=sys.stderr, flush=True)
+            else:
+                known = current
+                tell("registered")
+        if server is not None:
+            server.stop(grace=None).wait()
+        self.socket.unlink(missing_ok=True)
 
     def serve(self) -> grpc.Server:
         self.socket.unlink(missing_ok=True)
@@ -149,7 +152,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1, help="how many devices there are")
     parser.add_argument("--pre-start", action="store_true", help="ask for PreStartContainer")
     parser.add_argument("--preferred", action="store_true", help="offer GetPreferredAllocation; prefers the last ones")
-    Plugin(parser.parse_args()).stay_registered()
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+    Plugin(parser.parse_args()).stay_registered(ended)
 
 
 if __name__ == "__main__":

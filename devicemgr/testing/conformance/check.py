@@ -32,7 +32,10 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """``evidence`` is what proves the verdict: calls, ids, times. ``seconds`` is how long the check took."""
+    """``evidence`` is what proves the verdict: calls, ids, times. ``seconds`` is how long the check took.
+
+    ``blocked_by`` are the checks whose own verdict is why this one was not made.
+    """
 
     check: str
     title: str
@@ -40,6 +43,7 @@ class Result:
     verdict: Verdict
     evidence: str
     seconds: float
+    blocked_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

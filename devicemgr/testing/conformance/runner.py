@@ -63,10 +63,10 @@ async def run_check(bench: Bench, check: Check, made: dict[str, Result]) -> Resu
 
 async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> Result:
     started = trio.current_time()
-    missing = [name for name in check.needs if made[name].verdict is not Verdict.PASSED]
+    blocked_by = _causes(made[name] for name in check.needs)
     try:
-        if missing:
-            raise Skipped(f"needs {', '.join(missing)}")
+        if blocked_by:
+            raise Skipped(f"needs {', '.join(blocked_by)}")
         if any(result.verdict is Verdict.FAILED for result in made.values()):
             await bench.restore()
         verdict, evidence = Verdict.PASSED, await check.run(bench)
@@ -81,4 +81,11 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         verdict=verdict,
         evidence=evidence,
         seconds=round(trio.current_time() - started, 3),
+        blocked_by=blocked_by,
     )
+
+
+def _causes(needed: Iterable[Result]) -> tuple[str, ...]:
+    """The checks at the root of what is missing: of a chain of checks that were not made, the first."""
+    missing = [result for result in needed if result.verdict is not Verdict.PASSED]
+    return tuple(dict.fromkeys(name for result in missing for name in result.blocked_by or (result.check,)))

@@ -16,9 +16,11 @@ import (
 	"log"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -64,11 +66,15 @@ func main() {
 	p.stayRegistered()
 }
 
-// stayRegistered serves and registers once per life of kubelet.sock, for ever.
+// stayRegistered serves and registers once per life of kubelet.sock, until SIGTERM; stopping the server then removes
+// its socket.
 func (p *plugin) stayRegistered() {
+	ended, release := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer release()
 	var known os.FileInfo
 	server := grpc.NewServer()
-	for ; ; time.Sleep(checkPeriod) {
+	defer func() { server.Stop() }()
+	for ; ended.Err() == nil; pause(ended) {
 		registry, err := os.Stat(p.registry())
 		if err != nil || isSame(registry, known) {
 			continue
@@ -83,6 +89,13 @@ func (p *plugin) stayRegistered() {
 		}
 		known = registry
 		fmt.Println("registered")
+	}
+}
+
+func pause(ended context.Context) {
+	select {
+	case <-ended.Done():
+	case <-time.After(checkPeriod):
 	}
 }
 

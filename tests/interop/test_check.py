@@ -1,0 +1,58 @@
+"""The conformance checks against plug-ins that have none of our code, as their authors would run them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import HERE, built
+
+GADGET = "interop.example/gadget"
+SAMPLE = "k8s.io/kubernetes/test/images/sample-device-plugin"
+
+
+def check(*arguments):
+    """Exit status, and the verdicts by check; without the fifty restarts, which the README's figures have."""
+    command = [sys.executable, "-m", "devicemgr", "check", "-o", "json", "--restarts", "5", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert done.stdout, done.stderr
+    return done.returncode, {result["check"]: result for result in json.loads(done.stdout)["results"]}
+
+
+def not_passed(results):
+    return {name: result["evidence"] for name, result in results.items() if result["verdict"] != "passed"}
+
+
+def test_our_peers_pass_all_checks(plugin):
+    status, results = check(
+        *("--", *plugin.command, "--directory", "{dir}", "--resource", GADGET),
+        *("--count", "4", "--pre-start", "--preferred"),
+    )
+    assert status == 0, not_passed(results)
+    assert set(not_passed(results)) == {"allocate-unhealthy", "lists-complete"}, "its devices never change"
+
+
+@pytest.fixture(scope="module")
+def upstream_sample(tmp_path_factory):
+    """Kubernetes' own sample plug-in, which knows no other directory than the kubelet's."""
+    sample = built(tmp_path_factory, "upstream_plugin", SAMPLE)
+    allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True) if shutil.which("unshare") else None
+    if allowed is None or allowed.returncode:
+        pytest.skip("this plug-in has the kubelet's directory compiled in, and mount namespaces are not allowed here")
+    return sample
+
+
+def test_kubernetes_own_sample_passes_though_it_is_slow_to_come_back(upstream_sample):
+    """It looks for its deleted socket every ten seconds: that long a node has no devices after a kubelet restart."""
+    status, results = check("--isolate", "--", upstream_sample)
+    assert status == 0, not_passed(results)
+    assert set(not_passed(results)) == {
+        *("allocate-unhealthy", "preferred-allocation", "pre-start", "lists-complete"),
+        "descriptors",
+    }
+    assert "it takes 10" in results["descriptors"]["evidence"]
+    assert 5 < results["restart"]["seconds"] < 15
