@@ -27,7 +27,7 @@ from ..testing.conformance import (
     select,
 )
 from ..testing.conformance.isolation import TARGET
-from . import root_dir_option, root_of
+from . import root_of
 from .check_report import draw_checks, draw_explanation, draw_report, progress, report_data, write_junit
 
 _DEFAULTS = Timing()
@@ -51,7 +51,11 @@ def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
 
 
 @click.command("check")
-@root_dir_option
+@click.option(
+    "--root-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the private manager lives, or the one of --attach.  [default: a temporary directory]",
+)
 @click.argument("argv", metavar="-- COMMAND [ARG]…", nargs=-1, type=click.UNPROCESSED)
 @click.option("--attach", metavar="RESOURCE", help="Check a plug-in that somebody else starts on --root-dir.")
 @click.option("--resource", metavar="NAME", help="Which of the plug-in's resources.  [default: the first]")
@@ -126,7 +130,7 @@ def command(
             resource=attach or resource,
             timing=Timing(patience=patience, restarts=restarts),
             numa=numa,
-            root_dir=root_of(root_dir) if attach else None,
+            root_dir=root_of(root_dir) if attach else root_dir,
         )
         results = _make(run, trace)
     except DeviceManagerError as error:

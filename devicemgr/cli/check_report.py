@@ -87,7 +87,7 @@ def draw_explanation(check: Check) -> None:
     out = console()
     out.print(f"[bold]{check.name}[/]: {escape(check.title)}\n", soft_wrap=True)
     out.print(escape(check.explanation), soft_wrap=True)
-    out.print(f"\nRule: {check.rule}" + (f". Seen in: {check.seen_in}" if check.seen_in else ""), soft_wrap=True)
+    out.print(f"\nRule: {check.rule}. Seen in public: {check.seen_in or 'not known to us'}.", soft_wrap=True)
     if check.needs:
         out.print(f"Made only when these have passed: {', '.join(check.needs)}")
 

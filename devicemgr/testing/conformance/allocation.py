@@ -40,7 +40,12 @@ async def _allocate(client: PluginClient, *containers: Sequence[DeviceId]) -> tu
     return answers
 
 
-@check("allocate-answers", rule="ALLOC-5f, ALLOC-E10", needs=("first-list",))
+@check(
+    "allocate-answers",
+    rule="ALLOC-5f, ALLOC-E10",
+    needs=("first-list",),
+    seen_in="Project-HAMi/ascend-device-plugin#75",
+)
 async def allocate_answers(bench: Bench) -> str:
     """Answers Allocate with one response per container: for one device, for several, for all.
 
@@ -59,7 +64,7 @@ async def allocate_answers(bench: Bench) -> str:
     return f"{len(questions)} calls with up to {len(ids)} devices"
 
 
-@check("allocate-unknown", rule="ALLOC-5g, REG-19", needs=("allocate-answers",))
+@check("allocate-unknown", rule="ALLOC-5g, REG-19", needs=("allocate-answers",), seen_in="openshift/dpu-operator#26")
 async def allocate_unknown(bench: Bench) -> str:
     """Answers Allocate for a device it does not have with an error.
 
@@ -71,7 +76,7 @@ async def allocate_unknown(bench: Bench) -> str:
     return await _expect_error(bench, DeviceId("devicemgr-no-such-device"), "an unknown id")
 
 
-@check("allocate-unhealthy", rule="ALLOC-5g, LW-3", needs=("allocate-answers",))
+@check("allocate-unhealthy", rule="ALLOC-5g, LW-3", needs=("allocate-answers",), seen_in="openshift/dpu-operator#26")
 async def allocate_unhealthy(bench: Bench) -> str:
     """Answers Allocate for an unhealthy device with an error.
 
@@ -97,7 +102,7 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
     raise Failed(f"Allocate [{id}], {what}, was answered with success")
 
 
-@check("allocate-same", rule="ALLOC-5f, RUN-8", needs=("allocate-answers",))
+@check("allocate-same", rule="ALLOC-5f, RUN-8", needs=("allocate-answers",), seen_in="project-akri/akri#843")
 async def allocate_same(bench: Bench) -> str:
     """Gives the same answer for the same devices, however often it is asked.
 
@@ -116,7 +121,7 @@ async def allocate_same(bench: Bench) -> str:
     return f"Allocate [{some(ids)}], 3 times"
 
 
-@check("allocate-concurrent", rule="LIM-1", needs=("allocate-same",))
+@check("allocate-concurrent", rule="LIM-1", needs=("allocate-same",), seen_in="Project-HAMi/HAMi#2640")
 async def allocate_concurrent(bench: Bench) -> str:
     """Answers calls of Allocate that come at the same time.
 
@@ -204,7 +209,7 @@ async def permissions(bench: Bench) -> str:
     return some(sorted(seen)) or "no device nodes"
 
 
-@check("host-paths-exist", rule="API-2", needs=("paths-absolute",))
+@check("host-paths-exist", rule="API-2", needs=("paths-absolute",), seen_in="kubevirt/kubernetes-device-plugins#8")
 async def host_paths_exist(bench: Bench) -> str:
     """Names host paths that exist.
 
@@ -241,7 +246,7 @@ async def cdi_names(bench: Bench) -> str:
     return f"{count} CDI devices"
 
 
-@check("preferred-allocation", rule="ALLOC-18", needs=("first-list",))
+@check("preferred-allocation", rule="ALLOC-18", needs=("first-list",), seen_in="NVIDIA/k8s-device-plugin#460")
 async def preferred_allocation(bench: Bench) -> str:
     """Prefers exactly as many devices as are wanted, from the available ones, with those that must be included.
 
@@ -269,7 +274,7 @@ async def preferred_allocation(bench: Bench) -> str:
     return f"{len(questions)} questions"
 
 
-@check("pre-start", rule="RUN-3, API-9", needs=("allocate-answers",))
+@check("pre-start", rule="RUN-3, API-9", needs=("allocate-answers",), seen_in="tkestack/gpu-manager#81")
 async def pre_start(bench: Bench) -> str:
     """Answers PreStartContainer within 30 seconds and without an error.
 

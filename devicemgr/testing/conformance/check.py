@@ -48,7 +48,8 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """``needs`` are checks without which this one says nothing; ``seen_in`` is a public issue that shows the defect."""
+    """``needs`` are checks without which this one says nothing; ``seen_in`` is a public issue or change
+    that shows the defect, as owner/repository#number."""
 
     name: str
     rule: str

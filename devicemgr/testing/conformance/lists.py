@@ -20,7 +20,7 @@ REPEATS = 2
 """Lists that say nothing new, and are tolerated while we watch that nothing happens."""
 
 
-@check("first-list", rule="LW-1, LW-9", needs=("options",))
+@check("first-list", rule="LW-1, LW-9", needs=("options",), seen_in="Mellanox/k8s-rdma-shared-dev-plugin#46")
 async def first_list(bench: Bench) -> str:
     """Sends its first list at once and completely.
 
@@ -88,7 +88,9 @@ async def health_valid(bench: Bench) -> str:
     return ", ".join(f"{count} {health}" for health, count in sorted(counts.items()))
 
 
-@check("numa-plausible", rule="TM-8, LIM-18", needs=("first-list",))
+@check(
+    "numa-plausible", rule="TM-8, LIM-18", needs=("first-list",), seen_in="kubernetes-sigs/node-feature-discovery#791"
+)
 async def numa_plausible(bench: Bench) -> str:
     """Names NUMA nodes that this machine has, each once.
 
@@ -110,7 +112,12 @@ async def numa_plausible(bench: Bench) -> str:
     return f"{placed} of {len(devices)} devices have a node; this machine has {list(bench.numa.nodes)}"
 
 
-@check("message-size", rule="API-8, LIM-38", needs=("first-list",))
+@check(
+    "message-size",
+    rule="API-8, LIM-38",
+    needs=("first-list",),
+    seen_in="AliyunContainerService/gpushare-device-plugin#57",
+)
 async def message_size(bench: Bench) -> str:
     """Sends lists of less than 4 MiB.
 
@@ -125,7 +132,7 @@ async def message_size(bench: Bench) -> str:
     return f"the longest list has {max(sizes):,} bytes"
 
 
-@check("stream-stays-open", rule="LW-1, LW-8", needs=("first-list",))
+@check("stream-stays-open", rule="LW-1, LW-8", needs=("first-list",), seen_in="TencentBlueKing/bk-bcs#925")
 async def stream_stays_open(bench: Bench) -> str:
     """Keeps ListAndWatch open while nothing changes.
 
@@ -141,7 +148,7 @@ async def stream_stays_open(bench: Bench) -> str:
     return f"open for {end - begin:.1f} s"
 
 
-@check("stream-silent", rule="LW-2", needs=("first-list",))
+@check("stream-silent", rule="LW-2", needs=("first-list",), seen_in="squat/generic-device-plugin#81")
 async def stream_silent(bench: Bench) -> str:
     """Says nothing while nothing changes.
 
@@ -158,7 +165,7 @@ async def stream_silent(bench: Bench) -> str:
     return f"{again} repeated lists in {bench.timing.quiet:g} s"
 
 
-@check("ids-stable", rule="LW-7, REG-19", needs=("first-list",))
+@check("ids-stable", rule="LW-7, REG-19", needs=("first-list",), seen_in="NVIDIA/k8s-device-plugin#98")
 async def ids_stable(bench: Bench) -> str:
     """Gives a device the same id after every restart, its own and the kubelet's.
 
@@ -209,7 +216,7 @@ async def lists_complete(bench: Bench) -> str:
     return f"the list after a change has all {len(fresh)} devices of a new stream"
 
 
-@check("stream-cancel", rule="REG-22", needs=("first-list",))
+@check("stream-cancel", rule="REG-22", needs=("first-list",), seen_in="Mellanox/k8s-rdma-shared-dev-plugin#51")
 async def stream_cancel(bench: Bench) -> str:
     """Lives on when its stream is cancelled, and serves a new one from the start.
 

@@ -9,7 +9,7 @@ from .bench import Bench
 from .check import Failed, Skipped, check, some
 
 
-@check("registers", rule="REG-3")
+@check("registers", rule="REG-3", seen_in="squat/generic-device-plugin#94")
 async def registers(bench: Bench) -> str:
     """Registers with the kubelet after its start.
 
@@ -56,7 +56,7 @@ async def api_version(bench: Bench) -> str:
     return f"Register said version {version!r}"
 
 
-@check("resource-name", rule="API-12", needs=("registers",))
+@check("resource-name", rule="API-12", needs=("registers",), seen_in="networkservicemesh/networkservicemesh#100")
 async def resource_name(bench: Bench) -> str:
     """Registers a valid extended resource name.
 
@@ -72,7 +72,12 @@ async def resource_name(bench: Bench) -> str:
     return f"{name!r} is a valid name"
 
 
-@check("endpoint-name", rule="REG-3, LIM-27", needs=("registers",))
+@check(
+    "endpoint-name",
+    rule="REG-3, LIM-27",
+    needs=("registers",),
+    seen_in="k8snetworkplumbingwg/sriov-network-device-plugin#586",
+)
 async def endpoint_name(bench: Bench) -> str:
     """Registers the plain file name of a socket in the kubelet's directory.
 
@@ -87,7 +92,7 @@ async def endpoint_name(bench: Bench) -> str:
     return f"Register said endpoint {endpoint!r}"
 
 
-@check("serves-first", rule="REG-7, REG-22", needs=("endpoint-name",))
+@check("serves-first", rule="REG-7, REG-22", needs=("endpoint-name",), seen_in="NVIDIA/kubevirt-gpu-device-plugin#55")
 async def serves_first(bench: Bench) -> str:
     """Serves its own socket before it calls Register.
 
@@ -105,7 +110,12 @@ async def serves_first(bench: Bench) -> str:
     return f"{requests[0][1].endpoint!r} accepted a connection when Register was called"
 
 
-@check("options", rule="REG-8", needs=("api-version", "resource-name", "endpoint-name"))
+@check(
+    "options",
+    rule="REG-8",
+    needs=("api-version", "resource-name", "endpoint-name"),
+    seen_in="kubernetes/kubernetes#109016",
+)
 async def options(bench: Bench) -> str:
     """Answers GetDevicePluginOptions at once and without an error.
 
@@ -128,7 +138,7 @@ async def options(bench: Bench) -> str:
     return said
 
 
-@check("registers-once", rule="REG-22", needs=("first-list",))
+@check("registers-once", rule="REG-22", needs=("first-list",), seen_in="kubernetes/kubernetes#118534")
 async def registers_once(bench: Bench) -> str:
     """Registers once, and again only when the kubelet has restarted.
 

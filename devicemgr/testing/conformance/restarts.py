@@ -14,7 +14,12 @@ FEWEST = 5
 """Restarts that must be affordable for a leak to show."""
 
 
-@check("restart", rule="REG-17, REG-22", needs=("first-list",))
+@check(
+    "restart",
+    rule="REG-17, REG-22",
+    needs=("first-list",),
+    seen_in="k8snetworkplumbingwg/sriov-network-device-plugin#411",
+)
 async def restart(bench: Bench) -> str:
     """Registers again, on a fresh socket, when the kubelet has restarted.
 
@@ -31,7 +36,7 @@ async def restart(bench: Bench) -> str:
     return f"registered again, with a list, after {took:.2f} s"
 
 
-@check("wiped", rule="REG-17, REG-22", needs=("restart",))
+@check("wiped", rule="REG-17, REG-22", needs=("restart",), seen_in="Mellanox/k8s-rdma-shared-dev-plugin#79")
 async def wiped(bench: Bench) -> str:
     """Registers again when the sockets in the directory are deleted, even if its stream stays open.
 
@@ -47,7 +52,7 @@ async def wiped(bench: Bench) -> str:
     return f"registered again, with a list, after {took:.2f} s"
 
 
-@check("away", rule="REG-22", needs=("restart",))
+@check("away", rule="REG-22", needs=("restart",), seen_in="kubevirt/kubevirt#2068")
 async def away(bench: Bench) -> str:
     """Waits while the kubelet is away, and registers when it is back.
 
@@ -66,7 +71,7 @@ async def away(bench: Bench) -> str:
     return f"registered again {late:.2f} s after the manager was back"
 
 
-@check("descriptors", rule="REG-22", needs=("restart",))
+@check("descriptors", rule="REG-22", needs=("restart",), seen_in="NVIDIA/k8s-device-plugin#152")
 async def descriptors(bench: Bench) -> str:
     """Does not leak file descriptors when the kubelet restarts.
 
@@ -100,7 +105,7 @@ async def _restart_once(bench: Bench) -> float:
     return await bench.wait_for_list(since=since, what="after one of many restarts of the manager")
 
 
-@check("kill-restart", rule="REG-17", needs=("first-list",))
+@check("kill-restart", rule="REG-17", needs=("first-list",), seen_in="intel/intel-device-plugins-for-kubernetes#1370")
 async def kill_restart(bench: Bench) -> str:
     """Starts again after kill -9, though its old socket is still there.
 
@@ -120,7 +125,7 @@ async def kill_restart(bench: Bench) -> str:
     return f"with its old socket {'in place' if left else 'gone'}, registered after {took:.2f} s"
 
 
-@check("sigterm-ends", rule="REG-22", needs=("first-list",))
+@check("sigterm-ends", rule="REG-22", needs=("first-list",), seen_in="odigos-io/odigos#4966")
 async def sigterm_ends(bench: Bench) -> str:
     """Ends on SIGTERM, in time and without an error.
 
@@ -150,7 +155,7 @@ async def _start_again(bench: Bench) -> None:
     await bench.wait_for_list(since=since, what="after it was ended and started again")
 
 
-@check("sigterm-removes-socket", rule="REG-22", needs=("sigterm-ends",))
+@check("sigterm-removes-socket", rule="REG-22", needs=("sigterm-ends",), seen_in="project-akri/akri#551")
 async def sigterm_removes_socket(bench: Bench) -> str:
     """Removes its socket when it ends on SIGTERM.
 

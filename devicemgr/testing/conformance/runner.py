@@ -40,13 +40,15 @@ def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
 async def run_checks(
     bench: Bench, checks: Sequence[Check], on_result: Callable[[Result], None] = lambda result: None
 ) -> list[Result]:
-    """Make the checks one after the other; ``on_result`` hears of each as it is done."""
+    """Make the checks one after the other; ``on_result`` hears of each as it is done.
+
+    A check that was needed by these and has failed is among the results too, or its failure would be nobody's.
+    """
     made: dict[str, Result] = {}
-    results = []
+    wanted = {check.name for check in checks}
     for check in checks:
-        results.append(await run_check(bench, check, made))
-        on_result(results[-1])
-    return results
+        on_result(await run_check(bench, check, made))
+    return [result for name, result in made.items() if name in wanted or result.verdict is Verdict.FAILED]
 
 
 async def run_check(bench: Bench, check: Check, made: dict[str, Result]) -> Result:
