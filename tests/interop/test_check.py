@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .conftest import HERE, built
+from .conftest import built
 
 GADGET = "interop.example/gadget"
 SAMPLE = "k8s.io/kubernetes/test/images/sample-device-plugin"
