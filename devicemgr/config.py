@@ -126,12 +126,17 @@ def _gates_of_kubelet(top: Mapping[str, Field]) -> dict[str, bool]:
     return {name: value.boolean() for name, value in top["featureGates"].mapping().items()}
 
 
+def _text_of(top: Mapping[str, Field], key: str) -> str:
+    """An empty text is as good as none, as in every KubeletConfiguration."""
+    return top[key].text() if key in top else ""
+
+
 def _topology_of_kubelet(top: Mapping[str, Field]) -> TopologyConfig:
     place = next((top[key] for key in top if key.startswith("topologyManager")), None)
     options = top["topologyManagerPolicyOptions"].mapping() if "topologyManagerPolicyOptions" in top else {}
     return TopologyConfig(
-        policy=top["topologyManagerPolicy"].text() if "topologyManagerPolicy" in top else "none",
-        scope=top["topologyManagerScope"].text() if "topologyManagerScope" in top else "container",
+        policy=_text_of(top, "topologyManagerPolicy") or "none",
+        scope=_text_of(top, "topologyManagerScope") or "container",
         options={name: value.text() for name, value in options.items()},
         place=place,
     )

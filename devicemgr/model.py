@@ -178,11 +178,16 @@ class PodStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
-    """What the node publishes about resources, by name. ``removed`` stand with 0 until that is acknowledged."""
+    """What the node publishes about resources, by name. ``removed`` stand with 0 until that is acknowledged.
+
+    ``reset`` says that every extended resource which is not listed here is void: the manager knows nothing of what
+    the node published before it started (CAP-6).
+    """
 
     capacity: Mapping[str, int]
     allocatable: Mapping[str, int]
     removed: tuple[str, ...] = ()
+    reset: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

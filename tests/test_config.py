@@ -87,7 +87,11 @@ def test_the_topology_of_kubelet_arguments():
 
 
 def test_silence_is_the_policy_none():
-    found = parse_node_config("kind: KubeletConfiguration\n", file="k.yaml").topology
+    empty = "topologyManagerPolicy: ''\ntopologyManagerScope: ''\n"
+    found, same = (
+        parse_node_config(f"kind: KubeletConfiguration\n{more}", file="k.yaml").topology for more in ("", empty)
+    )
+    assert (found.policy, found.scope) == (same.policy, same.scope) == ("none", "container")
     assert (found.policy, found.scope, found.options) == ("none", "container", {})
 
 

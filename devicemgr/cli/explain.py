@@ -23,7 +23,8 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
     """Tell which devices were considered, which rule took which, what the plug-in was asked and what it said.
 
     Decisions are kept for the pods that are here and for the last 100 that were refused or have ended, until the
-    manager stops. The rule ids (ALLOC-7d, TM-12 …) are those of the README's reference table.
+    manager stops. In the rule ids (ALLOC-7d, TM-12 …) ALLOC stands for the allocation of one container, TM for the
+    Topology Manager, CAP for capacity and the fit check, LIM for a defect of the kubelet that is mended here.
     """
     namespace, name = pod
 
@@ -33,8 +34,8 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
     decision = ask(root_dir, explain)
     if decision is None:
         click.echo(
-            f"Error: no decision about {namespace}/{name} is remembered; "
-            "only those of this manager's life are, and 'status' lists the pods that are here",
+            f"Error: there is no pod {namespace}/{name}, and none of that name is remembered: the last 100 refused "
+            "or ended ones are, since the manager was started",
             err=True,
         )
         ctx.exit(1)

@@ -41,3 +41,5 @@ def _draw(data: dict[str, Any]) -> None:
         removed = "removed, not acknowledged" if name in data["removed"] else ""
         table.add_row(name, str(count), str(data["allocatable"][name]), removed)
     console().print(table)
+    if data["reset"]:
+        console().print("There was no checkpoint at the start: the node's other extended resources are void (CAP-6).")

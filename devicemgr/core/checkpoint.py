@@ -5,6 +5,12 @@ what Go prints for the value with its type names, maps sorted. That text, not th
 good, so both are made here side by side: each entry and each resource is rendered once as a :class:`Fragment`, and a
 file is fragments joined. Whoever writes often keeps the fragments of what did not change.
 
+Beside ``Data`` and ``Checksum`` the file may have a *section* of our own (``node_state``). A kubelet's decoder skips
+keys it does not know, so it takes the file over all the same, and its first write leaves the section out.
+
+# Decision: one file, not one beside it. Who holds what and which pods there are change together, and a file is renamed
+# at one moment; two files need an order of writing, rules for every crash in between, and twice the time of the disk.
+
 Reading takes any kubelet's file and believes nothing: a wrong type, another layout or another checksum raises
 CorruptCheckpoint, which says what and where.
 """
@@ -25,6 +31,8 @@ from ..errors import CorruptCheckpoint
 from ..model import DeviceId, Owner, PodUid, ResourceName
 
 FILE_NAME = "kubelet_internal_checkpoint"
+SECTION = "DeviceManager"
+"""The key of our own section."""
 NO_NUMA_NODE = -1
 """The key under which devices without topology stand (CKPT-3)."""
 _STORE_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,248}[A-Za-z0-9])?")
@@ -47,10 +55,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """``registered`` has by resource the ids that were healthy then; on load only its keys count (CKPT-4)."""
+    """``registered`` has by resource the ids that were healthy then; on load only its keys count (CKPT-4).
+
+    ``section`` is the JSON value of our own section, None in a kubelet's file.
+    """
 
     entries: tuple[Entry, ...] = ()
     registered: Mapping[ResourceName, tuple[DeviceId, ...]] = field(default_factory=dict)
+    section: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +101,13 @@ def registered_fragment(resource: ResourceName, healthy: Sequence[DeviceId]) -> 
     return Fragment(f"{_go_json(resource)}:{_go_json(list(healthy))}", f"{resource}:{_list(healthy)}")
 
 
-def format_checkpoint(entries: Iterable[Fragment], registered: Mapping[ResourceName, Fragment]) -> str:
-    """The text of the file. Resources are put in the order of their bytes; entries stay in the order given."""
+def format_checkpoint(
+    entries: Iterable[Fragment], registered: Mapping[ResourceName, Fragment], *, section: str = ""
+) -> str:
+    """The text of the file. Resources are put in the order of their bytes; entries stay in the order given.
+
+    ``section`` is the JSON text of our own section.
+    """
     entries = list(entries)
     resources = [registered[name] for name in sorted(registered)]
     listed = f"[{','.join(one.json for one in entries)}]" if entries else "null"
@@ -99,14 +116,16 @@ def format_checkpoint(entries: Iterable[Fragment], registered: Mapping[ResourceN
         f"[{' '.join(one.canonical for one in entries)}]" if entries else "<nil>",
         f"map[{' '.join(one.canonical for one in resources)}]",
     )
-    return f'{{"Data":{data},"Checksum":{checksum_of(canonical)}}}'
+    more = f',"{SECTION}":{section}' if section else ""
+    return f'{{"Data":{data},"Checksum":{checksum_of(canonical)}{more}}}'
 
 
-def render(checkpoint: Checkpoint) -> str:
+def render(checkpoint: Checkpoint, *, section: str = "") -> str:
     """The text of a whole checkpoint, with nothing kept from earlier."""
     return format_checkpoint(
         map(entry_fragment, checkpoint.entries),
         {name: registered_fragment(name, ids) for name, ids in checkpoint.registered.items()},
+        section=section,
     )
 
 
@@ -126,7 +145,7 @@ def is_store_key(key: str) -> bool:
 
 def parse_checkpoint(text: str) -> Checkpoint:
     """The content of a file. Raises CorruptCheckpoint when it is no checkpoint, or its checksum differs (CKPT-9)."""
-    data, stored = _load(text)
+    data, stored, section = _load(text)
     try:
         actual = checksum_of(canonical_text(data))
     except UnicodeEncodeError as error:  # half of a surrogate pair: JSON can say it, UTF-8 cannot
@@ -139,6 +158,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
             ResourceName(name): tuple(map(DeviceId, ids or ()))
             for name, ids in (data.get("RegisteredDevices") or {}).items()
         },
+        section=section,
     )
 
 
@@ -152,7 +172,7 @@ def canonical_text(data: Any) -> str:
     return _canonical(entries, "<nil>" if raw_registered is None else f"map[{' '.join(parts)}]")
 
 
-def _load(text: str) -> tuple[dict[str, Any], int]:
+def _load(text: str) -> tuple[dict[str, Any], int, Any]:
     try:
         top = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -161,7 +181,15 @@ def _load(text: str) -> tuple[dict[str, Any], int]:
     stored = top.get("Checksum", 0)
     if not isinstance(stored, int) or isinstance(stored, bool):
         raise CorruptCheckpoint(f"Checksum must be a number, not {stored!r}")
-    return _typed(top.get("Data"), dict, "Data"), stored
+    return _typed(top.get("Data"), dict, "Data"), stored, _section(top)
+
+
+def _section(top: dict[str, Any]) -> Any:
+    """Ours, if there is one; other keys are skipped, as Go does, unless one looks like ours under a damaged name."""
+    for key in top.keys() - {"Data", "Checksum", SECTION}:
+        if isinstance(top[key], dict) and "Checksum" in top[key]:
+            raise CorruptCheckpoint(f"the key {key!r} stands where {SECTION!r} should")
+    return top.get(SECTION)
 
 
 def _entry(raw: Any) -> Entry:

@@ -10,18 +10,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..model import DeviceId, ResourceName, RunOptions
+from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
 from .allocation import Plan
-from .policy import Alignment
+from .holdings import in_order
+from .policy import Alignment, Topology
+from .store import DeviceStore
+
+LISTED = 50
+"""Ids that a decision names of each class; of more it keeps the number."""
+
+
+def listed(ids: Sequence[DeviceId]) -> dict[str, Any]:
+    """So many ids, and which they are, or the first of them: a decision is kept as long as its pod is."""
+    return {"count": len(ids), "ids": list(ids[:LISTED])}
 
 
 @dataclass(slots=True)
 class ResourceDecision:
-    """One resource of one container: the last plan, what was asked, and what the plug-in said."""
+    """One resource of one container: the last plan, what was asked, and what the plug-in said.
+
+    ``considered`` has by class the devices there were, as :func:`listed` gives them.
+    """
 
     requested: int
     held: tuple[DeviceId, ...] = ()
-    considered: dict[str, tuple[DeviceId, ...]] = field(default_factory=dict)
+    considered: dict[str, dict[str, Any]] = field(default_factory=dict)
     taken: list[dict[str, Any]] = field(default_factory=list)
     question: dict[str, Any] | None = None
     advice: tuple[DeviceId, ...] | None = None
@@ -29,11 +42,30 @@ class ResourceDecision:
 
     def planned(self, plan: Plan) -> None:
         """Take over a plan; a later one, after the plug-in's advice, replaces it."""
-        self.held = plan.held
-        self.considered = {"reusable": plan.reusable, **asdict(plan.split)} if plan.split else {}
+        self.held, split, question = plan.held, plan.split, plan.question
+        if split is not None:
+            self.considered = {
+                "reusable": listed(plan.reusable),
+                "aligned": listed(split.aligned),
+                "unaligned": listed(split.unaligned),
+                "no affinity": listed(split.no_affinity),
+            }
         self.taken = [asdict(step) for step in plan.steps]
-        if plan.question is not None:
-            self.question = asdict(plan.question)
+        if question is not None:
+            self.question = {
+                "available": listed(question.available),
+                "must_include": listed(question.must_include),
+                "size": question.size,
+            }
+
+    def refused(self, store: DeviceStore, resource: ResourceName) -> None:
+        """There was no plan: what there was instead."""
+        healthy, held = store.healthy(resource) or set(), store.held(resource).keys()
+        self.considered = {
+            "free": listed(in_order(healthy - held)),
+            "held": listed(in_order(healthy & held)),
+            "not healthy": listed(in_order(store.devices(resource).keys() - healthy)),
+        }
 
     def answered(self, answer: RunOptions) -> None:
         self.answer = {
@@ -69,17 +101,26 @@ class ContainerDecision:
     alignment: AlignmentDecision | None = None
     resources: dict[ResourceName, ResourceDecision] = field(default_factory=dict)
 
+    @classmethod
+    def about(cls, container: Container) -> ContainerDecision:
+        asked = {name: ResourceDecision(requested=count) for name, count in sorted(container.limits.items()) if count}
+        return cls(name=container.name, kind=container.kind.value, resources=asked)
+
 
 @dataclass(slots=True)
 class Decision:
-    """One admission. ``time`` is in seconds since the epoch; ``rule`` is the item that refused, if one did."""
+    """One admission. ``time`` is in seconds since the epoch; ``rule`` is the item that refused, if one did.
+
+    ``later`` are refusals of the same pod while it went on as it was admitted here. ``is_lost`` says that an earlier
+    life of the manager decided: what the pod holds is known, but not why.
+    """
 
     namespace: str
     name: str
     uid: str
     time: float
-    policy: str
-    scope: str
+    policy: str = ""
+    scope: str = ""
     admitted: bool = False
     reason: str = ""
     message: str = ""
@@ -87,6 +128,39 @@ class Decision:
     waited_for: tuple[ResourceName, ...] = ()
     alignment: AlignmentDecision | None = None
     containers: dict[str, ContainerDecision] = field(default_factory=dict)
+    later: list[dict[str, Any]] = field(default_factory=list)
+    is_lost: bool = False
+
+    @classmethod
+    def about(cls, pod: Pod, *, time: float, topology: Topology | None = None) -> Decision:
+        """Nothing decided yet: what is asked for."""
+        return cls(
+            namespace=pod.namespace,
+            name=pod.name,
+            uid=pod.uid,
+            time=time,
+            policy=topology.policy.value if topology else "",
+            scope=topology.scope.value if topology else "",
+            containers={container.name: ContainerDecision.about(container) for container in pod.containers},
+        )
+
+    @classmethod
+    def lost(cls, store: DeviceStore, pod: Pod) -> Decision:
+        """About a pod from an earlier life: only what it holds."""
+        decision = cls.about(pod, time=0.0)
+        decision.admitted = decision.is_lost = True
+        for name, container in decision.containers.items():
+            for resource, assignment in store.assignments(Owner(pod.uid, name)).items():
+                count = len(assignment.devices)
+                container.resources[resource] = ResourceDecision(requested=count, held=in_order(assignment.devices))
+        return decision
+
+    @property
+    def took_devices(self) -> bool:
+        return any(one.taken for container in self.containers.values() for one in container.resources.values())
+
+    def refuse(self, reason: str, message: str, rule: str) -> None:
+        self.reason, self.message, self.rule = reason, message, rule
 
     def as_json(self) -> dict[str, Any]:
         data = asdict(self)
@@ -102,9 +176,13 @@ def tell(decision: Mapping[str, Any]) -> Iterator[str]:
     yield f"Pod {pod} (uid {decision['uid']}) was {'admitted' if decision['admitted'] else 'refused'}."
     if not decision["admitted"]:
         yield f"  {decision['reason']} by rule {decision['rule']}: {decision['message']}"
+    for refusal in decision["later"]:
+        yield f"  Asked again, it was refused, and goes on as it was: {refusal['message']} (rule {refusal['rule']})"
     if decision["waited_for"]:
         yield f"  It waited for the plug-in of {_words(decision['waited_for'])} to return after a restart (LIM-32)."
-    if decision["policy"] == "none":
+    if decision["is_lost"]:
+        yield "  That was before the manager was started anew; what it holds is known, but no longer why."
+    elif decision["policy"] == "none":
         yield "  Topology policy none: NUMA nodes were not looked at (TM-13)."
     else:
         yield f"  Topology policy {decision['policy']}, scope {decision['scope']} (TM-14)."
@@ -129,14 +207,18 @@ def _tell_container(container: Mapping[str, Any]) -> Iterator[str]:
 def _tell_resource(one: Mapping[str, Any]) -> Iterator[str]:
     if one["held"]:
         yield f"It holds {_words(one['held'])} already, so nothing was allocated (ALLOC-6f)."
-    shown = {name.replace("_", " "): ids for name, ids in one["considered"].items() if ids}
+    elif not one["taken"]:
+        yield "It got none."
+    shown = {name: devices for name, devices in one["considered"].items() if devices["count"]}
     if shown:
-        yield "Considered: " + "; ".join(f"{name}: {_words(ids)}" for name, ids in shown.items()) + "."
+        yield "Considered: " + "; ".join(f"{name}: {_listed(devices)}" for name, devices in shown.items()) + "."
+    elif one["considered"]:
+        yield "Considered: there is no device of this resource."
     question = one["question"]
-    if question and (one["advice"] is not None or question["size"] < len(question["available"])):
-        include = _words(question["must_include"]) or "none in particular"
+    if question and (one["advice"] is not None or question["size"] < question["available"]["count"]):
+        include = _listed(question["must_include"]) or "none in particular"
         yield (
-            f"There was a choice: {question['size']} of {len(question['available'])} devices, "
+            f"There was a choice: {question['size']} of {question['available']['count']} devices, "
             f"{include} among them (ALLOC-18)."
         )
         if one["advice"] is None:
@@ -164,6 +246,11 @@ def _tell_alignment(alignment: Mapping[str, Any], indent: str, what: str) -> Ite
     yield f"{indent}For {what}, {alignment['won']} won: {alignment['because']} (TM-12); {verdict} (TM-13)."
 
 
-def _words(items: Sequence[str], separator: str = ", ") -> str:
+def _listed(devices: Mapping[str, Any]) -> str:
+    return _words(devices["ids"], count=devices["count"])
+
+
+def _words(items: Sequence[str], separator: str = ", ", *, count: int | None = None) -> str:
+    count = len(items) if count is None else count
     shown = separator.join(items[:10])
-    return f"{shown} and {len(items) - 10} more" if len(items) > 10 else shown
+    return f"{shown} and {count - 10} more" if count > 10 else shown

@@ -146,7 +146,7 @@ def container_hints(
             numa=numa,
         )
         for resource, count in container.limits.items()
-        if store.is_known(resource)
+        if count and store.is_known(resource)  # a limit of 0 asks for nothing (LIM-15)
     }
 
 
@@ -157,7 +157,7 @@ def pod_hints(store: DeviceStore, pod: Pod, numa: Numa) -> dict[ResourceName, li
             store, resource, count, held=_held_by_pod(store, pod, resource), reusable=frozenset(), numa=numa
         )
         for resource, count in pod_request(pod.containers).items()
-        if store.is_known(resource)
+        if count and store.is_known(resource)
     }
 
 

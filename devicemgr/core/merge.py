@@ -8,8 +8,11 @@ Two observations make it cheap, and a property test compares the result with the
 
 1. *Preferred* combinations have one mask in common, so each is found by looking a mask up in every list. They beat
    all others; when there is one, nothing else need be looked at.
-2. Otherwise only the *mask* of a combination matters, and masks are few (255 for 8 nodes): fold list by list over the
-   set of masks reached so far.
+2. Otherwise only the *mask* of a combination matters, and masks are few: 2^n for n nodes. How many combinations have
+   exactly this mask in common? Count, for each mask, the hints of a list that include it; multiply over the lists: that
+   many combinations have *at least* this mask in common. Take away those that have more, and the rest has *exactly* it.
+   Both counts are sums over supersets, which n sweeps over the 2^n masks make and unmake (Möbius inversion): n·2^n
+   additions a list, 2,048 for 8 nodes, where folding list by list over the masks reached takes 4^n.
 
 Which of several is best is a total order (:class:`Fitness`), so no order of lists or hints changes the result.
 """
@@ -17,6 +20,7 @@ Which of several is best is a total order (:class:`Fitness`), so no order of lis
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,10 +106,7 @@ def merge_hints(lists: Sequence[Sequence[Hint]], numa: Numa, *, closest: bool = 
         best = min(preferred, key=fitness.of_mask)
         words = "every list prefers it" + (_reason(fitness) if len(preferred) > 1 else "")
         return Merged(hint=Hint(best, True), because=words)
-    reached = {machine}
-    for masks in sorted((_masks(hints, machine) for hints in lists), key=len):
-        reached = {one & other for one in reached for other in masks}
-    reached.discard(0)
+    reached = masks_in_common([_masks(hints, machine) for hints in lists], machine) - {0}
     if not reached:
         return Merged(hint=Hint(machine, False), because="the lists have no node in common")
     hint = min((Hint(mask, False) for mask in reached), key=fitness.of_hint)
@@ -119,6 +120,46 @@ def _reason(fitness: Fitness) -> str:
 
 def _masks(hints: Iterable[Hint], machine: Mask) -> set[Mask]:
     return {machine if hint.affinity is None else hint.affinity for hint in hints}
+
+
+def masks_in_common(lists: Sequence[AbstractSet[Mask]], machine: Mask) -> set[Mask]:
+    """Every mask that one mask of each list, and the machine, have exactly in common (TM-11).
+
+    Equals the set of ``reduce(and_, combination)`` over the product of the lists. Nodes that no mask tells apart count
+    as one, so a large machine with its devices in few places is a small one.
+    """
+    atoms = _atoms({mask for masks in lists for mask in masks}, machine)
+    unions = [0]
+    for atom in atoms:
+        unions += [union | atom for union in unions]  # bit i of a place in this list stands for atom i
+    place_of = {union: place for place, union in enumerate(unions)}
+    at_least = [1] * len(unions)
+    for masks in lists:
+        including = [0] * len(unions)
+        for mask in masks:
+            including[place_of[mask & machine]] += 1
+        _over_supersets(including, len(atoms), 1)
+        at_least = [one * other for one, other in zip(at_least, including, strict=True)]
+    _over_supersets(at_least, len(atoms), -1)
+    return {union for union, count in zip(unions, at_least, strict=True) if count}
+
+
+def _atoms(masks: Iterable[Mask], machine: Mask) -> list[Mask]:
+    """The machine's nodes in groups: two are in one group when every mask has both or neither."""
+    atoms = [machine]
+    for mask in masks:
+        if len(atoms) == machine.bit_count():
+            break
+        atoms = [part for atom in atoms for part in (atom & mask, atom & ~mask) if part]
+    return atoms
+
+
+def _over_supersets(counts: list[int], atoms: int, sign: int) -> None:
+    """Add to each count those of its supersets, in place; with ``sign`` -1, undo that."""
+    for bit in (1 << atom for atom in range(atoms)):
+        for place in range(len(counts)):
+            if not place & bit:
+                counts[place] += sign * counts[place | bit]
 
 
 def _preferred_masks(lists: Iterable[Sequence[Hint]], machine: Mask) -> set[Mask]:

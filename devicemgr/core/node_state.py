@@ -1,11 +1,9 @@
-"""What the kubelet keeps elsewhere, and we in ``devicemgr/state.json``: pods, plug-in options, tombstones.
+"""What the kubelet knows from elsewhere, and we keep in a section of the checkpoint: pods, plug-in options, tombstones.
 
 The kubelet learns its pods from the API server, and its checkpoint has no names; options it forgets (LIM-39). The
-checkpoint's format has no room for either, so they stand in a file of our own beside it. Its ``boot_id`` tells a
-restart of the manager from a restart of the machine (ALLOC-10).
+section's ``BootID`` tells a restart of the manager from a restart of the machine (ALLOC-10).
 
-:func:`combine` puts both files together again. A pod that the state knows and the checkpoint does not was never
-answered: pods are written before their devices, and removed after them.
+:func:`combine` makes of a file what to start from.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CorruptCheckpoint
-from ..model import Container, ContainerKind, Owner, PluginOptions, Pod, PodUid, ResourceName, RunOptions
+from ..model import Container, ContainerKind, PluginOptions, Pod, PodUid, ResourceName, RunOptions
 from .checkpoint import Checkpoint, Entry, checksum_of
 from .holdings import Assignment
 from .store import Snapshot
@@ -32,37 +30,56 @@ class NodeState:
     boot_id: str = ""
 
 
-def state_of(snapshot: Snapshot, *, boot_id: str, also: Iterable[Pod] = ()) -> NodeState:
-    """The state's half of a snapshot; ``also`` are pods that stay listed for one more write."""
-    pods = {pod.uid: pod for pod in (*also, *snapshot.pods)}
-    return NodeState(pods=tuple(pods.values()), options=snapshot.options, removed=snapshot.removed, boot_id=boot_id)
+# --- writing -------------------------------------------------------------------------------------
+
+
+def pod_fragment(pod: Pod) -> str:
+    """One pod in the section's JSON: whoever writes often keeps it."""
+    containers = [{"Name": c.name, "Kind": c.kind.value, "Limits": dict(c.limits)} for c in pod.containers]
+    return _json({"Namespace": pod.namespace, "Name": pod.name, "UID": pod.uid, "Containers": containers})
+
+
+def format_section(
+    pods: Iterable[str],
+    options: Mapping[ResourceName, PluginOptions],
+    removed: Iterable[ResourceName],
+    *,
+    boot_id: str,
+) -> str:
+    """The section's text, from the fragments of its pods. Its parts stand in the order in which :func:`_json` sorts
+    them, so that a reader makes the same text of the value, and the same checksum."""
+    wanted = {
+        name: {
+            "PreStartRequired": one.pre_start_required,
+            "GetPreferredAllocationAvailable": one.get_preferred_allocation_available,
+        }
+        for name, one in options.items()
+    }
+    text = (
+        f'{{"BootID":{_json(boot_id)},"Layout":{LAYOUT},"PluginOptions":{_json(wanted)},'
+        f'"Pods":[{",".join(pods)}],"RemovedResources":{_json(list(removed))}}}'
+    )
+    return f'{{"Data":{text},"Checksum":{checksum_of(text)}}}'
 
 
 def render_state(state: NodeState) -> str:
-    data = {
-        "Layout": LAYOUT,
-        "BootID": state.boot_id,
-        "Pods": [_pod_data(pod) for pod in state.pods],
-        "PluginOptions": {
-            name: {
-                "PreStartRequired": options.pre_start_required,
-                "GetPreferredAllocationAvailable": options.get_preferred_allocation_available,
-            }
-            for name, options in state.options.items()
-        },
-        "RemovedResources": list(state.removed),
-    }
-    text = json.dumps(data, sort_keys=True)
-    return f'{{"Data": {text}, "Checksum": {checksum_of(text)}}}\n'
+    """The section's text, with nothing kept from earlier."""
+    return format_section(map(pod_fragment, state.pods), state.options, state.removed, boot_id=state.boot_id)
 
 
-def parse_state(text: str) -> NodeState:
-    """Raises CorruptCheckpoint."""
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def parse_state(section: Any) -> NodeState:
+    """The section, from its JSON value. Raises CorruptCheckpoint."""
     try:
-        top = json.loads(text)
-        data = top["Data"]
-        if checksum_of(json.dumps(data, sort_keys=True)) != top["Checksum"]:
-            raise CorruptCheckpoint("the checksum does not fit the content")
+        data = section["Data"]
+        if checksum_of(_json(data)) != section["Checksum"]:
+            raise CorruptCheckpoint("the checksum does not fit the section of the device manager")
         if data["Layout"] != LAYOUT:
             raise CorruptCheckpoint(f"layout {data['Layout']!r} is of another version of devicemgr")
         return NodeState(
@@ -78,12 +95,7 @@ def parse_state(text: str) -> NodeState:
             boot_id=str(data["BootID"]),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptCheckpoint(f"this is not the state of a manager: {error!r:.200}") from error
-
-
-def _pod_data(pod: Pod) -> dict[str, Any]:
-    containers = [{"Name": c.name, "Kind": c.kind.value, "Limits": dict(c.limits)} for c in pod.containers]
-    return {"Namespace": pod.namespace, "Name": pod.name, "UID": pod.uid, "Containers": containers}
+        raise CorruptCheckpoint(f"this is not the section of a device manager: {error!r:.200}") from error
 
 
 def _pod(raw: Mapping[str, Any]) -> Pod:
@@ -100,54 +112,45 @@ def _pod(raw: Mapping[str, Any]) -> Pod:
     )
 
 
-# --- both files together -------------------------------------------------------------------------
+# --- what to start from ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A file of which every part is believed. ``state`` is None in a kubelet's own file."""
+
+    checkpoint: Checkpoint
+    state: NodeState | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Combined:
-    """``lost`` are pods whose devices are in no file; ``skipped`` counts entries with an unreadable answer."""
+    """``skipped`` counts entries with an unreadable answer: only those are left out (CKPT-9)."""
 
     snapshot: Snapshot
-    lost: tuple[Pod, ...] = ()
     skipped: int = 0
 
 
-def combine(checkpoint: Checkpoint, state: NodeState, decode: Callable[[bytes], RunOptions | None]) -> Combined:
-    """What to start from. ``decode`` reads a stored answer, or returns None when it cannot (CKPT-9).
+def combine(saved: Saved, decode: Callable[[bytes], RunOptions | None]) -> Combined:
+    """What to start from. ``decode`` reads a stored answer, or returns None when it cannot.
 
-    Entries of pods the state does not know are a kubelet's: those pods come back without a name, by their uid.
+    Pods that no section names are a kubelet's: they come back without a name, by their uid.
     """
+    checkpoint, state = saved.checkpoint, saved.state or NodeState()
     read = [(entry, decode(entry.answer)) for entry in checkpoint.entries]
-    assignments = {
-        (entry.owner, entry.resource): Assignment(devices=entry.devices, answer=answer)
-        for entry, answer in read
-        if answer is not None
-    }
-    lost = tuple(pod for pod in state.pods if not all(need in assignments for need in _needs(pod)))
-    gone = {pod.uid for pod in lost}
+    good = [(entry, answer) for entry, answer in read if answer is not None]
     known = {pod.uid for pod in state.pods}
-    nameless = _nameless_pods(
-        entry for entry, answer in read if answer is not None and entry.owner.pod_uid not in known
-    )
+    nameless = _nameless_pods(entry for entry, _ in good if entry.owner.pod_uid not in known)
     snapshot = Snapshot(
         assignments=tuple(
-            (owner, resource, assignment)
-            for (owner, resource), assignment in assignments.items()
-            if owner.pod_uid not in gone
+            (entry.owner, entry.resource, Assignment(devices=entry.devices, answer=answer)) for entry, answer in good
         ),
         registered={name: frozenset(ids) for name, ids in checkpoint.registered.items()},
-        pods=(*(pod for pod in state.pods if pod.uid not in gone), *nameless),
+        pods=(*state.pods, *nameless),
         options=state.options,
         removed=tuple(name for name in state.removed if name not in checkpoint.registered),
     )
-    return Combined(snapshot=snapshot, lost=lost, skipped=sum(answer is None for _, answer in read))
-
-
-def _needs(pod: Pod) -> Iterable[tuple[Owner, ResourceName]]:
-    for container in pod.containers:
-        for resource, count in container.limits.items():
-            if count:
-                yield Owner(pod.uid, container.name), resource
+    return Combined(snapshot=snapshot, skipped=len(read) - len(good))
 
 
 def _nameless_pods(entries: Iterable[Entry]) -> list[Pod]:

@@ -6,7 +6,7 @@ Quantities are whole numbers by resource name. Names that are no extended resour
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..model import NodeStatus
 from .checkpoint import FILE_NAME
@@ -35,8 +35,8 @@ def node_status(
     capacities = {**node.capacity, **capacity, **dict.fromkeys(removed, 0)}
     kept = {name: count for name, count in node.allocatable.items() if name in capacities or not is_extended(name)}
     computed = {name: max(count - (reserved or {}).get(name, 0), 0) for name, count in capacities.items()}
-    return NodeStatus(
-        capacity=capacities, allocatable={**kept, **computed, **allocatable}, removed=tuple(sorted(removed))
+    return replace(
+        node, capacity=capacities, allocatable={**kept, **computed, **allocatable}, removed=tuple(sorted(removed))
     )
 
 
@@ -52,6 +52,13 @@ def should_reset(directory: Iterable[str]) -> bool:
 def reset_extended(quantities: Quantities) -> dict[str, int]:
     """Every extended resource as 0, everything else as it is (CAP-6)."""
     return {name: 0 if is_extended(name) else count for name, count in quantities.items()}
+
+
+def reset_node(node: NodeStatus) -> NodeStatus:
+    """A node whose extended resources are void until their plug-ins report (CAP-6)."""
+    return replace(
+        node, capacity=reset_extended(node.capacity), allocatable=reset_extended(node.allocatable), reset=True
+    )
 
 
 def corrected(allocatable: Quantities, held: Quantities) -> dict[str, int]:

@@ -53,6 +53,8 @@ class DeviceStore(Holdings):
     def __init__(self, *, grace: float = GRACE_PERIOD) -> None:
         super().__init__()
         self.grace = grace
+        self.is_fresh = False
+        """Was there no checkpoint at the start? Then what the node published before means nothing (CAP-6)."""
         self._resources: dict[ResourceName, Resource] = {}
         self._removed: set[ResourceName] = set()
         self._options: dict[ResourceName, PluginOptions] = {}

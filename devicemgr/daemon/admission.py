@@ -33,7 +33,7 @@ from ..errors import (
 from ..events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
 from ..model import Admission, Container, ContainerRun, Pod, PodUid, ResourceName
 from .alignment import Aligner
-from .allocation import Allocator, Attempt
+from .allocation import Attempt
 from .checkpointing import CheckpointWriter
 from .container_start import ContainerStarts
 from .decisions import Decisions
@@ -50,7 +50,7 @@ class Admissions:
         self,
         *,
         store: DeviceStore,
-        allocator: Allocator,
+        aligner: Aligner,
         starts: ContainerStarts,
         writer: CheckpointWriter,
         log: EventLog,
@@ -59,7 +59,7 @@ class Admissions:
     ) -> None:
         self.decisions = Decisions()
         self._store = store
-        self._aligner = Aligner(store, allocator, log, topology)
+        self._aligner = aligner
         self._starts = starts
         self._writer = writer
         self._log = log
@@ -74,14 +74,7 @@ class Admissions:
         A pod that is already admitted keeps its devices (ALLOC-6f). Source: ALLOC-2, ALLOC-5, ALLOC-20.
         """
         async with self._turn_of(pod.uid):
-            decision = Decision(
-                namespace=pod.namespace,
-                name=pod.name,
-                uid=pod.uid,
-                time=time.time(),
-                policy=self._topology.policy.value,
-                scope=self._topology.scope.value,
-            )
+            decision = Decision.about(pod, time=time.time(), topology=self._topology)
             started = trio.current_time()
             try:
                 self._check_identity(pod)
@@ -129,7 +122,7 @@ class Admissions:
                 del self._turns[uid]
 
     def _check_identity(self, pod: Pod) -> None:
-        """A name means one pod, and a uid too; the containers of a pod do not change."""
+        """A name means one pod, and a uid too; the containers of a pod do not change, nor what they ask for."""
         known = self._store.pod(pod.uid)
         here = {c.name for c in known.containers} if known else set()
         there = {c.name for c in pod.containers}
@@ -143,6 +136,10 @@ class Admissions:
                 raise AllocationRefused(
                     f"pod {other.full_name} with uid {other.uid} is here already; remove it first", rule="GC-3"
                 )
+        if known is not None and known.name:
+            asked = {container.name: container for container in pod.containers}
+            for before in known.containers:
+                _check_limits(pod, before, asked[before.name])
 
     def _attempt(self, pod: Pod, decision: Decision) -> Attempt:
         """A pod that is here already runs, unless the machine was started anew since (ALLOC-10)."""
@@ -211,8 +208,8 @@ class Admissions:
             reason, text = error.reason, str(error)
         else:
             reason, text = UNEXPECTED, f"Allocate failed due to {error}, which is unexpected"
-        decision.reason, decision.message = reason, f"Pod was rejected: {text}"
-        decision.rule = error.rule if isinstance(error, Refused) else "ALLOC-E9"
+        rule = error.rule if isinstance(error, Refused) else "ALLOC-E9"
+        decision.refuse(reason, f"Pod was rejected: {text}", rule)
         self.decisions.record(decision)
         self._log.record(
             [
@@ -228,3 +225,15 @@ class Admissions:
             ]
         )
         return Admission(admitted=False, reason=reason, message=decision.message)
+
+
+def _check_limits(pod: Pod, before: Container, now: Container) -> None:
+    """The API server lets no limit of an extended resource change (ALLOC-4)."""
+    for resource in sorted(before.limits.keys() | now.limits.keys()):
+        was, wanted = before.limits.get(resource, 0), now.limits.get(resource, 0)
+        if was != wanted:
+            raise AllocationRefused(
+                f'pod "{pod.uid}" container "{now.name}" changed request for resource "{resource}" '
+                f"from {was} to {wanted}",
+                rule="ALLOC-E1",
+            )

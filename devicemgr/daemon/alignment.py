@@ -37,16 +37,24 @@ class Aligner:
     async def allocate_pod(self, attempt: Attempt) -> None:
         """Every container in start order. Raises AllocationRefused, with reason TopologyAffinityError for a refusal
         of the policy, or PluginUnavailable."""
-        pod, scope = attempt.pod, self._topology.scope
-        if scope is Scope.POD and not attempt.is_running:
+        pod = attempt.pod
+        if once := self._topology.scope is Scope.POD and not attempt.is_running:
             hints = pod_hints(self._store, pod, self._topology.numa)
             alignment = align(self._topology, [hints])
             attempt.decision.alignment = AlignmentDecision.of(alignment, hints)
             self._accept(attempt, alignment, pod.containers)
         for container in pod.containers:
-            if scope is Scope.CONTAINER and not attempt.is_running:
-                self._align_container(attempt, container)
-            await self._allocator.allocate(attempt, container)
+            await self.allocate_container(attempt, container)
+        if once:
+            self._record_aligned(attempt, aligned=True)
+
+    async def allocate_container(self, attempt: Attempt, container: Container) -> None:
+        """One container, aligned by itself where the scope says so. Raises as :meth:`allocate_pod` does."""
+        if each := self._topology.scope is Scope.CONTAINER and not attempt.is_running:
+            self._align_container(attempt, container)
+        await self._allocator.allocate(attempt, container)
+        if each:
+            self._record_aligned(attempt, aligned=True)
 
     def _align_container(self, attempt: Attempt, container: Container) -> None:
         owner = Owner(attempt.pod.uid, container.name)
@@ -58,13 +66,17 @@ class Aligner:
 
     def _accept(self, attempt: Attempt, alignment: Alignment, containers: Sequence[Container]) -> None:
         """The affinity counts for these containers; a result that is not good enough refuses the pod (TM-15)."""
-        scope = self._topology.scope.value
-        if self._topology.policy is Policy.SINGLE_NUMA_NODE:
-            self._log.record([PodAligned(pod_uid=attempt.pod.uid, scope=scope, aligned=alignment.admit)])
         if not alignment.admit:
+            self._record_aligned(attempt, aligned=False)
             raise AdmissionRefused(
                 "Resources cannot be allocated with Topology locality", rule="TM-13", reason=AFFINITY_ERROR
             )
         mask = alignment.hint.affinity
         for container in containers:
             attempt.affinities[container.name] = None if mask is None else frozenset(nodes_of(mask))
+
+    def _record_aligned(self, attempt: Attempt, *, aligned: bool) -> None:
+        """Only this policy promises one node. A success counts when the devices are there, not when planned."""
+        if self._topology.policy is Policy.SINGLE_NUMA_NODE:
+            scope = self._topology.scope.value
+            self._log.record([PodAligned(pod_uid=attempt.pod.uid, scope=scope, aligned=aligned)])

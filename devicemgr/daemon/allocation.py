@@ -9,7 +9,7 @@ What is taken is noted as it is taken, in the :class:`Attempt`; whoever began it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -40,14 +40,13 @@ class Attempt:
     affinities: dict[str, frozenset[int] | None] = field(default_factory=dict)
 
     @classmethod
-    def unexplained(cls, pod: Pod) -> Attempt:
+    def unexplained(cls, pod: Pod, container: Container) -> Attempt:
         """For an allocation outside of an admission, whose account nobody will read."""
-        return cls(pod, Decision(namespace=pod.namespace, name=pod.name, uid=pod.uid, time=0.0, policy="", scope=""))
+        return cls(pod, Decision.about(replace(pod, containers=(container,)), time=0.0))
 
     def container(self, container: Container) -> ContainerDecision:
-        """The account of one container, made when it is first asked for."""
-        empty = ContainerDecision(name=container.name, kind=container.kind.value)
-        return self.decision.containers.setdefault(container.name, empty)
+        """The account of one container."""
+        return self.decision.containers[container.name]
 
     def give_back(self, store: DeviceStore) -> None:
         for owner, resource in self.taken:
@@ -138,7 +137,11 @@ class Allocator:
     def _plan(self, attempt: Attempt, container: Container, request: Request, advice: Sequence[DeviceId] = ()) -> Plan:
         """The devices the container would get now."""
         account = _account(attempt, container, request)
-        plan = plan_allocation(self._store, request, advice=advice)
+        try:
+            plan = plan_allocation(self._store, request, advice=advice)
+        except AllocationRefused:
+            account.refused(self._store, request.resource)
+            raise
         account.planned(plan)
         return plan
 
@@ -161,5 +164,4 @@ class Allocator:
 
 
 def _account(attempt: Attempt, container: Container, request: Request) -> ResourceDecision:
-    resources = attempt.container(container).resources
-    return resources.setdefault(request.resource, ResourceDecision(requested=request.count))
+    return attempt.container(container).resources[request.resource]

@@ -4,12 +4,13 @@ One writer, so nothing older ever follows something newer (LIM-25). It takes wha
 changes that came while it wrote go out together: a hundred pods admitted at once cost a few writes, not a hundred.
 Whoever promised something waits for :meth:`CheckpointWriter.flush`.
 
-Two files cannot be renamed at one moment, so their order says what a crash means: pods are written before their
-devices and removed after them. A pod without devices was then never answered, and no device is without its pod.
+When nothing has changed for a moment, the file is written a second time, beside the first: should the one be damaged,
+the other knows of every pod that was admitted (LIM-10).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,6 @@ import trio
 
 from ..core.checkpoint import (
     FILE_NAME,
-    Checkpoint,
     Entry,
     Fragment,
     entry_fragment,
@@ -28,11 +28,12 @@ from ..core.checkpoint import (
     registered_fragment,
 )
 from ..core.holdings import Assignment, in_order
-from ..core.node_state import NodeState, combine, parse_state, render_state, state_of
+from ..core.node_state import Saved, combine, format_section, parse_state, pod_fragment
+from ..core.node_status import should_reset
 from ..core.store import DeviceStore, Snapshot
 from ..errors import CheckpointUnwritable
 from ..events import CheckpointFailed, CheckpointWritten, StateRestored
-from ..model import DeviceId, Owner, ResourceName
+from ..model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ..rpc.convert import answer_from_bytes, answer_to_bytes
 from .directory import Layout
 from .event_log import EventLog
@@ -41,6 +42,8 @@ from .generations import GenerationFile
 RETRY_AFTER = 1.0
 """Seconds after a failed write until the next attempt, doubled each time up to ``LONGEST_RETRY``."""
 LONGEST_RETRY = 30.0
+QUIET = 1.0
+"""Seconds without a change before the file is written a second time."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -52,44 +55,41 @@ def read_boot_id() -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class StateFiles:
-    """The two files of one manager."""
+def checkpoint_file(layout: Layout) -> GenerationFile[Saved]:
+    """The file of one manager."""
+    return GenerationFile(layout.plugins / FILE_NAME, parse_saved)
 
-    checkpoint: GenerationFile[Checkpoint]
-    state: GenerationFile[NodeState]
 
-    @classmethod
-    def of(cls, layout: Layout) -> StateFiles:
-        return cls(
-            checkpoint=GenerationFile(layout.plugins / FILE_NAME, parse_checkpoint),
-            state=GenerationFile(layout.own / "state.json", parse_state),
-        )
+def parse_saved(text: str) -> Saved:
+    """The text of a checkpoint, with or without our section. Raises CorruptCheckpoint."""
+    checkpoint = parse_checkpoint(text)
+    state = None if checkpoint.section is None else parse_state(checkpoint.section)
+    return Saved(checkpoint=checkpoint, state=state)
 
-    def restore_into(self, store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
-        """Read what an earlier life left, and say what came of it. Raises DirectoryUnusable."""
-        checkpoint, problems = self.checkpoint.load()
-        state, more = self.state.load()
-        log.record([*problems, *more])
-        if checkpoint is None and state is None:
-            return
-        state = state or NodeState()
-        combined = combine(checkpoint or Checkpoint(), state, answer_from_bytes)
-        rebooted = bool(state.boot_id and boot_id) and state.boot_id != boot_id
-        snapshot = combined.snapshot
-        store.restore(snapshot, now=trio.current_time(), rebooted=rebooted)
-        log.record(
-            [
-                StateRestored(
-                    resources=tuple(snapshot.registered),
-                    pods=tuple(pod.full_name for pod in snapshot.pods),
-                    devices=sum(len(assignment.devices) for _, _, assignment in snapshot.assignments),
-                    rebooted=rebooted,
-                    lost=tuple(pod.full_name for pod in combined.lost),
-                    skipped=combined.skipped,
-                )
-            ]
-        )
+
+def restore(file: GenerationFile[Saved], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
+    """Read what an earlier life left, and say what came of it. Raises DirectoryUnusable."""
+    store.is_fresh = should_reset(os.listdir(file.path.parent))
+    saved, problems = file.load()
+    log.record(problems)
+    if saved is None:
+        return
+    combined = combine(saved, answer_from_bytes)
+    before = saved.state.boot_id if saved.state else ""
+    rebooted = bool(before and boot_id) and before != boot_id
+    snapshot = combined.snapshot
+    store.restore(snapshot, now=trio.current_time(), rebooted=rebooted)
+    log.record(
+        [
+            StateRestored(
+                resources=tuple(snapshot.registered),
+                pods=tuple(pod.full_name for pod in snapshot.pods),
+                devices=sum(len(assignment.devices) for _, _, assignment in snapshot.assignments),
+                rebooted=rebooted,
+                skipped=combined.skipped,
+            )
+        ]
+    )
 
 
 @dataclass(slots=True)
@@ -98,9 +98,10 @@ class _Rendered:
 
     entries: dict[tuple[Owner, ResourceName], tuple[Assignment, Fragment]] = field(default_factory=dict)
     registered: dict[ResourceName, tuple[frozenset[DeviceId], Fragment]] = field(default_factory=dict)
+    pods: dict[PodUid, tuple[Pod, str]] = field(default_factory=dict)
 
-    def checkpoint(self, snapshot: Snapshot) -> str:
-        entries, registered = self.entries, self.registered
+    def checkpoint(self, snapshot: Snapshot, boot_id: str) -> str:
+        entries, registered, pods = self.entries, self.registered, self.pods
         self.entries = {
             (owner, name): kept
             if (kept := entries.get((owner, name))) is not None and kept[0] is assignment
@@ -113,9 +114,17 @@ class _Rendered:
             else (healthy, registered_fragment(name, in_order(healthy)))
             for name, healthy in snapshot.registered.items()
         }
+        self.pods = {
+            pod.uid: old if (old := pods.get(pod.uid)) is not None and old[0] is pod else (pod, pod_fragment(pod))
+            for pod in snapshot.pods
+        }
+        section = format_section(
+            (text for _, text in self.pods.values()), snapshot.options, snapshot.removed, boot_id=boot_id
+        )
         return format_checkpoint(
             (fragment for _, fragment in self.entries.values()),
             {name: fragment for name, (_, fragment) in self.registered.items()},
+            section=section,
         )
 
 
@@ -126,17 +135,17 @@ def _fragment(owner: Owner, resource: ResourceName, assignment: Assignment) -> F
 
 
 class CheckpointWriter:
-    """Keeps the files of one store up to date. Made by :func:`open_checkpoint_writer`."""
+    """Keeps the file of one store up to date. Made by :func:`open_checkpoint_writer`."""
 
-    def __init__(self, store: DeviceStore, files: StateFiles, log: EventLog, boot_id: str) -> None:
+    def __init__(self, store: DeviceStore, file: GenerationFile[Saved], log: EventLog, boot_id: str) -> None:
         self._store = store
-        self._files = files
+        self._file = file
         self._log = log
         self._boot_id = boot_id
         self._rendered = _Rendered()
-        self._on_disk: tuple[str, str] = ("", "")  # the texts of checkpoint and state
-        self._pods_on_disk = store.pods
+        self._text = ""  # of the last good write
         self._durable = self._tried = 0  # versions: what is on disk, and what the last attempt was about
+        self._is_doubled = True
         self._problem = ""
         self._attempted = trio.Event()
         self._asked = False
@@ -155,59 +164,61 @@ class CheckpointWriter:
         """Write whenever something changed, until cancelled."""
         pause = RETRY_AFTER
         while True:
-            with trio.move_on_after(pause if self._durable < self._tried else float("inf")):
+            failed = self._durable < self._tried
+            patience = pause if failed else float("inf") if self._is_doubled else QUIET
+            with trio.move_on_after(patience) as waiting:
                 await self._log.wait_until(lambda: self._asked or self._store.version > self._tried)
-            pause = RETRY_AFTER if await self._attempt() else min(pause * 2, LONGEST_RETRY)
+            if waiting.cancelled_caught and not failed:
+                await self._double()
+            else:
+                pause = RETRY_AFTER if await self._attempt() else min(pause * 2, LONGEST_RETRY)
 
     async def finish(self) -> None:
         """The last write, when nothing changes any more."""
         if self._store.version > self._durable:
             await self._attempt()
+        if not self._is_doubled:
+            await self._double()
 
     async def _attempt(self) -> bool:
         snapshot = self._store.snapshot()
         started = trio.current_time()
-        checkpoint = self._rendered.checkpoint(snapshot)
+        text = self._rendered.checkpoint(snapshot, self._boot_id)
         self._asked = False
         try:
-            await trio.to_thread.run_sync(self._save, snapshot, checkpoint)
+            if text != self._text:
+                await trio.to_thread.run_sync(self._file.save, text)
+                self._text, self._is_doubled = text, False
         except OSError as error:
-            self._problem = f"{error.filename or self._files.checkpoint.path}: {error.strerror or error}"
-            self._log.record([CheckpointFailed(version=snapshot.version, problem=self._problem)])
+            self._fail(error, snapshot.version)
         else:
             self._durable = snapshot.version
             took = round(trio.current_time() - started, 6)
-            self._log.record([CheckpointWritten(version=snapshot.version, size=len(checkpoint), seconds=took)])
+            self._log.record([CheckpointWritten(version=snapshot.version, size=len(text), seconds=took)])
         self._tried = snapshot.version
         self._attempted.set()
         self._attempted = trio.Event()
         return self._durable == snapshot.version
 
-    def _save(self, snapshot: Snapshot, checkpoint: str) -> None:
-        """In a worker thread: new pods, then devices, then without the pods that have gone."""
-        known = {pod.uid for pod in self._pods_on_disk}
-        if any(pod.uid not in known for pod in snapshot.pods):
-            self._save_state(snapshot, also=True)
-        if checkpoint != self._on_disk[0]:
-            self._files.checkpoint.save(checkpoint)
-            self._on_disk = (checkpoint, self._on_disk[1])
-        self._save_state(snapshot, also=False)
+    async def _double(self) -> None:
+        """Nobody waits for it: a failure is told, and the next write brings the next occasion."""
+        self._is_doubled = True
+        try:
+            await trio.to_thread.run_sync(self._file.double, self._text)
+        except OSError as error:
+            self._fail(error, self._durable)
 
-    def _save_state(self, snapshot: Snapshot, *, also: bool) -> None:
-        state = state_of(snapshot, boot_id=self._boot_id, also=self._pods_on_disk if also else ())
-        text = render_state(state)
-        if text != self._on_disk[1]:
-            self._files.state.save(text)
-            self._on_disk = (self._on_disk[0], text)
-            self._pods_on_disk = state.pods
+    def _fail(self, error: OSError, version: int) -> None:
+        self._problem = f"{error.filename or self._file.path}: {error.strerror or error}"
+        self._log.record([CheckpointFailed(version=version, problem=self._problem)])
 
 
 @asynccontextmanager
 async def open_checkpoint_writer(
-    store: DeviceStore, files: StateFiles, log: EventLog, *, boot_id: str
+    store: DeviceStore, file: GenerationFile[Saved], log: EventLog, *, boot_id: str
 ) -> AsyncIterator[CheckpointWriter]:
     """Write for as long as the block lasts, and once more after it: what was said last is on disk too."""
-    writer = CheckpointWriter(store, files, log, boot_id)
+    writer = CheckpointWriter(store, file, log, boot_id)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)

@@ -13,10 +13,12 @@ from __future__ import annotations
 from ..core.holdings import in_order
 from ..core.run_options import merge_run_options
 from ..core.store import DeviceStore
-from ..errors import AllocationRefused, ContainerStartFailed, PluginUnavailable
+from ..errors import AllocationRefused, CheckpointUnwritable, ContainerStartFailed, PluginUnavailable
 from ..events import AnswersConflicted, ContainerNotStarted, ContainerStarted
 from ..model import Admission, Container, ContainerRun, Owner, Pod, ResourceName, RunOptions
-from .allocation import Allocator, Attempt
+from .alignment import Aligner
+from .allocation import Attempt
+from .checkpointing import CheckpointWriter
 from .endpoints import Endpoints
 from .event_log import EventLog
 
@@ -24,10 +26,13 @@ from .event_log import EventLog
 class ContainerStarts:
     """Starts containers from the assignments of ``store``."""
 
-    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, allocator: Allocator, log: EventLog) -> None:
+    def __init__(
+        self, *, store: DeviceStore, endpoints: Endpoints, aligner: Aligner, writer: CheckpointWriter, log: EventLog
+    ) -> None:
         self._store = store
         self._endpoints = endpoints
-        self._allocator = allocator
+        self._aligner = aligner
+        self._writer = writer
         self._log = log
 
     async def start_pod(self, pod: Pod) -> Admission:
@@ -73,14 +78,15 @@ class ContainerStarts:
         return Admission(admitted=True, containers=runs)
 
     async def _make_up_for_missing(self, pod: Pod, container: Container) -> None:
-        """Allocate what the container should have and has no record of (RUN-3)."""
+        """Allocate what the container should have and has no record of (RUN-3), and write it down."""
         records = self._store.assignments(Owner(pod.uid, container.name))
         if all(resource in records or not count for resource, count in container.limits.items()):
             return
-        attempt = Attempt.unexplained(pod)
+        attempt = Attempt.unexplained(pod, container)
         try:
-            await self._allocator.allocate(attempt, container)
-        except (AllocationRefused, PluginUnavailable) as error:
+            await self._aligner.allocate_container(attempt, container)
+            await self._writer.flush()
+        except (AllocationRefused, PluginUnavailable, CheckpointUnwritable) as error:
             attempt.give_back(self._store)
             raise ContainerStartFailed(f"devices could not be allocated again: {error}", rule="RUN-3") from error
         except BaseException:

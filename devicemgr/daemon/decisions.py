@@ -9,6 +9,8 @@ from ..model import PodUid
 
 REMEMBERED = 100
 """Decisions about pods that were refused or have ended."""
+LATER = 10
+"""Refusals that are remembered of a pod that goes on."""
 
 
 class Decisions:
@@ -17,20 +19,26 @@ class Decisions:
         self._past: deque[Decision] = deque(maxlen=REMEMBERED)
 
     def record(self, decision: Decision) -> None:
-        if decision.admitted:
-            self._current[PodUid(decision.uid)] = decision
-        else:
+        """A pod that is here and is asked about again keeps the decision that gave it its devices."""
+        uid = PodUid(decision.uid)
+        current = self._current.get(uid)
+        if not decision.admitted and current is not None:
+            refusal = {"time": decision.time, "message": decision.message, "rule": decision.rule}
+            current.later = [*current.later[1 - LATER :], refusal]
+        elif not decision.admitted:
             self._past.append(decision)
+        elif current is None or decision.took_devices:
+            self._current[uid] = decision
 
     def pod_ended(self, uid: PodUid) -> None:
         if decision := self._current.pop(uid, None):
             self._past.append(decision)
 
-    def find(self, namespace: str, name: str) -> Decision | None:
-        """The newest decision about a pod of this name."""
-        found = [
-            decision
-            for decision in (*self._past, *self._current.values())
-            if (decision.namespace, decision.name) == (namespace, name)
-        ]
-        return max(found, key=lambda decision: decision.time, default=None)
+    def current(self, uid: PodUid) -> Decision | None:
+        """About a pod that is here; None when an earlier life decided."""
+        return self._current.get(uid)
+
+    def past(self, namespace: str, name: str) -> Decision | None:
+        """The newest about a pod of this name that is not here."""
+        found = (one for one in reversed(self._past) if (one.namespace, one.name) == (namespace, name))
+        return next(found, None)

@@ -5,7 +5,6 @@
     ROOT/device-plugins/kubelet.sock       plug-ins register here
     ROOT/device-plugins/*.sock             the plug-ins' own sockets
     ROOT/device-plugins/kubelet_internal_checkpoint     who holds which devices, in the kubelet's format
-    ROOT/devicemgr/state.json              which pods there are, and what plug-ins asked for
     ROOT/plugins_registry/**/*.sock        plug-ins that want to be found (the watcher)
     ROOT/pod-resources/kubelet.sock        monitoring agents ask here (PodResources)
     ROOT/devicemgr/allocation.sock         the command line asks here

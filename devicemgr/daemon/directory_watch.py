@@ -21,7 +21,7 @@ from inotify_simple import INotify, flags
 
 RESCAN_PERIOD = 1.0
 """Seconds between two looks where the kernel does not tell (the kubelet reconciles as often, API-9)."""
-_CHANGES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.ONLYDIR
+_CHANGES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.MOVE_SELF | flags.ONLYDIR
 Identity = tuple[int, int, int]
 """Device, inode and modification time: a socket's is the time of its making."""
 

@@ -3,7 +3,7 @@
 ::
 
     NAME                  the newest generation
-    .NAME.previous        the one before
+    .NAME.previous        the one before, or a second copy of the newest (``double``)
     .NAME.tmp             being written; what a crash leaves of it is removed at the next start
     NAME.corrupt          what could not be believed (LIM-10); the next ones are NAME.corrupt-2 …
 
@@ -14,8 +14,8 @@ NAME or its predecessor is whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -65,15 +65,30 @@ class GenerationFile(Generic[T]):
 
     def save(self, text: str) -> None:
         """Put ``text`` on disk as the newest generation. Raises OSError; the old one is then untouched."""
-        try:
+        with self._cleaning_up():
             self._write(text.encode())
             self._keep_previous()
             self._temporary.replace(self.path)
+        _sync_directory(self.path.parent)
+
+    def double(self, text: str) -> None:
+        """Put the newest generation, whose text this is, on disk a second time: damage to one file is then no loss.
+
+        Raises OSError.
+        """
+        with self._cleaning_up():
+            self._write(text.encode())
+            self._temporary.replace(self.previous)
+        _sync_directory(self.path.parent)
+
+    @contextmanager
+    def _cleaning_up(self) -> Iterator[None]:
+        try:
+            yield
         except OSError:
             with suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
             raise
-        _sync_directory(self.path.parent)
 
     def _read(self, path: Path) -> tuple[T | None, str]:
         """(value, "") or (None, "") when there is no such file, or (None, problem)."""

@@ -7,6 +7,7 @@ import trio
 from ..core.policy import Topology
 from ..core.store import DeviceStore
 from .admission import Admissions
+from .alignment import Aligner
 from .allocation import Allocator
 from .checkpointing import CheckpointWriter
 from .container_start import ContainerStarts
@@ -38,10 +39,11 @@ class Life:
         self.pod_resources = PodResources(store, log)
         self.watcher = PluginWatcher(layout, endpoints, log)
         allocator = Allocator(store=store, endpoints=endpoints, log=log)
-        starts = ContainerStarts(store=store, endpoints=endpoints, allocator=allocator, log=log)
+        aligner = Aligner(store, allocator, log, topology)
+        starts = ContainerStarts(store=store, endpoints=endpoints, aligner=aligner, writer=writer, log=log)
         self.admissions = Admissions(
             store=store,
-            allocator=allocator,
+            aligner=aligner,
             starts=starts,
             writer=writer,
             log=log,

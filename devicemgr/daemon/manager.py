@@ -8,7 +8,8 @@ from typing import Any
 
 import trio
 
-from ..core.node_status import node_status
+from ..core.decision import Decision
+from ..core.node_status import node_status, reset_node
 from ..core.pod_status import pod_status
 from ..errors import ResourceWaitTimeout
 from ..manifest import as_pod
@@ -66,19 +67,28 @@ class DeviceManager:
         """The admitted pods, oldest first: the devices their containers hold, each with its health (RHS-1)."""
         return [pod_status(self._life.store, pod) for pod in self._life.store.pods]
 
-    def node_status(self) -> NodeStatus:
-        """What a kubelet would publish for these resources; removed ones with 0 until acknowledged (CAP-5, LIM-5)."""
-        counts = self._life.store.capacity()
+    def node_status(self, node: NodeStatus | None = None) -> NodeStatus:
+        """What a kubelet would publish for these resources; removed ones with 0 until acknowledged (CAP-5, LIM-5).
+
+        ``node`` is what the node publishes now, of all resources. Where this manager has started without a
+        checkpoint, its extended resources count for nothing, and ``reset`` says so (CAP-6).
+        """
+        store, node = self._life.store, node or NodeStatus(capacity={}, allocatable={})
+        counts = store.capacity()
         return node_status(
-            NodeStatus(capacity={}, allocatable={}),
+            reset_node(node) if store.is_fresh else node,
             capacity={name: one.capacity for name, one in counts.items()},
             allocatable={name: one.allocatable for name, one in counts.items()},
-            removed=self._life.store.removed,
+            removed=store.removed,
         )
 
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Why the pod got its devices, or none: the newest decision about it, as JSON-ready data."""
-        decision = self._life.admissions.decisions.find(namespace, name)
+        """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest decision."""
+        store, decisions = self._life.store, self._life.admissions.decisions
+        pod = store.find_pod(namespace, name)
+        decision = decisions.past(namespace, name) if pod is None else decisions.current(pod.uid)
+        if decision is None and pod is not None:
+            decision = Decision.lost(store, pod)
         return None if decision is None else decision.as_json()
 
     def events(self) -> list[Recorded]:

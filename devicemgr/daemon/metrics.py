@@ -116,10 +116,9 @@ class Metrics:
 
     def __call__(self, recorded: Recorded) -> None:
         match recorded.event:
-            case e.PluginRegistered(resource=resource, endpoint=endpoint):
-                self._count_registration(resource, endpoint)
-            case e.PluginRefused(resource=resource, endpoint=endpoint, rule=rule):
-                self._count_registration(resource, endpoint)
+            case e.RegistrationRequested(resource=resource):
+                self._count_registration(resource)
+            case e.PluginRefused(rule=rule):
                 self._refused.labels(rule).inc()
             case e.ReportApplied(resource=resource):
                 self._reports.labels(resource).inc()
@@ -149,9 +148,9 @@ class Metrics:
             case e.FileSetAside():
                 self._set_aside.inc()
 
-    def _count_registration(self, resource: str, endpoint: str) -> None:
-        """Register calls only: what the watcher found has a path for an endpoint, and is not counted (REG-16)."""
-        if not endpoint.startswith("/") and why_not_extended(resource) is None:
+    def _count_registration(self, resource: str) -> None:
+        """Every call of Register, whatever becomes of it; but only a valid name becomes a label (LIM-29)."""
+        if why_not_extended(resource) is None:
             self._registrations.labels(resource).inc()
 
     def _count_call(self, call: e.CallFinished) -> None:

@@ -70,7 +70,7 @@ class PluginWatcher:
                 del self._sockets[path]
                 watched.scope.cancel()
                 if watched.adopted:
-                    self._endpoints.disconnect(watched.adopted, reason="its socket was removed")
+                    self._endpoints.disconnect(watched.adopted, reason="its socket was removed or made anew")
         for path, identity in there.items():
             if path not in self._sockets:
                 self._sockets[path] = _Watched(identity)

@@ -28,7 +28,7 @@ from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, Stal
 from ..rpc.bridge import open_bridge
 from ..rpc.local import MAX_MESSAGE_SIZE
 from ..rpc.plugin_client import Deadlines
-from .checkpointing import CheckpointWriter, StateFiles, open_checkpoint_writer, read_boot_id
+from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .directory import Layout, owned, remove_stale_sockets
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
@@ -90,11 +90,11 @@ async def _one_life(
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
     """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
-    store, files = DeviceStore(grace=settings.grace), StateFiles.of(manager.layout)
+    store, file = DeviceStore(grace=settings.grace), checkpoint_file(manager.layout)
     log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(manager.layout))
-    files.restore_into(store, log, boot_id=settings.boot_id)
+    restore(file, store, log, boot_id=settings.boot_id)
     async with (
-        open_checkpoint_writer(store, files, log, boot_id=settings.boot_id) as writer,
+        open_checkpoint_writer(store, file, log, boot_id=settings.boot_id) as writer,
         trio.open_nursery() as readers,
         AsyncExitStack() as connections,
     ):

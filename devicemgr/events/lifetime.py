@@ -41,20 +41,18 @@ class RegistrySocketRestored(Event):
 class StateRestored(Event):
     """An earlier life left this: resources whose plug-ins are expected back, and pods with their devices (REG-19).
 
-    ``lost`` are pods whose devices were in no file that could be believed: their admission was never answered, or a
-    corrupt checkpoint took them along (LIM-10). ``skipped`` are entries whose answer could not be read (CKPT-9).
+    ``skipped`` counts entries whose answer could not be read (CKPT-9).
     """
 
     resources: tuple[ResourceName, ...]
     pods: tuple[str, ...]
     devices: int
     rebooted: bool
-    lost: tuple[str, ...]
     skipped: int
 
     @property
     def severity(self) -> Severity:
-        return Severity.WARNING if self.lost or self.skipped else Severity.INFO
+        return Severity.WARNING if self.skipped else Severity.INFO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,13 +180,19 @@ def pods_from_wire(messages: Iterable[own.PodStatus]) -> list[PodStatus]:
 
 def node_status_to_wire(status: NodeStatus) -> own.NodeStatusResponse:
     return own.NodeStatusResponse(
-        capacity=dict(status.capacity), allocatable=dict(status.allocatable), removed=list(status.removed)
+        capacity=dict(status.capacity),
+        allocatable=dict(status.allocatable),
+        removed=list(status.removed),
+        reset=status.reset,
     )
 
 
 def node_status_from_wire(message: own.NodeStatusResponse) -> NodeStatus:
     return NodeStatus(
-        capacity=dict(message.capacity), allocatable=dict(message.allocatable), removed=tuple(message.removed)
+        capacity=dict(message.capacity),
+        allocatable=dict(message.allocatable),
+        removed=tuple(message.removed),
+        reset=bool(message.reset),
     )
 
 

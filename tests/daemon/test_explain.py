@@ -85,6 +85,7 @@ async def test_a_refused_pods_story_ends_where_it_was_refused(aligned):
     assert told[0] == "Pod default/third (uid uid-third) was refused."
     assert told[1].startswith("  TopologyAffinityError by rule TM-13: Pod was rejected: Resources cannot be allocated")
     assert "    vendor.com/gpu cannot be satisfied on any set of NUMA nodes (TM-7)." in told
+    assert told[-2:] == ["    vendor.com/gpu: wants 5.", "      It got none."]
 
 
 async def test_the_story_of_a_pod_that_asked_for_too_much(manager, open_plugin):
@@ -97,6 +98,29 @@ async def test_the_story_of_a_pod_that_asked_for_too_much(manager, open_plugin):
             "devices unavailable for vendor.com/gpu. Requested: 2, Available: 1, which is unexpected",
             "  Topology policy none: NUMA nodes were not looked at (TM-13).",
         ]
+        assert story(manager, "p")[3:] == [
+            "  Container main:",
+            "    vendor.com/gpu: wants 2.",
+            "      It got none.",
+            "      Considered: free: dev-0.",
+        ]
+
+
+async def test_a_refused_pods_story_says_who_else_was_in_the_way(manager, open_plugin):
+    async with open_plugin(GPU, devices=3) as plugin:
+        plugin.set_health("dev-2", "Unhealthy")
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        await manager.admit(pod("first", container("main", 1)))
+        await manager.admit(pod("second", container("main", 2)))
+        assert story(manager, "second")[-1] == "      Considered: free: dev-1; held: dev-0; not healthy: dev-2."
+        unknown = Container(name="main", limits={"vendor.com/unknown": 1})
+        await manager.admit(pod("third", unknown))
+        assert story(manager, "third")[-3:] == [
+            "  Container main:",
+            "    vendor.com/unknown: wants 1.",
+            "      It got none.",
+        ]
 
 
 async def test_the_newest_decision_counts_and_an_ended_pod_is_remembered(manager, open_plugin):
@@ -105,8 +129,37 @@ async def test_the_newest_decision_counts_and_an_ended_pod_is_remembered(manager
         await manager.wait_for_resource(GPU, allocatable=1)
         one = pod("p", container("main", 1))
         await manager.admit(one)
+        before = story(manager, "p")
         await manager.admit(one)
-        assert "      It holds dev-0 already, so nothing was allocated (ALLOC-6f)." in story(manager, "p")
+        assert story(manager, "p") == before, "what gave it its devices, not that it has them already"
+        await manager.admit(pod("p", container("main", 2)))
+        told = story(manager, "p")
+        assert told[0] == before[0]
+        assert told[1].startswith("  Asked again, it was refused, and goes on as it was: Pod was rejected: ")
+        assert told[1].endswith("(rule ALLOC-E1)")
         await manager.remove("default", "p")
         assert manager.explain("default", "p")["admitted"]
         assert manager.explain("default", "nobody") is None
+
+
+async def test_a_pod_from_before_a_restart_has_no_story_but_its_devices(aligned):
+    manager, _ = aligned
+    await manager.admit(pod("p", container("main", 1)))
+    await manager.faults.restart()
+    assert story(manager, "p") == [
+        "Pod default/p (uid uid-p) was admitted.",
+        "  That was before the manager was started anew; what it holds is known, but no longer why.",
+        "  Container main:",
+        "    vendor.com/gpu: wants 1.",
+        "      It holds a0 already, so nothing was allocated (ALLOC-6f).",
+    ]
+
+
+async def test_a_decision_about_many_devices_names_a_few(manager, open_plugin):
+    async with open_plugin(GPU, devices=300) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=300)
+        await manager.admit(pod("p", container("main", 1)))
+        assert "      Considered: no affinity: dev-0, dev-1" in "\n".join(story(manager, "p"))
+        assert "dev-9 and 290 more." in "\n".join(story(manager, "p"))
+        assert len(json.dumps(manager.explain("default", "p"))) < 5000

@@ -133,7 +133,7 @@ async def test_a_damaged_checkpoint_is_found_at_the_next_start(manager, plugin):
     await manager.faults.corrupt_checkpoint()
     await manager.faults.restart()
     assert [type(recorded.event) for recorded in manager.events()].count(FileSetAside) == 1
-    assert [p.name for p in manager.pods()] == ["one"], "the generation before"
+    assert [p.name for p in manager.pods()] == ["one", "two"], "the copy of the newest"
 
 
 async def test_a_frozen_clock_is_advanced_by_hand(root_dir, mock_clock):

@@ -12,6 +12,7 @@ from devicemgr.core.policy import Policy, Scope, Topology
 from devicemgr.daemon.http import open_listeners
 from devicemgr.errors import AddressUnusable
 from devicemgr.events import ManagerReady
+from devicemgr.model import NodeStatus
 from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
@@ -38,6 +39,21 @@ async def test_the_node_publishes_what_the_plugins_report(manager, open_plugin):
         await manager.admit(pod(gpu=1))
         await manager.remove("default", "p")
         assert manager.node_status().allocatable == {GPU: 3}
+
+
+async def test_without_a_checkpoint_what_the_node_published_before_is_void(manager, open_plugin):
+    """CC-058, CAP-6: until its plug-in has reported, nothing of a former life counts; then its report does."""
+    before = NodeStatus(capacity={GPU: 8, NIC: 2, "cpu": 4}, allocatable={GPU: 8, NIC: 2, "cpu": 3})
+    status = manager.node_status(before)
+    assert (status.capacity, status.reset) == ({GPU: 0, NIC: 0, "cpu": 4}, True)
+    async with open_plugin(GPU, devices=1) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        await manager.flush()
+        assert manager.node_status(before).allocatable == {GPU: 1, NIC: 0, "cpu": 4}
+        await manager.faults.restart()
+        status = manager.node_status(before)
+        assert (status.capacity, status.reset) == ({GPU: 0, NIC: 2, "cpu": 4}, False), "there is a checkpoint now"
 
 
 async def test_a_removed_resource_is_a_zero_and_pods_do_not_fit(manager, open_plugin, autojump_clock):

@@ -11,11 +11,11 @@ import trio.testing
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME
 from devicemgr.core.endpoint import Endpoint
-from devicemgr.core.hints import resource_hints
+from devicemgr.core.hints import Hint, resource_hints
 from devicemgr.core.node_status import should_reset
 from devicemgr.core.numa import Numa
 from devicemgr.core.pod_resources import allocatable_devices
-from devicemgr.core.policy import Policy, Scope, Topology
+from devicemgr.core.policy import Policy, Scope, Topology, align
 from devicemgr.core.store import DeviceStore
 from devicemgr.daemon.decisions import REMEMBERED
 from devicemgr.daemon.metrics import Metrics
@@ -63,13 +63,34 @@ def held(manager, name):
 # --- topology ----------------------------------------------------------------------------------------
 
 
+HINTS = {
+    "no provider": [],
+    "no preference": [None],
+    "none of this resource": [{GPU: None}],
+    "preferred": [{GPU: [Hint(1, True), Hint(3, False)]}],
+    "two that agree": [{GPU: [Hint(1, True)], "vendor.com/nic": [Hint(1, True), Hint(2, True)]}],
+    "not preferred": [{GPU: [Hint(3, False)]}],
+    "two that differ": [{GPU: [Hint(1, True)], "vendor.com/nic": [Hint(2, True)]}],
+}
+NEEDS_PREFERRED = {Policy.RESTRICTED, Policy.SINGLE_NUMA_NODE}
+
+
+@pytest.mark.parametrize("hints", HINTS)
+@pytest.mark.parametrize("policy", Policy)
+def test_only_the_strict_policies_refuse_and_only_what_is_not_preferred(policy, hints):
+    """CC-136: the scope only says whose hints they are, and the QoS class is never looked at."""
+    bad = hints in ("not preferred", "two that differ")
+    assert align(topology(policy), HINTS[hints]).admit is not (bad and policy in NEEDS_PREFERRED)
+
+
+@pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
 @pytest.mark.parametrize(
     ("policy", "admitted"), [("best-effort", True), ("restricted", False), ("single-numa-node", False), ("none", True)]
 )
-async def test_a_pod_that_cannot_be_aligned_as_well_as_possible(root_dir, policy, admitted):
+async def test_a_pod_that_cannot_be_aligned_as_well_as_possible(root_dir, policy, scope, admitted):
     """CC-128, CC-136, CC-141, TM-13, TM-15: one device of each node is busy, and the next pod wants two of a node."""
     devices = [device("a0", 0), device("a1", 0), device("b0", 1), device("b1", 1)]
-    async with node(root_dir, devices, topology(policy)) as (manager, plugin):
+    async with node(root_dir, devices, topology(policy, scope)) as (manager, plugin):
         for name, listed in (("x", ["a0"]), ("y", ["a0", "b0"])):
             plugin.set_devices([d for d in devices if d.id in listed])
             await manager.wait_for_resource(GPU, capacity=len(listed))
@@ -90,6 +111,34 @@ async def test_devices_come_from_the_chosen_nodes(root_dir):
     async with node(root_dir, devices, topology("single-numa-node")) as (manager, _):
         assert (await manager.admit(pod("p", 2, 3))).admitted
         assert held(manager, "p") == {"c0": ("a0", "a1"), "c1": ("b0", "b1", "b2")}
+
+
+@pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
+async def test_lim_15_a_limit_of_zero_has_no_preference_either(root_dir, scope):
+    """A resource that the pod wants nothing of cannot be in the way of another one's nodes."""
+    async with node(root_dir, [device("a0", 0)], topology("single-numa-node", scope)) as (manager, _):
+        nics = [device("n0", 1)]
+        async with open_simulated_plugin(manager.layout.plugins, "vendor.com/nic", devices=nics) as nic:
+            await nic.register()
+            await manager.wait_for_resource("vendor.com/nic", allocatable=1)
+            container = Container(name="main", limits={GPU: 0, "vendor.com/nic": 1})
+            assert (await manager.admit(Pod(name="p", uid="p", containers=(container,)))).admitted
+
+
+async def test_an_alignment_counts_when_its_devices_are_there(root_dir):
+    """Section 10: a pod whose plug-in then fails was not allocated within one node."""
+    async with node(root_dir, [device("a0", 0)], topology("single-numa-node")) as (manager, _):
+        metrics = Metrics(Policy.SINGLE_NUMA_NODE)
+        manager._log._sinks = (metrics,)
+        manager.faults.fail_calls("allocate")
+        assert not (await manager.admit(pod("p", 1))).admitted
+        assert "aligned_compute_resources_count" in metrics.render(manager)
+        assert not [
+            line for line in metrics.render(manager).splitlines() if "aligned" in line and line.endswith(" 1.0")
+        ]
+        assert (await manager.admit(pod("q", 1))).admitted
+        (line,) = [one for one in metrics.render(manager).splitlines() if "aligned" in one and one.endswith(" 1.0")]
+        assert line.startswith("kubelet_container_aligned_compute_resources_count{")
 
 
 async def test_lim_21_in_pod_scope_devices_are_allocated_at_admission(root_dir):
@@ -216,11 +265,13 @@ async def test_lim_29_only_a_valid_name_becomes_a_label(manager, open_plugin):
     for n in range(3):
         with pytest.raises(RegistrationRefused):
             await manager.register(Registration(version="v1beta1", endpoint="a.sock", resource=f"nonsense{n}"))
-    with pytest.raises(RegistrationRefused):
-        await manager.register(Registration(version="v1alpha1", endpoint="a.sock", resource=GPU))
+    for refused in (Registration(version="v1alpha1", endpoint="a.sock", resource=GPU),
+                    Registration(version="v1beta1", endpoint="/a.sock", resource=GPU)):  # fmt: skip
+        with pytest.raises(RegistrationRefused):
+            await manager.register(refused)
     async with open_plugin(GPU) as plugin:
         await plugin.register()
     text = metrics.render(manager)
-    assert 'kubelet_device_plugin_registration_total{resource_name="vendor.com/gpu"} 2.0' in text
+    assert 'kubelet_device_plugin_registration_total{resource_name="vendor.com/gpu"} 3.0' in text
     assert "nonsense" not in text
     assert 'devicemgr_registrations_refused_total{rule="API-12"} 3.0' in text

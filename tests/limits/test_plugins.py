@@ -190,6 +190,23 @@ async def test_lim_35_a_directory_that_is_made_anew_is_watched_anew(tmp_path):
             (root / f"{n}.sock").unlink()
 
 
+async def test_lim_35_a_directory_that_is_moved_away_is_not_watched_any_more(tmp_path):
+    """Somebody renames plugins_registry and makes a new one: what appears in the new one is seen."""
+    root = tmp_path / "registry"
+    root.mkdir()
+    with DirectoryWatch(root, lambda *trouble: None) as watch:
+        watch.look()
+        root.rename(tmp_path / "away")
+        root.mkdir()
+        with trio.fail_after(5):
+            await watch.changed()
+        watch.look()
+        os.mknod(root / "new.sock", 0o600 | 0o140000)
+        with trio.fail_after(5):
+            await watch.changed()
+        assert [path.name for path in watch.look()] == ["new.sock"]
+
+
 async def test_lim_35_links_in_a_circle_are_not_followed(tmp_path):
     (tmp_path / "circle").symlink_to(tmp_path, target_is_directory=True)
     os.mknod(tmp_path / "a.sock", 0o600 | 0o140000)

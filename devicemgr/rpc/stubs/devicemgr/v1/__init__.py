@@ -388,6 +388,11 @@ class NodeStatusResponse(betterproto2.Message):
     Those of them that stand with 0 until that is acknowledged.
     """
 
+    reset: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    The manager started without a checkpoint: extended resources that are not listed here are void.
+    """
+
 
 default_message_pool.register_message(
     "devicemgr.v1", "NodeStatusResponse", NodeStatusResponse
