@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import trio
 from ..daemon.event_log import Sink
 from ..daemon.machine import parse_numa
 from ..daemon.trace import open_trace
-from ..errors import DeviceManagerError
+from ..errors import BadInput, DeviceManagerError, unwrapped
 from ..testing.conformance import (
     Attached,
     Check,
@@ -28,7 +30,7 @@ from ..testing.conformance import (
 )
 from ..testing.conformance.isolation import TARGET
 from . import root_of
-from .check_report import draw_checks, draw_explanation, draw_report, progress, report_data, write_junit
+from .check_report import checks_data, draw_checks, draw_explanation, draw_report, progress, report_data, write_junit
 
 _DEFAULTS = Timing()
 
@@ -73,6 +75,14 @@ def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
     help="How long the plug-in may take to register, and to register again.",
 )
 @click.option(
+    "--quiet",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.quiet,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to watch that nothing is said while nothing changes.",
+)
+@click.option(
     "--restarts",
     type=click.IntRange(5),
     default=_DEFAULTS.restarts,
@@ -100,6 +110,7 @@ def command(
     only: list[str],
     skip: list[str],
     patience: float,
+    quiet: float,
     restarts: int,
     output: str,
     junit: Path | None,
@@ -117,24 +128,33 @@ def command(
     """
     try:
         if list_checks:
-            draw_checks(select(only, skip))
+            chosen = select(only, skip)
+            click.echo(checks_data(chosen)) if output == "json" else draw_checks(chosen)
             return
         if explain is not None:
             draw_explanation(select([explain])[0])
             return
         if bool(argv) == bool(attach):
             raise click.UsageError("give either a command after -- or --attach RESOURCE")
+        if attach and (isolate or resource or plugin_log):
+            raise click.UsageError("--isolate, --resource and --plugin-log are about a COMMAND, not about --attach")
+        for path in filter(None, (junit, plugin_log)):
+            _check_writable(path)
         run = _Run(
-            subject=Attached() if attach else Command(argv, change=change, isolate=isolate),
+            subject=Attached(change=change) if attach else Command(argv, change=change, isolate=isolate),
             checks=select(only, skip),
             resource=attach or resource,
-            timing=Timing(patience=patience, restarts=restarts),
+            timing=Timing(patience=patience, quiet=quiet, restarts=restarts),
             numa=numa,
             root_dir=root_of(root_dir) if attach else root_dir,
         )
+        started = time.monotonic()
         results = _make(run, trace)
     except DeviceManagerError as error:
         click.echo(f"Error: {error}", err=True)
+        ctx.exit(2)
+    if results is None:
+        click.echo("Error: a signal ended this; the plug-in was ended, too", err=True)
         ctx.exit(2)
     if junit is not None:
         write_junit(junit, results)
@@ -143,19 +163,49 @@ def command(
     if output == "json":
         click.echo(report_data(results))
     else:
-        draw_report(results, output=run.subject.output)
+        draw_report(results, seconds=time.monotonic() - started, output=run.subject.output)
         if argv and not isolate and any(r.check == "registers" and r.verdict is Verdict.FAILED for r in results):
             click.echo(f"Does it look for kubelet.sock in {TARGET} whatever it is told? Then use --isolate.")
-    ctx.exit(1 if any(result.verdict is Verdict.FAILED for result in results) else 0)
+    ctx.exit(_exit_status(results))
 
 
-def _make(run: _Run, trace: Path | None) -> list[Result]:
+def _exit_status(results: Sequence[Result]) -> int:
+    """Nothing failed is no proof when nothing passed."""
+    verdicts = {result.verdict for result in results}
+    return 1 if Verdict.FAILED in verdicts else 0 if Verdict.PASSED in verdicts else 2
+
+
+def _check_writable(path: Path) -> None:
+    """Before the run, and not when its results are lost for it. Raises BadInput."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise BadInput(f"cannot be written: {error.strerror}", file=str(path)) from error
+
+
+def _make(run: _Run, trace: Path | None) -> list[Result] | None:
     with ExitStack() as stack:
         sinks: list[Sink] = [] if trace is None else [stack.enter_context(open_trace(trace))]
         return trio.run(_run_checks, run, sinks)
 
 
-async def _run_checks(run: _Run, sinks: Sequence[Sink]) -> list[Result]:
+async def _run_checks(run: _Run, sinks: Sequence[Sink]) -> list[Result] | None:
+    """None when a signal ended it before its time: then too the plug-in is ended and everything tidied up."""
+    results = None
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals, unwrapped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on, signals, nursery.cancel_scope)
+            results = await _made(run, sinks)
+            nursery.cancel_scope.cancel()
+    return results
+
+
+async def _cancel_on(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+async def _made(run: _Run, sinks: Sequence[Sink]) -> list[Result]:
     numa = None if run.numa is None else parse_numa(run.numa)
     async with open_bench(
         run.subject, resource=run.resource, timing=run.timing, numa=numa, root_dir=run.root_dir, sinks=sinks

@@ -39,8 +39,9 @@ def progress(count: int) -> Iterator[Callable[[Result], None]]:
         yield show
 
 
-def draw_report(results: Sequence[Result], *, output: str = "") -> None:
-    """The table and the verdict; when something failed, also the end of ``output``, which the plug-in wrote."""
+def draw_report(results: Sequence[Result], *, seconds: float, output: str = "") -> None:
+    """The table and the verdict of a run of so many seconds; when the plug-in never got as far as to register, also
+    the end of ``output``, which it wrote."""
     table = Table(title="Device plug-in conformance", title_justify="left")
     table.add_column("verdict")
     table.add_column("check", no_wrap=True)
@@ -61,10 +62,11 @@ def draw_report(results: Sequence[Result], *, output: str = "") -> None:
             out.print(f"[red]{result.check}[/]: {escape(result.title)} ({result.rule})")
     counts = Counter(result.verdict for result in results)
     words = ", ".join(f"[{_COLOURS[verdict]}]{counts[verdict]} {verdict}[/]" for verdict in Verdict)
-    out.print(f"{words} in {sum(result.seconds for result in results):.1f} s")
+    out.print(f"{words} in {seconds:.1f} s")
     if counts[Verdict.FAILED]:
         out.print("Why a rule exists, and how to mend it: python -m devicemgr check --explain CHECK")
-        if lines := output.splitlines()[-_LAST_LINES:]:
+        never_came = any(result.check == "registers" and result.verdict is Verdict.FAILED for result in results)
+        if never_came and (lines := output.splitlines()[-_LAST_LINES:]):
             out.print(f"\nThe last {len(lines)} lines the plug-in wrote (all of them: --plugin-log FILE):")
             out.print(escape("\n".join(map(_shown, lines))), soft_wrap=True)
 
@@ -81,6 +83,13 @@ def draw_checks(checks: Sequence[Check]) -> None:
     for check in checks:
         table.add_row(check.name, escape(check.title), check.rule)
     console().print(table)
+
+
+def checks_data(checks: Sequence[Check]) -> str:
+    return json.dumps(
+        [{"check": c.name, "title": c.title, "rule": c.rule, "seen_in": c.seen_in, "needs": c.needs} for c in checks],
+        indent=2,
+    )
 
 
 def draw_explanation(check: Check) -> None:
@@ -118,7 +127,8 @@ def write_junit(path: Path, results: Sequence[Result]) -> None:
         case = ElementTree.SubElement(
             suite, "testcase", classname="devicemgr.check", name=result.check, time=f"{result.seconds:.3f}"
         )
-        evidence = _shown(f"{result.title} ({result.rule}): {result.evidence}")
+        lines = [f"{result.title} ({result.rule}): {result.evidence}", *result.calls]
+        evidence = "\n".join(map(_shown, lines))
         match result.verdict:
             case Verdict.FAILED:
                 ElementTree.SubElement(case, "failure", message=_shown(result.evidence)).text = evidence

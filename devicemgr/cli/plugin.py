@@ -124,6 +124,8 @@ async def _run(directory: Path, script: Script, watched: bool, playing: list[Scr
             click.echo(f"waiting to be found: {directory}/{scripted.plugin.endpoint}")
             nursery.start_soon(trio.sleep_forever)
         else:
+            if not scripted.plugin.registry.exists():
+                click.echo(f"waiting for {scripted.plugin.registry}")
             # One life of the socket per life of kubelet.sock: a manager that starts wipes the directory (REG-17).
             nursery.start_soon(scripted.plugin.keep_registered, report)
         with _dying_of_a_crash():

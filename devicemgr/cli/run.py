@@ -15,6 +15,7 @@ import trio
 from ..config import NodeConfig, TopologyConfig, parse_node_config
 from ..core.policy import Topology, topology_of
 from ..daemon.event_log import Sink
+from ..daemon.faults import steerable_clock
 from ..daemon.machine import parse_numa, read_numa
 from ..daemon.supervisor import Settings, run
 from ..daemon.trace import log_to, open_trace
@@ -68,15 +69,8 @@ def run_daemon(options: Options) -> int:
         if options.trace is not None:
             sinks.append(stack.enter_context(open_trace(options.trace)))
         with unwrapped():
-            trio.run(_run_until_signal, settings, sinks, clock=_steerable_clock() if options.allow_faults else None)
+            trio.run(_run_until_signal, settings, sinks, clock=steerable_clock() if options.allow_faults else None)
     return 0
-
-
-def _steerable_clock() -> trio.abc.Clock:
-    """Real time, until somebody freezes or advances it."""
-    from trio.testing import MockClock  # takes 100 ms to import
-
-    return MockClock(rate=1.0)
 
 
 def _topology(config: TopologyConfig, numa: str | None) -> Topology:

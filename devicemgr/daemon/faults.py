@@ -153,6 +153,13 @@ class Faults:
         self._log.record([FaultInjected(fault=fault, what=what)])
 
 
+def steerable_clock() -> MockClock:
+    """For ``trio.run``: real time, until somebody freezes or advances it."""
+    from trio.testing import MockClock  # takes 100 ms to import
+
+    return MockClock(rate=1.0)
+
+
 def _mock_clock() -> MockClock:
     from trio.testing import MockClock  # takes 100 ms to import
 

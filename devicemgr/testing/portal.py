@@ -19,13 +19,14 @@ from typing import Any, TypeVar
 
 import trio
 
+from ..daemon.faults import steerable_clock
 from ..rpc.bridge import open_bridge
 
 T = TypeVar("T")
 
 
 class Portal:
-    """The way in. Made by :func:`open_portal`."""
+    """The way in. Made by :func:`open_portal`. Its program's clock is the real one until a fault is to steer it."""
 
     def __init__(self) -> None:
         self._ready: Future[trio.lowlevel.TrioToken] = Future()
@@ -37,7 +38,7 @@ class Portal:
         """The thread's program; returns when it is asked to stop, and hands its error to everybody who waits."""
         error: BaseException = RuntimeError("the portal is closed")
         try:
-            trio.run(self._serve)
+            trio.run(self._serve, clock=steerable_clock())
         except BaseException as raised:  # it has no caller in this thread
             error = raised
         for future in [self._ready, *self._waiting]:

@@ -15,19 +15,27 @@ from ..errors import BadInput
 from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ..names import why_not_extended
 from ..yaml_text import Field, load_documents
+from .simulated_plugin import endpoint_of
 from .strategies import STRATEGIES
 
 T = TypeVar("T")
 
 CALLS = ("GetDevicePluginOptions", "GetPreferredAllocation", "Allocate", "PreStartContainer")
 """The calls whose answers can be scripted; ListAndWatch goes by ``devices`` and ``schedule``."""
+STATUSES = (
+    *("CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
+"""The gRPC statuses that an error can have."""
 TRIGGERS = ("HUP", "USR1", "USR2")
 """Signals that a step can wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRule:
-    """What happens at a call: wait ``delay`` seconds, then fail with ``error``, or never answer, or answer.
+    """What happens at a call: wait ``delay`` seconds, then fail with ``error`` and a gRPC ``status``, or never answer,
+    or answer.
 
     It holds for ``times`` calls after the first ``skip``, and, with ``devices``, only when one of them is asked for.
     """
@@ -38,6 +46,7 @@ class CallRule:
     times: float = math.inf
     delay: float = 0.0
     error: str = ""
+    status: str = "UNKNOWN"
     hang: bool = False
     answer: RunOptions | None = None
     ids: tuple[DeviceId, ...] | None = None
@@ -74,13 +83,27 @@ class Script:
     schedule: tuple[Step, ...] = ()
     repeat: float = math.inf
 
+    @property
+    def socket(self) -> str:
+        """The file name of its socket."""
+        return self.endpoint or endpoint_of(self.resource)
+
 
 def parse_scripts(text: str, *, file: str) -> list[Script]:
     """All plug-ins of a script. Raises BadInput naming file, line and field."""
     documents = load_documents(text, file=file)
     if not documents:
         raise BadInput("here is no plug-in: the text is empty", file=file)
-    return [_script(document) for document in documents]
+    scripts: list[Script] = []
+    for document in documents:
+        script = _script(document)
+        for other in scripts:
+            if script.resource == other.resource:
+                raise document.mapping()["resource"].bad(f"{script.resource} is served by an earlier document already")
+            if script.socket == other.socket:
+                raise document.bad(f"the endpoint {script.socket!r} is that of {other.resource} already")
+        scripts.append(script)
+    return scripts
 
 
 def _script(document: Field) -> Script:
@@ -98,7 +121,7 @@ def _script(document: Field) -> Script:
     _check_ids(devices, top.get("schedule"), schedule)
     script = Script(
         resource=resource,
-        endpoint=top["endpoint"].text() if "endpoint" in top else None,
+        endpoint=_file_name(top["endpoint"]) if "endpoint" in top else None,
         devices=devices,
         options=_options(top.get("options"), preferred="preferred" in top),
         preferred=preferred,
@@ -195,10 +218,12 @@ def _device_spec(item: Field) -> DeviceSpec:
 
 
 def _call_rule(item: Field) -> CallRule:
-    keys = _known(item, "call", "devices", "skip", "times", "delay", "error", "hang", "answer", "ids")
+    keys = _known(item, "call", "devices", "skip", "times", "delay", "error", "status", "hang", "answer", "ids")
     if "call" not in keys:
         raise item.bad(f"call is missing: one of {', '.join(CALLS)}")
     call = _one_of(keys["call"], CALLS, "")
+    if "status" in keys and "error" not in keys:
+        raise keys["status"].bad("is the status of an error, and this rule has none")
     for key, only in (("answer", "Allocate"), ("ids", "GetPreferredAllocation")):
         if key in keys and call != only:
             raise keys[key].bad(f"is for {only}, and this rule is for {call}")
@@ -209,6 +234,7 @@ def _call_rule(item: Field) -> CallRule:
         times=_whole(keys["times"]) if "times" in keys else math.inf,
         delay=_seconds(keys["delay"]) if "delay" in keys else 0.0,
         error=keys["error"].text() if "error" in keys else "",
+        status=_one_of(keys.get("status"), STATUSES, "UNKNOWN"),
         hang=_flag(keys, "hang"),
         answer=_answer(keys["answer"]) if "answer" in keys else None,
         ids=_ids(keys["ids"]) if "ids" in keys else None,
@@ -270,6 +296,13 @@ def _text_of(item: Field, keys: Mapping[str, Field], name: str) -> str:
 
 def _flag(keys: Mapping[str, Field], name: str, default: bool = False) -> bool:
     return keys[name].boolean() if name in keys else default
+
+
+def _file_name(field: Field) -> str:
+    text = field.text()
+    if not text or text in (".", "..") or "/" in text or "\0" in text:
+        raise field.bad(f"must be a plain file name, not {text!r}")
+    return text
 
 
 def _one_of(field: Field | None, choices: Any, default: str) -> str:

@@ -104,7 +104,9 @@ class ScriptedPlugin:
             return None
         await trio.sleep(math.inf if rule.hang else rule.delay)
         if rule.error:
-            raise PluginUnavailable(rule.error)
+            error = PluginUnavailable(rule.error)
+            error.status = rule.status
+            raise error
         return rule
 
     def _rule(self, call: str, devices: set[DeviceId]) -> CallRule | None:

@@ -46,6 +46,11 @@ def numbered_devices(count: int, *, prefix: str = "dev", numa_nodes: Sequence[in
     ]
 
 
+def endpoint_of(resource: str) -> str:
+    """The usual name of a socket that serves ``resource``."""
+    return resource.replace("/", "-") + ".sock"
+
+
 class SimulatedPlugin:
     """One plug-in serving one resource. Made by :func:`open_simulated_plugin`."""
 
@@ -223,7 +228,7 @@ async def open_simulated_plugin(
     connections are cut and its socket is removed.
     """
     listed = numbered_devices(devices) if isinstance(devices, int) else devices
-    name = endpoint or resource.replace("/", "-") + ".sock"
+    name = endpoint or endpoint_of(resource)
     plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)
     path = plugin.directory / name
     path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ import trio
 
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.model import Device, Mount, PluginOptions, RunOptions
+from devicemgr.testing.conformance import Skipped
 from devicemgr.testing.simulated_plugin import open_simulated_plugin
 
 RESOURCE = "vendor.com/gpu"
@@ -82,10 +83,18 @@ class Honest:
                         await register(**how)
 
                     self.plugin.register = counted
+                    self.plugin.on_allocate = self.with_a_cdi_device(self.plugin.on_allocate)
                     self.prepare(self.plugin)
                     await self.live(self.plugin)
         finally:
             self.ended.set()
+
+    @staticmethod
+    def with_a_cdi_device(usual):
+        async def answer(ids):
+            return replace(await usual(ids), cdi_devices=(f"{RESOURCE}=all",))
+
+        return answer
 
     async def terminate(self) -> int:
         if not self.ends_in_time:
@@ -196,7 +205,7 @@ class RegistersInALoop(Honest):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(plugin.keep_registered)
             while True:
-                await trio.sleep(1)
+                await trio.sleep(5)
                 with suppress(ManagerUnavailable, RegistrationRefused):
                     await plugin.register()
 
@@ -282,7 +291,7 @@ class FloodsTheStream(Lister):
     breaks = "stream-silent"
 
     async def say(self, plugin, honest, seen):
-        with trio.move_on_after(0.25 if seen >= 0 else 0):
+        with trio.move_on_after(5 if seen >= 0 else 0):
             return await honest(seen)
         return max(seen, 0), plugin.devices
 
@@ -298,14 +307,36 @@ class CountsItsIdsUp(Honest):
         self.plugin.set_health(f"gpu-3-{self.lives}", "Unhealthy")
 
 
-class SendsWhatChangedOnly(Lister):
+class Delta(Lister):
+    """Sends only some devices after the first list."""
+
     breaks = "lists-complete"
+    changing = ("gpu-3",)
 
     async def say(self, plugin, honest, seen):
         report = await honest(seen)
         if seen < 0 or report is None:
             return report
-        return report[0], [device for device in report[1] if device.id == "gpu-3"]
+        return report[0], [device for device in report[1] if device.id in self.changing]
+
+
+class SendsWhatChangedOnly(Delta):
+    """When somebody makes it change."""
+
+
+class SendsWhatChangedOnlyByItself(Delta):
+    """Nobody has to say how to make it change: it does so while we watch."""
+
+    changing = ("gpu-3", "gpu-4")
+
+    async def live(self, plugin):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(plugin.keep_registered)
+            await trio.sleep(2)
+            plugin.set_health("gpu-4", "Unhealthy")
+
+    async def change(self):
+        raise Skipped("nobody said how")
 
 
 class LosesItsListWithAStream(Lister):
@@ -373,11 +404,27 @@ class KnowsEveryDevice(Answerer):
         return await honest(ids) if set(ids) <= known else RunOptions()
 
 
+class LooksAtTheFirstIdOnly(Answerer):
+    breaks = "allocate-unknown"
+
+    async def answer(self, honest, ids):
+        known = {device.id for device in self.plugin.devices}
+        return await honest([id for id in ids if id in known] if ids[0] in known else ids)
+
+
 class AnswersForBrokenDevices(Answerer):
     breaks = "allocate-unhealthy"
 
     async def answer(self, honest, ids):
-        return RunOptions() if list(ids) == ["gpu-4"] else await honest(ids)
+        good = [id for id in ids if id != "gpu-4"]
+        return await honest(good) if good else RunOptions()
+
+
+class AnswersForBrokenDevicesAmongOthers(Answerer):
+    breaks = "allocate-unhealthy"
+
+    async def answer(self, honest, ids):
+        return await honest([id for id in ids if id != "gpu-4"] if len(ids) > 1 else ids)
 
 
 class CountsItsAnswers(Answerer):
@@ -551,7 +598,7 @@ class LeaksADescriptor(Honest):
 
     @property
     def open_descriptors(self):
-        return 7 + self.registrations
+        return 7 + self.registrations // 3
 
 
 class StumblesOverItsSocket(Honest):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from xml.etree import ElementTree
 
 import pytest
 
 PLUGIN = (sys.executable, "-m", "devicemgr", "plugin", "--resource", "vendor.com/gpu")
-QUICK = ("--only", "first-list,allocate-answers")
+QUICK = ("--quiet", "1", "--only", "first-list,allocate-answers")
 
 
 @pytest.fixture
@@ -113,3 +116,70 @@ def test_a_plugin_that_somebody_else_starts(run, root_dir, start):
     start(*PLUGIN[1:], "--root-dir", root_dir)
     done = run("check", *QUICK, "--root-dir", root_dir, "--attach", "vendor.com/gpu")
     assert done.returncode == 0, done.stdout
+
+
+def test_nothing_proved_is_no_success(run):
+    skipped = run("check", "--quiet", "1", "--only", "pre-start", "--", *PLUGIN, "--root-dir", "{dir}/..")
+    assert (skipped.returncode, "0 passed, 0 failed, 1 skipped" in skipped.stdout) == (2, True)
+    nothing = run("check", "--only", "registers", "--skip", "registers", "--", "true")
+    assert (nothing.returncode, "no check is left" in nothing.stderr) == (2, True)
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_run(run, root_dir):
+    done = run("check", "--junit", root_dir / "no" / "junit.xml", "--", "true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no/junit.xml: cannot be written: No such file or directory" in done.stderr
+
+
+def test_the_evidence_has_the_calls_in_every_report_and_in_the_trace(run, root_dir):
+    """Also those that the checks made themselves."""
+    trace, junit = root_dir / "trace", root_dir / "junit"
+    done = run(
+        *("check", *QUICK, "-o", "json", "--trace", trace, "--junit", junit, "--", *PLUGIN), "--root-dir", "{dir}/.."
+    )
+    (_, allocate) = json.loads(done.stdout)["results"]
+    assert any("Allocate: OK after" in call for call in allocate["calls"])
+    calls = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert [call["outcome"] for call in calls if call.get("method") == "Allocate"] == ["OK"]
+    assert "Allocate: OK after" in junit.read_text()
+
+
+def test_a_plugin_behind_a_shell_that_lives_on_after_sigterm_has_not_ended(run, script):
+    """And it is gone when the check is: also from a process group of its own."""
+    plugin = " ".join(PLUGIN).replace("gpu", f"gpu-{os.getpid()}")
+    text = f"(trap '' TERM; exec setsid {plugin} --root-dir \"$(dirname $1)\") & wait"
+    done = run("check", "--quiet", "1", "--only", "sigterm-ends", "--", script(text), "{dir}")
+    assert done.returncode == 1
+    assert "it was still running 10 s after SIGTERM" in done.stdout
+    assert f"gpu-{os.getpid()}" not in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
+
+
+def test_a_signal_ends_the_check_and_the_plugin(start, root_dir):
+    script = root_dir / "plugin.sh"
+    script.write_text(f"#!/bin/sh\ntouch {root_dir}/started\nexec sleep 12345\n")
+    script.chmod(0o755)
+    program = start("-m", "devicemgr", "check", "--", script)
+    deadline = time.monotonic() + 10
+    while not (root_dir / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert program.end(signal.SIGTERM) == 2
+    assert any("a signal ended this" in line for line in program.lines)
+    assert "sleep 12345" not in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(("change", "evidence"), [("exit 3", "ended with 3"), ("true", "no list came within")])
+def test_a_change_that_was_asked_for_and_cannot_be_had_is_a_failure(run, change, evidence):
+    done = run(
+        *("check", "--quiet", "1", "--only", "lists-complete", "--change", change),
+        *("--", *PLUGIN, "--root-dir", "{dir}/.."),
+    )
+    assert (done.returncode, evidence in done.stdout) == (1, True)
+
+
+def test_the_change_of_a_scripted_plugin_is_seen(run, root_dir):
+    script = root_dir / "gpu.yaml"
+    script.write_text("resource: vendor.com/gpu\ndevices: [{count: 3}]\nschedule: [{on: HUP, unhealthy: [dev-1]}]\n")
+    command = [sys.executable, "-m", "devicemgr", "plugin", "--script", script, "--root-dir", "{dir}/.."]
+    change = ("--change", 'kill -HUP "$DEVICE_PLUGIN_PID"')
+    done = run("check", "--quiet", "1", "--only", "lists-complete", *change, "--", *command)
+    assert (done.returncode, "has all 3 devices" in done.stdout) == (0, True)

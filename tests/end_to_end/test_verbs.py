@@ -188,13 +188,18 @@ def test_explain_tells_of_admitted_and_of_refused_pods(node, run):
     assert "Taken: dev-0, dev-1: free, and first in order (ALLOC-7f)." in told
     assert "UnexpectedAdmissionError by rule ALLOC-E6" in run("explain", "greedy").stdout
     unknown = run("explain", "nobody")
-    assert (unknown.returncode, "no decision about default/nobody" in unknown.stderr) == (1, True)
+    assert (unknown.returncode, "there is no pod default/nobody" in unknown.stderr) == (1, True)
     assert run("explain", "a/b/c").returncode == 2
 
 
 def test_node_status_shows_what_is_published(node, run):
     status = json.loads(run("node-status", "-o", "json").stdout)
-    assert status == {"capacity": {"vendor.com/gpu": 4}, "allocatable": {"vendor.com/gpu": 3}, "removed": []}
+    assert status == {
+        "capacity": {"vendor.com/gpu": 4},
+        "allocatable": {"vendor.com/gpu": 3},
+        "removed": [],
+        "reset": True,
+    }
     assert "vendor.com/gpu" in run("node-status", "--acknowledge").stdout
 
 

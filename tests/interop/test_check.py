@@ -16,8 +16,20 @@ SAMPLE = "k8s.io/kubernetes/test/images/sample-device-plugin"
 
 
 def check(*arguments):
-    """Exit status, and the verdicts by check; without the fifty restarts, which the README's figures have."""
-    command = [sys.executable, "-m", "devicemgr", "check", "-o", "json", "--restarts", "5", *map(str, arguments)]
+    """Exit status, and the verdicts by check; in less time than the README's figures were made in."""
+    command = [
+        sys.executable,
+        "-m",
+        "devicemgr",
+        "check",
+        "-o",
+        "json",
+        "--restarts",
+        "5",
+        "--quiet",
+        "3",
+        *map(str, arguments),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.stdout, done.stderr
     return done.returncode, {result["check"]: result for result in json.loads(done.stdout)["results"]}
@@ -52,7 +64,7 @@ def test_kubernetes_own_sample_passes_though_it_is_slow_to_come_back(upstream_sa
     assert status == 0, not_passed(results)
     assert set(not_passed(results)) == {
         *("allocate-unhealthy", "preferred-allocation", "pre-start", "lists-complete"),
-        "descriptors",
+        *("permissions", "cdi-names", "descriptors"),
     }
     assert "it takes 10" in results["descriptors"]["evidence"]
     assert 5 < results["restart"]["seconds"] < 15

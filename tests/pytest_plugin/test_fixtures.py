@@ -54,6 +54,17 @@ def test_a_simulated_plugin(device_manager_sync, simulated_plugin):
         assert ("Allocate", ("dev-0", "dev-1")) in gpu.calls
     manager.wait_for_resource("vendor.com/gpu", allocatable=0, timeout=5)
 
+def test_three_hundred_seconds_at_once(device_manager_sync, simulated_plugin):
+    manager = device_manager_sync
+    with simulated_plugin(manager, "vendor.com/gpu", devices=4):
+        pass
+    manager.wait_for_resource("vendor.com/gpu", capacity=4, allocatable=0, timeout=5)
+    manager.faults.freeze_clock()
+    manager.faults.advance_clock(299)
+    assert manager.capacity()["vendor.com/gpu"].capacity == 4
+    manager.faults.advance_clock(2)
+    manager.wait_for_resource("vendor.com/gpu", capacity=0, timeout=5)
+
 def test_a_process(device_manager_sync, plugin_process):
     command = [sys.executable, {str(EXAMPLE)!r}, "{{dir}}"]
     with plugin_process(device_manager_sync, command, "vendor.com/card", capacity=4) as process:
@@ -70,11 +81,11 @@ def test_a_process(device_manager_sync, plugin_process):
 
 def test_ordinary_tests_drive_a_manager_in_a_thread(run):
     result = run(SYNC)
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=3)
 
 
 def test_they_need_no_pytest_trio(run):
-    run(SYNC, "-p", "no:trio").assert_outcomes(passed=2)
+    run(SYNC, "-p", "no:trio").assert_outcomes(passed=3)
 
 
 def test_the_fixture_for_trio_tests_says_what_it_needs(run):

@@ -75,6 +75,11 @@ MISTAKES = {
     "resource: a.com/b\nschedule: [{at: .inf, crash: true}]": "schedule[0].at: must be a number of seconds",
     "resource: a.com/b\nschedule: [{on: KILL, crash: true}]": "schedule[0].on: must be one of HUP, USR1, USR2",
     "resource: a.com/b\nschedule: [{at: 1, unhealthy: [x]}]": "schedule[0]: there is no device 'x'",
+    "resource: a.com/b\nendpoint: ../x.sock": "s.yaml:2: endpoint: must be a plain file name, not '../x.sock'",
+    "resource: a.com/b\n---\nresource: a.com/b": "s.yaml:3: resource: a.com/b is served by an earlier document already",
+    "resource: a.com/b\nendpoint: x\n---\nresource: a.com/c\nendpoint: x": "the endpoint 'x' is that of a.com/b",
+    "resource: a.com/b\ncalls: [{call: Allocate, status: ABORTED}]": "calls[0].status: is the status of an error",
+    "resource: a.com/b\ncalls: [{call: Allocate, error: x, status: OK}]": "calls[0].status: must be one of CANCELLED",
     "resource: a.com/b\nrepeat: 5\nschedule: [{at: 5, crash: true}]": "s.yaml:2: repeat: the schedule has a step at 5",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ...daemon.supervisor import open_device_manager
 from ...errors import RegistrationRefused
 from ...events import (
     CallFinished,
+    EndpointStopped,
     Event,
     ListReceived,
     PluginRefused,
@@ -30,6 +32,7 @@ from ...events import (
 from ...model import Device, DeviceId, ResourceName
 from ...rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from .check import Failed, Skipped, some
+from .evidence import Seen
 from .subject import Subject
 
 E = TypeVar("E", bound=Event)
@@ -41,26 +44,25 @@ class Timing:
 
     patience: float = 30.0  # until a plug-in has registered, again or for the first time
     prompt: float = 5.0  # for what should come at once: options, the first list
-    quiet: float = 3.0  # of watching that nothing happens
+    quiet: float = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
     away: float = 5.0  # that the manager is not there
     ending: float = 10.0  # after SIGTERM
     restarts: int = 50
     restarting: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An event, and when it was recorded on the program's clock. ``served``: did the endpoint accept at a Register?"""
-
-    time: float
-    event: Event
-    served: bool = False
-
-
 class Bench:
     """Given to every check. Made by :func:`open_bench`."""
 
-    def __init__(self, subject: Subject, directory: Path, resource: str | None, timing: Timing, numa: Numa) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        directory: Path,
+        resource: str | None,
+        timing: Timing,
+        numa: Numa,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
         self.subject = subject
         self.directory = directory
         self.timing = timing
@@ -70,6 +72,9 @@ class Bench:
         self.started = trio.current_time()
         self.socket_left: bool | None = None
         """Was the socket still there when the plug-in had ended on SIGTERM?"""
+        self.changed_list: tuple[frozenset[str], frozenset[str]] | None = None
+        """The ids of a list that the plug-in sent after its first one, and those a new stream began with then."""
+        self._sinks = sinks
         self._wanted = resource
         self._changed = trio.Event()
         self._quiet_ends: float | None = None
@@ -160,6 +165,13 @@ class Bench:
         await trio.sleep_until(self._quiet_ends)
         return begin, self._quiet_ends
 
+    async def note_changed_list(self) -> None:
+        """If the plug-in has sent another list by itself, remember it with what a new stream has."""
+        lists = self.seen(ListReceived)
+        if len(lists) > 1 and lists[-1][1].generation == lists[-2][1].generation:
+            fresh = await self.fresh_list()
+            self.changed_list = frozenset(d.id for d in lists[-1][1].devices), frozenset(d.id for d in fresh)
+
     async def wait_for_list(self, *, since: float, what: str) -> float:
         """Wait until the plug-in has registered again and sent a list; returns the seconds from ``since``.
 
@@ -199,8 +211,12 @@ class Bench:
             return f"the plug-in has ended{self._last_words()}"
         if refused := self.seen(PluginRefused, since=since):
             return f"its registration was refused: {refused[-1][1].message}"
+        if stops := self.seen(EndpointStopped, since=since):
+            return f"its stream ended without a list: {stops[-1][1].reason}"
+        if self.seen(PluginRegistered, since=since):
+            return "it has registered, but sent no list"
         if self.seen(RegistrationRequested, since=since):
-            return "it called Register, but sent no list"
+            return "it called Register, but did not answer"
         return f"it did not call Register within {trio.current_time() - since:.1f} s{self._last_words()}"
 
     def _last_words(self) -> str:
@@ -225,7 +241,10 @@ class Bench:
             yield client
 
     def _note(self, call: CallFinished) -> None:
+        """A call of our own: the manager's event log does not know of it, and whoever listens there should."""
         self.history.append(Seen(trio.current_time(), call))
+        for sink in self._sinks:
+            sink(Recorded(0, time.time(), call))
 
     async def fresh_list(self) -> Sequence[Device]:
         """The first list of a new stream, which is cancelled then. Raises Failed when none comes in time."""
@@ -260,7 +279,8 @@ async def open_bench(
     """
     with tempfile.TemporaryDirectory(prefix="dm-") as made:
         root = root_dir or Path(made)
-        bench = Bench(subject, Layout(root.absolute()).plugins, resource, timing or Timing(), numa or read_numa())
+        plugins = Layout(root.absolute()).plugins
+        bench = Bench(subject, plugins, resource, timing or Timing(), numa or read_numa(), sinks)
         async with open_device_manager(root, sinks=[*sinks, bench.record]) as bench.manager:
             try:
                 await subject.start(bench.directory)

@@ -34,6 +34,7 @@ class Skipped(Exception):
 class Result:
     """``evidence`` is what proves the verdict: calls, ids, times. ``seconds`` is how long the check took.
 
+    ``calls`` are the RPCs that were seen meanwhile, each a line with the seconds since the check began.
     ``blocked_by`` are the checks whose own verdict is why this one was not made.
     """
 
@@ -43,6 +44,7 @@ class Result:
     verdict: Verdict
     evidence: str
     seconds: float
+    calls: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
 
 

@@ -7,17 +7,21 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
 from ...errors import DeviceManagerError
 from .check import Skipped
 from .isolation import isolated
+from .subject import run_change
 
 _PROC = Path("/proc")
 POLL = 0.02
-"""Seconds between two looks at whether a process group has ended; the kernel tells of children only."""
+"""Seconds between two looks at whether processes have ended; the kernel tells of children only."""
 
 
 class SubjectUnusable(DeviceManagerError):
@@ -43,6 +47,7 @@ class Command:
         self._isolate = isolate
         self._env = dict(os.environ if env is None else env)
         self._process: trio.Process | None = None
+        self._family: set[_Living] = set()
         # To append only: the program shares our position in the file, and writes where we have just begun to read.
         self._output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - open as long as we are
 
@@ -53,6 +58,7 @@ class Command:
         if self._isolate:
             argv = await isolated(argv, directory)
         try:
+            self._family = set()
             self._process = await trio.lowlevel.open_process(
                 argv,
                 env=self._env,
@@ -66,28 +72,27 @@ class Command:
 
     async def terminate(self) -> int:
         process = self._running()
+        self._look_around()
         self._signal(signal.SIGTERM)
-        return await process.wait()
+        status = await process.wait()
+        # A shell may be gone while what it started goes on.
+        while any(map(_is_alive, self._family)):  # noqa: ASYNC110 - the end of somebody else's child has no event
+            await trio.sleep(POLL)
+        return status
 
     async def kill(self) -> None:
         if self._process is None:
             return
-        self._signal(signal.SIGKILL)
-        await self._process.wait()
-        while _group(self._process.pid):  # what it started may have outlived it
-            self._signal(signal.SIGKILL)
+        while self._look_around():
+            for one in self._family:
+                with suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGKILL)
             await trio.sleep(POLL)
+        await self._process.wait()
 
     async def change(self) -> None:
-        if self._change is None:
-            raise Skipped("nobody said how to make the plug-in report a change (--change)")
         env = self._env | {"DEVICE_PLUGIN_PID": str(self._running().pid)}
-        done = await trio.run_process(
-            self._change, shell=True, env=env, check=False, capture_stdout=True, stderr=subprocess.STDOUT
-        )
-        if done.returncode:
-            wrote = done.stdout.decode(errors="replace").strip()
-            raise Skipped(f"the command of --change ended with {done.returncode}: {wrote}")
+        await run_change(self._change, env)
 
     @property
     def is_running(self) -> bool:
@@ -99,12 +104,19 @@ class Command:
         return self._output.read().decode(errors="replace")
 
     def descriptors(self) -> int:
-        return sum(len(os.listdir(_PROC / str(pid) / "fd")) for pid in _group(self._running().pid))
+        self._running()
+        return sum(len(os.listdir(_PROC / str(one.pid) / "fd")) for one in self._look_around())
 
     def _running(self) -> trio.Process:
         if self._process is None:
             raise Skipped("the plug-in is not running")
         return self._process
+
+    def _look_around(self) -> set[_Living]:
+        """The program's processes that are alive, those included whose parent has ended since we looked last."""
+        leader = self._running().pid
+        self._family = {one for one in self._family if _is_alive(one)} | _family(leader)
+        return self._family
 
     def _signal(self, number: int) -> None:
         try:
@@ -119,15 +131,38 @@ def _filled(word: str, places: Mapping[str, str]) -> str:
     return word
 
 
-def _group(leader: int) -> list[int]:
-    """The living processes of a process group."""
-    found = []
-    for path in _PROC.iterdir():
-        if path.name.isdecimal():
-            try:
-                fields = (path / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it has ended meanwhile
-            if int(fields[2]) == leader and fields[0] != "Z":
-                found.append(int(path.name))
-    return found
+@dataclass(frozen=True, slots=True)
+class _Living:
+    """A process by its number and the time of its start: numbers are used again."""
+
+    pid: int
+    started: str
+
+
+def _family(leader: int) -> set[_Living]:
+    """The living processes of a process group, and whatever they have started, in groups of their own too."""
+    found = {int(path.name): fields for path in _PROC.iterdir() if path.name.isdecimal() and (fields := _stat(path))}
+    family = {pid for pid, fields in found.items() if leader in (pid, fields.group)}
+    while more := {pid for pid, fields in found.items() if fields.parent in family} - family:
+        family |= more
+    return {_Living(pid, found[pid].started) for pid in family}
+
+
+def _is_alive(one: _Living) -> bool:
+    fields = _stat(_PROC / str(one.pid))
+    return fields is not None and fields.started == one.started
+
+
+class _Fields(NamedTuple):
+    parent: int
+    group: int
+    started: str
+
+
+def _stat(process: Path) -> _Fields | None:
+    """None when it has ended, though nobody may have asked how yet."""
+    try:
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else _Fields(int(fields[1]), int(fields[2]), fields[19])

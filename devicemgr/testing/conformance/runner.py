@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 import trio
 
@@ -10,7 +11,10 @@ from ...errors import BadInput, DeviceManagerError
 from . import allocation, lists, registration, restarts
 from .bench import Bench
 from .check import Check, Failed, Result, Skipped, Verdict
+from .evidence import told
 
+MOST_CALLS = 100
+"""RPCs that a result keeps."""
 _FAMILIES = (registration, lists, allocation, restarts)
 
 # The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
@@ -34,7 +38,10 @@ def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
     wanted, unwanted = set(only), set(skip)
     if unknown := (wanted | unwanted) - set(CHECKS):
         raise BadInput(f"no such check; there are {', '.join(CHECKS)}", file=", ".join(sorted(unknown)))
-    return [check for name, check in CHECKS.items() if (not wanted or name in wanted) and name not in unwanted]
+    chosen = [check for name, check in CHECKS.items() if (not wanted or name in wanted) and name not in unwanted]
+    if not chosen:
+        raise BadInput("no check is left to be made", file=", ".join(sorted(unwanted)))
+    return chosen
 
 
 async def run_checks(
@@ -64,7 +71,7 @@ async def run_check(bench: Bench, check: Check, made: dict[str, Result]) -> Resu
 
 
 async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> Result:
-    started = trio.current_time()
+    started, before = trio.current_time(), len(bench.history)
     blocked_by = _causes(made[name] for name in check.needs)
     try:
         if blocked_by:
@@ -83,6 +90,7 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         verdict=verdict,
         evidence=evidence,
         seconds=round(trio.current_time() - started, 3),
+        calls=tuple(islice(told(bench.history[before:], since=started), MOST_CALLS)),
         blocked_by=blocked_by,
     )
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from .check import Skipped
+import trio
+
+from .check import Failed, Skipped
 
 
 class Subject(Protocol):
@@ -35,10 +40,13 @@ class Subject(Protocol):
 
 
 class Attached:
-    """A plug-in that somebody else starts and ends."""
+    """A plug-in that somebody else starts and ends; ``change`` is a shell command that makes it report a change."""
 
     is_running = True
     output = ""
+
+    def __init__(self, *, change: str | None = None) -> None:
+        self._change = change
 
     async def start(self, directory: Path) -> None:
         return None
@@ -50,7 +58,19 @@ class Attached:
         return None
 
     async def change(self) -> None:
-        raise Skipped("nobody said how to make the plug-in report a change (--change)")
+        await run_change(self._change, dict(os.environ))
 
     def descriptors(self) -> int:
         raise Skipped("the plug-in's processes are not known (--attach)")
+
+
+async def run_change(command: str | None, env: Mapping[str, str]) -> None:
+    """Run the command of ``--change``. Raises Skipped when there is none, Failed when it fails."""
+    if command is None:
+        raise Skipped("nobody said how to make the plug-in report a change (--change)")
+    done = await trio.run_process(
+        command, shell=True, env=env, check=False, capture_stdout=True, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        wrote = done.stdout.decode(errors="replace").strip()
+        raise Failed(f"the command of --change ended with {done.returncode}: {wrote}")

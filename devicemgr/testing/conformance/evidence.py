@@ -1,0 +1,34 @@
+"""What went over the wire during a check, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ...events import CallFinished, EndpointStopped, Event, ListReceived, RegistrationRequested
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An event, and when it was recorded on the program's clock. ``served``: did the endpoint accept at a Register?"""
+
+    time: float
+    event: Event
+    served: bool = False
+
+
+def told(history: Iterable[Seen], *, since: float) -> Iterator[str]:
+    """The RPCs, a line each: who was asked what, when, and how it ended."""
+    for seen in history:
+        match seen.event:
+            case RegistrationRequested(resource=resource, endpoint=endpoint):
+                words = f"Register {resource!r} on {endpoint!r}"
+            case CallFinished(method=method, outcome=outcome, seconds=seconds):
+                words = f"{method}: {outcome} after {seconds * 1000:.1f} ms"
+            case ListReceived(devices=devices):
+                words = f"ListAndWatch: a list of {len(devices)} devices"
+            case EndpointStopped(reason=reason):
+                words = f"ListAndWatch ended: {reason}"
+            case _:
+                continue
+        yield f"+{seen.time - since:.3f} s {words}"
