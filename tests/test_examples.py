@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import trio
+import yaml
 
 from devicemgr.config import parse_node_config
 from devicemgr.manifest import parse_pods
@@ -37,6 +39,35 @@ def test_embed_prints_what_the_container_got():
     )
     assert done.stdout.startswith("{'vendor.com/gpu': ('dev-0', 'dev-1')}\nResourceCounts(capacity=8, allocatable=8")
     assert done.stderr == ""
+
+
+def test_the_github_action_checks_a_plugin_with_the_lines_it_has(tmp_path):
+    """The step itself, run by a shell, with our example plug-in in the place of the one it builds."""
+    (job,) = yaml.safe_load((EXAMPLES / "github-action.yml").read_text())["jobs"].values()
+    (step,) = [step for step in job["steps"] if step.get("name") == "check"]
+    plugin = tmp_path / "plugin"
+    plugin.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{EXAMPLES}/plugin.py" "$2"\n')
+    plugin.chmod(0o755)
+    quick = "check --quiet 1 --only registers,first-list,restart"
+    script = step["run"].replace("python -m", f'"{sys.executable}" -m').replace("check \\", f"{quick} \\")
+    assert quick in script
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed, 0 failed" in done.stdout
+    (upload,) = [step for step in job["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert all((tmp_path / name).stat().st_size for name in upload["with"]["path"].split())
+
+
+def test_the_containers_entry_point_is_a_command_that_can_be_parsed():
+    """No container engine is needed for that, and none is there in most places where this runs."""
+    text = (EXAMPLES / "Containerfile").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("ENTRYPOINT ")]
+    words = json.loads(line.removeprefix("ENTRYPOINT "))
+    assert words[:3] == ["python", "-m", "devicemgr"]
+    done = subprocess.run(
+        [sys.executable, *words[1:-1], "--list"], capture_output=True, text=True, timeout=30, cwd=EXAMPLES.parent
+    )
+    assert (done.returncode, "registers" in done.stdout) == (0, True)
 
 
 def test_pod_and_node_config_are_valid():

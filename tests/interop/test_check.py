@@ -48,6 +48,21 @@ def test_our_peers_pass_all_checks(plugin):
     assert set(not_passed(results)) == {"allocate-unhealthy", "lists-complete"}, "its devices never change"
 
 
+def test_the_simulated_plugin_as_a_program_passes_every_single_one():
+    command = [
+        sys.executable,
+        "-m",
+        "devicemgr",
+        "plugin",
+        "--root-dir",
+        "{dir}/..",
+        "--script",
+        HERE / "simulated.yaml",
+    ]
+    status, results = check("--change", 'kill -HUP "$DEVICE_PLUGIN_PID"', "--", *command)
+    assert (status, not_passed(results)) == (0, {})
+
+
 @pytest.fixture(scope="module")
 def upstream_sample(tmp_path_factory):
     """Kubernetes' own sample plug-in, which knows no other directory than the kubelet's."""
