@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .conftest import built
+from .conftest import HERE, built
 
 GADGET = "interop.example/gadget"
 SAMPLE = "k8s.io/kubernetes/test/images/sample-device-plugin"
