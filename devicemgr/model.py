@@ -55,6 +55,21 @@ class Device:
         return self.health == HEALTHY
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DeviceList:
+    """One ListAndWatch message, as it came: duplicates and all.
+
+    ``token`` is its identity. Where it follows another one, with the token ``base``, the two differ in that the
+    entries ``gone`` have given way to ``come``.
+    """
+
+    devices: list[Device] = field(default_factory=list)
+    token: object = field(default_factory=object)
+    base: object = None
+    gone: list[Device] = field(default_factory=list)
+    come: list[Device] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginOptions:
     """Which of the optional calls a plug-in wants (GetDevicePluginOptions, REG-8)."""

@@ -19,12 +19,14 @@ Within a class the order is fixed: natural order of the ids (ALLOC-8).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ..errors import AllocationRefused
-from ..model import Container, ContainerKind, Device, DeviceId, Owner, ResourceName
+from ..model import Container, ContainerKind, DeviceId, Owner, ResourceName
+from .free import FreeDevices, Ids
 from .holdings import in_order
 from .store import DeviceStore
 
@@ -48,20 +50,24 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What GetPreferredAllocation is asked: ``size`` counts the must-include ids, ``available`` has them too."""
+    """What GetPreferredAllocation is asked: ``size`` counts the must-include ids, ``available`` has them too.
 
-    available: tuple[DeviceId, ...]
+    ``available`` is what is free at the moment of looking: look before the world changes.
+    """
+
+    available: Collection[DeviceId]
     must_include: tuple[DeviceId, ...]
     size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Available devices by affinity; each stands in exactly one class (ALLOC-16)."""
+    """Available devices by affinity, in order; each stands in exactly one class (ALLOC-16). They too are those of the
+    moment of looking."""
 
-    aligned: tuple[DeviceId, ...] = ()
-    unaligned: tuple[DeviceId, ...] = ()
-    no_affinity: tuple[DeviceId, ...] = ()
+    aligned: Ids
+    unaligned: Ids
+    no_affinity: Ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,20 +112,22 @@ def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[De
     missing = request.count - _count(steps)
     if not missing:
         return Plan(request=request, reusable=reusable, steps=steps)
-    available = store.available(request.resource) - request.reusable
+    free = store.free(request.resource)
+    available = free.all(without=request.reusable)
     if len(available) < missing:  # 7b
         raise AllocationRefused(
             f"requested number of devices unavailable for {request.resource}. "
             f"Requested: {missing}, Available: {len(available)}",
             rule="ALLOC-E6",
         )
-    split = split_by_affinity(store.devices(request.resource), available, request.affinity)
-    steps, question = _choose(request, steps, split, advice)
+    aligned, unaligned, no_affinity = free.split(request.affinity, without=request.reusable)
+    split = Split(aligned=aligned, unaligned=unaligned, no_affinity=no_affinity)
+    steps, question = _choose(request, steps, split, advice, free)
     return Plan(request=request, reusable=reusable, split=split, steps=steps, question=question)
 
 
 def _choose(
-    request: Request, steps: tuple[Step, ...], split: Split, advice: Sequence[DeviceId]
+    request: Request, steps: tuple[Step, ...], split: Split, advice: Sequence[DeviceId], free: FreeDevices
 ) -> tuple[tuple[Step, ...], Question | None]:
     """Steps 7d to 7f: aligned first; the plug-in is asked only where there is a choice."""
     count, missing = request.count, request.count - _count(steps)
@@ -131,14 +139,14 @@ def _choose(
         steps = _step(steps, "ALLOC-7e", on_nodes, split.aligned, count)
         if _count(steps) == count:
             return steps, None
-        rule, candidates = "ALLOC-7f", in_order(split.aligned + split.unaligned + split.no_affinity)
+        rule, candidates = "ALLOC-7f", free.all(without=request.reusable)
         pools = [
             ("on other NUMA nodes, since the chosen ones have no more", split.unaligned),
             ("free, and first in order", split.no_affinity),
         ]
     taken = [id for step in steps for id in step.devices]
-    question = Question(available=in_order({*candidates, *taken}), must_include=in_order(taken), size=count)
-    wanted = [id for id in advice if id in set(candidates)]
+    question = Question(available=candidates.also(taken), must_include=in_order(taken), size=count)
+    wanted = [id for id in advice if id in candidates]
     for because, pool in [("preferred by the plug-in", wanted), *pools]:
         steps = _step(steps, rule, because, pool, count)
     if _count(steps) < count:
@@ -153,8 +161,17 @@ def _choose(
 def _step(steps: tuple[Step, ...], rule: str, because: str, pool: Iterable[DeviceId], count: int) -> tuple[Step, ...]:
     """The steps, and one more that takes from ``pool`` what they lack of ``count``, if it has any of it."""
     taken = {id for step in steps for id in step.devices}
-    found = tuple(id for id in dict.fromkeys(pool) if id not in taken)[: count - len(taken)]
+    found = tuple(islice((id for id in _once(pool) if id not in taken), count - len(taken)))
     return (*steps, Step(rule=rule, because=because, devices=found)) if found else steps
+
+
+def _once(ids: Iterable[DeviceId]) -> Iterator[DeviceId]:
+    """Each id at its first place only: a plug-in's advice may name one twice."""
+    seen: set[DeviceId] = set()
+    for id in ids:
+        if id not in seen:
+            seen.add(id)
+            yield id
 
 
 def _count(steps: Iterable[Step]) -> int:
@@ -191,22 +208,6 @@ def _check_healthy(store: DeviceStore, request: Request, held: AbstractSet[Devic
             f"previously allocated devices are no longer healthy; cannot allocate unhealthy devices {request.resource}",
             rule="ALLOC-E5",
         )
-
-
-def split_by_affinity(
-    devices: Mapping[DeviceId, Device], available: Iterable[DeviceId], affinity: AbstractSet[int] | None
-) -> Split:
-    """Sort available devices into aligned, unaligned and no affinity (ALLOC-15, ALLOC-16)."""
-    if affinity is None or not any(device.numa_nodes for device in devices.values()):
-        return Split(no_affinity=in_order(available))
-    aligned: list[DeviceId] = []
-    unaligned: list[DeviceId] = []
-    none: list[DeviceId] = []
-    for id in available:
-        device = devices.get(id)
-        nodes = set(device.numa_nodes or ()) - {-1} if device else set()
-        (none if not nodes else aligned if nodes & affinity else unaligned).append(id)
-    return Split(aligned=in_order(aligned), unaligned=in_order(unaligned), no_affinity=in_order(none))
 
 
 @dataclass(slots=True)

@@ -6,8 +6,9 @@ item of each rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
@@ -20,9 +21,9 @@ LISTED = 50
 """Ids that a decision names of each class; of more it keeps the number."""
 
 
-def listed(ids: Sequence[DeviceId]) -> dict[str, Any]:
+def listed(ids: Collection[DeviceId]) -> dict[str, Any]:
     """So many ids, and which they are, or the first of them: a decision is kept as long as its pod is."""
-    return {"count": len(ids), "ids": list(ids[:LISTED])}
+    return {"count": len(ids), "ids": list(islice(ids, LISTED))}
 
 
 @dataclass(slots=True)

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from ..model import Container, ContainerKind, DeviceId, Owner, Pod, ResourceName
+from ..model import Container, DeviceId, Owner, Pod, ResourceName
+from .holdings import pod_request
 from .numa import Mask, Numa, mask_of, nodes_of, subsets
 from .store import DeviceStore
 
@@ -164,17 +165,3 @@ def pod_hints(store: DeviceStore, pod: Pod, numa: Numa) -> dict[ResourceName, li
 def _held_by_pod(store: DeviceStore, pod: Pod, resource: ResourceName) -> frozenset[DeviceId]:
     records = (store.assignments(Owner(pod.uid, container.name)).get(resource) for container in pod.containers)
     return frozenset(id for record in records if record for id in record.devices)
-
-
-def pod_request(containers: Iterable[Container]) -> dict[ResourceName, int]:
-    """What a pod needs at its widest moment: the main containers with all sidecars, or an init container with the
-    sidecars declared before it, whichever is more (TM-9)."""
-    lasting: dict[ResourceName, int] = {}
-    widest: dict[ResourceName, int] = {}
-    for container in containers:
-        for resource, count in container.limits.items():
-            now = lasting.get(resource, 0) + count
-            widest[resource] = max(widest.get(resource, 0), now)
-            if container.kind is not ContainerKind.INIT:
-                lasting[resource] = now
-    return widest

@@ -145,7 +145,7 @@ def combine(saved: Saved, decode: Callable[[bytes], RunOptions | None]) -> Combi
         assignments=tuple(
             (entry.owner, entry.resource, Assignment(devices=entry.devices, answer=answer)) for entry, answer in good
         ),
-        registered={name: frozenset(ids) for name, ids in checkpoint.registered.items()},
+        registered=checkpoint.registered,
         pods=(*state.pods, *nameless),
         options=state.options,
         removed=tuple(name for name in state.removed if name not in checkpoint.registered),

@@ -12,11 +12,11 @@ Here each id counts once, and every mend is reported:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..events import ReportNormalised
-from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, ResourceName
+from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceList, ResourceName
 
 MAX_NUMA_NODE = 1023
 """Linux' own limit on node numbers (MAX_NUMNODES is at most 1024)."""
@@ -45,6 +45,26 @@ def normalise_report(resource: ResourceName, entries: Iterable[Device]) -> Repor
         for problem, ids in found.items()
     )
     return Report(devices, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two lists without problems differ in this: ids that have gone, and devices that have come or are others now."""
+
+    gone: tuple[DeviceId, ...]
+    come: tuple[Device, ...]
+
+
+def difference(report: DeviceList, known: Mapping[DeviceId, Device]) -> Difference | None:
+    """How ``report`` differs from the list before it, which was without problems and is ``known``; None when the new
+    one has problems, and the whole of it must be normalised."""
+    come = {device.id: device for device in report.come}
+    gone = {device.id for device in report.gone}
+    if len(come) < len(report.come) or any(id in known and id not in gone for id in come):
+        return None
+    if any(True for device in report.come for _ in _problems_of(device, {})):
+        return None
+    return Difference(tuple(gone - come.keys()), tuple(d for d in come.values() if known.get(d.id) != d))
 
 
 def _problems_of(entry: Device, seen: dict[DeviceId, Device]) -> Iterable[str]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..events import ReportApplied
 from ..model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
 from .endpoint import RESTORED, Endpoint, State
+from .free import FreeDevices
 from .holdings import in_order
+from .report import Difference
+
+NAMED = 20
+"""Devices that an event about a list names of each kind."""
 
 
 @dataclass(slots=True)
 class Resource:
     """``healthy`` is None until the first list: such a resource is published, but not *known* (LW-9).
 
-    ``is_current`` says that ``devices`` came from the plug-in that serves now.
+    ``is_current`` says that ``devices`` came from the plug-in that serves now; ``token`` is the identity of that list,
+    if it had no problems: the next one may come as a difference from it.
     """
 
     endpoint: Endpoint
@@ -22,6 +29,9 @@ class Resource:
     healthy: set[DeviceId] | None = None
     unhealthy: set[DeviceId] | None = None
     is_current: bool = False
+    token: object = None
+    _free: FreeDevices | None = None  # made when it is first asked for, kept up to date from then on
+    _registered: tuple[DeviceId, ...] | None = None
 
     @property
     def is_serving(self) -> bool:
@@ -38,11 +48,19 @@ class Resource:
         waits_for_list = self.is_serving and not self.is_current and self.healthy is not None
         return self.endpoint.generation == RESTORED or waits_for_list
 
+    @property
+    def registered(self) -> tuple[DeviceId, ...]:
+        """The healthy ids in the order of the list; the same object until they change (CKPT-4)."""
+        if self._registered is None:
+            healthy = self.healthy or set()
+            self._registered = tuple(id for id in self.devices if id in healthy)
+        return self._registered
+
     def connect(self, endpoint: Endpoint) -> None:
         """Another registration takes over; the old list stays until its first own one (REG-9)."""
-        self.endpoint, self.is_current = endpoint, False
+        self.endpoint, self.is_current, self.token = endpoint, False, None
 
-    def apply(self, devices: dict[DeviceId, Device]) -> ReportApplied:
+    def replace(self, devices: dict[DeviceId, Device]) -> ReportApplied:
         """Take over a complete list; the answer tells it from the list before (LW-3)."""
         before, was_healthy = self.devices, self.healthy or set()
         self.devices, self.is_current = devices, True
@@ -51,23 +69,80 @@ class Resource:
         changed = [
             id
             for id in devices.keys() & before.keys()
-            if (id in was_healthy) != (id in self.healthy) or devices[id] != before[id]
+            if (id in was_healthy) != (id in self.healthy)
+            or (devices[id] is not before[id] and devices[id] != before[id])
         ]
+        self._free = None
+        if self.healthy != was_healthy:
+            self._registered = None
+        return self._applied(devices.keys() - before.keys(), before.keys() - devices.keys(), changed)
+
+    def change(self, difference: Difference, held: Mapping[DeviceId, object]) -> ReportApplied:
+        """Take over what differs from the list that is here. Equals :meth:`replace`, at the cost of the difference."""
+        devices = self.devices
+        added = [device.id for device in difference.come if device.id not in devices]
+        changed = [device.id for device in difference.come if device.id in devices]
+        if added or difference.gone:
+            self._free = None
+        for id in difference.gone:
+            del devices[id]
+        for device in difference.come:
+            devices[device.id] = device
+            if self._free is not None:
+                self._free.update(device, free=device.is_healthy and device.id not in held)
+        ids = {*difference.gone, *(device.id for device in difference.come)}
+        now_healthy = {device.id for device in difference.come if device.is_healthy}
+        if self.healthy is None or self.unhealthy is None:
+            raise RuntimeError("a difference from no list at all")
+        if ids & self.healthy != now_healthy:
+            self._registered = None
+        self.healthy -= ids - now_healthy
+        self.healthy |= now_healthy
+        self.unhealthy -= now_healthy | set(difference.gone)
+        self.unhealthy |= {device.id for device in difference.come} - now_healthy
+        return self._applied(added, difference.gone, changed)
+
+    def _applied(
+        self, added: Iterable[DeviceId], removed: Iterable[DeviceId], changed: Iterable[DeviceId]
+    ) -> ReportApplied:
+        kinds = [list(added), list(removed), list(changed)]
+        named = [in_order(ids[:NAMED]) for ids in kinds]
         return ReportApplied(
             resource=self.endpoint.resource,
-            capacity=len(devices),
-            allocatable=len(self.healthy),
-            added=in_order(devices.keys() - before.keys()),
-            removed=in_order(before.keys() - devices.keys()),
-            changed=in_order(changed),
+            capacity=len(self.devices),
+            allocatable=len(self.healthy or ()),
+            added=named[0],
+            removed=named[1],
+            changed=named[2],
+            unnamed=sum(map(len, kinds)) - sum(map(len, named)),
         )
 
     def stop(self, *, now: float) -> None:
         """The plug-in is gone: its devices count as unhealthy (LW-8)."""
         self.endpoint = self.endpoint.stopped(now=now)
         self.unhealthy = (self.unhealthy or set()) | (self.healthy or set())
+        self.token = self._free = self._registered = None
         if self.healthy is not None:
             self.healthy = set()
+
+    def free(self, held: Mapping[DeviceId, object]) -> FreeDevices:
+        """Healthy, and not ``held``."""
+        if self._free is None:
+            self._free = FreeDevices(self.devices, (self.healthy or set()) - held.keys())
+        return self._free
+
+    def now_held(self, ids: Iterable[DeviceId]) -> None:
+        """Somebody holds these from now on."""
+        if self._free is not None:
+            for id in ids:
+                self._free.discard(id)
+
+    def now_free(self, ids: Iterable[DeviceId]) -> None:
+        """Nobody holds these any more."""
+        if self._free is not None:
+            for id in ids:
+                if id in (self.healthy or ()):
+                    self._free.add(id)
 
     def health_of(self, device: DeviceId) -> str:
         """``Unknown`` when the plug-in is gone or no longer lists the device; the kubelet says Healthy (LIM-7)."""

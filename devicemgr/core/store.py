@@ -22,6 +22,7 @@ from ..model import (
     UNKNOWN,
     Device,
     DeviceId,
+    DeviceList,
     Owner,
     PluginOptions,
     Pod,
@@ -30,18 +31,19 @@ from ..model import (
     RunOptions,
 )
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
+from .free import FreeDevices
 from .holdings import Assignment, Holdings, in_order
-from .report import normalise_report
+from .report import difference, normalise_report
 from .resource import Resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that must survive a restart. ``registered`` has the healthy ids by resource (CKPT-4)."""
+    """All that must survive a restart. ``registered`` has the healthy ids by resource, as they were listed (CKPT-4)."""
 
     version: int = 0
     assignments: tuple[tuple[Owner, ResourceName, Assignment], ...] = ()
-    registered: Mapping[ResourceName, frozenset[DeviceId]] = field(default_factory=dict)
+    registered: Mapping[ResourceName, tuple[DeviceId, ...]] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     options: Mapping[ResourceName, PluginOptions] = field(default_factory=dict)
     removed: tuple[ResourceName, ...] = ()
@@ -84,16 +86,28 @@ class DeviceStore(Holdings):
             )
         ]
 
-    def apply_report(self, resource: ResourceName, generation: int, entries: Iterable[Device]) -> list[Event]:
+    def apply_report(
+        self, resource: ResourceName, generation: int, report: DeviceList | Iterable[Device]
+    ) -> list[Event]:
         """Take over a complete list (LW-3). News of an older generation, or of a stopped one, is dropped (LIM-2)."""
         state = self._current(resource, generation)
         if state is None or not state.is_serving:
             return []
-        report = normalise_report(resource, entries)
-        health, was_healthy = self._health_of_held(resource), state.healthy
-        applied = state.apply(report.devices)
-        self.version += state.healthy != was_healthy
-        return [*report.problems, applied, *self._health_changes(resource, health)]
+        if not isinstance(report, DeviceList):
+            report = DeviceList(devices=list(report))
+        health, registered = self._health_of_held(resource), state.registered
+        changed = None
+        if state.token is not None and state.token is report.base:
+            changed = difference(report, state.devices)
+        if changed is not None:
+            problems: tuple[Event, ...] = ()
+            applied = state.change(changed, self.held(resource))
+        else:
+            whole = normalise_report(resource, report.devices)
+            problems, applied = whole.problems, state.replace(whole.devices)
+        state.token = None if problems else report.token
+        self.version += state.registered is not registered
+        return [*problems, applied, *self._health_changes(resource, health)]
 
     def stop_endpoint(self, resource: ResourceName, generation: int, *, reason: str, now: float) -> list[Event]:
         """The plug-in is gone; its devices count as unhealthy until the grace period ends (LW-8)."""
@@ -132,9 +146,7 @@ class DeviceStore(Holdings):
             version=self.version,
             assignments=tuple(self.all_assignments()),
             registered={
-                name: frozenset(state.healthy)
-                for name, state in sorted(self._resources.items())
-                if state.healthy is not None
+                name: state.registered for name, state in sorted(self._resources.items()) if state.healthy is not None
             },
             pods=self.pods,
             options=dict(sorted(self._options.items())),
@@ -176,15 +188,15 @@ class DeviceStore(Holdings):
 
     def counts(self, resource: ResourceName) -> ResourceCounts:
         state = self._resources.get(resource)
-        held = len(self.held(resource))
+        held = self.held(resource)
         if state is None:
-            return ResourceCounts(capacity=0, allocatable=0, allocated=held, available=0, endpoint="removed")
+            return ResourceCounts(capacity=0, allocatable=0, allocated=len(held), available=0, endpoint="removed")
         healthy, unhealthy = state.healthy or set(), state.unhealthy or set()
         return ResourceCounts(
-            capacity=len(healthy | unhealthy),
+            capacity=len(healthy) + len(unhealthy),
             allocatable=len(healthy),
-            allocated=held,
-            available=len(self.available(resource)),
+            allocated=len(held),
+            available=len(healthy) - sum(id in healthy for id in held),
             endpoint=state.endpoint.state.value,
         )
 
@@ -232,6 +244,11 @@ class DeviceStore(Holdings):
         """Healthy, and held by nobody."""
         return (self.healthy(resource) or set()) - self.held(resource).keys()
 
+    def free(self, resource: ResourceName) -> FreeDevices:
+        """The same, in order and by place; up to date from now on."""
+        state = self._resources.get(resource)
+        return FreeDevices({}, ()) if state is None else state.free(self.held(resource))
+
     def health_of(self, resource: ResourceName, device: DeviceId) -> str:
         """Healthy, Unhealthy, or Unknown when nobody reports the device any more (LIM-7)."""
         state = self._resources.get(resource)
@@ -256,6 +273,18 @@ class DeviceStore(Holdings):
         known = self.devices(resource)
         self.record(owner, resource, Assignment(devices={id: known[id].numa_nodes for id in devices}, answer=answer))
         return [DevicesAllocated(pod_uid=owner.pod_uid, container=owner.container, resource=resource, devices=devices)]
+
+    def reserve(self, owner: Owner, resource: ResourceName, devices: Iterable[DeviceId]) -> None:
+        devices = list(devices)
+        super().reserve(owner, resource, devices)
+        if (state := self._resources.get(resource)) is not None:
+            state.now_held(devices)
+
+    def release(self, owner: Owner, resource: ResourceName) -> tuple[DeviceId, ...]:
+        freed = super().release(owner, resource)
+        if (state := self._resources.get(resource)) is not None:
+            state.now_free(freed)
+        return freed
 
     # --- inside --------------------------------------------------------------------------------
 

@@ -12,14 +12,13 @@ all: a refusal at any of these gives back exactly what was taken (ALLOC-5, LIM-2
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import trio
 
 from ..core.decision import Decision
-from ..core.hints import pod_request
+from ..core.holdings import pod_request
 from ..core.node_status import Quantities, corrected, first_misfit
 from ..core.policy import Topology
 from ..core.store import DeviceStore
@@ -192,14 +191,16 @@ class Admissions:
 
     def _check_fit(self, pod: Pod) -> None:
         """The kubelet's fit check, on what the node publishes (CAP-7…CAP-9). It comes after allocation (ALLOC-1)."""
-        allocatable: Quantities = {name: counts.allocatable for name, counts in self._store.capacity().items()}
-        used: Counter[str] = Counter()
-        for other in self._store.pods:
-            if other.uid != pod.uid:
-                used.update(pod_request(other.containers))
-        if self._store.owners_of(pod.uid):
-            allocatable = corrected(allocatable, dict(self._store.held_counts().items()))
-        if misfit := first_misfit(dict(pod_request(pod.containers).items()), used, allocatable):
+        store, requested = self._store, pod_request(pod.containers)
+        allocatable: Quantities = {
+            name: store.counts(name).allocatable for name in requested if store.is_published(name)
+        }
+        known = store.pod(pod.uid)
+        own = pod_request(known.containers) if known else {}
+        used = {name: store.requested[name] - own.get(name, 0) for name in requested}
+        if store.owners_of(pod.uid):
+            allocatable = corrected(allocatable, {name: len(store.held(name)) for name in requested})
+        if misfit := first_misfit(dict(requested.items()), dict(used.items()), allocatable):
             raise AdmissionRefused(str(misfit), rule="CAP-9", reason=misfit.reason)
 
     def _refused(self, pod: Pod, error: Refused | PluginUnavailable, decision: Decision, seconds: float) -> Admission:

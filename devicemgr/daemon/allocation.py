@@ -153,7 +153,7 @@ class Allocator:
         question = plan.question
         try:
             advice = await self._endpoints.client_of(request.resource).get_preferred_allocation(
-                question.available, question.must_include, question.size
+                tuple(question.available), question.must_include, question.size
             )
         except PluginUnavailable as error:
             raise AllocationRefused(

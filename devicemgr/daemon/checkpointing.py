@@ -27,7 +27,7 @@ from ..core.checkpoint import (
     parse_checkpoint,
     registered_fragment,
 )
-from ..core.holdings import Assignment, in_order
+from ..core.holdings import Assignment
 from ..core.node_state import Saved, combine, format_section, parse_state, pod_fragment
 from ..core.node_status import should_reset
 from ..core.store import DeviceStore, Snapshot
@@ -97,7 +97,7 @@ class _Rendered:
     """Texts of what did not change since the last write, by the identity of what they were made of."""
 
     entries: dict[tuple[Owner, ResourceName], tuple[Assignment, Fragment]] = field(default_factory=dict)
-    registered: dict[ResourceName, tuple[frozenset[DeviceId], Fragment]] = field(default_factory=dict)
+    registered: dict[ResourceName, tuple[tuple[DeviceId, ...], Fragment]] = field(default_factory=dict)
     pods: dict[PodUid, tuple[Pod, str]] = field(default_factory=dict)
 
     def checkpoint(self, snapshot: Snapshot, boot_id: str) -> str:
@@ -110,8 +110,8 @@ class _Rendered:
         }
         self.registered = {
             name: was
-            if (was := registered.get(name)) is not None and was[0] == healthy
-            else (healthy, registered_fragment(name, in_order(healthy)))
+            if (was := registered.get(name)) is not None and was[0] is healthy
+            else (healthy, registered_fragment(name, healthy))
             for name, healthy in snapshot.registered.items()
         }
         self.pods = {

@@ -22,7 +22,7 @@ from ..core.endpoint import Endpoint
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested
-from ..model import API_VERSION, Device, PluginOptions, Registration, ResourceName
+from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from .directory import checked_endpoint
@@ -264,10 +264,10 @@ class Endpoints:
         endpoint = Endpoint(resource=resource, generation=slot.generation, socket=slot.name, options=options)
         self._log.record(self._store.connect(endpoint))
 
-    def _receiver(self, resource: ResourceName, slot: _Slot) -> Callable[[list[Device]], None]:
-        def receive(devices: list[Device]) -> None:
-            received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(devices))
-            self._log.record([received, *self._store.apply_report(resource, slot.generation, devices)])
+    def _receiver(self, resource: ResourceName, slot: _Slot) -> Callable[[DeviceList], None]:
+        def receive(report: DeviceList) -> None:
+            received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
+            self._log.record([received, *self._store.apply_report(resource, slot.generation, report)])
 
         return receive
 

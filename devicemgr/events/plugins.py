@@ -84,7 +84,10 @@ class ListReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportApplied(Event):
-    """A list of devices was taken over (LW-3); the three tuples tell it from the list before."""
+    """A list of devices was taken over (LW-3); the three tuples tell it from the list before.
+
+    Each names a few devices; ``unnamed`` is how many more there are of all three.
+    """
 
     resource: ResourceName
     capacity: int
@@ -92,6 +95,7 @@ class ReportApplied(Event):
     added: tuple[DeviceId, ...]
     removed: tuple[DeviceId, ...]
     changed: tuple[DeviceId, ...]
+    unnamed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

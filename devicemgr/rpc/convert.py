@@ -23,6 +23,7 @@ from ..model import (
 from .stubs import v1beta1 as plugin
 
 M = TypeVar("M")
+P = TypeVar("P", bound="_Message")
 V = TypeVar("V")
 
 
@@ -37,6 +38,14 @@ def checked(convert: Callable[[M], V], message: M) -> V:
         raise PluginUnavailable(f"malformed {type(message).__name__}: {error}", outcome="INTERNAL") from error
 
 
+def parsed(kind: type[P], data: bytes) -> P:
+    """``data`` as such a message. Raises PluginUnavailable: what a decoder raises is the sender's failure."""
+    try:
+        return kind.parse(data)
+    except Exception as error:
+        raise PluginUnavailable(f"malformed {kind.__name__}: {error}", outcome="INTERNAL") from error
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a text is expected, not {value!r}")
@@ -45,6 +54,11 @@ def _text(value: object) -> str:
 
 def _texts(values: Mapping[str, str]) -> dict[str, str]:
     return {_text(key): _text(value) for key, value in values.items()}
+
+
+class _Message(Protocol):
+    @classmethod
+    def parse(cls: type[P], data: bytes) -> P: ...
 
 
 class _WireMount(Protocol):

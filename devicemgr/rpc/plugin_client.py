@@ -13,9 +13,10 @@ from grpclib.client import Channel
 
 from ..errors import PluginUnavailable
 from ..events import CallFinished
-from ..model import Device, DeviceId, PluginOptions, RunOptions
+from ..model import DeviceId, DeviceList, PluginOptions, RunOptions
 from . import convert
 from .bridge import call, dial, read_stream
+from .device_list import DeviceListDecoder, RawList
 from .local import MAX_MESSAGE_SIZE
 from .stubs import v1beta1 as wire
 
@@ -77,13 +78,16 @@ class PluginClient:
         message = await self._unary("GetDevicePluginOptions", self._deadlines.options, method, wire.Empty())
         return convert.checked(convert.options_from_wire, message)
 
-    async def list_and_watch(self, on_report: Callable[[list[Device]], None]) -> None:
+    async def list_and_watch(self, on_report: Callable[[DeviceList], None]) -> None:
         """Hand each complete list to ``on_report``; returns when the plug-in ends the stream."""
+        decoder = DeviceListDecoder()
 
-        def convert_and_hand(message: wire.ListAndWatchResponse) -> None:
-            on_report(convert.checked(convert.devices_from_wire, message))
+        def lists() -> AsyncIterator[bytes]:
+            call: Any = self._stub._unary_stream  # the generated method would decode every message as a whole
+            stream: AsyncIterator[bytes] = call("/v1beta1.DevicePlugin/ListAndWatch", wire.Empty(), RawList)
+            return stream
 
-        await read_stream(self._stub.list_and_watch, convert_and_hand, wire.Empty(), hold=self._held)
+        await read_stream(lists, lambda raw: on_report(decoder.decode(raw)), hold=self._held)
 
     async def get_preferred_allocation(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int

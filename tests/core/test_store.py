@@ -15,7 +15,9 @@ from devicemgr.core.store import DeviceStore
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, Device, Owner, Pod, RunOptions
-from devicemgr.rpc.convert import answer_from_bytes, answer_to_bytes
+from devicemgr.rpc.convert import answer_from_bytes, answer_to_bytes, device_to_wire
+from devicemgr.rpc.device_list import DeviceListDecoder
+from devicemgr.rpc.stubs import v1beta1 as wire
 
 R = "vendor.com/gpu"
 IDS = [f"dev{n}" for n in range(6)]
@@ -34,14 +36,22 @@ class Holdings(RuleBasedStateMachine):
     @rule()
     def connect(self):
         self.generation += 1
+        self.decoder = DeviceListDecoder()
         self.store.connect(Endpoint(resource=R, generation=self.generation, socket="a.sock"))
         self.serving = True
 
-    @rule(ids=st.sets(st.sampled_from(IDS)), bad=st.sets(st.sampled_from(IDS)), late=st.booleans())
-    def report(self, ids, bad, late):
-        """A late report, of an older generation, changes nothing (LIM-2)."""
-        entries = [Device(id=id, health="Unhealthy" if id in bad else "Healthy") for id in ids]
-        events = self.store.apply_report(R, self.generation - late, entries)
+    @rule(
+        ids=st.lists(st.sampled_from(IDS), unique=True),
+        bad=st.sets(st.sampled_from(IDS)),
+        late=st.booleans(),
+        whole=st.booleans(),
+    )
+    def report(self, ids, bad, late, whole):
+        """A late report, of an older generation, changes nothing (LIM-2); most come as a difference."""
+        entries = [Device(id=id, health="Unhealthy" if id in bad else "Healthy", numa_nodes=(len(id),)) for id in ids]
+        raw = bytes(wire.ListAndWatchResponse(devices=[device_to_wire(device) for device in entries]))
+        report = entries if whole else self.decoder.decode(raw)
+        events = self.store.apply_report(R, self.generation - late, report)
         assert bool(events) == (self.serving and not late)
         if events:
             self.listed = {id: id not in bad for id in ids}
@@ -89,7 +99,7 @@ class Holdings(RuleBasedStateMachine):
         assert (after.assignments, after.pods) == (before.assignments, before.pods)
         wanted = before.registered.keys() | {resource for _, resource, _ in before.assignments}
         assert after.options == {name: options for name, options in before.options.items() if name in wanted}
-        assert after.registered == dict.fromkeys(before.registered, frozenset())
+        assert after.registered == dict.fromkeys(before.registered, ())
         self.listed, self.serving = {}, False
 
     @rule(pod=PODS)
@@ -104,6 +114,8 @@ class Holdings(RuleBasedStateMachine):
         healthy = {id for id, good in self.listed.items() if good}
         assert (counts.capacity, counts.allocatable) == (len(self.listed), len(healthy))
         assert (counts.allocated, counts.available) == (len(taken), len(healthy - taken))
+        assert list(self.store.free(R).all()) == sorted(healthy - taken)
+        assert set(self.store.snapshot().registered.get(R, ())) == healthy
 
 
 TestHoldings = Holdings.TestCase

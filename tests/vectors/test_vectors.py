@@ -10,9 +10,10 @@ from collections import Counter
 
 import pytest
 
-from devicemgr.core.allocation import Request, Reusable, plan_allocation, split_by_affinity
+from devicemgr.core.allocation import Request, Reusable, plan_allocation
 from devicemgr.core.checkpoint import Checkpoint, parse_checkpoint, render
 from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.free import FreeDevices
 from devicemgr.core.node_state import Saved, combine
 from devicemgr.core.run_options import merge_run_options
 from devicemgr.core.store import DeviceStore
@@ -150,9 +151,10 @@ def filter_by_affinity(case):
     """CC-078, CC-079."""
     devices = {device.id: device for device in devices_of(case["devices"])}
     affinity = case["affinity"]
-    split = split_by_affinity(devices, case["available"], None if affinity is None else frozenset(affinity))
-    for name, ids in case["expect"].items():
-        assert set(getattr(split, name)) == set(ids)
+    free = FreeDevices(devices, case["available"])
+    split = free.split(None if affinity is None else frozenset(affinity), without=frozenset())
+    for name, ids in zip(("aligned", "unaligned", "no_affinity"), split, strict=True):
+        assert set(ids) == set(case["expect"][name])
 
 
 def init_container_reuse(case):

@@ -29,7 +29,7 @@ from ...events import (
     PluginRegistered,
     RegistrationRequested,
 )
-from ...model import Device, DeviceId, ResourceName
+from ...model import Device, DeviceId, DeviceList, ResourceName
 from ...rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from .check import Failed, Skipped, some
 from .evidence import Seen
@@ -252,8 +252,8 @@ class Bench:
         with trio.move_on_after(self.timing.prompt) as scope:
             async with self.client() as client:
 
-                def receive(devices: list[Device]) -> None:
-                    lists.append(devices)
+                def receive(report: DeviceList) -> None:
+                    lists.append(report.devices)
                     scope.cancel()
 
                 await client.list_and_watch(receive)

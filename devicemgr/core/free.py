@@ -1,0 +1,122 @@
+"""The free devices of one resource, by place, kept in order: what an allocation chooses from (ALLOC-15, ALLOC-16).
+
+A container wants two of 10,000 devices. Sorting all that are free by affinity and by name, for every container, is what
+makes an admission cost more with every device there is. Here they stand sorted: a device has a *rank*, its position in
+the natural order of all ids (ALLOC-8), and each *place*, a combination of NUMA nodes, has a sorted list of the ranks
+that are free there. Taking a device or giving it back moves one number; a choice reads the first few.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from heapq import merge
+
+from ..model import Device, DeviceId
+from .holdings import in_order
+
+Place = frozenset[int]
+"""NUMA nodes; empty without topology. A node -1 is no node (ALLOC-16)."""
+
+
+class Ids(Collection[DeviceId]):
+    """Ids in natural order, as they are free at the moment of looking; not those ``without``, but also ``also``."""
+
+    def __init__(
+        self,
+        free: FreeDevices,
+        lists: Iterable[list[int]],
+        without: AbstractSet[DeviceId],
+        also: Iterable[DeviceId] = (),
+    ) -> None:
+        self._free = free
+        self._lists = list(lists)
+        self._without = without
+        self._extra = [id for id in in_order(also) if id in without or not self._is_listed(id)]
+
+    def __len__(self) -> int:
+        hidden = sum(self._is_listed(id) for id in self._without)
+        return sum(map(len, self._lists)) - hidden + len(self._extra)
+
+    def __iter__(self) -> Iterator[DeviceId]:
+        rank, order = self._free.rank, self._free.order
+        hidden = self._without - set(self._extra)
+        yield from (id for id in self._extra if id not in rank)  # held by an init container, and listed no more
+        listed = merge(*self._lists, sorted(rank[id] for id in self._extra if id in rank))
+        last = -1
+        for found in listed:
+            if found != last and order[found] not in hidden:
+                yield order[found]
+            last = found
+
+    def also(self, ids: Iterable[DeviceId]) -> Ids:
+        """These, and some more."""
+        return Ids(self._free, self._lists, self._without, ids)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._extra or (id not in self._without and self._is_listed(id))
+
+    def _is_listed(self, id: object) -> bool:
+        rank = self._free.rank.get(id)  # type: ignore[call-overload]
+        return rank is not None and any(_has(ranks, rank) for ranks in self._lists)
+
+
+class FreeDevices:
+    """Made of all ``devices`` of a list, of which ``free`` are free."""
+
+    def __init__(self, devices: Mapping[DeviceId, Device], free: Iterable[DeviceId]) -> None:
+        self.order = in_order(devices)
+        self.rank = {id: rank for rank, id in enumerate(self.order)}
+        self._places = {id: _place(device) for id, device in devices.items()}
+        self._ranks: dict[Place, list[int]] = {place: [] for place in set(self._places.values())}
+        for rank in sorted(self.rank[id] for id in free):
+            self._ranks[self._places[self.order[rank]]].append(rank)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ranks.values()))
+
+    @property
+    def has_topology(self) -> bool:
+        """Is any device, free or not, on a NUMA node?"""
+        return any(self._ranks)
+
+    def add(self, id: DeviceId) -> None:
+        ranks, rank = self._ranks[self._places[id]], self.rank[id]
+        if not _has(ranks, rank):
+            insort(ranks, rank)
+
+    def discard(self, id: DeviceId) -> None:
+        rank = self.rank.get(id)
+        if rank is not None and _has(ranks := self._ranks[self._places[id]], rank):
+            del ranks[bisect_left(ranks, rank)]
+
+    def update(self, device: Device, *, free: bool) -> None:
+        """The device is somewhere else now, or in another state."""
+        self.discard(device.id)
+        self._places[device.id] = _place(device)
+        self._ranks.setdefault(_place(device), [])
+        if free:
+            self.add(device.id)
+
+    def all(self, *, without: AbstractSet[DeviceId] = frozenset()) -> Ids:
+        return Ids(self, self._ranks.values(), without)
+
+    def split(self, affinity: AbstractSet[int] | None, *, without: AbstractSet[DeviceId]) -> tuple[Ids, Ids, Ids]:
+        """(aligned, unaligned, no affinity): each device is in one of them (ALLOC-15, ALLOC-16)."""
+        if affinity is None or not self.has_topology:
+            return Ids(self, (), without), Ids(self, (), without), self.all(without=without)
+        by_class: list[list[list[int]]] = [[], [], []]
+        for place, ranks in self._ranks.items():
+            by_class[2 if not place else 0 if place & affinity else 1].append(ranks)
+        aligned, unaligned, none = (Ids(self, lists, without) for lists in by_class)
+        return aligned, unaligned, none
+
+
+def _place(device: Device) -> Place:
+    return frozenset(device.numa_nodes or ()) - {-1}
+
+
+def _has(ranks: list[int], rank: int) -> bool:
+    at = bisect_left(ranks, rank)
+    return at < len(ranks) and ranks[at] == rank

@@ -1,0 +1,180 @@
+"""Decoding the lists of one ListAndWatch stream, each as the difference from the one before.
+
+A list is always complete (API-2), so a plug-in with 10,000 devices sends 250 kB when one of them breaks. Decoding all
+of it again with betterproto2 takes a quarter of a second. Three observations make that a matter of microseconds:
+
+1. *The same bytes at the same place mean the same devices.* What two messages have in common at their beginning and at
+   their end is found by comparing memory, and is not looked at again.
+2. *A message splits without being understood*: field 1, a length, and so many bytes, again and again.
+3. *What follows the id in a device repeats*: health and topology, a handful of different texts of bytes. Each is
+   decoded once, by betterproto2 itself.
+
+Whatever is not of this shape (another field, an id that does not come first) is left to betterproto2 as a whole, so the
+result is always the one that it would give; a property test says so for any bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from itertools import pairwise
+
+from ..model import Device, DeviceId, DeviceList
+from . import convert
+from .stubs import v1beta1 as wire
+
+_FIELD_1 = 0x0A
+"""Tag of field 1 with a length: an entry of a list, and the id of an entry."""
+_STEP = 4096
+MOST_TAILS = 1000
+"""Different combinations of health and topology that are kept decoded."""
+
+
+class RawList:
+    """Stands in for the generated message class: takes the bytes as they are."""
+
+    @staticmethod
+    def FromString(data: bytes) -> bytes:
+        return data
+
+
+class _OtherShape(Exception):
+    """These bytes are for betterproto2."""
+
+
+class DeviceListDecoder:
+    """Decodes one message after the other, and remembers the last."""
+
+    def __init__(self) -> None:
+        self._raw = b""
+        self._starts = [0]  # where each entry begins, and where the last one ends
+        self._list = DeviceList()
+        self._tails: dict[bytes, tuple[str, tuple[int, ...] | None]] = {}
+
+    def decode(self, raw: bytes) -> DeviceList:
+        """The devices as they came, with duplicates and all. Raises PluginUnavailable for bytes that are no list."""
+        try:
+            self._starts, self._list = self._difference(raw)
+        except _OtherShape:
+            self._raw, self._starts, self._list = b"", [0], DeviceList()  # the next one has nothing to go by
+            return DeviceList(devices=_plainly(raw))
+        self._raw = raw
+        return self._list
+
+    def _difference(self, raw: bytes) -> tuple[list[int], DeviceList]:
+        old, starts, devices = self._raw, self._starts, self._list.devices
+        first = bisect_right(starts, _common_start(old, raw)) - 1  # entries before it are the same
+        shift = len(raw) - len(old)
+        # From here on they are the same again; no byte may count as both beginning and end.
+        same_end = min(_common_end(old, raw), len(old) - starts[first], len(raw) - starts[first])
+        last = bisect_left(starts, len(old) - same_end)
+        cuts = _split(raw, starts[first], starts[last] + shift)
+        come = [self._device(raw[start:end]) for start, end in pairwise(cuts)]
+        rest = [start + shift for start in starts[last:]] if shift else starts[last:]
+        return (
+            starts[:first] + cuts[:-1] + rest,
+            DeviceList(
+                devices=devices[:first] + come + devices[last:],
+                base=self._list.token,
+                gone=devices[first:last],
+                come=come,
+            ),
+        )
+
+    def _device(self, entry: bytes) -> Device:
+        body = entry[_body(entry, 0)[0] :]
+        if not body or body[0] != _FIELD_1:
+            raise _OtherShape
+        start, end = _body(body, 0)
+        tail = body[end:]
+        known = self._tails.get(tail)
+        if known is None:
+            if len(self._tails) >= MOST_TAILS:
+                self._tails.clear()
+            known = self._tails[tail] = _decoded_tail(tail)
+        try:
+            id = body[start:end].decode()
+        except UnicodeDecodeError as error:
+            raise _OtherShape from error
+        return _new_device(DeviceId(id), *known)
+
+
+def _plainly(raw: bytes) -> list[Device]:
+    return convert.checked(convert.devices_from_wire, convert.parsed(wire.ListAndWatchResponse, raw))
+
+
+def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:
+    """Health and NUMA nodes of a device from what follows its id."""
+    try:
+        message = wire.Device.parse(b"\x0a\x01x" + tail)
+        if message.id != "x":
+            raise _OtherShape  # a second id, which counts instead of the first
+        device = convert.device_from_wire(message)
+    except _OtherShape:
+        raise
+    except Exception as error:  # whatever it is: the message as a whole will be refused, in the usual words
+        raise _OtherShape from error
+    return device.health, device.numa_nodes
+
+
+def _split(raw: bytes, start: int, end: int) -> list[int]:
+    """Where the entries between two places begin, and ``end``. Raises _OtherShape."""
+    cuts = [start]
+    while start < end:
+        if raw[start] != _FIELD_1:
+            raise _OtherShape
+        start = _body(raw, start)[1]
+        cuts.append(start)
+    if start != end:
+        raise _OtherShape
+    return cuts
+
+
+def _body(raw: bytes, start: int) -> tuple[int, int]:
+    """From where to where the bytes of the field at ``start`` go, whose tag has one byte. Raises _OtherShape."""
+    try:
+        length, at, bits = raw[start + 1], start + 2, 0
+        if length > 127:
+            length &= 127
+            while True:
+                byte, at, bits = raw[at], at + 1, bits + 7
+                length |= (byte & 127) << bits
+                if byte < 128:
+                    break
+                if bits > 21:
+                    raise _OtherShape
+    except IndexError:
+        raise _OtherShape from None
+    if at + length > len(raw):
+        raise _OtherShape
+    return at, at + length
+
+
+def _common_start(one: bytes, other: bytes) -> int:
+    """How many bytes at the beginning are the same."""
+    end, at = min(len(one), len(other)), 0
+    while at < end and one[at : at + _STEP] == other[at : at + _STEP]:
+        at += _STEP
+    step = _STEP
+    while step := step // 2:
+        if one[at : at + step] == other[at : at + step]:
+            at += step
+    return min(at, end)
+
+
+def _common_end(one: bytes, other: bytes) -> int:
+    """How many bytes at the end are the same."""
+    return _common_start(one[::-1], other[::-1])
+
+
+# A device is frozen, and the way around that which its __init__ takes costs more than all else here: 10,000 devices
+# take 6 ms with it, and 2 ms with the slots filled directly. Nobody has seen the value before it is whole.
+_NEW = object.__new__
+_SET_ID, _SET_HEALTH, _SET_NODES = (getattr(Device, name).__set__ for name in ("id", "health", "numa_nodes"))
+
+
+def _new_device(id: DeviceId, health: str, numa_nodes: tuple[int, ...] | None) -> Device:
+    device = _NEW(Device)
+    _SET_ID(device, id)
+    _SET_HEALTH(device, health)
+    _SET_NODES(device, numa_nodes)
+    return device

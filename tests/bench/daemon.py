@@ -1,0 +1,65 @@
+"""The daemon under measurement: the real one, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+COMMAND = [sys.executable, "-m", "devicemgr"]
+
+
+class Daemon:
+    def __init__(self, root: Path, *options: str):
+        self.root = root
+        started = time.perf_counter()
+        self._log = (root.parent / "daemon.log").open("w+")
+        self._process = subprocess.Popen([*COMMAND, "--root-dir", root, *options], stderr=self._log)
+        socket = root / "device-plugins" / "kubelet.sock"
+        while not socket.exists():  # the last of all sockets that are made
+            assert self._process.poll() is None, self.log
+            time.sleep(0.001)
+        self.ready_after = time.perf_counter() - started
+
+    @property
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
+
+    @property
+    def memory(self) -> int:
+        """Bytes resident."""
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("the daemon has ended")
+
+    @property
+    def processor_seconds(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * TICK
+
+    def stop(self):
+        self._process.terminate()
+        assert self._process.wait(30) == 0, self.log
+        self._log.close()
+
+
+@contextmanager
+def open_daemon(*options: str, config: str = ""):
+    """A daemon on a directory of its own; ``config`` is the text of a KubeletConfiguration."""
+    with tempfile.TemporaryDirectory(prefix="dm-") as made:
+        if config:
+            file = Path(made) / "config.yaml"
+            file.write_text(config)
+            options = ("--config", str(file), *options)
+        daemon = Daemon(Path(made) / "node", *options)
+        try:
+            yield daemon
+        finally:
+            daemon.stop()

@@ -1,0 +1,178 @@
+"""Both ends of a measurement that are not ours: a device plug-in and a client, on grpcio, of bytes made beforehand.
+
+Whatever they spend is spent in gRPC's C core as far as possible, so that what is measured is the daemon.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.rpc.stubs.devicemgr import v1 as own
+
+OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.default_authority", "localhost"),
+]
+ANSWER = bytes(
+    wire.AllocateResponse(
+        container_responses=[
+            wire.ContainerAllocateResponse(
+                envs={"DEVICES": "some"},
+                devices=[wire.DeviceSpec(container_path="/dev/x", host_path="/dev/null", permissions="rw")],
+            )
+        ]
+    )
+)
+
+
+def device_list(count, *, bad=frozenset(), nodes=1, prefix="dev"):
+    """The bytes of a list of ``count`` devices, of which those numbered in ``bad`` are broken."""
+    return bytes(
+        wire.ListAndWatchResponse(
+            devices=[
+                wire.Device(
+                    id=f"{prefix}-{number}",
+                    health="Unhealthy" if number in bad else "Healthy",
+                    topology=wire.TopologyInfo(nodes=[wire.NumaNode(id=number % nodes)]),
+                )
+                for number in range(count)
+            ]
+        )
+    )
+
+
+def unary(channel, path):
+    return channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
+
+
+class Plugin:
+    """Serves one list to whoever asks, and the next one to whoever is listening."""
+
+    def __init__(self, socket: Path, threads: int = 8):
+        self.socket = socket
+        self.allocated = 0
+        self._list = b""
+        self._streams: list[queue.SimpleQueue] = []
+        self._lock = threading.Lock()
+        self._server = grpc.server(ThreadPoolExecutor(threads), options=OPTIONS)
+        self._server.add_generic_rpc_handlers([_Handler(self)])
+        self._server.add_insecure_port(f"unix:{socket}")
+        self._server.start()
+
+    def say(self, message: bytes, *, now: bool = True):
+        """The list from now on; with ``now`` also sent on every open stream."""
+        with self._lock:
+            self._list = message
+            for stream in self._streams if now else ():
+                stream.put(message)
+
+    def watch(self, request, context):
+        stream = queue.SimpleQueue()
+        with self._lock:
+            self._streams.append(stream)
+            stream.put(self._list)
+        context.add_callback(lambda: stream.put(None))
+        while (message := stream.get()) is not None:
+            yield message
+        with self._lock:
+            self._streams.remove(stream)
+
+    def allocate(self, request, context):
+        self.allocated += 1
+        return ANSWER
+
+    def stop(self):
+        self._server.stop(None).wait()
+
+
+class _Handler(grpc.GenericRpcHandler):
+    def __init__(self, plugin):
+        plain = {"request_deserializer": None, "response_serializer": None}
+        self._methods = {
+            "ListAndWatch": grpc.unary_stream_rpc_method_handler(plugin.watch, **plain),
+            "Allocate": grpc.unary_unary_rpc_method_handler(plugin.allocate, **plain),
+            "GetDevicePluginOptions": grpc.unary_unary_rpc_method_handler(lambda request, context: b"", **plain),
+        }
+
+    def service(self, details):
+        return self._methods.get(details.method.rpartition("/")[2])
+
+
+class Client:
+    """Registers plug-ins, admits pods, and hears of events, all on the daemon's sockets."""
+
+    def __init__(self, root: Path):
+        self._registry = grpc.insecure_channel(f"unix:{root}/device-plugins/kubelet.sock", options=OPTIONS)
+        self._own = grpc.insecure_channel(f"unix:{root}/devicemgr/allocation.sock", options=OPTIONS)
+        self._register = unary(self._registry, "/v1beta1.Registration/Register")
+        self.admit = unary(self._own, "/devicemgr.v1.Allocation/Admit")
+        self._remove = unary(self._own, "/devicemgr.v1.Allocation/Remove")
+        self._status = unary(self._own, "/devicemgr.v1.Allocation/Status")
+        self._news: queue.SimpleQueue = queue.SimpleQueue()
+        events = self._own.unary_stream(
+            "/devicemgr.v1.Allocation/Events", request_serializer=bytes, response_deserializer=bytes
+        )
+        self._following = events(bytes(own.EventsRequest(follow=True)))
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self):
+        try:
+            for message in self._following:
+                self._news.put((time.perf_counter(), message))
+        except grpc.RpcError:
+            self._news.put((0.0, b""))
+
+    def wait_for(self, kind: str, resource: str) -> float:
+        """When the next event of a kind about a resource was here, on the clock of perf_counter."""
+        name, about = f'"event": "{kind}"'.encode(), f'"resource": "{resource}"'.encode()
+        while True:
+            at, message = self._news.get(timeout=60)
+            assert message, "the daemon has gone"
+            if name in message and about in message:
+                return at
+
+    def hush(self):
+        """Forget the news up to now."""
+        while not self._news.empty():
+            self._news.get()
+
+    def register(self, resource: str, endpoint: str) -> None:
+        self._register(
+            bytes(wire.RegisterRequest(version="v1beta1", endpoint=endpoint, resource_name=resource)), timeout=60
+        )
+
+    def remove(self, name: str) -> None:
+        self._remove(bytes(own.RemoveRequest(namespace="default", name=name)), timeout=60)
+
+    def capacity(self) -> dict[str, int]:
+        status = own.StatusResponse.parse(self._status(b"", timeout=60))
+        return {resource.name: resource.allocatable for resource in status.resources}
+
+    def close(self):
+        self._following.cancel()
+        self._registry.close()
+        self._own.close()
+
+
+def admit_request(name: str, limits: dict[str, int]) -> bytes:
+    container = own.Container(name="main", kind=own.ContainerKind.MAIN, limits=limits)
+    return bytes(
+        own.AdmitRequest(pod=own.Pod(name=name, namespace="default", uid=name, containers=[container]), start=False)
+    )
+
+
+def admitted(answer: bytes) -> bool:
+    response = own.AdmitResponse.parse(answer)
+    assert response.admitted, json.dumps(response.to_dict())
+    return True

@@ -1,0 +1,119 @@
+"""The incremental decoder against its naive twin, betterproto2's own parse: for any bytes, in any succession."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from devicemgr.errors import PluginUnavailable
+from devicemgr.model import Device
+from devicemgr.rpc import convert
+from devicemgr.rpc.device_list import MOST_TAILS, DeviceListDecoder
+from devicemgr.rpc.stubs import v1beta1 as wire
+
+ids = st.text(max_size=4) | st.sampled_from(["a", "b", "gpu-1", "x" * 130])
+devices = st.builds(
+    Device,
+    id=ids,
+    health=st.sampled_from(["Healthy", "Unhealthy", "", "odd"]),
+    numa_nodes=st.none() | st.lists(st.sampled_from([0, 1, -1, 2**40]), max_size=2).map(tuple),
+)
+lists = st.lists(devices, max_size=6)
+# A field of any number and type; whole messages of such fields; fields after and before the ones that are known.
+varints = st.integers(0, 2**64 - 1).map(lambda n: bytes(_varint(n)))
+fields = st.builds(
+    lambda number, value: bytes(_varint(number << 3 | value[0])) + value[1],
+    st.integers(1, 5),
+    st.one_of(
+        varints.map(lambda v: (0, v)),
+        st.binary(max_size=6).map(lambda b: (2, bytes(_varint(len(b))) + b)),
+        st.binary(min_size=4, max_size=4).map(lambda b: (5, b)),
+        st.binary(min_size=8, max_size=8).map(lambda b: (1, b)),
+    ),
+)
+nested = st.lists(fields, max_size=4).map(b"".join)
+entries = nested.map(lambda body: b"\x0a" + bytes(_varint(len(body))) + body)
+messages = st.one_of(
+    lists.map(lambda found: encoded(found)),
+    st.lists(entries | fields, max_size=4).map(b"".join),
+    st.binary(max_size=20),
+)
+
+
+def _varint(number):
+    while number > 127:
+        yield number & 127 | 128
+        number >>= 7
+    yield number
+
+
+def encoded(found):
+    return bytes(wire.ListAndWatchResponse(devices=[convert.device_to_wire(device) for device in found]))
+
+
+def plainly(raw):
+    """The devices, or the fact that there are none."""
+    try:
+        return convert.checked(convert.devices_from_wire, wire.ListAndWatchResponse.parse(raw))
+    except Exception:
+        return "refused"
+
+
+def decoded(decoder, raw):
+    try:
+        return decoder.decode(raw)
+    except PluginUnavailable:
+        return "refused"
+
+
+@given(st.lists(messages, min_size=1, max_size=5))
+@example([b"\x0a\x03\x0a\x01a", b"\x0a\x05\x0a\x01a\x0a\x00"])  # a second id, which is empty, counts
+@example([b"\x0a\x00"])
+@example([b"\x0a\x83\x00\x0a\x01a"])  # a length in more bytes than it needs
+def test_any_bytes_after_any_others_are_what_betterproto2_makes_of_them(succession):
+    decoder = DeviceListDecoder()
+    for raw in succession:
+        found = decoded(decoder, raw)
+        assert (found if found == "refused" else found.devices) == plainly(raw)
+
+
+@given(lists.map(lambda found: [d for d in found if d.id]), st.data())
+def test_one_list_after_another_is_told_by_what_has_gone_and_come(first, data):
+    decoder = DeviceListDecoder()
+    last = decoder.decode(encoded(first))
+    for _ in range(4):
+        changed = data.draw(st.permutations(first) | st.just(first))
+        at = data.draw(st.integers(0, len(changed)))
+        changed = [*changed[:at], *data.draw(st.lists(devices.filter(lambda d: d.id), max_size=1)), *changed[at:]]
+        found = decoder.decode(encoded(changed))
+        assert found.base is last.token
+        assert found.devices == changed
+        rest = list(last.devices)
+        for device in found.gone:
+            rest.remove(device)
+        assert sorted(map(repr, [*rest, *found.come])) == sorted(map(repr, changed))
+        last = found
+
+
+def test_a_change_in_the_middle_of_a_long_list_is_all_that_is_decoded():
+    before = [Device(id=f"dev-{n}") for n in range(10_000)]
+    decoder = DeviceListDecoder()
+    decoder.decode(encoded(before))
+    after = [*before[:5000], Device(id="dev-5000", health="Unhealthy"), *before[5001:]]
+    found = decoder.decode(encoded(after))
+    assert (found.gone, found.come) == (before[5000:5001], after[5000:5001])
+    assert found.devices[4999] is decoder.decode(encoded(after)).devices[4999]
+
+
+def test_a_plugin_that_invents_something_new_every_time_fills_no_memory():
+    decoder = DeviceListDecoder()
+    for n in range(MOST_TAILS * 2):
+        decoder.decode(encoded([Device(id="a", health=f"odd {n}")]))
+    assert len(decoder._tails) <= MOST_TAILS
+
+
+@pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 129, 300, 20_000])
+def test_entries_of_every_length(size):
+    found = [Device(id="x" * size), Device(id="y" * size, numa_nodes=(1,))]
+    assert DeviceListDecoder().decode(encoded(found)).devices == found
