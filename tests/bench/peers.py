@@ -59,23 +59,26 @@ def unary(channel, path):
 class Plugin:
     """Serves one list to whoever asks, and the next one to whoever is listening."""
 
-    def __init__(self, socket: Path, threads: int = 8):
+    def __init__(self, socket: Path, threads: int = 8, more: tuple[str, ...] | list[str] = ()):
         self.socket = socket
         self.allocated = 0
         self._list = b""
         self._streams: list[queue.SimpleQueue] = []
         self._lock = threading.Lock()
-        self._server = grpc.server(ThreadPoolExecutor(threads), options=OPTIONS)
+        self._server = grpc.server(ThreadPoolExecutor(threads + 2 * len(more)), options=OPTIONS)
         self._server.add_generic_rpc_handlers([_Handler(self)])
-        self._server.add_insecure_port(f"unix:{socket}")
+        for path in (socket, *(socket.with_name(name) for name in more)):
+            self._server.add_insecure_port(f"unix:{path}")
         self._server.start()
 
-    def say(self, message: bytes, *, now: bool = True):
-        """The list from now on; with ``now`` also sent on every open stream."""
+    def say(self, message: bytes, *, streams: int | None = None) -> float:
+        """The list from now on, also on every open stream, or the oldest so many; returns when it was said."""
         with self._lock:
             self._list = message
-            for stream in self._streams if now else ():
+            said = time.perf_counter()
+            for stream in self._streams[:streams]:
                 stream.put(message)
+        return said
 
     def watch(self, request, context):
         stream = queue.SimpleQueue()
@@ -118,8 +121,13 @@ class Client:
         self._register = unary(self._registry, "/v1beta1.Registration/Register")
         self.admit = unary(self._own, "/devicemgr.v1.Allocation/Admit")
         self._remove = unary(self._own, "/devicemgr.v1.Allocation/Remove")
+        self._explain = unary(self._own, "/devicemgr.v1.Allocation/Explain")
         self._status = unary(self._own, "/devicemgr.v1.Allocation/Status")
         self._news: queue.SimpleQueue = queue.SimpleQueue()
+        self._following = None
+
+    def follow(self):
+        """Hear of every event from now on; it costs the daemon something."""
         events = self._own.unary_stream(
             "/devicemgr.v1.Allocation/Events", request_serializer=bytes, response_deserializer=bytes
         )
@@ -133,19 +141,25 @@ class Client:
         except grpc.RpcError:
             self._news.put((0.0, b""))
 
-    def wait_for(self, kind: str, resource: str) -> float:
-        """When the next event of a kind about a resource was here, on the clock of perf_counter."""
-        name, about = f'"event": "{kind}"'.encode(), f'"resource": "{resource}"'.encode()
+    def wait_for(self, kind: str, *resources: str) -> float:
+        """When an event of a kind about each of these resources was here, on the clock of perf_counter."""
+        name, missing = f'"event": "{kind}"'.encode(), {f'"resource": "{one}"'.encode() for one in resources}
         while True:
             at, message = self._news.get(timeout=60)
             assert message, "the daemon has gone"
-            if name in message and about in message:
-                return at
+            if name in message:
+                missing = {about for about in missing if about not in message}
+                if not missing:
+                    return at
 
     def hush(self):
         """Forget the news up to now."""
         while not self._news.empty():
             self._news.get()
+
+    def unfollow(self):
+        if self._following is not None:
+            self._following.cancel()
 
     def register(self, resource: str, endpoint: str) -> None:
         self._register(
@@ -155,12 +169,23 @@ class Client:
     def remove(self, name: str) -> None:
         self._remove(bytes(own.RemoveRequest(namespace="default", name=name)), timeout=60)
 
+    def wait_capacity(self, resource: str) -> None:
+        """Until some of it can be allocated."""
+        deadline = time.monotonic() + 60
+        while not self.capacity().get(resource):
+            assert time.monotonic() < deadline, f"nothing of {resource}"
+            time.sleep(0.01)
+
     def capacity(self) -> dict[str, int]:
         status = own.StatusResponse.parse(self._status(b"", timeout=60))
         return {resource.name: resource.allocatable for resource in status.resources}
 
+    def nothing(self) -> None:
+        """Ask about a pod that is not here."""
+        self._explain(b"", timeout=60)
+
     def close(self):
-        self._following.cancel()
+        self.unfollow()
         self._registry.close()
         self._own.close()
 

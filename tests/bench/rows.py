@@ -82,7 +82,7 @@ def serve(client: Client, open_plugin, resource: str, message: bytes) -> Plugin:
     plugin = open_plugin(resource.replace("/", "-"))
     plugin.say(message)
     client.register(resource, plugin.socket.name)
-    client.wait_for("ReportApplied", resource)
+    client.wait_capacity(resource)
     return plugin
 
 
@@ -90,6 +90,7 @@ def register(devices: int, times: int, target: float | None) -> Iterator[Figure]
     """From the call of Register until a list that was never seen before is known."""
     message, found = device_list(devices), []
     with node("--max-message-size", str(256 * 2**20)) as (_, client, open_plugin):
+        client.follow()
         for number in range(times + 1):
             resource = f"bench.example/gpu-{number}"
             plugin = open_plugin(f"gpu-{number}")
@@ -106,6 +107,7 @@ def health(devices: int, times: int, target: float | None) -> Iterator[Figure]:
     lists, found = [device_list(devices, bad={devices // 2}), device_list(devices)], []
     with node("--max-message-size", str(256 * 2**20)) as (_, client, open_plugin):
         plugin = serve(client, open_plugin, GPU, lists[1])
+        client.follow()
         for number in range(times):
             client.hush()
             started = time.perf_counter()
@@ -155,12 +157,14 @@ def many_plugins(count: int, devices: int, times: int) -> Iterator[Figure]:
         plugins = [open_plugin(f"p{number}") for number in range(count)]
         for plugin in plugins:
             plugin.say(lists[1])
+        client.follow()
         started = time.perf_counter()
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda n: client.register(f"bench.example/p{n}", f"p{n}.sock"), range(count)))
-        for number in range(count):
-            client.wait_for("ReportApplied", f"bench.example/p{number}")
+        client.wait_for("ReportApplied", *(f"bench.example/p{number}" for number in range(count)))
         yield Figure(f"register {count} plug-ins", f"{devices} devices each", time.perf_counter() - started, 300)
+
+        client.unfollow()
 
         def admissions(name: str) -> float:
             found = []
@@ -186,6 +190,12 @@ def many_plugins(count: int, devices: int, times: int) -> Iterator[Figure]:
         over.set()
         flooding.join()
         yield Figure("a flood delays another's admission", f"{reports} reports", max(loud - quiet, 0.0), 3)
+
+
+def empty_call(times: int) -> Iterator[Figure]:
+    """The least that a question to the daemon can cost: what of every other figure is gRPC in Python."""
+    with node() as (_, client, _):
+        yield Figure("an empty call of the daemon", "", median(client.nothing, times * 10), None)
 
 
 def memory(devices: int) -> Iterator[Figure]:
@@ -217,14 +227,3 @@ def idle(seconds: float) -> Iterator[Figure]:
         before = daemon.processor_seconds
         time.sleep(seconds)
         yield Figure("processor time, idle", f"{seconds:g} s", daemon.processor_seconds - before, 0.0, "s of time")
-
-
-def per_pod(pods: int) -> Iterator[Figure]:
-    """For the curve: one admission while so many pods are here."""
-    with node() as (_, client, open_plugin):
-        serve(client, open_plugin, GPU, device_list(pods + 30))
-        answers = [client.admit.future(admit_request(f"p-{n}", {GPU: 1}), timeout=600) for n in range(pods)]
-        for answer in answers:
-            answer.result()
-        found = [timed(lambda n=n: admitted(client.admit(admit_request(f"q-{n}", {GPU: 1})))) for n in range(20)]
-    yield Figure("admit a pod by itself, durable", f"{pods:,} pods", statistics.median(found), None)
