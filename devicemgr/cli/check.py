@@ -156,10 +156,13 @@ def command(
     if results is None:
         click.echo("Error: a signal ended this; the plug-in was ended, too", err=True)
         ctx.exit(2)
-    if junit is not None:
-        write_junit(junit, results)
-    if plugin_log is not None:
-        plugin_log.write_text(run.subject.output)
+    try:
+        if junit is not None:
+            write_junit(junit, results)
+        if plugin_log is not None:
+            plugin_log.write_text(run.subject.output, encoding="utf-8")
+    except OSError as error:  # a disk that is full now; the verdict is still worth telling
+        click.echo(f"Error: a report could not be written: {error}", err=True)
     if output == "json":
         click.echo(report_data(results))
     else:
@@ -192,7 +195,7 @@ def _make(run: _Run, trace: Path | None) -> list[Result] | None:
 async def _run_checks(run: _Run, sinks: Sequence[Sink]) -> list[Result] | None:
     """None when a signal ended it before its time: then too the plug-in is ended and everything tidied up."""
     results = None
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals, unwrapped():
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP, signal.SIGINT) as signals, unwrapped():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on, signals, nursery.cancel_scope)
             results = await _made(run, sinks)

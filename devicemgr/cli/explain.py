@@ -18,8 +18,9 @@ from .output import show
 @root_dir_option
 @output_option
 @pod_argument
+@click.option("--uid", is_flag=True, help="The argument is the uid of a pod that has no name (a kubelet's).")
 @click.pass_context
-def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[str, str]) -> None:
+def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[str, str], uid: bool) -> None:
     """Tell which devices were considered, which rule took which, what the plug-in was asked and what it said.
 
     Decisions are kept for the pods that are here and for the last 100 that were refused or have ended, until the
@@ -29,7 +30,7 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
     namespace, name = pod
 
     async def explain(client: ManagerClient) -> dict[str, Any] | None:
-        return await client.explain(namespace, name)
+        return await client.explain("" if uid else namespace, name)
 
     decision = ask(root_dir, explain)
     if decision is None:

@@ -19,7 +19,9 @@ from .output import console, show
 @click.command("node-status")
 @root_dir_option
 @output_option
-@click.option("--acknowledge", is_flag=True, help="The zeroes of removed resources are published: forget them.")
+@click.option(
+    "--acknowledge", is_flag=True, help="The zeroes of removed resources, and a reset, are published: forget them."
+)
 def command(root_dir: Path | None, output: str, acknowledge: bool) -> None:
     """Show capacity and allocatable as the node publishes them; removed resources stand with 0 until acknowledged."""
 
@@ -27,6 +29,8 @@ def command(root_dir: Path | None, output: str, acknowledge: bool) -> None:
         status = await client.node_status()
         for resource in status.removed if acknowledge else ():
             await client.acknowledge_removed(resource)
+        if status.reset and acknowledge:
+            await client.acknowledge_reset()
         return status
 
     status = ask(root_dir, look)

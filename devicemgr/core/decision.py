@@ -191,6 +191,9 @@ def tell(decision: Mapping[str, Any]) -> Iterator[str]:
         yield from _tell_alignment(decision["alignment"], "  ", "the whole pod")
     for container in decision["containers"]:
         yield from _tell_container(container)
+    taken = [one["taken"] for container in decision["containers"] for one in container["resources"].values()]
+    if any(taken) and not decision["admitted"]:
+        yield "  All that was taken was given back (ALLOC-5)."
 
 
 def _tell_container(container: Mapping[str, Any]) -> Iterator[str]:

@@ -62,8 +62,8 @@ class Holdings:
     def find_pod(self, namespace: str, name: str) -> Pod | None:
         return next((p for p in self._pods.values() if (p.namespace, p.name) == (namespace, name)), None)
 
-    def add_pod(self, pod: Pod) -> None:
-        """The pod is admitted: it stays until :meth:`remove_pod`."""
+    def add_pod(self, pod: Pod, *, confirmed: bool = True) -> None:
+        """The pod is admitted: it stays until :meth:`remove_pod`. One from before a reboot may not be confirmed yet."""
         before = self._pods.get(pod.uid)
         if before != pod:
             self.version += 1
@@ -71,7 +71,7 @@ class Holdings:
             if before is not None:
                 self.requested.subtract(pod_request(before.containers))
         self._pods[pod.uid] = pod
-        self.unconfirmed.discard(pod.uid)
+        (self.unconfirmed.discard if confirmed else self.unconfirmed.add)(pod.uid)
 
     def remove_pod(self, uid: PodUid) -> dict[ResourceName, tuple[DeviceId, ...]]:
         """The pod has ended: give back all it held, at once (LIM-33). Returns the freed ids by resource."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CorruptCheckpoint
-from ..model import Container, ContainerKind, PluginOptions, Pod, PodUid, ResourceName, RunOptions
+from ..model import Container, ContainerKind, DeviceId, PluginOptions, Pod, PodUid, ResourceName, RunOptions
 from .checkpoint import Checkpoint, Entry, checksum_of
 from .holdings import Assignment
 from .store import Snapshot
@@ -154,16 +155,30 @@ def combine(saved: Saved, decode: Callable[[bytes], RunOptions | None]) -> Combi
 
 
 def _nameless_pods(entries: Iterable[Entry]) -> list[Pod]:
-    limits: dict[PodUid, dict[str, dict[ResourceName, int]]] = {}
+    """Pods by what their containers hold. Which of them are init containers the file does not say; but only an init
+    container shares a device with another one (ALLOC-13), so what is shared is counted once."""
+    held: dict[PodUid, dict[str, dict[ResourceName, AbstractSet[DeviceId]]]] = {}
     for entry in entries:
-        containers = limits.setdefault(entry.owner.pod_uid, {})
-        containers.setdefault(entry.owner.container, {})[entry.resource] = len(entry.devices)
+        containers = held.setdefault(entry.owner.pod_uid, {})
+        containers.setdefault(entry.owner.container, {})[entry.resource] = entry.devices.keys()
     return [
-        Pod(
-            namespace="",
-            name="",
-            uid=uid,
-            containers=tuple(Container(name=name, limits=held) for name, held in containers.items()),
+        Pod(namespace="", name="", uid=uid, containers=tuple(_containers(containers)))
+        for uid, containers in held.items()
+    ]
+
+
+def _containers(held: Mapping[str, Mapping[ResourceName, AbstractSet[DeviceId]]]) -> list[Container]:
+    lasting = dict(held)
+    for name, resources in held.items():
+        others = [other for key, other in lasting.items() if key != name]
+        if others and all(ids <= set().union(*(o.get(r, set()) for o in others)) for r, ids in resources.items()):
+            del lasting[name]
+    ordered = [name for name in held if name not in lasting] + list(lasting)  # init containers start first
+    return [
+        Container(
+            name=name,
+            kind=ContainerKind.MAIN if name in lasting else ContainerKind.INIT,
+            limits={resource: len(ids) for resource, ids in held[name].items()},
         )
-        for uid, containers in limits.items()
+        for name in ordered
     ]

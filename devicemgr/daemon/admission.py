@@ -26,6 +26,7 @@ from ..errors import (
     AdmissionRefused,
     AllocationRefused,
     CheckpointUnwritable,
+    DeviceManagerError,
     PluginUnavailable,
     Refused,
 )
@@ -57,6 +58,8 @@ class Admissions:
         patience_ends: float,
     ) -> None:
         self.decisions = Decisions()
+        for pod in store.pods:
+            self.decisions.record(Decision.lost(store, pod))
         self._store = store
         self._aligner = aligner
         self._starts = starts
@@ -138,7 +141,7 @@ class Admissions:
         if known is not None and known.name:
             asked = {container.name: container for container in pod.containers}
             for before in known.containers:
-                _check_limits(pod, before, asked[before.name])
+                _check_same(pod, before, asked[before.name])
 
     def _attempt(self, pod: Pod, decision: Decision) -> Attempt:
         """A pod that is here already runs, unless the machine was started anew since (ALLOC-10)."""
@@ -156,10 +159,11 @@ class Admissions:
             await self._writer.flush()
         except BaseException as error:
             attempt.give_back(self._store)
-            if before is None or not attempt.is_running:
+            refused = isinstance(error, DeviceManagerError)
+            if before is None or (refused and not attempt.is_running):
                 self._store.remove_pod(pod.uid)
-            else:
-                self._store.add_pod(before)
+            else:  # also one from before a reboot whose admission was only broken off
+                self._store.add_pod(before, confirmed=attempt.is_running)
             if isinstance(error, CheckpointUnwritable):
                 raise AllocationRefused(f"failed to write checkpoint file: {error}", rule="ALLOC-E12") from error
             raise
@@ -228,8 +232,14 @@ class Admissions:
         return Admission(admitted=False, reason=reason, message=decision.message)
 
 
-def _check_limits(pod: Pod, before: Container, now: Container) -> None:
-    """The API server lets no limit of an extended resource change (ALLOC-4)."""
+def _check_same(pod: Pod, before: Container, now: Container) -> None:
+    """The API server lets no limit of an extended resource change (ALLOC-4), and no container's kind."""
+    if now.kind is not before.kind:
+        raise AllocationRefused(
+            f'pod {pod.full_name} is here already, and its container "{now.name}" is {before.kind.value}, '
+            f"not {now.kind.value}; remove it first",
+            rule="GC-3",
+        )
     for resource in sorted(before.limits.keys() | now.limits.keys()):
         was, wanted = before.limits.get(resource, 0), now.limits.get(resource, 0)
         if was != wanted:

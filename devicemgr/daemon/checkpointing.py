@@ -190,6 +190,7 @@ class CheckpointWriter:
                 await trio.to_thread.run_sync(self._file.save, text)
                 self._text, self._is_doubled = text, False
         except OSError as error:
+            self._text = ""  # it may have failed after the rename: nobody knows what the file is now
             self._fail(error, snapshot.version)
         else:
             self._durable = snapshot.version

@@ -53,7 +53,7 @@ class GenerationFile(Generic[T]):
                 leftover.unlink(missing_ok=True)
             found, problem = self._read(self.path)
             if not problem:
-                return found, []
+                return found, self._missing() if found is None else []
             found, older_problem = self._read(self.previous)
             if older_problem:
                 self.previous.rename(self._free_name())
@@ -62,6 +62,13 @@ class GenerationFile(Generic[T]):
             raise DirectoryUnusable(f"cannot read {self.path}: {error}") from error
         used = "" if found is None else self.previous.name
         return found, [FileSetAside(path=str(self.path), moved_to=str(moved_to), problem=problem, used=used)]
+
+    def _missing(self) -> list[FileSetAside]:
+        """Somebody deleted the file, which is how people reset a kubelet's devices; but it may have been a mistake."""
+        if not self.previous.exists():
+            return []
+        problem = f"it is not there, though {self.previous.name} is: this is taken for a reset"
+        return [FileSetAside(path=str(self.path), moved_to="", problem=problem, used="")]
 
     def save(self, text: str) -> None:
         """Put ``text`` on disk as the newest generation. Raises OSError; the old one is then untouched."""
@@ -128,7 +135,11 @@ class GenerationFile(Generic[T]):
         if not replacement:
             return self.path.rename(target)
         _link_or_copy(self.path, target)
-        self._write(self.previous.read_bytes())  # a copy: what damages one of them next must not damage both
+        try:
+            self._write(self.previous.read_bytes())  # a copy: what damages one of them next must not damage both
+        except OSError:  # no room: then the same file, until there is
+            self._temporary.unlink(missing_ok=True)
+            self._temporary.hardlink_to(self.previous)
         self._temporary.replace(self.path)
         _sync_directory(self.path.parent)
         return target

@@ -8,7 +8,6 @@ from typing import Any
 
 import trio
 
-from ..core.decision import Decision
 from ..core.node_status import node_status, reset_node
 from ..core.pod_status import pod_status
 from ..errors import ResourceWaitTimeout
@@ -83,12 +82,12 @@ class DeviceManager:
         )
 
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest decision."""
-        store, decisions = self._life.store, self._life.admissions.decisions
-        pod = store.find_pod(namespace, name)
+        """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest decision.
+
+        With an empty ``namespace``, ``name`` may also be the uid of a pod without a name.
+        """
+        decisions, pod = self._life.admissions.decisions, self._find(namespace, name)
         decision = decisions.past(namespace, name) if pod is None else decisions.current(pod.uid)
-        if decision is None and pod is not None:
-            decision = Decision.lost(store, pod)
         return None if decision is None else decision.as_json()
 
     def events(self) -> list[Recorded]:
@@ -141,8 +140,12 @@ class DeviceManager:
 
         With an empty ``namespace``, ``name`` may also be the uid of a pod without a name.
         """
-        pod = self._life.store.find_pod(namespace, name) or (None if namespace else self._life.store.pod(PodUid(name)))
+        pod = self._find(namespace, name)
         return pod is not None and await self._life.admissions.remove(pod)
+
+    def _find(self, namespace: str, name: str) -> Pod | None:
+        store = self._life.store
+        return store.find_pod(namespace, name) or (None if namespace else store.pod(PodUid(name)))
 
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
         """Only these pods exist still: the others are removed, and returned (GC-1).
@@ -155,6 +158,10 @@ class DeviceManager:
         """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
         self._life.store.acknowledge_removed(ResourceName(resource))
         await self._life.writer.flush()
+
+    def acknowledge_reset(self) -> None:
+        """The node's extended resources were reset; what it publishes from now on counts (CAP-6)."""
+        self._life.store.is_fresh = False
 
     async def flush(self) -> None:
         """Return when everything up to now is on disk. Raises CheckpointUnwritable."""

@@ -45,6 +45,9 @@ class ManagerClient:
     async def acknowledge_removed(self, resource: str) -> None:
         await self._ask(self._stub.acknowledge_removed, own.AcknowledgeRemovedRequest(resource=resource))
 
+    async def acknowledge_reset(self) -> None:
+        await self._ask(self._stub.acknowledge_removed, own.AcknowledgeRemovedRequest(reset=True))
+
     async def inject(self, fault: Fault) -> None:
         """Something goes wrong on purpose; a restart is under way, and not over, when this returns."""
         await self._ask(self._stub.inject_fault, convert.fault_to_wire(fault))

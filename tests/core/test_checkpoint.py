@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from devicemgr.core.checkpoint import (
     parse_checkpoint,
     render,
 )
+from devicemgr.core.holdings import pod_request
 from devicemgr.core.node_state import NodeState, Saved, combine, parse_state, render_state
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import CorruptCheckpoint
@@ -197,6 +199,24 @@ def test_entries_of_a_kubelet_become_pods_without_a_name():
         ("uid a", ["main", "second"]),
         ("uid b", ["main"]),
     ]
+
+
+def test_what_containers_of_a_kubelets_pod_share_is_counted_once():
+    """ALLOC-13: an init container and the main one hold the same device; the file does not say which is which."""
+    shared = {"d0": None}
+    entries = [
+        Entry(owner=Owner("a", name), resource="v/r", devices=devices, answer=b"")
+        for name, devices in [("setup", shared), ("main", shared | {"d1": None}), ("side", {"d2": None})]
+    ]
+    (pod,) = combined(entries).snapshot.pods
+    assert [(c.name, c.kind) for c in pod.containers] == [
+        ("setup", ContainerKind.INIT),
+        ("main", ContainerKind.MAIN),
+        ("side", ContainerKind.MAIN),
+    ]
+    assert pod_request(pod.containers) == {"v/r": 3}
+    (twins,) = combined([*entries[:1], replace(entries[0], owner=Owner("a", "twin"))]).snapshot.pods
+    assert pod_request(twins.containers) == {"v/r": 1}
 
 
 def test_only_an_entry_whose_answer_cannot_be_read_is_skipped():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
@@ -257,6 +259,15 @@ async def test_a_stopped_plugin_refuses_new_pods_and_keeps_old_ones(manager, plu
     refused = await manager.admit(pod("new", gpu=1))
     assert "no healthy devices present; cannot allocate unhealthy devices vendor.com/gpu" in refused.message
     assert manager.capacity()[GPU].allocated == 1
+
+
+async def test_a_containers_kind_does_not_change(manager, plugins):
+    one = pod(gpu=1)
+    await manager.admit(one)
+    (container,) = one.containers
+    other = replace(one, containers=(replace(container, kind=ContainerKind.INIT),))
+    refused = await manager.admit(other)
+    assert (refused.admitted, "is main, not init" in refused.message) == (False, True)
 
 
 async def test_lim_15_a_limit_of_zero_asks_for_nothing(manager, plugins):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
+from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.decision import tell
 from devicemgr.core.numa import Numa
 from devicemgr.core.policy import Policy, Scope, Topology
@@ -146,6 +147,10 @@ async def test_a_pod_from_before_a_restart_has_no_story_but_its_devices(aligned)
     manager, _ = aligned
     await manager.admit(pod("p", container("main", 1)))
     await manager.faults.restart()
+    await manager.admit(pod("p", container("main", 2)))
+    (refused,) = manager.explain("default", "p")["later"]
+    assert refused["rule"] == "ALLOC-E1"
+    del manager._life.admissions.decisions.current("uid-p").later[:]
     assert story(manager, "p") == [
         "Pod default/p (uid uid-p) was admitted.",
         "  That was before the manager was started anew; what it holds is known, but no longer why.",
@@ -163,3 +168,30 @@ async def test_a_decision_about_many_devices_names_a_few(manager, open_plugin):
         assert "      Considered: no affinity: dev-0, dev-1" in "\n".join(story(manager, "p"))
         assert "dev-9 and 290 more." in "\n".join(story(manager, "p"))
         assert len(json.dumps(manager.explain("default", "p"))) < 5000
+
+
+async def test_what_a_refused_pod_had_taken_was_given_back(manager, open_plugin):
+    async with open_plugin(GPU, devices=2) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        manager.faults.fail_calls("allocate")
+        await manager.admit(pod("p", container("main", 1)))
+        assert story(manager, "p")[-2:] == [
+            "      Taken: dev-0: free, and first in order (ALLOC-7f).",
+            "  All that was taken was given back (ALLOC-5).",
+        ]
+
+
+async def test_a_pod_without_a_name_is_asked_about_by_its_uid(root_dir):
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            await manager.admit(pod("p", container("main", 1)))
+    path = root_dir / "device-plugins" / FILE_NAME
+    path.write_text(render(parse_checkpoint(path.read_text())))  # as a kubelet writes it
+    async with open_device_manager(root_dir) as manager:
+        assert manager.explain("default", "uid-p") is None
+        assert "      It holds dev-0 already, so nothing was allocated (ALLOC-6f)." in tell(
+            manager.explain("", "uid-p")
+        )

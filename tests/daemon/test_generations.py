@@ -69,7 +69,27 @@ def test_a_file_that_somebody_deleted_is_not_brought_back(file):
     file.save("good one")
     file.save("good two")
     file.path.unlink()
-    assert file.load() == (None, [])
+    found, (event,) = file.load()
+    assert (found, event.moved_to, event.used) == (None, "", "")
+    assert "taken for a reset" in event.problem
+
+
+def test_a_full_disk_does_not_keep_a_good_generation_from_being_used(file, monkeypatch):
+    """And the next start finds it as the newest, with no more files beside it."""
+    file.save("good one")
+    file.save("good two")
+    file.path.write_text("bad")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        assert file.load()[0] == "one"
+    assert file.load() == ("one", [])
+    assert names(file) == [".name.previous", "name", "name.corrupt"]
+    file.save("good three")
+    assert (file.load()[0], file.previous.read_text()) == ("three", "good one")
 
 
 def test_what_a_crash_left_of_a_write_is_removed(file):

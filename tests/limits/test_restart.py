@@ -11,9 +11,17 @@ import trio
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.node_state import parse_state, render_state
+from devicemgr.daemon import generations
 from devicemgr.daemon.generations import GenerationFile
 from devicemgr.errors import ContainerStartFailed, PluginUnavailable
-from devicemgr.events import CheckpointFailed, CheckpointWritten, FileSetAside, PodWaiting, StateRestored
+from devicemgr.events import (
+    CheckpointFailed,
+    CheckpointWritten,
+    DevicesAllocated,
+    FileSetAside,
+    PodWaiting,
+    StateRestored,
+)
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
 
@@ -228,8 +236,7 @@ async def test_lim_25_many_changes_are_few_writes_and_the_newest_is_the_last(roo
             async with trio.open_nursery() as nursery:
                 for n in range(50):
                     nursery.start_soon(manager.admit, pod(f"p{n}"))
-                while manager.capacity()[GPU].allocated < 50:
-                    await manager.events_after(len(manager.events()), wait=True)
+                await manager._log.wait_until(lambda: len(happened(manager, DevicesAllocated)) == 50)
                 assert not happened(manager, CheckpointFailed)
                 gate.set()
             assert written.count(FILE_NAME) <= 3
@@ -269,6 +276,25 @@ async def test_lim_26_a_write_that_fails_refuses_the_pod_and_frees_its_devices(r
 
 def no_space(file, text):
     raise OSError(28, "No space left on device", str(file.path))
+
+
+async def test_lim_26_a_write_that_fails_after_the_rename_is_made_up_for(root_dir, monkeypatch):
+    """The pod was refused, so it may not be on disk: nobody knows whether it is, and the file is written again."""
+
+    def fail(directory):
+        raise OSError(5, "Input/output error", str(directory))
+
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            await manager.admit(pod("a"))
+            with monkeypatch.context() as patch:
+                patch.setattr(generations, "_sync_directory", fail)
+                assert not (await manager.admit(pod("b"))).admitted
+            assert len(checkpoint_of(root_dir).entries) == 2, "the rename has been"
+            await manager.flush()
+            assert [entry.owner.pod_uid for entry in checkpoint_of(root_dir).entries] == ["a"]
 
 
 async def test_lim_26_the_end_of_a_pod_and_of_a_plugin_are_on_disk(root_dir):
@@ -367,6 +393,23 @@ async def test_after_a_reboot_pods_are_looked_at_anew(root_dir):
             assert (await manager.admit(pod("b"))).admitted
             assert list(devices(manager)) == ["b"]
             assert "another boot" not in path.read_text()
+
+
+async def test_an_admission_after_a_reboot_that_is_only_broken_off_costs_nothing(root_dir):
+    """A caller that hangs up, or a manager that stops, has not refused anybody."""
+    held = await first_life(root_dir, pod("a"))
+    path = root_dir / "device-plugins" / FILE_NAME
+    found = parse_checkpoint(path.read_text())
+    state = replace(parse_state(found.section), boot_id="another boot")
+    path.write_text(render(found, section=render_state(state)))
+    async with open_device_manager(root_dir, restart_wait=60) as manager:
+        with trio.move_on_after(0.05) as scope:
+            await manager.admit(pod("a"))
+        assert scope.cancelled_caught
+        assert devices(manager) == held
+        await manager.flush()
+        assert [one.uid for one in parse_state(checkpoint_of(root_dir).section).pods] == ["a"]
+        assert manager._life.store.unconfirmed == {"a"}, "and the next admission looks at it as the first would have"
 
 
 async def test_lim_34_a_running_pod_may_be_looked_at_again_whatever_its_devices_health(manager, open_plugin):

@@ -158,7 +158,6 @@ class Bench:
 
         The same while for all who ask.
         """
-        self.first_list()
         begin = self.seen(ListReceived)[0][0].time
         if self._quiet_ends is None:
             self._quiet_ends = max(begin, trio.current_time()) + self.timing.quiet

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +47,7 @@ class Command:
         self._env = dict(os.environ if env is None else env)
         self._process: trio.Process | None = None
         self._family: set[_Living] = set()
+        self._not_ours: set[_Living] = set()
         # To append only: the program shares our position in the file, and writes where we have just begun to read.
         self._output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - open as long as we are
 
@@ -83,12 +83,17 @@ class Command:
     async def kill(self) -> None:
         if self._process is None:
             return
-        while self._look_around():
-            for one in self._family:
-                with suppress(ProcessLookupError):
+        while killable := self._look_around() - self._not_ours:
+            for one in killable:
+                try:
                     os.kill(one.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                except PermissionError:  # of another user, as with sudo
+                    self._not_ours.add(one)
             await trio.sleep(POLL)
-        await self._process.wait()
+        if not self._not_ours:
+            await self._process.wait()
 
     async def change(self) -> None:
         env = self._env | {"DEVICE_PLUGIN_PID": str(self._running().pid)}
@@ -96,7 +101,10 @@ class Command:
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        """Also when the program has ended, and what it started goes on."""
+        if self._process is None:
+            return False
+        return self._process.poll() is None or bool(self._look_around())
 
     @property
     def output(self) -> str:
@@ -105,7 +113,10 @@ class Command:
 
     def descriptors(self) -> int:
         self._running()
-        return sum(len(os.listdir(_PROC / str(one.pid) / "fd")) for one in self._look_around())
+        try:
+            return sum(len(os.listdir(_PROC / str(one.pid) / "fd")) for one in self._look_around() if _is_alive(one))
+        except (PermissionError, FileNotFoundError) as error:
+            raise Skipped(f"the descriptors of its processes cannot be counted: {error}") from error
 
     def _running(self) -> trio.Process:
         if self._process is None:
@@ -123,6 +134,8 @@ class Command:
             os.killpg(self._running().pid, number)
         except ProcessLookupError:
             return
+        except PermissionError as error:
+            raise Skipped("the plug-in runs as another user and is not ours to end") from error
 
 
 def _filled(word: str, places: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,9 @@ from typing import Protocol
 import trio
 
 from .check import Failed, Skipped
+
+CHANGE_DEADLINE = 10.0
+"""Seconds for the command of ``--change``."""
 
 
 class Subject(Protocol):
@@ -68,9 +72,14 @@ async def run_change(command: str | None, env: Mapping[str, str]) -> None:
     """Run the command of ``--change``. Raises Skipped when there is none, Failed when it fails."""
     if command is None:
         raise Skipped("nobody said how to make the plug-in report a change (--change)")
-    done = await trio.run_process(
-        command, shell=True, env=env, check=False, capture_stdout=True, stderr=subprocess.STDOUT
-    )
+    with tempfile.TemporaryFile() as output:  # and no pipe: what it leaves running would keep that open
+        with trio.move_on_after(CHANGE_DEADLINE) as scope:
+            done = await trio.run_process(
+                command, shell=True, env=env, check=False, stdout=output, stderr=subprocess.STDOUT
+            )
+        if scope.cancelled_caught:
+            raise Failed(f"the command of --change did not end within {CHANGE_DEADLINE:g} s")
+        output.seek(0)
+        wrote = output.read().decode(errors="replace").strip()
     if done.returncode:
-        wrote = done.stdout.decode(errors="replace").strip()
         raise Failed(f"the command of --change ended with {done.returncode}: {wrote}")

@@ -86,6 +86,11 @@ class ContainerKind(betterproto2.Enum):
 class AcknowledgeRemovedRequest(betterproto2.Message):
     resource: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
+    reset: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Instead of a resource: the node's extended resources were reset.
+    """
+
 
 default_message_pool.register_message(
     "devicemgr.v1", "AcknowledgeRemovedRequest", AcknowledgeRemovedRequest
