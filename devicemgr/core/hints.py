@@ -60,8 +60,8 @@ def generate_hints(
     busy today makes a wide one *not preferred*. Devices of one place are counted together, so the cost is masks ×
     places, not masks × devices. Source: TM-8, steps 1 to 4.
     """
-    places = _places(placement if counted is None else counted)
-    free = _places({id: placement.get(id) for id in available})
+    places = _places((placement if counted is None else counted).values())
+    free = _places(map(placement.get, available))
     must = [mask_of(at) for id in reusable if (at := placement.get(id)) is not None]
     narrowest, kept = len(nodes), []
     for mask in subsets(nodes):
@@ -72,12 +72,13 @@ def generate_hints(
     return [Hint(mask, mask.bit_count() == narrowest) for mask in kept]
 
 
-def _places(placement: Placement) -> Counter[Mask]:
-    return Counter(mask_of(nodes) for nodes in placement.values() if nodes)
+def _places(topologies: Iterable[tuple[int, ...] | None]) -> list[tuple[Mask, int]]:
+    """How many devices stand where."""
+    return [(mask_of(nodes), count) for nodes, count in Counter(topologies).items() if nodes]
 
 
-def _touching(places: Counter[Mask], mask: Mask) -> int:
-    return sum(count for place, count in places.items() if place & mask)
+def _touching(places: list[tuple[Mask, int]], mask: Mask) -> int:
+    return sum([count for place, count in places if place & mask])
 
 
 def resource_hints(

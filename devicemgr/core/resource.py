@@ -64,7 +64,7 @@ class Resource:
         """Take over a complete list; the answer tells it from the list before (LW-3)."""
         before, was_healthy = self.devices, self.healthy or set()
         self.devices, self.is_current = devices, True
-        self.healthy = {id for id, device in devices.items() if device.is_healthy}
+        self.healthy = {id for id, device in devices.items() if device.health == HEALTHY}
         self.unhealthy = devices.keys() - self.healthy
         changed = [
             id

@@ -16,9 +16,8 @@ result is always the one that it would give; a property test says so for any byt
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import pairwise
 
-from ..model import Device, DeviceId, DeviceList
+from ..model import Device, DeviceList
 from . import convert
 from .stubs import v1beta1 as wire
 
@@ -27,6 +26,12 @@ _FIELD_1 = 0x0A
 _STEP = 4096
 MOST_TAILS = 1000
 """Different combinations of health and topology that are kept decoded."""
+
+
+# A device is frozen, and the way around that which its __init__ takes costs more than all else here: 10,000 devices
+# take 6 ms with it, and 2 ms with the slots filled directly. Nobody has seen the value before it is whole.
+_NEW = object.__new__
+_SET_ID, _SET_HEALTH, _SET_NODES = (getattr(Device, name).__set__ for name in ("id", "health", "numa_nodes"))
 
 
 class RawList:
@@ -67,11 +72,10 @@ class DeviceListDecoder:
         # From here on they are the same again; no byte may count as both beginning and end.
         same_end = min(_common_end(old, raw), len(old) - starts[first], len(raw) - starts[first])
         last = bisect_left(starts, len(old) - same_end)
-        cuts = _split(raw, starts[first], starts[last] + shift)
-        come = [self._device(raw[start:end]) for start, end in pairwise(cuts)]
+        cuts, come = self._entries(raw, starts[first], starts[last] + shift)
         rest = [start + shift for start in starts[last:]] if shift else starts[last:]
         return (
-            starts[:first] + cuts[:-1] + rest,
+            starts[:first] + cuts + rest,
             DeviceList(
                 devices=devices[:first] + come + devices[last:],
                 base=self._list.token,
@@ -80,22 +84,40 @@ class DeviceListDecoder:
             ),
         )
 
-    def _device(self, entry: bytes) -> Device:
-        body = entry[_body(entry, 0)[0] :]
-        if not body or body[0] != _FIELD_1:
-            raise _OtherShape
-        start, end = _body(body, 0)
-        tail = body[end:]
-        known = self._tails.get(tail)
-        if known is None:
-            if len(self._tails) >= MOST_TAILS:
-                self._tails.clear()
-            known = self._tails[tail] = _decoded_tail(tail)
+    def _entries(self, raw: bytes, at: int, end: int) -> tuple[list[int], list[Device]]:
+        """Where the entries between two places begin, and what they are. Raises _OtherShape.
+
+        One loop, and flat: for 10,000 new devices every call in it is a millisecond.
+        """
+        cuts, devices, tails = [], [], self._tails
         try:
-            id = body[start:end].decode()
-        except UnicodeDecodeError as error:
+            while at < end:
+                cuts.append(at)
+                if raw[at] != _FIELD_1:
+                    raise _OtherShape
+                begin, at = (at + 2, at + 2 + raw[at + 1]) if raw[at + 1] < 128 else _body(raw, at)
+                if raw[begin] != _FIELD_1:
+                    raise _OtherShape
+                length = raw[begin + 1]
+                id_begin, id_end = (begin + 2, begin + 2 + length) if length < 128 else _body(raw, begin)
+                if not id_end <= at <= end:
+                    raise _OtherShape
+                tail = raw[id_end:at]
+                health, nodes = tails.get(tail) or self._decoded(tail)
+                device = _NEW(Device)
+                _SET_ID(device, raw[id_begin:id_end].decode())
+                _SET_HEALTH(device, health)
+                _SET_NODES(device, nodes)
+                devices.append(device)
+        except (IndexError, UnicodeDecodeError) as error:
             raise _OtherShape from error
-        return _new_device(DeviceId(id), *known)
+        return cuts, devices
+
+    def _decoded(self, tail: bytes) -> tuple[str, tuple[int, ...] | None]:
+        if len(self._tails) >= MOST_TAILS:
+            self._tails.clear()
+        found = self._tails[tail] = _decoded_tail(tail)
+        return found
 
 
 def _plainly(raw: bytes) -> list[Device]:
@@ -116,36 +138,21 @@ def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:
     return device.health, device.numa_nodes
 
 
-def _split(raw: bytes, start: int, end: int) -> list[int]:
-    """Where the entries between two places begin, and ``end``. Raises _OtherShape."""
-    cuts = [start]
-    while start < end:
-        if raw[start] != _FIELD_1:
-            raise _OtherShape
-        start = _body(raw, start)[1]
-        cuts.append(start)
-    if start != end:
-        raise _OtherShape
-    return cuts
-
-
 def _body(raw: bytes, start: int) -> tuple[int, int]:
-    """From where to where the bytes of the field at ``start`` go, whose tag has one byte. Raises _OtherShape."""
-    try:
-        length, at, bits = raw[start + 1], start + 2, 0
-        if length > 127:
-            length &= 127
-            while True:
-                byte, at, bits = raw[at], at + 1, bits + 7
-                length |= (byte & 127) << bits
-                if byte < 128:
-                    break
-                if bits > 21:
-                    raise _OtherShape
-    except IndexError:
-        raise _OtherShape from None
-    if at + length > len(raw):
-        raise _OtherShape
+    """From where to where the bytes of the field at ``start`` go, whose tag has one byte, wherever that is.
+
+    Raises _OtherShape or IndexError.
+    """
+    length, at, bits = raw[start + 1], start + 2, 0
+    if length > 127:
+        length &= 127
+        while True:
+            byte, at, bits = raw[at], at + 1, bits + 7
+            length |= (byte & 127) << bits
+            if byte < 128:
+                break
+            if bits > 21:
+                raise _OtherShape
     return at, at + length
 
 
@@ -164,17 +171,3 @@ def _common_start(one: bytes, other: bytes) -> int:
 def _common_end(one: bytes, other: bytes) -> int:
     """How many bytes at the end are the same."""
     return _common_start(one[::-1], other[::-1])
-
-
-# A device is frozen, and the way around that which its __init__ takes costs more than all else here: 10,000 devices
-# take 6 ms with it, and 2 ms with the slots filled directly. Nobody has seen the value before it is whole.
-_NEW = object.__new__
-_SET_ID, _SET_HEALTH, _SET_NODES = (getattr(Device, name).__set__ for name in ("id", "health", "numa_nodes"))
-
-
-def _new_device(id: DeviceId, health: str, numa_nodes: tuple[int, ...] | None) -> Device:
-    device = _NEW(Device)
-    _SET_ID(device, id)
-    _SET_HEALTH(device, health)
-    _SET_NODES(device, numa_nodes)
-    return device
