@@ -190,7 +190,8 @@ class CheckpointWriter:
                 await trio.to_thread.run_sync(self._file.save, text)
                 self._text, self._is_doubled = text, False
         except OSError as error:
-            self._text = ""  # it may have failed after the rename: nobody knows what the file is now
+            # It may have failed after the rename: nobody knows what the file is now, and there is nothing to double.
+            self._text, self._is_doubled = "", True
             self._fail(error, snapshot.version)
         else:
             self._durable = snapshot.version

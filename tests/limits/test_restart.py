@@ -297,6 +297,22 @@ async def test_lim_26_a_write_that_fails_after_the_rename_is_made_up_for(root_di
             assert [entry.owner.pod_uid for entry in checkpoint_of(root_dir).entries] == ["a"]
 
 
+async def test_lim_26_after_a_write_that_failed_the_generation_before_is_left_alone(root_dir, monkeypatch):
+    """Also by the last write of all: there is nothing good to be doubled."""
+    previous = root_dir / "device-plugins" / f".{FILE_NAME}.previous"
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            await manager.admit(pod("a"))
+            await manager.admit(pod("b"))
+            before = previous.read_text()
+            monkeypatch.setattr(GenerationFile, "save", no_space)
+            assert not (await manager.admit(pod("c"))).admitted
+    assert previous.read_text() == before
+    assert parse_checkpoint(before).entries[0].owner.pod_uid == "a"
+
+
 async def test_lim_26_the_end_of_a_pod_and_of_a_plugin_are_on_disk(root_dir):
     """The kubelet writes neither down."""
     async with open_device_manager(root_dir) as manager:
