@@ -7,12 +7,13 @@ item of each rule.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
 from .allocation import Plan
+from .hints import Hints
 from .holdings import in_order
 from .policy import Alignment, Topology
 from .store import DeviceStore
@@ -78,19 +79,18 @@ class ResourceDecision:
         }
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class AlignmentDecision:
-    """The hints of each resource, and the one that won."""
+    """The hints of each resource, and what the policy made of them. There may be a thousand; they are put into words
+    when somebody asks, which took longer than finding them."""
 
-    hints: dict[str, list[str] | None]
-    won: str
-    because: str
-    admit: bool
+    alignment: Alignment
+    hints: Hints
 
-    @classmethod
-    def of(cls, alignment: Alignment, hints: Mapping[ResourceName, Sequence[object] | None]) -> AlignmentDecision:
-        words = {str(name): None if found is None else list(map(str, found)) for name, found in hints.items()}
-        return cls(hints=words, won=str(alignment.hint), because=alignment.because, admit=alignment.admit)
+    def as_json(self) -> dict[str, Any]:
+        words = {str(name): None if found is None else list(map(str, found)) for name, found in self.hints.items()}
+        won = self.alignment
+        return {"hints": words, "won": str(won.hint), "because": won.because, "admit": won.admit}
 
 
 @dataclass(slots=True)
@@ -164,8 +164,14 @@ class Decision:
         self.reason, self.message, self.rule = reason, message, rule
 
     def as_json(self) -> dict[str, Any]:
-        data = asdict(self)
-        return {**data, "containers": list(data["containers"].values())}
+        containers = list(self.containers.values())
+        return {**_as_json(self), "containers": [_as_json(container) for container in containers]}
+
+
+def _as_json(decided: Decision | ContainerDecision) -> dict[str, Any]:
+    alignment = decided.alignment
+    data = asdict(replace(decided, alignment=None))
+    return {**data, "alignment": None if alignment is None else alignment.as_json()}
 
 
 # --- in plain words ------------------------------------------------------------------------------

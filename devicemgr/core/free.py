@@ -3,12 +3,14 @@
 A container wants two of 10,000 devices. Sorting all that are free by affinity and by name, for every container, is what
 makes an admission cost more with every device there is. Here they stand sorted: a device has a *rank*, its position in
 the natural order of all ids (ALLOC-8), and each *place*, a combination of NUMA nodes, has a sorted list of the ranks
-that are free there. Taking a device or giving it back moves one number; a choice reads the first few.
+that are free there. Taking a device or giving it back moves one number; a choice reads the first few. How many devices
+stand at each place is counted along, for the hints of the topology (``hints``), which ask for nothing else.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from heapq import merge
@@ -68,10 +70,11 @@ class FreeDevices:
     def __init__(self, devices: Mapping[DeviceId, Device], free: Iterable[DeviceId]) -> None:
         self.order = in_order(devices)
         self.rank = {id: rank for rank, id in enumerate(self.order)}
-        self._places = {id: _place(device) for id, device in devices.items()}
-        self._ranks: dict[Place, list[int]] = {place: [] for place in set(self._places.values())}
+        self._kinds = {id: (_place(device), device.is_healthy) for id, device in devices.items()}
+        self._counts = Counter(self._kinds.values())
+        self._ranks: dict[Place, list[int]] = {place: [] for place, _ in self._counts}
         for rank in sorted(self.rank[id] for id in free):
-            self._ranks[self._places[self.order[rank]]].append(rank)
+            self._ranks[self.place_of(self.order[rank])].append(rank)
 
     def __len__(self) -> int:
         return sum(map(len, self._ranks.values()))
@@ -79,23 +82,44 @@ class FreeDevices:
     @property
     def has_topology(self) -> bool:
         """Is any device, free or not, on a NUMA node?"""
-        return any(self._ranks)
+        return any(self.places)
+
+    @property
+    def places(self) -> AbstractSet[Place]:
+        """Where there are devices, free or not."""
+        return {place for (place, _), count in self._counts.items() if count}
+
+    @property
+    def healthy(self) -> dict[Place, int]:
+        """How many healthy devices, free or not, stand where."""
+        return {place: count for (place, is_healthy), count in self._counts.items() if is_healthy and count}
+
+    def free(self, *, without: AbstractSet[DeviceId] = frozenset()) -> dict[Place, int]:
+        """How many free devices, not counting some, stand where."""
+        return {place: len(Ids(self, (ranks,), without)) for place, ranks in self._ranks.items() if ranks}
+
+    def place_of(self, id: DeviceId) -> Place:
+        """Empty also for a device that is not listed."""
+        return self._kinds[id][0] if id in self._kinds else frozenset()
 
     def add(self, id: DeviceId) -> None:
-        ranks, rank = self._ranks[self._places[id]], self.rank[id]
+        ranks, rank = self._ranks[self.place_of(id)], self.rank[id]
         if not _has(ranks, rank):
             insort(ranks, rank)
 
     def discard(self, id: DeviceId) -> None:
         rank = self.rank.get(id)
-        if rank is not None and _has(ranks := self._ranks[self._places[id]], rank):
+        if rank is not None and _has(ranks := self._ranks[self.place_of(id)], rank):
             del ranks[bisect_left(ranks, rank)]
 
     def update(self, device: Device, *, free: bool) -> None:
         """The device is somewhere else now, or in another state."""
         self.discard(device.id)
-        self._places[device.id] = _place(device)
-        self._ranks.setdefault(_place(device), [])
+        place = _place(device)
+        self._counts[self._kinds[device.id]] -= 1
+        self._kinds[device.id] = (place, device.is_healthy)
+        self._counts[self._kinds[device.id]] += 1
+        self._ranks.setdefault(place, [])
         if free:
             self.add(device.id)
 

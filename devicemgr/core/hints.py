@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from ..model import Container, DeviceId, Owner, Pod, ResourceName
+from .free import Place
 from .holdings import pod_request
 from .numa import Mask, Numa, mask_of, nodes_of, subsets
 from .store import DeviceStore
@@ -35,50 +36,42 @@ class Hint:
 
 Hints = Mapping[ResourceName, Sequence[Hint] | None]
 """By resource: its hints, [] for impossible, None for no preference."""
-Placement = Mapping[DeviceId, tuple[int, ...] | None]
-"""By device: its NUMA nodes; None without a topology object, () with an empty one."""
+_NOWHERE: Place = frozenset()
+Counts = Mapping[Place, int]
+"""How many devices stand where. The cost of hints is masks × places, however many devices there are."""
 
 
-def candidate_nodes(placement: Placement, machine: Sequence[int]) -> tuple[int, ...]:
+def candidate_nodes(places: Iterable[Place], machine: Sequence[int]) -> tuple[int, ...]:
     """The machine's nodes that host a device of the resource; all of the machine's when there is none (TM-8)."""
-    hosting = {node for nodes in placement.values() for node in nodes or ()} & set(machine)
+    hosting = {node for place in places for node in place} & set(machine)
     return tuple(sorted(hosting)) or tuple(machine)
 
 
 def generate_hints(
-    placement: Placement,
-    *,
-    available: Iterable[DeviceId],
-    reusable: Iterable[DeviceId],
-    request: int,
-    nodes: Sequence[int],
-    counted: Placement | None = None,
+    free: Counts, *, reusable: Iterable[Place], request: int, nodes: Sequence[int], possible: Counts
 ) -> list[Hint]:
     """The masks over ``nodes`` that can serve ``request`` devices now; preferred are the narrowest possible ones.
 
-    "Possible" counts the devices of ``counted`` (default: all of ``placement``), held or not: a narrow mask that is
-    busy today makes a wide one *not preferred*. Devices of one place are counted together, so the cost is masks ×
-    places, not masks × devices. Source: TM-8, steps 1 to 4.
+    ``reusable`` has the place of each device that must be taken over. ``possible`` counts the devices that could serve,
+    held or not: a narrow mask that is busy today makes a wide one *not preferred*. Source: TM-8, steps 1 to 4.
     """
-    places = _places((placement if counted is None else counted).values())
-    free = _places(map(placement.get, available))
-    must = [mask_of(at) for id in reusable if (at := placement.get(id)) is not None]
-    narrowest, kept = len(nodes), []
-    for mask in subsets(nodes):
-        if mask.bit_count() < narrowest and _touching(places, mask) >= request:
-            narrowest = mask.bit_count()
-        if all(place & mask for place in must) and len(must) + _touching(free, mask) >= request:
-            kept.append(mask)
+    masks = list(subsets(nodes))
+    must = [mask_of(place) for place in reusable if place]
+    enough = zip(masks, _touching(possible, masks), strict=True)
+    narrowest = min((mask.bit_count() for mask, count in enough if count >= request), default=len(nodes))
+    kept = [m for m, count in zip(masks, _touching(free, masks), strict=True) if len(must) + count >= request]
+    for place in must:
+        kept = [mask for mask in kept if mask & place]
     return [Hint(mask, mask.bit_count() == narrowest) for mask in kept]
 
 
-def _places(topologies: Iterable[tuple[int, ...] | None]) -> list[tuple[Mask, int]]:
-    """How many devices stand where."""
-    return [(mask_of(nodes), count) for nodes, count in Counter(topologies).items() if nodes]
-
-
-def _touching(places: list[tuple[Mask, int]], mask: Mask) -> int:
-    return sum([count for place, count in places if place & mask])
+def _touching(counts: Counts, masks: Sequence[Mask]) -> list[int]:
+    """For each mask, how many devices stand on one of its nodes."""
+    found = [0] * len(masks)
+    for place, count in counts.items():
+        nodes = mask_of(place)
+        found = [so_far + count if mask & nodes else so_far for mask, so_far in zip(masks, found, strict=True)]
+    return found
 
 
 def resource_hints(
@@ -96,36 +89,20 @@ def resource_hints(
     # fit every node. The kubelet calls it impossible though enough devices are free. And unhealthy devices do not
     # count for what the machine could offer; held ones do, or *restricted* would mean nothing on a busy node.
     """
-    devices = store.devices(resource)
-    placement = {id: device.numa_nodes or None for id, device in devices.items()}  # empty is absent (LIM-12)
-    if not any(placement.values()):
+    devices = store.free(resource)
+    if not devices.has_topology:  # an empty topology is none (LIM-12)
         return None
-    nodes = candidate_nodes(placement, numa.nodes)
-    counted = {id: placement[id] for id, device in devices.items() if device.is_healthy}
-    if held:
-        if len(held) != request:
-            return []
-        return _generate(placement, held, frozenset(), request, nodes, counted)
-    available = store.available(resource)
-    if len(available | reusable) < request:
+    taken_over = [] if held else list(map(devices.place_of, reusable))
+    free = Counter(map(devices.place_of, held)) if held else devices.free(without=reusable)
+    there = sum(free.values()) + len(taken_over)
+    if there < request or (held and there != request):
         return []
-    return _generate(placement, available - reusable, reusable, request, nodes, counted)
 
-
-def _generate(
-    placement: Placement,
-    available: AbstractSet[DeviceId],
-    reusable: AbstractSet[DeviceId],
-    request: int,
-    nodes: Sequence[int],
-    counted: Placement,
-) -> list[Hint]:
     def generate(wanted: int) -> list[Hint]:
-        return generate_hints(
-            placement, available=available, reusable=reusable, request=wanted, nodes=nodes, counted=counted
-        )
+        nodes = candidate_nodes(devices.places, numa.nodes)
+        return generate_hints(free, reusable=taken_over, request=wanted, nodes=nodes, possible=devices.healthy)
 
-    unplaced = sum(placement.get(id) is None for id in available | reusable)
+    unplaced = free.get(_NOWHERE, 0) + taken_over.count(_NOWHERE)
     return generate(request) or (generate(max(request - unplaced, 0)) if unplaced else [])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -44,10 +46,10 @@ class Free(RuleBasedStateMachine):
             self.free.add(id)
             self.kept.add(id)
 
-    @rule(id=st.sampled_from(IDS), nodes=NODES, free=st.booleans())
-    def move(self, id, nodes, free):
+    @rule(id=st.sampled_from(IDS), nodes=NODES, free=st.booleans(), health=st.sampled_from(["Healthy", "Unhealthy"]))
+    def move(self, id, nodes, free, health):
         if id in self.devices:
-            self.devices[id] = Device(id=id, numa_nodes=nodes)
+            self.devices[id] = Device(id=id, numa_nodes=nodes, health=health)
             (self.free.add if free else self.free.discard)(id)
             self.kept.update(self.devices[id], free=free)
 
@@ -71,6 +73,15 @@ class Free(RuleBasedStateMachine):
     def as_many(self):
         if hasattr(self, "kept"):
             assert (len(self.kept), list(self.kept.all())) == (len(self.free), list(in_order(self.free)))
+
+    @invariant()
+    def as_many_everywhere(self):
+        if hasattr(self, "kept"):
+            place = {id: frozenset(device.numa_nodes or ()) - {-1} for id, device in self.devices.items()}
+            assert self.kept.places == set(place.values())
+            assert self.kept.healthy == Counter(place[id] for id, device in self.devices.items() if device.is_healthy)
+            without = frozenset(IDS[::3])
+            assert Counter(self.kept.free(without=without)) == Counter(place[id] for id in self.free - without)
 
 
 TestFree = Free.TestCase

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from devicemgr.core.endpoint import Endpoint
@@ -184,20 +186,21 @@ def _sorted(hints):
 
 def generate_device_hints(case):
     """CC-121, CC-122."""
-    placement = tuples(case["devices"])
+    places = {id: frozenset(nodes or ()) for id, nodes in case["devices"].items()}
     found = generate_hints(
-        placement,
-        available=case["available"],
-        reusable=case["reusable"],
+        Counter(places[id] for id in case["available"]),
+        reusable=[places[id] for id in case["reusable"]],
         request=case["request"],
-        nodes=candidate_nodes(placement, case["numa_nodes"]),
+        nodes=candidate_nodes(places.values(), case["numa_nodes"]),
+        possible=Counter(places.values()),
     )
     assert [data_of(hint) for hint in found] == case["expect"]
 
 
 def device_numa_nodes(case):
     """CC-120."""
-    assert list(candidate_nodes(tuples(case["devices"]), case["machine_numa_nodes"])) == case["expect"]
+    places = [frozenset(nodes or ()) for nodes in case["devices"].values()]
+    assert list(candidate_nodes(places, case["machine_numa_nodes"])) == case["expect"]
 
 
 def pod_device_request(case):
