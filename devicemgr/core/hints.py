@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..model import Container, DeviceId, Owner, Pod, ResourceName
 from .free import Place
@@ -62,7 +63,13 @@ def generate_hints(
     kept = [m for m, count in zip(masks, _touching(free, masks), strict=True) if len(must) + count >= request]
     for place in must:
         kept = [mask for mask in kept if mask & place]
-    return [Hint(mask, mask.bit_count() == narrowest) for mask in kept]
+    return [_hint(mask, mask.bit_count() == narrowest) for mask in kept]
+
+
+@lru_cache(maxsize=2048)
+def _hint(mask: Mask, preferred: bool) -> Hint:
+    """The same few hundred values serve every pod, and are remembered with its decision: make each once."""
+    return Hint(mask, preferred)
 
 
 def _touching(counts: Counts, masks: Sequence[Mask]) -> list[int]:
