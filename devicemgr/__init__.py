@@ -33,6 +33,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .bounds import Bounds
     from .core.numa import Numa
     from .core.policy import Policy, Scope, Topology
     from .daemon.manager import DeviceManager
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .rpc.plugin_client import Deadlines
 
 __all__ = [
+    "Bounds",
     "Container",
     "ContainerKind",
     "Deadlines",
@@ -58,6 +60,7 @@ __all__ = [
 _HOME = {
     **dict.fromkeys(("Container", "ContainerKind", "Device", "Pod"), "model"),
     **dict.fromkeys(("Policy", "Scope", "Topology"), "core.policy"),
+    "Bounds": "bounds",
     "Numa": "core.numa",
     "Deadlines": "rpc.plugin_client",
     "DeviceManager": "daemon.manager",

@@ -15,6 +15,7 @@ SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "stubs" not in path.p
 # A layer may import the layers listed for it, of its own package.
 LAYERS = {
     "model": set(),
+    "bounds": set(),
     "errors": {"model"},
     "names": {"model"},
     "events": {"model"},
@@ -22,11 +23,12 @@ LAYERS = {
     "config": {"errors", "yaml_text"},
     "manifest": {"errors", "yaml_text", "model", "names"},
     "core": {"model", "errors", "events", "names"},
-    "rpc": {"model", "errors", "events"},
-    "daemon": {"model", "errors", "events", "names", "manifest", "core", "rpc"},
-    "testing": {"model", "errors", "events", "names", "yaml_text", "core", "rpc", "daemon"},
-    "cli": {"model", "errors", "names", "config", "manifest", "yaml_text", "core", "rpc", "daemon", "testing"},
-    "__init__": {"core", "daemon", "model", "rpc"},
+    "rpc": {"model", "bounds", "errors", "events"},
+    "daemon": {"model", "bounds", "errors", "events", "names", "manifest", "core", "rpc"},
+    "testing": {"model", "bounds", "errors", "events", "names", "yaml_text", "core", "rpc", "daemon"},
+    "cli": {"model", "bounds", "errors", "names", "config", "manifest", "yaml_text"}
+    | {"core", "rpc", "daemon", "testing"},
+    "__init__": {"bounds", "core", "daemon", "model", "rpc"},
     "__main__": {"cli"},
 }
 # An outside package and the only layers that may import it.

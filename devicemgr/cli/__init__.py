@@ -126,12 +126,12 @@ def allocation_socket(root_dir: Path | None) -> Path:
     help="How long after a restart new pods wait for plug-ins that were there before.",
 )
 @click.option(
-    "--max-message-size",
-    type=click.IntRange(1),
-    default=16 * 1024 * 1024,
-    show_default=True,
-    metavar="BYTES",
-    help="The longest message a plug-in may send.",
+    "--bound",
+    "bounds",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="How much a peer may ask for: message-size in bytes (16 MiB), report-rate per second (20), report-burst (50). "
+    "May be given several times.",
 )
 @click.option(
     "--metrics-address", metavar="HOST:PORT", help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400."
@@ -148,7 +148,7 @@ def main(
     deadlines: tuple[str, ...],
     numa: str | None,
     restart_wait: float,
-    max_message_size: int,
+    bounds: tuple[str, ...],
     metrics_address: str | None,
     allow_faults: bool,
 ) -> None:
@@ -166,7 +166,7 @@ def main(
                     deadlines=deadlines,
                     numa=numa,
                     restart_wait=restart_wait,
-                    max_message_size=max_message_size,
+                    bounds=bounds,
                     metrics_address=metrics_address,
                     allow_faults=allow_faults,
                 )

@@ -6,12 +6,14 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
 
+from ..bounds import Bounds
 from ..config import NodeConfig, TopologyConfig, parse_node_config
 from ..core.policy import Topology, topology_of
 from ..daemon.event_log import Sink
@@ -37,7 +39,7 @@ class Options:
     deadlines: tuple[str, ...]
     numa: str | None
     restart_wait: float
-    max_message_size: int
+    bounds: tuple[str, ...]
     metrics_address: str | None
     allow_faults: bool
 
@@ -51,7 +53,7 @@ def run_daemon(options: Options) -> int:
         deadlines=parse_deadlines(options.deadlines),
         topology=_topology(node.topology, options.numa),
         restart_wait=options.restart_wait,
-        max_message_size=options.max_message_size,
+        bounds=parse_bounds(options.bounds),
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
         allow_faults=options.allow_faults,
     )
@@ -109,20 +111,32 @@ def _load(path: Path) -> NodeConfig:
 
 def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:
     """``allocate=5`` → Deadlines(allocate=5.0). Raises click.BadParameter."""
-    names = {field.name.replace("_", "-"): field.name for field in fields(Deadlines)}
-    values: dict[str, float] = {}
+    return Deadlines(**_numbers(texts, Deadlines, "--deadline", "CALL=SECONDS"))
+
+
+def parse_bounds(texts: tuple[str, ...]) -> Bounds:
+    """``report-rate=5`` → Bounds(report_rate=5.0). Raises click.BadParameter."""
+    return Bounds(**_numbers(texts, Bounds, "--bound", "NAME=NUMBER"))
+
+
+def _numbers(texts: tuple[str, ...], into: type[Bounds | Deadlines], option: str, form: str) -> dict[str, Any]:
+    """``name=number`` for the fields of a dataclass; whole numbers where a field's default is one."""
+    defaults = asdict(into())
+    names = {name.replace("_", "-"): name for name in defaults}
+    values: dict[str, Any] = {}
     for text in texts:
-        name, _, seconds = text.partition("=")
+        name, _, number = text.partition("=")
         try:
-            value = float(seconds)
-        except ValueError:
-            value = -1.0
-        if name not in names or not 0 < value < float("inf"):
+            value = type(defaults[names[name]])(number)
+        except (KeyError, ValueError):
+            value = -1
+        if not 0 < value < float("inf"):
+            what = form.partition("=")[0]
             raise click.BadParameter(
-                f"{text!r}: write CALL=SECONDS, with CALL one of {', '.join(names)}", param_hint="--deadline"
+                f"{text!r}: write {form}, with {what} one of {', '.join(names)}", param_hint=option
             )
         values[names[name]] = value
-    return Deadlines(**values)
+    return values
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -19,10 +19,19 @@ class TokenBucket:
 
     def take(self, *, now: float) -> bool:
         """Take one token, if there is one."""
-        if self._filled_at is not None:
-            self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
-        self._filled_at = now
+        self._fill(now)
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
+
+    def wait(self, *, now: float) -> float:
+        """Take one token, or say in how many seconds there will be one; 0.0 when it was taken."""
+        if self.take(now=now):
+            return 0.0
+        return max((1 - self._tokens) / self.rate, 1e-6)
+
+    def _fill(self, now: float) -> None:
+        if self._filled_at is not None:
+            self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now

@@ -11,17 +11,19 @@ period, then sweeps; a newer registration cancels that wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import trio
 
+from ..bounds import Bounds
 from ..core.endpoint import Endpoint
+from ..core.rate_limit import TokenBucket
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
-from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested
+from ..events import BoundReached, CallFinished, ListReceived, PluginRefused, RegistrationRequested
 from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
@@ -74,7 +76,7 @@ class Endpoints:
         log: EventLog,
         nursery: trio.Nursery,
         deadlines: Deadlines,
-        max_message_size: int,
+        bounds: Bounds,
         disturbances: Disturbances,
     ) -> None:
         self._directory = directory
@@ -82,7 +84,7 @@ class Endpoints:
         self._log = log
         self._nursery = nursery
         self._deadlines = deadlines
-        self._max_message_size = max_message_size
+        self._bounds = bounds
         self._disturbances = disturbances
         self._slots: dict[ResourceName, _Slot] = {}
         self._generations = 0
@@ -217,7 +219,7 @@ class Endpoints:
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                max_message_size=self._max_message_size,
+                max_message_size=self._bounds.message_size,
                 interference=self._disturbances,
             ) as client:
                 connected = True
@@ -227,7 +229,7 @@ class Endpoints:
                 task_status.started()
                 try:
                     with slot.reading:
-                        await client.list_and_watch(self._receiver(resource, slot))
+                        await self._read_lists(client, resource, slot)
                 except PluginUnavailable as error:
                     return str(error)
                 finally:
@@ -264,12 +266,19 @@ class Endpoints:
         endpoint = Endpoint(resource=resource, generation=slot.generation, socket=slot.name, options=options)
         self._log.record(self._store.connect(endpoint))
 
-    def _receiver(self, resource: ResourceName, slot: _Slot) -> Callable[[DeviceList], None]:
+    async def _read_lists(self, client: PluginClient, resource: ResourceName, slot: _Slot) -> None:
+        """Apply list after list until the stream ends; of a flood the newest, at a bounded rate."""
+        tokens = TokenBucket(rate=self._bounds.report_rate, burst=self._bounds.report_burst)
+
         def receive(report: DeviceList) -> None:
             received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
             self._log.record([received, *self._store.apply_report(resource, slot.generation, report)])
 
-        return receive
+        def skipped(count: int) -> None:
+            consequence = "lists came too fast: the newest counts, the others were skipped"
+            self._log.record([BoundReached(bound="report_rate", peer=resource, times=count, consequence=consequence)])
+
+        await client.list_and_watch(receive, pace=lambda: tokens.wait(now=trio.current_time()), on_skipped=skipped)
 
     def _record_call(self, call: CallFinished) -> None:
         self._log.record([call])

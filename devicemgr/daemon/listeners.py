@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import trio
 
+from ..bounds import Bounds
 from ..core.policy import Policy
 from ..rpc.bridge import UnixServer, open_server
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
@@ -16,7 +17,7 @@ from .manager import DeviceManager
 
 
 def unix_servers(
-    manager: DeviceManager, handlers: trio.Nursery, max_message_size: int, *, allow_faults: bool
+    manager: DeviceManager, handlers: trio.Nursery, bounds: Bounds, *, allow_faults: bool
 ) -> list[AbstractAsyncContextManager[UnixServer]]:
     """Every socket, still to be opened; kubelet.sock last, so that whoever sees it finds all others."""
     layout, pods = manager.layout, manager.pod_resources
@@ -26,13 +27,13 @@ def unix_servers(
         open_server(
             layout.allocation_socket,
             [AllocationService(handlers, manager, faults)],
-            max_message_size=max_message_size,
+            max_message_size=bounds.message_size,
         ),
-        open_server(layout.pod_resources_socket, agents, max_message_size=max_message_size, replace=True),
+        open_server(layout.pod_resources_socket, agents, max_message_size=bounds.message_size, replace=True),
         open_server(
             layout.registry_socket,
             [RegistrationService(handlers, manager.register)],
-            max_message_size=max_message_size,
+            max_message_size=bounds.message_size,
         ),
     ]
 

@@ -106,6 +106,7 @@ class Metrics:
         self._writes = self._counter("devicemgr_checkpoint_writes", "Attempts to write the state.", ["outcome"])
         self._write_time = self._histogram("devicemgr_checkpoint_write_duration_seconds", "Durable writes.", [])
         self._set_aside = self._counter("devicemgr_files_set_aside", "State files that could not be believed.", [])
+        self._bounds = self._counter("devicemgr_bounds_reached", "How often a peer reached a bound.", ["bound"])
         self._removals = self._counter("devicemgr_pods_removed", "Pods whose devices were given back.", [])
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
@@ -124,6 +125,8 @@ class Metrics:
                 self._reports.labels(resource).inc()
             case e.ReportNormalised(resource=resource, count=count):
                 self._problems.labels(resource).inc(count)
+            case e.BoundReached(bound=bound, times=times):
+                self._bounds.labels(bound).inc(times)
             case e.EndpointStopped(resource=resource):
                 self._stream_ends.labels(resource).inc()
             case e.DeviceHealthChanged(resource=resource, health=health):

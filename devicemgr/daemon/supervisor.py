@@ -20,13 +20,13 @@ from pathlib import Path
 
 import trio
 
+from ..bounds import Bounds
 from ..core.endpoint import GRACE_PERIOD
 from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
 from ..rpc.bridge import open_bridge
-from ..rpc.local import MAX_MESSAGE_SIZE
 from ..rpc.plugin_client import Deadlines
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .directory import Layout, owned, remove_stale_sockets
@@ -35,6 +35,7 @@ from .event_log import EventLog, Sink
 from .life import Life
 from .listeners import Scrapes, unix_servers
 from .manager import DeviceManager
+from .own_sockets import keep_sockets
 
 HANDLER_GRACE = 5.0
 """Seconds that running requests have to finish when the manager stops."""
@@ -45,13 +46,13 @@ RESTART_WAIT = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
-    restart, new pods wait for plug-ins that are expected back; ``max_message_size`` is in bytes; at ``metrics_address``
+    restart, new pods wait for plug-ins that are expected back; ``bounds`` hold for every peer; at ``metrics_address``
     (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of allocation.sock break things."""
 
     root_dir: Path
     deadlines: Deadlines = field(default_factory=Deadlines)
     grace: float = GRACE_PERIOD
-    max_message_size: int = MAX_MESSAGE_SIZE
+    bounds: Bounds = Bounds()
     topology: Topology = Topology()
     restart_wait: float = RESTART_WAIT
     metrics_address: tuple[str, int] | None = None
@@ -103,13 +104,12 @@ async def _one_life(
         async with trio.open_nursery() as handlers:
             servers = [
                 await connections.enter_async_context(opened)
-                for opened in unix_servers(
-                    manager, handlers, settings.max_message_size, allow_faults=settings.allow_faults
-                )
+                for opened in unix_servers(manager, handlers, settings.bounds, allow_faults=settings.allow_faults)
             ]
             async with trio.open_nursery() as listeners:
                 for server in servers:
-                    listeners.start_soon(server.serve, _reporter(log))
+                    listeners.start_soon(server.serve)
+                listeners.start_soon(keep_sockets, servers, _reporter(log))
                 listeners.start_soon(life.watcher.watch)
                 listeners.start_soon(_end_with, stop, life)
                 served = [str(server.path) for server in servers]
@@ -148,7 +148,7 @@ def _life(
         log=log,
         nursery=readers,
         deadlines=settings.deadlines,
-        max_message_size=settings.max_message_size,
+        bounds=settings.bounds,
         disturbances=manager.disturbances,
     )
     readers.start_soon(endpoints.wait_for_restored)
@@ -173,7 +173,7 @@ async def open_device_manager(
     *,
     deadlines: Deadlines | None = None,
     grace: float = GRACE_PERIOD,
-    max_message_size: int = MAX_MESSAGE_SIZE,
+    bounds: Bounds | None = None,
     topology: Topology | None = None,
     restart_wait: float = RESTART_WAIT,
     metrics_address: tuple[str, int] | None = None,
@@ -182,7 +182,7 @@ async def open_device_manager(
     """A Device Manager inside your Trio program, for as long as the block lasts.
 
     It serves ``root_dir/device-plugins/kubelet.sock`` for real plug-ins; ``deadlines`` bound every call to them,
-    ``grace`` is the seconds a stopped plug-in's capacity is kept, ``max_message_size`` the bytes of one message;
+    ``grace`` is the seconds a stopped plug-in's capacity is kept, ``bounds`` are how much a peer may ask for,
     ``topology`` aligns pods on NUMA nodes; ``restart_wait`` is for how many seconds new pods wait for plug-ins that
     an earlier life knew; at ``metrics_address`` (host, port) /metrics and /healthz are served. What an earlier life
     left on disk is taken over.
@@ -192,7 +192,7 @@ async def open_device_manager(
         root_dir=Path(root_dir),
         deadlines=deadlines or Deadlines(),
         grace=grace,
-        max_message_size=max_message_size,
+        bounds=bounds or Bounds(),
         topology=topology or Topology(),
         restart_wait=restart_wait,
         metrics_address=metrics_address,

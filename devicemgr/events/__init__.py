@@ -17,6 +17,7 @@ from .lifetime import (
     StateRestored,
 )
 from .plugins import (
+    BoundReached,
     CallFinished,
     DeviceHealthChanged,
     EndpointStopped,
@@ -45,6 +46,7 @@ from .pods import (
 
 __all__ = [
     "AnswersConflicted",
+    "BoundReached",
     "CallFinished",
     "CheckpointFailed",
     "CheckpointWritten",

@@ -111,6 +111,19 @@ class ReportNormalised(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoundReached(Event):
+    """Somebody asked more of the manager than one of its bounds allows: ``bound`` names it, ``times`` says how often
+    since the last such event, ``peer`` who it was (a resource, or a process)."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    bound: str
+    peer: str
+    times: int
+    consequence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealthChanged(Event):
     """A device that a container holds is now Healthy, Unhealthy or Unknown; the container runs on (RHS-4, RHS-6)."""
 

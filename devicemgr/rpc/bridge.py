@@ -20,7 +20,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,16 +30,16 @@ from grpclib import GRPCError, Status
 from grpclib.client import Channel
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 
+from ..bounds import MESSAGE_SIZE
 from ..errors import DeviceManagerError, PluginUnavailable, unwrapped
-from .local import MAX_MESSAGE_SIZE, LocalChannel, LocalServer
+from .local import LocalChannel, LocalServer
+from .newest import NewestOf
 
 T = TypeVar("T")
 
 DIAL_RETRY = 0.02
 LONGEST_DIAL_RETRY = 0.5
 """Seconds between two attempts to connect to a socket that is not there yet (REG-7), doubled up to the longest."""
-SOCKET_CHECK_PERIOD = 1.0
-"""Seconds between two looks at whether our own socket is still there."""
 
 
 @asynccontextmanager
@@ -65,24 +65,17 @@ class UnixServer:
         self._replace = replace
         self._identity: tuple[int, int] | None = None
 
-    async def serve(self, on_restored: Callable[[Path], None]) -> None:
-        """Accept until cancelled; then accept no more and remove the socket. Open connections live on.
-
-        A socket that somebody deleted is made anew, and ``on_restored`` told (LIM-36).
-        """
+    async def serve(self) -> None:
+        """Accept until cancelled; then accept no more and remove the socket. Open connections live on."""
         try:
-            while True:
-                await trio.sleep(SOCKET_CHECK_PERIOD)
-                with suppress(OSError):  # tried again in a moment
-                    if await self.restore():
-                        on_restored(self.path)
+            await trio.sleep_forever()
         finally:
             self._server.stop_listening()
             self.remove_socket()
 
     async def restore(self) -> bool:
         """Make the socket anew if nothing is at its path; did we? Raises OSError when it cannot be made."""
-        if os.path.lexists(self.path):
+        if not self.is_missing():
             return False
         self.path.parent.mkdir(mode=0o750, exist_ok=True)
         await self._listen()
@@ -93,6 +86,10 @@ class UnixServer:
         self._identity = _identity(self.path)
         with trio.CancelScope(shield=True):  # it does not wait for anybody, and a bound socket must find its server
             await _as_trio(self._server.listen)(listener)
+
+    def is_missing(self) -> bool:
+        """Is nothing at all at our path?"""
+        return not os.path.lexists(self.path)
 
     def owns_socket(self) -> bool:
         """Is the file at our path still the socket we made? Not after somebody deleted or replaced it (LIM-36)."""
@@ -105,7 +102,7 @@ class UnixServer:
 
 @asynccontextmanager
 async def open_server(
-    path: Path, services: list[Any], *, max_message_size: int = MAX_MESSAGE_SIZE, replace: bool = False
+    path: Path, services: list[Any], *, max_message_size: int = MESSAGE_SIZE, replace: bool = False
 ) -> AsyncIterator[UnixServer]:
     """Bind ``path`` (mode 0660 before anybody can connect) and listen; leaving the block closes all connections.
 
@@ -207,7 +204,7 @@ def _as_trio(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., A
 
 
 @asynccontextmanager
-async def dial(path: Path, *, patient: bool = True, max_message_size: int = MAX_MESSAGE_SIZE) -> AsyncIterator[Channel]:
+async def dial(path: Path, *, patient: bool = True, max_message_size: int = MESSAGE_SIZE) -> AsyncIterator[Channel]:
     """Connect to a unix socket. A ``patient`` caller waits for one that is missing or refuses, and sets the
     deadline (REG-7); for others that is an OSError at once."""
     channel = LocalChannel(os.fspath(path), max_message_size)
@@ -244,10 +241,14 @@ async def read_stream(
     on_message: Callable[[T], None],
     *args: Any,
     hold: Callable[[], trio.Event | None] = lambda: None,
+    pace: Callable[[], float] = lambda: 0.0,
+    on_skipped: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Call a streaming method and hand each message to ``on_message``, until the stream ends.
 
     An event that ``hold`` returns is waited for before the next message is handed over; then nothing is read either.
+    ``pace`` says how many seconds too early a message is: after that wait the newest that has come by then is handed
+    over, and ``on_skipped`` told how many were not. Meanwhile nothing is read, and flow control makes the peer wait.
 
     Returns when the peer ends it with status OK; raises PluginUnavailable when it fails. An exception of
     ``on_message`` passes through.
@@ -256,18 +257,26 @@ async def read_stream(
     failures: list[Exception] = []
 
     async def read() -> None:
-        stream = method(*args)
+        stream = NewestOf(method(*args))
         try:
-            async for message in stream:
+            while True:
+                message = await stream.next()
+                while (pause := pace()) > 0:
+                    await asyncio.sleep(pause)
+                    message = await stream.newer_than(message)
                 while (held := hold()) is not None:
                     await trio_asyncio.trio_as_aio(held.wait)()
                 try:
+                    if skipped := stream.take_skipped():
+                        on_skipped(skipped)
                     on_message(message)
                 except Exception as error:  # ours, not the peer's: kept out of the translation
                     failures.append(error)
                     return
+        except StopAsyncIteration:
+            return
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]
+            await stream.close()
 
     with translated_errors():
         await _as_trio(read)()

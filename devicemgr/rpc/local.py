@@ -18,8 +18,8 @@ from grpclib.protocol import Connection, H2Protocol
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Server
 
-MAX_MESSAGE_SIZE = 16 * 1024 * 1024
-"""Bytes of one message. The kubelet stops at 4 MiB, about 50,000 devices (API-8, LIM-38)."""
+from ..bounds import MESSAGE_SIZE
+
 FLUSH_TIME = 0.2
 """Seconds an answer has to be sent when its server closes."""
 
@@ -35,7 +35,7 @@ class _Codec(ProtoCodec):
 
 
 class _BoundedStream(WireStream):
-    max_message_size = MAX_MESSAGE_SIZE
+    max_message_size = MESSAGE_SIZE
 
     async def recv_data(self, size: int) -> bytes:
         if size > self.max_message_size:
@@ -47,7 +47,7 @@ class _BoundedStream(WireStream):
 
 
 class _BoundedConnection(Connection):
-    max_message_size = MAX_MESSAGE_SIZE
+    max_message_size = MESSAGE_SIZE
 
     def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> WireStream:
         stream = _BoundedStream(self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper)
@@ -56,7 +56,7 @@ class _BoundedConnection(Connection):
 
 
 class _BoundedProtocol(H2Protocol):
-    max_message_size = MAX_MESSAGE_SIZE
+    max_message_size = MESSAGE_SIZE
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

@@ -11,13 +11,13 @@ from typing import Any, Protocol, TypeVar
 import trio
 from grpclib.client import Channel
 
+from ..bounds import MESSAGE_SIZE
 from ..errors import PluginUnavailable
 from ..events import CallFinished
 from ..model import DeviceId, DeviceList, PluginOptions, RunOptions
 from . import convert
 from .bridge import call, dial, read_stream
 from .device_list import DeviceListDecoder, RawList
-from .local import MAX_MESSAGE_SIZE
 from .stubs import v1beta1 as wire
 
 T = TypeVar("T")
@@ -78,8 +78,17 @@ class PluginClient:
         message = await self._unary("GetDevicePluginOptions", self._deadlines.options, method, wire.Empty())
         return convert.checked(convert.options_from_wire, message)
 
-    async def list_and_watch(self, on_report: Callable[[DeviceList], None]) -> None:
-        """Hand each complete list to ``on_report``; returns when the plug-in ends the stream."""
+    async def list_and_watch(
+        self,
+        on_report: Callable[[DeviceList], None],
+        *,
+        pace: Callable[[], float] = lambda: 0.0,
+        on_skipped: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Hand each complete list to ``on_report``; returns when the plug-in ends the stream.
+
+        ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.bridge.read_stream`: of a flood the newest list counts.
+        """
         decoder = DeviceListDecoder()
 
         def lists() -> AsyncIterator[bytes]:
@@ -87,7 +96,9 @@ class PluginClient:
             stream: AsyncIterator[bytes] = call("/v1beta1.DevicePlugin/ListAndWatch", wire.Empty(), RawList)
             return stream
 
-        await read_stream(lists, lambda raw: on_report(decoder.decode(raw)), hold=self._held)
+        await read_stream(
+            lists, lambda raw: on_report(decoder.decode(raw)), hold=self._held, pace=pace, on_skipped=on_skipped
+        )
 
     async def get_preferred_allocation(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
@@ -165,7 +176,7 @@ async def connect_plugin(
     *,
     deadlines: Deadlines,
     on_call: Callable[[CallFinished], None],
-    max_message_size: int = MAX_MESSAGE_SIZE,
+    max_message_size: int = MESSAGE_SIZE,
     interference: Interference | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""

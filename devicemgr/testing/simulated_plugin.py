@@ -26,7 +26,7 @@ from ..model import (
     Registration,
     RunOptions,
 )
-from ..rpc.bridge import UnixServer, open_server
+from ..rpc.bridge import open_server
 from ..rpc.manager_client import register_plugin
 from ..rpc.registration_client import PluginInfo
 from ..rpc.services import DevicePluginService, PluginInfoService
@@ -238,12 +238,8 @@ async def open_simulated_plugin(
             async with open_server(path, services) as server:
                 plugin.restore_socket = server.restore
                 async with trio.open_nursery() as listeners:
-                    listeners.start_soon(_serve, server)
+                    listeners.start_soon(server.serve)
                     yield plugin
                     listeners.cancel_scope.cancel()
                 plugin.end_stream()
                 handlers.cancel_scope.cancel()
-
-
-async def _serve(server: UnixServer) -> None:
-    await server.serve(lambda path: None)

@@ -89,7 +89,7 @@ def serve(client: Client, open_plugin, resource: str, message: bytes) -> Plugin:
 def register(devices: int, times: int, target: float | None) -> Iterator[Figure]:
     """From the call of Register until a list that was never seen before is known."""
     message, found = device_list(devices), []
-    with node("--max-message-size", str(256 * 2**20)) as (_, client, open_plugin):
+    with node("--bound", f"message-size={256 * 2**20}") as (_, client, open_plugin):
         client.follow()
         for number in range(times + 1):
             resource = f"bench.example/gpu-{number}"
@@ -105,7 +105,7 @@ def register(devices: int, times: int, target: float | None) -> Iterator[Figure]
 def health(devices: int, times: int, target: float | None) -> Iterator[Figure]:
     """From the moment a plug-in sends a list in which one device has another health until that is known."""
     lists, found = [device_list(devices, bad={devices // 2}), device_list(devices)], []
-    with node("--max-message-size", str(256 * 2**20)) as (_, client, open_plugin):
+    with node("--bound", f"message-size={256 * 2**20}") as (_, client, open_plugin):
         plugin = serve(client, open_plugin, GPU, lists[1])
         client.follow()
         for number in range(times):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import socket
 
+import grpclib
 import grpclib.const
 import pytest
 import trio
+import trio_asyncio
 
+from devicemgr import Bounds
 from devicemgr.errors import RegistrationRefused
+from devicemgr.events import BoundReached, ReportApplied
 from devicemgr.model import Device, Registration
 from devicemgr.rpc.bridge import open_server
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -75,6 +79,43 @@ async def test_options_that_are_no_message_refuse_the_registration(manager, hone
     async with open_server(manager.layout.plugins / "evil.sock", [RawPlugin(options=b"\x08")]):
         with pytest.raises(RegistrationRefused, match="failed to get device plugin options: malformed"):
             await manager.register(Registration(version="v1beta1", endpoint="evil.sock", resource=EVIL))
+
+
+class Flood(RawPlugin):
+    """Sends all its lists as fast as they are taken; then it stays, ends or fails."""
+
+    def __init__(self, lists, then):
+        super().__init__()
+        self.lists, self.then = lists, then
+
+    async def answer_devices(self, stream):
+        await stream.recv_message()
+        for data in self.lists:
+            await stream.send_message(Raw(data))
+        if self.then == "stays":
+            await trio_asyncio.trio_as_aio(trio.sleep_forever)()
+        if self.then == "fails":
+            raise grpclib.GRPCError(grpclib.Status.ABORTED, "enough")
+
+
+def devices_message(count):
+    return bytes(wire.ListAndWatchResponse(devices=[wire.Device(id=f"d{n}", health="Healthy") for n in range(count)]))
+
+
+@pytest.mark.parametrize("then", ["stays", "ends", "fails"])
+async def test_of_a_flood_of_lists_the_newest_counts(manager, honest, then):
+    """At a bounded rate, with an event; also when the stream ends right behind it."""
+    flood = Flood([devices_message(1 + n % 7) for n in range(5000)] + [devices_message(9)], then)
+    async with open_server(manager.layout.plugins / "evil.sock", [flood]):
+        started = trio.current_time()
+        await manager.register(Registration(version="v1beta1", endpoint="evil.sock", resource=EVIL))
+        await manager.wait_for_resource(EVIL, capacity=9)
+        took = trio.current_time() - started
+        events = [one.event for one in manager.events()]
+        applied = [e for e in events if isinstance(e, ReportApplied) and e.resource == EVIL]
+        skipped = [e.times for e in events if isinstance(e, BoundReached) and e.bound == "report_rate"]
+        assert len(applied) + sum(skipped) == 5001
+        assert len(applied) <= Bounds().report_burst + took * Bounds().report_rate + 1
 
 
 @pytest.mark.parametrize("name", ["a" * 100, "é" * 200])

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from devicemgr import Container, Deadlines, Pod, open_device_manager
+from devicemgr import Bounds, Container, Deadlines, Pod, open_device_manager
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.model import Device, PluginOptions
 from devicemgr.testing import open_simulated_plugin
@@ -192,7 +192,7 @@ async def test_lim_16_a_list_that_makes_no_sense_is_mended_and_reported(manager,
 
 async def test_lim_38_a_list_over_the_size_limit_ends_the_stream_before_it_is_taken(root_dir):
     """API-8, LIM-38: as in the kubelet, but with a limit that can be raised."""
-    async with open_device_manager(root_dir, max_message_size=1000) as manager:
+    async with open_device_manager(root_dir, bounds=Bounds(message_size=1000)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
             await honest(manager, plugin)
             plugin.set_devices([Device(id=f"dev-{n}") for n in range(200)])

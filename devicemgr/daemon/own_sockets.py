@@ -1,0 +1,77 @@
+"""Our own sockets are made anew when somebody deletes them (LIM-36). The kubelet's stays deleted.
+
+# Decision: the kernel tells, nobody looks in turns: an idle manager shall use no processor time. The *file* is watched,
+whose count of links changes when it is deleted or replaced, and its directory only for going away as a whole. To
+watch the names in the directory would wake us at every write of the checkpoint, which stands beside kubelet.sock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+from inotify_simple import INotify, flags
+
+from ..rpc.bridge import UnixServer
+
+RETRY_PERIOD = 1.0
+"""Seconds between two looks while a socket cannot be made, or the kernel does not tell."""
+_GONE = flags.MOVE_SELF | flags.DELETE_SELF
+
+
+async def keep_sockets(servers: Iterable[UnixServer], on_restored: Callable[[Path], None]) -> None:
+    """Make each socket anew as soon as nothing is at its path, and tell ``on_restored``. Until cancelled."""
+    servers = list(servers)
+    with _Watch() as watch:
+        while True:
+            told = [watch.add(server.path) for server in servers]  # first watch, then look
+            restored = [server.path for server in servers if await _restored(server)]
+            for path in restored:
+                on_restored(path)
+            if not restored:
+                missing = any(server.is_missing() for server in servers)
+                with trio.move_on_after(RETRY_PERIOD if missing or not all(told) else float("inf")):
+                    await watch.changed()
+
+
+async def _restored(server: UnixServer) -> bool:
+    with suppress(OSError):  # tried again in a moment
+        return await server.restore()
+    return False
+
+
+class _Watch:
+    """Watches files; does without where the kernel has no inotify to spare."""
+
+    def __init__(self) -> None:
+        self._inotify: INotify | None = None
+        with suppress(OSError):
+            self._inotify = INotify(nonblocking=True)
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._inotify is not None:
+            self._inotify.close()
+
+    def add(self, path: Path) -> bool:
+        """Watch the file and its directory; will we be told? To watch twice is to watch once."""
+        if self._inotify is None:
+            return False
+        try:
+            self._inotify.add_watch(path.parent, _GONE | flags.ONLYDIR)
+            self._inotify.add_watch(path, flags.ATTRIB | _GONE)
+        except OSError:
+            return False
+        return True
+
+    async def changed(self) -> None:
+        """Return when it is worth looking again."""
+        if self._inotify is None:
+            await trio.sleep_forever()
+        else:
+            await trio.lowlevel.wait_readable(self._inotify.fileno())
+            self._inotify.read(timeout=0)
