@@ -24,6 +24,7 @@ TARGETS = {
 def all_rows(devices: list[int], *, short: bool) -> Iterator[Figure]:
     times = 3 if short else 21
     yield from rows.empty_call(times)
+    yield from rows.least_register(min(devices), times)
     for name in ("register", "health", "admit"):
         for count in devices:
             yield from getattr(rows, name)(count, times, TARGETS[name].get(count))
