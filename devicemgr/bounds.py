@@ -15,12 +15,36 @@ MESSAGE_SIZE = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """``message_size``: bytes of one message; a longer one ends its call before its bytes are taken.
+    """Sizes in bytes, rates per second; a burst is how much of it may come at once.
 
-    ``report_rate`` and ``report_burst``: lists a plug-in may send per second, and at once. Of what comes faster the
-    newest counts, at that rate; the others are skipped unread.
+    ======================  =========================================================================================
+    ``message_size``        a longer message ends its call before its bytes are taken
+    ``registration_size``   the same for what is sent to kubelet.sock
+    ``answer_size``         all texts of one Allocate answer, which stays in the checkpoint; above it the pod is refused
+    ``devices``             in one list; a longer one ends its stream
+    ``slow_size``           of what in one list has an unusual shape, and is read the slow way; more ends its stream
+    ``id_length``           of a device; longer ones are left out of their list
+    ``resources``           different names; one more is not registered
+    ``report_rate``         lists of one plug-in; of what comes faster the newest counts
+    ``report_share``        of the manager's time that the lists of one plug-in may take, after ``report_seconds`` of it
+    ``registration_rate``   calls of Register by one process; what comes faster must wait
+    ``connections``         open ones of one process, to one of our sockets; one more is closed
+    ``all_connections``     the same for all processes together
+    ======================  =========================================================================================
     """
 
     message_size: int = MESSAGE_SIZE
+    registration_size: int = 16 * 1024
+    answer_size: int = 1024 * 1024
+    devices: int = 100_000
+    slow_size: int = 256 * 1024
+    id_length: int = 16 * 1024
+    resources: int = 1000
     report_rate: float = 20.0
     report_burst: int = 50
+    report_share: float = 0.1
+    report_seconds: float = 1.0
+    registration_rate: float = 10.0
+    registration_burst: int = 50
+    connections: int = 32
+    all_connections: int = 1000

@@ -13,6 +13,7 @@
     │   │   └── AdmissionRefused   with a reason of its own
     │   └── ContainerStartFailed
     ├── PluginUnavailable    a plug-in did not answer, in time or at all
+    ├── CallerDenied         a call from a user who may not
     ├── ManagerUnavailable   nobody serves the allocation socket
     ├── DirectoryInUse       another manager owns the directory
     ├── DirectoryUnusable    the directory cannot be made, read or cleaned
@@ -87,11 +88,15 @@ class ContainerStartFailed(Refused):
 
 
 class PluginUnavailable(DeviceManagerError):
-    """A call to a plug-in failed: refused, reset, past its deadline, or answered with an error status."""
+    """A call to a plug-in failed: refused, reset, past its deadline, or answered with an error status.
 
-    def __init__(self, text: str, *, outcome: str = "UNAVAILABLE") -> None:
+    ``outcome`` is the name of a gRPC status; ``bound`` names the bound the plug-in reached, if that was it.
+    """
+
+    def __init__(self, text: str, *, outcome: str = "UNAVAILABLE", bound: str = "") -> None:
         super().__init__(text)
         self.outcome = outcome
+        self.bound = bound
 
 
 class ManagerUnavailable(DeviceManagerError):
@@ -108,6 +113,13 @@ class DirectoryUnusable(DeviceManagerError):
 
 class AddressUnusable(DeviceManagerError):
     """The address for metrics cannot be served on. Give another one."""
+
+
+class CallerDenied(DeviceManagerError):
+    """A process of a user who may not call. Run it as the manager's user or as root, or give its group to
+    ``--allow-group``."""
+
+    status = "PERMISSION_DENIED"
 
 
 class NoSuchPod(DeviceManagerError):

@@ -88,6 +88,15 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A process at the other end of a unix socket: its ids and all its groups, as the kernel knows them."""
+
+    pid: int
+    uid: int
+    gids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     container_path: str
     host_path: str

@@ -130,9 +130,10 @@ def allocation_socket(root_dir: Path | None) -> Path:
     "bounds",
     multiple=True,
     metavar="NAME=NUMBER",
-    help="How much a peer may ask for: message-size in bytes (16 MiB), report-rate per second (20), report-burst (50). "
+    help="How much a peer may ask for, for example report-rate=20; a wrong name lists them all. "
     "May be given several times.",
 )
+@click.option("--allow-group", metavar="GROUP", help="Let members of this group call, and serve plug-ins, too.")
 @click.option(
     "--metrics-address", metavar="HOST:PORT", help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400."
 )
@@ -149,6 +150,7 @@ def main(
     numa: str | None,
     restart_wait: float,
     bounds: tuple[str, ...],
+    allow_group: str | None,
     metrics_address: str | None,
     allow_faults: bool,
 ) -> None:
@@ -167,6 +169,7 @@ def main(
                     numa=numa,
                     restart_wait=restart_wait,
                     bounds=bounds,
+                    allow_group=allow_group,
                     metrics_address=metrics_address,
                     allow_faults=allow_faults,
                 )

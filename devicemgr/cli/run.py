@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +18,7 @@ import trio
 from ..bounds import Bounds
 from ..config import NodeConfig, TopologyConfig, parse_node_config
 from ..core.policy import Topology, topology_of
+from ..daemon.callers import Callers
 from ..daemon.event_log import Sink
 from ..daemon.faults import steerable_clock
 from ..daemon.machine import parse_numa, read_numa
@@ -40,6 +43,7 @@ class Options:
     numa: str | None
     restart_wait: float
     bounds: tuple[str, ...]
+    allow_group: str | None
     metrics_address: str | None
     allow_faults: bool
 
@@ -54,6 +58,7 @@ def run_daemon(options: Options) -> int:
         topology=_topology(node.topology, options.numa),
         restart_wait=options.restart_wait,
         bounds=parse_bounds(options.bounds),
+        callers=Callers.usual(options.allow_group and group_id(options.allow_group)),
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
         allow_faults=options.allow_faults,
     )
@@ -66,6 +71,7 @@ def run_daemon(options: Options) -> int:
             err=True,
         )
         return GATE_OFF
+    raise_descriptor_limit()
     with ExitStack() as stack:
         sinks = [log_to(sys.stderr, options.log_format)]
         if options.trace is not None:
@@ -112,6 +118,20 @@ def _load(path: Path) -> NodeConfig:
 def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:
     """``allocate=5`` → Deadlines(allocate=5.0). Raises click.BadParameter."""
     return Deadlines(**_numbers(texts, Deadlines, "--deadline", "CALL=SECONDS"))
+
+
+def group_id(name: str) -> int:
+    """The id of a group that is given by name or number. Raises click.BadParameter."""
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise click.BadParameter(f"there is no group {name!r}", param_hint="--allow-group") from None
+
+
+def raise_descriptor_limit() -> None:
+    """As many descriptors as we may have. The usual soft limit of 1024 is for programs that use select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def parse_bounds(texts: tuple[str, ...]) -> Bounds:

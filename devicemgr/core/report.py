@@ -3,7 +3,7 @@
 The kubelet takes every list as it comes: a duplicate id counts twice in capacity, an empty id is a device.
 Here each id counts once, and every mend is reported:
 
-1. an entry without an id is left out;
+1. an entry without an id, or with one longer than the bound ``id_length``, is left out;
 2. of several entries with one id the last counts, but one bad health among them makes the device unhealthy:
    a plug-in in doubt about a device must not get pods placed on it;
 3. a health other than Healthy and Unhealthy counts as unhealthy (the kubelet's rule, LW-3) and is reported;
@@ -12,7 +12,7 @@ Here each id counts once, and every mend is reported:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..events import ReportNormalised
@@ -20,7 +20,9 @@ from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceList, ResourceNa
 
 MAX_NUMA_NODE = 1023
 """Linux' own limit on node numbers (MAX_NUMNODES is at most 1024)."""
+ID_LENGTH = 16 * 1024
 _EXAMPLES = 10
+_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,18 @@ class Report:
     problems: tuple[ReportNormalised, ...]
 
 
-def normalise_report(resource: ResourceName, entries: Iterable[Device]) -> Report:
+def normalise_report(resource: ResourceName, entries: Iterable[Device], *, id_length: int = ID_LENGTH) -> Report:
     """Turn one ListAndWatch message into devices by id."""
     entries = list(entries)
     devices = {entry.id: entry for entry in entries}
-    if len(devices) == len(entries) and "" not in devices and not _has_odd_values(entries):
+    if len(devices) == len(entries) and _are_usable(devices, id_length) and not _has_odd_values(entries):
         return Report(devices, ())
     devices = {}
     found: dict[str, list[DeviceId]] = {}
     for entry in entries:
-        for problem in _problems_of(entry, devices):
-            found.setdefault(problem, []).append(entry.id)
-        if entry.id:
+        for problem in _problems_of(entry, devices, id_length):
+            found.setdefault(problem, []).append(DeviceId(entry.id[:_SHOWN]))
+        if 0 < len(entry.id) <= id_length:
             devices[entry.id] = _merged(_without_absurd_nodes(entry), devices.get(entry.id))
     problems = tuple(
         ReportNormalised(resource=resource, problem=problem, count=len(ids), devices=tuple(ids[:_EXAMPLES]))
@@ -59,16 +61,22 @@ class Difference:
     come: tuple[Device, ...]
 
 
-def difference(report: DeviceList, known: Mapping[DeviceId, Device]) -> Difference | None:
+def difference(
+    report: DeviceList, known: Mapping[DeviceId, Device], *, id_length: int = ID_LENGTH
+) -> Difference | None:
     """How ``report`` differs from the list before it, which was without problems and is ``known``; None when the new
     one has problems, and the whole of it must be normalised."""
     come = {device.id: device for device in report.come}
     gone = {device.id for device in report.gone}
     if len(come) < len(report.come) or any(id in known and id not in gone for id in come):
         return None
-    if "" in come or _has_odd_values(report.come):
+    if not _are_usable(come, id_length) or _has_odd_values(report.come):
         return None
     return Difference(tuple(gone - come.keys()), tuple(d for d in come.values() if known.get(d.id) != d))
+
+
+def _are_usable(ids: Collection[DeviceId], id_length: int) -> bool:
+    return "" not in ids and max(map(len, ids), default=0) <= id_length
 
 
 def _has_odd_values(entries: Iterable[Device]) -> bool:
@@ -82,9 +90,11 @@ def _are_real(nodes: tuple[int, ...] | None) -> bool:
     return all(0 <= node <= MAX_NUMA_NODE for node in nodes or ())
 
 
-def _problems_of(entry: Device, seen: dict[DeviceId, Device]) -> Iterable[str]:
+def _problems_of(entry: Device, seen: dict[DeviceId, Device], id_length: int) -> Iterable[str]:
     if not entry.id:
         yield "empty device id: left out"
+    elif len(entry.id) > id_length:
+        yield f"device id of more than {id_length} characters: left out"
     elif entry.id in seen:
         yield "duplicate device id: counted once"
     if entry.health not in (HEALTHY, UNHEALTHY):

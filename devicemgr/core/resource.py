@@ -13,7 +13,8 @@ from .holdings import in_order
 from .report import Difference
 
 NAMED = 20
-"""Devices that an event about a list names of each kind."""
+NAME_LENGTH = 200
+"""Devices that an event about a list names of each kind, and how many characters of each: events are remembered."""
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class Resource:
         self, added: Iterable[DeviceId], removed: Iterable[DeviceId], changed: Iterable[DeviceId]
     ) -> ReportApplied:
         kinds = [list(added), list(removed), list(changed)]
-        named = [in_order(ids[:NAMED]) for ids in kinds]
+        named = [in_order(DeviceId(id[:NAME_LENGTH]) for id in ids[:NAMED]) for ids in kinds]
         return ReportApplied(
             resource=self.endpoint.resource,
             capacity=len(self.devices),

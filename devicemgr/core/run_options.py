@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from ..model import ResourceName, RunOptions
+
+_SHOWN = 10
 
 V = TypeVar("V")
 
@@ -52,3 +54,40 @@ def merge_run_options(answers: Mapping[ResourceName, RunOptions]) -> tuple[RunOp
         cdi_devices=tuple(dict.fromkeys(name for _, answer in ordered for name in answer.cdi_devices)),
     )
     return merged, conflicts
+
+
+def text_size(answer: RunOptions) -> int:
+    """Characters of all names, values and paths together: about what the answer takes in the checkpoint."""
+    return sum(len(text) for _, text in _texts(answer))
+
+
+def odd_texts(answer: RunOptions) -> tuple[str, ...]:
+    """What nobody should find in an answer, in words: paths that climb, and control characters.
+
+    A plug-in can name any path of the host anyway, so this keeps nothing out; it shows a mistake, or bad intent.
+    """
+    found = []
+    for where, text in _texts(answer):
+        if where.endswith("path") and ".." in text.split("/"):
+            found.append(f"{where} {text[:100]!r} climbs")
+        if any(ord(character) < 32 or ord(character) == 127 for character in text) and where != "value":
+            found.append(f"{where} {text[:100]!r} has control characters")
+        if where.endswith("path") and not text.startswith("/"):
+            found.append(f"{where} {text[:100]!r} is not absolute")
+    more = len(found) - _SHOWN
+    return (*found[:_SHOWN], f"and {more} more") if more > 0 else tuple(found)
+
+
+def _texts(answer: RunOptions) -> Iterator[tuple[str, str]]:
+    """Every text, and what it is."""
+    for name, value in answer.envs.items():
+        yield from (("environment variable", name), ("value", value))
+    for mount in answer.mounts:
+        yield from (("mount's container path", mount.container_path), ("mount's host path", mount.host_path))
+    for spec in answer.device_specs:
+        yield from (("device's container path", spec.container_path), ("device's host path", spec.host_path))
+        yield "device's permissions", spec.permissions
+    for name, value in answer.annotations.items():
+        yield from (("annotation", name), ("value", value))
+    for name in answer.cdi_devices:
+        yield "CDI device", name

@@ -33,7 +33,7 @@ from ..model import (
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
 from .free import FreeDevices
 from .holdings import Assignment, Holdings, in_order
-from .report import difference, normalise_report
+from .report import ID_LENGTH, difference, normalise_report
 from .resource import Resource
 
 
@@ -50,10 +50,12 @@ class Snapshot:
 
 
 class DeviceStore(Holdings):
-    """The state of the manager. ``grace`` is the seconds a stopped endpoint keeps its capacity (LW-11)."""
+    """The state of the manager. ``grace`` is the seconds a stopped endpoint keeps its capacity (LW-11),
+    ``id_length`` the characters a device id may have."""
 
-    def __init__(self, *, grace: float = GRACE_PERIOD) -> None:
+    def __init__(self, *, grace: float = GRACE_PERIOD, id_length: int = ID_LENGTH) -> None:
         super().__init__()
+        self._id_length = id_length
         self.grace = grace
         self.is_fresh = False
         """Was there no checkpoint at the start? Then what the node published before means nothing (CAP-6)."""
@@ -98,12 +100,12 @@ class DeviceStore(Holdings):
         health, registered = self._health_of_held(resource), state.registered
         changed = None
         if state.token is not None and state.token is report.base:
-            changed = difference(report, state.devices)
+            changed = difference(report, state.devices, id_length=self._id_length)
         if changed is not None:
             problems: tuple[Event, ...] = ()
             applied = state.change(changed, self.held(resource))
         else:
-            whole = normalise_report(resource, report.devices)
+            whole = normalise_report(resource, report.devices, id_length=self._id_length)
             problems, applied = whole.problems, state.replace(whole.devices)
         state.token = None if problems else report.token
         self.version += state.registered is not registered

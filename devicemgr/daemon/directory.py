@@ -68,8 +68,11 @@ class Layout:
 
 
 @contextmanager
-def owned(layout: Layout) -> Iterator[None]:
+def owned(layout: Layout, *, group: int | None = None) -> Iterator[None]:
     """Make the directories (0750) and own them for as long as the block lasts.
+
+    With ``group`` its members may reach our sockets and make their own in ``device-plugins``; a root directory that
+    was there before must let them through.
 
     Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
     """
@@ -77,12 +80,17 @@ def owned(layout: Layout) -> Iterator[None]:
     try:
         sockets = layout.pod_resources_socket.parent
         for directory in (layout.root, layout.plugins, layout.own, layout.plugins_registry, sockets):
+            is_new = not directory.exists()
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            if group is not None and (is_new or directory != layout.root):
+                os.chown(directory, -1, group)
+                directory.chmod(0o770 if directory == layout.plugins else 0o750)
         lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise DirectoryUnusable(
             f"cannot use {error.filename}: {error.strerror}. "
-            "Give --root-dir a directory that this user may write, or run with more rights"
+            "Give --root-dir a directory that this user may write (and --allow-group one of this user's groups), "
+            "or run with more rights"
         ) from error
     try:
         _lock(lock, layout)

@@ -26,7 +26,9 @@ from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import BoundReached, CallFinished, ListReceived, PluginRefused, RegistrationRequested
 from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
+from ..rpc.local import Terms
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from .callers import Callers, PluginDoor
 from .directory import checked_endpoint
 from .disturbances import Disturbances
 from .event_log import EventLog
@@ -77,6 +79,7 @@ class Endpoints:
         nursery: trio.Nursery,
         deadlines: Deadlines,
         bounds: Bounds,
+        callers: Callers,
         disturbances: Disturbances,
     ) -> None:
         self._directory = directory
@@ -85,6 +88,7 @@ class Endpoints:
         self._nursery = nursery
         self._deadlines = deadlines
         self._bounds = bounds
+        self._callers = callers
         self._disturbances = disturbances
         self._slots: dict[ResourceName, _Slot] = {}
         self._generations = 0
@@ -122,8 +126,13 @@ class Endpoints:
                     f"invalid name of device plugin socket: {found.resource!r}: {problem}", rule="API-12"
                 )
             resource, name = ResourceName(found.resource), str(found.socket)
+            self._check_room(resource)
             self._check_not_shared(resource, name)
             return Adopted(resource, await self._connect(resource, found.socket, name))
+
+    def terms_for(self, plugin: str) -> Terms:
+        """What a connection to a plug-in is held to."""
+        return Terms(max_message_size=self._bounds.message_size, door=PluginDoor(plugin, self._callers, self._log))
 
     def disconnect(self, adopted: Adopted, *, reason: str) -> None:
         """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
@@ -174,9 +183,16 @@ class Endpoints:
             raise RegistrationRefused(
                 f"the ResourceName {registration.resource!r} is invalid: {problem}", rule="API-12"
             )
+        self._check_room(ResourceName(registration.resource))
         socket = checked_endpoint(self._directory, registration.endpoint)
         self._check_not_shared(ResourceName(registration.resource), registration.endpoint)
         return socket
+
+    def _check_room(self, resource: ResourceName) -> None:
+        if resource not in self._slots and len(self._slots) >= self._bounds.resources:
+            consequence = f"the registration is refused: there are {len(self._slots)} resources already"
+            self._reached("resources", resource, 1, consequence)
+            raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="resources")
 
     def _check_not_shared(self, resource: ResourceName, name: str) -> None:
         for other in self._store.serving_endpoints():
@@ -219,7 +235,7 @@ class Endpoints:
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                max_message_size=self._bounds.message_size,
+                terms=self.terms_for(resource),
                 interference=self._disturbances,
             ) as client:
                 connected = True
@@ -231,6 +247,8 @@ class Endpoints:
                     with slot.reading:
                         await self._read_lists(client, resource, slot)
                 except PluginUnavailable as error:
+                    if error.bound:
+                        self._reached(error.bound, resource, 1, f"the stream ended: {error}")
                     return str(error)
                 finally:
                     slot.client = None
@@ -267,18 +285,38 @@ class Endpoints:
         self._log.record(self._store.connect(endpoint))
 
     async def _read_lists(self, client: PluginClient, resource: ResourceName, slot: _Slot) -> None:
-        """Apply list after list until the stream ends; of a flood the newest, at a bounded rate."""
-        tokens = TokenBucket(rate=self._bounds.report_rate, burst=self._bounds.report_burst)
+        """Apply list after list until the stream ends; of a flood the newest, at a bounded rate.
+
+        Two bounds hold: on the number of lists, and on the time they take, for a few long lists stop everybody else as
+        well as many short ones.
+        """
+        lists = TokenBucket(rate=self._bounds.report_rate, burst=self._bounds.report_burst)
+        seconds = TokenBucket(rate=self._bounds.report_share, burst=self._bounds.report_seconds)
+        began = trio.current_time()
+
+        def pace() -> float:
+            nonlocal began
+            began = trio.current_time()
+            return seconds.debt(now=began) or lists.wait(now=began)
 
         def receive(report: DeviceList) -> None:
             received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
             self._log.record([received, *self._store.apply_report(resource, slot.generation, report)])
+            now = trio.current_time()
+            seconds.spend(now - began, now=now)
 
         def skipped(count: int) -> None:
-            consequence = "lists came too fast: the newest counts, the others were skipped"
-            self._log.record([BoundReached(bound="report_rate", peer=resource, times=count, consequence=consequence)])
+            self._reached("report_rate", resource, count, "lists came too fast: the newest counts, the others do not")
 
-        await client.list_and_watch(receive, pace=lambda: tokens.wait(now=trio.current_time()), on_skipped=skipped)
+        await client.list_and_watch(
+            receive,
+            bounds=self._bounds,
+            pace=pace,
+            on_skipped=skipped,
+        )
+
+    def _reached(self, bound: str, resource: ResourceName, times: int, consequence: str) -> None:
+        self._log.record([BoundReached(bound=bound, peer=resource, times=times, consequence=consequence)])
 
     def _record_call(self, call: CallFinished) -> None:
         self._log.record([call])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from ..bounds import Bounds
 from ..core.policy import Topology
 from ..core.store import DeviceStore
 from .admission import Admissions
@@ -31,6 +32,7 @@ class Life:
         endpoints: Endpoints,
         writer: CheckpointWriter,
         topology: Topology,
+        bounds: Bounds,
         restart_wait: float,
     ) -> None:
         self.store = store
@@ -38,7 +40,7 @@ class Life:
         self.writer = writer
         self.pod_resources = PodResources(store, log)
         self.watcher = PluginWatcher(layout, endpoints, log)
-        allocator = Allocator(store=store, endpoints=endpoints, log=log)
+        allocator = Allocator(store=store, endpoints=endpoints, log=log, bounds=bounds)
         aligner = Aligner(store, allocator, log, topology)
         starts = ContainerStarts(store=store, endpoints=endpoints, aligner=aligner, writer=writer, log=log)
         self.admissions = Admissions(

@@ -4,37 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
 
 import trio
 
 from ..bounds import Bounds
 from ..core.policy import Policy
 from ..rpc.bridge import UnixServer, open_server
+from ..rpc.local import Terms
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
-from .event_log import Recorded
+from .callers import Callers, Gate
+from .event_log import EventLog, Recorded
 from .manager import DeviceManager
 
 
 def unix_servers(
-    manager: DeviceManager, handlers: trio.Nursery, bounds: Bounds, *, allow_faults: bool
+    manager: DeviceManager,
+    handlers: trio.Nursery,
+    log: EventLog,
+    *,
+    bounds: Bounds,
+    callers: Callers,
+    allow_faults: bool,
 ) -> list[AbstractAsyncContextManager[UnixServer]]:
     """Every socket, still to be opened; kubelet.sock last, so that whoever sees it finds all others."""
     layout, pods = manager.layout, manager.pod_resources
     faults = manager.faults if allow_faults else None
     agents = [PodResourcesService(handlers, pods), PodResourcesServiceV1Alpha1(handlers, pods)]
+
+    def opened(
+        path: Path, services: list[Any], size: int, *, replace: bool = False
+    ) -> AbstractAsyncContextManager[UnixServer]:
+        terms = Terms(max_message_size=size, door=Gate(f"{path.parent.name}/{path.name}", callers, bounds, log))
+        return open_server(path, services, terms=terms, group=callers.group, replace=replace)
+
     return [
-        open_server(
-            layout.allocation_socket,
-            [AllocationService(handlers, manager, faults)],
-            max_message_size=bounds.message_size,
-        ),
-        open_server(layout.pod_resources_socket, agents, max_message_size=bounds.message_size, replace=True),
-        open_server(
-            layout.registry_socket,
-            [RegistrationService(handlers, manager.register)],
-            max_message_size=bounds.message_size,
-        ),
+        opened(layout.allocation_socket, [AllocationService(handlers, manager, faults)], bounds.message_size),
+        opened(layout.pod_resources_socket, agents, bounds.message_size, replace=True),
+        opened(layout.registry_socket, [RegistrationService(handlers, manager.register)], bounds.registration_size),
     ]
 
 

@@ -28,6 +28,7 @@ from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
 from ..rpc.bridge import open_bridge
 from ..rpc.plugin_client import Deadlines
+from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .directory import Layout, owned, remove_stale_sockets
 from .endpoints import Endpoints
@@ -46,13 +47,15 @@ RESTART_WAIT = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
-    restart, new pods wait for plug-ins that are expected back; ``bounds`` hold for every peer; at ``metrics_address``
+    restart, new pods wait for plug-ins that are expected back; ``bounds`` hold for every peer, and only ``callers`` may
+    call; at ``metrics_address``
     (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of allocation.sock break things."""
 
     root_dir: Path
     deadlines: Deadlines = field(default_factory=Deadlines)
     grace: float = GRACE_PERIOD
     bounds: Bounds = Bounds()
+    callers: Callers = field(default_factory=Callers.usual)
     topology: Topology = Topology()
     restart_wait: float = RESTART_WAIT
     metrics_address: tuple[str, int] | None = None
@@ -74,7 +77,7 @@ async def run(
     scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
     log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
     manager = DeviceManager(Layout(settings.root_dir.absolute()), log)
-    with owned(manager.layout):
+    with owned(manager.layout, group=settings.callers.group):
         while not stop.is_set():
             away = await _one_life(settings, manager, log, scrapes or None, stop, task_status)
             task_status = trio.TASK_STATUS_IGNORED
@@ -91,7 +94,8 @@ async def _one_life(
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
     """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
-    store, file = DeviceStore(grace=settings.grace), checkpoint_file(manager.layout)
+    store = DeviceStore(grace=settings.grace, id_length=settings.bounds.id_length)
+    file = checkpoint_file(manager.layout)
     log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(manager.layout))
     restore(file, store, log, boot_id=settings.boot_id)
     async with (
@@ -104,7 +108,14 @@ async def _one_life(
         async with trio.open_nursery() as handlers:
             servers = [
                 await connections.enter_async_context(opened)
-                for opened in unix_servers(manager, handlers, settings.bounds, allow_faults=settings.allow_faults)
+                for opened in unix_servers(
+                    manager,
+                    handlers,
+                    log,
+                    bounds=settings.bounds,
+                    callers=settings.callers,
+                    allow_faults=settings.allow_faults,
+                )
             ]
             async with trio.open_nursery() as listeners:
                 for server in servers:
@@ -149,6 +160,7 @@ def _life(
         nursery=readers,
         deadlines=settings.deadlines,
         bounds=settings.bounds,
+        callers=settings.callers,
         disturbances=manager.disturbances,
     )
     readers.start_soon(endpoints.wait_for_restored)
@@ -159,6 +171,7 @@ def _life(
         endpoints=endpoints,
         writer=writer,
         topology=settings.topology,
+        bounds=settings.bounds,
         restart_wait=settings.restart_wait,
     )
 

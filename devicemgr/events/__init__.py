@@ -17,7 +17,9 @@ from .lifetime import (
     StateRestored,
 )
 from .plugins import (
+    AnswerOdd,
     BoundReached,
+    CallerTurnedAway,
     CallFinished,
     DeviceHealthChanged,
     EndpointStopped,
@@ -45,9 +47,11 @@ from .pods import (
 )
 
 __all__ = [
+    "AnswerOdd",
     "AnswersConflicted",
     "BoundReached",
     "CallFinished",
+    "CallerTurnedAway",
     "CheckpointFailed",
     "CheckpointWritten",
     "ContainerNotStarted",

@@ -124,6 +124,29 @@ class BoundReached(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerOdd(Event):
+    """An Allocate answer has texts that nobody should find there; they were passed on, as the kubelet does."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    resource: ResourceName
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerTurnedAway(Event):
+    """A user who may not call did, ``times`` times since the last such event; the answer was PERMISSION_DENIED."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    socket: str
+    method: str
+    pid: int
+    uid: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealthChanged(Event):
     """A device that a container holds is now Healthy, Unhealthy or Unknown; the container runs on (RHS-4, RHS-6)."""
 

@@ -30,14 +30,15 @@ from grpclib import GRPCError, Status
 from grpclib.client import Channel
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 
-from ..bounds import MESSAGE_SIZE
 from ..errors import DeviceManagerError, PluginUnavailable, unwrapped
-from .local import LocalChannel, LocalServer
+from .local import LocalChannel, LocalServer, Terms
 from .newest import NewestOf
 
 T = TypeVar("T")
 
 DIAL_RETRY = 0.02
+LONGEST_REASON = 1000
+"""Characters of a peer's error message that are kept."""
 LONGEST_DIAL_RETRY = 0.5
 """Seconds between two attempts to connect to a socket that is not there yet (REG-7), doubled up to the longest."""
 
@@ -59,9 +60,10 @@ async def open_bridge() -> AsyncIterator[None]:
 class UnixServer:
     """gRPC services on one unix socket, in two steps of shutting down: no new connections, then none at all."""
 
-    def __init__(self, path: Path, server: LocalServer, *, replace: bool) -> None:
+    def __init__(self, path: Path, server: LocalServer, *, group: int | None, replace: bool) -> None:
         self.path = path
         self._server = server
+        self._group = group
         self._replace = replace
         self._identity: tuple[int, int] | None = None
 
@@ -82,7 +84,7 @@ class UnixServer:
         return True
 
     async def _listen(self) -> None:
-        listener = _bound_socket(self.path, replace=self._replace)
+        listener = _bound_socket(self.path, group=self._group, replace=self._replace)
         self._identity = _identity(self.path)
         with trio.CancelScope(shield=True):  # it does not wait for anybody, and a bound socket must find its server
             await _as_trio(self._server.listen)(listener)
@@ -102,15 +104,21 @@ class UnixServer:
 
 @asynccontextmanager
 async def open_server(
-    path: Path, services: list[Any], *, max_message_size: int = MESSAGE_SIZE, replace: bool = False
+    path: Path,
+    services: list[Any],
+    *,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
+    group: int | None = None,
+    replace: bool = False,
 ) -> AsyncIterator[UnixServer]:
-    """Bind ``path`` (mode 0660 before anybody can connect) and listen; leaving the block closes all connections.
+    """Bind ``path`` (mode 0660, of ``group``, before anybody can connect) and listen; leaving the block closes all
+    connections.
 
     With ``replace`` the socket is bound under another name and renamed: an old one gives way at one moment (PR-1).
     Raises OSError when the path cannot be bound.
     """
-    server = LocalServer(services, max_message_size)
-    unix_server = UnixServer(path, server, replace=replace)
+    server = LocalServer(services, terms)
+    unix_server = UnixServer(path, server, group=group, replace=replace)
     await unix_server._listen()
     try:
         yield unix_server
@@ -121,13 +129,15 @@ async def open_server(
             await _as_trio(server.close_connections)()
 
 
-def _bound_socket(path: Path, *, replace: bool) -> socket.socket:
+def _bound_socket(path: Path, *, group: int | None, replace: bool) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     bound = path.with_name("." + path.name[1:]) if replace else path  # no longer than the path itself
     try:
         if replace:
             bound.unlink(missing_ok=True)
         listener.bind(os.fspath(bound))
+        if group is not None:
+            os.chown(bound, -1, group)
         bound.chmod(0o660)
         bound.replace(path)
     except OSError:
@@ -204,15 +214,16 @@ def _as_trio(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., A
 
 
 @asynccontextmanager
-async def dial(path: Path, *, patient: bool = True, max_message_size: int = MESSAGE_SIZE) -> AsyncIterator[Channel]:
+async def dial(path: Path, *, patient: bool = True, terms: Terms = Terms()) -> AsyncIterator[Channel]:  # noqa: B008
     """Connect to a unix socket. A ``patient`` caller waits for one that is missing or refuses, and sets the
-    deadline (REG-7); for others that is an OSError at once."""
-    channel = LocalChannel(os.fspath(path), max_message_size)
+    deadline (REG-7); for others that is an OSError at once. Raises PluginUnavailable when the door does not let the
+    one who listens in."""
+    channel = LocalChannel(os.fspath(path), terms)
     pause = DIAL_RETRY
     try:
         while True:
             try:
-                await _as_trio(channel.__connect__)()
+                peer = await _as_trio(channel.connect)()
                 break
             except (FileNotFoundError, ConnectionRefusedError):
                 if not patient:
@@ -223,6 +234,11 @@ async def dial(path: Path, *, patient: bool = True, max_message_size: int = MESS
                 if not patient:
                     raise
                 raise PluginUnavailable(f"cannot connect to {path}: {error}") from error
+        if not terms.door.connected(peer):
+            raise PluginUnavailable(
+                f"{path} is served by a process of user {peer.uid}, who may not serve devices here",
+                outcome="PERMISSION_DENIED",
+            )
         yield channel
     finally:
         channel.close()
@@ -293,6 +309,7 @@ class translated_errors:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         match error:
             case GRPCError():
-                raise PluginUnavailable(error.message or error.status.name, outcome=error.status.name) from error
+                text = (error.message or error.status.name)[:LONGEST_REASON]
+                raise PluginUnavailable(text, outcome=error.status.name) from error
             case StreamTerminatedError() | ProtocolError() | OSError() | AssertionError():
                 raise PluginUnavailable(str(error) or type(error).__name__) from error

@@ -10,13 +10,17 @@ of it again with betterproto2 takes a quarter of a second. Three observations ma
    decoded once, by betterproto2 itself.
 
 Whatever is not of this shape (another field, an id that does not come first) is left to betterproto2 as a whole, so the
-result is always the one that it would give; a property test says so for any bytes.
+result is always the one that it would give; a property test says so for any bytes. It takes up to 2 µs for each byte, and
+nothing else can happen meanwhile, so how many bytes of one list may need it is bounded (``slow_size``).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import repeat
 
+from ..bounds import Bounds
+from ..errors import PluginUnavailable
 from ..model import Device, DeviceList
 from . import convert
 from .stubs import v1beta1 as wire
@@ -49,18 +53,25 @@ class _OtherShape(Exception):
 class DeviceListDecoder:
     """Decodes one message after the other, and remembers the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
+        self._most = bounds.devices
+        self._slow_size = bounds.slow_size
+        self._slow_bytes = 0
         self._raw = b""
         self._starts = [0]  # where each entry begins, and where the last one ends
         self._list = DeviceList()
         self._tails: dict[bytes, tuple[str, tuple[int, ...] | None]] = {}
 
     def decode(self, raw: bytes) -> DeviceList:
-        """The devices as they came, with duplicates and all. Raises PluginUnavailable for bytes that are no list."""
+        """The devices as they came, with duplicates and all. Raises PluginUnavailable for bytes that are no list, and for
+        a list that has too many devices, or too much that only betterproto2 can read."""
+        self._slow_bytes = 0
         try:
             self._starts, self._list = self._difference(raw)
         except _OtherShape:
             self._raw, self._starts, self._list = b"", [0], DeviceList()  # the next one has nothing to go by
+            if len(raw) > self._slow_size:
+                raise _too_much("more bytes of an unusual shape", self._slow_size, "slow_size") from None
             return DeviceList(devices=_plainly(raw))
         self._raw = raw
         return self._list
@@ -72,7 +83,8 @@ class DeviceListDecoder:
         # From here on they are the same again; no byte may count as both beginning and end.
         same_end = min(_common_end(old, raw), len(old) - starts[first], len(raw) - starts[first])
         last = bisect_left(starts, len(old) - same_end)
-        cuts, come = self._entries(raw, starts[first], starts[last] + shift)
+        room = self._most - first - (len(starts) - 1 - last)
+        cuts, come = self._entries(raw, starts[first], starts[last] + shift, room)
         rest = [start + shift for start in starts[last:]] if shift else starts[last:]
         return (
             starts[:first] + cuts + rest,
@@ -84,14 +96,18 @@ class DeviceListDecoder:
             ),
         )
 
-    def _entries(self, raw: bytes, at: int, end: int) -> tuple[list[int], list[Device]]:
-        """Where the entries between two places begin, and what they are. Raises _OtherShape.
+    def _entries(self, raw: bytes, at: int, end: int, room: int) -> tuple[list[int], list[Device]]:
+        """Where the entries between two places begin, and what they are, ``room`` of them at most.
+
+        Raises _OtherShape, or PluginUnavailable when there are more.
 
         One loop, and flat: for 10,000 new devices every call in it is a millisecond.
         """
         cuts, devices, tails = [], [], self._tails
         try:
-            while at < end:
+            for _ in repeat(None, max(room, 0)):
+                if at >= end:
+                    break
                 cuts.append(at)
                 if raw[at] != _FIELD_1:
                     raise _OtherShape
@@ -111,13 +127,22 @@ class DeviceListDecoder:
                 devices.append(device)
         except (IndexError, UnicodeDecodeError) as error:
             raise _OtherShape from error
+        if at < end:
+            raise _too_much("more devices", self._most, "devices")
         return cuts, devices
 
     def _decoded(self, tail: bytes) -> tuple[str, tuple[int, ...] | None]:
+        self._slow_bytes += len(tail)
+        if self._slow_bytes > self._slow_size:
+            raise _OtherShape  # and as a whole it is too much as well
         if len(self._tails) >= MOST_TAILS:
             self._tails.clear()
         found = self._tails[tail] = _decoded_tail(tail)
         return found
+
+
+def _too_much(what: str, limit: int, bound: str) -> PluginUnavailable:
+    return PluginUnavailable(f"a list with {what} than {limit}", outcome="RESOURCE_EXHAUSTED", bound=bound)
 
 
 def _plainly(raw: bytes) -> list[Device]:

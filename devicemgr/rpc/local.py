@@ -1,4 +1,4 @@
-"""grpclib's connections with two things added: a limit on the size of a message, and closing that closes.
+"""grpclib's connections with three things added: a limit on the size of a message, a door, and closing that closes.
 
 grpclib buffers whatever a peer announces, up to 4 GiB, and a closed server keeps its open connections. Both are
 mended by small subclasses, down to the one method that matters each time; the rest is grpclib's own.
@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from grpclib import GRPCError, Status
 from grpclib.client import Channel
 from grpclib.config import Configuration
 from grpclib.encoding.proto import ProtoCodec
+from grpclib.events import RecvRequest, listen
 from grpclib.protocol import Connection, H2Protocol
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Server
 
 from ..bounds import MESSAGE_SIZE
+from ..errors import DeviceManagerError
+from ..model import Peer
+from .peers import Door, OpenDoor, peer_of
 
 FLUSH_TIME = 0.2
 """Seconds an answer has to be sent when its server closes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a connection is held to: bytes of one message, and who decides about its peer."""
+
+    max_message_size: int = MESSAGE_SIZE
+    door: Door = OpenDoor()
 
 
 class _Codec(ProtoCodec):
@@ -35,34 +48,64 @@ class _Codec(ProtoCodec):
 
 
 class _BoundedStream(WireStream):
-    max_message_size = MESSAGE_SIZE
+    terms: Terms
 
     async def recv_data(self, size: int) -> bytes:
-        if size > self.max_message_size:
+        if size > self.terms.max_message_size:
+            self.terms.door.sent_too_much(peer_of(self._transport), size, self.terms.max_message_size)
             raise GRPCError(
                 Status.RESOURCE_EXHAUSTED,
-                f"message of {size} bytes is larger than the limit of {self.max_message_size}",
+                f"message of {size} bytes is larger than the limit of {self.terms.max_message_size}",
             )
         return await super().recv_data(size)
 
 
 class _BoundedConnection(Connection):
-    max_message_size = MESSAGE_SIZE
+    terms: Terms
 
     def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> WireStream:
         stream = _BoundedStream(self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper)
-        stream.max_message_size = self.max_message_size
+        stream.terms = self.terms
         return stream
 
 
 class _BoundedProtocol(H2Protocol):
-    max_message_size = MESSAGE_SIZE
+    terms: Terms
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         bounded = _BoundedConnection(self.connection._connection, self.connection._transport, config=self.config)
-        bounded.max_message_size = self.max_message_size
+        bounded.terms = self.terms
         self.connection = self.processor.connection = bounded
+
+
+class _GuardedProtocol(_BoundedProtocol):
+    """A server's side: who connects must be let in."""
+
+    _guest: Peer | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = peer_of(transport)
+        if self.terms.door.connected(peer):
+            self._guest = peer
+        else:
+            transport.close()
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        super().connection_lost(error)
+        if self._guest is not None:
+            self.terms.door.disconnected(self._guest)
+            self._guest = None
+
+
+P = TypeVar("P", bound=_BoundedProtocol)
+
+
+def _on_terms(kind: type[P], plain: H2Protocol, terms: Terms) -> P:
+    protocol = kind(plain.handler, plain.config, plain.h2_config)
+    protocol.terms = terms
+    return protocol
 
 
 # Pings are off on both sides: a grpc-go peer answers more than one in five minutes with GOAWAY.
@@ -72,34 +115,44 @@ _NO_PINGS = Configuration(_keepalive_time=None)
 class LocalChannel(Channel):
     """A client connection over a unix socket that calls itself ``localhost``, as the kubelet does (API-10)."""
 
-    def __init__(self, path: str, max_message_size: int) -> None:
+    def __init__(self, path: str, terms: Terms) -> None:
         super().__init__(path=path, codec=_Codec(), config=_NO_PINGS)
         self._authority = "localhost"
-        self._max_message_size = max_message_size
+        self._terms = terms
 
     def _protocol_factory(self) -> H2Protocol:
-        plain = super()._protocol_factory()
-        bounded = _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
-        bounded.max_message_size = self._max_message_size
-        return bounded
+        return _on_terms(_BoundedProtocol, super()._protocol_factory(), self._terms)
+
+    async def connect(self) -> Peer:
+        """Returns who listens. Raises OSError."""
+        protocol = await self.__connect__()
+        return peer_of(protocol.connection._transport)
 
 
 class LocalServer(Server):
     """A server that remembers its connections, so that closing it closes them."""
 
-    def __init__(self, services: list[Any], max_message_size: int) -> None:
+    def __init__(self, services: list[Any], terms: Terms) -> None:
         super().__init__(services, codec=_Codec(), config=_NO_PINGS)
-        self._max_message_size = max_message_size
+        self._terms = terms
+        listen(self, RecvRequest, self._check_caller)
         self._protocols: list[H2Protocol] = []
         self._accepting: asyncio.Server | None = None
 
     def _protocol_factory(self) -> H2Protocol:
-        plain = super()._protocol_factory()
-        bounded = _BoundedProtocol(plain.handler, plain.config, plain.h2_config)
-        bounded.max_message_size = self._max_message_size
+        guarded = _on_terms(_GuardedProtocol, super()._protocol_factory(), self._terms)
         self._protocols = [p for p in self._protocols if not _is_closed(p)]
-        self._protocols.append(bounded)
-        return bounded
+        self._protocols.append(guarded)
+        return guarded
+
+    async def _check_caller(self, event: RecvRequest) -> None:
+        """Before anything of the call is read."""
+        try:
+            pause = self._terms.door.called(peer_of(event.peer._transport), event.method_name)
+        except DeviceManagerError as error:
+            raise GRPCError(Status[error.status], str(error)) from error
+        if pause:
+            await asyncio.sleep(pause)
 
     async def listen(self, listener: socket.socket) -> None:
         """Accept on ``listener``; may be called again when an earlier socket was lost."""

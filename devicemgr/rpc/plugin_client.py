@@ -11,13 +11,14 @@ from typing import Any, Protocol, TypeVar
 import trio
 from grpclib.client import Channel
 
-from ..bounds import MESSAGE_SIZE
+from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..events import CallFinished
 from ..model import DeviceId, DeviceList, PluginOptions, RunOptions
 from . import convert
 from .bridge import call, dial, read_stream
 from .device_list import DeviceListDecoder, RawList
+from .local import Terms
 from .stubs import v1beta1 as wire
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class PluginClient:
         self,
         on_report: Callable[[DeviceList], None],
         *,
+        bounds: Bounds = Bounds(),  # noqa: B008 - frozen
         pace: Callable[[], float] = lambda: 0.0,
         on_skipped: Callable[[int], None] = lambda count: None,
     ) -> None:
@@ -89,7 +91,7 @@ class PluginClient:
 
         ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.bridge.read_stream`: of a flood the newest list counts.
         """
-        decoder = DeviceListDecoder()
+        decoder = DeviceListDecoder(bounds)
 
         def lists() -> AsyncIterator[bytes]:
             call: Any = self._stub._unary_stream  # the generated method would decode every message as a whole
@@ -176,12 +178,12 @@ async def connect_plugin(
     *,
     deadlines: Deadlines,
     on_call: Callable[[CallFinished], None],
-    max_message_size: int = MESSAGE_SIZE,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
     interference: Interference | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
     with trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
-        async with dial(socket, max_message_size=max_message_size) as channel:
+        async with dial(socket, terms=terms) as channel:
             dialling.deadline = float("inf")
             yield PluginClient(channel, resource, deadlines, on_call, interference)
     if dialling.cancelled_caught:

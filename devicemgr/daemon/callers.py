@@ -1,0 +1,133 @@
+"""Who may call, and how much (SO_PEERCRED).
+
+The kubelet relies on the permissions of its sockets alone. Here they are the first of two locks: the sockets are 0660,
+and each call is also checked against the credentials of the process that connected. By default those of the manager's own
+user and of root may call; ``--allow-group`` adds the members of one group. A stranger gets PERMISSION_DENIED. The
+same rule holds the other way round: a plug-in's socket is used only if who listens on it might call us.
+
+Whoever may call is still not trusted with the manager's time: one process can hold so many connections, and register
+so often a second; what is more must wait or go.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from ..bounds import Bounds
+from ..core.rate_limit import Tally, TokenBucket
+from ..errors import CallerDenied
+from ..events import BoundReached, CallerTurnedAway
+from ..model import Peer
+from ..rpc.peers import OpenDoor
+from .event_log import EventLog
+
+_REGISTER = "/v1beta1.Registration/Register"
+_MOST_PROCESSES = 1000
+"""Processes whose rate of calls is remembered; when there are more, all are forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callers:
+    """Users by id, and a group whose members may call as well."""
+
+    uids: frozenset[int]
+    group: int | None = None
+
+    @classmethod
+    def usual(cls, group: int | None = None) -> Callers:
+        """Root, this process's own user, and ``group``."""
+        return cls(uids=frozenset({0, os.geteuid()}), group=group)
+
+    def include(self, peer: Peer) -> bool:
+        return peer.uid in self.uids or self.group in peer.gids
+
+
+class Gate:
+    """The door of one socket, called ``name`` in events."""
+
+    def __init__(
+        self,
+        name: str,
+        callers: Callers,
+        bounds: Bounds,
+        log: EventLog,
+        *,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._name = name
+        self._callers = callers
+        self._bounds = bounds
+        self._log = log
+        self._clock = clock
+        self._connections: Counter[int] = Counter()
+        self._registrations: dict[int, TokenBucket] = {}
+        self._tally = Tally()
+
+    def connected(self, peer: Peer) -> bool:
+        """So many connections for each process, and so many for all."""
+        if self._connections[peer.pid] >= self._bounds.connections:
+            self._reached("connections", peer, "the connection was closed")
+        elif self._connections.total() >= self._bounds.all_connections:
+            self._reached("all_connections", peer, "the connection was closed")
+        else:
+            self._connections[peer.pid] += 1
+            return True
+        return False
+
+    def disconnected(self, peer: Peer) -> None:
+        self._connections[peer.pid] -= 1
+        if not self._connections[peer.pid]:
+            del self._connections[peer.pid]
+
+    def called(self, peer: Peer, method: str) -> float:
+        """Seconds to wait. Raises CallerDenied for a stranger."""
+        if not self._callers.include(peer):
+            if times := self._tally.count(("denied", peer.pid), now=self._clock()):
+                self._log.record(
+                    [CallerTurnedAway(socket=self._name, method=method, pid=peer.pid, uid=peer.uid, times=times)]
+                )
+            raise CallerDenied(
+                f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
+                "and the group of --allow-group"
+            )
+        return self._pause(peer) if method == _REGISTER else 0.0
+
+    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
+        self._reached("message_size", peer, f"the call with a message of {size} bytes ended; {limit} are the limit")
+
+    def _pause(self, peer: Peer) -> float:
+        """Registrations of one process are let through at a rate, in the order in which they came."""
+        if peer.pid not in self._registrations:
+            if len(self._registrations) >= _MOST_PROCESSES:
+                self._registrations.clear()
+            self._registrations[peer.pid] = TokenBucket(self._bounds.registration_rate, self._bounds.registration_burst)
+        pause = self._registrations[peer.pid].reserve(now=self._clock())
+        if pause:
+            self._reached("registration_rate", peer, f"the registration waits {pause:.2f} s")
+        return pause
+
+    def _reached(self, bound: str, peer: Peer, consequence: str) -> None:
+        if times := self._tally.count((bound, peer.pid), now=self._clock()):
+            who = f"process {peer.pid} of user {peer.uid} on {self._name}"
+            self._log.record([BoundReached(bound=bound, peer=who, times=times, consequence=consequence)])
+
+
+class PluginDoor(OpenDoor):
+    """The door to a plug-in's socket: who listens there must be somebody who may call us."""
+
+    def __init__(self, plugin: str, callers: Callers, log: EventLog) -> None:
+        self._plugin = plugin
+        self._callers = callers
+        self._log = log
+
+    def connected(self, peer: Peer) -> bool:
+        return self._callers.include(peer)
+
+    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
+        consequence = f"the call with a message of {size} bytes ended; {limit} are the limit"
+        self._log.record([BoundReached(bound="message_size", peer=self._plugin, times=1, consequence=consequence)])

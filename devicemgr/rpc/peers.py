@@ -1,0 +1,64 @@
+"""Who is at the other end of a unix socket, and whether it may come in.
+
+The kernel notes the credentials of a peer when it connects (``SO_PEERCRED``); nothing the peer sends can change them.
+The decision is made elsewhere, by a :class:`Door`; here is only how grpclib is made to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Any, Protocol
+
+from ..model import Peer
+
+_SO_PEERGROUPS = 59  # Linux 4.13; Python has no name for it
+_MOST_GROUPS = 4096
+
+
+class Door(Protocol):
+    """Decides about one socket's callers. Every method is called once for what it names, and returns at once."""
+
+    def connected(self, peer: Peer) -> bool:
+        """Somebody connected; may they stay?"""
+
+    def disconnected(self, peer: Peer) -> None:
+        """Somebody who was let in has gone."""
+
+    def called(self, peer: Peer, method: str) -> float:
+        """A call begins. Seconds for which it must wait; raises DeviceManagerError, whose status it is answered with."""
+
+    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
+        """A message was longer than the limit, and its call has ended."""
+
+
+class OpenDoor:
+    """Lets everybody in."""
+
+    def connected(self, peer: Peer) -> bool:
+        return True
+
+    def disconnected(self, peer: Peer) -> None:
+        return None
+
+    def called(self, peer: Peer, method: str) -> float:
+        return 0.0
+
+    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
+        return None
+
+
+def peer_of(transport: asyncio.BaseTransport) -> Peer:
+    """The process that connected, or that listens, at the other end."""
+    connection: socket.socket = transport.get_extra_info("socket")
+    pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return Peer(pid=pid, uid=uid, gids=frozenset((gid, *_groups(connection))))
+
+
+def _groups(connection: Any) -> tuple[int, ...]:
+    try:
+        data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
+    except OSError:  # an older kernel: the one group that SO_PEERCRED has must do
+        return ()
+    return struct.unpack(f"{len(data) // 4}I", data)
