@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .bounds import Bounds
     from .core.numa import Numa
     from .core.policy import Policy, Scope, Topology
+    from .daemon.callers import Callers
     from .daemon.manager import DeviceManager
     from .daemon.supervisor import open_device_manager
     from .model import Container, ContainerKind, Device, Pod
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bounds",
+    "Callers",
     "Container",
     "ContainerKind",
     "Deadlines",
@@ -61,6 +63,7 @@ _HOME = {
     **dict.fromkeys(("Container", "ContainerKind", "Device", "Pod"), "model"),
     **dict.fromkeys(("Policy", "Scope", "Topology"), "core.policy"),
     "Bounds": "bounds",
+    "Callers": "daemon.callers",
     "Numa": "core.numa",
     "Deadlines": "rpc.plugin_client",
     "DeviceManager": "daemon.manager",

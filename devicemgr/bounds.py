@@ -7,10 +7,14 @@ never somebody else's loss. The kubelet has a bound on the size of a message and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 MESSAGE_SIZE = 16 * 1024 * 1024
 """Bytes. The kubelet stops at 4 MiB, about 50,000 devices (LIM-38)."""
+
+
+_RANGES = {"report_rate": (1.0, 1e6), "registration_rate": (0.1, 1e6), "time_share": (0.01, 1.0)}
+_RANGES["time_burst"] = (0.01, 3600.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,8 @@ class Bounds:
     ``id_length``           of a device; longer ones are left out of their list
     ``resources``           different names; one more is not registered
     ``report_rate``         lists of one plug-in; of what comes faster the newest counts
-    ``report_share``        of the manager's time that the lists of one plug-in may take, after ``report_seconds`` of it
+    ``time_share``          of the manager's time that one plug-in, or one process on kubelet.sock, may take with
+                            what it sends, after a burst of ``time_burst`` seconds; it is not read for a moment then
     ``registration_rate``   calls of Register by one process; what comes faster must wait
     ``connections``         open ones of one process, to one of our sockets; one more is closed
     ``all_connections``     the same for all processes together
@@ -42,9 +47,16 @@ class Bounds:
     resources: int = 1000
     report_rate: float = 20.0
     report_burst: int = 50
-    report_share: float = 0.1
-    report_seconds: float = 1.0
+    time_share: float = 0.1
+    time_burst: float = 1.0
     registration_rate: float = 10.0
     registration_burst: int = 50
     connections: int = 32
     all_connections: int = 1000
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what would let nothing through, or is no number to reckon with."""
+        for name, value in asdict(self).items():
+            low, high = _RANGES.get(name, (1, 2**31))
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be from {low:g} to {high:g}, not {str(value)[:50]}")

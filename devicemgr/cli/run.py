@@ -58,7 +58,7 @@ def run_daemon(options: Options) -> int:
         topology=_topology(node.topology, options.numa),
         restart_wait=options.restart_wait,
         bounds=parse_bounds(options.bounds),
-        callers=Callers.usual(options.allow_group and group_id(options.allow_group)),
+        callers=Callers.usual(group_id(options.allow_group) if options.allow_group else None),
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
         allow_faults=options.allow_faults,
     )
@@ -136,7 +136,11 @@ def raise_descriptor_limit() -> None:
 
 def parse_bounds(texts: tuple[str, ...]) -> Bounds:
     """``report-rate=5`` → Bounds(report_rate=5.0). Raises click.BadParameter."""
-    return Bounds(**_numbers(texts, Bounds, "--bound", "NAME=NUMBER"))
+    numbers = _numbers(texts, Bounds, "--bound", "NAME=NUMBER")
+    try:
+        return Bounds(**numbers)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--bound") from None
 
 
 def _numbers(texts: tuple[str, ...], into: type[Bounds | Deadlines], option: str, form: str) -> dict[str, Any]:

@@ -164,8 +164,8 @@ class Decision:
         self.reason, self.message, self.rule = reason, message, rule
 
     def as_json(self) -> dict[str, Any]:
-        containers = list(self.containers.values())
-        return {**_as_json(self), "containers": [_as_json(container) for container in containers]}
+        containers = [_as_json(container) for container in self.containers.values()]
+        return {**_as_json(replace(self, containers={})), "containers": containers}
 
 
 def _as_json(decided: Decision | ContainerDecision) -> dict[str, Any]:

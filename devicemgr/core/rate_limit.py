@@ -32,7 +32,7 @@ class TokenBucket:
         self._tokens -= 1
         return max(-self._tokens / self.rate, 0.0)
 
-    def wait(self, *, now: float) -> float:
+    def take_or_wait(self, *, now: float) -> float:
         """Take one token, or say in how many seconds there will be one; 0.0 when it was taken."""
         if self.take(now=now):
             return 0.0

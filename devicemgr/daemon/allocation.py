@@ -146,14 +146,9 @@ class Allocator:
         if oddities := odd_texts(answer):
             self._log.record([AnswerOdd(resource=resource, texts=oddities)])
         if (size := text_size(answer)) > self._bounds.answer_size:
-            problem = f"the answer has {size} bytes of text; {self._bounds.answer_size} are the limit"
-            self._log.record(
-                [
-                    BoundReached(
-                        bound="answer_size", peer=resource, times=1, consequence=f"the pod is refused: {problem}"
-                    )
-                ]
-            )
+            problem = f"the answer has {size} characters; {self._bounds.answer_size} are the limit"
+            consequence = f"the pod is refused: {problem}"
+            self._log.record([BoundReached(bound="answer_size", peer=resource, times=1, consequence=consequence)])
             raise AllocationRefused(f"Allocate of {resource}: {problem}", rule="answer_size")
 
     def _plan(self, attempt: Attempt, container: Container, request: Request, advice: Sequence[DeviceId] = ()) -> Plan:

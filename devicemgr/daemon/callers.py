@@ -1,9 +1,9 @@
 """Who may call, and how much (SO_PEERCRED).
 
 The kubelet relies on the permissions of its sockets alone. Here they are the first of two locks: the sockets are 0660,
-and each call is also checked against the credentials of the process that connected. By default those of the manager's own
-user and of root may call; ``--allow-group`` adds the members of one group. A stranger gets PERMISSION_DENIED. The
-same rule holds the other way round: a plug-in's socket is used only if who listens on it might call us.
+and each call is also checked against the credentials of the process that connected. By default the manager's own user
+and root may call; ``--allow-group`` adds the members of one group. A stranger gets PERMISSION_DENIED. The same rule
+holds the other way round: a plug-in's socket is used only if who listens on it might call us.
 
 Whoever may call is still not trusted with the manager's time: one process can hold so many connections, and register
 so often a second; what is more must wait or go.
@@ -23,7 +23,6 @@ from ..core.rate_limit import Tally, TokenBucket
 from ..errors import CallerDenied
 from ..events import BoundReached, CallerTurnedAway
 from ..model import Peer
-from ..rpc.peers import OpenDoor
 from .event_log import EventLog
 
 _REGISTER = "/v1beta1.Registration/Register"
@@ -48,24 +47,27 @@ class Callers:
 
 
 class Gate:
-    """The door of one socket, called ``name`` in events."""
+    """The door of one socket, called ``name`` in events. Where ``is_hurried``, its callers' time is not bounded."""
 
     def __init__(
         self,
         name: str,
+        *,
+        is_hurried: bool,
         callers: Callers,
         bounds: Bounds,
         log: EventLog,
-        *,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._name = name
+        self._is_hurried = is_hurried
         self._callers = callers
         self._bounds = bounds
         self._log = log
         self._clock = clock
         self._connections: Counter[int] = Counter()
         self._registrations: dict[int, TokenBucket] = {}
+        self._seconds: dict[int, TokenBucket] = {}
         self._tally = Tally()
 
     def connected(self, peer: Peer) -> bool:
@@ -97,16 +99,24 @@ class Gate:
             )
         return self._pause(peer) if method == _REGISTER else 0.0
 
+    def spent(self, peer: Peer, seconds: float) -> float:
+        if self._is_hurried:
+            return 0.0
+        bounds, now = self._bounds, self._clock()
+        bucket = _bucket_of(peer, self._seconds, bounds.time_share, bounds.time_burst)
+        bucket.spend(seconds, now=now)
+        if pause := bucket.debt(now=now):
+            self._reached("time_share", peer, f"nothing is read from it for {pause:.2f} s")
+        return pause
+
     def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
         self._reached("message_size", peer, f"the call with a message of {size} bytes ended; {limit} are the limit")
 
     def _pause(self, peer: Peer) -> float:
         """Registrations of one process are let through at a rate, in the order in which they came."""
-        if peer.pid not in self._registrations:
-            if len(self._registrations) >= _MOST_PROCESSES:
-                self._registrations.clear()
-            self._registrations[peer.pid] = TokenBucket(self._bounds.registration_rate, self._bounds.registration_burst)
-        pause = self._registrations[peer.pid].reserve(now=self._clock())
+        bounds = self._bounds
+        bucket = _bucket_of(peer, self._registrations, bounds.registration_rate, bounds.registration_burst)
+        pause = bucket.reserve(now=self._clock())
         if pause:
             self._reached("registration_rate", peer, f"the registration waits {pause:.2f} s")
         return pause
@@ -117,17 +127,10 @@ class Gate:
             self._log.record([BoundReached(bound=bound, peer=who, times=times, consequence=consequence)])
 
 
-class PluginDoor(OpenDoor):
-    """The door to a plug-in's socket: who listens there must be somebody who may call us."""
-
-    def __init__(self, plugin: str, callers: Callers, log: EventLog) -> None:
-        self._plugin = plugin
-        self._callers = callers
-        self._log = log
-
-    def connected(self, peer: Peer) -> bool:
-        return self._callers.include(peer)
-
-    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
-        consequence = f"the call with a message of {size} bytes ended; {limit} are the limit"
-        self._log.record([BoundReached(bound="message_size", peer=self._plugin, times=1, consequence=consequence)])
+def _bucket_of(peer: Peer, buckets: dict[int, TokenBucket], rate: float, burst: float) -> TokenBucket:
+    """The bucket of a process, for as long as there are not too many processes."""
+    if peer.pid not in buckets:
+        if len(buckets) >= _MOST_PROCESSES:
+            buckets.clear()
+        buckets[peer.pid] = TokenBucket(rate, burst)
+    return buckets[peer.pid]

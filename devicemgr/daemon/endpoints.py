@@ -20,18 +20,18 @@ import trio
 
 from ..bounds import Bounds
 from ..core.endpoint import Endpoint
-from ..core.rate_limit import TokenBucket
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
-from ..events import BoundReached, CallFinished, ListReceived, PluginRefused, RegistrationRequested
+from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested
 from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
 from ..rpc.local import Terms
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
-from .callers import Callers, PluginDoor
+from .callers import Callers
 from .directory import checked_endpoint
 from .disturbances import Disturbances
 from .event_log import EventLog
+from .plugin_door import PluginDoor
 
 _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""
@@ -130,9 +130,9 @@ class Endpoints:
             self._check_not_shared(resource, name)
             return Adopted(resource, await self._connect(resource, found.socket, name))
 
-    def terms_for(self, plugin: str) -> Terms:
-        """What a connection to a plug-in is held to."""
-        return Terms(max_message_size=self._bounds.message_size, door=PluginDoor(plugin, self._callers, self._log))
+    def door_of(self, plugin: str) -> PluginDoor:
+        """What a connection to a plug-in, called ``plugin`` in events, is held to."""
+        return PluginDoor(plugin, self._callers, self._bounds, self._log)
 
     def disconnect(self, adopted: Adopted, *, reason: str) -> None:
         """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
@@ -191,7 +191,7 @@ class Endpoints:
     def _check_room(self, resource: ResourceName) -> None:
         if resource not in self._slots and len(self._slots) >= self._bounds.resources:
             consequence = f"the registration is refused: there are {len(self._slots)} resources already"
-            self._reached("resources", resource, 1, consequence)
+            self.door_of(resource).reached("resources", 1, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="resources")
 
     def _check_not_shared(self, resource: ResourceName, name: str) -> None:
@@ -228,14 +228,14 @@ class Endpoints:
         self, resource: ResourceName, socket: Path, slot: _Slot, task_status: trio.TaskStatus[None]
     ) -> str:
         """Connect, take the slot, read lists; returns why the stream ended (LW-8)."""
-        connected = False
+        connected, door = False, self.door_of(resource)
         try:
             async with connect_plugin(
                 socket,
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                terms=self.terms_for(resource),
+                terms=Terms(max_message_size=self._bounds.message_size, door=door),
                 interference=self._disturbances,
             ) as client:
                 connected = True
@@ -245,10 +245,10 @@ class Endpoints:
                 task_status.started()
                 try:
                     with slot.reading:
-                        await self._read_lists(client, resource, slot)
+                        await self._read_lists(client, resource, slot, door)
                 except PluginUnavailable as error:
                     if error.bound:
-                        self._reached(error.bound, resource, 1, f"the stream ended: {error}")
+                        door.reached(error.bound, 1, f"the stream ended: {error}")
                     return str(error)
                 finally:
                     slot.client = None
@@ -284,39 +284,15 @@ class Endpoints:
         endpoint = Endpoint(resource=resource, generation=slot.generation, socket=slot.name, options=options)
         self._log.record(self._store.connect(endpoint))
 
-    async def _read_lists(self, client: PluginClient, resource: ResourceName, slot: _Slot) -> None:
-        """Apply list after list until the stream ends; of a flood the newest, at a bounded rate.
-
-        Two bounds hold: on the number of lists, and on the time they take, for a few long lists stop everybody else as
-        well as many short ones.
-        """
-        lists = TokenBucket(rate=self._bounds.report_rate, burst=self._bounds.report_burst)
-        seconds = TokenBucket(rate=self._bounds.report_share, burst=self._bounds.report_seconds)
-        began = trio.current_time()
-
-        def pace() -> float:
-            nonlocal began
-            began = trio.current_time()
-            return seconds.debt(now=began) or lists.wait(now=began)
+    async def _read_lists(self, client: PluginClient, resource: ResourceName, slot: _Slot, door: PluginDoor) -> None:
+        """Apply list after list until the stream ends; of a flood the newest."""
 
         def receive(report: DeviceList) -> None:
             received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
             self._log.record([received, *self._store.apply_report(resource, slot.generation, report)])
-            now = trio.current_time()
-            seconds.spend(now - began, now=now)
+            door.list_applied()
 
-        def skipped(count: int) -> None:
-            self._reached("report_rate", resource, count, "lists came too fast: the newest counts, the others do not")
-
-        await client.list_and_watch(
-            receive,
-            bounds=self._bounds,
-            pace=pace,
-            on_skipped=skipped,
-        )
-
-    def _reached(self, bound: str, resource: ResourceName, times: int, consequence: str) -> None:
-        self._log.record([BoundReached(bound=bound, peer=resource, times=times, consequence=consequence)])
+        await client.list_and_watch(receive, bounds=self._bounds, pace=door.next_list, on_skipped=door.lists_skipped)
 
     def _record_call(self, call: CallFinished) -> None:
         self._log.record([call])

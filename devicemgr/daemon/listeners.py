@@ -34,10 +34,14 @@ def unix_servers(
     faults = manager.faults if allow_faults else None
     agents = [PodResourcesService(handlers, pods), PodResourcesServiceV1Alpha1(handlers, pods)]
 
+    def gate(path: Path) -> Gate:
+        name, is_hurried = f"{path.parent.name}/{path.name}", path == layout.allocation_socket
+        return Gate(name, is_hurried=is_hurried, callers=callers, bounds=bounds, log=log)
+
     def opened(
         path: Path, services: list[Any], size: int, *, replace: bool = False
     ) -> AbstractAsyncContextManager[UnixServer]:
-        terms = Terms(max_message_size=size, door=Gate(f"{path.parent.name}/{path.name}", callers, bounds, log))
+        terms = Terms(max_message_size=size, door=gate(path))
         return open_server(path, services, terms=terms, group=callers.group, replace=replace)
 
     return [

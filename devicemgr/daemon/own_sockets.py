@@ -1,8 +1,10 @@
 """Our own sockets are made anew when somebody deletes them (LIM-36). The kubelet's stays deleted.
 
-# Decision: the kernel tells, nobody looks in turns: an idle manager shall use no processor time. The *file* is watched,
-whose count of links changes when it is deleted or replaced, and its directory only for going away as a whole. To
-watch the names in the directory would wake us at every write of the checkpoint, which stands beside kubelet.sock.
+# Decision: the kernel tells, nobody looks every second: an idle manager shall use no processor time. The *file* is
+watched, whose count of links changes when it is deleted or replaced, and the directories above it, be they links, only
+for going away as a whole. To watch the names in a directory would wake us at every write of the checkpoint, which
+stands beside kubelet.sock. What the kernel does not tell of, such as a file system that is mounted over a directory, is
+found within a minute.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from ..rpc.bridge import UnixServer
 
 RETRY_PERIOD = 1.0
 """Seconds between two looks while a socket cannot be made, or the kernel does not tell."""
+SLOW_PERIOD = 60.0
+"""Seconds between two looks while all is well."""
 _GONE = flags.MOVE_SELF | flags.DELETE_SELF
 
 
@@ -32,7 +36,7 @@ async def keep_sockets(servers: Iterable[UnixServer], on_restored: Callable[[Pat
                 on_restored(path)
             if not restored:
                 missing = any(server.is_missing() for server in servers)
-                with trio.move_on_after(RETRY_PERIOD if missing or not all(told) else float("inf")):
+                with trio.move_on_after(RETRY_PERIOD if missing or not all(told) else SLOW_PERIOD):
                     await watch.changed()
 
 
@@ -58,12 +62,15 @@ class _Watch:
             self._inotify.close()
 
     def add(self, path: Path) -> bool:
-        """Watch the file and its directory; will we be told? To watch twice is to watch once."""
+        """Watch the file and the directories above it; will we be told? To watch twice is to watch once."""
         if self._inotify is None:
             return False
         try:
-            self._inotify.add_watch(path.parent, _GONE | flags.ONLYDIR)
-            self._inotify.add_watch(path, flags.ATTRIB | _GONE)
+            for directory in path.parents:
+                self._inotify.add_watch(directory, _GONE | flags.ONLYDIR)
+                if directory.is_symlink():
+                    self._inotify.add_watch(directory, _GONE | flags.DONT_FOLLOW)
+            self._inotify.add_watch(path, flags.ATTRIB | _GONE | flags.DONT_FOLLOW)
         except OSError:
             return False
         return True

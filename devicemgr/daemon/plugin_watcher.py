@@ -15,6 +15,7 @@ import trio
 
 from ..errors import PluginUnavailable, RegistrationRefused
 from ..events import PluginDirectoryUnwatched, PluginSocketFailed
+from ..rpc.local import Terms
 from ..rpc.registration_client import PluginInfo, RegistrationClient, connect_registration
 from .directory import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity
@@ -96,7 +97,7 @@ class PluginWatcher:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _register_once(self, path: Path, watched: _Watched) -> None:
-        async with connect_registration(path) as client:
+        async with connect_registration(path, Terms(door=self._endpoints.door_of(str(path)))) as client:
             info = await client.get_info()
             try:
                 adopted = await self._endpoints.adopt(self._found(path, info))

@@ -187,6 +187,7 @@ async def open_device_manager(
     deadlines: Deadlines | None = None,
     grace: float = GRACE_PERIOD,
     bounds: Bounds | None = None,
+    callers: Callers | None = None,
     topology: Topology | None = None,
     restart_wait: float = RESTART_WAIT,
     metrics_address: tuple[str, int] | None = None,
@@ -196,7 +197,8 @@ async def open_device_manager(
 
     It serves ``root_dir/device-plugins/kubelet.sock`` for real plug-ins; ``deadlines`` bound every call to them,
     ``grace`` is the seconds a stopped plug-in's capacity is kept, ``bounds`` are how much a peer may ask for,
-    ``topology`` aligns pods on NUMA nodes; ``restart_wait`` is for how many seconds new pods wait for plug-ins that
+    ``callers`` who may call at all (this user and root); ``topology`` aligns pods on NUMA nodes;
+    ``restart_wait`` is for how many seconds new pods wait for plug-ins that
     an earlier life knew; at ``metrics_address`` (host, port) /metrics and /healthz are served. What an earlier life
     left on disk is taken over.
     Leaving the block stops everything and removes the sockets. Raises DirectoryInUse or DirectoryUnusable.
@@ -206,6 +208,7 @@ async def open_device_manager(
         deadlines=deadlines or Deadlines(),
         grace=grace,
         bounds=bounds or Bounds(),
+        callers=callers or Callers.usual(),
         topology=topology or Topology(),
         restart_wait=restart_wait,
         metrics_address=metrics_address,

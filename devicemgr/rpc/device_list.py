@@ -10,8 +10,8 @@ of it again with betterproto2 takes a quarter of a second. Three observations ma
    decoded once, by betterproto2 itself.
 
 Whatever is not of this shape (another field, an id that does not come first) is left to betterproto2 as a whole, so the
-result is always the one that it would give; a property test says so for any bytes. It takes up to 2 µs for each byte, and
-nothing else can happen meanwhile, so how many bytes of one list may need it is bounded (``slow_size``).
+result is always the one that it would give; a property test says so for any bytes. It takes up to 2 µs for each byte,
+and nothing else can happen meanwhile, so how many bytes of one list may need it is bounded (``slow_size``).
 """
 
 from __future__ import annotations
@@ -63,8 +63,11 @@ class DeviceListDecoder:
         self._tails: dict[bytes, tuple[str, tuple[int, ...] | None]] = {}
 
     def decode(self, raw: bytes) -> DeviceList:
-        """The devices as they came, with duplicates and all. Raises PluginUnavailable for bytes that are no list, and for
-        a list that has too many devices, or too much that only betterproto2 can read."""
+        """The devices as they came, with duplicates and all.
+
+        Raises PluginUnavailable for bytes that are no list, and for a list of too many devices, or with too much that
+        only betterproto2 can read.
+        """
         self._slow_bytes = 0
         try:
             self._starts, self._list = self._difference(raw)

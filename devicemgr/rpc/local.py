@@ -25,6 +25,10 @@ from ..errors import DeviceManagerError
 from ..model import Peer
 from .peers import Door, OpenDoor, peer_of
 
+READ_TIME = 0.005
+"""Seconds that the bytes of one read may take, about."""
+SHORTEST_READ, FIRST_READ, LONGEST_READ = 2**10, 2**15, 2**18
+"""Bytes of one read; asyncio's own are the longest."""
 FLUSH_TIME = 0.2
 """Seconds an answer has to be sent when its server closes."""
 
@@ -71,32 +75,54 @@ class _BoundedConnection(Connection):
 
 class _BoundedProtocol(H2Protocol):
     terms: Terms
+    _transport: Any
+    _peer: Peer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._transport.max_size = FIRST_READ
+        self._peer = peer_of(transport)
         super().connection_made(transport)
         bounded = _BoundedConnection(self.connection._connection, self.connection._transport, config=self.config)
         bounded.terms = self.terms
         self.connection = self.processor.connection = bounded
 
+    def data_received(self, data: bytes) -> None:
+        """A frame of a few bytes takes as long as one of 16 kB, and whoever sends a lot of them has the manager's time.
+
+        So no more is read at once than takes a few milliseconds, and a door may want the rest to wait.
+        """
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        super().data_received(data)
+        took = clock() - began
+        fitting = int(len(data) * READ_TIME / took) if took > 0 else LONGEST_READ
+        self._transport.max_size = min(max(fitting, SHORTEST_READ), LONGEST_READ)
+        if (pause := self.terms.door.spent(self._peer, took)) > 0 and not self._transport.is_closing():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(pause, self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
 
 class _GuardedProtocol(_BoundedProtocol):
     """A server's side: who connects must be let in."""
 
-    _guest: Peer | None = None
+    _is_guest = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        peer = peer_of(transport)
-        if self.terms.door.connected(peer):
-            self._guest = peer
-        else:
+        self._is_guest = self.terms.door.connected(self._peer)
+        if not self._is_guest:
             transport.close()
 
     def connection_lost(self, error: BaseException | None) -> None:
         super().connection_lost(error)
-        if self._guest is not None:
-            self.terms.door.disconnected(self._guest)
-            self._guest = None
+        if self._is_guest:
+            self.terms.door.disconnected(self._peer)
+            self._is_guest = False
 
 
 P = TypeVar("P", bound=_BoundedProtocol)

@@ -120,7 +120,7 @@ async def register_plugin(registry: Path, registration: Registration, *, seconds
             async with dial(registry, patient=False) as channel:
                 await call(wire.RegistrationStub(channel).register, request)
     except PluginUnavailable as error:
-        if error.outcome == "UNKNOWN":
+        if error.outcome in ("UNKNOWN", "PERMISSION_DENIED"):
             raise RegistrationRefused(str(error), rule="REG-5") from error
         raise ManagerUnavailable(f"{registry}: {error}") from error
     except (OSError, trio.TooSlowError) as error:

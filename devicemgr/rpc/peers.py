@@ -27,7 +27,10 @@ class Door(Protocol):
         """Somebody who was let in has gone."""
 
     def called(self, peer: Peer, method: str) -> float:
-        """A call begins. Seconds for which it must wait; raises DeviceManagerError, whose status it is answered with."""
+        """A call begins. Seconds for which it must wait; raises DeviceManagerError, which answers it."""
+
+    def spent(self, peer: Peer, seconds: float) -> float:
+        """Reading what somebody sent took so long. Seconds for which nothing more of theirs is read."""
 
     def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
         """A message was longer than the limit, and its call has ended."""
@@ -43,6 +46,9 @@ class OpenDoor:
         return None
 
     def called(self, peer: Peer, method: str) -> float:
+        return 0.0
+
+    def spent(self, peer: Peer, seconds: float) -> float:
         return 0.0
 
     def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:

@@ -13,6 +13,7 @@ from grpclib.client import Channel
 from ..errors import PluginUnavailable
 from .bridge import call, dial
 from .convert import checked
+from .local import Terms
 from .stubs import pluginregistration as wire
 
 DIAL_DEADLINE = 10.0
@@ -49,10 +50,10 @@ class RegistrationClient:
 
 
 @asynccontextmanager
-async def connect_registration(socket: Path) -> AsyncIterator[RegistrationClient]:
+async def connect_registration(socket: Path, terms: Terms) -> AsyncIterator[RegistrationClient]:
     """Dial a socket that was found. Raises PluginUnavailable."""
     with trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
-        async with dial(socket) as channel:
+        async with dial(socket, terms=terms) as channel:
             dialling.deadline = float("inf")
             yield RegistrationClient(channel)
     if dialling.cancelled_caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.hints import resource_hints
 from devicemgr.core.numa import Numa
 from devicemgr.core.store import DeviceStore
-from devicemgr.model import Device, Owner
+from devicemgr.model import Device, DeviceList, Owner
 
 MACHINE = (0, 1, 2)
 PLACES = st.none() | st.lists(st.sampled_from([0, 1, 2, 7]), max_size=2, unique=True).map(tuple)
@@ -47,7 +48,14 @@ def test_counts_by_place_give_the_hints_of_the_rule(places, request, data):
     ]
     store = DeviceStore()
     store.connect(Endpoint(resource="r", generation=1, socket="s"))
-    store.apply_report("r", 1, devices)
+    moved = data.draw(st.lists(PLACES, min_size=len(devices), max_size=len(devices)))
+    earlier = [Device(id=device.id, numa_nodes=at) for device, at in zip(devices, moved, strict=True)]
+    before, after = DeviceList(devices=earlier), DeviceList(devices=devices, gone=earlier, come=devices)
+    if data.draw(st.booleans()):  # the counts follow a change, and are not made anew
+        store.apply_report("r", 1, before)
+        store.free("r")
+        after = replace(after, base=before.token)
+    store.apply_report("r", 1, after)
     ids = [device.id for device in devices]
     busy = data.draw(st.sets(st.sampled_from(ids)))
     reusable = data.draw(st.sets(st.sampled_from(sorted(busy)))) if busy else set()
@@ -66,3 +74,18 @@ def test_counts_by_place_give_the_hints_of_the_rule(places, request, data):
             unplaced = sum(not devices[ids.index(id)].numa_nodes for id in available | reusable)
             expected = by_the_rule(devices, available, reusable, max(request - unplaced, 0)) if unplaced else []
     assert [({n for n in range(8) if h.affinity >> n & 1}, h.preferred) for h in found] == expected
+
+
+def test_what_a_container_holds_already_is_its_only_choice():
+    """TM-7: the hints come from the devices it has, and there are none when it asks for another number."""
+    store = DeviceStore()
+    store.connect(Endpoint(resource="r", generation=1, socket="s"))
+    store.apply_report("r", 1, [Device(id=f"d{n}", numa_nodes=(n,)) for n in range(3)])
+
+    def hints(request, held):
+        found = resource_hints(store, "r", request, held=held, reusable=frozenset(), numa=Numa(nodes=MACHINE))
+        return [(hint.affinity, hint.preferred) for hint in found]
+
+    assert hints(1, {"d1"}) == [(0b010, True), (0b011, False), (0b110, False), (0b111, False)]
+    assert hints(2, {"d1"}) == []
+    assert hints(1, {"d1", "d2"}) == []

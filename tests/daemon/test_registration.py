@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 
 import pytest
@@ -11,6 +12,7 @@ import trio.testing
 
 from devicemgr import Bounds, Container, Deadlines, Pod, open_device_manager
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from devicemgr.events import RegistrySocketRestored
 from devicemgr.model import Device, PluginOptions
 from devicemgr.testing import open_simulated_plugin
 
@@ -211,6 +213,38 @@ async def test_lim_36_a_deleted_registry_socket_is_made_anew(manager, open_plugi
             nursery.start_soon(plugin.keep_registered)
             await manager.wait_for_resource(GPU, allocatable=2)
             nursery.cancel_scope.cancel()
+
+
+def the_root_is_moved_away_and_made_anew(layout):
+    layout.root.rename(f"{layout.root}.away")
+    yield
+    layout.root.mkdir()
+    layout.plugins.mkdir()
+
+
+def a_link_takes_its_place_and_goes(layout):
+    layout.registry_socket.unlink()
+    layout.registry_socket.symlink_to("/etc/hostname")
+    yield
+    layout.registry_socket.unlink()
+
+
+def the_directory_is_moved_away(layout):
+    layout.plugins.rename(layout.root / "away")
+    yield
+
+
+@pytest.mark.parametrize(
+    "loses", [the_root_is_moved_away_and_made_anew, a_link_takes_its_place_and_goes, the_directory_is_moved_away]
+)
+async def test_lim_36_however_the_registry_socket_is_lost_it_is_made_anew(manager, loses):
+    for _ in loses(manager.layout):
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    with trio.fail_after(5):
+        while not any(isinstance(one.event, RegistrySocketRestored) for one in manager.events()):
+            await manager.events_after(manager.events()[-1].sequence, wait=True)
+    assert manager.layout.registry_socket.is_socket()
+    shutil.rmtree(f"{manager.layout.root}.away", ignore_errors=True)
 
 
 async def test_five_hundred_plugins_leave_nothing_behind(manager, open_plugin):

@@ -1,0 +1,257 @@
+"""Who may call, and how much: the credentials of peers, and the bounds of :mod:`devicemgr.bounds`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+
+import pytest
+import trio
+
+from devicemgr import Bounds, Callers, Container, Pod, open_device_manager
+from devicemgr.core.rate_limit import Tally, TokenBucket
+from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from devicemgr.events import AnswerOdd, BoundReached, CallerTurnedAway, EndpointStopped, ReportNormalised
+from devicemgr.model import Device, DeviceSpec, Mount, Peer, Registration, RunOptions
+from devicemgr.rpc.manager_client import connect_manager, register_plugin
+from devicemgr.testing import open_simulated_plugin
+
+GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
+STRANGERS_ONLY = Callers(uids=frozenset({54321}))
+
+
+def happened(manager, kind):
+    return [one.event for one in manager.events() if isinstance(one.event, kind)]
+
+
+def reached(manager, bound):
+    return [event for event in happened(manager, BoundReached) if event.bound == bound]
+
+
+def pod(**limits):
+    names = {"gpu": GPU, "nic": NIC}
+    limits = {names[name]: count for name, count in limits.items()}
+    return Pod(name="p", uid="p", containers=(Container(name="main", limits=limits),))
+
+
+def bounds(**values):
+    """The manager of the test has these bounds."""
+    return pytest.mark.device_manager(bounds=Bounds(**values))
+
+
+# --- who ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("callers", "peer", "may"),
+    [
+        (Callers.usual(), Peer(pid=1, uid=os.geteuid(), gids=frozenset()), True),
+        (Callers.usual(), Peer(pid=1, uid=0, gids=frozenset()), True),
+        (Callers.usual(), Peer(pid=1, uid=54321, gids=frozenset({0})), False),
+        (Callers.usual(77), Peer(pid=1, uid=54321, gids=frozenset({5, 77})), True),
+        (Callers.usual(77), Peer(pid=1, uid=54321, gids=frozenset({5})), False),
+    ],
+)
+def test_the_managers_user_and_root_may_call_and_members_of_one_group(callers, peer, may):
+    assert callers.include(peer) is may
+
+
+async def test_a_stranger_is_turned_away_from_every_socket(root_dir):
+    async with open_device_manager(root_dir, callers=STRANGERS_ONLY) as manager:
+        registration = Registration(version="v1beta1", endpoint="a.sock", resource=GPU)
+        with pytest.raises(RegistrationRefused, match=f"user {os.geteuid()} may not call"):
+            await register_plugin(manager.layout.registry_socket, registration)
+        async with connect_manager(manager.layout.allocation_socket) as client:
+            for _ in range(20):
+                with pytest.raises(PluginUnavailable, match="may not call") as refused:
+                    await client.status()
+                assert refused.value.outcome == "PERMISSION_DENIED"
+        told = happened(manager, CallerTurnedAway)
+        assert [(one.uid, one.pid) for one in told] == [(os.geteuid(), os.getpid())] * len(told)
+        assert {one.socket for one in told} == {"device-plugins/kubelet.sock", "devicemgr/allocation.sock"}
+        assert len(told) <= 4, "not an event for each of 21 calls"
+
+
+async def test_a_socket_that_a_stranger_serves_is_not_used(root_dir):
+    async with open_device_manager(root_dir, callers=STRANGERS_ONLY) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU):
+            with pytest.raises(RegistrationRefused, match="is served by a process of user"):
+                await manager.register(Registration(version="v1beta1", endpoint="vendor.com-gpu.sock", resource=GPU))
+
+
+# --- how much ----------------------------------------------------------------------------------------
+
+
+@bounds(connections=3)
+async def test_a_process_has_so_many_connections_and_no_more(device_manager):
+    manager = device_manager
+
+    with ExitStack() as stack:
+        connections = [stack.enter_context(trio.socket.socket(socket.AF_UNIX)) for _ in range(5)]
+        for connection in connections:
+            await connection.connect(str(manager.layout.registry_socket))
+        with trio.fail_after(5):
+            for connection in connections[3:]:
+                while await connection.recv(1000):  # first the settings of HTTP/2, then the end
+                    pass
+        for connection in connections[:3]:
+            await connection.recv(1000)
+            with pytest.raises(BlockingIOError):
+                os.read(connection.fileno(), 1000)
+    assert [event.times for event in reached(manager, "connections")] == [1]
+    async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
+        with trio.fail_after(5):
+            while True:  # until the manager has seen them close
+                try:
+                    await plugin.register()
+                    break
+                except (ManagerUnavailable, RegistrationRefused):
+                    await trio.lowlevel.checkpoint()
+
+
+@bounds(all_connections=1)
+async def test_all_processes_together_have_a_bound_too(device_manager):
+    manager = device_manager
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        first.connect(str(manager.layout.registry_socket))
+        second.connect(str(manager.layout.registry_socket))
+        with trio.fail_after(5):
+            while not reached(manager, "all_connections"):
+                await trio.lowlevel.checkpoint()
+
+
+@bounds(registration_rate=2.0, registration_burst=3)
+async def test_registrations_of_one_process_stand_in_a_queue(device_manager, autojump_clock):
+    manager = device_manager
+    async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
+        started = trio.current_time()
+        for _ in range(7):
+            await plugin.register()
+        assert trio.current_time() - started == pytest.approx(4 / 2.0, abs=0.2)
+    assert reached(manager, "registration_rate")
+
+
+@bounds(resources=1)
+async def test_one_name_too_many_is_refused_and_others_go_on(device_manager):
+    manager = device_manager
+    async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
+        async with open_simulated_plugin(manager.layout.plugins, NIC) as other:
+            await plugin.register()
+            with pytest.raises(RegistrationRefused, match=f"no room for {NIC}"):
+                await other.register()
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=1)
+    assert [event.peer for event in reached(manager, "resources")] == [NIC]
+
+
+@pytest.mark.parametrize(
+    ("count", "bound"),
+    [
+        pytest.param(11, "devices", marks=bounds(devices=10)),
+        pytest.param(40, "message_size", marks=bounds(message_size=200)),
+    ],
+)
+async def test_a_list_beyond_a_bound_ends_its_stream(device_manager, count, bound):
+    manager = device_manager
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=count) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, capacity=0, allocatable=0)
+        assert len(reached(manager, bound)) == 1
+        (stopped,) = happened(manager, EndpointStopped)
+        assert "than" in stopped.reason
+        plugin.set_devices([Device(id=f"d{n}") for n in range(5)])
+        await plugin.register()
+        await manager.wait_for_resource(GPU, capacity=5, allocatable=5)
+
+
+@bounds(slow_size=100)
+async def test_what_must_be_read_the_slow_way_is_bounded(device_manager):
+    manager = device_manager
+    listed = [Device(id="", health="Healthy")] * 40  # an entry without an id is of an unusual shape
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=listed) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, capacity=0)
+        assert len(reached(manager, "slow_size")) == 1
+
+
+@bounds(id_length=5)
+async def test_an_id_beyond_its_bound_is_left_out(device_manager):
+    manager = device_manager
+    listed = [Device(id="123456"), Device(id="12345")]
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=listed) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, capacity=1)
+        (mended,) = happened(manager, ReportNormalised)
+        assert mended.devices == ("123456",)
+        plugin.set_devices([*listed, Device(id="ok")])  # which comes as a difference
+        await manager.wait_for_resource(GPU, capacity=2)
+
+
+@bounds(answer_size=1000)
+async def test_an_answer_too_long_for_the_checkpoint_refuses_the_pod(device_manager):
+    manager = device_manager
+    async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        plugin.on_allocate = answering(RunOptions(envs={"A": "x" * 999}))
+        assert (await manager.admit(pod(gpu=1))).admitted
+        await manager.remove("default", "p")
+        plugin.on_allocate = answering(RunOptions(envs={"A": "x" * 1000}))
+        refused = await manager.admit(pod(gpu=1))
+        assert not refused.admitted
+        assert "1001 characters" in refused.message
+        assert manager.capacity()[GPU].available == 1
+        assert len(reached(manager, "answer_size")) == 1
+
+
+def answering(answer):
+    async def allocate(devices):
+        return answer
+
+    return allocate
+
+
+async def test_odd_texts_of_an_answer_are_told_and_passed_on(manager, open_plugin):
+    """The kubelet passes them on; a plug-in can name any path of the host anyway."""
+    odd = RunOptions(
+        envs={"A\nB": "two\nlines"},
+        mounts=(Mount(container_path="/x/../../etc", host_path="/etc"),),
+        device_specs=(DeviceSpec(container_path="/dev/x", host_path="dev/x"),),
+    )
+    async with open_plugin(GPU) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        plugin.on_allocate = answering(odd)
+        admission = await manager.admit(pod(gpu=1))
+        (container,) = admission.containers
+        assert container.options == odd
+        (told,) = happened(manager, AnswerOdd)
+        assert told.texts == (
+            "environment variable 'A\\nB' has control characters",
+            "mount's container path '/x/../../etc' climbs",
+            "device's host path 'dev/x' is not absolute",
+        )
+
+
+# --- buckets and tallies ---------------------------------------------------------------------------------
+
+
+def test_a_bucket_gives_tokens_in_turn():
+    bucket = TokenBucket(rate=2.0, burst=2)
+    assert [bucket.reserve(now=0.0) for _ in range(4)] == [0.0, 0.0, 0.5, 1.0]
+    assert bucket.reserve(now=1.0) == 0.5
+    bucket = TokenBucket(rate=2.0, burst=1)
+    assert tuple(bucket.take_or_wait(now=now) for now in (0.0, 0.0, 0.5)) == (0.0, 0.5, 0.0)
+    bucket = TokenBucket(rate=0.1, burst=1.0)
+    bucket.spend(1.5, now=0.0)
+    assert bucket.debt(now=0.0) == pytest.approx(5.0)
+    assert bucket.debt(now=5.0) == 0.0
+
+
+def test_a_tally_tells_at_once_and_then_once_a_second():
+    tally = Tally(most=2)
+    assert [tally.count("a", now=now) for now in (0.0, 0.5, 0.9, 1.0, 1.5)] == [1, 0, 0, 3, 0]
+    assert tally.count("b", now=1.5) == 1
+    assert tally.count("c", now=1.5) == 1  # a third one: the others are forgotten
+    assert tally.count("a", now=1.6) == 1
