@@ -30,8 +30,8 @@ class Bounds:
     ``id_length``           of a device; longer ones are left out of their list
     ``resources``           different names; one more is not registered
     ``report_rate``         lists of one plug-in; of what comes faster the newest counts
-    ``time_share``          of the manager's time that one plug-in, or one process on kubelet.sock, may take with
-                            what it sends, after a burst of ``time_burst`` seconds; it is not read for a moment then
+    ``time_share``          of the manager's time that one process may take with what it sends, except to
+                            allocation.sock, after a burst of ``time_burst`` seconds; then it is not read for a moment
     ``registration_rate``   calls of Register by one process; what comes faster must wait
     ``connections``         open ones of one process, to one of our sockets; one more is closed
     ``all_connections``     the same for all processes together
@@ -47,9 +47,9 @@ class Bounds:
     resources: int = 1000
     report_rate: float = 20.0
     report_burst: int = 50
-    time_share: float = 0.1
+    time_share: float = 0.02
     time_burst: float = 1.0
-    registration_rate: float = 10.0
+    registration_rate: float = 2.0
     registration_burst: int = 50
     connections: int = 32
     all_connections: int = 1000

@@ -5,8 +5,8 @@ and each call is also checked against the credentials of the process that connec
 and root may call; ``--allow-group`` adds the members of one group. A stranger gets PERMISSION_DENIED. The same rule
 holds the other way round: a plug-in's socket is used only if who listens on it might call us.
 
-Whoever may call is still not trusted with the manager's time: one process can hold so many connections, and register
-so often a second; what is more must wait or go.
+Whoever may call is still not trusted: one process can hold so many connections, and has an account of what else it
+takes (``accounts``).
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from dataclasses import dataclass
 import trio
 
 from ..bounds import Bounds
-from ..core.rate_limit import Tally, TokenBucket
+from ..core.rate_limit import Tally
 from ..errors import CallerDenied
-from ..events import BoundReached, CallerTurnedAway
+from ..events import CallerTurnedAway
 from ..model import Peer
+from .accounts import Accounts
 from .event_log import EventLog
 
 _REGISTER = "/v1beta1.Registration/Register"
-_MOST_PROCESSES = 1000
-"""Processes whose rate of calls is remembered; when there are more, all are forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +54,7 @@ class Gate:
         *,
         is_hurried: bool,
         callers: Callers,
+        accounts: Accounts,
         bounds: Bounds,
         log: EventLog,
         clock: Callable[[], float] = trio.current_time,
@@ -62,12 +62,11 @@ class Gate:
         self._name = name
         self._is_hurried = is_hurried
         self._callers = callers
+        self._accounts = accounts
         self._bounds = bounds
         self._log = log
         self._clock = clock
         self._connections: Counter[int] = Counter()
-        self._registrations: dict[int, TokenBucket] = {}
-        self._seconds: dict[int, TokenBucket] = {}
         self._tally = Tally()
 
     def connected(self, peer: Peer) -> bool:
@@ -97,40 +96,13 @@ class Gate:
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
-        return self._pause(peer) if method == _REGISTER else 0.0
+        return self._accounts.charge_registration(peer) if method == _REGISTER else 0.0
 
     def spent(self, peer: Peer, seconds: float) -> float:
-        if self._is_hurried:
-            return 0.0
-        bounds, now = self._bounds, self._clock()
-        bucket = _bucket_of(peer, self._seconds, bounds.time_share, bounds.time_burst)
-        bucket.spend(seconds, now=now)
-        if pause := bucket.debt(now=now):
-            self._reached("time_share", peer, f"nothing is read from it for {pause:.2f} s")
-        return pause
+        return 0.0 if self._is_hurried else self._accounts.charge_time(peer, seconds)
 
     def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
         self._reached("message_size", peer, f"the call with a message of {size} bytes ended; {limit} are the limit")
 
-    def _pause(self, peer: Peer) -> float:
-        """Registrations of one process are let through at a rate, in the order in which they came."""
-        bounds = self._bounds
-        bucket = _bucket_of(peer, self._registrations, bounds.registration_rate, bounds.registration_burst)
-        pause = bucket.reserve(now=self._clock())
-        if pause:
-            self._reached("registration_rate", peer, f"the registration waits {pause:.2f} s")
-        return pause
-
     def _reached(self, bound: str, peer: Peer, consequence: str) -> None:
-        if times := self._tally.count((bound, peer.pid), now=self._clock()):
-            who = f"process {peer.pid} of user {peer.uid} on {self._name}"
-            self._log.record([BoundReached(bound=bound, peer=who, times=times, consequence=consequence)])
-
-
-def _bucket_of(peer: Peer, buckets: dict[int, TokenBucket], rate: float, burst: float) -> TokenBucket:
-    """The bucket of a process, for as long as there are not too many processes."""
-    if peer.pid not in buckets:
-        if len(buckets) >= _MOST_PROCESSES:
-            buckets.clear()
-        buckets[peer.pid] = TokenBucket(rate, burst)
-    return buckets[peer.pid]
+        self._accounts.reached(bound, peer, f"on {self._name}, {consequence}")

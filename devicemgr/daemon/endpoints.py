@@ -27,6 +27,7 @@ from ..model import API_VERSION, DeviceList, PluginOptions, Registration, Resour
 from ..names import why_not_extended
 from ..rpc.local import Terms
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from .accounts import Accounts
 from .callers import Callers
 from .directory import checked_endpoint
 from .disturbances import Disturbances
@@ -80,6 +81,7 @@ class Endpoints:
         deadlines: Deadlines,
         bounds: Bounds,
         callers: Callers,
+        accounts: Accounts,
         disturbances: Disturbances,
     ) -> None:
         self._directory = directory
@@ -89,6 +91,7 @@ class Endpoints:
         self._deadlines = deadlines
         self._bounds = bounds
         self._callers = callers
+        self._accounts = accounts
         self._disturbances = disturbances
         self._slots: dict[ResourceName, _Slot] = {}
         self._generations = 0
@@ -132,7 +135,7 @@ class Endpoints:
 
     def door_of(self, plugin: str) -> PluginDoor:
         """What a connection to a plug-in, called ``plugin`` in events, is held to."""
-        return PluginDoor(plugin, self._callers, self._bounds, self._log)
+        return PluginDoor(plugin, self._callers, self._accounts, self._bounds, self._log)
 
     def disconnect(self, adopted: Adopted, *, reason: str) -> None:
         """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""

@@ -15,6 +15,7 @@ from ..rpc.bridge import UnixServer, open_server
 from ..rpc.local import Terms
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
+from .accounts import Accounts
 from .callers import Callers, Gate
 from .event_log import EventLog, Recorded
 from .manager import DeviceManager
@@ -27,6 +28,7 @@ def unix_servers(
     *,
     bounds: Bounds,
     callers: Callers,
+    accounts: Accounts,
     allow_faults: bool,
 ) -> list[AbstractAsyncContextManager[UnixServer]]:
     """Every socket, still to be opened; kubelet.sock last, so that whoever sees it finds all others."""
@@ -36,7 +38,7 @@ def unix_servers(
 
     def gate(path: Path) -> Gate:
         name, is_hurried = f"{path.parent.name}/{path.name}", path == layout.allocation_socket
-        return Gate(name, is_hurried=is_hurried, callers=callers, bounds=bounds, log=log)
+        return Gate(name, is_hurried=is_hurried, callers=callers, accounts=accounts, bounds=bounds, log=log)
 
     def opened(
         path: Path, services: list[Any], size: int, *, replace: bool = False

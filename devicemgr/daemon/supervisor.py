@@ -28,6 +28,7 @@ from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
 from ..rpc.bridge import open_bridge
 from ..rpc.plugin_client import Deadlines
+from .accounts import Accounts
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .directory import Layout, owned, remove_stale_sockets
@@ -103,7 +104,8 @@ async def _one_life(
         trio.open_nursery() as readers,
         AsyncExitStack() as connections,
     ):
-        life = _life(settings, manager, store, log, writer, readers)
+        accounts = Accounts(settings.bounds, log)
+        life = _life(settings, manager, store, log, writer, readers, accounts)
         manager.begin(life)
         async with trio.open_nursery() as handlers:
             servers = [
@@ -114,6 +116,7 @@ async def _one_life(
                     log,
                     bounds=settings.bounds,
                     callers=settings.callers,
+                    accounts=accounts,
                     allow_faults=settings.allow_faults,
                 )
             ]
@@ -152,6 +155,7 @@ def _life(
     log: EventLog,
     writer: CheckpointWriter,
     readers: trio.Nursery,
+    accounts: Accounts,
 ) -> Life:
     endpoints = Endpoints(
         directory=manager.layout.plugins,
@@ -161,6 +165,7 @@ def _life(
         deadlines=settings.deadlines,
         bounds=settings.bounds,
         callers=settings.callers,
+        accounts=accounts,
         disturbances=manager.disturbances,
     )
     readers.start_soon(endpoints.wait_for_restored)

@@ -16,6 +16,7 @@ from grpclib.client import Channel
 from grpclib.config import Configuration
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.events import RecvRequest, listen
+from grpclib.exceptions import StreamTerminatedError
 from grpclib.protocol import Connection, H2Protocol
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Server
@@ -68,6 +69,8 @@ class _BoundedConnection(Connection):
     terms: Terms
 
     def create_stream(self, *, stream_id: int | None = None, wrapper: Any = None) -> WireStream:
+        if self.is_closing():  # grpclib would trip over the transport it has dropped
+            raise StreamTerminatedError("the connection was closed")
         stream = _BoundedStream(self, self._connection, self._transport, stream_id=stream_id, wrapper=wrapper)
         stream.terms = self.terms
         return stream
@@ -76,12 +79,12 @@ class _BoundedConnection(Connection):
 class _BoundedProtocol(H2Protocol):
     terms: Terms
     _transport: Any
-    _peer: Peer
+    peer: Peer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._transport.max_size = FIRST_READ
-        self._peer = peer_of(transport)
+        self.peer = peer_of(transport)
         super().connection_made(transport)
         bounded = _BoundedConnection(self.connection._connection, self.connection._transport, config=self.config)
         bounded.terms = self.terms
@@ -98,7 +101,7 @@ class _BoundedProtocol(H2Protocol):
         took = clock() - began
         fitting = int(len(data) * READ_TIME / took) if took > 0 else LONGEST_READ
         self._transport.max_size = min(max(fitting, SHORTEST_READ), LONGEST_READ)
-        if (pause := self.terms.door.spent(self._peer, took)) > 0 and not self._transport.is_closing():
+        if (pause := self.terms.door.spent(self.peer, took)) > 0 and not self._transport.is_closing():
             self._transport.pause_reading()
             asyncio.get_running_loop().call_later(pause, self._go_on)
 
@@ -114,14 +117,14 @@ class _GuardedProtocol(_BoundedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._is_guest = self.terms.door.connected(self._peer)
+        self._is_guest = self.terms.door.connected(self.peer)
         if not self._is_guest:
             transport.close()
 
     def connection_lost(self, error: BaseException | None) -> None:
         super().connection_lost(error)
         if self._is_guest:
-            self.terms.door.disconnected(self._peer)
+            self.terms.door.disconnected(self.peer)
             self._is_guest = False
 
 
@@ -151,8 +154,9 @@ class LocalChannel(Channel):
 
     async def connect(self) -> Peer:
         """Returns who listens. Raises OSError."""
-        protocol = await self.__connect__()
-        return peer_of(protocol.connection._transport)
+        protocol: Any = await self.__connect__()
+        peer: Peer = protocol.peer
+        return peer
 
 
 class LocalServer(Server):

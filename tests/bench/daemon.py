@@ -27,6 +27,10 @@ class Daemon:
         self.ready_after = time.perf_counter() - started
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         self._log.seek(0)
         return self._log.read()

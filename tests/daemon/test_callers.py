@@ -11,6 +11,8 @@ import trio
 
 from devicemgr import Bounds, Callers, Container, Pod, open_device_manager
 from devicemgr.core.rate_limit import Tally, TokenBucket
+from devicemgr.daemon.accounts import LONGEST_PAUSE, MOST_PROCESSES, Accounts
+from devicemgr.daemon.event_log import EventLog
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import AnswerOdd, BoundReached, CallerTurnedAway, EndpointStopped, ReportNormalised
 from devicemgr.model import Device, DeviceSpec, Mount, Peer, Registration, RunOptions
@@ -121,15 +123,37 @@ async def test_all_processes_together_have_a_bound_too(device_manager):
                 await trio.lowlevel.checkpoint()
 
 
-@bounds(registration_rate=2.0, registration_burst=3)
-async def test_registrations_of_one_process_stand_in_a_queue(device_manager, autojump_clock):
-    manager = device_manager
-    async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
-        started = trio.current_time()
-        for _ in range(7):
-            await plugin.register()
-        assert trio.current_time() - started == pytest.approx(4 / 2.0, abs=0.2)
-    assert reached(manager, "registration_rate")
+def test_registrations_of_one_process_stand_in_a_queue():
+    now, log = [0.0], EventLog()
+    accounts = Accounts(Bounds(registration_rate=2.0, registration_burst=3), log, own_pid=1, clock=lambda: now[0])
+    one, other, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 9, 1))
+    assert [accounts.charge_registration(one) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
+    assert accounts.charge_registration(other) == 0.0
+    assert [accounts.charge_registration(own) for _ in range(5)] == [0.0] * 5
+    assert [(one.event.bound, one.event.times) for one in log.after(0)] == [("registration_rate", 1)]
+    now[0] = 10.0
+    assert accounts.charge_registration(one) == 0.0
+
+
+def test_a_process_has_a_share_of_the_managers_time():
+    now, log = [0.0], EventLog()
+    accounts = Accounts(Bounds(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
+    greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
+    assert accounts.charge_time(greedy, 1.0) == 0.0
+    assert accounts.charge_time(greedy, 0.05) == pytest.approx(0.5)
+    assert accounts.charge_time(greedy, 5.0) == LONGEST_PAUSE
+    assert accounts.charge_time(own, 100.0) == 0.0
+    now[0] = 51.0
+    assert accounts.charge_time(greedy, 0.0) == 0.0
+    assert {one.event.bound for one in log.after(0)} == {"time_share"}
+
+
+def test_only_so_many_accounts_are_kept():
+    accounts = Accounts(Bounds(registration_burst=1, registration_rate=0.1), EventLog(), own_pid=1, clock=lambda: 0.0)
+    peers = [Peer(pid=pid, uid=0, gids=frozenset()) for pid in range(2, MOST_PROCESSES + 3)]
+    assert not any(accounts.charge_registration(peer) for peer in peers)
+    assert accounts.charge_registration(peers[-1]) > 0
+    assert accounts.charge_registration(peers[0]) == 0.0  # the oldest had to go
 
 
 @bounds(resources=1)

@@ -1,0 +1,89 @@
+"""What each process has taken of the manager's time, and how often it has registered.
+
+A process is known by its id, which the kernel tells (SO_PEERCRED): a plug-in that registers again, under another name
+or with another socket, is still the same one. The manager's own process has no bounds: what calls from there embeds it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from ..bounds import Bounds
+from ..core.rate_limit import Tally, TokenBucket
+from ..events import BoundReached
+from ..model import Peer
+from .event_log import EventLog
+
+LONGEST_PAUSE = 1.0
+"""Seconds for which nothing is read from a process, at most: so late may the end of a stream be noticed."""
+MOST_PROCESSES = 1000
+"""Accounts that are kept; one more closes the one that was not used for the longest time."""
+
+
+@dataclass(slots=True)
+class _Account:
+    seconds: TokenBucket
+    registrations: TokenBucket
+
+
+class Accounts:
+    """Every method that charges a process returns for how many seconds it must wait now."""
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        log: EventLog,
+        *,
+        own_pid: int | None = None,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._bounds = bounds
+        self._log = log
+        self._own_pid = os.getpid() if own_pid is None else own_pid
+        self._clock = clock
+        self._accounts: OrderedDict[int, _Account] = OrderedDict()
+        self._tally = Tally()
+
+    def charge_time(self, peer: Peer, seconds: float) -> float:
+        """It has taken so much of the manager's time, which goes on account for a share and a burst of it."""
+        if peer.pid == self._own_pid:
+            return 0.0
+        bucket, now = self._of(peer).seconds, self._clock()
+        bucket.spend(seconds, now=now)
+        pause = min(bucket.debt(now=now), LONGEST_PAUSE)
+        if pause:
+            self.reached("time_share", peer, f"nothing is read from it for {pause:.2f} s")
+        return pause
+
+    def charge_registration(self, peer: Peer) -> float:
+        """It registers: in a queue of its own, at a bounded rate."""
+        if peer.pid == self._own_pid:
+            return 0.0
+        pause = self._of(peer).registrations.reserve(now=self._clock())
+        if pause:
+            self.reached("registration_rate", peer, f"the registration waits {pause:.2f} s")
+        return pause
+
+    def reached(self, bound: str, peer: Peer, consequence: str) -> None:
+        """Tell that a process has reached a bound, once a second at most."""
+        if times := self._tally.count((bound, peer.pid), now=self._clock()):
+            who = f"process {peer.pid} of user {peer.uid}"
+            self._log.record([BoundReached(bound=bound, peer=who, times=times, consequence=consequence)])
+
+    def _of(self, peer: Peer) -> _Account:
+        account = self._accounts.get(peer.pid)
+        if account is None:
+            if len(self._accounts) >= MOST_PROCESSES:
+                self._accounts.popitem(last=False)
+            bounds = self._bounds
+            account = self._accounts[peer.pid] = _Account(
+                seconds=TokenBucket(bounds.time_share, bounds.time_burst),
+                registrations=TokenBucket(bounds.registration_rate, bounds.registration_burst),
+            )
+        self._accounts.move_to_end(peer.pid)
+        return account

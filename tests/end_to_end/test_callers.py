@@ -1,0 +1,62 @@
+"""A plug-in that runs as another user: kept out by permissions, turned away by its credentials, or let in by its group."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from .nobody import NOBODY
+
+GROUP = 54321
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a program as somebody else")
+
+
+@pytest.fixture
+def nobody(start, root_dir):
+    """Starts it, in a group; a parent directory that everybody may pass is not what keeps it out."""
+    root_dir.chmod(0o755)
+    return lambda group: start("-m", "tests.end_to_end.nobody", root_dir, group)
+
+
+def test_permissions_keep_a_stranger_out(daemon, nobody):
+    daemon()
+    nobody(NOBODY).wait_for("refused:  [Errno 13]")
+
+
+def test_where_permissions_were_opened_credentials_keep_a_stranger_out(daemon, nobody, root_dir):
+    manager = daemon()
+    (root_dir / "device-plugins").chmod(0o777)
+    (root_dir / "device-plugins" / "kubelet.sock").chmod(0o666)
+    nobody(NOBODY).wait_for("Status.PERMISSION_DENIED")
+    manager.wait_for("CallerTurnedAway socket=device-plugins/kubelet.sock method=/v1beta1.Registration/Register pid=")
+    assert any(f"uid={NOBODY}" in line for line in manager.lines)
+
+
+def test_a_member_of_the_allowed_group_may_serve_devices(daemon, nobody, root_dir):
+    manager = daemon("--allow-group", GROUP)
+    nobody(GROUP).wait_for("registered")
+    manager.wait_for("ReportApplied resource=nobody.example/gpu")
+    assert (root_dir / "device-plugins" / "kubelet.sock").stat().st_gid == GROUP
+    assert (root_dir / "device-plugins").stat().st_mode & 0o7777 == 0o770
+
+
+def test_a_group_that_does_not_exist_is_bad_usage(run):
+    result = run("--allow-group", "no-such-group")
+    assert result.returncode == 2
+    assert "there is no group 'no-such-group'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("bound", "problem"),
+    [
+        ("report-rate=0", "write NAME=NUMBER"),
+        ("report-burst=" + "9" * 400, "must be from 1 to"),
+        ("time-share=2", "time_share must be from 0.01 to 1"),
+        ("reports=3", "one of message-size"),
+    ],
+)
+def test_bounds_that_let_nothing_through_are_bad_usage(run, bound, problem):
+    result = run("--bound", bound)
+    assert result.returncode == 2
+    assert problem in " ".join(result.stderr.split())

@@ -1,0 +1,145 @@
+"""Every hostile plug-in at once beside an honest one, as processes: nobody but themselves suffers.
+
+``python -m pytest tests/hostile -s`` prints the figures of the README's reliability table.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import grpc
+import pytest
+
+from tests.bench.daemon import open_daemon
+from tests.bench.peers import Client, Plugin, admit_request, admitted, device_list
+
+from .fakes import FAKES, LISTS
+
+HONEST = "honest.example/gpu"
+OPTIONS = ("--deadline", "options=2", "--deadline", "allocate=2")
+ADMISSIONS = 100
+SLOWER = 2.0
+"""How many times as long an honest admission may take, at the median."""
+ROUNDS = 5
+BOUNDS = ("message_size", "registration_rate", "report_rate", "time_share", "connections", "devices", "slow_size")
+"""Those that are reached for certain."""
+
+
+def in_processes(count=4):
+    """The fakes in several processes, for what is bounded by process; who takes all connections has one of its own."""
+    alone = "opens_a_thousand_connections"
+    others = [name for name in FAKES if name != alone]
+    return [(alone,), *(others[n::count] for n in range(count))]
+
+
+def admissions(client, name, count=ADMISSIONS):
+    """Seconds of each of so many admissions of the honest resource."""
+    found = []
+    for number in range(count):
+        started = time.perf_counter()
+        assert admitted(client.admit(admit_request(f"{name}-{number}", {HONEST: 1}), timeout=30))
+        found.append(time.perf_counter() - started)
+        client.remove(f"{name}-{number}")
+    return found
+
+
+def ask_for_hostile_devices(client, over):
+    """Pods that want devices of plug-ins which answer too late, or oddly; what becomes of them is all the same."""
+    for number in range(10_000):
+        if over.is_set():
+            return
+        for name in ("late", "odd", "floods"):
+            try:
+                request = admit_request(f"{name}-{number}", {f"hostile.example/{name}": 1})
+                client.admit(request, timeout=30)
+                client.remove(f"{name}-{number}")
+            except grpc.RpcError:  # the daemon has ended: the test will say so
+                return
+
+
+def wait_for(daemon, *texts):
+    deadline = time.monotonic() + 60
+    while missing := [text for text in texts if text not in daemon.log]:
+        assert time.monotonic() < deadline, f"not in the log: {missing}"
+        time.sleep(0.2)
+
+
+def descriptors(daemon):
+    return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+
+
+@pytest.fixture
+def besieged():
+    """(daemon, client, siege): a daemon with an honest plug-in, and hostile ones that begin with ``siege()``."""
+    with open_daemon(*OPTIONS) as daemon:
+        client, honest, processes = Client(daemon.root), Plugin(daemon.root / "device-plugins" / "honest.sock"), []
+        honest.say(device_list(4))
+        client.register(HONEST, honest.socket.name)
+        client.wait_capacity(HONEST)
+
+        def siege(*names):
+            command = [sys.executable, "-m", "tests.hostile.fakes", daemon.root, *names]
+            processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+            return processes[-1]
+
+        yield daemon, client, siege
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        client.close()
+        honest.stop()
+
+
+def test_nobody_but_the_hostile_plugins_suffers(besieged, capsys):
+    daemon, client, siege = besieged
+    quiet = admissions(client, "quiet")
+    before, memory = descriptors(daemon), daemon.memory
+    over, hostile = threading.Event(), [siege(*names) for names in in_processes()]
+    asking = threading.Thread(target=ask_for_hostile_devices, args=(client, over))
+    asking.start()
+    try:
+        wait_for(daemon, *(f"bound={bound}" for bound in BOUNDS), "AnswerOdd", "ReportNormalised", "PluginRefused")
+        for turn in range(ROUNDS):  # the siege goes on; another round is another sample
+            loud = admissions(client, f"loud-{turn}")
+            if statistics.median(loud) <= SLOWER * statistics.median(quiet):
+                break
+        grown = daemon.memory - memory
+    finally:
+        over.set()
+        asking.join()
+        for process in hostile:
+            process.kill()
+            process.communicate()
+    after = admissions(client, "after")
+    shown = [
+        f"{statistics.median(found) * 1000:.1f} (p99 {sorted(found)[-2] * 1000:.0f})" for found in (quiet, loud, after)
+    ]
+    with capsys.disabled():
+        print(
+            f"\n{len(FAKES) + len(LISTS) - 1} hostile plug-ins at once: an honest admission takes {shown[0]} ms before, {shown[1]} ms "
+            f"during, {shown[2]} ms after; memory + {grown / 2**20:.0f} MB"
+        )
+    assert "Traceback" not in daemon.log
+    assert client.capacity()[HONEST] == 4
+    deadline = time.monotonic() + 30
+    while descriptors(daemon) > before + 2:
+        assert time.monotonic() < deadline, "descriptors were leaked"
+        time.sleep(0.1)
+    assert statistics.median(loud) <= SLOWER * statistics.median(quiet)
+    assert grown < 200 * 2**20
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_each_alone_leaves_the_manager_alone(besieged, name):
+    daemon, client, siege = besieged
+    hostile = siege(name)
+    admissions(client, "during", 30)
+    assert hostile.poll() is None, hostile.communicate()
+    assert "Traceback" not in daemon.log
+    assert client.capacity()[HONEST] == 4
