@@ -1,4 +1,4 @@
-"""A plug-in that runs as another user: kept out by permissions, turned away by its credentials, or let in by its group."""
+"""A plug-in of another user: kept out by permissions, turned away by its credentials, or let in by its group."""
 
 from __future__ import annotations
 
