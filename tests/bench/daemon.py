@@ -20,8 +20,7 @@ class Daemon:
         started = time.perf_counter()
         self._log = (root.parent / "daemon.log").open("w+")
         self._process = subprocess.Popen([*COMMAND, "--root-dir", root, *options], stderr=self._log)
-        socket = root / "device-plugins" / "kubelet.sock"
-        while not socket.exists():  # the last of all sockets that are made
+        while "ManagerReady" not in self.log:
             assert self._process.poll() is None, self.log
             time.sleep(0.001)
         self.ready_after = time.perf_counter() - started
@@ -47,6 +46,14 @@ class Daemon:
     def processor_seconds(self) -> float:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * TICK
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def close(self):
+        """Its log; the process has ended."""
+        self._log.close()
 
     def stop(self):
         self._process.terminate()

@@ -180,6 +180,9 @@ class Client:
         status = own.StatusResponse.parse(self._status(b"", timeout=60))
         return {resource.name: resource.allocatable for resource in status.resources}
 
+    def pods(self) -> list[own.PodStatus]:
+        return own.StatusResponse.parse(self._status(b"", timeout=60)).pods
+
     def nothing(self) -> None:
         """Ask about a pod that is not here."""
         self._explain(b"", timeout=60)

@@ -122,8 +122,8 @@ def test_nobody_but_the_hostile_plugins_suffers(besieged, capsys):
     ]
     with capsys.disabled():
         print(
-            f"\n{len(FAKES) + len(LISTS) - 1} hostile plug-ins at once: an honest admission takes {shown[0]} ms before, "
-            f"{shown[1]} ms during, {shown[2]} ms after; memory + {grown / 2**20:.0f} MB"
+            f"\n{len(FAKES) + len(LISTS) - 1} hostile plug-ins at once: an honest admission takes {shown[0]} ms "
+            f"before, {shown[1]} ms during, {shown[2]} ms after; memory + {grown / 2**20:.0f} MB"
         )
     assert "Traceback" not in daemon.log
     assert client.capacity()[HONEST] == 4
