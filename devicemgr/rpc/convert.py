@@ -46,14 +46,15 @@ def parsed(kind: type[P], data: bytes) -> P:
         raise PluginUnavailable(f"malformed {kind.__name__}: {error}", outcome="INTERNAL") from error
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """The same, when it is a text. Raises TypeError."""
     if not isinstance(value, str):
         raise TypeError(f"a text is expected, not {value!r}")
     return value
 
 
 def _texts(values: Mapping[str, str]) -> dict[str, str]:
-    return {_text(key): _text(value) for key, value in values.items()}
+    return {text(key): text(value) for key, value in values.items()}
 
 
 class _Message(Protocol):
@@ -76,16 +77,14 @@ class _WireSpec(Protocol):
 def mounts_from_wire(messages: Iterable[_WireMount]) -> tuple[Mount, ...]:
     """Of either package: the two have the same fields."""
     return tuple(
-        Mount(container_path=_text(m.container_path), host_path=_text(m.host_path), read_only=bool(m.read_only))
+        Mount(container_path=text(m.container_path), host_path=text(m.host_path), read_only=bool(m.read_only))
         for m in messages
     )
 
 
 def specs_from_wire(messages: Iterable[_WireSpec]) -> tuple[DeviceSpec, ...]:
     return tuple(
-        DeviceSpec(
-            container_path=_text(m.container_path), host_path=_text(m.host_path), permissions=_text(m.permissions)
-        )
+        DeviceSpec(container_path=text(m.container_path), host_path=text(m.host_path), permissions=text(m.permissions))
         for m in messages
     )
 
@@ -95,7 +94,7 @@ def specs_from_wire(messages: Iterable[_WireSpec]) -> tuple[DeviceSpec, ...]:
 
 def device_from_wire(message: plugin.Device) -> Device:
     nodes = None if message.topology is None else tuple(int(node.id) for node in message.topology.nodes)
-    return Device(id=DeviceId(_text(message.id)), health=_text(message.health), numa_nodes=nodes)
+    return Device(id=DeviceId(text(message.id)), health=text(message.health), numa_nodes=nodes)
 
 
 def devices_from_wire(message: plugin.ListAndWatchResponse) -> list[Device]:
@@ -130,7 +129,7 @@ def options_to_wire(options: PluginOptions) -> plugin.DevicePluginOptions:
 def registration_from_wire(message: plugin.RegisterRequest) -> Registration:
     """``options`` is left behind on purpose: only the plug-in's own answer counts (REG-8)."""
     return Registration(
-        version=_text(message.version), endpoint=_text(message.endpoint), resource=_text(message.resource_name)
+        version=text(message.version), endpoint=text(message.endpoint), resource=text(message.resource_name)
     )
 
 
@@ -140,7 +139,7 @@ def answer_from_wire(message: plugin.ContainerAllocateResponse) -> RunOptions:
         mounts=mounts_from_wire(message.mounts),
         device_specs=specs_from_wire(message.devices),
         annotations=_texts(message.annotations),
-        cdi_devices=tuple(_text(device.name) for device in message.cdi_devices),
+        cdi_devices=tuple(text(device.name) for device in message.cdi_devices),
     )
 
 
@@ -151,7 +150,7 @@ def answers_from_wire(message: plugin.AllocateResponse) -> tuple[RunOptions, ...
 def first_preference(message: plugin.PreferredAllocationResponse) -> tuple[DeviceId, ...]:
     """The preferred ids for the one container we asked for; none when there is no answer (ALLOC-18)."""
     answers = message.container_responses
-    return tuple(DeviceId(_text(id)) for id in answers[0].device_i_ds) if answers else ()
+    return tuple(DeviceId(text(id)) for id in answers[0].device_i_ds) if answers else ()
 
 
 def answer_to_wire(answer: RunOptions) -> plugin.ContainerAllocateResponse:

@@ -21,7 +21,7 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
-from .convert import mounts_from_wire, specs_from_wire
+from .convert import mounts_from_wire, specs_from_wire, text
 from .stubs.devicemgr import v1 as own
 
 _KINDS = {
@@ -42,15 +42,22 @@ def pod_to_wire(pod: Pod) -> own.Pod:
 
 def pod_from_wire(message: own.Pod | None) -> Pod:
     message = message or own.Pod()
-    containers = tuple(
-        Container(
-            name=c.name,
-            kind=_KINDS_BACK[c.kind],
-            limits={ResourceName(name): count for name, count in c.limits.items()},
-        )
-        for c in message.containers
-    )
-    return Pod(namespace=message.namespace, name=message.name, uid=PodUid(message.uid), containers=containers)
+    namespace, name, uid = map(text, (message.namespace, message.name, message.uid))
+    containers = tuple(map(_container_from_wire, message.containers))
+    return Pod(namespace=namespace, name=name, uid=PodUid(uid), containers=containers)
+
+
+def _limit(resource: str, count: object) -> int:
+    if not isinstance(count, int) or count < 0:
+        raise ValueError(f"{count!r} is no number of devices of {resource}")
+    return count
+
+
+def _container_from_wire(message: own.Container) -> Container:
+    if message.kind not in _KINDS_BACK:
+        raise ValueError(f"{message.kind!r} is no kind of container")
+    limits = {ResourceName(text(name)): _limit(name, count) for name, count in message.limits.items()}
+    return Container(name=text(message.name), kind=_KINDS_BACK[message.kind], limits=limits)
 
 
 def _ids_to_wire(devices: Mapping[ResourceName, tuple[DeviceId, ...]]) -> dict[str, own.DeviceIds]:

@@ -1,0 +1,186 @@
+"""What is fuzzed: each target takes any bytes, and must make a value of them, or an error of ours that names the place.
+
+Whatever else it raises is a bug, and so is a value whose fields are not of the types they should be. The stored corpus
+is in ``corpus/TARGET/``; a file there is run by every test run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from types import UnionType
+from typing import NewType, Union, get_args, get_origin, get_type_hints
+
+from devicemgr.config import parse_node_config
+from devicemgr.core.checkpoint import canonical_text, checksum_of, parse_checkpoint, render
+from devicemgr.core.node_state import combine
+from devicemgr.core.run_options import odd_texts, text_size
+from devicemgr.core.store import DeviceStore
+from devicemgr.daemon.checkpointing import parse_saved
+from devicemgr.errors import BadInput, CorruptCheckpoint, PluginUnavailable
+from devicemgr.manifest import parse_pods
+from devicemgr.rpc import convert, convert_own
+from devicemgr.rpc.device_list import DeviceListDecoder
+from devicemgr.rpc.registration_client import _info
+from devicemgr.rpc.stubs import pluginregistration as found
+from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.rpc.stubs.devicemgr import v1 as own
+
+CORPUS = Path(__file__).parent / "corpus"
+TARGETS = {}
+BASE = bytes(
+    wire.ListAndWatchResponse(
+        devices=[
+            wire.Device(id=f"gpu-{n}", health="Healthy", topology=wire.TopologyInfo(nodes=[wire.NumaNode(id=n % 2)]))
+            for n in range(5)
+        ]
+    )
+)
+
+
+def target(function):
+    TARGETS[function.__name__] = function
+    return function
+
+
+@target
+def device_list(data: bytes) -> None:
+    """The incremental decoder equals betterproto2's own parse: first, after another list, and before one."""
+    decoder = DeviceListDecoder()
+    for raw in (data, BASE, data, data[: len(data) // 2], data):
+        assert value_of(decoder.decode, raw, part="devices") == value_of(_plainly, raw)
+
+
+def _plainly(raw: bytes):
+    return convert.checked(convert.devices_from_wire, convert.parsed(wire.ListAndWatchResponse, raw))
+
+
+def value_of(make, data, *, part=""):
+    """What it makes of the data, or the fact that they were refused."""
+    try:
+        value = make(data)
+        return getattr(value, part) if part else value
+    except PluginUnavailable:
+        return "refused"
+
+
+def _saved(text: str) -> None:
+    """A checkpoint that is believed can be used, and is written as it was read."""
+    saved = parse_saved(text)
+    combined = combine(saved, convert.answer_from_bytes)
+    DeviceStore().restore(combined.snapshot, now=0.0)
+    assert parse_checkpoint(render(saved.checkpoint)).entries == saved.checkpoint.entries
+
+
+@target
+def checkpoint(data: bytes) -> None:
+    """Any text."""
+    with suppress(CorruptCheckpoint, UnicodeDecodeError):
+        _saved(data.decode())
+
+
+@target
+def checkpoint_data(data: bytes) -> None:
+    """Any JSON, with the checksum that goes with it: somebody who can compute it is no better than a flipped bit."""
+    try:
+        value = json.loads(data)
+        section = value.pop("DeviceManager", None) if isinstance(value, dict) else None
+        canonical = canonical_text(value)
+    except (ValueError, RecursionError, CorruptCheckpoint):
+        return
+    top = {"Data": value, "Checksum": checksum_of(canonical)}
+    if section is not None:
+        top["DeviceManager"] = section
+    with suppress(CorruptCheckpoint):
+        _saved(json.dumps(top))
+
+
+@target
+def node_config(data: bytes) -> None:
+    _named(data, lambda text: parse_node_config(text, file="FILE"))
+
+
+@target
+def manifest(data: bytes) -> None:
+    _named(data, lambda text: parse_pods(text, file="FILE"))
+
+
+def _named(data: bytes, parse) -> None:
+    with suppress(UnicodeDecodeError):
+        text = data.decode()
+        try:
+            check_types(parse(text))
+        except BadInput as error:
+            if not str(error).startswith("FILE"):
+                raise
+
+
+_WIRE = [
+    (wire.RegisterRequest, convert.registration_from_wire),
+    (wire.DevicePluginOptions, convert.options_from_wire),
+    (wire.AllocateResponse, convert.answers_from_wire),
+    (wire.PreferredAllocationResponse, convert.first_preference),
+    (found.PluginInfo, _info),
+    (own.InjectFaultRequest, convert_own.fault_from_wire),
+    (own.AdmitRequest, lambda message: convert_own.pod_from_wire(message.pod)),
+]
+
+
+@target
+def messages(data: bytes) -> None:
+    """Every message that comes from outside."""
+    for kind, from_wire in _WIRE:
+        message = value_of(partial(convert.parsed, kind), data)
+        if message != "refused":
+            check_types(value_of(partial(convert.checked, from_wire), message))
+
+
+@target
+def answer(data: bytes) -> None:
+    """An Allocate answer is stored as bytes, and read again; what is odd about it is told."""
+    options = convert.answer_from_bytes(data)
+    if options is not None:
+        assert convert.answer_from_bytes(convert.answer_to_bytes(options)) == options
+        assert text_size(options) >= 0
+        assert all(isinstance(text, str) for text in odd_texts(options))
+
+
+def check_types(value, hint=object) -> None:
+    """Raises AssertionError when something in a value is of another type than its annotation says."""
+    if isinstance(hint, NewType):
+        return check_types(value, hint.__supertype__)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (UnionType, Union):
+        assert any(_fits(value, one) for one in inner), (value, hint)
+        return None
+    if isinstance(hint, type):
+        assert isinstance(value, hint), (value, hint)
+    if is_dataclass(value):
+        hints = get_type_hints(type(value))
+        for field in fields(value):
+            check_types(getattr(value, field.name), hints[field.name])
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            check_types(key, inner[0] if inner else object)
+            check_types(one, inner[1] if inner else object)
+    elif isinstance(value, (tuple, list, frozenset)):
+        for one in value:
+            check_types(one, inner[0] if inner else object)
+    return None
+
+
+def _fits(value, hint) -> bool:
+    try:
+        check_types(value, hint)
+    except AssertionError:
+        return False
+    return True
+
+
+def stored(name: str) -> list[Path]:
+    """The corpus of a target."""
+    return sorted((CORPUS / name).glob("*"))

@@ -1,0 +1,77 @@
+"""Every fuzz target on its stored corpus, and on what hypothesis thinks of: YAML, JSON, messages, whole and damaged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.rpc.stubs.devicemgr import v1 as own
+
+from .targets import BASE, CORPUS, TARGETS, stored
+
+KEYS = st.sampled_from(
+    """kind metadata name namespace uid spec containers initContainers resources limits requests restartPolicy
+    vendor.com/gpu kubeletArguments feature-gates featureGates DevicePlugins topologyManagerPolicy
+    topologyManagerPolicyOptions PodDeviceEntries RegisteredDevices PodUID ContainerName ResourceName DeviceIDs
+    AllocResp DeviceManager Pods 0 x""".split()  # noqa: SIM905
+)
+VALUES = st.sampled_from(["Pod", "main", "1", 1, -1, 2**70, "1e3", "DevicePlugins=true", "restricted", "Always"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | VALUES
+DOCUMENTS = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20
+)
+ALLOCATED = bytes(
+    wire.AllocateResponse(
+        container_responses=[
+            wire.ContainerAllocateResponse(envs={"A": "b"}, mounts=[wire.Mount(container_path="/a", host_path="/b")])
+        ]
+    )
+)
+ADMITTED = bytes(
+    own.AdmitRequest(pod=own.Pod(name="p", uid="u", containers=[own.Container(name="c", limits={"v.com/gpu": 1})]))
+)
+
+
+@st.composite
+def damaged(draw):
+    """A message with some bytes changed, left out, or doubled."""
+    data = bytearray(draw(st.sampled_from([BASE, ALLOCATED, ADMITTED])))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data) - 1)) if data else 0
+        data[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(data)
+
+
+INPUTS = {
+    "device_list": damaged(),
+    "messages": damaged(),
+    "answer": damaged(),
+    "checkpoint": DOCUMENTS.map(lambda value: json.dumps(value).encode()),
+    "checkpoint_data": DOCUMENTS.map(lambda value: json.dumps(value).encode()),
+    "node_config": DOCUMENTS.map(lambda value: yaml.safe_dump(value).encode()),
+    "manifest": DOCUMENTS.map(lambda value: yaml.safe_dump(value).encode()),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_any_input_is_a_value_or_one_of_our_errors(name):
+    @given(INPUTS[name] | st.binary(max_size=100) | st.text(max_size=100).map(str.encode))
+    @settings(max_examples=300, deadline=None, derandomize=True)
+    def run(data):
+        TARGETS[name](data)
+
+    run()
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_what_was_found_once(path):
+    TARGETS[path.parent.name](path.read_bytes())
+
+
+def test_every_target_has_a_corpus():
+    assert {name for name in TARGETS if stored(name)} == set(TARGETS)
