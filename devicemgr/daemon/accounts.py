@@ -15,7 +15,7 @@ import trio
 
 from ..bounds import Bounds
 from ..core.rate_limit import Tally, TokenBucket
-from ..events import BoundReached
+from ..events import BoundReached, ConnectionBroken
 from ..model import Peer
 from .event_log import EventLog
 
@@ -74,6 +74,11 @@ class Accounts:
         if times := self._tally.count((bound, peer.pid), now=self._clock()):
             who = f"process {peer.pid} of user {peer.uid}"
             self._log.record([BoundReached(bound=bound, peer=who, times=times, consequence=consequence)])
+
+    def broke(self, peer: Peer, problem: str) -> None:
+        """Tell that a process has sent what could not be read, once a second at most."""
+        if times := self._tally.count(("broke", peer.pid), now=self._clock()):
+            self._log.record([ConnectionBroken(pid=peer.pid, uid=peer.uid, times=times, problem=problem)])
 
     def _of(self, peer: Peer) -> _Account:
         account = self._accounts.get(peer.pid)

@@ -104,5 +104,8 @@ class Gate:
     def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
         self._reached("message_size", peer, f"the call with a message of {size} bytes ended; {limit} are the limit")
 
+    def sent_nonsense(self, peer: Peer, problem: str) -> None:
+        self._accounts.broke(peer, f"on {self._name}, {problem}")
+
     def _reached(self, bound: str, peer: Peer, consequence: str) -> None:
         self._accounts.reached(bound, peer, f"on {self._name}, {consequence}")

@@ -115,6 +115,7 @@ class DeviceManager:
             (*watched, ["socket_path", "state"], sockets),
             ("devicemgr_devices", "Devices by resource and state.", ["resource_name", "state"], devices),
             ("devicemgr_pods", "Admitted pods.", [], [([], float(len(self._life.store.pods)))]),
+            ("devicemgr_tasks", "Trio tasks of the program.", [], [([], float(_tasks()))]),
         ]
 
     # --- commands ----------------------------------------------------------------------------------
@@ -210,3 +211,7 @@ class DeviceManager:
         """Events with a higher number, as JSON-ready values; with ``wait``, waits for the next one."""
         recorded = await self._log.wait_after(sequence) if wait else self._log.after(sequence)
         return [(one.sequence, one.as_json()) for one in recorded]
+
+
+def _tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living

@@ -61,6 +61,9 @@ class PluginDoor:
     def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
         self.reached("message_size", 1, f"the call with a message of {size} bytes ended; {limit} are the limit")
 
+    def sent_nonsense(self, peer: Peer, problem: str) -> None:
+        self._accounts.broke(peer, f"serving {self._name}, {problem}")
+
     def next_list(self) -> float:
         """Seconds for which the next list must wait; 0 when it may be applied, and is counted."""
         self._began = self._clock()

@@ -147,6 +147,18 @@ class CallerTurnedAway(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionBroken(Event):
+    """A process sent bytes that cannot be read, and its connection was closed; ``times`` since the last such event."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    pid: int
+    uid: int
+    times: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealthChanged(Event):
     """A device that a container holds is now Healthy, Unhealthy or Unknown; the container runs on (RHS-4, RHS-6)."""
 

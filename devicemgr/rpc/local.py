@@ -17,9 +17,10 @@ from grpclib.config import Configuration
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import StreamTerminatedError
-from grpclib.protocol import Connection, H2Protocol
+from grpclib.protocol import Connection, EventsProcessor, H2Protocol
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Server
+from h2.events import Event as H2Event
 
 from ..bounds import MESSAGE_SIZE
 from ..errors import DeviceManagerError
@@ -75,6 +76,18 @@ class _BoundedConnection(Connection):
         stream.terms = self.terms
         return stream
 
+    def flush(self) -> None:
+        if not self.is_closing():
+            super().flush()
+
+
+class _Processor(EventsProcessor):
+    """Ignores what comes behind the end of a connection, and frames that nobody knows (RFC 9113, 4.1)."""
+
+    def process(self, event: H2Event) -> None:
+        if not self.connection.is_closing() and type(event) in self.processors:
+            super().process(event)
+
 
 class _BoundedProtocol(H2Protocol):
     terms: Terms
@@ -88,16 +101,25 @@ class _BoundedProtocol(H2Protocol):
         super().connection_made(transport)
         bounded = _BoundedConnection(self.connection._connection, self.connection._transport, config=self.config)
         bounded.terms = self.terms
-        self.connection = self.processor.connection = bounded
+        self.connection = bounded
+        self.processor = _Processor(self.handler, bounded)
 
     def data_received(self, data: bytes) -> None:
         """A frame of a few bytes takes as long as one of 16 kB, and whoever sends a lot of them has the manager's time.
 
         So no more is read at once than takes a few milliseconds, and a door may want the rest to wait.
+
+        This is *the* place where a connection's failure stops: bytes that the libraries below cannot take are the
+        failure of whoever sent them.
         """
         clock = asyncio.get_running_loop().time
         began = clock()
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except Exception as error:
+            self.terms.door.sent_nonsense(self.peer, f"{type(error).__name__}: {error}"[:200])
+            self._transport.abort()
+            return
         took = clock() - began
         fitting = int(len(data) * READ_TIME / took) if took > 0 else LONGEST_READ
         self._transport.max_size = min(max(fitting, SHORTEST_READ), LONGEST_READ)

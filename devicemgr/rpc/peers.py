@@ -35,6 +35,9 @@ class Door(Protocol):
     def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
         """A message was longer than the limit, and its call has ended."""
 
+    def sent_nonsense(self, peer: Peer, problem: str) -> None:
+        """Bytes came that could not be read, and the connection has ended."""
+
 
 class OpenDoor:
     """Lets everybody in."""
@@ -52,6 +55,9 @@ class OpenDoor:
         return 0.0
 
     def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
+        return None
+
+    def sent_nonsense(self, peer: Peer, problem: str) -> None:
         return None
 
 

@@ -18,7 +18,7 @@ class Daemon:
     def __init__(self, root: Path, *options: str):
         self.root = root
         started = time.perf_counter()
-        self._log = (root.parent / "daemon.log").open("w+")
+        self._log = (root.parent / "daemon.log").open("a+")  # read through another one: the two would share an offset
         self._process = subprocess.Popen([*COMMAND, "--root-dir", root, *options], stderr=self._log)
         while "ManagerReady" not in self.log:
             assert self._process.poll() is None, self.log
@@ -31,8 +31,7 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        self._log.seek(0)
-        return self._log.read()
+        return Path(self._log.name).read_text()
 
     @property
     def memory(self) -> int:

@@ -66,11 +66,34 @@ class Ledger:
         ]
         known = self.admitted.keys() | self.leaving.keys() | self.asked | self.removed
         wrong += [f"{pod} came from nowhere" for pod in found.keys() - known]
-        for resource in RESOURCES:
-            holders = Counter(id for held in found.values() for id in held.get(resource, ()))
-            wrong += [f"{id} of {resource} is held {count} times" for id, count in holders.items() if count > 1]
+        holders = Counter((name, id) for held in found.values() for name, ids in held.items() for id in ids)
+        wrong += [f"{id} of {name} is held {count} times" for (name, id), count in holders.items() if count > 1]
         self.admitted, self.leaving, self.asked = dict(found), {}, set()
         return wrong
+
+
+def admit(client: Client, ledger: Ledger, pod: str, limits: dict[str, int]) -> bool:
+    """Ask for a pod, and note what was asked and answered. Raises grpc.RpcError: then it may be here or not."""
+    ledger.asked.add(pod)
+    answer = own.AdmitResponse.parse(client.admit(admit_request(pod, limits), timeout=60))
+    if answer.admitted:
+        ledger.admitted[pod] = {
+            name: frozenset(ids.ids) for one in answer.containers for name, ids in one.devices.items() if ids.ids
+        }
+    else:
+        ledger.removed.add(pod)
+    ledger.asked.remove(pod)
+    ledger.answers += 1
+    return answer.admitted
+
+
+def remove(client: Client, ledger: Ledger, pod: str) -> None:
+    """Raises grpc.RpcError: then it may be here or not."""
+    ledger.leaving[pod] = ledger.admitted.pop(pod)
+    client.remove(pod)
+    ledger.removed.add(pod)
+    del ledger.leaving[pod]
+    ledger.answers += 1
 
 
 class Workload:
@@ -110,34 +133,12 @@ class Workload:
             try:
                 if len(mine) < MOST_PODS and (not mine or dice.random() < 0.6):
                     pod = f"w{worker}-{time.monotonic_ns()}"
-                    if self._admit(pod, {name: dice.randrange(3) for name in RESOURCES}):
+                    if admit(self.client, self._ledger, pod, {name: dice.randrange(3) for name in RESOURCES}):
                         mine.append(pod)
                 else:
-                    self._remove(mine.pop(dice.randrange(len(mine))))
+                    remove(self.client, self._ledger, mine.pop(dice.randrange(len(mine))))
             except grpc.RpcError:
                 return  # it is dead
-
-    def _admit(self, pod: str, limits: dict[str, int]) -> bool:
-        ledger = self._ledger
-        ledger.asked.add(pod)
-        answer = own.AdmitResponse.parse(self.client.admit(admit_request(pod, limits), timeout=30))
-        if answer.admitted:
-            ledger.admitted[pod] = {
-                name: frozenset(ids.ids) for one in answer.containers for name, ids in one.devices.items() if ids.ids
-            }
-        else:
-            ledger.removed.add(pod)
-        ledger.asked.remove(pod)
-        ledger.answers += 1
-        return answer.admitted
-
-    def _remove(self, pod: str):
-        ledger = self._ledger
-        ledger.leaving[pod] = ledger.admitted.pop(pod)
-        self.client.remove(pod)
-        ledger.removed.add(pod)
-        del ledger.leaving[pod]
-        ledger.answers += 1
 
     def _report(self, dice: random.Random):
         while not self._over.wait(0.01):
