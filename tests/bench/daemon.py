@@ -18,6 +18,7 @@ class Daemon:
     def __init__(self, root: Path, *options: str):
         self.root = root
         started = time.perf_counter()
+        (root.parent / "daemon.log").unlink(missing_ok=True)
         self._log = (root.parent / "daemon.log").open("a+")  # read through another one: the two would share an offset
         self._process = subprocess.Popen([*COMMAND, "--root-dir", root, *options], stderr=self._log)
         while "ManagerReady" not in self.log:
