@@ -125,6 +125,9 @@ class GenerationFile(Generic[T]):
         except FileNotFoundError:
             return  # the first generation has none before it
         link.replace(self.previous)
+        # To rename one of two names of the same file does nothing, and after a crash between this and the next rename
+        # they are the same file.
+        link.unlink(missing_ok=True)
 
     def _set_aside(self, *, replacement: bool) -> Path:
         """Give the bad file another name, and put the generation before in its place, if there is one.

@@ -100,6 +100,14 @@ def test_what_a_crash_left_of_a_write_is_removed(file):
     assert names(file) == ["name"]
 
 
+def test_after_a_crash_between_its_two_renames_a_write_leaves_nothing(file):
+    file.save("good one")
+    file.previous.hardlink_to(file.path)  # the old generation was kept, and the new one not yet put in its place
+    file.save("good two")
+    assert names(file) == [".name.previous", "name"]
+    assert (file.path.read_text(), file.previous.read_text()) == ("good two", "good one")
+
+
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(file, monkeypatch, call):
     file.save("good one")
