@@ -30,6 +30,8 @@ from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 
+from .http2 import CALL, PREFACE, feed, frame
+
 CORPUS = Path(__file__).parent / "corpus"
 TARGETS = {}
 BASE = bytes(
@@ -137,6 +139,14 @@ def messages(data: bytes) -> None:
         message = value_of(partial(convert.parsed, kind), data)
         if message != "refused":
             check_types(value_of(partial(convert.checked, from_wire), message))
+
+
+@target
+def http2(data: bytes) -> None:
+    """A connection, from its first byte on and behind a proper beginning, whole and in two pieces."""
+    feed(data)
+    feed(PREFACE + frame(4, 0, 0, b"") + data)
+    feed(PREFACE + frame(4, 0, 0, b"") + frame(1, 4, 1, CALL), data[: len(data) // 2], data[len(data) // 2 :])
 
 
 @target

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 
+from .http2 import CALL, frame
 from .targets import BASE, CORPUS, TARGETS, stored
 
 KEYS = st.sampled_from(
@@ -47,7 +48,15 @@ def damaged(draw):
     return bytes(data)
 
 
+FRAMES = st.builds(
+    frame,
+    st.integers(0, 12) | st.integers(0, 255),
+    st.sampled_from([0, 1, 4, 5, 8, 0x20, 0xFF]),
+    st.sampled_from([0, 1, 1, 3, 5, 2, 2**31 - 1]),
+    st.binary(max_size=12) | st.just(CALL) | st.sampled_from([b"\0" * 4, b"\0" * 5, b"\0" * 8, b"\0\0\0\0\1\0"]),
+)
 INPUTS = {
+    "http2": st.lists(FRAMES, max_size=6).map(b"".join),
     "device_list": damaged(),
     "messages": damaged(),
     "answer": damaged(),
