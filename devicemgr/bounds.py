@@ -48,7 +48,7 @@ class Bounds:
     report_rate: float = 20.0
     report_burst: int = 50
     time_share: float = 0.02
-    time_burst: float = 1.0
+    time_burst: float = 0.1
     registration_rate: float = 2.0
     registration_burst: int = 50
     connections: int = 32

@@ -30,7 +30,8 @@ def all_rows(devices: list[int], *, short: bool) -> Iterator[Figure]:
             yield from getattr(rows, name)(count, times, TARGETS[name].get(count))
     for nodes, resources in [(8, 4)] if short else [(4, 1), (4, 3), (8, 1), (8, 2), (8, 3), (8, 4)]:
         yield from rows.aligned(nodes, resources, times, 20 if (nodes, resources) == (8, 4) else None)
-    yield from rows.many_plugins(10 if short else 100, 100, times)
+    yield from rows.many_plugins(10 if short else 100, 100)
+    yield from rows.flood(times)
     if not short:
         yield from rows.register(100_000, 3, None)
     yield from rows.memory(max(devices))
