@@ -42,7 +42,7 @@ class Accounts:
         own_pid: int | None = None,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self._log = log
         self._own_pid = os.getpid() if own_pid is None else own_pid
         self._clock = clock
@@ -85,7 +85,7 @@ class Accounts:
         if account is None:
             if len(self._accounts) >= MOST_PROCESSES:
                 self._accounts.popitem(last=False)
-            bounds = self._bounds
+            bounds = self.bounds
             account = self._accounts[peer.pid] = _Account(
                 seconds=TokenBucket(bounds.time_share, bounds.time_burst),
                 registrations=TokenBucket(bounds.registration_rate, bounds.registration_burst),

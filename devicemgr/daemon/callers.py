@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
-from ..bounds import Bounds
 from ..core.rate_limit import Tally
 from ..errors import CallerDenied
 from ..events import CallerTurnedAway
@@ -48,24 +46,13 @@ class Callers:
 class Gate:
     """The door of one socket, called ``name`` in events. Where ``is_hurried``, its callers' time is not bounded."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        is_hurried: bool,
-        callers: Callers,
-        accounts: Accounts,
-        bounds: Bounds,
-        log: EventLog,
-        clock: Callable[[], float] = trio.current_time,
-    ) -> None:
+    def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog, *, is_hurried: bool) -> None:
         self._name = name
         self._is_hurried = is_hurried
         self._callers = callers
         self._accounts = accounts
-        self._bounds = bounds
+        self._bounds = accounts.bounds
         self._log = log
-        self._clock = clock
         self._connections: Counter[int] = Counter()
         self._tally = Tally()
 
@@ -88,7 +75,7 @@ class Gate:
     def called(self, peer: Peer, method: str) -> float:
         """Seconds to wait. Raises CallerDenied for a stranger."""
         if not self._callers.include(peer):
-            if times := self._tally.count(("denied", peer.pid), now=self._clock()):
+            if times := self._tally.count(("denied", peer.pid), now=trio.current_time()):
                 self._log.record(
                     [CallerTurnedAway(socket=self._name, method=method, pid=peer.pid, uid=peer.uid, times=times)]
                 )

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import trio
 
-from ..bounds import Bounds
 from ..core.endpoint import Endpoint
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
@@ -27,10 +26,9 @@ from ..model import API_VERSION, DeviceList, PluginOptions, Registration, Resour
 from ..names import why_not_extended
 from ..rpc.local import Terms
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
-from .accounts import Accounts
-from .callers import Callers
 from .directory import checked_endpoint
 from .disturbances import Disturbances
+from .doors import Doors
 from .event_log import EventLog
 from .plugin_door import PluginDoor
 
@@ -79,9 +77,7 @@ class Endpoints:
         log: EventLog,
         nursery: trio.Nursery,
         deadlines: Deadlines,
-        bounds: Bounds,
-        callers: Callers,
-        accounts: Accounts,
+        doors: Doors,
         disturbances: Disturbances,
     ) -> None:
         self._directory = directory
@@ -89,9 +85,8 @@ class Endpoints:
         self._log = log
         self._nursery = nursery
         self._deadlines = deadlines
-        self._bounds = bounds
-        self._callers = callers
-        self._accounts = accounts
+        self._bounds = doors.bounds
+        self._doors = doors
         self._disturbances = disturbances
         self._slots: dict[ResourceName, _Slot] = {}
         self._generations = 0
@@ -132,10 +127,6 @@ class Endpoints:
             self._check_room(resource)
             self._check_not_shared(resource, name)
             return Adopted(resource, await self._connect(resource, found.socket, name))
-
-    def door_of(self, plugin: str) -> PluginDoor:
-        """What a connection to a plug-in, called ``plugin`` in events, is held to."""
-        return PluginDoor(plugin, self._callers, self._accounts, self._bounds, self._log)
 
     def disconnect(self, adopted: Adopted, *, reason: str) -> None:
         """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
@@ -194,7 +185,7 @@ class Endpoints:
     def _check_room(self, resource: ResourceName) -> None:
         if resource not in self._slots and len(self._slots) >= self._bounds.resources:
             consequence = f"the registration is refused: there are {len(self._slots)} resources already"
-            self.door_of(resource).reached("resources", 1, consequence)
+            self._doors.of_plugin(resource).reached("resources", 1, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="resources")
 
     def _check_not_shared(self, resource: ResourceName, name: str) -> None:
@@ -231,7 +222,7 @@ class Endpoints:
         self, resource: ResourceName, socket: Path, slot: _Slot, task_status: trio.TaskStatus[None]
     ) -> str:
         """Connect, take the slot, read lists; returns why the stream ended (LW-8)."""
-        connected, door = False, self.door_of(resource)
+        connected, door = False, self._doors.of_plugin(resource)
         try:
             async with connect_plugin(
                 socket,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import trio
 
-from ..bounds import Bounds
 from ..core.policy import Topology
 from ..core.store import DeviceStore
 from .admission import Admissions
@@ -13,6 +12,7 @@ from .allocation import Allocator
 from .checkpointing import CheckpointWriter
 from .container_start import ContainerStarts
 from .directory import Layout
+from .doors import Doors
 from .endpoints import Endpoints
 from .event_log import EventLog
 from .plugin_watcher import PluginWatcher
@@ -32,15 +32,15 @@ class Life:
         endpoints: Endpoints,
         writer: CheckpointWriter,
         topology: Topology,
-        bounds: Bounds,
+        doors: Doors,
         restart_wait: float,
     ) -> None:
         self.store = store
         self.endpoints = endpoints
         self.writer = writer
         self.pod_resources = PodResources(store, log)
-        self.watcher = PluginWatcher(layout, endpoints, log)
-        allocator = Allocator(store=store, endpoints=endpoints, log=log, bounds=bounds)
+        self.watcher = PluginWatcher(layout, endpoints, doors, log)
+        allocator = Allocator(store=store, endpoints=endpoints, log=log, bounds=doors.bounds)
         aligner = Aligner(store, allocator, log, topology)
         starts = ContainerStarts(store=store, endpoints=endpoints, aligner=aligner, writer=writer, log=log)
         self.admissions = Admissions(

@@ -5,51 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import trio
 
-from ..bounds import Bounds
 from ..core.policy import Policy
 from ..rpc.bridge import UnixServer, open_server
 from ..rpc.local import Terms
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
-from .accounts import Accounts
-from .callers import Callers, Gate
-from .event_log import EventLog, Recorded
+from .doors import Doors
+from .event_log import Recorded
 from .manager import DeviceManager
 
 
 def unix_servers(
-    manager: DeviceManager,
-    handlers: trio.Nursery,
-    log: EventLog,
-    *,
-    bounds: Bounds,
-    callers: Callers,
-    accounts: Accounts,
-    allow_faults: bool,
+    manager: DeviceManager, handlers: trio.Nursery, doors: Doors, *, allow_faults: bool
 ) -> list[AbstractAsyncContextManager[UnixServer]]:
     """Every socket, still to be opened; kubelet.sock last, so that whoever sees it finds all others."""
-    layout, pods = manager.layout, manager.pod_resources
+    layout, pods, bounds = manager.layout, manager.pod_resources, doors.bounds
     faults = manager.faults if allow_faults else None
-    agents = [PodResourcesService(handlers, pods), PodResourcesServiceV1Alpha1(handlers, pods)]
-
-    def gate(path: Path) -> Gate:
-        name, is_hurried = f"{path.parent.name}/{path.name}", path == layout.allocation_socket
-        return Gate(name, is_hurried=is_hurried, callers=callers, accounts=accounts, bounds=bounds, log=log)
 
     def opened(
-        path: Path, services: list[Any], size: int, *, replace: bool = False
+        path: Path, *services: object, size: int, is_hurried: bool = False, replace: bool = False
     ) -> AbstractAsyncContextManager[UnixServer]:
-        terms = Terms(max_message_size=size, door=gate(path))
-        return open_server(path, services, terms=terms, group=callers.group, replace=replace)
+        terms = Terms(max_message_size=size, door=doors.of_socket(path, is_hurried=is_hurried))
+        return open_server(path, [*services], terms=terms, group=doors.callers.group, replace=replace)
 
     return [
-        opened(layout.allocation_socket, [AllocationService(handlers, manager, faults)], bounds.message_size),
-        opened(layout.pod_resources_socket, agents, bounds.message_size, replace=True),
-        opened(layout.registry_socket, [RegistrationService(handlers, manager.register)], bounds.registration_size),
+        opened(
+            layout.allocation_socket,
+            AllocationService(handlers, manager, faults),
+            size=bounds.message_size,
+            is_hurried=True,
+        ),
+        opened(
+            layout.pod_resources_socket,
+            PodResourcesService(handlers, pods),
+            PodResourcesServiceV1Alpha1(handlers, pods),
+            size=bounds.message_size,
+            replace=True,
+        ),
+        opened(
+            layout.registry_socket,
+            RegistrationService(handlers, manager.register),
+            size=bounds.registration_size,
+        ),
     ]
 
 

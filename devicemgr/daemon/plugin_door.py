@@ -6,11 +6,8 @@ bounded: the number for each stream, the time, together with that for reading it
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import trio
 
-from ..bounds import Bounds
 from ..core.rate_limit import TokenBucket
 from ..events import BoundReached
 from ..model import Peer
@@ -25,22 +22,12 @@ class PluginDoor:
     ``name`` is what the plug-in is called in events: its resource, or its socket.
     """
 
-    def __init__(
-        self,
-        name: str,
-        callers: Callers,
-        accounts: Accounts,
-        bounds: Bounds,
-        log: EventLog,
-        *,
-        clock: Callable[[], float] = trio.current_time,
-    ) -> None:
+    def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog) -> None:
         self._name = name
         self._callers = callers
         self._accounts = accounts
         self._log = log
-        self._clock = clock
-        self._lists = TokenBucket(bounds.report_rate, bounds.report_burst)
+        self._lists = TokenBucket(accounts.bounds.report_rate, accounts.bounds.report_burst)
         self._peer: Peer | None = None
         self._began = 0.0
 
@@ -66,12 +53,12 @@ class PluginDoor:
 
     def next_list(self) -> float:
         """Seconds for which the next list must wait; 0 when it may be applied, and is counted."""
-        self._began = self._clock()
+        self._began = trio.current_time()
         pause = self._charge(0.0)
         return pause or min(self._lists.take_or_wait(now=self._began), LONGEST_PAUSE)
 
     def list_applied(self) -> None:
-        self._charge(self._clock() - self._began)
+        self._charge(trio.current_time() - self._began)
 
     def lists_skipped(self, count: int) -> None:
         self.reached("report_rate", count, "lists came too fast: the newest counts, the others do not")

@@ -19,6 +19,7 @@ from ..rpc.local import Terms
 from ..rpc.registration_client import PluginInfo, RegistrationClient, connect_registration
 from .directory import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity
+from .doors import Doors
 from .endpoints import Adopted, Endpoints, Found
 from .event_log import EventLog
 
@@ -40,9 +41,10 @@ class _Watched:
 class PluginWatcher:
     """Keeps what is registered the same as what is there."""
 
-    def __init__(self, layout: Layout, endpoints: Endpoints, log: EventLog) -> None:
+    def __init__(self, layout: Layout, endpoints: Endpoints, doors: Doors, log: EventLog) -> None:
         self._layout = layout
         self._endpoints = endpoints
+        self._doors = doors
         self._log = log
         self._sockets: dict[Path, _Watched] = {}
 
@@ -97,7 +99,8 @@ class PluginWatcher:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _register_once(self, path: Path, watched: _Watched) -> None:
-        async with connect_registration(path, Terms(door=self._endpoints.door_of(str(path)))) as client:
+        terms = Terms(max_message_size=self._doors.bounds.registration_size, door=self._doors.of_plugin(str(path)))
+        async with connect_registration(path, terms) as client:
             info = await client.get_info()
             try:
                 adopted = await self._endpoints.adopt(self._found(path, info))

@@ -28,10 +28,10 @@ from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
 from ..rpc.bridge import open_bridge
 from ..rpc.plugin_client import Deadlines
-from .accounts import Accounts
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .directory import Layout, owned, remove_stale_sockets
+from .doors import Doors
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
 from .life import Life
@@ -104,21 +104,13 @@ async def _one_life(
         trio.open_nursery() as readers,
         AsyncExitStack() as connections,
     ):
-        accounts = Accounts(settings.bounds, log)
-        life = _life(settings, manager, store, log, writer, readers, accounts)
+        doors = Doors(settings.callers, settings.bounds, log)
+        life = _life(settings, manager, store, log, writer, readers, doors)
         manager.begin(life)
         async with trio.open_nursery() as handlers:
             servers = [
                 await connections.enter_async_context(opened)
-                for opened in unix_servers(
-                    manager,
-                    handlers,
-                    log,
-                    bounds=settings.bounds,
-                    callers=settings.callers,
-                    accounts=accounts,
-                    allow_faults=settings.allow_faults,
-                )
+                for opened in unix_servers(manager, handlers, doors, allow_faults=settings.allow_faults)
             ]
             async with trio.open_nursery() as listeners:
                 for server in servers:
@@ -155,7 +147,7 @@ def _life(
     log: EventLog,
     writer: CheckpointWriter,
     readers: trio.Nursery,
-    accounts: Accounts,
+    doors: Doors,
 ) -> Life:
     endpoints = Endpoints(
         directory=manager.layout.plugins,
@@ -163,9 +155,7 @@ def _life(
         log=log,
         nursery=readers,
         deadlines=settings.deadlines,
-        bounds=settings.bounds,
-        callers=settings.callers,
-        accounts=accounts,
+        doors=doors,
         disturbances=manager.disturbances,
     )
     readers.start_soon(endpoints.wait_for_restored)
@@ -176,7 +166,7 @@ def _life(
         endpoints=endpoints,
         writer=writer,
         topology=settings.topology,
-        bounds=settings.bounds,
+        doors=doors,
         restart_wait=settings.restart_wait,
     )
 
