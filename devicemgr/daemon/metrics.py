@@ -4,8 +4,9 @@ Every counter is fed by events, so a metric cannot say anything but what the log
 somebody scrapes. Names, types, labels and buckets are the kubelet's. What MET-2 says the kubelet does not measure
 stands under the prefix ``devicemgr_``.
 
-LIM-29: a resource name becomes a label only after it was validated. The kubelet counts first, so any local caller
-can make it keep as many series as it has names; here a bad registration is counted by the rule that refused it.
+LIM-29: a resource name becomes a label only after it was validated, and only so many do; the rest are counted under
+``other``. The kubelet counts first, so any local caller can make it keep as many series as it has names; here a bad
+registration is counted by the rule that refused it.
 
 # Decision: some of the kubelet's counters do not end in ``_total``, which prometheus-client insists on.
 :meth:`Metrics.render` takes that suffix off them again, and leaves out the ``_created`` samples Go does not have.
@@ -26,6 +27,8 @@ from .event_log import Recorded
 
 _CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ADMISSION_BUCKETS = tuple(0.05 * 2**k for k in range(15))
+MOST_NAMES = 2000
+"""Resource names that become labels."""
 _NUMA = "numa_node"
 _REASONS = frozenset({"UnexpectedAdmissionError", "TopologyAffinityError"})
 _REQUESTS = "kubelet_pod_resources_endpoint_requests"
@@ -51,6 +54,7 @@ class Metrics:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._names: set[str] = set()
         self._registry = CollectorRegistry()
         self._make_kubelet_metrics()
         self._make_own_metrics()
@@ -107,6 +111,9 @@ class Metrics:
         self._write_time = self._histogram("devicemgr_checkpoint_write_duration_seconds", "Durable writes.", [])
         self._set_aside = self._counter("devicemgr_files_set_aside", "State files that could not be believed.", [])
         self._bounds = self._counter("devicemgr_bounds_reached", "How often a peer reached a bound.", ["bound"])
+        self._strangers = self._counter("devicemgr_callers_turned_away", "Calls by users who may not call.", [])
+        self._broken = self._counter("devicemgr_connections_broken", "Connections that sent what cannot be read.", [])
+        self._odd = self._counter("devicemgr_odd_answers", "Allocate answers with odd texts.", resource)
         self._removals = self._counter("devicemgr_pods_removed", "Pods whose devices were given back.", [])
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
@@ -115,6 +122,11 @@ class Metrics:
     def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
         return Histogram(name, text, labels, buckets=_CALL_BUCKETS, registry=self._registry)
 
+    def _name(self, resource: str) -> str:
+        if len(self._names) < MOST_NAMES:
+            self._names.add(resource)
+        return resource if resource in self._names else "other"
+
     def __call__(self, recorded: Recorded) -> None:
         match recorded.event:
             case e.RegistrationRequested(resource=resource):
@@ -122,15 +134,21 @@ class Metrics:
             case e.PluginRefused(rule=rule):
                 self._refused.labels(rule).inc()
             case e.ReportApplied(resource=resource):
-                self._reports.labels(resource).inc()
+                self._reports.labels(self._name(resource)).inc()
             case e.ReportNormalised(resource=resource, count=count):
-                self._problems.labels(resource).inc(count)
+                self._problems.labels(self._name(resource)).inc(count)
             case e.BoundReached(bound=bound, times=times):
                 self._bounds.labels(bound).inc(times)
+            case e.CallerTurnedAway(times=times):
+                self._strangers.inc(times)
+            case e.ConnectionBroken(times=times):
+                self._broken.inc(times)
+            case e.AnswerOdd(resource=resource):
+                self._odd.labels(self._name(resource)).inc()
             case e.EndpointStopped(resource=resource):
-                self._stream_ends.labels(resource).inc()
+                self._stream_ends.labels(self._name(resource)).inc()
             case e.DeviceHealthChanged(resource=resource, health=health):
-                self._health.labels(resource, health).inc()
+                self._health.labels(self._name(resource), health).inc()
             case e.CallFinished() as call:
                 self._count_call(call)
             case e.PodResourcesCalled() as call:
@@ -154,13 +172,14 @@ class Metrics:
     def _count_registration(self, resource: str) -> None:
         """Every call of Register, whatever becomes of it; but only a valid name becomes a label (LIM-29)."""
         if why_not_extended(resource) is None:
-            self._registrations.labels(resource).inc()
+            self._registrations.labels(self._name(resource)).inc()
 
     def _count_call(self, call: e.CallFinished) -> None:
-        self._calls.labels(call.resource, call.method, call.outcome).inc()
-        self._call_time.labels(call.resource, call.method).observe(call.seconds)
+        name = self._name(call.resource)
+        self._calls.labels(name, call.method, call.outcome).inc()
+        self._call_time.labels(name, call.method).observe(call.seconds)
         if call.method == "Allocate":
-            self._allocations.labels(call.resource).observe(call.seconds)
+            self._allocations.labels(name).observe(call.seconds)
 
     def _count_pod_resources(self, call: e.PodResourcesCalled) -> None:
         self._requests.labels(call.version).inc()

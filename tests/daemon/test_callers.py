@@ -10,11 +10,21 @@ import pytest
 import trio
 
 from devicemgr import Bounds, Callers, Container, Pod, open_device_manager
+from devicemgr.core.policy import Policy
 from devicemgr.core.rate_limit import Tally, TokenBucket
 from devicemgr.daemon.accounts import LONGEST_PAUSE, MOST_PROCESSES, Accounts
-from devicemgr.daemon.event_log import EventLog
+from devicemgr.daemon.event_log import EventLog, Recorded
+from devicemgr.daemon.metrics import MOST_NAMES, Metrics
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
-from devicemgr.events import AnswerOdd, BoundReached, CallerTurnedAway, EndpointStopped, ReportNormalised
+from devicemgr.events import (
+    AnswerOdd,
+    BoundReached,
+    CallerTurnedAway,
+    ConnectionBroken,
+    EndpointStopped,
+    RegistrationRequested,
+    ReportNormalised,
+)
 from devicemgr.model import Device, DeviceSpec, Mount, Peer, Registration, RunOptions
 from devicemgr.rpc.manager_client import connect_manager, register_plugin
 from devicemgr.testing import open_simulated_plugin
@@ -256,6 +266,25 @@ async def test_odd_texts_of_an_answer_are_told_and_passed_on(manager, open_plugi
             "mount's container path '/x/../../etc' climbs",
             "device's host path 'dev/x' is not absolute",
         )
+
+
+async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels(manager):
+    metrics = Metrics(Policy.NONE)
+    events = [
+        BoundReached(bound="connections", peer="process 1", times=3, consequence="x"),
+        CallerTurnedAway(socket="s", method="m", pid=1, uid=2, times=4),
+        ConnectionBroken(pid=1, uid=2, times=5, problem="x"),
+        AnswerOdd(resource=GPU, texts=("x",)),
+        *(RegistrationRequested(version="v", endpoint="e", resource=f"v.com/n{n}") for n in range(MOST_NAMES + 10)),
+    ]
+    for event in events:
+        metrics(Recorded(0, 0.0, event))
+    text = metrics.render(manager)
+    assert 'devicemgr_bounds_reached_total{bound="connections"} 3.0' in text
+    assert "devicemgr_callers_turned_away_total 4.0" in text
+    assert "devicemgr_connections_broken_total 5.0" in text
+    assert f'devicemgr_odd_answers_total{{resource_name="{GPU}"}} 1.0' in text
+    assert 'kubelet_device_plugin_registration_total{resource_name="other"} 11.0' in text
 
 
 # --- buckets and tallies ---------------------------------------------------------------------------------
