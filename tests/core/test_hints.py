@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devicemgr.core.endpoint import Endpoint
-from devicemgr.core.hints import resource_hints
+from devicemgr.core.hints import Hint, container_hints, resource_hints
 from devicemgr.core.numa import Numa
 from devicemgr.core.store import DeviceStore
-from devicemgr.model import Device, DeviceList, Owner
+from devicemgr.model import Container, Device, DeviceList, Owner, RunOptions
 
 MACHINE = (0, 1, 2)
 PLACES = st.none() | st.lists(st.sampled_from([0, 1, 2, 7]), max_size=2, unique=True).map(tuple)
@@ -89,3 +89,11 @@ def test_what_a_container_holds_already_is_its_only_choice():
     assert hints(1, {"d1"}) == [(0b010, True), (0b011, False), (0b110, False), (0b111, False)]
     assert hints(2, {"d1"}) == []
     assert hints(1, {"d1", "d2"}) == []
+    owner = Owner("pod", "main")
+    store.reserve(owner, "r", ["d2"])
+    store.commit(owner, "r", ("d2",), RunOptions())
+    container = Container(name="main", limits={"r": 1})
+    (found,) = container_hints(store, owner, container, {}, Numa(nodes=MACHINE)).values()
+    assert found[0] == Hint(0b100, True)
+    (others,) = container_hints(store, Owner("pod", "other"), container, {"r": {"d2"}}, Numa(nodes=MACHINE)).values()
+    assert [hint.affinity for hint in others] == [0b100, 0b101, 0b110, 0b111]

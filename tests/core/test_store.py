@@ -117,6 +117,17 @@ class Holdings(RuleBasedStateMachine):
         assert list(self.store.free(R).all()) == sorted(healthy - taken)
         assert set(self.store.snapshot().registered.get(R, ())) == healthy
 
+    @invariant()
+    def nothing_is_left_of_what_was_given_back(self):
+        """Inside, where nobody looks: an account that only grows would be a leak."""
+        store, owners = self.store, {Owner(pod, "main") for pod, ids in self.held.items() if ids}
+        assert store._assignments.keys() == store._reserved.keys() == owners
+        assert store._owners.keys() == {owner.pod_uid for owner in owners}
+        assert {id for held in store._holders.values() for id in held} == {
+            id for ids in self.held.values() for id in ids
+        }
+        assert all(store._holders.values())
+
 
 TestHoldings = Holdings.TestCase
 TestHoldings.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)

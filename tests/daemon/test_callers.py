@@ -308,3 +308,5 @@ def test_a_tally_tells_at_once_and_then_once_a_second():
     assert tally.count("b", now=1.5) == 1
     assert tally.count("c", now=1.5) == 1  # a third one: the others are forgotten
     assert tally.count("a", now=1.6) == 1
+    assert tally.count("c", now=1.6) == 0
+    assert tally.count("c", now=2.5) == 2

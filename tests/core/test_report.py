@@ -1,0 +1,63 @@
+"""A list as the difference from the one before it, against taking over the whole of it."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.store import DeviceStore
+from devicemgr.model import Device, DeviceList
+
+R = "vendor.com/gpu"
+DEVICES = st.builds(
+    Device,
+    id=st.sampled_from(["a", "b", "c", "d", "", "long" * 3]),
+    health=st.sampled_from(["Healthy", "Healthy", "Unhealthy", "odd"]),
+    numa_nodes=st.sampled_from([None, (0,), (1,), (-1,), (9999, 0)]),
+)
+LISTS = st.lists(DEVICES, max_size=6)
+
+
+def store_with(report):
+    store = DeviceStore(id_length=10)
+    store.connect(Endpoint(resource=R, generation=1, socket="s"))
+    return store, store.apply_report(R, 1, report)
+
+
+@given(LISTS, LISTS, st.data())
+@settings(max_examples=600, deadline=None, derandomize=True)
+def test_a_difference_leads_to_the_same_as_the_whole_list(first, second, data):
+    """However much of the two lists a decoder calls the same: at their beginning and at their end."""
+    start = 0
+    while start < min(len(first), len(second)) and first[start] == second[start] and data.draw(st.booleans()):
+        start += 1
+    end = 0
+    while (
+        end < min(len(first), len(second)) - start and first[-1 - end] == second[-1 - end] and data.draw(st.booleans())
+    ):
+        end += 1
+    before = DeviceList(devices=first)
+    after = DeviceList(
+        devices=second,
+        base=before.token,
+        gone=first[start : len(first) - end],
+        come=second[start : len(second) - end],
+    )
+    by_difference, _ = store_with(before)
+    if data.draw(st.booleans()):
+        by_difference.free(R)  # which is kept from now on, and not made anew
+    version = by_difference.version
+    events = by_difference.apply_report(R, 1, after)
+    whole, _ = store_with(list(first))
+    expected = whole.apply_report(R, 1, list(second))
+
+    assert by_difference.counts(R) == whole.counts(R)
+    assert by_difference.healthy(R) == whole.healthy(R)
+    assert dict(by_difference.devices(R)) == dict(whole.devices(R))
+    assert [*by_difference.free(R).all()] == [*whole.free(R).all()]
+    assert by_difference.free(R).healthy == whole.free(R).healthy
+    assert sorted(map(str, events)) == sorted(map(str, expected))
+    changed = set(whole.snapshot().registered[R]) != set(store_with(list(first))[0].snapshot().registered[R])
+    assert (by_difference.version > version) >= changed, "what must be on disk has changed"
+    assert set(by_difference.snapshot().registered[R]) == set(whole.snapshot().registered[R])
