@@ -213,8 +213,12 @@ async def sends_a_hundred_megabytes(root):
     class Long(Plugin):
         async def lists(self, stream):
             await stream.recv_message()
+            await stream.send_initial_metadata()
+            part = entry(b"x" * 1000) * 1000
             with suppress(StreamTerminatedError, GRPCError):
-                await stream.send_message(Raw(entry(b"x" * 1000) * 100_000))
+                await stream._stream.send_data(b"\0" + struct.pack(">I", 100 * len(part)))
+                for _ in range(100):
+                    await stream._stream.send_data(part)
 
     await keep_registering(root, "long", Long())
 
