@@ -161,8 +161,9 @@ async def answers_too_late(root):
             await super().allocate(stream)
 
     async with serving(root, "late", Late()) as path:
-        await register(root, path.name, "hostile.example/late")
-        await asyncio.Event().wait()
+        while True:
+            await register(root, path.name, "hostile.example/late")
+            await asyncio.sleep(5)
 
 
 @fake
@@ -286,8 +287,9 @@ async def answers_oddly(root):
     odd = Odd()
     odd.lists = Lists(many).lists
     async with serving(root, "odd", odd) as path:
-        await register(root, path.name, "hostile.example/odd")
-        await asyncio.Event().wait()
+        while True:
+            await register(root, path.name, "hostile.example/odd")
+            await asyncio.sleep(5)
 
 
 # --- connections and registrations -----------------------------------------------------------------------
