@@ -11,10 +11,10 @@ from devicemgr.core.checkpoint import Checkpoint, Entry, render
 from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.holdings import in_order
 from devicemgr.core.node_state import NodeState, combine, render_state
-from devicemgr.core.store import DeviceStore
+from devicemgr.core.store import DeviceStore, Snapshot
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import AllocationRefused
-from devicemgr.model import Container, Device, Owner, Pod, RunOptions
+from devicemgr.model import Container, Device, Owner, PluginOptions, Pod, RunOptions
 from devicemgr.rpc.convert import answer_from_bytes, answer_to_bytes, device_to_wire
 from devicemgr.rpc.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -131,3 +131,57 @@ class Holdings(RuleBasedStateMachine):
 
 TestHoldings = Holdings.TestCase
 TestHoldings.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
+
+
+def test_whatever_must_be_on_disk_makes_a_new_version_and_nothing_else_does():
+    store = DeviceStore(grace=10.0)
+
+    def grows(change):
+        before = store.version
+        change()
+        assert store.version >= before
+        return store.version > before
+
+    endpoint = Endpoint(resource=R, generation=1, socket="a.sock")
+    assert grows(lambda: store.connect(endpoint))
+    assert grows(lambda: store.apply_report(R, 1, [Device(id="a")]))
+    assert not grows(lambda: store.apply_report(R, 1, [Device(id="a")]))
+    assert grows(lambda: store.stop_endpoint(R, 1, reason="gone", now=0.0))
+    assert not grows(lambda: store.stop_endpoint(R, 1, reason="gone", now=1.0))
+    assert not grows(lambda: store.sweep(now=10.0))
+    assert grows(lambda: store.sweep(now=11.0))
+    assert not grows(lambda: store.sweep(now=12.0))
+    assert not grows(lambda: store.acknowledge_removed("other"))
+    assert grows(lambda: store.acknowledge_removed(R))
+    assert not grows(lambda: store.acknowledge_removed(R))
+
+
+def test_a_resource_is_known_by_its_list_or_by_who_holds_it_and_published_until_its_zero_was_seen():
+    store = DeviceStore(grace=10.0)
+    assert (store.is_known(R), store.is_published(R)) == (False, False)
+    store.connect(Endpoint(resource=R, generation=1, socket="a.sock"))
+    assert (store.is_known(R), store.is_published(R)) == (False, False)
+    store.apply_report(R, 1, [Device(id="a"), Device(id="b")])
+    assert (store.is_known(R), store.is_published(R)) == (True, True)
+    owner = Owner("pod", "main")
+    store.reserve(owner, R, ["a", "b"])
+    store.commit(owner, R, ("a", "b"), RunOptions())
+    again = plan_allocation(store, Request(owner=owner, resource=R, count=2))  # all that are healthy are its own
+    assert (again.held, again.devices) == (("a", "b"), ())
+    store.stop_endpoint(R, 1, reason="gone", now=0.0)
+    store.sweep(now=11.0)
+    assert (store.is_known(R), store.is_published(R), store.healthy(R)) == (True, True, None)
+    store.acknowledge_removed(R)
+    assert (store.is_known(R), store.is_published(R)) == (True, False)
+    store.release(owner, R)
+    assert not store.is_known(R)
+
+
+def test_a_restored_resource_has_no_plugin_and_the_options_it_was_saved_with():
+    store = DeviceStore()
+    options = PluginOptions(pre_start_required=True)
+    store.restore(Snapshot(registered={R: ("a",), "other": ()}, options={R: options}), now=5.0)
+    restored = {name: store.endpoint(name) for name in (R, "other")}
+    assert [one.resource for one in restored.values()] == [R, "other"]
+    assert [one.socket for one in restored.values()] == ["", ""]
+    assert [one.options for one in restored.values()] == [options, PluginOptions()]
