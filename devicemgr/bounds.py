@@ -1,8 +1,11 @@
 """How much a peer may ask of the manager.
 
-The manager runs as root and talks to processes it must not trust. Whatever a peer can make grow or happen often has a
-bound here; reaching one is an event (:class:`~devicemgr.events.BoundReached`) and a metric, never a crash, and
-never somebody else's loss. The kubelet has a bound on the size of a message and no other (API-8).
+The manager runs as root and talks to processes it must not trust. What a peer can make grow or happen often has a
+bound here; reaching one is an event (:class:`~devicemgr.events.BoundReached`) and a metric, and never a crash. The
+kubelet has a bound on the size of a message and no other (API-8).
+
+Not bounded is what callers of allocation.sock ask for: they stand for the kubelet itself. And a process is one account,
+so somebody who may call and starts a thousand processes has a thousand.
 """
 
 from __future__ import annotations
@@ -23,15 +26,16 @@ class Bounds:
 
     ======================  =========================================================================================
     ``message_size``        a longer message ends its call before its bytes are taken
-    ``registration_size``   the same for what is sent to kubelet.sock
-    ``answer_size``         all texts of one Allocate answer, which stays in the checkpoint; above it the pod is refused
+    ``registration_size``   the same for what is sent to kubelet.sock and to the PodResources API
+    ``answer_size``         of a plug-in's answer to one call; that of Allocate stays in the checkpoint
+    ``listed_size``         of all lists of all plug-ins; what is healthy in them stands in the checkpoint
     ``devices``             in one list; a longer one ends its stream
     ``slow_size``           of what in one list has an unusual shape, and is read the slow way; more ends its stream
     ``id_length``           of a device; longer ones are left out of their list
     ``resources``           different names; one more is not registered
     ``report_rate``         lists of one plug-in; of what comes faster the newest counts
-    ``time_share``          of the manager's time that one process may take with what it sends, except to
-                            allocation.sock, after a burst of ``time_burst`` seconds; then it is not read for a moment
+    ``time_share``          of the manager's time that one process may take with what it sends and, of the PodResources
+                            API, asks, after a burst of ``time_burst`` seconds; then it must wait for a moment
     ``registration_rate``   calls of Register by one process; what comes faster must wait
     ``connections``         open ones of one process, to one of our sockets; one more is closed
     ``all_connections``     the same for all processes together
@@ -40,7 +44,8 @@ class Bounds:
 
     message_size: int = MESSAGE_SIZE
     registration_size: int = 16 * 1024
-    answer_size: int = 1024 * 1024
+    answer_size: int = 64 * 1024
+    listed_size: int = 16 * 1024 * 1024
     devices: int = 100_000
     slow_size: int = 256 * 1024
     id_length: int = 16 * 1024
@@ -50,8 +55,8 @@ class Bounds:
     time_share: float = 0.02
     time_burst: float = 0.1
     registration_rate: float = 2.0
-    registration_burst: int = 50
-    connections: int = 32
+    registration_burst: int = 100
+    connections: int = 128
     all_connections: int = 1000
 
     def __post_init__(self) -> None:

@@ -122,6 +122,12 @@ class CallerDenied(DeviceManagerError):
     status = "PERMISSION_DENIED"
 
 
+class CallerTooOften(DeviceManagerError):
+    """More registrations of one process than wait for each other: try again in a moment."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+
 class NoSuchPod(DeviceManagerError):
     """A pod that was asked for is not on this node (PR-6)."""
 

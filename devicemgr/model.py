@@ -57,13 +57,14 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DeviceList:
-    """One ListAndWatch message, as it came: duplicates and all.
+    """One ListAndWatch message, as it came: duplicates and all; of ``size`` bytes.
 
     ``token`` is its identity. Where it follows another one, with the token ``base``, the two differ in that the
     entries ``gone`` have given way to ``come``.
     """
 
     devices: list[Device] = field(default_factory=list)
+    size: int = 0
     token: object = field(default_factory=object)
     base: object = None
     gone: list[Device] = field(default_factory=list)

@@ -14,7 +14,7 @@ from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
 from ..rpc.convert import answer_from_bytes
 from . import output_option
-from .output import answer_data, answer_rows, console, show
+from .output import answer_data, answer_rows, console, plain, show
 
 
 @click.group("checkpoint")
@@ -71,17 +71,17 @@ def _draw(data: dict[str, Any]) -> None:
         answer = entry["answer"]
         rows = [f"{what} {value}" for what, value in answer_rows(answer)] if answer is not None else ["unreadable"]
         entries.add_row(
-            entry["pod_uid"],
-            entry["container"],
-            entry["resource"],
-            "\n".join(nodes),
+            plain(entry["pod_uid"]),
+            plain(entry["container"]),
+            plain(entry["resource"]),
+            "\n".join(map(plain, nodes)),
             "\n".join(nodes.values()),
-            "\n".join(rows),
+            "\n".join(map(plain, rows)),
         )
     registered = Table(title="Registered resources", title_justify="left")
     for column in ("resource", "healthy devices"):
         registered.add_column(column, overflow="fold")
     for name, ids in data["registered"].items():
-        registered.add_row(name, ", ".join(ids) or "none")
+        registered.add_row(plain(name), plain(", ".join(ids) or "none"))
     console().print(entries, registered)
     console().print("The checksum is right.")

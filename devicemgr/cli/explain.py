@@ -11,7 +11,7 @@ from ..core.decision import tell
 from ..rpc.manager_client import ManagerClient
 from . import output_option, pod_argument, root_dir_option
 from .ask import ask
-from .output import show
+from .output import printable, show
 
 
 @click.command("explain")
@@ -40,4 +40,4 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
             err=True,
         )
         ctx.exit(1)
-    show(decision, output, lambda data: click.echo("\n".join(tell(data))))
+    show(decision, output, lambda data: click.echo("\n".join(map(printable, tell(data)))))

@@ -13,7 +13,7 @@ from ..model import NodeStatus
 from ..rpc.manager_client import ManagerClient
 from . import output_option, root_dir_option
 from .ask import ask
-from .output import console, show
+from .output import console, plain, show
 
 
 @click.command("node-status")
@@ -43,7 +43,7 @@ def _draw(data: dict[str, Any]) -> None:
         table.add_column(column, justify="right" if column in ("capacity", "allocatable") else "left")
     for name, count in data["capacity"].items():
         removed = "removed, not acknowledged" if name in data["removed"] else ""
-        table.add_row(name, str(count), str(data["allocatable"][name]), removed)
+        table.add_row(plain(name), str(count), str(data["allocatable"][name]), removed)
     console().print(table)
     if data["reset"]:
         console().print("There was no checkpoint at the start: the node's other extended resources are void (CAP-6).")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..model import (
@@ -32,6 +33,16 @@ def show(value: Any, output: str, draw: Callable[[Any], None]) -> None:
         click.echo(dump(value), nl=False)
     else:
         draw(value)
+
+
+def printable(text: str) -> str:
+    """A text that others have chosen, without what a terminal would obey: control characters as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def plain(text: str) -> str:
+    """The same for a console, where square brackets mean something, too."""
+    return escape(printable(text))
 
 
 def console() -> Console:
@@ -77,7 +88,7 @@ def status_tables(data: Mapping[str, Any]) -> list[Table]:
     for name, counts in data["resources"].items():
         serving = counts["endpoint"] == "serving"
         resources.add_row(
-            name,
+            plain(name),
             *(str(counts[key]) for key in ("capacity", "allocatable", "allocated", "available")),
             counts["endpoint"] if serving else f"[red]{counts['endpoint']}[/red]",
         )
@@ -88,7 +99,7 @@ def status_tables(data: Mapping[str, Any]) -> list[Table]:
         for container in pod["containers"]:
             for held in container["allocatedResourcesStatus"] or [{"name": "", "resources": []}]:
                 devices = ", ".join(_with_health(one) for one in held["resources"])
-                pods.add_row(_pod_name(pod), container["name"], held["name"], devices)
+                pods.add_row(plain(_pod_name(pod)), plain(container["name"]), plain(held["name"]), devices)
     return [resources, pods]
 
 
@@ -122,18 +133,21 @@ def admission_data(pod: Pod, admission: Admission) -> dict[str, Any]:
 
 def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
     if not data["admitted"]:
-        console().print(f"[red]refused[/red] {pod.full_name}\n  reason: {data['reason']}\n  message: {data['message']}")
+        reason, message = plain(data["reason"]), plain(data["message"])
+        console().print(f"[red]refused[/red] {plain(pod.full_name)}\n  reason: {reason}\n  message: {message}")
         return
-    table = Table(title=f"admitted {pod.full_name}", title_justify="left")
+    table = Table(title=f"admitted {plain(pod.full_name)}", title_justify="left")
     for column in ("container", "what", "value"):
         table.add_column(column, overflow="fold")
     for container in data["containers"]:
         rows = list(_container_rows(container)) or [("devices", "none")]
         for index, (what, value) in enumerate(rows):
-            table.add_row(container["name"] if index == 0 else "", what, value)
+            table.add_row(plain(container["name"]) if index == 0 else "", plain(what), plain(value))
     console().print(table)
     if "failed_container" in data:
-        console().print(f"[red]container {data['failed_container']} could not start[/red]: {data['message']}")
+        console().print(
+            f"[red]container {plain(data['failed_container'])} could not start[/red]: {plain(data['message'])}"
+        )
 
 
 def _pod_name(pod: Mapping[str, Any]) -> str:
@@ -143,7 +157,7 @@ def _pod_name(pod: Mapping[str, Any]) -> str:
 def _with_health(device: Mapping[str, str]) -> str:
     """A healthy device needs no word; any other has one."""
     id, health = device["resourceID"], device["health"]
-    return id if health == HEALTHY else f"{id} [red]({health})[/red]"
+    return plain(id) if health == HEALTHY else f"{plain(id)} [red]({plain(health)})[/red]"
 
 
 def answer_data(options: RunOptions) -> dict[str, Any]:

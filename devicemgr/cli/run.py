@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import logging
 import resource
 import signal
 import sys
@@ -72,6 +73,7 @@ def run_daemon(options: Options) -> int:
         )
         return GATE_OFF
     raise_descriptor_limit()
+    logging.getLogger("grpclib").setLevel(logging.CRITICAL)  # a traceback for each bad request is the sender's to write
     with ExitStack() as stack:
         sinks = [log_to(sys.stderr, options.log_format)]
         if options.trace is not None:

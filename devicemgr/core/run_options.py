@@ -56,11 +56,6 @@ def merge_run_options(answers: Mapping[ResourceName, RunOptions]) -> tuple[RunOp
     return merged, conflicts
 
 
-def text_size(answer: RunOptions) -> int:
-    """Characters of all names, values and paths together: about what the answer takes in the checkpoint."""
-    return sum(len(text) for _, text in _texts(answer))
-
-
 def odd_texts(answer: RunOptions) -> tuple[str, ...]:
     """What nobody should find in an answer, in words: paths that climb, and control characters.
 

@@ -49,6 +49,10 @@ class Snapshot:
     removed: tuple[ResourceName, ...] = ()
 
 
+MOST_REMOVED = 1000
+"""Resources whose zero is kept until somebody has seen it; they stand in the checkpoint, too."""
+
+
 class DeviceStore(Holdings):
     """The state of the manager. ``grace`` is the seconds a stopped endpoint keeps its capacity (LW-11),
     ``id_length`` the characters a device id may have."""
@@ -60,7 +64,7 @@ class DeviceStore(Holdings):
         self.is_fresh = False
         """Was there no checkpoint at the start? Then what the node published before means nothing (CAP-6)."""
         self._resources: dict[ResourceName, Resource] = {}
-        self._removed: set[ResourceName] = set()
+        self._removed: dict[ResourceName, None] = {}  # in the order in which they were removed
         self._options: dict[ResourceName, PluginOptions] = {}
 
     # --- endpoints and lists -------------------------------------------------------------------
@@ -74,7 +78,7 @@ class DeviceStore(Holdings):
             self._resources[resource] = Resource(endpoint)
         else:
             state.connect(endpoint)
-        self._removed.discard(resource)
+        self._removed.pop(resource, None)
         self._options[resource] = endpoint.options
         self.version += 1
         return [
@@ -129,14 +133,16 @@ class DeviceStore(Holdings):
         )
         for name in expired:
             del self._resources[name]
-            self._removed.add(name)
+            self._removed[name] = None
+        while len(self._removed) > MOST_REMOVED:  # as good as acknowledged
+            del self._removed[next(iter(self._removed))]
         self.version += bool(expired)
         return [ResourceRemoved(resource=name) for name in expired]
 
     def acknowledge_removed(self, resource: ResourceName) -> None:
         """The zero was published: forget the tombstone (LIM-5)."""
         self.version += resource in self._removed
-        self._removed.discard(resource)
+        self._removed.pop(resource, None)
 
     # --- over a restart ------------------------------------------------------------------------
 
@@ -161,7 +167,7 @@ class DeviceStore(Holdings):
         After a reboot no container runs any more: the pods keep their devices, but are looked at anew (ALLOC-10).
         """
         self._options = dict(snapshot.options)
-        self._removed = set(snapshot.removed)
+        self._removed = dict.fromkeys(snapshot.removed)
         for owner, resource, assignment in snapshot.assignments:
             self.record(owner, resource, assignment)
         for pod in snapshot.pods:
@@ -181,7 +187,7 @@ class DeviceStore(Holdings):
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
         """What the node would publish, by name (CAP-1); a removed resource stands with zeroes (LIM-5)."""
         names = {name for name, state in self._resources.items() if state.is_published}
-        return {name: self.counts(name) for name in sorted(names | self._removed)}
+        return {name: self.counts(name) for name in sorted(names | self._removed.keys())}
 
     @property
     def removed(self) -> frozenset[ResourceName]:

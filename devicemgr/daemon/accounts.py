@@ -2,6 +2,9 @@
 
 A process is known by its id, which the kernel tells (SO_PEERCRED): a plug-in that registers again, under another name
 or with another socket, is still the same one. The manager's own process has no bounds: what calls from there embeds it.
+
+It is no defence against somebody who starts a new process for each call: who may call may also fork. And where the
+manager has a process namespace of its own, all callers outside are "process 0" to it, and share one account.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ import trio
 
 from ..bounds import Bounds
 from ..core.rate_limit import Tally, TokenBucket
+from ..errors import CallerTooOften
 from ..events import BoundReached, ConnectionBroken
 from ..model import Peer
 from .event_log import EventLog
 
 LONGEST_PAUSE = 1.0
 """Seconds for which nothing is read from a process, at most: so late may the end of a stream be noticed."""
+LONGEST_QUEUE = 3.0
+"""Seconds that registrations of one process wait for each other, at most; a plug-in's patience is often five."""
 MOST_PROCESSES = 1000
 """Accounts that are kept; one more closes the one that was not used for the longest time."""
 
@@ -61,10 +67,15 @@ class Accounts:
         return pause
 
     def charge_registration(self, peer: Peer) -> float:
-        """It registers: in a queue of its own, at a bounded rate."""
+        """It registers: in a queue of its own, at a bounded rate. Raises CallerTooOften when the queue is full: callers
+        that gave up in it still have their places."""
         if peer.pid == self._own_pid:
             return 0.0
-        pause = self._of(peer).registrations.reserve(now=self._clock())
+        bucket, now = self._of(peer).registrations, self._clock()
+        if (wait := bucket.debt(now=now)) > LONGEST_QUEUE:
+            self.reached("registration_rate", peer, "the registration is refused")
+            raise CallerTooOften(f"too many registrations of one process: try again in {wait:.0f} s")
+        pause = bucket.reserve(now=now)
         if pause:
             self.reached("registration_rate", peer, f"the registration waits {pause:.2f} s")
         return pause

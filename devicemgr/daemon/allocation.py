@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from ..bounds import Bounds
 from ..core.allocation import Plan, Request, Reusable, plan_allocation
-from ..core.decision import ContainerDecision, Decision, ResourceDecision
-from ..core.run_options import odd_texts, text_size
+from ..core.decision import LISTED, ContainerDecision, Decision, ResourceDecision
+from ..core.run_options import odd_texts
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable
-from ..events import AnswerOdd, BoundReached
+from ..events import AnswerOdd
 from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
 from .endpoints import Endpoints
 from .event_log import EventLog
@@ -59,8 +58,7 @@ class Attempt:
 class Allocator:
     """Allocates containers' devices on one store, with the plug-ins of ``endpoints``."""
 
-    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, log: EventLog, bounds: Bounds) -> None:
-        self._bounds = bounds
+    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, log: EventLog) -> None:
         self._store = store
         self._endpoints = endpoints
         self._log = log
@@ -138,18 +136,9 @@ class Allocator:
         answer = await self._endpoints.client_of(resource).allocate(devices)
         if answer is None:
             raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
-        self._examine(resource, answer)
-        return answer
-
-    def _examine(self, resource: ResourceName, answer: RunOptions) -> None:
-        """What is odd about an answer is told and passed on, as the kubelet does; but it must fit the checkpoint."""
-        if oddities := odd_texts(answer):
+        if oddities := odd_texts(answer):  # told and passed on, as the kubelet does
             self._log.record([AnswerOdd(resource=resource, texts=oddities)])
-        if (size := text_size(answer)) > self._bounds.answer_size:
-            problem = f"the answer has {size} characters; {self._bounds.answer_size} are the limit"
-            consequence = f"the pod is refused: {problem}"
-            self._log.record([BoundReached(bound="answer_size", peer=resource, times=1, consequence=consequence)])
-            raise AllocationRefused(f"Allocate of {resource}: {problem}", rule="answer_size")
+        return answer
 
     def _plan(self, attempt: Attempt, container: Container, request: Request, advice: Sequence[DeviceId] = ()) -> Plan:
         """The devices the container would get now."""
@@ -176,7 +165,7 @@ class Allocator:
             raise AllocationRefused(
                 f"device plugin GetPreferredAllocation rpc failed with err: {error}", rule="ALLOC-E11"
             ) from error
-        _account(attempt, container, request).advice = advice
+        _account(attempt, container, request).advice = advice[:LISTED]
         return self._plan(attempt, container, request, advice)
 
 

@@ -19,7 +19,7 @@ import trio
 
 from ..core.rate_limit import Tally
 from ..errors import CallerDenied
-from ..events import CallerTurnedAway
+from ..events import BoundReached, CallerTurnedAway
 from ..model import Peer
 from .accounts import Accounts
 from .event_log import EventLog
@@ -83,13 +83,23 @@ class Gate:
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
-        return self._accounts.charge_registration(peer) if method == _REGISTER else 0.0
+        if method == _REGISTER:
+            return self._accounts.charge_registration(peer)
+        return 0.0 if self._is_hurried else self._accounts.charge_time(peer, 0.0)
+
+    def answered(self, peer: Peer, method: str, seconds: float) -> None:
+        """Questions are answered without waiting for anybody, so how long that took is time of ours; a registration
+        waits for its plug-in."""
+        if method != _REGISTER and not self._is_hurried:
+            self._accounts.charge_time(peer, seconds)
 
     def spent(self, peer: Peer, seconds: float) -> float:
         return 0.0 if self._is_hurried else self._accounts.charge_time(peer, seconds)
 
-    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
-        self._reached("message_size", peer, f"the call with a message of {size} bytes ended; {limit} are the limit")
+    def sent_too_much(self, bound: str, size: int, limit: int) -> None:
+        if times := self._tally.count(bound, now=trio.current_time()):
+            consequence = f"a call with a message of {size} bytes ended; {limit} are the limit"
+            self._log.record([BoundReached(bound=bound, peer=self._name, times=times, consequence=consequence)])
 
     def sent_nonsense(self, peer: Peer, problem: str) -> None:
         self._accounts.broke(peer, f"on {self._name}, {problem}")

@@ -84,7 +84,7 @@ def owned(layout: Layout, *, group: int | None = None) -> Iterator[None]:
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
             if group is not None and (is_new or directory != layout.root):
                 os.chown(directory, -1, group)
-                directory.chmod(0o770 if directory == layout.plugins else 0o750)
+                directory.chmod(0o1770 if directory == layout.plugins else 0o750)  # each may remove only its own
         lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise DirectoryUnusable(
@@ -129,8 +129,11 @@ def _lock(lock: int, layout: Layout) -> None:
 
 def _accepts(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))
+        except BlockingIOError:  # so many wait there that there is no room for us
+            return True
         except OSError:
             return False
         return True

@@ -19,6 +19,8 @@ from types import TracebackType
 import trio
 from inotify_simple import INotify, flags
 
+DEEPEST = 20
+"""Directories within each other that are looked at."""
 RESCAN_PERIOD = 1.0
 """Seconds between two looks where the kernel does not tell (the kubelet reconciles as often, API-9)."""
 _CHANGES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.MOVE_SELF | flags.ONLYDIR
@@ -27,10 +29,12 @@ Identity = tuple[int, int, int]
 
 
 class DirectoryWatch:
-    """The sockets under ``root``, at any depth. Names that begin with a dot, and links to directories, are ignored."""
+    """The sockets under ``root``, at any depth that anybody needs, and ``most`` of them. Names that begin with a dot or
+    are no text, and links to directories, are ignored."""
 
-    def __init__(self, root: Path, on_trouble: Callable[[str, str], None]) -> None:
+    def __init__(self, root: Path, on_trouble: Callable[[str, str], None], *, most: int = 1000) -> None:
         self._root = root
+        self._most = most
         self._on_trouble = on_trouble
         self._inotify: INotify | None = None
         self._troubled: set[str] = set()
@@ -63,11 +67,13 @@ class DirectoryWatch:
                 await trio.lowlevel.wait_readable(self._inotify.fileno())
                 self._inotify.read(timeout=0)
 
-    def _scan(self, directory: str, found: dict[Path, Identity]) -> None:
+    def _scan(self, directory: str, found: dict[Path, Identity], depth: int = 0) -> None:
         """First watch, then read: what comes after the reading is told of, so nothing falls between."""
         try:
+            if depth > DEEPEST:
+                raise OSError(f"more than {DEEPEST} directories deep: not looked at")
             self._watch(directory)
-            entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
+            entries = [e for e in os.scandir(directory) if not e.name.startswith(".") and _is_text(e.name)]
         except OSError as error:
             if not isinstance(error, FileNotFoundError) or directory == str(self._root):
                 self._trouble(directory, error)
@@ -75,7 +81,9 @@ class DirectoryWatch:
         for entry in entries:
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    self._scan(entry.path, found)
+                    self._scan(entry.path, found, depth + 1)
+                elif len(found) >= self._most:
+                    self._trouble(str(self._root), OSError(f"more than {self._most} sockets: others are not seen"))
                 elif stat.S_ISSOCK((status := entry.stat()).st_mode):
                     found[Path(entry.path)] = status.st_dev, status.st_ino, status.st_mtime_ns
             except OSError:
@@ -96,3 +104,12 @@ class DirectoryWatch:
         if path not in self._told | self._troubled:
             self._on_trouble(path, error.strerror or str(error))
         self._troubled.add(path)
+
+
+def _is_text(name: str) -> bool:
+    """A file's name may be any bytes; but nobody could be told of one that is not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

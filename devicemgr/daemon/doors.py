@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..bounds import Bounds
+from ..errors import PluginUnavailable
 from .accounts import Accounts
 from .callers import Callers, Gate
 from .event_log import EventLog
@@ -12,12 +13,14 @@ from .plugin_door import PluginDoor
 
 
 class Doors:
-    """What all of them share: who may call, what each process has taken, the bounds, and the log."""
+    """What all of them share: who may call, what each process has taken, the bounds, the log, and how long the lists of
+    all plug-ins are together."""
 
     def __init__(self, callers: Callers, bounds: Bounds, log: EventLog) -> None:
         self.callers = callers
         self.bounds = bounds
         self._accounts = Accounts(bounds, log)
+        self._listed: dict[str, int] = {}
         self._log = log
 
     def of_socket(self, path: Path, *, is_hurried: bool) -> Gate:
@@ -27,3 +30,15 @@ class Doors:
     def of_plugin(self, name: str) -> PluginDoor:
         """A plug-in's socket; ``name`` is what the plug-in is called in events: its resource, or its socket."""
         return PluginDoor(name, self.callers, self._accounts, self._log)
+
+    def list_grows(self, resource: str, size: int) -> None:
+        """The list of a resource is so many bytes from now on. Raises PluginUnavailable when all are too long then."""
+        others = sum(self._listed.values()) - self._listed.get(resource, 0)
+        if others + size > self.bounds.listed_size:
+            text = f"a list of {size} bytes beside those of others, {others}; {self.bounds.listed_size} are the limit"
+            raise PluginUnavailable(text, outcome="RESOURCE_EXHAUSTED", bound="listed_size")
+        self._listed[resource] = size
+
+    def list_ends(self, resource: str) -> None:
+        """The resource is gone, and its list with it."""
+        self._listed.pop(resource, None)

@@ -212,6 +212,7 @@ class Endpoints:
                 now = trio.current_time()
                 self._log.record(self._store.stop_endpoint(resource, slot.generation, reason=reason, now=now))
                 await trio.sleep(self._store.grace + _JUST_AFTER)
+                self._doors.list_ends(resource)
                 self._log.record(self._store.sweep(now=trio.current_time()))
         finally:
             if self._slots.get(resource) is slot:
@@ -229,7 +230,9 @@ class Endpoints:
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                terms=Terms(max_message_size=self._bounds.message_size, door=door),
+                terms=Terms(
+                    max_message_size=self._bounds.message_size, max_answer_size=self._bounds.answer_size, door=door
+                ),
                 interference=self._disturbances,
             ) as client:
                 connected = True
@@ -282,6 +285,7 @@ class Endpoints:
         """Apply list after list until the stream ends; of a flood the newest."""
 
         def receive(report: DeviceList) -> None:
+            self._doors.list_grows(resource, report.size)
             received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
             self._log.record([received, *self._store.apply_report(resource, slot.generation, report)])
             door.list_applied()

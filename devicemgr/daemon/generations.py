@@ -4,16 +4,22 @@
 
     NAME                  the newest generation
     .NAME.previous        the one before, or a second copy of the newest (``double``)
-    .NAME.tmp             being written; what a crash leaves of it is removed at the next start
+    .NAME.….tmp           being written; what a crash leaves of it is removed at the next start
     NAME.corrupt          what could not be believed (LIM-10); the next ones are NAME.corrupt-2 …
 
 A write is: temporary file, fsync, keep the old one, rename, fsync of the directory. Whatever moment a crash picks,
 NAME or its predecessor is whole.
+
+Others may write in this directory. So a temporary file has a name that nobody can guess, is made by us or not at all,
+and what stands at NAME is read only if it is a file: no link is followed, and no pipe is waited for.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,18 +44,13 @@ class GenerationFile(Generic[T]):
     def previous(self) -> Path:
         return self.path.with_name(f".{self.path.name}.previous")
 
-    @property
     def _temporary(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.tmp")
-
-    @property
-    def _link(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.previous.tmp")
+        return self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.tmp")
 
     def load(self) -> tuple[T | None, list[FileSetAside]]:
         """The newest generation that can be believed; None when there is none. Raises DirectoryUnusable."""
         try:
-            for leftover in (self._temporary, self._link):
+            for leftover in self.path.parent.glob(f".{self.path.name}.*tmp"):
                 leftover.unlink(missing_ok=True)
             found, problem = self._read(self.path)
             if not problem:
@@ -72,10 +73,9 @@ class GenerationFile(Generic[T]):
 
     def save(self, text: str) -> None:
         """Put ``text`` on disk as the newest generation. Raises OSError; the old one is then untouched."""
-        with self._cleaning_up():
-            self._write(text.encode())
+        with self._written(text.encode()) as temporary:
             self._keep_previous()
-            self._temporary.replace(self.path)
+            temporary.replace(self.path)
         _sync_directory(self.path.parent)
 
     def double(self, text: str) -> None:
@@ -83,43 +83,33 @@ class GenerationFile(Generic[T]):
 
         Raises OSError.
         """
-        with self._cleaning_up():
-            self._write(text.encode())
-            self._temporary.replace(self.previous)
+        with self._written(text.encode()) as temporary:
+            temporary.replace(self.previous)
         _sync_directory(self.path.parent)
 
     @contextmanager
-    def _cleaning_up(self) -> Iterator[None]:
+    def _written(self, data: bytes) -> Iterator[Path]:
+        """A temporary file with these bytes, which are on disk; it is gone after the block, one way or the other."""
+        temporary = self._temporary()
         try:
-            yield
-        except OSError:
+            _write_new(temporary, data)
+            yield temporary
+        finally:
             with suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
-            raise
+                temporary.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> tuple[T | None, str]:
         """(value, "") or (None, "") when there is no such file, or (None, problem)."""
         try:
-            return self.parse(path.read_bytes().decode()), ""
+            return self.parse(_file_bytes(path).decode()), ""
         except FileNotFoundError:
             return None, ""
         except (CorruptCheckpoint, UnicodeDecodeError) as error:
             return None, str(error)
 
-    def _write(self, data: bytes) -> None:
-        file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(file, view) :]
-            os.fsync(file)
-        finally:
-            os.close(file)
-
     def _keep_previous(self) -> None:
         """A second name for the old generation, put in place by a rename: at no moment is there none."""
-        link = self._link
-        link.unlink(missing_ok=True)
+        link = self._temporary()
         try:
             _link_or_copy(self.path, link)
         except FileNotFoundError:
@@ -135,17 +125,24 @@ class GenerationFile(Generic[T]):
         At no moment is there no file: a crash in between must not look like an empty start.
         """
         target = self._free_name()
-        if not replacement:
-            return self.path.rename(target)
-        _link_or_copy(self.path, target)
-        try:
-            self._write(self.previous.read_bytes())  # a copy: what damages one of them next must not damage both
-        except OSError:  # no room: then the same file, until there is
-            self._temporary.unlink(missing_ok=True)
-            self._temporary.hardlink_to(self.previous)
-        self._temporary.replace(self.path)
-        _sync_directory(self.path.parent)
+        if not replacement or not stat.S_ISREG(self.path.lstat().st_mode):
+            self.path.rename(target)
+        else:
+            _link_or_copy(self.path, target)
+        if replacement:
+            self._put_back()
         return target
+
+    def _put_back(self) -> None:
+        data = _file_bytes(self.previous)
+        try:  # a copy: what damages one of them next must not damage both
+            with self._written(data) as temporary:
+                temporary.replace(self.path)
+        except OSError:  # no room: then the same file, until there is
+            link = self._temporary()
+            link.hardlink_to(self.previous)
+            link.replace(self.path)
+        _sync_directory(self.path.parent)
 
     def _free_name(self) -> Path:
         base = self.path.name
@@ -153,14 +150,45 @@ class GenerationFile(Generic[T]):
         return next(one for name in names if not os.path.lexists(one := self.path.with_name(name)))
 
 
+def _file_bytes(path: Path) -> bytes:
+    """What a file has. Raises CorruptCheckpoint for what is none: a link, a pipe, a directory."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise CorruptCheckpoint(f"it is no file, but {_kind(path)}") from error
+        raise
+    with open(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise CorruptCheckpoint(f"it is no file, but {_kind(path)}")
+        return opened.read()
+
+
+def _kind(path: Path) -> str:
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a directory"}
+    return kinds.get(stat.S_IFMT(path.lstat().st_mode), "a device")
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """A file of ours with these bytes, on disk. Raises FileExistsError when somebody was there before."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(file, view) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     """A second name for a file. Raises FileNotFoundError when there is none."""
     try:
-        target.hardlink_to(source)
+        os.link(source, target, follow_symlinks=False)
     except FileNotFoundError:
         raise
     except OSError:  # a file system without hard links
-        target.write_bytes(source.read_bytes())
+        _write_new(target, _file_bytes(source))
 
 
 def _sync_directory(directory: Path) -> None:

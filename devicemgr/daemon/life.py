@@ -40,7 +40,7 @@ class Life:
         self.writer = writer
         self.pod_resources = PodResources(store, log)
         self.watcher = PluginWatcher(layout, endpoints, doors, log)
-        allocator = Allocator(store=store, endpoints=endpoints, log=log, bounds=doors.bounds)
+        allocator = Allocator(store=store, endpoints=endpoints, log=log)
         aligner = Aligner(store, allocator, log, topology)
         starts = ContainerStarts(store=store, endpoints=endpoints, aligner=aligner, writer=writer, log=log)
         self.admissions = Admissions(

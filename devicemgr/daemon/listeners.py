@@ -42,7 +42,7 @@ def unix_servers(
             layout.pod_resources_socket,
             PodResourcesService(handlers, pods),
             PodResourcesServiceV1Alpha1(handlers, pods),
-            size=bounds.message_size,
+            size=bounds.registration_size,
             replace=True,
         ),
         opened(

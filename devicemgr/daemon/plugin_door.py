@@ -42,11 +42,14 @@ class PluginDoor:
         """It never calls us here."""
         return 0.0
 
+    def answered(self, peer: Peer, method: str, seconds: float) -> None:
+        return None
+
     def spent(self, peer: Peer, seconds: float) -> float:
         return self._accounts.charge_time(peer, seconds)
 
-    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
-        self.reached("message_size", 1, f"the call with a message of {size} bytes ended; {limit} are the limit")
+    def sent_too_much(self, bound: str, size: int, limit: int) -> None:
+        self.reached(bound, 1, f"the call with a message of {size} bytes ended; {limit} are the limit")
 
     def sent_nonsense(self, peer: Peer, problem: str) -> None:
         self._accounts.broke(peer, f"serving {self._name}, {problem}")

@@ -24,6 +24,8 @@ from .endpoints import Adopted, Endpoints, Found
 from .event_log import EventLog
 
 DEVICE_PLUGIN = "DevicePlugin"
+AT_ONCE = 10
+"""Sockets that are asked at the same time; each has a second to say who it is."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 122.0
 """Seconds between attempts: the first pause, doubled each time, up to the longest (API-9)."""
@@ -47,6 +49,7 @@ class PluginWatcher:
         self._doors = doors
         self._log = log
         self._sockets: dict[Path, _Watched] = {}
+        self._at_once = trio.CapacityLimiter(AT_ONCE)
 
     @property
     def desired(self) -> list[Path]:
@@ -60,7 +63,9 @@ class PluginWatcher:
 
     async def watch(self) -> None:
         """Until cancelled."""
-        with DirectoryWatch(self._layout.plugins_registry, self._on_trouble) as directory:
+        with DirectoryWatch(
+            self._layout.plugins_registry, self._on_trouble, most=self._doors.bounds.resources
+        ) as directory:
             async with trio.open_nursery() as nursery:
                 while True:
                     self._reconcile(directory.look(), nursery)
@@ -85,7 +90,8 @@ class PluginWatcher:
         with watched.scope:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    await self._register_once(path, watched)
+                    async with self._at_once:
+                        await self._register_once(path, watched)
                     return
                 except (PluginUnavailable, RegistrationRefused) as error:
                     again = attempt < ATTEMPTS and getattr(error, "outcome", "") != "UNIMPLEMENTED"

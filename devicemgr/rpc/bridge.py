@@ -28,7 +28,7 @@ import trio
 import trio_asyncio
 from grpclib import GRPCError, Status
 from grpclib.client import Channel
-from grpclib.exceptions import ProtocolError, StreamTerminatedError
+from grpclib.exceptions import StreamTerminatedError
 
 from ..errors import DeviceManagerError, PluginUnavailable, unwrapped
 from .local import LocalChannel, LocalServer, Terms
@@ -135,11 +135,15 @@ def _bound_socket(path: Path, *, group: int | None, replace: bool) -> socket.soc
     try:
         if replace:
             bound.unlink(missing_ok=True)
-        listener.bind(os.fspath(bound))
+        before = os.umask(0o117)  # made with the mode it shall have: at its path, somebody could put another file
+        try:
+            listener.bind(os.fspath(bound))
+        finally:
+            os.umask(before)
         if group is not None:
-            os.chown(bound, -1, group)
-        bound.chmod(0o660)
-        bound.replace(path)
+            os.chown(bound, -1, group, follow_symlinks=False)
+        if replace:
+            bound.replace(path)
     except OSError:
         listener.close()
         raise
@@ -301,7 +305,8 @@ async def read_stream(
 
 
 class translated_errors:
-    """What grpclib and the socket raise, as PluginUnavailable. A block, not a decorator, to keep the traceback flat."""
+    """Whatever a call raises, as PluginUnavailable: nothing of ours runs inside, and what a peer sends makes the
+    libraries below raise many things. A block, not a decorator, to keep the traceback flat."""
 
     def __enter__(self) -> None:
         return None
@@ -311,5 +316,8 @@ class translated_errors:
             case GRPCError():
                 text = (error.message or error.status.name)[:LONGEST_REASON]
                 raise PluginUnavailable(text, outcome=error.status.name) from error
-            case StreamTerminatedError() | ProtocolError() | OSError() | AssertionError():
+            case OSError() | StreamTerminatedError():
                 raise PluginUnavailable(str(error) or type(error).__name__) from error
+            case Exception():
+                text = f"what it sent cannot be read: {type(error).__name__}: {error}"[:LONGEST_REASON]
+                raise PluginUnavailable(text, outcome="INTERNAL") from error

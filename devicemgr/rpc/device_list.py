@@ -75,7 +75,7 @@ class DeviceListDecoder:
             self._raw, self._starts, self._list = b"", [0], DeviceList()  # the next one has nothing to go by
             if len(raw) > self._slow_size:
                 raise _too_much("more bytes of an unusual shape", self._slow_size, "slow_size") from None
-            return DeviceList(devices=_plainly(raw))
+            return DeviceList(devices=_plainly(raw), size=len(raw))
         self._raw = raw
         return self._list
 
@@ -93,6 +93,7 @@ class DeviceListDecoder:
             starts[:first] + cuts + rest,
             DeviceList(
                 devices=devices[:first] + come + devices[last:],
+                size=len(raw),
                 base=self._list.token,
                 gone=devices[first:last],
                 come=come,

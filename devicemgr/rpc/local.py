@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,11 +22,12 @@ from grpclib.protocol import Connection, EventsProcessor, H2Protocol
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Server
 from h2.events import Event as H2Event
+from h2.events import StreamReset
 
 from ..bounds import MESSAGE_SIZE
 from ..errors import DeviceManagerError
 from ..model import Peer
-from .peers import Door, OpenDoor, peer_of
+from .peers import Door, OpenDoor, is_gone, peer_of
 
 READ_TIME = 0.005
 """Seconds that the bytes of one read may take, about."""
@@ -37,16 +39,29 @@ FLUSH_TIME = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a connection is held to: bytes of one message, and who decides about its peer."""
+    """What a connection is held to: bytes of one message, and of the answer to one call, and who decides about its
+    peer."""
 
     max_message_size: int = MESSAGE_SIZE
+    max_answer_size: int = MESSAGE_SIZE
     door: Door = OpenDoor()
 
 
 class _Codec(ProtoCodec):
-    """Bytes that are no such message are the sender's failure, with a status, and not an exception of ours."""
+    """Bytes that are no such message are the sender's failure, with a status, and not an exception of ours.
+
+    To decode takes up to 10 µs a byte, and nothing else can happen meanwhile. So what is decoded here has a limit of
+    its own; the lists of a stream come through as they are (``device_list``).
+    """
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
 
     def decode(self, data: bytes, message_type: Any) -> Any:
+        limit = self._terms.max_answer_size
+        if len(data) > limit and hasattr(message_type, "parse"):
+            self._terms.door.sent_too_much("answer_size", len(data), limit)
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, f"an answer of {len(data)} bytes; {limit} are the limit")
         try:
             return super().decode(data, message_type)
         except Exception as error:
@@ -58,7 +73,7 @@ class _BoundedStream(WireStream):
 
     async def recv_data(self, size: int) -> bytes:
         if size > self.terms.max_message_size:
-            self.terms.door.sent_too_much(peer_of(self._transport), size, self.terms.max_message_size)
+            self.terms.door.sent_too_much("message_size", size, self.terms.max_message_size)
             raise GRPCError(
                 Status.RESOURCE_EXHAUSTED,
                 f"message of {size} bytes is larger than the limit of {self.terms.max_message_size}",
@@ -82,7 +97,15 @@ class _BoundedConnection(Connection):
 
 
 class _Processor(EventsProcessor):
-    """Ignores what comes behind the end of a connection, and frames that nobody knows (RFC 9113, 4.1)."""
+    """Ignores what comes behind the end of a connection, and frames that nobody knows (RFC 9113, 4.1); forgets a
+    stream that was reset before its handler took its first step, which grpclib keeps."""
+
+    def process_stream_reset(self, event: StreamReset) -> None:
+        stream = self.streams.get(event.stream_id)
+        task = getattr(self.handler, "_tasks", {}).get(stream)
+        if task is not None:
+            task.add_done_callback(lambda _: self.streams.pop(event.stream_id, None))
+        super().process_stream_reset(event)
 
     def process(self, event: H2Event) -> None:
         if not self.connection.is_closing() and type(event) in self.processors:
@@ -128,7 +151,11 @@ class _BoundedProtocol(H2Protocol):
             asyncio.get_running_loop().call_later(pause, self._go_on)
 
     def _go_on(self) -> None:
-        if not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if is_gone(self.peer):  # what it sent before it died is not worth the time, nor the descriptor
+            self._transport.abort()
+        else:
             self._transport.resume_reading()
 
 
@@ -167,7 +194,7 @@ class LocalChannel(Channel):
     """A client connection over a unix socket that calls itself ``localhost``, as the kubelet does (API-10)."""
 
     def __init__(self, path: str, terms: Terms) -> None:
-        super().__init__(path=path, codec=_Codec(), config=_NO_PINGS)
+        super().__init__(path=path, codec=_Codec(terms), config=_NO_PINGS)
         self._authority = "localhost"
         self._terms = terms
 
@@ -181,11 +208,16 @@ class LocalChannel(Channel):
         return peer
 
 
+_Method = Callable[[Any], Coroutine[Any, Any, None]]
+
+
 class LocalServer(Server):
     """A server that remembers its connections, so that closing it closes them."""
 
+    __gc_interval__ = 1  # closed ones are forgotten at the next, not at the tenth
+
     def __init__(self, services: list[Any], terms: Terms) -> None:
-        super().__init__(services, codec=_Codec(), config=_NO_PINGS)
+        super().__init__(services, codec=_Codec(terms), config=_NO_PINGS)
         self._terms = terms
         listen(self, RecvRequest, self._check_caller)
         self._protocols: list[H2Protocol] = []
@@ -199,12 +231,28 @@ class LocalServer(Server):
 
     async def _check_caller(self, event: RecvRequest) -> None:
         """Before anything of the call is read."""
+        peer = peer_of(event.peer._transport)
         try:
-            pause = self._terms.door.called(peer_of(event.peer._transport), event.method_name)
+            pause = self._terms.door.called(peer, event.method_name)
         except DeviceManagerError as error:
             raise GRPCError(Status[error.status], str(error)) from error
         if pause:
             await asyncio.sleep(pause)
+        charged: Any = self._charged(event.method_func, event.method_name, peer)
+        event.method_func = charged
+
+    def _charged(self, method: _Method, name: str, peer: Peer) -> _Method:
+        """A door may want to know how long an answer took."""
+
+        async def timed(stream: Any) -> None:
+            clock = asyncio.get_running_loop().time
+            began = clock()
+            try:
+                await method(stream)
+            finally:
+                self._terms.door.answered(peer, name, clock() - began)
+
+        return timed
 
     async def listen(self, listener: socket.socket) -> None:
         """Accept on ``listener``; may be called again when an earlier socket was lost."""

@@ -7,6 +7,7 @@ The decision is made elsewhere, by a :class:`Door`; here is only how grpclib is 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from typing import Any, Protocol
@@ -29,10 +30,13 @@ class Door(Protocol):
     def called(self, peer: Peer, method: str) -> float:
         """A call begins. Seconds for which it must wait; raises DeviceManagerError, which answers it."""
 
+    def answered(self, peer: Peer, method: str, seconds: float) -> None:
+        """A call has ended, so long after it was let through."""
+
     def spent(self, peer: Peer, seconds: float) -> float:
         """Reading what somebody sent took so long. Seconds for which nothing more of theirs is read."""
 
-    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
+    def sent_too_much(self, bound: str, size: int, limit: int) -> None:
         """A message was longer than the limit, and its call has ended."""
 
     def sent_nonsense(self, peer: Peer, problem: str) -> None:
@@ -51,10 +55,13 @@ class OpenDoor:
     def called(self, peer: Peer, method: str) -> float:
         return 0.0
 
+    def answered(self, peer: Peer, method: str, seconds: float) -> None:
+        return None
+
     def spent(self, peer: Peer, seconds: float) -> float:
         return 0.0
 
-    def sent_too_much(self, peer: Peer, size: int, limit: int) -> None:
+    def sent_too_much(self, bound: str, size: int, limit: int) -> None:
         return None
 
     def sent_nonsense(self, peer: Peer, problem: str) -> None:
@@ -64,8 +71,21 @@ class OpenDoor:
 def peer_of(transport: asyncio.BaseTransport) -> Peer:
     """The process that connected, or that listens, at the other end."""
     connection: socket.socket = transport.get_extra_info("socket")
-    pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    pid, uid, gid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return Peer(pid=pid, uid=uid, gids=frozenset((gid, *_groups(connection))))
+
+
+def is_gone(peer: Peer) -> bool:
+    """Has the process ended? One of another process namespace, which is 0 to us, may live."""
+    if peer.pid <= 0:
+        return False
+    try:
+        os.kill(peer.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _groups(connection: Any) -> tuple[int, ...]:

@@ -199,6 +199,23 @@ async def test_a_list_beyond_a_bound_ends_its_stream(device_manager, count, boun
         await manager.wait_for_resource(GPU, capacity=5, allocatable=5)
 
 
+@bounds(listed_size=1000)
+async def test_all_lists_together_are_bounded_and_a_resource_that_goes_makes_room(device_manager, autojump_clock):
+    manager = device_manager
+    forty = [Device(id=f"d{n}") for n in range(40)]
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=forty) as plugin:
+        async with open_simulated_plugin(manager.layout.plugins, NIC, devices=forty) as other:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, capacity=40)
+            await other.register()
+            await manager.wait_for_resource(NIC, capacity=0)
+            assert [event.peer for event in reached(manager, "listed_size")] == [NIC]
+            plugin.set_devices(forty[:5])
+            await manager.wait_for_resource(GPU, capacity=5)
+            await other.register()
+            await manager.wait_for_resource(NIC, capacity=40)
+
+
 @bounds(slow_size=100)
 async def test_what_must_be_read_the_slow_way_is_bounded(device_manager):
     manager = device_manager
@@ -228,13 +245,13 @@ async def test_an_answer_too_long_for_the_checkpoint_refuses_the_pod(device_mana
     async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=1)
-        plugin.on_allocate = answering(RunOptions(envs={"A": "x" * 999}))
+        plugin.on_allocate = answering(RunOptions(envs={"A": "x" * 900}))
         assert (await manager.admit(pod(gpu=1))).admitted
         await manager.remove("default", "p")
         plugin.on_allocate = answering(RunOptions(envs={"A": "x" * 1000}))
         refused = await manager.admit(pod(gpu=1))
         assert not refused.admitted
-        assert "1001 characters" in refused.message
+        assert "an answer of 1012 bytes; 1000 are the limit" in refused.message
         assert manager.capacity()[GPU].available == 1
         assert len(reached(manager, "answer_size")) == 1
 

@@ -131,12 +131,12 @@ async def register(root, endpoint, resource):
     channel.close()
 
 
-async def keep_registering(root, name, plugin):
+async def keep_registering(root, name, plugin, *, again=AGAIN):
     """Register, and again and again whatever the manager thinks of it."""
     async with serving(root, name, plugin) as path:
         while True:
             await register(root, path.name, f"hostile.example/{name}")
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(again)
             if not path.exists():
                 return
 
@@ -245,6 +245,120 @@ async def hangs_up_in_the_middle_of_a_message(root):
             stream._stream._transport.close()
 
     await keep_registering(root, "hangs-up", HangsUp())
+
+
+class Headers(Plugin):
+    """Answers its options with these headers, or this message, which grpclib would not send by itself."""
+
+    def __init__(self, headers=(), data=None, then=()):
+        self._headers, self._data, self._then = headers, data, then
+
+    async def options(self, stream):
+        await stream.recv_message()
+        await stream._stream.send_headers(list(self._headers), end_stream=self._data is None)
+        if self._data is not None:
+            await stream._stream.send_data(self._data)
+            await stream._stream.send_headers(list(self._then), end_stream=True)
+        await asyncio.Event().wait()
+
+
+OK, GRPC = (":status", "200"), ("content-type", "application/grpc")
+ANSWERS = {
+    "compressed": Headers([OK, GRPC], b"\1\0\0\0\0", [("grpc-status", "0")]),
+    "bad-header": Headers([OK, GRPC, ("x-bin", "abcde")], b"\0\0\0\0\0", [("grpc-status", "0")]),
+    "bad-trailer": Headers([OK, GRPC], b"\0\0\0\0\0", [("grpc-status", "0"), ("x-bin", "abcde")]),
+    "no-status": Headers([GRPC]),
+    "odd-status": Headers([OK, GRPC, ("grpc-status", "9" * 5000)]),
+    "odd-details": Headers([OK, GRPC, ("grpc-status", "2"), ("grpc-status-details-bin", "!!")]),
+    "long-reason": Headers([OK, GRPC, ("grpc-status", "2"), ("grpc-message", "%0a%1b[2J" + "x" * 30_000)]),
+}
+
+
+@fake
+async def answers_with_what_no_library_sends(root):
+    async with asyncio.TaskGroup() as group:
+        for name, plugin in ANSWERS.items():
+            group.create_task(keep_registering(root, name, plugin))
+
+
+@fake
+async def answers_with_a_million_nothings(root):
+    """Options, and answers to Allocate, that take minutes to decode."""
+
+    class Nothings(Plugin):
+        async def allocate(self, stream):
+            await stream.recv_message()
+            body = b"\x12\0" * 1_000_000
+            await stream.send_message(Raw(b"\x0a" + _varint(len(body)) + body))
+
+    class Options(Plugin):
+        async def options(self, stream):
+            await stream.recv_message()
+            await stream.send_message(Raw(b"\x08\x01" * 2_000_000))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keep_registering(root, "nothings", Options()))
+        async with serving(root, "empty-mounts", Nothings()) as path:
+            while True:
+                await register(root, path.name, "hostile.example/empty-mounts")
+                await asyncio.sleep(5)
+
+
+@fake
+async def fills_the_checkpoint(root):
+    """Six resources of nine hundred devices with ids of 16,000 bytes each."""
+    async with asyncio.TaskGroup() as group:
+        for number in range(6):
+            data = b"".join(entry(b"%05d" % n + b"x" * 15_990) for n in range(900))
+            group.create_task(keep_registering(root, f"fills-{number}", Lists(data), again=10.0))
+
+
+@fake
+async def fills_the_directory_that_is_watched(root):
+    """A thousand sockets at which nobody answers, names that are no text, and directories within each other."""
+    directory = root / "plugins_registry"
+    listeners = []
+    for number in range(900):
+        listener = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            listener.bind(str(directory / f"{number}.sock"))
+            listener.listen(1)
+        listeners.append(listener)
+        await asyncio.sleep(0)
+    odd = socket.socket(socket.AF_UNIX)
+    with suppress(OSError):
+        odd.bind(os.fsencode(directory) + b"/\xff.sock")
+        odd.listen(1)
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(300):  # by descriptor: the path would be too long
+        with suppress(FileExistsError):
+            os.mkdir("a", dir_fd=here)
+        here, before = os.open("a", os.O_RDONLY, dir_fd=here), here
+        os.close(before)
+    os.close(here)
+    await asyncio.Event().wait()
+
+
+@fake
+async def resets_calls_before_they_begin(root):
+    """HTTP/2 rapid reset."""
+    import h2.config
+    import h2.connection
+
+    call = [(":method", "POST"), (":scheme", "http"), (":path", "/v1beta1.Registration/Register"), (":authority", "x"),
+            ("te", "trailers"), ("content-type", "application/grpc")]  # fmt: skip
+    while True:
+        with suppress(OSError):
+            _, writer = await asyncio.open_unix_connection(str(root / "device-plugins" / "kubelet.sock"))
+            connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+            connection.initiate_connection()
+            for number in range(2000):
+                connection.send_headers(2 * number + 1, call)
+                connection.reset_stream(2 * number + 1)
+                writer.write(connection.data_to_send())
+                await writer.drain()
+            writer.close()
+        await asyncio.sleep(AGAIN)
 
 
 # --- what stands in lists and answers --------------------------------------------------------------------
