@@ -29,6 +29,8 @@ from ..errors import DeviceManagerError
 from ..model import Peer
 from .peers import Door, OpenDoor, is_gone, peer_of
 
+ACCEPT_TIME = 0.0005
+"""Seconds that a new connection takes, about."""
 READ_TIME = 0.005
 """Seconds that the bytes of one read may take, about."""
 SHORTEST_READ, FIRST_READ, LONGEST_READ = 2**10, 2**15, 2**18
@@ -138,15 +140,23 @@ class _BoundedProtocol(H2Protocol):
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            super().data_received(data)
+            events = self.connection.feed(data)
+            self.connection.flush()
+            for event in events:
+                self.processor.process(event)
+            self.connection.flush()
         except Exception as error:
             self.terms.door.sent_nonsense(self.peer, f"{type(error).__name__}: {error}"[:200])
-            self._transport.abort()
+            self.processor.close("what it sent cannot be read")
             return
         took = clock() - began
         fitting = int(len(data) * READ_TIME / took) if took > 0 else LONGEST_READ
         self._transport.max_size = min(max(fitting, SHORTEST_READ), LONGEST_READ)
-        if (pause := self.terms.door.spent(self.peer, took)) > 0 and not self._transport.is_closing():
+        self._charge(took)
+
+    def _charge(self, seconds: float) -> None:
+        """The peer has taken so much of our time; if that was too much, it is not read for a moment."""
+        if (pause := self.terms.door.spent(self.peer, seconds)) > 0 and not self._transport.is_closing():
             self._transport.pause_reading()
             asyncio.get_running_loop().call_later(pause, self._go_on)
 
@@ -167,7 +177,9 @@ class _GuardedProtocol(_BoundedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._is_guest = self.terms.door.connected(self.peer)
-        if not self._is_guest:
+        if self._is_guest:
+            self._charge(ACCEPT_TIME)  # who connects anew has no first read for nothing
+        else:
             transport.close()
 
     def connection_lost(self, error: BaseException | None) -> None:
