@@ -25,15 +25,22 @@ SLOW_PERIOD = 60.0
 _GONE = flags.MOVE_SELF | flags.DELETE_SELF
 
 
-async def keep_sockets(servers: Iterable[UnixServer], on_restored: Callable[[Path], None]) -> None:
-    """Make each socket anew as soon as nothing is at its path, and tell ``on_restored``. Until cancelled."""
-    servers = list(servers)
+async def keep_sockets(
+    servers: Iterable[UnixServer], on_restored: Callable[[Path], None], on_replaced: Callable[[Path], None]
+) -> None:
+    """Make each socket anew as soon as nothing is at its path, and tell ``on_restored``; where somebody has put
+    something else, tell ``on_replaced``, once, and leave it alone. Until cancelled."""
+    servers, replaced = list(servers), set[Path]()
     with _Watch() as watch:
         while True:
             told = [watch.add(server.path) for server in servers]  # first watch, then look
             restored = [server.path for server in servers if await _restored(server)]
             for path in restored:
                 on_restored(path)
+            others = {server.path for server in servers if not server.is_missing() and not server.owns_socket()}
+            for path in others - replaced:
+                on_replaced(path)
+            replaced = others
             if not restored:
                 missing = any(server.is_missing() for server in servers)
                 with trio.move_on_after(RETRY_PERIOD if missing or not all(told) else SLOW_PERIOD):

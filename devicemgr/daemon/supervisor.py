@@ -25,7 +25,7 @@ from ..core.endpoint import GRACE_PERIOD
 from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import unwrapped
-from ..events import ManagerReady, ManagerStopping, RegistrySocketRestored, StaleSocketRemoved
+from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
 from ..rpc.bridge import open_bridge
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
@@ -115,7 +115,7 @@ async def _one_life(
             async with trio.open_nursery() as listeners:
                 for server in servers:
                     listeners.start_soon(server.serve)
-                listeners.start_soon(keep_sockets, servers, _reporter(log))
+                listeners.start_soon(keep_sockets, servers, *_reporters(log))
                 listeners.start_soon(life.watcher.watch)
                 listeners.start_soon(_end_with, stop, life)
                 served = [str(server.path) for server in servers]
@@ -171,8 +171,12 @@ def _life(
     )
 
 
-def _reporter(log: EventLog) -> Callable[[Path], None]:
-    return lambda path: log.record([RegistrySocketRestored(path=str(path))])
+def _reporters(log: EventLog) -> tuple[Callable[[Path], None], Callable[[Path], None]]:
+    """What to do when a socket was restored, and when it was replaced."""
+    return (
+        lambda path: log.record([RegistrySocketRestored(path=str(path))]),
+        lambda path: log.record([RegistrySocketReplaced(path=str(path))]),
+    )
 
 
 @asynccontextmanager

@@ -38,6 +38,15 @@ class RegistrySocketRestored(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySocketReplaced(Event):
+    """Somebody put something else where one of our sockets was; it is not fought over, but callers reach others now."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateRestored(Event):
     """An earlier life left this: resources whose plug-ins are expected back, and pods with their devices (REG-19).
 

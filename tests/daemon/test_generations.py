@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -141,3 +142,58 @@ def test_a_file_that_cannot_be_read_is_a_clear_error(file):
     file.path.mkdir()
     with pytest.raises(DirectoryUnusable, match="cannot read"):
         file.load()
+
+
+def a_link(path, victim):
+    path.symlink_to(victim)
+
+
+def a_dangling_link(path, victim):
+    path.symlink_to("nowhere")
+
+
+def a_pipe(path, victim):
+    os.mkfifo(path)
+
+
+def a_socket(path, victim):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+@pytest.mark.parametrize("puts", [a_link, a_dangling_link, a_pipe, a_socket])
+def test_what_is_no_file_is_not_read_and_set_aside(file, puts, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("good secret")
+    file.save("good one")
+    file.save("good two")
+    file.path.unlink()
+    puts(file.path, victim)
+    found, (event,) = file.load()
+    assert (found, event.used) == ("one", ".name.previous")
+    assert event.problem.startswith("it is no file, but a ")
+    assert file.load() == ("one", [])
+
+
+@pytest.mark.parametrize("puts", [a_link, a_dangling_link, a_pipe, a_socket])
+def test_no_file_of_somebody_else_is_written(file, puts, tmp_path):
+    """In place of ours, or of a temporary one whose name they would have to guess."""
+    victim = tmp_path / "victim"
+    victim.write_text("secret")
+    for path in (file.path, file.previous, file.path.with_name(".name.tmp"), file.path.with_name(".name.previous.tmp")):
+        puts(path, victim)
+    file.save("good one")
+    file.save("good two")
+    file.double("good two")
+    assert (file.path.read_text(), file.previous.read_text()) == ("good two", "good two")
+    assert victim.read_text() == "secret"
+    assert file.load() == ("two", [])
+
+
+def test_a_temporary_file_that_is_there_already_is_not_ours(file, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda size: "guessed")
+    guessed = file.path.with_name(".name.guessed.tmp")
+    guessed.write_text("theirs")
+    with pytest.raises(FileExistsError):
+        file.save("good one")
+    assert not file.path.exists()

@@ -11,7 +11,7 @@ from devicemgr.core.node_status import Misfit, corrected, first_misfit, is_exten
 from devicemgr.core.policy import Policy, Scope, Topology
 from devicemgr.daemon.http import open_listeners
 from devicemgr.errors import AddressUnusable
-from devicemgr.events import ManagerReady, RegistrySocketRestored
+from devicemgr.events import ManagerReady, RegistrySocketReplaced, RegistrySocketRestored
 from devicemgr.model import NodeStatus
 from devicemgr.testing import open_simulated_plugin
 
@@ -197,6 +197,9 @@ async def test_healthz_says_when_nobody_can_register(measured):
     manager.layout.registry_socket.touch()  # before the manager could make it anew: nobody can register now
     status, text = await get(address, "/healthz")
     assert (status, "device registration error" in text) == (500, True)
+    with trio.fail_after(5):
+        while not any(isinstance(one.event, RegistrySocketReplaced) for one in manager.events()):
+            await manager.events_after(manager.events()[-1].sequence, wait=True)
     manager.layout.registry_socket.unlink()
     with trio.fail_after(5):
         while not any(isinstance(one.event, RegistrySocketRestored) for one in manager.events()):

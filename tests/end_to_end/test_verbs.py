@@ -30,6 +30,22 @@ def node(daemon, start, root_dir):
     return program, plugin
 
 
+def test_what_others_have_chosen_is_shown_and_not_obeyed(daemon, start, run, root_dir):
+    """Ids that are markup for a console, or control characters for a terminal."""
+    daemon()
+    script = root_dir / "script.yaml"
+    ids = ["[/evil]", "[red]x", "a\x1b[2J", "b\nc"]
+    devices = "".join(f"  - {{id: {json.dumps(id)}}}\n" for id in ids)
+    script.write_text(f"resource: vendor.com/gpu\ndevices:\n{devices}")
+    start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--script", script).wait_for("registered")
+    admitted = run("admit", "-f", "-", text=POD.format(name="a", count=4))
+    assert (admitted.returncode, admitted.stderr) == (0, "")
+    for shown in (admitted, run("status"), run("explain", "a")):
+        assert shown.returncode == 0, shown.stderr
+        assert "[/evil]" in shown.stdout
+        assert "\x1b" not in shown.stdout.replace("\\x1b", "")
+
+
 def test_status_admit_and_remove(node, run):
     status = json.loads(run("status", "-o", "json").stdout)
     assert status["resources"] == {

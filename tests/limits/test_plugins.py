@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import AsyncExitStack, suppress
 
 import pytest
@@ -205,6 +206,23 @@ async def test_lim_35_a_directory_that_is_moved_away_is_not_watched_any_more(tmp
         with trio.fail_after(5):
             await watch.changed()
         assert [path.name for path in watch.look()] == ["new.sock"]
+
+
+async def test_lim_35_names_that_are_no_text_and_depths_that_nobody_needs_are_ignored(tmp_path):
+    troubles = []
+    deep = tmp_path
+    for _ in range(30):
+        deep = deep / "a"
+        deep.mkdir()
+    for name in (b"ok.sock", b"\xff.sock"):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.fsencode(tmp_path) + b"/" + name)
+    with DirectoryWatch(tmp_path, lambda path, problem: troubles.append(problem)) as watch:
+        assert [path.name for path in watch.look()] == ["ok.sock"]
+    assert troubles == ["more than 20 directories deep: not looked at"]
+    with DirectoryWatch(tmp_path, lambda path, problem: troubles.append(problem), most=0) as watch:
+        assert watch.look() == {}
+    assert "more than 0 sockets: others are not seen" in troubles
 
 
 async def test_lim_35_links_in_a_circle_are_not_followed(tmp_path):
