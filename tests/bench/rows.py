@@ -63,7 +63,7 @@ def timed(work) -> float:
 @contextmanager
 def node(*options: str, config: str = ""):
     """(daemon, client, open_plugin). What one process may take is not bounded: all plug-ins are in this one."""
-    bounds = ("registration-burst=1000", "time-burst=3600")
+    bounds = ("registration-burst=1000", "time-burst=3600", f"listed-size={2**30}")
     unbounded = [part for bound in bounds for part in ("--bound", bound)]
     with open_daemon(*unbounded, *options, config=config) as daemon:
         client, plugins = Client(daemon.root), []
