@@ -38,7 +38,7 @@ def test_a_member_of_the_allowed_group_may_serve_devices(daemon, nobody, root_di
     nobody(GROUP).wait_for("registered")
     manager.wait_for("ReportApplied resource=nobody.example/gpu")
     assert (root_dir / "device-plugins" / "kubelet.sock").stat().st_gid == GROUP
-    assert (root_dir / "device-plugins").stat().st_mode & 0o7777 == 0o770
+    assert (root_dir / "device-plugins").stat().st_mode & 0o7777 == 0o1770, "each may remove only its own"
 
 
 def test_a_group_that_does_not_exist_is_bad_usage(run):
