@@ -48,7 +48,7 @@ class Gate:
 
     def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog, *, is_hurried: bool) -> None:
         self._name = name
-        self._is_hurried = is_hurried
+        self.is_hurried = is_hurried
         self._callers = callers
         self._accounts = accounts
         self._bounds = accounts.bounds
@@ -85,16 +85,16 @@ class Gate:
             )
         if method == _REGISTER:
             return self._accounts.charge_registration(peer)
-        return 0.0 if self._is_hurried else self._accounts.charge_time(peer, 0.0)
+        return 0.0 if self.is_hurried else self._accounts.charge_time(peer, 0.0)
 
     def answered(self, peer: Peer, method: str, seconds: float) -> None:
         """Questions are answered without waiting for anybody, so how long that took is time of ours; a registration
         waits for its plug-in."""
-        if method != _REGISTER and not self._is_hurried:
+        if method != _REGISTER and not self.is_hurried:
             self._accounts.charge_time(peer, seconds)
 
     def spent(self, peer: Peer, seconds: float) -> float:
-        return 0.0 if self._is_hurried else self._accounts.charge_time(peer, seconds)
+        return 0.0 if self.is_hurried else self._accounts.charge_time(peer, seconds)
 
     def sent_too_much(self, bound: str, size: int, limit: int) -> None:
         if times := self._tally.count(bound, now=trio.current_time()):

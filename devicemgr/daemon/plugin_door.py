@@ -22,6 +22,8 @@ class PluginDoor:
     ``name`` is what the plug-in is called in events: its resource, or its socket.
     """
 
+    is_hurried = True  # a plug-in asks nothing of us on its own socket
+
     def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog) -> None:
         self._name = name
         self._callers = callers

@@ -243,15 +243,16 @@ class LocalServer(Server):
 
     async def _check_caller(self, event: RecvRequest) -> None:
         """Before anything of the call is read."""
-        peer = peer_of(event.peer._transport)
+        peer: Peer = event.peer._transport.get_protocol().peer  # type: ignore[attr-defined]
         try:
             pause = self._terms.door.called(peer, event.method_name)
         except DeviceManagerError as error:
             raise GRPCError(Status[error.status], str(error)) from error
         if pause:
             await asyncio.sleep(pause)
-        charged: Any = self._charged(event.method_func, event.method_name, peer)
-        event.method_func = charged
+        if not self._terms.door.is_hurried:
+            charged: Any = self._charged(event.method_func, event.method_name, peer)
+            event.method_func = charged
 
     def _charged(self, method: _Method, name: str, peer: Peer) -> _Method:
         """A door may want to know how long an answer took."""

@@ -19,7 +19,13 @@ _MOST_GROUPS = 4096
 
 
 class Door(Protocol):
-    """Decides about one socket's callers. Every method is called once for what it names, and returns at once."""
+    """Decides about one socket's callers. Every method is called once for what it names, and returns at once.
+
+    Where ``is_hurried``, nobody wants to know how long answers take.
+    """
+
+    @property
+    def is_hurried(self) -> bool: ...
 
     def connected(self, peer: Peer) -> bool:
         """Somebody connected; may they stay?"""
@@ -45,6 +51,8 @@ class Door(Protocol):
 
 class OpenDoor:
     """Lets everybody in."""
+
+    is_hurried = True
 
     def connected(self, peer: Peer) -> bool:
         return True
