@@ -24,7 +24,7 @@ from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested
 from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
-from ..rpc.local import Terms
+from ..rpc.connections import Terms
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from .directory import checked_endpoint
 from .disturbances import Disturbances

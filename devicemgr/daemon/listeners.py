@@ -10,7 +10,7 @@ import trio
 
 from ..core.policy import Policy
 from ..rpc.bridge import UnixServer, open_server
-from ..rpc.local import Terms
+from ..rpc.connections import Terms
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
 from .doors import Doors

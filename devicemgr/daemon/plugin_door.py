@@ -11,18 +11,17 @@ import trio
 from ..core.rate_limit import TokenBucket
 from ..events import BoundReached
 from ..model import Peer
+from ..rpc.peers import OpenDoor
 from .accounts import LONGEST_PAUSE, Accounts
 from .callers import Callers
 from .event_log import EventLog
 
 
-class PluginDoor:
+class PluginDoor(OpenDoor):
     """The door to a plug-in's socket: who listens there must be somebody who may call us.
 
     ``name`` is what the plug-in is called in events: its resource, or its socket.
     """
-
-    is_hurried = True  # a plug-in asks nothing of us on its own socket
 
     def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog) -> None:
         self._name = name
@@ -36,16 +35,6 @@ class PluginDoor:
     def connected(self, peer: Peer) -> bool:
         self._peer = peer
         return self._callers.include(peer)
-
-    def disconnected(self, peer: Peer) -> None:
-        return None
-
-    def called(self, peer: Peer, method: str) -> float:
-        """It never calls us here."""
-        return 0.0
-
-    def answered(self, peer: Peer, method: str, seconds: float) -> None:
-        return None
 
     def spent(self, peer: Peer, seconds: float) -> float:
         return self._accounts.charge_time(peer, seconds)

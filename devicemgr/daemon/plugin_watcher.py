@@ -15,7 +15,7 @@ import trio
 
 from ..errors import PluginUnavailable, RegistrationRefused
 from ..events import PluginDirectoryUnwatched, PluginSocketFailed
-from ..rpc.local import Terms
+from ..rpc.connections import Terms
 from ..rpc.registration_client import PluginInfo, RegistrationClient, connect_registration
 from .directory import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity

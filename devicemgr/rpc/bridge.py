@@ -6,7 +6,7 @@ Four rules, each learnt from a crash:
    child of a nursery: an expected error (:class:`DeviceManagerError`) becomes a status, a bug ends the program.
 2. *A stream is read inside one asyncio coroutine*, which hands each message to a synchronous function. An async
    generator that crosses the border crashes Trio when it is cancelled.
-3. *A message's size is checked before its bytes are taken* (``local``): a peer may announce 4 GiB.
+3. *A message's size is checked before its bytes are taken* (``connections``): a peer may announce 4 GiB.
 4. *Deadlines belong to the caller*: ``with trio.fail_after(…)`` around the call. Nothing here has one of its own.
 
 # Decision: no memory channel between a stream and its reader. The synchronous function is the critical section, the
@@ -31,7 +31,8 @@ from grpclib.client import Channel
 from grpclib.exceptions import StreamTerminatedError
 
 from ..errors import DeviceManagerError, PluginUnavailable, unwrapped
-from .local import LocalChannel, LocalServer, Terms
+from .connections import Terms
+from .local import LocalChannel, LocalServer
 from .newest import NewestOf
 
 T = TypeVar("T")

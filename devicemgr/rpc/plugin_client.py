@@ -17,8 +17,8 @@ from ..events import CallFinished
 from ..model import DeviceId, DeviceList, PluginOptions, RunOptions
 from . import convert
 from .bridge import call, dial, read_stream
+from .connections import Terms
 from .device_list import DeviceListDecoder, RawList
-from .local import Terms
 from .stubs import v1beta1 as wire
 
 T = TypeVar("T")

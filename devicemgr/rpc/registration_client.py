@@ -12,8 +12,8 @@ from grpclib.client import Channel
 
 from ..errors import PluginUnavailable
 from .bridge import call, dial
+from .connections import Terms
 from .convert import checked
-from .local import Terms
 from .stubs import pluginregistration as wire
 
 DIAL_DEADLINE = 10.0

@@ -7,7 +7,8 @@ import socket
 
 from hpack import Encoder
 
-from devicemgr.rpc.local import LocalServer, Terms
+from devicemgr.rpc.connections import Terms
+from devicemgr.rpc.local import LocalServer
 from devicemgr.rpc.peers import OpenDoor
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

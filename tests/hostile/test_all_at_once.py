@@ -25,7 +25,7 @@ OPTIONS = ("--deadline", "options=2", "--deadline", "allocate=2")
 ADMISSIONS = 100
 SLOWER = 2.0
 """How many times as long an honest admission may take, at the median."""
-ROUNDS = 5
+ROUNDS = 10
 FILLS = "fills_the_checkpoint"
 """Is let alone here: within ``listed_size`` it makes every admission write 16 MB, which is told in the README."""
 SEEN = ("bound=message_size", "bound=report_rate", "bound=time_share", "bound=connections", "PluginRefused")
