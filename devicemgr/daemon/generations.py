@@ -44,8 +44,15 @@ class GenerationFile(Generic[T]):
     def previous(self) -> Path:
         return self.path.with_name(f".{self.path.name}.previous")
 
-    def _temporary(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.tmp")
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """A name that nobody can guess; what stands there is gone after the block, one way or the other."""
+        path = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.tmp")
+        try:
+            yield path
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def load(self) -> tuple[T | None, list[FileSetAside]]:
         """The newest generation that can be believed; None when there is none. Raises DirectoryUnusable."""
@@ -89,14 +96,10 @@ class GenerationFile(Generic[T]):
 
     @contextmanager
     def _written(self, data: bytes) -> Iterator[Path]:
-        """A temporary file with these bytes, which are on disk; it is gone after the block, one way or the other."""
-        temporary = self._temporary()
-        try:
+        """A temporary file with these bytes, which are on disk."""
+        with self._temporary() as temporary:
             _write_new(temporary, data)
             yield temporary
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> tuple[T | None, str]:
         """(value, "") or (None, "") when there is no such file, or (None, problem)."""
@@ -108,16 +111,17 @@ class GenerationFile(Generic[T]):
             return None, str(error)
 
     def _keep_previous(self) -> None:
-        """A second name for the old generation, put in place by a rename: at no moment is there none."""
-        link = self._temporary()
-        try:
-            _link_or_copy(self.path, link)
-        except FileNotFoundError:
-            return  # the first generation has none before it
-        link.replace(self.previous)
-        # To rename one of two names of the same file does nothing, and after a crash between this and the next rename
-        # they are the same file.
-        link.unlink(missing_ok=True)
+        """A second name for the old generation, put in place by a rename: at no moment is there none.
+
+        To rename one of two names of the same file does nothing, and after a crash between this and the next rename
+        they are the same file; then the temporary name stays, and is removed.
+        """
+        with self._temporary() as link:
+            try:
+                _link_or_copy(self.path, link)
+            except FileNotFoundError:
+                return  # the first generation has none before it
+            link.replace(self.previous)
 
     def _set_aside(self, *, replacement: bool) -> Path:
         """Give the bad file another name, and put the generation before in its place, if there is one.
@@ -139,9 +143,9 @@ class GenerationFile(Generic[T]):
             with self._written(data) as temporary:
                 temporary.replace(self.path)
         except OSError:  # no room: then the same file, until there is
-            link = self._temporary()
-            link.hardlink_to(self.previous)
-            link.replace(self.path)
+            with self._temporary() as link:
+                link.hardlink_to(self.previous)
+                link.replace(self.path)
         _sync_directory(self.path.parent)
 
     def _free_name(self) -> Path:

@@ -11,7 +11,7 @@ from devicemgr.core.checkpoint import Checkpoint, Entry, render
 from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.holdings import in_order
 from devicemgr.core.node_state import NodeState, combine, render_state
-from devicemgr.core.store import DeviceStore, Snapshot
+from devicemgr.core.store import MOST_REMOVED, DeviceStore, Snapshot
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, Device, Owner, PluginOptions, Pod, RunOptions
@@ -185,3 +185,14 @@ def test_a_restored_resource_has_no_plugin_and_the_options_it_was_saved_with():
     assert [one.resource for one in restored.values()] == [R, "other"]
     assert [one.socket for one in restored.values()] == ["", ""]
     assert [one.options for one in restored.values()] == [options, PluginOptions()]
+
+
+def test_only_so_many_zeroes_are_kept_until_somebody_has_seen_them():
+    """They stand in the checkpoint, and anybody can make a resource and let it go."""
+    store = DeviceStore(grace=1.0)
+    names = [f"v.com/r{number}" for number in range(MOST_REMOVED + 2)]
+    for generation, name in enumerate(names):
+        store.connect(Endpoint(resource=name, generation=generation, socket="a.sock"))
+        store.stop_endpoint(name, generation, reason="gone", now=generation * 10.0)
+        store.sweep(now=generation * 10.0 + 5)
+    assert store.removed == frozenset(names[2:])

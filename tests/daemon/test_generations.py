@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -197,3 +198,29 @@ def test_a_temporary_file_that_is_there_already_is_not_ours(file, monkeypatch):
     with pytest.raises(FileExistsError):
         file.save("good one")
     assert not file.path.exists()
+
+
+def test_a_copy_that_finds_no_room_leaves_nothing(file, monkeypatch):
+    """Where there are no hard links the old generation is copied; on a full disk each attempt would leave a part."""
+    file.save("good one")
+
+    def no_links(*args, **kwargs):
+        raise PermissionError("no links here")
+
+    def no_room(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", no_links)
+    written = []
+    write = os.write
+
+    def room_for_one(descriptor, data):
+        written.append(data)
+        return write(descriptor, data) if len(written) == 1 else no_room()
+
+    monkeypatch.setattr(os, "write", room_for_one)
+    with pytest.raises(OSError, match="No space left"):
+        file.save("good two")
+    assert len(written) == 2
+    assert names(file) == ["name"]
+    assert file.path.read_text() == "good one"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devicemgr.rpc.connections import Terms
+from devicemgr.rpc.local import LocalServer
+from devicemgr.rpc.peers import OpenDoor
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 
-from .http2 import CALL, frame
+from .http2 import CALL, PREFACE, Transport, frame
 from .targets import BASE, CORPUS, TARGETS, stored
 
 KEYS = st.sampled_from(
@@ -80,6 +85,26 @@ def test_any_input_is_a_value_or_one_of_our_errors(name):
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_what_was_found_once(path):
     TARGETS[path.parent.name](path.read_bytes())
+
+
+def test_a_call_that_is_reset_before_it_begins_leaves_no_stream():
+    """HTTP/2 rapid reset: grpclib keeps the stream of a handler that never took its first step."""
+
+    async def run():
+        server = LocalServer([], Terms(door=OpenDoor()))
+        protocol = server._protocol_factory()
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        with ours, theirs:
+            protocol.connection_made(Transport(ours))
+            protocol.data_received(PREFACE + frame(4, 0, 0, b""))
+            for stream in range(1, 41, 2):
+                protocol.data_received(frame(1, 4, stream, CALL) + frame(3, 0, stream, b"\0\0\0\x08"))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert protocol.processor.streams == {}
+            protocol.connection_lost(None)
+
+    asyncio.run(run())
 
 
 def test_every_target_has_a_corpus():
