@@ -45,6 +45,7 @@ async def keep_sockets(
                 missing = any(server.is_missing() for server in servers)
                 with trio.move_on_after(RETRY_PERIOD if missing or not all(told) else SLOW_PERIOD):
                     await watch.changed()
+            await trio.lowlevel.checkpoint()  # a manager that ends deletes them itself: nothing is made anew then
 
 
 async def _restored(server: UnixServer) -> bool:
