@@ -26,12 +26,15 @@ CARDS = [f"card-{number}" for number in range(4)]
 
 
 class CardPlugin(api.DevicePluginBase):
+    def __init__(self):
+        self.ended = asyncio.Event()
+
     async def get_device_plugin_options(self, message):
         return api.DevicePluginOptions()
 
     async def list_and_watch(self, message):
         yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
-        await asyncio.Event().wait()  # nothing changes: say nothing, and keep the stream open
+        await self.ended.wait()  # nothing changes: say nothing, and keep the stream open
 
     async def allocate(self, message):
         return api.AllocateResponse(container_responses=[self.answer(r) for r in message.container_requests])
@@ -54,14 +57,16 @@ async def one_life(directory):
     registry, own = directory / "kubelet.sock", directory / SOCKET
     born = registry.stat().st_ctime_ns
     own.unlink(missing_ok=True)
+    server = Server([plugin := CardPlugin()])
     try:
-        async with Server([CardPlugin()]) as server:
-            await server.start(path=str(own))
-            await register(directory)
-            print(f"registered {RESOURCE}", flush=True)
-            while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
-                await asyncio.sleep(0.2)
+        await server.start(path=str(own))
+        await register(directory)
+        print(f"registered {RESOURCE}", flush=True)
+        while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.2)
     finally:
+        plugin.ended.set()
+        server.close()
         own.unlink(missing_ok=True)
 
 

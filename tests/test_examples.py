@@ -95,3 +95,14 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(root_dir):
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_examples_are_short(path):
     assert len(path.read_text().splitlines()) <= 80
+
+
+@pytest.mark.parametrize("part", ["demo", "pytest"])
+def test_every_import_is_clean(part):
+    """What works in this program because something else was imported before must work in one of its own."""
+    commands = {
+        "demo": ["-W", "error", "-m", "devicemgr", "demo"],
+        "pytest": ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "test_plugin.py")],
+    }
+    done = subprocess.run([sys.executable, *commands[part]], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class Command:
         self._not_ours: set[_Living] = set()
         # To append only: the program shares our position in the file, and writes where we have just begun to read.
         self._output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - open as long as we are
+        weakref.finalize(self, self._output.close)
 
     async def start(self, directory: Path) -> None:
         places = {"{dir}": str(directory), "{socket}": str(directory / "kubelet.sock")}
