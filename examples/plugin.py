@@ -13,6 +13,7 @@ because that is how a kubelet restart looks from here; and tidy up when it is to
 import asyncio
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from grpclib import GRPCError, Status
@@ -26,15 +27,12 @@ CARDS = [f"card-{number}" for number in range(4)]
 
 
 class CardPlugin(api.DevicePluginBase):
-    def __init__(self):
-        self.ended = asyncio.Event()
-
     async def get_device_plugin_options(self, message):
         return api.DevicePluginOptions()
 
     async def list_and_watch(self, message):
         yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
-        await self.ended.wait()  # nothing changes: say nothing, and keep the stream open
+        await asyncio.Event().wait()  # nothing changes: say nothing, and keep the stream open
 
     async def allocate(self, message):
         return api.AllocateResponse(container_responses=[self.answer(r) for r in message.container_requests])
@@ -57,7 +55,7 @@ async def one_life(directory):
     registry, own = directory / "kubelet.sock", directory / SOCKET
     born = registry.stat().st_ctime_ns
     own.unlink(missing_ok=True)
-    server = Server([plugin := CardPlugin()])
+    server = Server([CardPlugin()])
     try:
         await server.start(path=str(own))
         await register(directory)
@@ -65,21 +63,18 @@ async def one_life(directory):
         while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.2)
     finally:
-        plugin.ended.set()
-        server.close()
+        server.close()  # and that ends its streams
         own.unlink(missing_ok=True)
 
 
 async def main(directory):
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-    while True:
-        try:
-            await one_life(directory)
-        except OSError:  # no manager at the moment
-            await asyncio.sleep(0.2)
+    with suppress(asyncio.CancelledError):
+        while True:
+            try:
+                await one_life(directory)
+            except OSError:  # no manager at the moment
+                await asyncio.sleep(0.2)
 
 
-try:
-    asyncio.run(main(Path(sys.argv[1])))
-except asyncio.CancelledError:
-    sys.exit(0)
+asyncio.run(main(Path(sys.argv[1])))
