@@ -17,7 +17,7 @@ Read in this order:
 ``daemon.admission``         who, align, allocate, fit, write; ``daemon.allocation``: plan → ask → commit
 ``daemon.checkpointing``     the state on disk, by one writer
 ``daemon.plugin_watcher``    plug-ins that want to be found
-``rpc.bridge``               the border to asyncio and grpclib
+``rpc.transport``            gRPC on Trio: what an HTTP/2 connection is as a nursery
 ``cli``                      one file per verb
 ===========================  ======================================================================
 

@@ -28,6 +28,7 @@ class Bounds:
     ``message_size``        a longer message ends its call before its bytes are taken
     ``registration_size``   the same for what is sent to kubelet.sock and to the PodResources API
     ``answer_size``         of a plug-in's answer to one call; that of Allocate stays in the checkpoint
+    ``unread_size``         of answers that wait until one process reads them; one more call fails
     ``listed_size``         of all lists of all plug-ins; what is healthy in them stands in the checkpoint
     ``devices``             in one list; a longer one ends its stream
     ``slow_size``           of what in one list has an unusual shape, and is read the slow way; more ends its stream
@@ -45,6 +46,7 @@ class Bounds:
     message_size: int = MESSAGE_SIZE
     registration_size: int = 16 * 1024
     answer_size: int = 64 * 1024
+    unread_size: int = 8 * 1024 * 1024
     listed_size: int = 16 * 1024 * 1024
     devices: int = 100_000
     slow_size: int = 256 * 1024

@@ -128,6 +128,12 @@ class CallerTooOften(DeviceManagerError):
     status = "RESOURCE_EXHAUSTED"
 
 
+class CallerTooSlow(DeviceManagerError):
+    """More bytes of answers wait for the caller's process than it may leave unread: read them first."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+
 class NoSuchPod(DeviceManagerError):
     """A pod that was asked for is not on this node (PR-6)."""
 

@@ -15,7 +15,6 @@ import trio
 from ..errors import BadInput
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..names import why_not_extended
-from ..rpc.bridge import open_bridge
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
 from ..testing.simulated_plugin import numbered_devices
@@ -102,7 +101,7 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
     """All plug-ins of a file, until a signal ends them; the others are passed on to the schedules."""
     playing: list[ScriptedPlugin] = []
     with trio.open_signal_receiver(*_ENDING, *_SIGNALS) as signals:
-        async with open_bridge(), trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             for script in scripts:
                 nursery.start_soon(_run, directory, script, watched, playing)
             async for number in signals:

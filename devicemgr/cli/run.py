@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import logging
 import resource
 import signal
 import sys
@@ -26,7 +25,6 @@ from ..daemon.machine import parse_numa, read_numa
 from ..daemon.supervisor import Settings, run
 from ..daemon.trace import log_to, open_trace
 from ..errors import BadInput, UnusableTopology, unwrapped
-from ..rpc.bridge import open_bridge
 from ..rpc.plugin_client import Deadlines
 
 GATE_OFF = 4
@@ -73,7 +71,6 @@ def run_daemon(options: Options) -> int:
         )
         return GATE_OFF
     raise_descriptor_limit()
-    logging.getLogger("grpclib").setLevel(logging.CRITICAL)  # a traceback for each bad request is the sender's to write
     with ExitStack() as stack:
         sinks = [log_to(sys.stderr, options.log_format)]
         if options.trace is not None:
@@ -98,8 +95,7 @@ async def _run_until_signal(settings: Settings, sinks: list[Sink]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_set_on_signal, signals, stop)
             try:
-                async with open_bridge():
-                    await run(settings, stop, sinks=sinks)
+                await run(settings, stop, sinks=sinks)
             finally:
                 nursery.cancel_scope.cancel()
 

@@ -38,7 +38,7 @@ class _Account:
 
 
 class Accounts:
-    """Every method that charges a process returns for how many seconds it must wait now."""
+    """What is charged is CPU time: how long a busy or a throttled machine takes is nobody's fault."""
 
     def __init__(
         self,
@@ -55,21 +55,29 @@ class Accounts:
         self._accounts: OrderedDict[int, _Account] = OrderedDict()
         self._tally = Tally()
 
-    def charge_time(self, peer: Peer, seconds: float) -> float:
-        """It has taken so much of the manager's time, which goes on account for a share and a burst of it."""
-        if peer.pid == self._own_pid:
+    def is_own(self, peer: Peer) -> bool:
+        """Is it the manager's own process, which has no bounds?"""
+        return peer.pid == self._own_pid
+
+    def charge(self, peer: Peer, seconds: float) -> None:
+        """It has taken so much of the manager's CPU time. What it owes for that is capped at ``LONGEST_PAUSE``."""
+        if not self.is_own(peer):
+            self._of(peer).seconds.spend(seconds, now=self._clock(), longest_debt=LONGEST_PAUSE)
+
+    def pause(self, peer: Peer) -> float:
+        """Seconds for which it must wait now, over all of its connections: until what it has taken is its share."""
+        if self.is_own(peer):
             return 0.0
-        bucket, now = self._of(peer).seconds, self._clock()
-        bucket.spend(seconds, now=now)
-        pause = min(bucket.debt(now=now), LONGEST_PAUSE)
-        if pause:
+        if pause := self._of(peer).seconds.debt(now=self._clock()):
             self.reached("time_share", peer, f"nothing is read from it for {pause:.2f} s")
         return pause
 
     def charge_registration(self, peer: Peer) -> float:
-        """It registers: in a queue of its own, at a bounded rate. Raises CallerTooOften when the queue is full: callers
-        that gave up in it still have their places."""
-        if peer.pid == self._own_pid:
+        """It registers: in a queue of its own, at a bounded rate. Returns the seconds to wait.
+
+        Raises CallerTooOften when the queue is full: callers that gave up in it still have their places.
+        """
+        if self.is_own(peer):
             return 0.0
         bucket, now = self._of(peer).registrations, self._clock()
         if (wait := bucket.debt(now=now)) > LONGEST_QUEUE:

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import trio
 
 from ..core.rate_limit import Tally
-from ..errors import CallerDenied
+from ..errors import CallerDenied, CallerTooSlow
 from ..events import BoundReached, CallerTurnedAway
 from ..model import Peer
+from ..rpc.transport.limits import PeerPolicy
 from .accounts import Accounts
 from .event_log import EventLog
 
@@ -43,20 +44,25 @@ class Callers:
         return peer.uid in self.uids or self.group in peer.gids
 
 
-class Gate:
-    """The door of one socket, called ``name`` in events. Where ``is_hurried``, its callers' time is not bounded."""
+class Gate(PeerPolicy):
+    """The policy of one socket, called ``name`` in events. Where ``quota_exempt``, its callers' time is not bounded."""
 
-    def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog, *, is_hurried: bool) -> None:
+    def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog, *, quota_exempt: bool) -> None:
         self._name = name
-        self.is_hurried = is_hurried
+        self._quota_exempt = quota_exempt
         self._callers = callers
         self._accounts = accounts
         self._bounds = accounts.bounds
         self._log = log
         self._connections: Counter[int] = Counter()
+        self._unread: Counter[int] = Counter()
         self._tally = Tally()
 
-    def connected(self, peer: Peer) -> bool:
+    @property
+    def quota_exempt(self) -> bool:
+        return self._quota_exempt
+
+    def admit(self, peer: Peer) -> bool:
         """So many connections for each process, and so many for all."""
         if self._connections[peer.pid] >= self._bounds.connections:
             self._reached("connections", peer, "the connection was closed")
@@ -67,12 +73,17 @@ class Gate:
             return True
         return False
 
-    def disconnected(self, peer: Peer) -> None:
-        self._connections[peer.pid] -= 1
-        if not self._connections[peer.pid]:
-            del self._connections[peer.pid]
+    def leave(self, peer: Peer) -> None:
+        _give_back(self._connections, peer.pid, 1)
 
-    def called(self, peer: Peer, method: str) -> float:
+    def charge(self, peer: Peer, seconds: float) -> None:
+        if not self._quota_exempt:
+            self._accounts.charge(peer, seconds)
+
+    def pause(self, peer: Peer) -> float:
+        return 0.0 if self._quota_exempt else self._accounts.pause(peer)
+
+    def begin_call(self, peer: Peer, method: str) -> float:
         """Seconds to wait. Raises CallerDenied for a stranger."""
         if not self._callers.include(peer):
             if times := self._tally.count(("denied", peer.pid), now=trio.current_time()):
@@ -83,26 +94,37 @@ class Gate:
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
-        if method == _REGISTER:
-            return self._accounts.charge_registration(peer)
-        return 0.0 if self.is_hurried else self._accounts.charge_time(peer, 0.0)
+        return self._accounts.charge_registration(peer) if method == _REGISTER else self.pause(peer)
 
-    def answered(self, peer: Peer, method: str, seconds: float) -> None:
-        """Questions are answered without waiting for anybody, so how long that took is time of ours; a registration
-        waits for its plug-in."""
-        if method != _REGISTER and not self.is_hurried:
-            self._accounts.charge_time(peer, seconds)
+    def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
+        """A question's time is its caller's. A registration has a rate of its own."""
+        if method != _REGISTER:
+            self.charge(peer, seconds)
 
-    def spent(self, peer: Peer, seconds: float) -> float:
-        return 0.0 if self.is_hurried else self._accounts.charge_time(peer, seconds)
+    def hold(self, peer: Peer, size: int) -> None:
+        """Raises CallerTooSlow when others wait already, and are too long together with it."""
+        waiting = self._unread[peer.pid]
+        if waiting and waiting + size > self._bounds.unread_size and not self._quota_exempt:
+            self._reached("unread_size", peer, f"an answer of {size} bytes was not sent")
+            raise CallerTooSlow(f"{waiting} bytes of answers to this process wait to be read")
+        self._unread[peer.pid] += size
 
-    def sent_too_much(self, bound: str, size: int, limit: int) -> None:
+    def release(self, peer: Peer, size: int) -> None:
+        _give_back(self._unread, peer.pid, size)
+
+    def message_too_long(self, bound: str, size: int, limit: int) -> None:
         if times := self._tally.count(bound, now=trio.current_time()):
             consequence = f"a call with a message of {size} bytes ended; {limit} are the limit"
             self._log.record([BoundReached(bound=bound, peer=self._name, times=times, consequence=consequence)])
 
-    def sent_nonsense(self, peer: Peer, problem: str) -> None:
+    def unreadable(self, peer: Peer, problem: str) -> None:
         self._accounts.broke(peer, f"on {self._name}, {problem}")
 
     def _reached(self, bound: str, peer: Peer, consequence: str) -> None:
         self._accounts.reached(bound, peer, f"on {self._name}, {consequence}")
+
+
+def _give_back(counter: Counter[int], pid: int, count: int) -> None:
+    counter[pid] -= count
+    if counter[pid] <= 0:
+        del counter[pid]

@@ -23,9 +23,11 @@ class Doors:
         self._listed: dict[str, int] = {}
         self._log = log
 
-    def of_socket(self, path: Path, *, is_hurried: bool) -> Gate:
+    def of_socket(self, path: Path, *, quota_exempt: bool) -> Gate:
         """One of our own sockets, which is called by its last two names in events."""
-        return Gate(f"{path.parent.name}/{path.name}", self.callers, self._accounts, self._log, is_hurried=is_hurried)
+        return Gate(
+            f"{path.parent.name}/{path.name}", self.callers, self._accounts, self._log, quota_exempt=quota_exempt
+        )
 
     def of_plugin(self, name: str) -> PluginDoor:
         """A plug-in's socket; ``name`` is what the plug-in is called in events: its resource, or its socket."""

@@ -24,8 +24,8 @@ from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested
 from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
-from ..rpc.connections import Terms
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from ..rpc.transport.limits import Limits
 from .directory import checked_endpoint
 from .disturbances import Disturbances
 from .doors import Doors
@@ -230,9 +230,7 @@ class Endpoints:
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                terms=Terms(
-                    max_message_size=self._bounds.message_size, max_answer_size=self._bounds.answer_size, door=door
-                ),
+                limits=Limits(message=self._bounds.message_size, answer=self._bounds.answer_size, policy=door),
                 interference=self._disturbances,
             ) as client:
                 connected = True

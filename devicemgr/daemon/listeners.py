@@ -2,55 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
 
 from ..core.policy import Policy
-from ..rpc.bridge import UnixServer, open_server
-from ..rpc.connections import Terms
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
+from ..rpc.transport.limits import Limits
+from ..rpc.transport.server import FLUSH_TIME, Server
 from .doors import Doors
 from .event_log import Recorded
 from .manager import DeviceManager
 
 
-def unix_servers(
-    manager: DeviceManager, handlers: trio.Nursery, doors: Doors, *, allow_faults: bool
-) -> list[AbstractAsyncContextManager[UnixServer]]:
-    """Every socket, still to be opened; kubelet.sock last, so that whoever sees it finds all others."""
+@contextmanager
+def bound_servers(
+    manager: DeviceManager, connections: trio.Nursery, handlers: trio.Nursery, doors: Doors, *, allow_faults: bool
+) -> Iterator[list[Server]]:
+    """Every socket, which is there for as long as the block lasts; kubelet.sock last, so that whoever sees it finds all
+    others. What connects and calls runs in the two nurseries. Raises OSError when a path cannot be bound."""
     layout, pods, bounds = manager.layout, manager.pod_resources, doors.bounds
     faults = manager.faults if allow_faults else None
 
-    def opened(
-        path: Path, *services: object, size: int, is_hurried: bool = False, replace: bool = False
-    ) -> AbstractAsyncContextManager[UnixServer]:
-        terms = Terms(max_message_size=size, door=doors.of_socket(path, is_hurried=is_hurried))
-        return open_server(path, [*services], terms=terms, group=doors.callers.group, replace=replace)
+    servers: list[Server] = []
 
-    return [
-        opened(
-            layout.allocation_socket,
-            AllocationService(handlers, manager, faults),
-            size=bounds.message_size,
-            is_hurried=True,
-        ),
-        opened(
+    def bind(path: Path, *services: object, size: int, quota_exempt: bool = False, replace: bool = False) -> None:
+        limits = Limits(message=size, policy=doors.of_socket(path, quota_exempt=quota_exempt))
+        group = doors.callers.group
+        servers.append(Server(path, services, connections, handlers, limits=limits, group=group, replace=replace))
+
+    try:
+        bind(layout.allocation_socket, AllocationService(manager, faults), size=bounds.message_size, quota_exempt=True)
+        bind(
             layout.pod_resources_socket,
-            PodResourcesService(handlers, pods),
-            PodResourcesServiceV1Alpha1(handlers, pods),
+            PodResourcesService(pods),
+            PodResourcesServiceV1Alpha1(pods),
             size=bounds.registration_size,
             replace=True,
-        ),
-        opened(
-            layout.registry_socket,
-            RegistrationService(handlers, manager.register),
-            size=bounds.registration_size,
-        ),
-    ]
+        )
+        bind(layout.registry_socket, RegistrationService(manager.register), size=bounds.registration_size)
+        yield servers
+    finally:
+        for server in servers:
+            server.stop_listening()
+
+
+async def finish(servers: Iterable[Server]) -> None:
+    """Give the last answers a moment to be sent."""
+    with trio.move_on_after(FLUSH_TIME, shield=True):
+        for server in servers:
+            await server.drain()
 
 
 class Scrapes:
@@ -68,7 +72,7 @@ class Scrapes:
         self,
         address: tuple[str, int],
         manager: DeviceManager,
-        servers: Sequence[UnixServer],
+        servers: Sequence[Server],
         *,
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:

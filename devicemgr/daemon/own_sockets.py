@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 from inotify_simple import INotify, flags
 
-from ..rpc.bridge import UnixServer
+from ..rpc.transport.server import Server
 
 RETRY_PERIOD = 1.0
 """Seconds between two looks while a socket cannot be made, or the kernel does not tell."""
@@ -26,7 +26,7 @@ _GONE = flags.MOVE_SELF | flags.DELETE_SELF
 
 
 async def keep_sockets(
-    servers: Iterable[UnixServer], on_restored: Callable[[Path], None], on_replaced: Callable[[Path], None]
+    servers: Iterable[Server], on_restored: Callable[[Path], None], on_replaced: Callable[[Path], None]
 ) -> None:
     """Make each socket anew as soon as nothing is at its path, and tell ``on_restored``; where somebody has put
     something else, tell ``on_replaced``, once, and leave it alone. Until cancelled."""
@@ -34,7 +34,7 @@ async def keep_sockets(
     with _Watch() as watch:
         while True:
             told = [watch.add(server.path) for server in servers]  # first watch, then look
-            restored = [server.path for server in servers if await _restored(server)]
+            restored = [server.path for server in servers if _restored(server)]
             for path in restored:
                 on_restored(path)
             others = {server.path for server in servers if not server.is_missing() and not server.owns_socket()}
@@ -48,9 +48,9 @@ async def keep_sockets(
             await trio.lowlevel.checkpoint()  # a manager that ends deletes them itself: nothing is made anew then
 
 
-async def _restored(server: UnixServer) -> bool:
+def _restored(server: Server) -> bool:
     with suppress(OSError):  # tried again in a moment
-        return await server.restore()
+        return server.restore()
     return False
 
 

@@ -6,18 +6,20 @@ bounded: the number for each stream, the time, together with that for reading it
 
 from __future__ import annotations
 
+from time import thread_time
+
 import trio
 
 from ..core.rate_limit import TokenBucket
 from ..events import BoundReached
 from ..model import Peer
-from ..rpc.peers import OpenDoor
+from ..rpc.transport.limits import OpenPolicy
 from .accounts import LONGEST_PAUSE, Accounts
 from .callers import Callers
 from .event_log import EventLog
 
 
-class PluginDoor(OpenDoor):
+class PluginDoor(OpenPolicy):
     """The door to a plug-in's socket: who listens there must be somebody who may call us.
 
     ``name`` is what the plug-in is called in events: its resource, or its socket.
@@ -32,27 +34,36 @@ class PluginDoor(OpenDoor):
         self._peer: Peer | None = None
         self._began = 0.0
 
-    def connected(self, peer: Peer) -> bool:
+    @property
+    def quota_exempt(self) -> bool:
+        return self._peer is not None and self._accounts.is_own(self._peer)
+
+    def admit(self, peer: Peer) -> bool:
         self._peer = peer
         return self._callers.include(peer)
 
-    def spent(self, peer: Peer, seconds: float) -> float:
-        return self._accounts.charge_time(peer, seconds)
+    def charge(self, peer: Peer, seconds: float) -> None:
+        self._accounts.charge(peer, seconds)
 
-    def sent_too_much(self, bound: str, size: int, limit: int) -> None:
+    def pause(self, peer: Peer) -> float:
+        return self._accounts.pause(peer)
+
+    def message_too_long(self, bound: str, size: int, limit: int) -> None:
         self.reached(bound, 1, f"the call with a message of {size} bytes ended; {limit} are the limit")
 
-    def sent_nonsense(self, peer: Peer, problem: str) -> None:
+    def unreadable(self, peer: Peer, problem: str) -> None:
         self._accounts.broke(peer, f"serving {self._name}, {problem}")
 
     def next_list(self) -> float:
         """Seconds for which the next list must wait; 0 when it may be applied, and is counted."""
-        self._began = trio.current_time()
-        pause = self._charge(0.0)
-        return pause or min(self._lists.take_or_wait(now=self._began), LONGEST_PAUSE)
+        self._began = thread_time()
+        pause = 0.0 if self._peer is None else self._accounts.pause(self._peer)
+        return pause or min(self._lists.take_or_wait(now=trio.current_time()), LONGEST_PAUSE)
 
     def list_applied(self) -> None:
-        self._charge(trio.current_time() - self._began)
+        """In the same breath as :meth:`next_list`, so the thread's time in between is the list's."""
+        if self._peer is not None:
+            self._accounts.charge(self._peer, thread_time() - self._began)
 
     def lists_skipped(self, count: int) -> None:
         self.reached("report_rate", count, "lists came too fast: the newest counts, the others do not")
@@ -60,6 +71,3 @@ class PluginDoor(OpenDoor):
     def reached(self, bound: str, times: int, consequence: str) -> None:
         """The plug-in, or its registration, has reached a bound."""
         self._log.record([BoundReached(bound=bound, peer=self._name, times=times, consequence=consequence)])
-
-    def _charge(self, seconds: float) -> float:
-        return 0.0 if self._peer is None else self._accounts.charge_time(self._peer, seconds)

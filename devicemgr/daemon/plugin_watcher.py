@@ -15,8 +15,8 @@ import trio
 
 from ..errors import PluginUnavailable, RegistrationRefused
 from ..events import PluginDirectoryUnwatched, PluginSocketFailed
-from ..rpc.connections import Terms
 from ..rpc.registration_client import PluginInfo, RegistrationClient, connect_registration
+from ..rpc.transport.limits import Limits
 from .directory import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity
 from .doors import Doors
@@ -105,8 +105,8 @@ class PluginWatcher:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _register_once(self, path: Path, watched: _Watched) -> None:
-        terms = Terms(max_message_size=self._doors.bounds.registration_size, door=self._doors.of_plugin(str(path)))
-        async with connect_registration(path, terms) as client:
+        limits = Limits(answer=self._doors.bounds.registration_size, policy=self._doors.of_plugin(str(path)))
+        async with connect_registration(path, limits) as client:
             info = await client.get_info()
             try:
                 adopted = await self._endpoints.adopt(self._found(path, info))

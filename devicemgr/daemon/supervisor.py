@@ -2,9 +2,10 @@
 
     run
     └─ writer         the state on disk                        ends last: with everything that was said
-       └─ readers       one endpoint task per plug-in            ends third: plug-ins were needed until now
-          └─ handlers     registrations, admissions, queries       ends second: bounded grace
-             └─ listeners   sockets · plug-in watcher · metrics      ends first: no new work
+       └─ readers       one endpoint task per plug-in            ends fourth: plug-ins were needed until now
+          └─ connections  of everybody who called                  ends third: the last answers are on their way
+             └─ handlers     registrations, admissions, queries      ends second: bounded grace
+                └─ listeners   sockets · plug-in watcher · metrics     ends first: no new work
 
 There are no flags, counters or "stopping" states: leaving a block *is* the stop of what it owns. A restart is leaving
 all of it and entering it again, in ``run``: only the directory's lock and the event log outlast a life.
@@ -13,7 +14,7 @@ all of it and entering it again, in ``run``: only the directory's lock and the e
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,6 @@ from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
-from ..rpc.bridge import open_bridge
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
@@ -35,7 +35,7 @@ from .doors import Doors
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
 from .life import Life
-from .listeners import Scrapes, unix_servers
+from .listeners import Scrapes, bound_servers, finish
 from .manager import DeviceManager
 from .own_sockets import keep_sockets
 
@@ -71,7 +71,7 @@ async def run(
     sinks: Iterable[Sink] = (),
     task_status: trio.TaskStatus[DeviceManager] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run a manager until ``stop`` is set. Needs an open bridge; starts with the manager when every socket accepts.
+    """Run a manager until ``stop`` is set; starts with the manager when every socket accepts.
 
     Raises DirectoryInUse, DirectoryUnusable or AddressUnusable before anything is served.
     """
@@ -102,35 +102,34 @@ async def _one_life(
     async with (
         open_checkpoint_writer(store, file, log, boot_id=settings.boot_id) as writer,
         trio.open_nursery() as readers,
-        AsyncExitStack() as connections,
+        trio.open_nursery() as connections,
     ):
         doors = Doors(settings.callers, settings.bounds, log)
         life = _life(settings, manager, store, log, writer, readers, doors)
         manager.begin(life)
         async with trio.open_nursery() as handlers:
-            servers = [
-                await connections.enter_async_context(opened)
-                for opened in unix_servers(manager, handlers, doors, allow_faults=settings.allow_faults)
-            ]
-            async with trio.open_nursery() as listeners:
-                for server in servers:
-                    listeners.start_soon(server.serve)
-                listeners.start_soon(keep_sockets, servers, *_reporters(log))
-                listeners.start_soon(life.watcher.watch)
-                listeners.start_soon(_end_with, stop, life)
-                served = [str(server.path) for server in servers]
-                if scrapes:
-                    served.append(await listeners.start(scrapes.serve, settings.metrics_address, manager, servers))
-                log.open()
-                log.record([ManagerReady(sockets=tuple(served))])
-                life.ready.set()
-                task_status.started(manager)
-                await life.over.wait()
-                log.record([ManagerStopping()])
-                listeners.cancel_scope.cancel()
+            nurseries = connections, handlers
+            with bound_servers(manager, *nurseries, doors, allow_faults=settings.allow_faults) as servers:
+                async with trio.open_nursery() as listeners:
+                    for server in servers:
+                        listeners.start_soon(server.serve)
+                    listeners.start_soon(keep_sockets, servers, *_reporters(log))
+                    listeners.start_soon(life.watcher.watch)
+                    listeners.start_soon(_end_with, stop, life)
+                    served = [str(server.path) for server in servers]
+                    if scrapes:
+                        served.append(await listeners.start(scrapes.serve, settings.metrics_address, manager, servers))
+                    log.open()
+                    log.record([ManagerReady(sockets=tuple(served))])
+                    life.ready.set()
+                    task_status.started(manager)
+                    await life.over.wait()
+                    log.record([ManagerStopping()])
+                    listeners.cancel_scope.cancel()
             log.close()
             handlers.cancel_scope.deadline = trio.current_time() + HANDLER_GRACE
-        await connections.aclose()
+        await finish(servers)
+        connections.cancel_scope.cancel()
         readers.cancel_scope.cancel()
     return life.away
 
@@ -214,7 +213,7 @@ async def open_device_manager(
     )
     stop = trio.Event()
     with unwrapped():
-        async with open_bridge(), trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             manager: DeviceManager = await nursery.start(partial(run, settings, stop, sinks=sinks))
             try:
                 yield manager

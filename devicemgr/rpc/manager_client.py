@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
-from grpclib.client import Channel
 
 from ..errors import ManagerUnavailable, PluginUnavailable, Refused, RegistrationRefused
 from ..model import Admission, Fault, NodeStatus, Pod, PodStatus, Registration, ResourceCounts, ResourceName
 from . import convert_own as convert
-from .bridge import call, dial, open_bridge, read_stream
+from .calls import call, dial, read_stream
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
+from .transport.channel import Channel
 
 T = TypeVar("T")
 
@@ -28,7 +28,8 @@ class ManagerClient:
     """A manager, seen through allocation.sock. Every call raises PluginUnavailable when it hangs up or is stuck."""
 
     def __init__(self, channel: Channel) -> None:
-        self._stub = own.AllocationStub(channel)
+        self._channel = channel
+        self._stub = channel.stub(own.AllocationStub)
 
     async def _ask(self, method: Callable[..., Coroutine[Any, Any, T]], request: object) -> T:
         with trio.move_on_after(ANSWER_TIME):
@@ -79,13 +80,14 @@ class ManagerClient:
         def decode_and_hand(message: own.Event) -> None:
             on_event(json.loads(message.json))
 
-        await read_stream(self._stub.events, decode_and_hand, own.EventsRequest(follow=follow))
+        request = own.EventsRequest(follow=follow)
+        await read_stream(self._channel, "/devicemgr.v1.Allocation/Events", request, own.Event, decode_and_hand)
 
 
 @asynccontextmanager
 async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
     """Connect to a running manager. Raises ManagerUnavailable when there is none, Refused when it says no."""
-    async with open_bridge(), AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         try:
             channel = await stack.enter_async_context(dial(socket, patient=False))
         except OSError as error:
@@ -100,10 +102,9 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
 
 async def wait_for_manager(socket: Path, *, seconds: float) -> None:
     """Return when a manager accepts on ``socket``. Raises ManagerUnavailable when none does in time."""
-    async with open_bridge():
-        with trio.move_on_after(seconds):
-            async with dial(socket):
-                return
+    with trio.move_on_after(seconds):
+        async with dial(socket):
+            return
     raise ManagerUnavailable(f"no manager came back on {socket} within {seconds:g} s")
 
 
@@ -118,7 +119,7 @@ async def register_plugin(registry: Path, registration: Registration, *, seconds
     try:
         with trio.fail_after(seconds):
             async with dial(registry, patient=False) as channel:
-                await call(wire.RegistrationStub(channel).register, request)
+                await call(channel.stub(wire.RegistrationStub).register, request)
     except PluginUnavailable as error:
         if error.outcome in ("UNKNOWN", "PERMISSION_DENIED"):
             raise RegistrationRefused(str(error), rule="REG-5") from error

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import trio
-from grpclib.client import Channel
 
 from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..events import CallFinished
 from ..model import DeviceId, DeviceList, PluginOptions, RunOptions
 from . import convert
-from .bridge import call, dial, read_stream
-from .connections import Terms
+from .calls import call, dial, read_stream
 from .device_list import DeviceListDecoder, RawList
 from .stubs import v1beta1 as wire
+from .transport.channel import Channel
+from .transport.limits import Limits
 
-T = TypeVar("T")
+_METHODS = {
+    "GetDevicePluginOptions": attrgetter("get_device_plugin_options"),
+    "GetPreferredAllocation": attrgetter("get_preferred_allocation"),
+    "Allocate": attrgetter("allocate"),
+    "PreStartContainer": attrgetter("pre_start_container"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +58,15 @@ class PluginClient:
     def __init__(
         self,
         channel: Channel,
+        dial_again: Callable[[], AbstractAsyncContextManager[Channel]],
         resource: str,
         deadlines: Deadlines,
         on_call: Callable[[CallFinished], None],
         interference: Interference | None = None,
     ) -> None:
         self._channel = channel
+        self._dial_again = dial_again
         self._interference = interference
-        self._stub = wire.DevicePluginStub(channel)
         self._resource = resource
         self._deadlines = deadlines
         self._on_call = on_call
@@ -75,8 +83,7 @@ class PluginClient:
         self._channel.close()
 
     async def get_options(self) -> PluginOptions:
-        method = self._stub.get_device_plugin_options
-        message = await self._unary("GetDevicePluginOptions", self._deadlines.options, method, wire.Empty())
+        message = await self._unary("GetDevicePluginOptions", self._deadlines.options, wire.Empty())
         return convert.checked(convert.options_from_wire, message)
 
     async def list_and_watch(
@@ -89,17 +96,19 @@ class PluginClient:
     ) -> None:
         """Hand each complete list to ``on_report``; returns when the plug-in ends the stream.
 
-        ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.bridge.read_stream`: of a flood the newest list counts.
+        ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.calls.read_stream`: of a flood the newest list counts.
         """
         decoder = DeviceListDecoder(bounds)
 
-        def lists() -> AsyncIterator[bytes]:
-            call: Any = self._stub._unary_stream  # the generated method would decode every message as a whole
-            stream: AsyncIterator[bytes] = call("/v1beta1.DevicePlugin/ListAndWatch", wire.Empty(), RawList)
-            return stream
-
         await read_stream(
-            lists, lambda raw: on_report(decoder.decode(raw)), hold=self._held, pace=pace, on_skipped=on_skipped
+            self._channel,
+            "/v1beta1.DevicePlugin/ListAndWatch",
+            wire.Empty(),
+            RawList,  # the generated method would decode every message as a whole
+            lambda raw: on_report(decoder.decode(raw)),
+            hold=self._held,
+            pace=pace,
+            on_skipped=on_skipped,
         )
 
     async def get_preferred_allocation(
@@ -114,7 +123,6 @@ class PluginClient:
         message = await self._unary(
             "GetPreferredAllocation",
             self._deadlines.preferred_allocation,
-            self._stub.get_preferred_allocation,
             wire.PreferredAllocationRequest(container_requests=[question]),
         )
         return convert.checked(convert.first_preference, message)
@@ -130,7 +138,6 @@ class PluginClient:
         message = await self._unary(
             "Allocate",
             self._deadlines.allocate,
-            self._stub.allocate,
             wire.AllocateRequest(container_requests=requests),
         )
         return convert.checked(convert.answers_from_wire, message)
@@ -139,14 +146,22 @@ class PluginClient:
         await self._unary(
             "PreStartContainer",
             self._deadlines.pre_start,
-            self._stub.pre_start_container,
             wire.PreStartContainerRequest(devices_ids=list(devices)),
         )
 
     def _held(self) -> trio.Event | None:
         return None if self._interference is None else self._interference.held(self._resource)
 
-    async def _unary(self, name: str, seconds: float, method: Callable[..., Coroutine[Any, Any, T]], message: Any) -> T:
+    @asynccontextmanager
+    async def _channel_now(self) -> AsyncIterator[Channel]:
+        """A server that says GOAWAY goes on with its streams, perhaps for ever; a new call needs a new connection."""
+        if not self._channel.is_going_away:
+            yield self._channel
+            return
+        async with self._dial_again() as channel:
+            yield channel
+
+    async def _unary(self, name: str, seconds: float, message: Any) -> Any:
         started = trio.current_time()
         outcome = "CANCELLED"
         self._unanswered += 1
@@ -154,7 +169,8 @@ class PluginClient:
             with trio.fail_after(seconds):
                 if self._interference is not None:
                     await self._interference.before_call(self._resource, name)
-                result = await call(method, message)
+                async with self._channel_now() as channel:
+                    result = await call(_METHODS[name](channel.stub(wire.DevicePluginStub)), message)
             outcome = "OK"
             return result
         except PluginUnavailable as error:
@@ -178,14 +194,15 @@ async def connect_plugin(
     *,
     deadlines: Deadlines,
     on_call: Callable[[CallFinished], None],
-    terms: Terms = Terms(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),  # noqa: B008 - frozen
     interference: Interference | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
+    dial_this = partial(dial, socket, limits=limits)
     with trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
-        async with dial(socket, terms=terms) as channel:
+        async with dial_this() as channel:
             dialling.deadline = float("inf")
-            yield PluginClient(channel, resource, deadlines, on_call, interference)
+            yield PluginClient(channel, dial_this, resource, deadlines, on_call, interference)
     if dialling.cancelled_caught:
         raise PluginUnavailable(
             f"nobody accepts on {socket} (tried for {deadlines.dial:g} s)", outcome="DEADLINE_EXCEEDED"

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-import trio
-
 from ..model import ResourceName
-from .bridge import run_handler
 from .stubs import v1, v1alpha1
 
 
@@ -46,45 +43,31 @@ class PodResourcesApi(Protocol):
 class PodResourcesService(v1.PodResourcesListerBase):
     """``/v1.PodResourcesLister`` on pod-resources/kubelet.sock."""
 
-    def __init__(self, nursery: trio.Nursery, api: PodResourcesApi) -> None:
-        self._nursery = nursery
+    def __init__(self, api: PodResourcesApi) -> None:
         self._api = api
 
     async def list(self, message: v1.ListPodResourcesRequest) -> v1.ListPodResourcesResponse:
-        async def handle() -> v1.ListPodResourcesResponse:
-            return v1.ListPodResourcesResponse(pod_resources=[_pod(pod) for pod in await self._api.list_pods()])
-
-        return await run_handler(self._nursery, handle)
+        return v1.ListPodResourcesResponse(pod_resources=[_pod(pod) for pod in await self._api.list_pods()])
 
     async def get_allocatable_resources(
         self, message: v1.AllocatableResourcesRequest
     ) -> v1.AllocatableResourcesResponse:
-        async def handle() -> v1.AllocatableResourcesResponse:
-            return v1.AllocatableResourcesResponse(devices=_devices(await self._api.allocatable()))
-
-        return await run_handler(self._nursery, handle)
+        return v1.AllocatableResourcesResponse(devices=_devices(await self._api.allocatable()))
 
     async def get(self, message: v1.GetPodResourcesRequest) -> v1.GetPodResourcesResponse:
-        async def handle() -> v1.GetPodResourcesResponse:
-            pod = await self._api.get_pod(str(message.pod_namespace), str(message.pod_name))
-            return v1.GetPodResourcesResponse(pod_resources=_pod(pod))
-
-        return await run_handler(self._nursery, handle)
+        pod = await self._api.get_pod(str(message.pod_namespace), str(message.pod_name))
+        return v1.GetPodResourcesResponse(pod_resources=_pod(pod))
 
 
 class PodResourcesServiceV1Alpha1(v1alpha1.PodResourcesListerBase):
     """``/v1alpha1.PodResourcesLister``: deprecated, and still served (PR-7)."""
 
-    def __init__(self, nursery: trio.Nursery, api: PodResourcesApi) -> None:
-        self._nursery = nursery
+    def __init__(self, api: PodResourcesApi) -> None:
         self._api = api
 
     async def list(self, message: v1alpha1.ListPodResourcesRequest) -> v1alpha1.ListPodResourcesResponse:
-        async def handle() -> v1alpha1.ListPodResourcesResponse:
-            pods = await self._api.list_pods_v1alpha1()
-            return v1alpha1.ListPodResourcesResponse(pod_resources=[_pod_v1alpha1(pod) for pod in pods])
-
-        return await run_handler(self._nursery, handle)
+        pods = await self._api.list_pods_v1alpha1()
+        return v1alpha1.ListPodResourcesResponse(pod_resources=[_pod_v1alpha1(pod) for pod in pods])
 
 
 def _pod(pod: HeldByPod) -> v1.PodResources:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trio
-from grpclib.client import Channel
 
 from ..errors import PluginUnavailable
-from .bridge import call, dial
-from .connections import Terms
+from .calls import call, dial
 from .convert import checked
 from .stubs import pluginregistration as wire
+from .transport.channel import Channel
+from .transport.limits import Limits
 
 DIAL_DEADLINE = 10.0
 GET_INFO_DEADLINE = 1.0
@@ -36,7 +36,7 @@ class RegistrationClient:
     """One plug-in socket. Every call raises PluginUnavailable when it fails or takes too long."""
 
     def __init__(self, channel: Channel) -> None:
-        self._stub = wire.RegistrationStub(channel)
+        self._stub = channel.stub(wire.RegistrationStub)
 
     async def get_info(self) -> PluginInfo:
         with _deadline("GetInfo", GET_INFO_DEADLINE):
@@ -50,10 +50,10 @@ class RegistrationClient:
 
 
 @asynccontextmanager
-async def connect_registration(socket: Path, terms: Terms) -> AsyncIterator[RegistrationClient]:
+async def connect_registration(socket: Path, limits: Limits) -> AsyncIterator[RegistrationClient]:
     """Dial a socket that was found. Raises PluginUnavailable."""
     with trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
-        async with dial(socket, terms=terms) as channel:
+        async with dial(socket, limits=limits) as channel:
             dialling.deadline = float("inf")
             yield RegistrationClient(channel)
     if dialling.cancelled_caught:

@@ -1,7 +1,7 @@
 """What is served: one class per gRPC service, each a thin skin over a few Trio functions.
 
-The functions come in as arguments, and each request runs as a child of the nursery that is given: see
-:func:`~devicemgr.rpc.bridge.run_handler` for what becomes of their errors.
+The functions come in as arguments. What becomes of their errors is the server's business: see
+:mod:`~devicemgr.rpc.transport.server`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
-
-import trio
 
 from ..errors import Refused
 from ..model import (
@@ -28,26 +26,22 @@ from ..model import (
     RunOptions,
 )
 from . import convert, convert_own
-from .bridge import kept_open, run_handler
 from .registration_client import PluginInfo
 from .stubs import pluginregistration as found
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
+from .transport.server import ClosesStreams
 
 
 class RegistrationService(wire.RegistrationBase):
     """``/v1beta1.Registration`` on kubelet.sock."""
 
-    def __init__(self, nursery: trio.Nursery, register: Callable[[Registration], Awaitable[None]]) -> None:
-        self._nursery = nursery
+    def __init__(self, register: Callable[[Registration], Awaitable[None]]) -> None:
         self._register = register
 
     async def register(self, message: wire.RegisterRequest) -> wire.Empty:
-        async def handle() -> wire.Empty:
-            await self._register(convert.checked(convert.registration_from_wire, message))
-            return wire.Empty()
-
-        return await run_handler(self._nursery, handle)
+        await self._register(convert.checked(convert.registration_from_wire, message))
+        return wire.Empty()
 
 
 class AllocationApi(Protocol):
@@ -68,79 +62,52 @@ class FaultsApi(Protocol):
     async def inject(self, fault: Fault) -> None: ...
 
 
-class AllocationService(own.AllocationBase):
+class AllocationService(ClosesStreams, own.AllocationBase):
     """``/devicemgr.v1.Allocation`` on allocation.sock."""
 
-    def __init__(self, nursery: trio.Nursery, manager: AllocationApi, faults: FaultsApi | None = None) -> None:
-        self._nursery = nursery
+    def __init__(self, manager: AllocationApi, faults: FaultsApi | None = None) -> None:
         self._manager = manager
         self._faults = faults
 
     async def status(self, message: own.StatusRequest) -> own.StatusResponse:
-        async def handle() -> own.StatusResponse:
-            return own.StatusResponse(
-                resources=convert_own.counts_to_wire(self._manager.capacity()),
-                pods=convert_own.pods_to_wire(self._manager.pods()),
-            )
-
-        return await run_handler(self._nursery, handle)
+        return own.StatusResponse(
+            resources=convert_own.counts_to_wire(self._manager.capacity()),
+            pods=convert_own.pods_to_wire(self._manager.pods()),
+        )
 
     async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
-        async def handle() -> own.AdmitResponse:
-            pod = convert.checked(convert_own.pod_from_wire, message.pod)
-            admission = await self._manager.admit(pod, start=bool(message.start))
-            return convert_own.admission_to_wire(admission)
-
-        return await run_handler(self._nursery, handle)
+        pod = convert.checked(convert_own.pod_from_wire, message.pod)
+        admission = await self._manager.admit(pod, start=bool(message.start))
+        return convert_own.admission_to_wire(admission)
 
     async def remove(self, message: own.RemoveRequest) -> own.RemoveResponse:
-        async def handle() -> own.RemoveResponse:
-            return own.RemoveResponse(removed=await self._manager.remove(message.namespace, message.name))
-
-        return await run_handler(self._nursery, handle)
+        return own.RemoveResponse(removed=await self._manager.remove(message.namespace, message.name))
 
     async def events(self, message: own.EventsRequest) -> AsyncIterator[own.Event]:
         sequence = 0
-
-        async def next_batch() -> Sequence[tuple[int, Mapping[str, Any]]]:
-            return await self._manager.events_after(sequence, wait=message.follow)
-
-        with kept_open(self._nursery):
-            while batch := await run_handler(self._nursery, next_batch):
-                for sequence, event in batch:
-                    yield own.Event(sequence=sequence, json=json.dumps(event))
+        while batch := await self._manager.events_after(sequence, wait=message.follow):
+            for sequence, event in batch:
+                yield own.Event(sequence=sequence, json=json.dumps(event))
 
     async def explain(self, message: own.ExplainRequest) -> own.ExplainResponse:
-        async def handle() -> own.ExplainResponse:
-            decision = self._manager.explain(message.namespace, message.name)
-            return own.ExplainResponse(json="" if decision is None else json.dumps(decision))
-
-        return await run_handler(self._nursery, handle)
+        decision = self._manager.explain(message.namespace, message.name)
+        return own.ExplainResponse(json="" if decision is None else json.dumps(decision))
 
     async def node_status(self, message: own.NodeStatusRequest) -> own.NodeStatusResponse:
-        async def handle() -> own.NodeStatusResponse:
-            return convert_own.node_status_to_wire(self._manager.node_status())
-
-        return await run_handler(self._nursery, handle)
+        return convert_own.node_status_to_wire(self._manager.node_status())
 
     async def acknowledge_removed(self, message: own.AcknowledgeRemovedRequest) -> own.AcknowledgeRemovedResponse:
-        async def handle() -> own.AcknowledgeRemovedResponse:
-            if message.reset:
-                self._manager.acknowledge_reset()
-            else:
-                await self._manager.acknowledge_removed(str(message.resource))
-            return own.AcknowledgeRemovedResponse()
-
-        return await run_handler(self._nursery, handle)
+        if message.reset:
+            self._manager.acknowledge_reset()
+        else:
+            await self._manager.acknowledge_removed(str(message.resource))
+        return own.AcknowledgeRemovedResponse()
 
     async def inject_fault(self, message: own.InjectFaultRequest) -> own.InjectFaultResponse:
-        async def handle() -> own.InjectFaultResponse:
-            if self._faults is None:
-                raise Refused("this manager allows no faults; start it with --allow-faults", rule="devicemgr")
-            await self._faults.inject(convert.checked(convert_own.fault_from_wire, message))
-            return own.InjectFaultResponse()
-
-        return await run_handler(self._nursery, handle)
+        if self._faults is None:
+            raise Refused("this manager allows no faults; start it with --allow-faults", rule="devicemgr")
+        await self._faults.inject(convert.checked(convert_own.fault_from_wire, message))
+        return own.InjectFaultResponse()
 
 
 class PluginApi(Protocol):
@@ -157,86 +124,64 @@ class PluginApi(Protocol):
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None: ...
 
 
-class DevicePluginService(wire.DevicePluginBase):
+class DevicePluginService(ClosesStreams, wire.DevicePluginBase):
     """``/v1beta1.DevicePlugin`` on a plug-in's own socket."""
 
-    def __init__(self, nursery: trio.Nursery, plugin: PluginApi) -> None:
-        self._nursery = nursery
+    def __init__(self, plugin: PluginApi) -> None:
         self._plugin = plugin
 
     async def get_device_plugin_options(self, message: wire.Empty) -> wire.DevicePluginOptions:
-        async def handle() -> wire.DevicePluginOptions:
-            return convert.options_to_wire(await self._plugin.get_options())
-
-        return await run_handler(self._nursery, handle)
+        return convert.options_to_wire(await self._plugin.get_options())
 
     async def list_and_watch(self, message: wire.Empty) -> AsyncIterator[wire.ListAndWatchResponse]:
         seen = -1
-        while report := await run_handler(self._nursery, self._plugin.next_report, seen):
+        while report := await self._plugin.next_report(seen):
             seen, devices = report
             yield wire.ListAndWatchResponse(devices=[convert.device_to_wire(device) for device in devices])
 
     async def get_preferred_allocation(
         self, message: wire.PreferredAllocationRequest
     ) -> wire.PreferredAllocationResponse:
-        async def handle() -> wire.PreferredAllocationResponse:
-            answers = [
-                await self._plugin.get_preferred_allocation(
-                    _ids(question.available_deviceIDs),
-                    _ids(question.must_include_deviceIDs),
-                    question.allocation_size,
-                )
-                for question in message.container_requests
-            ]
-            return wire.PreferredAllocationResponse(
-                container_responses=[
-                    wire.ContainerPreferredAllocationResponse(device_i_ds=list(ids)) for ids in answers
-                ]
+        answers = [
+            await self._plugin.get_preferred_allocation(
+                _ids(question.available_deviceIDs),
+                _ids(question.must_include_deviceIDs),
+                question.allocation_size,
             )
-
-        return await run_handler(self._nursery, handle)
+            for question in message.container_requests
+        ]
+        return wire.PreferredAllocationResponse(
+            container_responses=[wire.ContainerPreferredAllocationResponse(device_i_ds=list(ids)) for ids in answers]
+        )
 
     async def allocate(self, message: wire.AllocateRequest) -> wire.AllocateResponse:
-        async def handle() -> wire.AllocateResponse:
-            answers = [await self._plugin.allocate(_ids(one.devices_ids)) for one in message.container_requests]
-            given = [convert.answer_to_wire(answer) for answer in answers if answer is not None]
-            return wire.AllocateResponse(container_responses=given)
-
-        return await run_handler(self._nursery, handle)
+        answers = [await self._plugin.allocate(_ids(one.devices_ids)) for one in message.container_requests]
+        given = [convert.answer_to_wire(answer) for answer in answers if answer is not None]
+        return wire.AllocateResponse(container_responses=given)
 
     async def pre_start_container(self, message: wire.PreStartContainerRequest) -> wire.PreStartContainerResponse:
-        async def handle() -> wire.PreStartContainerResponse:
-            await self._plugin.pre_start_container(_ids(message.devices_ids))
-            return wire.PreStartContainerResponse()
-
-        return await run_handler(self._nursery, handle)
+        await self._plugin.pre_start_container(_ids(message.devices_ids))
+        return wire.PreStartContainerResponse()
 
 
 class PluginInfoService(found.RegistrationBase):
     """``/pluginregistration.Registration`` on a plug-in's own socket, for the watcher (API-4)."""
 
-    def __init__(self, nursery: trio.Nursery, plugin: PluginApi) -> None:
-        self._nursery = nursery
+    def __init__(self, plugin: PluginApi) -> None:
         self._plugin = plugin
 
     async def get_info(self, message: found.InfoRequest) -> found.PluginInfo:
-        async def handle() -> found.PluginInfo:
-            info = self._plugin.get_info()
-            return found.PluginInfo(
-                type=info.type,
-                name=info.name,
-                endpoint=info.endpoint,
-                supported_versions=list(info.supported_versions),
-            )
-
-        return await run_handler(self._nursery, handle)
+        info = self._plugin.get_info()
+        return found.PluginInfo(
+            type=info.type,
+            name=info.name,
+            endpoint=info.endpoint,
+            supported_versions=list(info.supported_versions),
+        )
 
     async def notify_registration_status(self, message: found.RegistrationStatus) -> found.RegistrationStatusResponse:
-        async def handle() -> found.RegistrationStatusResponse:
-            self._plugin.notify(message.plugin_registered, message.error)
-            return found.RegistrationStatusResponse()
-
-        return await run_handler(self._nursery, handle)
+        self._plugin.notify(message.plugin_registered, message.error)
+        return found.RegistrationStatusResponse()
 
 
 def _ids(texts: Sequence[str]) -> list[DeviceId]:

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 import trio
 
 from ..daemon.faults import steerable_clock
-from ..rpc.bridge import open_bridge
 
 T = TypeVar("T")
 
@@ -46,8 +45,7 @@ class Portal:
                 future.set_exception(error)
 
     async def _serve(self) -> None:
-        """Every request becomes a task from here, so that all of them see the same bridge."""
-        async with open_bridge(), trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             self._ready.set_result(trio.lowlevel.current_trio_token())
             async for request in self._arrivals:
                 nursery.start_soon(request)

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, unwrapped
+from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from ..model import (
     API_VERSION,
     HEALTHY,
@@ -26,10 +26,10 @@ from ..model import (
     Registration,
     RunOptions,
 )
-from ..rpc.bridge import open_server
 from ..rpc.manager_client import register_plugin
 from ..rpc.registration_client import PluginInfo
 from ..rpc.services import DevicePluginService, PluginInfoService
+from ..rpc.transport.server import open_server
 
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
@@ -71,7 +71,7 @@ class SimulatedPlugin:
         self._version = 0
         self._changed = trio.Event()
         self._streams_ended = False
-        self.restore_socket: Callable[[], Awaitable[bool]] = self._nothing_lost
+        self.restore_socket: Callable[[], bool] = lambda: False
 
     # --- what a test does with it -----------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class SimulatedPlugin:
             own_is_lost = not os.path.lexists(self.directory / self.endpoint)
             if current is not None and (current != registered_on or own_is_lost):
                 try:
-                    await self.restore_socket()
+                    self.restore_socket()
                     await self.register()
                 except (ManagerUnavailable, RegistrationRefused, OSError):
                     current = None
@@ -192,9 +192,6 @@ class SimulatedPlugin:
         rest = [id for id in available if id not in must_include]
         return [*must_include, *rest][:size]
 
-    async def _nothing_lost(self) -> bool:
-        return False
-
     async def _nothing_to_do(self, devices: Sequence[DeviceId]) -> None:
         return None
 
@@ -224,22 +221,14 @@ async def open_simulated_plugin(
     """Serve a simulated plug-in in ``directory``; call ``register`` when you want the manager to know.
 
     In a directory under plugins_registry the manager finds it by itself: do not call ``register`` then.
-    Needs an open bridge, as there is inside ``open_device_manager``. Leaving the block ends it as a crash would:
-    connections are cut and its socket is removed.
+    Leaving the block ends it as a crash would: connections are cut and its socket is removed.
     """
     listed = numbered_devices(devices) if isinstance(devices, int) else devices
     name = endpoint or endpoint_of(resource)
     plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)
     path = plugin.directory / name
     path.unlink(missing_ok=True)
-    with unwrapped():
-        async with trio.open_nursery() as handlers:
-            services = [DevicePluginService(handlers, plugin), PluginInfoService(handlers, plugin)]
-            async with open_server(path, services) as server:
-                plugin.restore_socket = server.restore
-                async with trio.open_nursery() as listeners:
-                    listeners.start_soon(server.serve)
-                    yield plugin
-                    listeners.cancel_scope.cancel()
-                plugin.end_stream()
-                handlers.cancel_scope.cancel()
+    services = [DevicePluginService(plugin), PluginInfoService(plugin)]
+    async with open_server(path, services, grace=0) as server:
+        plugin.restore_socket = server.restore
+        yield plugin

@@ -149,12 +149,17 @@ def test_a_process_has_a_share_of_the_managers_time():
     now, log = [0.0], EventLog()
     accounts = Accounts(Bounds(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
-    assert accounts.charge_time(greedy, 1.0) == 0.0
-    assert accounts.charge_time(greedy, 0.05) == pytest.approx(0.5)
-    assert accounts.charge_time(greedy, 5.0) == LONGEST_PAUSE
-    assert accounts.charge_time(own, 100.0) == 0.0
-    now[0] = 51.0
-    assert accounts.charge_time(greedy, 0.0) == 0.0
+
+    def pause_after(peer, seconds):
+        accounts.charge(peer, seconds)
+        return accounts.pause(peer)
+
+    assert pause_after(greedy, 1.0) == 0.0
+    assert pause_after(greedy, 0.05) == pytest.approx(0.5)
+    assert pause_after(greedy, 5.0) == LONGEST_PAUSE
+    assert pause_after(own, 100.0) == 0.0
+    now[0] = LONGEST_PAUSE
+    assert accounts.pause(greedy) == 0.0, "what it owes is capped"
     assert {one.event.bound for one in log.after(0)} == {"time_share"}
 
 

@@ -9,14 +9,13 @@ import grpclib
 import grpclib.const
 import pytest
 import trio
-import trio_asyncio
 
 from devicemgr import Bounds
 from devicemgr.errors import RegistrationRefused
 from devicemgr.events import BoundReached, ReportApplied
 from devicemgr.model import Device, Registration
-from devicemgr.rpc.bridge import open_server
 from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.rpc.transport.server import open_server
 
 HONEST, EVIL = "vendor.com/honest", "vendor.com/evil"
 
@@ -93,7 +92,7 @@ class Flood(RawPlugin):
         for data in self.lists:
             await stream.send_message(Raw(data))
         if self.then == "stays":
-            await trio_asyncio.trio_as_aio(trio.sleep_forever)()
+            await trio.sleep_forever()
         if self.then == "fails":
             raise grpclib.GRPCError(grpclib.Status.ABORTED, "enough")
 

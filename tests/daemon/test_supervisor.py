@@ -7,7 +7,7 @@ import trio
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.errors import DirectoryInUse, PluginUnavailable
-from devicemgr.rpc.bridge import dial
+from devicemgr.rpc.calls import dial
 from devicemgr.rpc.manager_client import ManagerClient
 from devicemgr.testing import open_simulated_plugin
 
@@ -20,7 +20,7 @@ async def test_a_bug_in_a_handler_ends_the_manager(root_dir):
         async with open_device_manager(root_dir) as manager:
             manager.capacity = lambda: 1 / 0
             async with dial(manager.layout.allocation_socket) as channel:
-                with pytest.raises(PluginUnavailable, match="the manager failed; its log has the traceback"):
+                with pytest.raises(PluginUnavailable, match="the server failed; its log has the traceback"):
                     await ManagerClient(channel).status()
                 await trio.sleep_forever()
 

@@ -30,7 +30,7 @@ from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 
-from .http2 import CALL, PREFACE, feed, frame
+from .http2 import ANSWER, CALL, PREFACE, feed_client, feed_server, frame
 
 CORPUS = Path(__file__).parent / "corpus"
 TARGETS = {}
@@ -143,10 +143,18 @@ def messages(data: bytes) -> None:
 
 @target
 def http2(data: bytes) -> None:
-    """A connection, from its first byte on and behind a proper beginning, whole and in two pieces."""
-    feed(data)
-    feed(PREFACE + frame(4, 0, 0, b"") + data)
-    feed(PREFACE + frame(4, 0, 0, b"") + frame(1, 4, 1, CALL), data[: len(data) // 2], data[len(data) // 2 :])
+    """A server's connection, from its first byte on and behind a proper beginning, whole and in two pieces."""
+    feed_server(data)
+    feed_server(PREFACE + frame(4, 0, 0, b"") + data)
+    feed_server(PREFACE + frame(4, 0, 0, b"") + frame(1, 4, 1, CALL), data[: len(data) // 2], data[len(data) // 2 :])
+
+
+@target
+def http2_client(data: bytes) -> None:
+    """A client's connection with two calls, before their answers have begun and after."""
+    feed_client(data)
+    begun = frame(4, 0, 0, b"") + frame(1, 4, 1, ANSWER) + frame(1, 4, 3, ANSWER)
+    feed_client(begun, data[: len(data) // 2], data[len(data) // 2 :])
 
 
 @target

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 
 import pytest
+import trio
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
-from devicemgr.rpc.connections import Terms
-from devicemgr.rpc.local import LocalServer
-from devicemgr.rpc.peers import OpenDoor
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.transport.server import open_server
 
-from .http2 import CALL, PREFACE, Transport, frame
+from .http2 import ANSWER, CALL, PREFACE, TRAILERS, frame
 from .targets import BASE, CORPUS, TARGETS, stored
 
 KEYS = st.sampled_from(
@@ -58,10 +57,13 @@ FRAMES = st.builds(
     st.integers(0, 12) | st.integers(0, 255),
     st.sampled_from([0, 1, 4, 5, 8, 0x20, 0xFF]),
     st.sampled_from([0, 1, 1, 3, 5, 2, 2**31 - 1]),
-    st.binary(max_size=12) | st.just(CALL) | st.sampled_from([b"\0" * 4, b"\0" * 5, b"\0" * 8, b"\0\0\0\0\1\0"]),
+    st.binary(max_size=12)
+    | st.sampled_from([CALL, ANSWER, TRAILERS])
+    | st.sampled_from([b"\0" * 4, b"\0" * 5, b"\0" * 8, b"\0\0\0\0\1\0"]),
 )
 INPUTS = {
     "http2": st.lists(FRAMES, max_size=6).map(b"".join),
+    "http2_client": st.lists(FRAMES, max_size=6).map(b"".join),
     "device_list": damaged(),
     "messages": damaged(),
     "answer": damaged(),
@@ -87,24 +89,18 @@ def test_what_was_found_once(path):
     TARGETS[path.parent.name](path.read_bytes())
 
 
-def test_a_call_that_is_reset_before_it_begins_leaves_no_stream():
-    """HTTP/2 rapid reset: grpclib keeps the stream of a handler that never took its first step."""
-
-    async def run():
-        server = LocalServer([], Terms(door=OpenDoor()))
-        protocol = server._protocol_factory()
-        ours, theirs = socket.socketpair(socket.AF_UNIX)
-        with ours, theirs:
-            protocol.connection_made(Transport(ours))
-            protocol.data_received(PREFACE + frame(4, 0, 0, b""))
+async def test_a_call_that_is_reset_before_it_begins_leaves_no_task(root_dir):
+    """HTTP/2 rapid reset."""
+    async with open_server(root_dir / "s.sock", []):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(root_dir / "s.sock"))
+            sock.sendall(PREFACE + frame(4, 0, 0, b""))
+            await wait_all_tasks_blocked()
+            before = trio.lowlevel.current_statistics().tasks_living
             for stream in range(1, 41, 2):
-                protocol.data_received(frame(1, 4, stream, CALL) + frame(3, 0, stream, b"\0\0\0\x08"))
-            for _ in range(3):
-                await asyncio.sleep(0)
-            assert protocol.processor.streams == {}
-            protocol.connection_lost(None)
-
-    asyncio.run(run())
+                sock.sendall(frame(1, 4, stream, CALL) + frame(3, 0, stream, b"\0\0\0\x08"))
+            await wait_all_tasks_blocked()
+            assert trio.lowlevel.current_statistics().tasks_living == before
 
 
 def test_every_target_has_a_corpus():

@@ -24,7 +24,6 @@ from devicemgr.daemon.supervisor import Settings, run
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused
 from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
 from devicemgr.model import Owner, PodUid, RunOptions
-from devicemgr.rpc.bridge import open_bridge
 from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
@@ -71,7 +70,7 @@ async def test_a_socket_that_appears_registers_itself(manager):
 async def test_sockets_that_were_there_before_are_found(root_dir):
     """CC-029, CC-032."""
     (root_dir / "plugins_registry").mkdir()
-    async with open_bridge(), open_simulated_plugin(root_dir / "plugins_registry", GPU, devices=1):
+    async with open_simulated_plugin(root_dir / "plugins_registry", GPU, devices=1):
         async with trio.open_nursery() as nursery:
             manager = await nursery.start(run, Settings(root_dir=root_dir), trio.Event())
             await manager.wait_for_resource(GPU, allocatable=1)
@@ -347,7 +346,7 @@ def test_lists_without_change_cause_no_health_events():
 async def test_lim_37_plugins_that_register_while_the_manager_stops_are_not_missed(root_dir):
     """CC-003: in the kubelet a client that registers during Stop is never disconnected."""
     trace = []
-    async with open_bridge(), trio.open_nursery() as nursery, AsyncExitStack() as stack:
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         stop, ended = trio.Event(), trio.Event()
 
         async def live(task_status):

@@ -1,0 +1,253 @@
+"""The calling end: one connection, and never another. When it is lost, every call on it is UNAVAILABLE.
+
+Who wants another connection opens another channel, and has its peer checked once more. A :class:`Channel` has the one
+method that generated stubs use, so ``DevicePluginStub(channel)`` works as it is. A :class:`Call` is a block without a
+nursery or a cancel scope inside, so an async generator may hold it open.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+
+import trio
+from grpclib import GRPCError, Status
+from grpclib.const import Cardinality
+from grpclib.metadata import Deadline, decode_grpc_message, decode_metadata, encode_metadata, encode_timeout
+
+from ...errors import unwrapped
+from ...model import Peer
+from .connection import Connection
+from .limits import Limits
+from .peer_credentials import peer_of
+from .server import decoded
+from .stream import Headers, Stream
+from .unix_socket import connect
+
+S = TypeVar("S")
+
+_STATUS_OF_HTTP = {
+    "400": Status.INTERNAL,
+    "401": Status.UNAUTHENTICATED,
+    "403": Status.PERMISSION_DENIED,
+    "404": Status.UNIMPLEMENTED,
+    "429": Status.UNAVAILABLE,
+    "502": Status.UNAVAILABLE,
+    "503": Status.UNAVAILABLE,
+    "504": Status.UNAVAILABLE,
+}
+
+
+class PeerNotAdmitted(Exception):
+    """The policy does not admit the process that listens."""
+
+
+@asynccontextmanager
+async def open_channel(
+    path: str | os.PathLike[str],
+    *,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> AsyncIterator[Channel]:
+    """Connect to the unix socket at ``path``; leaving the block closes the connection.
+
+    Raises OSError at once when nobody listens there, and PeerNotAdmitted when the policy does not admit who does.
+    """
+    sock = connect(path)
+    peer = peer_of(sock)
+    if not limits.policy.admit(peer):
+        sock.close()
+        raise PeerNotAdmitted(f"{os.fspath(path)} is served by a process of user {peer.uid}, who may not serve it")
+    connection = Connection(sock, peer, limits)
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.run)
+            try:
+                yield Channel(connection)
+            finally:
+                limits.policy.leave(peer)
+                nursery.cancel_scope.cancel()
+
+
+class Channel:
+    """One connection to a server. Made by :func:`open_channel`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def peer(self) -> Peer:
+        """The process that listens there."""
+        return self._connection.peer
+
+    @property
+    def is_going_away(self) -> bool:
+        """The server takes no more calls, though those that are open go on (GOAWAY)."""
+        return self._connection.is_going_away and self._connection.lost is None
+
+    def stub(self, kind: Callable[[Any], S]) -> S:
+        """A generated stub that calls through this channel; its annotations know grpclib's only."""
+        return kind(self)
+
+    def close(self) -> None:
+        """Close the connection under whatever uses it."""
+        self._connection.close()
+
+    def request(
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[Any],
+        reply_type: type[Any],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: Any = None,
+    ) -> Call:
+        """A call that begins with its first message. ``timeout`` is in seconds."""
+        if timeout is None and deadline is not None:
+            timeout = deadline.time_remaining()
+        headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", name),
+            (":authority", "localhost"),  # as the kubelet calls itself (API-10)
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("user-agent", "devicemgr"),
+        ]
+        if timeout is not None:
+            headers.append(("grpc-timeout", encode_timeout(timeout)))
+        if metadata:
+            headers += encode_metadata(metadata)
+        return Call(self._connection, cardinality, reply_type, headers, timeout)
+
+
+class Call:
+    """One call, as an ``async with`` block: the interface of grpclib's client stream.
+
+    Leaving it early cancels the call, and the connection stays usable. Every method raises GRPCError when the call has
+    failed.
+    """
+
+    def __init__(
+        self, connection: Connection, cardinality: Cardinality, reply_type: Any, headers: Headers, timeout: float | None
+    ) -> None:
+        self.initial_metadata: Any = None
+        self.trailing_metadata: Any = None
+        self._connection = connection
+        self._cardinality = cardinality
+        self._reply_type = reply_type
+        self._headers = headers
+        self._deadline = math.inf if timeout is None else trio.current_time() + timeout
+        self._stream: Stream | None = None
+        self._is_over = False
+
+    async def __aenter__(self) -> Call:
+        """Wait until the server takes one more call."""
+        while self._connection.is_full and self._connection.lost is None:
+            with trio.move_on_at(self._deadline) as waiting:
+                await self._connection.stream_ended.park()
+            if waiting.cancelled_caught:
+                raise GRPCError(Status.DEADLINE_EXCEEDED, "too many calls at a time")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and self._stream is not None and not self._cardinality.server_streaming:
+                while not self._is_over:  # an answer counts when its status has come
+                    await self.recv_message()
+        finally:
+            if self._stream is not None:
+                self._stream.close()
+
+    async def send_request(self, *, end: bool = False) -> None:
+        self._begin(end=end)
+        self._connection.flush()
+
+    async def send_message(self, message: Any, *, end: bool = False) -> None:
+        stream = self._stream or self._begin()
+        await stream.send(message.SerializeToString(), end=end or not self._cardinality.client_streaming)
+
+    async def end(self) -> None:
+        """There are no more messages."""
+        if self._stream is not None:
+            self._stream.end_sending()
+
+    async def cancel(self) -> None:
+        if self._stream is not None:
+            self._is_over = True
+            self._stream.close()
+
+    async def recv_initial_metadata(self) -> None:
+        if self.initial_metadata is None:
+            self._check_headers(await self._known().receive_headers())
+
+    async def recv_message(self) -> Any:
+        """The next message; None when the call has ended well."""
+        await self.recv_initial_metadata()
+        data = await self._known().receive()
+        return self._ended() if data is None else decoded(data, self._reply_type)
+
+    def take_message(self) -> Any:
+        """The next message if it has arrived, else None."""
+        data = self._known().take()
+        return None if data is None else decoded(data, self._reply_type)
+
+    async def recv_trailing_metadata(self) -> None:
+        while not self._is_over:
+            await self.recv_message()
+
+    def __aiter__(self) -> Call:
+        return self
+
+    async def __anext__(self) -> Any:
+        if (message := await self.recv_message()) is None:
+            raise StopAsyncIteration
+        return message
+
+    def _begin(self, *, end: bool = False) -> Stream:
+        limits = self._connection.limits
+        limit = limits.message if self._cardinality.server_streaming else limits.answer
+        self._stream = self._connection.open_stream(self._headers, limit, end=end)
+        self._stream.deadline = self._deadline
+        return self._stream
+
+    def _known(self) -> Stream:
+        assert self._stream is not None, "nothing was sent"
+        return self._stream
+
+    def _check_headers(self, headers: Headers) -> None:
+        fields = dict(headers)
+        self.initial_metadata = _metadata(headers)
+        if (status := fields.get(":status")) != "200":
+            raise GRPCError(_STATUS_OF_HTTP.get(str(status), Status.UNKNOWN), f"HTTP status {status}")
+        if not fields.get("content-type", "").startswith("application/grpc"):
+            raise GRPCError(Status.UNKNOWN, f"the answer is no gRPC: content-type {fields.get('content-type')}")
+
+    def _ended(self) -> None:
+        """Raises GRPCError unless the status is OK. An answer of one block of headers has it there."""
+        self._is_over = True
+        trailers = self._known().trailers or self._known().headers or ()
+        fields = dict(trailers)
+        self.trailing_metadata = _metadata(trailers)
+        try:
+            status = Status(int(fields["grpc-status"]))
+        except KeyError:
+            raise GRPCError(Status.UNKNOWN, "the call ended without a status") from None
+        except ValueError:
+            raise GRPCError(Status.UNKNOWN, f"there is no status {fields['grpc-status'][:50]!r}") from None
+        if status is not Status.OK:
+            raise GRPCError(status, decode_grpc_message(fields.get("grpc-message", "")))
+
+
+def _metadata(headers: Headers) -> Any:
+    try:
+        return decode_metadata(list(headers))
+    except ValueError as error:
+        raise GRPCError(Status.INTERNAL, f"malformed metadata: {error}") from error

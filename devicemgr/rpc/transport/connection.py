@@ -1,0 +1,384 @@
+"""One HTTP/2 connection over a unix socket: h2 driven by a reader and a writer.
+
+::
+
+    run
+    ├─ reader    bytes → h2 → streams; waits for bytes, for the policy's pause, and for the writer when it is behind
+    └─ writer    waits for bytes that the kernel did not take at once
+
+Five rules make the rest of it simple:
+
+1. *The nursery is the connection.* When :meth:`Connection.run` returns, no task, no stream and no descriptor is left.
+2. *State changes synchronously.* Whatever a frame does is done before the next one is looked at, and every frame of
+   ours is made in one call that cannot be interrupted. There are no locks.
+3. *Only messages wait*, in :class:`~.stream.Stream`. So nobody who ends a call needs a shield.
+4. *Every buffer has a bound.* Received bytes: the window, since they are acknowledged when they are taken. Bytes to
+   be sent: ``Limits.outgoing`` for messages. Answers to PING and SETTINGS come on top; when they fill four times as
+   much, the peer writes and does not read, and is not read either.
+5. *A peer's failure is a status, a bug is an exception.* The one call that interprets foreign bytes is wrapped, and
+   nothing else is.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from time import thread_time
+from typing import Any, cast
+
+import h2.events as events
+import trio
+from grpclib import GRPCError, Status
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from trio.lowlevel import ParkingLot
+
+from ...model import Peer
+from .framing import FrameSplitter, GoAway, goaway_frame
+from .limits import Limits
+from .peer_credentials import is_gone
+from .stream import Headers, Stream
+
+READ_TIME = 0.005
+"""Seconds of CPU time that the bytes of one read may take, about: so long is everybody else kept waiting."""
+SHORTEST_READ, FIRST_READ, LONGEST_READ = 2**10, 2**15, 2**18
+"""Bytes of one read. A frame of a few bytes takes as long as one of 16 kB, so the next read depends on the last."""
+
+_STATUS_OF_RESET = {
+    ErrorCodes.CANCEL: Status.CANCELLED,
+    ErrorCodes.REFUSED_STREAM: Status.UNAVAILABLE,
+    ErrorCodes.ENHANCE_YOUR_CALM: Status.RESOURCE_EXHAUSTED,
+    ErrorCodes.INADEQUATE_SECURITY: Status.PERMISSION_DENIED,
+}
+
+
+def _texts(headers: Any) -> Headers:
+    """h2 decodes them, as it was told to (``header_encoding``); its annotations do not know."""
+    return cast(Headers, headers)
+
+
+class _Lost(Exception):
+    """The connection cannot go on; the text says why."""
+
+
+class Connection:
+    """A server's side hands each stream that the peer opens to ``on_request``; a client's side opens its own."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: Peer,
+        limits: Limits,
+        on_request: Callable[[Stream], None] | None = None,
+    ) -> None:
+        self.peer = peer
+        self.limits = limits
+        self.is_going_away = False
+        """One of us has said GOAWAY: open streams go on, new ones are refused."""
+        self.lost: str | None = None
+        """Why nothing can be sent or received any more."""
+        self.stream_ended = ParkingLot()
+        self._socket = sock
+        self._policy = limits.policy
+        self._on_request = on_request
+        self._streams: dict[int, Stream] = {}
+        self._last_request = 0
+        self._splitter = FrameSplitter(preface=on_request is not None)
+        self._unacknowledged = 0
+        """Bytes taken from streams that are closed."""
+        self._unflushed = 0
+        self._outgoing = bytearray()
+        self._is_behind = ParkingLot()
+        self._caught_up = ParkingLot()
+        self._h2 = _h2_connection(limits, is_client=on_request is None)
+
+    async def run(self) -> None:
+        """Read and write until the connection ends."""
+        if self._on_request is not None:
+            self.flush()  # a client's first bytes go out together with its first call
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                await self._read()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.close()
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+    def close(self) -> None:
+        """End it now, under whatever uses it; :meth:`run` returns soon."""
+        self._lose("the connection was closed")
+
+    # --- streams ---
+
+    @property
+    def is_full(self) -> bool:
+        """Does the peer take no more streams at the moment?"""
+        return len(self._streams) >= self._h2.remote_settings.max_concurrent_streams
+
+    @property
+    def has_work(self) -> bool:
+        """Are there streams, or bytes that were not sent yet?"""
+        return self.lost is None and bool(self._streams or self._outgoing)
+
+    def open_stream(self, headers: Headers, limit: int, *, end: bool = False) -> Stream:
+        """A client's new call. Its headers go out with what follows. Raises GRPCError when there can be none."""
+        if self.lost is not None or self.is_going_away:
+            raise GRPCError(Status.UNAVAILABLE, self.lost or "the server is going away")
+        number = self._h2.get_next_available_stream_id()
+        stream = self._streams[number] = Stream(self, number, limit)
+        stream.send_headers(headers, end=end, flush=False)
+        return stream
+
+    def forget(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None:
+        """Nobody is interested in the stream any more, nor in so many bytes of it that were not taken."""
+        if self._streams.pop(stream.number, None) is None or self.lost is not None:
+            return
+        if reset is not None:
+            with suppress(ProtocolError):  # it is closed already
+                self._h2.reset_stream(stream.number, reset)
+        self._unacknowledged += unread + stream.unacknowledged
+        if self._unacknowledged >= self.limits.connection_window // 4:
+            self._h2.acknowledge_received_data(self._unacknowledged, stream.number)
+            self._unacknowledged = 0
+        self.flush()
+        self.stream_ended.unpark_all()
+
+    def taken(self, stream: Stream, size: int) -> None:
+        """So many bytes were taken. The peer hears of it when they are worth a frame.
+
+        What is held back for all streams together is at most a quarter of the connection's window.
+        """
+        stream.unacknowledged += size
+        if stream.unacknowledged > self.limits.connection_window // (4 * self.limits.streams) and self.lost is None:
+            size, stream.unacknowledged = stream.unacknowledged, 0
+            self._h2.acknowledge_received_data(size, stream.number)
+            self.flush()
+
+    def too_long(self, stream: Stream, size: int) -> GRPCError:
+        """What to raise for a message of so many bytes."""
+        bound, text = "message_size", f"message of {size} bytes is larger than the limit of {stream.limit}"
+        if stream.limit != self.limits.message:
+            bound, text = "answer_size", f"an answer of {size} bytes; {stream.limit} are the limit"
+        self._policy.message_too_long(bound, size, stream.limit)
+        return GRPCError(Status.RESOURCE_EXHAUSTED, text)
+
+    # --- out: each of these makes a frame, and none of them waits ---
+
+    def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None:
+        if self.lost is None:
+            self._h2.send_headers(stream.number, headers, end_stream=end)
+
+    def send_data(self, stream: Stream, data: memoryview, *, end: bool) -> None:
+        """At most :meth:`room_for` bytes."""
+        if self.lost is None:
+            step = self._h2.max_outbound_frame_size
+            for at in range(0, len(data), step):
+                is_last = at + step >= len(data)
+                self._h2.send_data(stream.number, data[at : at + step], end_stream=end and is_last)
+            self._unflushed += len(data)
+
+    def end_stream(self, stream: Stream) -> None:
+        if self.lost is None:
+            self._h2.end_stream(stream.number)
+            self.flush()
+
+    def room_for(self, stream: Stream) -> int:
+        """How many bytes of a message may be sent now: what the peer takes, and what fits into our buffer."""
+        if self.lost is not None:
+            return 0
+        room = self.limits.outgoing - len(self._outgoing) - self._unflushed
+        return min(self._h2.local_flow_control_window(stream.number), room)
+
+    def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Ask for no more streams; those that are open go on."""
+        if self.lost is None and not self.is_going_away:
+            self.is_going_away = True
+            self.flush(goaway_frame(self._last_request, code))
+
+    def flush(self, more: bytes = b"") -> None:
+        """Give the kernel what it takes, and the writer the rest."""
+        self._unflushed = 0
+        data = self._h2.data_to_send() + more
+        if not data or self.lost is not None:
+            return
+        if not self._outgoing:
+            try:
+                data = data[self._socket.send(data) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._lose(f"the connection was lost: {error}")
+                return
+        if data:
+            self._outgoing += data
+            self._is_behind.unpark()
+
+    async def _write(self) -> None:
+        while True:
+            while not self._outgoing:
+                await self._is_behind.park()
+            await trio.lowlevel.wait_writable(self._socket)
+            try:
+                sent = self._socket.send(self._outgoing[:LONGEST_READ])
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self._lose(f"the connection was lost: {error}")
+                continue
+            del self._outgoing[:sent]
+            self._caught_up.unpark_all()
+            self._let_senders_look()
+
+    # --- in ---
+
+    async def _read(self) -> None:
+        size = FIRST_READ
+        try:
+            while True:
+                await self._wait_until_readable()
+                try:
+                    data = self._socket.recv(size)
+                except BlockingIOError:
+                    continue
+                if not data:
+                    raise _Lost("the peer closed the connection")
+                if self._policy.quota_exempt:
+                    self._receive(data)
+                else:
+                    began = thread_time()
+                    self._receive(data)
+                    size = self._charge(thread_time() - began, len(data))
+        except _Lost as lost:
+            self._lose(str(lost))
+        except OSError as error:
+            self._lose(f"the connection was lost: {error}")
+
+    async def _wait_until_readable(self) -> None:
+        """And until the peer reads what we answer, and is not in debt for what it sent before."""
+        await trio.lowlevel.wait_readable(self._socket)
+        while len(self._outgoing) >= 4 * self.limits.outgoing:
+            await self._caught_up.park()
+        while (pause := self._policy.pause(self.peer)) > 0:
+            await trio.sleep(pause)
+            if is_gone(self.peer):  # what it sent before it died is not worth the time, nor the descriptor
+                raise _Lost("the peer's process has ended")
+
+    def _charge(self, seconds: float, received: int) -> int:
+        """The peer has taken so much CPU time. Returns the size of the next read."""
+        self._policy.charge(self.peer, seconds)
+        fitting = int(received * READ_TIME / seconds) if seconds > 0 else LONGEST_READ
+        return min(max(fitting, SHORTEST_READ), LONGEST_READ)
+
+    def _receive(self, data: bytes) -> None:
+        may_send_more = False
+        for part in self._splitter.split(data):
+            if isinstance(part, GoAway):
+                self._on_goaway(part.last_stream)
+                continue
+            for event in self._interpreted(part):
+                may_send_more |= isinstance(event, events.WindowUpdated | events.RemoteSettingsChanged)
+                self._on_event(event)
+        self.flush()
+        if may_send_more:
+            self._let_senders_look()
+
+    def _interpreted(self, data: bytes) -> Iterable[events.Event]:
+        """*The* place where foreign bytes end a connection, whatever they make the libraries below raise."""
+        try:
+            return self._h2.receive_data(data)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"[:200]
+            self._policy.unreadable(self.peer, problem)
+            self.flush()  # the GOAWAY in which h2 says so
+            raise _Lost(f"what the peer sent cannot be read: {problem}") from error
+
+    def _on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.RequestReceived):
+            self._on_request_received(event)
+            return
+        stream = self._streams.get(getattr(event, "stream_id", None) or 0)
+        match event:
+            case events.DataReceived():
+                unread = event.flow_controlled_length - len(event.data) if stream else event.flow_controlled_length
+                if unread:  # padding, or nobody's
+                    self._h2.acknowledge_received_data(unread, event.stream_id)
+                if stream and event.data:
+                    stream.feed(event.data)
+            case events.ResponseReceived() if stream:
+                stream.begin(_texts(event.headers))
+            case events.TrailersReceived() if stream:
+                stream.trailers = _texts(event.headers)
+            case events.StreamEnded() if stream:
+                stream.end()
+            case events.StreamReset() if stream:
+                code: Any = event.error_code
+                stream.fail(_STATUS_OF_RESET.get(code, Status.INTERNAL), "the peer ended the call")
+
+    def _on_request_received(self, event: events.RequestReceived) -> None:
+        self._last_request = event.stream_id
+        if self.is_going_away or self._on_request is None or len(self._streams) >= self.limits.streams:
+            with suppress(ProtocolError):  # the peer has reset it in the same breath
+                self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        stream = Stream(self, event.stream_id, self.limits.message, _texts(event.headers))
+        self._streams[event.stream_id] = stream
+        self._on_request(stream)
+
+    def _on_goaway(self, last_stream: int) -> None:
+        """A client's newer calls were not looked at; a server hears only that there will be no more."""
+        self.is_going_away = True
+        if self._on_request is None:
+            for number, stream in list(self._streams.items()):
+                if number > last_stream:
+                    stream.fail(Status.UNAVAILABLE, "the server is going away")
+        self.stream_ended.unpark_all()
+
+    def _let_senders_look(self) -> None:
+        for stream in self._streams.values():
+            stream.may_send.unpark_all()
+
+    def _lose(self, reason: str) -> None:
+        """The end: every stream fails, and the reader finds the end of the socket."""
+        if self.lost is None:
+            self.lost = reason
+            self._outgoing.clear()
+            for stream in self._streams.values():
+                stream.fail(Status.UNAVAILABLE, reason)
+            self.stream_ended.unpark_all()
+            self._caught_up.unpark_all()
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _h2_connection(limits: Limits, *, is_client: bool) -> H2Connection:
+    """h2 with nothing checked that gRPC does not need, so that odd headers get an answer instead of a lost connection.
+
+    The bound on streams is told to the peer, but not to h2, which would end the connection over one too many.
+    """
+    configuration = H2Configuration(
+        client_side=is_client,
+        header_encoding="utf-8",
+        validate_inbound_headers=False,
+        validate_outbound_headers=False,
+        normalize_inbound_headers=False,
+        normalize_outbound_headers=False,
+    )
+    connection = H2Connection(configuration)
+    values = {
+        SettingCodes.ENABLE_PUSH: 0,
+        SettingCodes.MAX_CONCURRENT_STREAMS: limits.streams,
+        SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window,
+        SettingCodes.MAX_HEADER_LIST_SIZE: 2**14,
+    }
+    connection.local_settings = Settings(client=is_client, initial_values=values)
+    connection.initiate_connection()
+    del values[SettingCodes.MAX_CONCURRENT_STREAMS]
+    connection.local_settings = Settings(client=is_client, initial_values=values)
+    connection.increment_flow_control_window(limits.connection_window - 65535)
+    return connection

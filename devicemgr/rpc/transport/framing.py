@@ -1,0 +1,61 @@
+"""What h2 is not told: GOAWAY.
+
+A GOAWAY says "no new streams"; those that are open go on (RFC 9113, 6.8). h2 takes it for the end of the connection
+and refuses all that follows. So GOAWAY frames are taken out of the bytes that arrive, and ours are made here. All else
+is passed on as it came; h2 finds the frames in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hyperframe.frame import GoAwayFrame
+
+_HEAD = 9
+_GOAWAY = 7
+_LONGEST_GOAWAY = 2**14
+PREFACE_SIZE = 24
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """The peer answers streams up to ``last_stream`` and no others."""
+
+    last_stream: int
+
+
+def goaway_frame(last_stream: int, code: int) -> bytes:
+    return GoAwayFrame(last_stream_id=last_stream, error_code=code).serialize()
+
+
+class FrameSplitter:
+    """Follows the frames of one direction of a connection, from one read to the next."""
+
+    def __init__(self, *, preface: bool) -> None:
+        self._kept = b""
+        """The beginning of a frame of which too little has come to tell what it is."""
+        self._ahead = PREFACE_SIZE if preface else 0
+        """Bytes until the next frame begins."""
+
+    def split(self, data: bytes) -> Iterator[bytes | GoAway]:
+        """What h2 may read, and between it each GOAWAY at its place."""
+        if self._kept:
+            data, self._kept = self._kept + data, b""
+        begin, at = 0, self._ahead
+        while len(data) >= at + _HEAD:
+            size = int.from_bytes(data[at : at + 3], "big")
+            end = at + _HEAD + size
+            if data[at + 3] == _GOAWAY and size <= _LONGEST_GOAWAY:
+                if len(data) < end:
+                    break
+                if begin < at:
+                    yield data[begin:at]
+                yield GoAway(int.from_bytes(data[at + _HEAD : at + _HEAD + 4], "big") & 0x7FFFFFFF)
+                begin = end
+            at = end
+        if at < len(data):
+            data, self._kept, at = data[:at], data[at:], len(data[:at])
+        self._ahead = at - len(data)
+        if begin < len(data):
+            yield data[begin:]

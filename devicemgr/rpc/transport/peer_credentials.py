@@ -1,0 +1,55 @@
+"""Who is at the other end of a unix socket. The kernel notes it when they connect; nothing they send can change it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from pathlib import Path
+
+from ...model import Peer
+
+_SO_PEERGROUPS = 59  # Linux 4.13; Python has no name for it
+_GROUPS_SIZE = 1024  # bytes, the most that Python lets an option have: 256 groups
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """The process that connected, or that listens, at the other end. Raises OSError."""
+    pid, uid, gid = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return Peer(pid=pid, uid=uid, gids=frozenset((gid, *_groups(sock, pid))))
+
+
+def is_gone(peer: Peer) -> bool:
+    """Has the process ended? One of another process namespace, which is 0 to us, may live."""
+    if peer.pid <= 0:
+        return False
+    try:
+        os.kill(peer.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _groups(sock: socket.socket, pid: int) -> tuple[int, ...]:
+    try:
+        data = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_SIZE)
+    except OSError as error:
+        if error.errno == errno.ERANGE:
+            return _groups_of_process(pid)
+        if error.errno == errno.ENOPROTOOPT:  # an older kernel: the one group that SO_PEERCRED has must do
+            return ()
+        raise
+    return struct.unpack(f"{len(data) // 4}I", data)
+
+
+def _groups_of_process(pid: int) -> tuple[int, ...]:
+    """More than 256: from /proc, as they are now. A process that has gone, or that nobody may look at, has none."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return ()
+    (line,) = [line for line in status.splitlines() if line.startswith("Groups:")]
+    return tuple(map(int, line.split()[1:]))

@@ -1,0 +1,95 @@
+"""Unix sockets by name: one that listens before it can be seen, and one that is really connected."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+BACKLOG = 128
+Identity = tuple[int, int]
+"""Device and inode of a socket's file."""
+
+
+def listen(path: Path, *, group: int | None = None, replace: bool = False) -> socket.socket:
+    """A socket that listens on ``path``, with mode 0660 and ``group``. Raises OSError.
+
+    It is bound under another name and gets its own when it listens: by a link, as if it had just been made, so that
+    whoever watches for that may connect at once; or, with ``replace``, by a rename, and an old one gives way.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        bound = _bind_unseen(listener, path)
+        try:
+            if group is not None:
+                os.chown(bound, -1, group, follow_symlinks=False)
+            listener.listen(BACKLOG)
+            if replace:
+                bound.replace(path)
+            else:
+                _link(bound, path)
+        finally:
+            with suppress(FileNotFoundError):
+                bound.unlink()
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _bind_unseen(listener: socket.socket, path: Path) -> Path:
+    """Bind to a name that nobody expects, no longer than the path itself: that of a socket has at most 107 bytes."""
+    before = os.umask(0o117)  # made with the mode it shall have: a moment later somebody could put another file there
+    try:
+        for attempt in range(100):
+            size = max(len(os.fsencode(path.name)), 2)
+            bound = path.with_name("." + secrets.token_hex(size)[: size - 1])
+            try:
+                listener.bind(os.fspath(bound))
+                return bound
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or attempt == 99:
+                    raise
+    finally:
+        os.umask(before)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _link(bound: Path, path: Path) -> None:
+    try:
+        os.link(bound, path, follow_symlinks=False)
+    except FileExistsError:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), os.fspath(path)) from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        if os.path.lexists(path):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), os.fspath(path)) from None
+        bound.rename(path)  # a file system without hard links
+
+
+def connect(path: str | os.PathLike[str]) -> socket.socket:
+    """Connect at once. Raises OSError; ConnectionRefusedError also when so many wait there that one more cannot."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.connect(os.fspath(path))
+    except BlockingIOError as error:  # not "in progress", which a unix socket never is
+        sock.close()
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "too many connections wait to be accepted") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def identity(path: Path) -> Identity | None:
+    """Which socket there is; None when there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
