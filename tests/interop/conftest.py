@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,13 @@ import pytest
 HERE = Path(__file__).parent
 DEADLINE = 15.0
 POLL_PERIOD = 0.02
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The time of a test does not include that of its fixtures here: a program may have to be built for it."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.timeout(func_only=True))
 
 
 def wait_until(condition: Callable[[], bool], describe: Callable[[], str]) -> None:
@@ -170,12 +178,33 @@ def go_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(tmp_path_factory, "go_plugin")
 
 
-@pytest.fixture(params=["grpcio", "go"])
+def cargo_target() -> Path:
+    """Where cargo builds, for all sessions: the crates that the plug-in is made of take a minute."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("CARGO_TARGET_DIR") or Path(cache) / "devicemgr" / "cargo")
+
+
+@pytest.fixture(scope="session")
+def tonic_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Rust plug-in, built once per session. Skips the test where there is no cargo."""
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        pytest.skip("the Rust plug-in needs cargo, and there is none in PATH")
+    target = cargo_target()
+    command = [cargo, "build", "--locked", "--target-dir", target]
+    done = subprocess.run(command, cwd=HERE / "tonic_plugin", capture_output=True, text=True)
+    assert done.returncode == 0, f"cargo build failed:\n{done.stdout}{done.stderr}"
+    # A copy of our own: another checkout may build into the same place.
+    return Path(shutil.copy2(target / "debug" / "tonic_plugin", tmp_path_factory.mktemp("tonic")))
+
+
+@pytest.fixture(params=["grpcio", "go", "tonic"])
 def plugin(request: pytest.FixtureRequest) -> ForeignPlugin:
     """Each plug-in that was not written with devicemgr's code."""
-    if request.param == "go":
-        return ForeignPlugin(command=(request.getfixturevalue("go_plugin"),), env="GO_DEVICES")
-    return ForeignPlugin(command=(sys.executable, HERE / "grpcio_plugin.py"), env="GRPCIO_DEVICES")
+    if request.param == "grpcio":
+        return ForeignPlugin(command=(sys.executable, HERE / "grpcio_plugin.py"), env="GRPCIO_DEVICES")
+    program = request.getfixturevalue(f"{request.param}_plugin")
+    return ForeignPlugin(command=(program,), env=f"{request.param.upper()}_DEVICES")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The real daemon with device plug-ins that have none of its code: one on grpcio, one on grpc-go and Kubernetes' stubs.
+"""The real daemon with device plug-ins that have none of its code: on grpcio, on grpc-go, on tonic.
 
 Everything is a process of its own, and is looked at only from outside: sockets, verbs, signals, exit status.
 """
