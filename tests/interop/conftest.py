@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from .clients import Client, GoClient, GrpcioClient, describe_services
+
 HERE = Path(__file__).parent
 DEADLINE = 15.0
 POLL_PERIOD = 0.02
@@ -57,6 +59,10 @@ class Process:
     @property
     def is_running(self) -> bool:
         return self._popen.poll() is None
+
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self._popen.pid}/fd"))
 
     def wait_for_text(self, text: str) -> None:
         """Wait until it has printed ``text`` on either stream; fails at once when it ends before."""
@@ -100,8 +106,8 @@ class Node:
         self._processes.append(process)
         return process
 
-    def start_daemon(self) -> Process:
-        daemon = self.run("daemon", [sys.executable, "-m", "devicemgr", "--root-dir", self.root])
+    def start_daemon(self, *options: str) -> Process:
+        daemon = self.run("daemon", [sys.executable, "-m", "devicemgr", "--root-dir", self.root, *options])
         daemon.wait_for_text("ManagerReady")
         return daemon
 
@@ -205,6 +211,22 @@ def plugin(request: pytest.FixtureRequest) -> ForeignPlugin:
         return ForeignPlugin(command=(sys.executable, HERE / "grpcio_plugin.py"), env="GRPCIO_DEVICES")
     program = request.getfixturevalue(f"{request.param}_plugin")
     return ForeignPlugin(command=(program,), env=f"{request.param.upper()}_DEVICES")
+
+
+@pytest.fixture(scope="session")
+def go_client(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return GoClient(built(tmp_path_factory, "go_client"))
+
+
+@pytest.fixture(scope="session")
+def grpcio_client(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return GrpcioClient(describe_services(tmp_path_factory.mktemp("services") / "descriptors"))
+
+
+@pytest.fixture(params=["grpcio", "go"])
+def client(request: pytest.FixtureRequest) -> Client:
+    """Each client that was not written with devicemgr's code."""
+    return request.getfixturevalue(f"{request.param}_client")
 
 
 @pytest.fixture
