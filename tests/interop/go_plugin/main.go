@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
@@ -40,6 +41,7 @@ type plugin struct {
 	directory, resource, endpoint string
 	options                       *api.DevicePluginOptions
 	ids                           []string
+	serverOptions                 []grpc.ServerOption
 }
 
 func main() {
@@ -49,6 +51,7 @@ func main() {
 	count := flag.Int("count", 1, "how many devices there are")
 	preStart := flag.Bool("pre-start", false, "ask for PreStartContainer")
 	preferred := flag.Bool("preferred", false, "offer GetPreferredAllocation; the last devices are preferred")
+	age := flag.Duration("connection-age", 0, "say goodbye on each connection of this age, and cut it at twice the age")
 	flag.Parse()
 
 	p := &plugin{
@@ -59,6 +62,10 @@ func main() {
 			PreStartRequired:                *preStart,
 			GetPreferredAllocationAvailable: *preferred,
 		},
+	}
+	if *age > 0 {
+		p.serverOptions = append(p.serverOptions, grpc.KeepaliveParams(
+			keepalive.ServerParameters{MaxConnectionAge: *age, MaxConnectionAgeGrace: *age}))
 	}
 	for number := range *count {
 		p.ids = append(p.ids, fmt.Sprintf("dev-%d", number))
@@ -117,7 +124,7 @@ func (p *plugin) serve() (*grpc.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(p.serverOptions...)
 	api.RegisterDevicePluginServer(server, p)
 	go func() {
 		if err := server.Serve(listener); err != nil {
