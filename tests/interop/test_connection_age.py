@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
+from grpc import StatusCode
 
 from .clients import Call
 from .conftest import ForeignPlugin, wait_until
@@ -65,8 +66,9 @@ def test_a_server_that_says_goodbye_ends_its_endpoint_and_nothing_else(node, dae
 
     def is_back():
         """It registers as a plug-in does that has lost its stream; its server goes on."""
-        assert grpcio_client.call(kubelet, REGISTER).message == {}
-        return pods.admit(AGING) > 0
+        assert daemon.is_running
+        registered = grpcio_client.call(kubelet, REGISTER)  # a busy machine may take longer than its connection lives
+        return registered.code is StatusCode.OK and pods.admit(AGING) > 0
 
     for _ in range(LIVES):
         wait_until(is_back, lambda: f"{AGING} has no devices though its plug-in registers")
