@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,8 @@ def client(request: pytest.FixtureRequest) -> Client:
     return request.getfixturevalue(f"{request.param}_client")
 
 
-@pytest.fixture
-def node() -> Iterator[Node]:
+@contextmanager
+def new_node() -> Iterator[Node]:
     """An empty node. Its directory has a short name: the path of a socket may have about 100 bytes."""
     with tempfile.TemporaryDirectory(prefix="dm-") as root:
         node = Node(Path(root))
@@ -238,3 +239,9 @@ def node() -> Iterator[Node]:
             yield node
         finally:
             node.end()
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    with new_node() as node:
+        yield node

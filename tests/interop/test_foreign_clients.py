@@ -17,9 +17,10 @@ from devicemgr.model import RunOptions
 from devicemgr.testing.simulated_plugin import numbered_devices
 
 from .clients import Call
-from .conftest import wait_until
+from .conftest import Node, Process, new_node, wait_until
 
 GPU = "vendor.com/gpu"
+ENDPOINT = "vendor.com-gpu.sock"
 HUGE = 20 * 2**20
 AT_ONCE = 16
 CYCLES = 500
@@ -39,28 +40,46 @@ def ids(message):
     return [device["ID"] for device in message.get("devices", [])]
 
 
-# --- a plug-in of ours as a program ---------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A daemon and ``python -m devicemgr plugin`` on one node: nothing that a client does here changes them."""
+
+    node: Node
+    daemon: Process
+    plugin: Process
+
+    @property
+    def kubelet(self):
+        """Where plug-ins register."""
+        return self.node.plugins / "kubelet.sock"
+
+    @property
+    def pod_resources(self):
+        return self.node.root / "pod-resources" / "kubelet.sock"
+
+    @property
+    def plugin_socket(self):
+        return self.node.plugins / ENDPOINT
 
 
-@pytest.fixture
-def program(node):
-    """``python -m devicemgr plugin``, which nobody has registered: its directory is there and no manager."""
-    node.plugins.mkdir(parents=True)
-    options = ["--resource", GPU, "--count", "3", "--numa", "0,1", "--pre-start", "--preferred"]
-    process = node.run("plugin", [sys.executable, "-m", "devicemgr", "plugin", "--root-dir", node.root, *options])
-    process.wait_for_text("waiting for")
-    return process
+@pytest.fixture(scope="module")
+def served():
+    with new_node() as node:
+        # Nobody is slowed down: there are more callers here than a node has.
+        daemon = node.start_daemon("--bound", "time-share=1", "--bound", "registration-rate=1000")
+        options = ["--resource", GPU, "--count", "3", "--numa", "0,1", "--pre-start", "--preferred"]
+        plugin = node.run("plugin", [sys.executable, "-m", "devicemgr", "plugin", "--root-dir", node.root, *options])
+        node.wait_for_resource(GPU, allocatable=3)
+        yield Served(node=node, daemon=daemon, plugin=plugin)
 
 
-@pytest.fixture
-def socket(node, program):
-    return node.plugins / "vendor.com-gpu.sock"
+# --- a plug-in of ours as a program -------------------------------------------------------------------
 
 
-def test_a_client_calls_every_method_of_our_plugin(client, socket):
+def test_a_client_calls_every_method_of_our_plugin(client, served):
     question = {"available_deviceIDs": ["dev-0", "dev-1"], "must_include_deviceIDs": ["dev-1"], "allocation_size": 1}
     options, watched, preferred, allocated, started = client.in_turn(
-        socket,
+        served.plugin_socket,
         OPTIONS,
         replace(WATCH, messages=1),
         Call(method=f"{PLUGIN}/GetPreferredAllocation", request={"container_requests": [question]}),
@@ -79,13 +98,6 @@ def test_a_client_calls_every_method_of_our_plugin(client, socket):
     assert first["devices"] == [{"container_path": "/dev/dev-0", "host_path": "/dev/null", "permissions": "rw"}]
     assert second == {"envs": {"GPU_DEVICES": ""}}
     assert started.message == {}
-
-
-def test_five_hundred_connections_leave_no_descriptor_in_our_plugin(client, socket, program):
-    client.call(socket, OPTIONS)
-    before = program.descriptors()
-    assert {answer.code for answer in client.reconnecting(socket, [OPTIONS] * CYCLES)} == {StatusCode.OK}
-    wait_until(lambda: program.descriptors() <= before, lambda: f"{program.descriptors()} descriptors, {before} before")
 
 
 # --- a plug-in of ours in this program --------------------------------------------------------------
@@ -176,123 +188,118 @@ async def test_sixteen_calls_on_one_connection_are_answered_at_the_same_time(cli
 
 
 def registration(**fields):
-    usual = {"version": "v1beta1", "endpoint": "vendor.com-gpu.sock", "resource_name": GPU}
+    usual = {"version": "v1beta1", "endpoint": ENDPOINT, "resource_name": GPU}
     return replace(REGISTER, request=usual | fields)
 
 
-@pytest.fixture
-def daemon(node):
-    """It is told not to slow down its callers: there are more of them here than a node has."""
-    return node.start_daemon("--bound", "time-share=1", "--bound", "registration-rate=1000")
-
-
-@pytest.fixture
-def kubelet(node, daemon):
-    """Where plug-ins register."""
-    return node.plugins / "kubelet.sock"
-
-
-@pytest.fixture
-def pod_resources(node, daemon):
-    return node.root / "pod-resources" / "kubelet.sock"
-
-
-def test_a_client_registers_a_plugin_or_is_told_why_not(client, node, kubelet):
-    node.run("plugin", [sys.executable, "-m", "devicemgr", "plugin", "--root-dir", node.root, "--resource", GPU])
-    node.wait_for_resource(GPU, allocatable=1)
+def test_a_client_registers_a_plugin_or_is_told_why_not(client, served):
+    before = len(served.node.events("PluginRegistered"))
 
     good, old, unnamed = client.in_turn(
-        kubelet, registration(), registration(version="v1alpha"), registration(resource_name="gpu")
+        served.kubelet, registration(), registration(version="v1alpha"), registration(resource_name="gpu")
     )
 
     assert good.message == {}
-    assert [event["replaced"] for event in node.events("PluginRegistered")] == [False, True]
+    assert [event["replaced"] for event in served.node.events("PluginRegistered")[before:]] == [True]
     assert old.code is StatusCode.UNKNOWN
     assert old.text == "requested API version 'v1alpha' is not supported by kubelet. Supported version is 'v1beta1'"
     assert unnamed.code is StatusCode.UNKNOWN
     assert unnamed.text.startswith("the ResourceName 'gpu' is invalid: ")
 
 
-def test_a_monitoring_agent_asks_everything(client, node, pod_resources):
-    arguments = ["--root-dir", node.root, "--resource", GPU, "--count", "2"]
-    node.run("plugin", [sys.executable, "-m", "devicemgr", "plugin", *arguments])
-    node.wait_for_resource(GPU, allocatable=2)
-    assert node.admit("p", {GPU: 1})[0] == 0
+@pytest.fixture
+def pod(served):
+    """The name of a pod that holds one device."""
+    served.node.wait_for_resource(GPU, allocatable=3)
+    assert served.node.admit("p", {GPU: 1})[0] == 0
+    yield "p"
+    assert served.node.ask("remove", "default/p").returncode == 0
 
+
+def test_a_monitoring_agent_asks_everything(client, served, pod):
     listed, found, missing, allocatable = client.in_turn(
-        pod_resources,
+        served.pod_resources,
         LIST,
-        replace(GET, request={"pod_name": "p", "pod_namespace": "default"}),
+        replace(GET, request={"pod_name": pod, "pod_namespace": "default"}),
         replace(GET, request={"pod_name": "q", "pod_namespace": "x"}),
         ALLOCATABLE,
     )
 
-    (pod,) = listed.message["pod_resources"]
-    held = {"resource_name": GPU, "device_ids": ["dev-0"]}
-    assert pod == {"name": "p", "namespace": "default", "containers": [{"name": "main", "devices": [held]}]}
-    assert found.message == {"pod_resources": pod}
+    (one,) = listed.message["pod_resources"]
+    held = {"resource_name": GPU, "device_ids": ["dev-0"], "topology": {"nodes": [{}]}}  # a zero is left out
+    assert one == {"name": pod, "namespace": "default", "containers": [{"name": "main", "devices": [held]}]}
+    assert found.message == {"pod_resources": one}
     assert (missing.code, missing.text) == (StatusCode.UNKNOWN, "pod q in namespace x not found")
-    assert [one["device_ids"] for one in allocatable.message["devices"]] == [["dev-0"], ["dev-1"]]
+    assert [device["device_ids"] for device in allocatable.message["devices"]] == [["dev-0"], ["dev-1"], ["dev-2"]]
 
 
-def test_sixteen_registrations_on_one_connection_get_an_answer_each(client, kubelet):
+def test_sixteen_registrations_on_one_connection_get_an_answer_each(client, served):
     calls = [registration(version=f"v{number}") for number in range(AT_ONCE)]
-    answers = client.at_once(kubelet, calls)
+    answers = client.at_once(served.kubelet, calls)
     assert {answer.code for answer in answers} == {StatusCode.UNKNOWN}
     assert [answer.text.split("'")[1] for answer in answers] == [f"v{number}" for number in range(AT_ONCE)]
 
 
-def test_five_hundred_connections_leave_no_descriptor_in_the_daemon(client, daemon, kubelet):
-    call = registration(version="v0")
-    client.call(kubelet, call)
-    before = daemon.descriptors()
-    assert {answer.code for answer in client.reconnecting(kubelet, [call] * CYCLES)} == {StatusCode.UNKNOWN}
-    wait_until(lambda: daemon.descriptors() <= before, lambda: f"{daemon.descriptors()} descriptors, {before} before")
-
-
-# --- what nobody takes ------------------------------------------------------------------------------------
+# --- all of our sockets ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """One of our sockets: a call that it answers with ``usual``, and one that can be made long."""
+    """A socket of ours, who listens there, a call that is answered with ``usual``, and one that can be made long."""
 
     socket: Path
+    process: Process
     good: Call
     usual: StatusCode
     long: Callable[[str], Call]
 
     @property
-    def service(self) -> str:
-        return self.good.method.rpartition("/")[0]
+    def nothing(self):
+        """A call of a method that is not there."""
+        return Call(method=f"{self.good.method.rpartition('/')[0]}/Nothing")
 
 
-@pytest.fixture(params=["plugin", "registration", "pod_resources"])
-def door(request):
-    if request.param == "plugin":
-        return Door(
-            socket=request.getfixturevalue("socket"),
-            good=OPTIONS,
-            usual=StatusCode.OK,
-            long=lambda text: replace(ALLOCATE, request={"container_requests": [{"devices_ids": [text]}]}),
-        )
-    if request.param == "registration":
-        return Door(
-            socket=request.getfixturevalue("kubelet"),
-            good=registration(version="v0"),
-            usual=StatusCode.UNKNOWN,
-            long=lambda text: registration(endpoint=text),
-        )
+def name_of(door_of):
+    return door_of.__name__.removesuffix("_door")
+
+
+def plugin_door(served):
     return Door(
-        socket=request.getfixturevalue("pod_resources"),
-        good=LIST,
+        socket=served.plugin_socket,
+        process=served.plugin,
+        good=OPTIONS,
         usual=StatusCode.OK,
-        long=lambda text: replace(GET, request={"pod_name": text, "pod_namespace": "default"}),
+        long=lambda text: replace(ALLOCATE, request={"container_requests": [{"devices_ids": [text]}]}),
     )
 
 
+def registration_door(served):
+    return Door(
+        socket=served.kubelet,
+        process=served.daemon,
+        good=registration(version="v0"),
+        usual=StatusCode.UNKNOWN,
+        long=lambda text: registration(endpoint=text),
+    )
+
+
+def pod_resources_door(served):
+    return Door(
+        socket=served.pod_resources,
+        process=served.daemon,
+        good=replace(GET, request={"pod_name": "q", "pod_namespace": "x"}),
+        usual=StatusCode.UNKNOWN,
+        long=lambda text: replace(GET, request={"pod_name": text, "pod_namespace": "x"}),
+    )
+
+
+@pytest.fixture(params=[plugin_door, registration_door, pod_resources_door], ids=name_of)
+def door(request, served):
+    return request.param(served)
+
+
 def test_a_method_that_is_not_there_is_unimplemented(client, door):
-    unknown, other = client.in_turn(door.socket, Call(method=f"{door.service}/Nothing"), door.good)
+    unknown, other = client.in_turn(door.socket, door.nothing, door.good)
     assert unknown.code is StatusCode.UNIMPLEMENTED, unknown.text
     assert other.code is door.usual
 
@@ -313,3 +320,16 @@ def test_a_request_of_twenty_megabytes_is_refused_for_its_size(client, door):
 def test_metadata_of_any_kind_is_accepted(client, door):
     metadata = {"x-request-id": "42", "trace-bin": "\x00\x01 ü", "empty": "", "long": "x" * 4000}
     assert client.call(door.socket, replace(door.good, metadata=metadata)).code is door.usual
+
+
+@pytest.mark.parametrize("door_of", [plugin_door, registration_door], ids=name_of)
+def test_five_hundred_connections_leave_no_descriptor(client, served, door_of):
+    door = door_of(served)
+    client.call(door.socket, door.good)
+    before = door.process.descriptors()
+    answers = client.reconnecting(door.socket, [door.good] * CYCLES)
+    assert {answer.code for answer in answers} == {door.usual}
+    wait_until(
+        lambda: door.process.descriptors() <= before,
+        lambda: f"{before} open descriptors as before; there are {door.process.descriptors()}",
+    )
