@@ -1,1 +1,1 @@
-"""The benchmark: ``python -m tests.bench``. Figures in units of one gRPC round trip, measured in the same run."""
+"""The benchmark: ``python -m tests.bench``. Ours beside Kubernetes' own device manager, measured in the same run."""

@@ -72,8 +72,8 @@ def _changes(client, plugin, resource: str, devices: int, *, streams: int | None
     return statistics.median(found)
 
 
-def draw(path: str, unit: float) -> None:
-    """Both curves over each of the three, in U, on two logarithmic axes."""
+def draw(path: str) -> None:
+    """Both curves over each of the three, on two logarithmic axes."""
     mpl.rcParams["svg.hashsalt"] = "devicemgr"  # the same curves make the same file
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
     series = {"devices": (by_devices, SIZES), "pods": (by_pods, SIZES), "plug-ins": (by_plugins, PLUGINS)}
@@ -81,12 +81,12 @@ def draw(path: str, unit: float) -> None:
         points = [measure(size) for size in sizes]
         print(
             name,
-            [(size, *(round(value / unit, 1) for value in point)) for size, point in zip(sizes, points, strict=True)],
+            [(size, *(f"{value * 1000:.1f} ms" for value in point)) for size, point in zip(sizes, points, strict=True)],
         )
         for axis, values in zip(axes, zip(*points, strict=True), strict=True):
-            axis.plot(sizes, [value / unit for value in values], marker="o", label=name)
+            axis.plot(sizes, [value * 1000 for value in values], marker="o", label=name)
     for axis, title in zip(axes, ("admit a pod by itself, durable", "health change → visible"), strict=True):
-        axis.set(xscale="log", yscale="log", title=title, xlabel="how many", ylabel="U (round trips of gRPC)")
+        axis.set(xscale="log", yscale="log", title=title, xlabel="how many", ylabel="ms")
         axis.grid(alpha=0.3)
         axis.legend()
     figure.savefig(Path(path), metadata={"Date": None})

@@ -14,6 +14,12 @@ TICK = 1 / os.sysconf("SC_CLK_TCK")
 COMMAND = [sys.executable, "-m", "devicemgr"]
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process has taken of the processor until now."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK
+
+
 class Daemon:
     def __init__(self, root: Path, *options: str):
         self.root = root
@@ -44,8 +50,7 @@ class Daemon:
 
     @property
     def processor_seconds(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK
+        return processor_seconds(self._process.pid)
 
     def kill(self):
         self._process.kill()

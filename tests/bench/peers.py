@@ -166,8 +166,11 @@ class Client:
             bytes(wire.RegisterRequest(version="v1beta1", endpoint=endpoint, resource_name=resource)), timeout=60
         )
 
-    def remove(self, name: str) -> None:
-        self._remove(bytes(own.RemoveRequest(namespace="default", name=name)), timeout=60)
+    def remove(self, *names: str) -> None:
+        """All at once."""
+        requests = [bytes(own.RemoveRequest(namespace="default", name=name)) for name in names]
+        for answer in [self._remove.future(request, timeout=60) for request in requests]:
+            answer.result()
 
     def wait_capacity(self, resource: str) -> None:
         """Until some of it can be allocated."""
