@@ -162,9 +162,7 @@ class Client:
             self._following.cancel()
 
     def register(self, resource: str, endpoint: str) -> None:
-        self._register(
-            bytes(wire.RegisterRequest(version="v1beta1", endpoint=endpoint, resource_name=resource)), timeout=60
-        )
+        self._register(register_request(resource, endpoint), timeout=60)
 
     def remove(self, *names: str) -> None:
         """All at once."""
@@ -194,6 +192,10 @@ class Client:
         self.unfollow()
         self._registry.close()
         self._own.close()
+
+
+def register_request(resource: str, endpoint: str) -> bytes:
+    return bytes(wire.RegisterRequest(version="v1beta1", endpoint=endpoint, resource_name=resource))
 
 
 def admit_request(name: str, limits: dict[str, int]) -> bytes:

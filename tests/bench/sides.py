@@ -20,11 +20,9 @@ from typing import Any
 
 import grpc
 
-from devicemgr.rpc.stubs import v1beta1 as wire
-
 from .daemon import open_daemon
 from .embedded import MESSAGE_SIZE
-from .peers import OPTIONS, Client, Plugin, admit_request, admitted, unary
+from .peers import OPTIONS, Client, Plugin, admit_request, admitted, register_request, unary
 
 GO, EMBEDDED, DAEMON = "Go", "embedded", "daemon"
 WRITING_TIME = 0.01
@@ -108,8 +106,7 @@ class LoopSide(Side):
         return answer
 
     def register(self, resource: str, endpoint: str) -> None:
-        request = wire.RegisterRequest(version="v1beta1", endpoint=endpoint, resource_name=resource)
-        self._register(bytes(request), timeout=60)
+        self._register(register_request(resource, endpoint), timeout=60)
 
     def wait(self, what: str, resource: str) -> float:
         self._seen[what, resource] += 1

@@ -22,7 +22,8 @@ from devicemgr import open_device_manager
 from devicemgr.model import Device
 from devicemgr.testing import open_simulated_plugin
 
-from .streams import DEVICES, RESOURCE, id_of, long_list
+from .peers import device_list
+from .streams import DEVICES, PREFIX, RESOURCE
 
 WATCH = "/v1beta1.DevicePlugin/ListAndWatch"
 
@@ -58,7 +59,7 @@ class Lists:
     """A service of grpclib that sends without end."""
 
     def __init__(self) -> None:
-        self._list = long_list(DEVICES)
+        self._list = device_list(DEVICES, prefix=PREFIX)
 
     async def watch(self, stream: grpclib.server.Stream) -> None:
         await stream.recv_message()
@@ -78,7 +79,7 @@ async def send_by_grpclib(directory: Path) -> None:
 
 
 async def send_by_devicemgr(directory: Path) -> None:
-    devices = [Device(id=id_of(number)) for number in range(DEVICES)]
+    devices = [Device(id=f"{PREFIX}-{number}", numa_nodes=(0,)) for number in range(DEVICES)]
 
     async def next_report(seen: int) -> tuple[int, Sequence[Device]]:
         return seen + 1, devices

@@ -1,6 +1,6 @@
 """Long lists, one after the other: how many a second our client receives and our simulated plug-in sends.
 
-The other end is grpcio. Beside each stands the same by grpclib on asyncio, which was the transport here once; it makes
+The other end is grpcio. Beside each stands the same by grpclib on asyncio, which is pure Python too; it makes
 nothing of the bytes that it receives, and sends bytes made beforehand.
 """
 
@@ -16,32 +16,20 @@ from pathlib import Path
 
 import grpc
 
-from devicemgr.rpc.stubs import v1beta1 as wire
-
 from .figures import Compared, medians
-from .peers import OPTIONS, Plugin
+from .peers import OPTIONS, Plugin, device_list
 from .sides import open_embedded
 
 OURS, GRPCLIB = "devicemgr", "grpclib"
 RESOURCE = "bench.example/long"
 DEVICES = 40
-ID_LENGTH = 14_500
-"""A few devices with long names: the bytes are what costs, and not what is made of them."""
+PREFIX = "x" * 14_500
+"""Of each id: 580 kB of a few devices, so the bytes are what costs, and not what is made of them."""
 LISTS = 100
 
 
-def long_list(devices: int) -> bytes:
-    """Of 580 kB with ``DEVICES``."""
-    listed = [wire.Device(id=id_of(number), health="Healthy") for number in range(devices)]
-    return bytes(wire.ListAndWatchResponse(devices=listed))
-
-
-def id_of(number: int) -> str:
-    return f"{number:x>{ID_LENGTH}}"
-
-
 def streams(times: int) -> Iterator[Compared]:
-    lists = [*[long_list(DEVICES)] * (LISTS - 1), long_list(DEVICES + 1)]
+    lists = [*[device_list(DEVICES, prefix=PREFIX)] * (LISTS - 1), device_list(DEVICES + 1, prefix=PREFIX)]
     received = _in_turns(times, {OURS: lambda: _received(lists), GRPCLIB: lambda: _read(lists)})
     sent = _in_turns(times, {side: lambda side=side: _sent(side) for side in (OURS, GRPCLIB)})
     yield Compared("lists received a second", "580 kB each", medians(received), GRPCLIB, unit="lists")
@@ -95,7 +83,7 @@ def _sent(side: str) -> float:
                 next(lists)
                 started = time.perf_counter()
                 for _ in range(LISTS):
-                    assert len(next(lists)) > DEVICES * ID_LENGTH
+                    assert len(next(lists)) > DEVICES * len(PREFIX)
                 found = LISTS / (time.perf_counter() - started)
                 lists.cancel()
         return found
