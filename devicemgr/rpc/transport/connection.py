@@ -22,7 +22,7 @@ Five rules make the rest of it simple:
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from time import thread_time
 from typing import Any, cast
@@ -89,7 +89,9 @@ class Connection:
         self._last_request = 0
         self._splitter = FrameSplitter(preface=on_request is not None)
         self._unacknowledged = 0
-        """Bytes taken from streams that are closed."""
+        """Bytes that were taken from all streams, and of which the peer does not know yet."""
+        self._forgotten = 0
+        """Those of them whose stream is closed."""
         self._unflushed = 0
         self._outgoing = bytearray()
         self._is_behind = ParkingLot()
@@ -142,23 +144,33 @@ class Connection:
         if reset is not None:
             with suppress(ProtocolError):  # it is closed already
                 self._h2.reset_stream(stream.number, reset)
-        self._unacknowledged += unread + stream.unacknowledged
-        if self._unacknowledged >= self.limits.connection_window // 4:
-            self._h2.acknowledge_received_data(self._unacknowledged, stream.number)
-            self._unacknowledged = 0
+        self._forgotten += stream.unacknowledged + unread
+        self._unacknowledged += unread
+        self._acknowledge_what_counts(stream)
         self.flush()
         self.stream_ended.unpark_all()
 
     def taken(self, stream: Stream, size: int) -> None:
-        """So many bytes were taken. The peer hears of it when they are worth a frame.
-
-        What is held back for all streams together is at most a quarter of the connection's window.
-        """
+        """So many bytes were taken. The peer hears of it when they are a quarter of a window."""
         stream.unacknowledged += size
-        if stream.unacknowledged > self.limits.connection_window // (4 * self.limits.streams) and self.lost is None:
-            size, stream.unacknowledged = stream.unacknowledged, 0
-            self._h2.acknowledge_received_data(size, stream.number)
-            self.flush()
+        self._unacknowledged += size
+        if self.lost is None:
+            self._acknowledge_what_counts(stream)
+
+    def _acknowledge_what_counts(self, stream: Stream) -> None:
+        if self._unacknowledged >= self.limits.connection_window // 4:
+            self._h2.acknowledge_received_data(self._forgotten, stream.number)
+            self._forgotten = 0
+            for each in self._streams.values():
+                self._acknowledge(each)
+        elif stream.unacknowledged >= self.limits.stream_window // 4:
+            self._acknowledge(stream)
+
+    def _acknowledge(self, stream: Stream) -> None:
+        size, stream.unacknowledged = stream.unacknowledged, 0
+        self._unacknowledged -= size
+        self._h2.acknowledge_received_data(size, stream.number)
+        self.flush()
 
     def too_long(self, stream: Stream, size: int) -> GRPCError:
         """What to raise for a message of so many bytes."""
@@ -238,7 +250,7 @@ class Connection:
     # --- in ---
 
     async def _read(self) -> None:
-        size = FIRST_READ
+        size = LONGEST_READ if self._policy.quota_exempt else FIRST_READ
         try:
             while True:
                 await self._wait_until_readable()
@@ -277,21 +289,23 @@ class Connection:
 
     def _receive(self, data: bytes) -> None:
         may_send_more = False
-        for part in self._splitter.split(data):
-            if isinstance(part, GoAway):
-                self._on_goaway(part.last_stream)
-                continue
-            for event in self._interpreted(part):
+        for event in self._interpreted(data):
+            if isinstance(event, GoAway):
+                self._on_goaway(event.last_stream)
+            else:
                 may_send_more |= isinstance(event, events.WindowUpdated | events.RemoteSettingsChanged)
                 self._on_event(event)
         self.flush()
         if may_send_more:
             self._let_senders_look()
 
-    def _interpreted(self, data: bytes) -> Iterable[events.Event]:
+    def _interpreted(self, data: bytes) -> list[events.Event | GoAway]:
         """*The* place where foreign bytes end a connection, whatever they make the libraries below raise."""
+        found: list[events.Event | GoAway] = []
         try:
-            return self._h2.receive_data(data)
+            for part in self._splitter.split(data):
+                found += [part] if isinstance(part, GoAway) else self._h2.receive_data(part)
+            return found
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"[:200]
             self._policy.unreadable(self.peer, problem)

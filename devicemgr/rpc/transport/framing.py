@@ -1,8 +1,9 @@
-"""What h2 is not told: GOAWAY.
+"""What h2 is not shown: GOAWAY, and frames that are too long.
 
 A GOAWAY says "no new streams"; those that are open go on (RFC 9113, 6.8). h2 takes it for the end of the connection
-and refuses all that follows. So GOAWAY frames are taken out of the bytes that arrive, and ours are made here. All else
-is passed on as it came; h2 finds the frames in it.
+and refuses all that follows. So GOAWAY frames are taken out of the bytes that arrive, and ours are made here. And h2
+looks at the length of a frame when all of it has come, up to 16 MiB; here the first nine bytes are enough. All else is
+passed on as it came.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from hyperframe.frame import GoAwayFrame
 
 _HEAD = 9
 _GOAWAY = 7
-_LONGEST_GOAWAY = 2**14
+_LONGEST = 2**14
+"""Bytes of a frame's payload: HTTP/2's default, which we do not raise."""
 PREFACE_SIZE = 24
 
 
@@ -39,14 +41,16 @@ class FrameSplitter:
         """Bytes until the next frame begins."""
 
     def split(self, data: bytes) -> Iterator[bytes | GoAway]:
-        """What h2 may read, and between it each GOAWAY at its place."""
+        """What h2 may read, and between it each GOAWAY at its place. Raises ValueError for a frame that is too long."""
         if self._kept:
             data, self._kept = self._kept + data, b""
         begin, at = 0, self._ahead
         while len(data) >= at + _HEAD:
             size = int.from_bytes(data[at : at + 3], "big")
+            if size > _LONGEST:
+                raise ValueError(f"a frame of {size} bytes; {_LONGEST} are the limit")
             end = at + _HEAD + size
-            if data[at + 3] == _GOAWAY and size <= _LONGEST_GOAWAY:
+            if data[at + 3] == _GOAWAY:
                 if len(data) < end:
                     break
                 if begin < at:

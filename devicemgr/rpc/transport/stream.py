@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -45,9 +46,12 @@ class Stream:
         self.unacknowledged = 0
         """Bytes that were taken, and of which the peer does not know yet."""
         self._connection = connection
-        self._received = bytearray()
-        self._wanted = _PREFIX.size
-        """As many bytes must have come before there is something to do: the prefix of a message, then all of it."""
+        self._received: deque[bytes] = deque()
+        self._size = 0
+        """Bytes of what was received, together."""
+        self._expected: int | None = None
+        """Bytes of the next message, when its prefix has come."""
+        self._is_compressed = False
         self._taken_ahead = 0
         """So many of the received bytes count as taken already, because somebody waits for them."""
         self._is_awaited = False
@@ -58,14 +62,13 @@ class Stream:
     # --- what happens to it, told by the connection's reader ---------------------------------------
 
     def feed(self, data: bytes) -> None:
-        received = self._received
-        received += data
+        self._received.append(data)
+        self._size += len(data)
         if self._is_awaited:
             self._taken_ahead += len(data)
             self._connection.taken(self, len(data))
-        if self._wanted == _PREFIX.size and len(received) >= _PREFIX.size:
-            self._wanted += _PREFIX.unpack_from(received)[1]
-        if len(received) >= self._wanted or self._wanted > self.limit:
+        self._read_prefix()
+        if self._expected is not None and (self._size >= self._expected or self._expected > self.limit):
             self.arrived.unpark_all()
 
     def begin(self, headers: Headers) -> None:
@@ -142,12 +145,12 @@ class Stream:
         self._has_received = True
         while (message := self.take()) is None:
             if self._peer_ended:
-                if self._received:
+                if self._size or self._expected is not None:
                     raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
                 return None
             self._is_awaited = True
-            self._connection.taken(self, len(self._received) - self._taken_ahead)
-            self._taken_ahead = len(self._received)
+            self._connection.taken(self, self._size - self._taken_ahead)
+            self._taken_ahead = self._size
             try:
                 await self._wait(self.arrived)
             finally:
@@ -156,27 +159,42 @@ class Stream:
 
     def take(self) -> bytes | None:
         """The next message if all of it has come; raises GRPCError when its prefix tells that it cannot be taken."""
-        received, wanted = self._received, self._wanted
-        if len(received) < _PREFIX.size:
+        if (size := self._expected) is None:
             return None
-        if received[0]:
+        if self._is_compressed:
             raise GRPCError(Status.UNIMPLEMENTED, "compressed messages are not supported")
-        if (size := wanted - _PREFIX.size) > self.limit:
+        if size > self.limit:
             raise self._connection.too_long(self, size)
-        if len(received) < wanted:
+        if self._size < size:
             return None
-        message = bytes(memoryview(received)[_PREFIX.size : wanted])
-        del received[:wanted]
-        self._connection.taken(self, max(wanted - self._taken_ahead, 0))
-        self._taken_ahead = max(self._taken_ahead - wanted, 0)
-        self._wanted = _PREFIX.size
-        if len(received) >= _PREFIX.size:
-            self._wanted += _PREFIX.unpack_from(received)[1]
+        message = self._pull(size)
+        self._expected = None
+        self._read_prefix()
         return message
+
+    def _read_prefix(self) -> None:
+        if self._expected is None and self._size >= _PREFIX.size:
+            self._is_compressed, self._expected = _PREFIX.unpack(self._pull(_PREFIX.size))
+
+    def _pull(self, size: int) -> bytes:
+        """So many of the received bytes, which have come, and are taken now."""
+        parts, left = [], size
+        while left:
+            part = self._received.popleft()
+            if len(part) > left:
+                self._received.appendleft(part[left:])
+                part = part[:left]
+            parts.append(part)
+            left -= len(part)
+        self._size -= size
+        ahead = min(size, self._taken_ahead)
+        self._taken_ahead -= ahead
+        self._connection.taken(self, size - ahead)
+        return b"".join(parts)
 
     def close(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """Forget the stream. If one side is not through with it, the peer is told by RST_STREAM, with ``code``."""
-        self._connection.forget(self, len(self._received) - self._taken_ahead, None if self.is_over else code)
+        self._connection.forget(self, self._size - self._taken_ahead, None if self.is_over else code)
         self._we_ended = True
         self._received.clear()
 
