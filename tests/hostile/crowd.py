@@ -1,0 +1,72 @@
+"""``python -m tests.hostile.crowd SOCKET COUNT WHAT``: one process with many connections.
+
+It prints ``connected`` and how many are; then all go on saying ``pings``, ``garbage`` or ``calls``, or ``nothing``,
+until the process is killed. It never waits for one that is not read from.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import sys
+from contextlib import suppress
+
+from .wire import MOST, PING, PREFACE, call, connected, frame, reset, settings
+
+SAYS = {
+    "nothing": b"",
+    "pings": frame(PING, payload=b"12345678") * 1000,
+    "garbage": frame(0xFA, 0xFF, 1, b"what") * 1000,
+}
+CALLS = 2000
+"""On one connection, each with a stream of its own."""
+
+
+def connect(path: str, count: int) -> list[socket.socket]:
+    """As many as there is room for; who has to wait for a second gives up, and so does everybody after it."""
+    found: list[socket.socket] = []
+    with suppress(OSError):
+        while len(found) < count:
+            found.append(connected(path, 1))
+            found[-1].sendall(PREFACE + settings(INITIAL_WINDOW=MOST))
+            found[-1].setblocking(False)
+    return found
+
+
+def speak(crowd: list[socket.socket], words: bytes, *, again: bool) -> None:
+    """Say the words on each connection, as fast as it takes them, again and again if wanted."""
+    selector = selectors.DefaultSelector()
+    rest = dict.fromkeys(crowd, words)
+    for one in crowd:
+        selector.register(one, selectors.EVENT_READ | selectors.EVENT_WRITE)
+    while selector.get_map():
+        for key, events in selector.select():
+            one = key.fileobj
+            try:
+                if events & selectors.EVENT_READ and not one.recv(2**16):
+                    raise ConnectionResetError
+                if events & selectors.EVENT_WRITE:
+                    rest[one] = rest[one][one.send(rest[one]) :] or (words if again else b"")
+                    if not rest[one]:
+                        selector.modify(one, selectors.EVENT_READ)
+            except BlockingIOError:
+                continue
+            except OSError:
+                selector.unregister(one)
+                one.close()
+
+
+def main(path: str, count: int, what: str) -> None:
+    crowd = connect(path, count)
+    print("connected", len(crowd), flush=True)
+    if what == "calls":
+        calls = b"".join(call(stream, "/a.B/C") + reset(stream) for stream in range(1, 2 * CALLS, 2))
+        speak(crowd, calls, again=False)
+    elif SAYS[what]:
+        speak(crowd, SAYS[what], again=True)
+    with suppress(KeyboardInterrupt):
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

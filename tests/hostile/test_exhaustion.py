@@ -1,0 +1,202 @@
+"""Too many connections, for the descriptors there are and for the manager's time; and callers that come very early."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.bench.daemon import Daemon
+
+from .honest import PATIENCE, Honest, descriptors, open_honest
+from .wire import Client
+
+SOCKETS = {
+    "device-plugins/kubelet.sock": "/v1beta1.Registration/Register",
+    "pod-resources/kubelet.sock": "/v1.PodResourcesLister/List",
+    "devicemgr/allocation.sock": "/devicemgr.v1.Allocation/Status",
+}
+WATCHED = 3.0
+"""Seconds for which processor time is measured."""
+SHARE = 0.15
+"""Of the processor, for a process whose share is 0.02 and a burst of 0.1 s, which is 0.053 of that time. The rest is
+what it takes to find out that there is something to read, and a busy machine."""
+STARTS = 10
+
+
+@pytest.fixture
+def honest() -> Iterator[Honest]:
+    with open_honest() as one:
+        yield one
+
+
+@contextmanager
+def crowd(path: Path, count: int, what: str) -> Iterator[int]:
+    """A process with so many connections; how many it has got."""
+    command = [sys.executable, "-m", "tests.hostile.crowd", path, str(count), what]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        word, _, connected = process.stdout.readline().partition(" ")
+        assert word == "connected", word
+        yield int(connected)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def limit_descriptors(honest: Honest, limit: int) -> None:
+    resource.prlimit(honest.daemon.pid, resource.RLIMIT_NOFILE, (limit, limit))
+
+
+def is_answered(honest: Honest, path: str) -> bool:
+    """Does somebody who connects anew get an answer, whatever it is?"""
+    client = Client(honest.daemon.root / path)
+    try:
+        return client.call(SOCKETS[path]).how == "answered"
+    finally:
+        client.hang_up()
+
+
+def processor_time(honest: Honest, seconds: float) -> float:
+    """What the daemon takes of it in so long; a measurement has no state to wait for."""
+    before = honest.daemon.processor_seconds
+    time.sleep(seconds)
+    return honest.daemon.processor_seconds - before
+
+
+# --- descriptors -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SOCKETS)
+def test_without_descriptors_it_waits_and_goes_on(honest, path):
+    usual = descriptors(honest.daemon)
+    limit_descriptors(honest, 64)
+    with crowd(honest.daemon.root / path, 100, "nothing"):
+        honest.wait_until(lambda: descriptors(honest.daemon) >= 60, "it has descriptors left")
+        assert processor_time(honest, 1.5) < 0.4, "it does not wait but tries again and again"
+        honest.lives()
+        honest.admit("while-there-are-none", "honest.example/gpu")  # is answered, whatever it is
+    honest.wait_until(lambda: descriptors(honest.daemon) <= usual, "descriptors were leaked", seconds=2 * PATIENCE)
+    assert is_answered(honest, path)
+    honest.admits()
+    honest.lives()
+
+
+def test_eight_processes_with_120_connections_each(honest):
+    """On two sockets, which is more than a usual limit of 1024 has room for."""
+    usual = descriptors(honest.daemon)
+    limit_descriptors(honest, 1024)
+    with ExitStack() as crowds:
+        for path, _ in itertools.product(list(SOCKETS)[:2], range(8)):
+            crowds.enter_context(crowd(honest.daemon.root / path, 120, "nothing"))
+        honest.wait_until(lambda: descriptors(honest.daemon) >= 900, "it does not accept them")
+        honest.lives()
+        honest.admit("while-there-are-none", "honest.example/gpu")  # is answered, whatever it is
+    honest.wait_until(lambda: descriptors(honest.daemon) <= usual, "descriptors were leaked", seconds=2 * PATIENCE)
+    for path in SOCKETS:
+        assert is_answered(honest, path)
+    honest.admits()
+    honest.lives()
+
+
+def test_eight_processes_leave_room_for_others(honest):
+    """Within the limit: who is honest is served beside them."""
+    limit_descriptors(honest, 1024)
+    path = next(iter(SOCKETS))
+    with ExitStack() as crowds:
+        counts = [crowds.enter_context(crowd(honest.daemon.root / path, 120, "nothing")) for _ in range(8)]
+        assert sum(counts) == 960
+        assert is_answered(honest, path)
+        honest.admits()
+        honest.lives()
+
+
+# --- time --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("device-plugins/kubelet.sock", "pings"),
+        ("device-plugins/kubelet.sock", "calls"),
+        ("pod-resources/kubelet.sock", "garbage"),
+        ("pod-resources/kubelet.sock", "calls"),
+    ],
+)
+def test_many_connections_of_one_process_have_one_share(honest, path, what):
+    """Callers of allocation.sock have no bound."""
+    with crowd(honest.daemon.root / path, 127, what) as connected:
+        assert connected == 127
+        taken = processor_time(honest, WATCHED)
+        honest.admits()
+        honest.lives()
+    assert taken <= SHARE * WATCHED, f"{taken / WATCHED:.0%} of the processor"
+
+
+# --- very early --------------------------------------------------------------------------------------------------
+
+
+class Early:
+    """Connects to each socket the moment it is there, in a thread; ``refused`` are those that were not ready."""
+
+    def __init__(self, root: Path):
+        self.refused: list[Path] = []
+        self.connected: list[socket.socket] = []
+        self._missing = [root / path for path in SOCKETS]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._spin)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while self._missing and not self._over.is_set():
+            for path in list(self._missing):
+                self._try(path)
+
+    def _try(self, path: Path) -> None:
+        one = socket.socket(socket.AF_UNIX)
+        try:
+            one.connect(str(path))
+        except FileNotFoundError:
+            one.close()
+            return
+        except ConnectionRefusedError:
+            one.close()
+            self.refused.append(path)
+            return
+        self._missing.remove(path)
+        self.connected.append(one)
+
+    def has_all(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self._missing
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        for one in self.connected:
+            with suppress(OSError):
+                one.close()
+
+
+def test_nobody_who_comes_early_is_refused():
+    for _ in range(STARTS):
+        with tempfile.TemporaryDirectory(prefix="dm-") as made:
+            root = Path(made) / "node"
+            early = Early(root)
+            try:
+                daemon = Daemon(root)
+                assert early.has_all(PATIENCE), "not all sockets can be connected to"
+                daemon.stop()
+            finally:
+                early.close()
+            assert {path.parent.name for path in early.refused} == set()
