@@ -8,6 +8,7 @@ connections until its standard input ends.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import threading
 import time
@@ -143,7 +144,7 @@ for _name in ("pings", "settings"):
 
 
 def _batches(streams: Iterable[int], make: Callable[[int], bytes]) -> Iterator[bytes]:
-    for batch in itertools.batched(streams, 50) if sys.version_info >= (3, 12) else _batched(streams, 50):
+    for batch in _batched(streams, 50):
         yield b"".join(map(make, batch))
 
 
@@ -181,6 +182,14 @@ def rapid_reset_made_by_the_manager(target: Target) -> None:
 def calls_of_nothing_unread(target: Target) -> None:
     """Their refusals are headers, which no window holds back."""
     target.connect().flood(_batches(STREAMS, lambda stream: call(stream, "/a.B/C")), reading=False)
+
+
+@on_sockets
+def answers_unread(target: Target) -> None:
+    """There is room in every window, and nobody reads."""
+    client, service = target.connect(), target.method.rpartition("/")[0]
+    method = {"/devicemgr.v1.Allocation": f"{service}/Events"}.get(service, target.method)
+    client.flood(_batches(STREAMS, lambda stream: call(stream, method)), seconds=1.0, reading=False)
 
 
 @on_sockets
@@ -541,24 +550,40 @@ def stream_window_overflows(target: Target) -> None:
 # --- what a plug-in does ----------------------------------------------------------------------------------------
 
 
-def _serve(root: Path, name: str, **options) -> Plugin:
-    return Plugin(root / "device-plugins" / f"{name}.sock", **options)
+NUMBERS = itertools.count()
 
 
-def _registered_and_asked(root: Path, what: str, method: str, plugin: Plugin) -> None:
-    """Whatever it does: its registration is answered, and a pod that wants its devices is admitted or refused."""
-    KEPT.append(plugin)
-    name = f"{what}-{method}".lower()
-    resource = RESOURCE.format(name)[:80].rstrip("-")
+def _serve(root: Path, **options) -> Plugin:
+    KEPT.append(Plugin(root / "device-plugins" / f"hostile-{os.getpid()}-{next(NUMBERS)}.sock", **options))
+    return KEPT[-1]
+
+
+def _register(root: Path, name: str, plugin: Plugin) -> str:
+    """Its resource; the registration is answered, whatever the answer is."""
+    resource = RESOURCE.format(name.lower())[:79]
     try:
         answer = register(root, resource, plugin.path.name)
-        assert answer.how == "answered", f"the registration of {name} was not answered but {answer.how}"
     except TimeoutError:
         raise AssertionError(f"the registration of {name} was not answered") from None
+    assert answer.how == "answered", f"the registration of {name} was not answered but {answer.how}"
+    return resource
+
+
+def _admit(root: Path, name: str, resource: str) -> bool:
     try:
-        admit(root, name, resource)
+        return admit(root, name, resource).admitted
     except TimeoutError:
         raise AssertionError(f"a pod that wants {name} was neither admitted nor refused") from None
+
+
+def _until_asked(root: Path, name: str, resource: str, asked: threading.Event) -> bool:
+    """Want its devices, once and until it has been asked; was the last pod admitted?"""
+    deadline, numbers = time.monotonic() + PATIENCE, itertools.count()
+    while True:
+        admitted = _admit(root, f"{name}-{next(numbers)}", resource)
+        if asked.is_set():
+            return admitted
+        assert time.monotonic() < deadline, f"{name}: the plug-in was never asked"
 
 
 def _together(*functions: Callable[[], None]) -> None:
@@ -593,9 +618,7 @@ def _flooding(chunks: Callable[[Call], Iterable[bytes]], *, reading: bool = True
             finally:
                 over.set()
 
-        plugin = _serve(root, name, ListAndWatch=flood)
-        KEPT.append(plugin)
-        register(root, RESOURCE.format(name), plugin.path.name)
+        _register(root, name, _serve(root, ListAndWatch=flood))
         assert over.wait(2 * PATIENCE), "its list was never asked for"
 
     return attack
@@ -605,8 +628,8 @@ def _flood_on_stream(make: Callable[[int], bytes]) -> Callable[[Call], Iterable[
     return lambda one: itertools.repeat(make(one.stream) * BATCH)
 
 
-for _name, _chunks in FLOODS.items():
-    AS_PLUGIN[f"{_name}-read"] = _flooding(lambda one, chunks=_chunks: chunks)
+for _name in ("pings", "settings", "window-updates", "unknown-frames", "resets-of-nothing", "goaways"):
+    AS_PLUGIN[f"{_name}-read"] = _flooding(lambda one, chunks=FLOODS[_name]: chunks)
 for _name in ("pings", "settings"):
     AS_PLUGIN[f"{_name}-unread"] = _flooding(lambda one, chunks=FLOODS[_name]: chunks, reading=False)
 AS_PLUGIN["empty-data"] = _flooding(_flood_on_stream(lambda stream: frame(DATA, 0, stream)))
@@ -753,6 +776,17 @@ ODD_ANSWERS: dict[str, dict[str, Handler]] = {
         "hangs-up": lambda one: one.wire.hang_up(),
     },
 }
+MAY_BE_TAKEN = {
+    "status-twice",
+    "request-fields-in-an-answer",
+    "content-type-is-missing",
+    "grpc-status-twice",
+    "pseudo-in-trailers",
+    "bad-bin",
+    "two-messages",
+    "reset-after-the-answer",
+}
+"""What somebody lenient may understand; a pod is not admitted with any other of these answers to Allocate."""
 CALLS = ("GetDevicePluginOptions", "ListAndWatch", "GetPreferredAllocation", "Allocate", "PreStartContainer")
 
 
@@ -761,8 +795,10 @@ def _odd(answers: dict[str, Handler]) -> Callable[[Path, str], None]:
 
     def attack(root: Path, name: str) -> None:
         def one(what: str, method: str) -> None:
-            plugin = _serve(root, what + method, wants_start=True, wants_advice=True, **{method: answers[what]})
-            _registered_and_asked(root, what, method, plugin)
+            plugin = _serve(root, wants_start=True, wants_advice=True, **{method: answers[what]})
+            resource = _register(root, f"{what}-{method}", plugin)
+            admitted = _until_asked(root, f"{what}-{method}", resource, plugin.asked[method])
+            assert not admitted or method != "Allocate" or what in MAY_BE_TAKEN, f"a pod was admitted with {what}"
 
         _together(*(partial(one, what, method) for what in answers for method in CALLS))
 
@@ -792,21 +828,21 @@ GREETINGS: dict[str, bytes] = {
 
 
 def _greets(root: Path, what: str) -> None:
-    plugin = _serve(root, what)
+    plugin = _serve(root)
     plugin.begin = GREETINGS[what]
     if what == "nothing":
         plugin.on_connect = lambda one: threading.Event().wait()  # reads nothing either
-    _registered_and_asked(root, what, "", plugin)
+    _admit(root, what, _register(root, what, plugin))
 
 
 AS_PLUGIN["odd-greetings"] = lambda root, name: _together(*(partial(_greets, root, what) for what in GREETINGS))
 
 
 def _gives_windows(root: Path, name: str, how: Callable[[Wire, int], None]) -> None:
-    plugin = _serve(root, name)
+    plugin = _serve(root)
     plugin.begin = settings(INITIAL_WINDOW=0)
     plugin.on_frame = lambda one, received: how(one, received.stream) if received.kind == HEADERS else None
-    _registered_and_asked(root, name, "", plugin)
+    _admit(root, name, _register(root, name, plugin))
 
 
 AS_PLUGIN["gives-windows-of-one-byte"] = lambda root, name: _gives_windows(

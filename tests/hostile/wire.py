@@ -334,7 +334,7 @@ class Plugin:
     """A plug-in's socket, and what it does with each call; a handler that is replaced misbehaves.
 
     Each connection has a thread, so a handler that does not return is a plug-in that reads nothing. ``on_connect`` gets
-    the connection before anything of it was read.
+    the connection before anything of it was read; ``asked`` says which calls have come.
     """
 
     def __init__(self, path: Path, *, wants_start: bool = False, wants_advice: bool = False, **handlers: Handler):
@@ -350,6 +350,7 @@ class Plugin:
             "PreStartContainer": lambda one: one.answer(),
             **handlers,
         }
+        self.asked = {name: threading.Event() for name in self.handlers}
         self.begin = settings()
         self.on_connect: Callable[[Wire], object] = lambda one: None
         self.on_frame: Callable[[Wire, Frame], object] = lambda one, received: None
@@ -387,7 +388,9 @@ class Plugin:
                     and received.flags & END_STREAM
                     and received.stream <= one.last_stream
                 ):
-                    self.handlers[asked[received.stream]](Call(one, received.stream, self))
+                    method = asked[received.stream]
+                    self.asked[method].set()
+                    self.handlers[method](Call(one, received.stream, self))
 
     def hang_up(self) -> None:
         """Close every connection; the socket still listens."""
