@@ -14,21 +14,31 @@ from collections.abc import Iterator
 
 import pytest
 
-from .attacks import AS_PLUGIN, ON_SOCKETS
+from .attacks import FLOODING_PLUGINS, ODD_PLUGINS, ON_SOCKETS
 from .honest import PATIENCE, Honest, Shared, descriptors
 
-OPTIONS = [f"--deadline={call}=2" for call in ("dial", "options", "preferred-allocation", "allocate", "pre-start")]
+DEADLINES = [f"--deadline={call}=2" for call in ("dial", "options", "preferred-allocation", "allocate", "pre-start")]
 GROWS = 64 * 2**20
 """Bytes by which the manager may be larger while an attack is held, and after it."""
 LONGEST_ATTACK = 60.0
 """Seconds; what an attack waits for itself is bounded by ten each time."""
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Shared]:
-    one = Shared(*OPTIONS)
+def _shared(*options: str) -> Iterator[Shared]:
+    one = Shared(*options)
     yield one
     one.close()
+
+
+@pytest.fixture(scope="module")
+def usual() -> Iterator[Shared]:
+    yield from _shared()
+
+
+@pytest.fixture(scope="module")
+def hurried() -> Iterator[Shared]:
+    """Many plug-ins of one process are silent on purpose; how much of its time they may take is not the question."""
+    yield from _shared(*DEADLINES, "--bound=time-share=1", "--bound=registration-rate=1000")
 
 
 class Attack:
@@ -76,12 +86,18 @@ def withstand(honest: Honest, direction: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ON_SOCKETS)
-def test_callers(shared, name):
-    with shared.lent() as honest:
+def test_callers(usual, name):
+    with usual.lent() as honest:
         withstand(honest, "caller", name)
 
 
-@pytest.mark.parametrize("name", AS_PLUGIN)
-def test_plugins(shared, name):
-    with shared.lent() as honest:
+@pytest.mark.parametrize("name", FLOODING_PLUGINS)
+def test_plugins_that_flood(usual, name):
+    with usual.lent() as honest:
+        withstand(honest, "plugin", name)
+
+
+@pytest.mark.parametrize("name", ODD_PLUGINS)
+def test_plugins_that_answer_oddly(hurried, name):
+    with hurried.lent() as honest:
         withstand(honest, "plugin", name)
