@@ -177,58 +177,69 @@ def test_a_plugin_that_hangs_up_harms_only_its_own_pods(shared, moment, manner):
 # --- a socket that changes hands --------------------------------------------------------------------------------
 
 COUNTER = """
-import os, socket, sys
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
-os.chmod(sys.argv[1], 0o666)
-if sys.argv[2] == "stranger":
+import os, select, socket, sys
+listeners = []
+for path in sys.argv[2:]:
+    listeners.append(socket.socket(socket.AF_UNIX))
+    listeners[-1].bind(path)
+if sys.argv[1] == "stranger":
     os.setuid(65534)
-listener.listen()  # whose credentials the kernel notes now
+for listener in listeners:
+    listener.listen()  # whose credentials the kernel notes now
 print("listening", flush=True)
+kept = []
 while True:
-    kept = listener.accept()
-    print("accepted", flush=True)
+    for listener in select.select(listeners, [], [])[0]:
+        kept.append(listener.accept())
+        print("accepted", flush=True)
 """
-"""Somebody else's socket; says so each time that anybody connects."""
+"""Somebody else's sockets; says so each time that anybody connects."""
 QUIET = 1.0
 """Seconds for which nobody connects."""
+SWAPS = 8
 
 
 @pytest.fixture(params=["another-process", "stranger"])
-def elsewhere(request, honest) -> Iterator[tuple[subprocess.Popen, Path]]:
+def elsewhere(request, honest) -> Iterator[tuple[subprocess.Popen, list[Path]]]:
     if request.param == "stranger" and os.geteuid() != 0:
         pytest.skip("only root can start a program as somebody else")
-    path = honest.daemon.root / "device-plugins" / "elsewhere.sock"
-    command = [sys.executable, "-c", COUNTER, path, request.param]
+    paths = [honest.daemon.root / "device-plugins" / f"elsewhere-{number}.sock" for number in range(SWAPS)]
+    command = [sys.executable, "-c", COUNTER, request.param, *paths]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "listening\n"
-    yield process, path
+    yield process, paths
     process.kill()
     process.communicate()
 
 
-@pytest.mark.parametrize("moment", ["after-options", "after-the-first-list", "during-allocate"])
-def test_nothing_connects_to_whoever_has_taken_the_socket(honest, elsewhere, moment):
-    process, path = elsewhere
+def swap_socket(honest: Honest, moment: str, other: Path) -> None:
+    """At that moment the plug-in's socket becomes the other one, and its connection ends."""
     method, answer = MOMENTS[moment]
 
     def swapped(one: Call) -> None:
         answer(one)
-        os.replace(path, one.plugin.path)
+        os.replace(other, one.plugin.path)
         one.wire.hang_up()
 
     plugin = serving(honest, **{method: swapped})
     try:
         if try_to_register(honest):
             wait_for_the_list(honest, moment)
-        for number in range(ROUNDS):
-            honest.admit(f"pod-{number}", RESOURCE, start=True)  # which may want to call the plug-in
-        came, _, _ = select.select([process.stdout], [], [], QUIET)
-        assert not came, "somebody has connected to a socket that nobody registered"
-        honest.admits()
-        honest.lives()
+        for number in range(2):  # which may want to call the plug-in
+            honest.admit(f"{other.stem}-{number}", RESOURCE, start=True)
     finally:
         plugin.close()
+
+
+@pytest.mark.parametrize("moment", ["after-options", "after-the-first-list", "during-allocate"])
+def test_nothing_connects_to_whoever_has_taken_the_socket(honest, elsewhere, moment):
+    process, paths = elsewhere
+    for other in paths:
+        swap_socket(honest, moment, other)
+        came, _, _ = select.select([process.stdout], [], [], QUIET / SWAPS)
+        assert not came, "somebody has connected to a socket that nobody registered"
+    honest.admits()
+    honest.lives()
 
 
 # --- a caller who does not wait for the answer -------------------------------------------------------------------
