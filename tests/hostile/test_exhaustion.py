@@ -192,11 +192,14 @@ def test_nobody_who_comes_early_is_refused():
     for _ in range(STARTS):
         with tempfile.TemporaryDirectory(prefix="dm-") as made:
             root = Path(made) / "node"
-            early = Early(root)
+            early, daemon = Early(root), None
             try:
                 daemon = Daemon(root)
                 assert early.has_all(PATIENCE), "not all sockets can be connected to"
                 daemon.stop()
             finally:
                 early.close()
+                if daemon is not None:
+                    daemon.kill()
+                    daemon.close()
             assert {path.parent.name for path in early.refused} == set()
