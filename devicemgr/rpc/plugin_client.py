@@ -154,11 +154,14 @@ class PluginClient:
 
     @asynccontextmanager
     async def _channel_now(self) -> AsyncIterator[Channel]:
-        """A server that says GOAWAY goes on with its streams, perhaps for ever; a new call needs a new connection."""
+        """A server that says GOAWAY goes on with its streams, perhaps for ever. A new call needs a new connection, to
+        the same process: whoever else sits there now has not registered."""
         if not self._channel.is_going_away:
             yield self._channel
             return
         async with self._dial_again() as channel:
+            if channel.peer != self._channel.peer:
+                raise PluginUnavailable(f"process {self._channel.peer.pid} no longer serves its socket")
             yield channel
 
     async def _unary(self, name: str, seconds: float, message: Any) -> Any:

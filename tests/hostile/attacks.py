@@ -384,8 +384,9 @@ def padding(target: Target) -> None:
     client = target.connect()
     client.send(frame(HEADERS, END_HEADERS, 1, block(request(target.method))))
     padded = frame(DATA, PADDED, 1, b"\xff" + bytes(255))
-    window, sent = 65_000, 0
-    while sent < 3 * 2**16:
+    whole = window = client.initial_window()
+    sent = 0
+    while sent < 3 * whole:
         while window >= 256:
             client.send(padded)
             window, sent = window - 256, sent + 256

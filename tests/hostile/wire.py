@@ -227,6 +227,16 @@ class Client(Wire):
     def next_stream(self) -> int:
         return next(self._streams)
 
+    def initial_window(self) -> int:
+        """What the server says in its SETTINGS, which come first."""
+        one = self.read(time.monotonic() + PATIENCE)
+        assert one is not None, "it has hung up"
+        assert one.kind == SETTINGS
+        self.acknowledge(one)
+        pairs = [one.payload[at : at + 6] for at in range(0, len(one.payload), 6)]
+        said = {int.from_bytes(pair[:2], "big"): int.from_bytes(pair[2:], "big") for pair in pairs}
+        return said.get(4, 2**16 - 1)
+
     def begin(self, method: str, data: bytes = b"") -> int:
         """Make a call; returns its stream."""
         stream = self.next_stream()

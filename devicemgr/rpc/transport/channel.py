@@ -144,7 +144,7 @@ class Call:
         self._headers = headers
         self._deadline = math.inf if timeout is None else trio.current_time() + timeout
         self._stream: Stream | None = None
-        self._is_over = False
+        self._is_over = self._has_answer = False
 
     async def __aenter__(self) -> Call:
         """Wait until the server takes one more call."""
@@ -160,8 +160,7 @@ class Call:
     ) -> None:
         try:
             if error is None and self._stream is not None and not self._cardinality.server_streaming:
-                while not self._is_over:  # an answer counts when its status has come
-                    await self.recv_message()
+                await self.recv_trailing_metadata()  # an answer counts when its status has come
         finally:
             if self._stream is not None:
                 self._stream.close()
@@ -192,7 +191,12 @@ class Call:
         """The next message; None when the call has ended well."""
         await self.recv_initial_metadata()
         data = await self._known().receive()
-        return self._ended() if data is None else decoded(data, self._reply_type)
+        if data is None:
+            self._end()
+        if not self._cardinality.server_streaming and (data is None) is not self._has_answer:
+            raise GRPCError(Status.INTERNAL, f"the answer has {'no' if data is None else 'more than one'} message")
+        self._has_answer = True
+        return None if data is None else decoded(data, self._reply_type)
 
     def take_message(self) -> Any:
         """The next message if it has arrived, else None."""
@@ -230,7 +234,7 @@ class Call:
         if not fields.get("content-type", "").startswith("application/grpc"):
             raise GRPCError(Status.UNKNOWN, f"the answer is no gRPC: content-type {fields.get('content-type')}")
 
-    def _ended(self) -> None:
+    def _end(self) -> None:
         """Raises GRPCError unless the status is OK. An answer of one block of headers has it there."""
         self._is_over = True
         trailers = self._known().trailers or self._known().headers or ()

@@ -131,7 +131,7 @@ class Connection:
     def open_stream(self, headers: Headers, limit: int, *, end: bool = False) -> Stream:
         """A client's new call. Its headers go out with what follows. Raises GRPCError when there can be none."""
         if self.lost is not None or self.is_going_away:
-            raise GRPCError(Status.UNAVAILABLE, self.lost or "the server is going away")
+            raise GRPCError(Status.UNAVAILABLE, self.lost or "the peer closed the connection to new calls (GOAWAY)")
         number = self._h2.get_next_available_stream_id()
         stream = self._streams[number] = Stream(self, number, limit)
         stream.send_headers(headers, end=end, flush=False)
@@ -350,7 +350,7 @@ class Connection:
         if self._on_request is None:
             for number, stream in list(self._streams.items()):
                 if number > last_stream:
-                    stream.fail(Status.UNAVAILABLE, "the server is going away")
+                    stream.fail(Status.UNAVAILABLE, "the peer closed the connection to new calls (GOAWAY)")
         self.stream_ended.unpark_all()
 
     def _let_senders_look(self) -> None:
