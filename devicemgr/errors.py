@@ -27,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import trio
+
 
 class DeviceManagerError(Exception):
     """Base of all errors below. ``status`` is the gRPC status a caller sees; the kubelet's is UNKNOWN (REG-5)."""
@@ -152,13 +154,14 @@ class ResourceWaitTimeout(DeviceManagerError):
 def unwrapped() -> Iterator[None]:
     """Around a nursery the caller cannot see: a group of one error becomes that error.
 
-    The group would only tell of our own nesting, and ``except DirectoryInUse`` would not match it. A group of
+    The group would only tell of our own nesting, and ``except DirectoryInUse`` would not match it. A cancellation that
+    comes together with errors is left out: they say more, and the cancelled scope is on its way out anyway. A group of
     several errors stays as it is.
     """
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
+        error: BaseException = group.split(trio.Cancelled)[1] or group
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         if isinstance(error, BaseExceptionGroup):

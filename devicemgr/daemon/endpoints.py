@@ -20,7 +20,7 @@ import trio
 
 from ..core.endpoint import Endpoint
 from ..core.store import DeviceStore
-from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
+from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused, unwrapped
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested
 from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
@@ -157,7 +157,8 @@ class Endpoints:
         """Start the endpoint task; returns its generation when it serves."""
         self._generations += 1
         slot = _Slot(self._generations, name)
-        await self._nursery.start(self._run, resource, socket, slot)
+        with unwrapped():  # it may fail in the moment in which its caller hangs up
+            await self._nursery.start(self._run, resource, socket, slot)
         return slot.generation
 
     async def wait_for_restored(self) -> None:

@@ -6,9 +6,12 @@ import pytest
 import trio
 
 from devicemgr import Container, Pod, open_device_manager
-from devicemgr.errors import DirectoryInUse, PluginUnavailable
+from devicemgr.errors import DirectoryInUse, PluginUnavailable, RegistrationRefused, unwrapped
 from devicemgr.rpc.calls import dial
 from devicemgr.rpc.manager_client import ManagerClient
+from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.rpc.transport.channel import open_channel
+from devicemgr.rpc.transport.server import open_server
 from devicemgr.testing import open_simulated_plugin
 
 GPU = "vendor.com/gpu"
@@ -56,3 +59,50 @@ async def test_a_program_that_is_cancelled_during_an_admission_ends_and_cleans_u
                 await asked.wait()
                 nursery.cancel_scope.cancel()
     assert not (root_dir / "device-plugins" / "kubelet.sock").exists()
+
+
+async def test_a_refusal_in_the_moment_in_which_the_caller_hangs_up_is_nobodys_bug(root_dir):
+    """Refusal and cancellation leave the handler's nursery as a group of both."""
+    asked, calling = trio.Event(), trio.CancelScope()
+
+    async def refuse_when_cancelled():
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise RegistrationRefused("too late", rule="REG-5")
+
+    class Refuses(wire.RegistrationBase):
+        async def register(self, message):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(refuse_when_cancelled)
+                asked.set()
+                await trio.sleep_forever()
+
+    async with open_server(root_dir / "s.sock", [Refuses()]), trio.open_nursery() as nursery:
+
+        async def call():
+            with calling:
+                async with open_channel(root_dir / "s.sock") as channel:
+                    await channel.stub(wire.RegistrationStub).register(wire.RegisterRequest())
+
+        nursery.start_soon(call)
+        await asked.wait()
+        calling.cancel()
+
+
+def test_a_failure_says_more_than_the_cancellation_that_came_with_it():
+    async def fail():
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise LookupError
+
+    async def run():
+        with trio.CancelScope() as scope, unwrapped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                nursery.start_soon(fail)
+                scope.cancel()
+
+    with pytest.raises(LookupError):
+        trio.run(run)

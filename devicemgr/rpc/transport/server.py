@@ -174,7 +174,7 @@ class Server:
 
     async def _answer(self, call: ServerCall) -> None:
         try:
-            with call.scope:
+            with unwrapped(), call.scope:
                 handler = call.begin(self._methods)
                 if pause := self._limits.policy.begin_call(call.peer, call.method):
                     await trio.sleep(pause)
