@@ -70,8 +70,9 @@ class Allocator:
         """
         owner = Owner(attempt.pod.uid, container.name)
         requests = self._requests(attempt, container, owner)
-        for request in requests:  # all must be possible before anybody is asked
-            self._plan(attempt, container, request)
+        if len(requests) > 1:  # all must be possible before anybody is asked
+            for request in requests:
+                self._plan(attempt, container, request)
         answers = await self._ask_all(attempt, container, requests)
         for request in requests:
             if answer := answers.get(request.resource):

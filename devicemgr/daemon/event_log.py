@@ -43,7 +43,7 @@ class EventLog:
         self._clock = clock
         self._events: deque[Recorded] = deque(maxlen=REMEMBERED)
         self._count = 0
-        self._changed = trio.Event()
+        self._waiting: dict[trio.Event, Callable[[], bool]] = {}
         self._closed = False
 
     def record(self, events: Iterable[Event]) -> None:
@@ -63,14 +63,18 @@ class EventLog:
 
     async def wait_after(self, sequence: int) -> list[Recorded]:
         """The same, but waits for the next one when there is none; empty only after :meth:`close`."""
-        while not (events := self.after(sequence)) and not self._closed:
-            await self._changed.wait()
-        return events
+        await self.wait_until(lambda: self._closed or bool(self._events and self._events[-1].sequence > sequence))
+        return self.after(sequence)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Return when ``condition`` holds; it is looked at after every event."""
+        """Return when ``condition`` holds; it is looked at after every event, and again when its turn has come."""
         while not condition():
-            await self._changed.wait()
+            waiter = trio.Event()
+            self._waiting[waiter] = condition
+            try:
+                await waiter.wait()
+            finally:
+                del self._waiting[waiter]
 
     def close(self) -> None:
         """No more followers: everybody in :meth:`wait_after` returns, until :meth:`open`."""
@@ -81,5 +85,7 @@ class EventLog:
         self._closed = False
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        """Most events concern few of those who wait, and to look is cheaper than to wake."""
+        for waiter, condition in self._waiting.items():
+            if condition():
+                waiter.set()
