@@ -49,7 +49,7 @@ class Gate(PeerPolicy):
 
     def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog, *, quota_exempt: bool) -> None:
         self._name = name
-        self._quota_exempt = quota_exempt
+        self.quota_exempt = quota_exempt
         self._callers = callers
         self._accounts = accounts
         self._bounds = accounts.bounds
@@ -57,10 +57,6 @@ class Gate(PeerPolicy):
         self._connections: Counter[int] = Counter()
         self._unread: Counter[int] = Counter()
         self._tally = Tally()
-
-    @property
-    def quota_exempt(self) -> bool:
-        return self._quota_exempt
 
     def admit(self, peer: Peer) -> bool:
         """So many connections for each process, and so many for all."""
@@ -77,11 +73,11 @@ class Gate(PeerPolicy):
         _give_back(self._connections, peer.pid, 1)
 
     def charge(self, peer: Peer, seconds: float) -> None:
-        if not self._quota_exempt:
+        if not self.quota_exempt:
             self._accounts.charge(peer, seconds)
 
     def pause(self, peer: Peer) -> float:
-        return 0.0 if self._quota_exempt else self._accounts.pause(peer)
+        return 0.0 if self.quota_exempt else self._accounts.pause(peer)
 
     def begin_call(self, peer: Peer, method: str) -> float:
         """Seconds to wait. Raises CallerDenied for a stranger."""
@@ -104,7 +100,7 @@ class Gate(PeerPolicy):
     def hold(self, peer: Peer, size: int) -> None:
         """Raises CallerTooSlow when others wait already, and are too long together with it."""
         waiting = self._unread[peer.pid]
-        if waiting and waiting + size > self._bounds.unread_size and not self._quota_exempt:
+        if waiting and waiting + size > self._bounds.unread_size and not self.quota_exempt:
             self._reached("unread_size", peer, f"an answer of {size} bytes was not sent")
             raise CallerTooSlow(f"{waiting} bytes of answers to this process wait to be read")
         self._unread[peer.pid] += size

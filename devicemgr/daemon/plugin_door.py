@@ -13,13 +13,13 @@ import trio
 from ..core.rate_limit import TokenBucket
 from ..events import BoundReached
 from ..model import Peer
-from ..rpc.transport.limits import OpenPolicy
+from ..rpc.transport.limits import PeerPolicy
 from .accounts import LONGEST_PAUSE, Accounts
 from .callers import Callers
 from .event_log import EventLog
 
 
-class PluginDoor(OpenPolicy):
+class PluginDoor(PeerPolicy):
     """The door to a plug-in's socket: who listens there must be somebody who may call us.
 
     ``name`` is what the plug-in is called in events: its resource, or its socket.
@@ -34,12 +34,9 @@ class PluginDoor(OpenPolicy):
         self._peer: Peer | None = None
         self._began = 0.0
 
-    @property
-    def quota_exempt(self) -> bool:
-        return self._peer is not None and self._accounts.is_own(self._peer)
-
     def admit(self, peer: Peer) -> bool:
         self._peer = peer
+        self.quota_exempt = self._accounts.is_own(peer)
         return self._callers.include(peer)
 
     def charge(self, peer: Peer, seconds: float) -> None:

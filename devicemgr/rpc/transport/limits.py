@@ -1,39 +1,40 @@
-"""What one connection may hold, and who decides about the process at its other end.
-
-The transport is complete without a policy: :class:`OpenPolicy` lets everybody do everything.
-"""
+"""What one connection may hold, and who decides about the process at its other end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from ...model import Peer
 
 MESSAGE_SIZE = 16 * 2**20
 
 
-class PeerPolicy(Protocol):
-    """Decides about the peers of one socket. Every method returns at once; a refusal is a DeviceManagerError."""
+class PeerPolicy:
+    """Decides about the peers of one socket. As it stands here it lets everybody do everything, and counts nothing.
 
-    @property
-    def quota_exempt(self) -> bool:
-        """True: the peers' time is not charged, and then it is not measured either."""
+    Every method returns at once; a refusal is a DeviceManagerError.
+    """
+
+    quota_exempt: bool = True
+    """The peers' CPU time is not charged, and then it is not measured either."""
 
     def admit(self, peer: Peer) -> bool:
         """Somebody has connected; may they stay?"""
+        return True
 
     def leave(self, peer: Peer) -> None:
         """The connection of somebody who was admitted is closed."""
 
-    def pause(self, peer: Peer) -> float:
-        """Seconds for which nothing is read from this process now; asked again after each such wait."""
-
     def charge(self, peer: Peer, seconds: float) -> None:
         """Reading what the process sent took so much CPU time."""
 
+    def pause(self, peer: Peer) -> float:
+        """Seconds for which nothing is read from this process now; asked again after each such wait."""
+        return 0.0
+
     def begin_call(self, peer: Peer, method: str) -> float:
         """A call begins. Returns the seconds for which it must wait; raises what answers it instead."""
+        return 0.0
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
         """A step of answering the call took so much CPU time."""
@@ -51,44 +52,6 @@ class PeerPolicy(Protocol):
         """Bytes came that are no HTTP/2, and the connection has ended."""
 
 
-class OpenPolicy(PeerPolicy):
-    """Everything is allowed and nothing is counted. Other policies override what they care about."""
-
-    @property
-    def quota_exempt(self) -> bool:
-        return True
-
-    def admit(self, peer: Peer) -> bool:
-        return True
-
-    def leave(self, peer: Peer) -> None:
-        return None
-
-    def pause(self, peer: Peer) -> float:
-        return 0.0
-
-    def charge(self, peer: Peer, seconds: float) -> None:
-        return None
-
-    def begin_call(self, peer: Peer, method: str) -> float:
-        return 0.0
-
-    def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
-        return None
-
-    def hold(self, peer: Peer, size: int) -> None:
-        return None
-
-    def release(self, peer: Peer, size: int) -> None:
-        return None
-
-    def message_too_long(self, bound: str, size: int, limit: int) -> None:
-        return None
-
-    def unreadable(self, peer: Peer, problem: str) -> None:
-        return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Sizes in bytes.
@@ -101,7 +64,7 @@ class Limits:
     answer: int = MESSAGE_SIZE
     outgoing: int = 2**18
     streams: int = 100
-    policy: PeerPolicy = OpenPolicy()
+    policy: PeerPolicy = PeerPolicy()
 
     @property
     def stream_window(self) -> int:
