@@ -26,7 +26,7 @@ from .limits import Limits
 from .peer_credentials import peer_of
 from .server import decoded
 from .stream import Headers, Stream
-from .unix_socket import connect
+from .unix_socket import closed_on_error, connect
 
 S = TypeVar("S")
 
@@ -56,11 +56,10 @@ async def open_channel(
 
     Raises OSError at once when nobody listens there, and PeerNotAdmitted when the policy does not admit who does.
     """
-    sock = connect(path)
-    peer = peer_of(sock)
-    if not limits.policy.admit(peer):
-        sock.close()
-        raise PeerNotAdmitted(f"{os.fspath(path)} is served by a process of user {peer.uid}, who may not serve it")
+    with closed_on_error(connect(path)) as sock:
+        peer = peer_of(sock)
+        if not limits.policy.admit(peer):
+            raise PeerNotAdmitted(f"{os.fspath(path)} is served by a process of user {peer.uid}, who may not serve it")
     connection = Connection(sock, peer, limits)
     with unwrapped():
         async with trio.open_nursery() as nursery:
@@ -150,7 +149,7 @@ class Call:
         """Wait until the server takes one more call."""
         while self._connection.is_full and self._connection.lost is None:
             with trio.move_on_at(self._deadline) as waiting:
-                await self._connection.stream_ended.park()
+                await self._connection.settled.park()
             if waiting.cancelled_caught:
                 raise GRPCError(Status.DEADLINE_EXCEEDED, "too many calls at a time")
         return self

@@ -81,7 +81,8 @@ class Connection:
         """One of us has said GOAWAY: open streams go on, new ones are refused."""
         self.lost: str | None = None
         """Why nothing can be sent or received any more."""
-        self.stream_ended = ParkingLot()
+        self.settled = ParkingLot()
+        """A stream has ended, or all bytes were sent: there may be less work than before."""
         self._socket = sock
         self._policy = limits.policy
         self._on_request = on_request
@@ -148,7 +149,7 @@ class Connection:
         self._unacknowledged += unread
         self._acknowledge_what_counts(stream)
         self.flush()
-        self.stream_ended.unpark_all()
+        self.settled.unpark_all()
 
     def taken(self, stream: Stream, size: int) -> None:
         """So many bytes were taken. The peer hears of it when they are a quarter of a window."""
@@ -245,6 +246,7 @@ class Connection:
                 continue
             del self._outgoing[:sent]
             self._caught_up.unpark_all()
+            self.settled.unpark_all()
             self._let_senders_look()
 
     # --- in ---
@@ -351,7 +353,7 @@ class Connection:
             for number, stream in list(self._streams.items()):
                 if number > last_stream:
                     stream.fail(Status.UNAVAILABLE, "the peer closed the connection to new calls (GOAWAY)")
-        self.stream_ended.unpark_all()
+        self.settled.unpark_all()
 
     def _let_senders_look(self) -> None:
         for stream in self._streams.values():
@@ -364,7 +366,7 @@ class Connection:
             self._outgoing.clear()
             for stream in self._streams.values():
                 stream.fail(Status.UNAVAILABLE, reason)
-            self.stream_ended.unpark_all()
+            self.settled.unpark_all()
             self._caught_up.unpark_all()
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)

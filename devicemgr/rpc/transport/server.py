@@ -28,7 +28,7 @@ from .connection import Connection
 from .limits import Limits, PeerPolicy
 from .peer_credentials import peer_of
 from .stream import Stream
-from .unix_socket import identity, listen
+from .unix_socket import closed_on_error, identity, listen
 
 ACCEPT_PAUSE = 0.1
 """Seconds without accepting when there is no descriptor or memory for one more connection."""
@@ -129,7 +129,7 @@ class Server:
         for connection in self._connections:
             connection.go_away()
         while working := [connection for connection in self._connections if connection.has_work]:
-            await working[0].stream_ended.park()
+            await working[0].settled.park()
 
     def _close_listener(self) -> None:
         _close(self._listener)
@@ -139,8 +139,9 @@ class Server:
             await trio.lowlevel.wait_readable(listener)
             try:
                 sock, _ = listener.accept()
-                sock.setblocking(False)
-                peer = peer_of(sock)
+                with closed_on_error(sock):
+                    sock.setblocking(False)
+                    peer = peer_of(sock)
             except BlockingIOError:
                 continue
             except OSError as error:

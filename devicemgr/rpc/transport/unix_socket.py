@@ -7,7 +7,8 @@ import os
 import secrets
 import socket
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 BACKLOG = 128
@@ -21,8 +22,7 @@ def listen(path: Path, *, group: int | None = None, replace: bool = False) -> so
     It is bound under another name and gets its own when it listens: by a link, as if it had just been made, so that
     whoever watches for that may connect at once; or, with ``replace``, by a rename, and an old one gives way.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
+    with closed_on_error(_unix_socket()) as listener:
         bound = _bind_unseen(listener, path)
         try:
             if group is not None:
@@ -33,30 +33,53 @@ def listen(path: Path, *, group: int | None = None, replace: bool = False) -> so
             else:
                 _link(bound, path)
         finally:
-            with suppress(FileNotFoundError):
-                bound.unlink()
+            bound.unlink(missing_ok=True)
+        return listener
+
+
+def connect(path: str | os.PathLike[str]) -> socket.socket:
+    """Connect at once. Raises OSError; ConnectionRefusedError also when so many wait there that one more cannot."""
+    with closed_on_error(_unix_socket()) as sock:
+        try:
+            sock.connect(os.fspath(path))
+        except BlockingIOError as error:  # not "in progress", which a unix socket never is
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "too many connections wait to be accepted") from error
+        return sock
+
+
+@contextmanager
+def closed_on_error(sock: socket.socket) -> Iterator[socket.socket]:
+    """The socket is kept only if the block ends well."""
+    try:
+        yield sock
     except BaseException:
-        listener.close()
+        sock.close()
         raise
-    return listener
+
+
+def identity(path: Path) -> Identity | None:
+    """Which socket there is; None when there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
+
+
+def _unix_socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 def _bind_unseen(listener: socket.socket, path: Path) -> Path:
     """Bind to a name that nobody expects, no longer than the path itself: that of a socket has at most 107 bytes."""
+    size = max(len(os.fsencode(path.name)) - 1, 1)
+    bound = path.with_name("." + secrets.token_hex(size)[:size])
     before = os.umask(0o117)  # made with the mode it shall have: a moment later somebody could put another file there
     try:
-        for attempt in range(100):
-            size = max(len(os.fsencode(path.name)), 2)
-            bound = path.with_name("." + secrets.token_hex(size)[: size - 1])
-            try:
-                listener.bind(os.fspath(bound))
-                return bound
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or attempt == 99:
-                    raise
+        listener.bind(os.fspath(bound))
     finally:
         os.umask(before)
-    raise AssertionError("the last attempt returns or raises")
+    return bound
 
 
 def _link(bound: Path, path: Path) -> None:
@@ -70,26 +93,3 @@ def _link(bound: Path, path: Path) -> None:
         if os.path.lexists(path):
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), os.fspath(path)) from None
         bound.rename(path)  # a file system without hard links
-
-
-def connect(path: str | os.PathLike[str]) -> socket.socket:
-    """Connect at once. Raises OSError; ConnectionRefusedError also when so many wait there that one more cannot."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.connect(os.fspath(path))
-    except BlockingIOError as error:  # not "in progress", which a unix socket never is
-        sock.close()
-        raise ConnectionRefusedError(errno.ECONNREFUSED, "too many connections wait to be accepted") from error
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def identity(path: Path) -> Identity | None:
-    """Which socket there is; None when there is none."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
