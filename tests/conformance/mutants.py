@@ -172,7 +172,7 @@ class RegistersBeforeItServes(Honest):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(register)
                 await trio.sleep(0.3)
-                await plugin.restore_socket()
+                plugin.restore_socket()
 
         plugin.register = too_early
 
@@ -540,7 +540,7 @@ class ComesBackOnItsOldSocket(Honest):
     breaks = "restart"
 
     def prepare(self, plugin):
-        async def forget():
+        def forget():
             return False
 
         server = plugin.restore_socket.__self__
@@ -553,12 +553,12 @@ class WaitsForTheEndOfItsStream(Honest):
     breaks = "wiped"
 
     async def live(self, plugin):
-        async def nothing():
+        def nothing():
             return False
 
         own, plugin.restore_socket = plugin.restore_socket, nothing
         while True:
-            await own()
+            own()
             try:
                 await plugin.register()
             except (ManagerUnavailable, RegistrationRefused):
