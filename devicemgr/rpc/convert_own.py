@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from typing import Any
 
 from ..model import (
     Admission,
@@ -93,50 +94,20 @@ def run_from_wire(message: own.ContainerRun) -> ContainerRun:
 
 
 def admission_to_wire(admission: Admission) -> own.AdmitResponse:
-    return own.AdmitResponse(
-        admitted=admission.admitted,
-        reason=admission.reason,
-        message=admission.message,
-        containers=[run_to_wire(run) for run in admission.containers],
-        failed_container=admission.failed_container,
-    )
+    containers = [run_to_wire(run) for run in admission.containers]
+    return own.AdmitResponse(**_named_alike(Admission, admission, containers=containers))
 
 
 def admission_from_wire(message: own.AdmitResponse) -> Admission:
-    return Admission(
-        admitted=message.admitted,
-        reason=message.reason,
-        message=message.message,
-        containers=tuple(run_from_wire(run) for run in message.containers),
-        failed_container=message.failed_container,
-    )
+    return Admission(**_named_alike(Admission, message, containers=tuple(map(run_from_wire, message.containers))))
 
 
 def counts_to_wire(capacity: Mapping[ResourceName, ResourceCounts]) -> list[own.ResourceStatus]:
-    return [
-        own.ResourceStatus(
-            name=name,
-            capacity=counts.capacity,
-            allocatable=counts.allocatable,
-            allocated=counts.allocated,
-            available=counts.available,
-            endpoint=counts.endpoint,
-        )
-        for name, counts in capacity.items()
-    ]
+    return [own.ResourceStatus(name=name, **asdict(counts)) for name, counts in capacity.items()]
 
 
 def counts_from_wire(messages: Iterable[own.ResourceStatus]) -> dict[ResourceName, ResourceCounts]:
-    return {
-        ResourceName(m.name): ResourceCounts(
-            capacity=m.capacity,
-            allocatable=m.allocatable,
-            allocated=m.allocated,
-            available=m.available,
-            endpoint=m.endpoint,
-        )
-        for m in messages
-    }
+    return {ResourceName(m.name): ResourceCounts(**_named_alike(ResourceCounts, m)) for m in messages}
 
 
 def pods_to_wire(pods: Iterable[PodStatus]) -> list[own.PodStatus]:
@@ -204,14 +175,8 @@ def node_status_from_wire(message: own.NodeStatusResponse) -> NodeStatus:
 
 
 def fault_to_wire(fault: Fault) -> own.InjectFaultRequest:
-    return own.InjectFaultRequest(
-        fault=fault.name,
-        resource=fault.resource,
-        call=fault.call,
-        times=fault.times,
-        seconds=fault.seconds,
-        error=fault.error,
-    )
+    said = asdict(fault)
+    return own.InjectFaultRequest(fault=said.pop("name"), **said)
 
 
 def fault_from_wire(message: own.InjectFaultRequest) -> Fault:
@@ -223,3 +188,8 @@ def fault_from_wire(message: own.InjectFaultRequest) -> Fault:
         seconds=float(message.seconds),
         error=str(message.error),
     )
+
+
+def _named_alike(kind: type[Any], source: object, **others: Any) -> dict[str, Any]:
+    """The fields of ``kind`` as ``source`` has them under the same names, with ``others`` in the place of some."""
+    return {one.name: getattr(source, one.name) for one in fields(kind)} | others
