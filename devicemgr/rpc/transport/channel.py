@@ -147,12 +147,6 @@ class Call:
         self._is_over = False
 
     async def __aenter__(self) -> Call:
-        """Wait until the server takes one more call."""
-        while self._connection.is_full and self._connection.lost is None:
-            with trio.move_on_at(self._deadline) as waiting:
-                await self._connection.stream_ended.park()
-            if waiting.cancelled_caught:
-                raise GRPCError(Status.DEADLINE_EXCEEDED, "too many calls at a time")
         return self
 
     async def __aexit__(
@@ -167,11 +161,11 @@ class Call:
                 self._stream.close()
 
     async def send_request(self, *, end: bool = False) -> None:
-        self._begin(end=end)
+        await self._begin(end=end)
         self._connection.flush()
 
     async def send_message(self, message: Any, *, end: bool = False) -> None:
-        stream = self._stream or self._begin()
+        stream = self._stream or await self._begin()
         await stream.send(message.SerializeToString(), end=end or not self._cardinality.client_streaming)
 
     async def end(self) -> None:
@@ -211,7 +205,13 @@ class Call:
             raise StopAsyncIteration
         return message
 
-    def _begin(self, *, end: bool = False) -> Stream:
+    async def _begin(self, *, end: bool = False) -> Stream:
+        """Wait until there is room for one more call."""
+        while self._connection.is_full:
+            with trio.move_on_at(self._deadline) as waiting:
+                await self._connection.stream_ended.park()
+            if waiting.cancelled_caught:
+                raise GRPCError(Status.DEADLINE_EXCEEDED, "too many calls at a time")
         limits = self._connection.limits
         limit = limits.message if self._cardinality.server_streaming else limits.answer
         self._stream = self._connection.open_stream(self._headers, limit, end=end)

@@ -82,6 +82,7 @@ class Connection:
         self.lost: str | None = None
         """Why nothing can be sent or received any more."""
         self.stream_ended = ParkingLot()
+        """Whoever waits for room for a stream, or for the last byte to be sent, looks again."""
         self._socket = sock
         self._policy = limits.policy
         self._on_request = on_request
@@ -118,8 +119,9 @@ class Connection:
 
     @property
     def is_full(self) -> bool:
-        """Does the peer take no more streams at the moment?"""
-        return len(self._streams) >= self._h2.remote_settings.max_concurrent_streams
+        """Must a new stream wait until another ends?"""
+        most = min(self.limits.streams, self._h2.remote_settings.max_concurrent_streams)
+        return self.lost is None and not self.is_going_away and len(self._streams) >= most
 
     @property
     def has_work(self) -> bool:
@@ -342,6 +344,7 @@ class Connection:
     def _let_senders_look(self) -> None:
         for stream in self._streams.values():
             stream.may_send.unpark_all()
+        self.stream_ended.unpark_all()
 
     def _lose(self, reason: str) -> None:
         """The end: every stream fails, and the reader finds the end of the socket."""

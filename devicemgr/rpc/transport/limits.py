@@ -94,8 +94,9 @@ class Limits:
     """Sizes in bytes.
 
     ``message`` bounds a request and each message of a stream, ``answer`` the answer to a unary call. Received bytes
-    that nobody has asked for are at most ``stream_window`` of one call and ``connection_window`` of all together; bytes
-    to be sent wait in a buffer of about ``outgoing``. ``streams`` calls may be open at a time; one more is refused.
+    that nobody has asked for are at most ``stream_window`` of one call and ``connection_window`` of all together, both
+    at least the 65535 that a peer takes for granted; bytes to be sent wait in a buffer of about ``outgoing``. So many
+    ``streams`` may be open at a time: a server refuses one more, and a client waits.
     """
 
     message: int = MESSAGE_SIZE
