@@ -214,8 +214,8 @@ class Connection:
                 data = data[self._socket.send(data) :]
             except BlockingIOError:
                 pass
-            except OSError as error:
-                self._lose(f"the connection was lost: {error}")
+            except OSError:
+                self._stop_sending()
                 return
         if data:
             self._outgoing += data
@@ -230,8 +230,8 @@ class Connection:
                 sent = self._socket.send(self._outgoing[:LONGEST_READ])
             except BlockingIOError:
                 continue
-            except OSError as error:
-                self._lose(f"the connection was lost: {error}")
+            except OSError:
+                self._stop_sending()
                 continue
             del self._outgoing[:sent]
             self._caught_up.unpark_all()
@@ -350,13 +350,17 @@ class Connection:
         """The end: every stream fails, and the reader finds the end of the socket."""
         if self.lost is None:
             self.lost = reason
-            self._outgoing.clear()
             for stream in self._streams.values():
                 stream.fail(Status.UNAVAILABLE, reason)
             self.stream_ended.unpark_all()
-            self._caught_up.unpark_all()
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+            self._stop_sending()
+
+    def _stop_sending(self) -> None:
+        """The peer takes nothing any more. What it has sent can still be read, and then the end of it."""
+        self._outgoing.clear()
+        self._caught_up.unpark_all()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _h2_connection(limits: Limits, *, is_client: bool) -> H2Connection:
