@@ -154,10 +154,12 @@ class Connection:
     def taken(self, stream: Stream, size: int) -> None:
         """So many bytes were taken. The peer hears of it when they are worth a frame.
 
-        What is held back for all streams together is at most a quarter of the connection's window.
+        What is held back is at most a quarter of the stream's window, and for all a quarter of the connection's.
         """
         stream.unacknowledged += size
-        if stream.unacknowledged > self.limits.connection_window // (4 * self.limits.streams) and self.lost is None:
+        limits = self.limits
+        kept = min(limits.connection_window // limits.streams, limits.stream_window) // 4
+        if stream.unacknowledged > kept and self.lost is None:
             size, stream.unacknowledged = stream.unacknowledged, 0
             self._h2.acknowledge_received_data(size, stream.number)
             self.flush()
