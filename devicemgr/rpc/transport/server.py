@@ -248,7 +248,7 @@ class ServerCall:
                 self.deadline = Deadline.from_timeout(seconds)
                 self.scope.deadline = trio.current_time() + seconds
             self.metadata = decode_metadata(headers)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise GRPCError(Status.INTERNAL, f"malformed headers: {error}") from error
         self._handler = handler
         return handler
