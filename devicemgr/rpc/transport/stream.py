@@ -139,6 +139,8 @@ class Stream:
         """The next message, or None at the end."""
         if self._has_received:  # when many have come, taking them one after the other is a loop that can be cancelled
             await trio.lowlevel.checkpoint()
+            if not self._peer_ended and trio.current_time() >= self.deadline:
+                raise GRPCError(Status.DEADLINE_EXCEEDED, "no answer in time")
         self._has_received = True
         while (message := self.take()) is None:
             if self._peer_ended:
