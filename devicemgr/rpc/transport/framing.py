@@ -14,7 +14,7 @@ from hyperframe.frame import GoAwayFrame
 
 _HEAD = 9
 _GOAWAY = 7
-_LONGEST_GOAWAY = 2**14
+_SHORTEST_GOAWAY, _LONGEST_GOAWAY = 8, 2**14  # one of another size is left to h2, which ends the connection for it
 PREFACE_SIZE = 24
 
 
@@ -46,7 +46,7 @@ class FrameSplitter:
         while len(data) >= at + _HEAD:
             size = int.from_bytes(data[at : at + 3], "big")
             end = at + _HEAD + size
-            if data[at + 3] == _GOAWAY and size <= _LONGEST_GOAWAY:
+            if data[at + 3] == _GOAWAY and _SHORTEST_GOAWAY <= size <= _LONGEST_GOAWAY:
                 if len(data) < end:
                     break
                 if begin < at:
