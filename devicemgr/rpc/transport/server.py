@@ -135,7 +135,7 @@ class Server:
         _close(self._listener)
 
     async def _accept(self, listener: socket.socket) -> None:
-        while True:
+        while listener is self._listener:
             await trio.lowlevel.wait_readable(listener)
             try:
                 sock, _ = listener.accept()
