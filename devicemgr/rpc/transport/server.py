@@ -36,6 +36,8 @@ ACCEPT_TIME = 0.0005
 """Seconds of CPU time that a new connection takes, about."""
 FLUSH_TIME = 0.2
 """Seconds that calls, and answers on their way, have when the server closes."""
+LONGEST_TEXT = 1000
+"""Characters of an error's text. A peer takes so many bytes of headers, and ends the connection over more."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _HEADERS = (":status", "200"), ("content-type", "application/grpc")
 
@@ -294,7 +296,8 @@ class ServerCall:
         headers = [] if self._headers_sent else [*_HEADERS]
         headers.append(("grpc-status", str(status.value)))
         if message:
-            headers.append(("grpc-message", encode_grpc_message(message)))
+            text = message[:LONGEST_TEXT].encode(errors="replace").decode()  # a file's name may be no Unicode
+            headers.append(("grpc-message", encode_grpc_message(text)))
         self._stream.send_headers([*headers, *encode_metadata(metadata or ())], end=True, flush=False)
         self._stream.close(ErrorCodes.NO_ERROR)
 
