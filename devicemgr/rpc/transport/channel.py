@@ -144,7 +144,7 @@ class Call:
         self._headers = headers
         self._deadline = math.inf if timeout is None else trio.current_time() + timeout
         self._stream: Stream | None = None
-        self._is_over = False
+        self._has_answer = self._is_over = False
 
     async def __aenter__(self) -> Call:
         return self
@@ -185,8 +185,10 @@ class Call:
     async def recv_message(self) -> Any:
         """The next message; None when the call has ended well."""
         await self.recv_initial_metadata()
-        data = await self._known().receive()
-        return self._ended() if data is None else decoded(data, self._reply_type)
+        if (data := await self._known().receive()) is None:
+            return self._ended()
+        self._has_answer = True
+        return decoded(data, self._reply_type)
 
     def take_message(self) -> Any:
         """The next message if it has arrived, else None."""
@@ -244,6 +246,9 @@ class Call:
             raise GRPCError(Status.UNKNOWN, f"there is no status {fields['grpc-status'][:50]!r}") from None
         if status is not Status.OK:
             raise GRPCError(status, decode_grpc_message(fields.get("grpc-message", "")))
+        self._known().check_end()
+        if not (self._has_answer or self._cardinality.server_streaming):
+            raise GRPCError(Status.INTERNAL, "the answer has no message")
 
 
 def _metadata(headers: Headers) -> Any:

@@ -232,6 +232,7 @@ class ServerCall:
         self._policy = policy
         self._stream = stream
         self._handler: Handler | None = None
+        self._has_request = False
         self._headers_sent = False
         self._is_over = False
 
@@ -259,9 +260,11 @@ class ServerCall:
         """The next message of the request; None at its end."""
         handler = self._known()
         if (data := await self._stream.receive()) is None:
-            if not handler.cardinality.client_streaming:
+            self._stream.check_end()
+            if not (handler.cardinality.client_streaming or self._has_request):
                 raise GRPCError(Status.INTERNAL, "the request has no message")
             return None
+        self._has_request = True
         return decoded(data, handler.request_type)
 
     async def send_initial_metadata(self, *, metadata: Any = None) -> None:

@@ -144,8 +144,6 @@ class Stream:
         self._has_received = True
         while (message := self.take()) is None:
             if self._peer_ended:
-                if self._received:
-                    raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
                 return None
             self._is_awaited = True
             self._connection.taken(self, len(self._received) - self._taken_ahead)
@@ -155,6 +153,11 @@ class Stream:
             finally:
                 self._is_awaited = False
         return message
+
+    def check_end(self) -> None:
+        """Raises GRPCError when the peer has ended the stream inside a message."""
+        if self._received:
+            raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
 
     def take(self) -> bytes | None:
         """The next message if all of it has come; raises GRPCError when its prefix tells that it cannot be taken."""
