@@ -1,4 +1,4 @@
-"""A service that nobody generated, for our transport and grpclib's own alike: it imports neither Trio nor asyncio."""
+"""Services for our transport and grpclib's own alike: they use neither Trio nor asyncio."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
+
+from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.rpc.transport.server import ClosesStreams
 
 UNARY, ANSWERS, REQUESTS, BOTH = (
     Cardinality.UNARY_UNARY,
@@ -146,6 +149,20 @@ class Service:
     async def each(self, stream: Any) -> None:
         async for message in stream:
             await stream.send_message(Raw(message.data.upper()))
+
+
+class GeneratedService(ClosesStreams, wire.DevicePluginBase):
+    """What betterproto2 made of a .proto file, and what we put in front of it."""
+
+    async def get_device_plugin_options(self, message: wire.Empty) -> wire.DevicePluginOptions:
+        return wire.DevicePluginOptions(pre_start_required=True)
+
+    async def list_and_watch(self, message: wire.Empty) -> Any:
+        for number in range(3):
+            yield wire.ListAndWatchResponse(devices=[wire.Device(id=f"d{number}")])
+
+    async def allocate(self, message: wire.AllocateRequest) -> wire.AllocateResponse:
+        raise GRPCError(Status.RESOURCE_EXHAUSTED, f"no room for {len(message.container_requests)}")
 
 
 async def unary(channel: Any, name: str, data: bytes = b"", **options: Any) -> bytes:
