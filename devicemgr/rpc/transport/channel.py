@@ -245,7 +245,8 @@ class Call:
         except ValueError:
             raise GRPCError(Status.UNKNOWN, f"there is no status {fields['grpc-status'][:50]!r}") from None
         if status is not Status.OK:
-            raise GRPCError(status, decode_grpc_message(fields.get("grpc-message", "")))
+            text = fields.get("grpc-message")
+            raise GRPCError(status, text if text is None else decode_grpc_message(text))
         self._known().check_end()
         if not (self._has_answer or self._cardinality.server_streaming):
             raise GRPCError(Status.INTERNAL, "the answer has no message")
