@@ -295,13 +295,14 @@ class ServerCall:
         """Send the status, in headers of its own when there are none yet, and forget the stream."""
         if self._is_over:
             return
-        self._is_over = True
         headers = [] if self._headers_sent else [*_HEADERS]
         headers.append(("grpc-status", str(status.value)))
         if message:
             text = message[:LONGEST_TEXT].encode(errors="replace").decode()  # a file's name may be no Unicode
             headers.append(("grpc-message", encode_grpc_message(text)))
-        self._stream.send_headers([*headers, *encode_metadata(metadata or ())], end=True, flush=False)
+        headers += encode_metadata(metadata or ())
+        self._is_over = True
+        self._stream.send_headers(headers, end=True, flush=False)
         self._stream.close(ErrorCodes.NO_ERROR)
 
     def __aiter__(self) -> ServerCall:
@@ -314,8 +315,9 @@ class ServerCall:
 
     def _send_headers(self, metadata: Any, *, flush: bool) -> None:
         if not self._headers_sent:
+            headers = [*_HEADERS, *encode_metadata(metadata or ())]
             self._headers_sent = True
-            self._stream.send_headers([*_HEADERS, *encode_metadata(metadata or ())], flush=flush)
+            self._stream.send_headers(headers, flush=flush)
 
     def _known(self) -> Handler:
         assert self._handler is not None, "the call has not begun"
