@@ -17,6 +17,10 @@ from .doors import Doors
 from .event_log import Recorded
 from .manager import DeviceManager
 
+SMALLEST_WINDOW, LARGEST_WINDOW = 2**16, 2**20
+"""Bytes of one call that may have come before anybody asks for them: where messages are short, as few as HTTP/2 lets us
+say."""
+
 
 @contextmanager
 def bound_servers(
@@ -30,8 +34,9 @@ def bound_servers(
     servers: list[Server] = []
 
     def bind(path: Path, *services: object, size: int, quota_exempt: bool = False, replace: bool = False) -> None:
-        limits = Limits(message=size, policy=doors.of_socket(path, quota_exempt=quota_exempt))
-        group = doors.callers.group
+        policy, group = doors.of_socket(path, quota_exempt=quota_exempt), doors.callers.group
+        window = min(max(size, SMALLEST_WINDOW), LARGEST_WINDOW)
+        limits = Limits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
         servers.append(Server(path, services, connections, handlers, limits=limits, group=group, replace=replace))
 
     try:

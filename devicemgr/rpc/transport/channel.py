@@ -143,15 +143,9 @@ class Call:
         self._headers = headers
         self._deadline = math.inf if timeout is None else trio.current_time() + timeout
         self._stream: Stream | None = None
-        self._is_over = self._has_answer = False
+        self._has_answer = self._is_over = False
 
     async def __aenter__(self) -> Call:
-        """Wait until the server takes one more call."""
-        while self._connection.is_full and self._connection.lost is None:
-            with trio.move_on_at(self._deadline) as waiting:
-                await self._connection.settled.park()
-            if waiting.cancelled_caught:
-                raise GRPCError(Status.DEADLINE_EXCEEDED, "too many calls at a time")
         return self
 
     async def __aexit__(
@@ -165,11 +159,11 @@ class Call:
                 self._stream.close()
 
     async def send_request(self, *, end: bool = False) -> None:
-        self._begin(end=end)
+        await self._begin(end=end)
         self._connection.flush()
 
     async def send_message(self, message: Any, *, end: bool = False) -> None:
-        stream = self._stream or self._begin()
+        stream = self._stream or await self._begin()
         await stream.send(message.SerializeToString(), end=end or not self._cardinality.client_streaming)
 
     async def end(self) -> None:
@@ -189,13 +183,12 @@ class Call:
     async def recv_message(self) -> Any:
         """The next message; None when the call has ended well."""
         await self.recv_initial_metadata()
-        data = await self._known().receive()
-        if data is None:
-            self._end()
-        if not self._cardinality.server_streaming and (data is None) is not self._has_answer:
-            raise GRPCError(Status.INTERNAL, f"the answer has {'no' if data is None else 'more than one'} message")
+        if (data := await self._known().receive()) is None:
+            return self._end()
+        if self._has_answer and not self._cardinality.server_streaming:
+            raise GRPCError(Status.INTERNAL, "the answer has more than one message")
         self._has_answer = True
-        return None if data is None else decoded(data, self._reply_type)
+        return decoded(data, self._reply_type)
 
     def take_message(self) -> Any:
         """The next message if it has arrived, else None."""
@@ -214,7 +207,13 @@ class Call:
             raise StopAsyncIteration
         return message
 
-    def _begin(self, *, end: bool = False) -> Stream:
+    async def _begin(self, *, end: bool = False) -> Stream:
+        """Wait until there is room for one more call."""
+        while self._connection.is_full:
+            with trio.move_on_at(self._deadline) as waiting:
+                await self._connection.settled.park()
+            if waiting.cancelled_caught:
+                raise GRPCError(Status.DEADLINE_EXCEEDED, "too many calls at a time")
         limits = self._connection.limits
         limit = limits.message if self._cardinality.server_streaming else limits.answer
         self._stream = self._connection.open_stream(self._headers, limit, end=end)
@@ -246,7 +245,11 @@ class Call:
         except ValueError:
             raise GRPCError(Status.UNKNOWN, f"there is no status {fields['grpc-status'][:50]!r}") from None
         if status is not Status.OK:
-            raise GRPCError(status, decode_grpc_message(fields.get("grpc-message", "")))
+            text = fields.get("grpc-message")
+            raise GRPCError(status, text if text is None else decode_grpc_message(text))
+        self._known().check_end()
+        if not (self._has_answer or self._cardinality.server_streaming):
+            raise GRPCError(Status.INTERNAL, "the answer has no message")
 
 
 def _metadata(headers: Headers) -> Any:

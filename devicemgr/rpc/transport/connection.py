@@ -121,8 +121,9 @@ class Connection:
 
     @property
     def is_full(self) -> bool:
-        """Does the peer take no more streams at the moment?"""
-        return len(self._streams) >= self._h2.remote_settings.max_concurrent_streams
+        """Must a new stream wait until another ends?"""
+        most = min(self.limits.streams, self._h2.remote_settings.max_concurrent_streams)
+        return self.lost is None and not self.is_going_away and len(self._streams) >= most
 
     @property
     def has_work(self) -> bool:
@@ -225,8 +226,8 @@ class Connection:
                 data = data[self._socket.send(data) :]
             except BlockingIOError:
                 pass
-            except OSError as error:
-                self._lose(f"the connection was lost: {error}")
+            except OSError:
+                self._stop_sending()
                 return
         if data:
             self._outgoing += data
@@ -241,8 +242,8 @@ class Connection:
                 sent = self._socket.send(self._outgoing[:LONGEST_READ])
             except BlockingIOError:
                 continue
-            except OSError as error:
-                self._lose(f"the connection was lost: {error}")
+            except OSError:
+                self._stop_sending()
                 continue
             del self._outgoing[:sent]
             self._caught_up.unpark_all()
@@ -358,18 +359,23 @@ class Connection:
     def _let_senders_look(self) -> None:
         for stream in self._streams.values():
             stream.may_send.unpark_all()
+        self.settled.unpark_all()
 
     def _lose(self, reason: str) -> None:
         """The end: every stream fails, and the reader finds the end of the socket."""
         if self.lost is None:
             self.lost = reason
-            self._outgoing.clear()
             for stream in self._streams.values():
                 stream.fail(Status.UNAVAILABLE, reason)
             self.settled.unpark_all()
-            self._caught_up.unpark_all()
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+            self._stop_sending()
+
+    def _stop_sending(self) -> None:
+        """The peer takes nothing any more. What it has sent can still be read, and then the end of it."""
+        self._outgoing.clear()
+        self._caught_up.unpark_all()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _h2_connection(limits: Limits, *, is_client: bool) -> H2Connection:

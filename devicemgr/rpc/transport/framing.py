@@ -17,6 +17,7 @@ _HEAD = 9
 _GOAWAY = 7
 _LONGEST = 2**14
 """Bytes of a frame's payload: HTTP/2's default, which we do not raise."""
+_SHORTEST_GOAWAY = 8  # a shorter one is left to h2, which ends the connection for it
 PREFACE_SIZE = 24
 
 
@@ -50,7 +51,7 @@ class FrameSplitter:
             if size > _LONGEST:
                 raise ValueError(f"a frame of {size} bytes; {_LONGEST} are the limit")
             end = at + _HEAD + size
-            if data[at + 3] == _GOAWAY:
+            if data[at + 3] == _GOAWAY and size >= _SHORTEST_GOAWAY:
                 if len(data) < end:
                     break
                 if begin < at:

@@ -56,22 +56,16 @@ class PeerPolicy:
 class Limits:
     """Sizes in bytes.
 
-    ``message`` bounds a request and each message of a stream, ``answer`` the answer to a unary call. Bytes to be sent
-    wait in a buffer of about ``outgoing``. ``streams`` calls may be open at a time; one more is refused.
+    ``message`` bounds a request and each message of a stream, ``answer`` the answer to a unary call. Received bytes
+    that nobody has asked for are at most ``stream_window`` of one call and ``connection_window`` of all together, both
+    at least the 65535 that a peer takes for granted; bytes to be sent wait in a buffer of about ``outgoing``. So many
+    ``streams`` may be open at a time: a server refuses one more, and a client waits.
     """
 
     message: int = MESSAGE_SIZE
     answer: int = MESSAGE_SIZE
+    stream_window: int = 2**20
+    connection_window: int = 2**21
     outgoing: int = 2**18
     streams: int = 100
     policy: PeerPolicy = PeerPolicy()
-
-    @property
-    def stream_window(self) -> int:
-        """Received bytes of one call that nobody has asked for: a usual message, or a part of a long one."""
-        return min(max(self.message, 2**16), 2**20)
-
-    @property
-    def connection_window(self) -> int:
-        """The same of all calls together."""
-        return 2 * self.stream_window

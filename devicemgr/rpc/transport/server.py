@@ -11,7 +11,7 @@ import os
 import socket
 import types
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Generator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from time import thread_time
 from typing import Any
@@ -36,6 +36,8 @@ ACCEPT_TIME = 0.0005
 """Seconds of CPU time that a new connection takes, about."""
 FLUSH_TIME = 0.2
 """Seconds that calls, and answers on their way, have when the server closes."""
+LONGEST_TEXT = 1000
+"""Characters of an error's text. A peer takes so many bytes of headers, and ends the connection over more."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _HEADERS = (":status", "200"), ("content-type", "application/grpc")
 
@@ -113,6 +115,9 @@ class Server:
             return False
         self.path.parent.mkdir(mode=0o750, exist_ok=True)
         lost, self._listener = self._listener, self._listen()
+        with suppress(BlockingIOError):
+            while self._accept_next(lost):  # whoever waits there has connected to us
+                pass
         _close(lost)
         return True
 
@@ -135,25 +140,30 @@ class Server:
         _close(self._listener)
 
     async def _accept(self, listener: socket.socket) -> None:
-        while True:
+        while listener is self._listener:
             await trio.lowlevel.wait_readable(listener)
-            try:
-                sock, _ = listener.accept()
-                with closed_on_error(sock):
-                    sock.setblocking(False)
-                    peer = peer_of(sock)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
+            with suppress(BlockingIOError):
+                if not self._accept_next(listener):
                     await trio.sleep(ACCEPT_PAUSE)
-                elif error.errno != errno.ECONNABORTED:
-                    raise
-                continue
-            if self._limits.policy.admit(peer):
-                self._nursery.start_soon(self._serve, sock, peer)
-            else:
-                sock.close()
+
+    def _accept_next(self, listener: socket.socket) -> bool:
+        """Is there a descriptor, and memory, for one more connection? Raises BlockingIOError when nobody waits."""
+        try:
+            sock, _ = listener.accept()
+            with closed_on_error(sock):
+                sock.setblocking(False)
+                peer = peer_of(sock)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if error.errno not in {*_EXHAUSTED, errno.ECONNABORTED}:
+                raise
+            return error.errno not in _EXHAUSTED
+        if self._limits.policy.admit(peer):
+            self._nursery.start_soon(self._serve, sock, peer)
+        else:
+            sock.close()
+        return True
 
     async def _serve(self, sock: socket.socket, peer: Peer) -> None:
         self._limits.policy.charge(peer, ACCEPT_TIME)
@@ -231,6 +241,7 @@ class ServerCall:
         self._policy = policy
         self._stream = stream
         self._handler: Handler | None = None
+        self._has_request = False
         self._headers_sent = False
         self._is_over = False
 
@@ -258,9 +269,11 @@ class ServerCall:
         """The next message of the request; None at its end."""
         handler = self._known()
         if (data := await self._stream.receive()) is None:
-            if not handler.cardinality.client_streaming:
+            self._stream.check_end()
+            if not (handler.cardinality.client_streaming or self._has_request):
                 raise GRPCError(Status.INTERNAL, "the request has no message")
             return None
+        self._has_request = True
         return decoded(data, handler.request_type)
 
     async def send_initial_metadata(self, *, metadata: Any = None) -> None:
@@ -291,12 +304,14 @@ class ServerCall:
         """Send the status, in headers of its own when there are none yet, and forget the stream."""
         if self._is_over:
             return
-        self._is_over = True
         headers = [] if self._headers_sent else [*_HEADERS]
         headers.append(("grpc-status", str(status.value)))
         if message:
-            headers.append(("grpc-message", encode_grpc_message(message)))
-        self._stream.send_headers([*headers, *encode_metadata(metadata or ())], end=True, flush=False)
+            text = message[:LONGEST_TEXT].encode(errors="replace").decode()  # a file's name may be no Unicode
+            headers.append(("grpc-message", encode_grpc_message(text)))
+        headers += encode_metadata(metadata or ())
+        self._is_over = True
+        self._stream.send_headers(headers, end=True, flush=False)
         self._stream.close(ErrorCodes.NO_ERROR)
 
     def __aiter__(self) -> ServerCall:
@@ -309,8 +324,9 @@ class ServerCall:
 
     def _send_headers(self, metadata: Any, *, flush: bool) -> None:
         if not self._headers_sent:
+            headers = [*_HEADERS, *encode_metadata(metadata or ())]
             self._headers_sent = True
-            self._stream.send_headers([*_HEADERS, *encode_metadata(metadata or ())], flush=flush)
+            self._stream.send_headers(headers, flush=flush)
 
     def _known(self) -> Handler:
         assert self._handler is not None, "the call has not begun"

@@ -142,11 +142,11 @@ class Stream:
         """The next message, or None at the end."""
         if self._has_received:  # when many have come, taking them one after the other is a loop that can be cancelled
             await trio.lowlevel.checkpoint()
+            if not self._peer_ended and trio.current_time() >= self.deadline:
+                raise GRPCError(Status.DEADLINE_EXCEEDED, "no answer in time")
         self._has_received = True
         while (message := self.take()) is None:
             if self._peer_ended:
-                if self._size or self._expected is not None:
-                    raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
                 return None
             self._is_awaited = True
             self._connection.taken(self, self._size - self._taken_ahead)
@@ -156,6 +156,11 @@ class Stream:
             finally:
                 self._is_awaited = False
         return message
+
+    def check_end(self) -> None:
+        """Raises GRPCError when the peer has ended the stream inside a message."""
+        if self._size or self._expected is not None:
+            raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
 
     def take(self) -> bytes | None:
         """The next message if all of it has come; raises GRPCError when its prefix tells that it cannot be taken."""

@@ -73,13 +73,18 @@ def _unix_socket() -> socket.socket:
 def _bind_unseen(listener: socket.socket, path: Path) -> Path:
     """Bind to a name that nobody expects, no longer than the path itself: that of a socket has at most 107 bytes."""
     size = max(len(os.fsencode(path.name)) - 1, 1)
-    bound = path.with_name("." + secrets.token_hex(size)[:size])
     before = os.umask(0o117)  # made with the mode it shall have: a moment later somebody could put another file there
     try:
-        listener.bind(os.fspath(bound))
+        while True:
+            bound = path.with_name("." + secrets.token_hex(size)[:size])
+            try:
+                listener.bind(os.fspath(bound))
+                return bound
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
     finally:
         os.umask(before)
-    return bound
 
 
 def _link(bound: Path, path: Path) -> None:

@@ -1,0 +1,345 @@
+"""Calling in this project's words: of a flood the newest, patience while dialling, and what a failure means."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+
+import pytest
+import trio
+from grpclib import GRPCError, Status
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from devicemgr.errors import PluginUnavailable
+from devicemgr.rpc import calls
+from devicemgr.rpc.calls import call, dial, failures_translated, read_stream
+from devicemgr.rpc.plugin_client import Deadlines, connect_plugin
+from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.rpc.transport import unix_socket
+from devicemgr.rpc.transport.channel import open_channel
+from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.server import open_server
+from devicemgr.rpc.transport.unix_socket import connect, listen
+from tests.rpc.transport.made_up import ANSWERS, Methods, Raw
+
+SMALL = Limits(stream_window=2**16, connection_window=2**17, outgoing=2**14)
+
+
+@pytest.fixture
+def path(root_dir):
+    return root_dir / "s.sock"
+
+
+def numbers_sent(plan, *, status=Status.OK, size=1):
+    """A service that sends numbers, from 1 on: so many, then a pause of so many seconds."""
+
+    async def method(stream):
+        number = 0
+        for count, pause in plan:
+            for _ in range(count):
+                await stream.send_message(Raw(b"%*d" % (size, number := number + 1)))
+            await trio.sleep(pause)
+        if status is not Status.OK:
+            raise GRPCError(status, "the end")
+
+    return Methods(Numbers=(ANSWERS, method))
+
+
+def read_numbers(channel, on_number, **options):
+    return read_stream(channel, "/t.T/Numbers", Raw(), Raw, lambda message: on_number(int(message.data)), **options)
+
+
+# --- read_stream ---
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0, 0.5, 1, 3])), max_size=8),
+    st.lists(st.sampled_from([0.0, 0.0, 0.4, 1.0, 2.5]), max_size=30),
+    st.sampled_from([Status.OK, Status.ABORTED]),
+)
+@settings(max_examples=100, deadline=None)
+def test_what_is_handed_over_is_in_order_ends_with_the_newest_and_the_rest_is_counted(plan, paces, status):
+    """Against a list of what was sent; ``paces`` are the answers to "how many seconds too early?"."""
+    sent = sum(count for count, _ in plan)
+    handed, skipped, answers = [], [], list(paces)
+
+    async def run():
+        with tempfile.TemporaryDirectory(prefix="dm-") as directory:
+            path = Path(directory) / "s.sock"
+            async with open_server(path, [numbers_sent(plan, status=status)]), open_channel(path) as channel:
+                await read_numbers(
+                    channel,
+                    handed.append,
+                    pace=lambda: answers.pop() if answers else 0.0,
+                    on_skipped=skipped.append,
+                )
+
+    if status is Status.OK:
+        trio.run(run, clock=MockClock(autojump_threshold=0))
+    else:
+        with pytest.raises(PluginUnavailable, match="the end") as caught:
+            trio.run(run, clock=MockClock(autojump_threshold=0))
+        assert caught.value.outcome == "ABORTED"
+    assert handed == sorted(set(handed))
+    assert handed[-1:] == ([sent] if sent else [])
+    assert len(handed) + sum(skipped) == sent
+    assert all(skipped)
+    if not any(paces):
+        assert handed == list(range(1, sent + 1))
+
+
+async def test_after_a_flood_messages_come_one_by_one_again(path, autojump_clock):
+    handed, skipped = [], []
+    answers = [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    plan = [(10, 5), (1, 5), (1, 5), (3, 0)]
+    async with open_server(path, [numbers_sent(plan)]), open_channel(path) as channel:
+        await read_numbers(
+            channel, handed.append, pace=lambda: answers.pop() if answers else 0, on_skipped=skipped.append
+        )
+    assert handed == [10, 11, 12, 13, 14, 15]
+    assert skipped == [9]
+
+
+async def test_nothing_is_taken_during_a_pause_and_the_peer_waits(path, mock_clock):
+    """What has arrived by the end of the pause is bounded by the window; the rest comes when that is taken."""
+    handed, skipped = [], []
+    answers = [1.0]
+    limits = SMALL
+    async with open_server(path, [numbers_sent([(1000, 0)], size=1000)], limits=limits):
+        async with open_channel(path, limits=limits) as channel, trio.open_nursery() as nursery:
+
+            async def read():
+                await read_numbers(
+                    channel, handed.append, pace=lambda: answers.pop() if answers else 0, on_skipped=skipped.append
+                )
+
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            assert handed == []
+            mock_clock.jump(1)
+            await wait_all_tasks_blocked()
+    assert 50 < handed[0] <= 2**16 // 1005 + 2
+    assert skipped == [handed[0] - 1]
+    assert handed == list(range(handed[0], 1001))
+
+
+async def test_while_it_is_held_nothing_is_handed_over_or_lost(path):
+    handed, event = [], trio.Event()
+    holds = [event]
+    async with open_server(path, [numbers_sent([(3, 0)])]), open_channel(path) as channel:
+        async with trio.open_nursery() as nursery:
+
+            async def read():
+                await read_numbers(channel, handed.append, hold=lambda: holds[0] if holds else None)
+
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            assert handed == []
+            second = trio.Event()
+            holds[:] = [second]  # held once more when it is let go
+            event.set()
+            await wait_all_tasks_blocked()
+            assert handed == []
+            holds.clear()
+            second.set()
+    assert handed == [1, 2, 3]
+
+
+class Bug(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [Bug("mine"), PluginUnavailable("a bad list", outcome="DATA_LOSS")])
+async def test_what_on_message_raises_passes_through_and_ends_the_call(path, error):
+    ended = trio.Event()
+
+    async def method(stream):
+        try:
+            await stream.send_message(Raw(b"1"))
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    def refuse(number):
+        raise error
+
+    async with open_server(path, [Methods(Numbers=(ANSWERS, method))]), open_channel(path) as channel:
+        with pytest.raises(type(error)) as caught:
+            await read_numbers(channel, refuse)
+        assert caught.value is error
+        await ended.wait()
+
+
+async def test_a_newest_that_is_too_long_ends_the_stream(path, autojump_clock):
+    async def method(stream):
+        await stream.send_message(Raw(b"1"))
+        await stream.send_message(Raw(b"2" * 2000))
+        await trio.sleep_forever()
+
+    handed = []
+    async with open_server(path, [Methods(Numbers=(ANSWERS, method))]):
+        async with open_channel(path, limits=Limits(message=1000)) as channel:
+            with pytest.raises(PluginUnavailable, match="larger than the limit") as caught:
+                await read_numbers(channel, handed.append, pace=lambda: 1.0)
+    assert caught.value.outcome == "RESOURCE_EXHAUSTED"
+
+
+async def test_a_stream_of_a_lost_connection_is_unavailable_after_what_had_come(path):
+    handed, event = [], trio.Event()
+    async with open_server(path, [numbers_sent([(3, 1000)])]), open_channel(path) as channel:
+        async with trio.open_nursery() as nursery:
+
+            async def read():
+                with pytest.raises(PluginUnavailable, match="closed") as caught:
+                    await read_numbers(channel, handed.append, hold=lambda: None if event.is_set() else event)
+                assert caught.value.outcome == "UNAVAILABLE"
+
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            channel.close()
+            event.set()
+    assert handed == [1, 2, 3]
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (GRPCError(Status.NOT_FOUND, "no such thing"), "no such thing"),
+        (GRPCError(Status.NOT_FOUND), "NOT_FOUND"),
+        (GRPCError(Status.NOT_FOUND, ""), "NOT_FOUND"),
+        (GRPCError(Status.NOT_FOUND, "x" * 5000), "x" * calls.LONGEST_REASON),
+    ],
+)
+async def test_a_failed_call_is_a_plugin_that_is_unavailable(error, text):
+    async def method(request):
+        raise error
+
+    with pytest.raises(PluginUnavailable) as caught:
+        await call(method, None)
+    assert (str(caught.value), caught.value.outcome) == (text, "NOT_FOUND")
+    assert caught.value.__cause__ is error
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(Bug), failures_translated():
+        raise Bug
+
+
+async def test_a_plugin_that_answers_nothing_is_unavailable_and_no_bug_of_ours(path):
+    """Its status is OK, but there is no message before it."""
+
+    class Silent(wire.DevicePluginBase):
+        def __mapping__(self):
+            async def method(stream):
+                await stream.recv_message()
+
+            return {name: handler._replace(func=method) for name, handler in super().__mapping__().items()}
+
+    async with open_server(path, [Silent()]):
+        async with connect_plugin(path, "v.com/r", deadlines=Deadlines(), on_call=lambda finished: None) as client:
+            for method in (client.get_options, lambda: client.allocate([]), lambda: client.pre_start_container([])):
+                with pytest.raises(PluginUnavailable) as caught:
+                    await method()
+                assert caught.value.outcome == "INTERNAL"
+
+
+# --- dial ---
+
+
+async def test_a_patient_caller_waits_for_a_socket_that_is_missing_or_refuses(path, autojump_clock):
+    async with trio.open_nursery() as nursery:
+
+        async def serve_later():
+            await trio.sleep(3)
+            listen(path).close()  # a file that nobody listens on
+            await trio.sleep(3)
+            path.unlink()
+            async with open_server(path, [numbers_sent([(1, 0)])]):
+                await trio.sleep(10)
+
+        nursery.start_soon(serve_later)
+        handed = []
+        async with dial(path) as channel:
+            assert 6 <= trio.current_time() <= 6 + calls.LONGEST_DIAL_RETRY
+            await read_numbers(channel, handed.append)
+        assert handed == [1]
+
+
+async def test_a_patient_caller_sets_the_deadline(path, autojump_clock):
+    with pytest.raises(trio.TooSlowError):
+        with trio.fail_after(5):
+            async with dial(path):
+                pass
+    assert trio.current_time() == pytest.approx(5)
+    with pytest.raises(PluginUnavailable, match="nobody accepts") as caught:
+        async with connect_plugin(path, "r", deadlines=Deadlines(dial=5), on_call=lambda finished: None):
+            pass
+    assert caught.value.outcome == "DEADLINE_EXCEEDED"
+    assert trio.current_time() == pytest.approx(10)
+
+
+async def test_an_impatient_caller_hears_at_once(path):
+    with pytest.raises(FileNotFoundError):
+        async with dial(path, patient=False):
+            pass
+    listen(path).close()
+    with pytest.raises(ConnectionRefusedError):
+        async with dial(path, patient=False):
+            pass
+
+
+async def test_a_full_queue_is_a_reason_to_wait(path, autojump_clock, monkeypatch):
+    monkeypatch.setattr(unix_socket, "BACKLOG", 0)
+    with listen(path) as listener, connect(path):
+        with pytest.raises(ConnectionRefusedError):
+            async with dial(path, patient=False):
+                pass
+        async with trio.open_nursery() as nursery:
+
+            async def accept_later():
+                await trio.sleep(2)
+                listener.accept()[0].close()
+
+            nursery.start_soon(accept_later)
+            async with dial(path):
+                assert 2 <= trio.current_time() <= 3
+
+
+async def test_what_no_patience_helps_against(path):
+    """A path that is too long: OSError for the one, a plug-in that is unavailable for the other."""
+    long = path.with_name("n" * 200)
+    with pytest.raises(OSError, match="too long"):
+        async with dial(long, patient=False):
+            pass
+    with pytest.raises(PluginUnavailable, match="cannot connect") as caught:
+        async with dial(long):
+            pass
+    assert caught.value.outcome == "UNAVAILABLE"
+
+
+async def test_errors_of_the_block_are_not_taken_for_those_of_dialling(path):
+    async with open_server(path, []):
+        for error in (FileNotFoundError(errno.ENOENT, "another"), ConnectionRefusedError(), PermissionError()):
+            with pytest.raises(type(error)) as caught:
+                async with dial(path):
+                    raise error
+            assert caught.value is error
+
+
+@pytest.mark.parametrize("patient", [True, False])
+async def test_who_listens_may_be_refused(path, patient):
+    class Nobody(PeerPolicy):
+        def admit(self, peer):
+            return False
+
+    async with open_server(path, []):
+        with pytest.raises(PluginUnavailable, match="may not serve it") as caught:
+            async with dial(path, patient=patient, limits=Limits(policy=Nobody())):
+                pass
+        assert caught.value.outcome == "PERMISSION_DENIED"

@@ -1,0 +1,309 @@
+"""Peers that are not ours: within the rules of HTTP/2, at their edge, or beyond."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import trio
+from grpclib import GRPCError, Status
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
+from trio.testing import wait_all_tasks_blocked
+
+from devicemgr.rpc.transport.channel import open_channel
+from devicemgr.rpc.transport.limits import Limits
+from devicemgr.rpc.transport.server import open_server
+from tests.rpc.transport.made_up import ANSWERS, REQUESTS, UNARY, Methods, Raw, Service, unary
+from tests.rpc.transport.raw_peer import ANSWER, RawPeer, greeted, message, raw_client, raw_server, request
+
+
+@pytest.fixture
+def path(root_dir):
+    return root_dir / "s.sock"
+
+
+@pytest.fixture
+async def service(path):
+    service = Service(trio.Event)
+    async with open_server(path, [service], grace=0) as service.server:
+        yield service
+
+
+async def the_answer_to(path, *frames_of):
+    """What a client of ours makes of these frames: the answer, or the status."""
+    found = []
+
+    async def call(channel):
+        try:
+            found.append(await unary(channel, "Echo"))
+        except GRPCError as error:
+            found.append(error.status)
+
+    async with raw_server(path) as listener, open_channel(path) as channel, trio.open_nursery() as nursery:
+        nursery.start_soon(call, channel)
+        async with greeted(listener) as peer:
+            await peer.frame_of(DataFrame)
+            await peer.send(*[make(peer) for make in frames_of])
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    return found[0] if found else None
+
+
+OK = [("grpc-status", "0")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([(":status", "404"), ("content-type", "text/html")], Status.UNIMPLEMENTED),
+        ([(":status", "503")], Status.UNAVAILABLE),
+        ([(":status", "401")], Status.UNAUTHENTICATED),
+        ([(":status", "418")], Status.UNKNOWN),
+        ([(":status", "200"), ("content-type", "text/html")], Status.UNKNOWN),
+        ([(":status", "200")], Status.UNKNOWN),
+        (ANSWER, Status.UNKNOWN),
+        ([*ANSWER, ("grpc-status", "5")], Status.NOT_FOUND),
+        ([*ANSWER, ("grpc-status", "17")], Status.UNKNOWN),
+        ([*ANSWER, ("grpc-status", "x" * 5000)], Status.UNKNOWN),
+        ([*ANSWER, ("grpc-status", "9" * 5000)], Status.UNKNOWN),
+        ([*ANSWER, ("grpc-status", "-1")], Status.UNKNOWN),
+        ([*ANSWER, ("grpc-status", "5"), ("a-bin", "A")], Status.INTERNAL),
+        ([*ANSWER, ("grpc-status", "5"), ("grpc-message", "%FF%")], Status.NOT_FOUND),
+    ],
+)
+async def test_answers_of_headers_only(path, headers, status):
+    assert await the_answer_to(path, lambda peer: peer.headers(1, headers, end=True)) is status
+
+
+async def test_an_answer_of_pieces(path):
+    """A message in frames of one byte, and padded, with an interim answer before it."""
+    data = message(b"abc")
+    pieces = [lambda peer, byte=byte: peer.data(1, bytes([byte])) for byte in data]
+    assert (
+        await the_answer_to(
+            path,
+            lambda peer: peer.headers(1, [(":status", "103")]),
+            lambda peer: peer.headers(1, ANSWER),
+            lambda peer: PingFrame(0),
+            *pieces,
+            lambda peer: DataFrame(1, pad_length=9, flags=["PADDED"]),
+            lambda peer: peer.headers(1, OK, end=True),
+        )
+        == b"abc"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x01\0\0\0\x01x", Status.UNIMPLEMENTED),  # compressed
+        (b"\x01\0\0\0\xffx", Status.UNIMPLEMENTED),  # and not even complete
+        (b"\0\xff\xff\xff\xff", Status.RESOURCE_EXHAUSTED),
+        (b"\0\0\0\0\x05abc", Status.INTERNAL),
+        (b"\0\0", Status.INTERNAL),
+        (b"", Status.INTERNAL),
+    ],
+)
+async def test_messages_that_are_none(path, data, status):
+    frames = [
+        lambda peer: peer.headers(1, ANSWER),
+        lambda peer: peer.data(1, data),
+        lambda peer: peer.headers(1, OK, end=True),
+    ]
+    assert await the_answer_to(path, *frames) is status
+
+
+@pytest.mark.parametrize("size", [0, 4, 7])
+async def test_a_goaway_too_short_ends_the_connection(path, size):
+    class Short(PingFrame):
+        def serialize(self):
+            return size.to_bytes(3, "big") + b"\x07\0\0\0\0\0" + bytes(size)
+
+    assert await the_answer_to(path, lambda peer: Short(0)) is Status.UNAVAILABLE
+
+
+async def test_a_window_that_opens_late(path):
+    """None at first; a part of the message for each update; and by new settings, which may also close it again."""
+    async with raw_server(path) as listener, open_channel(path) as channel, trio.open_nursery() as nursery:
+        nursery.start_soon(unary, channel, "Echo", bytes(100))
+        sock, _ = await listener.accept()
+        async with trio.SocketStream(sock) as stream:
+            peer = RawPeer(stream)
+            await peer.skip_preface()
+            await peer.frame_of(DataFrame)  # sent before our settings have come
+            await peer.send(peer.settings(INITIAL_WINDOW_SIZE=0))
+            await wait_all_tasks_blocked()
+            nursery.start_soon(unary, channel, "Echo", bytes(100))
+            await peer.frame_of(HeadersFrame, 3)
+            await wait_all_tasks_blocked()
+            await peer.send(peer.window(3, 10))
+            assert len((await peer.frame_of(DataFrame, 3)).data) == 10
+            await peer.send(peer.settings(INITIAL_WINDOW_SIZE=50))
+            assert len((await peer.frame_of(DataFrame, 3)).data) == 50
+            await peer.send(peer.settings(INITIAL_WINDOW_SIZE=0))
+            await peer.send(peer.window(3, 49))  # not more than is owed
+            await wait_all_tasks_blocked()
+            await peer.send(peer.window(3, 46))
+            last = await peer.frame_of(DataFrame, 3)
+            assert len(last.data) == 45
+            assert "END_STREAM" in last.flags
+            nursery.cancel_scope.cancel()
+
+
+async def test_padding_is_given_back(path, service):
+    """It uses up the windows, though nobody reads it."""
+    async with raw_client(path) as peer:
+        await peer.send(peer.headers(1, request("/t.T/Hang")), peer.data(1, message(b"")))
+        padding = DataFrame(1, data=b"", pad_length=255, flags=["PADDED"])
+        for _ in range(30):
+            await peer.send(*[padding] * 100)
+        assert (await peer.frame_of(WindowUpdateFrame, 1)).window_increment >= 2**18
+
+
+async def test_what_nobody_read_of_calls_that_were_left_is_given_back(path, service):
+    async with open_channel(path) as channel:
+        for number in range(100):
+            async with channel.request("/t.T/CountAndHang", ANSWERS, Raw, Raw) as stream:
+                await stream.send_message(Raw(b"2 50000"))
+                if number % 2:
+                    await stream.recv_message()
+                await wait_all_tasks_blocked()
+        assert await unary(channel, "Echo", bytes(10**6)) == bytes(10**6)
+
+
+async def test_what_nobody_read_of_requests_is_given_back(path):
+    async def answers_at_once(stream):
+        await trio.lowlevel.checkpoint()
+        await stream.send_message(Raw())
+
+    async with open_server(path, [Methods(Early=(REQUESTS, answers_at_once))]), open_channel(path) as channel:
+        for _ in range(100):
+            async with channel.request("/t.T/Early", REQUESTS, Raw, Raw) as stream:
+                for _ in range(3):
+                    await stream.send_message(Raw(bytes(50_000)))
+                await stream.recv_message()
+
+
+async def test_who_asks_and_does_not_read_is_not_read_either(path, service):
+    limits = Limits()
+    async with raw_client(path) as peer:
+        await wait_all_tasks_blocked()
+        (connection,) = service.server._connections
+        connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        pings, blocked = PingFrame(0, opaque_data=b"12345678").serialize() * 1000, 0
+        while blocked < 2:
+            try:
+                os.write(peer.stream.socket.fileno(), pings)
+                blocked = 0
+            except BlockingIOError:
+                blocked += 1
+            await wait_all_tasks_blocked()
+        assert 4 * limits.outgoing <= len(connection._outgoing) <= 4 * limits.outgoing + 2**18
+    await wait_all_tasks_blocked()
+    assert not service.server._connections, "and when it is gone, that is noticed"
+
+
+async def test_a_client_that_goes_away_may_end_its_calls(path, service):
+    async with raw_client(path) as peer:
+        await peer.send(peer.headers(1, request("/t.T/Echo")), peer.goaway(0), peer.headers(3, request("/t.T/Echo")))
+        assert (await peer.frame_of(RstStreamFrame)).stream_id == 3
+        await peer.send(peer.data(1, message(b"x"), end=True))
+        assert (await peer.frame_of(DataFrame)).data == message(b"x")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(":method", "GET"), (":path", "/t.T/Echo"), ("content-type", "application/grpc")],
+        [(":method", "POST"), (":path", "/t.T/Echo"), ("content-type", "text/html")],
+        [(":method", "POST"), (":path", "/t.T/Echo")],
+        [("x", "y")],
+        [],
+        request("/t.T/Echo", ("a-bin", "A")),
+        request("/t.T/Echo", ("a-bin", "é")),
+    ],
+)
+async def test_requests_that_are_none_are_answered(path, service, headers):
+    async with raw_client(path) as peer:
+        await peer.send(peer.headers(1, headers, end=True))
+        assert dict((await peer.frame_of(HeadersFrame)).decoded)["grpc-status"] == str(Status.INTERNAL.value)
+        await peer.send(peer.headers(3, request("/t.T/Echo")), peer.data(3, message(b"x"), end=True))
+        assert (await peer.frame_of(DataFrame, 3)).data == message(b"x")
+
+
+@pytest.mark.parametrize("data", [b"", message(b"whole")[:-1], message(b"one") + message(b"two")[:-1]])
+async def test_requests_without_a_whole_message_are_answered(path, service, data):
+    async with raw_client(path) as peer:
+        await peer.send(peer.headers(1, request("/t.T/Join")), peer.data(1, data, end=True))
+        status = str((Status.INTERNAL if data else Status.OK).value)
+        frame = await peer.frame_of(HeadersFrame)
+        while "grpc-status" not in dict(frame.decoded):
+            frame = await peer.frame_of(HeadersFrame)
+        assert dict(frame.decoded)["grpc-status"] == status
+
+
+async def test_many_streams_that_are_reset_at_once_run_as_few_handlers_as_the_limit_says(path):
+    """ "Rapid reset": a handler that is being cancelled still counts."""
+    running, most = 0, 0
+    stop = trio.Event()
+
+    async def method(stream):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await stop.wait()
+            running -= 1
+
+    async with open_server(path, [Methods(Slow=(UNARY, method))], limits=Limits(streams=10), grace=0):
+        async with raw_client(path) as peer:
+            for number in range(1, 400, 2):
+                await peer.send(peer.headers(number, request("/t.T/Slow")), peer.reset(number))
+            await wait_all_tasks_blocked()
+            assert most == 10
+            stop.set()
+            await wait_all_tasks_blocked()
+            assert running == 0
+
+
+@pytest.mark.parametrize("where", ["initial", "trailing"])
+async def test_metadata_of_ours_that_cannot_be_sent_is_a_bug_and_answered(path, where):
+    async def method(stream):
+        if where == "initial":
+            await stream.send_initial_metadata(metadata={"no such key": "x"})
+        await stream.send_trailing_metadata(metadata={"no such key": "x"})
+
+    async with trio.open_nursery() as nursery:
+
+        async def call(task_status):
+            async with open_channel(path) as channel:
+                task_status.started()
+                with pytest.raises(GRPCError) as caught:
+                    await unary(channel, "Bad")
+                assert caught.value.status is Status.INTERNAL
+
+        with pytest.raises(ValueError, match="Invalid metadata key"):
+            async with open_server(path, [Methods(Bad=(UNARY, method))]):
+                await nursery.start(call)
+                await trio.sleep_forever()
+
+
+async def test_a_handler_may_cancel_its_call(path):
+    async def method(stream):
+        await stream.cancel()
+
+    async with open_server(path, [Methods(Cancel=(UNARY, method))]), open_channel(path) as channel:
+        with pytest.raises(GRPCError) as caught:
+            await unary(channel, "Cancel")
+        assert caught.value.status is Status.CANCELLED
+
+
+async def test_nonsense_is_answered_with_a_goaway(path, service):
+    async with raw_client(path) as peer:
+        await peer.stream.send_all(b"\0\0\x01\x04\0\0\0\0\x00\0")  # settings of one byte
+        frames = await peer.frames_until_end()
+        assert [frame.error_code for frame in frames if isinstance(frame, GoAwayFrame)] == [6]  # FRAME_SIZE_ERROR

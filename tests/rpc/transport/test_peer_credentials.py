@@ -1,0 +1,98 @@
+"""Who is at the other end, as the kernel tells it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from devicemgr.model import Peer
+from devicemgr.rpc.transport import peer_credentials
+from devicemgr.rpc.transport.peer_credentials import is_gone, peer_of
+from devicemgr.rpc.transport.unix_socket import connect, listen
+
+CONNECT_AS = """
+import os, socket, sys
+groups = [int(text) for text in sys.argv[2].split(",") if text]
+os.setgroups(groups)
+os.setgid(4321)
+os.setuid(1234)
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+print("connected", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(root_dir):
+    return root_dir / "s.sock"
+
+
+def test_both_ends_of_a_connection_know_each_other(path):
+    with listen(path) as listener, connect(path) as client:
+        server, _ = listener.accept()
+        with server:
+            ours = Peer(pid=os.getpid(), uid=os.geteuid(), gids=frozenset({os.getegid(), *os.getgroups()}))
+            assert peer_of(server) == peer_of(client) == ours
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take other groups")
+@pytest.mark.parametrize("count", [0, 30, 255, 256, 257, 300])
+def test_all_groups_of_the_peer_count(path, count):
+    """30 are more than fit into a small buffer, 300 more than Python asks the kernel for."""
+    groups = list(range(50_000, 50_000 + count))
+    path.parent.chmod(0o755)
+    with listen(path) as listener:
+        path.chmod(0o666)
+        command = [sys.executable, "-c", CONNECT_AS, str(path), ",".join(map(str, groups))]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"connected\n"
+            server, _ = listener.accept()
+            with server:
+                peer = peer_of(server)
+                assert (peer.pid, peer.uid) == (process.pid, 1234)
+                assert peer.gids == {4321, *groups}
+                assert not is_gone(peer)
+                process.stdin.close()
+                process.wait()
+                assert is_gone(peer)
+                if count <= 256:
+                    assert peer_of(server) == peer, "the kernel remembers"
+                else:
+                    assert peer_of(server).gids == {4321}, "a process that has gone has no more to show"
+
+
+def test_an_older_kernel_tells_one_group(path, monkeypatch):
+    monkeypatch.setattr(peer_credentials, "_SO_PEERGROUPS", 9999)
+    with listen(path) as listener, connect(path):
+        server, _ = listener.accept()
+        with server:
+            assert peer_of(server).gids == {os.getegid()}
+
+
+def test_a_process_that_has_ended_is_gone():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        peer = Peer(pid=process.pid, uid=0, gids=frozenset())
+        assert not is_gone(peer)
+        process.communicate(b"\n")
+        assert is_gone(peer)
+
+
+def test_one_that_may_live_is_not_gone(monkeypatch):
+    def refuse(pid, signal):
+        raise PermissionError
+
+    assert not is_gone(Peer(pid=0, uid=0, gids=frozenset())), "one of another process namespace"
+    monkeypatch.setattr(os, "kill", refuse)
+    assert not is_gone(Peer(pid=1, uid=0, gids=frozenset()))
+
+
+def test_a_socket_that_is_none_is_an_oserror():
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.close()
+        with pytest.raises(OSError, match="descriptor"):
+            peer_of(sock)

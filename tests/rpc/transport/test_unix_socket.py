@@ -1,0 +1,262 @@
+"""Sockets by name: seen only when they listen, and theirs are the permissions that were meant."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import stat
+import threading
+from contextlib import ExitStack
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from devicemgr.rpc.transport import unix_socket
+from devicemgr.rpc.transport.channel import open_channel
+from devicemgr.rpc.transport.server import ACCEPT_PAUSE, open_server
+from devicemgr.rpc.transport.unix_socket import connect, identity, listen
+from tests.rpc.transport.made_up import Service, unary
+
+
+@pytest.fixture
+def path(root_dir):
+    return root_dir / "s.sock"
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_whoever_sees_it_can_connect(path, replace):
+    """A thread tries all the time, while sockets come and their names go: there is none, or one that listens."""
+    problems, connected, stopped = [], threading.Event(), threading.Event()
+
+    def try_all_the_time():
+        while not stopped.is_set():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+                try:
+                    sock.connect(str(path))
+                    connected.set()
+                except FileNotFoundError:
+                    pass
+                except BlockingIOError:  # so many wait there already
+                    connected.set()
+                except Exception as error:
+                    problems.append(error)
+
+    thread = threading.Thread(target=try_all_the_time)
+    thread.start()
+    with ExitStack() as listeners:
+        try:
+            for _ in range(100):
+                connected.clear()
+                listeners.enter_context(listen(path, replace=replace))
+                assert connected.wait(10)
+                path.unlink()
+        finally:
+            stopped.set()
+            thread.join()
+    assert not problems
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o777])
+def test_the_mode_is_0660_whatever_the_umask_which_is_as_before(path, mask):
+    before = os.umask(mask)
+    try:
+        with listen(path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        with pytest.raises(OSError, match="in use"):
+            listen(path)
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+
+
+def test_a_path_in_use_is_an_error_and_left_alone(path):
+    with listen(path):
+        before = identity(path)
+        with pytest.raises(OSError, match="in use") as caught:
+            listen(path)
+        assert caught.value.errno == errno.EADDRINUSE
+        assert identity(path) == before
+    path.unlink()
+    for make in (path.touch, path.mkdir, lambda: path.symlink_to("nowhere")):
+        make()
+        with pytest.raises(OSError, match="in use") as caught:
+            listen(path)
+        assert caught.value.errno == errno.EADDRINUSE
+        assert identity(path) is None
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert os.listdir(path.parent) == []
+
+
+def test_replace_gives_the_name_to_the_new_one(path):
+    with listen(path) as old:
+        before = identity(path)
+        with listen(path, replace=True) as new:
+            assert identity(path) not in (before, None)
+            with connect(path):
+                new.accept()[0].close()
+                with pytest.raises(BlockingIOError):
+                    old.accept()
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_nothing_is_left_when_it_fails(path, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(PermissionError):
+        listen(path)
+    assert os.listdir(path.parent) == []
+    with pytest.raises(FileNotFoundError):
+        listen(path.parent / "nowhere" / "s.sock")
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_a_file_system_without_hard_links(path, monkeypatch, code):
+    def refuse(*args, **options):
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with listen(path) as listener, connect(path):
+        listener.accept()[0].close()
+        with pytest.raises(OSError, match="in use"):
+            listen(path)
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 60, 107])
+def test_long_and_short_paths(root_dir, length):
+    """107 bytes are the most that a socket's address has room for."""
+    path = root_dir / ("n" * max(length - len(os.fsencode(root_dir)) - 1, 1) if length > 50 else "n" * length)
+    with listen(path) as listener, connect(path):
+        listener.accept()[0].close()
+    assert length <= 50 or len(os.fsencode(path)) == length
+
+
+def test_a_name_of_many_bytes_in_each_character(root_dir):
+    name = "ö" * ((107 - len(os.fsencode(root_dir)) - 1) // 2)
+    with listen(root_dir / name), connect(root_dir / name):
+        assert os.listdir(root_dir) == [name]
+
+
+def test_a_path_too_long(root_dir):
+    path = root_dir / ("n" * (108 - len(os.fsencode(root_dir)) - 1))
+    with pytest.raises(OSError, match="too long"):
+        listen(path)
+    with pytest.raises(OSError, match="too long"):
+        connect(path)
+    assert os.listdir(root_dir) == []
+
+
+def test_other_names_that_are_taken(path, monkeypatch):
+    """The name to bind to is guessed again when it is taken."""
+    names = iter(["taken0", "taken0", "free00"])
+    (path.parent / ".taken").touch()
+    monkeypatch.setattr(unix_socket.secrets, "token_hex", lambda size: next(names))
+    with listen(path), connect(path):
+        assert sorted(os.listdir(path.parent)) == [".taken", path.name]
+
+
+def test_a_group_may_be_given(path):
+    group = 12345 if os.geteuid() == 0 else os.getegid()
+    with listen(path, group=group):
+        status = path.stat()
+        assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (group, 0o660)
+
+
+def test_connecting_waits_for_nobody(path, monkeypatch):
+    monkeypatch.setattr(unix_socket, "BACKLOG", 1)
+    with pytest.raises(FileNotFoundError):
+        connect(path)
+    connected = []
+    with listen(path):
+        with pytest.raises(ConnectionRefusedError, match="wait to be accepted"):
+            for _ in range(10):
+                connected.append(connect(path))
+        assert connected
+    for sock in connected:
+        sock.close()
+    with pytest.raises(ConnectionRefusedError):
+        connect(path)
+
+
+# --- a server's socket ---
+
+
+async def test_a_server_removes_its_own_socket_only(path):
+    async with open_server(path, []):
+        assert path.is_socket()
+    assert not path.exists()
+    async with open_server(path, []) as server:
+        path.unlink()
+        path.touch()
+        assert not server.owns_socket()
+        assert not server.is_missing()
+        assert not server.restore()
+    assert path.is_file()
+
+
+async def test_a_path_in_use_is_an_oserror_where_the_server_is_opened(path):
+    async with open_server(path, []):
+        with pytest.raises(OSError, match="in use") as caught:
+            async with open_server(path, []):
+                pass
+        assert caught.value.errno == errno.EADDRINUSE
+        assert path.is_socket()
+
+
+async def test_a_server_makes_its_socket_again(path):
+    async with open_server(path, [Service(trio.Event)]) as server:
+        async with open_channel(path) as old:
+            await wait_all_tasks_blocked()
+            path.unlink()
+            assert server.is_missing()
+            assert server.restore()
+            assert not server.restore()
+            async with open_channel(path) as channel:
+                assert await unary(channel, "Echo", b"new") == b"new"
+            assert await unary(old, "Echo", b"old") == b"old", "connections live on"
+    assert not path.exists()
+
+
+async def test_who_waits_to_be_accepted_is_so_when_the_socket_is_made_again(path):
+    async with open_server(path, [Service(trio.Event)]) as server, open_channel(path) as channel:
+        path.unlink()
+        server.restore()
+        assert await unary(channel, "Echo", b"x") == b"x"
+
+
+async def test_without_descriptors_a_server_waits_and_accepts_later(path, mock_clock):
+    async with open_server(path, [Service(trio.Event)]) as server:
+        with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (second.fileno() + 1, limits[1]))
+            try:
+                first.connect(str(path))
+                await wait_all_tasks_blocked()
+                assert not server._connections
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            mock_clock.jump(ACCEPT_PAUSE)
+            await wait_all_tasks_blocked()
+            assert len(server._connections) == 1
+
+
+async def test_a_socket_is_made_again_while_accepting_pauses(path, mock_clock):
+    async with open_server(path, [Service(trio.Event)]) as server:
+        with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (second.fileno() + 1, limits[1]))
+            try:
+                first.connect(str(path))
+                await wait_all_tasks_blocked()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            path.unlink()
+            assert server.restore()
+            mock_clock.jump(ACCEPT_PAUSE)
+            async with open_channel(path) as channel:
+                assert await unary(channel, "Echo", b"x") == b"x"
