@@ -312,7 +312,10 @@ class Connection:
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"[:200]
             self._policy.unreadable(self.peer, problem)
-            self.flush()  # the GOAWAY in which h2 says so
+            said = (
+                b"" if isinstance(error, ProtocolError) else goaway_frame(self._last_request, ErrorCodes.PROTOCOL_ERROR)
+            )
+            self.flush(said)  # what h2 raises it has said already
             raise _Lost(f"what the peer sent cannot be read: {problem}") from error
 
     def _on_event(self, event: events.Event) -> None:
