@@ -30,7 +30,7 @@ from .registration_client import PluginInfo
 from .stubs import pluginregistration as found
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
-from .transport.server import ClosesStreams
+from .transport.server_call import ClosesStreams
 
 
 class RegistrationService(wire.RegistrationBase):

@@ -19,10 +19,11 @@ by ``Limits.outgoing`` (``connection``); streams, connections and time by :class
 =====================  ================================================================================
 ``connection``         h2 driven by a reader and a writer
 ``stream``             one call on the wire
-``server``             accepting, and a task for each call
+``server``             accepting, and a task for each call; ``server_call``: what its handler sees of it
 ``channel``            connecting, and calling
-``framing``            GOAWAY, which h2 would take for the end
+``framing``            GOAWAY, which h2 would take for the end, and frames that are too long
 ``limits``             what a connection may hold, and the policy that decides about its peer
+``metering``           the CPU time of one call's steps
 ``peer_credentials``   who is at the other end
 ``unix_socket``        a socket that listens before it can be seen
 =====================  ================================================================================

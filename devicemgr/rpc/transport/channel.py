@@ -24,8 +24,7 @@ from ...model import Peer
 from .connection import Connection
 from .limits import Limits
 from .peer_credentials import peer_of
-from .server import decoded
-from .stream import Headers, Stream
+from .stream import Headers, Stream, decoded
 from .unix_socket import closed_on_error, connect
 
 S = TypeVar("S")

@@ -13,15 +13,12 @@ import math
 import struct
 from collections import deque
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import trio
 from grpclib import GRPCError, Status
 from h2.errors import ErrorCodes
 from trio.lowlevel import ParkingLot
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 Headers = Collection[tuple[str, str]]
 
@@ -29,10 +26,23 @@ _PREFIX = struct.Struct(">BI")
 """In front of each message: whether it is compressed, and its size."""
 
 
-class Stream:
-    """Made by its :class:`Connection`. A failure of the stream is raised as GRPCError by whoever waits on it."""
+class Carrier(Protocol):
+    """What a stream needs of its connection; only :mod:`.connection` is one. None of it waits."""
 
-    def __init__(self, connection: Connection, number: int, limit: int, headers: Headers | None = None) -> None:
+    def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None: ...
+    def send_data(self, stream: Stream, data: memoryview, *, end: bool) -> None: ...
+    def end_stream(self, stream: Stream) -> None: ...
+    def flush(self) -> None: ...
+    def room_for(self, stream: Stream) -> int: ...
+    def taken(self, stream: Stream, size: int) -> None: ...
+    def too_long(self, stream: Stream, size: int) -> GRPCError: ...
+    def forget(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None: ...
+
+
+class Stream:
+    """Made by its connection. A failure of the stream is raised as GRPCError by whoever waits on it."""
+
+    def __init__(self, connection: Carrier, number: int, limit: int, headers: Headers | None = None) -> None:
         self.number = number
         self.limit = limit
         """Bytes that a received message may have."""
@@ -217,3 +227,11 @@ class Stream:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise GRPCError(*self._failure)
+
+
+def decoded(data: bytes, message_type: Any) -> Any:
+    """A message from its bytes. Whatever foreign bytes make the decoder raise is their sender's failure."""
+    try:
+        return message_type.FromString(data)
+    except Exception as error:
+        raise GRPCError(Status.INTERNAL, f"malformed {message_type.__name__}: {error}"[:1000]) from error

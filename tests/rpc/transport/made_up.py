@@ -9,7 +9,7 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
 
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.rpc.transport.server import ClosesStreams
+from devicemgr.rpc.transport.server_call import ClosesStreams
 
 UNARY, ANSWERS, REQUESTS, BOTH = (
     Cardinality.UNARY_UNARY,

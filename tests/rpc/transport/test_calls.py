@@ -19,7 +19,8 @@ from devicemgr.rpc.plugin_client import Deadlines, connect_plugin
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy
-from devicemgr.rpc.transport.server import ClosesStreams, open_server
+from devicemgr.rpc.transport.server import open_server
+from devicemgr.rpc.transport.server_call import ClosesStreams
 from tests.rpc.transport.made_up import (
     ANSWERS,
     BOTH,

@@ -21,7 +21,7 @@ from grpclib.metadata import Deadline
 from devicemgr.rpc.stubs import pluginregistration, v1, v1alpha1, v1beta1
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 from devicemgr.rpc.transport.channel import Call, Channel
-from devicemgr.rpc.transport.server import ClosesStreams, ServerCall
+from devicemgr.rpc.transport.server_call import ClosesStreams, ServerCall
 
 ROOT = Path(__file__).parents[3]
 STUBS = [pluginregistration, v1, v1alpha1, v1beta1, own]

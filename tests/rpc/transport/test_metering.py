@@ -12,10 +12,11 @@ from grpclib import GRPCError, Status
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr.errors import CallerDenied, CallerTooSlow
-from devicemgr.rpc.transport import server as server_module
+from devicemgr.rpc.transport import metering
 from devicemgr.rpc.transport.channel import PeerNotAdmitted, open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy
-from devicemgr.rpc.transport.server import ACCEPT_TIME, metered, open_server
+from devicemgr.rpc.transport.metering import metered
+from devicemgr.rpc.transport.server import ACCEPT_TIME, open_server
 from tests.rpc.transport.made_up import ANSWERS, UNARY, Methods, Raw, Service, unary
 from tests.rpc.transport.raw_peer import message, raw_client, request
 
@@ -30,7 +31,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr(server_module, "thread_time", lambda: self.now)
+        monkeypatch.setattr(metering, "thread_time", lambda: self.now)
 
     def spend(self, seconds):
         self.now += seconds
@@ -328,4 +329,4 @@ async def test_nonsense_is_told_and_ends_the_connection(path):
 
 def test_the_clock_is_the_threads():
     """A thread that reads files for somebody else is not this caller's time."""
-    assert server_module.thread_time is time.thread_time
+    assert metering.thread_time is time.thread_time

@@ -1,0 +1,138 @@
+"""A call as its handler sees it: the interface of grpclib's server stream, which generated services are written for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import trio
+from grpclib import GRPCError, Status
+from grpclib.const import Handler
+from grpclib.metadata import Deadline, decode_metadata, decode_timeout, encode_grpc_message, encode_metadata
+from h2.errors import ErrorCodes
+
+from ...model import Peer
+from .limits import PeerPolicy
+from .stream import Stream, decoded
+
+LONGEST_TEXT = 1000
+"""Characters of an error's text. A peer takes so many bytes of headers, and ends the connection over more."""
+_HEADERS = (":status", "200"), ("content-type", "application/grpc")
+
+
+class ClosesStreams:
+    """Stands before a generated service base: a streaming method whose caller has gone is closed there and then.
+
+    The generated code leaves that to the garbage collector, and Trio warns of it. On grpclib's own server it does the
+    same, so that a service runs on both.
+    """
+
+    async def _call_rpc_handler_server_stream(self, handler: Callable[..., Any], stream: Any, request: Any) -> None:
+        async with aclosing(handler(request)) as messages:
+            async for message in messages:
+                await stream.send_message(message)
+
+
+class ServerCall:
+    """What a generated service calls its ``stream``: the interface of grpclib's. The first ending counts."""
+
+    def __init__(self, stream: Stream, peer: Peer, policy: PeerPolicy) -> None:
+        self.peer = peer
+        self.method = ""
+        self.metadata: Any = None
+        self.deadline: Deadline | None = None
+        self.scope = stream.scope
+        self._policy = policy
+        self._stream = stream
+        self._handler: Handler | None = None
+        self._has_request = False
+        self._headers_sent = False
+        self._is_over = False
+
+    def begin(self, methods: dict[str, Handler]) -> Handler:
+        """Raises GRPCError when the request is not one of ours."""
+        headers = self._stream.headers or ()
+        fields = dict(headers)
+        if fields.get(":method") != "POST" or not fields.get("content-type", "").startswith("application/grpc"):
+            raise GRPCError(Status.INTERNAL, "this is no gRPC request")
+        self.method = fields.get(":path", "")
+        if (handler := methods.get(self.method)) is None:
+            raise GRPCError(Status.UNIMPLEMENTED, f"there is no method {self.method[:200]!r} here")
+        try:
+            if timeout := fields.get("grpc-timeout"):
+                seconds = decode_timeout(timeout)
+                self.deadline = Deadline.from_timeout(seconds)
+                self.scope.deadline = trio.current_time() + seconds
+            self.metadata = decode_metadata(headers)
+        except (ValueError, OverflowError) as error:
+            raise GRPCError(Status.INTERNAL, f"malformed headers: {error}") from error
+        self._handler = handler
+        return handler
+
+    async def recv_message(self) -> Any:
+        """The next message of the request; None at its end."""
+        handler = self._known()
+        if (data := await self._stream.receive()) is None:
+            self._stream.check_end()
+            if not (handler.cardinality.client_streaming or self._has_request):
+                raise GRPCError(Status.INTERNAL, "the request has no message")
+            return None
+        self._has_request = True
+        return decoded(data, handler.request_type)
+
+    async def send_initial_metadata(self, *, metadata: Any = None) -> None:
+        self._send_headers(metadata, flush=True)
+
+    async def send_message(self, message: Any) -> None:
+        """Send a message of the answer. An only one goes out together with the status that follows it."""
+        is_stream = self._known().cardinality.server_streaming
+        data = message.SerializeToString()
+        self._policy.hold(self.peer, len(data))
+        try:
+            self._send_headers(None, flush=False)
+            await self._stream.send(data, flush=is_stream)
+        finally:
+            self._policy.release(self.peer, len(data))
+
+    async def send_trailing_metadata(
+        self, *, status: Status = Status.OK, status_message: str | None = None, metadata: Any = None, **_: Any
+    ) -> None:
+        self.finish(status, status_message, metadata=metadata)
+
+    async def cancel(self) -> None:
+        """End the call without an answer."""
+        self._is_over = True
+        self._stream.close(ErrorCodes.CANCEL)
+
+    def finish(self, status: Status = Status.OK, message: str | None = None, *, metadata: Any = None) -> None:
+        """Send the status, in headers of its own when there are none yet, and forget the stream."""
+        if self._is_over:
+            return
+        headers = [] if self._headers_sent else [*_HEADERS]
+        headers.append(("grpc-status", str(status.value)))
+        if message:
+            text = message[:LONGEST_TEXT].encode(errors="replace").decode()  # a file's name may be no Unicode
+            headers.append(("grpc-message", encode_grpc_message(text)))
+        headers += encode_metadata(metadata or ())
+        self._is_over = True
+        self._stream.send_headers(headers, end=True, flush=False)
+        self._stream.close(ErrorCodes.NO_ERROR)
+
+    def __aiter__(self) -> ServerCall:
+        return self
+
+    async def __anext__(self) -> Any:
+        if (message := await self.recv_message()) is None:
+            raise StopAsyncIteration
+        return message
+
+    def _send_headers(self, metadata: Any, *, flush: bool) -> None:
+        if not self._headers_sent:
+            headers = [*_HEADERS, *encode_metadata(metadata or ())]
+            self._headers_sent = True
+            self._stream.send_headers(headers, flush=flush)
+
+    def _known(self) -> Handler:
+        assert self._handler is not None, "the call has not begun"
+        return self._handler
