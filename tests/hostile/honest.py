@@ -43,6 +43,10 @@ class Honest:
             assert admitted(self.client.admit(admit_request(name, {RESOURCE: 1}), timeout=PATIENCE))
             self.client.remove(name)
 
+    def report(self, *, bad: set[int] = frozenset()) -> None:
+        """Its list, with some devices broken."""
+        self._plugin.say(device_list(4, bad=bad))
+
     def admit(self, name: str, resource: str, *, start: bool = False) -> own.AdmitResponse:
         """What becomes of a pod that wants one device."""
         request = own.AdmitRequest.parse(admit_request(name, {resource: 1}))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -119,6 +121,40 @@ def test_eight_processes_leave_room_for_others(honest):
         assert is_answered(honest, path)
         honest.admits()
         honest.lives()
+
+
+# --- time: whose it is ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def throttled(pid: int) -> Iterator[None]:
+    """The process runs for a fifth of the time, as one in a tight cgroup does."""
+    over = threading.Event()
+
+    def throttle() -> None:
+        while not over.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(0.04)
+            os.kill(pid, signal.SIGCONT)
+            over.wait(0.01)
+
+    thread = threading.Thread(target=throttle)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_nobody_honest_waits_because_the_manager_is_throttled(honest):
+    """Wall time would have made each report as long as ten."""
+    with throttled(honest.daemon.pid):
+        for number in range(40):
+            honest.report(bad={3} if number % 2 else set())  # the last one, which no pod is given
+            honest.admits()
+    honest.lives()
+    assert "time_share" not in honest.daemon.log
 
 
 # --- time --------------------------------------------------------------------------------------------------------
