@@ -25,6 +25,8 @@ from .event_log import EventLog
 
 LONGEST_PAUSE = 1.0
 """Seconds for which nothing is read from a process, at most: so late may the end of a stream be noticed."""
+LONGEST_DEBT = 10.0
+"""Seconds for which a process can owe time, at most: by then it may have changed its ways."""
 LONGEST_QUEUE = 3.0
 """Seconds that registrations of one process wait for each other, at most; a plug-in's patience is often five."""
 MOST_PROCESSES = 1000
@@ -60,15 +62,15 @@ class Accounts:
         return peer.pid == self._own_pid
 
     def charge(self, peer: Peer, seconds: float) -> None:
-        """It has taken so much of the manager's CPU time. What it owes for that is capped at ``LONGEST_PAUSE``."""
+        """It has taken so much of the manager's CPU time. What it owes for that is capped: see ``LONGEST_DEBT``."""
         if not self.is_own(peer):
-            self._of(peer).seconds.spend(seconds, now=self._clock(), longest_debt=LONGEST_PAUSE)
+            self._of(peer).seconds.spend(seconds, now=self._clock(), longest_debt=LONGEST_DEBT)
 
     def pause(self, peer: Peer) -> float:
         """Seconds for which it must wait now, over all of its connections: until what it has taken is its share."""
         if self.is_own(peer):
             return 0.0
-        if pause := self._of(peer).seconds.debt(now=self._clock()):
+        if pause := min(self._of(peer).seconds.debt(now=self._clock()), LONGEST_PAUSE):
             self.reached("time_share", peer, f"nothing is read from it for {pause:.2f} s")
         return pause
 

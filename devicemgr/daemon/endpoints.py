@@ -287,9 +287,14 @@ class Endpoints:
             self._doors.list_grows(resource, report.size)
             received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
             self._log.record([received, *self._store.apply_report(resource, slot.generation, report)])
-            door.list_applied()
 
-        await client.list_and_watch(receive, bounds=self._bounds, pace=door.next_list, on_skipped=door.lists_skipped)
+        await client.list_and_watch(
+            receive,
+            bounds=self._bounds,
+            pace=door.next_list,
+            charged=door.charged,
+            on_skipped=door.lists_skipped,
+        )
 
     def _record_call(self, call: CallFinished) -> None:
         self._log.record([call])

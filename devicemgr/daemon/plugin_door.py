@@ -6,6 +6,8 @@ bounded: the number for each stream, the time, together with that for reading it
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import thread_time
 
 import trio
@@ -32,7 +34,6 @@ class PluginDoor(PeerPolicy):
         self._log = log
         self._lists = TokenBucket(accounts.bounds.report_rate, accounts.bounds.report_burst)
         self._peer: Peer | None = None
-        self._began = 0.0
 
     def admit(self, peer: Peer) -> bool:
         self._peer = peer
@@ -53,14 +54,18 @@ class PluginDoor(PeerPolicy):
 
     def next_list(self) -> float:
         """Seconds for which the next list must wait; 0 when it may be applied, and is counted."""
-        self._began = thread_time()
         pause = 0.0 if self._peer is None else self._accounts.pause(self._peer)
         return pause or min(self._lists.take_or_wait(now=trio.current_time()), LONGEST_PAUSE)
 
-    def list_applied(self) -> None:
-        """In the same breath as :meth:`next_list`, so the thread's time in between is the list's."""
-        if self._peer is not None:
-            self._accounts.charge(self._peer, thread_time() - self._began)
+    @contextmanager
+    def charged(self) -> Iterator[None]:
+        """Around what is done with a list, which does not wait: its CPU time is the plug-in's, whatever comes of it."""
+        began = thread_time()
+        try:
+            yield
+        finally:
+            if self._peer is not None:
+                self._accounts.charge(self._peer, thread_time() - began)
 
     def lists_skipped(self, count: int) -> None:
         self.reached("report_rate", count, "lists came too fast: the newest counts, the others do not")

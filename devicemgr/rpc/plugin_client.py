@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -92,20 +92,26 @@ class PluginClient:
         *,
         bounds: Bounds = Bounds(),  # noqa: B008 - frozen
         pace: Callable[[], float] = lambda: 0.0,
+        charged: Callable[[], AbstractContextManager[None]] = nullcontext,
         on_skipped: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Hand each complete list to ``on_report``; returns when the plug-in ends the stream.
 
         ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.calls.read_stream`: of a flood the newest list counts.
+        Each is decoded and handed over inside of ``charged``.
         """
         decoder = DeviceListDecoder(bounds)
+
+        def receive(raw: bytes) -> None:
+            with charged():
+                on_report(decoder.decode(raw))
 
         await read_stream(
             self._channel,
             "/v1beta1.DevicePlugin/ListAndWatch",
             wire.Empty(),
             RawList,  # the generated method would decode every message as a whole
-            lambda raw: on_report(decoder.decode(raw)),
+            receive,
             hold=self._held,
             pace=pace,
             on_skipped=on_skipped,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack
+from time import thread_time
 
 import pytest
 import trio
@@ -12,9 +13,10 @@ import trio
 from devicemgr import Bounds, Callers, Container, Pod, open_device_manager
 from devicemgr.core.policy import Policy
 from devicemgr.core.rate_limit import Tally, TokenBucket
-from devicemgr.daemon.accounts import LONGEST_PAUSE, MOST_PROCESSES, Accounts
+from devicemgr.daemon.accounts import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSES, Accounts
 from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.metrics import MOST_NAMES, Metrics
+from devicemgr.daemon.plugin_door import PluginDoor
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import (
     AnswerOdd,
@@ -158,7 +160,7 @@ def test_a_process_has_a_share_of_the_managers_time():
     assert pause_after(greedy, 0.05) == pytest.approx(0.5)
     assert pause_after(greedy, 5.0) == LONGEST_PAUSE
     assert pause_after(own, 100.0) == 0.0
-    now[0] = LONGEST_PAUSE
+    now[0] = LONGEST_DEBT
     assert accounts.pause(greedy) == 0.0, "what it owes is capped"
     assert {one.event.bound for one in log.after(0)} == {"time_share"}
 
@@ -332,3 +334,20 @@ def test_a_tally_tells_at_once_and_then_once_a_second():
     assert tally.count("a", now=1.6) == 1
     assert tally.count("c", now=1.6) == 0
     assert tally.count("c", now=2.5) == 2
+
+
+def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
+    now = [0.0]
+    bounds = Bounds(time_share=0.01, time_burst=0.01)
+    accounts = Accounts(bounds, EventLog(), own_pid=1, clock=lambda: now[0])
+    door = PluginDoor("vendor.com/gpu", Callers.usual(), accounts, EventLog())
+    peer = Peer(pid=8, uid=0, gids=frozenset())
+    assert door.admit(peer)
+    began = thread_time()
+    with pytest.raises(ValueError, match="too many"), door.charged():
+        while thread_time() - began < 0.05:
+            pass
+        raise ValueError("too many")
+    assert door.pause(peer) == LONGEST_PAUSE
+    now[0] = 3.0
+    assert door.pause(peer) > 0, "0.04 s at a hundredth of the time"

@@ -40,6 +40,7 @@ async def scenario(instrument, root):
         async with open_device_manager(root) as manager:
             async with open_registered_plugin(manager, "vendor.com/gpu", devices=3) as plugin:
                 instrument.admitted = (await manager.admit(POD)).admitted
+                await trio.lowlevel.checkpoint_if_cancelled()  # the endpoint may have heard of it before we have
                 manager.faults.drop_connection(plugin.resource)
                 await manager.faults.restart()
                 await manager.wait_for_resource(plugin.resource, allocatable=3, timeout=100)

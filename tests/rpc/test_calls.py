@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from devicemgr.errors import PluginUnavailable
+from devicemgr.model import Peer
 from devicemgr.rpc import calls
 from devicemgr.rpc.calls import call, dial, failures_translated, read_stream
-from devicemgr.rpc.plugin_client import Deadlines, connect_plugin
+from devicemgr.rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.channel import open_channel
@@ -343,3 +345,24 @@ async def test_who_listens_may_be_refused(path, patient):
             async with dial(path, patient=patient, limits=Limits(policy=Nobody())):
                 pass
         assert caught.value.outcome == "PERMISSION_DENIED"
+
+
+class GoingAway:
+    """A channel whose server has said GOAWAY, and takes no more calls."""
+
+    is_going_away = True
+
+    def __init__(self, pid):
+        self.peer = Peer(pid=pid, uid=0, gids=frozenset())
+
+
+async def test_a_call_after_goodbye_goes_to_the_same_process_or_to_nobody():
+    """Whoever else listens there now has not registered."""
+
+    @asynccontextmanager
+    async def somebody_else():
+        yield GoingAway(pid=2)
+
+    client = PluginClient(GoingAway(pid=1), somebody_else, "vendor.com/gpu", Deadlines(), lambda call: None)
+    with pytest.raises(PluginUnavailable, match="process 1 no longer serves its socket"):
+        await client.get_options()

@@ -10,8 +10,9 @@
 calls, and cancels their handlers; leaving a call's block resets its stream. Nothing is closed from anywhere else, and
 nothing outlives its block: no callback, no detached task, no reconnecting behind the caller's back.
 
-**What waits.** A call, for its answer (``Stream.receive``) or for room to send (``Stream.send``). The reader, for
-bytes. The writer, for the kernel. All else happens at once.
+**What waits.** A call: for its turn when there are too many, for room to send (``Stream.send``), for its answer
+(``Stream.receive``). The reader: for bytes, and for a peer that owes time or does not read. The writer: for the kernel.
+Whatever ends something happens at once.
 
 **What is bounded**, and where: received bytes by the windows, and a message by its prefix (``stream``); bytes to send
 by ``Limits.outgoing`` (``connection``); streams, connections and time by :class:`~.limits.Limits` and its policy.

@@ -11,12 +11,13 @@ Five rules make the rest of it simple:
 1. *The nursery is the connection.* When :meth:`Connection.run` returns, no task, no stream and no descriptor is left.
 2. *State changes synchronously.* Whatever a frame does is done before the next one is looked at, and every frame of
    ours is made in one call that cannot be interrupted. There are no locks.
-3. *Only messages wait*, in :class:`~.stream.Stream`. So nobody who ends a call needs a shield.
+3. *Whatever ends a call does not wait*: trailers, resets, GOAWAY. Messages do, in :class:`~.stream.Stream`. So nobody
+   needs a shield to leave.
 4. *Every buffer has a bound.* Received bytes: the window, since they are acknowledged when they are taken. Bytes to
    be sent: ``Limits.outgoing`` for messages. Answers to PING and SETTINGS come on top; when they fill four times as
    much, the peer writes and does not read, and is not read either.
 5. *A peer's failure is a status, a bug is an exception.* The one call that interprets foreign bytes is wrapped, and
-   nothing else is.
+   nothing else is. (h2 reads ahead: a request that was reset in the same read is none.)
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from h2.settings import SettingCodes, Settings
 from trio.lowlevel import ParkingLot
 
 from ...model import Peer
-from .framing import FrameSplitter, GoAway, goaway_frame
+from .framing import FrameSplitter, FrameTooLong, GoAway, goaway_frame
 from .limits import Limits
 from .peer_credentials import is_gone
 from .stream import Headers, Stream
@@ -59,10 +60,6 @@ _STATUS_OF_RESET = {
 def _texts(headers: Any) -> Headers:
     """h2 decodes them, as it was told to (``header_encoding``); its annotations do not know."""
     return cast(Headers, headers)
-
-
-class _Lost(Exception):
-    """The connection cannot go on; the text says why."""
 
 
 class Connection:
@@ -87,12 +84,12 @@ class Connection:
         self._policy = limits.policy
         self._on_request = on_request
         self._streams: dict[int, Stream] = {}
+        self._ending: set[Stream] = set()
+        """Those that the peer has reset, and whose handlers have not ended yet: as many again may there be."""
         self._last_request = 0
         self._splitter = FrameSplitter(preface=on_request is not None)
         self._unacknowledged = 0
         """Bytes that were taken from all streams, and of which the peer does not know yet."""
-        self._forgotten = 0
-        """Those of them whose stream is closed."""
         self._unflushed = 0
         self._outgoing = bytearray()
         self._is_behind = ParkingLot()
@@ -141,38 +138,37 @@ class Connection:
 
     def forget(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None:
         """Nobody is interested in the stream any more, nor in so many bytes of it that were not taken."""
+        self._ending.discard(stream)
         if self._streams.pop(stream.number, None) is None or self.lost is not None:
             return
         if reset is not None:
             with suppress(ProtocolError):  # it is closed already
                 self._h2.reset_stream(stream.number, reset)
-        self._forgotten += stream.unacknowledged + unread
-        self._unacknowledged += unread
-        self._acknowledge_what_counts(stream)
+        self._credit(unread)
         self.flush()
         self.settled.unpark_all()
 
     def taken(self, stream: Stream, size: int) -> None:
-        """So many bytes were taken. The peer hears of it when they are a quarter of a window."""
+        """So many bytes were taken: the peer may send as many more, and hears of it when they are worth a frame.
+
+        h2 would hold back half of a window. Then one stream that nobody reads could stop the others on its connection,
+        whose window is twice as large; so the counting is done here, and a quarter is held back.
+        """
         stream.unacknowledged += size
+        if stream.unacknowledged >= self.limits.stream_window // 4 and self.lost is None:
+            size_of_frame, stream.unacknowledged = stream.unacknowledged, 0
+            with suppress(ProtocolError):  # the peer has ended the stream already
+                self._h2.increment_flow_control_window(size_of_frame, stream.number)
+            self.flush()
+        self._credit(size)
+
+    def _credit(self, size: int) -> None:
+        """The same for the connection as a whole, whatever stream it was."""
         self._unacknowledged += size
-        if self.lost is None:
-            self._acknowledge_what_counts(stream)
-
-    def _acknowledge_what_counts(self, stream: Stream) -> None:
-        if self._unacknowledged >= self.limits.connection_window // 4:
-            self._h2.acknowledge_received_data(self._forgotten, stream.number)
-            self._forgotten = 0
-            for each in self._streams.values():
-                self._acknowledge(each)
-        elif stream.unacknowledged >= self.limits.stream_window // 4:
-            self._acknowledge(stream)
-
-    def _acknowledge(self, stream: Stream) -> None:
-        size, stream.unacknowledged = stream.unacknowledged, 0
-        self._unacknowledged -= size
-        self._h2.acknowledge_received_data(size, stream.number)
-        self.flush()
+        if self._unacknowledged >= self.limits.connection_window // 4 and self.lost is None:
+            size, self._unacknowledged = self._unacknowledged, 0
+            self._h2.increment_flow_control_window(size)
+            self.flush()
 
     def too_long(self, stream: Stream, size: int) -> GRPCError:
         """What to raise for a message of so many bytes."""
@@ -254,35 +250,33 @@ class Connection:
 
     async def _read(self) -> None:
         size = LONGEST_READ if self._policy.quota_exempt else FIRST_READ
-        try:
-            while True:
-                await self._wait_until_readable()
-                try:
-                    data = self._socket.recv(size)
-                except BlockingIOError:
-                    continue
-                if not data:
-                    raise _Lost("the peer closed the connection")
-                if self._policy.quota_exempt:
-                    self._receive(data)
-                else:
-                    began = thread_time()
-                    self._receive(data)
-                    size = self._charge(thread_time() - began, len(data))
-        except _Lost as lost:
-            self._lose(str(lost))
-        except OSError as error:
-            self._lose(f"the connection was lost: {error}")
+        while self.lost is None:
+            await self._wait_for_bytes()
+            try:
+                data = self._socket.recv(size)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self._lose(f"the connection was lost: {error}")
+                return
+            if not data:
+                self._lose("the peer closed the connection")
+            elif self._policy.quota_exempt:
+                self._receive(data)
+            else:
+                began = thread_time()
+                self._receive(data)
+                size = self._charge(thread_time() - began, len(data))
 
-    async def _wait_until_readable(self) -> None:
-        """And until the peer reads what we answer, and is not in debt for what it sent before."""
+    async def _wait_for_bytes(self) -> None:
+        """Until something has come, the peer reads what we answer, and it owes no time for what it sent before."""
         await trio.lowlevel.wait_readable(self._socket)
         while len(self._outgoing) >= 4 * self.limits.outgoing:
             await self._caught_up.park()
-        while (pause := self._policy.pause(self.peer)) > 0:
+        while self.lost is None and (pause := self._policy.pause(self.peer)) > 0:
             await trio.sleep(pause)
             if is_gone(self.peer):  # what it sent before it died is not worth the time, nor the descriptor
-                raise _Lost("the peer's process has ended")
+                self._lose("the peer's process has ended")
 
     def _charge(self, seconds: float, received: int) -> int:
         """The peer has taken so much CPU time. Returns the size of the next read."""
@@ -291,10 +285,15 @@ class Connection:
         return min(max(fitting, SHORTEST_READ), LONGEST_READ)
 
     def _receive(self, data: bytes) -> None:
+        """Do what the bytes say. h2 has read all of them before the first of its events is looked at."""
+        found = self._interpreted(data)
+        ended = {event.stream_id for event in found if isinstance(event, events.StreamReset)}
         may_send_more = False
-        for event in self._interpreted(data):
+        for event in found:
             if isinstance(event, GoAway):
                 self._on_goaway(event.last_stream)
+            elif isinstance(event, events.RequestReceived):
+                self._on_request_received(event, is_reset=event.stream_id in ended)
             else:
                 may_send_more |= isinstance(event, events.WindowUpdated | events.RemoteSettingsChanged)
                 self._on_event(event)
@@ -303,32 +302,42 @@ class Connection:
             self._let_senders_look()
 
     def _interpreted(self, data: bytes) -> list[events.Event | GoAway]:
-        """*The* place where foreign bytes end a connection, whatever they make the libraries below raise."""
+        """What the peer says; nothing when it cannot be read, and then the connection is lost."""
         found: list[events.Event | GoAway] = []
         try:
-            for part in self._splitter.split(data):
-                found += [part] if isinstance(part, GoAway) else self._h2.receive_data(part)
-            return found
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"[:200]
-            self._policy.unreadable(self.peer, problem)
-            said = (
-                b"" if isinstance(error, ProtocolError) else goaway_frame(self._last_request, ErrorCodes.PROTOCOL_ERROR)
-            )
-            self.flush(said)  # what h2 raises it has said already
-            raise _Lost(f"what the peer sent cannot be read: {problem}") from error
+            parts = list(self._splitter.split(data))
+        except FrameTooLong as error:
+            self._lose_to_nonsense(error, goaway_frame(self._last_request, ErrorCodes.FRAME_SIZE_ERROR))
+            return []
+        for part in parts:
+            if isinstance(part, GoAway):
+                found.append(part)
+                continue
+            try:
+                found += self._h2.receive_data(part)
+            except (
+                Exception
+            ) as error:  # whatever foreign bytes make the libraries below raise is their sender's failure
+                self._lose_to_nonsense(error)
+                return []
+        return found
+
+    def _lose_to_nonsense(self, error: Exception, goaway: bytes = b"") -> None:
+        problem = f"{type(error).__name__}: {error}"[:200]
+        self._policy.unreadable(self.peer, problem)
+        self.flush(goaway)  # h2 has one of its own for what it has raised
+        self._lose(f"what the peer sent cannot be read: {problem}")
 
     def _on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.RequestReceived):
-            self._on_request_received(event)
-            return
         stream = self._streams.get(getattr(event, "stream_id", None) or 0)
         match event:
             case events.DataReceived():
-                unread = event.flow_controlled_length - len(event.data) if stream else event.flow_controlled_length
-                if unread:  # padding, or nobody's
-                    self._h2.acknowledge_received_data(unread, event.stream_id)
-                if stream and event.data:
+                if stream is None:
+                    self._credit(event.flow_controlled_length)
+                    return
+                if padding := event.flow_controlled_length - len(event.data):
+                    self.taken(stream, padding)
+                if event.data:
                     stream.feed(event.data)
             case events.ResponseReceived() if stream:
                 stream.begin(_texts(event.headers))
@@ -339,12 +348,17 @@ class Connection:
             case events.StreamReset() if stream:
                 code: Any = event.error_code
                 stream.fail(_STATUS_OF_RESET.get(code, Status.INTERNAL), "the peer ended the call")
+                if self._on_request is not None:  # its place is free, though its handler has to end yet
+                    self.forget(stream, stream.untaken, None)
+                    self._ending.add(stream)
 
-    def _on_request_received(self, event: events.RequestReceived) -> None:
+    def _on_request_received(self, event: events.RequestReceived, *, is_reset: bool) -> None:
         self._last_request = event.stream_id
-        if self.is_going_away or self._on_request is None or len(self._streams) >= self.limits.streams:
-            with suppress(ProtocolError):  # the peer has reset it in the same breath
-                self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+        if is_reset:
+            return  # in the same breath: to h2 the stream is gone, and nobody waits for an answer
+        is_full = len(self._streams) >= self.limits.streams or len(self._ending) > self.limits.streams
+        if self.is_going_away or self._on_request is None or is_full:
+            self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
         stream = Stream(self, event.stream_id, self.limits.message, _texts(event.headers))
         self._streams[event.stream_id] = stream
@@ -381,6 +395,10 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RDWR)
 
 
+class _H2Connection(H2Connection):
+    MAX_CLOSED_STREAMS = 1000  # that it remembers, for frames that were on their way; 65,536 of them are 9 MB
+
+
 def _h2_connection(limits: Limits, *, is_client: bool) -> H2Connection:
     """h2 with nothing checked that gRPC does not need, so that odd headers get an answer instead of a lost connection.
 
@@ -394,7 +412,7 @@ def _h2_connection(limits: Limits, *, is_client: bool) -> H2Connection:
         normalize_inbound_headers=False,
         normalize_outbound_headers=False,
     )
-    connection = H2Connection(configuration)
+    connection = _H2Connection(configuration)
     values = {
         SettingCodes.ENABLE_PUSH: 0,
         SettingCodes.MAX_CONCURRENT_STREAMS: limits.streams,

@@ -32,6 +32,10 @@ def goaway_frame(last_stream: int, code: int) -> bytes:
     return GoAwayFrame(last_stream_id=last_stream, error_code=code).serialize()
 
 
+class FrameTooLong(Exception):
+    """The text says how long."""
+
+
 class FrameSplitter:
     """Follows the frames of one direction of a connection, from one read to the next."""
 
@@ -42,14 +46,14 @@ class FrameSplitter:
         """Bytes until the next frame begins."""
 
     def split(self, data: bytes) -> Iterator[bytes | GoAway]:
-        """What h2 may read, and between it each GOAWAY at its place. Raises ValueError for a frame that is too long."""
+        """What h2 may read, and between it each GOAWAY at its place. Raises FrameTooLong."""
         if self._kept:
             data, self._kept = self._kept + data, b""
         begin, at = 0, self._ahead
         while len(data) >= at + _HEAD:
             size = int.from_bytes(data[at : at + 3], "big")
             if size > _LONGEST:
-                raise ValueError(f"a frame of {size} bytes; {_LONGEST} are the limit")
+                raise FrameTooLong(f"a frame of {size} bytes; {_LONGEST} are the limit")
             end = at + _HEAD + size
             if data[at + 3] == _GOAWAY and size >= _SHORTEST_GOAWAY:
                 if len(data) < end:

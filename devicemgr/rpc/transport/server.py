@@ -97,10 +97,12 @@ class Server:
             return False
         self.path.parent.mkdir(mode=0o750, exist_ok=True)
         lost, self._listener = self._listener, self._listen()
-        with suppress(BlockingIOError):
-            while self._accept_next(lost):  # whoever waits there has connected to us
-                pass
-        _close(lost)
+        try:
+            with suppress(BlockingIOError):
+                while self._accept_next(lost):  # whoever waits there has connected to us
+                    pass
+        finally:
+            _close(lost)
         return True
 
     def is_missing(self) -> bool:

@@ -56,6 +56,7 @@ class Stream:
         self.unacknowledged = 0
         """Bytes that were taken, and of which the peer does not know yet."""
         self._connection = connection
+        self._is_ours = headers is None
         self._received: deque[bytes] = deque()
         self._size = 0
         """Bytes of what was received, together."""
@@ -90,6 +91,7 @@ class Stream:
         """The peer will send no more."""
         self._peer_ended = True
         self.arrived.unpark_all()
+        self.may_send.unpark_all()
 
     def fail(self, status: Status, message: str) -> None:
         """Nothing will come any more, and nothing can be sent."""
@@ -103,6 +105,16 @@ class Stream:
     @property
     def is_over(self) -> bool:
         return self._peer_ended and self._we_ended
+
+    @property
+    def _is_answered(self) -> bool:
+        """The server has ended our call: whatever we have not sent yet, it does not want."""
+        return self._is_ours and self._peer_ended
+
+    @property
+    def untaken(self) -> int:
+        """Received bytes that still count against the connection's window."""
+        return self._size - self._taken_ahead
 
     # --- what its task does with it ----------------------------------------------------------------
 
@@ -124,7 +136,7 @@ class Stream:
             await trio.lowlevel.checkpoint()
         self._has_sent = True
         data, at = memoryview(_PREFIX.pack(0, len(message)) + message), 0
-        while not self._we_ended:
+        while not (self._we_ended or self._is_answered):
             size = min(len(data) - at, self._connection.room_for(self))
             if size > 0:
                 at += size
@@ -209,7 +221,7 @@ class Stream:
 
     def close(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """Forget the stream. If one side is not through with it, the peer is told by RST_STREAM, with ``code``."""
-        self._connection.forget(self, self._size - self._taken_ahead, None if self.is_over else code)
+        self._connection.forget(self, self.untaken, None if self.is_over else code)
         self._we_ended = True
         self._received.clear()
 

@@ -21,7 +21,7 @@ from hyperframe.frame import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devicemgr.rpc.transport.framing import FrameSplitter, GoAway, goaway_frame
+from devicemgr.rpc.transport.framing import FrameSplitter, FrameTooLong, GoAway, goaway_frame
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -97,7 +97,7 @@ def test_nonsense_is_passed_on_as_it_came(data, preface, cuts):
         splitter = FrameSplitter(preface=preface)
         try:
             return joined(part for chunk in chunks for part in splitter.split(chunk))
-        except ValueError:
+        except FrameTooLong:
             return "too long"
 
     whole = pieces_of(data)
@@ -126,7 +126,7 @@ def test_a_frame_that_is_too_long_is_known_by_its_first_nine_bytes(kind):
     head = (2**14 + 1).to_bytes(3, "big") + bytes([kind]) + b"\0\0\0\0\0"
     splitter = FrameSplitter(preface=False)
     assert list(splitter.split(head[:8])) == []
-    with pytest.raises(ValueError, match="a frame of 16385 bytes"):
+    with pytest.raises(FrameTooLong, match="a frame of 16385 bytes"):
         list(splitter.split(head[8:]))
 
 

@@ -1,0 +1,121 @@
+"""What one stream, one call or one end of a life does to the others on its connection."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from h2.errors import ErrorCodes
+from hyperframe.frame import HeadersFrame
+from trio.testing import wait_all_tasks_blocked
+
+from devicemgr.model import Peer
+from devicemgr.rpc.transport import connection as connection_module
+from devicemgr.rpc.transport.channel import open_channel
+from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.server import Server, open_server
+
+from .made_up import ANSWERS, UNARY, Methods, Raw
+from .raw_peer import raw_client, request
+
+
+@pytest.fixture
+def path(root_dir):
+    return root_dir / "s.sock"
+
+
+async def flood(stream):
+    await stream.recv_message()
+    while True:
+        await stream.send_message(Raw(bytes(50_000)))
+
+
+@pytest.mark.parametrize("size", [1000, 30_000, 45_000, 60_000, 500_000])
+async def test_a_stream_that_nobody_reads_stops_no_other_call(path, size):
+    """Its window is half of the connection's; what was read beside it is told soon enough for the rest to go on."""
+
+    async def answer(stream):
+        await stream.recv_message()
+        await stream.send_message(Raw(bytes(size)))
+
+    service = Methods(Flood=(ANSWERS, flood), Answer=(UNARY, answer))
+    async with open_server(path, [service], grace=0), open_channel(path) as channel:
+        async with channel.request("/t.T/Flood", ANSWERS, Raw, Raw) as unread:
+            await unread.send_message(Raw(), end=True)
+            await unread.recv_message()
+            for _ in range(5_000_000 // size if size > 10_000 else 200):
+                with trio.fail_after(20):
+                    async with channel.request("/t.T/Answer", UNARY, Raw, Raw) as call:
+                        await call.send_message(Raw())
+                        assert len((await call.recv_message()).data) == size
+
+
+async def test_a_call_that_was_reset_as_it_came_harms_nobody_when_no_more_are_taken(path):
+    """Both frames in one read: for h2 the stream is closed before anybody hears of it, and takes no answer."""
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as handlers:
+            server = Server(path, [Methods()], connections, handlers)
+        connections.start_soon(server.serve)
+        async with raw_client(path) as peer:
+            for number in range(1, 20, 4):
+                await peer.send(
+                    peer.headers(number, request("/t.T/Any"), end=True),
+                    peer.reset(number, ErrorCodes.CANCEL),
+                    peer.headers(number + 2, request("/t.T/Any"), end=True),
+                )
+                frame = await peer.frame_of(HeadersFrame, number + 2)
+                assert dict(frame.decoded)["grpc-status"] == "14"
+        connections.cancel_scope.cancel()
+
+
+async def test_a_call_that_was_cancelled_leaves_its_place_to_the_next(path):
+    """However long its handler takes to end."""
+    may_end = trio.Event()
+
+    async def slow_to_end(stream):
+        await stream.recv_message()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await may_end.wait()
+
+    async def answer(stream):
+        await stream.recv_message()
+        await stream.send_message(Raw(b"here"))
+
+    service = Methods(Slow=(UNARY, slow_to_end), Answer=(UNARY, answer))
+    async with open_server(path, [service], limits=Limits(streams=1), grace=0), open_channel(path) as channel:
+        async with channel.request("/t.T/Slow", UNARY, Raw, Raw) as call:
+            await call.send_message(Raw())
+            await wait_all_tasks_blocked()
+            await call.cancel()
+        async with channel.request("/t.T/Answer", UNARY, Raw, Raw) as call:
+            await call.send_message(Raw())
+            assert (await call.recv_message()).data == b"here"
+        may_end.set()
+
+
+async def test_a_bug_in_a_policy_is_no_failure_of_the_peer(path):
+    class Full(PeerPolicy):
+        def begin_call(self, peer, method):
+            raise OSError(28, "no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        async with open_server(path, [Methods(Any=(UNARY, flood))], limits=Limits(policy=Full()), grace=0):
+            async with raw_client(path) as peer:
+                await peer.send(peer.headers(1, request("/t.T/Any"), end=True))
+                await trio.sleep_forever()
+
+
+async def test_what_a_process_sent_before_it_died_is_not_read_while_it_owes_time(path, autojump_clock, monkeypatch):
+    class Owing(PeerPolicy):
+        quota_exempt = False
+
+        def pause(self, peer: Peer) -> float:
+            return 1.0
+
+    monkeypatch.setattr(connection_module, "is_gone", lambda peer: True)
+    async with open_server(path, [Methods()], limits=Limits(policy=Owing())) as server, raw_client(path):
+        await wait_all_tasks_blocked()
+        await trio.sleep(3)
+        assert not server._connections
