@@ -50,10 +50,12 @@ class Resource:
         return self.endpoint.generation == RESTORED or waits_for_list
 
     @property
-    def registered(self) -> tuple[DeviceId, ...]:
-        """The healthy ids in the order of the list; the same object until they change (CKPT-4)."""
-        if self._registered is None:
-            healthy = self.healthy or set()
+    def registered(self) -> tuple[DeviceId, ...] | None:
+        """The healthy ids in the order of the list; the same object until they change (CKPT-4).
+
+        None until the first list: a resource with no healthy device is registered, and one without a list is not.
+        """
+        if self._registered is None and (healthy := self.healthy) is not None:
             self._registered = tuple(id for id in self.devices if id in healthy)
         return self._registered
 

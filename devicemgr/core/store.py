@@ -154,7 +154,9 @@ class DeviceStore(Holdings):
             version=self.version,
             assignments=tuple(self.all_assignments()),
             registered={
-                name: state.registered for name, state in sorted(self._resources.items()) if state.healthy is not None
+                name: healthy
+                for name, state in sorted(self._resources.items())
+                if (healthy := state.registered) is not None
             },
             pods=self.pods,
             options=dict(sorted(self._options.items())),

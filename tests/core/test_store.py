@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -31,6 +32,7 @@ class Holdings(RuleBasedStateMachine):
         super().__init__()
         self.store, self.generation = DeviceStore(), 0
         self.listed, self.held = {}, {}
+        self.seen = None
         self.connect()
 
     @rule()
@@ -118,6 +120,14 @@ class Holdings(RuleBasedStateMachine):
         assert set(self.store.snapshot().registered.get(R, ())) == healthy
 
     @invariant()
+    def what_must_be_on_disk_is_the_same_only_within_one_version(self):
+        """Otherwise nobody would write the difference down. What is empty is also something to write."""
+        now = self.store.snapshot()
+        if self.seen is not None and self.seen[0] is self.store and self.seen[1].version == now.version:
+            assert now == self.seen[1]
+        self.seen = self.store, now
+
+    @invariant()
     def nothing_is_left_of_what_was_given_back(self):
         """Inside, where nobody looks: an account that only grows would be a leak."""
         store, owners = self.store, {Owner(pod, "main") for pod, ids in self.held.items() if ids}
@@ -133,7 +143,9 @@ TestHoldings = Holdings.TestCase
 TestHoldings.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
 
 
-def test_whatever_must_be_on_disk_makes_a_new_version_and_nothing_else_does():
+@pytest.mark.parametrize("first", [[Device(id="a")], [Device(id="a", health="Unhealthy")], []])
+def test_whatever_must_be_on_disk_makes_a_new_version_and_nothing_else_does(first):
+    """Also a first list in which nothing is healthy: from then on the resource is registered."""
     store = DeviceStore(grace=10.0)
 
     def grows(change):
@@ -144,8 +156,8 @@ def test_whatever_must_be_on_disk_makes_a_new_version_and_nothing_else_does():
 
     endpoint = Endpoint(resource=R, generation=1, socket="a.sock")
     assert grows(lambda: store.connect(endpoint))
-    assert grows(lambda: store.apply_report(R, 1, [Device(id="a")]))
-    assert not grows(lambda: store.apply_report(R, 1, [Device(id="a")]))
+    assert grows(lambda: store.apply_report(R, 1, first))
+    assert not grows(lambda: store.apply_report(R, 1, first))
     assert grows(lambda: store.stop_endpoint(R, 1, reason="gone", now=0.0))
     assert not grows(lambda: store.stop_endpoint(R, 1, reason="gone", now=1.0))
     assert not grows(lambda: store.sweep(now=10.0))

@@ -112,6 +112,23 @@ async def test_a_kubelets_checkpoint_is_taken_over_and_its_pods_go_by_uid(root_d
         assert manager.capacity()[GPU].allocated == 2
 
 
+@pytest.mark.parametrize("unhealthy", [0, 2])
+async def test_a_resource_without_a_healthy_device_is_on_disk_too_and_known_after_a_restart(root_dir, unhealthy):
+    """CKPT-4, REG-19: its list of healthy ids is empty, and its key is what counts. It is published as 0, and a pod
+    that wants some hears that none is healthy, not that nobody knows of it."""
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=unhealthy) as plugin:
+            for n in range(unhealthy):
+                plugin.set_health(f"dev-{n}", "Unhealthy")
+            await plugin.register()
+            await manager.wait_for_resource(GPU, capacity=unhealthy, allocatable=0)
+            await manager.flush()
+            assert checkpoint_of(root_dir).registered == {GPU: ()}
+    async with open_device_manager(root_dir, restart_wait=0) as manager:
+        assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].endpoint) == (0, "stopped")
+        assert "no healthy devices present" in (await manager.admit(pod("a"))).message
+
+
 # --- LIM-8, LIM-39 -------------------------------------------------------------------------------
 
 
