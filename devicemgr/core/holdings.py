@@ -44,6 +44,7 @@ class Holdings:
         self.requested: Counter[ResourceName] = Counter()
         """What all pods together ask for (CAP-9)."""
         self._pods: dict[PodUid, Pod] = {}
+        self._requests: dict[PodUid, Mapping[ResourceName, int]] = {}
         self._assignments: dict[Owner, dict[ResourceName, Assignment]] = {}
         self._holders: dict[ResourceName, dict[DeviceId, set[Owner]]] = {}
         self._reserved: dict[Owner, dict[ResourceName, set[DeviceId]]] = {}  # the same, by owner
@@ -67,23 +68,38 @@ class Holdings:
         before = self._pods.get(pod.uid)
         if before != pod:
             self.version += 1
-            self.requested.update(pod_request(pod.containers))
-            if before is not None:
-                self.requested.subtract(pod_request(before.containers))
+            self.requested.subtract(self.request_of(pod.uid))
+            self._requests[pod.uid] = self._request_of(pod)
+            self.requested.update(self.request_of(pod.uid))
         self._pods[pod.uid] = pod
         (self.unconfirmed.discard if confirmed else self.unconfirmed.add)(pod.uid)
 
     def remove_pod(self, uid: PodUid) -> dict[ResourceName, tuple[DeviceId, ...]]:
         """The pod has ended: give back all it held, at once (LIM-33). Returns the freed ids by resource."""
-        if (pod := self._pods.pop(uid, None)) is not None:
-            self.version += 1
-            self.requested.subtract(pod_request(pod.containers))
+        self.version += self._pods.pop(uid, None) is not None
+        self.requested.subtract(self._requests.pop(uid, {}))
         self.unconfirmed.discard(uid)
         held = [(owner, name) for owner in self.owners_of(uid) for name in self.assignments(owner)]
         freed: dict[ResourceName, tuple[DeviceId, ...]] = {}
         for owner, name in held:
             freed[name] = freed.get(name, ()) + self.release(owner, name)
         return freed
+
+    def request_of(self, uid: PodUid) -> Mapping[ResourceName, int]:
+        """The part of ``requested`` that is this pod's; nothing of a pod that is not here."""
+        return self._requests.get(uid, {})
+
+    def _request_of(self, pod: Pod) -> Mapping[ResourceName, int]:
+        """What a pod asks for. Of one from a kubelet's checkpoint nobody knows the kinds and the order of its
+        containers; but devices are handed on wherever that is possible (ALLOC-7a), so as many different ones as it
+        holds are what it asked for."""
+        if pod.name:
+            return pod_request(pod.containers)
+        held: dict[ResourceName, set[DeviceId]] = {}
+        for owner in self.owners_of(pod.uid):
+            for resource, assignment in self.assignments(owner).items():
+                held.setdefault(resource, set()).update(assignment.devices)
+        return {resource: len(ids) for resource, ids in held.items()}
 
     # --- devices -------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ section's ``BootID`` tells a restart of the manager from a restart of the machin
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
@@ -154,9 +155,12 @@ def combine(saved: Saved, decode: Callable[[bytes], RunOptions | None]) -> Combi
     return Combined(snapshot=snapshot, skipped=len(read) - len(good))
 
 
+_Held = Mapping[str, Mapping[ResourceName, AbstractSet[DeviceId]]]
+"""By container what it holds."""
+
+
 def _nameless_pods(entries: Iterable[Entry]) -> list[Pod]:
-    """Pods by what their containers hold. Which of them are init containers the file does not say; but only an init
-    container shares a device with another one (ALLOC-13), so what is shared is counted once."""
+    """Pods by what their containers hold."""
     held: dict[PodUid, dict[str, dict[ResourceName, AbstractSet[DeviceId]]]] = {}
     for entry in entries:
         containers = held.setdefault(entry.owner.pod_uid, {})
@@ -167,18 +171,39 @@ def _nameless_pods(entries: Iterable[Entry]) -> list[Pod]:
     ]
 
 
-def _containers(held: Mapping[str, Mapping[ResourceName, AbstractSet[DeviceId]]]) -> list[Container]:
-    lasting = dict(held)
-    for name, resources in held.items():
-        others = [other for key, other in lasting.items() if key != name]
-        if others and all(ids <= set().union(*(o.get(r, set()) for o in others)) for r, ids in resources.items()):
-            del lasting[name]
-    ordered = [name for name in held if name not in lasting] + list(lasting)  # init containers start first
+def _containers(held: _Held) -> list[Container]:
+    lasting = _lasting(held)
+    ordered = [name for name in held if name not in lasting] + [name for name in held if name in lasting]
     return [
         Container(
             name=name,
             kind=ContainerKind.MAIN if name in lasting else ContainerKind.INIT,
             limits={resource: len(ids) for resource, ids in held[name].items()},
         )
-        for name in ordered
+        for name in ordered  # init containers start first
     ]
+
+
+def _lasting(held: _Held) -> set[str]:
+    """Which containers are no init containers. The file does not say, but only an init container shares a device with
+    another one, be it of one resource among several (ALLOC-13); so as many as can be last that share nothing.
+
+    Who shares least, and has most of its own, comes first. Of two that are alike the one that the file has later
+    lasts, which matters only to who lists it (PR-3): a pod's request does not depend on it (``Holdings``).
+    """
+    holders = Counter(device for one in held.values() for device in _devices(one))
+    shared = {name: sum(holders[device] > 1 for device in _devices(one)) for name, one in held.items()}
+    own = {name: sum(holders[device] == 1 for device in _devices(one)) for name, one in held.items()}
+    lasting: set[str] = set()
+    taken: set[tuple[ResourceName, DeviceId]] = set()
+    place = {name: number for number, name in enumerate(held)}
+    for name in sorted(held, key=lambda name: (shared[name], -own[name], -place[name])):
+        devices = set(_devices(held[name]))
+        if not devices & taken:
+            lasting.add(name)
+            taken |= devices
+    return lasting
+
+
+def _devices(container: Mapping[ResourceName, AbstractSet[DeviceId]]) -> Iterator[tuple[ResourceName, DeviceId]]:
+    return ((resource, id) for resource, ids in container.items() for id in ids)

@@ -199,8 +199,7 @@ class Admissions:
         allocatable: Quantities = {
             name: store.counts(name).allocatable for name in requested if store.is_published(name)
         }
-        known = store.pod(pod.uid)
-        own = pod_request(known.containers) if known else {}
+        own = store.request_of(pod.uid)
         used = {name: store.requested[name] - own.get(name, 0) for name in requested}
         if store.owners_of(pod.uid):
             allocatable = corrected(allocatable, {name: len(store.held(name)) for name in requested})

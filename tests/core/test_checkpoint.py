@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given
@@ -217,6 +218,37 @@ def test_what_containers_of_a_kubelets_pod_share_is_counted_once():
     assert pod_request(pod.containers) == {"v/r": 3}
     (twins,) = combined([*entries[:1], replace(entries[0], owner=Owner("a", "twin"))]).snapshot.pods
     assert pod_request(twins.containers) == {"v/r": 1}
+
+
+def kinds(**containers):
+    """What becomes of a pod's containers, given what they hold: ``main="g0 n1"``."""
+    entries = [
+        Entry(owner=Owner("a", name), resource=f"v/{kind}", devices=dict.fromkeys(ids), answer=b"")
+        for name, held in containers.items()
+        for kind, ids in groupby(held.split(), key=lambda id: id[0])
+    ]
+    (pod,) = combined(entries).snapshot.pods
+    return {c.name: c.kind.value for c in pod.containers}
+
+
+@pytest.mark.parametrize(
+    ("containers", "init"),
+    [
+        ({"init": "g0 g1 n0", "main": "g0 n0 n1"}, ["init"]),
+        ({"init": "g0 g1", "main": "g0 n0"}, ["init"]),
+        ({"init": "g0 g1 g2", "one": "g0 n0", "two": "g1 n1"}, ["init"]),
+        ({"one": "g0 n0", "two": "g1 n1", "init": "g0 g1 g2"}, ["init"]),
+        ({"sidecar": "g0", "init": "g1 g2", "main": "g1 n0"}, ["init"]),
+        ({"first": "g0 g1", "second": "g0 n0", "main": "g1 n0 n1"}, ["first", "second"]),
+        ({"one": "g0 n0", "two": "g1 n1"}, []),
+        ({"one": "g0", "two": "n0"}, []),
+    ],
+)
+def test_whoever_shares_a_device_of_any_resource_is_an_init_container(containers, init):
+    """ALLOC-13: main containers and sidecars have nothing in common, whatever else an init container holds."""
+    found = kinds(**containers)
+    assert [name for name, kind in found.items() if kind == "init"] == init
+    assert list(found)[: len(init)] == init, "and starts first"
 
 
 def test_only_an_entry_whose_answer_cannot_be_read_is_skipped():

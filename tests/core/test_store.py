@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from devicemgr.core.allocation import Request, plan_allocation
+from devicemgr.core.allocation import Request, Reusable, plan_allocation
 from devicemgr.core.checkpoint import Checkpoint, Entry, render
 from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.holdings import in_order
@@ -15,7 +15,7 @@ from devicemgr.core.node_state import NodeState, combine, render_state
 from devicemgr.core.store import MOST_REMOVED, DeviceStore, Snapshot
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import AllocationRefused
-from devicemgr.model import Container, Device, Owner, PluginOptions, Pod, RunOptions
+from devicemgr.model import Container, ContainerKind, Device, Owner, PluginOptions, Pod, RunOptions
 from devicemgr.rpc.convert import answer_from_bytes, answer_to_bytes, device_to_wire
 from devicemgr.rpc.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -208,3 +208,51 @@ def test_only_so_many_zeroes_are_kept_until_somebody_has_seen_them():
         store.stop_endpoint(name, generation, reason="gone", now=generation * 10.0)
         store.sweep(now=generation * 10.0 + 5)
     assert store.removed == frozenset(names[2:])
+
+
+KINDS = st.sampled_from(list(ContainerKind))
+LIMITS = st.dictionaries(st.sampled_from(["v/a", "v/b", "v/c"]), st.integers(1, 3), max_size=3)
+
+
+@given(st.lists(st.lists(st.tuples(KINDS, LIMITS), min_size=1, max_size=4), max_size=3))
+@example([[(ContainerKind.INIT, {"v/a": 2, "v/b": 1}), (ContainerKind.MAIN, {"v/a": 1, "v/b": 2})]] * 2)
+@example([[(ContainerKind.SIDECAR, {"v/a": 1}), (ContainerKind.INIT, {"v/a": 2}), (ContainerKind.MAIN, {"v/a": 1})]])
+def test_pods_of_a_kubelets_checkpoint_ask_for_what_they_asked_for(specs):
+    """CKPT-3 has no kinds of containers, so what they share is told from what they hold; never is it counted twice."""
+    store = DeviceStore()
+    for resource in ("v/a", "v/b", "v/c"):
+        store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
+        store.apply_report(resource, 1, [Device(id=f"d{n}") for n in range(40)])
+    for number, spec in enumerate(specs):
+        spec = sorted(spec, key=lambda one: one[0] is ContainerKind.MAIN)  # main containers start last
+        containers = tuple(Container(name=f"c{n}", kind=kind, limits=limits) for n, (kind, limits) in enumerate(spec))
+        admit(store, Pod(name=f"p{number}", uid=f"p{number}", containers=containers))
+    entries = tuple(
+        Entry(owner=owner, resource=resource, devices=one.devices, answer=b"")
+        for owner, resource, one in store.snapshot().assignments
+    )
+    found = combine(parse_saved(render(Checkpoint(entries=entries))), lambda data: RunOptions())
+    restored = DeviceStore()
+    restored.restore(found.snapshot, now=0)
+    assert +restored.requested == +store.requested
+    for pod in store.pods:
+        assert dict(restored.request_of(pod.uid)) == dict(store.request_of(pod.uid))
+        restored.add_pod(pod)  # now it has a name
+        assert +restored.requested == +store.requested
+    for pod in store.pods:
+        restored.remove_pod(pod.uid)
+    assert not +restored.requested
+
+
+def admit(store, pod):
+    """As the kubelet does, with a plug-in that answers at once."""
+    reusable = Reusable()
+    for container in pod.containers:
+        owner = Owner(pod.uid, container.name)
+        for resource, count in container.limits.items():
+            request = Request(owner=owner, resource=resource, count=count, reusable=reusable.of(resource))
+            devices = plan_allocation(store, request).devices
+            store.reserve(owner, resource, devices)
+            store.commit(owner, resource, devices, RunOptions())
+            reusable.after(container, resource, devices)
+    store.add_pod(pod)

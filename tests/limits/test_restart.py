@@ -25,7 +25,7 @@ from devicemgr.events import (
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
 
-GPU = "vendor.com/gpu"
+GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 
 
 def pod(name="p", count=1, kinds=(ContainerKind.MAIN,), resource=GPU):
@@ -127,6 +127,31 @@ async def test_a_resource_without_a_healthy_device_is_on_disk_too_and_known_afte
     async with open_device_manager(root_dir, restart_wait=0) as manager:
         assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].endpoint) == (0, "stopped")
         assert "no healthy devices present" in (await manager.admit(pod("a"))).message
+
+
+async def test_running_pods_of_a_kubelet_fit_again_though_their_containers_share_devices(root_dir):
+    """CAP-9, ALLOC-13: their init containers share some devices of each resource, and all devices of none."""
+    specs = [(ContainerKind.INIT, {GPU: 2, NIC: 1}), (ContainerKind.MAIN, {GPU: 1, NIC: 2})]
+    containers = tuple(Container(name=kind.value, kind=kind, limits=limits) for kind, limits in specs)
+    pods = [Pod(name=name, uid=name, containers=containers) for name in ("a", "b")]
+    for life in range(2):
+        async with open_device_manager(root_dir) as manager:
+            directory = manager.layout.plugins
+            async with (
+                open_simulated_plugin(directory, GPU, devices=4) as gpus,
+                open_simulated_plugin(directory, NIC, devices=4) as nics,
+            ):
+                await gpus.register()
+                await nics.register()
+                await manager.wait_for_resource(GPU, allocatable=4)
+                await manager.wait_for_resource(NIC, allocatable=4)
+                if life:
+                    third = Pod(name="c", uid="c", containers=(Container(name="c", limits={GPU: 1}),))
+                    assert not (await manager.admit(third)).admitted
+                for one in pods:
+                    admission = await manager.admit(one)
+                    assert admission.admitted, admission.message
+        as_a_kubelet_writes_it(root_dir)
 
 
 # --- LIM-8, LIM-39 -------------------------------------------------------------------------------
