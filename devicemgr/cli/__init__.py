@@ -83,6 +83,11 @@ def _pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tuple[s
 
 
 pod_argument = click.argument("pod", metavar="NAMESPACE/NAME", callback=_pod_name)
+uid_option = click.option(
+    "--uid",
+    is_flag=True,
+    help="The argument is a uid: of a pod without a name (a kubelet's), or of one of several of the same name.",
+)
 
 
 def root_of(root_dir: Path | None) -> Path:

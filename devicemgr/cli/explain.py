@@ -9,7 +9,7 @@ import click
 
 from ..core.decision import tell
 from ..rpc.manager_client import ManagerClient
-from . import output_option, pod_argument, root_dir_option
+from . import output_option, pod_argument, root_dir_option, uid_option
 from .ask import ask
 from .output import printable, show
 
@@ -18,7 +18,7 @@ from .output import printable, show
 @root_dir_option
 @output_option
 @pod_argument
-@click.option("--uid", is_flag=True, help="The argument is the uid of a pod that has no name (a kubelet's).")
+@uid_option
 @click.pass_context
 def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[str, str], uid: bool) -> None:
     """Tell which devices were considered, which rule took which, what the plug-in was asked and what it said.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -95,11 +96,14 @@ def status_tables(data: Mapping[str, Any]) -> list[Table]:
     pods = Table(title="Pods", title_justify="left")
     for column in ("pod", "container", "resource", "devices"):
         pods.add_column(column, overflow="fold")
+    names = Counter(map(_pod_name, data["pods"]))
     for pod in data["pods"]:
+        name = _pod_name(pod)
+        shown = name if names[name] == 1 else f"{name} (uid {pod['uid']})"
         for container in pod["containers"]:
             for held in container["allocatedResourcesStatus"] or [{"name": "", "resources": []}]:
                 devices = ", ".join(_with_health(one) for one in held["resources"])
-                pods.add_row(plain(_pod_name(pod)), plain(container["name"]), plain(held["name"]), devices)
+                pods.add_row(plain(shown), plain(container["name"]), plain(held["name"]), devices)
     return [resources, pods]
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from ..rpc.manager_client import ManagerClient
-from . import pod_argument, root_dir_option
+from . import pod_argument, root_dir_option, uid_option
 from .ask import ask
 
 
 @click.command("remove")
 @root_dir_option
 @pod_argument
-@click.option("--uid", is_flag=True, help="The argument is the uid of a pod that has no name (a kubelet's).")
+@uid_option
 @click.pass_context
 def command(ctx: click.Context, root_dir: Path | None, pod: tuple[str, str], uid: bool) -> None:
     """Remove a pod. Exit status 1 when there is no such pod."""

@@ -60,8 +60,14 @@ class Holdings:
     def pod(self, uid: PodUid) -> Pod | None:
         return self._pods.get(uid)
 
+    def find_pods(self, namespace: str, name: str) -> list[Pod]:
+        """All of that name, oldest first: there are two while the one that was deleted by force is still ending."""
+        return [p for p in self._pods.values() if (p.namespace, p.name) == (namespace, name)]
+
     def find_pod(self, namespace: str, name: str) -> Pod | None:
-        return next((p for p in self._pods.values() if (p.namespace, p.name) == (namespace, name)), None)
+        """The one that was admitted last, as the kubelet's index of pods by name has it."""
+        found = self.find_pods(namespace, name)
+        return found[-1] if found else None
 
     def add_pod(self, pod: Pod, *, confirmed: bool = True) -> None:
         """The pod is admitted: it stays until :meth:`remove_pod`. One from before a reboot may not be confirmed yet."""

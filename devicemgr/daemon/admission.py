@@ -67,7 +67,6 @@ class Admissions:
         self._log = log
         self._topology = topology
         self._patience_ends = patience_ends
-        self._asking: dict[PodUid, Pod] = {}  # being admitted now
         self._turns: dict[PodUid, trio.Lock] = {}  # queues in order of arrival, not guards of state
 
     async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
@@ -80,12 +79,9 @@ class Admissions:
             started = trio.current_time()
             try:
                 self._check_identity(pod)
-                self._asking[pod.uid] = pod
                 await self._place(self._attempt(pod, decision))
             except (AllocationRefused, PluginUnavailable) as error:
                 return self._refused(pod, error, decision, trio.current_time() - started)
-            finally:
-                self._asking.pop(pod.uid, None)
             decision.admitted = True
             self.decisions.record(decision)
             self._log.record([PodAdmitted.of(pod, seconds=trio.current_time() - started)])
@@ -124,21 +120,23 @@ class Admissions:
                 del self._turns[uid]
 
     def _check_identity(self, pod: Pod) -> None:
-        """A name means one pod, and a uid too; the containers of a pod do not change, nor what they ask for."""
+        """A uid means one pod, whose name and containers do not change, nor what they ask for. A name may be another
+        pod's too: one that was deleted by force is still ending when the next one comes (GC-3)."""
         known = self._store.pod(pod.uid)
-        here = {c.name for c in known.containers} if known else set()
+        if known is None:
+            return
+        if known.name and known.full_name != pod.full_name:
+            raise AllocationRefused(
+                f"pod {known.full_name} with uid {known.uid} is here already; remove it first", rule="GC-3"
+            )
+        here = {c.name for c in known.containers}
         there = {c.name for c in pod.containers}
         # A kubelet's checkpoint names only the containers that hold something.
-        if known is not None and (here != there if known.name else here - there):
+        if here != there if known.name else here - there:
             raise AllocationRefused(
                 f"pod {pod.full_name} is here already with other containers; remove it first", rule="GC-3"
             )
-        for other in (*self._store.pods, *self._asking.values()):
-            if other.name and (other.full_name == pod.full_name) != (other.uid == pod.uid):
-                raise AllocationRefused(
-                    f"pod {other.full_name} with uid {other.uid} is here already; remove it first", rule="GC-3"
-                )
-        if known is not None and known.name:
+        if known.name:
             asked = {container.name: container for container in pod.containers}
             for before in known.containers:
                 _check_same(pod, before, asked[before.name])

@@ -10,7 +10,7 @@ import trio
 
 from ..core.node_status import node_status, reset_node
 from ..core.pod_status import pod_status
-from ..errors import ResourceWaitTimeout
+from ..errors import Refused, ResourceWaitTimeout
 from ..manifest import as_pod
 from ..model import (
     Admission,
@@ -84,7 +84,7 @@ class DeviceManager:
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest decision.
 
-        With an empty ``namespace``, ``name`` may also be the uid of a pod without a name.
+        Of several pods of one name the last counts. With an empty ``namespace``, ``name`` may also be a uid.
         """
         decisions, pod = self._life.admissions.decisions, self._find(namespace, name)
         decision = decisions.past(namespace, name) if pod is None else decisions.current(pod.uid)
@@ -139,8 +139,14 @@ class DeviceManager:
     async def remove(self, namespace: str, name: str) -> bool:
         """The pod has ended; its devices are free when this returns. False when there is no such pod.
 
-        With an empty ``namespace``, ``name`` may also be the uid of a pod without a name.
+        With an empty ``namespace``, ``name`` may also be a uid. Raises Refused when several pods have that name, since
+        a guess could take a running pod's devices away.
         """
+        if len(namesakes := self._life.store.find_pods(namespace, name)) > 1:
+            uids = ", ".join(pod.uid for pod in namesakes)
+            raise Refused(
+                f"there are {len(namesakes)} pods {namespace}/{name}; say which by its uid: {uids}", rule="GC-3"
+            )
         pod = self._find(namespace, name)
         return pod is not None and await self._life.admissions.remove(pod)
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from devicemgr import Container, ContainerKind, Deadlines, Pod, open_device_manager
-from devicemgr.errors import PluginUnavailable
+from devicemgr.errors import PluginUnavailable, Refused
 from devicemgr.model import Device, DeviceSpec, Mount, PluginOptions, RunOptions
 from devicemgr.testing import open_simulated_plugin
 
@@ -314,11 +314,21 @@ async def test_lim_6_pods_that_are_admitted_at_once_never_share_a_device(manager
         assert sorted(held) == [f"dev-{number}" for number in range(8)]
 
 
-async def test_a_name_means_one_pod(manager, plugins):
-    await manager.admit(pod(gpu=1))
-    namesake = Pod(name="p", uid="another", containers=(Container(name="main"),))
-    refused = await manager.admit(namesake)
-    assert "pod default/p with uid p is here already; remove it first" in refused.message
+async def test_the_next_pod_of_a_name_comes_while_the_one_before_is_still_ending(manager, plugins):
+    """GC-3: a pod of a StatefulSet that was deleted by force. The kubelet goes by uid, and each has its devices."""
+    first, second = pod(gpu=1), replace(pod(gpu=1), uid="next")
+    held = (await manager.admit(first)).containers[0].devices[GPU]
+    admission = await manager.admit(second)
+    assert admission.admitted, admission.message
+    assert not set(held) & set(admission.containers[0].devices[GPU])
+    assert manager.explain("default", "p")["uid"] == "next"
+    with pytest.raises(Refused, match="there are 2 pods default/p; say which by its uid: p, next"):
+        await manager.remove("default", "p")
+    assert manager.capacity()[GPU].allocated == 2
+    assert await manager.remove("", "p")
+    assert [one.uid for one in manager.pods()] == ["next"]
+    assert await manager.remove("default", "p")
+    assert manager.capacity()[GPU].allocated == 0
 
 
 async def test_a_uid_means_one_pod(manager, plugins):
