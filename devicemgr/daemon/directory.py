@@ -166,14 +166,16 @@ def remove_stale_sockets(layout: Layout) -> list[Path]:
 def checked_endpoint(directory: Path, endpoint: str) -> Path:
     """The socket a plug-in named, if the name may be used: a plain file name inside ``directory`` (LIM-27).
 
-    The socket may be missing still (REG-7). Raises RegistrationRefused.
+    The name is joined to the directory and cleaned as a text, as Go does (REG-3), so ``./x.sock`` is ``x.sock``: what
+    counts is where it leads. The socket may be missing still (REG-7). Raises RegistrationRefused.
     """
-    if not endpoint or endpoint in (".", "..") or "/" in endpoint or "\0" in endpoint:
+    path = Path(os.path.normpath(f"{directory}/{endpoint}"))
+    if "\0" in endpoint or path.parent != Path(os.path.normpath(directory)):
         raise RegistrationRefused(
             f"endpoint {endpoint[:100]!r} is invalid: it must be the plain file name of a socket in {directory}",
             rule="LIM-27",
         )
-    path = directory / endpoint
+    path = directory / path.name
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise RegistrationRefused(
             f"endpoint {endpoint[:100]!r} is invalid: in {directory} its path would be longer than "

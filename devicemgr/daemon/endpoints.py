@@ -109,7 +109,7 @@ class Endpoints:
         self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
             socket = self._checked(registration)
-            await self._connect(ResourceName(registration.resource), socket, registration.endpoint)
+            await self._connect(ResourceName(registration.resource), socket, socket.name)
 
     async def adopt(self, found: Found) -> Adopted:
         """Take over a plug-in that the watcher found (REG-16). Raises RegistrationRefused."""
@@ -180,7 +180,7 @@ class Endpoints:
             )
         self._check_room(ResourceName(registration.resource))
         socket = checked_endpoint(self._directory, registration.endpoint)
-        self._check_not_shared(ResourceName(registration.resource), registration.endpoint)
+        self._check_not_shared(ResourceName(registration.resource), socket.name)
         return socket
 
     def _check_room(self, resource: ResourceName) -> None:

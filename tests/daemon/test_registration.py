@@ -12,8 +12,8 @@ import trio.testing
 
 from devicemgr import Bounds, Container, Deadlines, Pod, open_device_manager
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
-from devicemgr.events import RegistrySocketRestored
-from devicemgr.model import Device, PluginOptions
+from devicemgr.events import PluginRegistered, RegistrySocketRestored
+from devicemgr.model import Device, PluginOptions, Registration
 from devicemgr.testing import open_simulated_plugin
 
 GPU = "vendor.com/gpu"
@@ -54,7 +54,10 @@ async def test_a_bad_resource_name_is_refused(manager, open_plugin, name):
         assert manager.capacity() == {}
 
 
-@pytest.mark.parametrize("endpoint", ["../../x.sock", "", ".", "..", "a/b.sock", "/tmp/x.sock", "x" * 300, "a\0b"])
+OUTSIDE = ["../../x.sock", "", ".", "..", "/", "a/..", "../device-plugins", "./../x.sock", "../device-plugins-2/x.sock"]
+
+
+@pytest.mark.parametrize("endpoint", [*OUTSIDE, "a/b.sock", "/tmp/x.sock", "x" * 300, "a\0b", "a\0/../x.sock"])
 async def test_lim_27_an_endpoint_must_be_a_plain_file_name(manager, open_plugin, endpoint):
     """LIM-27. The resource that is served already is untouched."""
     async with open_plugin(devices=2) as plugin:
@@ -62,6 +65,22 @@ async def test_lim_27_an_endpoint_must_be_a_plain_file_name(manager, open_plugin
         with pytest.raises(RegistrationRefused, match="it must be the plain file name of a socket in"):
             await plugin.register(endpoint=endpoint)
         assert manager.capacity()[GPU].allocatable == 2
+
+
+CLEANED = ["./x.sock", ".//x.sock", "/x.sock", "x.sock/", "a/../x.sock", "../device-plugins/x.sock"]
+
+
+@pytest.mark.parametrize("endpoint", CLEANED)
+async def test_an_endpoint_that_leads_to_a_socket_of_the_directory_is_that_socket(manager, open_plugin, endpoint):
+    """REG-3: the kubelet joins and cleans. And LIM-27 knows the socket by any of its names."""
+    async with open_plugin(devices=2, endpoint="x.sock") as plugin:
+        await plugin.register(endpoint=endpoint)
+        await manager.wait_for_resource(GPU, allocatable=2)
+        registered = [r.event for r in manager.events() if isinstance(r.event, PluginRegistered)]
+        assert [event.endpoint for event in registered] == ["x.sock"]
+        for name in ("x.sock", endpoint):
+            with pytest.raises(RegistrationRefused, match="it already serves vendor.com/gpu"):
+                await manager.register(Registration(version="v1beta1", endpoint=name, resource="vendor.com/other"))
 
 
 async def test_lim_27_an_endpoint_that_is_no_socket_is_refused_at_once(manager, open_plugin):
