@@ -122,6 +122,14 @@ class RunOptions:
     cdi_devices: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An Allocate answer for one container: what it says, and the message itself, which may say more than we know."""
+
+    options: RunOptions
+    raw: bytes
+
+
 class ContainerKind(Enum):
     """How long a container lives: it decides whether its devices can be taken over (ALLOC-12)."""
 

@@ -28,10 +28,15 @@ from ..model import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """Devices one container holds of one resource, each with the NUMA nodes it had then (LW-6, ALLOC-5h)."""
+    """Devices one container holds of one resource, each with the NUMA nodes it had then (LW-6, ALLOC-5h).
+
+    ``raw`` is the answer as the plug-in sent it, None where there is no such thing: the checkpoint passes on what this
+    version does not understand.
+    """
 
     devices: Mapping[DeviceId, tuple[int, ...] | None]
     answer: RunOptions
+    raw: bytes | None = None
 
 
 class Holdings:

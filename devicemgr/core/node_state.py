@@ -145,7 +145,8 @@ def combine(saved: Saved, decode: Callable[[bytes], RunOptions | None]) -> Combi
     nameless = _nameless_pods(entry for entry, _ in good if entry.owner.pod_uid not in known)
     snapshot = Snapshot(
         assignments=tuple(
-            (entry.owner, entry.resource, Assignment(devices=entry.devices, answer=answer)) for entry, answer in good
+            (entry.owner, entry.resource, Assignment(devices=entry.devices, answer=answer, raw=entry.answer))
+            for entry, answer in good
         ),
         registered=checkpoint.registered,
         pods=(*state.pods, *nameless),

@@ -267,9 +267,15 @@ class DeviceStore(Holdings):
     # --- allocation ----------------------------------------------------------------------------
 
     def commit(
-        self, owner: Owner, resource: ResourceName, devices: tuple[DeviceId, ...], answer: RunOptions
+        self,
+        owner: Owner,
+        resource: ResourceName,
+        devices: tuple[DeviceId, ...],
+        answer: RunOptions,
+        *,
+        raw: bytes | None = None,
     ) -> list[Event]:
-        """Record what was reserved, with the plug-in's answer.
+        """Record what was reserved, with the plug-in's answer, and with the bytes in which it came.
 
         The world may have changed while the plug-in was thinking, so look again: a device that went away
         meanwhile refuses the container (AllocationRefused) instead of starting it on nothing.
@@ -281,7 +287,8 @@ class DeviceStore(Holdings):
                 rule="LIM-6",
             )
         known = self.devices(resource)
-        self.record(owner, resource, Assignment(devices={id: known[id].numa_nodes for id in devices}, answer=answer))
+        nodes = {id: known[id].numa_nodes for id in devices}
+        self.record(owner, resource, Assignment(devices=nodes, answer=answer, raw=raw))
         return [DevicesAllocated(pod_uid=owner.pod_uid, container=owner.container, resource=resource, devices=devices)]
 
     def reserve(self, owner: Owner, resource: ResourceName, devices: Iterable[DeviceId]) -> None:

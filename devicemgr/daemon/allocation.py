@@ -19,11 +19,11 @@ from ..core.run_options import odd_texts
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable
 from ..events import AnswerOdd
-from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
+from ..model import Answer, Container, DeviceId, Owner, Pod, ResourceName
 from .endpoints import Endpoints
 from .event_log import EventLog
 
-_Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], RunOptions]]
+_Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 """By resource: the devices that were asked for, and the plug-in's answer."""
 
 
@@ -75,8 +75,9 @@ class Allocator:
                 self._plan(attempt, container, request)
         answers = await self._ask_all(attempt, container, requests)
         for request in requests:
-            if answer := answers.get(request.resource):
-                self._log.record(self._store.commit(owner, request.resource, *answer))
+            if request.resource in answers:
+                devices, answer = answers[request.resource]
+                self._log.record(self._store.commit(owner, request.resource, devices, answer.options, raw=answer.raw))
         for resource, assignment in self._store.assignments(owner).items():
             attempt.reusable.after(container, resource, assignment.devices)
 
@@ -118,7 +119,7 @@ class Allocator:
                 self._store.reserve(request.owner, request.resource, devices)
                 attempt.taken.append((request.owner, request.resource))
                 answer = await self._ask_allocate(request.resource, devices)
-                _account(attempt, container, request).answered(answer)
+                _account(attempt, container, request).answered(answer.options)
                 answers[request.resource] = devices, answer
             except (AllocationRefused, PluginUnavailable) as error:
                 failures.append(error)
@@ -133,11 +134,11 @@ class Allocator:
             raise failures[0]
         return answers
 
-    async def _ask_allocate(self, resource: ResourceName, devices: tuple[DeviceId, ...]) -> RunOptions:
+    async def _ask_allocate(self, resource: ResourceName, devices: tuple[DeviceId, ...]) -> Answer:
         answer = await self._endpoints.client_of(resource).allocate(devices)
         if answer is None:
             raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
-        if oddities := odd_texts(answer):  # told and passed on, as the kubelet does
+        if oddities := odd_texts(answer.options):  # told and passed on, as the kubelet does
             self._log.record([AnswerOdd(resource=resource, texts=oddities)])
         return answer
 

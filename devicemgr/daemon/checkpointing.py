@@ -129,9 +129,8 @@ class _Rendered:
 
 
 def _fragment(owner: Owner, resource: ResourceName, assignment: Assignment) -> Fragment:
-    return entry_fragment(
-        Entry(owner=owner, resource=resource, devices=assignment.devices, answer=answer_to_bytes(assignment.answer))
-    )
+    answer = answer_to_bytes(assignment.answer) if assignment.raw is None else assignment.raw
+    return entry_fragment(Entry(owner=owner, resource=resource, devices=assignment.devices, answer=answer))
 
 
 class CheckpointWriter:

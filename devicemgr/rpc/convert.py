@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from ..errors import PluginUnavailable
 from ..model import (
+    Answer,
     Device,
     DeviceId,
     DeviceSpec,
@@ -21,6 +22,7 @@ from ..model import (
     RunOptions,
 )
 from .stubs import v1beta1 as plugin
+from .wire_format import bodies, check_message
 
 M = TypeVar("M")
 P = TypeVar("P", bound="_Message")
@@ -41,6 +43,7 @@ def checked(convert: Callable[[M], V], message: M) -> V:
 def parsed(kind: type[P], data: bytes) -> P:
     """``data`` as such a message. Raises PluginUnavailable: what a decoder raises is the sender's failure."""
     try:
+        check_message(kind, data)
         return kind.parse(data)
     except Exception as error:
         raise PluginUnavailable(f"malformed {kind.__name__}: {error}", outcome="INTERNAL") from error
@@ -143,8 +146,16 @@ def answer_from_wire(message: plugin.ContainerAllocateResponse) -> RunOptions:
     )
 
 
-def answers_from_wire(message: plugin.AllocateResponse) -> tuple[RunOptions, ...]:
-    return tuple(answer_from_wire(answer) for answer in message.container_responses)
+def answers_from_bytes(data: bytes) -> tuple[Answer, ...]:
+    """The answers of an AllocateResponse, each with its own bytes. Raises PluginUnavailable."""
+    try:
+        raws = list(bodies(data, 1))
+    except ValueError as error:
+        raise PluginUnavailable(f"malformed AllocateResponse: {error}", outcome="INTERNAL") from error
+    return tuple(
+        Answer(options=checked(answer_from_wire, parsed(plugin.ContainerAllocateResponse, raw)), raw=raw)
+        for raw in raws
+    )
 
 
 def first_preference(message: plugin.PreferredAllocationResponse) -> tuple[DeviceId, ...]:
@@ -164,13 +175,13 @@ def answer_to_wire(answer: RunOptions) -> plugin.ContainerAllocateResponse:
 
 
 def answer_to_bytes(answer: RunOptions) -> bytes:
-    """The answer as the checkpoint stores it (CKPT-3)."""
+    """The answer as the checkpoint stores it (CKPT-3), where nobody has the plug-in's own bytes."""
     return bytes(answer_to_wire(answer))
 
 
 def answer_from_bytes(data: bytes) -> RunOptions | None:
     """A stored answer, or None when these bytes are none."""
     try:
-        return answer_from_wire(plugin.ContainerAllocateResponse.parse(data))
-    except Exception:  # whatever a decoder raises on bytes that are no message; the caller counts it
+        return checked(answer_from_wire, parsed(plugin.ContainerAllocateResponse, data))
+    except PluginUnavailable:  # the caller counts it
         return None

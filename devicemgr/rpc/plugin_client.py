@@ -15,13 +15,22 @@ import trio
 from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..events import CallFinished
-from ..model import DeviceId, DeviceList, PluginOptions, RunOptions
+from ..model import Answer, DeviceId, DeviceList, PluginOptions
 from . import convert
 from .calls import call, dial, read_stream
-from .device_list import DeviceListDecoder, RawList
+from .device_list import DeviceListDecoder
 from .stubs import v1beta1 as wire
 from .transport.channel import Channel
 from .transport.limits import Limits
+from .wire_format import RawMessage
+
+
+class _Stub(wire.DevicePluginStub):
+    """The generated one, but Allocate is answered with the bytes: they are what the checkpoint keeps (CKPT-3)."""
+
+    async def allocate(self, message: wire.AllocateRequest, **options: Any) -> Any:
+        return await self._unary_unary("/v1beta1.DevicePlugin/Allocate", message, RawMessage, **options)
+
 
 _METHODS = {
     "GetDevicePluginOptions": attrgetter("get_device_plugin_options"),
@@ -110,7 +119,7 @@ class PluginClient:
             self._channel,
             "/v1beta1.DevicePlugin/ListAndWatch",
             wire.Empty(),
-            RawList,  # the generated method would decode every message as a whole
+            RawMessage,  # the generated method would decode every message as a whole
             receive,
             hold=self._held,
             pace=pace,
@@ -133,20 +142,20 @@ class PluginClient:
         )
         return convert.checked(convert.first_preference, message)
 
-    async def allocate(self, devices: Sequence[DeviceId]) -> RunOptions | None:
+    async def allocate(self, devices: Sequence[DeviceId]) -> Answer | None:
         """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10); more are ignored."""
         answers = await self.allocate_each([devices])
         return answers[0] if answers else None
 
-    async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[RunOptions, ...]:
+    async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[Answer, ...]:
         """All answers to one Allocate call for several containers; the manager itself asks for one at a time."""
         requests = [wire.ContainerAllocateRequest(devices_ids=list(devices)) for devices in containers]
-        message = await self._unary(
+        raw = await self._unary(
             "Allocate",
             self._deadlines.allocate,
             wire.AllocateRequest(container_requests=requests),
         )
-        return convert.checked(convert.answers_from_wire, message)
+        return convert.answers_from_bytes(raw)
 
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
         await self._unary(
@@ -179,7 +188,7 @@ class PluginClient:
                 if self._interference is not None:
                     await self._interference.before_call(self._resource, name)
                 async with self._channel_now() as channel:
-                    result = await call(_METHODS[name](channel.stub(wire.DevicePluginStub)), message)
+                    result = await call(_METHODS[name](channel.stub(_Stub)), message)
             outcome = "OK"
             return result
         except PluginUnavailable as error:

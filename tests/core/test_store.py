@@ -78,7 +78,8 @@ class Holdings(RuleBasedStateMachine):
             assert not taken & set(plan.devices)
             assert all(self.listed[id] for id in plan.devices)
             self.store.reserve(owner, R, plan.devices)
-            self.store.commit(owner, R, plan.devices, RunOptions(envs={"IDS": ",".join(plan.devices)}))
+            answer = RunOptions(envs={"IDS": ",".join(plan.devices)})
+            self.store.commit(owner, R, plan.devices, answer, raw=answer_to_bytes(answer))
             self.store.add_pod(Pod(name=pod, uid=pod, containers=(Container(name="main", limits={R: count}),)))
             self.held[pod] = set(plan.devices)
 
@@ -88,7 +89,7 @@ class Holdings(RuleBasedStateMachine):
         before = self.store.snapshot()
         checkpoint = Checkpoint(
             entries=tuple(
-                Entry(owner=owner, resource=resource, devices=one.devices, answer=answer_to_bytes(one.answer))
+                Entry(owner=owner, resource=resource, devices=one.devices, answer=one.raw)
                 for owner, resource, one in before.assignments
             ),
             registered={name: in_order(ids) for name, ids in before.registered.items()},

@@ -10,10 +10,11 @@ import grpclib.const
 import pytest
 import trio
 
-from devicemgr import Bounds
+from devicemgr import Bounds, Container, Pod
 from devicemgr.errors import RegistrationRefused
-from devicemgr.events import BoundReached, ReportApplied
+from devicemgr.events import BoundReached, EndpointStopped, ReportApplied
 from devicemgr.model import Device, Registration
+from devicemgr.rpc.services import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.server import open_server
 
@@ -150,3 +151,42 @@ async def test_a_deleted_plugin_directory_is_made_anew(manager):
     with trio.fail_after(10):
         while not manager.layout.registry_socket.exists():
             await manager.events_after(len(manager.events()), wait=True)
+
+
+async def test_a_list_that_is_cut_off_ends_the_stream_and_adds_no_device(manager, honest, open_plugin, monkeypatch):
+    """LW-8: the kubelet cannot unmarshal it. Three bytes less of it would be another device, healthy or not."""
+    devices = [wire.Device(id="a", health="Healthy"), wire.Device(id="b", health="Healthy")]
+    whole, may_go_on = bytes(wire.ListAndWatchResponse(devices=devices)), trio.Event()
+
+    async def lists(self, message):
+        yield Raw(whole)
+        await may_go_on.wait()
+        yield Raw(whole[:-3])
+
+    async with open_plugin(EVIL) as plugin:
+        monkeypatch.setattr(DevicePluginService, "list_and_watch", lists)
+        await plugin.register()
+        await manager.wait_for_resource(EVIL, allocatable=2)
+        may_go_on.set()
+        counts = await manager.wait_for_resource(EVIL, allocatable=0)
+        assert (counts.capacity, counts.endpoint) == (2, "stopped")
+        (stopped,) = [one.event for one in manager.events() if isinstance(one.event, EndpointStopped)]
+        assert "malformed" in stopped.reason
+
+
+@pytest.mark.parametrize("answer", [b"\xff\xff\xff", b"\x0a\x03\xff\xff\xff", b"\x0a\x07\x0a\x05\x0a\x01A\x12\x05"])
+async def test_an_answer_that_is_no_message_refuses_the_pod(manager, honest, open_plugin, monkeypatch, answer):
+    """ALLOC-E9. It would be an empty answer, and the container would start without anything."""
+
+    async def allocate(self, message):
+        return Raw(answer)
+
+    async with open_plugin(EVIL) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(EVIL, allocatable=1)
+        monkeypatch.setattr(DevicePluginService, "allocate", allocate)
+        pod = Pod(name="p", uid="p", containers=(Container(name="main", limits={EVIL: 1}),))
+        refused = await manager.admit(pod)
+        assert not refused.admitted
+        assert "malformed" in refused.message
+        assert manager.capacity()[EVIL].allocated == 0

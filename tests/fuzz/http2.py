@@ -12,10 +12,10 @@ from grpclib.const import Cardinality
 from hpack import Encoder
 from trio.testing import wait_all_tasks_blocked
 
-from devicemgr.rpc.device_list import RawList
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.server import open_server
+from devicemgr.rpc.wire_format import RawMessage
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 CALL = Encoder().encode(
@@ -71,7 +71,7 @@ def feed_client(*pieces: bytes) -> None:
 
     async def call(channel, cardinality) -> None:
         try:
-            async with channel.request("/a.B/C", cardinality, wire.Empty, RawList) as stream:
+            async with channel.request("/a.B/C", cardinality, wire.Empty, RawMessage) as stream:
                 await stream.send_message(wire.Empty(), end=True)
                 while await stream.recv_message() is not None:
                     pass

@@ -124,7 +124,6 @@ def _named(data: bytes, parse) -> None:
 _WIRE = [
     (wire.RegisterRequest, convert.registration_from_wire),
     (wire.DevicePluginOptions, convert.options_from_wire),
-    (wire.AllocateResponse, convert.answers_from_wire),
     (wire.PreferredAllocationResponse, convert.first_preference),
     (found.PluginInfo, _info),
     (own.InjectFaultRequest, convert_own.fault_from_wire),
@@ -160,6 +159,7 @@ def http2_client(data: bytes) -> None:
 @target
 def answer(data: bytes) -> None:
     """An Allocate answer is stored as bytes, and read again; what is odd about it is told."""
+    value_of(convert.answers_from_bytes, data)
     options = convert.answer_from_bytes(data)
     if options is not None:
         assert convert.answer_from_bytes(convert.answer_to_bytes(options)) == options

@@ -23,6 +23,8 @@ from devicemgr.events import (
     StateRestored,
 )
 from devicemgr.model import PluginOptions
+from devicemgr.rpc.services import DevicePluginService
+from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
@@ -152,6 +154,25 @@ async def test_running_pods_of_a_kubelet_fit_again_though_their_containers_share
                     admission = await manager.admit(one)
                     assert admission.admitted, admission.message
         as_a_kubelet_writes_it(root_dir)
+
+
+async def test_what_an_answer_says_in_fields_of_another_version_is_kept_on_disk(root_dir, monkeypatch):
+    """CKPT-3: the plug-in's own bytes, so that a newer kubelet finds what it understands; also over our restarts."""
+    raw = bytes(wire.ContainerAllocateResponse(envs={"A": "1"})) + b"\x7a\x03new" + b"\x0a\x02\x78\x05"
+
+    async def allocate(self, message):
+        answer = wire.AllocateResponse()
+        answer._unknown_fields = b"\x0a" + bytes([len(raw)]) + raw
+        return answer
+
+    monkeypatch.setattr(DevicePluginService, "allocate", allocate)
+    await first_life(root_dir, pod("a"))
+    for _ in range(2):
+        assert [entry.answer for entry in checkpoint_of(root_dir).entries] == [raw]
+        async with open_device_manager(root_dir) as manager:
+            (run,) = (await manager.admit(pod("a"))).containers
+            assert run.options.envs["A"] == "1"
+            await manager.admit(pod("b", count=0))  # something to write
 
 
 # --- LIM-8, LIM-39 -------------------------------------------------------------------------------

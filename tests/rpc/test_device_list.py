@@ -55,8 +55,8 @@ def encoded(found):
 def plainly(raw):
     """The devices, or the fact that there are none."""
     try:
-        return convert.checked(convert.devices_from_wire, wire.ListAndWatchResponse.parse(raw))
-    except Exception:
+        return convert.checked(convert.devices_from_wire, convert.parsed(wire.ListAndWatchResponse, raw))
+    except PluginUnavailable:
         return "refused"
 
 
@@ -94,6 +94,18 @@ def test_one_list_after_another_is_told_by_what_has_gone_and_come(first, data):
             rest.remove(device)
         assert sorted(map(repr, [*rest, *found.come])) == sorted(map(repr, changed))
         last = found
+
+
+@given(lists.filter(bool), st.data())
+def test_a_list_that_is_cut_off_within_an_entry_is_none(found, data):
+    """The kubelet ends the stream. Where an entry ends, nobody can see that there were more."""
+    ends = {len(encoded(found[:count])) for count in range(len(found) + 1)}
+    raw = encoded(found)
+    cut = data.draw(st.integers(0, len(raw) - 1).filter(lambda at: at not in ends))
+    decoder = DeviceListDecoder()
+    decoder.decode(raw)
+    for one in (decoder, DeviceListDecoder()):
+        assert decoded(one, raw[:cut]) == "refused"
 
 
 def test_a_change_in_the_middle_of_a_long_list_is_all_that_is_decoded():

@@ -8,8 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from grpclib import GRPCError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from devicemgr.errors import PluginUnavailable
+from devicemgr.model import RunOptions
+from devicemgr.rpc.convert import answer_from_bytes, parsed
+from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.rpc.transport.stream import decoded
 
 ROOT = Path(__file__).parent.parent.parent
 PROTO = ROOT / "proto"
@@ -107,6 +114,58 @@ def test_both_runtimes_write_the_same_bytes_and_read_each_other(descriptor):
         assert theirs(descriptor).FromString(mine.SerializeToString()) == google
 
     check()
+
+
+@pytest.mark.parametrize("descriptor", MESSAGES, ids=lambda descriptor: descriptor.full_name)
+def test_what_google_takes_for_no_message_is_none_here_either(descriptor):
+    """Cut off, with other bytes in it, or made of nothing but chance: it never becomes a shorter or an empty one."""
+    from google.protobuf.message import DecodeError
+
+    @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(filled(descriptor).map(lambda message: message.SerializeToString()), st.data())
+    def check(raw, data):
+        start = data.draw(st.integers(0, len(raw)))
+        end = data.draw(st.integers(start, len(raw)))
+        damaged = raw[:start] + data.draw(st.binary(max_size=4)) + raw[end : data.draw(st.sampled_from([None, -1]))]
+        try:
+            theirs(descriptor).FromString(damaged)
+        except DecodeError:
+            with pytest.raises(PluginUnavailable, match="malformed"):
+                parsed(ours(descriptor), damaged)
+            with pytest.raises(GRPCError, match="malformed"):
+                decoded(damaged, ours(descriptor))
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (b"\xff\xff\xff", "unexpected end"),
+        (b"\x0a", "unexpected end"),
+        (b"\x0a\x02a", "unexpected end"),
+        (b"\x0a\x05\x0a\x04abc", "unexpected end"),  # in an entry of a map
+        (b"\x12\x04\x0a\x03ab", "unexpected end"),  # in a message inside
+        (b"\x0d\x01\x02", "unexpected end"),
+        (b"\x09\x01\x02", "unexpected end"),
+        (b"\x02\x00", "there is no field 0"),
+        (b"\x80\x80\x80\x80\x80\x80\x01\x00", "there is no field"),
+        (b"\x0b\x0c", "there is no type 3"),
+        (b"\x0f", "there is no type 7"),
+        (b"\x08" + b"\xff" * 9 + b"\x02", "more than 64 bits"),
+        (b"\x08" + b"\xff" * 10, "more than 64 bits"),
+        (b"\x0a" + b"\xff" * 9 + b"\x01", "unexpected end"),
+    ],
+)
+def test_bytes_that_are_no_answer(raw, problem):
+    with pytest.raises(PluginUnavailable, match=problem):
+        parsed(wire.ContainerAllocateResponse, raw)
+    assert answer_from_bytes(raw) is None
+
+
+def test_fields_of_another_version_are_passed_over():
+    raw = b"\x7a\x03new\x75abcd\x79abcdefgh\x78" + b"\xff" * 9 + b"\x01"
+    assert answer_from_bytes(raw) == RunOptions()
 
 
 def test_every_method_path_is_the_documented_one():

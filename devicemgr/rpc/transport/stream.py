@@ -20,6 +20,8 @@ from grpclib import GRPCError, Status
 from h2.errors import ErrorCodes
 from trio.lowlevel import ParkingLot
 
+from ..wire_format import check_message
+
 Headers = Collection[tuple[str, str]]
 
 _PREFIX = struct.Struct(">BI")
@@ -244,6 +246,7 @@ class Stream:
 def decoded(data: bytes, message_type: Any) -> Any:
     """A message from its bytes. Whatever foreign bytes make the decoder raise is their sender's failure."""
     try:
+        check_message(message_type, data)
         return message_type.FromString(data)
     except Exception as error:
         raise GRPCError(Status.INTERNAL, f"malformed {message_type.__name__}: {error}"[:1000]) from error

@@ -37,7 +37,7 @@ async def _allocate(client: PluginClient, *containers: Sequence[DeviceId]) -> tu
         raise Failed(f"Allocate {asked} was answered with {error.outcome}: {error}") from error
     if len(answers) != len(containers):
         raise Failed(f"Allocate {asked} was answered for {len(answers)} of {len(containers)} containers")
-    return answers
+    return tuple(answer.options for answer in answers)
 
 
 @check(
