@@ -100,6 +100,22 @@ class PluginUnavailable(DeviceManagerError):
         self.outcome = outcome
         self.bound = bound
 
+    @property
+    def rpc_error(self) -> str:
+        """The text as grpc-go prints it, with Go's name of the code: so it stands in the kubelet's texts, where people
+        look for it (ALLOC-20, REG-5, RUN-E1)."""
+        code = _GO_SPELLS.get(self.outcome) or self.outcome.title().replace("_", "")
+        return f"rpc error: code = {code} desc = {self}"
+
+
+_GO_SPELLS = {"OK": "OK", "CANCELLED": "Canceled"}
+"""Codes whose name in Go is not made of the words in capitals."""
+
+
+def as_cause(error: DeviceManagerError) -> str:
+    """The error within another one's text, as the kubelet has it there."""
+    return error.rpc_error if isinstance(error, PluginUnavailable) else str(error)
+
 
 class ManagerUnavailable(DeviceManagerError):
     """Nobody serves the allocation socket. Start a manager on the same root directory."""

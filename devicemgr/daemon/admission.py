@@ -29,6 +29,7 @@ from ..errors import (
     DeviceManagerError,
     PluginUnavailable,
     Refused,
+    as_cause,
 )
 from ..events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
 from ..model import Admission, Container, ContainerRun, Pod, PodUid, ResourceName
@@ -209,7 +210,7 @@ class Admissions:
         if isinstance(error, AdmissionRefused):
             reason, text = error.reason, str(error)
         else:
-            reason, text = UNEXPECTED, f"Allocate failed due to {error}, which is unexpected"
+            reason, text = UNEXPECTED, f"Allocate failed due to {as_cause(error)}, which is unexpected"
         rule = error.rule if isinstance(error, Refused) else "ALLOC-E9"
         decision.refuse(reason, f"Pod was rejected: {text}", rule)
         self.decisions.record(decision)

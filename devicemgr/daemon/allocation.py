@@ -165,7 +165,7 @@ class Allocator:
             )
         except PluginUnavailable as error:
             raise AllocationRefused(
-                f"device plugin GetPreferredAllocation rpc failed with err: {error}", rule="ALLOC-E11"
+                f"device plugin GetPreferredAllocation rpc failed with err: {error.rpc_error}", rule="ALLOC-E11"
             ) from error
         _account(attempt, container, request).advice = advice[:LISTED]
         return self._plan(attempt, container, request, advice)

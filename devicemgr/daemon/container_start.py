@@ -13,7 +13,7 @@ from __future__ import annotations
 from ..core.holdings import in_order
 from ..core.run_options import merge_run_options
 from ..core.store import DeviceStore
-from ..errors import AllocationRefused, CheckpointUnwritable, ContainerStartFailed, PluginUnavailable
+from ..errors import AllocationRefused, CheckpointUnwritable, ContainerStartFailed, PluginUnavailable, as_cause
 from ..events import AnswersConflicted, ContainerNotStarted, ContainerStarted
 from ..model import Admission, Container, ContainerRun, Owner, Pod, ResourceName, RunOptions
 from .alignment import Aligner
@@ -88,7 +88,9 @@ class ContainerStarts:
             await self._writer.flush()
         except (AllocationRefused, PluginUnavailable, CheckpointUnwritable) as error:
             attempt.give_back(self._store)
-            raise ContainerStartFailed(f"devices could not be allocated again: {error}", rule="RUN-3") from error
+            raise ContainerStartFailed(
+                f"devices could not be allocated again: {as_cause(error)}", rule="RUN-3"
+            ) from error
         except BaseException:
             attempt.give_back(self._store)
             raise
@@ -112,7 +114,7 @@ class ContainerStarts:
             await self._endpoints.client_of(resource).pre_start_container(devices)
         except (PluginUnavailable, AllocationRefused) as error:
             raise ContainerStartFailed(
-                f"device plugin PreStartContainer rpc failed with err: {error}", rule="RUN-E1"
+                f"device plugin PreStartContainer rpc failed with err: {as_cause(error)}", rule="RUN-E1"
             ) from error
 
     def _run_of(self, owner: Owner, *, record_conflicts: bool = False) -> ContainerRun:

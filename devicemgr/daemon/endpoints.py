@@ -245,7 +245,7 @@ class Endpoints:
                 except PluginUnavailable as error:
                     if error.bound:
                         door.reached(error.bound, 1, f"the stream ended: {error}")
-                    return str(error)
+                    return error.rpc_error
                 finally:
                     slot.client = None
                     slot.silent.set()
@@ -304,4 +304,4 @@ async def _options_of(client: PluginClient) -> PluginOptions:
     try:
         return await client.get_options()
     except PluginUnavailable as error:
-        raise RegistrationRefused(f"failed to get device plugin options: {error}", rule="REG-8") from error
+        raise RegistrationRefused(f"failed to get device plugin options: {error.rpc_error}", rule="REG-8") from error

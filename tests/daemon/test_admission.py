@@ -14,6 +14,7 @@ from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 PREFIX = "Pod was rejected: Allocate failed due to "
+LATE = "rpc error: code = DeadlineExceeded desc = "
 
 
 def pod(name="p", containers=None, **limits):
@@ -92,7 +93,7 @@ async def test_lim_1_a_plugin_that_hangs_in_allocate_loses_only_its_own_pod(root
 
             plugin.on_allocate = hang
             refused = await manager.admit(pod("first", gpu=1))
-            assert refused.message == PREFIX + "Allocate was not answered within 0.1 s, which is unexpected"
+            assert refused.message == PREFIX + LATE + "Allocate was not answered within 0.1 s, which is unexpected"
             assert available(manager) == {GPU: 2}
             plugin.on_allocate = honest
             assert (await manager.admit(pod("second", gpu=2))).admitted
@@ -114,7 +115,7 @@ async def test_no_container_response_and_rpc_errors_refuse_the_pod(manager, plug
     )
     plugins[0].on_allocate = fail
     refused = await manager.admit(pod(gpu=1))
-    assert refused.message == PREFIX + "the board is on fire, which is unexpected"
+    assert refused.message == PREFIX + "rpc error: code = Unknown desc = the board is on fire, which is unexpected"
     assert available(manager) == {GPU: 2, NIC: 2}
 
 
@@ -224,7 +225,10 @@ async def test_a_failing_pre_start_keeps_the_pod_but_not_the_container(manager, 
         await manager.wait_for_resource(GPU, allocatable=1)
         admission = await manager.admit(pod(gpu=1))
         assert (admission.admitted, admission.failed_container) == (True, "main")
-        assert admission.message == "device plugin PreStartContainer rpc failed with err: cannot reset"
+        assert (
+            admission.message
+            == "device plugin PreStartContainer rpc failed with err: rpc error: code = Unknown desc = cannot reset"
+        )
         assert manager.capacity()[GPU].allocated == 1
 
 

@@ -77,7 +77,10 @@ async def test_a_list_that_is_no_message_ends_only_its_stream(manager, honest, d
 
 async def test_options_that_are_no_message_refuse_the_registration(manager, honest):
     async with open_server(manager.layout.plugins / "evil.sock", [RawPlugin(options=b"\x08")]):
-        with pytest.raises(RegistrationRefused, match="failed to get device plugin options: malformed"):
+        with pytest.raises(
+            RegistrationRefused,
+            match="failed to get device plugin options: rpc error: code = Internal desc = malformed",
+        ):
             await manager.register(Registration(version="v1beta1", endpoint="evil.sock", resource=EVIL))
 
 

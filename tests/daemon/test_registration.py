@@ -132,7 +132,10 @@ async def test_options_that_fail_are_the_answer_to_register(manager, open_plugin
             raise PluginUnavailable("no options today")
 
         plugin.on_options = fail
-        with pytest.raises(RegistrationRefused, match="failed to get device plugin options: no options today"):
+        with pytest.raises(
+            RegistrationRefused,
+            match="failed to get device plugin options: rpc error: code = Unknown desc = no options today",
+        ):
             await plugin.register()
         assert [name for name, _ in plugin.calls] == ["GetDevicePluginOptions"]
         assert manager.capacity() == {}
