@@ -25,6 +25,7 @@ _VERBS = {
     "node-status": "Show what the node publishes.",
     "plugin": "Run a simulated device plug-in.",
     "remove": "Remove a pod: its devices are free at once.",
+    "retain": "Say which pods exist still; remove all others.",
     "status": "Show the resources, and who holds which devices.",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,6 +73,11 @@ class ManagerClient:
         """False when there is no such pod."""
         message = await self._ask(self._stub.remove, own.RemoveRequest(namespace=namespace, name=name))
         return message.removed
+
+    async def retain(self, uids: Iterable[str]) -> list[Pod]:
+        """Only these pods exist still; returns those that were removed."""
+        message = await self._ask(self._stub.retain, own.RetainRequest(uids=list(uids)))
+        return list(map(convert.pod_from_wire, message.removed))
 
     async def read_events(self, on_event: Callable[[dict[str, Any]], None], *, follow: bool) -> None:
         """Hand over every event the manager remembers and, with ``follow``, those to come."""

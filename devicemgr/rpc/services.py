@@ -7,7 +7,7 @@ The functions come in as arguments. What becomes of their errors is the server's
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..errors import Refused
@@ -55,6 +55,7 @@ class AllocationApi(Protocol):
     def acknowledge_reset(self) -> None: ...
     async def admit(self, pod: Pod, *, start: bool = ...) -> Admission: ...
     async def remove(self, namespace: str, name: str) -> bool: ...
+    async def retain(self, uids: Iterable[str]) -> Sequence[Pod]: ...
     async def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
 
 
@@ -82,6 +83,10 @@ class AllocationService(ClosesStreams, own.AllocationBase):
 
     async def remove(self, message: own.RemoveRequest) -> own.RemoveResponse:
         return own.RemoveResponse(removed=await self._manager.remove(message.namespace, message.name))
+
+    async def retain(self, message: own.RetainRequest) -> own.RetainResponse:
+        uids = convert.checked(lambda message: list(map(convert.text, message.uids)), message)
+        return own.RetainResponse(removed=list(map(convert_own.pod_to_wire, await self._manager.retain(uids))))
 
     async def events(self, message: own.EventsRequest) -> AsyncIterator[own.Event]:
         sequence = 0

@@ -123,6 +123,38 @@ def test_followers_see_what_comes_and_do_not_hold_up_the_stop(node, start, root_
     assert follower.wait() == 0
 
 
+def test_what_a_kubelets_file_has_of_pods_that_are_gone_is_cleared_by_retain(daemon, run, root_dir):
+    """GC-1: only somebody else knows which pods exist."""
+    entry = {"PodUID": "", "ContainerName": "c", "ResourceName": "a.com/x", "DeviceIDs": {"-1": []}, "AllocResp": ""}
+    entries = [entry | {"PodUID": uid, "DeviceIDs": {"-1": [f"d-{uid}"]}} for uid in ("kept", "refused", "ended")]
+    data = {"PodDeviceEntries": entries, "RegisteredDevices": {"a.com/x": []}}
+    (root_dir / "device-plugins").mkdir()
+    file = root_dir / "device-plugins" / "kubelet_internal_checkpoint"
+    file.write_text(json.dumps({"Data": data, "Checksum": checksum_of(canonical_text(data))}))
+    daemon()
+    empty = run("retain", "-", text=" \n")
+    assert (empty.returncode, "names no pod" in empty.stderr) == (2, True)
+    done = run("retain", "kept", "another")
+    assert (done.returncode, done.stdout) == (0, "removed uid refused\nremoved uid ended\n")
+    again = run("retain", "-", text="kept\n")
+    assert (again.returncode, again.stdout) == (0, "there was no other pod\n")
+    assert [pod["uid"] for pod in json.loads(run("status", "-o", "json").stdout)["pods"]] == ["kept"]
+
+
+def test_two_pods_of_one_name_are_told_apart_by_their_uids(node, run):
+    """GC-3: the one that was deleted by force is still ending."""
+    for uid in ("old", "new"):
+        text = POD.format(name="a", count=1).replace("name: a}", f"name: a, uid: {uid}}}")
+        assert run("admit", "-f", "-", text=text).returncode == 0
+    shown = run("status").stdout
+    assert "default/a (uid old)" in shown
+    assert "default/a (uid new)" in shown
+    unclear = run("remove", "default/a")
+    assert (unclear.returncode, "say which by its uid: old, new" in unclear.stderr) == (1, True)
+    assert run("remove", "--uid", "old").stdout == "removed uid old\n"
+    assert run("remove", "default/a").stdout == "removed default/a\n"
+
+
 def test_the_plugin_registers_again_with_a_new_manager(node, daemon):
     program, plugin = node
     program.end()
@@ -131,7 +163,7 @@ def test_the_plugin_registers_again_with_a_new_manager(node, daemon):
     again.wait_for("ReportApplied")
 
 
-@pytest.mark.parametrize("verb", [["status"], ["remove", "default/a"], ["events"]])
+@pytest.mark.parametrize("verb", [["status"], ["remove", "default/a"], ["retain", "a"], ["events"]])
 def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, root_dir, verb):
     done = run(*verb)
     assert done.returncode == 3
@@ -145,6 +177,7 @@ def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, ro
         (["admit", "-f", "-"], "<stdin>:1: this is not valid YAML"),
         (["admit", "-f", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
         (["remove", "a/b/c"], "write NAMESPACE/NAME"),
+        (["retain"], "Missing argument"),
         (["status", "--nonsense"], "No such option"),
         (["nonsense"], "No such command"),
         (["plugin", "--resource", "gpu"], "it has no domain"),

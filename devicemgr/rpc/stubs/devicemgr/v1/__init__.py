@@ -32,6 +32,8 @@ __all__ = (
     "RemoveResponse",
     "ResourceHealth",
     "ResourceStatus",
+    "RetainRequest",
+    "RetainResponse",
     "StatusRequest",
     "StatusResponse",
 )
@@ -507,6 +509,30 @@ default_message_pool.register_message("devicemgr.v1", "ResourceStatus", Resource
 
 
 @dataclass(eq=False, repr=False)
+class RetainRequest(betterproto2.Message):
+    uids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Of every pod that exists.
+    """
+
+
+default_message_pool.register_message("devicemgr.v1", "RetainRequest", RetainRequest)
+
+
+@dataclass(eq=False, repr=False)
+class RetainResponse(betterproto2.Message):
+    removed: "list[Pod]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The pods that were removed.
+    """
+
+
+default_message_pool.register_message("devicemgr.v1", "RetainResponse", RetainResponse)
+
+
+@dataclass(eq=False, repr=False)
 class StatusRequest(betterproto2.Message):
     pass
 
@@ -590,6 +616,27 @@ class AllocationStub(betterproto2_grpclib.ServiceStub):
             "/devicemgr.v1.Allocation/Remove",
             message,
             RemoveResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def retain(
+        self,
+        message: "RetainRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "RetainResponse":
+        """
+        These pods exist, and no others: what the rest held is free when this returns.
+        """
+
+        return await self._unary_unary(
+            "/devicemgr.v1.Allocation/Retain",
+            message,
+            RetainResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -727,6 +774,13 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def retain(self, message: "RetainRequest") -> "RetainResponse":
+        """
+        These pods exist, and no others: what the rest held is free when this returns.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def events(self, message: "EventsRequest") -> "AsyncIterator[Event]":
         """
         The events the manager still remembers, then, if asked, those to come.
@@ -789,6 +843,14 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
         request = await stream.recv_message()
         assert request is not None
         response = await self.remove(request)
+        await stream.send_message(response)
+
+    async def __rpc_retain(
+        self, stream: "grpclib.server.Stream[RetainRequest, RetainResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.retain(request)
         await stream.send_message(response)
 
     async def __rpc_events(
@@ -854,6 +916,12 @@ class AllocationBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RemoveRequest,
                 RemoveResponse,
+            ),
+            "/devicemgr.v1.Allocation/Retain": grpclib.const.Handler(
+                self.__rpc_retain,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RetainRequest,
+                RetainResponse,
             ),
             "/devicemgr.v1.Allocation/Events": grpclib.const.Handler(
                 self.__rpc_events,
