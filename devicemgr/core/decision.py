@@ -13,13 +13,17 @@ from typing import Any
 
 from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
 from .allocation import Plan
-from .hints import Hints
+from .hints import DeviceHints, HintList, Hints
 from .holdings import in_order
+from .node_search import TooManyChoices, Work
 from .policy import Alignment, Topology
 from .store import DeviceStore
 
 LISTED = 50
 """Ids that a decision names of each class; of more it keeps the number."""
+
+HINTS_TOLD = 1023
+"""Hints that are put into words for each resource: all that there can be with ten NUMA nodes."""
 
 
 def listed(ids: Collection[DeviceId]) -> dict[str, Any]:
@@ -81,16 +85,38 @@ class ResourceDecision:
 
 @dataclass(frozen=True, slots=True)
 class AlignmentDecision:
-    """The hints of each resource, and what the policy made of them. There may be a thousand; they are put into words
-    when somebody asks, which took longer than finding them."""
+    """The hints of each resource, and what the policy made of them. There may be a thousand, and with many NUMA nodes
+    more than anybody can list; they are put into words when somebody asks, which takes longer than to decide."""
 
     alignment: Alignment
     hints: Hints
 
     def as_json(self) -> dict[str, Any]:
-        words = {str(name): None if found is None else list(map(str, found)) for name, found in self.hints.items()}
+        """``more`` names the resources with more hints than are told here."""
+        told = {str(name): _told(found) for name, found in self.hints.items()}
         won = self.alignment
-        return {"hints": words, "won": str(won.hint), "because": won.because, "admit": won.admit}
+        return {
+            "hints": {name: words for name, (words, _) in told.items()},
+            "more": [name for name, (_, is_all) in told.items() if not is_all],
+            "won": str(won.hint) if won.is_decided else None,
+            "because": won.because,
+            "admit": won.admit,
+        }
+
+
+def _told(hints: HintList | None) -> tuple[list[str] | None, bool]:
+    """In words, and whether these are all."""
+    if hints is None:
+        return None, True
+    words: list[str] = []
+    try:
+        for hint in hints.told(Work()) if isinstance(hints, DeviceHints) else hints:
+            if len(words) == HINTS_TOLD:
+                return words, False
+            words.append(str(hint))
+    except TooManyChoices:
+        return words, False
+    return words, True
 
 
 @dataclass(slots=True)
@@ -248,10 +274,14 @@ def _tell_alignment(alignment: Mapping[str, Any], indent: str, what: str) -> Ite
     for resource, hints in alignment["hints"].items():
         if hints is None:
             yield f"{indent}{resource} has no NUMA preference (TM-7)."
-        elif not hints:
+        elif not hints and resource not in alignment["more"]:
             yield f"{indent}{resource} cannot be satisfied on any set of NUMA nodes (TM-7)."
         else:
-            yield f"{indent}{resource} could be served on {_words(hints, '; ')} (TM-8)."
+            words = _words(hints, "; ", is_all=resource not in alignment["more"])
+            yield f"{indent}{resource} could be served on {words} (TM-8)."
+    if alignment["won"] is None:
+        yield f"{indent}For {what}, no nodes were found: {alignment['because']} (TM-4)."
+        return
     verdict = "good enough for this policy" if alignment["admit"] else "not good enough for this policy"
     yield f"{indent}For {what}, {alignment['won']} won: {alignment['because']} (TM-12); {verdict} (TM-13)."
 
@@ -260,7 +290,9 @@ def _listed(devices: Mapping[str, Any]) -> str:
     return _words(devices["ids"], count=devices["count"])
 
 
-def _words(items: Sequence[str], separator: str = ", ", *, count: int | None = None) -> str:
+def _words(items: Sequence[str], separator: str = ", ", *, count: int | None = None, is_all: bool = True) -> str:
     count = len(items) if count is None else count
     shown = separator.join(items[:10])
+    if not is_all:
+        return f"{shown} and many more"
     return f"{shown} and {count - 10} more" if count > 10 else shown

@@ -10,16 +10,19 @@ For one resource there are three answers, and they are not the same:
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from ..model import Container, DeviceId, Owner, Pod, ResourceName
 from .free import Place
 from .holdings import pod_request
-from .numa import Mask, Numa, mask_of, nodes_of, subsets
+from .node_search import Demand, Demands, Work, bits_of, fewest_nodes, sets_that_meet
+from .numa import Mask, Numa, mask_of, nodes_of
 from .store import DeviceStore
 
 
@@ -35,11 +38,50 @@ class Hint:
         return f"{nodes} ({'preferred' if self.preferred else 'not preferred'})"
 
 
-Hints = Mapping[ResourceName, Sequence[Hint] | None]
-"""By resource: its hints, [] for impossible, None for no preference."""
 _NOWHERE: Place = frozenset()
 Counts = Mapping[Place, int]
-"""How many devices stand where. The cost of hints is masks × places, however many devices there are."""
+"""How many devices stand where. The cost of hints goes with the places, however many devices there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceHints:
+    """All hints of one resource: every mask over ``nodes`` that meets ``demands``, as a rule and not as a list.
+
+    There may be 2^n of them. What a merge asks of them is answered by ``node_search`` without making them; who wants
+    to see them iterates, and gets them in the kubelet's order. Preferred are the narrowest that meet ``possible``.
+    """
+
+    nodes: Mask
+    demands: Demands
+    possible: Demand
+
+    def preferred_size(self, work: Work) -> int:
+        return fewest_nodes((self.possible,), self.nodes, work) or self.nodes.bit_count()
+
+    def narrowest_size(self, work: Work) -> int:
+        return fewest_nodes(self.demands, self.nodes, work) or self.nodes.bit_count()
+
+    def of_one_node(self) -> list[Hint]:
+        """The preferred hints for exactly one node; there are none when no node alone could ever do."""
+        could = any(_is_met((self.possible,), bit) for bit in bits_of(self.nodes)) or self.nodes.bit_count() == 1
+        return [_hint(bit, True) for bit in bits_of(self.nodes) if could and _is_met(self.demands, bit)]
+
+    def told(self, work: Work) -> Iterator[Hint]:
+        """One after the other. Raises TooManyChoices in the middle."""
+        preferred = self.preferred_size(work)
+        for mask in sets_that_meet(self.demands, self.nodes, work):
+            yield _hint(mask, mask.bit_count() == preferred)
+
+    def __iter__(self) -> Iterator[Hint]:
+        return self.told(Work(sys.maxsize))
+
+    def __getitem__(self, at: int) -> Hint:
+        return next(islice(self, at, None))
+
+
+HintList = Sequence[Hint] | DeviceHints
+Hints = Mapping[ResourceName, HintList | None]
+"""By resource: its hints, [] for impossible, None for no preference."""
 
 
 def candidate_nodes(places: Iterable[Place], machine: Sequence[int]) -> tuple[int, ...]:
@@ -50,35 +92,33 @@ def candidate_nodes(places: Iterable[Place], machine: Sequence[int]) -> tuple[in
 
 def generate_hints(
     free: Counts, *, reusable: Iterable[Place], request: int, nodes: Sequence[int], possible: Counts
-) -> list[Hint]:
+) -> HintList:
     """The masks over ``nodes`` that can serve ``request`` devices now; preferred are the narrowest possible ones.
 
     ``reusable`` has the place of each device that must be taken over. ``possible`` counts the devices that could serve,
     held or not: a narrow mask that is busy today makes a wide one *not preferred*. Source: TM-8, steps 1 to 4.
     """
-    masks = list(subsets(nodes))
+    there = mask_of(nodes)
     must = [mask_of(place) for place in reusable if place]
-    enough = zip(masks, _touching(possible, masks), strict=True)
-    narrowest = min((mask.bit_count() for mask, count in enough if count >= request), default=len(nodes))
-    kept = [m for m, count in zip(masks, _touching(free, masks), strict=True) if len(must) + count >= request]
-    for place in must:
-        kept = [mask for mask in kept if mask & place]
-    return [_hint(mask, mask.bit_count() == narrowest) for mask in kept]
+    taken_over = (Demand.of(1, [(place, 1)], there) for place in dict.fromkeys(must))
+    demands = (Demand.of(request - len(must), _by_mask(free), there), *taken_over)
+    if not all(demand.can_be_met for demand in demands):
+        return []
+    return DeviceHints(there, demands, Demand.of(request, _by_mask(possible), there))
+
+
+def _by_mask(counts: Counts) -> Iterable[tuple[Mask, int]]:
+    return ((mask_of(place), count) for place, count in counts.items())
+
+
+def _is_met(demands: Demands, mask: Mask) -> bool:
+    return all(demand.after(mask, 0).need <= 0 for demand in demands)
 
 
 @lru_cache(maxsize=2048)
 def _hint(mask: Mask, preferred: bool) -> Hint:
-    """The same few hundred values serve every pod, and are remembered with its decision: make each once."""
+    """The same few hundred values tell of every pod: make each once."""
     return Hint(mask, preferred)
-
-
-def _touching(counts: Counts, masks: Sequence[Mask]) -> list[int]:
-    """For each mask, how many devices stand on one of its nodes."""
-    found = [0] * len(masks)
-    for place, count in counts.items():
-        nodes = mask_of(place)
-        found = [so_far + count if mask & nodes else so_far for mask, so_far in zip(masks, found, strict=True)]
-    return found
 
 
 def resource_hints(
@@ -89,7 +129,7 @@ def resource_hints(
     held: AbstractSet[DeviceId],
     reusable: AbstractSet[DeviceId],
     numa: Numa,
-) -> list[Hint] | None:
+) -> HintList | None:
     """The hints of one resource; ``held`` is what the asker has of it already (TM-7).
 
     # Decision (LIM-13): a request that the devices with NUMA data alone cannot satisfy may use those without, which
@@ -105,7 +145,7 @@ def resource_hints(
     if there < request or (held and there != request):
         return []
 
-    def generate(wanted: int) -> list[Hint]:
+    def generate(wanted: int) -> HintList:
         nodes = candidate_nodes(devices.places, numa.nodes)
         return generate_hints(free, reusable=taken_over, request=wanted, nodes=nodes, possible=devices.healthy)
 
@@ -119,7 +159,7 @@ def container_hints(
     container: Container,
     reusable: Mapping[ResourceName, AbstractSet[DeviceId]],
     numa: Numa,
-) -> dict[ResourceName, list[Hint] | None]:
+) -> dict[ResourceName, HintList | None]:
     """Container scope: what this container asks for, with the devices it could take over (TM-7, TM-14)."""
     records = store.assignments(owner)
     return {
@@ -136,7 +176,7 @@ def container_hints(
     }
 
 
-def pod_hints(store: DeviceStore, pod: Pod, numa: Numa) -> dict[ResourceName, list[Hint] | None]:
+def pod_hints(store: DeviceStore, pod: Pod, numa: Numa) -> dict[ResourceName, HintList | None]:
     """Pod scope: what all containers ask for together; reusable devices are not considered (TM-7, TM-9)."""
     return {
         resource: resource_hints(

@@ -4,7 +4,16 @@ The rule speaks of every combination of one hint per list: its mask is what they
 *preferred* when each of its hints is and all their masks are equal. Of all combinations the best wins. With 8 nodes
 and 3 resources there are 16.6 million, and the kubelet visits each: 3.5 s for one pod.
 
-Two observations make it cheap, and a property test compares the result with the full product:
+Hints that come from devices are not even listed (:class:`DeviceHints`). Each such list has, with a mask, every wider
+one over its nodes, and that leaves little to look for, in ``_merge_rules``:
+
+* Preferred combinations are one mask: as wide as every list prefers, and meeting the demands of all lists.
+* Otherwise, of the nodes that all lists have, the combinations have some masks in common, and every wider one. What is
+  best is as wide as the list that needs most: there is always one, for of that list's narrowest mask, with all that the
+  other lists have, some part remains. When there are no more common nodes than that, it is all of them.
+
+Lists of any other kind are merged hint by hint, with two observations that make it cheap; property tests compare both
+ways with each other and with the full product:
 
 1. *Preferred* combinations have one mask in common, so each is found by looking a mask up in every list. They beat
    all others; when there is one, nothing else need be looked at.
@@ -22,15 +31,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from ..model import ResourceName
-from .hints import Hint, Hints
+from .hints import DeviceHints, Hint, HintList, Hints
+from .node_search import Demand, Work, best_in_common, sets_of_size, twin_groups
 from .numa import Mask, Numa
 
 ANY_PREFERRED = Hint(None, True)
 ANY = Hint(None, False)
 """What is stored when nothing is known: any node, not preferred (TM-16)."""
+
+PREFERRED = "every list prefers it"
+NOTHING_IN_COMMON = "the lists have no node in common"
+BEST_IN_COMMON = "no nodes are preferred by every list; this is the best they have in common"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +94,9 @@ class Fitness:
         return candidate if self.of_hint(candidate) < self.of_hint(current) else current
 
 
-def hint_lists(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, Sequence[Hint]]]:
+def hint_lists(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, HintList]]:
     """Every hint list with its resource, after the rules for "no preference" and "impossible" (TM-10)."""
-    lists: list[tuple[ResourceName, Sequence[Hint]]] = []
+    lists: list[tuple[ResourceName, HintList]] = []
     for hints in providers:
         if not hints:
             lists.append((ResourceName(""), [ANY_PREFERRED]))
@@ -90,31 +106,92 @@ def hint_lists(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, Se
     return lists
 
 
-def widest_need(lists: Iterable[Sequence[Hint]]) -> int:
+def widest_need(lists: Iterable[Iterable[Hint]]) -> int:
     """Over all lists the largest of their narrowest masks; 0 when no list names a mask (TM-12)."""
     sizes = [[hint.affinity.bit_count() for hint in hints if hint.affinity is not None] for hints in lists]
     return max((min(one) for one in sizes if one), default=0)
 
 
-def merge_hints(lists: Sequence[Sequence[Hint]], numa: Numa, *, closest: bool = False) -> Merged:
-    """The best combination of one hint per list (TM-11, TM-12)."""
+def merge_hints(lists: Sequence[HintList], numa: Numa, *, closest: bool = False, work: Work | None = None) -> Merged:
+    """The best combination of one hint per list (TM-11, TM-12).
+
+    Raises TooManyChoices when the ``work`` is used up before it is found.
+    """
+    rules = [hints for hints in lists if isinstance(hints, DeviceHints)]
+    listed = [hints for hints in lists if not isinstance(hints, DeviceHints)]
+    if rules and all(len(hints) == 1 and hints[0].affinity is None for hints in listed):
+        is_preferable = all(hints[0].preferred for hints in listed)
+        return _merge_rules(rules, numa, is_preferable=is_preferable, closest=closest, work=work or Work())
+    return _merge_listed([hints if isinstance(hints, Sequence) else list(hints) for hints in lists], numa, closest)
+
+
+# --- hints of devices ------------------------------------------------------------------------------------
+
+
+def _merge_rules(lists: Sequence[DeviceHints], numa: Numa, *, is_preferable: bool, closest: bool, work: Work) -> Merged:
+    near = numa if closest else None
+    if is_preferable and (found := _preferred_by_all(lists, near, work)):
+        return found
+    if not (nodes := reduce(and_, (hints.nodes for hints in lists))):
+        return Merged(hint=Hint(numa.mask, False), because=NOTHING_IN_COMMON)
+    need = max(hints.narrowest_size(work) for hints in lists)
+    best: Mask | None = nodes
+    if need < nodes.bit_count():
+        demands = [tuple(one.after(hints.nodes & ~nodes, nodes) for one in hints.demands) for hints in lists]
+        best = best_in_common(demands, nodes, need, work, near=near)
+    return Merged(hint=Hint(best, False), because=BEST_IN_COMMON)
+
+
+def _preferred_by_all(lists: Sequence[DeviceHints], near: Numa | None, work: Work) -> Merged | None:
+    """The best mask that is in each list and as wide as each prefers."""
+    nodes = reduce(and_, (hints.nodes for hints in lists))
+    sizes = {hints.preferred_size(work) for hints in lists}
+    demands = tuple(one.after(0, nodes) for hints in lists for one in hints.demands)
+    if len(sizes) > 1 or not all(one.can_be_met for one in demands):
+        return None
+    (size,) = sizes
+    best = best_in_common([demands], nodes, size, work, near=near)
+    if best is None:
+        return None
+    words = PREFERRED + (_reason(closest=near is not None) if _is_one_of_many(best, demands, nodes, work) else "")
+    return Merged(hint=Hint(best, True), because=words)
+
+
+def _is_one_of_many(best: Mask, demands: tuple[Demand, ...], nodes: Mask, work: Work) -> bool:
+    """Is there another mask of this size? There is when a node of it has a twin outside."""
+    if any(0 < (best & twins).bit_count() < twins.bit_count() for twins in twin_groups(demands, nodes, work)):
+        return True
+    found = sets_of_size(demands, nodes, best.bit_count(), work)
+    return any(mask != best for mask in found)
+
+
+# --- hints of any kind -----------------------------------------------------------------------------------
+
+
+def _merge_listed(lists: Sequence[Sequence[Hint]], numa: Numa, closest: bool) -> Merged:
     machine = numa.mask
     fitness = Fitness(numa=numa, closest=closest, widest_need=widest_need(lists))
     if any(not hints for hints in lists):
         return Merged(hint=Hint(machine, False), because="one list has no hint that may be used")
     if preferred := _preferred_masks(lists, machine):
         best = min(preferred, key=fitness.of_mask)
-        words = "every list prefers it" + (_reason(fitness) if len(preferred) > 1 else "")
-        return Merged(hint=Hint(best, True), because=words)
-    reached = masks_in_common([_masks(hints, machine) for hints in lists], machine) - {0}
-    if not reached:
-        return Merged(hint=Hint(machine, False), because="the lists have no node in common")
+        return Merged(
+            hint=Hint(best, True), because=PREFERRED + (_reason(closest=closest) if len(preferred) > 1 else "")
+        )
+    reached = set() if _is_settled(lists) else masks_in_common([_masks(hints, machine) for hints in lists], machine)
+    if not (reached := reached - {0}):
+        return Merged(hint=Hint(machine, False), because=NOTHING_IN_COMMON)
     hint = min((Hint(mask, False) for mask in reached), key=fitness.of_hint)
-    return Merged(hint=hint, because="no nodes are preferred by every list; this is the best they have in common")
+    return Merged(hint=hint, because=BEST_IN_COMMON)
 
 
-def _reason(fitness: Fitness) -> str:
-    best = "the nearest together" if fitness.closest else "the narrowest and lowest"
+def _is_settled(lists: Iterable[Iterable[Hint]]) -> bool:
+    """All are preferred and for any node or one: what has a node in common is one mask, and so preferred."""
+    return all(h.preferred and (h.affinity is None or h.affinity.bit_count() == 1) for hints in lists for h in hints)
+
+
+def _reason(*, closest: bool) -> str:
+    best = "the nearest together" if closest else "the narrowest and lowest"
     return f", and of those it is {best}"
 
 
@@ -174,4 +251,6 @@ def _preferred_masks(lists: Iterable[Sequence[Hint]], machine: Mask) -> set[Mask
 
 def single_node_hints(hints: Iterable[Hint]) -> list[Hint]:
     """What single-numa-node leaves of a list: preferred hints for any node or for exactly one (TM-13)."""
+    if isinstance(hints, DeviceHints):
+        return hints.of_one_node()
     return [h for h in hints if h.preferred and (h.affinity is None or h.affinity.bit_count() == 1)]

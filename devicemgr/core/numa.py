@@ -54,10 +54,14 @@ class Numa:
 
     def average_distance(self, mask: Mask) -> float:
         """Mean over all ordered pairs of the mask's nodes, each with itself included (TM-12); 0 when unknown."""
-        nodes = nodes_of(mask)
-        pairs = [self._distance(one, other) for one in nodes for other in nodes]
-        return sum(pairs) / len(pairs) if pairs else 0.0
+        pairs = mask.bit_count() ** 2
+        return self.total_distance(mask) / pairs if pairs else 0.0
 
-    def _distance(self, one: int, other: int) -> int:
+    def total_distance(self, mask: Mask) -> int:
+        nodes = nodes_of(mask)
+        return sum(self.distance(one, other) for one in nodes for other in nodes)
+
+    def distance(self, one: int, other: int) -> int:
+        """From one node to another; 0 when unknown."""
         row = self.distances.get(one, ())
         return row[other] if other < len(row) else 0

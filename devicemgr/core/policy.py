@@ -12,17 +12,19 @@ single-numa-node   preferred hints for any node or exactly one     a preferred r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ..errors import UnusableTopology
-from .hints import Hint, Hints
+from .hints import DeviceHints, Hint, HintList, Hints
 from .merge import ANY, Merged, hint_lists, merge_hints, single_node_hints
+from .node_search import STEPS, TooManyChoices
 from .numa import Numa
 
 DEFAULT_MAX_NODES = 8
-"""More NUMA nodes than this are refused: 2^n masks are looked at. Also the smallest value one may set (TM-3)."""
+"""More NUMA nodes than this are refused unless an option allows more: the kubelet looks at 2^n masks, and this manager
+at few of them (``node_search``). Also the smallest value that one may set (TM-3)."""
 _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
@@ -61,6 +63,8 @@ class Alignment:
     hint: Hint
     admit: bool
     because: str
+    is_decided: bool = True
+    """Not when the search for the best nodes took too many steps: then the pod is refused, whatever the policy."""
 
 
 def topology_of(policy: str, scope: str, options: Mapping[str, str], numa: Numa) -> Topology:
@@ -133,14 +137,25 @@ def align(topology: Topology, providers: Iterable[Hints | None]) -> Alignment:
     policy, numa = topology.policy, topology.numa
     if policy is Policy.NONE:
         return Alignment(hint=ANY, admit=True, because="the policy none does not look at NUMA nodes")
-    lists: list[Sequence[Hint]] = [hints for _, hints in hint_lists(providers)]
+    lists: list[HintList] = [hints for _, hints in hint_lists(providers)]
     if policy is Policy.SINGLE_NUMA_NODE:
         lists = [single_node_hints(hints) for hints in lists]
     # Closeness does not matter where exactly one node is wanted.
     closest = topology.closest and policy is not Policy.SINGLE_NUMA_NODE
-    merged: Merged = merge_hints(lists, numa, closest=closest)
+    try:
+        merged: Merged = merge_hints(lists, numa, closest=closest)
+    except TooManyChoices:
+        return Alignment(hint=ANY, admit=False, because=_too_many(lists), is_decided=False)
     hint = merged.hint
     if policy is Policy.SINGLE_NUMA_NODE and hint.affinity == numa.mask:
         hint = Hint(None, hint.preferred)
     admit = policy is Policy.BEST_EFFORT or hint.preferred
     return Alignment(hint=hint, admit=admit, because=merged.because)
+
+
+def _too_many(lists: Iterable[HintList]) -> str:
+    count = max(hints.nodes.bit_count() for hints in lists if isinstance(hints, DeviceHints))
+    return (
+        f"devices on {count} NUMA nodes can be combined in too many ways to find the best in {STEPS:,} steps; "
+        "fewer NUMA nodes for each device, or the policy single-numa-node or none, need no such search"
+    )

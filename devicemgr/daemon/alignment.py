@@ -23,6 +23,7 @@ from .allocation import Allocator, Attempt
 from .event_log import EventLog
 
 AFFINITY_ERROR = "TopologyAffinityError"
+NOT_ALIGNED = "Resources cannot be allocated with Topology locality"
 
 
 class Aligner:
@@ -66,11 +67,11 @@ class Aligner:
 
     def _accept(self, attempt: Attempt, alignment: Alignment, containers: Sequence[Container]) -> None:
         """The affinity counts for these containers; a result that is not good enough refuses the pod (TM-15)."""
+        if not alignment.is_decided:
+            raise AdmissionRefused(f"{NOT_ALIGNED}: {alignment.because}", rule="TM-4", reason=AFFINITY_ERROR)
         if not alignment.admit:
             self._record_aligned(attempt, aligned=False)
-            raise AdmissionRefused(
-                "Resources cannot be allocated with Topology locality", rule="TM-13", reason=AFFINITY_ERROR
-            )
+            raise AdmissionRefused(NOT_ALIGNED, rule="TM-13", reason=AFFINITY_ERROR)
         mask = alignment.hint.affinity
         for container in containers:
             attempt.affinities[container.name] = None if mask is None else frozenset(nodes_of(mask))

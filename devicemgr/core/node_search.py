@@ -1,0 +1,323 @@
+"""Which of a machine's NUMA nodes are enough? Found without looking at every set of them.
+
+A set of nodes *touches* a device that stands on one of them, and a :class:`Demand` is met by every set that touches so
+many of some devices. Whatever meets a demand goes on meeting it with more nodes. All that the Topology Manager asks of
+2^n sets therefore comes down to a few questions of one kind: which is the lowest, or the closest, set of so many nodes
+that meets some demands? It is answered node by node from the highest down, each first left out, so that the first set
+found is the numerically smallest. Four observations keep that short:
+
+1. What went before only matters by what is still missing and which devices it left untouched. Two ways that leave the
+   same behind are one: with devices on one node each, or on all nodes, few are left over.
+2. A node adds at most the devices that stand on it. When even the best of the remaining nodes together are too few,
+   nothing below is looked at. For devices of one node each this bound is exact, and there is no way back at all.
+3. Nodes that no demand tells apart, *twins*, are interchangeable, and the lowest of them are the ones to choose.
+4. When nothing is missing any more, the rest is the lowest nodes there are.
+
+What remains is exponential in the worst case: how many nodes touch all devices is the set cover problem. So every step
+is paid from a :class:`Work` that has an end. It is a number of steps and no time: the same pod has the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from .numa import Mask, Numa, nodes_of
+
+STEPS = 50_000
+"""What one alignment may cost: places looked at. About 20 ms, in which nobody else is served. Every machine of up to
+8 nodes, and any on which devices stand on one node each or on all, takes a small part of it."""
+
+
+class TooManyChoices(Exception):
+    """The steps are used up, and the best set of nodes is not found."""
+
+
+class Work:
+    """The steps that are left."""
+
+    def __init__(self, steps: int = STEPS) -> None:
+        self._left = steps
+
+    def spend(self, steps: int) -> None:
+        self._left -= steps
+        if self._left < 0:
+            raise TooManyChoices
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """``need`` of the devices at ``places``: how many stand on exactly these nodes, for every such set of nodes."""
+
+    need: int
+    places: tuple[tuple[Mask, int], ...]
+
+    @classmethod
+    def of(cls, need: int, counts: Iterable[tuple[Mask, int]], nodes: Mask) -> Demand:
+        """Only what stands on one of ``nodes`` can be touched; the same place may come several times."""
+        places: dict[Mask, int] = {}
+        for place, count in counts:
+            if here := place & nodes:
+                places[here] = places.get(here, 0) + count
+        return cls(need, tuple(places.items()))
+
+    @property
+    def can_be_met(self) -> bool:
+        return sum(count for _, count in self.places) >= self.need
+
+    def after(self, kept: Mask, rest: Mask) -> Demand:
+        """What is missing when the nodes ``kept`` are chosen, and of all others only ``rest`` may still be."""
+        need, open_places = self.need, []
+        for place in self.places:
+            if place[0] & kept:
+                need -= place[1]
+            elif place[0] & rest:
+                open_places.append(place)
+        return Demand(need, tuple(open_places)) if need > 0 else MET
+
+    def fewest(self, rest: Mask) -> int:
+        """No fewer of the nodes ``rest`` can meet it; with devices on one node each, so many can."""
+        if self.need <= 0:
+            return 0
+        if any(count >= self.need for _, count in self.places):
+            return 1
+        missing = self.need
+        for number, gain in enumerate(sorted(self._gains(rest).values(), reverse=True), 1):
+            missing -= gain
+            if missing <= 0:
+                return number
+        return rest.bit_count() + 1
+
+    def _gains(self, rest: Mask) -> dict[Mask, int]:
+        gains: dict[Mask, int] = {}
+        for place, count in self.places:
+            for bit in bits_of(place & rest):
+                gains[bit] = gains.get(bit, 0) + count
+        return gains
+
+
+MET = Demand(0, ())
+Demands = tuple[Demand, ...]
+"""Of one hint list: a set of nodes must meet all of them."""
+
+
+def bits_of(mask: Mask) -> Iterator[Mask]:
+    """The nodes of a mask, each as a mask, ascending."""
+    while mask:
+        bit = mask & -mask
+        yield bit
+        mask ^= bit
+
+
+def fewest_nodes(demands: Demands, nodes: Mask, work: Work) -> int | None:
+    """How many of ``nodes`` are enough; at least one, and None when all are not."""
+    if not all(demand.can_be_met for demand in demands):
+        return None
+    at_least = max(1, *(demand.fewest(nodes) for demand in demands))
+    sizes = range(at_least, nodes.bit_count())
+    enough = (size for size in sizes if best_in_common([demands], nodes, size, work) is not None)
+    return next(enough, nodes.bit_count())
+
+
+def best_in_common(
+    lists: Sequence[Demands], nodes: Mask, size: int, work: Work, *, near: Numa | None = None
+) -> Mask | None:
+    """The best of all sets of ``size`` of ``nodes`` that one set of each list have exactly in common.
+
+    The lowest one; with ``near`` the one whose nodes are nearest together, and of those the lowest. A set of a list is
+    one that meets its demands. With one list these are simply its sets. With several, each node that is left out must
+    be left out by one of them; it is best left out by no more, since sets of more nodes meet more.
+    """
+    return _Search(lists, nodes, size, work, near).best()
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """All nodes before position ``at`` are decided: ``chosen`` are in, ``left`` more must follow.
+
+    ``missing`` has the demands of each list, as far as they are not met; ``last`` by kind of twins the last choice.
+    """
+
+    at: int
+    left: int
+    chosen: Mask
+    missing: tuple[Demands, ...]
+    last: tuple[int, ...]
+
+
+class _Search:
+    """One question. A choice is a number: n is "left out by list n", and the highest is "chosen"."""
+
+    def __init__(self, lists: Sequence[Demands], nodes: Mask, size: int, work: Work, near: Numa | None) -> None:
+        self._bits = list(bits_of(nodes))[::-1]
+        self._rest = [nodes & ((bit << 1) - 1) for bit in self._bits] + [0]
+        self._lists, self._size, self._work = lists, size, work
+        self._near = _Nearness(near, self._bits, size) if near else None
+        groups = twin_groups([one for demands in lists for one in demands], nodes, work, near)
+        self._twins = [group for group in groups if group.bit_count() > 1]
+        self._kinds = {bit: kind for kind, twins in enumerate(self._twins) for bit in bits_of(twins)}
+
+    def best(self) -> Mask | None:
+        rest = self._rest[0]
+        start = tuple(tuple(demand.after(0, rest) for demand in demands) for demands in self._lists)
+        stack = [_Step(0, self._size, 0, start, (0,) * len(self._twins))]
+        seen: set[tuple[object, ...]] = set()
+        best: Mask | None = None
+        while stack:
+            step = stack.pop()
+            self._work.spend(self._price(step))
+            if not self._is_promising(step, seen):
+                continue
+            if self._near is not None and step.left:
+                stack += self._next(step)
+            elif any(not any(demand.need > 0 for demand in demands) for demands in step.missing):
+                best = self._completed(step)  # this list can leave out whatever must be, and the others keep it
+                if self._near is None:
+                    return best
+                self._near.found(best)
+            else:
+                stack += self._next(step)
+        return best
+
+    def _price(self, step: _Step) -> int:
+        pairs = 0 if self._near is None else step.chosen.bit_count() ** 2
+        return 1 + pairs + sum(len(demand.places) for demands in step.missing for demand in demands)
+
+    def _is_promising(self, step: _Step, seen: set[tuple[object, ...]]) -> bool:
+        rest = self._rest[step.at]
+        undecided = len(self._bits) - step.at
+        if step.left > undecided or not all(one.can_be_met for demands in step.missing for one in demands):
+            return False
+        may_leave_out = sum(
+            undecided - max((demand.fewest(rest) for demand in demands), default=0) for demands in step.missing
+        )
+        if may_leave_out < undecided - step.left:
+            return False
+        if self._near is not None:
+            return self._near.may_be_better(step.chosen)
+        key = (step.at, step.left, step.missing, step.last)
+        is_new = key not in seen
+        seen.add(key)
+        return is_new
+
+    def _completed(self, step: _Step) -> Mask:
+        lowest = self._bits[len(self._bits) - step.left :]
+        return step.chosen | sum(lowest)
+
+    def _next(self, step: _Step) -> list[_Step]:
+        """What can be made of the next node, the lowest result last. Twins are chosen from the lowest on."""
+        if step.at == len(self._bits):
+            return []
+        kind = self._kinds.get(self._bits[step.at])
+        first = 0 if kind is None else step.last[kind]
+        choices = range(first, len(step.missing) + (1 if step.left else 0))
+        return [self._decided(step, choice, kind) for choice in reversed(choices)]
+
+    def _decided(self, step: _Step, choice: int, kind: int | None) -> _Step:
+        bit, rest = self._bits[step.at], self._rest[step.at + 1]
+        missing = tuple(
+            tuple(demand.after(0 if number == choice else bit, rest) for demand in demands)
+            for number, demands in enumerate(step.missing)
+        )
+        last = list(step.last)
+        if kind is not None:
+            last[kind] = choice if self._twins[kind] & rest else 0
+        is_in = choice == len(step.missing)
+        return _Step(step.at + 1, step.left - is_in, step.chosen | bit * is_in, missing, tuple(last))
+
+
+class _Nearness:
+    """How near together chosen nodes are: the sum of the distances of all ordered pairs, which is to be small."""
+
+    def __init__(self, numa: Numa, bits: Sequence[Mask], size: int) -> None:
+        self._numa, self._size, self._best = numa, size, float("inf")
+        nodes = [bit.bit_length() - 1 for bit in bits]
+        self._own = min((numa.distance(one, one) for one in nodes), default=0)
+        self._other = min((numa.distance(one, other) for one in nodes for other in nodes if one != other), default=0)
+
+    def may_be_better(self, chosen: Mask) -> bool:
+        """Of equally near ones the lower is found first, and stays."""
+        count = chosen.bit_count()
+        more = self._size - count
+        pairs = self._size**2 - count**2 - more
+        return self._numa.total_distance(chosen) + more * self._own + pairs * self._other < self._best
+
+    def found(self, mask: Mask) -> None:
+        self._best = self._numa.total_distance(mask)
+
+
+# --- twins -----------------------------------------------------------------------------------------
+
+
+def twin_groups(demands: Sequence[Demand], nodes: Mask, work: Work, near: Numa | None = None) -> list[Mask]:
+    """The nodes in groups of twins: to exchange two of one group changes nothing.
+
+    If one can be exchanged with a second, and that with a third, so can the first with the third.
+    """
+    counts = [dict(demand.places) for demand in demands]
+    work.spend(sum(mask.bit_count() for one in counts for mask in one))
+    places = [_places_by_node(one) for one in counts]
+    groups: dict[Mask, Mask] = {}
+    for bit in bits_of(nodes):
+        work.spend(1 + len(groups))
+        alike = (one for one in groups if _are_twins(bit, one, counts, places) and _as_far(bit, one, nodes, near))
+        first = next(alike, bit)
+        groups[first] = groups.get(first, 0) | bit
+    return list(groups.values())
+
+
+def _places_by_node(counts: Mapping[Mask, int]) -> dict[Mask, list[Mask]]:
+    found: dict[Mask, list[Mask]] = {}
+    for mask in counts:
+        for bit in bits_of(mask):
+            found.setdefault(bit, []).append(mask)
+    return found
+
+
+def _are_twins(
+    one: Mask, other: Mask, counts: Sequence[Mapping[Mask, int]], places: Sequence[Mapping[Mask, Sequence[Mask]]]
+) -> bool:
+    both = one | other
+    for count, at in zip(counts, places, strict=True):
+        mine, others = at.get(one, ()), at.get(other, ())
+        if len(mine) != len(others):
+            return False
+        if any(count.get(mask ^ both) != count[mask] for mask in mine if not mask & other):
+            return False
+    return True
+
+
+def _as_far(one: Mask, other: Mask, nodes: Mask, numa: Numa | None) -> bool:
+    """Would exchanging the two change no distance, if distances matter?"""
+    if numa is None:
+        return True
+    a, b, far = one.bit_length() - 1, other.bit_length() - 1, numa.distance
+    if (far(a, a), far(a, b)) != (far(b, b), far(b, a)):
+        return False
+    return all(far(a, c) == far(b, c) and far(c, a) == far(c, b) for c in nodes_of(nodes & ~(one | other)))
+
+
+# --- one after the other ---------------------------------------------------------------------------
+
+
+def sets_that_meet(demands: Demands, nodes: Mask, work: Work) -> Iterator[Mask]:
+    """All of them: by size, then in the order of the nodes (TM-5). Raises TooManyChoices in the middle."""
+    for size in range(1, nodes.bit_count() + 1):
+        yield from sets_of_size(demands, nodes, size, work)
+
+
+def sets_of_size(demands: Demands, nodes: Mask, size: int, work: Work) -> Iterator[Mask]:
+    """Those of one size, in the order of the nodes."""
+    stack = [(nodes, size, 0, tuple(demand.after(0, nodes) for demand in demands))]
+    while stack:
+        rest, left, chosen, missing = stack.pop()
+        work.spend(1 + sum(len(demand.places) for demand in missing))
+        if left > rest.bit_count() or any(demand.fewest(rest) > left for demand in missing):
+            continue
+        if not left:
+            yield chosen
+            continue
+        bit = rest & -rest
+        rest ^= bit
+        stack.append((rest, left, chosen, tuple(demand.after(0, rest) for demand in missing)))
+        stack.append((rest, left - 1, chosen | bit, tuple(demand.after(bit, rest) for demand in missing)))
