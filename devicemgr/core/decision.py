@@ -22,8 +22,11 @@ from .store import DeviceStore
 LISTED = 50
 """Ids that a decision names of each class; of more it keeps the number."""
 
-HINTS_TOLD = 1023
-"""Hints that are put into words for each resource: all that there can be with ten NUMA nodes."""
+NODES_TOLD = 10
+ALL_HINTS = 2**NODES_TOLD
+"""Of so many NUMA nodes every hint is put into words when somebody asks, of more the first :data:`LISTED`."""
+PLACES_KEPT = 100
+"""The hints of devices in so many places are kept as they are."""
 
 
 def listed(ids: Collection[DeviceId]) -> dict[str, Any]:
@@ -84,39 +87,56 @@ class ResourceDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldHints:
+    """Hints in words, and whether these are all."""
+
+    words: list[str]
+    is_all: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AlignmentDecision:
     """The hints of each resource, and what the policy made of them. There may be a thousand, and with many NUMA nodes
     more than anybody can list; they are put into words when somebody asks, which takes longer than to decide."""
 
     alignment: Alignment
-    hints: Hints
+    hints: Mapping[ResourceName, HintList | ToldHints | None]
+
+    @classmethod
+    def of(cls, alignment: Alignment, hints: Hints) -> AlignmentDecision:
+        """What would take much memory, for as long as the pod is there, is put into words at once."""
+        return cls(alignment, {name: _told(found) if _is_large(found) else found for name, found in hints.items()})
 
     def as_json(self) -> dict[str, Any]:
         """``more`` names the resources with more hints than are told here."""
         told = {str(name): _told(found) for name, found in self.hints.items()}
         won = self.alignment
         return {
-            "hints": {name: words for name, (words, _) in told.items()},
-            "more": [name for name, (_, is_all) in told.items() if not is_all],
+            "hints": {name: None if one is None else one.words for name, one in told.items()},
+            "more": [name for name, one in told.items() if one is not None and not one.is_all],
             "won": str(won.hint) if won.is_decided else None,
             "because": won.because,
             "admit": won.admit,
         }
 
 
-def _told(hints: HintList | None) -> tuple[list[str] | None, bool]:
-    """In words, and whether these are all."""
-    if hints is None:
-        return None, True
+def _is_large(hints: HintList | None) -> bool:
+    return isinstance(hints, DeviceHints) and len(hints.possible.places) > PLACES_KEPT
+
+
+def _told(hints: HintList | ToldHints | None) -> ToldHints | None:
+    if hints is None or isinstance(hints, ToldHints):
+        return hints
     words: list[str] = []
+    most = ALL_HINTS if not isinstance(hints, DeviceHints) or hints.nodes.bit_count() <= NODES_TOLD else LISTED
     try:
         for hint in hints.told(Work()) if isinstance(hints, DeviceHints) else hints:
-            if len(words) == HINTS_TOLD:
-                return words, False
+            if len(words) == most:
+                return ToldHints(words, is_all=False)
             words.append(str(hint))
     except TooManyChoices:
-        return words, False
-    return words, True
+        return ToldHints(words, is_all=False)
+    return ToldHints(words, is_all=True)
 
 
 @dataclass(slots=True)
@@ -294,5 +314,5 @@ def _words(items: Sequence[str], separator: str = ", ", *, count: int | None = N
     count = len(items) if count is None else count
     shown = separator.join(items[:10])
     if not is_all:
-        return f"{shown} and many more"
+        return f"{shown} and many more" if items else "more than can be found"
     return f"{shown} and {count - 10} more" if count > 10 else shown

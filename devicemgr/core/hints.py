@@ -22,7 +22,7 @@ from ..model import Container, DeviceId, Owner, Pod, ResourceName
 from .free import Place
 from .holdings import pod_request
 from .node_search import Demand, Demands, Work, bits_of, fewest_nodes, sets_that_meet
-from .numa import Mask, Numa, mask_of, nodes_of
+from .numa import Mask, Numa, mask_of, nodes_of, subsets
 from .store import DeviceStore
 
 
@@ -38,6 +38,8 @@ class Hint:
         return f"{nodes} ({'preferred' if self.preferred else 'not preferred'})"
 
 
+FEW_NODES = 8
+"""As many as the kubelet allows by default: 255 masks, which can be looked at one by one if nothing else helps."""
 _NOWHERE: Place = frozenset()
 Counts = Mapping[Place, int]
 """How many devices stand where. The cost of hints goes with the places, however many devices there are."""
@@ -66,8 +68,22 @@ class DeviceHints:
         could = any(_is_met((self.possible,), bit) for bit in bits_of(self.nodes)) or self.nodes.bit_count() == 1
         return [_hint(bit, True) for bit in bits_of(self.nodes) if could and _is_met(self.demands, bit)]
 
+    @property
+    def are_of_few_nodes(self) -> bool:
+        return self.nodes.bit_count() <= FEW_NODES
+
+    def listed(self) -> list[Hint]:
+        """All, by looking at every mask: with few nodes that has an end."""
+        masks = list(subsets(nodes_of(self.nodes)))
+        could = (mask.bit_count() for mask in masks if _is_met((self.possible,), mask))
+        preferred = min(could, default=self.nodes.bit_count())
+        return [_hint(mask, mask.bit_count() == preferred) for mask in masks if _is_met(self.demands, mask)]
+
     def told(self, work: Work) -> Iterator[Hint]:
         """One after the other. Raises TooManyChoices in the middle."""
+        if self.are_of_few_nodes:
+            yield from self.listed()
+            return
         preferred = self.preferred_size(work)
         for mask in sets_that_meet(self.demands, self.nodes, work):
             yield _hint(mask, mask.bit_count() == preferred)
@@ -99,7 +115,7 @@ def generate_hints(
     held or not: a narrow mask that is busy today makes a wide one *not preferred*. Source: TM-8, steps 1 to 4.
     """
     there = mask_of(nodes)
-    must = [mask_of(place) for place in reusable if place]
+    must = [_mask_of(place) for place in reusable if place]
     taken_over = (Demand.of(1, [(place, 1)], there) for place in dict.fromkeys(must))
     demands = (Demand.of(request - len(must), _by_mask(free), there), *taken_over)
     if not all(demand.can_be_met for demand in demands):
@@ -108,7 +124,11 @@ def generate_hints(
 
 
 def _by_mask(counts: Counts) -> Iterable[tuple[Mask, int]]:
-    return ((mask_of(place), count) for place, count in counts.items())
+    return ((_mask_of(place), count) for place, count in counts.items())
+
+
+_mask_of = lru_cache(maxsize=4096)(mask_of)
+"""Of places, which are the same objects for every pod."""
 
 
 def _is_met(demands: Demands, mask: Mask) -> bool:

@@ -36,8 +36,8 @@ from operator import and_
 from typing import Any
 
 from ..model import ResourceName
-from .hints import DeviceHints, Hint, HintList, Hints
-from .node_search import Demand, Work, best_in_common, sets_of_size, twin_groups
+from .hints import FEW_NODES, DeviceHints, Hint, HintList, Hints
+from .node_search import Demand, TooManyChoices, Work, best_in_common, sets_of_size, twin_groups
 from .numa import Mask, Numa
 
 ANY_PREFERRED = Hint(None, True)
@@ -115,14 +115,20 @@ def widest_need(lists: Iterable[Iterable[Hint]]) -> int:
 def merge_hints(lists: Sequence[HintList], numa: Numa, *, closest: bool = False, work: Work | None = None) -> Merged:
     """The best combination of one hint per list (TM-11, TM-12).
 
-    Raises TooManyChoices when the ``work`` is used up before it is found.
+    Raises TooManyChoices when the ``work`` is used up before it is found; with few nodes every hint is looked at then.
     """
     rules = [hints for hints in lists if isinstance(hints, DeviceHints)]
-    listed = [hints for hints in lists if not isinstance(hints, DeviceHints)]
-    if rules and all(len(hints) == 1 and hints[0].affinity is None for hints in listed):
-        is_preferable = all(hints[0].preferred for hints in listed)
-        return _merge_rules(rules, numa, is_preferable=is_preferable, closest=closest, work=work or Work())
-    return _merge_listed([hints if isinstance(hints, Sequence) else list(hints) for hints in lists], numa, closest)
+    others = [hints for hints in lists if not isinstance(hints, DeviceHints)]
+    if rules and all(len(hints) == 1 and hints[0].affinity is None for hints in others):
+        is_preferable = all(hints[0].preferred for hints in others)
+        try:
+            return _merge_rules(rules, numa, is_preferable=is_preferable, closest=closest, work=work or Work())
+        except TooManyChoices:
+            if len(numa.nodes) > FEW_NODES:
+                raise
+    return _merge_listed(
+        [hints.listed() if isinstance(hints, DeviceHints) else hints for hints in lists], numa, closest
+    )
 
 
 # --- hints of devices ------------------------------------------------------------------------------------

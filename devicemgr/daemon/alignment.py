@@ -42,7 +42,7 @@ class Aligner:
         if once := self._topology.scope is Scope.POD and not attempt.is_running:
             hints = pod_hints(self._store, pod, self._topology.numa)
             alignment = align(self._topology, [hints])
-            attempt.decision.alignment = AlignmentDecision(alignment, hints)
+            attempt.decision.alignment = AlignmentDecision.of(alignment, hints)
             self._accept(attempt, alignment, pod.containers)
         for container in pod.containers:
             await self.allocate_container(attempt, container)
@@ -62,7 +62,7 @@ class Aligner:
         reusable = {resource: frozenset(attempt.reusable.of(resource)) for resource in container.limits}
         hints = container_hints(self._store, owner, container, reusable, self._topology.numa)
         alignment = align(self._topology, [hints])
-        attempt.container(container).alignment = AlignmentDecision(alignment, hints)
+        attempt.container(container).alignment = AlignmentDecision.of(alignment, hints)
         self._accept(attempt, alignment, (container,))
 
     def _accept(self, attempt: Attempt, alignment: Alignment, containers: Sequence[Container]) -> None:
