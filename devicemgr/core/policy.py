@@ -145,7 +145,7 @@ def align(topology: Topology, providers: Iterable[Hints | None]) -> Alignment:
     try:
         merged: Merged = merge_hints(lists, numa, closest=closest)
     except TooManyChoices:
-        return Alignment(hint=ANY, admit=False, because=_too_many(lists), is_decided=False)
+        return Alignment(hint=ANY, admit=False, because=_too_many(lists, closest=closest), is_decided=False)
     hint = merged.hint
     if policy is Policy.SINGLE_NUMA_NODE and hint.affinity == numa.mask:
         hint = Hint(None, hint.preferred)
@@ -153,9 +153,11 @@ def align(topology: Topology, providers: Iterable[Hints | None]) -> Alignment:
     return Alignment(hint=hint, admit=admit, because=merged.because)
 
 
-def _too_many(lists: Iterable[HintList]) -> str:
+def _too_many(lists: Iterable[HintList], *, closest: bool) -> str:
+    """Why, and what helps."""
     count = max(hints.nodes.bit_count() for hints in lists if isinstance(hints, DeviceHints))
+    option = "no prefer-closest-numa-nodes, " if closest else ""
     return (
-        f"devices on {count} NUMA nodes can be combined in too many ways to find the best in {STEPS:,} steps; "
-        "fewer NUMA nodes for each device, or the policy single-numa-node or none, need no such search"
+        f"devices on {count} NUMA nodes can be combined in too many ways to find the best in {STEPS:,} steps; what "
+        f"helps is {option}each device on fewer NUMA nodes, or the policy single-numa-node or none"
     )

@@ -37,6 +37,9 @@ def by_itself(devices: list[int], *, short: bool) -> Iterator[Figure]:
     yield from rows.empty_call(times)
     yield from rows.many_plugins(10 if short else 100, 100)
     yield from rows.flood(times)
+    for nodes in (34, 64):
+        yield from rows.many_nodes(nodes, 3, times)
+        yield from rows.many_nodes(nodes, 3, times, everywhere=True)
     if not short:
         yield from rows.register(100_000, 3)
     yield from rows.memory(max(devices))

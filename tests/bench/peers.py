@@ -36,15 +36,20 @@ ANSWER = bytes(
 )
 
 
-def device_list(count, *, bad=frozenset(), nodes=1, prefix="dev"):
-    """The bytes of a list of ``count`` devices, of which those numbered in ``bad`` are broken."""
+def device_list(count, *, bad=frozenset(), nodes=1, everywhere=False, prefix="dev"):
+    """The bytes of a list of ``count`` devices, of which those numbered in ``bad`` are broken.
+
+    They stand on one of ``nodes`` each, in turns, or all on all of them.
+    """
     return bytes(
         wire.ListAndWatchResponse(
             devices=[
                 wire.Device(
                     id=f"{prefix}-{number}",
                     health="Unhealthy" if number in bad else "Healthy",
-                    topology=wire.TopologyInfo(nodes=[wire.NumaNode(id=number % nodes)]),
+                    topology=wire.TopologyInfo(
+                        nodes=[wire.NumaNode(id=node) for node in (range(nodes) if everywhere else [number % nodes])]
+                    ),
                 )
                 for number in range(count)
             ]

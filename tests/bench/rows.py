@@ -125,6 +125,28 @@ def empty_call(times: int) -> Iterator[Figure]:
         yield Figure("an empty call of the daemon", "", median(client.nothing, times * 10))
 
 
+def many_nodes(nodes: int, resources: int, times: int, *, everywhere: bool = False) -> Iterator[Figure]:
+    """One pod with one device of each of several resources, on a machine of which Go would look at 2^nodes masks."""
+    config = (
+        "kind: KubeletConfiguration\ntopologyManagerPolicy: best-effort\n"
+        f"topologyManagerPolicyOptions: {{max-allowable-numa-nodes: '{nodes}'}}\n"
+    )
+    names = [f"bench.example/r{number}" for number in range(resources)]
+    with node("--numa", ",".join(map(str, range(nodes))), config=config) as (_, client, open_plugin):
+        for name in names:
+            serve(client, open_plugin, name, device_list(nodes, nodes=nodes, everywhere=everywhere))
+
+        def admission(number: int) -> float:
+            request = admit_request(f"pod-{number}", dict.fromkeys(names, 1))
+            found = timed(lambda: admitted(client.admit(request, timeout=60)))
+            client.remove(f"pod-{number}")
+            return found
+
+        found = statistics.median([admission(number) for number in range(times + 1)][1:])
+    case = f"{nodes} nodes × {resources} resources{', each device on all nodes' if everywhere else ''}"
+    yield Figure("admit, best-effort", case, found)
+
+
 def memory(devices: int) -> Iterator[Figure]:
     with node() as (daemon, client, open_plugin):
         client.capacity()

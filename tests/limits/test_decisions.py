@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
@@ -10,6 +10,7 @@ import trio.testing
 
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME
+from devicemgr.core.decision import tell
 from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.hints import Hint, resource_hints
 from devicemgr.core.node_status import should_reset
@@ -165,6 +166,66 @@ async def test_lim_13_devices_without_numa_data_count_where_they_are_needed(root
     devices = [device("a0", 0), device("free0"), device("free1")]
     async with node(root_dir, devices, topology("restricted")) as (manager, _):
         assert (await manager.admit(pod("p", 3))).admitted
+
+
+MANY_NODES = Numa(nodes=tuple(range(34)))
+STRICT = ["best-effort", "restricted", "single-numa-node"]
+
+
+@pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
+@pytest.mark.parametrize("policy", STRICT)
+async def test_four_devices_that_each_name_all_of_34_nodes(root_dir, policy, scope):
+    """Kubernetes #135541: the kubelet looks at 2^34 masks, and ends when it has no memory left."""
+    devices = [device(f"d{n}", *MANY_NODES.nodes) for n in range(4)]
+    kinds = [ContainerKind.INIT, ContainerKind.MAIN, ContainerKind.MAIN]
+    async with node(root_dir, devices, topology(policy, scope, MANY_NODES)) as (manager, _):
+        with trio.fail_after(5):
+            assert (await manager.admit(pod("p", 2, 1, 2, kinds=kinds))).admitted
+            assert not (await manager.admit(pod("q", 2))).admitted
+            assert (await manager.admit(pod("r", 1))).admitted
+        told = manager.explain("default", "r")
+        (alignment,) = filter(None, [told["alignment"], *(one["alignment"] for one in told["containers"])])
+        assert (alignment["won"], alignment["more"]) == ("nodes {0} (preferred)", [GPU])
+        assert alignment["hints"][GPU][:2] == ["nodes {0} (preferred)", "nodes {1} (preferred)"]
+        assert "nodes {8} (preferred); nodes {9} (preferred) and many more (TM-8)" in "\n".join(tell(told))
+
+
+@pytest.mark.parametrize("policy", STRICT)
+@pytest.mark.parametrize("resources", [2, 3])
+async def test_several_resources_on_64_nodes(root_dir, policy, resources):
+    """One device on each node, one on all, and one without any."""
+    many = Numa(nodes=tuple(range(64)))
+    devices = [*(device(f"d{n}", n) for n in many.nodes), device("all", *many.nodes), device("none")]
+    names = [f"vendor.com/r{n}" for n in range(resources)]
+    async with open_device_manager(root_dir, topology=topology(policy, Scope.POD, many)) as manager:
+        async with AsyncExitStack() as stack:
+            for name in names:
+                opened = open_simulated_plugin(manager.layout.plugins, name, devices=devices)
+                await (await stack.enter_async_context(opened)).register()
+                await manager.wait_for_resource(name, capacity=66)
+            asked = [Container(name=f"c{n}", limits=dict.fromkeys(names, 1)) for n in range(2)]
+            with trio.fail_after(5):
+                answer = await manager.admit(Pod(name="p", uid="p", containers=tuple(asked)))
+            assert answer.admitted
+            (found,) = manager.pods()
+            taken = [sorted(one.devices[name][0] for one in found.containers) for name in names]
+            assert taken == [["all", "d0"]] * resources
+
+
+@pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
+async def test_a_pod_whose_best_nodes_take_too_long_to_find_is_refused(root_dir, scope):
+    """To touch 60 devices on two nodes each with the fewest nodes: nobody waits for that, and others are served."""
+    devices = [device(f"d{n}-{k}", n, (n * 7 + k) % 34) for n in range(34) for k in (1, 4)]
+    async with node(root_dir, devices, topology("best-effort", scope, MANY_NODES)) as (manager, _):
+        with trio.fail_after(5):
+            answer = await manager.admit(pod("p", 60))
+            assert (await manager.admit(pod("q", 1))).admitted
+        assert answer.reason == AFFINITY
+        assert "Resources cannot be allocated with Topology locality: devices on 34 NUMA nodes" in answer.message
+        assert manager.capacity()[GPU].allocated == 1
+        told = manager.explain("default", "p")
+        assert told["rule"] == "TM-4"
+        assert "no nodes were found: devices on 34 NUMA nodes can be combined" in "\n".join(tell(told))
 
 
 def test_lim_13_unhealthy_devices_do_not_count_for_what_would_be_possible():

@@ -1,0 +1,276 @@
+"""Hints and merges of many NUMA nodes, without a list of all masks, against the rule that looks at every one."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import operator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devicemgr.core.hints import FEW_NODES, DeviceHints, candidate_nodes, generate_hints
+from devicemgr.core.merge import ANY, ANY_PREFERRED, merge_hints
+from devicemgr.core.node_search import (
+    STEPS,
+    Demand,
+    TooManyChoices,
+    Work,
+    best_in_common,
+    fewest_nodes,
+    sets_that_meet,
+    twin_groups,
+)
+from devicemgr.core.numa import Numa, mask_of, nodes_of, subsets
+from devicemgr.core.policy import Policy, Scope, Topology, align
+
+from .test_merge import brute_force
+
+# --- the search ------------------------------------------------------------------------------------
+
+
+def touched(places, mask):
+    return sum(count for place, count in places if place & mask)
+
+
+def meets(demands, mask):
+    return all(touched(demand.places, mask) >= demand.need for demand in demands)
+
+
+def demands_on(nodes, *, most=3):
+    places = st.lists(st.tuples(st.integers(1, 2**nodes - 1), st.integers(1, 3)), max_size=6)
+    one = st.builds(Demand.of, st.integers(-1, 6), places, st.just(2**nodes - 1))
+    return st.lists(one, min_size=1, max_size=most).map(tuple)
+
+
+def machine_of(nodes):
+    row = st.lists(st.sampled_from([10, 20, 21]), min_size=nodes, max_size=nodes).map(tuple)
+    return st.lists(row, min_size=nodes, max_size=nodes).map(
+        lambda rows: Numa(nodes=tuple(range(nodes)), distances=dict(enumerate(rows)))
+    )
+
+
+@given(st.integers(1, 10).flatmap(lambda n: st.tuples(st.just(n), demands_on(n))))
+@settings(max_examples=150, deadline=None)
+def test_the_sets_that_meet_come_in_the_kubelets_order(case):
+    """TM-5, and how many nodes are enough."""
+    nodes, demands = case
+    expected = [mask for mask in subsets(range(nodes)) if meets(demands, mask)]
+    assert list(sets_that_meet(demands, 2**nodes - 1, Work(10**9))) == expected
+    fewest = expected[0].bit_count() if expected else None
+    assert fewest_nodes(demands, 2**nodes - 1, Work(10**9)) == fewest
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda n: st.tuples(
+            st.lists(demands_on(n, most=2), min_size=1, max_size=3),
+            st.just(n),
+            st.integers(1, n),
+            st.none() | machine_of(n),
+        )
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_the_best_set_is_the_best_of_the_product(case):
+    lists, nodes, size, near = case
+    members = [{mask for mask in range(2**nodes) if meets(demands, mask)} for demands in lists]
+    common = functools.reduce(lambda ones, others: {one & other for one in ones for other in others}, members)
+    found = [mask for mask in common if mask.bit_count() == size]
+    best = min(found, key=lambda mask: (near.total_distance(mask) if near else 0, mask), default=None)
+    assert best_in_common(lists, 2**nodes - 1, size, Work(10**9), near=near) == best
+
+
+@given(st.integers(1, 8).flatmap(lambda n: st.tuples(demands_on(n), st.none() | machine_of(n), st.just(n))))
+@settings(deadline=None)
+def test_to_exchange_twins_changes_nothing(case):
+    demands, near, nodes = case
+
+    def exchanged(mask, one, other):
+        return mask ^ (one | other) if bool(mask & one) != bool(mask & other) else mask
+
+    groups = twin_groups(demands, 2**nodes - 1, Work(), near)
+    assert functools.reduce(operator.or_, groups) == sum(groups) == 2**nodes - 1
+    bits = [[1 << node for node in nodes_of(group)] for group in groups]
+    for one, other in [pair for group in bits for pair in itertools.combinations(group, 2)]:
+        for mask in range(2**nodes):
+            swapped = exchanged(mask, one, other)
+            assert [touched(d.places, mask) for d in demands] == [touched(d.places, swapped) for d in demands]
+            assert near is None or near.total_distance(mask) == near.total_distance(swapped)
+
+
+# --- hints and merges ------------------------------------------------------------------------------
+
+
+@st.composite
+def device_hints(draw, nodes):
+    """Of one resource: devices that stand somewhere, some of them free, some to be taken over."""
+    place = st.frozensets(st.integers(0, nodes - 1), max_size=draw(st.sampled_from([1, 1, 2, nodes])))
+    possible = draw(st.dictionaries(place, st.integers(1, 4), min_size=1, max_size=6))
+    free = {at: draw(st.integers(0, count)) for at, count in possible.items()}
+    reusable = draw(st.lists(st.sampled_from(list(possible)), max_size=draw(st.sampled_from([0, 0, 2]))))
+    candidates = candidate_nodes(possible, range(nodes))
+    request = draw(st.integers(1, 8))
+    return generate_hints(free, reusable=reusable, request=request, nodes=candidates, possible=possible)
+
+
+def hints_as_lists(nodes, most):
+    return st.lists(device_hints(nodes).map(lambda found: found or [ANY]) | st.just([ANY_PREFERRED]), max_size=most)
+
+
+def cases(largest, most):
+    return st.integers(1, largest).flatmap(lambda n: st.tuples(hints_as_lists(n, most), machine_of(n)))
+
+
+def all_listed(lists):
+    return [hints.listed() if isinstance(hints, DeviceHints) else hints for hints in lists]
+
+
+@given(cases(4, 3), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_devices_are_merged_as_the_product_of_their_hints(case, closest):
+    lists, numa = case
+    expected = brute_force(all_listed(lists), numa, closest=closest)
+    assert merge_hints(lists, numa, closest=closest).hint == expected
+
+
+@given(cases(10, 3), st.booleans(), st.sampled_from(Policy))
+@settings(max_examples=300, deadline=None)
+def test_devices_of_up_to_ten_nodes_are_aligned_as_their_hints_one_by_one(case, closest, policy):
+    """The mask, whether it is preferred, whether the pod may run, and the words."""
+    lists, numa = case
+    topology = Topology(policy=policy, scope=Scope.POD, closest=closest, numa=numa)
+    named = {f"r{n}": hints for n, hints in enumerate(lists)}
+    listed = {f"r{n}": hints for n, hints in enumerate(all_listed(lists))}
+    assert align(topology, [named]) == align(topology, [listed])
+
+
+@given(st.integers(1, 10).flatmap(device_hints))
+@settings(deadline=None)
+def test_hints_come_one_after_the_other_as_they_stand_in_the_list(hints):
+    assert list(hints) == (hints.listed() if hints else [])
+
+
+@given(cases(FEW_NODES, 3), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_with_few_nodes_there_is_always_an_answer(case, closest):
+    """Within the kubelet's own limit no pod is refused because its answer costs too much."""
+    lists, numa = case
+    assert merge_hints(lists, numa, closest=closest, work=Work(0)) == merge_hints(lists, numa, closest=closest)
+
+
+# --- many nodes ------------------------------------------------------------------------------------
+
+
+def machine(nodes):
+    """Eight nodes in a box are nearer together than those of two boxes."""
+    rows = [
+        tuple(10 if one == other else 20 if one // 8 == other // 8 else 40 for other in range(nodes))
+        for one in range(nodes)
+    ]
+    return Numa(nodes=tuple(range(nodes)), distances=dict(enumerate(rows)))
+
+
+def resource(possible, request, *, free=None, nodes=64):
+    free = possible if free is None else free
+    candidates = candidate_nodes(possible, range(nodes))
+    return generate_hints(free, reusable=[], request=request, nodes=candidates, possible=possible)
+
+
+def everywhere(nodes, request=1):
+    return resource({frozenset(range(nodes)): 4}, request)
+
+
+def one_each(nodes, request, *, busy=()):
+    possible = {frozenset({node}): 1 for node in range(nodes)}
+    return resource(possible, request, free={at: 1 for at in possible if not at & set(busy)})
+
+
+def pairs(nodes, request):
+    return resource({frozenset({2 * n, 2 * n + 1}): 2 for n in range(nodes // 2)}, request)
+
+
+MANY = {
+    "all name all": ([everywhere(34)], {0}, True),
+    "all name all, and all are asked for": ([everywhere(34, 4)] * 3, {0}, True),
+    "one each": ([one_each(64, 3)], {0, 1, 2}, True),
+    "half of them": ([one_each(64, 32)] * 2, set(range(32)), True),
+    "some are busy": ([one_each(64, 4, busy=range(0, 64, 2))], {1, 3, 5, 7}, True),
+    "never the same": ([one_each(64, 4, busy=range(32)), one_each(64, 3)], {0, 1, 2, 3}, False),
+    "narrow and wide": ([everywhere(64, 2), one_each(64, 1, busy=range(60))], {60}, True),
+    "narrow and wider": ([everywhere(64, 2), one_each(64, 2)], {0, 1}, False),
+    "pairs": ([pairs(64, 5)], {0, 2, 4}, True),
+    "three kinds": ([pairs(64, 2), one_each(64, 1, busy=[0, 1]), everywhere(64, 3)], {2}, True),
+    "apart": ([resource({frozenset({0}): 1}, 1), resource({frozenset({63}): 1}, 1)], set(range(64)), False),
+}
+FAR = ("half of them", True)
+"""Which 32 of 64 nodes are nearest together is a puzzle of its own."""
+
+
+@pytest.mark.parametrize(
+    ("case", "closest"), [(case, closest) for case in MANY for closest in (False, True) if (case, closest) != FAR]
+)
+def test_many_nodes_take_few_steps(case, closest):
+    """The kubelet looks at 2^64 masks for each list, and at their product; here it is a count and no time."""
+    lists, nodes, preferred = MANY[case]
+    found = merge_hints(lists, machine(64), closest=closest, work=Work(STEPS // 2))
+    assert (set(nodes_of(found.hint.affinity)), found.hint.preferred) == (nodes, preferred)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("policy", Policy)
+def test_four_devices_that_each_name_34_nodes(policy, count):
+    """Kubernetes #135541."""
+    hints = {f"r{n}": everywhere(34, 1 + n) for n in range(count)}
+    found = align(Topology(policy=policy, scope=Scope.POD, numa=machine(34)), [hints])
+    assert found.admit
+    assert found.hint.affinity == (None if policy is Policy.NONE else 1)
+
+
+def scattered(nodes, request):
+    """Devices in so many combinations of nodes that to touch enough of them is a puzzle."""
+    return resource({frozenset({n, (n * 7 + k * k) % nodes}): 1 for n in range(nodes) for k in (1, 2, 3)}, request)
+
+
+def test_what_is_too_much_is_said_and_not_tried():
+    lists = [scattered(34, 90), scattered(33, 80)]
+    with pytest.raises(TooManyChoices):
+        merge_hints(lists, machine(34))
+    hints = dict(zip("ab", lists, strict=True))
+    for policy in (Policy.BEST_EFFORT, Policy.RESTRICTED):
+        found = align(Topology(policy=policy, scope=Scope.POD, numa=machine(34)), [hints])
+        assert (found.admit, found.is_decided) == (False, False)
+        assert "34 NUMA nodes" in found.because
+    found = align(Topology(policy=Policy.SINGLE_NUMA_NODE, scope=Scope.POD, numa=machine(34)), [hints])
+    assert (found.admit, found.is_decided) == (False, True)  # that is decided without a search
+
+
+def test_the_nearest_of_very_many_are_not_searched_for_either():
+    topology = Topology(policy=Policy.BEST_EFFORT, scope=Scope.POD, closest=True, numa=machine(64))
+    found = align(topology, [{"r": MANY[FAR[0]][0][0]}])
+    assert (found.admit, found.is_decided) == (False, False)
+    assert "no prefer-closest-numa-nodes" in found.because
+
+
+def test_the_same_question_takes_the_same_steps():
+    """A bound of time would refuse a pod on a busy machine that it admits on a quiet one."""
+
+    def refused(steps):
+        try:
+            merge_hints([one_each(34, 9, busy=[3, 4]), pairs(34, 3)], machine(34), work=Work(steps))
+        except TooManyChoices:
+            return True
+        return False
+
+    enough = next(steps for steps in range(0, STEPS, 50) if not refused(steps))
+    assert refused(enough - 50)
+    assert not any(refused(enough) for _ in range(3))
+
+
+def test_nodes_that_a_list_does_not_know_are_left_out_by_it():
+    """TM-11: of two lists over other nodes only the nodes of both are in common."""
+    low = resource({frozenset({n}): 1 for n in range(40)}, 30)
+    high = resource({frozenset({n}): 1 for n in range(20, 64)}, 30)
+    found = merge_hints([low, high], machine(64)).hint
+    assert (found.affinity, found.preferred) == (mask_of(range(20, 40)), False)
