@@ -291,13 +291,14 @@ def _tell_resource(one: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tell_alignment(alignment: Mapping[str, Any], indent: str, what: str) -> Iterator[str]:
+    more = alignment.get("more", ())  # a daemon of an older version does not say it
     for resource, hints in alignment["hints"].items():
         if hints is None:
             yield f"{indent}{resource} has no NUMA preference (TM-7)."
-        elif not hints and resource not in alignment["more"]:
+        elif not hints and resource not in more:
             yield f"{indent}{resource} cannot be satisfied on any set of NUMA nodes (TM-7)."
         else:
-            words = _words(hints, "; ", is_all=resource not in alignment["more"])
+            words = _words(hints, "; ", is_all=resource not in more)
             yield f"{indent}{resource} could be served on {words} (TM-8)."
     if alignment["won"] is None:
         yield f"{indent}For {what}, no nodes were found: {alignment['because']} (TM-4)."

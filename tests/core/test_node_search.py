@@ -191,7 +191,19 @@ def pairs(nodes, request):
     return resource({frozenset({2 * n, 2 * n + 1}): 2 for n in range(nodes // 2)}, request)
 
 
+def gpus(request):
+    """As on a GB200: each near a CPU's node, and with eight nodes of its own for its partitions."""
+    return resource({frozenset({n // 2, *range(2 + 8 * n, 10 + 8 * n)}): 1 for n in range(4)}, request, nodes=34)
+
+
+def nics(request):
+    return resource({frozenset({0}): 2, frozenset({1}): 2}, request, nodes=34)
+
+
 MANY = {
+    "GB200": ([gpus(2), nics(2)], {0}, True),
+    "GB200, all of it": ([gpus(4), nics(3)], {0, 1}, True),
+    "GB200, all GPUs": ([gpus(4), nics(2)], {0, 1}, False),
     "all name all": ([everywhere(34)], {0}, True),
     "all name all, and all are asked for": ([everywhere(34, 4)] * 3, {0}, True),
     "one each": ([one_each(64, 3)], {0, 1, 2}, True),
