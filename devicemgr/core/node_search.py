@@ -303,13 +303,12 @@ def _are_twins(
 
 
 def _as_far(one: Mask, other: Mask, nodes: Mask, numa: Numa | None) -> bool:
-    """Would exchanging the two change no distance, if distances matter?"""
+    """Would exchanging the two change no sum of distances, if they matter? There and back is always both counted."""
     if numa is None:
         return True
     a, b, far = one.bit_length() - 1, other.bit_length() - 1, numa.distance
-    if (far(a, a), far(a, b)) != (far(b, b), far(b, a)):
-        return False
-    return all(far(a, c) == far(b, c) and far(c, a) == far(c, b) for c in nodes_of(nodes & ~(one | other)))
+    others = nodes_of(nodes & ~(one | other))
+    return far(a, a) == far(b, b) and all(far(a, c) + far(c, a) == far(b, c) + far(c, b) for c in others)
 
 
 # --- one after the other ---------------------------------------------------------------------------

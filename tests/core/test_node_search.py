@@ -100,6 +100,14 @@ def test_to_exchange_twins_changes_nothing(case):
             assert near is None or near.total_distance(mask) == near.total_distance(swapped)
 
 
+def test_nodes_of_one_box_are_twins_as_far_as_distances_go():
+    anything = (Demand.of(1, [(2**24 - 1, 4)], 2**24 - 1),)
+    assert twin_groups(anything, 2**24 - 1, Work()) == [2**24 - 1]
+    assert twin_groups(anything, 2**24 - 1, Work(), machine(24)) == [0xFF, 0xFF00, 0xFF0000]
+    odd = Numa(nodes=(0, 1, 2), distances={0: (10, 20, 20), 1: (20, 10, 30), 2: (20, 20, 11)})
+    assert twin_groups(anything, 0b111, Work(), odd) == [0b1, 0b10, 0b100]
+
+
 # --- hints and merges ------------------------------------------------------------------------------
 
 
@@ -286,3 +294,20 @@ def test_nodes_that_a_list_does_not_know_are_left_out_by_it():
     high = resource({frozenset({n}): 1 for n in range(20, 64)}, 30)
     found = merge_hints([low, high], machine(64)).hint
     assert (found.affinity, found.preferred) == (mask_of(range(20, 40)), False)
+
+
+def test_a_list_keeps_its_nodes_that_the_others_do_not_know():
+    """TM-11: {2,3} is what {0,2,3} of one list and {2,3,4} of the other have in common."""
+    one = resource({frozenset({n}): count for n, count in {0: 2, 2: 1, 3: 1, 4: 2}.items()}, 4)
+    other = resource({frozenset({n}): count for n, count in {2: 1, 3: 1, 4: 5}.items()}, 5)
+    found = merge_hints([one, other], machine(64)).hint
+    assert found == merge_hints(all_listed([one, other]), machine(64)).hint
+    assert (nodes_of(found.affinity), found.preferred) == ((2, 3), False)
+
+
+def test_one_node_each_and_never_the_same():
+    """What single-numa-node leaves are short lists, but their nodes can be combined in 2^64 ways."""
+    even, odd = one_each(64, 1, busy=range(1, 64, 2)), one_each(64, 1, busy=range(0, 64, 2))
+    topology = Topology(policy=Policy.SINGLE_NUMA_NODE, scope=Scope.POD, numa=machine(64))
+    found = align(topology, [{"even": even, "odd": odd}])
+    assert (found.admit, found.because) == (False, "the lists have no node in common")
