@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import yaml
@@ -16,6 +19,9 @@ from .errors import BadInput
 
 _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
+_WHOLE = re.compile(r"([-+]?)(0[xX]|0[bB]|0[oO]?|)([0-9a-fA-F_]+)")
+_BASES = {"0x": 16, "0b": 2, "0o": 8, "0": 8, "": 10}
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +37,50 @@ class Field:
         return BadInput(problem, file=self.file, line=self.node.start_mark.line + 1, field=self.path)
 
     def mapping(self) -> dict[str, Field]:
-        """By key; a key with a null value is left out. A key that stands twice is an error."""
+        """By key; a key with a null value is left out. A key that stands twice is an error.
+
+        What a merge key (``<<``) brings counts less than what is written out, and its first mapping most.
+        """
+        fields = self._written()
+        for node in self._merged():
+            for key, field in Field(self.file, self.path, node)._written().items():
+                fields.setdefault(key, field)
+        return {key: field for key, field in fields.items() if field.node.tag != _NULL}
+
+    def _written(self) -> dict[str, Field]:
+        """What this mapping itself says, nulls included."""
         if not isinstance(self.node, yaml.MappingNode):
             raise self.bad(f"must be a mapping, not {self._kind()}")
         fields: dict[str, Field] = {}
         for key_node, value_node in self.node.value:
             if key_node.tag == _MERGE:
-                raise Field(self.file, self.path, key_node).bad("merge keys (<<) are not supported; write them out")
+                continue
             key = Field(self.file, self.path, key_node).text()
             field = Field(self.file, f"{self.path}.{key}" if self.path else key, value_node)
             if key in fields:
                 raise Field(self.file, field.path, key_node).bad("stands twice")
             fields[key] = field
-        return {key: field for key, field in fields.items() if field.node.tag != _NULL}
+        return fields
+
+    def _merged(self) -> Iterator[yaml.MappingNode]:
+        """Every mapping that merge keys bring, at any depth, the strongest first. Each once: a later one adds nothing,
+        and one that merges itself has an end."""
+        seen, waiting = {id(self.node)}, list(self._merges(self.node))
+        while waiting:
+            node = waiting.pop(0)
+            if id(node) not in seen:
+                seen.add(id(node))
+                yield node
+                waiting = [*self._merges(node), *waiting]
+
+    def _merges(self, node: yaml.Node) -> Iterator[yaml.MappingNode]:
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                several = isinstance(value_node, yaml.SequenceNode)
+                for one in value_node.value if several else [value_node]:
+                    if not isinstance(one, yaml.MappingNode):
+                        raise Field(self.file, self.path, key_node).bad("<< must be given a mapping, or a list of them")
+                    yield one
 
     def sequence(self) -> list[Field]:
         if not isinstance(self.node, yaml.SequenceNode):
@@ -56,6 +93,23 @@ class Field:
             raise self.bad(f"must be a single value, not {self._kind()}")
         value: str = self.node.value
         return value
+
+    def number_text(self) -> str:
+        """The same for a number: without quotes ``010`` is octal, as in the YAML 1.1 that Kubernetes reads."""
+        text = self.text()
+        is_plain = isinstance(self.node, yaml.ScalarNode) and self.node.style is None
+        whole = _WHOLE.fullmatch(text) if is_plain else None
+        try:
+            return text if whole is None else str(int(whole[1] + whole[3].replace("_", ""), _BASES[whole[2].lower()]))
+        except ValueError:
+            return text
+
+    def whole_number(self) -> int:
+        """A number from 0 on."""
+        text = self.number_text()
+        if not (text.isascii() and text.isdecimal() and len(text) < 19):
+            raise self.bad(f"must be a whole number, not {self._kind()}")
+        return int(text)
 
     def boolean(self) -> bool:
         if self.node.tag != "tag:yaml.org,2002:bool":
@@ -73,9 +127,20 @@ def load_documents(text: str, *, file: str) -> list[Field]:
     return list(_documents(text, file))
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean …?`` when one of the known words is near, for the end of a message."""
+    plain = {_letters(one): one for one in known}
+    found = get_close_matches(_letters(word), plain, 1, 0.8)
+    return f"; did you mean {plain[found[0]]}?" if found else ""
+
+
+def _letters(word: str) -> str:
+    return word.lower().replace("-", "").replace("_", "")
+
+
 def _documents(text: str, file: str) -> Iterator[Field]:
     try:
-        for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
+        for node in yaml.compose_all(_json_as_yaml(text), Loader=yaml.SafeLoader):
             if node is not None and node.tag != _NULL:
                 yield Field(file, "", node)
     except yaml.MarkedYAMLError as error:
@@ -88,6 +153,32 @@ def _documents(text: str, file: str) -> Iterator[Field]:
         raise BadInput("this is nested too deeply", file=file) from error
     except yaml.YAMLError as error:
         raise BadInput(f"this is not valid YAML: {error}", file=file) from error
+
+
+def _json_as_yaml(text: str) -> str:
+    """JSON is YAML but for two things: tabs between its tokens, and several values in a row, as ``jq`` writes them.
+
+    The lines stay as they are. What is no JSON is returned unchanged.
+    """
+    pieces: list[str] = []
+    end = 0
+    try:
+        while (begin := _end_of(_SPACE, text, end)) < len(text):
+            if text[begin] not in "{[":
+                return text
+            space = text[end:begin]
+            if pieces:
+                space += "--- " if space.endswith("\n") else "\n--- "
+            end = json.JSONDecoder().raw_decode(text, begin)[1]
+            pieces.append((space + text[begin:end]).replace("\t", " "))
+    except (ValueError, RecursionError):
+        return text
+    return "".join(pieces)
+
+
+def _end_of(pattern: re.Pattern[str], text: str, begin: int) -> int:
+    found = pattern.match(text, begin)
+    return found.end() if found else begin
 
 
 def dump(value: Any) -> str:

@@ -1,11 +1,15 @@
-"""Pod manifests: start order, kinds, and the rules for extended resources (ALLOC-4)."""
+"""Manifests: what people have, start order, kinds, and the rules for extended resources (ALLOC-4)."""
 
 from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
 
 import pytest
 
 from devicemgr.errors import BadInput
-from devicemgr.manifest import parse_pods
+from devicemgr.manifest import as_pod, parse_manifest, parse_pods
 from devicemgr.model import ContainerKind
 
 POD = """\
@@ -110,7 +114,14 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
         ("kind: Pod\n\tname: x", "pod.yaml:2: this is not valid YAML"),
         ("kind: Pod\na: \x01", "pod.yaml:2: this is not valid YAML"),
         ("[" * 3000, "pod.yaml: this is nested too deeply"),
-        ("<<: {kind: Pod}", "pod.yaml:1: merge keys (<<) are not supported"),
+        ("kind: Pod\n<<: [3]", "pod.yaml:2: << must be given a mapping, or a list of them"),
+        ("kind: Service\n---\nkind: Namespace", "pod.yaml:1: kind: must be Pod, not 'Service', or what makes pods: De"),
+        ("kind: List\nitems: []", "pod.yaml: here is no pod"),
+        ("kind: Job\nmetadata: {name: j}\nspec: {}", "pod.yaml:3: spec: template is missing"),
+        (
+            "kind: Pod\nmetadata: {generateName: A-}\nspec: {}",
+            "pod.yaml:2: metadata.generateName: 'A-' begins no valid",
+        ),
         ("kind: Pod\nmetadata: {name: A/B}\nspec: {}", "pod.yaml:2: metadata.name: 'A/B' is no valid name"),
         ("kind: Pod\nmetadata: {name: ''}\nspec: {}", "pod.yaml:2: metadata.name: '' is no valid name"),
         (
@@ -123,3 +134,181 @@ def test_a_broken_manifest_names_file_line_and_field(text, message):
     with pytest.raises(BadInput) as caught:
         parse_pods(text, file="pod.yaml")
     assert str(caught.value).startswith(message)
+
+
+# --- what people have ----------------------------------------------------------------------------------
+
+FILES = Path(__file__).parent / "files" / "manifests"
+
+
+def found_in(*names, replicas=1):
+    """Names and devices of the pods, by the files' texts alone."""
+    found = parse_manifest([(name, (FILES / name).read_text()) for name in names], replicas=replicas)
+    return found, [(pod.full_name, dict(pod.containers[-1].limits)) for pod in found.pods]
+
+
+def test_a_list_is_what_stands_in_it():
+    """As kubectl get -o json prints it: JSON, indented with tabs here."""
+    found, pods = found_in("list.json")
+    assert pods == [("ml/train", {"vendor.com/gpu": 2}), ("ml/serve", {"vendor.com/gpu": 1})]
+    assert found.pods[0].uid == "4f1d1a1e-6a2b-4d7e-9a55-0d8f6f6f0001"
+
+
+def test_items_of_a_pod_list_need_no_kind():
+    text = json.dumps(
+        {"kind": "PodList", "items": [{"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}}]}
+    )
+    assert [pod.name for pod in parse_pods(text, file="pods.json")] == ["a"]
+
+
+def test_what_has_no_pods_is_skipped_with_a_line():
+    found, pods = found_in("namespace-and-pod.yaml")
+    assert pods == [("ml/train", {"vendor.com/gpu": 1})]
+    assert [str(line).partition(": it is")[0] for line in found.skipped] == [
+        "namespace-and-pod.yaml:3: kind: 'Namespace' is skipped",
+        "namespace-and-pod.yaml:21: kind: 'Service' is skipped",
+    ]
+    assert not found.doubts
+
+
+LETTERS = "[bcdfghjklmnpqrstvwxz2456789]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("Deployment", f"w-{LETTERS}{{10}}-{LETTERS}{{5}}"),
+        ("ReplicaSet", f"w-{LETTERS}{{5}}"),
+        ("ReplicationController", f"w-{LETTERS}{{5}}"),
+        ("DeploymentConfig", f"w-1-{LETTERS}{{5}}"),
+        ("StatefulSet", "w-0"),
+        ("DaemonSet", f"w-{LETTERS}{{5}}"),
+        ("Job", f"w-{LETTERS}{{5}}"),
+        ("CronJob", f"w-2[0-9]{{7}}-{LETTERS}{{5}}"),
+    ],
+)
+def test_a_template_is_one_pod_named_as_its_controller_names_it(kind, name):
+    pod = {"spec": {"containers": [{"name": "c", "resources": {"limits": {"vendor.com/gpu": 3}}}]}}
+    spec = {"replicas": 7, "template": pod}
+    if kind == "CronJob":
+        spec = {"jobTemplate": {"spec": {"template": pod}}}
+    manifest = {"kind": kind, "metadata": {"name": "w", "namespace": "n", "uid": "the controller's"}, "spec": spec}
+    one, again = as_pod(manifest), as_pod(json.dumps(manifest))
+    assert re.fullmatch(name, one.name)
+    assert (one.namespace, one.containers[0].limits) == ("n", {"vendor.com/gpu": 3})
+    assert one == again, "admitted twice, it is the same pod"
+    assert one.uid != "the controller's"
+
+
+def test_replicas_are_as_many_pods():
+    found, pods = found_in("workloads.yaml", replicas=3)
+    names = [name.partition("/")[2] for name, _ in pods]
+    assert names[:3] == ["cache-5", "cache-6", "cache-7"], "ordinals from where the set says"
+    assert [name[:-5] for name in names[3:6]] == ["sweep-0-", "sweep-1-", "sweep-2-"], "an indexed job"
+    assert [name[:-5] for name in names[6:]] == ["monitor-"], "a daemon set has one pod on a node"
+    assert len(set(names)) == len({pod.uid for pod in found.pods}) == 7
+
+
+def test_a_long_name_leaves_room_for_the_letters():
+    manifest = {
+        "kind": "DaemonSet",
+        "metadata": {"name": "d" * 63},
+        "spec": {"template": {"spec": {"containers": [{"name": "c"}]}}},
+    }
+    assert len(as_pod(manifest).name) == 63
+
+
+def test_a_generated_name_is_another_one_each_time():
+    text = "kind: Pod\nmetadata: {generateName: run-}\nspec: {containers: [{name: c}]}\n"
+    one, two = parse_pods(f"{text}---\n{text}", file="pod.yaml")
+    assert one.name != two.name
+    assert one.uid != two.uid
+    assert all(re.fullmatch(f"run-{LETTERS}{{5}}", pod.name) for pod in (one, two))
+    first, second = parse_manifest([("a.yaml", text), ("b.yaml", text)]).pods
+    assert (first, second) == (one, two)
+
+
+def test_several_json_values_in_a_row_are_several_documents():
+    """As jq writes them."""
+    pods = [{"kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c"}]}} for name in "ab"]
+    for between in ("\n", ""):
+        text = between.join(json.dumps(pod, indent="\t") for pod in pods)
+        assert [pod.name for pod in parse_pods(text, file="pods.json")] == ["a", "b"]
+    with pytest.raises(BadInput, match=r"^pods.json:5: spec: containers is missing"):
+        parse_pods('{\n\t"kind":"Pod",\n\t"metadata":\n\t{"name":"a"},\n\t"spec": {}}', file="pods.json")
+
+
+def test_merge_keys_are_followed():
+    """What is written out counts most, then the first mapping that is merged, then what that merges itself."""
+    found, pods = found_in("anchors.yaml")
+    assert pods == [("default/a", {"vendor.com/gpu": 2}), ("default/b", {"vendor.com/gpu": 1, "vendor.com/nic": 1})]
+    assert [str(doubt) for doubt in found.doubts] == ["anchors.yaml:5: x-limits: there is no such field"]
+
+
+def test_mappings_that_merge_each_other_many_times_have_an_end():
+    """Written out, there would be 2^60 of them."""
+    lines = ["a0: &a0 {x: y}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60)), "<<: *a59"]
+    with pytest.raises(BadInput, match="kind is missing"):
+        parse_pods("\n".join(lines), file="pod.yaml")
+
+
+def test_a_mapping_that_merges_itself_has_an_end():
+    text = "&a\n<<: [*a, *a]\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c}]}\n"
+    assert [pod.name for pod in parse_pods(text, file="pod.yaml")] == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "count"),
+    [("010", 8), ("0o10", 8), ("0x10", 16), ("0b11", 3), ("1_0", 10), ("08", 8), ("'010'", 10), ("0", 0), ("00", 0)],
+)
+def test_a_plain_number_is_read_as_yaml_1_1_has_it(quantity, count):
+    assert limits_of(quantity) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "doubt"),
+    [
+        (
+            POD.format("limit: {vendor.com/gpu: 1}"),
+            "pod.yaml:8: spec.containers[0].resources.limit: there is no such field; did you mean limits?",
+        ),
+        (
+            POD.format("limits: {memroy: 1Gi}"),
+            "pod.yaml:8: spec.containers[0].resources.limits.memroy: there is no such resource; did you mean memory?",
+        ),
+        (
+            POD.format("limits: {gpu: 1}"),
+            "pod.yaml:8: spec.containers[0].resources.limits.gpu: there is no such resource; "
+            "device plug-ins have names like vendor.com/gpu",
+        ),
+        (
+            POD.format("limits: {}").replace("    resources:", "    ressources:"),
+            "pod.yaml:8: spec.containers[0].ressources: there is no such field; did you mean resources?",
+        ),
+        (
+            POD.format("limits: {}").replace("spec:", "spec:\n  initcontainers: []"),
+            "pod.yaml:5: spec.initcontainers: there is no such field; did you mean initContainers?",
+        ),
+        (
+            POD.format("limits: {}").replace("name: p", "name: p\n  namspace: n"),
+            "pod.yaml:4: metadata.namspace: there is no such field; did you mean namespace?",
+        ),
+        (POD.format("limits: {}") + "gadget: 1\n", "pod.yaml:9: gadget: there is no such field"),
+        (
+            POD.format("limits: {}") + "---\nkind: Deploymet\n",
+            "pod.yaml:10: kind: 'Deploymet' is skipped: it is not Pod, and has no pods that are known here; "
+            "did you mean Deployment?",
+        ),
+    ],
+)
+def test_what_is_misspelt_is_told_with_the_nearest_right_word(text, doubt):
+    found = parse_manifest([("pod.yaml", text)])
+    assert len(found.pods) == 1
+    assert [str(one) for one in found.doubts] == [doubt]
+    with pytest.raises(BadInput, match=re.escape(doubt)):
+        parse_pods(text, file="pod.yaml")
+
+
+def test_every_field_of_a_pod_as_the_api_server_prints_it_is_known():
+    found, _ = found_in("as-printed.yaml")
+    assert not found.doubts

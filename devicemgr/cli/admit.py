@@ -8,23 +8,54 @@ from pathlib import Path
 import click
 
 from ..errors import BadInput
-from ..manifest import parse_pods
+from ..manifest import parse_manifest
 from ..model import Admission, Pod
 from ..rpc.manager_client import ManagerClient
 from . import output_option, root_dir_option
 from .ask import ask
-from .output import admission_data, draw_admission, show
+from .output import admission_data, draw_admission, printable, show
+
+_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 @click.command("admit")
 @root_dir_option
 @output_option
-@click.option("-f", "--filename", required=True, metavar="FILE", help="A pod manifest; - reads standard input.")
+@click.option(
+    "-f",
+    "--filename",
+    "filenames",
+    required=True,
+    multiple=True,
+    metavar="FILE",
+    help="A manifest, or a directory of them; - reads standard input. May be given several times.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many pods of each Deployment, StatefulSet, Job, … (a DaemonSet has one on a node).",
+)
+@click.option("--strict", is_flag=True, help="A field that pods do not have is an error, not a warning.")
 @click.option("--no-start", is_flag=True, help="Stop after admission; do not start the containers.")
 @click.pass_context
-def command(ctx: click.Context, root_dir: Path | None, output: str, filename: str, no_start: bool) -> None:
-    """Admit the pods of FILE, in order. A refused pod makes the exit status 1; the next one is still tried."""
-    pods = parse_pods(_read(filename), file="<stdin>" if filename == "-" else filename)
+def command(
+    ctx: click.Context,
+    root_dir: Path | None,
+    output: str,
+    filenames: tuple[str, ...],
+    replicas: int,
+    strict: bool,
+    no_start: bool,
+) -> None:
+    """Admit the pods of FILE, in order. A refused pod makes the exit status 1; the next one is still tried.
+
+    An object that makes pods (Deployment, StatefulSet, DaemonSet, Job, CronJob, ReplicaSet …) stands for one pod, named
+    as its controller would name it. Other objects are skipped.
+    """
+    pods = _pods(filenames, replicas=replicas, strict=strict)
 
     async def admit_all(client: ManagerClient) -> list[tuple[Pod, Admission]]:
         return [(pod, await client.admit(pod, start=not no_start)) for pod in pods]
@@ -34,6 +65,37 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, filename: st
     show(data if len(data) > 1 else data[0], output, lambda _: _draw(pods, data))
     if any(not admission.admitted or admission.failed_container for _, admission in admissions):
         ctx.exit(1)
+
+
+def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Pod]:
+    """What the files say; what is odd about them is told on standard error. Raises BadInput."""
+    names = [name for filename in filenames for name in _files(filename)]
+    found = parse_manifest(((_shown(name), _read(name)) for name in names), replicas=replicas)
+    if strict and found.doubts:
+        raise found.doubts[0]
+    for remark in found.skipped:
+        click.echo(printable(str(remark)), err=True)
+    for remark in found.doubts:
+        click.echo(f"warning: {printable(str(remark))}", err=True)
+    return found.pods
+
+
+def _files(filename: str) -> list[str]:
+    """The files of a directory, as kubectl takes them: by name, and not deeper."""
+    directory = Path(filename)
+    if filename == "-" or not directory.is_dir():
+        return [filename]
+    try:
+        files = sorted(str(path) for path in directory.iterdir() if path.suffix in _SUFFIXES and path.is_file())
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error}", file=filename) from error
+    if not files:
+        raise BadInput(f"no file of this directory ends in {', '.join(_SUFFIXES)}", file=filename)
+    return files
+
+
+def _shown(filename: str) -> str:
+    return "<stdin>" if filename == "-" else filename
 
 
 def _draw(pods: list[Pod], data: list[dict[str, object]]) -> None:

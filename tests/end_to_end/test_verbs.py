@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,9 @@ spec:
   - name: main
     resources: {{limits: {{vendor.com/gpu: {count}}}}}
 """
+
+
+MANIFESTS = Path(__file__).parent.parent / "files" / "manifests"
 
 
 @pytest.fixture
@@ -95,6 +99,34 @@ def test_a_refusal_has_reason_and_message_and_exit_status_1(node, run):
         "message": "Pod was rejected: Allocate failed due to requested number of devices unavailable for "
         "vendor.com/gpu. Requested: 9, Available: 2, which is unexpected",
     }
+
+
+def test_several_files_and_a_directory_are_admitted_in_order(node, run, tmp_path):
+    for name in ("b.yml", "a.yaml", "c.json"):
+        (tmp_path / name).write_text(POD.format(name=name[0], count=0))
+    (tmp_path / "notes.txt").write_text("not ours")
+    arguments = ["-f", MANIFESTS / "namespace-and-pod.yaml", "-f", tmp_path, "-f", "-"]
+    done = run("admit", *arguments, "-o", "json", text=POD.format(name="z", count=0))
+    assert done.returncode == 0
+    assert [one["pod"]["name"] for one in json.loads(done.stdout)] == ["train", "a", "b", "c", "z"]
+    skipped = "'Namespace' is skipped: it is not Pod, and has no pods that are known here"
+    assert done.stderr.splitlines()[0] == f"{MANIFESTS}/namespace-and-pod.yaml:3: kind: {skipped}"
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_replicas_are_admitted_each(node, run):
+    done = run("admit", "-f", MANIFESTS / "workloads.yaml", "--replicas", "2", "-o", "json")
+    admitted = [one["admitted"] for one in json.loads(done.stdout)]
+    assert (done.returncode, admitted) == (1, [True, True, True, False, True]), "there are three healthy devices"
+
+
+def test_a_misspelt_field_is_a_warning_and_an_error_when_strict(node, run):
+    text = POD.format(name="a", count=1).replace("limits", "limit")
+    problem = "<stdin>:6: spec.containers[0].resources.limit: there is no such field; did you mean limits?\n"
+    done = run("admit", "-f", "-", text=text)
+    assert (done.returncode, done.stderr) == (0, f"warning: {problem}")
+    done = run("admit", "-f", "-", "--strict", text=text)
+    assert (done.returncode, done.stderr) == (2, f"Error: {problem}")
 
 
 def test_tables_and_yaml_show_the_same_without_colour(node, run):
@@ -176,6 +208,7 @@ def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, ro
     [
         (["admit", "-f", "-"], "<stdin>:1: this is not valid YAML"),
         (["admit", "-f", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
+        (["admit", "-f", "proto"], "proto: no file of this directory ends in .json, .yaml, .yml"),
         (["remove", "a/b/c"], "write NAMESPACE/NAME"),
         (["retain"], "Missing argument"),
         (["status", "--nonsense"], "No such option"),

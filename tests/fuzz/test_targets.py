@@ -20,12 +20,30 @@ from .http2 import ANSWER, CALL, PREFACE, TRAILERS, frame
 from .targets import BASE, CORPUS, TARGETS, stored
 
 KEYS = st.sampled_from(
-    """kind metadata name namespace uid spec containers initContainers resources limits requests restartPolicy
+    """kind metadata name generateName namespace uid spec template jobTemplate items ordinals start <<
+    containers initContainers resources limits requests restartPolicy
     vendor.com/gpu kubeletArguments feature-gates featureGates DevicePlugins topologyManagerPolicy
     topologyManagerPolicyOptions PodDeviceEntries RegisteredDevices PodUID ContainerName ResourceName DeviceIDs
     AllocResp DeviceManager Pods 0 x""".split()  # noqa: SIM905
 )
-VALUES = st.sampled_from(["Pod", "main", "1", 1, -1, 2**70, "1e3", "DevicePlugins=true", "restricted", "Always"])
+VALUES = st.sampled_from(
+    [
+        "Pod",
+        "Job",
+        "CronJob",
+        "StatefulSet",
+        "List",
+        "main",
+        "1",
+        1,
+        -1,
+        2**70,
+        "1e3",
+        "DevicePlugins=true",
+        "restricted",
+        "Always",
+    ]
+)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | VALUES
 DOCUMENTS = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20

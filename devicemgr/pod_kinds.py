@@ -1,0 +1,121 @@
+"""The kinds of objects that are pods or make some: where the pod is in them, and how its controller would name it.
+
+Where a controller takes letters at random, or the time of day, they are made from the object's name here, so that
+admitting the same file twice means the same pod.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .yaml_text import Field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A pod, or what makes pods."""
+
+    namespace: str
+    name: str
+    uid: str
+    spec: Mapping[str, Field]
+
+    def seed(self, index: int) -> str:
+        return f"{self.namespace}/{self.name}#{index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """``template`` leads from the object to what has the pod's ``spec``; of a single one there are no replicas (here a
+    DaemonSet, too: it has one pod on a node)."""
+
+    template: tuple[str, ...] = ("spec", "template")
+    pod_name: Callable[[Owner, int], str]
+    is_single: bool = False
+
+
+_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""Of generated names: nothing that makes words, or looks like something else."""
+_LONGEST_BASE = 58
+
+
+def generated_name(base: str, seed: str) -> str:
+    """What the API server makes of a generateName."""
+    return base[:_LONGEST_BASE] + _letters(seed, 5)
+
+
+def _letters(seed: str, length: int, alphabet: str = _LETTERS) -> str:
+    """As if at random, but the same for the same ``seed``."""
+    number = uuid.uuid5(uuid.NAMESPACE_URL, f"letters:{seed}").int
+    return "".join(alphabet[number // len(alphabet) ** place % len(alphabet)] for place in range(length))
+
+
+def _of_replica_set(owner: Owner, index: int) -> str:
+    return generated_name(f"{owner.name}-", owner.seed(index))
+
+
+def _of_deployment(owner: Owner, index: int) -> str:
+    """Its ReplicaSet is named after a hash of the template."""
+    return generated_name(f"{owner.name}-{_letters(owner.seed(-1), 10)}-", owner.seed(index))
+
+
+def _of_deployment_config(owner: Owner, index: int) -> str:
+    """Its ReplicationController is named after the number of the rollout."""
+    return generated_name(f"{owner.name}-1-", owner.seed(index))
+
+
+def _of_stateful_set(owner: Owner, index: int) -> str:
+    ordinals = owner.spec["ordinals"].mapping() if "ordinals" in owner.spec else {}
+    return f"{owner.name}-{index + (ordinals['start'].whole_number() if 'start' in ordinals else 0)}"
+
+
+def _of_job(owner: Owner, index: int) -> str:
+    is_indexed = "completionMode" in owner.spec and owner.spec["completionMode"].text() == "Indexed"
+    return generated_name(f"{owner.name}-{index}-" if is_indexed else f"{owner.name}-", owner.seed(index))
+
+
+def _of_cron_job(owner: Owner, index: int) -> str:
+    """Its Job is named after the minutes since 1970."""
+    return generated_name(f"{owner.name}-2{_letters(owner.seed(-1), 7, '0123456789')}-", owner.seed(index))
+
+
+KINDS = {
+    "Pod": Kind(template=(), pod_name=lambda owner, _: owner.name, is_single=True),
+    "Deployment": Kind(pod_name=_of_deployment),
+    "StatefulSet": Kind(pod_name=_of_stateful_set),
+    "DaemonSet": Kind(pod_name=_of_replica_set, is_single=True),
+    "Job": Kind(pod_name=_of_job),
+    "CronJob": Kind(template=("spec", "jobTemplate", "spec", "template"), pod_name=_of_cron_job),
+    "ReplicaSet": Kind(pod_name=_of_replica_set),
+    "ReplicationController": Kind(pod_name=_of_replica_set),
+    "DeploymentConfig": Kind(pod_name=_of_deployment_config),
+}
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Every field there is (Kubernetes v1.36, and older ones), where one that is misspelt would matter for devices.
+OBJECT_FIELDS = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
+METADATA_FIELDS = _words(
+    """annotations clusterName creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName
+    generation labels managedFields name namespace ownerReferences resourceVersion selfLink uid"""
+)
+SPEC_FIELDS = _words(
+    """activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks
+    ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride imagePullSecrets
+    initContainers nodeName nodeSelector os overhead preemptionPolicy priority priorityClassName readinessGates
+    resourceClaims resources restartPolicy runtimeClassName schedulerName schedulingGates schedulingGroup
+    securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain
+    terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef"""
+)
+CONTAINER_FIELDS = _words(
+    """args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resizePolicy
+    resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce terminationMessagePath
+    terminationMessagePolicy tty volumeDevices volumeMounts workingDir"""
+)
+RESOURCES_FIELDS = frozenset({"claims", "limits", "requests"})
+NATIVE_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage", "storage"})
