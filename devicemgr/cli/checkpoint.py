@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
-from ..core.checkpoint import Checkpoint, parse_checkpoint
+from ..core.checkpoint_layouts import AnyCheckpoint, parse_any_checkpoint
 from ..core.holdings import in_order
 from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
 from ..rpc.convert import answer_from_bytes
 from . import output_option
-from .output import answer_data, answer_rows, console, plain, show
+from .output import answer_data, answer_rows, console, plain, printable, show
 
 
 @click.group("checkpoint")
@@ -24,24 +26,34 @@ def command() -> None:
 
 @command.command("show")
 @output_option
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def show_checkpoint(file: Path, output: str) -> None:
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.pass_context
+def show_checkpoint(ctx: click.Context, file: Path, output: str) -> None:
     """Show FILE: who holds which devices, what the plug-ins answered, and the registered resources.
 
-    Exit status 2 when it cannot be believed: not JSON, another layout, or a checksum that does not fit.
+    FILE may have the layout of any kubelet since 1.8; - reads standard input. Exit status 1 when the checksum does not
+    fit the content, which is shown with a warning; 2 when it is no checkpoint: not JSON, or another layout.
     """
+    name = "<stdin>" if str(file) == "-" else str(file)
     try:
-        checkpoint = parse_checkpoint(file.read_bytes().decode())
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        found = parse_any_checkpoint(raw.decode())
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot be read: {error}", file=str(file)) from error
+        raise BadInput(f"cannot be read: {error}", file=name) from error
     except CorruptCheckpoint as error:
-        raise BadInput(f"this checkpoint cannot be believed: {error}", file=str(file)) from error
-    show(_data(checkpoint), output, _draw)
+        raise BadInput(f"this checkpoint cannot be read: {error}", file=name) from error
+    show(_data(found), output, _draw)
+    if found.problem:
+        warning = f"{found.problem}; it was changed, or cut off, after it was written, and no kubelet will believe it"
+        click.echo(f"warning: {printable(name)}: {warning}", err=True)
+        ctx.exit(1)
 
 
-def _data(checkpoint: Checkpoint) -> dict[str, Any]:
+def _data(found: AnyCheckpoint) -> dict[str, Any]:
+    checkpoint = found.checkpoint
     return {
-        "checksum": "ok",
+        "checksum": found.checksum,
+        "layout": found.layout,
         "entries": [
             {
                 "pod_uid": entry.owner.pod_uid,
@@ -62,26 +74,31 @@ def _answer(answer: RunOptions | None) -> dict[str, Any] | None:
     return None if answer is None else answer_data(answer)
 
 
+_CHECKSUM = {
+    "ok": "The checksum is right.",
+    "none": "A kubelet of this age wrote no checksum.",
+    "wrong": "[red]The checksum is wrong.[/red]",
+}
+
+
 def _draw(data: dict[str, Any]) -> None:
+    """A line of its own for each device, so that its NUMA nodes stand beside it however long its id is."""
     entries = Table(title="Assignments", title_justify="left")
     for column in ("pod uid", "container", "resource", "devices", "NUMA nodes", "answer"):
         entries.add_column(column, overflow="fold")
     for entry in data["entries"]:
-        nodes = {id: "-" if at is None else ",".join(map(str, at)) for id, at in entry["devices"].items()}
+        owner = [plain(entry[key]) for key in ("pod_uid", "container", "resource")]
+        nodes = [(plain(id), "-" if at is None else ",".join(map(str, at))) for id, at in entry["devices"].items()]
         answer = entry["answer"]
         rows = [f"{what} {value}" for what, value in answer_rows(answer)] if answer is not None else ["unreadable"]
-        entries.add_row(
-            plain(entry["pod_uid"]),
-            plain(entry["container"]),
-            plain(entry["resource"]),
-            "\n".join(map(plain, nodes)),
-            "\n".join(nodes.values()),
-            "\n".join(map(plain, rows)),
-        )
+        devices, at = zip(*nodes, strict=True) if nodes else ((), ())
+        lines = [*zip_longest(devices, at, map(plain, rows), fillvalue="")] or [("", "", "")]
+        for index, line in enumerate(lines):
+            entries.add_row(*(owner if index == 0 else [""] * 3), *line, end_section=index == len(lines) - 1)
     registered = Table(title="Registered resources", title_justify="left")
     for column in ("resource", "healthy devices"):
         registered.add_column(column, overflow="fold")
     for name, ids in data["registered"].items():
         registered.add_row(plain(name), plain(", ".join(ids) or "none"))
     console().print(entries, registered)
-    console().print("The checksum is right.")
+    console().print(f"The layout is that of Kubernetes {data['layout']}. {_CHECKSUM[data['checksum']]}")

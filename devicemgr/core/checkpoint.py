@@ -145,13 +145,24 @@ def is_store_key(key: str) -> bool:
 
 def parse_checkpoint(text: str) -> Checkpoint:
     """The content of a file. Raises CorruptCheckpoint when it is no checkpoint, or its checksum differs (CKPT-9)."""
-    data, stored, section = _load(text)
+    top = load_json(text)
+    data, stored = _typed(top.get("Data"), dict, "Data"), stored_checksum(top)
+    if problem := checksum_problem(canonical_text(data), stored):
+        raise CorruptCheckpoint(problem)
+    return content(data, _section(top))
+
+
+def checksum_problem(canonical: str, stored: int) -> str:
+    """Why the stored checksum is not that of the canonical text; empty when it is. Raises CorruptCheckpoint."""
     try:
-        actual = checksum_of(canonical_text(data))
+        actual = checksum_of(canonical)
     except UnicodeEncodeError as error:  # half of a surrogate pair: JSON can say it, UTF-8 cannot
         raise CorruptCheckpoint(f"a text is not Unicode: {error}") from error
-    if actual != stored:
-        raise CorruptCheckpoint(f"the checksum is {stored}, but the content's is {actual}")
+    return "" if actual == stored else f"the checksum is {stored}, but the content's is {actual}"
+
+
+def content(data: Mapping[str, Any], section: Any = None) -> Checkpoint:
+    """The value of Data, whose types :func:`canonical_text` has checked."""
     return Checkpoint(
         entries=tuple(_entry(raw) for raw in data.get("PodDeviceEntries") or ()),
         registered={
@@ -162,26 +173,35 @@ def parse_checkpoint(text: str) -> Checkpoint:
     )
 
 
-def canonical_text(data: Any) -> str:
-    """What the checksum is computed over, from the JSON value of Data (CKPT-6). Raises CorruptCheckpoint."""
+def canonical_text(data: Any, *, with_nodes: bool = True) -> str:
+    """What the checksum is computed over, from the JSON value of Data (CKPT-6). Raises CorruptCheckpoint.
+
+    ``with_nodes`` is False for the layout before Kubernetes 1.20, in which the devices of an entry are a list.
+    """
     data = _typed(data, dict, "Data")
     raw_entries, raw_registered = data.get("PodDeviceEntries"), data.get("RegisteredDevices")
-    entries = _sequence([_entry_fragment(raw).canonical for raw in _rows(raw_entries)], raw_entries is None)
+    fragments = [_entry_fragment(raw, with_nodes=with_nodes).canonical for raw in _rows(raw_entries)]
+    entries = _sequence(fragments, raw_entries is None)
     names = _typed(raw_registered, dict, "RegisteredDevices")
     parts = [f"{name}:{_list(names[name])}" for name in sorted(names)]
     return _canonical(entries, "<nil>" if raw_registered is None else f"map[{' '.join(parts)}]")
 
 
-def _load(text: str) -> tuple[dict[str, Any], int, Any]:
+def load_json(text: str) -> dict[str, Any]:
+    """The object that is the whole file. Raises CorruptCheckpoint."""
     try:
         top = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpoint(f"this is not JSON: {error}") from error
-    top = _typed(top, dict, "the file")
+    found: dict[str, Any] = _typed(top, dict, "the file")
+    return found
+
+
+def stored_checksum(top: Mapping[str, Any]) -> int:
     stored = top.get("Checksum", 0)
     if not isinstance(stored, int) or isinstance(stored, bool):
         raise CorruptCheckpoint(f"Checksum must be a number, not {stored!r}")
-    return _typed(top.get("Data"), dict, "Data"), stored, _section(top)
+    return stored
 
 
 def _section(top: dict[str, Any]) -> Any:
@@ -209,13 +229,14 @@ def _entry(raw: Any) -> Entry:
 # --- both ----------------------------------------------------------------------------------------
 
 
-def _entry_fragment(raw: Any) -> Fragment:
+def _entry_fragment(raw: Any, *, with_nodes: bool = True) -> Fragment:
     raw = _typed(raw, dict, "an entry of PodDeviceEntries")
     texts = [_typed(raw.get(key), str, key) for key in ("PodUID", "ContainerName", "ResourceName")]
-    numa, answer = raw.get("DeviceIDs"), raw.get("AllocResp")
+    ids, answer = raw.get("DeviceIDs"), raw.get("AllocResp")
+    devices = f"(checkpoint.DevicesPerNUMA){_numa_text(ids)}" if with_nodes else f"([]string){_list(ids)}"
     canonical = (
         f"{{PodUID:(string){texts[0]} ContainerName:(string){texts[1]} ResourceName:(string){texts[2]} "
-        f"DeviceIDs:(checkpoint.DevicesPerNUMA){_numa_text(numa)} "
+        f"DeviceIDs:{devices} "
         f"AllocResp:([]uint8){_sequence(map(str, _bytes(answer)), answer is None)}}}"
     )
     return Fragment(_go_json(raw), canonical)

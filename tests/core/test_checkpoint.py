@@ -19,6 +19,7 @@ from devicemgr.core.checkpoint import (
     parse_checkpoint,
     render,
 )
+from devicemgr.core.checkpoint_layouts import parse_any_checkpoint
 from devicemgr.core.holdings import pod_request
 from devicemgr.core.node_state import NodeState, Saved, combine, parse_state, render_state
 from devicemgr.daemon.checkpointing import parse_saved
@@ -120,6 +121,59 @@ def test_any_json_with_the_right_checksum_is_a_checkpoint_or_a_clear_error(data)
 def test_an_error_names_what_is_wrong(data, problem):
     with pytest.raises(CorruptCheckpoint, match=problem):
         canonical_text(data)
+
+
+# --- older layouts -------------------------------------------------------------------------------------
+
+OLD = {"PodDeviceEntries": [{"PodUID": "p", "ContainerName": "c", "ResourceName": "v/r", "DeviceIDs": ["d2", "d1"]}]}
+OLD_TEXT = (
+    "(checkpoint.checkpointData){PodDeviceEntries:([]checkpoint.PodDevicesEntry)[{PodUID:(string)p "
+    "ContainerName:(string)c ResourceName:(string)v/r DeviceIDs:([]string)[d2 d1] AllocResp:([]uint8)<nil>}] "
+    "RegisteredDevices:(map[string][]string)<nil>}"
+)
+"""What Go prints for it under the type names of 1.19, of which the checksum is taken."""
+
+
+def test_devices_are_a_list_before_1_20():
+    found = parse_any_checkpoint(json.dumps({"Data": OLD, "Checksum": checksum_of(OLD_TEXT)}))
+    assert (found.layout, found.checksum) == ("1.11 to 1.19", "ok")
+    assert dict(found.checkpoint.entries[0].devices) == {"d2": None, "d1": None}
+    with pytest.raises(CorruptCheckpoint, match="DeviceIDs must be a JSON object"):
+        parse_checkpoint(json.dumps({"Data": OLD, "Checksum": checksum_of(OLD_TEXT)}))
+
+
+def test_before_1_11_there_is_no_checksum():
+    found = parse_any_checkpoint(json.dumps(OLD))
+    assert (found.layout, found.checksum) == ("1.8 to 1.10", "none")
+    assert dict(found.checkpoint.entries[0].devices) == {"d2": None, "d1": None}
+
+
+def test_a_wrong_checksum_is_told_with_the_content():
+    found = parse_any_checkpoint(SAMPLE.replace('"Checksum":', '"Checksum":1'))
+    assert (found.checksum, found.checkpoint) == ("wrong", parse_checkpoint(SAMPLE))
+    assert found.problem.startswith("the checksum is 1")
+
+
+@given(json_values)
+def test_any_json_is_some_layout_or_a_clear_error(data):
+    for value in (data, {"Data": data}):
+        try:
+            assert parse_any_checkpoint(json.dumps(value)).checkpoint is not None
+        except CorruptCheckpoint:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"policyName": "none"}, "it has neither Data nor PodDeviceEntries"),
+        ([], "the file must be a JSON object"),
+        ({"Data": {"PodDeviceEntries": [{"DeviceIDs": ["d"]}, {"DeviceIDs": {"0": ["d"]}}]}}, "a list is expected"),
+    ],
+)
+def test_what_is_no_layout_is_a_clear_error(value, problem):
+    with pytest.raises(CorruptCheckpoint, match=problem):
+        parse_any_checkpoint(json.dumps(value))
 
 
 def test_go_escapes_are_written_as_go_does():

@@ -248,18 +248,62 @@ def test_checkpoint_show_reads_any_kubelets_file(run, tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (SAMPLE % 1, "the checksum is 1, but the content's is"),
         ("", "this is not JSON"),
-        ('{"Data":{"PodDeviceEntries":[{"DeviceIDs":["d"]}]},"Checksum":1}', "DeviceIDs must be a JSON object"),
+        ('{"Data":{"PodDeviceEntries":[{"DeviceIDs":3}]},"Checksum":1}', "DeviceIDs must be a JSON object"),
+        ('{"policyName":"none","defaultCpuSet":"","checksum":1353318690}', "it is not a device manager's"),
     ],
 )
-def test_checkpoint_show_of_a_damaged_file_is_bad_input(run, tmp_path, content, problem):
+def test_checkpoint_show_of_what_is_no_checkpoint_is_bad_input(run, tmp_path, content, problem):
     file = tmp_path / "damaged"
     file.write_text(content)
     done = run("checkpoint", "show", file)
     assert (done.returncode, problem in done.stderr, str(file) in done.stderr) == (2, True, True)
     missing = run("checkpoint", "show", tmp_path / "nothing")
     assert (missing.returncode, "cannot be read" in missing.stderr) == (2, True)
+
+
+def test_checkpoint_show_tells_a_wrong_checksum_and_shows_the_content(run, tmp_path):
+    file = tmp_path / "damaged"
+    file.write_text(SAMPLE % 1)
+    done = run("checkpoint", "show", file)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"warning: {file}: the checksum is 1, but the content's is ")
+    assert "The checksum is wrong." in done.stdout
+    assert "env K=v" in done.stdout
+    data = json.loads(run("checkpoint", "show", file, "-o", "json").stdout)
+    assert (data["checksum"], data["entries"][0]["pod_uid"]) == ("wrong", "pod1")
+
+
+CHECKPOINTS = Path(__file__).parent.parent / "files" / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "words"),
+    [
+        ("1.9.json", "1.8 to 1.10", "A kubelet of this age wrote no checksum."),
+        ("1.19.json", "1.11 to 1.19", "The checksum is right."),
+    ],
+)
+def test_checkpoint_show_reads_the_layouts_of_old_kubelets_also_from_standard_input(run, name, layout, words):
+    text = (CHECKPOINTS / name).read_text()
+    shown = run("checkpoint", "show", "-", text=text)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"The layout is that of Kubernetes {layout}. {words}" in shown.stdout
+    data = json.loads(run("checkpoint", "show", CHECKPOINTS / name, "-o", "json").stdout)
+    assert data["layout"] == layout
+    assert [list(entry["devices"]) for entry in data["entries"]] == [["GPU-0a", "GPU-0b"], ["GPU-1"]]
+    assert data["entries"][0]["answer"]["envs"] == {"NVIDIA_VISIBLE_DEVICES": "GPU-0a,GPU-0b"}
+
+
+def test_numa_nodes_stand_beside_their_devices_when_ids_are_long(run):
+    ids = {"0": ["A" * 150, "B" * 150], "1": ["C" * 150]}
+    data = {"PodDeviceEntries": [{"PodUID": "p", "ContainerName": "c", "ResourceName": "v.com/r", "DeviceIDs": ids}]}
+    text = json.dumps({"Data": data, "Checksum": checksum_of(canonical_text(data))})
+    rows = [
+        line.split("│")[4:6] for line in run("checkpoint", "show", "-", text=text).stdout.splitlines() if "│" in line
+    ]
+    beside = {device.strip()[:1]: nodes.strip() for device, nodes in rows if nodes.strip()}
+    assert beside == {"A": "0", "B": "0", "C": "1"}
 
 
 def test_explain_tells_of_admitted_and_of_refused_pods(node, run):

@@ -17,6 +17,7 @@ from typing import NewType, Union, get_args, get_origin, get_type_hints
 
 from devicemgr.config import parse_node_config
 from devicemgr.core.checkpoint import canonical_text, checksum_of, parse_checkpoint, render
+from devicemgr.core.checkpoint_layouts import parse_any_checkpoint
 from devicemgr.core.node_state import combine
 from devicemgr.core.run_options import odd_texts
 from devicemgr.core.store import DeviceStore
@@ -83,6 +84,17 @@ def checkpoint(data: bytes) -> None:
     """Any text."""
     with suppress(CorruptCheckpoint, UnicodeDecodeError):
         _saved(data.decode())
+
+
+@target
+def any_checkpoint(data: bytes) -> None:
+    """Whatever somebody wants to read: all that the manager believes, and the older layouts."""
+    with suppress(CorruptCheckpoint, UnicodeDecodeError):
+        check_types(parse_any_checkpoint(data.decode()).checkpoint.entries)
+    with suppress(CorruptCheckpoint, UnicodeDecodeError):
+        believed = parse_checkpoint(data.decode())
+        found = parse_any_checkpoint(data.decode())
+        assert (found.checksum, found.checkpoint.entries) == ("ok", believed.entries)
 
 
 @target

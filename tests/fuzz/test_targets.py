@@ -86,6 +86,7 @@ INPUTS = {
     "messages": damaged(),
     "answer": damaged(),
     "checkpoint": DOCUMENTS.map(lambda value: json.dumps(value).encode()),
+    "any_checkpoint": DOCUMENTS.map(lambda value: json.dumps(value).encode()),
     "checkpoint_data": DOCUMENTS.map(lambda value: json.dumps(value).encode()),
     "node_config": DOCUMENTS.map(lambda value: yaml.safe_dump(value).encode()),
     "manifest": DOCUMENTS.map(lambda value: yaml.safe_dump(value).encode()),
