@@ -173,6 +173,18 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveSettings:
+    """What the manager goes by, whoever has set it. ``bounds`` have the names they have on the command line."""
+
+    policy: str
+    scope: str
+    prefer_closest: bool
+    numa_nodes: tuple[int, ...]
+    gates: Mapping[str, bool]
+    bounds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceCounts:
     """One resource as the node publishes it (CAP-1); ``allocatable`` does not subtract what is held."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -26,15 +26,32 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A value at ``path`` of ``file``. Reading it as something it is not raises BadInput with its place."""
+    """A value at ``path`` of ``file``. Reading it as something it is not raises BadInput with its place.
+
+    ``first_line`` is that of the text in the file, and ``has_lines`` is False when the lines of the text are not those
+    of the file. With ``doubts`` a key that stands twice is added there, and the last one counts.
+    """
 
     file: str
     path: str
     node: yaml.Node
+    first_line: int = 1
+    has_lines: bool = True
+    doubts: list[BadInput] | None = field(default=None, compare=False, repr=False)
 
     def bad(self, problem: str) -> BadInput:
         """The error to raise for this field."""
-        return BadInput(problem, file=self.file, line=self.node.start_mark.line + 1, field=self.path)
+        line = self.first_line + (self.node.start_mark.line if self.has_lines else 0)
+        return BadInput(problem, file=self.file, line=line, field=self.path)
+
+    def _at(self, path: str, node: yaml.Node) -> Field:
+        return replace(self, path=path, node=node)
+
+    def documents(self) -> list[Field]:
+        """Those of the YAML text that this value is. Raises BadInput."""
+        text, line = self.text(), self.first_line + (self.node.start_mark.line if self.has_lines else 0)
+        is_block = isinstance(self.node, yaml.ScalarNode) and self.node.style == "|" and self.has_lines
+        return list(_documents(text, replace(self, first_line=line + is_block, has_lines=is_block)))
 
     def mapping(self) -> dict[str, Field]:
         """By key; a key with a null value is left out. A key that stands twice is an error.
@@ -43,9 +60,9 @@ class Field:
         """
         fields = self._written()
         for node in self._merged():
-            for key, field in Field(self.file, self.path, node)._written().items():
-                fields.setdefault(key, field)
-        return {key: field for key, field in fields.items() if field.node.tag != _NULL}
+            for key, value in self._at(self.path, node)._written().items():
+                fields.setdefault(key, value)
+        return {key: value for key, value in fields.items() if value.node.tag != _NULL}
 
     def _written(self) -> dict[str, Field]:
         """What this mapping itself says, nulls included."""
@@ -55,11 +72,14 @@ class Field:
         for key_node, value_node in self.node.value:
             if key_node.tag == _MERGE:
                 continue
-            key = Field(self.file, self.path, key_node).text()
-            field = Field(self.file, f"{self.path}.{key}" if self.path else key, value_node)
+            key = self._at(self.path, key_node).text()
+            value = self._at(f"{self.path}.{key}" if self.path else key, value_node)
             if key in fields:
-                raise Field(self.file, field.path, key_node).bad("stands twice")
-            fields[key] = field
+                again = self._at(value.path, key_node)
+                if self.doubts is None:
+                    raise again.bad("stands twice")
+                self.doubts.append(again.bad("stands twice; the last one counts"))
+            fields[key] = value
         return fields
 
     def _merged(self) -> Iterator[yaml.MappingNode]:
@@ -79,13 +99,17 @@ class Field:
                 several = isinstance(value_node, yaml.SequenceNode)
                 for one in value_node.value if several else [value_node]:
                     if not isinstance(one, yaml.MappingNode):
-                        raise Field(self.file, self.path, key_node).bad("<< must be given a mapping, or a list of them")
+                        raise self._at(self.path, key_node).bad("<< must be given a mapping, or a list of them")
                     yield one
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
 
     def sequence(self) -> list[Field]:
         if not isinstance(self.node, yaml.SequenceNode):
             raise self.bad(f"must be a list, not {self._kind()}")
-        return [Field(self.file, f"{self.path}[{index}]", node) for index, node in enumerate(self.node.value)]
+        return [self._at(f"{self.path}[{index}]", node) for index, node in enumerate(self.node.value)]
 
     def text(self) -> str:
         """The scalar as it is written, whatever type YAML would make of it."""
@@ -122,15 +146,15 @@ class Field:
         return "a mapping" if isinstance(self.node, yaml.MappingNode) else "a list"
 
 
-def load_documents(text: str, *, file: str) -> list[Field]:
+def load_documents(text: str, *, file: str, doubts: list[BadInput] | None = None) -> list[Field]:
     """The documents of a YAML (or JSON) text; empty ones are left out. Raises BadInput for broken YAML."""
-    return list(_documents(text, file))
+    return list(_documents(text, Field(file, "", yaml.MappingNode("", []), doubts=doubts)))
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.8) -> str:
     """``; did you mean …?`` when one of the known words is near, for the end of a message."""
     plain = {_letters(one): one for one in known}
-    found = get_close_matches(_letters(word), plain, 1, 0.8)
+    found = get_close_matches(_letters(word), plain, 1, cutoff)
     return f"; did you mean {plain[found[0]]}?" if found else ""
 
 
@@ -138,21 +162,28 @@ def _letters(word: str) -> str:
     return word.lower().replace("-", "").replace("_", "")
 
 
-def _documents(text: str, file: str) -> Iterator[Field]:
+def _documents(text: str, place: Field) -> Iterator[Field]:
+    """The documents of a text that stands at ``place``."""
+
+    def broken(problem: str, line: int | None = None) -> BadInput:
+        if line is None:
+            return BadInput(problem, file=place.file, field=place.path)
+        line = place.first_line + (line if place.has_lines else 0)
+        return BadInput(f"this is not valid YAML: {problem}", file=place.file, line=line, field=place.path)
+
     try:
         for node in yaml.compose_all(_json_as_yaml(text), Loader=yaml.SafeLoader):
             if node is not None and node.tag != _NULL:
-                yield Field(file, "", node)
+                yield replace(place, node=node)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise BadInput(f"this is not valid YAML: {error.problem}", file=file, line=line) from error
+        mark = error.problem_mark
+        raise broken(str(error.problem), mark.line if mark else 0) from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise BadInput(f"this is not valid YAML: {error.reason}", file=file, line=line) from error
+        raise broken(error.reason, text.count("\n", 0, error.position)) from error
     except RecursionError as error:
-        raise BadInput("this is nested too deeply", file=file) from error
+        raise broken("this is nested too deeply") from error
     except yaml.YAMLError as error:
-        raise BadInput(f"this is not valid YAML: {error}", file=file) from error
+        raise broken(f"this is not valid YAML: {error}") from error
 
 
 def _json_as_yaml(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from devicemgr.config import parse_node_config
@@ -51,13 +53,183 @@ def test_unknown_gates_are_reported_not_refused():
         ("a: [", "node.yaml:1: this is not valid YAML: "),
         ("", "node.yaml: one YAML document is expected, here are 0"),
         ("kind: Pod\n", "node.yaml:1: this is neither an OpenShift node-config.yaml"),
-        ("featureGates: {A: true, A: false}", "node.yaml:1: featureGates.A: stands twice"),
+        (
+            "kind: KubeletConfiguration\n---\nkind: KubeletConfiguration\n",
+            "node.yaml:3: one configuration is expected, here are 2; take the others out",
+        ),
+        (
+            "kind: ConfigMap\ndata:\n  kubelet: |\n    kind: x\n    featureGates: 3\n",
+            "node.yaml:5: data.kubelet.featureGates: must be a mapping, not '3'",
+        ),
+        (
+            "kind: ConfigMap\ndata:\n  kubelet: |\n    kind: x\n    a: [\n",
+            "node.yaml:6: data.kubelet: this is not valid YAML: ",
+        ),
+        (
+            'kind: ConfigMap\ndata:\n  kubelet: "kind: x\\nfeatureGates: 3"\n',
+            "node.yaml:3: data.kubelet.featureGates: must be a mapping, not '3'",
+        ),
+        (
+            "kind: ConfigMap\ndata: {kubelet: ''}\n",
+            "node.yaml:2: data.kubelet: one YAML document is expected, here are 0",
+        ),
+        ("kind: ConfigMap\ndata: {x: y}\n", "node.yaml:1: this is neither an OpenShift node-config.yaml"),
+        ("kind: ClusterConfiguration\nfeatureGates: {A: true}\n", "node.yaml:1: this is neither an OpenShift"),
     ],
 )
 def test_an_error_names_file_line_and_field(text, message):
     with pytest.raises(BadInput) as caught:
         parse_node_config(text, file="node.yaml")
     assert str(caught.value).startswith(message)
+
+
+# --- what people have ----------------------------------------------------------------------------------
+
+FILES = sorted((Path(__file__).parent / "files" / "configs").iterdir())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_configuration_is_found_where_people_have_it(path):
+    found = parse_node_config(path.read_text(), file=path.name)
+    assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "single-numa-node", "pod")
+    assert not found.doubts
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "how"),
+    [
+        (
+            "kind: KubeletConfig\nspec: {kubeletConfig: {featureGates: {DevicePlugins: false}}}",
+            "spec:\n  kubeletConfig:\n    featureGates:\n      DevicePlugins: true",
+        ),
+        ("kubelet: {featureGates: {DevicePlugins: false}}", "kubelet:\n  featureGates:\n    DevicePlugins: true"),
+        (
+            "kind: ConfigMap\ndata:\n  kubelet: |\n    featureGates: {DevicePlugins: false}\n",
+            "data:\n  kubelet: |\n    featureGates:\n      DevicePlugins: true",
+        ),
+        (KUBELET.format("false"), "featureGates:\n  DevicePlugins: true"),
+        ("kind: NodeConfig", "kubeletArguments:\n  feature-gates:\n  - DevicePlugins=true"),
+    ],
+)
+def test_what_switches_it_on_has_the_shape_of_the_file(wrapped, how):
+    found = parse_node_config(wrapped, file="node.yaml")
+    assert (found.device_plugins, found.how_to_enable) == (False, how)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: KubeletConfig\nspec: {logLevel: 5}\n",
+        "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {cluster: {name: x}}\n",
+        "kind: List\nitems: [{kind: KubeletConfig, spec: {kubeletConfig: {maxPods: 9}}}]\n",
+    ],
+)
+def test_an_object_that_says_nothing_of_devices_means_the_kubelets_defaults(text):
+    found = parse_node_config(text, file="node.yaml")
+    assert (found.device_plugins, found.topology.policy) == (True, "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "doubts"),
+    [
+        ("featureGates: {A: true, A: false}", ["n.yaml:1: featureGates.A: stands twice; the last one counts"]),
+        (
+            "kind: KubeletConfiguration\ntopologyManagerPolicy: restricted\ntopologyManagerPolicy: best-effort\n",
+            ["n.yaml:3: topologyManagerPolicy: stands twice; the last one counts"],
+        ),
+        (
+            "kind: ConfigMap\ndata:\n  kubelet: |\n    maxPods: 1\n    maxPods: 2\n",
+            ["n.yaml:5: data.kubelet.maxPods: stands twice; the last one counts"],
+        ),
+        (
+            "kind: KubeletConfiguration\ntopolgyManagerPolicy: restricted\nfeaturegates: {}\n",
+            [
+                "n.yaml:2: topolgyManagerPolicy: it means nothing; did you mean topologyManagerPolicy?",
+                "n.yaml:3: featuregates: it means nothing; did you mean featureGates?",
+            ],
+        ),
+        (
+            "kubelet: {topology-manager-policy: restricted}\n",
+            [
+                "n.yaml:1: kubelet.topology-manager-policy: it means nothing; did you mean topologyManagerPolicy?",
+            ],
+        ),
+        (
+            "kubeletArguments: {topology-manager-polcy: [restricted], cpu-manager-policy: [static]}\n",
+            [
+                "n.yaml:1: kubeletArguments.topology-manager-polcy: it means nothing; "
+                "did you mean topology-manager-policy?",
+            ],
+        ),
+        (
+            OPENSHIFT.format("DevicePlugin=true"),
+            [
+                "n.yaml:5: kubeletArguments.feature-gates[0]: DevicePlugin means nothing; did you mean DevicePlugins?",
+            ],
+        ),
+        (
+            KUBELET.format("true") + "  device-plugins: false\n",
+            ["n.yaml:4: featureGates.device-plugins: it means nothing; did you mean DevicePlugins?"],
+        ),
+        (
+            "kind: JoinConfiguration\nnodeRegistration:\n  kubeletExtraArgs: {feature-gates: A=true, v: '2'}\n"
+            "---\nkind: KubeletConfiguration\n",
+            [
+                "n.yaml:3: nodeRegistration.kubeletExtraArgs.feature-gates: feature-gates is not read here; "
+                "put it into the KubeletConfiguration"
+            ],
+        ),
+        (
+            "kind: JoinConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n  - {name: topology-manager-policy}\n"
+            "---\nkind: KubeletConfiguration\n",
+            [
+                "n.yaml:4: nodeRegistration.kubeletExtraArgs[0]: topology-manager-policy is not read here; "
+                "put it into the KubeletConfiguration"
+            ],
+        ),
+    ],
+)
+def test_what_is_odd_is_a_doubt_and_no_error(text, doubts):
+    assert [str(doubt) for doubt in parse_node_config(text, file="n.yaml").doubts] == doubts
+
+
+def test_of_a_key_that_stands_twice_the_last_counts():
+    text = "kind: KubeletConfiguration\ntopologyManagerPolicy: restricted\ntopologyManagerPolicy: best-effort\n"
+    assert parse_node_config(text, file="n.yaml").topology.policy == "best-effort"
+
+
+# Of KubeletConfiguration (Kubernetes v1.36): none of them is ours, and none may be taken for a misspelt one of ours.
+FOREIGN_KEYS = """address allowedUnsafeSysctls authentication authorization cgroupDriver cgroupRoot cgroupsPerQOS
+clusterDNS clusterDomain configMapAndSecretChangeDetectionStrategy containerLogMaxFiles containerLogMaxSize
+containerLogMaxWorkers containerLogMonitorInterval containerRuntimeEndpoint contentType cpuCFSQuota cpuCFSQuotaPeriod
+cpuManagerPolicy cpuManagerPolicyOptions cpuManagerReconcilePeriod crashLoopBackOff enableControllerAttachDetach
+enableDebugFlagsHandler enableDebuggingHandlers enableProfilingHandler enableServer enableSystemLogHandler
+enableSystemLogQuery enforceNodeAllocatable eventBurst eventRecordQPS evictionHard evictionMaxPodGracePeriod
+evictionMinimumReclaim evictionPressureTransitionPeriod evictionSoft evictionSoftGracePeriod failCgroupV1 failSwapOn
+fileCheckFrequency hairpinMode healthzBindAddress healthzPort httpCheckFrequency imageGCHighThresholdPercent
+imageGCLowThresholdPercent imageMaximumGCAge imageMinimumGCAge imagePullCredentialsVerificationPolicy
+imageServiceEndpoint iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification kubeAPIBurst kubeAPIQPS
+kubeReserved kubeReservedCgroup kubeletCgroups localStorageCapacityIsolation logging makeIPTablesUtilChains
+maxOpenFiles maxParallelImagePulls maxPods memoryManagerPolicy memorySwap memoryThrottlingFactor
+mergeDefaultEvictionSettings
+nodeLeaseDurationSeconds nodeStatusMaxImages nodeStatusReportFrequency nodeStatusUpdateFrequency oomScoreAdj podCIDR
+podLogsDir podPidsLimit podsPerCore port preloadedImagesVerificationAllowlist protectKernelDefaults providerID
+qosReserved readOnlyPort registerNode registerWithTaints registryBurst registryPullQPS reservedMemory
+reservedSystemCPUs resolvConf rotateCertificates runOnce runtimeRequestTimeout seccompDefault serializeImagePulls
+serverTLSBootstrap showHiddenMetricsForVersion shutdownGracePeriod shutdownGracePeriodByPodPriority
+shutdownGracePeriodCriticalPods singleProcessOOMKill staticPodPath staticPodURL staticPodURLHeader
+streamingConnectionIdleTimeout swapBehavior syncFrequency systemCgroups systemReserved systemReservedCgroup
+tlsCertFile tlsCipherSuites tlsMinVersion tlsPrivateKeyFile tracing userNamespaces volumePluginDir
+volumeStatsAggPeriod""".split()  # noqa: SIM905
+
+
+def test_keys_of_other_features_are_no_doubt():
+    lines = [f"{key}: x" for key in FOREIGN_KEYS]
+    found = parse_node_config("\n".join(["kind: KubeletConfiguration", *lines]), file="n.yaml")
+    assert not found.doubts
+    flags = ["".join(f"-{c.lower()}" if c.isupper() else c for c in key) for key in FOREIGN_KEYS]
+    text = "\n".join(["kubeletArguments:", *(f"  {flag}: [x]" for flag in flags)])
+    assert not parse_node_config(text, file="n.yaml").doubts
 
 
 # --- topology ------------------------------------------------------------------------------------------

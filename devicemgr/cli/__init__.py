@@ -106,7 +106,7 @@ def allocation_socket(root_dir: Path | None) -> Path:
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="An OpenShift node-config.yaml or a KubeletConfiguration.",
+    help="An OpenShift node-config.yaml, or a KubeletConfiguration as it is or inside another object.",
 )
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write every event to this file.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)

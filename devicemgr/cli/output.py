@@ -17,6 +17,7 @@ from ..model import (
     HEALTHY,
     Admission,
     ContainerStatus,
+    EffectiveSettings,
     Pod,
     PodStatus,
     ResourceCounts,
@@ -64,6 +65,19 @@ def status_data(capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[
             }
             for pod in pods
         ],
+    }
+
+
+def settings_data(settings: EffectiveSettings) -> dict[str, Any]:
+    return {
+        "topology": {
+            "policy": settings.policy,
+            "scope": settings.scope,
+            "prefer-closest-numa-nodes": settings.prefer_closest,
+        },
+        "numa_nodes": list(settings.numa_nodes),
+        "gates": dict(settings.gates),
+        "bounds": dict(settings.bounds),
     }
 
 

@@ -61,6 +61,8 @@ def run_daemon(options: Options) -> int:
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
         allow_faults=options.allow_faults,
     )
+    for doubt in node.doubts:
+        click.echo(f"warning: {doubt}", err=True)
     for gate in node.unknown_gates:
         click.echo(f"{config}: feature gate {gate} means nothing to devicemgr; ignored", err=True)
     if not node.device_plugins:

@@ -13,7 +13,7 @@ from rich.live import Live
 from ..rpc.manager_client import ManagerClient
 from . import output_option, root_dir_option
 from .ask import ask
-from .output import console, draw_status, show, status_data, status_tables
+from .output import console, draw_status, settings_data, show, status_data, status_tables
 
 REFRESH_PERIOD = 0.5
 """Seconds between two looks with --watch."""
@@ -37,7 +37,8 @@ def command(root_dir: Path | None, output: str, watch: bool) -> None:
 
 
 async def _look(client: ManagerClient) -> dict[str, Any]:
-    return status_data(*await client.status())
+    capacity, pods, settings = await client.status()
+    return status_data(capacity, pods) | {"settings": settings_data(settings)}
 
 
 async def _watch(client: ManagerClient) -> None:

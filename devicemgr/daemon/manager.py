@@ -16,6 +16,7 @@ from ..model import (
     Admission,
     Container,
     ContainerRun,
+    EffectiveSettings,
     NodeStatus,
     Pod,
     PodStatus,
@@ -36,8 +37,9 @@ from .pod_resources import PodResources
 class DeviceManager:
     """A running manager. Made by :func:`devicemgr.open_device_manager`; valid until that block ends, over restarts."""
 
-    def __init__(self, layout: Layout, log: EventLog) -> None:
+    def __init__(self, layout: Layout, log: EventLog, settings: EffectiveSettings) -> None:
         self.layout = layout
+        self._settings = settings
         self.disturbances = Disturbances()
         self.faults = Faults(layout=layout, log=log, disturbances=self.disturbances, current=lambda: self._life)
         self._log = log
@@ -80,6 +82,10 @@ class DeviceManager:
             allocatable={name: one.allocatable for name, one in counts.items()},
             removed=store.removed,
         )
+
+    def settings(self) -> EffectiveSettings:
+        """What this manager goes by: how it aligns pods, on which NUMA nodes, and its bounds."""
+        return self._settings
 
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest decision.

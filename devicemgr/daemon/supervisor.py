@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
+from ..model import EffectiveSettings
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
@@ -77,7 +78,7 @@ async def run(
     """
     scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
     log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
-    manager = DeviceManager(Layout(settings.root_dir.absolute()), log)
+    manager = DeviceManager(Layout(settings.root_dir.absolute()), log, _effective(settings))
     with owned(manager.layout, group=settings.callers.group):
         while not stop.is_set():
             away = await _one_life(settings, manager, log, scrapes or None, stop, task_status)
@@ -120,7 +121,7 @@ async def _one_life(
                     if scrapes:
                         served.append(await listeners.start(scrapes.serve, settings.metrics_address, manager, servers))
                     log.open()
-                    log.record([ManagerReady(sockets=tuple(served))])
+                    log.record([_ready(tuple(served), manager.settings())])
                     life.ready.set()
                     task_status.started(manager)
                     await life.over.wait()
@@ -132,6 +133,30 @@ async def _one_life(
         connections.cancel_scope.cancel()
         readers.cancel_scope.cancel()
     return life.away
+
+
+def _effective(settings: Settings) -> EffectiveSettings:
+    topology = settings.topology
+    return EffectiveSettings(
+        policy=topology.policy,
+        scope=topology.scope,
+        prefer_closest=topology.closest,
+        numa_nodes=topology.numa.nodes,
+        gates={"DevicePlugins": True},
+        bounds={name.replace("_", "-"): value for name, value in asdict(settings.bounds).items()},
+    )
+
+
+def _ready(sockets: tuple[str, ...], settings: EffectiveSettings) -> ManagerReady:
+    usual = asdict(Bounds())
+    return ManagerReady(
+        sockets=sockets,
+        policy=settings.policy,
+        scope=settings.scope,
+        numa_nodes=settings.numa_nodes,
+        gates=tuple(f"{name}={str(on).lower()}" for name, on in settings.gates.items()),
+        bounds=tuple(f"{name}={n}" for name, n in settings.bounds.items() if n != usual[name.replace("-", "_")]),
+    )
 
 
 async def _end_with(stop: trio.Event, life: Life) -> None:

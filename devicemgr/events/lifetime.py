@@ -11,9 +11,14 @@ from .base import Event, Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerReady(Event):
-    """Every socket accepts."""
+    """Every socket accepts. The rest is what the manager goes by; of ``bounds`` those that are not the usual ones."""
 
     sockets: tuple[str, ...]
+    policy: str
+    scope: str
+    numa_nodes: tuple[int, ...]
+    gates: tuple[str, ...]
+    bounds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

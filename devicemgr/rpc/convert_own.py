@@ -13,6 +13,7 @@ from ..model import (
     ContainerRun,
     ContainerStatus,
     DeviceId,
+    EffectiveSettings,
     Fault,
     NodeStatus,
     Pod,
@@ -172,6 +173,19 @@ def node_status_from_wire(message: own.NodeStatusResponse) -> NodeStatus:
         removed=tuple(message.removed),
         reset=bool(message.reset),
     )
+
+
+def settings_to_wire(settings: EffectiveSettings) -> own.EffectiveSettings:
+    lists = {"numa_nodes": list(settings.numa_nodes), "gates": dict(settings.gates), "bounds": dict(settings.bounds)}
+    return own.EffectiveSettings(**_named_alike(EffectiveSettings, settings, **lists))
+
+
+def settings_from_wire(message: own.EffectiveSettings | None) -> EffectiveSettings:
+    """A bound that came as a whole number is one again."""
+    message = message or own.EffectiveSettings()
+    bounds = {name: int(value) if value.is_integer() else value for name, value in message.bounds.items()}
+    lists = {"numa_nodes": tuple(message.numa_nodes), "gates": dict(message.gates), "bounds": bounds}
+    return EffectiveSettings(**_named_alike(EffectiveSettings, message, **lists))
 
 
 def fault_to_wire(fault: Fault) -> own.InjectFaultRequest:

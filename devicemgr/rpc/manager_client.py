@@ -11,7 +11,17 @@ from typing import Any, TypeVar
 import trio
 
 from ..errors import ManagerUnavailable, PluginUnavailable, Refused, RegistrationRefused
-from ..model import Admission, Fault, NodeStatus, Pod, PodStatus, Registration, ResourceCounts, ResourceName
+from ..model import (
+    Admission,
+    EffectiveSettings,
+    Fault,
+    NodeStatus,
+    Pod,
+    PodStatus,
+    Registration,
+    ResourceCounts,
+    ResourceName,
+)
 from . import convert_own as convert
 from .calls import call, dial, read_stream
 from .stubs import v1beta1 as wire
@@ -36,9 +46,10 @@ class ManagerClient:
             return await call(method, request)
         raise PluginUnavailable(f"no answer within {ANSWER_TIME:g} s", outcome="DEADLINE_EXCEEDED")
 
-    async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus]]:
+    async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus], EffectiveSettings]:
         message = await self._ask(self._stub.status, own.StatusRequest())
-        return convert.counts_from_wire(message.resources), convert.pods_from_wire(message.pods)
+        settings = convert.settings_from_wire(message.settings)
+        return convert.counts_from_wire(message.resources), convert.pods_from_wire(message.pods), settings
 
     async def node_status(self) -> NodeStatus:
         return convert.node_status_from_wire(await self._ask(self._stub.node_status, own.NodeStatusRequest()))

@@ -15,6 +15,7 @@ from ..model import (
     Admission,
     Device,
     DeviceId,
+    EffectiveSettings,
     Fault,
     NodeStatus,
     PluginOptions,
@@ -50,6 +51,7 @@ class AllocationApi(Protocol):
     def capacity(self) -> Mapping[ResourceName, ResourceCounts]: ...
     def pods(self) -> Sequence[PodStatus]: ...
     def node_status(self) -> NodeStatus: ...
+    def settings(self) -> EffectiveSettings: ...
     def explain(self, namespace: str, name: str) -> Mapping[str, Any] | None: ...
     async def acknowledge_removed(self, resource: str) -> None: ...
     def acknowledge_reset(self) -> None: ...
@@ -74,6 +76,7 @@ class AllocationService(ClosesStreams, own.AllocationBase):
         return own.StatusResponse(
             resources=convert_own.counts_to_wire(self._manager.capacity()),
             pods=convert_own.pods_to_wire(self._manager.pods()),
+            settings=convert_own.settings_to_wire(self._manager.settings()),
         )
 
     async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:

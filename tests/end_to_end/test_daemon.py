@@ -6,10 +6,12 @@ import json
 import signal
 import socket
 import stat
+from dataclasses import asdict
 from urllib.request import urlopen
 
 import pytest
 
+from devicemgr import Bounds
 from devicemgr.core.checkpoint import Checkpoint, render
 
 
@@ -100,6 +102,30 @@ def test_with_the_gate_off_nothing_is_served(run, root_dir, tmp_path):
     assert "feature-gates:\n  - DevicePlugins=true" in done.stderr
     assert "feature gate Other means nothing to devicemgr" in done.stderr
     assert not (root_dir / "device-plugins").exists()
+
+
+def test_what_it_goes_by_is_one_line_at_the_start_and_stands_in_the_status(daemon, run, tmp_path):
+    config = tmp_path / "kubelet.yaml"
+    config.write_text(
+        "kind: KubeletConfiguration\ntopologyManagerPolicy: restricted\ntopologyManagerScop: pod\n"
+        "topologyManagerPolicyOptions: {prefer-closest-numa-nodes: 'true'}\n"
+    )
+    options = ["--numa", "0=10,21;1=21,10", "--bound", "devices=77", "--bound", "report-rate=2.5"]
+    program = daemon("--config", config, *options)
+    (line,) = [line for line in program.lines if "ManagerReady" in line]
+    assert "policy=restricted scope=container numa_nodes=[0,1] gates=[DevicePlugins=true]" in line
+    assert line.endswith("bounds=[devices=77,report-rate=2.5]\n")
+    warning = "topologyManagerScop: it means nothing; did you mean topologyManagerScope?"
+    assert f"warning: {config}:3: {warning}\n" in program.lines
+    settings = json.loads(run("status", "-o", "json").stdout)["settings"]
+    bounds = settings.pop("bounds")
+    assert settings == {
+        "topology": {"policy": "restricted", "scope": "container", "prefer-closest-numa-nodes": True},
+        "numa_nodes": [0, 1],
+        "gates": {"DevicePlugins": True},
+    }
+    usual = {name.replace("_", "-"): value for name, value in asdict(Bounds()).items()}
+    assert bounds == usual | {"devices": 77, "report-rate": 2.5}
 
 
 def test_a_malformed_gate_is_bad_input(run, tmp_path):

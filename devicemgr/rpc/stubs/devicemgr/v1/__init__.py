@@ -17,6 +17,7 @@ __all__ = (
     "ContainerStatus",
     "DeviceIds",
     "DeviceSpec",
+    "EffectiveSettings",
     "Event",
     "EventsRequest",
     "ExplainRequest",
@@ -266,6 +267,47 @@ class DeviceSpec(betterproto2.Message):
 
 
 default_message_pool.register_message("devicemgr.v1", "DeviceSpec", DeviceSpec)
+
+
+@dataclass(eq=False, repr=False)
+class EffectiveSettings(betterproto2.Message):
+    """
+    What the manager goes by, whoever has set it.
+    """
+
+    policy: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    scope: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    prefer_closest: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+    numa_nodes: "list[int]" = betterproto2.field(
+        4, betterproto2.TYPE_INT64, repeated=True
+    )
+
+    gates: "dict[str, bool]" = betterproto2.field(
+        5,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_BOOL
+        ),
+    )
+
+    bounds: "dict[str, float]" = betterproto2.field(
+        6,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_DOUBLE
+        ),
+    )
+    """
+    By the names they have on the command line.
+    """
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "EffectiveSettings", EffectiveSettings
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -548,6 +590,10 @@ class StatusResponse(betterproto2.Message):
 
     pods: "list[PodStatus]" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+    settings: "EffectiveSettings | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
     )
 
 
