@@ -21,7 +21,7 @@ _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
 _WHOLE = re.compile(r"([-+]?)(0[xX]|0[bB]|0[oO]?|)([0-9a-fA-F_]+)")
 _BASES = {"0x": 16, "0b": 2, "0o": 8, "0": 8, "": 10}
-_SPACE = re.compile(r"[ \t\r\n]*")
+_BETWEEN = re.compile(r"(?:[ \t\r\n]|---(?=\s))*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,16 +189,16 @@ def _documents(text: str, place: Field) -> Iterator[Field]:
 def _json_as_yaml(text: str) -> str:
     """JSON is YAML but for two things: tabs between its tokens, and several values in a row, as ``jq`` writes them.
 
-    The lines stay as they are. What is no JSON is returned unchanged.
+    The lines stay as they are, but two values on one line come apart. What is no JSON is returned unchanged.
     """
     pieces: list[str] = []
     end = 0
     try:
-        while (begin := _end_of(_SPACE, text, end)) < len(text):
+        while (begin := _end_of(_BETWEEN, text, end)) < len(text):
             if text[begin] not in "{[":
                 return text
             space = text[end:begin]
-            if pieces:
+            if pieces and "---" not in space:
                 space += "--- " if space.endswith("\n") else "\n--- "
             end = json.JSONDecoder().raw_decode(text, begin)[1]
             pieces.append((space + text[begin:end]).replace("\t", " "))

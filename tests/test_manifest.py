@@ -231,7 +231,7 @@ def test_a_generated_name_is_another_one_each_time():
 def test_several_json_values_in_a_row_are_several_documents():
     """As jq writes them."""
     pods = [{"kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c"}]}} for name in "ab"]
-    for between in ("\n", ""):
+    for between in ("\n", "", "\n---\n"):
         text = between.join(json.dumps(pod, indent="\t") for pod in pods)
         assert [pod.name for pod in parse_pods(text, file="pods.json")] == ["a", "b"]
     with pytest.raises(BadInput, match=r"^pods.json:5: spec: containers is missing"):

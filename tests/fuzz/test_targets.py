@@ -22,13 +22,16 @@ from .targets import BASE, CORPUS, TARGETS, stored
 KEYS = st.sampled_from(
     """kind metadata name generateName namespace uid spec template jobTemplate items ordinals start <<
     containers initContainers resources limits requests restartPolicy
-    vendor.com/gpu kubeletArguments feature-gates featureGates DevicePlugins topologyManagerPolicy
+    vendor.com/gpu data kubelet kubeletConfig kubeletconfig nodeRegistration kubeletExtraArgs
+    kubeletArguments feature-gates featureGates DevicePlugins topologyManagerPolicy
     topologyManagerPolicyOptions PodDeviceEntries RegisteredDevices PodUID ContainerName ResourceName DeviceIDs
     AllocResp DeviceManager Pods 0 x""".split()  # noqa: SIM905
 )
 VALUES = st.sampled_from(
     [
         "Pod",
+        "ConfigMap",
+        "KubeletConfig",
         "Job",
         "CronJob",
         "StatefulSet",
