@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .daemon.callers import Callers
     from .daemon.manager import DeviceManager
     from .daemon.supervisor import open_device_manager
+    from .errors import ManagerClosed
     from .model import Container, ContainerKind, Device, Pod
     from .rpc.plugin_client import Deadlines
 
@@ -50,6 +51,7 @@ __all__ = [
     "Deadlines",
     "Device",
     "DeviceManager",
+    "ManagerClosed",
     "Numa",
     "Pod",
     "Policy",
@@ -67,6 +69,7 @@ _HOME = {
     "Numa": "core.numa",
     "Deadlines": "rpc.plugin_client",
     "DeviceManager": "daemon.manager",
+    "ManagerClosed": "errors",
     "open_device_manager": "daemon.supervisor",
 }
 

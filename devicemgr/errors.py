@@ -15,6 +15,7 @@
     ├── PluginUnavailable    a plug-in did not answer, in time or at all
     ├── CallerDenied         a call from a user who may not
     ├── ManagerUnavailable   nobody serves the allocation socket
+    ├── ManagerClosed        the manager inside this program has ended
     ├── DirectoryInUse       another manager owns the directory
     ├── DirectoryUnusable    the directory cannot be made, read or cleaned
     └── ResourceWaitTimeout  a resource did not reach the wanted state in time
@@ -121,6 +122,11 @@ class ManagerUnavailable(DeviceManagerError):
     """Nobody serves the allocation socket. Start a manager on the same root directory."""
 
 
+class ManagerClosed(DeviceManagerError):
+    """The manager of :func:`devicemgr.open_device_manager` has ended, perhaps during the call. Call it inside its
+    block; open another one on the same directory to go on."""
+
+
 class DirectoryInUse(DeviceManagerError):
     """Another manager, or a kubelet, serves this directory. Stop it, or take another ``--root-dir``."""
 
@@ -171,13 +177,15 @@ def unwrapped() -> Iterator[None]:
     """Around a nursery the caller cannot see: a group of one error becomes that error.
 
     The group would only tell of our own nesting, and ``except DirectoryInUse`` would not match it. A cancellation that
-    comes together with errors is left out: they say more, and the cancelled scope is on its way out anyway. A group of
-    several errors stays as it is.
+    comes together with errors is left out: they say more, and the cancelled scope is on its way out anyway. So is what
+    only follows from an error: that the manager has ended. A group of several errors stays as it is.
     """
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group.split(trio.Cancelled)[1] or group
+        error: BaseException = (
+            group.split((trio.Cancelled, ManagerClosed))[1] or group.split(trio.Cancelled)[1] or group
+        )
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         if isinstance(error, BaseExceptionGroup):

@@ -29,7 +29,7 @@ LAYERS = {
     "testing": {"model", "bounds", "errors", "events", "names", "yaml_text", "core", "rpc", "daemon"},
     "cli": {"model", "bounds", "errors", "names", "config", "manifest", "yaml_text"}
     | {"core", "rpc", "daemon", "testing"},
-    "__init__": {"bounds", "core", "daemon", "model", "rpc"},
+    "__init__": {"bounds", "core", "daemon", "errors", "model", "rpc"},
     "__main__": {"cli"},
 }
 # An outside package and the only layers that may import it.

@@ -148,13 +148,17 @@ class CheckpointWriter:
         self._problem = ""
         self._attempted = trio.Event()
         self._asked = False
+        self._is_finished = False
 
     async def flush(self) -> None:
-        """Return when everything up to now is on disk. Raises CheckpointUnwritable when the attempt failed."""
+        """Return when everything up to now is on disk. Raises CheckpointUnwritable when the attempt failed, and when
+        nothing is written any more."""
         version = self._store.version
         self._asked = self._durable < version
         self._log.record(())  # wakes the writer
         while self._durable < version:
+            if self._is_finished:
+                raise CheckpointUnwritable("this life of the manager is over; the next one knows what is on disk")
             await self._attempted.wait()
             if self._durable < version <= self._tried:
                 raise CheckpointUnwritable(self._problem)
@@ -178,6 +182,8 @@ class CheckpointWriter:
             await self._attempt()
         if not self._is_doubled:
             await self._double()
+        self._is_finished = True
+        self._attempted.set()
 
     async def _attempt(self) -> bool:
         snapshot = self._store.snapshot()

@@ -61,9 +61,12 @@ class EventLog:
         """The remembered events with a higher number."""
         return [recorded for recorded in self._events if recorded.sequence > sequence]
 
+    def has_after(self, sequence: int) -> bool:
+        return bool(self._events) and self._events[-1].sequence > sequence
+
     async def wait_after(self, sequence: int) -> list[Recorded]:
         """The same, but waits for the next one when there is none; empty only after :meth:`close`."""
-        await self.wait_until(lambda: self._closed or bool(self._events and self._events[-1].sequence > sequence))
+        await self.wait_until(lambda: self._closed or self.has_after(sequence))
         return self.after(sequence)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:

@@ -22,30 +22,40 @@ from .directory import Layout
 from .disturbances import CALLS, Disturbance, Disturbances
 from .event_log import EventLog
 from .life import Life
+from .open_calls import OpenCalls
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
 class Faults:
-    """``manager.faults``. Nothing here asks for permission: that is the caller's affair."""
+    """``manager.faults``. Nothing here asks for permission: that is the caller's affair. As the manager's methods,
+    these raise ManagerClosed when it has ended."""
 
     def __init__(
-        self, *, layout: Layout, log: EventLog, disturbances: Disturbances, current: Callable[[], Life]
+        self,
+        *,
+        layout: Layout,
+        log: EventLog,
+        disturbances: Disturbances,
+        current: Callable[[], Life],
+        calls: OpenCalls,
     ) -> None:
         self._layout = layout
         self._log = log
         self._disturbances = disturbances
         self._current = current
+        self._calls = calls
 
     async def restart(self, *, away: float = 0.0) -> None:
         """Restart as the kubelet does: streams and sockets end; after ``away`` seconds every socket in the directory
         is removed and kubelet.sock is made anew (REG-17). Returns when the new life serves."""
-        life = self._current()
-        self._record("restart", f"away for {away:g} s")
-        life.end(away=away)
-        await self._log.wait_until(lambda: self._current() is not life)
-        await self._current().ready.wait()
+        with self._calls.one():
+            life = self._current()
+            self._record("restart", f"away for {away:g} s")
+            life.end(away=away)
+            await self._log.wait_until(lambda: self._current() is not life)
+            await self._current().ready.wait()
 
     def wipe(self) -> None:
         """Remove every socket from the directory of plug-ins, kubelet.sock too, which is made anew within a second."""
@@ -56,6 +66,7 @@ class Faults:
 
     def drop_connection(self, resource: str) -> None:
         """Cut the connection to the plug-in that serves ``resource``. Raises BadInput when none does."""
+        self._calls.check()
         if not self._current().endpoints.cut(ResourceName(resource)):
             raise BadInput("no plug-in serves it", file=resource)
         self._record("drop-connection", resource)
@@ -89,7 +100,8 @@ class Faults:
 
         The manager finds out when it starts the next time (LIM-10). Raises CheckpointUnwritable.
         """
-        await self._current().writer.flush()
+        with self._calls.one():
+            await self._current().writer.flush()
         path = self._layout.plugins / FILE_NAME
         self._record("corrupt-checkpoint", str(path))
         with path.open("r+b") as file:
@@ -107,6 +119,7 @@ class Faults:
 
     def advance_clock(self, seconds: float) -> None:
         """It is ``seconds`` later, at once: grace periods and deadlines end."""
+        self._calls.check()
         _mock_clock().jump(seconds)
         self._record("advance-clock", f"{seconds:g} s")
 
@@ -115,6 +128,7 @@ class Faults:
 
         Raises BadInput.
         """
+        self._calls.check()
         match fault.name:
             case "restart":
                 self._record("restart", f"away for {fault.seconds:g} s")
@@ -139,17 +153,20 @@ class Faults:
         return method
 
     def _set_rate(self, rate: float) -> None:
+        self._calls.check()
         clock = _mock_clock()
         self._record("resume-clock" if rate else "freeze-clock", "")
         clock.rate = rate
 
     def _disturb(self, call: str, seconds: float, error: str | None, times: int, resource: str | None) -> None:
+        self._calls.check()
         if call not in CALLS:
             raise BadInput(f"no such kind of call; there are {', '.join(CALLS)}", file=call)
         self._record("delay-calls" if error is None else "fail-calls", f"the next {times} of {call}")
         self._disturbances.add(Disturbance(CALLS[call], resource, times, seconds, error))
 
     def _record(self, fault: str, what: str) -> None:
+        self._calls.check()
         self._log.record([FaultInjected(fault=fault, what=what)])
 
 

@@ -16,12 +16,11 @@ from .doors import Doors
 from .endpoints import Endpoints
 from .event_log import EventLog
 from .plugin_watcher import PluginWatcher
-from .pod_resources import PodResources
 
 
 class Life:
     """``ready`` is set when every socket accepts, ``over`` when it shall end; ``away`` is then the seconds until the
-    next one begins."""
+    next one begins; ``is_left`` when nobody is served by it any more."""
 
     def __init__(
         self,
@@ -38,7 +37,6 @@ class Life:
         self.store = store
         self.endpoints = endpoints
         self.writer = writer
-        self.pod_resources = PodResources(store, log)
         self.watcher = PluginWatcher(layout, endpoints, doors, log)
         allocator = Allocator(store=store, endpoints=endpoints, log=log)
         aligner = Aligner(store, allocator, log, topology)
@@ -55,6 +53,7 @@ class Life:
         self.ready = trio.Event()
         self.over = trio.Event()
         self.away = float("inf")
+        self.is_left = False
 
     def end(self, *, away: float = float("inf")) -> None:
         """End this life, and begin another ``away`` seconds later."""

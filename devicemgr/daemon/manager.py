@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -30,35 +31,74 @@ from .disturbances import Disturbances
 from .event_log import EventLog, Recorded
 from .faults import Faults
 from .life import Life
+from .open_calls import OpenCalls
 from .plugin_watcher import PluginWatcher
 from .pod_resources import PodResources
 
 
 class DeviceManager:
-    """A running manager. Made by :func:`devicemgr.open_device_manager`; valid until that block ends, over restarts."""
+    """A running manager. Made by :func:`devicemgr.open_device_manager`; valid until that block ends, over restarts.
+
+    After that, every method raises ManagerClosed; so do calls that are under way when it ends.
+    """
 
     def __init__(self, layout: Layout, log: EventLog, settings: EffectiveSettings) -> None:
         self.layout = layout
         self._settings = settings
         self.disturbances = Disturbances()
-        self.faults = Faults(layout=layout, log=log, disturbances=self.disturbances, current=lambda: self._life)
         self._log = log
-        self._life: Life
+        self._newest: Life
+        self._calls = OpenCalls()
+        self._pod_resources = PodResources(lambda: self._life.store, log)
+        self.faults = Faults(
+            layout=layout,
+            log=log,
+            disturbances=self.disturbances,
+            current=lambda: self._newest,
+            calls=self._calls,
+        )
 
-    def begin(self, life: Life) -> None:
-        """For the supervisor: from now on this is the manager's life."""
-        self._life = life
+    # --- for the supervisor ------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def living(self, life: Life) -> AsyncIterator[None]:
+        """This is the manager's life, for as long as the block lasts. With the last one the manager is closed: before
+        anything ends that a call could still need, and before the last write, for what a call had taken is given back.
+        """
+        self._newest = life
+        try:
+            yield
+        finally:
+            life.is_left = True
+            if life.away == float("inf"):
+                self.close()
+                await self._calls.ended()
+
+    def close(self) -> None:
+        """Every call ends with ManagerClosed from now on, and so do those that are under way."""
+        self._calls.close()
+
+    @property
+    def _life(self) -> Life:
+        self._calls.check()
+        return self._newest
+
+    async def _serving(self) -> Life:
+        """The life that can be told something: between two of them, the next."""
+        await self._log.wait_until(lambda: not self._newest.is_left)
+        return self._newest
+
+    # --- queries: they look, and change nothing --------------------------------------------------
 
     @property
     def pod_resources(self) -> PodResources:
         """What monitoring agents ask, without a socket between."""
-        return self._life.pod_resources
+        self._calls.check()
+        return self._pod_resources
 
     @property
     def watcher(self) -> PluginWatcher:
         return self._life.watcher
-
-    # --- queries: they look, and change nothing --------------------------------------------------
 
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
         """Per resource what the node would publish (CAP-1). A removed resource stands with zeroes (LIM-5)."""
@@ -92,12 +132,14 @@ class DeviceManager:
 
         Of several pods of one name the last counts. With an empty ``namespace``, ``name`` may also be a uid.
         """
-        decisions, pod = self._life.admissions.decisions, self._find(namespace, name)
+        life = self._life
+        decisions, pod = life.admissions.decisions, _find(life, namespace, name)
         decision = decisions.past(namespace, name) if pod is None else decisions.current(pod.uid)
         return None if decision is None else decision.as_json()
 
     def events(self) -> list[Recorded]:
         """The last events, oldest first."""
+        self._calls.check()
         return self._log.after(0)
 
     def gauges(self) -> list[tuple[str, str, list[str], list[tuple[list[str], float]]]]:
@@ -128,7 +170,8 @@ class DeviceManager:
 
     async def register(self, registration: Registration) -> None:
         """What a Register call does. Raises RegistrationRefused."""
-        await self._life.endpoints.register(registration)
+        with self._calls.one():
+            await (await self._serving()).endpoints.register(registration)
 
     async def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> Admission:
         """May ``pod`` run here? Allocates its devices and, with ``start``, starts its containers in order.
@@ -136,11 +179,13 @@ class DeviceManager:
         A manifest may be given too, as a dictionary or as YAML. A refusal is a value: look at ``admitted``, ``reason``
         and ``message``. Raises BadInput for a manifest that is none.
         """
-        return await self._life.admissions.admit(as_pod(pod), start=start)
+        with self._calls.one():
+            return await (await self._serving()).admissions.admit(as_pod(pod), start=start)
 
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
-        return await self._life.admissions.start_container(pod, container)
+        with self._calls.one():
+            return await (await self._serving()).admissions.start_container(pod, container)
 
     async def remove(self, namespace: str, name: str) -> bool:
         """The pod has ended; its devices are free when this returns. False when there is no such pod.
@@ -148,29 +193,30 @@ class DeviceManager:
         With an empty ``namespace``, ``name`` may also be a uid. Raises Refused when several pods have that name, since
         a guess could take a running pod's devices away.
         """
-        if len(namesakes := self._life.store.find_pods(namespace, name)) > 1:
-            uids = ", ".join(pod.uid for pod in namesakes)
-            raise Refused(
-                f"there are {len(namesakes)} pods {namespace}/{name}; say which by its uid: {uids}", rule="GC-3"
-            )
-        pod = self._find(namespace, name)
-        return pod is not None and await self._life.admissions.remove(pod)
-
-    def _find(self, namespace: str, name: str) -> Pod | None:
-        store = self._life.store
-        return store.find_pod(namespace, name) or (None if namespace else store.pod(PodUid(name)))
+        with self._calls.one():
+            life = await self._serving()
+            if len(namesakes := life.store.find_pods(namespace, name)) > 1:
+                uids = ", ".join(pod.uid for pod in namesakes)
+                raise Refused(
+                    f"there are {len(namesakes)} pods {namespace}/{name}; say which by its uid: {uids}", rule="GC-3"
+                )
+            pod = _find(life, namespace, name)
+            return pod is not None and await life.admissions.remove(pod)
 
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
         """Only these pods exist still: the others are removed, and returned (GC-1).
 
         After a restart, call it when you know again which pods there are.
         """
-        return await self._life.admissions.retain(map(PodUid, uids))
+        with self._calls.one():
+            return await (await self._serving()).admissions.retain(map(PodUid, uids))
 
     async def acknowledge_removed(self, resource: str) -> None:
         """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
-        self._life.store.acknowledge_removed(ResourceName(resource))
-        await self._life.writer.flush()
+        with self._calls.one():
+            life = await self._serving()
+            life.store.acknowledge_removed(ResourceName(resource))
+            await life.writer.flush()
 
     def acknowledge_reset(self) -> None:
         """The node's extended resources were reset; what it publishes from now on counts (CAP-6)."""
@@ -178,7 +224,8 @@ class DeviceManager:
 
     async def flush(self) -> None:
         """Return when everything up to now is on disk. Raises CheckpointUnwritable."""
-        await self._life.writer.flush()
+        with self._calls.one():
+            await (await self._serving()).writer.flush()
 
     # --- waiting -----------------------------------------------------------------------------------
 
@@ -197,12 +244,12 @@ class DeviceManager:
         name = ResourceName(resource)
 
         def reached() -> bool:
-            counts = self.capacity().get(name)
+            counts = self._newest.store.capacity().get(name)
             return (
                 counts is not None and capacity in (None, counts.capacity) and allocatable in (None, counts.allocatable)
             )
 
-        with trio.move_on_after(timeout) as scope:
+        with self._calls.one(), trio.move_on_after(timeout) as scope:
             await self._log.wait_until(reached)
         if scope.cancelled_caught:
             raise ResourceWaitTimeout(self._describe_wait(name, capacity, allocatable, timeout))
@@ -221,8 +268,24 @@ class DeviceManager:
 
     async def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """Events with a higher number, as JSON-ready values; with ``wait``, waits for the next one."""
-        recorded = await self._log.wait_after(sequence) if wait else self._log.after(sequence)
-        return [(one.sequence, one.as_json()) for one in recorded]
+        with self._calls.one():
+            if wait:
+                await self._log.wait_until(lambda: self._log.has_after(sequence))
+            return _as_json(self._log.after(sequence))
+
+    async def events_of_life(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """The same, for those who follow through a socket, which does not outlast a restart: empty when it is time to
+        go."""
+        with self._calls.one():
+            return _as_json(await self._log.wait_after(sequence) if wait else self._log.after(sequence))
+
+
+def _find(life: Life, namespace: str, name: str) -> Pod | None:
+    return life.store.find_pod(namespace, name) or (None if namespace else life.store.pod(PodUid(name)))
+
+
+def _as_json(recorded: Iterable[Recorded]) -> list[tuple[int, Mapping[str, Any]]]:
+    return [(one.sequence, one.as_json()) for one in recorded]
 
 
 def _tasks() -> int:

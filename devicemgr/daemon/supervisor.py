@@ -14,7 +14,7 @@ all of it and entering it again, in ``run``: only the directory's lock and the e
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -79,7 +79,7 @@ async def run(
     scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
     log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
     manager = DeviceManager(Layout(settings.root_dir.absolute()), log, _effective(settings))
-    with owned(manager.layout, group=settings.callers.group):
+    with owned(manager.layout, group=settings.callers.group), closing(manager):
         while not stop.is_set():
             away = await _one_life(settings, manager, log, scrapes or None, stop, task_status)
             task_status = trio.TASK_STATUS_IGNORED
@@ -107,8 +107,7 @@ async def _one_life(
     ):
         doors = Doors(settings.callers, settings.bounds, log)
         life = _life(settings, manager, store, log, writer, readers, doors)
-        manager.begin(life)
-        async with trio.open_nursery() as handlers:
+        async with manager.living(life), trio.open_nursery() as handlers:
             nurseries = connections, handlers
             with bound_servers(manager, *nurseries, doors, allow_faults=settings.allow_faults) as servers:
                 async with trio.open_nursery() as listeners:

@@ -58,7 +58,7 @@ class AllocationApi(Protocol):
     async def admit(self, pod: Pod, *, start: bool = ...) -> Admission: ...
     async def remove(self, namespace: str, name: str) -> bool: ...
     async def retain(self, uids: Iterable[str]) -> Sequence[Pod]: ...
-    async def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
+    async def events_of_life(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
 
 
 class FaultsApi(Protocol):
@@ -93,7 +93,7 @@ class AllocationService(ClosesStreams, own.AllocationBase):
 
     async def events(self, message: own.EventsRequest) -> AsyncIterator[own.Event]:
         sequence = 0
-        while batch := await self._manager.events_after(sequence, wait=message.follow):
+        while batch := await self._manager.events_of_life(sequence, wait=message.follow):
             for sequence, event in batch:
                 yield own.Event(sequence=sequence, json=json.dumps(event))
 
