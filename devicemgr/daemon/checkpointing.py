@@ -6,14 +6,18 @@ Whoever promised something waits for :meth:`CheckpointWriter.flush`.
 
 When nothing has changed for a moment, the file is written a second time, beside the first: should the one be damaged,
 the other knows of every pod that was admitted (LIM-10).
+
+What was written is watched (``on_disk``): should somebody delete or replace it, it is written again.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -32,18 +36,22 @@ from ..core.node_state import Saved, combine, format_section, parse_state, pod_f
 from ..core.node_status import should_reset
 from ..core.store import DeviceStore, Snapshot
 from ..errors import CheckpointUnwritable
-from ..events import CheckpointFailed, CheckpointWritten, StateRestored
+from ..events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from ..model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ..rpc.convert import answer_from_bytes, answer_to_bytes
 from .directory import Layout
 from .event_log import EventLog
-from .generations import GenerationFile
+from .file_watch import FileWatch
+from .generations import GenerationFile, identity_of
+from .on_disk import OnDisk
 
 RETRY_AFTER = 1.0
 """Seconds after a failed write until the next attempt, doubled each time up to ``LONGEST_RETRY``."""
 LONGEST_RETRY = 30.0
 QUIET = 1.0
 """Seconds without a change before the file is written a second time."""
+NOTHING = -1
+"""The version that is on disk when nothing is."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -136,7 +144,9 @@ def _fragment(owner: Owner, resource: ResourceName, assignment: Assignment) -> F
 class CheckpointWriter:
     """Keeps the file of one store up to date. Made by :func:`open_checkpoint_writer`."""
 
-    def __init__(self, store: DeviceStore, file: GenerationFile[Saved], log: EventLog, boot_id: str) -> None:
+    def __init__(
+        self, store: DeviceStore, file: GenerationFile[Saved], log: EventLog, boot_id: str, watch: FileWatch
+    ) -> None:
         self._store = store
         self._file = file
         self._log = log
@@ -145,6 +155,10 @@ class CheckpointWriter:
         self._text = ""  # of the last good write
         self._durable = self._tried = 0  # versions: what is on disk, and what the last attempt was about
         self._is_doubled = True
+        self._on_disk = OnDisk(watch)
+        self._on_disk.expect(file.path, identity_of(file.path))  # what an earlier life left
+        self._is_ours = True  # what stands there, if anything
+        self._look_at, self._calm = -math.inf, RETRY_AFTER
         self._problem = ""
         self._attempted = trio.Event()
         self._asked = False
@@ -170,14 +184,15 @@ class CheckpointWriter:
             failed = self._durable < self._tried
             patience = pause if failed else float("inf") if self._is_doubled else QUIET
             with trio.move_on_after(patience) as waiting:
-                await self._log.wait_until(lambda: self._asked or self._store.version > self._tried)
+                await self._wait_for_work()
             if waiting.cancelled_caught and not failed:
                 await self._double()
             else:
                 pause = RETRY_AFTER if await self._attempt() else min(pause * 2, LONGEST_RETRY)
 
     async def finish(self) -> None:
-        """The last write, when nothing changes any more."""
+        """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
+        self._notice_losses()
         if self._store.version > self._durable:
             await self._attempt()
         if not self._is_doubled:
@@ -185,18 +200,53 @@ class CheckpointWriter:
         self._is_finished = True
         self._attempted.set()
 
+    def _has_work(self) -> bool:
+        return self._asked or self._store.version > self._tried
+
+    async def _wait_for_work(self) -> None:
+        """Until something was said that is not on disk, or something is not there any more that was."""
+        if self._has_work():
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_disk, nursery.cancel_scope)
+            await self._log.wait_until(self._has_work)
+            nursery.cancel_scope.cancel()
+
+    async def _watch_disk(self, waiting: trio.CancelScope) -> None:
+        """Who deletes it again and again makes us write again and again, but not as fast as that one likes."""
+        await trio.sleep_until(self._look_at)
+        await self._on_disk.lost()
+        waiting.cancel()
+
+    def _notice_losses(self) -> None:
+        losses = self._on_disk.losses()
+        if not losses:
+            return
+        for path in losses:
+            self._on_disk.expect(path, None)
+        if self._file.path in losses:
+            self._text, self._durable, self._is_ours = "", NOTHING, False
+            self._on_disk.expect(self._file.previous, None)  # it is written again after that, in any case
+        else:
+            self._is_doubled = False
+        now = trio.current_time()
+        self._calm = min(self._calm * 2, LONGEST_RETRY) if now < self._look_at + LONGEST_RETRY else RETRY_AFTER
+        self._look_at = now + self._calm
+        self._log.record(CheckpointLost(path=str(path), how=how) for path, how in losses.items())
+
     async def _attempt(self) -> bool:
+        self._notice_losses()
         snapshot = self._store.snapshot()
         started = trio.current_time()
         text = self._rendered.checkpoint(snapshot, self._boot_id)
         self._asked = False
         try:
             if text != self._text:
-                await trio.to_thread.run_sync(self._file.save, text)
-                self._text, self._is_doubled = text, False
+                await self._save(text)
         except OSError as error:
             # It may have failed after the rename: nobody knows what the file is now, and there is nothing to double.
             self._text, self._is_doubled = "", True
+            self._on_disk.expect(self._file.path, None)
             self._fail(error, snapshot.version)
         else:
             self._durable = snapshot.version
@@ -207,11 +257,20 @@ class CheckpointWriter:
         self._attempted = trio.Event()
         return self._durable == snapshot.version
 
+    async def _save(self, text: str) -> None:
+        file, keep = self._file, self._is_ours
+        identity = await trio.to_thread.run_sync(partial(file.save, text, keep=keep))
+        self._on_disk.expect(file.path, identity)
+        if keep:  # another one is the copy now; nobody looks at it before it is the newest
+            self._on_disk.expect(file.previous, None)
+        self._text, self._is_doubled, self._is_ours = text, False, True
+
     async def _double(self) -> None:
         """Nobody waits for it: a failure is told, and the next write brings the next occasion."""
         self._is_doubled = True
         try:
-            await trio.to_thread.run_sync(self._file.double, self._text)
+            identity = await trio.to_thread.run_sync(self._file.double, self._text)
+            self._on_disk.expect(self._file.previous, identity)
         except OSError as error:
             self._fail(error, self._durable)
 
@@ -225,14 +284,15 @@ async def open_checkpoint_writer(
     store: DeviceStore, file: GenerationFile[Saved], log: EventLog, *, boot_id: str
 ) -> AsyncIterator[CheckpointWriter]:
     """Write for as long as the block lasts, and once more after it: what was said last is on disk too."""
-    writer = CheckpointWriter(store, file, log, boot_id)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.run)
-            try:
-                yield writer
-            finally:
-                nursery.cancel_scope.cancel()
-    finally:
-        with trio.CancelScope(shield=True):
-            await writer.finish()
+    with FileWatch() as watch:
+        writer = CheckpointWriter(store, file, log, boot_id, watch)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(writer.run)
+                try:
+                    yield writer
+                finally:
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await writer.finish()

@@ -105,9 +105,11 @@ class Faults:
         path = self._layout.plugins / FILE_NAME
         self._record("corrupt-checkpoint", str(path))
         with path.open("r+b") as file:
-            middle = os.fstat(file.fileno()).st_size // 2
+            before = os.fstat(file.fileno())
+            middle = before.st_size // 2
             byte = os.pread(file.fileno(), 1, middle)
             os.pwrite(file.fileno(), bytes([byte[0] ^ 0xFF]), middle)
+            os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))  # it is the disk, nobody writes
 
     def freeze_clock(self) -> None:
         """Time stands still for the whole program. Like the other two it needs a ``trio.testing.MockClock``."""

@@ -24,13 +24,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import CorruptCheckpoint, DirectoryUnusable
 from ..events import FileSetAside
 
 T = TypeVar("T")
 MODE = 0o600
+
+
+class Identity(NamedTuple):
+    """Which file it is, and when it was last written."""
+
+    device: int
+    inode: int
+    size: int
+    written: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +87,38 @@ class GenerationFile(Generic[T]):
         problem = f"it is not there, though {self.previous.name} is: this is taken for a reset"
         return [FileSetAside(path=str(self.path), moved_to="", problem=problem, used="")]
 
-    def save(self, text: str) -> None:
-        """Put ``text`` on disk as the newest generation. Raises OSError; the old one is then untouched."""
+    def save(self, text: str, *, keep: bool = True) -> Identity | None:
+        """Put ``text`` on disk as the newest generation; ``keep`` the old one, unless it is not of our making.
+
+        Returns what stands there now. Raises OSError; the old one is then untouched.
+        """
+        self._make_way()
         with self._written(text.encode()) as temporary:
-            self._keep_previous()
+            identity = identity_of(temporary)
+            if keep:
+                self._keep_previous()
             temporary.replace(self.path)
         _sync_directory(self.path.parent)
+        return identity
 
-    def double(self, text: str) -> None:
+    def double(self, text: str) -> Identity | None:
         """Put the newest generation, whose text this is, on disk a second time: damage to one file is then no loss.
 
-        Raises OSError.
+        Returns what stands there now. Raises OSError.
         """
+        self._make_way()
         with self._written(text.encode()) as temporary:
+            identity = identity_of(temporary)
             temporary.replace(self.previous)
         _sync_directory(self.path.parent)
+        return identity
+
+    def _make_way(self) -> None:
+        """Somebody may have deleted the directory; and no file takes the place of a directory, which is set aside."""
+        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for path in (self.path, self.previous):
+            if path.is_dir() and not path.is_symlink():
+                path.rename(self._free_name())
 
     @contextmanager
     def _written(self, data: bytes) -> Iterator[Path]:
@@ -119,8 +145,8 @@ class GenerationFile(Generic[T]):
         with self._temporary() as link:
             try:
                 _link_or_copy(self.path, link)
-            except FileNotFoundError:
-                return  # the first generation has none before it
+            except (FileNotFoundError, CorruptCheckpoint):
+                return  # the first generation has none before it; nor is what is no file one
             link.replace(self.previous)
 
     def _set_aside(self, *, replacement: bool) -> Path:
@@ -152,6 +178,15 @@ class GenerationFile(Generic[T]):
         base = self.path.name
         names = (f"{base}.corrupt" if n == 1 else f"{base}.corrupt-{n}" for n in range(1, 1_000_000))
         return next(one for name in names if not os.path.lexists(one := self.path.with_name(name)))
+
+
+def identity_of(path: Path) -> Identity | None:
+    """Of what is at the path, be it a link; None when nothing is, or nobody can tell."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _file_bytes(path: Path) -> bytes:

@@ -7,6 +7,7 @@ A mutation of the core returns the events it caused; nothing else is its output.
 from .base import Event, Severity, as_json
 from .lifetime import (
     CheckpointFailed,
+    CheckpointLost,
     CheckpointWritten,
     FaultInjected,
     FileSetAside,
@@ -55,6 +56,7 @@ __all__ = [
     "CallFinished",
     "CallerTurnedAway",
     "CheckpointFailed",
+    "CheckpointLost",
     "CheckpointWritten",
     "ConnectionBroken",
     "ContainerNotStarted",

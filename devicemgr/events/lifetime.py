@@ -94,6 +94,16 @@ class CheckpointWritten(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointLost(Event):
+    """Somebody deleted, replaced or changed what was written while we run; ``how`` says which. It is written again."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    path: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFailed(Event):
     """The state could not be written; it is tried again with the next change, and after a while."""
 
