@@ -7,6 +7,8 @@ v1.36 on the wire, on disk and in its decisions, and better where the original i
         await manager.wait_for_resource("vendor.com/gpu", allocatable=8)
         admission = await manager.admit(pod)
 
+Without Trio: :func:`open_portal`.
+
 Read in this order:
 
 ===========================  ======================================================================
@@ -36,14 +38,17 @@ if TYPE_CHECKING:
     from .bounds import Bounds
     from .core.numa import Numa
     from .core.policy import Policy, Scope, Topology
+    from .daemon.blocking import BlockingManager
     from .daemon.callers import Callers
     from .daemon.manager import DeviceManager
+    from .daemon.portal import Portal, open_portal
     from .daemon.supervisor import open_device_manager
-    from .errors import ManagerClosed
+    from .errors import ManagerClosed, NeedsTrio
     from .model import Container, ContainerKind, Device, Pod
     from .rpc.plugin_client import Deadlines
 
 __all__ = [
+    "BlockingManager",
     "Bounds",
     "Callers",
     "Container",
@@ -52,12 +57,15 @@ __all__ = [
     "Device",
     "DeviceManager",
     "ManagerClosed",
+    "NeedsTrio",
     "Numa",
     "Pod",
     "Policy",
+    "Portal",
     "Scope",
     "Topology",
     "open_device_manager",
+    "open_portal",
 ]
 
 # Imported when they are asked for (PEP 562): ``--help`` and a pytest run that needs no manager must not pay for gRPC.
@@ -69,15 +77,19 @@ _HOME = {
     "Numa": "core.numa",
     "Deadlines": "rpc.plugin_client",
     "DeviceManager": "daemon.manager",
-    "ManagerClosed": "errors",
+    **dict.fromkeys(("ManagerClosed", "NeedsTrio"), "errors"),
+    **dict.fromkeys(("Portal", "open_portal"), "daemon.portal"),
+    "BlockingManager": "daemon.blocking",
     "open_device_manager": "daemon.supervisor",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+if not TYPE_CHECKING:  # a type checker sees the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

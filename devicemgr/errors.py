@@ -16,6 +16,7 @@
     ├── CallerDenied         a call from a user who may not
     ├── ManagerUnavailable   nobody serves the allocation socket
     ├── ManagerClosed        the manager inside this program has ended
+    ├── NeedsTrio            it was called outside of a Trio program
     ├── DirectoryInUse       another manager owns the directory
     ├── DirectoryUnusable    the directory cannot be made, read or cleaned
     └── ResourceWaitTimeout  a resource did not reach the wanted state in time
@@ -127,6 +128,10 @@ class ManagerClosed(DeviceManagerError):
     block; open another one on the same directory to go on."""
 
 
+class NeedsTrio(DeviceManagerError):
+    """Called outside of a Trio program, perhaps on asyncio. Use :func:`devicemgr.open_portal` there."""
+
+
 class DirectoryInUse(DeviceManagerError):
     """Another manager, or a kubelet, serves this directory. Stop it, or take another ``--root-dir``."""
 
@@ -191,3 +196,14 @@ def unwrapped() -> Iterator[None]:
         if isinstance(error, BaseExceptionGroup):
             raise
         raise error from error.__cause__
+
+
+def require_trio(what: str) -> None:
+    """Say what is amiss before Trio says it in words of its own. Raises NeedsTrio."""
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        raise NeedsTrio(
+            f"{what} needs Trio, and this is no Trio program. In a plain one, or on asyncio, open a portal: "
+            "with devicemgr.open_portal() as portal, portal.manager(devicemgr.open_device_manager(…)) as manager: …"
+        ) from None

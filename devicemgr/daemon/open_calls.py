@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import trio
 
-from ..errors import ManagerClosed
+from ..errors import ManagerClosed, require_trio
 
 
 class OpenCalls:
@@ -35,6 +35,7 @@ class OpenCalls:
         What the call has taken it gives back, as when its caller is cancelled; a result that is there already counts.
         """
         self.check()
+        require_trio("this method of the manager")
         with trio.CancelScope() as scope:
             self._scopes.add(scope)
             try:

@@ -25,7 +25,7 @@ from ..bounds import Bounds
 from ..core.endpoint import GRACE_PERIOD
 from ..core.policy import Topology
 from ..core.store import DeviceStore
-from ..errors import unwrapped
+from ..errors import require_trio, unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
 from ..model import EffectiveSettings
 from ..rpc.plugin_client import Deadlines
@@ -223,8 +223,9 @@ async def open_device_manager(
     ``restart_wait`` is for how many seconds new pods wait for plug-ins that
     an earlier life knew; at ``metrics_address`` (host, port) /metrics and /healthz are served. What an earlier life
     left on disk is taken over.
-    Leaving the block stops everything and removes the sockets. Raises DirectoryInUse or DirectoryUnusable.
+    Leaving the block stops everything and removes the sockets. Raises DirectoryInUse, DirectoryUnusable or NeedsTrio.
     """
+    require_trio("open_device_manager")
     settings = Settings(
         root_dir=Path(root_dir),
         deadlines=deadlines or Deadlines(),

@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..daemon.portal import Portal, open_portal
     from .plugins import open_plugin_process, open_registered_plugin
-    from .portal import Portal
     from .script import Script, parse_scripts
     from .script_player import ScriptedPlugin, open_scripted_plugin
     from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
@@ -25,6 +25,7 @@ __all__ = [
     "ScriptedPlugin",
     "SimulatedPlugin",
     "open_plugin_process",
+    "open_portal",
     "open_registered_plugin",
     "open_scripted_plugin",
     "open_simulated_plugin",
@@ -34,6 +35,7 @@ __all__ = [
 # As in the package itself: pytest imports this at every start, whoever needs it or not.
 _HOME = {
     "Portal": "portal",
+    "open_portal": "portal",
     "Script": "script",
     "ScriptedPlugin": "script_player",
     "SimulatedPlugin": "simulated_plugin",
@@ -45,10 +47,12 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+if not TYPE_CHECKING:  # a type checker sees the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from ..daemon.manager import DeviceManager
-from ..errors import ResourceWaitTimeout, unwrapped
+from ..errors import ResourceWaitTimeout, require_trio, unwrapped
 from ..model import Device
 from .conformance.command import Command
 from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
@@ -31,6 +31,7 @@ async def open_registered_plugin(
 
     ``options`` are those of :func:`open_simulated_plugin`. Raises ResourceWaitTimeout.
     """
+    require_trio("open_registered_plugin")
     with unwrapped():
         async with (
             open_simulated_plugin(manager.layout.plugins, resource, devices=devices, **options) as plugin,
@@ -59,6 +60,7 @@ async def open_plugin_process(
     :class:`~devicemgr.testing.conformance.Command`. Raises SubjectUnusable, or ResourceWaitTimeout with what the
     program has written.
     """
+    require_trio("open_plugin_process")
     process = Command(argv, **options)
     try:
         await process.start(manager.layout.plugins)

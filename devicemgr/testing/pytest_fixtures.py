@@ -27,7 +27,7 @@ def device_manager_dir() -> Iterator[Path]:
 def _devicemgr_portal() -> Iterator[Portal]:
     from .portal import open_portal
 
-    with open_portal() as portal:
+    with open_portal(steerable_time=True) as portal:
         yield portal
 
 
@@ -45,13 +45,11 @@ def device_manager_sync(
 ) -> Iterator[BlockingManager]:
     """A manager for ordinary tests: that of ``device_manager``, in a thread, with its methods without ``await``."""
     from ..daemon.supervisor import open_device_manager
-    from .portal import BlockingManager
 
     opened = open_device_manager(device_manager_dir, **settings_of(request))
-    with _devicemgr_portal.enter(opened) as manager:
-        blocking = BlockingManager(_devicemgr_portal, manager)
-        yield blocking
-        blocking.faults.resume_clock()  # other tests have the same program
+    with _devicemgr_portal.manager(opened) as manager:
+        yield manager
+        manager.faults.resume_clock()  # other tests have the same program
 
 
 class Either:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, unwrapped
+from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio, unwrapped
 from ..model import DeviceId, PluginOptions, RunOptions
 from .script import TRIGGERS, CallRule, Script, Step
 from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
@@ -152,6 +152,7 @@ def filled(template: RunOptions, ids: Sequence[DeviceId]) -> RunOptions:
 @asynccontextmanager
 async def open_scripted_plugin(directory: Path | str, script: Script) -> AsyncIterator[ScriptedPlugin]:
     """Serve the plug-in of a script in ``directory``; its schedule begins when you call ``play``."""
+    require_trio("open_scripted_plugin")
     with unwrapped():
         async with open_simulated_plugin(
             directory, script.resource, devices=script.devices, options=script.options, endpoint=script.endpoint

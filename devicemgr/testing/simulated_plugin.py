@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio
 from ..model import (
     API_VERSION,
     HEALTHY,
@@ -223,6 +223,7 @@ async def open_simulated_plugin(
     In a directory under plugins_registry the manager finds it by itself: do not call ``register`` then.
     Leaving the block ends it as a crash would: connections are cut and its socket is removed.
     """
+    require_trio("open_simulated_plugin")
     listed = numbered_devices(devices) if isinstance(devices, int) else devices
     name = endpoint or endpoint_of(resource)
     plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)

@@ -19,7 +19,7 @@ from ...daemon.event_log import Recorded, Sink
 from ...daemon.machine import read_numa
 from ...daemon.manager import DeviceManager
 from ...daemon.supervisor import open_device_manager
-from ...errors import RegistrationRefused
+from ...errors import RegistrationRefused, require_trio
 from ...events import (
     CallFinished,
     EndpointStopped,
@@ -276,6 +276,7 @@ async def open_bench(
     ``resource`` picks one where the plug-in registers several; ``numa`` is by default this machine's; ``root_dir``
     by default a temporary directory. Raises SubjectUnusable, DirectoryInUse, DirectoryUnusable.
     """
+    require_trio("open_bench")
     with tempfile.TemporaryDirectory(prefix="dm-") as made:
         root = root_dir or Path(made)
         plugins = Layout(root.absolute()).plugins

@@ -1,0 +1,172 @@
+"""A manager for callers outside of its Trio program: the same methods, typed alike, without ``await``.
+
+Made by ``portal.manager(…)``; any thread may call. A test compares every signature with the original's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..core.pod_resources import DeviceOnNode, PodDevices
+from ..model import (
+    Admission,
+    Container,
+    ContainerRun,
+    Fault,
+    NodeStatus,
+    Pod,
+    PodStatus,
+    Registration,
+    ResourceCounts,
+    ResourceName,
+)
+from .directory import Layout
+from .event_log import Recorded
+from .faults import Faults
+from .manager import DeviceManager
+from .pod_resources import PodResources
+
+if TYPE_CHECKING:
+    from .portal import Portal
+
+
+class BlockingManager:
+    """A :class:`~devicemgr.DeviceManager`, which says what each method does."""
+
+    def __init__(self, portal: Portal, target: DeviceManager) -> None:
+        self._portal = portal
+        self._target = target
+        self.layout: Layout = target.layout
+        self.faults = BlockingFaults(portal, target.faults)
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._target!r}>"
+
+    @property
+    def pod_resources(self) -> BlockingPodResources:
+        return BlockingPodResources(self._portal, self._portal.call(lambda: self._target.pod_resources))
+
+    def capacity(self) -> dict[ResourceName, ResourceCounts]:
+        return self._portal.call(self._target.capacity)
+
+    def pods(self) -> list[PodStatus]:
+        return self._portal.call(self._target.pods)
+
+    def node_status(self, node: NodeStatus | None = None) -> NodeStatus:
+        return self._portal.call(self._target.node_status, node)
+
+    def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
+        return self._portal.call(self._target.explain, namespace, name)
+
+    def events(self) -> list[Recorded]:
+        return self._portal.call(self._target.events)
+
+    def register(self, registration: Registration) -> None:
+        self._portal.call(self._target.register, registration)
+
+    def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> Admission:
+        admission: Admission = self._portal.call(self._target.admit, pod, start=start)
+        return admission
+
+    def start_container(self, pod: Pod, container: Container) -> ContainerRun:
+        return self._portal.call(self._target.start_container, pod, container)
+
+    def remove(self, namespace: str, name: str) -> bool:
+        return self._portal.call(self._target.remove, namespace, name)
+
+    def retain(self, uids: Iterable[str]) -> list[Pod]:
+        return self._portal.call(self._target.retain, list(uids))
+
+    def acknowledge_removed(self, resource: str) -> None:
+        self._portal.call(self._target.acknowledge_removed, resource)
+
+    def acknowledge_reset(self) -> None:
+        self._portal.call(self._target.acknowledge_reset)
+
+    def flush(self) -> None:
+        self._portal.call(self._target.flush)
+
+    def wait_for_resource(
+        self,
+        resource: str,
+        *,
+        capacity: int | None = None,
+        allocatable: int | None = None,
+        timeout: float = 10.0,
+    ) -> ResourceCounts:
+        wait = partial(self._target.wait_for_resource, capacity=capacity, allocatable=allocatable, timeout=timeout)
+        return self._portal.call(wait, resource)
+
+    def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        return self._portal.call(self._target.events_after, sequence, wait=wait)
+
+
+class BlockingFaults:
+    """``manager.faults``."""
+
+    def __init__(self, portal: Portal, target: Faults) -> None:
+        self._portal = portal
+        self._target = target
+
+    def restart(self, *, away: float = 0.0) -> None:
+        self._portal.call(self._target.restart, away=away)
+
+    def wipe(self) -> None:
+        self._portal.call(self._target.wipe)
+
+    def drop_connection(self, resource: str) -> None:
+        self._portal.call(self._target.drop_connection, resource)
+
+    def stop_reading(self, resource: str) -> None:
+        self._portal.call(self._target.stop_reading, resource)
+
+    def resume_reading(self, resource: str) -> None:
+        self._portal.call(self._target.resume_reading, resource)
+
+    def delay_calls(self, call: str, seconds: float, *, times: int = 1, resource: str | None = None) -> None:
+        self._portal.call(self._target.delay_calls, call, seconds, times=times, resource=resource)
+
+    def fail_calls(
+        self, call: str, *, error: str = "a fault on purpose", times: int = 1, resource: str | None = None
+    ) -> None:
+        self._portal.call(self._target.fail_calls, call, error=error, times=times, resource=resource)
+
+    def expire_grace(self) -> None:
+        self._portal.call(self._target.expire_grace)
+
+    def corrupt_checkpoint(self) -> None:
+        self._portal.call(self._target.corrupt_checkpoint)
+
+    def freeze_clock(self) -> None:
+        self._portal.call(self._target.freeze_clock)
+
+    def resume_clock(self) -> None:
+        self._portal.call(self._target.resume_clock)
+
+    def advance_clock(self, seconds: float) -> None:
+        self._portal.call(self._target.advance_clock, seconds)
+
+    def inject(self, fault: Fault) -> None:
+        self._portal.call(self._target.inject, fault)
+
+
+class BlockingPodResources:
+    """``manager.pod_resources``."""
+
+    def __init__(self, portal: Portal, target: PodResources) -> None:
+        self._portal = portal
+        self._target = target
+
+    def list_pods(self) -> list[PodDevices]:
+        return self._portal.call(self._target.list_pods)
+
+    def list_pods_v1alpha1(self) -> list[PodDevices]:
+        return self._portal.call(self._target.list_pods_v1alpha1)
+
+    def allocatable(self) -> list[DeviceOnNode]:
+        return self._portal.call(self._target.allocatable)
+
+    def get_pod(self, namespace: str, name: str) -> PodDevices:
+        return self._portal.call(self._target.get_pod, namespace, name)

@@ -1,0 +1,199 @@
+"""A Trio program in a thread of its own, for programs that are not Trio's: plain ones, and those on asyncio.
+
+    with open_portal() as portal, portal.manager(open_device_manager(directory)) as manager:
+        manager.wait_for_resource("vendor.com/gpu", allocatable=8)
+        admission = manager.admit(pod)
+
+What is called runs as a task inside the program; the caller's thread waits for its result. On asyncio, call from
+``asyncio.to_thread``, or await ``asyncio.wrap_future(portal.submit(…))``, which can be cancelled. A bug in there ends
+the program, and everybody who waits gets it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, overload
+
+import trio
+
+from ..errors import ManagerClosed
+from .blocking import BlockingManager
+from .faults import steerable_clock
+from .manager import DeviceManager
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Portal:
+    """The way in, for any thread but its own. Made by :func:`open_portal`."""
+
+    def __init__(self, clock: trio.abc.Clock | None) -> None:
+        self._clock = clock
+        self._ready: Future[trio.lowlevel.TrioToken] = Future()
+        self._waiting: set[Future[Any]] = set()
+        self._requests, self._arrivals = trio.open_memory_channel[Callable[[], Any]](float("inf"))
+        self._thread = threading.Thread(target=self._run, name="devicemgr", daemon=True)
+
+    # --- for everybody ---------------------------------------------------------------------------
+
+    @overload
+    def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run ``function``, async or not, inside the program; returns or raises what it does.
+
+        Raises ManagerClosed when the portal is closed, also when that is during the call.
+        """
+        return self.submit(function, *args, **kwargs).result()
+
+    @overload
+    def submit(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    @overload
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+        """The same, without waiting. To cancel the future breaks the call off."""
+        return self._submit(partial(_await_if_needed, function, *args, **kwargs))
+
+    @contextmanager
+    def enter(self, manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """Hold an async context manager open, in a task of its own, for as long as the block lasts.
+
+        What comes of it belongs to the program: use it through :meth:`call`.
+        """
+        entered: Future[T] = Future()
+        self._waiting.add(entered)
+        leave = trio.Event()
+
+        async def hold() -> None:
+            try:
+                async with manager as value:
+                    entered.set_result(value)
+                    await leave.wait()
+            except Exception as error:
+                if entered.done():
+                    raise
+                entered.set_exception(error)
+
+        left = self._submit(hold)
+        left.add_done_callback(partial(_hand_on_failure, entered))
+        try:
+            value = entered.result()
+        finally:
+            self._waiting.discard(entered)
+        try:
+            yield value
+        finally:
+            with suppress(ManagerClosed):  # then what ended the program says more
+                self.call(leave.set)
+            left.result()
+
+    @contextmanager
+    def manager(self, opened: AbstractAsyncContextManager[DeviceManager]) -> Iterator[BlockingManager]:
+        """What :func:`devicemgr.open_device_manager` opens, for as long as the block lasts: its methods without
+        ``await``."""
+        with self.enter(opened) as manager:
+            yield BlockingManager(self, manager)
+
+    # --- the program -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Break off what still runs, and return when the program has ended."""
+        with suppress(trio.RunFinishedError):
+            self._ready.result().run_sync_soon(self._requests.close)
+        self._thread.join()
+
+    def _run(self) -> None:
+        """The thread's program; hands its error to everybody who waits."""
+        error: BaseException = _closed()
+        try:
+            trio.run(self._serve, clock=self._clock)
+        except BaseException as raised:  # it has no caller in this thread
+            error = raised
+        for future in [self._ready, *self._waiting]:
+            _settle(future, error=error)
+
+    async def _serve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self._ready.set_result(trio.lowlevel.current_trio_token())
+            async for request in self._arrivals:
+                nursery.start_soon(request)
+            nursery.cancel_scope.cancel()
+
+    def _submit(self, function: Callable[[], Awaitable[T]]) -> Future[T]:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("this is the portal's own thread, which would wait for itself: await the method instead")
+        future: Future[T] = Future()
+        scope = trio.CancelScope()
+        self._waiting.add(future)
+
+        async def request() -> None:
+            try:
+                with scope:
+                    _settle(future, result=await function())
+            except Exception as error:
+                _settle(future, error=error)
+
+        def arrive() -> None:
+            try:
+                self._requests.send_nowait(request)
+            except trio.ClosedResourceError:
+                _settle(future, error=_closed())
+
+        def done(future: Future[T]) -> None:
+            self._waiting.discard(future)
+            if future.cancelled():
+                with suppress(trio.RunFinishedError):
+                    self._ready.result().run_sync_soon(scope.cancel)
+
+        future.add_done_callback(done)
+        try:
+            self._ready.result().run_sync_soon(arrive)
+        except trio.RunFinishedError:
+            _settle(future, error=_closed())
+        return future
+
+
+def _closed() -> ManagerClosed:
+    return ManagerClosed("the portal is closed, and with it every manager that was opened through it")
+
+
+def _settle(future: Future[Any], *, result: Any = None, error: BaseException | None = None) -> None:
+    """Whoever waits may have cancelled it a moment ago, from another thread."""
+    with suppress(InvalidStateError):
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+def _hand_on_failure(entered: Future[Any], left: Future[None]) -> None:
+    """The task that was to enter has ended: whoever still waits for that gets its error."""
+    if (error := left.exception()) is not None:
+        _settle(entered, error=error)
+
+
+async def _await_if_needed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    result = function(*args, **kwargs)
+    return await result if inspect.isawaitable(result) else result
+
+
+@contextmanager
+def open_portal(*, steerable_time: bool = False) -> Iterator[Portal]:
+    """Run a Trio program in a thread for as long as the block lasts; with ``steerable_time`` faults can stop its clock,
+    and advance it."""
+    portal = Portal(steerable_clock() if steerable_time else None)
+    portal.start()
+    try:
+        yield portal
+    finally:
+        portal.close()
