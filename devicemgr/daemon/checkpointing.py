@@ -17,7 +17,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -193,6 +192,8 @@ class CheckpointWriter:
     async def finish(self) -> None:
         """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
         self._notice_losses()
+        if self._durable == NOTHING:
+            self._file.make_directory()
         if self._store.version > self._durable:
             await self._attempt()
         if not self._is_doubled:
@@ -258,10 +259,10 @@ class CheckpointWriter:
         return self._durable == snapshot.version
 
     async def _save(self, text: str) -> None:
-        file, keep = self._file, self._is_ours
-        identity = await trio.to_thread.run_sync(partial(file.save, text, keep=keep))
+        file = self._file
+        identity = await trio.to_thread.run_sync(file.save if self._is_ours else file.save_over, text)
         self._on_disk.expect(file.path, identity)
-        if keep:  # another one is the copy now; nobody looks at it before it is the newest
+        if self._is_ours:  # another one is the copy now; nobody looks at it before it is the newest
             self._on_disk.expect(file.previous, None)
         self._text, self._is_doubled, self._is_ours = text, False, True
 

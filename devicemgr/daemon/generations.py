@@ -87,11 +87,18 @@ class GenerationFile(Generic[T]):
         problem = f"it is not there, though {self.previous.name} is: this is taken for a reset"
         return [FileSetAside(path=str(self.path), moved_to="", problem=problem, used="")]
 
-    def save(self, text: str, *, keep: bool = True) -> Identity | None:
-        """Put ``text`` on disk as the newest generation; ``keep`` the old one, unless it is not of our making.
+    def save(self, text: str) -> Identity | None:
+        """Put ``text`` on disk as the newest generation, and keep the old one.
 
         Returns what stands there now. Raises OSError; the old one is then untouched.
         """
+        return self._put(text, keep=True)
+
+    def save_over(self, text: str) -> Identity | None:
+        """The same, where what stands there is not of our making: it is no generation to be kept."""
+        return self._put(text, keep=False)
+
+    def _put(self, text: str, *, keep: bool) -> Identity | None:
         self._make_way()
         with self._written(text.encode()) as temporary:
             identity = identity_of(temporary)
@@ -113,9 +120,15 @@ class GenerationFile(Generic[T]):
         _sync_directory(self.path.parent)
         return identity
 
+    def make_directory(self) -> None:
+        """Also those above it. While a manager runs, who has moved them away may be about to make them anew; at its end
+        nobody waits for that."""
+        with suppress(OSError):  # to write will fail too, and tell
+            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+
     def _make_way(self) -> None:
         """Somebody may have deleted the directory; and no file takes the place of a directory, which is set aside."""
-        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o750, exist_ok=True)
         for path in (self.path, self.previous):
             if path.is_dir() and not path.is_symlink():
                 path.rename(self._free_name())

@@ -53,6 +53,12 @@ def blocking(portal, root_dir):
             yield manager
 
 
+def on_asyncio(coroutine):
+    """As ``asyncio.run``, whatever loop trio_asyncio has made the usual one when some other test imported it."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(coroutine)
+
+
 async def entered(opened):
     async with opened:
         raise AssertionError("it was opened")
@@ -61,7 +67,7 @@ async def entered(opened):
 @pytest.mark.parametrize("name", OPENERS)
 def test_on_asyncio_every_opener_says_what_it_needs_and_names_the_way(blocking, root_dir, name):
     with pytest.raises(NeedsTrio, match=rf"{name} needs Trio.*open_portal\(\)"):
-        asyncio.run(entered(OPENERS[name](root_dir, blocking._target)))
+        on_asyncio(entered(OPENERS[name](root_dir, blocking._target)))
     assert not (root_dir / "other").exists()
 
 
@@ -73,7 +79,7 @@ def test_without_any_loop_too(root_dir):
 @pytest.mark.parametrize("ask", [lambda m: m.admit(POD), lambda m: m.faults.restart(), lambda m: m.flush()])
 def test_on_asyncio_every_method_of_a_manager_says_so_too(blocking, ask):
     with pytest.raises(NeedsTrio):
-        asyncio.run(ask(blocking._target))
+        on_asyncio(ask(blocking._target))
 
 
 def test_a_plain_program_admits_and_removes(blocking):
@@ -95,7 +101,7 @@ def test_a_program_on_asyncio_admits_while_its_loop_goes_on(portal, blocking):
         waiting.cancel()
         return admission
 
-    assert asyncio.run(main()).admitted
+    assert on_asyncio(main()).admitted
 
 
 def test_what_is_cancelled_outside_is_broken_off_inside(portal):
