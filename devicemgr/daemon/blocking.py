@@ -14,6 +14,7 @@ from ..model import (
     Admission,
     Container,
     ContainerRun,
+    EffectiveSettings,
     Fault,
     NodeStatus,
     Pod,
@@ -56,6 +57,9 @@ class BlockingManager:
 
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:
         return self._portal.call(self._target.node_status, node)
+
+    def settings(self) -> EffectiveSettings:
+        return self._portal.call(self._target.settings)
 
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         return self._portal.call(self._target.explain, namespace, name)

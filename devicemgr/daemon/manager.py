@@ -125,6 +125,7 @@ class DeviceManager:
 
     def settings(self) -> EffectiveSettings:
         """What this manager goes by: how it aligns pods, on which NUMA nodes, and its bounds."""
+        self._calls.check()
         return self._settings
 
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:

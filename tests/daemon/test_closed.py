@@ -29,6 +29,7 @@ QUESTIONS = {
     "capacity": lambda m: m.capacity(),
     "pods": lambda m: m.pods(),
     "node_status": lambda m: m.node_status(),
+    "settings": lambda m: m.settings(),
     "explain": lambda m: m.explain("default", "p"),
     "events": lambda m: m.events(),
     "gauges": lambda m: m.gauges(),
