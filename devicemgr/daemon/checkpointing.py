@@ -192,9 +192,8 @@ class CheckpointWriter:
     async def finish(self) -> None:
         """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
         self._notice_losses()
-        if self._durable == NOTHING:
-            self._file.make_directory()
         if self._store.version > self._durable:
+            self._file.make_directory()  # a write that has just failed may be all that we know of its loss
             await self._attempt()
         if not self._is_doubled:
             await self._double()
