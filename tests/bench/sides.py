@@ -142,6 +142,7 @@ class DaemonSide(Side):
         super().__init__(DAEMON, root, pid)
         self._client = Client(root)
         self.register = self._client.register
+        self._hears = news
         if news:
             self._client.follow()
 
@@ -152,6 +153,8 @@ class DaemonSide(Side):
         return self._client.wait_for({"applied": "ReportApplied", "gone": "EndpointStopped"}[what], resource)
 
     def wait_listed(self, resource: str) -> None:
+        if self._hears:  # or its news comes later, and is taken for that of the next list
+            self._client.wait_for("ReportApplied", resource)
         self._client.wait_capacity(resource)
         self._client.hush()
         time.sleep(WRITING_TIME)
