@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from grpclib import GRPCError, Status
 from h2.errors import ErrorCodes
 from hyperframe.frame import HeadersFrame
 from trio.testing import wait_all_tasks_blocked
@@ -15,7 +16,7 @@ from devicemgr.rpc.transport.limits import Limits, PeerPolicy
 from devicemgr.rpc.transport.server import Server, open_server
 
 from .made_up import ANSWERS, UNARY, Methods, Raw
-from .raw_peer import raw_client, request
+from .raw_peer import greeted, raw_client, raw_server, request
 
 
 @pytest.fixture
@@ -119,3 +120,24 @@ async def test_what_a_process_sent_before_it_died_is_not_read_while_it_owes_time
         await wait_all_tasks_blocked()
         await trio.sleep(3)
         assert not server._connections
+
+
+async def test_an_answer_that_comes_before_the_request_is_sent_ends_the_call(path):
+    """The server takes no more of it; its status counts, and nobody waits for a window."""
+    refusal = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "13"), ("grpc-message", "no")]
+    statuses = []
+
+    async def call(channel):
+        with pytest.raises(GRPCError, match="no") as caught:
+            async with channel.request("/t.T/Any", UNARY, Raw, Raw) as stream:
+                await stream.send_message(Raw(bytes(200_000)))
+                await stream.recv_message()
+        statuses.append(caught.value.status)
+
+    async with raw_server(path) as listener, open_channel(path) as channel, trio.open_nursery() as nursery:
+        nursery.start_soon(call, channel)
+        async with greeted(listener) as peer:
+            await peer.frame_of(HeadersFrame, 1)
+            await peer.send(peer.headers(1, refusal, end=True))
+            await wait_all_tasks_blocked()
+            assert statuses == [Status.INTERNAL]
