@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from ..errors import CheckpointUnwritable
 from ..events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from ..model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ..rpc.convert import answer_from_bytes, answer_to_bytes
-from .directory import Layout
+from .directory import Layout, make_directories, make_directory
 from .event_log import EventLog
 from .file_watch import FileWatch
 from .generations import GenerationFile, identity_of
@@ -144,9 +144,16 @@ class CheckpointWriter:
     """Keeps the file of one store up to date. Made by :func:`open_checkpoint_writer`."""
 
     def __init__(
-        self, store: DeviceStore, file: GenerationFile[Saved], log: EventLog, boot_id: str, watch: FileWatch
+        self,
+        store: DeviceStore,
+        layout: Layout,
+        file: GenerationFile[Saved],
+        log: EventLog,
+        boot_id: str,
+        watch: FileWatch,
     ) -> None:
         self._store = store
+        self._layout = layout
         self._file = file
         self._log = log
         self._boot_id = boot_id
@@ -193,7 +200,8 @@ class CheckpointWriter:
         """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
         self._notice_losses()
         if self._store.version > self._durable:
-            self._file.make_directory()  # a write that has just failed may be all that we know of its loss
+            with suppress(OSError):  # to write will fail too, and tell; what failed may be all that we know of a loss
+                make_directories(self._layout)
             await self._attempt()
         if not self._is_doubled:
             await self._double()
@@ -259,6 +267,7 @@ class CheckpointWriter:
 
     async def _save(self, text: str) -> None:
         file = self._file
+        self._make_way()
         identity = await trio.to_thread.run_sync(file.save if self._is_ours else file.save_over, text)
         self._on_disk.expect(file.path, identity)
         if self._is_ours:  # another one is the copy now; nobody looks at it before it is the newest
@@ -269,10 +278,17 @@ class CheckpointWriter:
         """Nobody waits for it: a failure is told, and the next write brings the next occasion."""
         self._is_doubled = True
         try:
+            self._make_way()
             identity = await trio.to_thread.run_sync(self._file.double, self._text)
             self._on_disk.expect(self._file.previous, identity)
         except OSError as error:
             self._fail(error, self._durable)
+
+    def _make_way(self) -> None:
+        """Somebody may have deleted the directory, or put something of his there. While a manager runs, who has moved
+        away those above it may be about to make them anew; at its end nobody waits for that. Raises OSError."""
+        make_directory(self._layout, self._layout.plugins)
+        self._log.record(self._file.make_way())
 
     def _fail(self, error: OSError, version: int) -> None:
         self._problem = f"{error.filename or self._file.path}: {error.strerror or error}"
@@ -281,11 +297,11 @@ class CheckpointWriter:
 
 @asynccontextmanager
 async def open_checkpoint_writer(
-    store: DeviceStore, file: GenerationFile[Saved], log: EventLog, *, boot_id: str
+    store: DeviceStore, layout: Layout, log: EventLog, *, boot_id: str
 ) -> AsyncIterator[CheckpointWriter]:
     """Write for as long as the block lasts, and once more after it: what was said last is on disk too."""
     with FileWatch() as watch:
-        writer = CheckpointWriter(store, file, log, boot_id, watch)
+        writer = CheckpointWriter(store, layout, checkpoint_file(layout), log, boot_id, watch)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(writer.run)

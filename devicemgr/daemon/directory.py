@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DirectoryInUse, DirectoryUnusable, RegistrationRefused
+from ..events import FileSetAside
+from .shared_directory import is_own, kind_of, set_aside
 
 MAX_SOCKET_PATH = 107
 """Bytes in the path of a unix socket on Linux."""
@@ -34,9 +36,11 @@ MAX_SOCKET_PATH = 107
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything is, under ``root``."""
+    """Where everything is, under ``root``. Members of ``group`` may reach our sockets, and make their own in
+    ``plugins``."""
 
     root: Path
+    group: int | None = None
 
     @property
     def plugins(self) -> Path:
@@ -59,6 +63,11 @@ class Layout:
         return self.registry_socket, self.allocation_socket, self.pod_resources_socket
 
     @property
+    def directories(self) -> tuple[Path, ...]:
+        """In the order in which they can be made."""
+        return self.root, self.plugins, self.own, self.plugins_registry, self.pod_resources_socket.parent
+
+    @property
     def own(self) -> Path:
         return self.root / "devicemgr"
 
@@ -68,24 +77,17 @@ class Layout:
 
 
 @contextmanager
-def owned(layout: Layout, *, group: int | None = None) -> Iterator[None]:
-    """Make the directories (0750) and own them for as long as the block lasts.
-
-    With ``group`` its members may reach our sockets and make their own in ``device-plugins``; a root directory that
-    was there before must let them through.
+def owned(layout: Layout) -> Iterator[None]:
+    """Make the directories and own them for as long as the block lasts.
 
     Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
     """
     _check_lengths(layout)
     try:
-        sockets = layout.pod_resources_socket.parent
-        for directory in (layout.root, layout.plugins, layout.own, layout.plugins_registry, sockets):
-            is_new = not directory.exists()
-            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-            if group is not None and (is_new or directory != layout.root):
-                os.chown(directory, -1, group)
-                directory.chmod(0o1770 if directory == layout.plugins else 0o750)  # each may remove only its own
-        lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        make_directories(layout)
+        for directory in layout.directories[1:]:  # a root that was there before must let a group's members through
+            _hand_over(layout, directory)
+        lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise DirectoryUnusable(
             f"cannot use {error.filename}: {error.strerror}. "
@@ -97,6 +99,33 @@ def owned(layout: Layout, *, group: int | None = None) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def make_directories(layout: Layout) -> None:
+    """Those that are not there, and those above them. Raises OSError."""
+    for parent in reversed(layout.root.parents):
+        if not parent.exists():
+            parent.mkdir(mode=0o755, exist_ok=True)  # not parents=True, which leaves it to the umask who may write
+    for directory in layout.directories:
+        make_directory(layout, directory)
+
+
+def make_directory(layout: Layout, directory: Path) -> None:
+    """Make it with mode 0750, if it is not there. Raises OSError."""
+    try:
+        directory.mkdir(mode=0o750)
+    except FileExistsError:
+        if not directory.is_dir():
+            raise
+    else:
+        _hand_over(layout, directory)
+
+
+def _hand_over(layout: Layout, directory: Path) -> None:
+    """To the group: in the plug-ins' directory its members make sockets, and each may remove only its own."""
+    if layout.group is not None:
+        os.chown(directory, -1, layout.group)
+        directory.chmod(0o1770 if directory == layout.plugins else 0o750)
 
 
 def _check_lengths(layout: Layout) -> None:
@@ -118,13 +147,22 @@ def _lock(lock: int, layout: Layout) -> None:
             f"another manager (process {owner or 'unknown'}) serves {layout.root}. "
             "Stop it, or give this one another --root-dir"
         ) from None
-    if _accepts(layout.registry_socket):
+    if _may_be_a_kubelet(layout) and _accepts(layout.registry_socket):
         raise DirectoryInUse(
             f"somebody, perhaps a kubelet, accepts connections on {layout.registry_socket}. "
             "Stop it, or give this manager another --root-dir"
         )
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def _may_be_a_kubelet(layout: Layout) -> bool:
+    """Members of the group can make sockets of that name, or links to any: that is no kubelet, and does not stop us."""
+    try:
+        status = layout.registry_socket.lstat()
+    except OSError:
+        return False
+    return layout.group is None or (stat.S_ISSOCK(status.st_mode) and is_own(status))
 
 
 def _accepts(path: Path) -> bool:
@@ -146,8 +184,7 @@ def remove_stale_sockets(layout: Layout) -> list[Path]:
     raises DirectoryUnusable.
     """
     removed, failures = [], []
-    candidates = sorted(layout.plugins.iterdir())
-    for path in [*candidates, layout.allocation_socket]:
+    for path in [*_sockets_in(layout.plugins), layout.allocation_socket]:
         try:
             if not stat.S_ISSOCK(path.stat().st_mode):  # follows symbolic links
                 continue
@@ -161,6 +198,37 @@ def remove_stale_sockets(layout: Layout) -> list[Path]:
     if failures:
         raise DirectoryUnusable(f"cannot remove stale sockets: {'; '.join(failures)}")
     return removed
+
+
+def _sockets_in(directory: Path) -> list[Path]:
+    """What may be a socket, or a link to one. Nobody asks more of the thousands of other files that may be there."""
+    with os.scandir(directory) as entries:
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
+        )
+
+
+def make_way_for_sockets(layout: Layout) -> list[FileSetAside]:
+    """Set aside what is at the paths of our sockets and is none: a socket takes the place of nothing. Raises
+    DirectoryUnusable."""
+    told = []
+    for path in layout.sockets:
+        try:
+            if stat.S_ISSOCK((status := path.lstat()).st_mode):
+                continue  # an old one, which gives way
+            moved_to = set_aside(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DirectoryUnusable(
+                f"a socket is to be made at {path}, and what is there cannot be set aside: {error.strerror}. "
+                "Move it away, or unmount it, and start again"
+            ) from error
+        problem = f"a socket is to be made there, and it is {kind_of(status)}"
+        told.append(FileSetAside(path=str(path), moved_to=str(moved_to), problem=problem, used=""))
+    return told
 
 
 def checked_endpoint(directory: Path, endpoint: str) -> Path:

@@ -10,8 +10,8 @@
 A write is: temporary file, fsync, keep the old one, rename, fsync of the directory. Whatever moment a crash picks,
 NAME or its predecessor is whole.
 
-Others may write in this directory. So a temporary file has a name that nobody can guess, is made by us or not at all,
-and what stands at NAME is read only if it is a file: no link is followed, and no pipe is waited for.
+Others may write in this directory (``shared_directory``). So a temporary file has a name that nobody can guess, and is
+made by us or not at all; and what stands at NAME is read only if nobody else can have written it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import CorruptCheckpoint, DirectoryUnusable
 from ..events import FileSetAside
+from .shared_directory import LARGEST, free_name, read_ours, set_aside, why_not_ours
 
 T = TypeVar("T")
 MODE = 0o600
@@ -65,27 +65,47 @@ class GenerationFile(Generic[T]):
 
     def load(self) -> tuple[T | None, list[FileSetAside]]:
         """The newest generation that can be believed; None when there is none. Raises DirectoryUnusable."""
+        told: list[FileSetAside] = []
         try:
-            for leftover in self.path.parent.glob(f".{self.path.name}.*tmp"):
-                leftover.unlink(missing_ok=True)
+            self._remove_leftovers()
             found, problem = self._read(self.path)
             if not problem:
                 return found, self._missing() if found is None else []
             found, older_problem = self._read(self.previous)
             if older_problem:
-                self.previous.rename(self._free_name())
-            moved_to = self._set_aside(replacement=found is not None)
+                told = [_told(self.previous, set_aside(self.previous), older_problem)]
+            used = "" if found is None else self.previous.name
+            return found, [_told(self.path, self._replace(found is not None), problem, used), *told]
         except OSError as error:
-            raise DirectoryUnusable(f"cannot read {self.path}: {error}") from error
-        used = "" if found is None else self.previous.name
-        return found, [FileSetAside(path=str(self.path), moved_to=str(moved_to), problem=problem, used=used)]
+            raise DirectoryUnusable(
+                f"cannot read {self.path}, or set it aside: {error}. "
+                "Mend its permissions, or move away (or unmount) what is there, and start again"
+            ) from error
+
+    def _remove_leftovers(self) -> None:
+        """What a crash left of a write. Nobody needs it to be gone; and a directory of such a name is none of ours."""
+        for leftover in self.path.parent.glob(f".{self.path.name}.*tmp"):
+            with suppress(OSError):
+                leftover.unlink()
 
     def _missing(self) -> list[FileSetAside]:
         """Somebody deleted the file, which is how people reset a kubelet's devices; but it may have been a mistake."""
-        if not self.previous.exists():
-            return []
+        try:
+            is_ours = not why_not_ours(self.previous.lstat())
+        except FileNotFoundError:
+            is_ours = False
         problem = f"it is not there, though {self.previous.name} is: this is taken for a reset"
-        return [FileSetAside(path=str(self.path), moved_to="", problem=problem, used="")]
+        return [FileSetAside(path=str(self.path), moved_to="", problem=problem, used="")] if is_ours else []
+
+    def make_way(self) -> list[FileSetAside]:
+        """Set aside what is not of our making where we are about to write: no file takes the place of a directory, and
+        whose file it is nobody knows. Raises OSError."""
+        told = []
+        for path in (self.path, self.previous):
+            with suppress(FileNotFoundError):
+                if problem := why_not_ours(path.lstat()):
+                    told.append(_told(path, set_aside(path), problem))
+        return told
 
     def save(self, text: str) -> Identity | None:
         """Put ``text`` on disk as the newest generation, and keep the old one.
@@ -99,43 +119,43 @@ class GenerationFile(Generic[T]):
         return self._put(text, keep=False)
 
     def _put(self, text: str, *, keep: bool) -> Identity | None:
-        self._make_way()
         with self._written(text.encode()) as temporary:
             identity = identity_of(temporary)
-            if keep:
-                self._keep_previous()
+            is_kept = keep and self._keep_previous()
+            was_there = is_kept or os.path.lexists(self.path)
             temporary.replace(self.path)
-        _sync_directory(self.path.parent)
+        try:
+            _sync_directory(self.path.parent)
+        except OSError:
+            self._take_back(is_kept=is_kept, was_there=was_there)
+            raise
         return identity
+
+    def _take_back(self, *, is_kept: bool, was_there: bool) -> None:
+        """Somebody is about to be told that his change is not on disk: so it must not be found there, if only this
+        program is killed. What the disk itself has, nobody knows before it works again."""
+        with suppress(OSError, CorruptCheckpoint):
+            if is_kept:
+                self._put_back()
+            elif not was_there:
+                self.path.unlink()
 
     def double(self, text: str) -> Identity | None:
         """Put the newest generation, whose text this is, on disk a second time: damage to one file is then no loss.
 
         Returns what stands there now. Raises OSError.
         """
-        self._make_way()
         with self._written(text.encode()) as temporary:
             identity = identity_of(temporary)
             temporary.replace(self.previous)
         _sync_directory(self.path.parent)
         return identity
 
-    def make_directory(self) -> None:
-        """Also those above it. While a manager runs, who has moved them away may be about to make them anew; at its end
-        nobody waits for that."""
-        with suppress(OSError):  # to write will fail too, and tell
-            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-
-    def _make_way(self) -> None:
-        """Somebody may have deleted the directory; and no file takes the place of a directory, which is set aside."""
-        self.path.parent.mkdir(mode=0o750, exist_ok=True)
-        for path in (self.path, self.previous):
-            if path.is_dir() and not path.is_symlink():
-                path.rename(self._free_name())
-
     @contextmanager
     def _written(self, data: bytes) -> Iterator[Path]:
         """A temporary file with these bytes, which are on disk."""
+        if len(data) > LARGEST:  # nobody would read it
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(self.path))
         with self._temporary() as temporary:
             _write_new(temporary, data)
             yield temporary
@@ -143,14 +163,14 @@ class GenerationFile(Generic[T]):
     def _read(self, path: Path) -> tuple[T | None, str]:
         """(value, "") or (None, "") when there is no such file, or (None, problem)."""
         try:
-            return self.parse(_file_bytes(path).decode()), ""
+            return self.parse(read_ours(path).decode()), ""
         except FileNotFoundError:
             return None, ""
         except (CorruptCheckpoint, UnicodeDecodeError) as error:
             return None, str(error)
 
-    def _keep_previous(self) -> None:
-        """A second name for the old generation, put in place by a rename: at no moment is there none.
+    def _keep_previous(self) -> bool:
+        """A second name for the old generation, put in place by a rename: at no moment is there none. Was there one?
 
         To rename one of two names of the same file does nothing, and after a crash between this and the next rename
         they are the same file; then the temporary name stays, and is removed.
@@ -159,25 +179,26 @@ class GenerationFile(Generic[T]):
             try:
                 _link_or_copy(self.path, link)
             except (FileNotFoundError, CorruptCheckpoint):
-                return  # the first generation has none before it; nor is what is no file one
+                return False  # the first generation has none before it; nor is what is no file one
             link.replace(self.previous)
+        return True
 
-    def _set_aside(self, *, replacement: bool) -> Path:
+    def _replace(self, has_replacement: bool) -> Path:
         """Give the bad file another name, and put the generation before in its place, if there is one.
 
-        At no moment is there no file: a crash in between must not look like an empty start.
+        At no moment is there no file: a crash in between must not look like an empty start. Only what is no file, or is
+        somebody else's and can have no second name, is away for a moment.
         """
-        target = self._free_name()
-        if not replacement or not stat.S_ISREG(self.path.lstat().st_mode):
+        target = free_name(self.path)
+        if not (has_replacement and _has_second_name(self.path, target)):
             self.path.rename(target)
-        else:
-            _link_or_copy(self.path, target)
-        if replacement:
+        if has_replacement:
             self._put_back()
+            _sync_directory(self.path.parent)
         return target
 
     def _put_back(self) -> None:
-        data = _file_bytes(self.previous)
+        data = read_ours(self.previous)
         try:  # a copy: what damages one of them next must not damage both
             with self._written(data) as temporary:
                 temporary.replace(self.path)
@@ -185,12 +206,10 @@ class GenerationFile(Generic[T]):
             with self._temporary() as link:
                 link.hardlink_to(self.previous)
                 link.replace(self.path)
-        _sync_directory(self.path.parent)
 
-    def _free_name(self) -> Path:
-        base = self.path.name
-        names = (f"{base}.corrupt" if n == 1 else f"{base}.corrupt-{n}" for n in range(1, 1_000_000))
-        return next(one for name in names if not os.path.lexists(one := self.path.with_name(name)))
+
+def _told(path: Path, moved_to: Path, problem: str, used: str = "") -> FileSetAside:
+    return FileSetAside(path=str(path), moved_to=str(moved_to), problem=problem, used=used)
 
 
 def identity_of(path: Path) -> Identity | None:
@@ -200,25 +219,6 @@ def identity_of(path: Path) -> Identity | None:
     except OSError:
         return None
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _file_bytes(path: Path) -> bytes:
-    """What a file has. Raises CorruptCheckpoint for what is none: a link, a pipe, a directory."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
-            raise CorruptCheckpoint(f"it is no file, but {_kind(path)}") from error
-        raise
-    with open(file, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise CorruptCheckpoint(f"it is no file, but {_kind(path)}")
-        return opened.read()
-
-
-def _kind(path: Path) -> str:
-    kinds = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a directory"}
-    return kinds.get(stat.S_IFMT(path.lstat().st_mode), "a device")
 
 
 def _write_new(path: Path, data: bytes) -> None:
@@ -240,7 +240,15 @@ def _link_or_copy(source: Path, target: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:  # a file system without hard links
-        _write_new(target, _file_bytes(source))
+        _write_new(target, read_ours(source))
+
+
+def _has_second_name(path: Path, name: Path) -> bool:
+    try:
+        _link_or_copy(path, name)
+    except CorruptCheckpoint:
+        return False
+    return True
 
 
 def _sync_directory(directory: Path) -> None:

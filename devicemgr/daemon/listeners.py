@@ -9,6 +9,7 @@ from pathlib import Path
 import trio
 
 from ..core.policy import Policy
+from ..errors import DirectoryUnusable
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
 from ..rpc.transport.limits import Limits
@@ -27,7 +28,7 @@ def bound_servers(
     manager: DeviceManager, connections: trio.Nursery, handlers: trio.Nursery, doors: Doors, *, allow_faults: bool
 ) -> Iterator[list[Server]]:
     """Every socket, which is there for as long as the block lasts; kubelet.sock last, so that whoever sees it finds all
-    others. What connects and calls runs in the two nurseries. Raises OSError when a path cannot be bound."""
+    others. What connects and calls runs in the two nurseries. Raises DirectoryUnusable when a path cannot be bound."""
     layout, pods, bounds = manager.layout, manager.pod_resources, doors.bounds
     faults = manager.faults if allow_faults else None
 
@@ -37,7 +38,14 @@ def bound_servers(
         policy, group = doors.of_socket(path, quota_exempt=quota_exempt), doors.callers.group
         window = min(max(size, SMALLEST_WINDOW), LARGEST_WINDOW)
         limits = Limits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
-        servers.append(Server(path, services, connections, handlers, limits=limits, group=group, replace=replace))
+        try:
+            server = Server(path, services, connections, handlers, limits=limits, group=group, replace=replace)
+        except OSError as error:
+            raise DirectoryUnusable(
+                f"cannot make a socket at {path}: {error.strerror}. Move away what somebody has put there, or mend the "
+                "permissions of its directory, and start again"
+            ) from error
+        servers.append(server)
 
     try:
         bind(layout.allocation_socket, AllocationService(manager, faults), size=bounds.message_size, quota_exempt=True)

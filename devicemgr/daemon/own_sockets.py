@@ -12,11 +12,15 @@ from pathlib import Path
 import trio
 
 from ..rpc.transport.server import Server
+from .directory import Layout, make_directory
 from .file_watch import FileWatch
 
 
 async def keep_sockets(
-    servers: Iterable[Server], on_restored: Callable[[Path], None], on_replaced: Callable[[Path], None]
+    layout: Layout,
+    servers: Iterable[Server],
+    on_restored: Callable[[Path], None],
+    on_replaced: Callable[[Path], None],
 ) -> None:
     """Make each socket anew as soon as nothing is at its path, and tell ``on_restored``; where somebody has put
     something else, tell ``on_replaced``, once, and leave it alone. Until cancelled."""
@@ -24,7 +28,7 @@ async def keep_sockets(
     with FileWatch() as watch:
         while True:
             watch.arm(server.path for server in servers)
-            restored = [server.path for server in servers if _restored(server)]
+            restored = [server.path for server in servers if _restored(layout, server)]
             for path in restored:
                 on_restored(path)
             others = {server.path for server in servers if not server.is_missing() and not server.owns_socket()}
@@ -36,7 +40,9 @@ async def keep_sockets(
             await trio.lowlevel.checkpoint()  # a manager that ends deletes them itself: nothing is made anew then
 
 
-def _restored(server: Server) -> bool:
+def _restored(layout: Layout, server: Server) -> bool:
     with suppress(OSError):  # tried again in a moment
+        if server.is_missing():
+            make_directory(layout, server.path.parent)
         return server.restore()
     return False

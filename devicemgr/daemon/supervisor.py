@@ -31,7 +31,7 @@ from ..model import EffectiveSettings
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
-from .directory import Layout, owned, remove_stale_sockets
+from .directory import Layout, make_way_for_sockets, owned, remove_stale_sockets
 from .doors import Doors
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
@@ -78,8 +78,8 @@ async def run(
     """
     scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
     log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
-    manager = DeviceManager(Layout(settings.root_dir.absolute()), log, _effective(settings))
-    with owned(manager.layout, group=settings.callers.group), closing(manager):
+    manager = DeviceManager(Layout(settings.root_dir.absolute(), settings.callers.group), log, _effective(settings))
+    with owned(manager.layout), closing(manager):
         while not stop.is_set():
             away = await _one_life(settings, manager, log, scrapes or None, stop, task_status)
             task_status = trio.TASK_STATUS_IGNORED
@@ -97,11 +97,11 @@ async def _one_life(
 ) -> float:
     """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
     store = DeviceStore(grace=settings.grace, id_length=settings.bounds.id_length)
-    file = checkpoint_file(manager.layout)
     log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(manager.layout))
-    restore(file, store, log, boot_id=settings.boot_id)
+    log.record(make_way_for_sockets(manager.layout))
+    restore(checkpoint_file(manager.layout), store, log, boot_id=settings.boot_id)
     async with (
-        open_checkpoint_writer(store, file, log, boot_id=settings.boot_id) as writer,
+        open_checkpoint_writer(store, manager.layout, log, boot_id=settings.boot_id) as writer,
         trio.open_nursery() as readers,
         trio.open_nursery() as connections,
     ):
@@ -113,7 +113,7 @@ async def _one_life(
                 async with trio.open_nursery() as listeners:
                     for server in servers:
                         listeners.start_soon(server.serve)
-                    listeners.start_soon(keep_sockets, servers, *_reporters(log))
+                    listeners.start_soon(keep_sockets, manager.layout, servers, *_reporters(log))
                     listeners.start_soon(life.watcher.watch)
                     listeners.start_soon(_end_with, stop, life)
                     served = [str(server.path) for server in servers]

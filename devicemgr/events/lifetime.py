@@ -71,7 +71,8 @@ class StateRestored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSetAside(Event):
-    """A file could not be believed and was renamed; ``used`` is the generation read instead, or empty (LIM-10)."""
+    """A file could not be believed, or something stood where ours belong, and was renamed; ``used`` is the generation
+    that was read instead, or empty (LIM-10)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 

@@ -11,7 +11,7 @@ import trio.testing
 from devicemgr import Container, ManagerClosed, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint
 from devicemgr.core.store import DeviceStore
-from devicemgr.daemon.checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer
+from devicemgr.daemon.checkpointing import CheckpointWriter, open_checkpoint_writer
 from devicemgr.daemon.directory import Layout
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.faults import Faults
@@ -231,7 +231,7 @@ async def test_a_flush_of_a_life_that_is_over_fails_instead_of_waiting_for_ever(
     layout = Layout(root_dir)
     layout.plugins.mkdir()
     store, log = DeviceStore(), EventLog()
-    async with open_checkpoint_writer(store, checkpoint_file(layout), log, boot_id="") as writer:
+    async with open_checkpoint_writer(store, layout, log, boot_id="") as writer:
         pass
     store.add_pod(POD)
     with trio.fail_after(5), pytest.raises(CheckpointUnwritable, match="life of the manager is over"):

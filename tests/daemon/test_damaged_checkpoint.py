@@ -76,6 +76,4 @@ async def test_with_both_generations_damaged_the_loss_is_told(root_dir, generati
     for data in list(damaged(newest))[::50]:
         pods, events = start(root_dir, data, before[: len(before) // 2])
         assert pods == []
-        (told,) = events
-        assert isinstance(told, FileSetAside)
-        assert told.used == ""
+        assert [(type(told), told.used) for told in events] == [(FileSetAside, "")] * 2

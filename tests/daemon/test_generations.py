@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from devicemgr.daemon import generations
 from devicemgr.daemon.generations import GenerationFile
 from devicemgr.errors import CorruptCheckpoint, DirectoryUnusable
 
@@ -60,9 +61,9 @@ def test_when_both_are_bad_both_are_set_aside(file):
     file.save("good two")
     for path in (file.path, file.previous):
         path.write_text("bad")
-    found, (event,) = file.load()
-    assert (found, event.used) == (None, "")
-    assert names(file) == ["name.corrupt", "name.corrupt-2"]
+    found, told = file.load()
+    assert (found, [event.used for event in told]) == (None, ["", ""])
+    assert names(file) == [".name.previous.corrupt", "name.corrupt"]
     assert file.load() == (None, [])
 
 
@@ -139,10 +140,57 @@ def test_a_file_system_without_hard_links(file, monkeypatch):
     assert file.load()[0] == "two"
 
 
-def test_a_file_that_cannot_be_read_is_a_clear_error(file):
+def test_what_cannot_be_set_aside_is_a_clear_error(file, monkeypatch):
+    """As a directory on which something is mounted."""
     file.path.mkdir()
-    with pytest.raises(DirectoryUnusable, match="cannot read"):
+
+    def busy(*arguments):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(os, "rename", busy)
+    with pytest.raises(DirectoryUnusable, match=r"or set it aside: .*busy.*unmount"):
         file.load()
+
+
+def io_error(*arguments, **options):
+    raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_when_the_directory_cannot_be_synced_the_old_generation_is_there_again(file, monkeypatch, links):
+    """The rename was before that. Whoever is told that it failed must not find it, should we be killed now."""
+    file.save("good one")
+    if not links:
+        monkeypatch.setattr(os, "link", io_error)
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "_sync_directory", io_error)
+        with pytest.raises(OSError, match="Input/output"):
+            file.save("good two")
+    assert file.load() == ("one", [])
+    assert not list(file.path.parent.glob(".*.tmp"))
+
+
+def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypatch):
+    file.previous.write_text("good old one, before a reset")
+    monkeypatch.setattr(generations, "_sync_directory", io_error)
+    with pytest.raises(OSError, match="Input/output"):
+        file.save("good one")
+    assert not file.path.exists()
+
+
+def test_what_nobody_would_read_is_not_written(file, monkeypatch):
+    monkeypatch.setattr(generations, "LARGEST", 100)
+    file.save("good one")
+    with pytest.raises(OSError, match="File too large"):
+        file.save("good " + "x" * 100)
+    assert file.load() == ("one", [])
+
+
+def test_when_all_numbers_are_taken_there_is_another_name(file, tmp_path):
+    for number in range(100):
+        file.path.write_text(f"bad {number}")
+        assert file.load()[0] is None
+    assert len([name for name in names(file) if name.startswith("name.corrupt")]) == 100
 
 
 def a_link(path, victim):

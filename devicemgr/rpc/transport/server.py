@@ -95,7 +95,6 @@ class Server:
         """Make the socket again if nothing is at its path; did we? Raises OSError when it cannot be made."""
         if not self.is_missing():
             return False
-        self.path.parent.mkdir(mode=0o750, exist_ok=True)
         lost, self._listener = self._listener, self._listen()
         try:
             with suppress(BlockingIOError):

@@ -1,0 +1,242 @@
+"""In the plug-ins' directory a member of ``--allow-group`` may make any file: none stops the manager, none is believed.
+
+Each row puts one thing somewhere before the manager starts; then it must be up, say what it did, serve, and remember.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+from contextlib import closing, contextmanager, nullcontext
+from functools import wraps
+
+import pytest
+import trio
+
+from devicemgr import Container, Pod, open_device_manager
+from devicemgr.core.checkpoint import FILE_NAME, Checkpoint, Entry, render
+from devicemgr.daemon.callers import Callers
+from devicemgr.errors import DirectoryInUse, DirectoryUnusable
+from devicemgr.events import FileSetAside
+from devicemgr.model import Owner
+from devicemgr.testing import open_registered_plugin
+
+GPU = "vendor.com/gpu"
+STRANGER = 65534
+GROUP = os.getegid()
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of somebody else")
+FORGED = render(
+    Checkpoint(
+        entries=(
+            Entry(
+                owner=Owner("forged", "main"),
+                resource=GPU,
+                devices={"dev-0": None},
+                answer=b"\x12\x06\x0a\x01/\x12\x01/",  # a mount of / on /
+            ),
+        )
+    )
+)
+
+
+def pod(name):
+    return Pod(name=name, uid=name, containers=(Container(name="c", limits={GPU: 1}),))
+
+
+def a_directory(path):
+    path.mkdir()
+    (path / "something").touch()
+
+
+def a_file(path):
+    path.write_text("nonsense")
+
+
+def a_dangling_link(path):
+    path.symlink_to("nowhere")
+
+
+def a_link_to_a_directory(path):
+    path.symlink_to("/etc")
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def a_sparse_file(path):
+    path.touch(0o600)
+    os.truncate(path, 2**42)
+
+
+def a_forged_checkpoint(path):
+    path.write_text(FORGED)
+
+
+def a_checkpoint_that_others_may_write(path):
+    path.write_text(FORGED)
+    path.chmod(0o660)
+
+
+@contextmanager
+def a_leased_file(path):
+    """Whoever opens it waits until its owner lets him."""
+    path.write_text(FORGED)
+    os.chown(path, STRANGER, GROUP)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    with path.open("r+") as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield
+    signal.signal(signal.SIGIO, before)
+
+
+@contextmanager
+def a_socket_that_accepts(path):
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(path))
+        os.chown(path, STRANGER, GROUP)
+        listener.listen()
+        yield
+
+
+@contextmanager
+def a_link_to_a_socket_that_accepts(path):
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(path.parent.parent / "other"))
+        listener.listen()
+        path.symlink_to("../other")
+        yield
+
+
+def of_a_stranger(puts):
+    @wraps(puts)
+    def puts_as_a_stranger(path):
+        puts(path)
+        os.chown(path, STRANGER, GROUP, follow_symlinks=False)
+
+    return puts_as_a_stranger
+
+
+CHECKPOINT = f"device-plugins/{FILE_NAME}"
+PREVIOUS = f"device-plugins/.{FILE_NAME}.previous"
+TEMPORARY = f"device-plugins/.{FILE_NAME}.0.tmp"
+KUBELET_SOCK = "device-plugins/kubelet.sock"
+POD_RESOURCES = "pod-resources/kubelet.sock"
+ALLOCATION = "devicemgr/allocation.sock"
+ANYTHING = [a_directory, a_file, a_dangling_link, a_link_to_a_directory, a_pipe]
+SOCKETS = [KUBELET_SOCK, POD_RESOURCES, ALLOCATION]
+ROWS = [
+    *((place, puts) for puts in ANYTHING for place in [CHECKPOINT, PREVIOUS, TEMPORARY, *SOCKETS]),
+    *(
+        (place, puts)
+        for puts in [a_sparse_file, a_checkpoint_that_others_may_write]
+        for place in [CHECKPOINT, PREVIOUS]
+    ),
+]
+STRANGERS_ROWS = [
+    *((place, of_a_stranger(puts)) for puts in ANYTHING for place in [CHECKPOINT, PREVIOUS, TEMPORARY, KUBELET_SOCK]),
+    *(
+        (place, of_a_stranger(puts))
+        for puts in [a_sparse_file, a_forged_checkpoint]
+        for place in [CHECKPOINT, PREVIOUS]
+    ),
+    (CHECKPOINT, a_leased_file),
+    (KUBELET_SOCK, a_socket_that_accepts),
+    (KUBELET_SOCK, a_link_to_a_socket_that_accepts),
+]
+
+
+def name(value):
+    return getattr(value, "__name__", None)
+
+
+def open_manager(root_dir):
+    return open_device_manager(root_dir, callers=Callers.usual(GROUP))
+
+
+def told(manager):
+    return [one.event for one in manager.events() if isinstance(one.event, FileSetAside)]
+
+
+def make_directories(root_dir):
+    for directory in ("device-plugins", "pod-resources", "devicemgr"):
+        (root_dir / directory).mkdir(mode=0o750)
+
+
+async def serves_and_remembers(root_dir, place, put):
+    make_directories(root_dir)
+    with put(root_dir / place) or nullcontext():
+        with trio.fail_after(20):
+            async with open_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=1):
+                assert manager.pods() == []
+                assert (await manager.admit(pod("a"))).admitted
+                seen = told(manager)
+        async with open_manager(root_dir) as manager:
+            assert [one.name for one in manager.pods()] == ["a"]
+            assert told(manager) == []
+    return seen
+
+
+@pytest.mark.parametrize(("place", "put"), ROWS, ids=name)
+async def test_whatever_is_there_the_manager_serves_and_remembers(root_dir, place, put):
+    seen = await serves_and_remembers(root_dir, place, put)
+    assert place == TEMPORARY or len(seen) == 1
+
+
+@root_only
+@pytest.mark.parametrize(("place", "put"), STRANGERS_ROWS, ids=name)
+async def test_whatever_a_stranger_puts_there(root_dir, place, put):
+    seen = await serves_and_remembers(root_dir, place, put)
+    if place in (CHECKPOINT, PREVIOUS):
+        assert [event.path for event in seen] == [str(root_dir / place)]
+
+
+@root_only
+async def test_a_strangers_file_does_not_replace_what_we_knew(root_dir):
+    """The copy beside it is ours still."""
+    async with open_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=1):
+        assert (await manager.admit(pod("a"))).admitted
+        await manager.flush()
+    os.unlink(root_dir / CHECKPOINT)
+    of_a_stranger(a_forged_checkpoint)(root_dir / CHECKPOINT)
+    async with open_manager(root_dir) as manager:
+        assert [one.name for one in manager.pods()] == ["a"]
+        (event,) = told(manager)
+        assert event.problem == "it belongs to user 65534, who is neither root nor the manager's own"
+
+
+async def test_a_kubelet_that_serves_there_is_respected_with_a_group_too(root_dir):
+    make_directories(root_dir)
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(root_dir / KUBELET_SOCK))
+        listener.listen()
+        with pytest.raises(DirectoryInUse):
+            async with open_manager(root_dir):
+                pass
+
+
+async def test_a_lock_that_is_a_link_is_not_followed(root_dir):
+    make_directories(root_dir)
+    victim = root_dir / "victim"
+    victim.write_text("precious")
+    (root_dir / "devicemgr" / "lock").symlink_to(victim)
+    with pytest.raises(DirectoryUnusable, match="lock"):
+        async with open_manager(root_dir):
+            pass
+    assert victim.read_text() == "precious"
+
+
+async def test_a_directory_that_is_made_anew_belongs_to_the_group_again(root_dir, autojump_clock):
+    """Also when it is the writer who makes it, or the end."""
+    plugins = root_dir / "device-plugins"
+    async with open_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=1):
+        assert (await manager.admit(pod("a"))).admitted
+        for path in plugins.iterdir():
+            path.unlink()
+        plugins.rmdir()
+        while not (plugins / FILE_NAME).exists():  # noqa: ASYNC110 - the clock jumps while a thread works
+            await trio.sleep(0.2)
+        assert (plugins.stat().st_mode & 0o7777, plugins.stat().st_gid) == (0o1770, GROUP)
+    assert (plugins.stat().st_mode & 0o7777, plugins.stat().st_gid) == (0o1770, GROUP)
