@@ -86,15 +86,15 @@ def numa_map(devices: DeviceNodes) -> dict[int, list[DeviceId]]:
 
 
 def entry_fragment(entry: Entry) -> Fragment:
-    return _entry_fragment(
-        {
-            "PodUID": entry.owner.pod_uid,
-            "ContainerName": entry.owner.container,
-            "ResourceName": entry.resource,
-            "DeviceIDs": {str(node): ids for node, ids in numa_map(entry.devices).items()},
-            "AllocResp": base64.b64encode(entry.answer).decode(),
-        }
-    )
+    raw = {
+        "PodUID": entry.owner.pod_uid,
+        "ContainerName": entry.owner.container,
+        "ResourceName": entry.resource,
+        "DeviceIDs": {str(node): ids for node, ids in numa_map(entry.devices).items()},
+        "AllocResp": base64.b64encode(entry.answer).decode(),
+    }
+    fields = (f'"{key}":{_go_json(value)}' for key, value in raw.items())  # in the order of Go's struct
+    return Fragment(f"{{{','.join(fields)}}}", _canonical_entry(raw))
 
 
 def registered_fragment(resource: ResourceName, healthy: Sequence[DeviceId]) -> Fragment:
@@ -180,8 +180,8 @@ def canonical_text(data: Any, *, with_nodes: bool = True) -> str:
     """
     data = _typed(data, dict, "Data")
     raw_entries, raw_registered = data.get("PodDeviceEntries"), data.get("RegisteredDevices")
-    fragments = [_entry_fragment(raw, with_nodes=with_nodes).canonical for raw in _rows(raw_entries)]
-    entries = _sequence(fragments, raw_entries is None)
+    texts = [_canonical_entry(raw, with_nodes=with_nodes) for raw in _rows(raw_entries)]
+    entries = _sequence(texts, raw_entries is None)
     names = _typed(raw_registered, dict, "RegisteredDevices")
     parts = [f"{name}:{_list(names[name])}" for name in sorted(names)]
     return _canonical(entries, "<nil>" if raw_registered is None else f"map[{' '.join(parts)}]")
@@ -190,17 +190,22 @@ def canonical_text(data: Any, *, with_nodes: bool = True) -> str:
 def load_json(text: str) -> dict[str, Any]:
     """The object that is the whole file. Raises CorruptCheckpoint."""
     try:
-        top = json.loads(text)
+        top = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpoint(f"this is not JSON: {error}") from error
     found: dict[str, Any] = _typed(top, dict, "the file")
     return found
 
 
+def _no_constant(name: str) -> None:
+    """Python's decoder takes NaN and Infinity, JSON has no such thing."""
+    raise ValueError(f"{name} is no number")
+
+
 def stored_checksum(top: Mapping[str, Any]) -> int:
     stored = top.get("Checksum", 0)
-    if not isinstance(stored, int) or isinstance(stored, bool):
-        raise CorruptCheckpoint(f"Checksum must be a number, not {stored!r}")
+    if not isinstance(stored, int) or isinstance(stored, bool) or not 0 <= stored < 2**64:
+        raise CorruptCheckpoint(f"Checksum must be a number of 64 bits, not {stored!r:.80}")
     return stored
 
 
@@ -208,7 +213,7 @@ def _section(top: dict[str, Any]) -> Any:
     """Ours, if there is one; other keys are skipped, as Go does, unless one looks like ours under a damaged name."""
     for key in top.keys() - {"Data", "Checksum", SECTION}:
         if isinstance(top[key], dict) and "Checksum" in top[key]:
-            raise CorruptCheckpoint(f"the key {key!r} stands where {SECTION!r} should")
+            raise CorruptCheckpoint(f"the key {key!r:.80} stands where {SECTION!r} should")
     return top.get(SECTION)
 
 
@@ -229,25 +234,24 @@ def _entry(raw: Any) -> Entry:
 # --- both ----------------------------------------------------------------------------------------
 
 
-def _entry_fragment(raw: Any, *, with_nodes: bool = True) -> Fragment:
+def _canonical_entry(raw: Any, *, with_nodes: bool = True) -> str:
     raw = _typed(raw, dict, "an entry of PodDeviceEntries")
     texts = [_typed(raw.get(key), str, key) for key in ("PodUID", "ContainerName", "ResourceName")]
     ids, answer = raw.get("DeviceIDs"), raw.get("AllocResp")
     devices = f"(checkpoint.DevicesPerNUMA){_numa_text(ids)}" if with_nodes else f"([]string){_list(ids)}"
-    canonical = (
+    return (
         f"{{PodUID:(string){texts[0]} ContainerName:(string){texts[1]} ResourceName:(string){texts[2]} "
         f"DeviceIDs:{devices} "
         f"AllocResp:([]uint8){_sequence(map(str, _bytes(answer)), answer is None)}}}"
     )
-    return Fragment(_go_json(raw), canonical)
 
 
 def _numa_text(numa: Any) -> str:
     """Keys ascending as numbers; in the JSON they are sorted as texts."""
     found = _typed(numa, dict, "DeviceIDs")
     for key in found:
-        if not _NODE_KEY.fullmatch(key):
-            raise CorruptCheckpoint(f"DeviceIDs has the key {key!r}, which is no NUMA node")
+        if not _NODE_KEY.fullmatch(key) or not -(2**63) <= int(key) < 2**63:
+            raise CorruptCheckpoint(f"DeviceIDs has the key {key!r:.80}, which is no NUMA node")
     parts = [f"{int(key)}:{_list(found[key])}" for key in sorted(found, key=int)]
     return "<nil>" if numa is None else f"map[{' '.join(parts)}]"
 
@@ -291,10 +295,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def _go_json(value: Any) -> str:
-    """JSON as Go's encoder writes it (CKPT-7); the keys of a map are sorted as texts, those of an entry are not."""
-    if isinstance(value, dict) and "PodUID" in value:
-        parts = [f'"{key}":{_go_json(value[key])}' for key in value]
-        return f"{{{','.join(parts)}}}"
+    """JSON as Go's encoder writes it (CKPT-7): the keys of a map are sorted as texts."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return "".join(_ESCAPED.get(letter, letter) for letter in text) if _NEEDS_ESCAPE.search(text) else text
 

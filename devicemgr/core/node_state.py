@@ -83,18 +83,18 @@ def parse_state(section: Any) -> NodeState:
         if checksum_of(_json(data)) != section["Checksum"]:
             raise CorruptCheckpoint("the checksum does not fit the section of the device manager")
         if data["Layout"] != LAYOUT:
-            raise CorruptCheckpoint(f"layout {data['Layout']!r} is of another version of devicemgr")
+            raise CorruptCheckpoint(f"layout {data['Layout']!r:.80} is of another version of devicemgr")
         return NodeState(
-            pods=tuple(_pod(raw) for raw in data["Pods"]),
+            pods=tuple(_pod(raw) for raw in _list(data["Pods"])),
             options={
-                ResourceName(name): PluginOptions(
+                ResourceName(_text(name)): PluginOptions(
                     pre_start_required=bool(raw["PreStartRequired"]),
                     get_preferred_allocation_available=bool(raw["GetPreferredAllocationAvailable"]),
                 )
                 for name, raw in data["PluginOptions"].items()
             },
-            removed=tuple(map(ResourceName, data["RemovedResources"])),
-            boot_id=str(data["BootID"]),
+            removed=tuple(ResourceName(_text(name)) for name in _list(data["RemovedResources"])),
+            boot_id=_text(data["BootID"]),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptCheckpoint(f"this is not the section of a device manager: {error!r:.200}") from error
@@ -103,15 +103,33 @@ def parse_state(section: Any) -> NodeState:
 def _pod(raw: Mapping[str, Any]) -> Pod:
     containers = tuple(
         Container(
-            name=str(one["Name"]),
+            name=_text(one["Name"]),
             kind=ContainerKind(one["Kind"]),
-            limits={ResourceName(name): int(count) for name, count in one["Limits"].items()},
+            limits={ResourceName(_text(name)): _count(count) for name, count in one["Limits"].items()},
         )
-        for one in raw["Containers"]
+        for one in _list(raw["Containers"])
     )
-    return Pod(
-        namespace=str(raw["Namespace"]), name=str(raw["Name"]), uid=PodUid(str(raw["UID"])), containers=containers
-    )
+    uid = PodUid(_text(raw["UID"]))
+    return Pod(namespace=_text(raw["Namespace"]), name=_text(raw["Name"]), uid=uid, containers=containers)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list is expected, not {value!r:.80}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is expected, not {value!r:.80}")
+    value.encode()  # half of a surrogate pair: JSON can say it, and nobody could be told of it
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"a count is expected, not {value!r:.80}")
+    return value
 
 
 # --- what to start from ----------------------------------------------------------------------------

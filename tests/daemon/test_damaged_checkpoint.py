@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import trio
 
 from devicemgr import open_device_manager
-from devicemgr.core.checkpoint import FILE_NAME
+from devicemgr.core.checkpoint import FILE_NAME, Checkpoint, canonical_text, checksum_of, render
 from devicemgr.core.store import DeviceStore
 from devicemgr.daemon.checkpointing import checkpoint_file, restore
 from devicemgr.daemon.directory import Layout
 from devicemgr.daemon.event_log import EventLog
+from devicemgr.errors import CorruptCheckpoint
 from devicemgr.events import FileSetAside, StateRestored
 from devicemgr.testing import open_registered_plugin
 
@@ -77,3 +80,81 @@ async def test_with_both_generations_damaged_the_loss_is_told(root_dir, generati
         pods, events = start(root_dir, data, before[: len(before) // 2])
         assert pods == []
         assert [(type(told), told.used) for told in events] == [(FileSetAside, "")] * 2
+
+
+def sectioned(**changes):
+    """A checkpoint with the right checksums, and these JSON texts in our section."""
+    parts = {"BootID": '"b"', "Layout": "1", "PluginOptions": "{}", "Pods": "[]", "RemovedResources": "[]", **changes}
+    text = ",".join(f'"{key}":{value}' for key, value in sorted(parts.items()))
+    section = json.loads(f"{{{text}}}")
+    summed = checksum_of(json.dumps(section, sort_keys=True, separators=(",", ":")))
+    return render(Checkpoint(), section=f'{{"Data":{{{text}}},"Checksum":{summed}}}')
+
+
+def with_limit(count):
+    return sectioned(Pods=WITH_ONE_POD.replace("COUNT", count))
+
+
+def with_entry(**changes):
+    """A kubelet's checkpoint with one entry, which has these JSON texts."""
+    parts = {"PodUID": '"u"', "ContainerName": '"c"', "ResourceName": f'"{GPU}"', "AllocResp": '""', **changes}
+    data = f'{{"PodDeviceEntries":[{{{",".join(f""""{key}":{value}""" for key, value in parts.items())}}}]}}'
+    try:
+        summed = checksum_of(canonical_text(json.loads(data)))
+    except (CorruptCheckpoint, RecursionError):
+        summed = 0
+    return f'{{"Data":{data},"Checksum":{summed}}}'
+
+
+def nested(inner):
+    return inner * 900 + "1" + "}" * 900
+
+
+WITH_ONE_POD = (
+    '[{"Namespace":"n","Name":"p","UID":"u","Containers":[{"Name":"c","Kind":"main","Limits":{"v.com/gpu":COUNT}}]}]'
+)
+ODD = {
+    "infinite limit": with_limit("Infinity"),
+    "limit that is no number": with_limit("NaN"),
+    "limit beyond a float": with_limit("1e400"),
+    "negative limit": with_limit("-1"),
+    "half a device": with_limit("1.5"),
+    "true": with_limit("true"),
+    "limit beyond 64 bits": with_limit("9" * 4000),
+    "limit of 5,000 digits": with_limit("1").replace(":1}", f":{'9' * 5000}}}"),
+    "name that is a number": sectioned(Pods=WITH_ONE_POD.replace("COUNT", "1").replace('"p"', "7")),
+    "name that is no Unicode": sectioned(Pods=WITH_ONE_POD.replace("COUNT", "1").replace('"p"', '"\\ud800"')),
+    "pods that are a text": sectioned(Pods='"pods"'),
+    "resources that are a text": sectioned(RemovedResources='"abc"'),
+    "infinite layout": sectioned(Layout="1e400"),
+    "infinite checksum": '{"Data":{},"Checksum":1e400}',
+    "checksum beyond 64 bits": f'{{"Data":{{}},"Checksum":{"9" * 4000}}}',
+    "negative checksum": '{"Data":{},"Checksum":-1}',
+    "NUMA node beyond 64 bits": with_entry(DeviceIDs='{"9999999999999999999":["d"]}'),
+    "deeper than anybody reads": f'{{"Data":{{}},"x":{"[" * 100_000}{"]" * 100_000}}}',
+}
+HARMLESS = {
+    "key given twice": sectioned().replace('"Checksum"', '"Checksum":5,"Checksum"', 1),
+    "pod given twice": sectioned(Pods=(WITH_ONE_POD[:-1] + "," + WITH_ONE_POD[1:]).replace("COUNT", "1")),
+    "deep in a key that nobody knows": sectioned(Zzz=nested('{"a":')),
+    "deep in an entry": with_entry(z=nested('{"PodUID":"x","z":')),
+    "number beyond a float that nobody reads": sectioned().replace('{"Data"', '{"x":1e400,"Data"', 1),
+    "highest NUMA node": with_entry(DeviceIDs=f'{{"{2**63 - 1}":["d"],"-5":["d"]}}'),
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+async def test_what_is_odd_is_not_believed_though_its_checksums_are_right(root_dir, generations, text):
+    pods, events = start(root_dir, text.encode(), generations[1])
+    assert pods == ["first"]
+    assert isinstance(events[0], FileSetAside)
+    assert len(events[0].problem) < 400
+    assert events[0].problem.isprintable()
+
+
+@pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS)
+async def test_what_is_odd_and_harmless_is_read(root_dir, generations, text):
+    _, events = start(root_dir, text.encode(), generations[1])
+    assert [type(event) for event in events] == [StateRestored]
+    async with open_device_manager(root_dir) as manager:
+        assert [one.uid for one in manager.pods()] == (["u"] if '"u"' in text else [])
