@@ -22,7 +22,7 @@ async def keep_sockets(
     on_restored: Callable[[Path], None],
     on_replaced: Callable[[Path], None],
 ) -> None:
-    """Make each socket anew as soon as nothing is at its path, and tell ``on_restored``; where somebody has put
+    """Make each socket anew as soon as it is lost, and tell ``on_restored``; where somebody has put
     something else, tell ``on_replaced``, once, and leave it alone. Until cancelled."""
     servers, replaced = list(servers), set[Path]()
     with FileWatch() as watch:
@@ -31,18 +31,18 @@ async def keep_sockets(
             restored = [server.path for server in servers if _restored(layout, server)]
             for path in restored:
                 on_restored(path)
-            others = {server.path for server in servers if not server.is_missing() and not server.owns_socket()}
+            others = {server.path for server in servers if not server.is_lost() and not server.owns_socket()}
             for path in others - replaced:
                 on_replaced(path)
             replaced = others
             if not restored:
-                await watch.changed(amiss=any(server.is_missing() for server in servers))
+                await watch.changed(amiss=any(server.is_lost() for server in servers))
             await trio.lowlevel.checkpoint()  # a manager that ends deletes them itself: nothing is made anew then
 
 
 def _restored(layout: Layout, server: Server) -> bool:
     with suppress(OSError):  # tried again in a moment
-        if server.is_missing():
+        if server.is_lost():
             make_directory(layout, server.path.parent)
         return server.restore()
     return False

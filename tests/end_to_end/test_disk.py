@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
+
+from .conftest import ROOT
 
 POD = "kind: Pod\nmetadata: {name: NAME}\nspec: {containers: [{name: main, resources: {limits: {v.com/gpu: 1}}}]}"
 PODS = [POD.replace("NAME", f"p{n}") for n in range(20)]
@@ -105,3 +108,16 @@ def test_a_full_disk_and_one_that_must_not_be_written(start, plugin, run, root_d
         again.wait_for("ManagerReady")
         assert admitted(run) == {"default/p0", "default/p1"}
         clean(again).end()
+
+
+def test_a_file_system_that_is_mounted_over_the_directory_and_goes_again(root_dir):
+    """Then the first kubelet.sock is back, on which nobody listens."""
+    private = ["unshare", "-m", "--propagation", "private"]
+    if os.geteuid() != 0 or subprocess.run([*private, "true"], capture_output=True).returncode:
+        pytest.skip("only root can have a private view of the file systems")
+    command = [*private, sys.executable, "-m", "tests.end_to_end.mounted_over", root_dir]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.splitlines(), done.stderr) == (
+        ["serves while something is mounted over it", "serves when that is gone", "remembers a"],
+        "",
+    )

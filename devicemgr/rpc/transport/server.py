@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -26,12 +27,14 @@ from .metering import metered
 from .peer_credentials import peer_of
 from .server_call import ServerCall
 from .stream import Stream
-from .unix_socket import closed_on_error, identity, listen
+from .unix_socket import Identity, closed_on_error, identity, listen
 
 ACCEPT_PAUSE = 0.1
 """Seconds without accepting when there is no descriptor or memory for one more connection."""
 ACCEPT_TIME = 0.0005
 """Seconds of CPU time that a new connection takes, about."""
+FORMER = 16
+"""Sockets that were lost and are still known when they come back."""
 FLUSH_TIME = 0.2
 """Seconds that calls, and answers on their way, have when the server closes."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
@@ -65,6 +68,7 @@ class Server:
         self._group = group
         self._replace = replace
         self._connections: set[Connection] = set()
+        self._former: deque[Identity | None] = deque(maxlen=FORMER)
         self._listener = self._listen()
 
     def _listen(self) -> socket.socket:
@@ -92,10 +96,13 @@ class Server:
         _close(self._listener)
 
     def restore(self) -> bool:
-        """Make the socket again if nothing is at its path; did we? Raises OSError when it cannot be made."""
-        if not self.is_missing():
+        """Make the socket again if it is lost; did we? Raises OSError when it cannot be made."""
+        if not self.is_lost():
             return False
-        lost, self._listener = self._listener, self._listen()
+        self.path.unlink(missing_ok=True)
+        lost, former = self._listener, self._identity
+        self._listener = self._listen()
+        self._former.append(former)
         try:
             with suppress(BlockingIOError):
                 while self._accept_next(lost):  # whoever waits there has connected to us
@@ -104,9 +111,10 @@ class Server:
             _close(lost)
         return True
 
-    def is_missing(self) -> bool:
-        """Is nothing at all at our path?"""
-        return not os.path.lexists(self.path)
+    def is_lost(self) -> bool:
+        """Is nothing at all at our path? Or one that we have made anew since, on which nobody listens: it comes back
+        when a file system that was mounted over it goes, or a directory that was moved away returns."""
+        return not os.path.lexists(self.path) or identity(self.path) in self._former
 
     def owns_socket(self) -> bool:
         """Is the file at our path still the socket we made? Not after somebody deleted or replaced it (LIM-36)."""

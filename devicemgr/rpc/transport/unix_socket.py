@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BACKLOG = 128
-Identity = tuple[int, int]
-"""Device and inode of a socket's file."""
+Identity = tuple[int, int, int]
+"""Device, inode and time of making of a socket's file: the inode alone is another one's as soon as it is free."""
 
 
 def listen(path: Path, *, group: int | None = None, replace: bool = False) -> socket.socket:
@@ -63,7 +63,7 @@ def identity(path: Path) -> Identity | None:
         status = path.lstat()
     except OSError:
         return None
-    return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
+    return (status.st_dev, status.st_ino, status.st_mtime_ns) if stat.S_ISSOCK(status.st_mode) else None
 
 
 def _unix_socket() -> socket.socket:

@@ -194,7 +194,7 @@ async def test_a_server_removes_its_own_socket_only(path):
         path.unlink()
         path.touch()
         assert not server.owns_socket()
-        assert not server.is_missing()
+        assert not server.is_lost()
         assert not server.restore()
     assert path.is_file()
 
@@ -208,12 +208,23 @@ async def test_a_path_in_use_is_an_oserror_where_the_server_is_opened(path):
         assert path.is_socket()
 
 
+async def test_an_old_socket_of_a_server_that_comes_back_gives_way_to_a_new_one(path):
+    """Nobody listens on it: the directory was moved away and has returned."""
+    async with open_server(path, [Service(trio.Event)]) as server:
+        path.rename(path.with_name("away"))
+        assert server.restore()
+        path.with_name("away").replace(path)
+        assert server.restore()
+        async with open_channel(path) as channel:
+            assert await unary(channel, "Echo", b"new") == b"new"
+
+
 async def test_a_server_makes_its_socket_again(path):
     async with open_server(path, [Service(trio.Event)]) as server:
         async with open_channel(path) as old:
             await wait_all_tasks_blocked()
             path.unlink()
-            assert server.is_missing()
+            assert server.is_lost()
             assert server.restore()
             assert not server.restore()
             async with open_channel(path) as channel:
