@@ -203,11 +203,10 @@ def remove_stale_sockets(layout: Layout) -> list[Path]:
 def _sockets_in(directory: Path) -> list[Path]:
     """What may be a socket, or a link to one. Nobody asks more of the thousands of other files that may be there."""
     with os.scandir(directory) as entries:
-        return sorted(
-            Path(entry.path)
-            for entry in entries
-            if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))
-        )
+        others = [
+            one.path for one in entries if not (one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False))
+        ]
+    return list(map(Path, sorted(others)))
 
 
 def make_way_for_sockets(layout: Layout) -> list[FileSetAside]:

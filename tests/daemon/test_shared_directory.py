@@ -11,6 +11,7 @@ import signal
 import socket
 from contextlib import closing, contextmanager, nullcontext
 from functools import wraps
+from pathlib import Path
 
 import pytest
 import trio
@@ -18,6 +19,7 @@ import trio
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, Checkpoint, Entry, render
 from devicemgr.daemon.callers import Callers
+from devicemgr.daemon.directory import Layout, remove_stale_sockets
 from devicemgr.errors import DirectoryInUse, DirectoryUnusable
 from devicemgr.events import FileSetAside
 from devicemgr.model import Owner
@@ -240,3 +242,17 @@ async def test_a_directory_that_is_made_anew_belongs_to_the_group_again(root_dir
             await trio.sleep(0.2)
         assert (plugins.stat().st_mode & 0o7777, plugins.stat().st_gid) == (0o1770, GROUP)
     assert (plugins.stat().st_mode & 0o7777, plugins.stat().st_gid) == (0o1770, GROUP)
+
+
+def test_thousands_of_other_files_are_not_looked_at(root_dir, monkeypatch):
+    """At a start with 60,000 of them it took seconds."""
+    make_directories(root_dir)
+    plugins = root_dir / "device-plugins"
+    for number in range(1000):
+        (plugins / f"file-{number}").touch()
+    with closing(socket.socket(socket.AF_UNIX)) as stale:
+        stale.bind(str(plugins / "stale.sock"))
+    looked, stat = [], Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: looked.append(path.name) or stat(path, **options))
+    assert [path.name for path in remove_stale_sockets(Layout(root_dir))] == ["stale.sock"]
+    assert looked == ["stale.sock", "allocation.sock"]
