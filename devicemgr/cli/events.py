@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..daemon.trace import LATEST
 from ..rpc.manager_client import ManagerClient
 from ..yaml_text import dump
 from . import output_option, root_dir_option
@@ -36,7 +37,7 @@ def command(root_dir: Path | None, output: str, follow: bool) -> None:
 def _line(event: dict[str, Any]) -> str:
     rest = {key: value for key, value in event.items() if key not in ("sequence", "time", "event")}
     words = " ".join(f"{key}={json.dumps(value)}" for key, value in rest.items())
-    clock = datetime.fromtimestamp(event["time"]).strftime("%H:%M:%S.%f")[:-3]
+    clock = datetime.fromtimestamp(min(event["time"], LATEST)).strftime("%H:%M:%S.%f")[:-3]
     return f"{event['sequence']:5} {clock} {event['event']:22} {words}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +15,20 @@ from ..errors import DirectoryUnusable
 from ..events import Severity
 from .event_log import Recorded, Sink
 
+MODE = 0o640
+"""Of a trace file, at most: it has names of pods, and daemons often run with a umask of 0."""
+LATEST = 253_370_764_800.0
+"""The last time that is put into words, in seconds since the epoch: the beginning of the year 9999.
+
+A later one is told as this; as a number it is told as it is.
+"""
+
 
 @contextmanager
 def open_trace(path: Path) -> Iterator[Sink]:
     """Append every event to ``path``, one JSON object a line, flushed line by line. Raises DirectoryUnusable."""
     try:
-        file = path.open("a", encoding="utf-8")
+        file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, MODE))  # noqa: SIM115
     except OSError as error:
         raise DirectoryUnusable(f"cannot write the trace file {path}: {error.strerror}") from error
     try:
@@ -73,7 +82,7 @@ def _writer(stream: TextIO, render: Callable[[Recorded], str]) -> Sink:
 
 
 def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(min(seconds, LATEST), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _short(value: Any) -> str:
