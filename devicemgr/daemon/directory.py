@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DirectoryInUse, DirectoryUnusable, RegistrationRefused
-from ..events import FileSetAside
+from ..events import DirectoryOpenToOthers, FileSetAside
 from .shared_directory import is_own, kind_of, set_aside
 
 MAX_SOCKET_PATH = 107
@@ -126,6 +126,20 @@ def _hand_over(layout: Layout, directory: Path) -> None:
     if layout.group is not None:
         os.chown(directory, -1, layout.group)
         directory.chmod(0o1770 if directory == layout.plugins else 0o750)
+
+
+def open_to_others(layout: Layout) -> list[DirectoryOpenToOthers]:
+    """Which directories let others remove and replace what is in them. In a sticky one each has only what is his."""
+    found = []
+    for directory in layout.directories:
+        status = directory.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if not is_own(status):
+            found.append((directory, f"it belongs to user {status.st_uid}: chown it to this one or to root"))
+        elif mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+            mend = f"chmod go-w {directory}, and let a group in with --allow-group"
+            found.append((directory, f"its mode is {mode:04o}: others can replace our files in it; {mend}"))
+    return [DirectoryOpenToOthers(path=str(directory), problem=problem) for directory, problem in found]
 
 
 def _check_lengths(layout: Layout) -> None:

@@ -31,7 +31,7 @@ from ..model import EffectiveSettings
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
-from .directory import Layout, make_way_for_sockets, owned, remove_stale_sockets
+from .directory import Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
 from .doors import Doors
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
@@ -80,6 +80,7 @@ async def run(
     log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
     manager = DeviceManager(Layout(settings.root_dir.absolute(), settings.callers.group), log, _effective(settings))
     with owned(manager.layout), closing(manager):
+        log.record(open_to_others(manager.layout))
         while not stop.is_set():
             away = await _one_life(settings, manager, log, scrapes or None, stop, task_status)
             task_status = trio.TASK_STATUS_IGNORED

@@ -83,6 +83,17 @@ class FileSetAside(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryOpenToOthers(Event):
+    """A directory was there before, and lets others do what they like with our files in it. It is used all the same, as
+    a kubelet uses it (API-11)."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointWritten(Event):
     """Everything up to ``version`` is on disk; ``size`` is the checkpoint's length in bytes."""
 

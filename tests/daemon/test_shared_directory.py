@@ -20,8 +20,9 @@ from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, Checkpoint, Entry, render
 from devicemgr.daemon.callers import Callers
 from devicemgr.daemon.directory import Layout, remove_stale_sockets
+from devicemgr.daemon.trace import open_trace
 from devicemgr.errors import DirectoryInUse, DirectoryUnusable
-from devicemgr.events import FileSetAside
+from devicemgr.events import DirectoryOpenToOthers, FileSetAside
 from devicemgr.model import Owner
 from devicemgr.testing import open_registered_plugin
 
@@ -256,3 +257,63 @@ def test_thousands_of_other_files_are_not_looked_at(root_dir, monkeypatch):
     monkeypatch.setattr(Path, "stat", lambda path, **options: looked.append(path.name) or stat(path, **options))
     assert [path.name for path in remove_stale_sockets(Layout(root_dir))] == ["stale.sock"]
     assert looked == ["stale.sock", "allocation.sock"]
+
+
+def opened(manager):
+    return [
+        (one.event.path, one.event.problem) for one in manager.events() if isinstance(one.event, DirectoryOpenToOthers)
+    ]
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o757])
+@pytest.mark.parametrize("place", ["", "device-plugins", "devicemgr", "pod-resources", "plugins_registry"])
+async def test_a_directory_that_is_open_to_others_is_told(root_dir, place, mode):
+    directory = root_dir / place
+    directory.mkdir(exist_ok=True)
+    directory.chmod(mode)
+    async with open_device_manager(root_dir) as manager:
+        ((path, problem),) = opened(manager)
+        assert path == str(directory)
+        assert f"its mode is {mode:04o}" in problem
+        assert f"chmod go-w {directory}" in problem
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o755, 0o1777, 0o700])
+async def test_one_that_is_not_or_is_sticky_is_not(root_dir, mode):
+    (root_dir / "device-plugins").mkdir()
+    (root_dir / "device-plugins").chmod(mode)
+    async with open_device_manager(root_dir) as manager:
+        assert opened(manager) == []
+
+
+@root_only
+async def test_a_directory_of_somebody_else_is_told(root_dir):
+    os.chown(root_dir, STRANGER, STRANGER)
+    async with open_device_manager(root_dir) as manager:
+        assert [path for path, _ in opened(manager)] == [str(root_dir)]
+
+
+async def test_with_a_umask_of_0_nobody_else_may_write(root_dir):
+    """As daemons have it. Parents of the root, too, which nobody else can then replace."""
+    before = os.umask(0)
+    try:
+        root = root_dir / "parent" / "node"
+        with open_trace(root_dir / "trace") as trace:
+            async with open_device_manager(root, sinks=[trace]) as manager, open_registered_plugin(manager, GPU):
+                assert (await manager.admit(pod("a"))).admitted
+                sockets = {str(path.relative_to(root)): path.stat().st_mode & 0o7777 for path in manager.layout.sockets}
+    finally:
+        os.umask(before)
+    assert sockets == dict.fromkeys(sockets, 0o660)
+    assert {str(path.relative_to(root_dir)): path.stat().st_mode & 0o7777 for path in root_dir.rglob("*")} == {
+        "trace": 0o640,
+        "parent": 0o755,
+        "parent/node": 0o750,
+        "parent/node/device-plugins": 0o750,
+        f"parent/node/device-plugins/{FILE_NAME}": 0o600,
+        f"parent/node/device-plugins/.{FILE_NAME}.previous": 0o600,
+        "parent/node/devicemgr": 0o750,
+        "parent/node/devicemgr/lock": 0o640,
+        "parent/node/plugins_registry": 0o750,
+        "parent/node/pod-resources": 0o750,
+    }
