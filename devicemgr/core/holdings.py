@@ -83,7 +83,9 @@ class Holdings:
             self._requests[pod.uid] = self._request_of(pod)
             self.requested.update(self.request_of(pod.uid))
         self._pods[pod.uid] = pod
-        (self.unconfirmed.discard if confirmed else self.unconfirmed.add)(pod.uid)
+        if confirmed is (pod.uid in self.unconfirmed):  # it changes, and that must be on disk as well
+            self.version += 1
+            self.unconfirmed ^= {pod.uid}
 
     def remove_pod(self, uid: PodUid) -> dict[ResourceName, tuple[DeviceId, ...]]:
         """The pod has ended: give back all it held, at once (LIM-33). Returns the freed ids by resource."""

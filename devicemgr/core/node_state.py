@@ -1,7 +1,8 @@
 """What the kubelet knows from elsewhere, and we keep in a section of the checkpoint: pods, plug-in options, tombstones.
 
 The kubelet learns its pods from the API server, and its checkpoint has no names; options it forgets (LIM-39). The
-section's ``BootID`` tells a restart of the manager from a restart of the machine (ALLOC-10).
+section's ``BootID`` tells a restart of the manager from a restart of the machine, and ``Unconfirmed`` has the pods that
+nobody has looked at since that (ALLOC-10): the manager may be restarted before it could.
 
 :func:`combine` makes of a file what to start from.
 """
@@ -21,7 +22,7 @@ from .checkpoint import Checkpoint, Entry, checksum_of
 from .holdings import Assignment
 from .store import Snapshot
 
-LAYOUT = 1
+LAYOUT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class NodeState:
     pods: tuple[Pod, ...] = ()
     options: Mapping[ResourceName, PluginOptions] = field(default_factory=dict)
     removed: tuple[ResourceName, ...] = ()
+    unconfirmed: tuple[PodUid, ...] = ()
     boot_id: str = ""
 
 
@@ -45,6 +47,7 @@ def format_section(
     pods: Iterable[str],
     options: Mapping[ResourceName, PluginOptions],
     removed: Iterable[ResourceName],
+    unconfirmed: Iterable[PodUid],
     *,
     boot_id: str,
 ) -> str:
@@ -59,14 +62,15 @@ def format_section(
     }
     text = (
         f'{{"BootID":{_json(boot_id)},"Layout":{LAYOUT},"PluginOptions":{_json(wanted)},'
-        f'"Pods":[{",".join(pods)}],"RemovedResources":{_json(list(removed))}}}'
+        f'"Pods":[{",".join(pods)}],"RemovedResources":{_json(list(removed))},"Unconfirmed":{_json(list(unconfirmed))}}}'
     )
     return f'{{"Data":{text},"Checksum":{checksum_of(text)}}}'
 
 
 def render_state(state: NodeState) -> str:
     """The section's text, with nothing kept from earlier."""
-    return format_section(map(pod_fragment, state.pods), state.options, state.removed, boot_id=state.boot_id)
+    pods = map(pod_fragment, state.pods)
+    return format_section(pods, state.options, state.removed, state.unconfirmed, boot_id=state.boot_id)
 
 
 def _json(value: Any) -> str:
@@ -94,6 +98,7 @@ def parse_state(section: Any) -> NodeState:
                 for name, raw in data["PluginOptions"].items()
             },
             removed=tuple(ResourceName(_text(name)) for name in _list(data["RemovedResources"])),
+            unconfirmed=tuple(PodUid(_text(uid)) for uid in _list(data["Unconfirmed"])),
             boot_id=_text(data["BootID"]),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -170,6 +175,7 @@ def combine(saved: Saved, decode: Callable[[bytes], RunOptions | None]) -> Combi
         pods=(*state.pods, *nameless),
         options=state.options,
         removed=tuple(name for name in state.removed if name not in checkpoint.registered),
+        unconfirmed=tuple(uid for uid in state.unconfirmed if uid in known),
     )
     return Combined(snapshot=snapshot, skipped=len(read) - len(good))
 

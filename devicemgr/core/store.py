@@ -26,6 +26,7 @@ from ..model import (
     Owner,
     PluginOptions,
     Pod,
+    PodUid,
     ResourceCounts,
     ResourceName,
     RunOptions,
@@ -39,7 +40,8 @@ from .resource import Resource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that must survive a restart. ``registered`` has the healthy ids by resource, as they were listed (CKPT-4)."""
+    """All that must survive a restart. ``registered`` has the healthy ids by resource, as they were listed (CKPT-4);
+    ``unconfirmed`` the pods that nobody has looked at since the machine was started (ALLOC-10)."""
 
     version: int = 0
     assignments: tuple[tuple[Owner, ResourceName, Assignment], ...] = ()
@@ -47,6 +49,7 @@ class Snapshot:
     pods: tuple[Pod, ...] = ()
     options: Mapping[ResourceName, PluginOptions] = field(default_factory=dict)
     removed: tuple[ResourceName, ...] = ()
+    unconfirmed: tuple[PodUid, ...] = ()
 
 
 MOST_REMOVED = 1000
@@ -161,6 +164,7 @@ class DeviceStore(Holdings):
             pods=self.pods,
             options=dict(sorted(self._options.items())),
             removed=tuple(sorted(self._removed)),
+            unconfirmed=tuple(sorted(self.unconfirmed)),
         )
 
     def restore(self, snapshot: Snapshot, *, now: float, rebooted: bool = False) -> None:
@@ -174,7 +178,7 @@ class DeviceStore(Holdings):
             self.record(owner, resource, assignment)
         for pod in snapshot.pods:
             self.add_pod(pod)
-        self.unconfirmed = set(self._pods) if rebooted else set()
+        self.unconfirmed = set(self._pods if rebooted else snapshot.unconfirmed)
         for resource in snapshot.registered:
             endpoint = Endpoint(
                 resource=resource,

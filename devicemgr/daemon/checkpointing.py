@@ -125,9 +125,8 @@ class _Rendered:
             pod.uid: old if (old := pods.get(pod.uid)) is not None and old[0] is pod else (pod, pod_fragment(pod))
             for pod in snapshot.pods
         }
-        section = format_section(
-            (text for _, text in self.pods.values()), snapshot.options, snapshot.removed, boot_id=boot_id
-        )
+        pod_texts = (text for _, text in self.pods.values())
+        section = format_section(pod_texts, snapshot.options, snapshot.removed, snapshot.unconfirmed, boot_id=boot_id)
         return format_checkpoint(
             (fragment for _, fragment in self.entries.values()),
             {name: fragment for name, (_, fragment) in self.registered.items()},

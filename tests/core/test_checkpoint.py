@@ -202,6 +202,7 @@ states = st.builds(
     pods=st.lists(pods, max_size=3).map(tuple),
     options=st.dictionaries(texts, st.builds(PluginOptions, pre_start_required=st.booleans())),
     removed=st.lists(texts).map(tuple),
+    unconfirmed=st.lists(texts).map(tuple),
     boot_id=texts,
 )
 

@@ -318,7 +318,7 @@ def checkpoints_that_are_not_believed():
 
 @scenario
 def sections_that_are_not_believed():
-    data = {"Layout": 1, "Pods": [], "PluginOptions": {}, "RemovedResources": [], "BootID": "b"}
+    data = {"Layout": 2, "Pods": [], "PluginOptions": {}, "RemovedResources": [], "Unconfirmed": [], "BootID": "b"}
 
     def section(**changes):
         changed = {**data, **changes}

@@ -84,7 +84,15 @@ async def test_with_both_generations_damaged_the_loss_is_told(root_dir, generati
 
 def sectioned(**changes):
     """A checkpoint with the right checksums, and these JSON texts in our section."""
-    parts = {"BootID": '"b"', "Layout": "1", "PluginOptions": "{}", "Pods": "[]", "RemovedResources": "[]", **changes}
+    parts = {
+        "BootID": '"b"',
+        "Layout": "2",
+        "PluginOptions": "{}",
+        "Pods": "[]",
+        "RemovedResources": "[]",
+        "Unconfirmed": "[]",
+        **changes,
+    }
     text = ",".join(f'"{key}":{value}' for key, value in sorted(parts.items()))
     section = json.loads(f"{{{text}}}")
     summed = checksum_of(json.dumps(section, sort_keys=True, separators=(",", ":")))

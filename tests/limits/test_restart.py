@@ -474,6 +474,31 @@ async def test_after_a_reboot_pods_are_looked_at_anew(root_dir):
             assert "another boot" not in path.read_text()
 
 
+async def test_a_crash_after_a_reboot_does_not_make_pods_run(root_dir):
+    """What the first life after it wrote is of this boot; but at most of its pods nobody has looked yet."""
+    await first_life(root_dir, pod("a"), pod("b"))
+    path = root_dir / "device-plugins" / FILE_NAME
+    found = parse_checkpoint(path.read_text())
+    path.write_text(render(found, section=render_state(replace(parse_state(found.section), boot_id="another boot"))))
+    async with open_device_manager(root_dir) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=4)
+            assert (await manager.admit(pod("b"))).admitted
+            crashed = path.read_text()
+    path.write_text(crashed)
+    async with open_device_manager(root_dir) as manager:
+        assert not happened(manager, StateRestored)[0].rebooted
+        assert manager._life.store.unconfirmed == {"a"}
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
+            for device in ("dev-0", "dev-1"):
+                plugin.set_health(device, "Unhealthy")
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            assert "no longer healthy" in (await manager.admit(pod("a"))).message
+            assert (await manager.admit(pod("b"))).admitted, "it runs"
+
+
 async def test_an_admission_after_a_reboot_that_is_only_broken_off_costs_nothing(root_dir):
     """A caller that hangs up, or a manager that stops, has not refused anybody."""
     held = await first_life(root_dir, pod("a"))
