@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -60,9 +61,10 @@ class Faults:
     def wipe(self) -> None:
         """Remove every socket from the directory of plug-ins, kubelet.sock too, which is made anew within a second."""
         self._record("wipe", str(self._layout.plugins))
-        for path in self._layout.plugins.iterdir():
-            if path.is_socket() and not path.is_symlink():  # false for what has gone since, such as a temporary file
-                path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # without the directory there is no socket
+            for path in self._layout.plugins.iterdir():
+                if path.is_socket() and not path.is_symlink():  # false for what has gone since, as a temporary file
+                    path.unlink(missing_ok=True)
 
     def drop_connection(self, resource: str) -> None:
         """Cut the connection to the plug-in that serves ``resource``. Raises BadInput when none does."""
@@ -98,18 +100,18 @@ class Faults:
     async def corrupt_checkpoint(self) -> None:
         """Flip the bits of one byte in the middle of the checkpoint, which is complete before that.
 
-        The manager finds out when it starts the next time (LIM-10). Raises CheckpointUnwritable.
+        The manager finds out when it starts the next time (LIM-10). Raises CheckpointUnwritable, or BadInput when there
+        is no checkpoint yet.
         """
         with self._calls.one():
             await self._current().writer.flush()
         path = self._layout.plugins / FILE_NAME
+        try:
+            with path.open("r+b") as file:
+                _flip_byte(file.fileno())
+        except OSError as error:
+            raise BadInput(f"the checkpoint cannot be damaged: {error.strerror}", file=str(path)) from error
         self._record("corrupt-checkpoint", str(path))
-        with path.open("r+b") as file:
-            before = os.fstat(file.fileno())
-            middle = before.st_size // 2
-            byte = os.pread(file.fileno(), 1, middle)
-            os.pwrite(file.fileno(), bytes([byte[0] ^ 0xFF]), middle)
-            os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))  # it is the disk, nobody writes
 
     def freeze_clock(self) -> None:
         """Time stands still for the whole program. Like the other two it needs a ``trio.testing.MockClock``."""
@@ -170,6 +172,13 @@ class Faults:
     def _record(self, fault: str, what: str) -> None:
         self._calls.check()
         self._log.record([FaultInjected(fault=fault, what=what)])
+
+
+def _flip_byte(file: int) -> None:
+    before = os.fstat(file)
+    middle = before.st_size // 2
+    os.pwrite(file, bytes(byte ^ 0xFF for byte in os.pread(file, 1, middle)), middle)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # it is the disk, nobody writes
 
 
 def steerable_clock() -> MockClock:

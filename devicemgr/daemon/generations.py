@@ -78,7 +78,7 @@ class GenerationFile(Generic[T]):
             return found, [_told(self.path, self._replace(found is not None), problem, used), *told]
         except OSError as error:
             raise DirectoryUnusable(
-                f"cannot read {self.path}, or set it aside: {error}. "
+                f"cannot read {error.filename or self.path}, or set it aside: {error.strerror or error}. "
                 "Mend its permissions, or move away (or unmount) what is there, and start again"
             ) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import trio
 import trio.testing
@@ -134,6 +136,16 @@ async def test_a_damaged_checkpoint_is_found_at_the_next_start(manager, plugin):
     await manager.faults.restart()
     assert [type(recorded.event) for recorded in manager.events()].count(FileSetAside) == 1
     assert [p.name for p in manager.pods()] == ["one", "two"], "the copy of the newest"
+
+
+async def test_without_a_checkpoint_there_is_none_to_damage(manager):
+    with pytest.raises(BadInput, match=r"kubelet_internal_checkpoint: .*No such file"):
+        await manager.faults.corrupt_checkpoint()
+
+
+async def test_without_a_directory_there_is_nothing_to_wipe(manager):
+    shutil.rmtree(manager.layout.plugins)
+    manager.faults.wipe()
 
 
 async def test_a_frozen_clock_is_advanced_by_hand(root_dir, mock_clock):
