@@ -90,9 +90,10 @@ class Server:
             self.stop_listening()
 
     def stop_listening(self) -> None:
-        """Idempotent."""
+        """Idempotent. A socket that cannot be removed, as from a file system that became read-only, stays."""
         if self.owns_socket():
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink()
         _close(self._listener)
 
     def restore(self) -> bool:

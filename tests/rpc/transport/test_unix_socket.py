@@ -199,6 +199,16 @@ async def test_a_server_removes_its_own_socket_only(path):
     assert path.is_file()
 
 
+async def test_a_socket_that_cannot_be_removed_ends_no_server(path, monkeypatch):
+    """As on a file system that has become read-only."""
+
+    def refuse(path, missing_ok=False):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    async with open_server(path, []):
+        monkeypatch.setattr(type(path), "unlink", refuse)
+
+
 async def test_a_path_in_use_is_an_oserror_where_the_server_is_opened(path):
     async with open_server(path, []):
         with pytest.raises(OSError, match="in use") as caught:
