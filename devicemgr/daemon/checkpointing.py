@@ -76,8 +76,8 @@ def parse_saved(text: str) -> Saved:
 
 def restore(file: GenerationFile[Saved], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
     """Read what an earlier life left, and say what came of it. Raises DirectoryUnusable."""
-    store.is_fresh = should_reset(os.listdir(file.path.parent))
     saved, problems = file.load()
+    store.is_fresh = should_reset(os.listdir(file.path.parent))  # what is not believed is gone from there
     log.record(problems)
     if saved is None:
         return

@@ -174,6 +174,7 @@ async def serves_and_remembers(root_dir, place, put):
         with trio.fail_after(20):
             async with open_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=1):
                 assert manager.pods() == []
+                assert manager.node_status().reset, "what is there is no checkpoint (LIM-17)"
                 assert (await manager.admit(pod("a"))).admitted
                 seen = told(manager)
         async with open_manager(root_dir) as manager:
