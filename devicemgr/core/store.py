@@ -236,9 +236,6 @@ class DeviceStore(Holdings):
         """What the plug-in last asked for, also when it is away; None when that is not known (LIM-39)."""
         return self._options.get(resource)
 
-    def serving_endpoints(self) -> list[Endpoint]:
-        return [s.endpoint for s in self._resources.values() if s.is_serving]
-
     def healthy(self, resource: ResourceName) -> set[DeviceId] | None:
         """The healthy ids, or None when no list has come yet. Do not change the set."""
         state = self._resources.get(resource)

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from ..errors import DirectoryInUse, DirectoryUnusable, RegistrationRefused
 from ..events import DirectoryOpenToOthers, FileSetAside
+from ..rpc.transport.unix_socket import Place
 from .shared_directory import is_own, kind_of, set_aside
 
 MAX_SOCKET_PATH = 107
@@ -244,55 +245,63 @@ def make_way_for_sockets(layout: Layout) -> list[FileSetAside]:
     return told
 
 
-def checked_endpoint(directory: Path, endpoint: str) -> Path:
-    """The socket a plug-in named, if the name may be used: a plain file name inside ``directory`` (LIM-27).
+def checked_endpoint(directory: Path, endpoint: str) -> tuple[str, Place]:
+    """The name and the place of a plug-in's socket, if the endpoint is a plain file name in ``directory`` (LIM-27).
 
-    The name is joined to the directory and cleaned as a text, as Go does (REG-3), so ``./x.sock`` is ``x.sock``: what
-    counts is where it leads. The socket may be missing still (REG-7). Raises RegistrationRefused.
+    It is joined to the directory and cleaned as a text, as Go does (REG-3), so ``./x.sock`` is ``x.sock``: what counts
+    is where it leads. The socket may be missing still (REG-7). Raises RegistrationRefused.
     """
-    path = Path(os.path.normpath(f"{directory}/{endpoint}"))
-    if "\0" in endpoint or path.parent != Path(os.path.normpath(directory)):
-        raise RegistrationRefused(
-            f"endpoint {endpoint[:100]!r} is invalid: it must be the plain file name of a socket in {directory}",
-            rule="LIM-27",
-        )
-    path = directory / path.name
+    parent, name = os.path.split(os.path.normpath(f"{directory}/{endpoint}"))
+    if "\0" in endpoint or parent != os.path.normpath(directory):
+        raise _invalid(endpoint, f"it must be the plain file name of a socket in {directory}")
+    path = directory / file_name(name)
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        raise RegistrationRefused(
-            f"endpoint {endpoint[:100]!r} is invalid: in {directory} its path would be longer than "
-            f"{MAX_SOCKET_PATH} bytes, and it must be the plain file name of a socket in {directory}",
-            rule="LIM-27",
+        raise _invalid(
+            endpoint,
+            f"in {directory} its path would be longer than {MAX_SOCKET_PATH} bytes, "
+            f"and it must be the plain file name of a socket in {directory}",
         )
+    place = _place(directory, path, endpoint)
+    if len(place.path.parts) != 1:
+        raise _invalid(endpoint, f"it leads out of {directory}")
     try:
-        if path.resolve().parent != directory.resolve():
-            raise RegistrationRefused(
-                f"endpoint {endpoint!r} is invalid: it is a link that leads out of {directory}", rule="LIM-27"
-            )
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            raise RegistrationRefused(
-                f"failed to dial device plugin: endpoint {endpoint!r} in {directory} is not a socket",
-                rule="LIM-27",
-            )
+        with place.opened():
+            pass
     except FileNotFoundError:
         pass  # it may still come
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-        raise RegistrationRefused(f"endpoint {endpoint!r} is invalid: {error}", rule="LIM-27") from error
-    return path
+    except OSError as error:
+        raise RegistrationRefused(
+            f"failed to dial device plugin: endpoint {endpoint!r} in {directory}: {error.strerror}", rule="LIM-27"
+        ) from error
+    return name, place
 
 
-def endpoint_of_found(layout: Layout, found: Path, endpoint: str) -> Path:
+def endpoint_of_found(layout: Layout, found: Path, endpoint: str) -> Place:
     """Where a plug-in that was found serves: the socket itself, or another one under the root directory (LIM-27).
 
     Raises RegistrationRefused.
     """
-    path = Path(endpoint) if endpoint else found
-    if "\0" in endpoint or not path.is_absolute():
-        raise RegistrationRefused(f"endpoint {endpoint[:100]!r} is invalid: it is no absolute path", rule="LIM-27")
+    if endpoint and ("\0" in endpoint or not endpoint.startswith("/")):
+        raise _invalid(endpoint, "it is no absolute path")
+    return _place(layout.root, Path(file_name(endpoint)) if endpoint else found, endpoint or str(found))
+
+
+def _place(directory: Path, path: Path, endpoint: str) -> Place:
+    """Links are followed now and never again: whoever puts one there later is not believed."""
     try:
-        if not path.resolve().is_relative_to(layout.root.resolve()):
-            raise RegistrationRefused(
-                f"endpoint {endpoint[:100]!r} is invalid: it is not under {layout.root}", rule="LIM-27"
-            )
-    except (OSError, RuntimeError) as error:
-        raise RegistrationRefused(f"endpoint {endpoint[:100]!r} is invalid: {error}", rule="LIM-27") from error
-    return path
+        real = directory.resolve()
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+        raise _invalid(endpoint, str(error)) from error
+    if not target.is_relative_to(real):
+        raise _invalid(endpoint, f"it leads out of {directory}")
+    return Place(real, target.relative_to(real))
+
+
+def file_name(name: str) -> str:
+    """A plug-in's name of a file, as this process writes it: those on the wire are UTF-8, whatever the locale says."""
+    return os.fsdecode(name.encode(errors="surrogateescape"))
+
+
+def _invalid(endpoint: str, problem: str) -> RegistrationRefused:
+    return RegistrationRefused(f"endpoint {endpoint[:100]!r} is invalid: {problem}", rule="LIM-27")

@@ -26,6 +26,7 @@ from ..model import API_VERSION, DeviceList, PluginOptions, Registration, Resour
 from ..names import why_not_extended
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from ..rpc.transport.limits import Limits
+from ..rpc.transport.unix_socket import Identity, Place, SocketFile
 from .directory import checked_endpoint
 from .disturbances import Disturbances
 from .doors import Doors
@@ -42,7 +43,7 @@ class Found:
 
     resource: str
     supported_versions: tuple[str, ...]
-    socket: Path
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Endpoints:
         self._doors = doors
         self._disturbances = disturbances
         self._slots: dict[ResourceName, _Slot] = {}
+        self._connected: dict[_Slot, tuple[ResourceName, Identity]] = {}
         self._generations = 0
 
     def client_of(self, resource: ResourceName) -> PluginClient:
@@ -108,12 +110,12 @@ class Endpoints:
         """
         self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
-            socket = self._checked(registration)
-            await self._connect(ResourceName(registration.resource), socket, socket.name)
+            name, place = self._checked(registration)
+            await self._connect(ResourceName(registration.resource), place, name)
 
     async def adopt(self, found: Found) -> Adopted:
         """Take over a plug-in that the watcher found (REG-16). Raises RegistrationRefused."""
-        with self._refusals_recorded(found.resource, str(found.socket)):
+        with self._refusals_recorded(found.resource, str(found.place)):
             if API_VERSION not in found.supported_versions:
                 raise RegistrationRefused(
                     f"version {API_VERSION!r} is not among plugin supported versions {list(found.supported_versions)}",
@@ -123,10 +125,9 @@ class Endpoints:
                 raise RegistrationRefused(
                     f"invalid name of device plugin socket: {found.resource!r}: {problem}", rule="API-12"
                 )
-            resource, name = ResourceName(found.resource), str(found.socket)
+            resource = ResourceName(found.resource)
             self._check_room(resource)
-            self._check_not_shared(resource, name)
-            return Adopted(resource, await self._connect(resource, found.socket, name))
+            return Adopted(resource, await self._connect(resource, found.place, str(found.place)))
 
     def disconnect(self, adopted: Adopted, *, reason: str) -> None:
         """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
@@ -153,12 +154,12 @@ class Endpoints:
             )
             raise
 
-    async def _connect(self, resource: ResourceName, socket: Path, name: str) -> int:
+    async def _connect(self, resource: ResourceName, place: Place, name: str) -> int:
         """Start the endpoint task; returns its generation when it serves."""
         self._generations += 1
         slot = _Slot(self._generations, name)
         with unwrapped():  # it may fail in the moment in which its caller hangs up
-            await self._nursery.start(self._run, resource, socket, slot)
+            await self._nursery.start(self._run, resource, place, slot)
         return slot.generation
 
     async def wait_for_restored(self) -> None:
@@ -166,7 +167,7 @@ class Endpoints:
         await trio.sleep(self._store.grace + _JUST_AFTER)
         self._log.record(self._store.sweep(now=trio.current_time()))
 
-    def _checked(self, registration: Registration) -> Path:
+    def _checked(self, registration: Registration) -> tuple[str, Place]:
         """Version, resource name, endpoint: in this order, and before anybody is dialled (REG-3, LIM-27)."""
         if registration.version != API_VERSION:
             raise RegistrationRefused(
@@ -179,9 +180,7 @@ class Endpoints:
                 f"the ResourceName {registration.resource!r} is invalid: {problem}", rule="API-12"
             )
         self._check_room(ResourceName(registration.resource))
-        socket = checked_endpoint(self._directory, registration.endpoint)
-        self._check_not_shared(ResourceName(registration.resource), socket.name)
-        return socket
+        return checked_endpoint(self._directory, registration.endpoint)
 
     def _check_room(self, resource: ResourceName) -> None:
         if resource not in self._slots and len(self._slots) >= self._bounds.resources:
@@ -189,17 +188,24 @@ class Endpoints:
             self._doors.of_plugin(resource).reached("resources", 1, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="resources")
 
-    def _check_not_shared(self, resource: ResourceName, name: str) -> None:
-        for other in self._store.serving_endpoints():
-            if other.socket == name and other.resource != resource:
+    @contextmanager
+    def _not_shared(self, resource: ResourceName, slot: _Slot, socket: SocketFile) -> Iterator[None]:
+        """One socket has one list of devices, so it serves one resource, by whatever names it is known (LIM-27)."""
+        for other, identity in self._connected.values():
+            if identity == socket.identity and other != resource:
                 raise RegistrationRefused(
-                    f"endpoint {name!r} is invalid: it already serves {other.resource}", rule="LIM-27"
+                    f"endpoint {slot.name!r} is invalid: it already serves {other}", rule="LIM-27"
                 )
+        self._connected[slot] = resource, socket.identity
+        try:
+            yield
+        finally:
+            del self._connected[slot]
 
     async def _run(
         self,
         resource: ResourceName,
-        socket: Path,
+        place: Place,
         slot: _Slot,
         *,
         task_status: trio.TaskStatus[None],
@@ -207,7 +213,7 @@ class Endpoints:
         """The endpoint task: serve, then wait out the grace period, then sweep."""
         try:
             with slot.scope:
-                reason = await self._serve(resource, socket, slot, task_status)
+                reason = await self._serve(resource, place, slot, task_status)
                 if slot.replaced:
                     return
                 now = trio.current_time()
@@ -221,13 +227,13 @@ class Endpoints:
             slot.gone.set()
 
     async def _serve(
-        self, resource: ResourceName, socket: Path, slot: _Slot, task_status: trio.TaskStatus[None]
+        self, resource: ResourceName, place: Place, slot: _Slot, task_status: trio.TaskStatus[None]
     ) -> str:
         """Connect, take the slot, read lists; returns why the stream ended (LW-8)."""
         connected, door = False, self._doors.of_plugin(resource)
         try:
             async with connect_plugin(
-                socket,
+                place,
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
@@ -235,27 +241,38 @@ class Endpoints:
                 interference=self._disturbances,
             ) as client:
                 connected = True
-                options = await _options_of(client)
-                await self._take(resource, slot)
-                self._install(resource, slot, client, options)
-                task_status.started()
-                try:
-                    with slot.reading:
-                        await self._read_lists(client, resource, slot, door)
-                except PluginUnavailable as error:
-                    if error.bound:
-                        door.reached(error.bound, 1, f"the stream ended: {error}")
-                    return error.rpc_error
-                finally:
-                    slot.client = None
-                    slot.silent.set()
-                if slot.replaced:
-                    await client.wait_idle()
-                return slot.end_reason
+                with self._not_shared(resource, slot, client.socket):
+                    return await self._serve_connected(resource, slot, client, door, task_status)
         except PluginUnavailable as error:
             if connected:
                 raise
             raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
+
+    async def _serve_connected(
+        self,
+        resource: ResourceName,
+        slot: _Slot,
+        client: PluginClient,
+        door: PluginDoor,
+        task_status: trio.TaskStatus[None],
+    ) -> str:
+        options = await _options_of(client)
+        await self._take(resource, slot)
+        self._install(resource, slot, client, options)
+        task_status.started()
+        try:
+            with slot.reading:
+                await self._read_lists(client, resource, slot, door)
+        except PluginUnavailable as error:
+            if error.bound:
+                door.reached(error.bound, 1, f"the stream ended: {error}")
+            return error.rpc_error
+        finally:
+            slot.client = None
+            slot.silent.set()
+        if slot.replaced:
+            await client.wait_idle()
+        return slot.end_reason
 
     async def _take(self, resource: ResourceName, slot: _Slot) -> None:
         """Make the slot ours; after each wait look again, since another registration may have come first."""

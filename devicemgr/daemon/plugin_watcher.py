@@ -106,7 +106,7 @@ class PluginWatcher:
 
     async def _register_once(self, path: Path, watched: _Watched) -> None:
         limits = Limits(answer=self._doors.bounds.registration_size, policy=self._doors.of_plugin(str(path)))
-        async with connect_registration(path, limits) as client:
+        async with connect_registration(endpoint_of_found(self._layout, path, ""), limits) as client:
             info = await client.get_info()
             try:
                 adopted = await self._endpoints.adopt(self._found(path, info))
@@ -126,8 +126,8 @@ class PluginWatcher:
             raise RegistrationRefused(
                 f"no handler registered for plugin type {info.type!r} at socket {path}", rule="REG-16"
             )
-        socket = endpoint_of_found(self._layout, path, info.endpoint)
-        return Found(resource=info.name, supported_versions=info.supported_versions, socket=socket)
+        place = endpoint_of_found(self._layout, path, info.endpoint)
+        return Found(resource=info.name, supported_versions=info.supported_versions, place=place)
 
     async def _confirm(self, client: RegistrationClient, adopted: Adopted) -> None:
         """A plug-in that cannot be told of its luck loses it again (REG-16)."""

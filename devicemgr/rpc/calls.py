@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import trio
@@ -17,6 +17,7 @@ from grpclib.const import Cardinality
 from ..errors import PluginUnavailable
 from .transport.channel import Call, Channel, PeerNotAdmitted, open_channel
 from .transport.limits import Limits
+from .transport.unix_socket import Place, SocketFile
 
 T = TypeVar("T")
 
@@ -39,23 +40,45 @@ async def dial(
     Raises PluginUnavailable when the policy does not admit who listens.
     """
     async with AsyncExitStack() as stack:
-        pause = DIAL_RETRY
-        while True:
-            try:
-                channel = await stack.enter_async_context(open_channel(path, limits=limits))
-                break
-            except PeerNotAdmitted as error:
-                raise PluginUnavailable(str(error), outcome="PERMISSION_DENIED") from error
-            except (FileNotFoundError, ConnectionRefusedError):
-                if not patient:
-                    raise
-            except OSError as error:
-                if not patient:
-                    raise
-                raise PluginUnavailable(f"cannot connect to {path}: {error}") from error
-            await trio.sleep(pause)
-            pause = min(pause * 2, LONGEST_DIAL_RETRY)
-        yield channel
+        yield await _enter(stack, lambda: open_channel(path, limits=limits), str(path), patient=patient)
+
+
+@asynccontextmanager
+async def dial_place(place: Place, *, limits: Limits) -> AsyncIterator[tuple[Channel, SocketFile]]:
+    """As a patient caller, connect to somebody else's socket, and hold it: what is at its place later does not matter.
+
+    Raises PluginUnavailable also when something else is there.
+    """
+
+    @asynccontextmanager
+    async def open_both() -> AsyncIterator[tuple[Channel, SocketFile]]:
+        with place.opened() as socket:
+            async with open_channel(socket, limits=limits) as channel:
+                yield channel, socket
+
+    async with AsyncExitStack() as stack:
+        yield await _enter(stack, open_both, str(place), patient=True)
+
+
+async def _enter(
+    stack: AsyncExitStack, open_one: Callable[[], AbstractAsyncContextManager[T]], name: str, *, patient: bool
+) -> T:
+    """The errors of opening are those of dialling; the block's own are not."""
+    pause = DIAL_RETRY
+    while True:
+        try:
+            return await stack.enter_async_context(open_one())
+        except PeerNotAdmitted as error:
+            raise PluginUnavailable(str(error), outcome="PERMISSION_DENIED") from error
+        except (FileNotFoundError, ConnectionRefusedError):
+            if not patient:
+                raise
+        except OSError as error:
+            if not patient:
+                raise
+            raise PluginUnavailable(f"cannot connect to {name}: {error.strerror or error}") from error
+        await trio.sleep(pause)
+        pause = min(pause * 2, LONGEST_DIAL_RETRY)
 
 
 async def call(method: Callable[..., Awaitable[T]], *args: Any) -> T:

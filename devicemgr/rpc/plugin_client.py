@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Protocol
 
 import trio
@@ -17,11 +15,12 @@ from ..errors import PluginUnavailable
 from ..events import CallFinished
 from ..model import Answer, DeviceId, DeviceList, PluginOptions
 from . import convert
-from .calls import call, dial, read_stream
+from .calls import call, dial, dial_place, read_stream
 from .device_list import DeviceListDecoder
 from .stubs import v1beta1 as wire
 from .transport.channel import Channel
 from .transport.limits import Limits
+from .transport.unix_socket import Place, SocketFile
 from .wire_format import RawMessage
 
 
@@ -67,14 +66,16 @@ class PluginClient:
     def __init__(
         self,
         channel: Channel,
-        dial_again: Callable[[], AbstractAsyncContextManager[Channel]],
+        socket: SocketFile,
         resource: str,
         deadlines: Deadlines,
         on_call: Callable[[CallFinished], None],
+        limits: Limits,
         interference: Interference | None = None,
     ) -> None:
+        self.socket = socket
         self._channel = channel
-        self._dial_again = dial_again
+        self._limits = limits
         self._interference = interference
         self._resource = resource
         self._deadlines = deadlines
@@ -170,13 +171,18 @@ class PluginClient:
     @asynccontextmanager
     async def _channel_now(self) -> AsyncIterator[Channel]:
         """A server that says GOAWAY goes on with its streams, perhaps for ever. A new call needs a new connection, to
-        the same process: whoever else sits there now has not registered."""
+        the same socket and the same process: whoever else sits there now has not registered."""
         if not self._channel.is_going_away:
             yield self._channel
             return
-        async with self._dial_again() as channel:
+        async with AsyncExitStack() as stack:
+            gone = f"process {self._channel.peer.pid} no longer serves its socket"
+            try:
+                channel = await stack.enter_async_context(dial(self.socket, patient=False, limits=self._limits))
+            except OSError as error:
+                raise PluginUnavailable(f"{gone}: {error.strerror}") from error
             if channel.peer != self._channel.peer:
-                raise PluginUnavailable(f"process {self._channel.peer.pid} no longer serves its socket")
+                raise PluginUnavailable(gone)
             yield channel
 
     async def _unary(self, name: str, seconds: float, message: Any) -> Any:
@@ -207,7 +213,7 @@ class PluginClient:
 
 @asynccontextmanager
 async def connect_plugin(
-    socket: Path,
+    place: Place,
     resource: str,
     *,
     deadlines: Deadlines,
@@ -216,12 +222,11 @@ async def connect_plugin(
     interference: Interference | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
-    dial_this = partial(dial, socket, limits=limits)
     with trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
-        async with dial_this() as channel:
+        async with dial_place(place, limits=limits) as (channel, socket):
             dialling.deadline = float("inf")
-            yield PluginClient(channel, dial_this, resource, deadlines, on_call, interference)
+            yield PluginClient(channel, socket, resource, deadlines, on_call, limits, interference)
     if dialling.cancelled_caught:
         raise PluginUnavailable(
-            f"nobody accepts on {socket} (tried for {deadlines.dial:g} s)", outcome="DEADLINE_EXCEEDED"
+            f"nobody accepts on {place} (tried for {deadlines.dial:g} s)", outcome="DEADLINE_EXCEEDED"
         )

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 
 from ..errors import PluginUnavailable
-from .calls import call, dial
+from .calls import call, dial_place
 from .convert import checked
 from .stubs import pluginregistration as wire
 from .transport.channel import Channel
 from .transport.limits import Limits
+from .transport.unix_socket import Place
 
 DIAL_DEADLINE = 10.0
 GET_INFO_DEADLINE = 1.0
@@ -50,14 +50,14 @@ class RegistrationClient:
 
 
 @asynccontextmanager
-async def connect_registration(socket: Path, limits: Limits) -> AsyncIterator[RegistrationClient]:
+async def connect_registration(place: Place, limits: Limits) -> AsyncIterator[RegistrationClient]:
     """Dial a socket that was found. Raises PluginUnavailable."""
     with trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
-        async with dial(socket, limits=limits) as channel:
+        async with dial_place(place, limits=limits) as (channel, _):
             dialling.deadline = float("inf")
             yield RegistrationClient(channel)
     if dialling.cancelled_caught:
-        raise PluginUnavailable(f"nobody accepts on {socket}", outcome="DEADLINE_EXCEEDED")
+        raise PluginUnavailable(f"nobody accepts on {place}", outcome="DEADLINE_EXCEEDED")
 
 
 @contextmanager

@@ -99,7 +99,7 @@ async def test_lim_27_a_link_out_of_the_directory_is_refused(manager, open_plugi
         outside.bind(str(root_dir / "outside.sock"))
         os.symlink(root_dir / "outside.sock", manager.layout.plugins / "link.sock")
         async with open_plugin() as plugin:
-            with pytest.raises(RegistrationRefused, match="a link that leads out of"):
+            with pytest.raises(RegistrationRefused, match="it leads out of"):
                 await plugin.register(endpoint="link.sock")
 
 

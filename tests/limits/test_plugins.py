@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 import pytest
 import trio
@@ -109,7 +111,7 @@ async def test_dot_files_and_other_files_are_ignored(manager):
         ({"supported_versions": ("v1beta2",)}, "is not among plugin supported versions"),  # CC-038
         ({"name": "gpu"}, "invalid name of device plugin socket"),
         ({"type": "CSIPlugin"}, "no handler registered for plugin type 'CSIPlugin'"),  # CC-037
-        ({"endpoint": "/etc/passwd"}, "is not under"),
+        ({"endpoint": "/etc/passwd"}, "it leads out of"),
         ({"endpoint": "relative.sock"}, "is no absolute path"),
     ],
 )
@@ -125,6 +127,16 @@ async def test_lim_35_a_refused_plugin_is_told_why(manager, changes, text):
         await wait_for(manager, lambda: happened(manager, PluginSocketFailed))
         event = happened(manager, PluginSocketFailed)[0]
         assert (text in event.problem, event.attempt, event.retry_after) == (True, 1, 0.5)
+
+
+async def test_lim_27_nobody_outside_of_the_root_directory_is_asked_who_it_is(manager):
+    """LIM-27: a link to a socket is found, as the kubelet finds it, but leads out."""
+    with tempfile.TemporaryDirectory(prefix="dm-") as outside:
+        async with open_simulated_plugin(Path(outside), GPU, endpoint="x.sock") as plugin:
+            (manager.layout.plugins_registry / "found.sock").symlink_to(plugin.directory / "x.sock")
+            await wait_for(manager, lambda: happened(manager, PluginSocketFailed))
+            assert "it leads out of" in happened(manager, PluginSocketFailed)[0].problem
+            assert plugin.calls == []
 
 
 async def test_lim_35_a_socket_that_is_no_plugin_is_left_alone_after_a_while(manager, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import tempfile
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
-from devicemgr.rpc.transport.unix_socket import connect, listen
+from devicemgr.rpc.transport.unix_socket import Place, connect, listen
 from tests.rpc.transport.made_up import ANSWERS, Methods, Raw
 
 SMALL = Limits(stream_window=2**16, connection_window=2**17, outgoing=2**14)
@@ -244,7 +243,9 @@ async def test_a_plugin_that_answers_nothing_is_unavailable_and_no_bug_of_ours(p
             return {name: handler._replace(func=method) for name, handler in super().__mapping__().items()}
 
     async with open_server(path, [Silent()]):
-        async with connect_plugin(path, "v.com/r", deadlines=Deadlines(), on_call=lambda finished: None) as client:
+        async with connect_plugin(
+            Place(path.parent, Path(path.name)), "v.com/r", deadlines=Deadlines(), on_call=lambda finished: None
+        ) as client:
             for method in (client.get_options, lambda: client.allocate([]), lambda: client.pre_start_container([])):
                 with pytest.raises(PluginUnavailable) as caught:
                     await method()
@@ -280,7 +281,9 @@ async def test_a_patient_caller_sets_the_deadline(path, autojump_clock):
                 pass
     assert trio.current_time() == pytest.approx(5)
     with pytest.raises(PluginUnavailable, match="nobody accepts") as caught:
-        async with connect_plugin(path, "r", deadlines=Deadlines(dial=5), on_call=lambda finished: None):
+        async with connect_plugin(
+            Place(path.parent, Path(path.name)), "r", deadlines=Deadlines(dial=5), on_call=lambda finished: None
+        ):
             pass
     assert caught.value.outcome == "DEADLINE_EXCEEDED"
     assert trio.current_time() == pytest.approx(10)
@@ -347,6 +350,10 @@ async def test_who_listens_may_be_refused(path, patient):
         assert caught.value.outcome == "PERMISSION_DENIED"
 
 
+def at(path):
+    return Place(path.parent, Path(path.name))
+
+
 class GoingAway:
     """A channel whose server has said GOAWAY, and takes no more calls."""
 
@@ -356,13 +363,14 @@ class GoingAway:
         self.peer = Peer(pid=pid, uid=0, gids=frozenset())
 
 
-async def test_a_call_after_goodbye_goes_to_the_same_process_or_to_nobody():
-    """Whoever else listens there now has not registered."""
-
-    @asynccontextmanager
-    async def somebody_else():
-        yield GoingAway(pid=2)
-
-    client = PluginClient(GoingAway(pid=1), somebody_else, "vendor.com/gpu", Deadlines(), lambda call: None)
-    with pytest.raises(PluginUnavailable, match="process 1 no longer serves its socket"):
-        await client.get_options()
+async def test_a_call_after_goodbye_goes_to_the_same_process_or_to_nobody(path):
+    """Whoever else listens there now has not registered, and a socket that is made anew is not looked for."""
+    listen(path).close()
+    with at(path).opened() as gone:
+        path.unlink()
+        async with open_server(path, []):
+            with at(path).opened() as another:
+                for file, why in (gone, ": Connection refused$"), (another, "$"):
+                    client = PluginClient(GoingAway(pid=1), file, "r", Deadlines(), lambda call: None, Limits())
+                    with pytest.raises(PluginUnavailable, match="process 1 no longer serves its socket" + why):
+                        await client.get_options()

@@ -51,14 +51,14 @@ async def open_channel(
     *,
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Channel]:
-    """Connect to the unix socket at ``path``; leaving the block closes the connection.
+    """Connect to the unix socket at ``path``, or to a ``SocketFile``; leaving the block closes the connection.
 
     Raises OSError at once when nobody listens there, and PeerNotAdmitted when the policy does not admit who does.
     """
     with closed_on_error(connect(path)) as sock:
         peer = peer_of(sock)
         if not limits.policy.admit(peer):
-            raise PeerNotAdmitted(f"{os.fspath(path)} is served by a process of user {peer.uid}, who may not serve it")
+            raise PeerNotAdmitted(f"{path} is served by a process of user {peer.uid}, who may not serve it")
     connection = Connection(sock, peer, limits)
     with unwrapped():
         async with trio.open_nursery() as nursery:

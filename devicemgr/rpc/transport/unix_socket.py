@@ -1,4 +1,5 @@
-"""Unix sockets by name: one that listens before it can be seen, and one that is really connected."""
+"""Unix sockets by name: one that listens before it can be seen, one that is really connected, and one that is known
+for the same whatever its name."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 BACKLOG = 128
@@ -45,6 +47,59 @@ def connect(path: str | os.PathLike[str]) -> socket.socket:
         except BlockingIOError as error:  # not "in progress", which a unix socket never is
             raise ConnectionRefusedError(errno.ECONNREFUSED, "too many connections wait to be accepted") from error
         return sock
+
+
+@dataclass(frozen=True, slots=True)
+class SocketFile:
+    """A socket that is there, for as long as ``descriptor`` is open: it can be connected to whatever is at its path by
+    now, and no other one has its ``identity``."""
+
+    path: Path
+    identity: Identity
+    descriptor: int
+
+    def __fspath__(self) -> str:
+        return f"/proc/self/fd/{self.descriptor}"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where somebody else's socket should be: a path relative to ``directory``.
+
+    The directory is ours, but what is below it others may change at any time, so no part of ``path`` may be a link.
+    """
+
+    directory: Path
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.directory / self.path)
+
+    @contextmanager
+    def opened(self) -> Iterator[SocketFile]:
+        """The socket that is there now. Raises OSError; with ENOTSOCK when it is something else."""
+        *parents, name = self.path.parts or (".",)
+        descriptor = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            for part in parents:
+                descriptor = _step(descriptor, part, os.O_DIRECTORY)
+            descriptor = _step(descriptor, name, 0)
+            status = os.fstat(descriptor)
+            if not stat.S_ISSOCK(status.st_mode):
+                raise OSError(errno.ENOTSOCK, "it is not a socket", str(self))
+            yield SocketFile(self.directory / self.path, (status.st_dev, status.st_ino), descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _step(directory: int, name: str, flags: int) -> int:
+    """Open what is in the directory, a link as such, and close that."""
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | flags, dir_fd=directory)
+    os.close(directory)
+    return descriptor
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import TypeVar
 import trio
 
 from ...core.numa import Numa
-from ...daemon.directory import Layout, checked_endpoint
+from ...daemon.directory import Layout, checked_endpoint, file_name
 from ...daemon.event_log import Recorded, Sink
 from ...daemon.machine import read_numa
 from ...daemon.manager import DeviceManager
@@ -31,6 +32,7 @@ from ...events import (
 )
 from ...model import Device, DeviceId, DeviceList, ResourceName
 from ...rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from ...rpc.transport.unix_socket import Place
 from .check import Failed, Skipped, some
 from .evidence import Seen
 from .subject import Subject
@@ -92,7 +94,9 @@ class Bench:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(0)
             try:
-                probe.connect(str(checked_endpoint(self.directory, endpoint)))
+                _, place = checked_endpoint(self.directory, endpoint)
+                with place.opened() as plugin:
+                    probe.connect(os.fspath(plugin))
             except (OSError, RegistrationRefused):
                 return False
         return True
@@ -230,13 +234,15 @@ class Bench:
         registered = self.seen(PluginRegistered)
         if not registered:
             raise Failed("the plug-in was never registered")
-        return self.directory / registered[-1][1].endpoint
+        return self.directory / file_name(registered[-1][1].endpoint)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[PluginClient]:
         """A connection of our own, for questions a kubelet would ask through its own."""
         deadlines = Deadlines(dial=self.timing.prompt, allocate=self.timing.patience)
-        async with connect_plugin(self.socket, self.resource, deadlines=deadlines, on_call=self._note) as client:
+        real = self.socket.resolve()
+        place = Place(real.parent, Path(real.name))
+        async with connect_plugin(place, self.resource, deadlines=deadlines, on_call=self._note) as client:
             yield client
 
     def _note(self, call: CallFinished) -> None:

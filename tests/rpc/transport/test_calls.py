@@ -6,6 +6,7 @@ import os
 import socket
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -21,6 +22,7 @@ from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.transport.server_call import ClosesStreams
+from devicemgr.rpc.transport.unix_socket import Place
 from tests.rpc.transport.made_up import (
     ANSWERS,
     BOTH,
@@ -974,8 +976,9 @@ async def test_the_plugin_client_dials_again_for_a_new_call_to_a_server_that_goe
 
     async with open_server(path, [Plugin()]) as server, trio.open_nursery() as nursery:
         limits = Limits(policy=Policy())
+        place = Place(path.parent, Path(path.name))
         async with connect_plugin(
-            path, "v.com/r", deadlines=Deadlines(), on_call=calls.append, limits=limits
+            place, "v.com/r", deadlines=Deadlines(), on_call=calls.append, limits=limits
         ) as client:
             assert (await client.get_options()).pre_start_required
             nursery.start_soon(watch, client)

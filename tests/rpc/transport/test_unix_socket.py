@@ -9,6 +9,7 @@ import socket
 import stat
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import trio
@@ -17,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.server import ACCEPT_PAUSE, open_server
-from devicemgr.rpc.transport.unix_socket import connect, identity, listen
+from devicemgr.rpc.transport.unix_socket import Place, connect, identity, listen
 from tests.rpc.transport.made_up import Service, unary
 
 
@@ -281,3 +282,38 @@ async def test_a_socket_is_made_again_while_accepting_pauses(path, mock_clock):
             mock_clock.jump(ACCEPT_PAUSE)
             async with open_channel(path) as channel:
                 assert await unary(channel, "Echo", b"x") == b"x"
+
+
+# --- somebody else's socket ---
+
+
+def test_a_socket_file_is_the_socket_that_was_there(path):
+    place = Place(path.parent, Path(path.name))
+    with listen(path) as old, place.opened() as file:
+        assert file.identity == identity(path)
+        with listen(path, replace=True), connect(file):
+            old.accept()[0].close()
+            assert identity(path) != file.identity
+        path.unlink()
+        with pytest.raises(FileNotFoundError):
+            with place.opened():
+                pass
+
+
+@pytest.mark.parametrize("inside", [".", "s.sock", "link.sock", "link/s.sock", "file", "file/s.sock", "real/link.sock"])
+def test_what_is_no_socket_or_behind_a_link_is_not_opened(root_dir, inside):
+    real = root_dir / "real"
+    real.mkdir()
+    (root_dir / "link").symlink_to(real)
+    (root_dir / "file").touch()
+    (root_dir / "s.sock").mkdir()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with listen(real / "s.sock"):
+        for link in (root_dir / "link.sock", real / "link.sock"):
+            link.symlink_to(real / "s.sock")
+        with pytest.raises(OSError, match="is not a socket|Not a directory"):
+            with Place(root_dir, Path(inside)).opened():
+                pass
+        with Place(root_dir, Path("real/s.sock")).opened() as file:
+            assert file.identity == identity(real / "s.sock")
+    assert len(os.listdir("/proc/self/fd")) == descriptors

@@ -1,0 +1,101 @@
+"""LIM-27 against somebody who is quick: which socket a plug-in is reached at, by whatever name, and that it has one
+resource only."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from devicemgr.errors import PluginUnavailable, RegistrationRefused
+from devicemgr.events import EndpointStopped
+from devicemgr.model import Registration
+from devicemgr.testing import open_simulated_plugin
+
+GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
+
+
+async def register(manager, endpoint, resource):
+    """As a plug-in that calls Register does, but with a name that the test chooses."""
+    await manager.register(Registration(version="v1beta1", endpoint=endpoint, resource=resource))
+
+
+async def outcome(manager, endpoint, resource, outcomes):
+    try:
+        await register(manager, endpoint, resource)
+        outcomes[resource] = "registered"
+    except RegistrationRefused as refusal:
+        outcomes[resource] = str(refusal)
+
+
+async def test_lim_27_a_link_that_comes_after_the_check_is_not_followed(manager, open_plugin, root_dir):
+    """The endpoint is missing when it is checked; while the manager waits for it, a link is put there."""
+    outside = root_dir / "elsewhere"
+    outside.mkdir()
+    outcomes = {}
+    async with open_simulated_plugin(outside, GPU, endpoint="x.sock") as plugin:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outcome, manager, "late.sock", GPU, outcomes)
+            await wait_all_tasks_blocked()
+            (manager.layout.plugins / "late.sock").symlink_to(outside / "x.sock")
+        assert plugin.calls == []
+    assert "late.sock: it is not a socket" in outcomes[GPU]
+
+
+@pytest.mark.parametrize("alias", [os.symlink, os.link])
+async def test_lim_27_a_socket_with_two_names_serves_one_resource(manager, open_plugin, alias):
+    async with open_plugin(GPU, devices=4, endpoint="x.sock") as plugin:
+        await plugin.register()
+        alias(manager.layout.plugins / "x.sock", manager.layout.plugins / "alias.sock")
+        with pytest.raises(RegistrationRefused, match=r"'alias.sock' is invalid: it already serves vendor.com/gpu"):
+            await register(manager, "alias.sock", NIC)
+        await register(manager, "alias.sock", GPU)  # the same resource may
+
+
+async def test_lim_27_two_registrations_at_once_with_one_socket(manager, open_plugin):
+    outcomes = {}
+    async with open_plugin(GPU, devices=4, endpoint="x.sock") as plugin:
+        asked, answer = trio.Event(), trio.Event()
+
+        async def options():
+            asked.set()
+            await answer.wait()
+            return plugin.options
+
+        plugin.on_options = options
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outcome, manager, "x.sock", GPU, outcomes)
+            await asked.wait()
+            with trio.move_on_after(5):  # whatever the second one is told, it need not wait for the first
+                await outcome(manager, "x.sock", NIC, outcomes)
+            answer.set()
+    assert outcomes == {
+        GPU: "registered",
+        NIC: f"endpoint 'x.sock' is invalid: it already serves {GPU}",
+    }
+
+
+async def test_a_refused_registration_leaves_the_socket_to_others(manager, open_plugin):
+    async with open_plugin(GPU, endpoint="x.sock") as plugin:
+
+        async def fail():
+            raise PluginUnavailable("not today")
+
+        with pytest.raises(RegistrationRefused, match="not today"), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plugin, "on_options", fail)
+            await register(manager, "x.sock", GPU)
+        await register(manager, "x.sock", NIC)
+
+
+async def test_lim_27_a_name_may_be_used_again_by_another_socket(manager, open_plugin):
+    """The old plug-in serves on, but its name is another's now: that is nobody's alias."""
+    async with open_plugin(GPU, endpoint="x.sock") as old:
+        await old.register()
+        (manager.layout.plugins / "x.sock").unlink()
+        async with open_plugin(NIC, endpoint="x.sock", devices=1) as new:
+            await new.register()
+            await manager.wait_for_resource(NIC, allocatable=1)
+            assert manager.capacity()[GPU].endpoint == "serving"
+            assert not [r for r in manager.events() if isinstance(r.event, EndpointStopped)]
