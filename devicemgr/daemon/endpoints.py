@@ -18,10 +18,11 @@ from pathlib import Path
 
 import trio
 
+from ..core.contention import Claimant, Contention
 from ..core.endpoint import Endpoint
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused, unwrapped
-from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested
+from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
 from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
@@ -65,6 +66,12 @@ class _Slot:
     end_reason: str = "the plug-in ended the stream"
     gone: trio.Event = field(default_factory=trio.Event)
     client: PluginClient | None = None
+    pid: int = 0
+    contention: Contention = field(default_factory=Contention)
+
+    @property
+    def claimant(self) -> Claimant:
+        return Claimant(self.name, self.pid)
 
 
 class Endpoints:
@@ -256,7 +263,9 @@ class Endpoints:
         door: PluginDoor,
         task_status: trio.TaskStatus[None],
     ) -> str:
-        options = await _options_of(client)
+        slot.pid = client.peer.pid
+        await self._await_turn(resource, slot)
+        options = await _options_of(client)  # after the wait: only who answers now may take over
         await self._take(resource, slot)
         self._install(resource, slot, client, options)
         task_status.started()
@@ -274,6 +283,14 @@ class Endpoints:
             await client.wait_idle()
         return slot.end_reason
 
+    async def _await_turn(self, resource: ResourceName, slot: _Slot) -> None:
+        """While plug-ins contend, leave the one that serves alone for a while."""
+        while (holder := self._slots.get(resource)) is not None and holder.client is not None:
+            pause = holder.contention.pause(now=trio.current_time())
+            if not pause or holder.claimant == slot.claimant:
+                return
+            await trio.sleep(pause)
+
     async def _take(self, resource: ResourceName, slot: _Slot) -> None:
         """Make the slot ours; after each wait look again, since another registration may have come first."""
         while (holder := self._slots.get(resource)) is not None:
@@ -281,6 +298,7 @@ class Endpoints:
                 raise RegistrationRefused(
                     f"a newer registration for {resource} has been accepted meanwhile", rule="REG-10"
                 )
+            slot.contention = holder.contention
             if holder.client is None:  # it waits out its grace period
                 holder.scope.cancel()
                 await holder.gone.wait()
@@ -288,9 +306,15 @@ class Endpoints:
                 holder.replaced = True
                 holder.reading.cancel()
                 await holder.silent.wait()
+                self._note_take_over(resource, holder, slot)
             if self._slots.get(resource) is holder:
                 del self._slots[resource]
         self._slots[resource] = slot
+
+    def _note_take_over(self, resource: ResourceName, old: _Slot, new: _Slot) -> None:
+        now = trio.current_time()
+        if claimants := new.contention.taken_over(old=old.claimant, new=new.claimant, now=now):
+            self._log.record([ResourceContended(resource=resource, claimants=tuple(map(str, claimants)))])
 
     def _install(self, resource: ResourceName, slot: _Slot, client: PluginClient, options: PluginOptions) -> None:
         slot.client = client

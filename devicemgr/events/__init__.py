@@ -35,6 +35,7 @@ from .plugins import (
     RegistrationRequested,
     ReportApplied,
     ReportNormalised,
+    ResourceContended,
     ResourceRemoved,
 )
 from .pods import (
@@ -87,6 +88,7 @@ __all__ = [
     "RegistrySocketRestored",
     "ReportApplied",
     "ReportNormalised",
+    "ResourceContended",
     "ResourceRemoved",
     "Severity",
     "StaleSocketRemoved",

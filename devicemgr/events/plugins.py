@@ -46,6 +46,17 @@ class PluginRefused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceContended(Event):
+    """Plug-ins cut each other again and again, since each registers anew when another has replaced it (REG-10). Stop
+    all but one. Until then each keeps the resource for some seconds. Told once, until a minute has been calm."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    resource: ResourceName
+    claimants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginSocketFailed(Event):
     """A socket in plugins_registry could not be registered; it is tried again after ``retry_after`` seconds.
 

@@ -13,7 +13,7 @@ import trio
 from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..events import CallFinished
-from ..model import Answer, DeviceId, DeviceList, PluginOptions
+from ..model import Answer, DeviceId, DeviceList, Peer, PluginOptions
 from . import convert
 from .calls import call, dial, dial_place, read_stream
 from .device_list import DeviceListDecoder
@@ -82,6 +82,11 @@ class PluginClient:
         self._on_call = on_call
         self._unanswered = 0
         self._answered = trio.Event()
+
+    @property
+    def peer(self) -> Peer:
+        """The process that serves."""
+        return self._channel.peer
 
     async def wait_idle(self) -> None:
         """Return when nothing is unanswered; every call has a deadline, so that is soon."""

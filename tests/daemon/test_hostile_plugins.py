@@ -129,7 +129,7 @@ async def test_an_endpoint_too_long_for_a_socket_is_refused(manager, honest, nam
 
 async def test_a_loop_of_links_is_refused(manager, honest):
     os.symlink("loop.sock", manager.layout.plugins / "loop.sock")
-    with pytest.raises(RegistrationRefused, match="is invalid"):
+    with pytest.raises(RegistrationRefused, match="is invalid|it is not a socket"):  # as Python 3.13 has it
         await manager.register(Registration(version="v1beta1", endpoint="loop.sock", resource=EVIL))
 
 

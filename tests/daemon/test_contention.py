@@ -1,0 +1,125 @@
+"""Two plug-ins that both claim a resource, and register again whenever they are cut."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from devicemgr import open_device_manager
+from devicemgr.core.contention import TURN
+from devicemgr.errors import PluginUnavailable, RegistrationRefused
+from devicemgr.events import PluginRegistered, ResourceContended
+from devicemgr.testing import open_simulated_plugin
+
+GPU = "vendor.com/gpu"
+
+
+@pytest.fixture
+def clock():
+    """No autojump: time moves when the test says so."""
+    return MockClock()
+
+
+@pytest.fixture
+async def both(root_dir, clock):
+    async with (
+        open_device_manager(root_dir) as manager,
+        open_simulated_plugin(manager.layout.plugins, GPU, endpoint="a.sock", devices=1) as a,
+        open_simulated_plugin(manager.layout.plugins, GPU, endpoint="b.sock", devices=2) as b,
+    ):
+        yield manager, a, b
+
+
+@pytest.fixture
+async def contended(both):
+    """``a`` has just taken over from ``b`` once too often."""
+    manager, a, b = both
+    for plugin in (a, b, a, b, a):
+        await plugin.register()
+    assert happened(manager, ResourceContended)
+    return both
+
+
+def happened(manager, kind):
+    return [recorded.event for recorded in manager.events() if isinstance(recorded.event, kind)]
+
+
+def who_serves(manager):
+    assert manager.capacity()[GPU].endpoint == "serving"
+    return newest(manager)
+
+
+def newest(manager):
+    return happened(manager, PluginRegistered)[-1].endpoint
+
+
+async def ticking(clock, *, until=float("inf"), tick=0.25):
+    """A quarter of a second is over whenever everybody waits."""
+    while trio.current_time() < until:
+        await wait_all_tasks_blocked(0.005)
+        clock.jump(tick)
+
+
+async def claim(manager, plugin):
+    """Register, and again whenever somebody else serves."""
+    while True:
+        with suppress(RegistrationRefused):  # when both come in the same moment, the older one
+            await plugin.register()
+        assert len(happened(manager, PluginRegistered)) < 100
+        while newest(manager) == plugin.endpoint:
+            await manager.events_after(manager.events()[-1].sequence, wait=True)
+
+
+async def test_they_are_told_once_by_name_and_each_serves_for_a_while(both, clock):
+    manager, a, b = both
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(claim, manager, a)
+        nursery.start_soon(claim, manager, b)
+        await ticking(clock, until=30)
+        nursery.cancel_scope.cancel()
+    (contended,) = happened(manager, ResourceContended)
+    assert contended.claimants == (f"a.sock (process {os.getpid()})", f"b.sock (process {os.getpid()})")
+    served = [event.endpoint for event in happened(manager, PluginRegistered)]
+    assert len(served) <= 5 + 30 / TURN
+    assert min(served.count("a.sock"), served.count("b.sock")) > 3
+
+
+async def test_who_serves_is_not_slowed_when_it_registers_again(contended, clock):
+    _manager, a, _b = contended
+    await a.register()
+    assert trio.current_time() == 0
+
+
+async def test_who_comes_does_not_wait_when_the_other_one_has_ended(contended, clock):
+    manager, a, b = contended
+    a.end_stream()
+    await manager.wait_for_resource(GPU, allocatable=0)
+    await b.register()
+    assert trio.current_time() == 0
+
+
+async def test_who_no_longer_answers_after_the_wait_does_not_take_over(contended, nursery, clock):
+    manager, _a, b = contended
+
+    async def fail():
+        assert trio.current_time() >= TURN
+        raise PluginUnavailable("changed my mind")
+
+    b.on_options = fail
+    nursery.start_soon(ticking, clock)
+    with pytest.raises(RegistrationRefused, match="changed my mind"):
+        await b.register()
+    assert who_serves(manager) == "a.sock"
+
+
+async def test_who_hangs_up_while_it_waits_changes_nothing(contended, nursery, clock):
+    manager, _a, b = contended
+    with trio.move_on_after(TURN / 2):
+        nursery.start_soon(ticking, clock)
+        await b.register()
+    await trio.sleep(TURN)
+    assert who_serves(manager) == "a.sock"
