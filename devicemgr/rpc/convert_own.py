@@ -25,6 +25,7 @@ from ..model import (
 )
 from .convert import mounts_from_wire, specs_from_wire, text
 from .stubs.devicemgr import v1 as own
+from .wire_format import unicode_text
 
 _KINDS = {
     ContainerKind.MAIN: own.ContainerKind.MAIN,
@@ -96,7 +97,8 @@ def run_from_wire(message: own.ContainerRun) -> ContainerRun:
 
 def admission_to_wire(admission: Admission) -> own.AdmitResponse:
     containers = [run_to_wire(run) for run in admission.containers]
-    return own.AdmitResponse(**_named_alike(Admission, admission, containers=containers))
+    message = unicode_text(admission.message)
+    return own.AdmitResponse(**_named_alike(Admission, admission, containers=containers, message=message))
 
 
 def admission_from_wire(message: own.AdmitResponse) -> Admission:

@@ -15,6 +15,7 @@ from .stubs import pluginregistration as wire
 from .transport.channel import Channel
 from .transport.limits import Limits
 from .transport.unix_socket import Place
+from .wire_format import unicode_text
 
 DIAL_DEADLINE = 10.0
 GET_INFO_DEADLINE = 1.0
@@ -44,7 +45,7 @@ class RegistrationClient:
         return checked(_info, message)
 
     async def notify(self, *, registered: bool, error: str = "") -> None:
-        status = wire.RegistrationStatus(plugin_registered=registered, error=error)
+        status = wire.RegistrationStatus(plugin_registered=registered, error=unicode_text(error))
         with _deadline("NotifyRegistrationStatus", NOTIFY_DEADLINE):
             await call(self._stub.notify_registration_status, status)
 

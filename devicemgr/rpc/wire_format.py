@@ -25,6 +25,11 @@ class RawMessage:
         return data
 
 
+def unicode_text(text: str) -> str:
+    """A text as it may stand in a message. What names a file may be no Unicode, since its name may be any bytes."""
+    return text.encode(errors="replace").decode()
+
+
 def check_message(kind: type[Any], data: bytes) -> None:
     """Raises ValueError unless ``data`` is a message of this generated class as far as its lengths go; what the values
     are is left to the decoder. Other classes are not looked at."""

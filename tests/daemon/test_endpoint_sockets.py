@@ -4,6 +4,8 @@ resource only."""
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 import trio
@@ -99,3 +101,27 @@ async def test_lim_27_a_name_may_be_used_again_by_another_socket(manager, open_p
             await manager.wait_for_resource(NIC, allocatable=1)
             assert manager.capacity()[GPU].endpoint == "serving"
             assert not [r for r in manager.events() if isinstance(r.event, EndpointStopped)]
+
+
+ASCII_ONLY = """
+import os, sys, trio, devicemgr
+from pathlib import Path
+from devicemgr.testing import open_simulated_plugin
+
+async def main(root):
+    name = "gr\\u00fcn.sock"
+    async with devicemgr.open_device_manager(root) as manager:
+        place = manager.layout.plugins
+        async with open_simulated_plugin(place, "vendor.com/gpu", endpoint=os.fsdecode(name.encode())) as plugin:
+            await plugin.register(endpoint=name)
+            await manager.wait_for_resource("vendor.com/gpu", allocatable=1)
+
+assert sys.getfilesystemencoding() == "ascii"
+trio.run(main, Path(sys.argv[1]))
+"""
+
+
+def test_a_name_is_utf_8_whatever_the_locale_of_the_manager_says(root_dir):
+    """In a container there often is no locale but C."""
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", ASCII_ONLY, str(root_dir)], env=environment, check=True, timeout=60)

@@ -14,7 +14,7 @@ import trio.lowlevel
 import trio.testing
 from inotify_simple import flags
 
-from devicemgr import Container, ContainerKind, Device, Pod
+from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
 from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.hints import resource_hints
 from devicemgr.core.numa import Numa
@@ -137,6 +137,16 @@ async def test_lim_27_nobody_outside_of_the_root_directory_is_asked_who_it_is(ma
             await wait_for(manager, lambda: happened(manager, PluginSocketFailed))
             assert "it leads out of" in happened(manager, PluginSocketFailed)[0].problem
             assert plugin.calls == []
+
+
+async def test_a_refused_plugin_is_told_why_also_where_the_path_is_no_text(root_dir):
+    """A directory's name may be any bytes; a text on the wire may not."""
+    async with open_device_manager(root_dir / "\udcff") as manager, found_plugin(manager) as plugin:
+        object.__setattr__(plugin.info, "endpoint", "/etc/passwd")
+        await wait_for(manager, lambda: "NotifyRegistrationStatus" in dict(plugin.calls))
+        registered, error = dict(plugin.calls)["NotifyRegistrationStatus"]
+        assert not registered
+        assert "it leads out of" in error
 
 
 async def test_lim_35_a_socket_that_is_no_plugin_is_left_alone_after_a_while(manager, monkeypatch):

@@ -23,6 +23,7 @@ from devicemgr.events import (
     StateRestored,
 )
 from devicemgr.model import PluginOptions
+from devicemgr.rpc.manager_client import connect_manager
 from devicemgr.rpc.services import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.testing import open_simulated_plugin
@@ -405,6 +406,19 @@ async def test_a_failed_write_is_made_up_for_without_being_asked(root_dir, monke
             while not any(isinstance(event, CheckpointWritten) for event in trace):  # noqa: ASYNC110
                 await trio.sleep(0.5)
             assert (root_dir / "device-plugins" / FILE_NAME).exists()
+
+
+async def test_a_refused_pod_is_told_why_also_where_the_path_is_no_text(root_dir, monkeypatch):
+    """A directory's name may be any bytes; a text on the wire may not."""
+
+    async with open_device_manager(root_dir / "\udcff") as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            monkeypatch.setattr(GenerationFile, "save", no_space)
+            async with connect_manager(manager.layout.allocation_socket) as client:
+                admission = await client.admit(pod("a"))
+    assert (admission.admitted, "/?/" in admission.message) == (False, True)
 
 
 # --- LIM-30, LIM-32, LIM-34 ----------------------------------------------------------------------

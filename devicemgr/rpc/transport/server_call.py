@@ -13,6 +13,7 @@ from grpclib.metadata import Deadline, decode_metadata, decode_timeout, encode_g
 from h2.errors import ErrorCodes
 
 from ...model import Peer
+from ..wire_format import unicode_text
 from .limits import PeerPolicy
 from .stream import Stream, decoded
 
@@ -112,8 +113,7 @@ class ServerCall:
         headers = [] if self._headers_sent else [*_HEADERS]
         headers.append(("grpc-status", str(status.value)))
         if message:
-            text = message[:LONGEST_TEXT].encode(errors="replace").decode()  # a file's name may be no Unicode
-            headers.append(("grpc-message", encode_grpc_message(text)))
+            headers.append(("grpc-message", encode_grpc_message(unicode_text(message[:LONGEST_TEXT]))))
         headers += encode_metadata(metadata or ())
         self._is_over = True
         self._stream.send_headers(headers, end=True, flush=False)
