@@ -17,7 +17,7 @@ from ..model import UNHEALTHY, Device, PluginOptions
 from ..names import why_not_extended
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
-from ..testing.simulated_plugin import numbered_devices
+from ..testing.simulated_plugin import checked_file_name, numbered_devices
 from . import root_dir_option, root_of
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -63,10 +63,17 @@ def command(
     else:
         options = PluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=preferred)
         devices = _devices(count, numa, unhealthy)
+        try:
+            endpoint = endpoint and checked_file_name(endpoint)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--endpoint") from error
         scripts = [Script(resource=resource, endpoint=endpoint, devices=devices, options=options)]
     directory = root_of(root_dir) / ("plugins_registry" if watched else "device-plugins")
     if not directory.is_dir():
         raise click.BadParameter(f"{directory} does not exist; start a manager first", param_hint="--root-dir")
+    for one in scripts:
+        if (path := directory / one.socket).exists() and not path.is_socket():
+            raise click.ClickException(f"{path} is no socket: give another endpoint, or remove it")
     trio.run(_run_all, directory, scripts, watched)
 
 

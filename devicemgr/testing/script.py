@@ -15,7 +15,7 @@ from ..errors import BadInput
 from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ..names import why_not_extended
 from ..yaml_text import Field, load_documents
-from .simulated_plugin import endpoint_of
+from .simulated_plugin import checked_file_name, endpoint_of
 from .strategies import STRATEGIES
 
 T = TypeVar("T")
@@ -299,10 +299,10 @@ def _flag(keys: Mapping[str, Field], name: str, default: bool = False) -> bool:
 
 
 def _file_name(field: Field) -> str:
-    text = field.text()
-    if not text or text in (".", "..") or "/" in text or "\0" in text:
-        raise field.bad(f"must be a plain file name, not {text!r}")
-    return text
+    try:
+        return checked_file_name(field.text())
+    except ValueError as error:
+        raise field.bad(str(error)) from error
 
 
 def _one_of(field: Field | None, choices: Any, default: str) -> str:

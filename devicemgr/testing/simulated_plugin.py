@@ -51,6 +51,15 @@ def endpoint_of(resource: str) -> str:
     return resource.replace("/", "-") + ".sock"
 
 
+def checked_file_name(endpoint: str) -> str:
+    """The same, when a plug-in may have it for its socket. Raises ValueError."""
+    if not endpoint or endpoint in (".", "..") or "/" in endpoint or "\0" in endpoint:
+        raise ValueError(f"must be a plain file name, not {endpoint!r}")
+    if endpoint == "kubelet.sock":
+        raise ValueError(f"{endpoint} is the manager's own socket")
+    return endpoint
+
+
 class SimulatedPlugin:
     """One plug-in serving one resource. Made by :func:`open_simulated_plugin`."""
 
@@ -221,14 +230,16 @@ async def open_simulated_plugin(
     """Serve a simulated plug-in in ``directory``; call ``register`` when you want the manager to know.
 
     In a directory under plugins_registry the manager finds it by itself: do not call ``register`` then.
-    Leaving the block ends it as a crash would: connections are cut and its socket is removed.
+    Leaving the block ends it as a crash would: connections are cut and its socket is removed. Raises ValueError when
+    the ``endpoint`` cannot be that of a plug-in, and OSError when there is a file of its name that is no socket.
     """
     require_trio("open_simulated_plugin")
     listed = numbered_devices(devices) if isinstance(devices, int) else devices
-    name = endpoint or endpoint_of(resource)
+    name = checked_file_name(endpoint or endpoint_of(resource))
     plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)
     path = plugin.directory / name
-    path.unlink(missing_ok=True)
+    if path.is_socket():
+        path.unlink(missing_ok=True)
     services = [DevicePluginService(plugin), PluginInfoService(plugin)]
     async with open_server(path, services, grace=0) as server:
         plugin.restore_socket = server.restore

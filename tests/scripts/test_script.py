@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from devicemgr.cli import main
 from devicemgr.errors import BadInput
 from devicemgr.model import Device, DeviceSpec
+from devicemgr.testing import open_simulated_plugin
 from devicemgr.testing.script import parse_scripts
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin-script.yaml"
@@ -76,6 +79,7 @@ MISTAKES = {
     "resource: a.com/b\nschedule: [{on: KILL, crash: true}]": "schedule[0].on: must be one of HUP, USR1, USR2",
     "resource: a.com/b\nschedule: [{at: 1, unhealthy: [x]}]": "schedule[0]: there is no device 'x'",
     "resource: a.com/b\nendpoint: ../x.sock": "s.yaml:2: endpoint: must be a plain file name, not '../x.sock'",
+    "resource: a.com/b\nendpoint: kubelet.sock": "s.yaml:2: endpoint: kubelet.sock is the manager's own socket",
     "resource: a.com/b\n---\nresource: a.com/b": "s.yaml:3: resource: a.com/b is served by an earlier document already",
     "resource: a.com/b\nendpoint: x\n---\nresource: a.com/c\nendpoint: x": "the endpoint 'x' is that of a.com/b",
     "resource: a.com/b\ncalls: [{call: Allocate, status: ABORTED}]": "calls[0].status: is the status of an error",
@@ -94,3 +98,35 @@ def test_a_mistake_is_named_with_its_place(text):
 def test_a_device_that_is_added_later_may_fall_ill():
     script = parse("resource: a.com/b\nschedule: [{at: 1, add: [{id: x}]}, {at: 2, unhealthy: [x]}]")
     assert script.schedule[1].health == {"x": "Unhealthy"}
+
+
+# --- on the command line ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--endpoint", "kubelet.sock"], "kubelet.sock is the manager's own socket"),
+        (["--endpoint", "../x.sock"], "must be a plain file name, not '../x.sock'"),
+        (["--endpoint", "kubelet_internal_checkpoint"], "kubelet_internal_checkpoint is no socket"),
+    ],
+)
+def test_a_plugin_takes_nobody_elses_file(root_dir, arguments, said):
+    directory = root_dir / "device-plugins"
+    directory.mkdir()
+    (directory / "kubelet_internal_checkpoint").write_text("who holds what")
+    result = CliRunner().invoke(main, ["plugin", "--root-dir", str(root_dir), "--resource", "a.com/b", *arguments])
+    assert result.exit_code in (1, 2)
+    assert said in result.output
+    assert (directory / "kubelet_internal_checkpoint").read_text() == "who holds what"
+
+
+async def test_a_simulated_plugin_takes_nobody_elses_file(manager):
+    file = manager.layout.plugins / "notes"
+    file.touch()
+    for endpoint, error in ("kubelet.sock", ValueError), ("../allocation.sock", ValueError), ("notes", OSError):
+        with pytest.raises(error):
+            async with open_simulated_plugin(manager.layout.plugins, "a.com/b", endpoint=endpoint):
+                pass
+    assert file.exists()
+    assert manager.layout.registry_socket.is_socket()
