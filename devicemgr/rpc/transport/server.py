@@ -104,12 +104,7 @@ class Server:
         lost, former = self._listener, self._identity
         self._listener = self._listen()
         self._former.append(former)
-        try:
-            with suppress(BlockingIOError):
-                while self._accept_next(lost):  # whoever waits there has connected to us
-                    pass
-        finally:
-            _close(lost)
+        self._nursery.start_soon(self._empty, lost)
         return True
 
     def is_lost(self) -> bool:
@@ -131,9 +126,21 @@ class Server:
     async def _accept(self, listener: socket.socket) -> None:
         while listener is self._listener:
             await trio.lowlevel.wait_readable(listener)
+            if listener is not self._listener:
+                return
             with suppress(BlockingIOError):
                 if not self._accept_next(listener):
                     await trio.sleep(ACCEPT_PAUSE)
+
+    async def _empty(self, listener: socket.socket) -> None:
+        """Accept whoever waits at a socket that has lost its name: they have connected to us, and no more can."""
+        try:
+            with suppress(BlockingIOError):
+                while True:
+                    if not self._accept_next(listener):
+                        await trio.sleep(ACCEPT_PAUSE)
+        finally:
+            _close(listener)
 
     def _accept_next(self, listener: socket.socket) -> bool:
         """Is there a descriptor, and memory, for one more connection? Raises BlockingIOError when nobody waits."""

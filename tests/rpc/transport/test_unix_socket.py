@@ -244,10 +244,32 @@ async def test_a_server_makes_its_socket_again(path):
     assert not path.exists()
 
 
-async def test_who_waits_to_be_accepted_is_so_when_the_socket_is_made_again(path):
+@pytest.mark.parametrize("once_more", range(10))  # Trio runs in any order who accepts and who empties the old one
+@pytest.mark.parametrize("accepts", [False, True])
+async def test_who_waits_to_be_accepted_is_so_when_the_socket_is_made_again(path, accepts, once_more):
+    async with open_server(path, [Service(trio.Event)]) as server:
+        if accepts:
+            await wait_all_tasks_blocked()
+        async with open_channel(path) as channel:
+            path.unlink()
+            server.restore()
+            assert await unary(channel, "Echo", b"x") == b"x"
+
+
+async def test_who_waits_is_accepted_later_when_there_is_no_descriptor_beside_that_of_the_new_socket(path, mock_clock):
     async with open_server(path, [Service(trio.Event)]) as server, open_channel(path) as channel:
-        path.unlink()
-        server.restore()
+        free = os.dup(0)
+        os.close(free)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+        try:
+            path.unlink()
+            assert server.restore()
+            await wait_all_tasks_blocked()
+            assert not server._connections
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        mock_clock.jump(ACCEPT_PAUSE)
         assert await unary(channel, "Echo", b"x") == b"x"
 
 
