@@ -28,7 +28,7 @@ from pathlib import Path
 
 from ..errors import DirectoryInUse, DirectoryUnusable, RegistrationRefused
 from ..events import DirectoryOpenToOthers, FileSetAside
-from ..rpc.transport.unix_socket import Place
+from ..rpc.transport.unix_socket import Place, leftovers
 from .shared_directory import is_own, kind_of, set_aside
 
 MAX_SOCKET_PATH = 107
@@ -193,13 +193,15 @@ def _accepts(path: Path) -> bool:
 
 
 def remove_stale_sockets(layout: Layout) -> list[Path]:
-    """Remove every socket of the plug-in directory, and nothing else (REG-17); also our own of an earlier life.
+    """Remove every socket of the plug-in directory, and nothing else (REG-17); also our own of an earlier life, and
+    what it had half made when it was killed.
 
     A live plug-in's socket goes too: that is its sign to make a new one and register again. Returns what was removed;
     raises DirectoryUnusable.
     """
     removed, failures = [], []
-    for path in [*_sockets_in(layout.plugins), layout.allocation_socket]:
+    half_made = leftovers(layout.allocation_socket) + leftovers(layout.pod_resources_socket)
+    for path in [*_sockets_in(layout.plugins), layout.allocation_socket, *half_made]:
         try:
             if not stat.S_ISSOCK(path.stat().st_mode):  # follows symbolic links
                 continue

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
+
 import pytest
 import trio
 
 from devicemgr import Container, Pod, open_device_manager
+from devicemgr.daemon.directory import Layout
 from devicemgr.errors import DirectoryInUse, PluginUnavailable, RegistrationRefused, unwrapped
 from devicemgr.rpc.calls import dial
 from devicemgr.rpc.manager_client import ManagerClient
@@ -106,3 +112,33 @@ def test_a_failure_says_more_than_the_cancellation_that_came_with_it():
 
     with pytest.raises(LookupError):
         trio.run(run)
+
+
+KILLED_WHILE_IT_LISTENS = """
+import os, signal, sys
+from pathlib import Path
+from devicemgr.rpc.transport.unix_socket import listen
+
+os.link = os.replace = os.rename = lambda *args, **options: os.kill(os.getpid(), signal.SIGKILL)
+listen(Path(sys.argv[1]), replace=sys.argv[2] == "replace")
+"""
+
+
+async def test_what_a_kill_has_left_half_made_is_removed_at_the_next_start(root_dir):
+    layout = Layout(root_dir)
+    for path in layout.sockets:
+        path.parent.mkdir(parents=True)
+        for how in ("link", "replace"):
+            killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_IT_LISTENS, path, how])  # noqa: ASYNC221
+            assert killed.returncode == -signal.SIGKILL
+        assert len(list(path.parent.iterdir())) == 2
+    pods = layout.pod_resources_socket.parent
+    others = {pods / ".0123456789ab", pods / ".a-dot-file", pods / "kubelet.sock.old"}
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        first.bind(str(pods / "kubelet.sock.old"))
+        second.bind(str(pods / ".0123456789ab"))  # a digit too many
+        (pods / ".a-dot-file").touch()
+        async with open_device_manager(root_dir):
+            assert {*pods.iterdir()} == {layout.pod_resources_socket, *others}
+            assert {*layout.own.iterdir()} == {layout.allocation_socket, layout.own / "lock"}
+            assert not [path for path in layout.plugins.iterdir() if path.name.startswith(".") and path.is_socket()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import socket
 import stat
@@ -37,6 +38,13 @@ def listen(path: Path, *, group: int | None = None, replace: bool = False) -> so
         finally:
             bound.unlink(missing_ok=True)
         return listener
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What :func:`listen` has left beside ``path`` if it was killed before it was through; what another process is
+    doing at this moment looks the same."""
+    unseen = re.compile(rf"\.[0-9a-f]{{{_size_of_unseen(path)}}}")
+    return sorted(other for other in path.parent.glob(".*") if unseen.fullmatch(other.name) and identity(other))
 
 
 def connect(path: str | os.PathLike[str]) -> socket.socket:
@@ -125,9 +133,13 @@ def _unix_socket() -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
+def _size_of_unseen(path: Path) -> int:
+    return max(len(os.fsencode(path.name)) - 1, 1)
+
+
 def _bind_unseen(listener: socket.socket, path: Path) -> Path:
     """Bind to a name that nobody expects, no longer than the path itself: that of a socket has at most 107 bytes."""
-    size = max(len(os.fsencode(path.name)) - 1, 1)
+    size = _size_of_unseen(path)
     before = os.umask(0o117)  # made with the mode it shall have: a moment later somebody could put another file there
     try:
         while True:
