@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 
@@ -11,8 +12,9 @@ from grpclib import GRPCError, Status
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 from trio.testing import wait_all_tasks_blocked
 
+from devicemgr.rpc.transport import connection
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.limits import Limits
+from devicemgr.rpc.transport.limits import Limits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
 from tests.rpc.transport.made_up import ANSWERS, REQUESTS, UNARY, Methods, Raw, Service, unary
 from tests.rpc.transport.raw_peer import ANSWER, RawPeer, greeted, message, raw_client, raw_server, request
@@ -322,3 +324,25 @@ async def test_nonsense_is_answered_with_a_goaway(path, service):
         await peer.stream.send_all(b"\0\0\x01\x04\0\0\0\0\x00\0")  # settings of one byte
         frames = await peer.frames_until_end()
         assert [frame.error_code for frame in frames if isinstance(frame, GoAwayFrame)] == [6]  # FRAME_SIZE_ERROR
+
+
+@pytest.mark.parametrize(("seconds", "fewest", "most"), [(0.0, 1, 20), (1.0, 80, 150)])
+async def test_the_longer_a_read_takes_the_shorter_is_the_next_one(path, monkeypatch, seconds, fewest, most):
+    """A flood of small frames takes the time of others, and one read is not interrupted."""
+    charged = []
+
+    class Policy(PeerPolicy):
+        quota_exempt = False
+
+        def charge(self, peer, seconds):
+            charged.append(seconds)
+
+    now = itertools.count()
+    monkeypatch.setattr(connection, "thread_time", lambda: next(now) * seconds)
+    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=Policy())), raw_client(path) as peer:
+        flood = PingFrame(0, opaque_data=b"12345678", flags=["ACK"])
+        before = len(charged)
+        await peer.send(*[flood] * 7000)  # 119,000 bytes
+        await peer.send(peer.headers(1, request("/t.T/Echo")), peer.data(1, message(b"x"), end=True))
+        assert (await peer.frame_of(DataFrame)).data == message(b"x")
+    assert fewest <= len(charged) - before <= most
