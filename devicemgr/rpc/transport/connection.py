@@ -285,8 +285,10 @@ class Connection:
         return min(max(fitting, SHORTEST_READ), LONGEST_READ)
 
     def _receive(self, data: bytes) -> None:
-        """Do what the bytes say. h2 has read all of them before the first of its events is looked at."""
-        found = self._interpreted(data)
+        """Do what the bytes say. h2 has read all of them before the first of its events is looked at, or all up to what
+        cannot be read: then nothing is sent any more, but what came before that counts."""
+        found, problem = self._interpreted(data)
+        self.lost = self.lost or problem
         ended = {event.stream_id for event in found if isinstance(event, events.StreamReset)}
         may_send_more = False
         for event in found:
@@ -298,35 +300,32 @@ class Connection:
                 may_send_more |= isinstance(event, events.WindowUpdated | events.RemoteSettingsChanged)
                 self._on_event(event)
         self.flush()
+        if problem is not None:
+            self._end(problem)
         if may_send_more:
             self._let_senders_look()
 
-    def _interpreted(self, data: bytes) -> list[events.Event | GoAway]:
-        """What the peer says; nothing when it cannot be read, and then the connection is lost."""
+    def _interpreted(self, data: bytes) -> tuple[list[events.Event | GoAway], str | None]:
+        """What the peer says, and why the rest of it cannot be read."""
         found: list[events.Event | GoAway] = []
         try:
-            parts = list(self._splitter.split(data))
+            for part in self._splitter.split(data):
+                if isinstance(part, GoAway):
+                    found.append(part)
+                    continue
+                try:
+                    found += self._h2.receive_data(part)
+                except Exception as error:  # whatever foreign bytes make a library raise is their sender's failure
+                    return found, self._nonsense(error)
         except FrameTooLong as error:
-            self._lose_to_nonsense(error, goaway_frame(self._last_request, ErrorCodes.FRAME_SIZE_ERROR))
-            return []
-        for part in parts:
-            if isinstance(part, GoAway):
-                found.append(part)
-                continue
-            try:
-                found += self._h2.receive_data(part)
-            except (
-                Exception
-            ) as error:  # whatever foreign bytes make the libraries below raise is their sender's failure
-                self._lose_to_nonsense(error)
-                return []
-        return found
+            return found, self._nonsense(error, goaway_frame(self._last_request, ErrorCodes.FRAME_SIZE_ERROR))
+        return found, None
 
-    def _lose_to_nonsense(self, error: Exception, goaway: bytes = b"") -> None:
+    def _nonsense(self, error: Exception, goaway: bytes = b"") -> str:
         problem = f"{type(error).__name__}: {error}"[:200]
         self._policy.unreadable(self.peer, problem)
         self.flush(goaway)  # h2 has one of its own for what it has raised
-        self._lose(f"what the peer sent cannot be read: {problem}")
+        return f"what the peer sent cannot be read: {problem}"
 
     def _on_event(self, event: events.Event) -> None:
         stream = self._streams.get(getattr(event, "stream_id", None) or 0)
@@ -354,7 +353,7 @@ class Connection:
 
     def _on_request_received(self, event: events.RequestReceived, *, is_reset: bool) -> None:
         self._last_request = event.stream_id
-        if is_reset:
+        if is_reset or self.lost is not None:
             return  # in the same breath: to h2 the stream is gone, and nobody waits for an answer
         is_full = len(self._streams) >= self.limits.streams or len(self._ending) > self.limits.streams
         if self.is_going_away or self._on_request is None or is_full:
@@ -379,13 +378,16 @@ class Connection:
         self.settled.unpark_all()
 
     def _lose(self, reason: str) -> None:
-        """The end: every stream fails, and the reader finds the end of the socket."""
         if self.lost is None:
             self.lost = reason
-            for stream in self._streams.values():
-                stream.fail(Status.UNAVAILABLE, reason)
-            self.settled.unpark_all()
-            self._stop_sending()
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        """Every stream fails, and the reader finds the end of the socket."""
+        for stream in self._streams.values():
+            stream.fail(Status.UNAVAILABLE, reason)
+        self.settled.unpark_all()
+        self._stop_sending()
 
     def _stop_sending(self) -> None:
         """The peer takes nothing any more. What it has sent can still be read, and then the end of it."""

@@ -46,11 +46,15 @@ class FrameSplitter:
         """Bytes until the next frame begins."""
 
     def split(self, data: bytes) -> Iterator[bytes | GoAway]:
-        """What h2 may read, and between it each GOAWAY at its place. Raises FrameTooLong."""
+        """What h2 may read, no more than one frame at a time: when it cannot read the next one, it has told what this
+        one says. And between them each GOAWAY at its place. Raises FrameTooLong."""
         if self._kept:
             data, self._kept = self._kept + data, b""
         begin, at = 0, self._ahead
         while len(data) >= at + _HEAD:
+            if begin < at:
+                yield data[begin:at]
+                begin = at
             size = int.from_bytes(data[at : at + 3], "big")
             if size > _LONGEST:
                 raise FrameTooLong(f"a frame of {size} bytes; {_LONGEST} are the limit")
@@ -58,8 +62,6 @@ class FrameSplitter:
             if data[at + 3] == _GOAWAY and size >= _SHORTEST_GOAWAY:
                 if len(data) < end:
                     break
-                if begin < at:
-                    yield data[begin:at]
                 yield GoAway(int.from_bytes(data[at + _HEAD : at + _HEAD + 4], "big") & 0x7FFFFFFF)
                 begin = end
             at = end

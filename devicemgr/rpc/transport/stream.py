@@ -228,6 +228,7 @@ class Stream:
         self._received.clear()
 
     async def _wait(self, lot: ParkingLot) -> None:
+        """Until it is worth looking again; what has come counts, also when the stream has failed since."""
         self._raise_failure()
         if self.deadline == math.inf:
             await lot.park()
@@ -236,7 +237,6 @@ class Stream:
                 await lot.park()
             if scope.cancelled_caught:
                 raise GRPCError(Status.DEADLINE_EXCEEDED, "no answer in time")
-        self._raise_failure()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -9,6 +9,7 @@ import socket
 import pytest
 import trio
 from grpclib import GRPCError, Status
+from grpclib.const import Cardinality
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 from trio.testing import wait_all_tasks_blocked
 
@@ -94,6 +95,51 @@ async def test_an_answer_of_pieces(path):
         )
         == b"abc"
     )
+
+
+NONSENSE = [WindowUpdateFrame(0, window_increment=1).serialize()[:-4] + bytes(4), b"\xff" * 9, b"\0\0\4\7" + bytes(9)]
+"""A window that grows by nothing, a frame that is too long, and a GOAWAY that is too short."""
+
+
+class Bytes:
+    def __init__(self, data):
+        self.data = data
+
+    def serialize(self):
+        return self.data
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+async def test_an_answer_counts_though_nonsense_follows_in_the_same_breath(path, nonsense):
+    assert (
+        await the_answer_to(
+            path,
+            lambda peer: peer.headers(1, ANSWER),
+            lambda peer: peer.data(1, message(b"abc")),
+            lambda peer: peer.headers(1, OK, end=True),
+            lambda peer: Bytes(nonsense),
+        )
+        == b"abc"
+    )
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+async def test_a_message_of_a_stream_counts_though_nonsense_follows_in_the_same_breath(path, nonsense):
+    found = []
+
+    async def read(channel):
+        with pytest.raises(GRPCError, match="cannot be read"):
+            async with channel.request("/t.T/Numbers", Cardinality.UNARY_STREAM, Raw, Raw) as call:
+                await call.send_message(Raw(b""), end=True)
+                async for answer in call:
+                    found.append(answer.data)
+
+    async with raw_server(path) as listener, open_channel(path) as channel, trio.open_nursery() as nursery:
+        nursery.start_soon(read, channel)
+        async with greeted(listener) as peer:
+            await peer.frame_of(DataFrame)
+            await peer.send(peer.headers(1, ANSWER), peer.data(1, message(b"a") + message(b"b")), Bytes(nonsense))
+    assert found == [b"a", b"b"]
 
 
 @pytest.mark.parametrize(
