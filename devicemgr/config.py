@@ -5,6 +5,9 @@ kubelet's own ``KubeletConfiguration``, also inside the objects in which people 
 what silence means. OpenShift's node configuration leaves the gate off unless it is named; upstream, ``DevicePlugins``
 is on unless it is switched off.
 
+One thing is ours and not the kubelet's: ``nodeResources`` (``node-resource`` among the arguments) says what the node
+has without a device plug-in, since there is no API server that could know.
+
 A key that stands twice is a doubt, and the last one counts, as in the kubelet. So is one that is nearly a key that is
 read here; keys of the kubelet's other features mean nothing to us.
 """
@@ -15,11 +18,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .errors import BadInput
+from .model import ResourceName
+from .node_resources import node_resource
 from .yaml_text import Field, load_documents, nearest
 
 GATE = "DevicePlugins"
-_KEYS = ("featureGates", "topologyManagerPolicy", "topologyManagerPolicyOptions", "topologyManagerScope")
-_FLAGS = ("feature-gates", "topology-manager-policy", "topology-manager-policy-options", "topology-manager-scope")
+_KEYS = (
+    "featureGates",
+    "nodeResources",
+    "topologyManagerPolicy",
+    "topologyManagerPolicyOptions",
+    "topologyManagerScope",
+)
+_FLAGS = (
+    "feature-gates",
+    "node-resource",
+    "topology-manager-policy",
+    "topology-manager-policy-options",
+    "topology-manager-scope",
+)
 _OTHERS = frozenset({"cpumanagerpolicyoptions", "cpumanagerpolicy", "memorymanagerpolicy"})
 """Keys of other features that are near to ours."""
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -43,6 +60,7 @@ class NodeConfig:
 
     device_plugins: bool = True
     topology: TopologyConfig = TopologyConfig()
+    node_resources: Mapping[ResourceName, int] = field(default_factory=dict)
     unknown_gates: tuple[str, ...] = ()
     doubts: tuple[BadInput, ...] = field(default=(), compare=False)
     how_to_enable: str = field(default="", compare=False)
@@ -179,19 +197,30 @@ def _read(found: _Found, doubts: list[BadInput]) -> NodeConfig:
         place = top.get("kubeletArguments")
         fields = place.mapping() if place else {}
         gates, topology = _gates_of_arguments(fields), _topology_of_arguments(fields)
+        stated = list(_pairs(fields, "node-resource"))
         how = _as_yaml(["kubeletArguments", "feature-gates"], "- DevicePlugins=true", indent=False)
     else:
         fields = top
         gates, topology = _gates_of_kubelet(top), _topology_of_kubelet(top)
+        by_name = top["nodeResources"].mapping() if "nodeResources" in top else {}
+        stated = [(item, name, item.number_text()) for name, item in by_name.items()]
         how = _as_yaml([*found.way, "featureGates"], "DevicePlugins: true")
     doubts += _misspelt(fields, _FLAGS if found.is_arguments else _KEYS)
     doubts += _misspelt_gates(fields)
     return NodeConfig(
         device_plugins=gates.get(GATE, not found.is_arguments),
         topology=topology,
+        node_resources={ResourceName(name): _node_resource(item, name, count) for item, name, count in stated},
         unknown_gates=tuple(sorted(gates.keys() - {GATE})),
         how_to_enable=how,
     )
+
+
+def _node_resource(place: Field, name: str, count: str) -> int:
+    try:
+        return node_resource(name, count)
+    except ValueError as error:
+        raise place.bad(str(error)) from error
 
 
 def _as_yaml(keys: list[str], last: str, *, indent: bool = True) -> str:
@@ -247,6 +276,7 @@ def _last(arguments: Mapping[str, Field], flag: str, default: str) -> str:
 _FLAG_VALUES = {
     "feature-gates": "feature gate; write Name=true or Name=false",
     "topology-manager-policy-options": "policy option; write name=value",
+    "node-resource": "resource of the node; write NAME=COUNT",
 }
 
 

@@ -12,7 +12,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 from .errors import BadInput
@@ -30,17 +29,9 @@ from .pod_kinds import (
     Owner,
     generated_name,
 )
+from .quantity import whole_number
 from .yaml_text import Field, dump, load_documents, nearest
 
-_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,3})|([KMGTPE]i|[numkMGTPE]))?")
-_SUFFIXES = {
-    **{suffix: Fraction(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
-    **{
-        suffix: Fraction(1000) ** power
-        for power, suffix in enumerate(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), -3)
-    },
-}
-_LARGEST = 2**63 - 1
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 
@@ -240,17 +231,7 @@ def _check_requests(
 
 
 def _whole_number(field: Field) -> int:
-    """A Kubernetes quantity that must come out whole: ``2``, ``"2"``, ``2000m`` and ``2k`` do, ``1.5`` does not."""
-    text = field.number_text()
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise field.bad(f"{text!r} is no quantity; write a whole number of devices")
-    number, exponent, suffix = match.groups()
-    value = Fraction(number) * (Fraction(10) ** int(exponent) if exponent else _SUFFIXES[suffix or ""])
-    if value < 0:
-        raise field.bad(f"{text} is negative; must be greater than or equal to 0")
-    if value.denominator != 1:
-        raise field.bad(f"{text} is not a whole number; devices cannot be divided")
-    if value > _LARGEST:
-        raise field.bad(f"{text} is larger than any node: at most {_LARGEST}")
-    return int(value)
+    try:
+        return whole_number(field.number_text())
+    except ValueError as error:
+        raise field.bad(str(error)) from error

@@ -186,7 +186,10 @@ class EffectiveSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceCounts:
-    """One resource as the node publishes it (CAP-1); ``allocatable`` does not subtract what is held."""
+    """One resource as the node publishes it (CAP-1); ``allocatable`` does not subtract what is held.
+
+    ``endpoint`` is serving, stopped or removed; or node, of what is counted only and no plug-in provides.
+    """
 
     capacity: int
     allocatable: int

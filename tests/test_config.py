@@ -41,6 +41,20 @@ def test_unknown_gates_are_reported_not_refused():
     ("text", "message"),
     [
         (
+            "nodeResources:\n  a.com/b: 1\n  gpumem: 3\n",
+            "node.yaml:3: nodeResources.gpumem: 'gpumem' is no extended resource name: it has no domain",
+        ),
+        ("nodeResources: {a.com/b: 1.5}\n", "node.yaml:1: nodeResources.a.com/b: a.com/b: 1.5 is not a whole number"),
+        ("nodeResources: [a.com/b=1]\n", "node.yaml:1: nodeResources: must be a mapping, not a list"),
+        (
+            "kubeletArguments:\n  node-resource:\n  - a.com/b\n",
+            "node.yaml:3: kubeletArguments.node-resource[0]: 'a.com/b' is no resource of the node; write NAME=COUNT",
+        ),
+        (
+            "kubeletArguments:\n  node-resource:\n  - a.com/b=-1\n",
+            "node.yaml:3: kubeletArguments.node-resource[0]: a.com/b: -1 is negative",
+        ),
+        (
             OPENSHIFT.format("DevicePlugins"),
             "node.yaml:5: kubeletArguments.feature-gates[0]: 'DevicePlugins' is no feature gate; "
             "write Name=true or Name=false",
@@ -81,6 +95,21 @@ def test_an_error_names_file_line_and_field(text, message):
     with pytest.raises(BadInput) as caught:
         parse_node_config(text, file="node.yaml")
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nodeResources: {a.com/b: 16Gi, c.com/d: 010}\n",
+        "kind: KubeletConfiguration\nnodeResources: {a.com/b: '17179869184', c.com/d: 8}\n",
+        "kind: KubeletConfig\nspec: {kubeletConfig: {nodeResources: {a.com/b: 16Gi, c.com/d: 8}}}\n",
+        "kubeletArguments: {feature-gates: [DevicePlugins=true], node-resource: ['a.com/b=16Gi,c.com/d=8']}\n",
+        "kubeletArguments: {feature-gates: [DevicePlugins=true], node-resource: [a.com/b=16Gi, c.com/d=8]}\n",
+    ],
+)
+def test_what_the_node_has_without_a_plugin_is_read_from_both_formats(text):
+    config = parse_node_config(text, file="node.yaml")
+    assert (dict(config.node_resources), config.doubts) == ({"a.com/b": 2**34, "c.com/d": 8}, ())
 
 
 # --- what people have ----------------------------------------------------------------------------------

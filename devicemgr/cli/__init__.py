@@ -143,6 +143,14 @@ def allocation_socket(root_dir: Path | None) -> Path:
 @click.option(
     "--metrics-address", metavar="HOST:PORT", help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400."
 )
+@click.option(
+    "--node-resource",
+    "node_resources",
+    multiple=True,
+    metavar="NAME=COUNT",
+    help="An extended resource that the node has without a device plug-in, for example nvidia.com/gpumem=16Gi: it is "
+    "counted, and nobody is asked for it, unless a plug-in reports devices of that name. May be given several times.",
+)
 @click.option("--allow-faults", is_flag=True, help="Let the verb fault break things on purpose. For tests only.")
 @click.version_option(package_name="devicemgr")
 @click.pass_context
@@ -158,6 +166,7 @@ def main(
     bounds: tuple[str, ...],
     allow_group: str | None,
     metrics_address: str | None,
+    node_resources: tuple[str, ...],
     allow_faults: bool,
 ) -> None:
     """The kubelet's Device Manager. Without a command, run the manager until SIGTERM or SIGINT."""
@@ -177,6 +186,7 @@ def main(
                     bounds=bounds,
                     allow_group=allow_group,
                     metrics_address=metrics_address,
+                    node_resources=node_resources,
                     allow_faults=allow_faults,
                 )
             )

@@ -101,7 +101,7 @@ def status_tables(data: Mapping[str, Any]) -> list[Table]:
     for column in ("resource", "capacity", "allocatable", "allocated", "available", "endpoint"):
         resources.add_column(column, justify="left" if column in ("resource", "endpoint") else "right")
     for name, counts in data["resources"].items():
-        serving = counts["endpoint"] == "serving"
+        serving = counts["endpoint"] in ("serving", "node")
         resources.add_row(
             plain(name),
             *(str(counts[key]) for key in ("capacity", "allocatable", "allocated", "available")),

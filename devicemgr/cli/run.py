@@ -25,6 +25,8 @@ from ..daemon.machine import parse_numa, read_numa
 from ..daemon.supervisor import Settings, run
 from ..daemon.trace import log_to, open_trace
 from ..errors import BadInput, UnusableTopology, unwrapped
+from ..model import ResourceName
+from ..node_resources import node_resource
 from ..rpc.plugin_client import Deadlines
 
 GATE_OFF = 4
@@ -44,6 +46,7 @@ class Options:
     bounds: tuple[str, ...]
     allow_group: str | None
     metrics_address: str | None
+    node_resources: tuple[str, ...]
     allow_faults: bool
 
 
@@ -59,6 +62,7 @@ def run_daemon(options: Options) -> int:
         bounds=parse_bounds(options.bounds),
         callers=Callers.usual(group_id(options.allow_group) if options.allow_group else None),
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
+        node_resources={**node.node_resources, **parse_node_resources(options.node_resources)},
         allow_faults=options.allow_faults,
     )
     for doubt in node.doubts:
@@ -118,6 +122,23 @@ def _load(path: Path) -> NodeConfig:
 def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:
     """``allocate=5`` → Deadlines(allocate=5.0). Raises click.BadParameter."""
     return Deadlines(**_numbers(texts, Deadlines, "--deadline", "CALL=SECONDS"))
+
+
+def parse_node_resources(texts: tuple[str, ...]) -> dict[ResourceName, int]:
+    """``nvidia.com/gpumem=16Gi`` → {"nvidia.com/gpumem": 17179869184}; the last of a name counts.
+
+    Raises click.BadParameter.
+    """
+    found: dict[ResourceName, int] = {}
+    for text in texts:
+        name, equals, count = text.partition("=")
+        try:
+            if not equals:
+                raise ValueError(f"{text!r}: write NAME=COUNT")
+            found[ResourceName(name)] = node_resource(name, count)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--node-resource") from None
+    return found
 
 
 def group_id(name: str) -> int:

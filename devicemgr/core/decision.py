@@ -38,7 +38,8 @@ def listed(ids: Collection[DeviceId]) -> dict[str, Any]:
 class ResourceDecision:
     """One resource of one container: the last plan, what was asked, and what the plug-in said.
 
-    ``considered`` has by class the devices there were, as :func:`listed` gives them.
+    ``considered`` has by class the devices there were, as :func:`listed` gives them. ``node_has`` is how many there
+    are of what no plug-in provides.
     """
 
     requested: int
@@ -48,6 +49,7 @@ class ResourceDecision:
     question: dict[str, Any] | None = None
     advice: tuple[DeviceId, ...] | None = None
     answer: dict[str, int] | None = None
+    node_has: int | None = None
 
     def planned(self, plan: Plan) -> None:
         """Take over a plan; a later one, after the plug-in's advice, replaces it."""
@@ -197,6 +199,8 @@ class Decision:
         decision = cls.about(pod, time=0.0)
         decision.admitted = decision.is_lost = True
         for name, container in decision.containers.items():
+            for resource, asked in container.resources.items():
+                asked.node_has = store.node_has(resource)
             for resource, assignment in store.assignments(Owner(pod.uid, name)).items():
                 count = len(assignment.devices)
                 container.resources[resource] = ResourceDecision(requested=count, held=in_order(assignment.devices))
@@ -261,6 +265,9 @@ def _tell_container(container: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tell_resource(one: Mapping[str, Any]) -> Iterator[str]:
+    if one["node_has"] is not None:
+        yield f"Counted only (CAP-9): the node has {one['node_has']}, by --node-resource, and no plug-in was asked."
+        return
     if one["held"]:
         yield f"It holds {_words(one['held'])} already, so nothing was allocated (ALLOC-6f)."
     elif not one["taken"]:

@@ -58,10 +58,17 @@ MOST_REMOVED = 1000
 
 class DeviceStore(Holdings):
     """The state of the manager. ``grace`` is the seconds a stopped endpoint keeps its capacity (LW-11),
-    ``id_length`` the characters a device id may have."""
+    ``id_length`` the characters a device id may have; ``node_resources`` are had without a plug-in."""
 
-    def __init__(self, *, grace: float = GRACE_PERIOD, id_length: int = ID_LENGTH) -> None:
+    def __init__(
+        self,
+        *,
+        grace: float = GRACE_PERIOD,
+        id_length: int = ID_LENGTH,
+        node_resources: Mapping[ResourceName, int] | None = None,
+    ) -> None:
         super().__init__()
+        self._node_resources = dict(node_resources or {})
         self._id_length = id_length
         self.grace = grace
         self.is_fresh = False
@@ -193,7 +200,7 @@ class DeviceStore(Holdings):
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
         """What the node would publish, by name (CAP-1); a removed resource stands with zeroes (LIM-5)."""
         names = {name for name, state in self._resources.items() if state.is_published}
-        return {name: self.counts(name) for name in sorted(names | self._removed.keys())}
+        return {name: self.counts(name) for name in sorted(names | self._removed.keys() | self._node_resources.keys())}
 
     @property
     def removed(self) -> frozenset[ResourceName]:
@@ -201,6 +208,11 @@ class DeviceStore(Holdings):
         return frozenset(self._removed)
 
     def counts(self, resource: ResourceName) -> ResourceCounts:
+        if (there := self.node_has(resource)) is not None:
+            used = self.requested[resource]
+            return ResourceCounts(
+                capacity=there, allocatable=there, allocated=used, available=max(there - used, 0), endpoint="node"
+            )
         state = self._resources.get(resource)
         held = self.held(resource)
         if state is None:
@@ -220,8 +232,11 @@ class DeviceStore(Holdings):
 
     def is_published(self, resource: ResourceName) -> bool:
         """Does the node list the resource, be it with zeroes?"""
-        state = self._resources.get(resource)
-        return resource in self._removed or (state is not None and state.is_published)
+        return self._is_reported(resource) or resource in self._node_resources
+
+    def node_has(self, resource: ResourceName) -> int | None:
+        """How many there are without a plug-in; None when that was not said, or a plug-in's report counts instead."""
+        return None if self._is_reported(resource) else self._node_resources.get(resource)
 
     def is_expected_back(self, resource: ResourceName) -> bool:
         """Known from before the restart, and its plug-in has not reported its devices in this life yet."""
@@ -305,6 +320,11 @@ class DeviceStore(Holdings):
         return freed
 
     # --- inside --------------------------------------------------------------------------------
+
+    def _is_reported(self, resource: ResourceName) -> bool:
+        """Does the node list it because of a plug-in, be it with zeroes?"""
+        state = self._resources.get(resource)
+        return resource in self._removed or (state is not None and state.is_published)
 
     def _current(self, resource: ResourceName, generation: int) -> Resource | None:
         state = self._resources.get(resource)

@@ -153,7 +153,7 @@ class Admissions:
         try:
             await self._wait_for_plugins(attempt)
             await self._aligner.allocate_pod(attempt)
-            self._check_fit(pod)
+            self._check_fit(attempt)
             self._store.add_pod(pod)
             await self._writer.flush()
         except BaseException as error:
@@ -192,9 +192,13 @@ class Admissions:
         with trio.move_on_after(left):
             await self._log.wait_until(lambda: not missing())
 
-    def _check_fit(self, pod: Pod) -> None:
+    def _check_fit(self, attempt: Attempt) -> None:
         """The kubelet's fit check, on what the node publishes (CAP-7…CAP-9). It comes after allocation (ALLOC-1)."""
-        store, requested = self._store, pod_request(pod.containers)
+        store, pod, requested = self._store, attempt.pod, pod_request(attempt.pod.containers)
+        if come := sorted(filter(store.is_known, attempt.counted)):  # nobody asked it for a device (LIM-6)
+            raise AllocationRefused(
+                f"a device plug-in has come for {come[0]} while the pod was admitted without one", rule="LIM-6"
+            )
         allocatable: Quantities = {
             name: store.counts(name).allocatable for name in requested if store.is_published(name)
         }

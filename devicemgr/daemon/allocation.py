@@ -31,12 +31,14 @@ _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 class Attempt:
     """One pod's way through allocation: what it has taken so far, and what was decided.
 
-    ``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30).
+    ``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30). ``counted`` are the
+    resources that the node has without a plug-in.
     """
 
     pod: Pod
     decision: Decision
     is_running: bool = False
+    counted: set[ResourceName] = field(default_factory=set)
     taken: list[tuple[Owner, ResourceName]] = field(default_factory=list)
     reusable: Reusable = field(default_factory=Reusable)
     affinities: dict[str, frozenset[int] | None] = field(default_factory=dict)
@@ -82,8 +84,9 @@ class Allocator:
             attempt.reusable.after(container, resource, assignment.devices)
 
     def _requests(self, attempt: Attempt, container: Container, owner: Owner) -> list[Request]:
-        """What is asked of plug-ins. A resource the node lists without having any is left to the fit check (ALLOC-5b);
-        one that nobody ever reported is refused here, where the kubelet would start the pod without (LIM-31)."""
+        """What is asked of plug-ins. A resource the node lists without having any, or has without a plug-in, is left to
+        the fit check (ALLOC-5b); one that nobody ever reported is refused here, where the kubelet would start the pod
+        without (LIM-31)."""
         requests = []
         for resource, count in sorted(container.limits.items()):
             if not count:
@@ -99,9 +102,13 @@ class Allocator:
                         is_running=attempt.is_running,
                     )
                 )
+            elif (there := self._store.node_has(resource)) is not None:
+                attempt.container(container).resources[resource].node_has = there
+                attempt.counted.add(resource)
             elif not self._store.is_published(resource):
                 raise AllocationRefused(
-                    f"resource {resource} is not known to this node: no device plug-in has reported devices of it",
+                    f"resource {resource} is not known to this node: no device plug-in has reported devices of it "
+                    f"(if it is provided without one, start the manager with --node-resource {resource}=COUNT)",
                     rule="LIM-31",
                 )
         return requests

@@ -13,7 +13,7 @@ all of it and entering it again, in ``run``: only the directory's lock and the e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -27,7 +27,8 @@ from ..core.policy import Topology
 from ..core.store import DeviceStore
 from ..errors import require_trio, unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
-from ..model import EffectiveSettings
+from ..model import EffectiveSettings, ResourceName
+from ..node_resources import node_resources as checked_node_resources
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
@@ -51,7 +52,8 @@ class Settings:
     """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
     restart, new pods wait for plug-ins that are expected back; ``bounds`` hold for every peer, and only ``callers`` may
     call; at ``metrics_address``
-    (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of allocation.sock break things."""
+    (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of allocation.sock break things;
+    ``node_resources`` are had without a plug-in."""
 
     root_dir: Path
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -62,6 +64,7 @@ class Settings:
     restart_wait: float = RESTART_WAIT
     metrics_address: tuple[str, int] | None = None
     allow_faults: bool = False
+    node_resources: Mapping[ResourceName, int] = field(default_factory=dict)
     boot_id: str = field(default_factory=read_boot_id)
 
 
@@ -97,7 +100,9 @@ async def _one_life(
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
     """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
-    store = DeviceStore(grace=settings.grace, id_length=settings.bounds.id_length)
+    store = DeviceStore(
+        grace=settings.grace, id_length=settings.bounds.id_length, node_resources=settings.node_resources
+    )
     log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(manager.layout))
     log.record(make_way_for_sockets(manager.layout))
     restore(checkpoint_file(manager.layout), store, log, boot_id=settings.boot_id)
@@ -214,6 +219,7 @@ async def open_device_manager(
     topology: Topology | None = None,
     restart_wait: float = RESTART_WAIT,
     metrics_address: tuple[str, int] | None = None,
+    node_resources: Mapping[str, int | str] | None = None,
     sinks: Iterable[Sink] = (),
 ) -> AsyncIterator[DeviceManager]:
     """A Device Manager inside your Trio program, for as long as the block lasts.
@@ -222,9 +228,12 @@ async def open_device_manager(
     ``grace`` is the seconds a stopped plug-in's capacity is kept, ``bounds`` are how much a peer may ask for,
     ``callers`` who may call at all (this user and root); ``topology`` aligns pods on NUMA nodes;
     ``restart_wait`` is for how many seconds new pods wait for plug-ins that
-    an earlier life knew; at ``metrics_address`` (host, port) /metrics and /healthz are served. What an earlier life
-    left on disk is taken over.
-    Leaving the block stops everything and removes the sockets. Raises DirectoryInUse, DirectoryUnusable or NeedsTrio.
+    an earlier life knew; at ``metrics_address`` (host, port) /metrics and /healthz are served; ``node_resources`` are
+    extended resources that the node has without a plug-in, as ``{"nvidia.com/gpumem": "16Gi"}``: they are counted, and
+    nobody is asked for them, unless a plug-in reports devices of that name. What an earlier life left on disk is taken
+    over.
+    Leaving the block stops everything and removes the sockets. Raises DirectoryInUse, DirectoryUnusable or NeedsTrio;
+    ValueError for node resources that cannot be.
     """
     require_trio("open_device_manager")
     settings = Settings(
@@ -236,6 +245,7 @@ async def open_device_manager(
         topology=topology or Topology(),
         restart_wait=restart_wait,
         metrics_address=metrics_address,
+        node_resources=checked_node_resources(node_resources or {}),
     )
     stop = trio.Event()
     with unwrapped():

@@ -338,6 +338,34 @@ def test_status_shows_the_health_of_what_is_held(node, run):
     assert "dev-0 (Unknown)" in run("status").stdout
 
 
+def test_what_the_node_has_without_a_plugin_is_counted_and_shown(daemon, run, root_dir):
+    """The command line counts more than the file; what is wrong with either is bad usage or bad input."""
+    config = root_dir / "kubelet.yaml"
+    config.write_text("nodeResources: {a.com/enclaves: 2, vendor.com/gpu: 9}\n")
+    program = daemon("--config", config, "--node-resource", "vendor.com/gpu=1k")
+    assert run("admit", "-f", "-", text=POD.format(name="a", count=600)).returncode == 0
+    refused = json.loads(run("admit", "-f", "-", "-o", "json", text=POD.format(name="b", count=600)).stdout)
+    assert refused["reason"] == "OutOfvendor.com/gpu"
+    assert json.loads(run("status", "-o", "json").stdout)["resources"] == {
+        "a.com/enclaves": {"capacity": 2, "allocatable": 2, "allocated": 0, "available": 2, "endpoint": "node"},
+        "vendor.com/gpu": {
+            "capacity": 1000,
+            "allocatable": 1000,
+            "allocated": 600,
+            "available": 400,
+            "endpoint": "node",
+        },
+    }
+    status = json.loads(run("node-status", "-o", "json").stdout)
+    assert status["allocatable"] == status["capacity"] == {"a.com/enclaves": 2, "vendor.com/gpu": 1000}
+    assert "the node has 1000, by --node-resource, and no plug-in was asked" in run("explain", "a").stdout
+    assert run("explain", "a", "-o", "yaml").stdout.count("node_has: 1000") == 1
+    assert program.end(signal.SIGTERM) == 0
+    for words in (["gpu=1"], ["a.com/b"], ["a.com/b=x"], ["a.com/b=1.5"]):
+        wrong = run("--node-resource", *words)
+        assert (wrong.returncode, "Invalid value for --node-resource" in wrong.stderr) == (2, True), wrong.stderr
+
+
 def test_a_watched_plugin_is_found_and_goes(daemon, start, run, root_dir):
     """Item 5, as its user sees it."""
     program = daemon()

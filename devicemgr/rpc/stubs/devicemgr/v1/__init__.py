@@ -543,7 +543,7 @@ class ResourceStatus(betterproto2.Message):
 
     endpoint: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    "serving", "stopped" or "removed".
+    "serving", "stopped" or "removed"; "node" when no plug-in provides it.
     """
 
 

@@ -1,0 +1,35 @@
+"""Extended resources that the node has without a device plug-in: somebody patched them into its status.
+
+GPU memory that a scheduler extender shares out, SGX enclave pages, pod ENIs: the kubelet only counts them, in the fit
+check (CAP-9), and asks nobody. Who provides them says so here, since there is no API server to patch.
+
+# Decision: what a plug-in reports comes first, as in the node's status (CAP-5). From its first list on its devices
+# count instead, also while it is away, and as 0 after its grace period; what is stated here counts again when that
+# zero was acknowledged, for then somebody has patched the node anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .model import ResourceName
+from .names import why_not_extended
+from .quantity import whole_number
+
+
+def node_resources(given: Mapping[str, int | str]) -> dict[ResourceName, int]:
+    """How many of each there are, in the order of their names; a count is a number, or a quantity such as ``16Gi``.
+
+    Raises ValueError for a name or a count that the API server would refuse.
+    """
+    return {ResourceName(name): node_resource(name, count) for name, count in sorted(given.items())}
+
+
+def node_resource(name: str, count: int | str) -> int:
+    """How many of one there are. Raises ValueError."""
+    if problem := why_not_extended(name):
+        raise ValueError(f"{name!r} is no extended resource name: {problem}")
+    try:
+        return whole_number(str(count))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

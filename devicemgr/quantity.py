@@ -1,0 +1,40 @@
+"""Kubernetes quantities of what comes in whole pieces: ``2``, ``2000m``, ``16Gi`` → int."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+LARGEST = 2**63 - 1
+_FORM = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,3})|([KMGTPE]i|[numkMGTPE]))?")
+_LONGEST = 100
+"""Characters of a number that is looked at: what is longer is larger, or finer, than anything there is."""
+_SUFFIXES = {
+    **{suffix: Fraction(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
+    **{
+        suffix: Fraction(1000) ** power
+        for power, suffix in enumerate(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), -3)
+    },
+}
+
+
+def whole_number(text: str) -> int:
+    """What the API server takes for an extended resource (ALLOC-4): ``2``, ``2000m`` and ``2k`` are, ``1.5`` is not.
+
+    Raises ValueError with the reason.
+    """
+    shown = text if len(text) <= _LONGEST else f"{text[:20]}… ({len(text):,} characters)"
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{shown!r} is no quantity; write a whole number of devices")
+    number, exponent, suffix = match.groups()
+    if len(number) > _LONGEST:
+        raise ValueError(f"{shown} has more digits than any node has devices: at most {LARGEST}")
+    value = Fraction(number) * (Fraction(10) ** int(exponent) if exponent else _SUFFIXES[suffix or ""])
+    if value < 0:
+        raise ValueError(f"{shown} is negative; must be greater than or equal to 0")
+    if value.denominator != 1:
+        raise ValueError(f"{shown} is not a whole number; devices cannot be divided")
+    if value > LARGEST:
+        raise ValueError(f"{shown} is larger than any node: at most {LARGEST}")
+    return int(value)
