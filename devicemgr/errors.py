@@ -42,9 +42,15 @@ class BadInput(DeviceManagerError):
     """A configuration or a manifest is wrong. Names the file, the line and the field."""
 
     def __init__(self, problem: str, *, file: str, line: int | None = None, field: str = "") -> None:
-        place = file if line is None else f"{file}:{line}"
+        problem, field, name = (_shortened(text) for text in (problem, field, file))
+        place = name if line is None else f"{name}:{line}"
         super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
         self.file, self.line, self.field = file, line, field
+
+
+def _shortened(text: str) -> str:
+    """What a file says may be a line of six million characters."""
+    return text if len(text) <= 1000 else f"{text[:500]} … {text[-200:]}"
 
 
 class CorruptCheckpoint(DeviceManagerError):

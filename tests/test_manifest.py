@@ -113,7 +113,7 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
         ("kind: Pod\nmetadata: {name: p}\nspec: {containers: []}", "pod.yaml:3: spec.containers: needs at least one"),
         ("kind: Pod\n\tname: x", "pod.yaml:2: this is not valid YAML"),
         ("kind: Pod\na: \x01", "pod.yaml:2: this is not valid YAML"),
-        ("[" * 3000, "pod.yaml: this is nested too deeply"),
+        ("[" * 3000, "pod.yaml:1: this is not valid YAML: this is nested too deeply"),
         ("kind: Pod\n<<: [3]", "pod.yaml:2: << must be given a mapping, or a list of them"),
         ("kind: Service\n---\nkind: Namespace", "pod.yaml:1: kind: must be Pod, not 'Service', or what makes pods: De"),
         ("kind: List\nitems: []", "pod.yaml: here is no pod"),

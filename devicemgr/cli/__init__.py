@@ -7,7 +7,9 @@ reachable · 4 the DevicePlugins gate is off.
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,6 +64,16 @@ def _exit_status(error: DeviceManagerError) -> int:
             return 3
         case _:
             return 1
+
+
+class Seconds(click.FloatRange):
+    """A time that ends: neither ``nan`` nor ``inf`` is one, though Python reads them as numbers."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{seconds} is no number of seconds.", param, ctx)
+        return seconds
 
 
 root_dir_option = click.option(
@@ -125,7 +137,7 @@ def allocation_socket(root_dir: Path | None) -> Path:
 )
 @click.option(
     "--restart-wait",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

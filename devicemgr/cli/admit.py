@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from ..model import Admission, Pod
 from ..rpc.manager_client import ManagerClient
 from . import output_option, root_dir_option
 from .ask import ask
+from .given_file import read_given, shown
 from .output import admission_data, draw_admission, printable, show
 
 _SUFFIXES = (".json", ".yaml", ".yml")
@@ -70,7 +70,9 @@ def command(
 def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Pod]:
     """What the files say; what is odd about them is told on standard error. Raises BadInput."""
     names = [name for filename in filenames for name in _files(filename)]
-    found = parse_manifest(((_shown(name), _read(name)) for name in names), replicas=replicas)
+    if names.count("-") > 1:
+        raise click.UsageError("standard input can be read only once; give -f - once")
+    found = parse_manifest(((shown(name), read_given(name)) for name in names), replicas=replicas)
     if strict and found.doubts:
         raise found.doubts[0]
     for remark in found.skipped:
@@ -83,29 +85,17 @@ def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Po
 def _files(filename: str) -> list[str]:
     """The files of a directory, as kubectl takes them: by name, and not deeper."""
     directory = Path(filename)
-    if filename == "-" or not directory.is_dir():
-        return [filename]
     try:
+        if filename == "-" or not directory.is_dir():
+            return [filename]
         files = sorted(str(path) for path in directory.iterdir() if path.suffix in _SUFFIXES and path.is_file())
     except OSError as error:
-        raise BadInput(f"cannot be read: {error}", file=filename) from error
+        raise BadInput(f"cannot be read: {error.strerror or error}", file=filename) from error
     if not files:
         raise BadInput(f"no file of this directory ends in {', '.join(_SUFFIXES)}", file=filename)
     return files
 
 
-def _shown(filename: str) -> str:
-    return "<stdin>" if filename == "-" else filename
-
-
 def _draw(pods: list[Pod], data: list[dict[str, object]]) -> None:
     for pod, one in zip(pods, data, strict=True):
         draw_admission(pod, one)
-
-
-def _read(filename: str) -> str:
-    try:
-        raw = sys.stdin.buffer.read() if filename == "-" else Path(filename).read_bytes()
-        return raw.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot be read: {error}", file=filename) from error

@@ -29,7 +29,7 @@ from ..testing.conformance import (
     select,
 )
 from ..testing.conformance.isolation import TARGET
-from . import root_of
+from . import Seconds, root_of
 from .check_report import checks_data, draw_checks, draw_explanation, draw_report, progress, report_data, write_junit
 
 _DEFAULTS = Timing()
@@ -68,7 +68,7 @@ def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
 @click.option("--skip", multiple=True, callback=_listed, metavar="CHECK", help="Leave this check out. Repeatable.")
 @click.option(
     "--patience",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     default=_DEFAULTS.patience,
     show_default=True,
     metavar="SECONDS",
@@ -76,7 +76,7 @@ def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
 )
 @click.option(
     "--quiet",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     default=_DEFAULTS.quiet,
     show_default=True,
     metavar="SECONDS",

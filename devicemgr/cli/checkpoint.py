@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,11 @@ from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
 from ..rpc.convert import answer_from_bytes
 from . import output_option
+from .given_file import read_given, shown
 from .output import answer_data, answer_rows, console, plain, printable, show
+
+_LARGEST = 256 * 2**20
+"""Bytes: of 100,000 pods with a few devices each, and what their plug-ins answered."""
 
 
 @click.group("checkpoint")
@@ -34,12 +37,9 @@ def show_checkpoint(ctx: click.Context, file: Path, output: str) -> None:
     FILE may have the layout of any kubelet since 1.8; - reads standard input. Exit status 1 when the checksum does not
     fit the content, which is shown with a warning; 2 when it is no checkpoint: not JSON, or another layout.
     """
-    name = "<stdin>" if str(file) == "-" else str(file)
+    name = shown(file)
     try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        found = parse_any_checkpoint(raw.decode())
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot be read: {error}", file=name) from error
+        found = parse_any_checkpoint(read_given(file, largest=_LARGEST))
     except CorruptCheckpoint as error:
         raise BadInput(f"this checkpoint cannot be read: {error}", file=name) from error
     show(_data(found), output, _draw)

@@ -12,12 +12,12 @@ import trio
 from ..daemon.disturbances import CALLS
 from ..model import Fault
 from ..rpc.manager_client import ManagerClient, wait_for_manager
-from . import allocation_socket, root_dir_option
+from . import Seconds, allocation_socket, root_dir_option
 from .ask import ask
 
 _KIND = click.argument("call", type=click.Choice(list(CALLS)))
 _RESOURCE = click.argument("resource", metavar="RESOURCE")
-_SECONDS = click.argument("seconds", type=click.FloatRange(0), metavar="SECONDS")
+_SECONDS = click.argument("seconds", type=Seconds(0), metavar="SECONDS")
 _TIMES = click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="How many calls.")
 _OF = click.option("--resource", default="", help="Only calls to the plug-in of this resource.")
 
@@ -47,7 +47,7 @@ def _inject(root_dir: Path | None, fault: Fault) -> None:
 
 
 @_verb("restart")
-@click.option("--away", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Time between the two lives.")
+@click.option("--away", type=Seconds(0), default=0.0, metavar="SECONDS", help="Time between the two lives.")
 def restart(root_dir: Path | None, away: float) -> None:
     """Restart as the kubelet does: all sockets are wiped and made anew. Returns when it serves again."""
 

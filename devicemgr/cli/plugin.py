@@ -12,23 +12,29 @@ from pathlib import Path
 import click
 import trio
 
-from ..errors import BadInput
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..names import why_not_extended
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
 from ..testing.simulated_plugin import checked_file_name, numbered_devices
 from . import root_dir_option, root_of
+from .given_file import read_given
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
+
+
+MOST_DEVICES = 1_000_000
+"""A list of more is larger than any manager takes."""
 
 
 @click.command("plugin")
 @root_dir_option
 @click.option("--script", type=click.Path(path_type=Path, dir_okay=False), help="Plug-ins from this YAML file.")
 @click.option("--resource", help="Without a script: the extended resource, for example vendor.com/gpu.")
-@click.option("--count", type=click.IntRange(0), default=1, show_default=True, help="How many devices, dev-0 …")
+@click.option(
+    "--count", type=click.IntRange(0, MOST_DEVICES), default=1, show_default=True, help="How many devices, dev-0 …"
+)
 @click.option("--numa", default="", help="NUMA nodes to deal the devices out to, for example 0,1.")
 @click.option("--unhealthy", multiple=True, metavar="ID", help="A device that is unhealthy. May be repeated.")
 @click.option("--endpoint", default=None, help="File name of the plug-in's socket.")
@@ -84,12 +90,7 @@ def _refuse_other_options(ctx: click.Context) -> None:
 
 
 def _read(path: Path) -> list[Script]:
-    try:
-        return parse_scripts(path.read_text(), file=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{path}: {error}", param_hint="--script") from error
-    except BadInput as error:
-        raise click.ClickException(str(error)) from error
+    return parse_scripts(read_given(path), file=str(path))
 
 
 def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> tuple[Device, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from ..model import Pod
 from ..rpc.manager_client import ManagerClient
 from . import root_dir_option
 from .ask import ask
+from .given_file import read_given
 from .output import printable
 
 
@@ -24,9 +24,9 @@ def command(root_dir: Path | None, uids: tuple[str, ...]) -> None:
     ended, and only you know which those are. "-" reads the uids from standard input. Name them all in one call: the
     next one would remove what this one kept.
     """
-    wanted = sys.stdin.read().split() if uids == ("-",) else list(uids)
+    wanted = [uid for word in uids for uid in (read_given(word).split() if word == "-" else [word]) if uid]
     if not wanted:
-        raise click.UsageError("standard input names no pod, and all of them would be removed")
+        raise click.UsageError("no pod is named, and all of them would be removed")
 
     async def retain(client: ManagerClient) -> list[Pod]:
         return await client.retain(wanted)

@@ -24,12 +24,15 @@ from ..daemon.faults import steerable_clock
 from ..daemon.machine import parse_numa, read_numa
 from ..daemon.supervisor import Settings, run
 from ..daemon.trace import log_to, open_trace
-from ..errors import BadInput, UnusableTopology, unwrapped
+from ..errors import UnusableTopology, unwrapped
 from ..model import ResourceName
 from ..node_resources import node_resource
 from ..rpc.plugin_client import Deadlines
+from .given_file import read_given
 
 GATE_OFF = 4
+_LARGEST_ID = 2**32 - 2
+"""Of a group; the number after it means: no group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,7 @@ class Options:
 def run_daemon(options: Options) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status."""
     config = options.config
-    node = NodeConfig() if config is None else _load(config)
+    node = NodeConfig() if config is None else parse_node_config(read_given(config), file=str(config))
     settings = Settings(
         root_dir=options.root_dir,
         deadlines=parse_deadlines(options.deadlines),
@@ -111,14 +114,6 @@ async def _set_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None:
         stop.set()
 
 
-def _load(path: Path) -> NodeConfig:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot be read: {error}", file=str(path)) from error
-    return parse_node_config(text, file=str(path))
-
-
 def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:
     """``allocate=5`` → Deadlines(allocate=5.0). Raises click.BadParameter."""
     return Deadlines(**_numbers(texts, Deadlines, "--deadline", "CALL=SECONDS"))
@@ -144,7 +139,11 @@ def parse_node_resources(texts: tuple[str, ...]) -> dict[ResourceName, int]:
 def group_id(name: str) -> int:
     """The id of a group that is given by name or number. Raises click.BadParameter."""
     try:
-        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+        if not (name.isascii() and name.isdecimal()):
+            return grp.getgrnam(name).gr_gid
+        if len(name) <= 10 and int(name) <= _LARGEST_ID:
+            return int(name)
+        raise click.BadParameter(f"{name[:20]}: a group's number is at most {_LARGEST_ID}", param_hint="--allow-group")
     except KeyError:
         raise click.BadParameter(f"there is no group {name!r}", param_hint="--allow-group") from None
 
@@ -187,6 +186,6 @@ def _numbers(texts: tuple[str, ...], into: type[Bounds | Deadlines], option: str
 def parse_address(text: str) -> tuple[str, int]:
     """``127.0.0.1:9400`` or ``[::1]:9400``. Raises click.BadParameter."""
     host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:
         raise click.BadParameter(f"{text!r}: write HOST:PORT", param_hint="--metrics-address")
     return host.removeprefix("[").removesuffix("]"), int(port)

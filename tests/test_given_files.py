@@ -1,0 +1,97 @@
+"""Files that are too much, or no text at all, are a clear error, soon: the command line's and the parser's bounds."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from devicemgr.cli import main
+from devicemgr.cli.given_file import LARGEST, read_given
+from devicemgr.config import parse_node_config
+from devicemgr.errors import BadInput
+from devicemgr.manifest import parse_pods
+from devicemgr.yaml_text import MOST_VALUES, load_documents
+
+POD = "kind: Pod\nmetadata: {name: %s}\nspec: {containers: [{name: m, resources: {limits: {vendor.com/gpu: %s}}}]}\n"
+MANY = MOST_VALUES + 1
+
+
+@pytest.mark.parametrize("parse", [parse_pods, parse_node_config])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: List\nitems:\n- &a {kind: Namespace}\n" + "- *a\n" * MANY,
+        "kind: List\nitems:\n- &a {kind: Pod, metadata: {name: a}, spec: {containers: &c ["
+        + "".join(f"{{name: c{n}}}," for n in range(1000))
+        + "]}}\n- &b {kind: List, items: *c}\n"
+        + "- {kind: Pod, metadata: {name: b}, spec: {containers: *c}}\n" * 400,
+        "--- {a: 1}\n" * (MANY // 2 + 1),
+    ],
+    ids=["aliases", "containers of all pods", "documents"],
+)
+def test_aliases_count_as_often_as_they_are_read(parse, text):
+    with pytest.raises(BadInput, match=r"f\.yaml:\d+: .*(more than 300,000 values|kind|neither)"):
+        parse(text, file="f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (POD % ("a", "9" * 5000), "f.yaml:3: .*gpu: 99999999999999999999… .5,000 characters. has more digits than"),
+        (POD % ("a", "0x" + "f" * 5000), "f.yaml:3: .*is no quantity"),
+        (POD % ("x" * 6_000_000, 1), r"f.yaml:2: metadata.name: 'xx.{300,800}$"),
+        (POD % ("a\0", 1), r"f.yaml:2: this is not valid YAML: the character U\+0000 is not allowed"),
+        ("kind: Pod\nmetadata: {name: " + "[" * 100_000, "nested too deeply"),
+        ("kind: Pod\n\tname: x", "f.yaml:2: this is not valid YAML"),
+        ("a: *b\n", "f.yaml:1: this is not valid YAML: found undefined alias"),
+    ],
+)
+def test_what_cannot_be_read_names_its_line(text, problem):
+    with pytest.raises(BadInput, match=problem):
+        parse_pods(text, file="f.yaml")
+
+
+def test_a_pair_of_escapes_in_json_is_one_character():
+    (found,) = load_documents('{"a":\t"\\ud83d\\ude00 \\\\ud83d\\\\ude00"}', file="f.json")
+    assert found.mapping()["a"].text() == "😀 \\ud83d\\ude00"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_encodings_that_editors_write_are_read(tmp_path, encoding):
+    file = tmp_path / "pod.json"
+    file.write_text('{\t"kind": "Päd"}', encoding=encoding)
+    assert read_given(file) == '{\t"kind": "Päd"}'
+
+
+def test_a_device_that_never_ends_a_directory_and_other_bytes_are_refused(tmp_path):
+    with pytest.raises(BadInput, match=f"/dev/zero: cannot be read: it has more than {LARGEST // 2**20} MiB"):
+        read_given("/dev/zero")
+    with pytest.raises(BadInput, match="cannot be read: Is a directory"):
+        read_given(tmp_path)
+    (tmp_path / "f").write_bytes(b"a: 1\nb: \xff\n")
+    with pytest.raises(BadInput, match="f:2: cannot be read: this is no UTF-8 text"):
+        read_given(tmp_path / "f")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--metrics-address", "h:" + "9" * 5000], "write HOST:PORT"),
+        (["--allow-group", "9" * 5000], "a group's number is at most 4294967294"),
+        (["--allow-group", "4294967295"], "a group's number is at most 4294967294"),
+        (["--restart-wait", "nan"], "nan is no number of seconds"),
+        (["--restart-wait", "9" * 5000], "inf is no number of seconds"),
+        (["plugin", "--resource", "a.com/b", "--count", "2000000000"], "is not in the range"),
+        (["admit", "-f", "-", "-f", "-"], "standard input can be read only once"),
+        (["admit", "-f", "x" * 5000], "File name too long"),
+        (["admit", "-f", "/dev/zero"], "more than 16 MiB"),
+        (["--config", "/dev/zero"], "more than 16 MiB"),
+        (["plugin", "--script", "/dev/null"], "here is no plug-in"),
+        (["checkpoint", "show", "/dev/null"], "this is not JSON"),
+        (["retain", ""], "no pod is named"),
+        (["retain", "-"], "no pod is named"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(words, problem):
+    done = CliRunner().invoke(main, words, input="")
+    assert (done.exit_code, problem in done.output) == (2, True), done.output
