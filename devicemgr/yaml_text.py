@@ -140,7 +140,7 @@ class Field:
     def number_text(self) -> str:
         """The same for a number: without quotes ``010`` is octal, as in the YAML 1.1 that Kubernetes reads."""
         text = self.text()
-        is_plain = isinstance(self.node, yaml.ScalarNode) and self.node.style is None
+        is_plain = isinstance(self.node, yaml.ScalarNode) and not self.node.style
         whole = _WHOLE.fullmatch(text) if is_plain else None
         try:
             return text if whole is None else str(int(whole[1] + whole[3].replace("_", ""), _BASES[whole[2].lower()]))
@@ -202,7 +202,7 @@ def _documents(text: str, place: Field) -> Iterator[Field]:
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark, str(error.problem)
         problem = "this is nested too deeply" if "nesting depth" in problem else problem
-        raise broken(problem, mark.line if mark else 0) from error
+        raise broken(problem, min(mark.line, text.count("\n")) if mark else 0) from error
     except RecursionError as error:
         raise broken("this is nested too deeply") from error
     except yaml.YAMLError as error:
