@@ -87,7 +87,7 @@ class ManagerClient:
 
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
         """Only these pods exist still; returns those that were removed."""
-        message = await self._ask(self._stub.retain, own.RetainRequest(uids=list(uids)))
+        message = await call(self._stub.retain, own.RetainRequest(uids=list(uids)))  # it may wait for admissions
         return list(map(convert.pod_from_wire, message.removed))
 
     async def read_events(self, on_event: Callable[[dict[str, Any]], None], *, follow: bool) -> None:
