@@ -36,17 +36,20 @@ class PluginInfo:
 class RegistrationClient:
     """One plug-in socket. Every call raises PluginUnavailable when it fails or takes too long."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, socket: Place) -> None:
+        self._socket = socket
         self._stub = channel.stub(wire.RegistrationStub)
 
     async def get_info(self) -> PluginInfo:
-        with _deadline("GetInfo", GET_INFO_DEADLINE):
+        failed = f"failed to get plugin info using RPC GetInfo at socket {self._socket}"
+        with _as_the_kubelet_says(failed), _deadline("GetInfo", GET_INFO_DEADLINE):
             message = await call(self._stub.get_info, wire.InfoRequest())
         return checked(_info, message)
 
     async def notify(self, *, registered: bool, error: str = "") -> None:
         status = wire.RegistrationStatus(plugin_registered=registered, error=unicode_text(error))
-        with _deadline("NotifyRegistrationStatus", NOTIFY_DEADLINE):
+        failed = f"failed to send registration status at socket {self._socket}"
+        with _as_the_kubelet_says(failed), _deadline("NotifyRegistrationStatus", NOTIFY_DEADLINE):
             await call(self._stub.notify_registration_status, status)
 
 
@@ -56,9 +59,19 @@ async def connect_registration(place: Place, limits: Limits) -> AsyncIterator[Re
     with trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
         async with dial_place(place, limits=limits) as (channel, _):
             dialling.deadline = float("inf")
-            yield RegistrationClient(channel)
+            yield RegistrationClient(channel, place)
     if dialling.cancelled_caught:
         raise PluginUnavailable(f"nobody accepts on {place}", outcome="DEADLINE_EXCEEDED")
+
+
+@contextmanager
+def _as_the_kubelet_says(failed: str) -> Iterator[None]:
+    """Which call failed, and ``rpc error: code = … desc = …``, for which people look."""
+    try:
+        yield
+    except PluginUnavailable as error:
+        text = f"{failed}, err: {error.rpc_error}"
+        raise PluginUnavailable(text, outcome=error.outcome, bound=error.bound) from error
 
 
 @contextmanager

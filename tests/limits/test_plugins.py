@@ -23,7 +23,7 @@ from devicemgr.core.store import DeviceStore
 from devicemgr.daemon import plugin_watcher
 from devicemgr.daemon.directory_watch import DirectoryWatch
 from devicemgr.daemon.supervisor import Settings, run
-from devicemgr.errors import ManagerUnavailable, RegistrationRefused
+from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
 from devicemgr.model import Owner, PodUid, RunOptions
 from devicemgr.testing import open_simulated_plugin
@@ -398,3 +398,17 @@ async def test_lim_37_plugins_that_register_while_the_manager_stops_are_not_miss
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert len(trace) == count
         nursery.cancel_scope.cancel()
+
+
+async def test_a_call_of_the_watcher_that_fails_is_told_in_the_kubelets_words(manager):
+    """REG-16: which call it was, and grpc-go's ``rpc error: code = … desc = …``, for which people look."""
+
+    def fail(*_):
+        raise PluginUnavailable("the board is on fire")
+
+    async with found_plugin(manager) as plugin:
+        plugin.get_info = fail
+        await wait_for(manager, lambda: happened(manager, PluginSocketFailed))
+        problem = happened(manager, PluginSocketFailed)[0].problem
+        assert problem.startswith("failed to get plugin info using RPC GetInfo at socket /")
+        assert problem.endswith(", err: rpc error: code = Unknown desc = the board is on fire")
