@@ -6,7 +6,6 @@ and a handler's bug leaves through the nursery to where the server was opened, i
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections import deque
@@ -21,6 +20,7 @@ from grpclib.const import Handler
 
 from ...errors import DeviceManagerError, unwrapped
 from ...model import Peer
+from .accepting import pause_after
 from .connection import Connection
 from .limits import Limits
 from .metering import metered
@@ -29,15 +29,12 @@ from .server_call import ServerCall
 from .stream import Stream
 from .unix_socket import Identity, closed_on_error, identity, listen
 
-ACCEPT_PAUSE = 0.1
-"""Seconds without accepting when there is no descriptor or memory for one more connection."""
 ACCEPT_TIME = 0.0005
 """Seconds of CPU time that a new connection takes, about."""
 FORMER = 16
 """Sockets that were lost and are still known when they come back."""
 FLUSH_TIME = 0.2
 """Seconds that calls, and answers on their way, have when the server closes."""
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 class Server:
@@ -129,21 +126,21 @@ class Server:
             if listener is not self._listener:
                 return
             with suppress(BlockingIOError):
-                if not self._accept_next(listener):
-                    await trio.sleep(ACCEPT_PAUSE)
+                if pause := self._accept_next(listener):
+                    await trio.sleep(pause)
 
     async def _empty(self, listener: socket.socket) -> None:
         """Accept whoever waits at a socket that has lost its name: they have connected to us, and no more can."""
         try:
             with suppress(BlockingIOError):
                 while True:
-                    if not self._accept_next(listener):
-                        await trio.sleep(ACCEPT_PAUSE)
+                    if pause := self._accept_next(listener):
+                        await trio.sleep(pause)
         finally:
             _close(listener)
 
-    def _accept_next(self, listener: socket.socket) -> bool:
-        """Is there a descriptor, and memory, for one more connection? Raises BlockingIOError when nobody waits."""
+    def _accept_next(self, listener: socket.socket) -> float:
+        """Returns the seconds until the next one may be accepted. Raises BlockingIOError when nobody waits."""
         try:
             sock, _ = listener.accept()
             with closed_on_error(sock):
@@ -152,14 +149,12 @@ class Server:
         except BlockingIOError:
             raise
         except OSError as error:
-            if error.errno not in {*_EXHAUSTED, errno.ECONNABORTED}:
-                raise
-            return error.errno not in _EXHAUSTED
+            return pause_after(error)
         if self._limits.policy.admit(peer):
             self._nursery.start_soon(self._serve, sock, peer)
         else:
             sock.close()
-        return True
+        return 0.0
 
     async def _serve(self, sock: socket.socket, peer: Peer) -> None:
         self._limits.policy.charge(peer, ACCEPT_TIME)

@@ -16,8 +16,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr.rpc.transport import unix_socket
+from devicemgr.rpc.transport.accepting import ACCEPT_PAUSE
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.server import ACCEPT_PAUSE, open_server
+from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.transport.unix_socket import Place, connect, identity, listen
 from tests.rpc.transport.made_up import Service, unary
 
