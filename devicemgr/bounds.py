@@ -40,6 +40,8 @@ class Bounds:
     ``registration_rate``   calls of Register by one process; what comes faster must wait
     ``connections``         open ones of one process, to one of our sockets; one more is closed
     ``all_connections``     the same for all processes together
+    ``scrapers``            open connections to /metrics; for one more, the one that has asked for nothing for the
+                            longest time is closed. All of them together have one ``time_share``
     ======================  =========================================================================================
     """
 
@@ -60,6 +62,7 @@ class Bounds:
     registration_burst: int = 100
     connections: int = 128
     all_connections: int = 1000
+    scrapers: int = 32
 
     def __post_init__(self) -> None:
         """Raises ValueError for what would let nothing through, or is no number to reckon with."""

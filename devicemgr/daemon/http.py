@@ -1,94 +1,204 @@
-"""A small HTTP server for ``/metrics`` and ``/healthz``. h11 speaks HTTP; reading and writing is Trio's."""
+"""A small HTTP server for ``/metrics`` and ``/healthz``. h11 speaks HTTP; reading and writing is Trio's.
+
+Anybody on the network may connect, and nobody can be told from others for certain: on loopback all users of the machine
+are one address. So all of them together have one share of the manager's time, as one process has on our sockets, and
+take it in turns: whoever has had an answer stands at the end of the queue. When more connect than there is room for,
+the connection whose last request is the longest ago gives way, of the address that has most: whoever asks at once is
+answered, however many others just sit there. Who connects anew without end can keep others from the metrics, and from
+nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import h11
 import trio
 
+from ..bounds import Bounds
+from ..core.rate_limit import Tally, TokenBucket
 from ..errors import AddressUnusable
+from ..events import BoundReached
+from ..rpc.transport.accepting import pause_after
+from ..rpc.transport.metering import metered
+from .accounts import LONGEST_DEBT
+from .event_log import EventLog
 
 IDLE_TIME = 30.0
-"""Seconds a connection may take for its next request."""
+"""Seconds until a connection's next request has come."""
+ANSWER_TIME = 30.0
+"""Seconds until it has taken the answer."""
+PAGE_LIFETIME = 1.0
+"""Seconds for which everybody gets the same page."""
+_ACCEPT_RATE, _ACCEPT_BURST = 100.0, 1000
+"""Connections a second, and at once: who asks for nothing costs so little that nobody need wait behind a crowd."""
 _RECEIVE_SIZE = 4096
+_SEND_BUFFER = 2**17
+"""Bytes of an answer that the kernel takes of us before they are read. The rest of it is the page, which is shared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     status: int
-    text: str
+    body: bytes
     content_type: str = "text/plain; charset=utf-8"
 
 
-Pages = Mapping[str, Callable[[], Page]]
+MakePage = Callable[[], Awaitable[Page]]
+Pages = Mapping[str, MakePage]
 """By path, what makes the page."""
+
+
+def kept(make: MakePage) -> MakePage:
+    """The same page, made once a second at most. For one caller at a time."""
+    page, stale_at = Page(503, b""), float("-inf")
+
+    async def give() -> Page:
+        nonlocal page, stale_at
+        if trio.current_time() >= stale_at:
+            page = await make()
+            stale_at = trio.current_time() + PAGE_LIFETIME
+        return page
+
+    return give
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
     """Bind; port 0 takes any free one. Raises AddressUnusable."""
     try:
-        return await trio.open_tcp_listeners(port, host=host)
+        listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
         raise AddressUnusable(f"cannot serve on {host}:{port}: {error.strerror or error}") from error
+    for listener in listeners:  # what is accepted inherits it
+        listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    return listeners
 
 
-async def serve_pages(listeners: list[trio.SocketListener], pages: Pages) -> None:
-    """Answer until cancelled."""
+@dataclass(eq=False, slots=True)
+class _Visitor:
+    """A connection; ``scope`` ends it."""
 
-    async def serve(stream: trio.SocketStream) -> None:
-        async with aclosing(stream):
-            await _serve_connection(stream, pages)
-
-    await trio.serve_listeners(serve, listeners)
+    stream: trio.SocketStream
+    address: str
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
-async def _serve_connection(stream: trio.SocketStream, pages: Pages) -> None:
-    """One connection, request after request. What a client does wrong ends its connection, and nothing else."""
-    connection = h11.Connection(h11.SERVER)
-    try:
-        while True:
+class PageServer:
+    """Serves pages to anybody, within the bounds ``scrapers``, ``time_share`` and ``time_burst``."""
+
+    def __init__(self, pages: Pages, bounds: Bounds, log: EventLog) -> None:
+        self._pages = pages
+        self._most = bounds.scrapers
+        self._log = log
+        self._seconds = TokenBucket(bounds.time_share, bounds.time_burst)
+        self._accepts = TokenBucket(_ACCEPT_RATE, _ACCEPT_BURST)
+        self._queue = trio.Lock()
+        self._visitors: dict[_Visitor, None] = {}
+        """Whose last request is the longest ago stands first."""
+        self._tally = Tally()
+
+    async def serve(self, listeners: list[trio.SocketListener]) -> None:
+        """Answer until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(self._accept, listener, nursery)
+
+    def _charge(self, seconds: float) -> None:
+        self._seconds.spend(seconds, now=trio.current_time(), longest_debt=LONGEST_DEBT)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One after the other, and all together no more than their share of the time."""
+        async with self._queue:
+            await trio.sleep(self._seconds.debt(now=trio.current_time()))
+            yield
+
+    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        async with listener:
+            while True:
+                try:
+                    sock, address = await listener.socket.accept()
+                except OSError as error:
+                    await trio.sleep(pause_after(error))
+                    continue
+                visitor = _Visitor(trio.SocketStream(sock), address[0])
+                self._make_room()
+                self._visitors[visitor] = None
+                nursery.start_soon(self._serve, visitor)
+                await trio.sleep(self._accepts.reserve(now=trio.current_time()))
+
+    def _make_room(self) -> None:
+        """Somebody who asks for nothing gives way to one more."""
+        if len(self._visitors) < self._most:
+            return
+        ((busiest, _),) = Counter(one.address for one in self._visitors).most_common(1)
+        oldest = next(one for one in self._visitors if one.address == busiest)
+        del self._visitors[oldest]
+        oldest.scope.cancel()
+        if times := self._tally.count(busiest, now=trio.current_time()):
+            consequence = "the connection to /metrics whose last request is the longest ago was closed"
+            self._log.record([BoundReached(bound="scrapers", peer=busiest, times=times, consequence=consequence)])
+
+    async def _serve(self, visitor: _Visitor) -> None:
+        """Request after request. What a client does wrong ends its connection, and nothing else."""
+        try:
+            async with visitor.stream:
+                with visitor.scope:
+                    with trio.fail_after(IDLE_TIME):
+                        await trio.lowlevel.wait_readable(visitor.stream.socket)
+                    await metered(self._converse(visitor), self._charge)
+        except (h11.ProtocolError, trio.BrokenResourceError, trio.TooSlowError):
+            pass
+        finally:
+            self._visitors.pop(visitor, None)
+
+    async def _converse(self, visitor: _Visitor) -> None:
+        connection = h11.Connection(h11.SERVER)
+        while connection.our_state is not h11.MUST_CLOSE:
             with trio.fail_after(IDLE_TIME):
-                request = await _next_request(connection, stream)
-                if request is None:
-                    return
-                await _answer(connection, stream, request, pages)
-            if connection.our_state is not h11.DONE:
+                request = await self._next_request(connection, visitor.stream)
+            if request is None:
                 return
-            connection.start_next_cycle()
-    except (h11.ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-        return
+            if visitor in self._visitors:
+                del self._visitors[visitor]
+                self._visitors[visitor] = None
+            with trio.fail_after(ANSWER_TIME):
+                await self._answer(connection, visitor.stream, request)
+            if connection.our_state is h11.DONE:
+                connection.start_next_cycle()
 
-
-async def _next_request(connection: h11.Connection, stream: trio.SocketStream) -> h11.Request | None:
-    """The next request with its body read away; None when the client has gone."""
-    request: h11.Request | None = None
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
+    async def _next_request(self, connection: h11.Connection, stream: trio.SocketStream) -> h11.Request | None:
+        """None when the client has gone."""
+        while True:
+            async with self._turn():
+                event = connection.next_event()
+            if isinstance(event, h11.Request):
+                return event
+            if event is not h11.NEED_DATA:
+                return None
             connection.receive_data(bytes(await stream.receive_some(_RECEIVE_SIZE)))
-        elif isinstance(event, h11.Request):
-            request = event
-        elif isinstance(event, h11.EndOfMessage):
-            return request
-        elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
-            return None
 
+    async def _answer(self, connection: h11.Connection, stream: trio.SocketStream, request: h11.Request) -> None:
+        async with self._turn():
+            page = await self._page(request)
+        headers = [("content-type", page.content_type), ("content-length", str(len(page.body)))]
+        if not isinstance(connection.next_event(), h11.EndOfMessage):  # the request has a body, which is not read
+            headers.append(("connection", "close"))
+        parts = [connection.send(h11.Response(status_code=page.status, headers=headers)) or b""]
+        if request.method != b"HEAD":
+            parts += connection.send_with_data_passthrough(h11.Data(data=page.body)) or ()
+        connection.send(h11.EndOfMessage())
+        for part in parts:
+            await stream.send_all(part)
 
-async def _answer(connection: h11.Connection, stream: trio.SocketStream, request: h11.Request, pages: Pages) -> None:
-    path = request.target.decode("ascii", "replace").partition("?")[0]
-    if request.method not in (b"GET", b"HEAD"):
-        page = Page(405, "only GET\n")
-    elif path not in pages:
-        page = Page(404, f"there are {', '.join(pages)}\n")
-    else:
-        page = pages[path]()
-    body = page.text.encode()
-    headers = [("content-type", page.content_type), ("content-length", str(len(body)))]
-    data = connection.send(h11.Response(status_code=page.status, headers=headers))
-    if request.method != b"HEAD":
-        data += connection.send(h11.Data(data=body)) or b""
-    data += connection.send(h11.EndOfMessage()) or b""
-    await stream.send_all(data)
+    async def _page(self, request: h11.Request) -> Page:
+        path = request.target.decode("ascii", "replace").partition("?")[0]
+        if request.method not in (b"GET", b"HEAD"):
+            return Page(405, b"only GET\n")
+        if path not in self._pages:
+            return Page(404, f"there are {', '.join(self._pages)}\n".encode())
+        return await self._pages[path]()

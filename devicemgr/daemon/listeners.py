@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from ..bounds import Bounds
 from ..core.policy import Policy
 from ..errors import DirectoryUnusable
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
@@ -15,7 +16,7 @@ from ..rpc.services import AllocationService, RegistrationService
 from ..rpc.transport.limits import Limits
 from ..rpc.transport.server import FLUSH_TIME, Server
 from .doors import Doors
-from .event_log import Recorded
+from .event_log import EventLog, Recorded
 from .manager import DeviceManager
 
 SMALLEST_WINDOW, LARGEST_WINDOW = 2**16, 2**20
@@ -86,22 +87,25 @@ class Scrapes:
         address: tuple[str, int],
         manager: DeviceManager,
         servers: Sequence[Server],
+        bounds: Bounds,
+        log: EventLog,
         *,
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Until cancelled; starts with the address that was bound. Raises AddressUnusable."""
-        from .http import Page, open_listeners, serve_pages
+        from .http import Page, PageServer, kept, open_listeners
 
-        def metrics() -> Page:
-            return Page(200, self._metrics.render(manager), "text/plain; version=0.0.4; charset=utf-8")
+        async def metrics() -> Page:
+            return Page(200, await self._metrics.render(manager), "text/plain; version=0.0.4; charset=utf-8")
 
-        def healthz() -> Page:
+        async def healthz() -> Page:
             lost = [str(server.path) for server in servers if not server.owns_socket()]
             if lost:
-                return Page(500, f"device registration error: {', '.join(lost)} is gone\n")
-            return Page(200, "ok\n")
+                return Page(500, f"device registration error: {', '.join(lost)} is gone\n".encode())
+            return Page(200, b"ok\n")
 
         listeners = await open_listeners(*address)
         host, port = listeners[0].socket.getsockname()[:2]
         task_status.started(f"http://{host}:{port}/metrics")
-        await serve_pages(listeners, {"/metrics": metrics, "/healthz": healthz})
+        pages = {"/metrics": kept(metrics), "/healthz": healthz}
+        await PageServer(pages, bounds, log).serve(listeners)

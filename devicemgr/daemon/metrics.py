@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+import trio
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
@@ -200,28 +201,34 @@ class Metrics:
         known = refusal.reason if refusal.reason in _REASONS else "Other"
         self._rejections.labels("OutOfExtendedResources" if out_of else known).inc()
 
-    def render(self, gauges: Gauges) -> str:
-        """The text of a scrape."""
-        view = _View(self._registry, gauges)
-        text: str = generate_latest(view).decode()
+    async def render(self, gauges: Gauges) -> bytes:
+        """The text of a scrape, one metric after the other: all of them may take a while, and others are let in."""
+        parts = []
+        for metric in self._collect(gauges):
+            parts.append(generate_latest(_Only(metric)).decode())
+            await trio.lowlevel.checkpoint()
+        text = "".join(parts)
         for name in _WITHOUT_TOTAL:
             text = text.replace(f"{name}_total", name)
-        return text
+        return text.encode()
 
-
-class _View:
-    """A registry as it is shown: without ``_created`` samples, and with what is looked up now."""
-
-    def __init__(self, registry: CollectorRegistry, gauges: Gauges) -> None:
-        self._registry = registry
-        self._gauges = gauges
-
-    def collect(self) -> Iterator[Metric]:
+    def _collect(self, gauges: Gauges) -> Iterator[Metric]:
+        """Without ``_created`` samples, and with what is looked up now."""
         for metric in self._registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
-        for name, text, labels, values in self._gauges.gauges():
+        for name, text, labels, values in gauges.gauges():
             family = GaugeMetricFamily(name, text, labels=labels)
             for label_values, value in values:
                 family.add_metric(label_values, value)
             yield family
+
+
+class _Only:
+    """A registry of one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._metric

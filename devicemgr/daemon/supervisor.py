@@ -124,7 +124,8 @@ async def _one_life(
                     listeners.start_soon(_end_with, stop, life)
                     served = [str(server.path) for server in servers]
                     if scrapes:
-                        served.append(await listeners.start(scrapes.serve, settings.metrics_address, manager, servers))
+                        scraped = settings.metrics_address, manager, servers, settings.bounds, log
+                        served.append(await listeners.start(scrapes.serve, *scraped))
                     log.open()
                     log.record([_ready(tuple(served), manager.settings())])
                     life.ready.set()

@@ -1,7 +1,9 @@
 """``python -m tests.hostile.crowd SOCKET COUNT WHAT``: one process with many connections.
 
 It prints ``connected`` and how many are; then all go on saying ``pings``, ``garbage`` or ``calls``, or ``nothing``,
-until the process is killed. It never waits for one that is not read from.
+until the process is killed. It never waits for one that is not read from. Where SOCKET is ``HOST:PORT``, they are
+``scrapes``, one after the other without waiting for answers, or ``unread``, which are the same without reading any, or
+``anew``, each with a connection of its own.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ import selectors
 import socket
 import sys
 from contextlib import suppress
+from typing import NoReturn
 
 from .wire import MOST, PING, PREFACE, call, connected, frame, reset, settings
 
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 SAYS = {
     "nothing": b"",
+    "scrapes": SCRAPE * 1000,
     "pings": frame(PING, payload=b"12345678") * 1000,
     "garbage": frame(0xFA, 0xFF, 1, b"what") * 1000,
 }
@@ -27,10 +32,25 @@ def connect(path: str, count: int) -> list[socket.socket]:
     found: list[socket.socket] = []
     with suppress(OSError):
         while len(found) < count:
-            found.append(connected(path, 1))
-            found[-1].sendall(PREFACE + settings(INITIAL_WINDOW=MOST))
+            if ":" in path:
+                found.append(tcp_connected(path))
+            else:
+                found.append(connected(path, 1))
+                found[-1].sendall(PREFACE + settings(INITIAL_WINDOW=MOST))
             found[-1].setblocking(False)
     return found
+
+
+def tcp_connected(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), 1)
+
+
+def scrape_anew(address: str) -> NoReturn:
+    """Connect, ask, do not wait for the answer, and again."""
+    while True:
+        with suppress(OSError), tcp_connected(address) as one:
+            one.send(SCRAPE)
 
 
 def speak(crowd: list[socket.socket], words: bytes, *, again: bool) -> None:
@@ -62,6 +82,12 @@ def main(path: str, count: int, what: str) -> None:
     if what == "calls":
         calls = b"".join(call(stream, "/a.B/C") + reset(stream) for stream in range(1, 2 * CALLS, 2))
         speak(crowd, calls, again=False)
+    elif what == "unread":
+        for one in crowd:
+            with suppress(OSError):
+                one.send(SAYS["scrapes"])
+    elif what == "anew":
+        scrape_anew(path)
     elif SAYS[what]:
         speak(crowd, SAYS[what], again=True)
     with suppress(KeyboardInterrupt):
