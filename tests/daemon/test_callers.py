@@ -303,7 +303,7 @@ async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels
     ]
     for event in events:
         metrics(Recorded(0, 0.0, event))
-    text = metrics.render(manager)
+    text = (await metrics.render(manager)).decode()
     assert 'devicemgr_bounds_reached_total{bound="connections"} 3.0' in text
     assert "devicemgr_callers_turned_away_total 4.0" in text
     assert "devicemgr_connections_broken_total 5.0" in text

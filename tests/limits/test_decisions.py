@@ -133,12 +133,18 @@ async def test_an_alignment_counts_when_its_devices_are_there(root_dir):
         manager._log._sinks = (metrics,)
         manager.faults.fail_calls("allocate")
         assert not (await manager.admit(pod("p", 1))).admitted
-        assert "aligned_compute_resources_count" in metrics.render(manager)
+        assert "aligned_compute_resources_count" in (await metrics.render(manager)).decode()
         assert not [
-            line for line in metrics.render(manager).splitlines() if "aligned" in line and line.endswith(" 1.0")
+            line
+            for line in (await metrics.render(manager)).decode().splitlines()
+            if "aligned" in line and line.endswith(" 1.0")
         ]
         assert (await manager.admit(pod("q", 1))).admitted
-        (line,) = [one for one in metrics.render(manager).splitlines() if "aligned" in one and one.endswith(" 1.0")]
+        (line,) = [
+            one
+            for one in (await metrics.render(manager)).decode().splitlines()
+            if "aligned" in one and one.endswith(" 1.0")
+        ]
         assert line.startswith("kubelet_container_aligned_compute_resources_count{")
 
 
@@ -332,7 +338,7 @@ async def test_lim_29_only_a_valid_name_becomes_a_label(manager, open_plugin):
             await manager.register(refused)
     async with open_plugin(GPU) as plugin:
         await plugin.register()
-    text = metrics.render(manager)
+    text = (await metrics.render(manager)).decode()
     assert 'kubelet_device_plugin_registration_total{resource_name="vendor.com/gpu"} 3.0' in text
     assert "nonsense" not in text
     assert 'devicemgr_registrations_refused_total{rule="API-12"} 3.0' in text
