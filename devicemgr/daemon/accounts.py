@@ -28,7 +28,8 @@ LONGEST_PAUSE = 1.0
 LONGEST_DEBT = 10.0
 """Seconds for which a process can owe time, at most: by then it may have changed its ways."""
 LONGEST_QUEUE = 3.0
-"""Seconds that registrations of one process wait for each other, at most; a plug-in's patience is often five."""
+"""Seconds that registrations of one process wait for each other, at most; a plug-in's patience is often five. A
+question does not wait longer for the time that its process owes, either."""
 MOST_PROCESSES = 1000
 """Accounts that are kept; one more closes the one that was not used for the longest time."""
 
@@ -73,6 +74,16 @@ class Accounts:
         if pause := min(self._of(peer).seconds.debt(now=self._clock()), LONGEST_PAUSE):
             self.reached("time_share", peer, f"nothing is read from it for {pause:.2f} s")
         return pause
+
+    def begin_question(self, peer: Peer) -> float:
+        """It asks something. Returns the seconds to wait.
+
+        Raises CallerTooOften when it owes so much that many questions would wait, and wake each other in vain.
+        """
+        if not self.is_own(peer) and (debt := self._of(peer).seconds.debt(now=self._clock())) > LONGEST_QUEUE:
+            self.reached("time_share", peer, "the question is refused")
+            raise CallerTooOften(f"the questions of this process take too much time: try again in {debt:.0f} s")
+        return self.pause(peer)
 
     def charge_registration(self, peer: Peer) -> float:
         """It registers: in a queue of its own, at a bounded rate. Returns the seconds to wait.

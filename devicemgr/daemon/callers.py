@@ -80,7 +80,7 @@ class Gate(PeerPolicy):
         return 0.0 if self.quota_exempt else self._accounts.pause(peer)
 
     def begin_call(self, peer: Peer, method: str) -> float:
-        """Seconds to wait. Raises CallerDenied for a stranger."""
+        """Seconds to wait. Raises CallerDenied for a stranger, and CallerTooOften."""
         if not self._callers.include(peer):
             if times := self._tally.count(("denied", peer.pid), now=trio.current_time()):
                 self._log.record(
@@ -90,7 +90,9 @@ class Gate(PeerPolicy):
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
-        return self._accounts.charge_registration(peer) if method == _REGISTER else self.pause(peer)
+        if method == _REGISTER:
+            return self._accounts.charge_registration(peer)
+        return 0.0 if self.quota_exempt else self._accounts.begin_question(peer)
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
         """A question's time is its caller's. A registration has a rate of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from devicemgr.daemon.accounts import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSE
 from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.metrics import MOST_NAMES, Metrics
 from devicemgr.daemon.plugin_door import PluginDoor
-from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from devicemgr.errors import CallerTooOften, ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import (
     AnswerOdd,
     BoundReached,
@@ -29,6 +30,9 @@ from devicemgr.events import (
 )
 from devicemgr.model import Device, DeviceSpec, Mount, Peer, Registration, RunOptions
 from devicemgr.rpc.manager_client import connect_manager, register_plugin
+from devicemgr.rpc.stubs.devicemgr.v1 import AllocationStub
+from devicemgr.rpc.stubs.v1 import PodResourcesListerStub
+from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
@@ -163,6 +167,37 @@ def test_a_process_has_a_share_of_the_managers_time():
     now[0] = LONGEST_DEBT
     assert accounts.pause(greedy) == 0.0, "what it owes is capped"
     assert {one.event.bound for one in log.after(0)} == {"time_share"}
+
+
+def test_who_owes_too_much_may_not_ask():
+    """Many questions that wait would wake each other in vain."""
+    now, log = [0.0], EventLog()
+    accounts = Accounts(Bounds(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
+    greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
+    assert accounts.begin_question(greedy) == 0.0
+    accounts.charge(greedy, 1.35)
+    with pytest.raises(CallerTooOften, match="too much time: try again in 4 s"):
+        accounts.begin_question(greedy)
+    now[0] = 1.0
+    assert accounts.begin_question(greedy) == LONGEST_PAUSE
+    assert accounts.begin_question(own) == 0.0
+    assert len(log.after(0)) == 2
+
+
+@bounds(time_share=1.0, time_burst=1.0)
+@pytest.mark.parametrize("path", ["pod-resources/kubelet.sock", "devicemgr/allocation.sock"])
+async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatch, autojump_clock):
+    """Each step of answering takes two seconds here; that of callers of allocation.sock has no bound."""
+    clock = itertools.count(step=2.0)
+    monkeypatch.setattr("devicemgr.rpc.transport.metering.thread_time", lambda: next(clock))
+    monkeypatch.setattr(Accounts, "is_own", lambda self, peer: False)
+    async with open_channel(device_manager.layout.root / path) as channel:
+        for _ in range(2):
+            if path.startswith("pod"):
+                await channel.stub(PodResourcesListerStub).list()
+            else:
+                await channel.stub(AllocationStub).status()
+    assert bool(reached(device_manager, "time_share")) is path.startswith("pod")
 
 
 def test_only_so_many_accounts_are_kept():

@@ -1,9 +1,11 @@
 """``python -m tests.hostile.crowd SOCKET COUNT WHAT``: one process with many connections.
 
 It prints ``connected`` and how many are; then all go on saying ``pings``, ``garbage`` or ``calls``, or ``nothing``,
-until the process is killed. It never waits for one that is not read from. Where SOCKET is ``HOST:PORT``, they are
-``scrapes``, one after the other without waiting for answers, or ``unread``, which are the same without reading any, or
-``anew``, each with a connection of its own.
+until the process is killed. ``questions`` are a hundred at once to the PodResources API, ``unread`` the same with a
+window of zero. It never waits for one that is not read from.
+
+Where SOCKET is ``HOST:PORT``, they are ``scrapes``, one after the other without waiting for answers, or ``unread``, the
+same without reading any, or ``anew``, each with a connection of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ SAYS = {
 }
 CALLS = 2000
 """On one connection, each with a stream of its own."""
+QUESTIONS = b"".join(call(stream, "/v1.PodResourcesLister/GetAllocatableResources") for stream in range(1, 200, 2))
 
 
 def connect(path: str, count: int) -> list[socket.socket]:
@@ -82,10 +85,12 @@ def main(path: str, count: int, what: str) -> None:
     if what == "calls":
         calls = b"".join(call(stream, "/a.B/C") + reset(stream) for stream in range(1, 2 * CALLS, 2))
         speak(crowd, calls, again=False)
+    elif what == "questions":
+        speak(crowd, QUESTIONS, again=False)
     elif what == "unread":
         for one in crowd:
             with suppress(OSError):
-                one.send(SAYS["scrapes"])
+                one.send(SAYS["scrapes"] if ":" in path else settings(INITIAL_WINDOW=0) + QUESTIONS)
     elif what == "anew":
         scrape_anew(path)
     elif SAYS[what]:

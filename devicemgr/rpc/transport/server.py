@@ -178,8 +178,10 @@ class Server:
         try:
             with unwrapped(), call.scope:
                 handler = call.begin(self._methods)
-                if pause := self._limits.policy.begin_call(call.peer, call.method):
+                pause = self._limits.policy.begin_call(call.peer, call.method)
+                while pause > 0:  # of many that wait, one may make the others wait again
                     await trio.sleep(pause)
+                    pause = self._limits.policy.pause(call.peer)
                 await self._metered(call, handler.func(call))
                 call.finish()
             call.finish(Status.DEADLINE_EXCEEDED, "the call's deadline has passed")

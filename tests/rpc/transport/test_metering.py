@@ -281,10 +281,13 @@ async def test_a_call_may_have_to_wait(path, autojump_clock):
         async with open_channel(path) as channel:
             assert await unary(channel, "Echo", b"x") == b"x"
             assert trio.current_time() == pytest.approx(7)
+            policy.pauses = [4.0, 2.0, 0.0]  # the last one is asked first, before the call is read
+            assert await unary(channel, "Echo", b"x") == b"x"
+            assert trio.current_time() == pytest.approx(7 + 7 + 6), "meanwhile others have spent what there was"
             with pytest.raises(GRPCError) as caught:
                 await unary(channel, "Echo", timeout=3)
             assert caught.value.status is Status.DEADLINE_EXCEEDED
-            assert trio.current_time() == pytest.approx(10)
+            assert trio.current_time() == pytest.approx(23)
 
 
 async def test_nothing_is_read_while_the_policy_says_so(path, autojump_clock):
