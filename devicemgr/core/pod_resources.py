@@ -50,13 +50,18 @@ def devices_of_pod(store: DeviceStore, pod: Pod, kinds: tuple[ContainerKind, ...
     return PodDevices(pod.namespace, pod.name, containers)
 
 
-def allocatable_devices(store: DeviceStore) -> list[DeviceOnNode]:
+def named_pods(store: DeviceStore, kinds: tuple[ContainerKind, ...]) -> tuple[PodDevices, ...]:
+    """Every pod that is here; one from a kubelet's checkpoint has no name, and is not among them."""
+    return tuple(devices_of_pod(store, pod, kinds) for pod in store.pods if pod.name)
+
+
+def allocatable_devices(store: DeviceStore) -> tuple[DeviceOnNode, ...]:
     """Every healthy device, held or not; none of a plug-in that is away (PR-5)."""
-    return [
+    return tuple(
         on_node
         for resource, device in store.healthy_devices()
         for on_node in on_nodes(resource, device.id, device.numa_nodes)
-    ]
+    )
 
 
 def _held(store: DeviceStore, owner: Owner) -> Iterator[DeviceOnNode]:

@@ -73,6 +73,9 @@ class DeviceStore(Holdings):
         self.grace = grace
         self.is_fresh = False
         """Was there no checkpoint at the start? Then what the node published before means nothing (CAP-6)."""
+        self.reports = 0
+        """How many lists have come: there may be other devices after each, or on other nodes. With ``version``, which
+        counts what must be written down, it says whether anything is as it was."""
         self._resources: dict[ResourceName, Resource] = {}
         self._removed: dict[ResourceName, None] = {}  # in the order in which they were removed
         self._options: dict[ResourceName, PluginOptions] = {}
@@ -123,6 +126,7 @@ class DeviceStore(Holdings):
             problems, applied = whole.problems, state.replace(whole.devices)
         state.token = None if problems else report.token
         self.version += state.registered is not registered
+        self.reports += 1
         return [*problems, applied, *self._health_changes(resource, health)]
 
     def stop_endpoint(self, resource: ResourceName, generation: int, *, reason: str, now: float) -> list[Event]:

@@ -163,13 +163,13 @@ class BlockingPodResources:
         self._portal = portal
         self._target = target
 
-    def list_pods(self) -> list[PodDevices]:
+    def list_pods(self) -> tuple[PodDevices, ...]:
         return self._portal.call(self._target.list_pods)
 
-    def list_pods_v1alpha1(self) -> list[PodDevices]:
+    def list_pods_v1alpha1(self) -> tuple[PodDevices, ...]:
         return self._portal.call(self._target.list_pods_v1alpha1)
 
-    def allocatable(self) -> list[DeviceOnNode]:
+    def allocatable(self) -> tuple[DeviceOnNode, ...]:
         return self._portal.call(self._target.allocatable)
 
     def get_pod(self, namespace: str, name: str) -> PodDevices:

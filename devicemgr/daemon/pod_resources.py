@@ -1,21 +1,32 @@
 """The PodResources API's questions, answered from the store and counted (section 8).
 
-All methods of both versions share one rate limit; what it turns away is not counted as a request (PR-2).
+All methods of both versions share one rate limit; what it turns away is not counted as a request (PR-2). What is asked
+about everything is worked out once for each state: as long as nothing changes, everybody gets the same object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import trio
 
-from ..core.pod_resources import LASTING, MAIN_ONLY, DeviceOnNode, PodDevices, allocatable_devices, devices_of_pod
+from ..core.pod_resources import (
+    LASTING,
+    MAIN_ONLY,
+    DeviceOnNode,
+    PodDevices,
+    allocatable_devices,
+    devices_of_pod,
+    named_pods,
+)
 from ..core.rate_limit import TokenBucket
 from ..core.store import DeviceStore
 from ..errors import NoSuchPod, RateLimited
 from ..events import PodResourcesCalled
-from ..model import ContainerKind
 from .event_log import EventLog
+
+T = TypeVar("T")
 
 RATE = 100.0
 """Calls a second, over all clients."""
@@ -29,21 +40,24 @@ class PodResources:
         self._current = current
         self._log = log
         self._bucket = TokenBucket(RATE, BURST)
+        self._pods: _Kept[tuple[PodDevices, ...]] = _Kept(lambda store: named_pods(store, LASTING))
+        self._pods_v1alpha1: _Kept[tuple[PodDevices, ...]] = _Kept(lambda store: named_pods(store, MAIN_ONLY))
+        self._allocatable: _Kept[tuple[DeviceOnNode, ...]] = _Kept(allocatable_devices)
 
-    async def list_pods(self) -> list[PodDevices]:
+    async def list_pods(self) -> tuple[PodDevices, ...]:
         """Every pod that is here, with its sidecars and main containers (PR-3)."""
         self._count("list", "v1")
-        return self._pods(LASTING)
+        return self._pods.of(self._current())
 
-    async def list_pods_v1alpha1(self) -> list[PodDevices]:
+    async def list_pods_v1alpha1(self) -> tuple[PodDevices, ...]:
         """Every pod that is here, with its main containers (PR-7)."""
         self._count("list", "v1alpha1")
-        return self._pods(MAIN_ONLY)
+        return self._pods_v1alpha1.of(self._current())
 
-    async def allocatable(self) -> list[DeviceOnNode]:
+    async def allocatable(self) -> tuple[DeviceOnNode, ...]:
         """Every healthy device (PR-5)."""
         self._count("get_allocatable", "v1")
-        return allocatable_devices(self._current())
+        return self._allocatable.of(self._current())
 
     async def get_pod(self, namespace: str, name: str) -> PodDevices:
         """One pod. Raises NoSuchPod (PR-6)."""
@@ -54,12 +68,23 @@ class PodResources:
             raise NoSuchPod(f"pod {name} in namespace {namespace} not found")
         return devices_of_pod(store, pod, LASTING)
 
-    def _pods(self, kinds: tuple[ContainerKind, ...]) -> list[PodDevices]:
-        store = self._current()
-        return [devices_of_pod(store, pod, kinds) for pod in store.pods if pod.name]
-
     def _count(self, method: str, version: str, *, failed: bool = False) -> None:
         self._current()  # raises when the manager has ended
         if not self._bucket.take(now=trio.current_time()):
             raise RateLimited("rejected by rate limit")
         self._log.record([PodResourcesCalled(method=method, version=version, failed=failed)])
+
+
+class _Kept(Generic[T]):
+    """What was worked out from a store, until that changes."""
+
+    def __init__(self, work_out: Callable[[DeviceStore], T]) -> None:
+        self._work_out = work_out
+        self._of: tuple[DeviceStore, int, int] | None = None
+        self._value: T | None = None
+
+    def of(self, store: DeviceStore) -> T:
+        state = store, store.version, store.reports
+        if self._value is None or self._of != state:
+            self._value, self._of = self._work_out(store), state
+        return self._value

@@ -30,6 +30,26 @@ def unicode_text(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+class EncodedMessage:
+    """Stands in for a message that was encoded before, perhaps for many calls."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def SerializeToString(self) -> bytes:
+        return self._data
+
+
+def field_of_bytes(number: int, body: bytes) -> bytes:
+    """A field of this number, below 16, with a length: a text, or a message."""
+    length, size = bytearray(), len(body)
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    length.append(size)
+    return bytes((number << 3 | _BYTES,)) + length + body
+
+
 def check_message(kind: type[Any], data: bytes) -> None:
     """Raises ValueError unless ``data`` is a message of this generated class as far as its lengths go; what the values
     are is left to the decoder. Other classes are not looked at."""

@@ -27,7 +27,7 @@ async def pods(manager, open_plugin):
 
 async def test_no_pods(manager):
     """CC-142."""
-    assert await manager.pod_resources.list_pods() == []
+    assert await manager.pod_resources.list_pods() == ()
 
 
 async def test_v1_lists_sidecars_then_main_containers_with_one_entry_per_node(manager, pods):
@@ -78,7 +78,7 @@ async def test_allocatable_are_the_healthy_devices_held_or_not(manager, pods):
     assert ("d2", None) in [(one.device, one.node) for one in await manager.pod_resources.allocatable()]
     pods.end_stream()
     await manager.wait_for_resource(GPU, allocatable=0)
-    assert await manager.pod_resources.allocatable() == []
+    assert await manager.pod_resources.allocatable() == ()
 
 
 async def test_the_numa_nodes_are_those_of_the_time_of_allocation(manager, pods):
@@ -89,6 +89,27 @@ async def test_the_numa_nodes_are_those_of_the_time_of_allocation(manager, pods)
         await manager.events_after(len(manager.events()), wait=True)
     one, _ = await manager.pod_resources.list_pods()
     assert [(d.device, d.node) for d in one.containers[0][1]] == [("d0", 0)]
+
+
+async def test_as_long_as_nothing_changes_everybody_gets_the_same(manager, pods, autojump_clock):
+    """Working it out, and encoding it, is done once. A device on another node changes nothing that is written down."""
+    api = manager.pod_resources
+
+    async def ask():
+        return [await method() for method in (api.list_pods, api.list_pods_v1alpha1, api.allocatable)]
+
+    first = await ask()
+    assert all(one is other for one, other in zip(first, await ask(), strict=True))
+    pods.set_devices([Device(id="d0", numa_nodes=(1,)), *pods.devices[1:]])
+    with trio.fail_after(5):
+        while dict(manager._life.store.devices(GPU))["d0"].numa_nodes != (1,):
+            await manager.events_after(len(manager.events()), wait=True)
+    listed, _, allocatable = second = await ask()
+    assert (listed, [one.node for one in allocatable if one.device == "d0"]) == (first[0], [1])
+    await manager.remove("default", "idle")
+    assert [pod.name for pod in (await ask())[0]] == ["p"]
+    await trio.sleep(1)
+    assert all(one is not other for one, other in zip(second, await ask(), strict=True))
 
 
 async def test_too_many_calls_are_turned_away(manager, autojump_clock):

@@ -299,7 +299,7 @@ async def test_lim_24_a_question_in_the_middle_of_an_admission_is_answered(root_
         with trio.fail_after(5):
             refused = await manager.admit(pod("p", 1))
         assert "no containers return" in refused.message
-        assert seen == [(1, [])]
+        assert seen == [(1, ())]
 
 
 # --- what is published -------------------------------------------------------------------------------
