@@ -12,12 +12,22 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-MESSAGE_SIZE = 16 * 1024 * 1024
-"""Bytes. The kubelet stops at 4 MiB, about 50,000 devices (LIM-38)."""
-
+KUBELET_MESSAGE = 4 * 1024 * 1024
+"""Bytes. The kubelet dials plug-ins, and serves, with grpc-go's defaults: no longer message is received (API-8)."""
+MESSAGE_SIZE = 4 * KUBELET_MESSAGE
+"""Bytes. What agents of the PodResources API receive at most; the kubelet's own bound is about 50,000 devices (LIM-38).
+All sizes below are derived from these two."""
+SHORTEST_DEVICE = 16
+"""Bytes of a healthy device with an id of three characters, in a list."""
 
 _RANGES = {"report_rate": (1.0, 1e6), "registration_rate": (0.1, 1e6), "time_share": (0.01, 1.0)}
 _RANGES["time_burst"] = (0.01, 3600.0)
+_WITHIN = (
+    ("message_size", "listed_size", "a list that may be sent could not be kept"),
+    ("answer_size", "answers_size", "an answer that may be sent could not be kept"),
+    ("id_length", "answer_size", "a device that is listed could not be preferred"),
+)
+"""Bounds that contradict each other unless the first is at most the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +37,10 @@ class Bounds:
     ======================  =========================================================================================
     ``message_size``        a longer message ends its call before its bytes are taken
     ``registration_size``   the same for what is sent to kubelet.sock and to the PodResources API
-    ``answer_size``         of a plug-in's answer to one call; that of Allocate stays in the checkpoint
+    ``answer_size``         of a plug-in's answer to one call
+    ``answer_fields``       in it, which take 6 µs each; nothing else can happen meanwhile
+    ``answers_size``        of all answers to Allocate for pods that are here, which stand in the checkpoint; one more
+                            refuses its pod
     ``unread_size``         of answers that wait until one process reads them; one more call fails
     ``listed_size``         of all lists of all plug-ins; what is healthy in them stands in the checkpoint
     ``devices``             in one list; a longer one ends its stream
@@ -47,10 +60,12 @@ class Bounds:
 
     message_size: int = MESSAGE_SIZE
     registration_size: int = 16 * 1024
-    answer_size: int = 64 * 1024
-    unread_size: int = 8 * 1024 * 1024
-    listed_size: int = 16 * 1024 * 1024
-    devices: int = 100_000
+    answer_size: int = KUBELET_MESSAGE
+    answer_fields: int = 2**16
+    answers_size: int = 4 * KUBELET_MESSAGE
+    unread_size: int = MESSAGE_SIZE
+    listed_size: int = 2 * MESSAGE_SIZE
+    devices: int = KUBELET_MESSAGE // SHORTEST_DEVICE
     slow_size: int = 256 * 1024
     id_length: int = 16 * 1024
     resources: int = 1000
@@ -65,8 +80,11 @@ class Bounds:
     scrapers: int = 32
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what would let nothing through, or is no number to reckon with."""
+        """Raises ValueError for what would let nothing through, is no number to reckon with, or contradicts itself."""
         for name, value in asdict(self).items():
             low, high = _RANGES.get(name, (1, 2**31))
             if not low <= value <= high:
                 raise ValueError(f"{name} must be from {low:g} to {high:g}, not {str(value)[:50]}")
+        for smaller, larger, consequence in _WITHIN:
+            if (low := getattr(self, smaller)) > (high := getattr(self, larger)):
+                raise ValueError(f"{smaller} ({low}) must be at most {larger} ({high}): {consequence}; set both")

@@ -48,6 +48,8 @@ class Holdings:
         """Pods from before a reboot: none of their containers runs, so they are looked at anew (ALLOC-10)."""
         self.requested: Counter[ResourceName] = Counter()
         """What all pods together ask for (CAP-9)."""
+        self.answers_size = 0
+        """Bytes of all answers as the plug-ins sent them."""
         self._pods: dict[PodUid, Pod] = {}
         self._requests: dict[PodUid, Mapping[ResourceName, int]] = {}
         self._assignments: dict[Owner, dict[ResourceName, Assignment]] = {}
@@ -149,6 +151,7 @@ class Holdings:
     def record(self, owner: Owner, resource: ResourceName, assignment: Assignment) -> None:
         """``owner`` holds these devices, and this is the plug-in's answer for them."""
         self.reserve(owner, resource, assignment.devices)
+        self.answers_size += _size(assignment) - _size(self.assignments(owner).get(resource))
         self._owners.setdefault(owner.pod_uid, {})[owner] = None
         self._assignments.setdefault(owner, {})[resource] = assignment
         self.version += 1
@@ -156,7 +159,9 @@ class Holdings:
     def release(self, owner: Owner, resource: ResourceName) -> tuple[DeviceId, ...]:
         """Give back what ``owner`` reserved or holds of one resource; returns the ids nobody holds any more."""
         holdings = self._assignments.get(owner, {})
-        self.version += holdings.pop(resource, None) is not None
+        ended = holdings.pop(resource, None)
+        self.version += ended is not None
+        self.answers_size -= _size(ended)
         if not holdings and self._assignments.pop(owner, None) is not None:
             self._owners[owner.pod_uid].pop(owner)
             if not self._owners[owner.pod_uid]:
@@ -188,6 +193,10 @@ def in_order(ids: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
     ):
         return tuple(sorted(ids, key=lambda id: (len(id), id)))
     return tuple(sorted(ids, key=natural_order))
+
+
+def _size(assignment: Assignment | None) -> int:
+    return len(assignment.raw or b"") if assignment is not None else 0
 
 
 def _common_prefix(one: str, other: str) -> str:

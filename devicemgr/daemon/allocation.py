@@ -18,7 +18,7 @@ from ..core.decision import LISTED, ContainerDecision, Decision, ResourceDecisio
 from ..core.run_options import odd_texts
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable
-from ..events import AnswerOdd
+from ..events import AnswerOdd, BoundReached
 from ..model import Answer, Container, DeviceId, Owner, Pod, ResourceName
 from .endpoints import Endpoints
 from .event_log import EventLog
@@ -60,10 +60,11 @@ class Attempt:
 class Allocator:
     """Allocates containers' devices on one store, with the plug-ins of ``endpoints``."""
 
-    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, log: EventLog) -> None:
+    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, log: EventLog, answers_size: int) -> None:
         self._store = store
         self._endpoints = endpoints
         self._log = log
+        self._answers_size = answers_size
 
     async def allocate(self, attempt: Attempt, container: Container) -> None:
         """All resources of one container (ALLOC-5): plan, ask side by side, commit in the order of their names.
@@ -79,6 +80,7 @@ class Allocator:
         for request in requests:
             if request.resource in answers:
                 devices, answer = answers[request.resource]
+                self._find_room(request.resource, len(answer.raw))
                 self._log.record(self._store.commit(owner, request.resource, devices, answer.options, raw=answer.raw))
         for resource, assignment in self._store.assignments(owner).items():
             attempt.reusable.after(container, resource, assignment.devices)
@@ -148,6 +150,15 @@ class Allocator:
         if oddities := odd_texts(answer.options):  # told and passed on, as the kubelet does
             self._log.record([AnswerOdd(resource=resource, texts=oddities)])
         return answer
+
+    def _find_room(self, resource: ResourceName, size: int) -> None:
+        """Every answer stands in the checkpoint. Raises AllocationRefused when there would be too much of them."""
+        others, most = self._store.answers_size, self._answers_size
+        if others + size > most:
+            refusal = f"an answer of {size} bytes beside those for other pods, {others}; {most} are the limit"
+            event = BoundReached(bound="answers_size", peer=resource, times=1, consequence="the pod is refused")
+            self._log.record([event])
+            raise AllocationRefused(refusal, rule="CKPT-3")
 
     def _plan(self, attempt: Attempt, container: Container, request: Request, advice: Sequence[DeviceId] = ()) -> Plan:
         """The devices the container would get now."""

@@ -244,7 +244,12 @@ class Endpoints:
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                limits=Limits(message=self._bounds.message_size, answer=self._bounds.answer_size, policy=door),
+                limits=Limits(
+                    message=self._bounds.message_size,
+                    answer=self._bounds.answer_size,
+                    answer_fields=self._bounds.answer_fields,
+                    policy=door,
+                ),
                 interference=self._disturbances,
             ) as client:
                 connected = True

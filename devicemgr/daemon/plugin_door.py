@@ -49,6 +49,9 @@ class PluginDoor(PeerPolicy):
     def message_too_long(self, bound: str, size: int, limit: int) -> None:
         self.reached(bound, 1, f"the call with a message of {size} bytes ended; {limit} are the limit")
 
+    def too_many_fields(self, limit: int) -> None:
+        self.reached("answer_fields", 1, f"the call with an answer of more than {limit} fields ended")
+
     def unreadable(self, peer: Peer, problem: str) -> None:
         self._accounts.broke(peer, f"serving {self._name}, {problem}")
 

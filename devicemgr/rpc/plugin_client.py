@@ -24,11 +24,15 @@ from .transport.unix_socket import Place, SocketFile
 from .wire_format import RawMessage
 
 
+class _RawAnswer(RawMessage):
+    kind = wire.AllocateResponse
+
+
 class _Stub(wire.DevicePluginStub):
     """The generated one, but Allocate is answered with the bytes: they are what the checkpoint keeps (CKPT-3)."""
 
     async def allocate(self, message: wire.AllocateRequest, **options: Any) -> Any:
-        return await self._unary_unary("/v1beta1.DevicePlugin/Allocate", message, RawMessage, **options)
+        return await self._unary_unary("/v1beta1.DevicePlugin/Allocate", message, _RawAnswer, **options)
 
 
 _METHODS = {

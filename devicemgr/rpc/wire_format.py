@@ -7,6 +7,7 @@ ends within its message, has a number and a type that there is, and so have the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -18,7 +19,9 @@ _LONGEST_VARINT = 10
 
 
 class RawMessage:
-    """Stands in for a generated message class: takes the bytes as they are."""
+    """Stands in for a generated message class: takes the bytes as they are, if they are a message of ``kind``."""
+
+    kind: type[Any] | None = None
 
     @staticmethod
     def FromString(data: bytes) -> bytes:
@@ -50,11 +53,15 @@ def field_of_bytes(number: int, body: bytes) -> bytes:
     return bytes((number << 3 | _BYTES,)) + length + body
 
 
-def check_message(kind: type[Any], data: bytes) -> None:
+class TooManyFields(ValueError):
+    """It would take too long to decode them."""
+
+
+def check_message(kind: type[Any], data: bytes, most_fields: int = sys.maxsize) -> None:
     """Raises ValueError unless ``data`` is a message of this generated class as far as its lengths go; what the values
-    are is left to the decoder. Other classes are not looked at."""
-    if hasattr(kind, "_betterproto"):
-        _check(kind, data, 0, len(data))
+    are is left to the decoder. Other classes are not looked at. Raises TooManyFields, too."""
+    if hasattr(kind := getattr(kind, "kind", None) or kind, "_betterproto"):
+        _check(kind, data, 0, len(data), most_fields)
 
 
 def bodies(data: bytes, number: int) -> Iterator[bytes]:
@@ -64,11 +71,16 @@ def bodies(data: bytes, number: int) -> Iterator[bytes]:
             yield data[start:end]
 
 
-def _check(kind: Any, data: bytes, start: int, end: int) -> None:
+def _check(kind: Any, data: bytes, start: int, end: int, room: int) -> int:
+    """How many more fields there may be after these."""
     inside = _message_fields(kind)
     for number, wire_type, begin, finish in _fields(data, start, end):
+        if room <= 0:
+            raise TooManyFields
+        room -= 1
         if wire_type == _BYTES and number in inside:
-            _check(inside[number], data, begin, finish)
+            room = _check(inside[number], data, begin, finish, room)
+    return room
 
 
 @cache

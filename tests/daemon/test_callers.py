@@ -6,6 +6,7 @@ import itertools
 import os
 import socket
 from contextlib import ExitStack
+from dataclasses import replace
 from time import thread_time
 
 import pytest
@@ -241,7 +242,7 @@ async def test_a_list_beyond_a_bound_ends_its_stream(device_manager, count, boun
         await manager.wait_for_resource(GPU, capacity=5, allocatable=5)
 
 
-@bounds(listed_size=1000)
+@bounds(listed_size=1000, message_size=1000)
 async def test_all_lists_together_are_bounded_and_a_resource_that_goes_makes_room(device_manager, autojump_clock):
     manager = device_manager
     forty = [Device(id=f"d{n}") for n in range(40)]
@@ -281,7 +282,7 @@ async def test_an_id_beyond_its_bound_is_left_out(device_manager):
         await manager.wait_for_resource(GPU, capacity=2)
 
 
-@bounds(answer_size=1000)
+@bounds(answer_size=1000, id_length=100)
 async def test_an_answer_too_long_for_the_checkpoint_refuses_the_pod(device_manager):
     manager = device_manager
     async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
@@ -344,6 +345,38 @@ async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels
     assert "devicemgr_connections_broken_total 5.0" in text
     assert f'devicemgr_odd_answers_total{{resource_name="{GPU}"}} 1.0' in text
     assert 'kubelet_device_plugin_registration_total{resource_name="other"} 11.0' in text
+
+
+@bounds(answers_size=5000, answer_size=4000, id_length=100)
+async def test_all_answers_together_are_bounded_and_a_pod_that_goes_makes_room(device_manager):
+    manager = device_manager
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=3) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=3)
+        plugin.on_allocate = answering(RunOptions(envs={"A": "x" * 3000}))
+        first, second = (replace(pod(gpu=1), name=name, uid=name) for name in ("first", "second"))
+        assert (await manager.admit(first)).admitted
+        refused = await manager.admit(second)
+        assert "an answer of 3009 bytes beside those for other pods, 3009; 5000 are the limit" in refused.message
+        assert [event.peer for event in reached(manager, "answers_size")] == [GPU]
+        assert manager.capacity()[GPU].available == 2
+        await manager.remove("default", "first")
+        assert (await manager.admit(second)).admitted
+
+
+@bounds(answer_fields=100)
+async def test_an_answer_of_too_many_fields_refuses_the_pod(device_manager):
+    """Decoding them is what would keep everybody else waiting. The answer is one, and each CDI device two."""
+    manager = device_manager
+    async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=1)
+        plugin.on_allocate = answering(RunOptions(cdi_devices=tuple(map(str, range(50)))))
+        refused = await manager.admit(pod(gpu=1))
+        assert "an answer of more than 100 fields" in refused.message
+        assert [event.peer for event in reached(manager, "answer_fields")] == [GPU]
+        plugin.on_allocate = answering(RunOptions(cdi_devices=tuple(map(str, range(49)))))
+        assert (await manager.admit(pod(gpu=1))).admitted
 
 
 # --- buckets and tallies ---------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from grpclib.metadata import Deadline, decode_grpc_message, decode_metadata, enc
 
 from ...errors import unwrapped
 from ...model import Peer
+from ..wire_format import TooManyFields
 from .connection import Connection
 from .limits import Limits
 from .peer_credentials import peer_of
@@ -187,7 +188,12 @@ class Call:
         if self._has_answer and not self._cardinality.server_streaming:
             raise GRPCError(Status.INTERNAL, "the answer has more than one message")
         self._has_answer = True
-        return decoded(data, self._reply_type)
+        if self._cardinality.server_streaming:
+            return decoded(data, self._reply_type)
+        try:
+            return decoded(data, self._reply_type, self._connection.limits.answer_fields)
+        except TooManyFields:
+            raise self._connection.too_many_fields() from None
 
     def take_message(self) -> Any:
         """The next message if it has arrived, else None."""

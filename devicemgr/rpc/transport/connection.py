@@ -178,6 +178,12 @@ class Connection:
         self._policy.message_too_long(bound, size, stream.limit)
         return GRPCError(Status.RESOURCE_EXHAUSTED, text)
 
+    def too_many_fields(self) -> GRPCError:
+        """What to raise for an answer that has them."""
+        limit = self.limits.answer_fields
+        self._policy.too_many_fields(limit)
+        return GRPCError(Status.RESOURCE_EXHAUSTED, f"an answer of more than {limit} fields")
+
     # --- out: each of these makes a frame, and none of them waits ---
 
     def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from ...model import Peer
@@ -49,6 +50,9 @@ class PeerPolicy:
     def message_too_long(self, bound: str, size: int, limit: int) -> None:
         """A message was longer than the bound of that name, and its call has ended."""
 
+    def too_many_fields(self, limit: int) -> None:
+        """An answer had more fields than that, and its call has ended."""
+
     def unreadable(self, peer: Peer, problem: str) -> None:
         """Bytes came that are no HTTP/2, and the connection has ended."""
 
@@ -57,7 +61,8 @@ class PeerPolicy:
 class Limits:
     """Sizes in bytes.
 
-    ``message`` bounds a request and each message of a stream, ``answer`` the answer to a unary call. Received bytes
+    ``message`` bounds a request and each message of a stream, ``answer`` the answer to a unary call, and
+    ``answer_fields`` how many fields it has. Received bytes
     that nobody has asked for are at most ``stream_window`` of one call and ``connection_window`` of all together, both
     at least the 65535 that a peer takes for granted; bytes to be sent wait in a buffer of about ``outgoing``. So many
     ``streams`` may be open at a time: a server refuses one more, and a client waits.
@@ -65,6 +70,7 @@ class Limits:
 
     message: int = MESSAGE_SIZE
     answer: int = MESSAGE_SIZE
+    answer_fields: int = sys.maxsize
     stream_window: int = 2**20
     connection_window: int = 2**21
     outgoing: int = 2**18

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections import deque
 from collections.abc import Collection
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from grpclib import GRPCError, Status
 from h2.errors import ErrorCodes
 from trio.lowlevel import ParkingLot
 
-from ..wire_format import check_message
+from ..wire_format import TooManyFields, check_message
 
 Headers = Collection[tuple[str, str]]
 
@@ -243,10 +244,15 @@ class Stream:
             raise GRPCError(*self._failure)
 
 
-def decoded(data: bytes, message_type: Any) -> Any:
-    """A message from its bytes. Whatever foreign bytes make the decoder raise is their sender's failure."""
+def decoded(data: bytes, message_type: Any, most_fields: int = sys.maxsize) -> Any:
+    """A message from its bytes. Whatever foreign bytes make the decoder raise is their sender's failure.
+
+    Raises TooManyFields before it decodes more than so many.
+    """
     try:
-        check_message(message_type, data)
+        check_message(message_type, data, most_fields)
         return message_type.FromString(data)
+    except TooManyFields:
+        raise
     except Exception as error:
         raise GRPCError(Status.INTERNAL, f"malformed {message_type.__name__}: {error}"[:1000]) from error
