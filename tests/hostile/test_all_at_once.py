@@ -27,7 +27,7 @@ SLOWER = 2.0
 """How many times as long an honest admission may take, at the median."""
 ROUNDS = 10
 FILLS = "fills_the_checkpoint"
-"""Is let alone here: within ``listed_size`` it makes every admission write 16 MB, which is told in the README."""
+"""Is let alone here: within ``listed_size`` it makes every admission write 32 MB, which is told in the README."""
 SEEN = ("bound=message_size", "bound=report_rate", "bound=time_share", "bound=connections", "PluginRefused")
 """What is in the log for certain when all go at it together; what else each does, it does alone."""
 TOLD = {
@@ -40,7 +40,7 @@ TOLD = {
     "resets_its_stream": "the peer ended the call",
     "hangs_up_in_the_middle_of_a_message": "EndpointStopped",
     "answers_with_what_no_library_sends": "malformed",
-    "answers_with_a_million_nothings": "bound=answer_size",
+    "answers_with_a_million_nothings": "bound=answer_fields",
     "fills_the_checkpoint": "bound=listed_size",
     "fills_the_directory_that_is_watched": "directories deep",
     "resets_calls_before_they_begin": "bound=time_share",
