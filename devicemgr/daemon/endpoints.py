@@ -27,7 +27,7 @@ from ..model import API_VERSION, DeviceList, PluginOptions, Registration, Resour
 from ..names import why_not_extended
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from ..rpc.transport.limits import Limits
-from ..rpc.transport.unix_socket import Identity, Place, SocketFile
+from ..rpc.transport.unix_socket import Inode, Place, SocketFile
 from .directory import checked_endpoint
 from .disturbances import Disturbances
 from .doors import Doors
@@ -97,7 +97,7 @@ class Endpoints:
         self._doors = doors
         self._disturbances = disturbances
         self._slots: dict[ResourceName, _Slot] = {}
-        self._connected: dict[_Slot, tuple[ResourceName, Identity]] = {}
+        self._connected: dict[_Slot, tuple[ResourceName, Inode]] = {}
         self._generations = 0
 
     def client_of(self, resource: ResourceName) -> PluginClient:
@@ -198,12 +198,12 @@ class Endpoints:
     @contextmanager
     def _not_shared(self, resource: ResourceName, slot: _Slot, socket: SocketFile) -> Iterator[None]:
         """One socket has one list of devices, so it serves one resource, by whatever names it is known (LIM-27)."""
-        for other, identity in self._connected.values():
-            if identity == socket.identity and other != resource:
+        for other, inode in self._connected.values():
+            if inode == socket.inode and other != resource:
                 raise RegistrationRefused(
                     f"endpoint {slot.name!r} is invalid: it already serves {other}", rule="LIM-27"
                 )
-        self._connected[slot] = resource, socket.identity
+        self._connected[slot] = resource, socket.inode
         try:
             yield
         finally:

@@ -17,6 +17,8 @@ from pathlib import Path
 BACKLOG = 128
 Identity = tuple[int, int, int]
 """Device, inode and time of making of a socket's file: the inode alone is another one's as soon as it is free."""
+Inode = tuple[int, int]
+"""Device and inode of a file that is open: so it is not free, and its times are whatever its owner wants."""
 
 
 def listen(path: Path, *, group: int | None = None, replace: bool = False) -> socket.socket:
@@ -60,10 +62,10 @@ def connect(path: str | os.PathLike[str]) -> socket.socket:
 @dataclass(frozen=True, slots=True)
 class SocketFile:
     """A socket that is there, for as long as ``descriptor`` is open: it can be connected to whatever is at its path by
-    now, and no other one has its ``identity``."""
+    now, and no other one has its ``inode``."""
 
     path: Path
-    identity: Identity
+    inode: Inode
     descriptor: int
 
     def __fspath__(self) -> str:
