@@ -48,12 +48,21 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
-    """How pods are aligned: made by :func:`topology_of`, which validates."""
+    """How pods are aligned. Raises UnusableTopology for a policy with the scope none, which would align nothing.
+
+    :func:`topology_of` makes one of words and checks the rest. With the policy none the scope is none, too (TM-1).
+    """
 
     policy: Policy = Policy.NONE
-    scope: Scope = Scope.NONE
+    scope: Scope = Scope.CONTAINER
     closest: bool = False
     numa: Numa = Numa()
+
+    def __post_init__(self) -> None:
+        if self.policy is Policy.NONE:
+            object.__setattr__(self, "scope", Scope.NONE)
+        elif self.scope is Scope.NONE:
+            raise _unknown_scope(self.scope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +97,14 @@ def topology_of(policy: str, scope: str, options: Mapping[str, str], numa: Numa)
             f"unknown topology manager policy {policy!r}; there are {', '.join(Policy)}", code="unknown_policy"
         )
     if scope not in (Scope.CONTAINER, Scope.POD):
-        raise UnusableTopology(
-            f"unknown topology manager scope {scope!r}; there are container and pod", code="unknown_scope"
-        )
+        raise _unknown_scope(scope)
     return Topology(policy=Policy(policy), scope=Scope(scope), closest=closest, numa=numa)
+
+
+def _unknown_scope(scope: str) -> UnusableTopology:
+    return UnusableTopology(
+        f"unknown topology manager scope {str(scope)!r}; there are container and pod", code="unknown_scope"
+    )
 
 
 def parse_options(options: Mapping[str, str]) -> tuple[bool, int]:
