@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +15,9 @@ from typing import TypeVar
 from ..model import ResourceName, RunOptions
 
 _SHOWN = 10
+_PERMISSIONS = re.compile(r"[rwm]+")
+_KIND = r"[A-Za-z]([-\w.]*[A-Za-z0-9])?"
+_CDI_NAME = re.compile(rf"{_KIND}/{_KIND}=[A-Za-z0-9]([-\w.:]*[A-Za-z0-9])?", re.ASCII)
 
 V = TypeVar("V")
 
@@ -57,20 +61,32 @@ def merge_run_options(answers: Mapping[ResourceName, RunOptions]) -> tuple[RunOp
 
 
 def odd_texts(answer: RunOptions) -> tuple[str, ...]:
-    """What nobody should find in an answer, in words: paths that climb, and control characters.
+    """What nobody should find in an answer, in words: paths that climb, control characters, and what no container
+    runtime takes.
 
-    A plug-in can name any path of the host anyway, so this keeps nothing out; it shows a mistake, or bad intent.
+    A plug-in can name any path of the host anyway, so this keeps nothing out; it shows a mistake, or bad intent. The
+    kubelet passes all of it on, and the container fails with the runtime's words, far from the plug-in.
     """
-    found = []
-    for where, text in _texts(answer):
-        if where.endswith("path") and ".." in text.split("/"):
-            found.append(f"{where} {text[:100]!r} climbs")
-        if any(ord(character) < 32 or ord(character) == 127 for character in text) and where != "value":
-            found.append(f"{where} {text[:100]!r} has control characters")
-        if where.endswith("path") and not text.startswith("/"):
-            found.append(f"{where} {text[:100]!r} is not absolute")
+    found = [
+        f"{where} {text[:100]!r} {problem}" for where, text in _texts(answer) for problem in _problems(where, text)
+    ]
     more = len(found) - _SHOWN
     return (*found[:_SHOWN], f"and {more} more") if more > 0 else tuple(found)
+
+
+def _problems(where: str, text: str) -> Iterator[str]:
+    if where.endswith("path") and ".." in text.split("/"):
+        yield "climbs"
+    if any(ord(character) < 32 or ord(character) == 127 for character in text) and where != "value":
+        yield "has control characters"
+    if where.endswith("path") and not text.startswith("/"):
+        yield "is not absolute"
+    if where == "environment variable" and (not text or "=" in text):
+        yield "is no name of a variable"
+    if where == "device's permissions" and not _PERMISSIONS.fullmatch(text):
+        yield "are not one or more of r, w and m"
+    if where == "CDI device" and not _CDI_NAME.fullmatch(text):
+        yield "is not a qualified name, as in vendor.com/class=name"
 
 
 def _texts(answer: RunOptions) -> Iterator[tuple[str, str]]:

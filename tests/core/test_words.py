@@ -234,6 +234,25 @@ def answers_that_are_odd_or_in_conflict():
     )
     yield from odd_texts(one)
     yield str(odd_texts(other))
+    yield from odd_texts(
+        RunOptions(
+            envs={"": "a", "B=C": "d"},
+            device_specs=(
+                DeviceSpec(container_path="/dev/d", host_path="/dev/d", permissions=""),
+                DeviceSpec(container_path="/dev/d", host_path="/dev/d", permissions="rwx"),
+                DeviceSpec(container_path="/dev/d", host_path="/dev/d", permissions="mrw"),
+            ),
+            cdi_devices=(
+                "gpu0",
+                "v.com/gpu",
+                "v.com/gpu=",
+                "/gpu=0",
+                "0v.com/gpu=0",
+                "v.com/gpu=0:1",
+                "k8s.v.com/a-b_c=all",
+            ),
+        )
+    )
     yield from odd_texts(RunOptions(mounts=tuple(Mount(container_path=f"{n}", host_path="/x") for n in range(13))))
     merged, conflicts = merge_run_options({"v.com/b": one, "v.com/a": other})
     yield str(merged)
