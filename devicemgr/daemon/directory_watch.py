@@ -10,6 +10,7 @@ A socket's *identity* is more than its path: one that was made anew under the sa
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -24,6 +25,8 @@ DEEPEST = 20
 RESCAN_PERIOD = 1.0
 """Seconds between two looks where the kernel does not tell (the kubelet reconciles as often, API-9)."""
 _CHANGES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.MOVE_SELF | flags.ONLYDIR
+_LIMITS = {errno.EMFILE: "instances", errno.ENOSPC: "watches"}
+"""What of inotify each user has only so many of, by the error of who asks for more."""
 Identity = tuple[int, int, int]
 """Device, inode and modification time: a socket's is the time of its making."""
 
@@ -44,7 +47,7 @@ class DirectoryWatch:
         try:
             self._inotify = INotify(nonblocking=True)
         except OSError as error:
-            self._trouble(str(self._root), error)
+            self._trouble(str(self._root), _used_up(error))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -97,13 +100,20 @@ class DirectoryWatch:
         except FileNotFoundError:
             raise
         except OSError as error:
-            self._trouble(directory, error)
+            self._trouble(directory, _used_up(error))
 
     def _trouble(self, path: str, error: OSError) -> None:
         """Told once, not at every look."""
         if path not in self._told | self._troubled:
             self._on_trouble(path, error.strerror or str(error))
         self._troubled.add(path)
+
+
+def _used_up(error: OSError) -> OSError:
+    """The kernel's words for an inotify limit speak of files and of the disk, and mean neither."""
+    if what := _LIMITS.get(error.errno or 0):
+        return OSError(f"no {what} left (the kernel says {error.strerror!r}): raise sysctl fs.inotify.max_user_{what}")
+    return error
 
 
 def _is_text(name: str) -> bool:

@@ -178,19 +178,37 @@ async def test_lim_35_a_lost_event_or_a_full_queue_loses_no_socket(tmp_path):
     assert flags.Q_OVERFLOW  # the kernel sends it whatever was asked for: it too wakes changed()
 
 
-async def test_lim_35_where_the_kernel_does_not_tell_we_look_every_second(tmp_path, monkeypatch, autojump_clock):
+@pytest.mark.parametrize(
+    ("what", "error", "problem"),
+    [
+        (
+            "INotify",
+            OSError(24, "Too many open files"),
+            "no instances left (the kernel says 'Too many open files'): raise sysctl fs.inotify.max_user_instances",
+        ),
+        (
+            "INotify.add_watch",
+            OSError(28, "No space left on device"),
+            "no watches left (the kernel says 'No space left on device'): raise sysctl fs.inotify.max_user_watches",
+        ),
+        ("INotify.add_watch", OSError(5, "Input/output error"), "Input/output error"),
+    ],
+)
+async def test_lim_35_where_the_kernel_does_not_tell_we_look_every_second(
+    tmp_path, monkeypatch, autojump_clock, what, error, problem
+):
     troubles = []
 
-    def no_more_watches(self, *arguments):
-        raise OSError(28, "No space left on device")
+    def not_told(*arguments, **more):
+        raise error
 
-    monkeypatch.setattr("devicemgr.daemon.directory_watch.INotify.add_watch", no_more_watches)
+    monkeypatch.setattr(f"devicemgr.daemon.directory_watch.{what}", not_told)
     with DirectoryWatch(tmp_path, lambda *trouble: troubles.append(trouble)) as watch:
         watch.look()
         started = trio.current_time()
         await watch.changed()
         assert trio.current_time() - started == pytest.approx(1)
-    assert troubles[0] == (str(tmp_path), "No space left on device")
+    assert troubles[0] == (str(tmp_path), problem)
 
 
 async def test_lim_35_a_directory_that_is_made_anew_is_watched_anew(tmp_path):
