@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -59,7 +59,7 @@ class ServerCall:
             raise GRPCError(Status.INTERNAL, "this is no gRPC request")
         self.method = fields.get(":path", "")
         if (handler := methods.get(self.method)) is None:
-            raise GRPCError(Status.UNIMPLEMENTED, f"there is no method {self.method[:200]!r} here")
+            raise GRPCError(Status.UNIMPLEMENTED, _unknown(self.method[:200], methods))
         try:
             if timeout := fields.get("grpc-timeout"):
                 seconds = decode_timeout(timeout)
@@ -136,3 +136,12 @@ class ServerCall:
     def _known(self) -> Handler:
         assert self._handler is not None, "the call has not begun"
         return self._handler
+
+
+def _unknown(method: str, methods: Iterable[str]) -> str:
+    """Go's words, which people search for; and what there is, for somebody who speaks another version."""
+    service, _, name = method.removeprefix("/").rpartition("/")
+    services = sorted({known.removeprefix("/").rpartition("/")[0] for known in methods})
+    if service in services:
+        return f"unknown method {name} for service {service}"
+    return f"unknown service {service}; there is {', '.join(services)}"

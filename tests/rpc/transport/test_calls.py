@@ -242,10 +242,20 @@ async def test_a_text_that_is_no_unicode_is_an_answer(path):
     assert caught.value.status is Status.UNKNOWN
 
 
+async def test_a_service_of_another_version(path):
+    """Plug-ins of 1.8 and 1.9 call deviceplugin.Registration."""
+    async with opened(path, Service(trio.Event)) as channel:
+        with pytest.raises(GRPCError, match="unknown service old.T; there is t.T") as caught:
+            async with channel.request("/old.T/Echo", UNARY, Raw, Raw) as stream:
+                await stream.send_message(Raw(b""), end=True)
+                await stream.recv_message()
+        assert caught.value.status is Status.UNIMPLEMENTED
+
+
 async def test_an_unknown_method(path):
     async with opened(path, Service(trio.Event)) as channel:
         for data in (b"", BIG):
-            with pytest.raises(GRPCError, match="no method '/t.T/Nothing'") as caught:
+            with pytest.raises(GRPCError, match="unknown method Nothing for service t.T") as caught:
                 await unary(channel, "Nothing", data)
             assert caught.value.status is Status.UNIMPLEMENTED
         assert await unary(channel, "Echo", b"goes on") == b"goes on"
