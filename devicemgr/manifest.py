@@ -28,6 +28,9 @@ from .pod_kinds import (
     Kind,
     Owner,
     generated_name,
+    is_built_in,
+    of_custom,
+    pod_templates,
 )
 from .quantity import whole_number
 from .yaml_text import Field, dump, load_documents, nearest
@@ -38,11 +41,11 @@ _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 
 @dataclass(slots=True)
 class Manifest:
-    """What files say: the pods, in order; a line about each object without pods; and one about each field that pods
-    do not have, which counts for nothing."""
+    """What files say: the pods, in order; a line about each object that has none, or that is not known and was searched
+    for them; and one about each field that pods do not have, which counts for nothing."""
 
     pods: list[Pod] = field(default_factory=list)
-    skipped: list[BadInput] = field(default_factory=list)
+    remarks: list[BadInput] = field(default_factory=list)
     doubts: list[BadInput] = field(default_factory=list)
 
 
@@ -91,27 +94,55 @@ class _Reader:
 
     def read(self, document: Field) -> None:
         """A document: one object, or a list of them."""
-        top = document.mapping()
-        kind = _required(document, top, "kind").text()
-        if not kind.endswith("List"):
+        top = document.mapping() if document.is_mapping else {}
+        kind = top["kind"].text() if "kind" in top else ""
+        if not kind:
+            self._no_object(document, top)
+        elif not kind.endswith("List"):
             self._object(document, top, kind)
-            return
-        for item in top["items"].sequence() if "items" in top else ():
-            fields = item.mapping()  # those of a PodList need not say that they are pods
-            own = fields["kind"].text() if "kind" in fields else kind.removesuffix("List")
-            self._object(item, fields, own)
+        else:
+            for item in top["items"].sequence() if "items" in top else ():
+                fields = item.mapping()  # those of a PodList need not say that they are pods
+                own = fields["kind"].text() if "kind" in fields else kind.removesuffix("List")
+                self._object(item, fields, own)
+
+    def _no_object(self, document: Field, top: dict[str, Field]) -> None:
+        """What stands beside manifests: a chart's values, a kustomization, a patch. With a spec it is a slip."""
+        if document.is_mapping:
+            problem = document.bad("kind is missing")
+            if "spec" in top:
+                raise problem
+        else:
+            problem = document.bad(f"must be a mapping, not {document.described()}")
+        self.refusal = self.refusal or problem
+        self.found.remarks.append(document.bad("this is skipped: it is no object of Kubernetes, it has no kind"))
 
     def _object(self, item: Field, top: dict[str, Field], name: str) -> None:
         if not name:
             raise item.bad("kind is missing")
-        if name in KINDS:
+        is_ours = "apiVersion" not in top or is_built_in(top["apiVersion"].text())
+        near = nearest(name, KINDS) if is_ours else ""
+        if is_ours and name in KINDS:
             self._pods(item, top, KINDS[name])
-            return
-        place, near = top.get("kind", item), nearest(name, KINDS)
+        elif not near and (templates := list(pod_templates(item))):
+            self._custom(item, top, name, templates)
+        else:
+            self._skip(top.get("kind", item), name, near)
+
+    def _skip(self, place: Field, name: str, near: str) -> None:
         makers = ", ".join(kind for kind in KINDS if kind != "Pod")
-        self.refusal = self.refusal or place.bad(f"must be Pod, not {name!r}, or what makes pods: {makers}{near}")
+        self.refusal = self.refusal or place.bad(
+            f"must be Pod, not {name!r}, or what makes pods: {makers}, or something with pod templates in it{near}"
+        )
         line = place.bad(f"{name!r} is skipped: it is not Pod, and has no pods that are known here{near}")
-        (self.found.doubts if near else self.found.skipped).append(line)
+        (self.found.doubts if near else self.found.remarks).append(line)
+
+    def _custom(self, item: Field, top: dict[str, Field], name: str, templates: list[Field]) -> None:
+        place = top.get("kind", item)
+        self.found.remarks.append(place.bad(f"{name!r} is not known here: each pod template in it stands for one pod"))
+        owner = self._owner(item, top)
+        for number, template in enumerate(templates):
+            self._templated(template, owner, Kind(pod_name=of_custom(number)), is_custom=True)
 
     def _pods(self, item: Field, top: dict[str, Field], kind: Kind) -> None:
         owner = self._owner(item, top)
@@ -119,8 +150,13 @@ class _Reader:
         for key in kind.template:
             place = _required(place, fields, key)
             fields = place.mapping()
-        self._known(fields, OBJECT_FIELDS)
-        containers = tuple(self._containers(_required(place, fields, "spec")))
+        self._templated(place, owner, kind)
+
+    def _templated(self, place: Field, owner: Owner, kind: Kind, *, is_custom: bool = False) -> None:
+        fields = place.mapping()
+        if not is_custom:
+            self._known(fields, OBJECT_FIELDS)
+        containers = tuple(self._containers(_required(place, fields, "spec"), is_custom=is_custom))
         for index in range(1 if kind.is_single else self._replicas):
             name = kind.pod_name(owner, index)
             uid = owner.uid if kind is KINDS["Pod"] and owner.uid else _derived_uid(owner.namespace, name)
@@ -136,7 +172,7 @@ class _Reader:
         else:
             name = _dns_name(_required(metadata, meta, "name"), _SUBDOMAIN, 253)
         uid = meta["uid"].text() if "uid" in meta else ""
-        return Owner(namespace=namespace, name=name, uid=uid, spec=_required(item, top, "spec").mapping())
+        return Owner(namespace=namespace, name=name, uid=uid, spec=top["spec"].mapping() if "spec" in top else {})
 
     def _generated_name(self, namespace: str, base: Field) -> str:
         """Another one each time, as the API server makes it."""
@@ -152,23 +188,44 @@ class _Reader:
             if name not in known:
                 self.found.doubts.append(fields[name].bad(f"there is no such field{nearest(name, known)}"))
 
-    def _containers(self, spec: Field) -> Iterator[Container]:
-        """Init containers and sidecars as declared, then the main ones; a name stands once in a pod (ALLOC-14)."""
+    def _containers(self, spec: Field, *, is_custom: bool) -> Iterator[Container]:
+        """Init containers and sidecars as declared, then the main ones; a name stands once in a pod (ALLOC-14).
+
+        In a custom object they need no name, and there may be fields that its controller understands.
+        """
         fields = spec.mapping()
-        self._known(fields, SPEC_FIELDS)
+        if not is_custom:
+            self._known(fields, SPEC_FIELDS)
+        if "resources" in fields:
+            self._pod_level(fields["resources"])
         main = _required(spec, fields, "containers")
         if not main.sequence():
             raise main.bad("needs at least one container")
         names: set[str] = set()
         for key in ("initContainers", "containers"):
-            for item in fields[key].sequence() if key in fields else ():
-                container = self._container(item, is_init=key == "initContainers")
+            for number, item in enumerate(fields[key].sequence() if key in fields else ()):
+                container = self._container(
+                    item, is_init=key == "initContainers", name=f"container-{number}" if is_custom else ""
+                )
                 if container.name in names:
                     raise item.bad(f"the container name {container.name!r} stands twice")
                 names.add(container.name)
                 yield container
 
-    def _container(self, item: Field, *, is_init: bool) -> Container:
+    def _pod_level(self, resources: Field) -> None:
+        """What a pod asks for as a whole is never a device (the API server refuses it)."""
+        asked = resources.mapping()
+        self._known(asked, RESOURCES_FIELDS)
+        for key in ("limits", "requests"):
+            for name, place in asked[key].mapping().items() if key in asked else ():
+                if name not in ("cpu", "memory") and not name.startswith("hugepages-"):
+                    raise place.bad(
+                        f"unsupported value {name!r} for a whole pod, supported are cpu, memory and hugepages-…; "
+                        "write it into the limits of a container"
+                    )
+
+    def _container(self, item: Field, *, is_init: bool, name: str) -> Container:
+        """``name`` is that of one that says none."""
         fields = item.mapping()
         self._known(fields, CONTAINER_FIELDS)
         resources = fields["resources"].mapping() if "resources" in fields else {}
@@ -176,7 +233,7 @@ class _Reader:
         limits, requests = self._extended(resources.get("limits")), self._extended(resources.get("requests"))
         _check_requests(limits, requests)
         return Container(
-            name=_dns_name(_required(item, fields, "name"), _LABEL, 63),
+            name=name if name and "name" not in fields else _dns_name(_required(item, fields, "name"), _LABEL, 63),
             kind=_container_kind(fields, is_init=is_init),
             limits={resource: count for resource, (count, _) in limits.items()},
         )
@@ -188,7 +245,9 @@ class _Reader:
             if "/" not in name and name not in NATIVE_RESOURCES and not name.startswith("hugepages-"):
                 near = nearest(name, NATIVE_RESOURCES) or "; device plug-ins have names like vendor.com/gpu"
                 self.found.doubts.append(place.bad(f"there is no such resource{near}"))
-            elif "/" in name and "kubernetes.io/" not in name:
+            elif "kubernetes.io/" in name:
+                self.found.remarks.append(place.bad(f"{name} is left out: no device plug-in can provide it"))
+            elif "/" in name:
                 if problem := why_not_extended(name):
                     raise place.bad(f"{name!r} is no extended resource name: {problem}")
                 found[ResourceName(name)] = (_whole_number(place), place)

@@ -7,7 +7,7 @@ admitting the same file twice means the same pod.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .yaml_text import Field
@@ -81,6 +81,11 @@ def _of_cron_job(owner: Owner, index: int) -> str:
     return generated_name(f"{owner.name}-2{_letters(owner.seed(-1), 7, '0123456789')}-", owner.seed(index))
 
 
+def of_custom(number: int) -> Callable[[Owner, int], str]:
+    """For the template with this number in an object that is not known here: how would its controller name it?"""
+    return lambda owner, index: generated_name(f"{owner.name}-{number}-", owner.seed(index))
+
+
 KINDS = {
     "Pod": Kind(template=(), pod_name=lambda owner, _: owner.name, is_single=True),
     "Deployment": Kind(pod_name=_of_deployment),
@@ -92,6 +97,38 @@ KINDS = {
     "ReplicationController": Kind(pod_name=_of_replica_set),
     "DeploymentConfig": Kind(pod_name=_of_deployment_config),
 }
+
+
+_GROUPS = frozenset({"", "apps", "batch", "extensions", "apps.openshift.io"})
+
+
+def is_built_in(api_version: str) -> bool:
+    """Is this the API group of one of :data:`KINDS`? Volcano has a Job, too, and OpenKruise a StatefulSet."""
+    group, slash, _ = api_version.partition("/")
+    return not slash or group in _GROUPS
+
+
+def pod_templates(item: Field) -> Iterator[Field]:
+    """Whatever in an object has a ``spec`` with ``containers``, in order: JobSet, LeaderWorkerSet, RayCluster …
+
+    Each once, however many aliases lead to it.
+    """
+    seen: set[int] = set()
+    waiting = [item]
+    while waiting:
+        place = waiting.pop(0)
+        if id(place.node) in seen:
+            continue
+        seen.add(id(place.node))
+        if place.is_list:
+            waiting = [*place.sequence(), *waiting]
+        elif place.is_mapping:
+            fields = place.mapping()
+            spec = fields.get("spec")
+            if spec is not None and spec.is_mapping and "containers" in spec.mapping():
+                yield place
+            else:
+                waiting = [*fields.values(), *waiting]
 
 
 def _words(text: str) -> frozenset[str]:

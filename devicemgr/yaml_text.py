@@ -84,7 +84,7 @@ class Field:
     def _written(self) -> dict[str, Field]:
         """What this mapping itself says, nulls included."""
         if not isinstance(self.node, yaml.MappingNode):
-            raise self.bad(f"must be a mapping, not {self._kind()}")
+            raise self.bad(f"must be a mapping, not {self.described()}")
         self._spend(len(self.node.value))
         fields: dict[str, Field] = {}
         for key_node, value_node in self.node.value:
@@ -121,19 +121,23 @@ class Field:
                     yield one
 
     @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.node, yaml.MappingNode)
+
+    @property
     def is_list(self) -> bool:
         return isinstance(self.node, yaml.SequenceNode)
 
     def sequence(self) -> list[Field]:
         if not isinstance(self.node, yaml.SequenceNode):
-            raise self.bad(f"must be a list, not {self._kind()}")
+            raise self.bad(f"must be a list, not {self.described()}")
         self._spend(len(self.node.value))
         return [self._at(f"{self.path}[{index}]", node) for index, node in enumerate(self.node.value)]
 
     def text(self) -> str:
         """The scalar as it is written, whatever type YAML would make of it."""
         if not isinstance(self.node, yaml.ScalarNode):
-            raise self.bad(f"must be a single value, not {self._kind()}")
+            raise self.bad(f"must be a single value, not {self.described()}")
         value: str = self.node.value
         return value
 
@@ -151,15 +155,16 @@ class Field:
         """A number from 0 on."""
         text = self.number_text()
         if not (text.isascii() and text.isdecimal() and len(text) < 19):
-            raise self.bad(f"must be a whole number, not {self._kind()}")
+            raise self.bad(f"must be a whole number, not {self.described()}")
         return int(text)
 
     def boolean(self) -> bool:
         if self.node.tag != "tag:yaml.org,2002:bool":
-            raise self.bad(f"must be true or false, not {self._kind()}")
+            raise self.bad(f"must be true or false, not {self.described()}")
         return self.text().lower() in ("true", "yes", "on")
 
-    def _kind(self) -> str:
+    def described(self) -> str:
+        """In a word, for a message about what it should be."""
         if isinstance(self.node, yaml.ScalarNode):
             return repr(self.node.value)
         return "a mapping" if isinstance(self.node, yaml.MappingNode) else "a list"
@@ -187,6 +192,8 @@ def _documents(text: str, place: Field) -> Iterator[Field]:
     def broken(problem: str, line: int | None = None) -> BadInput:
         if line is None:
             return BadInput(problem, file=place.file, field=place.path)
+        if "{{" in text:
+            problem += "; a template must be rendered first, as helm template does it"
         line = place.first_line + (line if place.has_lines else 0)
         return BadInput(f"this is not valid YAML: {problem}", file=place.file, line=line, field=place.path)
 

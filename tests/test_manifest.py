@@ -112,6 +112,19 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
         ("- a", "pod.yaml:1: must be a mapping, not a list"),
         ("kind: Pod\nmetadata: {name: p}\nspec: {containers: []}", "pod.yaml:3: spec.containers: needs at least one"),
         ("kind: Pod\n\tname: x", "pod.yaml:2: this is not valid YAML"),
+        (
+            "kind: Pod\nmetadata:\n  {{- with .Values.labels }}\n  labels: {{ . }}\n",
+            "pod.yaml:3: this is not valid YAML: expected the node content, but found '-'; a template must be rendered",
+        ),
+        ("metadata: {name: p}\nspec: {}\n---\n" + POD, "pod.yaml:1: kind is missing"),
+        (
+            "kind: Pod\nmetadata: {name: p}\nspec:\n  resources: {limits: {cpu: 1, v.com/gpu: 1}}\n  containers: []",
+            "pod.yaml:4: spec.resources.limits.v.com/gpu: unsupported value 'v.com/gpu' for a whole pod",
+        ),
+        (
+            "kind: VirtualMachine\nmetadata: {name: v}\nspec: {template: {spec: {domain: {}}}}",
+            "pod.yaml:1: kind: must be Pod, not 'VirtualMachine', or what makes pods: ",
+        ),
         ("kind: Pod\na: \x01", "pod.yaml:2: this is not valid YAML"),
         ("[" * 3000, "pod.yaml:1: this is not valid YAML: this is nested too deeply"),
         ("kind: Pod\n<<: [3]", "pod.yaml:2: << must be given a mapping, or a list of them"),
@@ -164,11 +177,56 @@ def test_items_of_a_pod_list_need_no_kind():
 def test_what_has_no_pods_is_skipped_with_a_line():
     found, pods = found_in("namespace-and-pod.yaml")
     assert pods == [("ml/train", {"vendor.com/gpu": 1})]
-    assert [str(line).partition(": it is")[0] for line in found.skipped] == [
+    assert [str(line).partition(": it is")[0] for line in found.remarks] == [
         "namespace-and-pod.yaml:3: kind: 'Namespace' is skipped",
         "namespace-and-pod.yaml:21: kind: 'Service' is skipped",
     ]
     assert not found.doubts
+
+
+def test_beside_manifests_there_are_other_files():
+    """A kustomization of old, a chart's values, a JSON patch, the first lines of what helm prints."""
+    texts = ["resources: [pod.yaml]", "a: {limits: {}}", "- {op: add, path: /spec}", "NAME: r\nMANIFEST:\n---\n" + POD]
+    found = parse_manifest([(f"{number}.yaml", text) for number, text in enumerate(texts)])
+    assert [pod.name for pod in found.pods] == ["p"]
+    assert [str(line) for line in found.remarks] == [
+        f"{number}.yaml:1: this is skipped: it is no object of Kubernetes, it has no kind" for number in range(4)
+    ]
+
+
+def test_a_native_resource_with_a_prefix_is_left_out_with_a_line():
+    """The kubelet calls such a pod OutOf…, unless somebody wrote it into the node's status."""
+    found = parse_manifest([("pod.yaml", POD.format("limits: {alpha.kubernetes.io/nvidia-gpu: 1}"))])
+    assert [dict(pod.containers[0].limits) for pod in found.pods] == [{}]
+    assert [str(line) for line in found.remarks] == [
+        "pod.yaml:8: spec.containers[0].resources.limits.alpha.kubernetes.io/nvidia-gpu: "
+        "alpha.kubernetes.io/nvidia-gpu is left out: no device plug-in can provide it"
+    ]
+
+
+def test_each_pod_template_of_a_custom_object_is_a_pod():
+    """JobSet, LeaderWorkerSet, a Job that is Volcano's, a Service that is Knative's, with the fields of theirs."""
+    found, pods = found_in("custom.yaml", replicas=2)
+    assert [(name[:-5], limits) for name, limits in pods[::2]] == [
+        ("ml/train-0-", {"vendor.com/gpu": 1}),
+        ("ml/train-1-", {"vendor.com/gpu": 8}),
+        ("default/serve-0-", {"vendor.com/gpu": 2}),
+        ("default/serve-1-", {"vendor.com/gpu": 4}),
+        ("default/mpi-0-", {}),
+        ("default/mpi-1-", {"vendor.com/gpu": 1}),
+        ("default/hello-0-", {"vendor.com/gpu": 1}),
+    ]
+    assert len({pod.uid for pod in found.pods}) == 14
+    assert [str(line).partition("kind: ")[2] for line in found.remarks] == [
+        f"'{kind}' is not known here: each pod template in it stands for one pod"
+        for kind in ("JobSet", "LeaderWorkerSet", "Job", "Service")
+    ]
+    assert not found.doubts
+
+
+def test_a_template_that_has_itself_in_it_has_an_end():
+    text = "kind: Odd\nmetadata: {name: o}\nspec: &a {b: *a, c: {spec: {containers: [{}]}}}\n"
+    assert [pod.name[:4] for pod in parse_pods(text, file="odd.yaml")] == ["o-0-"]
 
 
 LETTERS = "[bcdfghjklmnpqrstvwxz2456789]"

@@ -53,7 +53,8 @@ def command(
     """Admit the pods of FILE, in order. A refused pod makes the exit status 1; the next one is still tried.
 
     An object that makes pods (Deployment, StatefulSet, DaemonSet, Job, CronJob, ReplicaSet …) stands for one pod, named
-    as its controller would name it. Other objects are skipped.
+    as its controller would name it. In an object of another kind (JobSet, RayCluster …) each pod template stands for
+    one pod. What has none is skipped.
     """
     pods = _pods(filenames, replicas=replicas, strict=strict)
 
@@ -75,7 +76,7 @@ def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Po
     found = parse_manifest(((shown(name), read_given(name)) for name in names), replicas=replicas)
     if strict and found.doubts:
         raise found.doubts[0]
-    for remark in found.skipped:
+    for remark in found.remarks:
         click.echo(printable(str(remark)), err=True)
     for remark in found.doubts:
         click.echo(f"warning: {printable(str(remark))}", err=True)
