@@ -5,6 +5,9 @@ kubelet's own ``KubeletConfiguration``, also inside the objects in which people 
 what silence means. OpenShift's node configuration leaves the gate off unless it is named; upstream, ``DevicePlugins``
 is on unless it is switched off.
 
+Where there is no such object, any other is searched: for something that has the Topology Manager's keys, be it as a
+text (Talos, kOps, k0s, eksctl, kind), or for a list of the kubelet's flags (k3s, RKE2). That is a guess, so it is told.
+
 One thing is ours and not the kubelet's: ``nodeResources`` (``node-resource`` among the arguments) says what the node
 has without a device plug-in, since there is no API server that could know.
 
@@ -14,7 +17,7 @@ read here; keys of the kubelet's other features mean nothing to us.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .errors import BadInput
@@ -37,6 +40,8 @@ _FLAGS = (
     "topology-manager-policy-options",
     "topology-manager-scope",
 )
+_FLAG_LISTS = ("kubelet-arg", "kubeletExtraArgs")
+"""Where k3s and RKE2, and kubeadm, have flags for the kubelet."""
 _OTHERS = frozenset({"cpumanagerpolicyoptions", "cpumanagerpolicy", "memorymanagerpolicy"})
 """Keys of other features that are near to ours."""
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -72,13 +77,16 @@ def parse_node_config(text: str, *, file: str) -> NodeConfig:
     documents = load_documents(text, file=file, doubts=doubts)
     if not documents:
         raise BadInput("one YAML document is expected, here are 0", file=file)
-    found = [one for document in documents for one in _found_in(document)]
-    for document in documents:
-        doubts += _flags_elsewhere(document)
-    if not found:
+    if found := [one for document in documents for one in _found_in(document)]:
+        for document in documents:
+            doubts += _flags_elsewhere(document)
+    elif found := [one for document in documents for one in _guessed_in(document)]:
+        doubts += [one.place.bad(f"this is taken for the kubelet's {one.what}") for one in found]
+    else:
         raise documents[0].bad(
             "this is neither an OpenShift node-config.yaml (no kubeletArguments) nor a KubeletConfiguration (no such "
-            f"kind), nor something that has one in it ({', '.join(one.name for one in _WRAPPERS)})"
+            "kind), nor has it one in it, or flags of the kubelet; that of a running node is had by "
+            "kubectl get --raw /api/v1/nodes/NODE/proxy/configz"
         )
     if len(found) > 1:
         raise found[1].place.bad(f"one configuration is expected, here are {len(found)}; take the others out")
@@ -95,17 +103,16 @@ class _Wrapper:
     """Something that has a KubeletConfiguration in it, at ``way``. It is known by its ``kind``, or has none of its own
     and is known by the first key of the way."""
 
-    name: str
     way: tuple[str, ...]
     kind: str = ""
 
 
 _WRAPPERS = (
-    _Wrapper("OpenShift's KubeletConfig", ("spec", "kubeletConfig"), "KubeletConfig"),
-    _Wrapper("MicroShift's config.yaml", ("kubelet",)),
-    _Wrapper("a ConfigMap's data.kubelet", ("data", "kubelet"), "ConfigMap"),
-    _Wrapper("the answer of /configz", ("kubeletconfig",)),
-    _Wrapper("EKS's NodeConfig", ("spec", "kubelet", "config"), "NodeConfig"),
+    _Wrapper(("spec", "kubeletConfig"), "KubeletConfig"),  # OpenShift
+    _Wrapper(("kubelet",)),  # MicroShift's config.yaml
+    _Wrapper(("data", "kubelet"), "ConfigMap"),
+    _Wrapper(("kubeletconfig",)),  # the answer of /configz
+    _Wrapper(("spec", "kubelet", "config"), "NodeConfig"),  # EKS
 )
 
 
@@ -115,8 +122,13 @@ class _Found:
 
     place: Field
     is_arguments: bool = False
+    is_flags: bool = False
     way: tuple[str, ...] = ()
     is_empty: bool = False
+
+    @property
+    def what(self) -> str:
+        return "flags" if self.is_flags else "configuration"
 
 
 def _found_in(document: Field) -> Iterator[_Found]:
@@ -166,6 +178,35 @@ def _text_inside(place: Field) -> Field:
     return documents[0]
 
 
+def _guessed_in(document: Field, *, is_text: bool = False) -> Iterator[_Found]:
+    """``is_text``: it is that of a text already, and texts in it are left alone."""
+    for place in document.within():
+        if place.is_mapping:
+            fields = place.mapping()
+            if _is_configuration(fields):
+                yield _Found(place, way=(place.path,))
+            for key in _FLAG_LISTS:
+                if key in fields and _flags(fields[key]).keys() & set(_FLAGS):
+                    yield _Found(fields[key], is_flags=True, way=(fields[key].path,))
+        elif place.is_text and not is_text and any(key in place.text() for key in (*_KEYS, *_FLAGS)):
+            for inside in _documents_in(place):
+                yield from _guessed_in(inside, is_text=True)
+
+
+def _is_configuration(fields: Mapping[str, Field]) -> bool:
+    gates = fields.get("featureGates")
+    is_switch = gates is not None and gates.is_mapping and GATE in gates.mapping()
+    return is_switch or any(key in fields for key in _KEYS if key != "featureGates")
+
+
+def _documents_in(place: Field) -> list[Field]:
+    """Of a patch, or a file that is written when the node starts. Not every text with these words is YAML."""
+    try:
+        return [one for one in place.documents() if not one.is_text]
+    except BadInput:
+        return []
+
+
 def _flags_elsewhere(document: Field) -> Iterator[BadInput]:
     """kubeadm's other documents may have flags for the kubelet, which win over its configuration."""
     registration = document.mapping().get("nodeRegistration")
@@ -192,21 +233,32 @@ def _named_arguments(extra: Field) -> Iterator[tuple[str, Field]]:
 
 
 def _read(found: _Found, doubts: list[BadInput]) -> NodeConfig:
-    top = {} if found.is_empty else found.place.mapping()
+    top = {} if found.is_empty or found.is_flags else found.place.mapping()
+    arguments: _Arguments = {}
     if found.is_arguments:
         place = top.get("kubeletArguments")
         fields = place.mapping() if place else {}
-        gates, topology = _gates_of_arguments(fields), _topology_of_arguments(fields)
-        stated = list(_pairs(fields, "node-resource"))
+        arguments = {flag: fields[flag].sequence() for flag in _FLAGS if flag in fields}
+        gates, topology = _gates_of_arguments(arguments), _topology_of_arguments(arguments)
+        stated = list(_pairs(arguments, "node-resource"))
         how = _as_yaml(["kubeletArguments", "feature-gates"], "- DevicePlugins=true", indent=False)
+    elif found.is_flags:
+        arguments = _flags(found.place)
+        fields = {flag: values[-1] for flag, values in arguments.items()}
+        gates, topology = _gates_of_arguments(arguments), _topology_of_arguments(arguments)
+        stated = list(_pairs(arguments, "node-resource"))
+        how = _as_yaml([*found.way], "feature-gates: DevicePlugins=true")
+        if not found.place.is_mapping:
+            how = _as_yaml([*found.way], "- feature-gates=DevicePlugins=true", indent=False)
     else:
         fields = top
         gates, topology = _gates_of_kubelet(top), _topology_of_kubelet(top)
         by_name = top["nodeResources"].mapping() if "nodeResources" in top else {}
         stated = [(item, name, item.number_text()) for name, item in by_name.items()]
         how = _as_yaml([*found.way, "featureGates"], "DevicePlugins: true")
-    doubts += _misspelt(fields, _FLAGS if found.is_arguments else _KEYS)
-    doubts += _misspelt_gates(fields)
+    is_by_flags = found.is_arguments or found.is_flags
+    doubts += _misspelt(fields, _FLAGS if is_by_flags else _KEYS)
+    doubts += _misspelt_gates(arguments, fields)
     return NodeConfig(
         device_plugins=gates.get(GATE, not found.is_arguments),
         topology=topology,
@@ -235,18 +287,36 @@ def _misspelt(fields: Mapping[str, Field], known: tuple[str, ...]) -> Iterator[B
             yield place.bad(f"it means nothing{near}")
 
 
-def _misspelt_gates(fields: Mapping[str, Field]) -> Iterator[BadInput]:
-    for item, name, _ in _pairs(fields, "feature-gates"):
+def _misspelt_gates(arguments: _Arguments, fields: Mapping[str, Field]) -> Iterator[BadInput]:
+    for item, name, _ in _pairs(arguments, "feature-gates"):
         if name != GATE and (near := nearest(name, [GATE])):
             yield item.bad(f"{name} means nothing{near}")
     if "featureGates" in fields:
         yield from _misspelt(fields["featureGates"].mapping(), (GATE,))
 
 
-# --- kubeletArguments: each flag is a list of values ---------------------------------------------
+# --- flags: each has a list of values ------------------------------------------------------------
+
+_Arguments = Mapping[str, Sequence[Field]]
 
 
-def _gates_of_arguments(arguments: Mapping[str, Field]) -> dict[str, bool]:
+def _flags(place: Field) -> _Arguments:
+    """A mapping of names and values; a list of ``name=value``, or of ``{name: …, value: …}``; or one ``name=value``."""
+    if place.is_mapping:
+        return {name: [value] for name, value in place.mapping().items()}
+    found: dict[str, list[Field]] = {}
+    for item in place.sequence() if place.is_list else [place]:
+        if item.is_mapping:
+            fields = item.mapping()
+            name, value = (fields[key] if key in fields else item.with_text("") for key in ("name", "value"))
+            found.setdefault(name.text(), []).append(value)
+        else:
+            flag, _, text = item.text().partition("=")
+            found.setdefault(flag.strip(), []).append(item.with_text(text.strip()))
+    return found
+
+
+def _gates_of_arguments(arguments: _Arguments) -> dict[str, bool]:
     """``feature-gates``: each value is one or several ``Name=bool`` with commas between."""
     gates: dict[str, bool] = {}
     for item, name, value in _pairs(arguments, "feature-gates"):
@@ -256,8 +326,10 @@ def _gates_of_arguments(arguments: Mapping[str, Field]) -> dict[str, bool]:
     return gates
 
 
-def _topology_of_arguments(arguments: Mapping[str, Field]) -> TopologyConfig:
-    place = next((arguments[key] for key in arguments if key.startswith("topology-manager-")), None)
+def _topology_of_arguments(arguments: _Arguments) -> TopologyConfig:
+    place = next(
+        (arguments[key][-1] for key in arguments if key.startswith("topology-manager-") and arguments[key]), None
+    )
     options = {name: value for _, name, value in _pairs(arguments, "topology-manager-policy-options")}
     return TopologyConfig(
         policy=_last(arguments, "topology-manager-policy", "none"),
@@ -267,9 +339,9 @@ def _topology_of_arguments(arguments: Mapping[str, Field]) -> TopologyConfig:
     )
 
 
-def _last(arguments: Mapping[str, Field], flag: str, default: str) -> str:
+def _last(arguments: _Arguments, flag: str, default: str) -> str:
     """Of a flag that is given several times the last value counts, as on a command line."""
-    values = arguments[flag].sequence() if flag in arguments else []
+    values = arguments.get(flag, ())
     return values[-1].text() if values else default
 
 
@@ -280,9 +352,9 @@ _FLAG_VALUES = {
 }
 
 
-def _pairs(arguments: Mapping[str, Field], flag: str) -> Iterator[tuple[Field, str, str]]:
+def _pairs(arguments: _Arguments, flag: str) -> Iterator[tuple[Field, str, str]]:
     """Every ``name=value`` of a flag, with the item it stands in."""
-    for item in arguments[flag].sequence() if flag in arguments else ():
+    for item in arguments.get(flag, ()):
         for pair in item.text().split(","):
             name, equals, value = (part.strip() for part in pair.partition("="))
             if not name or not equals:

@@ -109,26 +109,11 @@ def is_built_in(api_version: str) -> bool:
 
 
 def pod_templates(item: Field) -> Iterator[Field]:
-    """Whatever in an object has a ``spec`` with ``containers``, in order: JobSet, LeaderWorkerSet, RayCluster …
-
-    Each once, however many aliases lead to it.
-    """
-    seen: set[int] = set()
-    waiting = [item]
-    while waiting:
-        place = waiting.pop(0)
-        if id(place.node) in seen:
-            continue
-        seen.add(id(place.node))
-        if place.is_list:
-            waiting = [*place.sequence(), *waiting]
-        elif place.is_mapping:
-            fields = place.mapping()
-            spec = fields.get("spec")
-            if spec is not None and spec.is_mapping and "containers" in spec.mapping():
-                yield place
-            else:
-                waiting = [*fields.values(), *waiting]
+    """Whatever in an object has a ``spec`` with ``containers``, in order: JobSet, LeaderWorkerSet, RayCluster …"""
+    for place in item.within():
+        spec = place.mapping().get("spec") if place.is_mapping else None
+        if spec is not None and spec.is_mapping and "containers" in spec.mapping():
+            yield place
 
 
 def _words(text: str) -> frozenset[str]:

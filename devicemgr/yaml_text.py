@@ -128,6 +128,26 @@ class Field:
     def is_list(self) -> bool:
         return isinstance(self.node, yaml.SequenceNode)
 
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.node, yaml.ScalarNode)
+
+    def with_text(self, text: str) -> Field:
+        """Another value at the same place: a part of the one that is written there."""
+        return replace(self, node=yaml.ScalarNode(self.node.tag, text, self.node.start_mark, self.node.end_mark))
+
+    def within(self) -> Iterator[Field]:
+        """This value and all that is in it, in order; each once, however many aliases lead to it."""
+        seen: set[int] = set()
+        waiting = [self]
+        while waiting:
+            place = waiting.pop()
+            if id(place.node) not in seen:
+                seen.add(id(place.node))
+                yield place
+                inside = place.sequence() if place.is_list else place.mapping().values() if place.is_mapping else ()
+                waiting += reversed([*inside])
+
     def sequence(self) -> list[Field]:
         if not isinstance(self.node, yaml.SequenceNode):
             raise self.bad(f"must be a list, not {self.described()}")

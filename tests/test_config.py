@@ -158,6 +158,79 @@ def test_an_object_that_says_nothing_of_devices_means_the_kubelets_defaults(text
     assert (found.device_plugins, found.topology.policy) == (True, "none")
 
 
+ALIGNED = "{topologyManagerPolicy: single-numa-node, topologyManagerScope: pod}"
+FLAGS = "[max-pods=200, feature-gates=DevicePlugins=true, topology-manager-policy=single-numa-node, "
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"machine: {{kubelet: {{extraConfig: {ALIGNED}}}}}", "machine.kubelet.extraConfig"),  # Talos
+        (f"kind: InstanceGroup\nspec: {{kubelet: {ALIGNED}}}", "spec.kubelet"),  # kOps
+        (f"kind: ClusterConfig\nspec: {{workerProfiles: [{{values: {ALIGNED}}}]}}", "spec.workerProfiles[0].values"),
+        (f"kind: ClusterConfig\nnodeGroups: [{{kubeletExtraConfig: {ALIGNED}}}]", "nodeGroups[0].kubeletExtraConfig"),
+        (  # kind
+            f"kind: Cluster\nfeatureGates: {{A: true}}\nnodes:\n- kubeadmConfigPatches: ['{ALIGNED}', 'kind: x', '{{']",
+            "nodes[0].kubeadmConfigPatches[0]",
+        ),
+        (f"kubelet-arg: {FLAGS}topology-manager-scope=pod]", "kubelet-arg"),  # k3s, RKE2
+        (
+            "kind: JoinConfiguration\nnodeRegistration: {kubeletExtraArgs: [{name: topology-manager-scope, value: pod},"
+            " {name: topology-manager-policy, value: single-numa-node}]}",
+            "nodeRegistration.kubeletExtraArgs",
+        ),
+        (
+            "a: 'kubeletExtraArgs: {topology-manager-policy: single-numa-node, topology-manager-scope: pod}'",
+            "a.kubeletExtraArgs",
+        ),
+    ],
+)
+def test_a_configuration_somewhere_inside_is_found_and_that_is_told(text, place):
+    found = parse_node_config(text, file="n.yaml")
+    assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "single-numa-node", "pod")
+    (doubt,) = map(str, found.doubts)
+    assert doubt.partition(": ")[2].rpartition(": ")[0] == place
+    assert "this is taken for the kubelet's " in doubt
+
+
+def test_two_places_inside_are_one_too_many():
+    text = f"nodeGroups:\n- {{name: a, kubeletExtraConfig: {ALIGNED}}}\n- {{name: b, kubeletExtraConfig: {ALIGNED}}}\n"
+    with pytest.raises(BadInput, match=r"^n.yaml:3: nodeGroups\[1\].kubeletExtraConfig: one configuration is expected"):
+        parse_node_config(text, file="n.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("kubelet-arg: feature-gates=DevicePlugins=false", "kubelet-arg:\n- feature-gates=DevicePlugins=true"),
+        (
+            "a: {kubeletExtraArgs: {feature-gates: DevicePlugins=false}}",
+            "a.kubeletExtraArgs:\n  feature-gates: DevicePlugins=true",
+        ),
+        (
+            "machine: {extraConfig: {featureGates: {DevicePlugins: false}}}",
+            "machine.extraConfig:\n  featureGates:\n    DevicePlugins: true",
+        ),
+    ],
+)
+def test_what_is_found_inside_can_switch_it_off(text, how):
+    found = parse_node_config(text, file="n.yaml")
+    assert (found.device_plugins, found.how_to_enable) == (False, how)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: PerformanceProfile\nspec: {numa: {topologyPolicy: restricted}}",
+        "kubelet-arg: [max-pods=200]",
+        "kind: Cluster\nfeatureGates: {A: true}\nrun: 'kubelet --topology-manager-policy=$(cat x) {'",
+    ],
+)
+def test_where_there_is_none_another_way_is_told(text):
+    with pytest.raises(BadInput, match=r"had by kubectl get --raw /api/v1/nodes/NODE/proxy/configz$"):
+        parse_node_config(text, file="n.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "doubts"),
     [
