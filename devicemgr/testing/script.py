@@ -150,12 +150,15 @@ def _devices(field: Field) -> tuple[Device, ...]:
 
 
 def _device_group(item: Field) -> list[Device]:
-    """One device with its ``id``, or ``count`` of them, ``prefix``-0 …, dealt out over the NUMA nodes in turn."""
+    """One device with its ``id``, or ``count`` of them, ``prefix``-0 …, dealt out over the NUMA nodes in turn.
+
+    Without ``numa`` it has no topology; ``[]`` is a topology without nodes, and -1 what sysfs says of no node.
+    """
     keys = _known(item, "id", "count", "prefix", "health", "numa")
     if ("id" in keys) == ("count" in keys):
         raise item.bad("write either an id, or a count (with a prefix)")
     health = keys["health"].text() if "health" in keys else HEALTHY
-    nodes = tuple(_whole(node) for node in keys["numa"].sequence()) if "numa" in keys else None
+    nodes = tuple(_node(node) for node in keys["numa"].sequence()) if "numa" in keys else None
     if "id" in keys:
         return [Device(id=DeviceId(keys["id"].text()), health=health, numa_nodes=nodes)]
     prefix = keys["prefix"].text() if "prefix" in keys else "dev"
@@ -163,7 +166,7 @@ def _device_group(item: Field) -> list[Device]:
         Device(
             id=DeviceId(f"{prefix}-{number}"),
             health=health,
-            numa_nodes=(nodes[number % len(nodes)],) if nodes else None,
+            numa_nodes=(nodes[number % len(nodes)],) if nodes else nodes,
         )
         for number in range(_whole(keys["count"]))
     ]
@@ -319,6 +322,10 @@ def _whole(field: Field) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise field.bad(f"must be a whole number that is not negative, not {text!r}")
     return int(text)
+
+
+def _node(field: Field) -> int:
+    return -1 if field.text() == "-1" else _whole(field)
 
 
 def _seconds(field: Field) -> float:

@@ -49,6 +49,12 @@ def test_one_device_may_be_on_several_nodes():
     assert parse("{resource: a.com/b, devices: [{id: x, numa: [0, 1]}]}").devices[0].numa_nodes == (0, 1)
 
 
+def test_what_plugins_say_of_no_node_can_be_said():
+    """They pass on the -1 of sysfs, or an empty topology."""
+    script = parse("{resource: a.com/b, devices: [{id: x, numa: [-1]}, {id: y, numa: []}, {count: 1, numa: []}]}")
+    assert [device.numa_nodes for device in script.devices] == [(-1,), (), ()]
+
+
 def test_several_documents_are_several_plugins():
     scripts = parse_scripts("resource: a.com/b\n---\nresource: a.com/c\n", file="s.yaml")
     assert [script.resource for script in scripts] == ["a.com/b", "a.com/c"]
