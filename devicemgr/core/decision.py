@@ -103,11 +103,16 @@ class AlignmentDecision:
 
     alignment: Alignment
     hints: Mapping[ResourceName, HintList | ToldHints | None]
+    elsewhere: Mapping[ResourceName, tuple[int, ...]] = field(default_factory=dict)
+    """Nodes that this machine does not have and the devices name, where that may be why it is impossible."""
 
     @classmethod
-    def of(cls, alignment: Alignment, hints: Hints) -> AlignmentDecision:
+    def of(
+        cls, alignment: Alignment, hints: Hints, elsewhere: Mapping[ResourceName, tuple[int, ...]]
+    ) -> AlignmentDecision:
         """What would take much memory, for as long as the pod is there, is put into words at once."""
-        return cls(alignment, {name: _told(found) if _is_large(found) else found for name, found in hints.items()})
+        kept = {name: _told(found) if _is_large(found) else found for name, found in hints.items()}
+        return cls(alignment, kept, elsewhere)
 
     def as_json(self) -> dict[str, Any]:
         """``more`` names the resources with more hints than are told here."""
@@ -115,6 +120,7 @@ class AlignmentDecision:
         won = self.alignment
         return {
             "hints": {name: None if one is None else one.words for name, one in told.items()},
+            "elsewhere": {str(name): list(nodes) for name, nodes in self.elsewhere.items()},
             "more": [name for name, one in told.items() if one is not None and not one.is_all],
             "won": str(won.hint) if won.is_decided else None,
             "because": won.because,
@@ -304,6 +310,9 @@ def _tell_alignment(alignment: Mapping[str, Any], indent: str, what: str) -> Ite
             yield f"{indent}{resource} has no NUMA preference (TM-7)."
         elif not hints and resource not in more:
             yield f"{indent}{resource} cannot be satisfied on any set of NUMA nodes (TM-7)."
+            if elsewhere := alignment.get("elsewhere", {}).get(resource):
+                nodes = _words([str(node) for node in elsewhere])
+                yield f"{indent}Its plug-in names nodes that this machine does not have: {nodes}."
         else:
             words = _words(hints, "; ", is_all=resource not in more)
             yield f"{indent}{resource} could be served on {words} (TM-8)."

@@ -106,6 +106,16 @@ def candidate_nodes(places: Iterable[Place], machine: Sequence[int]) -> tuple[in
     return tuple(sorted(hosting)) or tuple(machine)
 
 
+def nodes_elsewhere(store: DeviceStore, hints: Hints, numa: Numa) -> dict[ResourceName, tuple[int, ...]]:
+    """Of what is impossible: the nodes that its devices name and this machine does not have."""
+    found = {
+        resource: {node for place in store.free(resource).places for node in place} - set(numa.nodes)
+        for resource, listed in hints.items()
+        if listed is not None and not listed
+    }
+    return {resource: tuple(sorted(nodes)) for resource, nodes in found.items() if nodes}
+
+
 def generate_hints(
     free: Counts, *, reusable: Iterable[Place], request: int, nodes: Sequence[int], possible: Counts
 ) -> HintList:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.decision import AlignmentDecision
-from ..core.hints import container_hints, pod_hints
+from ..core.hints import Hints, container_hints, nodes_elsewhere, pod_hints
 from ..core.numa import nodes_of
 from ..core.policy import Alignment, Policy, Scope, Topology, align
 from ..core.store import DeviceStore
@@ -42,7 +42,7 @@ class Aligner:
         if once := self._topology.scope is Scope.POD and not attempt.is_running:
             hints = pod_hints(self._store, pod, self._topology.numa)
             alignment = align(self._topology, [hints])
-            attempt.decision.alignment = AlignmentDecision.of(alignment, hints)
+            attempt.decision.alignment = self._told(alignment, hints)
             self._accept(attempt, alignment, pod.containers)
         for container in pod.containers:
             await self.allocate_container(attempt, container)
@@ -62,8 +62,11 @@ class Aligner:
         reusable = {resource: frozenset(attempt.reusable.of(resource)) for resource in container.limits}
         hints = container_hints(self._store, owner, container, reusable, self._topology.numa)
         alignment = align(self._topology, [hints])
-        attempt.container(container).alignment = AlignmentDecision.of(alignment, hints)
+        attempt.container(container).alignment = self._told(alignment, hints)
         self._accept(attempt, alignment, (container,))
+
+    def _told(self, alignment: Alignment, hints: Hints) -> AlignmentDecision:
+        return AlignmentDecision.of(alignment, hints, nodes_elsewhere(self._store, hints, self._topology.numa))
 
     def _accept(self, attempt: Attempt, alignment: Alignment, containers: Sequence[Container]) -> None:
         """The affinity counts for these containers; a result that is not good enough refuses the pod (TM-15)."""

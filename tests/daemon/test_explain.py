@@ -89,6 +89,17 @@ async def test_a_refused_pods_story_ends_where_it_was_refused(aligned):
     assert told[-2:] == ["    vendor.com/gpu: wants 5.", "      It got none."]
 
 
+async def test_a_story_names_the_nodes_that_only_the_plugin_knows(aligned):
+    """A wrong node is refused in the words of one that is full."""
+    manager, plugin = aligned
+    plugin.set_devices([Device(id="x", numa_nodes=(7, 9)), Device(id="y", numa_nodes=(-1,))])
+    await manager.wait_for_resource(GPU, capacity=2)
+    await manager.admit(pod("p", container("main", 2)))
+    told = story(manager, "p")
+    line = told.index("    vendor.com/gpu cannot be satisfied on any set of NUMA nodes (TM-7).")
+    assert told[line + 1] == "    Its plug-in names nodes that this machine does not have: 7, 9."
+
+
 async def test_the_story_of_a_pod_that_asked_for_too_much(manager, open_plugin):
     async with open_plugin(GPU, devices=1) as plugin:
         await plugin.register()
