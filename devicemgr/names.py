@@ -1,4 +1,4 @@
-"""Resource names: what counts as an extended resource (API-12)."""
+"""Names: what counts as an extended resource (API-12), and what a container runtime takes for a CDI device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import re
 
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_CDI_NAME = re.compile(
+    r"[A-Za-z]([\w.\-]*[A-Za-z0-9])?"  # vendor
+    r"/[A-Za-z]([\w.\-]*[A-Za-z0-9])?"  # class
+    r"=[A-Za-z0-9]([\w.:\-]*[A-Za-z0-9])?",  # name
+    re.ASCII,
+)
 
 
 def why_not_extended(name: str) -> str | None:
@@ -25,3 +31,8 @@ def why_not_extended(name: str) -> str | None:
     if not _NAME.fullmatch(rest) or len(rest.encode()) > 63:
         return f"{rest!r} is not 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
     return None
+
+
+def is_cdi_name(name: str) -> bool:
+    """Is it qualified, as in ``vendor.com/class=name``? A runtime looks up no other."""
+    return _CDI_NAME.fullmatch(name) is not None

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..model import ResourceName, RunOptions
+from ..names import is_cdi_name
 
 _SHOWN = 10
 _PERMISSIONS = re.compile(r"[rwm]+")
-_KIND = r"[A-Za-z]([-\w.]*[A-Za-z0-9])?"
-_CDI_NAME = re.compile(rf"{_KIND}/{_KIND}=[A-Za-z0-9]([-\w.:]*[A-Za-z0-9])?", re.ASCII)
 
 V = TypeVar("V")
 
@@ -85,7 +84,7 @@ def _problems(where: str, text: str) -> Iterator[str]:
         yield "is no name of a variable"
     if where == "device's permissions" and not _PERMISSIONS.fullmatch(text):
         yield "are not one or more of r, w and m"
-    if where == "CDI device" and not _CDI_NAME.fullmatch(text):
+    if where == "CDI device" and not is_cdi_name(text):
         yield "is not a qualified name, as in vendor.com/class=name"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 
 import trio
@@ -12,6 +11,7 @@ from ...core.holdings import in_order
 from ...errors import PluginUnavailable
 from ...events import PluginRegistered
 from ...model import DeviceId, RunOptions
+from ...names import is_cdi_name
 from ...rpc.plugin_client import PluginClient
 from .bench import Bench
 from .check import Failed, Skipped, check, some
@@ -20,12 +20,6 @@ MOST = 16
 """Devices that are looked at one by one, where there are more."""
 PRE_START_DEADLINE = 30.0
 """Seconds the kubelet gives PreStartContainer (API-9)."""
-_CDI_NAME = re.compile(
-    r"[A-Za-z]([\w.\-]*[A-Za-z0-9])?"  # vendor
-    r"/[A-Za-z]([\w.\-]*[A-Za-z0-9])?"  # class
-    r"=[A-Za-z0-9]([\w.:\-]*[A-Za-z0-9])?",  # name
-    re.ASCII,
-)
 
 
 async def _allocate(client: PluginClient, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
@@ -250,7 +244,7 @@ async def cdi_names(bench: Bench) -> str:
     for id, answer in await _answers(bench):
         for name in answer.cdi_devices:
             count += 1
-            if not _CDI_NAME.fullmatch(name):
+            if not is_cdi_name(name):
                 raise Failed(f"Allocate [{id}]: {name!r}")
     if not count:
         raise Skipped("no answer names a CDI device")
