@@ -145,6 +145,10 @@ class _Reader:
             self._templated(template, owner, Kind(pod_name=of_custom(number)), is_custom=True)
 
     def _pods(self, item: Field, top: dict[str, Field], kind: Kind) -> None:
+        if kind is KINDS["Pod"] and (ended := _ended(top)):
+            self.refusal = self.refusal or ended.bad("this pod has ended: the kubelet admits it no more")
+            self.found.remarks.append(ended.bad(f"the pod is skipped: it has ended ({ended.text()})"))
+            return
         owner = self._owner(item, top)
         place, fields = item, top
         for key in kind.template:
@@ -257,6 +261,13 @@ class _Reader:
 def _derived_uid(namespace: str, name: str) -> str:
     """A manifest without uid gets one from its name, so that admitting the same file twice means the same pod."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pod:{namespace}/{name}"))
+
+
+def _ended(top: Mapping[str, Field]) -> Field | None:
+    """The phase of a pod that has ended: it holds nothing (CC-106)."""
+    status = top["status"].mapping() if "status" in top else {}
+    phase = status.get("phase")
+    return phase if phase is not None and phase.text() in ("Succeeded", "Failed") else None
 
 
 def _dns_name(field: Field, pattern: re.Pattern[str], longest: int) -> str:

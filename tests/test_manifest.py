@@ -204,6 +204,22 @@ def test_a_native_resource_with_a_prefix_is_left_out_with_a_line():
     ]
 
 
+def test_a_pod_that_has_ended_is_skipped_with_a_line():
+    """kubectl get pods -o json has all of a node, and an ended one would get devices once more."""
+    phases = ["Succeeded", "Running", "Failed", "Pending"]
+    pods = [
+        {"metadata": {"name": phase.lower()}, "spec": {"containers": [{"name": "c"}]}, "status": {"phase": phase}}
+        for phase in phases
+    ]
+    found = parse_manifest([("pods.json", json.dumps({"kind": "PodList", "items": pods}, indent=1))])
+    assert [pod.name for pod in found.pods] == ["running", "pending"]
+    assert [str(line).partition(": ")[2] for line in found.remarks] == [
+        f"items[{index}].status.phase: the pod is skipped: it has ended ({phases[index]})" for index in (0, 2)
+    ]
+    with pytest.raises(BadInput, match=r"status.phase: this pod has ended: the kubelet admits it no more"):
+        as_pod({"kind": "Pod", **pods[0]})
+
+
 def test_each_pod_template_of_a_custom_object_is_a_pod():
     """JobSet, LeaderWorkerSet, a Job that is Volcano's, a Service that is Knative's, with the fields of theirs."""
     found, pods = found_in("custom.yaml", replicas=2)
