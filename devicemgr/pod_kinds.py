@@ -6,6 +6,7 @@ admitting the same file twice means the same pod.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -108,10 +109,14 @@ def is_built_in(api_version: str) -> bool:
     return not slash or group in _GROUPS
 
 
+_TEMPLATE = re.compile(r"[tT]emplates?(\[\d+\])?$")
+
+
 def pod_templates(item: Field) -> Iterator[Field]:
-    """Whatever in an object has a ``spec`` with ``containers``, in order: JobSet, LeaderWorkerSet, RayCluster …"""
+    """Whatever in an object is called a template and has a ``spec`` with ``containers``, in order: JobSet,
+    LeaderWorkerSet, RayCluster … By its shape alone the pattern of a policy would be one, too."""
     for place in item.within():
-        spec = place.mapping().get("spec") if place.is_mapping else None
+        spec = place.mapping().get("spec") if place.is_mapping and _TEMPLATE.search(place.path) else None
         if spec is not None and spec.is_mapping and "containers" in spec.mapping():
             yield place
 

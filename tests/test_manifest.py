@@ -122,6 +122,10 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
             "pod.yaml:4: spec.resources.limits.v.com/gpu: unsupported value 'v.com/gpu' for a whole pod",
         ),
         (
+            "kind: ClusterPolicy\nmetadata: {name: v}\nspec: {rules: [{pattern: {spec: {containers: [{name: '*'}]}}}]}",
+            "pod.yaml:1: kind: must be Pod, not 'ClusterPolicy', or what makes pods: ",
+        ),
+        (
             "kind: VirtualMachine\nmetadata: {name: v}\nspec: {template: {spec: {domain: {}}}}",
             "pod.yaml:1: kind: must be Pod, not 'VirtualMachine', or what makes pods: ",
         ),
@@ -241,7 +245,7 @@ def test_each_pod_template_of_a_custom_object_is_a_pod():
 
 
 def test_a_template_that_has_itself_in_it_has_an_end():
-    text = "kind: Odd\nmetadata: {name: o}\nspec: &a {b: *a, c: {spec: {containers: [{}]}}}\n"
+    text = "kind: Odd\nmetadata: {name: o}\nspec: &a {b: *a, template: {spec: {containers: [{}]}}}\n"
     assert [pod.name[:4] for pod in parse_pods(text, file="odd.yaml")] == ["o-0-"]
 
 
