@@ -187,7 +187,10 @@ class Field:
         """In a word, for a message about what it should be."""
         if isinstance(self.node, yaml.ScalarNode):
             return repr(self.node.value)
-        return "a mapping" if isinstance(self.node, yaml.MappingNode) else "a list"
+        if not isinstance(self.node, yaml.MappingNode):
+            return "a list"
+        is_template = any(isinstance(key, yaml.MappingNode) for key, _ in self.node.value)  # {{ .Values.name }}
+        return "a template, which must be rendered first" if is_template else "a mapping"
 
 
 def load_documents(text: str, *, file: str, doubts: list[BadInput] | None = None) -> list[Field]:

@@ -116,6 +116,10 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
             "kind: Pod\nmetadata:\n  {{- with .Values.labels }}\n  labels: {{ . }}\n",
             "pod.yaml:3: this is not valid YAML: expected the node content, but found '-'; a template must be rendered",
         ),
+        (
+            "kind: Pod\nmetadata: {name: {{ .Release.Name }}}\nspec: {}",
+            "pod.yaml:2: metadata.name: must be a single value, not a template, which must be rendered first",
+        ),
         ("metadata: {name: p}\nspec: {}\n---\n" + POD, "pod.yaml:1: kind is missing"),
         (
             "kind: Pod\nmetadata: {name: p}\nspec:\n  resources: {limits: {cpu: 1, v.com/gpu: 1}}\n  containers: []",
