@@ -116,6 +116,9 @@ _WRAPPERS = (
 )
 
 
+_KINDS = ("KubeletConfiguration", *(wrapper.kind for wrapper in _WRAPPERS if wrapper.kind))
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """A configuration: ``place`` says where, ``way`` leads there from the object that it is in, and may end there."""
@@ -178,19 +181,27 @@ def _text_inside(place: Field) -> Field:
     return documents[0]
 
 
-def _guessed_in(document: Field, *, is_text: bool = False) -> Iterator[_Found]:
+def _guessed_in(document: Field) -> Iterator[_Found]:
+    """Each place once, whatever leads to it."""
+    found = {str(one.place.bad("")): one for one in _anywhere_in(document)}
+    return iter(found.values())
+
+
+def _anywhere_in(document: Field, *, is_text: bool = False) -> Iterator[_Found]:
     """``is_text``: it is that of a text already, and texts in it are left alone."""
     for place in document.within():
         if place.is_mapping:
             fields = place.mapping()
-            if _is_configuration(fields):
+            if "kind" in fields and fields["kind"].is_text and fields["kind"].text() in _KINDS:
+                yield from _found_in(place)
+            elif _is_configuration(fields):
                 yield _Found(place, way=(place.path,))
             for key in _FLAG_LISTS:
                 if key in fields and _flags(fields[key]).keys() & set(_FLAGS):
                     yield _Found(fields[key], is_flags=True, way=(fields[key].path,))
-        elif place.is_text and not is_text and any(key in place.text() for key in (*_KEYS, *_FLAGS)):
+        elif place.is_text and not is_text and any(word in place.text() for word in (*_KINDS, *_KEYS, *_FLAGS)):
             for inside in _documents_in(place):
-                yield from _guessed_in(inside, is_text=True)
+                yield from _anywhere_in(inside, is_text=True)
 
 
 def _is_configuration(fields: Mapping[str, Field]) -> bool:

@@ -179,6 +179,11 @@ FLAGS = "[max-pods=200, feature-gates=DevicePlugins=true, topology-manager-polic
             " {name: topology-manager-policy, value: single-numa-node}]}",
             "nodeRegistration.kubeletExtraArgs",
         ),
+        (  # an OpenShift Template
+            f"kind: Template\nobjects: [{{kind: KubeletConfig, spec: {{kubeletConfig: {ALIGNED}}}}}]",
+            "objects[0].spec.kubeletConfig",
+        ),
+        (f"objects:\n- kind: ConfigMap\n  data: {{kubelet: '{ALIGNED}'}}\n- a", "objects[0].data.kubelet"),
         (
             "a: 'kubeletExtraArgs: {topology-manager-policy: single-numa-node, topology-manager-scope: pod}'",
             "a.kubeletExtraArgs",
@@ -191,6 +196,12 @@ def test_a_configuration_somewhere_inside_is_found_and_that_is_told(text, place)
     (doubt,) = map(str, found.doubts)
     assert doubt.partition(": ")[2].rpartition(": ")[0] == place
     assert "this is taken for the kubelet's " in doubt
+
+
+def test_a_configuration_inside_that_is_silent_means_the_defaults():
+    """As OpenShift's templates of a node's files have it."""
+    found = parse_node_config("contents: {inline: 'kind: KubeletConfiguration'}", file="n.yaml")
+    assert (found.device_plugins, found.topology.policy, len(found.doubts)) == (True, "none", 1)
 
 
 def test_two_places_inside_are_one_too_many():
