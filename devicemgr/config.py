@@ -17,8 +17,8 @@ read here; keys of the kubelet's other features mean nothing to us.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .errors import BadInput
 from .model import ResourceName
@@ -73,7 +73,36 @@ class NodeConfig:
 
 def parse_node_config(text: str, *, file: str) -> NodeConfig:
     """Read whichever format it is. Raises BadInput naming file, line and field."""
+    return parse_node_configs([(file, text)])
+
+
+def parse_node_configs(sources: Iterable[tuple[str, str]]) -> NodeConfig:
+    """The same of one or several (file, text): each counts more than those before it, in what it says, as with the
+    kubelet's drop-ins. Raises BadInput."""
     doubts: list[BadInput] = []
+    stated = [_stated_in(text, file, doubts) for file, text in sources]
+    gates = {name: is_on for one in stated for name, is_on in one.gates.items()}
+    topologies = [one.topology for one in stated]
+    return NodeConfig(
+        device_plugins=gates.get(GATE, all(one.is_on for one in stated)),
+        topology=TopologyConfig(
+            policy=_last_said([one.policy for one in topologies]) or "none",
+            scope=_last_said([one.scope for one in topologies]) or "container",
+            options={name: value for one in topologies for name, value in one.options.items()},
+            place=next((one.place for one in reversed(topologies) if one.policy), None),
+        ),
+        node_resources={name: count for one in stated for name, count in one.node_resources.items()},
+        unknown_gates=tuple(sorted(gates.keys() - {GATE})),
+        doubts=tuple({str(doubt): doubt for doubt in doubts}.values()),  # what is looked at twice is doubted twice
+        how_to_enable=stated[-1].how,
+    )
+
+
+def _last_said(texts: list[str]) -> str:
+    return next((text for text in reversed(texts) if text), "")
+
+
+def _stated_in(text: str, file: str, doubts: list[BadInput]) -> _Stated:
     documents = load_documents(text, file=file, doubts=doubts)
     if not documents:
         raise BadInput("one YAML document is expected, here are 0", file=file)
@@ -90,9 +119,7 @@ def parse_node_config(text: str, *, file: str) -> NodeConfig:
         )
     if len(found) > 1:
         raise found[1].place.bad(f"one configuration is expected, here are {len(found)}; take the others out")
-    config = _read(found[0], doubts)
-    once = {str(doubt): doubt for doubt in doubts}  # what is looked at twice is doubted twice
-    return replace(config, doubts=tuple(once.values()))
+    return _read(found[0], doubts)
 
 
 # --- where it is ---------------------------------------------------------------------------------
@@ -243,7 +270,18 @@ def _named_arguments(extra: Field) -> Iterator[tuple[str, Field]]:
 # --- what it says --------------------------------------------------------------------------------
 
 
-def _read(found: _Found, doubts: list[BadInput]) -> NodeConfig:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stated:
+    """What one file says. Empty texts of ``topology`` say nothing; ``is_on`` is what silence about the gate means."""
+
+    gates: Mapping[str, bool]
+    topology: TopologyConfig
+    node_resources: Mapping[ResourceName, int]
+    is_on: bool
+    how: str
+
+
+def _read(found: _Found, doubts: list[BadInput]) -> _Stated:
     top = {} if found.is_empty or found.is_flags else found.place.mapping()
     arguments: _Arguments = {}
     if found.is_arguments:
@@ -251,13 +289,13 @@ def _read(found: _Found, doubts: list[BadInput]) -> NodeConfig:
         fields = place.mapping() if place else {}
         arguments = {flag: fields[flag].sequence() for flag in _FLAGS if flag in fields}
         gates, topology = _gates_of_arguments(arguments), _topology_of_arguments(arguments)
-        stated = list(_pairs(arguments, "node-resource"))
+        counts = list(_pairs(arguments, "node-resource"))
         how = _as_yaml(["kubeletArguments", "feature-gates"], "- DevicePlugins=true", indent=False)
     elif found.is_flags:
         arguments = _flags(found.place)
         fields = {flag: values[-1] for flag, values in arguments.items()}
         gates, topology = _gates_of_arguments(arguments), _topology_of_arguments(arguments)
-        stated = list(_pairs(arguments, "node-resource"))
+        counts = list(_pairs(arguments, "node-resource"))
         how = _as_yaml([*found.way], "feature-gates: DevicePlugins=true")
         if not found.place.is_mapping:
             how = _as_yaml([*found.way], "- feature-gates=DevicePlugins=true", indent=False)
@@ -265,17 +303,17 @@ def _read(found: _Found, doubts: list[BadInput]) -> NodeConfig:
         fields = top
         gates, topology = _gates_of_kubelet(top), _topology_of_kubelet(top)
         by_name = top["nodeResources"].mapping() if "nodeResources" in top else {}
-        stated = [(item, name, item.number_text()) for name, item in by_name.items()]
+        counts = [(item, name, item.number_text()) for name, item in by_name.items()]
         how = _as_yaml([*found.way, "featureGates"], "DevicePlugins: true")
     is_by_flags = found.is_arguments or found.is_flags
     doubts += _misspelt(fields, _FLAGS if is_by_flags else _KEYS)
     doubts += _misspelt_gates(arguments, fields)
-    return NodeConfig(
-        device_plugins=gates.get(GATE, not found.is_arguments),
+    return _Stated(
+        gates=gates,
         topology=topology,
-        node_resources={ResourceName(name): _node_resource(item, name, count) for item, name, count in stated},
-        unknown_gates=tuple(sorted(gates.keys() - {GATE})),
-        how_to_enable=how,
+        node_resources={ResourceName(name): _node_resource(item, name, count) for item, name, count in counts},
+        is_on=not found.is_arguments,
+        how=how,
     )
 
 
@@ -343,17 +381,17 @@ def _topology_of_arguments(arguments: _Arguments) -> TopologyConfig:
     )
     options = {name: value for _, name, value in _pairs(arguments, "topology-manager-policy-options")}
     return TopologyConfig(
-        policy=_last(arguments, "topology-manager-policy", "none"),
-        scope=_last(arguments, "topology-manager-scope", "container"),
+        policy=_last(arguments, "topology-manager-policy"),
+        scope=_last(arguments, "topology-manager-scope"),
         options=options,
         place=place,
     )
 
 
-def _last(arguments: _Arguments, flag: str, default: str) -> str:
+def _last(arguments: _Arguments, flag: str) -> str:
     """Of a flag that is given several times the last value counts, as on a command line."""
     values = arguments.get(flag, ())
-    return values[-1].text() if values else default
+    return values[-1].text() if values else ""
 
 
 _FLAG_VALUES = {
@@ -391,8 +429,8 @@ def _topology_of_kubelet(top: Mapping[str, Field]) -> TopologyConfig:
     place = next((top[key] for key in top if key.startswith("topologyManager")), None)
     options = top["topologyManagerPolicyOptions"].mapping() if "topologyManagerPolicyOptions" in top else {}
     return TopologyConfig(
-        policy=_text_of(top, "topologyManagerPolicy") or "none",
-        scope=_text_of(top, "topologyManagerScope") or "container",
+        policy=_text_of(top, "topologyManagerPolicy"),
+        scope=_text_of(top, "topologyManagerScope"),
         options={name: value.text() for name, value in options.items()},
         place=place,
     )

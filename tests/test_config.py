@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.config import parse_node_config
+from devicemgr.config import parse_node_config, parse_node_configs
 from devicemgr.core.numa import Numa
 from devicemgr.daemon.machine import parse_numa, read_numa
 from devicemgr.errors import BadInput, UnusableTopology
@@ -343,6 +343,33 @@ def test_keys_of_other_features_are_no_doubt():
     flags = ["".join(f"-{c.lower()}" if c.isupper() else c for c in key) for key in FOREIGN_KEYS]
     text = "\n".join(["kubeletArguments:", *(f"  {flag}: [x]" for flag in flags)])
     assert not parse_node_config(text, file="n.yaml").doubts
+
+
+# --- several files -------------------------------------------------------------------------------------
+
+
+def test_drop_ins_add_to_what_stands_before_them():
+    """As EKS's and k3s's nodes have them: maps are merged, and of a single value the last counts."""
+    base = (
+        "kind: KubeletConfiguration\nfeatureGates: {DevicePlugins: false, A: true}\ntopologyManagerPolicy: restricted\n"
+        "topologyManagerPolicyOptions: {prefer-closest-numa-nodes: 'true'}\n"
+    )
+    first = (
+        "kind: KubeletConfiguration\ntopologyManagerScope: pod\n"
+        "topologyManagerPolicyOptions: {max-allowable-numa-nodes: '9'}\n"
+    )
+    second = "kind: KubeletConfiguration\nmaxPods: 3\nfeatureGates: {DevicePlugins: true}\ntopologManagerScope: x\n"
+    found = parse_node_configs([("base", base), ("1.conf", first), ("2.conf", second)])
+    assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "restricted", "pod")
+    assert found.topology.options == {"prefer-closest-numa-nodes": "true", "max-allowable-numa-nodes": "9"}
+    assert found.topology.place.bad("x").file == "base"
+    assert (found.unknown_gates, [doubt.file for doubt in found.doubts]) == (("A",), ["2.conf"])
+
+
+def test_silence_of_all_files_is_that_of_the_strictest():
+    openshift, kubelet = ("a", "kubeletArguments: {v: ['2']}"), ("b", "kind: KubeletConfiguration")
+    assert not parse_node_configs([openshift, kubelet]).device_plugins
+    assert parse_node_configs([kubelet, kubelet]).device_plugins
 
 
 # --- topology ------------------------------------------------------------------------------------------

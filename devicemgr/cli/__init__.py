@@ -117,8 +117,11 @@ def allocation_socket(root_dir: Path | None) -> Path:
 @root_dir_option
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="An OpenShift node-config.yaml, or a KubeletConfiguration as it is or inside another object.",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    metavar="FILE",
+    help="An OpenShift node-config.yaml, or a KubeletConfiguration as it is or inside another object; or a directory "
+    "of drop-ins. Given several times, the later one counts.",
 )
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write every event to this file.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -169,7 +172,7 @@ def allocation_socket(root_dir: Path | None) -> Path:
 def main(
     ctx: click.Context,
     root_dir: Path | None,
-    config: Path | None,
+    config: tuple[Path, ...],
     trace: Path | None,
     log_format: str,
     deadlines: tuple[str, ...],

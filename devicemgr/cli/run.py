@@ -6,7 +6,7 @@ import grp
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import click
 import trio
 
 from ..bounds import Bounds
-from ..config import NodeConfig, TopologyConfig, parse_node_config
+from ..config import NodeConfig, TopologyConfig, parse_node_configs
 from ..core.policy import Topology, topology_of
 from ..daemon.callers import Callers
 from ..daemon.event_log import Sink
@@ -24,7 +24,7 @@ from ..daemon.faults import steerable_clock
 from ..daemon.machine import parse_numa, read_numa
 from ..daemon.supervisor import Settings, run
 from ..daemon.trace import log_to, open_trace
-from ..errors import UnusableTopology, unwrapped
+from ..errors import BadInput, UnusableTopology, unwrapped
 from ..model import ResourceName
 from ..node_resources import node_resource
 from ..rpc.plugin_client import Deadlines
@@ -40,7 +40,7 @@ class Options:
     """The daemon's command line, as given."""
 
     root_dir: Path
-    config: Path | None
+    config: tuple[Path, ...]
     trace: Path | None
     log_format: str
     deadlines: tuple[str, ...]
@@ -55,8 +55,8 @@ class Options:
 
 def run_daemon(options: Options) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status."""
-    config = options.config
-    node = NodeConfig() if config is None else parse_node_config(read_given(config), file=str(config))
+    config = ", ".join(map(str, options.config))
+    node = parse_node_configs(_sources(options.config)) if options.config else NodeConfig()
     settings = Settings(
         root_dir=options.root_dir,
         deadlines=parse_deadlines(options.deadlines),
@@ -112,6 +112,16 @@ async def _run_until_signal(settings: Settings, sinks: list[Sink]) -> None:
 async def _set_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None:
     async for _ in signals:
         stop.set()
+
+
+def _sources(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """Every file with its text. A directory has the kubelet's drop-ins: what ends in .conf, by name."""
+    for path in paths:
+        files = sorted(path.glob("*.conf")) if path.is_dir() else [path]
+        if not files:
+            raise BadInput("no file of this directory ends in .conf, as the kubelet's drop-ins do", file=str(path))
+        for file in files:
+            yield str(file), read_given(file)
 
 
 def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:

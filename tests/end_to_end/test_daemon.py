@@ -128,6 +128,21 @@ def test_what_it_goes_by_is_one_line_at_the_start_and_stands_in_the_status(daemo
     assert bounds == usual | {"devices": 77, "report-rate": 2.5}
 
 
+def test_a_directory_of_drop_ins_counts_by_name(daemon, run, tmp_path):
+    config, drop_ins = tmp_path / "config.json", tmp_path / "config.json.d"
+    config.write_text('{"kind": "KubeletConfiguration", "topologyManagerPolicy": "restricted"}')
+    drop_ins.mkdir()
+    done = run("--config", drop_ins)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"Error: {drop_ins}: no file of this directory ends in .conf, as the kubelet's drop-ins do\n",
+    )
+    for name, scope in {"40-nodeadm.conf": "pod", "00-nodeadm.conf": "container", "99.yaml": "none"}.items():
+        (drop_ins / name).write_text(f"kind: KubeletConfiguration\ntopologyManagerScope: {scope}\n")
+    program = daemon("--config", config, "--config", drop_ins)
+    assert any("policy=restricted scope=pod" in line for line in program.lines)
+
+
 def test_a_malformed_gate_is_bad_input(run, tmp_path):
     config = tmp_path / "node-config.yaml"
     config.write_text("kubeletArguments:\n  feature-gates:\n  - DevicePlugins=maybe\n")
