@@ -103,6 +103,8 @@ def _last_said(texts: list[str]) -> str:
 
 
 def _stated_in(text: str, file: str, doubts: list[BadInput]) -> _Stated:
+    if text.startswith(("MIME-Version:", "Content-Type:")):
+        raise BadInput("this is MIME user data; give the part with the NodeConfig as a file of its own", file=file)
     documents = load_documents(text, file=file, doubts=doubts)
     if not documents:
         raise BadInput("one YAML document is expected, here are 0", file=file)

@@ -66,6 +66,10 @@ def test_unknown_gates_are_reported_not_refused():
         (KUBELET.format("'yes'"), "node.yaml:3: featureGates.DevicePlugins: must be true or false, not 'yes'"),
         ("a: [", "node.yaml:1: this is not valid YAML: "),
         ("", "node.yaml: one YAML document is expected, here are 0"),
+        (
+            "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\nkind: NodeConfig\n",
+            "node.yaml: this is MIME user data; give the part with the NodeConfig as a file of its own",
+        ),
         ("kind: Pod\n", "node.yaml:1: this is neither an OpenShift node-config.yaml"),
         (
             "kind: KubeletConfiguration\n---\nkind: KubeletConfiguration\n",
