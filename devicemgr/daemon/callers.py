@@ -90,9 +90,11 @@ class Gate(PeerPolicy):
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
-        if method == _REGISTER:
-            return self._accounts.charge_registration(peer)
-        return 0.0 if self.quota_exempt else self._accounts.begin_question(peer)
+        return self._accounts.charge_registration(peer) if method == _REGISTER else self.wait_on(peer, method)
+
+    def wait_on(self, peer: Peer, method: str) -> float:
+        """A registration has stood in its queue, and waits no more. Raises CallerTooOften."""
+        return 0.0 if self.quota_exempt or method == _REGISTER else self._accounts.begin_question(peer)
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
         """A question's time is its caller's. A registration has a rate of its own."""

@@ -34,8 +34,11 @@ class PeerPolicy:
         return 0.0
 
     def begin_call(self, peer: Peer, method: str) -> float:
-        """A call begins. Returns the seconds for which it must wait, and if any, ``pause`` is asked after them; raises
-        what answers it instead."""
+        """A call begins. Returns the seconds for which it must wait; raises what answers it instead."""
+        return 0.0
+
+    def wait_on(self, peer: Peer, method: str) -> float:
+        """The call has waited. Seconds for which it must wait again: others may have spent what there was."""
         return 0.0
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:

@@ -181,7 +181,7 @@ class Server:
                 pause = self._limits.policy.begin_call(call.peer, call.method)
                 while pause > 0:  # of many that wait, one may make the others wait again
                     await trio.sleep(pause)
-                    pause = self._limits.policy.pause(call.peer)
+                    pause = self._limits.policy.wait_on(call.peer, call.method)
                 await self._metered(call, handler.func(call))
                 call.finish()
             call.finish(Status.DEADLINE_EXCEEDED, "the call's deadline has passed")

@@ -163,7 +163,7 @@ class Counting(PeerPolicy):
         self.spent, self.charged = defaultdict(float), []
         self.refuse_call = self.refuse_to_hold = None
         self.call_pause = 0.0
-        self.pauses = []
+        self.pauses, self.waits_on = [], []
         self.problems = []
 
     @property
@@ -188,6 +188,9 @@ class Counting(PeerPolicy):
         if self.refuse_call:
             raise self.refuse_call
         return self.call_pause
+
+    def wait_on(self, peer, method):
+        return self.waits_on.pop() if self.waits_on else 0.0
 
     def charge_call(self, peer, method, seconds):
         assert seconds >= 0
@@ -281,7 +284,7 @@ async def test_a_call_may_have_to_wait(path, autojump_clock):
         async with open_channel(path) as channel:
             assert await unary(channel, "Echo", b"x") == b"x"
             assert trio.current_time() == pytest.approx(7)
-            policy.pauses = [4.0, 2.0, 0.0]  # the last one is asked first, before the call is read
+            policy.waits_on = [4.0, 2.0]
             assert await unary(channel, "Echo", b"x") == b"x"
             assert trio.current_time() == pytest.approx(7 + 7 + 6), "meanwhile others have spent what there was"
             with pytest.raises(GRPCError) as caught:
