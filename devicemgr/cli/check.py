@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
 
 from ..daemon.event_log import Sink
-from ..daemon.machine import parse_numa
 from ..daemon.trace import open_trace
 from ..errors import BadInput, DeviceManagerError, unwrapped
+from ..testing.check_options import CheckOptions, about
 from ..testing.conformance import (
     Attached,
     Check,
     Command,
     Result,
     Subject,
-    Timing,
     Verdict,
     open_bench,
     run_checks,
@@ -32,8 +32,6 @@ from ..testing.conformance.isolation import TARGET
 from . import Seconds, root_of
 from .check_report import checks_data, draw_checks, draw_explanation, draw_report, progress, report_data, write_junit
 
-_DEFAULTS = Timing()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
@@ -42,14 +40,37 @@ class _Run:
     subject: Subject
     checks: Sequence[Check]
     resource: str | None
-    timing: Timing
-    numa: str | None
+    options: CheckOptions
     root_dir: Path | None
 
 
-def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
+def _check_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each field of :class:`CheckOptions`."""
+    for field in reversed(fields(CheckOptions)):
+        told, kind = about(field), _KINDS[type(field.default)]
+        option = click.option(
+            f"--{field.name.replace('_', '-')}",
+            **kind(told.least),
+            default=field.default,
+            metavar=told.metavar,
+            help=told.help,
+        )
+        command = option(command)
+    return command
+
+
+def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Several options, and several names with commas between in each."""
-    return [name for value in values for name in value.split(",") if name]
+    return tuple(name for value in values for name in value.split(",") if name)
+
+
+_KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
+    bool: lambda least: {"is_flag": True},
+    type(None): lambda least: {"type": str},
+    tuple: lambda least: {"multiple": True, "callback": _listed},
+    float: lambda least: {"type": Seconds(least, min_open=True), "show_default": True},
+    int: lambda least: {"type": click.IntRange(least), "show_default": True},
+}
 
 
 @click.command("check")
@@ -60,35 +81,7 @@ def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
 )
 @click.argument("argv", metavar="-- COMMAND [ARG]…", nargs=-1, type=click.UNPROCESSED)
 @click.option("--attach", metavar="RESOURCE", help="Check a plug-in that somebody else starts on --root-dir.")
-@click.option("--resource", metavar="NAME", help="Which of the plug-in's resources.  [default: the first]")
-@click.option("--isolate", is_flag=True, help="Give the command a private view of /var/lib/kubelet/device-plugins.")
-@click.option("--change", metavar="COMMAND", help="A shell command that makes the plug-in report a change.")
-@click.option("--numa", metavar="NODES", help="The NUMA nodes there are, as 0,1.  [default: the machine's]")
-@click.option("--only", multiple=True, callback=_listed, metavar="CHECK", help="Make this check only. Repeatable.")
-@click.option("--skip", multiple=True, callback=_listed, metavar="CHECK", help="Leave this check out. Repeatable.")
-@click.option(
-    "--patience",
-    type=Seconds(0, min_open=True),
-    default=_DEFAULTS.patience,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long the plug-in may take to register, and to register again.",
-)
-@click.option(
-    "--quiet",
-    type=Seconds(0, min_open=True),
-    default=_DEFAULTS.quiet,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to watch that nothing is said while nothing changes.",
-)
-@click.option(
-    "--restarts",
-    type=click.IntRange(5),
-    default=_DEFAULTS.restarts,
-    show_default=True,
-    help="How many restarts of the manager the search for leaked descriptors takes.",
-)
+@_check_options
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit report to this file.")
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write every event to this file.")
@@ -100,24 +93,17 @@ def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     root_dir: Path | None,
     argv: tuple[str, ...],
     attach: str | None,
-    resource: str | None,
-    isolate: bool,
-    change: str | None,
-    numa: str | None,
-    only: list[str],
-    skip: list[str],
-    patience: float,
-    quiet: float,
-    restarts: int,
     output: str,
     junit: Path | None,
     trace: Path | None,
     plugin_log: Path | None,
     list_checks: bool,
     explain: str | None,
+    **how: Any,
 ) -> None:
     """Check a device plug-in: run COMMAND against a private manager, break things, and report.
 
@@ -127,8 +113,9 @@ def command(
     Exit status: 0 all passed, 1 some failed, 2 could not be run.
     """
     try:
+        options = CheckOptions(**how)
         if list_checks:
-            chosen = select(only, skip)
+            chosen = options.checks()
             click.echo(checks_data(chosen)) if output == "json" else draw_checks(chosen)
             return
         if explain is not None:
@@ -136,16 +123,19 @@ def command(
             return
         if bool(argv) == bool(attach):
             raise click.UsageError("give either a command after -- or --attach RESOURCE")
-        if attach and (isolate or resource or plugin_log):
+        if attach and (options.isolate or options.resource or plugin_log):
             raise click.UsageError("--isolate, --resource and --plugin-log are about a COMMAND, not about --attach")
         for path in filter(None, (junit, plugin_log)):
             _check_writable(path)
         run = _Run(
-            subject=Attached(change=change) if attach else Command(argv, change=change, isolate=isolate),
-            checks=select(only, skip),
-            resource=attach or resource,
-            timing=Timing(patience=patience, quiet=quiet, restarts=restarts),
-            numa=numa,
+            subject=(
+                Attached(change=options.change)
+                if attach
+                else Command(argv, change=options.change, isolate=options.isolate)
+            ),
+            checks=options.checks(),
+            resource=attach or options.resource,
+            options=options,
             root_dir=root_of(root_dir) if attach else root_dir,
         )
         started = time.monotonic()
@@ -167,7 +157,11 @@ def command(
         click.echo(report_data(results))
     else:
         draw_report(results, seconds=time.monotonic() - started, output=run.subject.output)
-        if argv and not isolate and any(r.check == "registers" and r.verdict is Verdict.FAILED for r in results):
+        if (
+            argv
+            and not options.isolate
+            and any(r.check == "registers" and r.verdict is Verdict.FAILED for r in results)
+        ):
             click.echo(f"Does it look for kubelet.sock in {TARGET} whatever it is told? Then use --isolate.")
     ctx.exit(_exit_status(results))
 
@@ -209,9 +203,13 @@ async def _cancel_on(signals: AsyncIterator[int], scope: trio.CancelScope) -> No
 
 
 async def _made(run: _Run, sinks: Sequence[Sink]) -> list[Result]:
-    numa = None if run.numa is None else parse_numa(run.numa)
     async with open_bench(
-        run.subject, resource=run.resource, timing=run.timing, numa=numa, root_dir=run.root_dir, sinks=sinks
+        run.subject,
+        resource=run.resource,
+        timing=run.options.timing,
+        numa=run.options.numa_nodes(),
+        root_dir=run.root_dir,
+        sinks=sinks,
     ) as bench:
         with progress(len(run.checks)) as on_result:
             return await run_checks(bench, run.checks, on_result)

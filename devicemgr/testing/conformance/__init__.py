@@ -8,7 +8,8 @@ A check is a :class:`Check`; its docstring is what ``--explain`` prints. The plu
 event log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.daemon.faults`.
 """
 
-from .bench import Bench, Timing, open_bench
+from ..check_options import CheckOptions, Timing
+from .bench import Bench, open_bench
 from .check import Check, Failed, Result, Skipped, Verdict, check
 from .command import Command, SubjectUnusable
 from .runner import CHECKS, run_check, run_checks, select
@@ -19,6 +20,7 @@ __all__ = [
     "Attached",
     "Bench",
     "Check",
+    "CheckOptions",
     "Command",
     "Failed",
     "Result",

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,24 +32,12 @@ from ...events import (
 from ...model import Device, DeviceId, DeviceList, ResourceName
 from ...rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from ...rpc.transport.unix_socket import Place
+from ..check_options import Timing
 from .check import Failed, Skipped, some
 from .evidence import Seen
 from .subject import Subject
 
 E = TypeVar("E", bound=Event)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How long the checks wait, in seconds. ``restarts`` is a number of restarts, ``restarting`` the time for them."""
-
-    patience: float = 30.0  # until a plug-in has registered, again or for the first time
-    prompt: float = 5.0  # for what should come at once: options, the first list
-    quiet: float = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
-    away: float = 5.0  # that the manager is not there
-    ending: float = 10.0  # after SIGTERM
-    restarts: int = 50
-    restarting: float = 30.0
 
 
 class Bench:

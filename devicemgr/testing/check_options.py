@@ -1,0 +1,96 @@
+"""What a run of the checks can be told, written down once: the options of ``check`` and of pytest are made from it.
+
+pytest asks for options at every start, whoever needs them or not, so what is imported here costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..core.numa import Numa
+    from .conformance.check import Check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long the checks wait, in seconds. ``restarts`` is a number of restarts, ``restarting`` the time for them."""
+
+    patience: float = 30.0  # until a plug-in has registered, again or for the first time
+    prompt: float = 5.0  # for what should come at once: options, the first list
+    quiet: float = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
+    away: float = 5.0  # that the manager is not there
+    ending: float = 10.0  # after SIGTERM
+    restarts: int = 50
+    restarting: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """For whoever makes a command line's option of a field. Seconds must be more than ``least``, a number no less."""
+
+    help: str
+    metavar: str | None = None
+    least: int = 0
+
+
+def _option(default: Any, help: str, metavar: str | None = None, *, least: int = 0) -> Any:
+    return dataclasses.field(default=default, metadata={"about": About(help, metavar, least)})
+
+
+_USUAL = Timing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """How a plug-in is checked. The default of a field tells its kind: False a flag, None a text, a tuple several
+    names, a float seconds, an int a number; :func:`about` tells the rest. Raises BadInput for a number out of range.
+    """
+
+    resource: str | None = _option(None, "Which of the plug-in's resources.  [default: the first]", "NAME")
+    isolate: bool = _option(False, "Give the command a private view of /var/lib/kubelet/device-plugins.")
+    change: str | None = _option(None, "A shell command that makes the plug-in report a change.", "COMMAND")
+    numa: str | None = _option(None, "The NUMA nodes there are, as 0,1.  [default: the machine's]", "NODES")
+    only: tuple[str, ...] = _option((), "Make this check only. Repeatable.", "CHECK")
+    skip: tuple[str, ...] = _option((), "Leave this check out. Repeatable.", "CHECK")
+    patience: float = _option(
+        _USUAL.patience, "How long the plug-in may take to register, and to register again.", "SECONDS"
+    )
+    quiet: float = _option(_USUAL.quiet, "How long to watch that nothing is said while nothing changes.", "SECONDS")
+    restarts: int = _option(
+        _USUAL.restarts, "How many restarts of the manager the search for leaked descriptors takes.", "NUMBER", least=5
+    )
+
+    def __post_init__(self) -> None:
+        from ..errors import BadInput
+
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), about(field).least
+            if type(field.default) is float and not least < value < float("inf"):
+                raise BadInput(f"{value} is not a number above {least}", file=field.name)
+            if type(field.default) is int and value < least:
+                raise BadInput(f"{value} is not {least} or more", file=field.name)
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(patience=self.patience, quiet=self.quiet, restarts=self.restarts)
+
+    def checks(self) -> list[Check]:
+        """Those that are wanted. Raises BadInput for a name that is none."""
+        from .conformance.runner import select
+
+        return select(self.only, self.skip)
+
+    def numa_nodes(self) -> Numa | None:
+        """None: the machine's. Raises UnusableTopology."""
+        from ..daemon.machine import parse_numa
+
+        return None if self.numa is None else parse_numa(self.numa)
+
+
+def about(field: dataclasses.Field[Any]) -> About:
+    """What there is to say of a field of :class:`CheckOptions`."""
+    told: About = field.metadata["about"]
+    return told
