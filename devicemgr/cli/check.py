@@ -1,47 +1,23 @@
-"""``check``: the conformance checks, run against a plug-in. Exit status: 0 all passed · 1 some failed · 2 not run."""
+"""``check``: the conformance checks, run against a plug-in, as a user has them."""
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
-import trio
 
-from ..daemon.event_log import Sink
-from ..daemon.trace import open_trace
-from ..errors import BadInput, DeviceManagerError, unwrapped
+from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, about
-from ..testing.conformance import (
-    Attached,
-    Check,
-    Command,
-    Result,
-    Subject,
-    Verdict,
-    open_bench,
-    run_checks,
-    select,
-)
+from ..testing.conformance import Attached, Command, Subject, Verdict, select
 from ..testing.conformance.isolation import TARGET
 from . import Seconds, root_of
-from .check_report import checks_data, draw_checks, draw_explanation, draw_report, progress, report_data, write_junit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """One run as the command line wants it; without a ``root_dir`` in a temporary directory."""
-
-    subject: Subject
-    checks: Sequence[Check]
-    resource: str | None
-    options: CheckOptions
-    root_dir: Path | None
+from .check_progress import telling
+from .check_report import checks_data, draw_checks, draw_explanation, draw_report, junit_text, report_data
+from .check_run import Outcome, Run, make, second_signal_ends
+from .whole_files import check_writable, write_whole
 
 
 def _check_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -110,106 +86,72 @@ def command(
     The command learns the directory of kubelet.sock by {dir} and {socket} in its arguments, by the environment
     variables DEVICE_PLUGIN_DIR and KUBELET_SOCKET, or with --isolate at the kubelet's own path.
 
-    Exit status: 0 all passed, 1 some failed, 2 could not be run.
+    Exit status: 0 all passed, 1 some failed, 2 could not be run, or nothing could be proved, 128 and the number of a
+    signal that ended it: what was found until then is reported.
     """
     try:
         options = CheckOptions(**how)
         if list_checks:
-            chosen = options.checks()
-            click.echo(checks_data(chosen)) if output == "json" else draw_checks(chosen)
-            return
-        if explain is not None:
+            _list(options, output)
+        elif explain is not None:
             draw_explanation(select([explain])[0])
-            return
-        if bool(argv) == bool(attach):
-            raise click.UsageError("give either a command after -- or --attach RESOURCE")
-        if attach and (options.isolate or options.resource or plugin_log):
-            raise click.UsageError("--isolate, --resource and --plugin-log are about a COMMAND, not about --attach")
-        for path in filter(None, (junit, plugin_log)):
-            _check_writable(path)
-        run = _Run(
-            subject=(
-                Attached(change=options.change)
-                if attach
-                else Command(argv, change=options.change, isolate=options.isolate)
-            ),
-            checks=options.checks(),
-            resource=attach or options.resource,
-            options=options,
-            root_dir=root_of(root_dir) if attach else root_dir,
-        )
-        started = time.monotonic()
-        results = _make(run, trace)
+        else:
+            if bool(argv) == bool(attach):
+                raise click.UsageError("give either a command after -- or --attach RESOURCE")
+            if attach and (options.isolate or options.resource or plugin_log):
+                raise click.UsageError("--isolate, --resource and --plugin-log are about a COMMAND, not about --attach")
+            for path in filter(None, (junit, plugin_log)):
+                check_writable(path)
+            run = _run_of(argv, attach, root_dir, trace, options)
+            with second_signal_ends():
+                with telling(run.checks) as observer:
+                    outcome = make(run, observer)
+                _write_reports(run, outcome, junit, plugin_log)
+                _tell(run, outcome, output)
+            ctx.exit(outcome.status)
     except DeviceManagerError as error:
         click.echo(f"Error: {error}", err=True)
         ctx.exit(2)
-    if results is None:
-        click.echo("Error: a signal ended this; the plug-in was ended, too", err=True)
-        ctx.exit(2)
+
+
+def _list(options: CheckOptions, output: str) -> None:
+    chosen = options.checks()
+    click.echo(checks_data(chosen)) if output == "json" else draw_checks(chosen)
+
+
+def _run_of(
+    argv: tuple[str, ...], attach: str | None, root_dir: Path | None, trace: Path | None, options: CheckOptions
+) -> Run:
+    if attach:
+        subject: Subject = Attached(change=options.change)
+    else:
+        subject = Command(argv, change=options.change, isolate=options.isolate)
+    return Run(
+        subject=subject,
+        checks=options.checks(),
+        resource=attach or options.resource,
+        options=options,
+        root_dir=root_of(root_dir) if attach else root_dir,
+        trace=trace,
+    )
+
+
+def _write_reports(run: Run, outcome: Outcome, junit: Path | None, plugin_log: Path | None) -> None:
+    """A disk may be full now; the verdict is still worth telling."""
     try:
         if junit is not None:
-            write_junit(junit, results)
+            write_whole(junit, junit_text(outcome.results))
         if plugin_log is not None:
-            plugin_log.write_text(run.subject.output, encoding="utf-8")
-    except OSError as error:  # a disk that is full now; the verdict is still worth telling
-        click.echo(f"Error: a report could not be written: {error}", err=True)
-    if output == "json":
-        click.echo(report_data(results))
-    else:
-        draw_report(results, seconds=time.monotonic() - started, output=run.subject.output)
-        if (
-            argv
-            and not options.isolate
-            and any(r.check == "registers" and r.verdict is Verdict.FAILED for r in results)
-        ):
-            click.echo(f"Does it look for kubelet.sock in {TARGET} whatever it is told? Then use --isolate.")
-    ctx.exit(_exit_status(results))
-
-
-def _exit_status(results: Sequence[Result]) -> int:
-    """Nothing failed is no proof when nothing passed."""
-    verdicts = {result.verdict for result in results}
-    return 1 if Verdict.FAILED in verdicts else 0 if Verdict.PASSED in verdicts else 2
-
-
-def _check_writable(path: Path) -> None:
-    """Before the run, and not when its results are lost for it. Raises BadInput."""
-    try:
-        path.open("a").close()
+            write_whole(plugin_log, run.subject.output)
     except OSError as error:
-        raise BadInput(f"cannot be written: {error.strerror}", file=str(path)) from error
+        click.echo(f"Error: a report could not be written: {error}", err=True)
 
 
-def _make(run: _Run, trace: Path | None) -> list[Result] | None:
-    with ExitStack() as stack:
-        sinks: list[Sink] = [] if trace is None else [stack.enter_context(open_trace(trace))]
-        return trio.run(_run_checks, run, sinks)
-
-
-async def _run_checks(run: _Run, sinks: Sequence[Sink]) -> list[Result] | None:
-    """None when a signal ended it before its time: then too the plug-in is ended and everything tidied up."""
-    results = None
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP, signal.SIGINT) as signals, unwrapped():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_on, signals, nursery.cancel_scope)
-            results = await _made(run, sinks)
-            nursery.cancel_scope.cancel()
-    return results
-
-
-async def _cancel_on(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in signals:
-        scope.cancel()
-
-
-async def _made(run: _Run, sinks: Sequence[Sink]) -> list[Result]:
-    async with open_bench(
-        run.subject,
-        resource=run.resource,
-        timing=run.options.timing,
-        numa=run.options.numa_nodes(),
-        root_dir=run.root_dir,
-        sinks=sinks,
-    ) as bench:
-        with progress(len(run.checks)) as on_result:
-            return await run_checks(bench, run.checks, on_result)
+def _tell(run: Run, outcome: Outcome, output: str) -> None:
+    if output == "json":
+        click.echo(report_data(outcome.results))
+        return
+    draw_report(outcome.results, seconds=outcome.seconds, output=run.subject.output)
+    never_came = any(result.check == "registers" and result.verdict is Verdict.FAILED for result in outcome.results)
+    if isinstance(run.subject, Command) and not run.options.isolate and never_came:
+        click.echo(f"Does it look for kubelet.sock in {TARGET} whatever it is told? Then use --isolate.")

@@ -5,38 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ..testing.conformance import Check, Result, Verdict
-from .output import console
+from .output import console, plain, printable
 
 _LAST_LINES = 20
-_COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.SKIPPED: "yellow"}
-
-
-@contextmanager
-def progress(count: int) -> Iterator[Callable[[Result], None]]:
-    """On a terminal, tell which check was made last; yields what is to be called with each result."""
-    err = Console(stderr=True, highlight=False)
-    if not err.is_terminal:
-        yield lambda result: None
-        return
-    made = 0
-    with err.status("starting the plug-in …") as status:
-
-        def show(result: Result) -> None:
-            nonlocal made
-            made += 1
-            status.update(f"{made} of {count} checks made; the last was {result.check}: {result.verdict}")
-
-        yield show
+_COLOURS = {
+    Verdict.PASSED: "green",
+    Verdict.FAILED: "red",
+    Verdict.SKIPPED: "yellow",
+    Verdict.NOT_RUN: "magenta",
+}
 
 
 def draw_report(results: Sequence[Result], *, seconds: float, output: str = "") -> None:
@@ -47,33 +31,38 @@ def draw_report(results: Sequence[Result], *, seconds: float, output: str = "") 
     table.add_column("check", no_wrap=True)
     table.add_column("evidence", overflow="fold")
     table.add_column("s", justify="right")
-    made = [result for result in results if not result.blocked_by]
+    made = [result for result in results if not result.blocked_by and result.verdict is not Verdict.NOT_RUN]
     for result in made:
         colour = _COLOURS[result.verdict]
-        table.add_row(
-            f"[{colour}]{result.verdict}[/]", result.check, escape(_shown(result.evidence)), f"{result.seconds:.2f}"
-        )
+        table.add_row(f"[{colour}]{result.verdict}[/]", result.check, plain(result.evidence), f"{result.seconds:.2f}")
     for causes, count in Counter(result.blocked_by for result in results if result.blocked_by).items():
         table.add_row("[yellow]skipped[/]", f"{count} checks", f"not made, for they need {', '.join(causes)}", "")
+    for why, names in _not_run(results).items():
+        table.add_row("[magenta]not run[/]", f"{len(names)} checks", f"{why}: {', '.join(names)}", "")
     out = console()
     out.print(table)
     for result in made:
         if result.verdict is Verdict.FAILED:
             out.print(f"[red]{result.check}[/]: {escape(result.title)} ({result.rule})")
     counts = Counter(result.verdict for result in results)
-    words = ", ".join(f"[{_COLOURS[verdict]}]{counts[verdict]} {verdict}[/]" for verdict in Verdict)
+    told = [verdict for verdict in Verdict if verdict is not Verdict.NOT_RUN or counts[verdict]]
+    words = ", ".join(f"[{_COLOURS[verdict]}]{counts[verdict]} {verdict}[/]" for verdict in told)
     out.print(f"{words} in {seconds:.1f} s")
     if counts[Verdict.FAILED]:
         out.print("Why a rule exists, and how to mend it: python -m devicemgr check --explain CHECK")
         never_came = any(result.check == "registers" and result.verdict is Verdict.FAILED for result in results)
         if never_came and (lines := output.splitlines()[-_LAST_LINES:]):
             out.print(f"\nThe last {len(lines)} lines the plug-in wrote (all of them: --plugin-log FILE):")
-            out.print(escape("\n".join(map(_shown, lines))), soft_wrap=True)
+            out.print(escape("\n".join(map(printable, lines))), soft_wrap=True)
 
 
-def _shown(text: str) -> str:
-    """What would break a line or a terminal is shown as what it is."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _not_run(results: Sequence[Result]) -> dict[str, list[str]]:
+    """The names of the checks by the reason why they were not run."""
+    reasons: dict[str, list[str]] = {}
+    for result in results:
+        if result.verdict is Verdict.NOT_RUN:
+            reasons.setdefault(result.evidence, []).append(result.check)
+    return reasons
 
 
 def draw_checks(checks: Sequence[Check]) -> None:
@@ -112,28 +101,34 @@ def report_data(results: Sequence[Result]) -> str:
     )
 
 
-def write_junit(path: Path, results: Sequence[Result]) -> None:
-    """As a JUnit report, which CI systems know how to show. Raises OSError when it cannot be written."""
+def junit_text(results: Sequence[Result]) -> str:
+    """A JUnit report, which CI systems know how to show. What was not run is skipped there."""
     counts = Counter(result.verdict for result in results)
     suite = ElementTree.Element(
         "testsuite",
         name="device plug-in conformance",
         tests=str(len(results)),
         failures=str(counts[Verdict.FAILED]),
-        skipped=str(counts[Verdict.SKIPPED]),
+        skipped=str(counts[Verdict.SKIPPED] + counts[Verdict.NOT_RUN]),
         time=f"{sum(result.seconds for result in results):.3f}",
     )
     for result in results:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname="devicemgr.check", name=result.check, time=f"{result.seconds:.3f}"
-        )
-        lines = [f"{result.title} ({result.rule}): {result.evidence}", *result.calls]
-        evidence = "\n".join(map(_shown, lines))
-        match result.verdict:
-            case Verdict.FAILED:
-                ElementTree.SubElement(case, "failure", message=_shown(result.evidence)).text = evidence
-            case Verdict.SKIPPED:
-                ElementTree.SubElement(case, "skipped", message=_shown(result.evidence))
-            case Verdict.PASSED:
-                ElementTree.SubElement(case, "system-out").text = evidence
-    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+        _add_case(suite, result)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode")
+
+
+def _add_case(suite: ElementTree.Element, result: Result) -> None:
+    case = ElementTree.SubElement(
+        suite, "testcase", classname="devicemgr.check", name=result.check, time=f"{result.seconds:.3f}"
+    )
+    lines = [f"{result.title} ({result.rule}): {result.evidence}", *result.calls]
+    evidence = "\n".join(map(printable, lines))
+    match result.verdict:
+        case Verdict.FAILED:
+            ElementTree.SubElement(case, "failure", message=printable(result.evidence)).text = evidence
+        case Verdict.SKIPPED:
+            ElementTree.SubElement(case, "skipped", message=printable(result.evidence))
+        case Verdict.NOT_RUN:
+            ElementTree.SubElement(case, "skipped", message=f"not run: {printable(result.evidence)}")
+        case Verdict.PASSED:
+            ElementTree.SubElement(case, "system-out").text = evidence

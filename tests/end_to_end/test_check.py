@@ -78,7 +78,7 @@ def test_a_plugin_learns_the_directory_in_every_usual_way(run, script, place):
 def test_a_check_that_others_need_fails_the_run_though_nobody_named_it(run, script):
     done = run("check", *QUICK, "-o", "json", "--", script("exit 1"))
     assert done.returncode == 1
-    assert json.loads(done.stdout)["summary"] == {"passed": 0, "failed": 1, "skipped": 2}
+    assert json.loads(done.stdout)["summary"] == {"passed": 0, "failed": 1, "skipped": 2, "not run": 0}
 
 
 def test_reports_are_written_for_machines(run, root_dir):
@@ -89,7 +89,7 @@ def test_reports_are_written_for_machines(run, root_dir):
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["summary"] == {"passed": 2, "failed": 0, "skipped": 0}
+    assert report["summary"] == {"passed": 2, "failed": 0, "skipped": 0, "not run": 0}
     assert [result["check"] for result in report["results"]] == ["first-list", "allocate-answers"]
     suite = ElementTree.parse(files["junit"]).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
@@ -154,16 +154,82 @@ def test_a_plugin_behind_a_shell_that_lives_on_after_sigterm_has_not_ended(run, 
     assert f"gpu-{os.getpid()}" not in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
 
 
-def test_a_signal_ends_the_check_and_the_plugin(start, root_dir):
-    script = root_dir / "plugin.sh"
-    script.write_text(f"#!/bin/sh\ntouch {root_dir}/started\nexec sleep 12345\n")
-    script.chmod(0o755)
-    program = start("-m", "devicemgr", "check", "--", script)
-    deadline = time.monotonic() + 10
-    while not (root_dir / "started").exists() and time.monotonic() < deadline:
+def wait_until(condition):
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert program.end(signal.SIGTERM) == 2
-    assert any("a signal ended this" in line for line in program.lines)
+
+
+def children_of(program):
+    found = subprocess.run(["ps", "--no-headers", "--ppid", str(program.process.pid)], capture_output=True, text=True)
+    return found.stdout.split()
+
+
+@pytest.fixture
+def start_check(start, root_dir):
+    """A check that has found something, and now watches for a minute that nothing happens."""
+
+    def start_one(*options, **how):
+        program = start(
+            *("-m", "devicemgr", "check", "--quiet", "60", "--only", "registers,first-list,restart", *options),
+            *("--", *PLUGIN, "--root-dir", "{dir}/.."),
+            **how,
+        )
+        program.wait_for("passed  registers: vendor.com/gpu after")
+        return program
+
+    return start_one
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_was_found_before_a_signal_is_reported_and_the_rest_named(start_check, root_dir, number):
+    junit = root_dir / "junit.xml"
+    program = start_check("--junit", junit)
+    assert program.end(number) == 128 + number
+    report = "".join(program.lines)
+    assert "1 passed, 0 failed, 0 skipped, 2 not run in" in report
+    assert f"interrupted by {number.name}: first-list, restart" in report
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("skipped")) == ("3", "2")
+    assert [skipped.get("message") for skipped in suite.iter("skipped")] == [
+        f"not run: interrupted by {number.name}"
+    ] * 2
+    assert [path.name for path in root_dir.iterdir()] == ["junit.xml"], "no temporary file stays"
+
+
+def test_a_report_that_is_there_stays_until_the_new_one_is_whole(start_check, root_dir):
+    junit = root_dir / "junit.xml"
+    junit.write_text("the last one")
+    program = start_check("--junit", junit)
+    assert junit.read_text() == "the last one"
+    program.process.kill()
+    program.wait()
+    assert junit.read_text() == "the last one"
+
+
+def test_a_signal_that_was_switched_off_ends_nothing(start_check):
+    """As nohup does it, and a shell for what runs in the background."""
+    program = start_check(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    program.process.send_signal(signal.SIGHUP)
+    assert program.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert any("interrupted by SIGTERM" in line for line in program.lines)
+
+
+def test_a_second_signal_ends_it_at_once(start_check, root_dir):
+    """Here the report goes to a pipe that nobody reads."""
+    os.mkfifo(root_dir / "junit")
+    program = start_check("--junit", root_dir / "junit")
+    program.process.send_signal(signal.SIGINT)
+    wait_until(lambda: not children_of(program))
+    assert program.end(signal.SIGINT) == -signal.SIGINT
+
+
+def test_a_signal_ends_the_plugin_too(start, root_dir, script):
+    program = start("-m", "devicemgr", "check", "--", script(f"touch {root_dir}/started; exec sleep 12345"))
+    wait_until((root_dir / "started").exists)
+    assert program.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert any("36 not run" in line for line in program.lines)
     assert "sleep 12345" not in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
 
 

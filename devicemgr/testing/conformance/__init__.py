@@ -12,7 +12,7 @@ from ..check_options import CheckOptions, Timing
 from .bench import Bench, open_bench
 from .check import Check, Failed, Result, Skipped, Verdict, check
 from .command import Command, SubjectUnusable
-from .runner import CHECKS, run_check, run_checks, select
+from .runner import CHECKS, Observer, report_of, run_check, run_checks, select
 from .subject import Attached, Subject
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "CheckOptions",
     "Command",
     "Failed",
+    "Observer",
     "Result",
     "Skipped",
     "Subject",
@@ -31,6 +32,7 @@ __all__ = [
     "Verdict",
     "check",
     "open_bench",
+    "report_of",
     "run_check",
     "run_checks",
     "select",

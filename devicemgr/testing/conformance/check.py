@@ -20,6 +20,8 @@ class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    NOT_RUN = "not run"
+    """The run ended before its turn; the evidence says why."""
 
 
 class Failed(Exception):
@@ -43,7 +45,7 @@ class Result:
     rule: str
     verdict: Verdict
     evidence: str
-    seconds: float
+    seconds: float = 0.0
     calls: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
 

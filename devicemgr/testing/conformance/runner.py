@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 import trio
@@ -44,29 +44,64 @@ def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
     return chosen
 
 
+class Observer:
+    """Hears of every check that is made, also of those that are only needed; does nothing with it."""
+
+    def begins(self, check: Check) -> None:
+        """It is being made now."""
+
+    def ends(self, result: Result) -> None:
+        """What came of it."""
+
+
+NOBODY = Observer()
+
+
 async def run_checks(
-    bench: Bench, checks: Sequence[Check], on_result: Callable[[Result], None] = lambda result: None
+    bench: Bench,
+    checks: Sequence[Check],
+    *,
+    made: dict[str, Result] | None = None,
+    observer: Observer = NOBODY,
+    fail_fast: bool = False,
 ) -> list[Result]:
-    """Make the checks one after the other; ``on_result`` hears of each as it is done.
+    """Make the checks one after the other, until the first failure with ``fail_fast``.
+
+    ``made`` grows with each: what is there when the run is cancelled is what :func:`report_of` makes a report of.
+    """
+    made = {} if made is None else made
+    for check in checks:
+        await run_check(bench, check, made, observer)
+        if fail_fast and any(result.verdict is Verdict.FAILED for result in made.values()):
+            break
+    return report_of(checks, made, why_not="a check before it failed (--fail-fast)")
+
+
+def report_of(checks: Iterable[Check], made: Mapping[str, Result], *, why_not: str) -> list[Result]:
+    """What came of the checks, or ``why_not``, in their order.
 
     A check that was needed by these and has failed is among the results too, or its failure would be nobody's.
     """
-    made: dict[str, Result] = {}
     wanted = {check.name for check in checks}
-    for check in checks:
-        on_result(await run_check(bench, check, made))
-    return [result for name, result in made.items() if name in wanted or result.verdict is Verdict.FAILED]
+    reported = [result for name, result in made.items() if name in wanted or result.verdict is Verdict.FAILED]
+    return reported + [
+        Result(check=name, title=CHECKS[name].title, rule=CHECKS[name].rule, verdict=Verdict.NOT_RUN, evidence=why_not)
+        for name in CHECKS
+        if name in wanted - set(made)
+    ]
 
 
-async def run_check(bench: Bench, check: Check, made: dict[str, Result]) -> Result:
+async def run_check(bench: Bench, check: Check, made: dict[str, Result], observer: Observer = NOBODY) -> Result:
     """Make one check, and those it needs first; ``made`` is what has been made on this bench, and grows.
 
     An error of our own is a bug, and leaves.
     """
     if check.name not in made:
         for name in check.needs:
-            await run_check(bench, CHECKS[name], made)
+            await run_check(bench, CHECKS[name], made, observer)
+        observer.begins(check)
         made[check.name] = await _result_of(bench, check, made)
+        observer.ends(made[check.name])
     return made[check.name]
 
 

@@ -1,0 +1,51 @@
+"""What ``check`` tells while it goes on, on standard error: what runs now, or a line for each verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ..testing.conformance import Check, Observer, Result, Verdict
+from .output import printable
+
+_LONGEST = 200
+"""Characters of evidence in a line; the report has all of it."""
+
+
+@contextmanager
+def telling(checks: Sequence[Check]) -> Iterator[Observer]:
+    """On a terminal what is made now, and for how long; else, and in a log, what came of each as it is known."""
+    err = Console(stderr=True, highlight=False)
+    if not err.is_terminal:
+        yield _Lines({check.name for check in checks})
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=err, transient=True) as shown:
+        yield _Now(shown, len(checks))
+
+
+class _Now(Observer):
+    def __init__(self, shown: Progress, count: int) -> None:
+        self._shown, self._count, self._begun = shown, count, 0
+        self._task = shown.add_task("starting the plug-in")
+
+    def begins(self, check: Check) -> None:
+        self._begun += 1
+        self._shown.reset(self._task, description=f"{self._begun} of {self._count}: {check.name}")
+
+
+class _Lines(Observer):
+    """Not of those that could not be made: what they needed has its line, and the report counts them."""
+
+    def __init__(self, wanted: set[str]) -> None:
+        self._wanted = wanted
+
+    def ends(self, result: Result) -> None:
+        if (result.check in self._wanted or result.verdict is Verdict.FAILED) and not result.blocked_by:
+            evidence = printable(result.evidence)
+            short = evidence if len(evidence) <= _LONGEST else evidence[: _LONGEST - 1] + "…"
+            click.echo(f"{result.verdict:7} {result.check}: {short} ({result.seconds:.2f} s)", err=True)

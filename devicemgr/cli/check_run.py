@@ -1,0 +1,113 @@
+"""One run of the checks as the command line makes it: whatever ends it, what was found until then is kept."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from ..daemon.event_log import Sink
+from ..daemon.trace import open_trace
+from ..errors import unwrapped
+from ..testing.check_options import CheckOptions
+from ..testing.conformance import Check, Observer, Result, Subject, Verdict, open_bench, report_of, run_checks
+
+
+def _ending() -> list[signal.Signals]:
+    """The signals that end a run; not those that whoever started us has switched off, as nohup does."""
+    usual = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [one for one in usual if signal.getsignal(one) is not signal.SIG_IGN]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Without a ``root_dir`` in a temporary directory."""
+
+    subject: Subject
+    checks: Sequence[Check]
+    resource: str | None
+    options: CheckOptions
+    root_dir: Path | None
+    trace: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of all checks that were wanted, in so many seconds; ``signal`` is what ended the run early."""
+
+    results: Sequence[Result]
+    seconds: float
+    signal: signal.Signals | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status. Nothing failed is no proof when nothing passed."""
+        if self.signal is not None:
+            return 128 + self.signal
+        verdicts = {result.verdict for result in self.results}
+        return 1 if Verdict.FAILED in verdicts else 0 if Verdict.PASSED in verdicts else 2
+
+
+@contextmanager
+def second_signal_ends() -> Iterator[None]:
+    """Within, SIGINT does what SIGTERM and SIGHUP do: where nobody listens for them, they end us at once.
+
+    A KeyboardInterrupt could come anywhere, also while a report is written.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def make(run: Run, observer: Observer) -> Outcome:
+    """Make the checks, until a signal comes. Raises DeviceManagerError when they cannot be made."""
+    started, made = time.monotonic(), dict[str, Result]()
+    with ExitStack() as stack:
+        sinks = [] if run.trace is None else [stack.enter_context(open_trace(run.trace))]
+        ended_by = trio.run(_until_signal, run, sinks, made, observer)
+    why_not = f"interrupted by {ended_by.name}" if ended_by else "nobody asked for it"
+    results = report_of(run.checks, made, why_not=why_not)
+    return Outcome(results=results, seconds=time.monotonic() - started, signal=ended_by)
+
+
+async def _until_signal(
+    run: Run, sinks: Sequence[Sink], made: dict[str, Result], observer: Observer
+) -> signal.Signals | None:
+    """Returns the signal that ended it before its time: then too the plug-in is ended and everything tidied up."""
+    ended_by: list[signal.Signals] = []
+    with trio.open_signal_receiver(*_ending()) as signals, unwrapped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on, signals, ended_by, nursery.cancel_scope)
+            await _made(run, sinks, made, observer)
+            nursery.cancel_scope.cancel()
+    return ended_by[0] if ended_by else None
+
+
+async def _cancel_on(signals: AsyncIterator[int], ended_by: list[signal.Signals], scope: trio.CancelScope) -> None:
+    async for number in signals:
+        ended_by.append(signal.Signals(number))
+        for one in _ending():  # whoever says it again does not want to wait for us
+            signal.signal(one, signal.SIG_DFL)
+        scope.cancel()
+
+
+async def _made(run: Run, sinks: Sequence[Sink], made: dict[str, Result], observer: Observer) -> None:
+    async with open_bench(
+        run.subject,
+        resource=run.resource,
+        timing=run.options.timing,
+        numa=run.options.numa_nodes(),
+        root_dir=run.root_dir,
+        sinks=sinks,
+    ) as bench:
+        await run_checks(bench, run.checks, made=made, observer=observer)
