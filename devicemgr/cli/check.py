@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..testing.conformance.isolation import TARGET
 from . import Seconds, root_of
 from .check_progress import telling
 from .check_report import checks_data, draw_checks, draw_explanation, draw_report, junit_text, report_data
-from .check_run import Outcome, Run, make, second_signal_ends
+from .check_run import BUG, Outcome, Run, make, second_signal_ends
 from .whole_files import check_writable, write_whole
 
 
@@ -67,51 +68,85 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
 @click.option("--list", "list_checks", is_flag=True, help="List the checks, and make none.")
 @click.option("--explain", metavar="CHECK", help="Tell why a check exists and how plug-ins mend what it finds.")
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    root_dir: Path | None,
-    argv: tuple[str, ...],
-    attach: str | None,
-    output: str,
-    junit: Path | None,
-    trace: Path | None,
-    plugin_log: Path | None,
-    list_checks: bool,
-    explain: str | None,
-    **how: Any,
-) -> None:
+def command(ctx: click.Context, /, **given: Any) -> None:
     """Check a device plug-in: run COMMAND against a private manager, break things, and report.
 
     The command learns the directory of kubelet.sock by {dir} and {socket} in its arguments, by the environment
     variables DEVICE_PLUGIN_DIR and KUBELET_SOCKET, or with --isolate at the kubelet's own path.
 
-    Exit status: 0 all passed, 1 some failed, 2 could not be run, or nothing could be proved, 128 and the number of a
-    signal that ended it: what was found until then is reported.
+    \b
+    Exit status:
+      0      all passed
+      1      some failed
+      2      it could not be run, or nothing could be proved
+      3      devicemgr itself failed, which is a bug and no verdict
+      128+n  ended by signal n
+    With 3 and 128+n too, what was found until then is reported.
     """
+    how = {field.name: given.pop(field.name) for field in fields(CheckOptions)}
     try:
-        options = CheckOptions(**how)
-        if list_checks:
-            _list(options, output)
-        elif explain is not None:
-            draw_explanation(select([explain])[0])
-        else:
-            if bool(argv) == bool(attach):
-                raise click.UsageError("give either a command after -- or --attach RESOURCE")
-            if attach and (options.isolate or options.resource or plugin_log):
-                raise click.UsageError("--isolate, --resource and --plugin-log are about a COMMAND, not about --attach")
-            for path in filter(None, (junit, plugin_log)):
-                check_writable(path)
-            run = _run_of(argv, attach, root_dir, trace, options)
-            with second_signal_ends():
-                with telling(run.checks) as observer:
-                    outcome = make(run, observer)
-                _write_reports(run, outcome, junit, plugin_log)
-                _tell(run, outcome, output)
-            ctx.exit(outcome.status)
+        status = _done(_Wanted(options=CheckOptions(**how), **given))
     except DeviceManagerError as error:
         click.echo(f"Error: {error}", err=True)
-        ctx.exit(2)
+        status = 2
+    except click.ClickException:
+        raise
+    except Exception as bug:  # any: status 1 would say that the plug-in has failed
+        _tell_bug(bug)
+        status = BUG
+    ctx.exit(status)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """The command line, as given."""
+
+    options: CheckOptions
+    argv: tuple[str, ...]
+    attach: str | None
+    root_dir: Path | None
+    output: str
+    junit: Path | None
+    trace: Path | None
+    plugin_log: Path | None
+    list_checks: bool
+    explain: str | None
+
+
+def _done(wanted: _Wanted) -> int:
+    """Returns the exit status. Raises DeviceManagerError, UsageError."""
+    if wanted.list_checks:
+        _list(wanted.options, wanted.output)
+        return 0
+    if wanted.explain is not None:
+        draw_explanation(select([wanted.explain])[0])
+        return 0
+    _check_usage(wanted)
+    run = _run_of(wanted)
+    with second_signal_ends():
+        with telling(run.checks) as observer:
+            outcome = make(run, observer)
+        _write_reports(wanted, run, outcome)
+        _tell(wanted, run, outcome)
+    return outcome.status
+
+
+def _check_usage(wanted: _Wanted) -> None:
+    if bool(wanted.argv) == bool(wanted.attach):
+        raise click.UsageError("give either a command after -- or --attach RESOURCE")
+    if wanted.attach and (wanted.options.isolate or wanted.options.resource or wanted.plugin_log):
+        raise click.UsageError("--isolate, --resource and --plugin-log are about a COMMAND, not about --attach")
+    for path in filter(None, (wanted.junit, wanted.plugin_log)):
+        check_writable(path)
+
+
+def _tell_bug(bug: Exception) -> None:
+    click.echo("".join(traceback.format_exception(bug)), err=True)
+    click.echo(
+        "This is a bug in devicemgr, and no verdict about the plug-in. Please report it: the lines above, the command, "
+        "and the file of --trace.",
+        err=True,
+    )
 
 
 def _list(options: CheckOptions, output: str) -> None:
@@ -119,39 +154,44 @@ def _list(options: CheckOptions, output: str) -> None:
     click.echo(checks_data(chosen)) if output == "json" else draw_checks(chosen)
 
 
-def _run_of(
-    argv: tuple[str, ...], attach: str | None, root_dir: Path | None, trace: Path | None, options: CheckOptions
-) -> Run:
-    if attach:
+def _run_of(wanted: _Wanted) -> Run:
+    options = wanted.options
+    if wanted.attach:
         subject: Subject = Attached(change=options.change)
     else:
-        subject = Command(argv, change=options.change, isolate=options.isolate)
+        subject = Command(wanted.argv, change=options.change, isolate=options.isolate, adopt=True)
     return Run(
         subject=subject,
         checks=options.checks(),
-        resource=attach or options.resource,
+        resource=wanted.attach or options.resource,
         options=options,
-        root_dir=root_of(root_dir) if attach else root_dir,
-        trace=trace,
+        root_dir=root_of(wanted.root_dir) if wanted.attach else wanted.root_dir,
+        trace=wanted.trace,
     )
 
 
-def _write_reports(run: Run, outcome: Outcome, junit: Path | None, plugin_log: Path | None) -> None:
+def _write_reports(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
     """A disk may be full now; the verdict is still worth telling."""
     try:
-        if junit is not None:
-            write_whole(junit, junit_text(outcome.results))
-        if plugin_log is not None:
-            write_whole(plugin_log, run.subject.output)
+        if wanted.junit is not None:
+            write_whole(wanted.junit, junit_text(outcome.results))
+        if wanted.plugin_log is not None:
+            write_whole(wanted.plugin_log, run.subject.output)
     except OSError as error:
         click.echo(f"Error: a report could not be written: {error}", err=True)
 
 
-def _tell(run: Run, outcome: Outcome, output: str) -> None:
-    if output == "json":
+def _tell(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
+    if wanted.output == "json":
         click.echo(report_data(outcome.results))
-        return
-    draw_report(outcome.results, seconds=outcome.seconds, output=run.subject.output)
+    else:
+        draw_report(outcome.results, seconds=outcome.seconds, output=run.subject.output)
+        _advise(wanted, outcome)
+    if outcome.bug is not None:
+        _tell_bug(outcome.bug)
+
+
+def _advise(wanted: _Wanted, outcome: Outcome) -> None:
     never_came = any(result.check == "registers" and result.verdict is Verdict.FAILED for result in outcome.results)
-    if isinstance(run.subject, Command) and not run.options.isolate and never_came:
+    if wanted.argv and not wanted.options.isolate and never_came:
         click.echo(f"Does it look for kubelet.sock in {TARGET} whatever it is told? Then use --isolate.")

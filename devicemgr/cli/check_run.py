@@ -13,9 +13,12 @@ import trio
 
 from ..daemon.event_log import Sink
 from ..daemon.trace import open_trace
-from ..errors import unwrapped
+from ..errors import DeviceManagerError, unwrapped
 from ..testing.check_options import CheckOptions
 from ..testing.conformance import Check, Observer, Result, Subject, Verdict, open_bench, report_of, run_checks
+
+BUG = 3
+"""The exit status when devicemgr itself has failed: no verdict about the plug-in."""
 
 
 def _ending() -> list[signal.Signals]:
@@ -38,15 +41,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of all checks that were wanted, in so many seconds; ``signal`` is what ended the run early."""
+    """What came of all checks that were wanted; a ``signal`` or a ``bug`` of ours may have ended it early."""
 
     results: Sequence[Result]
     seconds: float
     signal: signal.Signals | None = None
+    bug: Exception | None = None
 
     @property
     def status(self) -> int:
         """The exit status. Nothing failed is no proof when nothing passed."""
+        if self.bug is not None:
+            return BUG
         if self.signal is not None:
             return 128 + self.signal
         verdicts = {result.verdict for result in self.results}
@@ -72,12 +78,19 @@ def second_signal_ends() -> Iterator[None]:
 def make(run: Run, observer: Observer) -> Outcome:
     """Make the checks, until a signal comes. Raises DeviceManagerError when they cannot be made."""
     started, made = time.monotonic(), dict[str, Result]()
-    with ExitStack() as stack:
-        sinks = [] if run.trace is None else [stack.enter_context(open_trace(run.trace))]
-        ended_by = trio.run(_until_signal, run, sinks, made, observer)
-    why_not = f"interrupted by {ended_by.name}" if ended_by else "nobody asked for it"
+    ended_by, bug, why_not = None, None, "nobody asked for it"
+    try:
+        with ExitStack() as stack:
+            sinks = [] if run.trace is None else [stack.enter_context(open_trace(run.trace))]
+            ended_by = trio.run(_until_signal, run, sinks, made, observer)
+    except DeviceManagerError:
+        raise
+    except Exception as error:  # any: what was found before it is told first, then it ends the program as a bug does
+        bug, why_not = error, f"devicemgr failed: {type(error).__name__}"
+    if ended_by is not None:
+        why_not = f"interrupted by {ended_by.name}"
     results = report_of(run.checks, made, why_not=why_not)
-    return Outcome(results=results, seconds=time.monotonic() - started, signal=ended_by)
+    return Outcome(results=results, seconds=time.monotonic() - started, signal=ended_by, bug=bug)
 
 
 async def _until_signal(

@@ -12,6 +12,7 @@ from ..daemon.manager import DeviceManager
 from ..errors import ResourceWaitTimeout, require_trio, unwrapped
 from ..model import Device
 from .conformance.command import Command
+from .conformance.subject import tended
 from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
 
 WAIT = 10.0
@@ -62,7 +63,7 @@ async def open_plugin_process(
     """
     require_trio("open_plugin_process")
     process = Command(argv, **options)
-    try:
+    async with tended(process):
         await process.start(manager.layout.plugins)
         try:
             await manager.wait_for_resource(resource, capacity=capacity, allocatable=allocatable, timeout=timeout)
@@ -70,6 +71,3 @@ async def open_plugin_process(
             ended = "" if process.is_running else " (it has ended)"
             raise ResourceWaitTimeout(f"{error}\nwhat {argv[0]} wrote{ended}:\n{process.output}") from None
         yield process
-    finally:
-        with trio.CancelScope(shield=True):
-            await process.kill()

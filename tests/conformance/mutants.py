@@ -37,6 +37,7 @@ class Honest:
     removes_socket = True
     stands_stale_socket = True
     open_descriptors = 7
+    death = None
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
@@ -95,6 +96,9 @@ class Honest:
             return replace(await usual(ids), cdi_devices=(f"{RESOURCE}=all",))
 
         return answer
+
+    async def tend(self) -> None:
+        """Nothing: it runs in this process."""
 
     async def terminate(self) -> int:
         if not self.ends_in_time:

@@ -249,3 +249,113 @@ def test_the_change_of_a_scripted_plugin_is_seen(run, root_dir):
     change = ("--change", 'kill -HUP "$DEVICE_PLUGIN_PID"')
     done = run("check", "--quiet", "1", "--only", "lists-complete", *change, "--", *command)
     assert (done.returncode, "has all 3 devices" in done.stdout) == (0, True)
+
+
+def is_running(words):
+    return words in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
+
+
+def test_a_daemon_that_the_plugin_let_go_of_is_ended_too(run, script):
+    """Forked twice, in a session of its own, with nothing in its environment."""
+    seconds = f"{os.getpid()}.25"
+    done = run("check", "--patience", "1", "--", script(f"(setsid -f env -i sleep {seconds} >&- 2>&-); exit 4"))
+    assert done.returncode == 1
+    assert not is_running(f"sleep {seconds}")
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ("exit 4", "the plug-in has ended, with exit status 4; its last words: looking | none found"),
+        ("kill -SEGV $$", "the plug-in has ended, killed by signal 11 (SIGSEGV); its last words: looking | none found"),
+        ("sh -c 'kill -9 $$'; exit $?", "with exit status 137, which is how a shell says signal 9 (SIGKILL)"),
+    ],
+)
+def test_how_a_plugin_ended_is_told(run, script, ends, words):
+    done = run("check", "-o", "json", "--", script(f"echo looking; echo none found; {ends}"))
+    assert words in json.loads(done.stdout)["results"][0]["evidence"]
+
+
+DIES = """
+import os, signal, sys
+from functools import partial
+from pathlib import Path
+import trio
+from devicemgr.rpc.plugin_client import *
+from devicemgr.testing import open_simulated_plugin
+
+async def main(how):
+    async with open_simulated_plugin(Path(sys.argv[1]), "vendor.com/gpu") as plugin, trio.open_nursery() as nursery:
+        async def allocate(ids):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        plugin.on_allocate = allocate
+        if how == "allocate":
+            await plugin.register()
+            await trio.sleep_forever()
+        nursery.start_soon(partial(plugin.register, endpoint="nobody.sock"))
+        await trio.sleep(0.5)
+        print("no hardware", flush=True)
+        os._exit(3)
+
+trio.run(main, sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "check", "words"),
+    [
+        ("dial", "options", "the plug-in has ended, with exit status 3; its last words: no hardware"),
+        ("allocate", "allocate-answers", "; the plug-in has ended, killed by signal 11 (SIGSEGV)"),
+    ],
+)
+def test_a_plugin_that_dies_fails_the_check_at_once(run, root_dir, when, check, words):
+    """And not when the manager gives up to dial it, after ten seconds."""
+    program = root_dir / "dies.py"
+    program.write_text(DIES)
+    skip = "endpoint-name,serves-first" if when == "dial" else ""
+    done = run(
+        *("check", "-o", "json", "--quiet", "0.5", "--only", check, "--skip", skip),
+        *("--", sys.executable, program, "{dir}", when),
+    )
+    (failed,) = [result for result in json.loads(done.stdout)["results"] if result["verdict"] == "failed"]
+    assert (failed["check"], failed["seconds"] < 5) == (check, True)
+    assert words in failed["evidence"]
+
+
+def test_output_without_end_is_kept_as_its_beginning_and_end(run, script, root_dir):
+    """And nobody can make a file of ours as long as he likes."""
+    truncates = "import os; os.ftruncate(1, 1 << 40)"
+    text = f"echo first; head -c 20000000 /dev/zero | tr '\\0' x; {sys.executable} -c '{truncates}'; echo last; exit 1"
+    done = run("check", "--plugin-log", root_dir / "log", "--", script(text))
+    assert done.returncode == 1
+    log = (root_dir / "log").read_text()
+    assert log.startswith("first\nxxx")
+    assert "bytes are left out here" in log
+    assert log.endswith("Invalid argument\nlast\n")
+    assert max(len(log), len(done.stdout)) < 2_000_000
+
+
+BUG = """
+import sys
+from dataclasses import replace
+from devicemgr.testing.conformance import CHECKS
+from devicemgr.cli import main
+
+async def broken(bench):
+    "Has a bug."
+    raise ZeroDivisionError("oh")
+
+CHECKS["api-version"] = replace(CHECKS["api-version"], run=broken)
+main()
+"""
+
+
+def test_a_bug_of_ours_is_no_verdict(start):
+    program = start(
+        "-c", BUG, "check", "--only", "registers,api-version,restart", "--", *PLUGIN, "--root-dir", "{dir}/.."
+    )
+    assert program.wait() == 3
+    said = "".join(program.lines)
+    assert "passed  registers" in said
+    assert "devicemgr failed: ZeroDivisionError: api-version, restart" in said
+    assert said.index("ZeroDivisionError: oh") < said.index("This is a bug in devicemgr")

@@ -35,9 +35,11 @@ from ...rpc.transport.unix_socket import Place
 from ..check_options import Timing
 from .check import Failed, Skipped, some
 from .evidence import Seen
-from .subject import Subject
+from .subject import Subject, tended
 
 E = TypeVar("E", bound=Event)
+LONGEST = 200
+"""Characters of a line of the plug-in's that are quoted."""
 
 
 class Bench:
@@ -198,7 +200,7 @@ class Bench:
     def what_happened(self, *, since: float) -> str:
         """For evidence: how the plug-in tried to register, or that it did not."""
         if not self.subject.is_running:
-            return f"the plug-in has ended{self._last_words()}"
+            return self.obituary()
         if refused := self.seen(PluginRefused, since=since):
             return f"its registration was refused: {refused[-1][1].message}"
         if stops := self.seen(EndpointStopped, since=since):
@@ -209,9 +211,14 @@ class Bench:
             return "it called Register, but did not answer"
         return f"it did not call Register within {trio.current_time() - since:.1f} s{self._last_words()}"
 
+    def obituary(self) -> str:
+        how = f", {self.subject.death}" if self.subject.death else ""
+        return f"the plug-in has ended{how}{self._last_words()}"
+
     def _last_words(self) -> str:
         lines = [line for line in self.subject.output.splitlines() if line.strip()][-3:]
-        return f"; its last words: {' | '.join(lines)}" if lines else ""
+        shown = [line if len(line) <= LONGEST else line[: LONGEST - 1] + "…" for line in lines]
+        return f"; its last words: {' | '.join(shown)}" if shown else ""
 
     # --- asking the plug-in itself ------------------------------------------------------------------
 
@@ -274,13 +281,9 @@ async def open_bench(
         root = root_dir or Path(made)
         plugins = Layout(root.absolute()).plugins
         bench = Bench(subject, plugins, resource, timing or Timing(), numa or read_numa(), sinks)
-        async with open_device_manager(root, sinks=[*sinks, bench.record]) as bench.manager:
-            try:
-                await subject.start(bench.directory)
-                yield bench
-            finally:
-                with trio.CancelScope(shield=True):
-                    await subject.kill()
+        async with open_device_manager(root, sinks=[*sinks, bench.record]) as bench.manager, tended(subject):
+            await subject.start(bench.directory)
+            yield bench
 
 
 def names(devices: Sequence[Device]) -> str:

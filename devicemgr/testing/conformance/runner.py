@@ -7,7 +7,7 @@ from itertools import islice
 
 import trio
 
-from ...errors import BadInput, DeviceManagerError
+from ...errors import BadInput, DeviceManagerError, unwrapped
 from . import allocation, lists, registration, restarts
 from .bench import Bench
 from .check import Check, Failed, Result, Skipped, Verdict
@@ -15,6 +15,10 @@ from .evidence import told
 
 MOST_CALLS = 100
 """RPCs that a result keeps."""
+POLL = 0.05
+"""Seconds between two looks at whether the plug-in has ended."""
+DYING = 0.2
+"""Seconds that a plug-in which failed a check may take to end from it."""
 _FAMILIES = (registration, lists, allocation, restarts)
 
 # The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
@@ -113,11 +117,11 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
             raise Skipped(f"needs {', '.join(blocked_by)}")
         if any(result.verdict is Verdict.FAILED for result in made.values()):
             await bench.restore()
-        verdict, evidence = Verdict.PASSED, await check.run(bench)
+        verdict, evidence = Verdict.PASSED, await _evidence(bench, check)
     except Skipped as skipped:
         verdict, evidence = Verdict.SKIPPED, str(skipped)
     except (Failed, DeviceManagerError) as failure:
-        verdict, evidence = Verdict.FAILED, str(failure)
+        verdict, evidence = Verdict.FAILED, await _with_its_cause(bench, str(failure))
     return Result(
         check=check.name,
         title=check.title,
@@ -127,6 +131,34 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         seconds=round(trio.current_time() - started, 3),
         calls=tuple(islice(told(bench.history[before:], since=started), MOST_CALLS)),
         blocked_by=blocked_by,
+    )
+
+
+async def _evidence(bench: Bench, check: Check) -> str:
+    """Raises Failed as soon as the plug-in has ended though nobody asked it to: there is nothing more to wait for."""
+    evidence = None
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at_death, bench, nursery.cancel_scope)
+            evidence = await check.run(bench)
+            nursery.cancel_scope.cancel()
+    if evidence is None or bench.subject.death is not None:
+        raise Failed(bench.obituary())
+    return evidence
+
+
+async def _cancel_at_death(bench: Bench, scope: trio.CancelScope) -> None:
+    while bench.subject.death is None:  # noqa: ASYNC110 - the end of what a program has started has no event
+        await trio.sleep(POLL)
+    scope.cancel()
+
+
+async def _with_its_cause(bench: Bench, evidence: str) -> str:
+    """A connection breaks a moment before its process has ended, which says more."""
+    with trio.move_on_after(DYING) as scope:
+        await _cancel_at_death(bench, scope)
+    return (
+        evidence if bench.subject.death is None or bench.obituary() in evidence else f"{evidence}; {bench.obituary()}"
     )
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import trio
 
+from ...errors import unwrapped
 from .check import Failed, Skipped
 
 CHANGE_DEADLINE = 10.0
 """Seconds for the command of ``--change``."""
+LAST_WORDS = 4096
+"""Bytes of its output that are told."""
 
 
 class Subject(Protocol):
@@ -22,6 +26,9 @@ class Subject(Protocol):
 
     async def start(self, directory: Path) -> None:
         """Run it, with ``directory`` as the kubelet's directory of plug-ins. Raises SubjectUnusable."""
+
+    async def tend(self) -> None:
+        """Whatever has to be done for it as long as the bench stands; cancelled then."""
 
     async def terminate(self) -> int:
         """Ask it to end (SIGTERM); returns its exit status when it has ended. Negative: the signal that ended it."""
@@ -36,6 +43,10 @@ class Subject(Protocol):
     def is_running(self) -> bool: ...
 
     @property
+    def death(self) -> str | None:
+        """How it ended, for a sentence that begins with that, if it ended though nobody asked it to."""
+
+    @property
     def output(self) -> str:
         """What it has written up to now, if that is known."""
 
@@ -43,16 +54,34 @@ class Subject(Protocol):
         """How many file descriptors it has open."""
 
 
+@asynccontextmanager
+async def tended(subject: Subject) -> AsyncIterator[None]:
+    """Whatever was started within is tended meanwhile, and killed at the end."""
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(subject.tend)
+            try:
+                yield
+            finally:
+                with trio.CancelScope(shield=True):
+                    await subject.kill()
+            nursery.cancel_scope.cancel()
+
+
 class Attached:
     """A plug-in that somebody else starts and ends; ``change`` is a shell command that makes it report a change."""
 
     is_running = True
+    death = None
     output = ""
 
     def __init__(self, *, change: str | None = None) -> None:
         self._change = change
 
     async def start(self, directory: Path) -> None:
+        return None
+
+    async def tend(self) -> None:
         return None
 
     async def terminate(self) -> int:
@@ -79,7 +108,7 @@ async def run_change(command: str | None, env: Mapping[str, str]) -> None:
             )
         if scope.cancelled_caught:
             raise Failed(f"the command of --change did not end within {CHANGE_DEADLINE:g} s")
-        output.seek(0)
-        wrote = output.read().decode(errors="replace").strip()
+        output.seek(max(0, output.seek(0, os.SEEK_END) - LAST_WORDS))
+        wrote = output.read(LAST_WORDS).decode(errors="replace").strip()
     if done.returncode:
         raise Failed(f"the command of --change ended with {done.returncode}: {wrote}")

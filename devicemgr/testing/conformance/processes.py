@@ -1,0 +1,66 @@
+"""The processes of a program: its group, whatever it has started, and what it has orphaned."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc")
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """A process by its number and the time of its start: numbers are used again."""
+
+    pid: int
+    started: str
+
+    @property
+    def is_alive(self) -> bool:
+        fields = _stat(PROC / str(self.pid))
+        return fields is not None and fields.started == self.started
+
+
+def adopt_orphans() -> None:
+    """From now on a process below us whose parent ends becomes our child, and not that of process 1."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (1, 0, 0, 0))):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def family(leader: int, *, orphans: bool) -> set[Living]:
+    """The living processes of a process group, and whatever they have started, in groups of their own too; with
+    ``orphans`` also every other child of ours."""
+    found = {int(path.name): fields for path in PROC.iterdir() if path.name.isdecimal() and (fields := _stat(path))}
+    us = os.getpid() if orphans else None
+    members = {pid for pid, fields in found.items() if leader in (pid, fields.group) or fields.parent == us}
+    while more := {pid for pid, fields in found.items() if fields.parent in members} - members:
+        members |= more
+    return {Living(pid, found[pid].started) for pid in members}
+
+
+def bury(dead: set[Living]) -> None:
+    """Those of them that are children of ours and have ended: nobody else asks how."""
+    for one in dead:
+        with suppress(ChildProcessError):
+            os.waitpid(one.pid, os.WNOHANG)
+
+
+class _Fields(NamedTuple):
+    parent: int
+    group: int
+    started: str
+
+
+def _stat(process: Path) -> _Fields | None:
+    """None when it has ended, though nobody may have asked how yet."""
+    try:
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else _Fields(int(fields[1]), int(fields[2]), fields[19])
