@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,10 +17,14 @@ from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, about
 from ..testing.conformance import Attached, Command, Subject, Verdict, select
 from ..testing.conformance.isolation import TARGET
-from . import Seconds, root_of
+from . import Seconds, output_option, root_of
+from .check_config import config_option
+from .check_github import tell_github
+from .check_last_failed import LastFailed
 from .check_progress import telling
 from .check_report import checks_data, draw_checks, draw_explanation, draw_report, junit_text, report_data
 from .check_run import BUG, Outcome, Run, make, second_signal_ends
+from .output import show
 from .whole_files import check_writable, write_whole
 
 
@@ -59,12 +66,16 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
 @click.argument("argv", metavar="-- COMMAND [ARG]…", nargs=-1, type=click.UNPROCESSED)
 @click.option("--attach", metavar="RESOURCE", help="Check a plug-in that somebody else starts on --root-dir.")
 @_check_options
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--fail-fast", is_flag=True, help="End with the first check that fails.")
+@click.option("--last-failed", is_flag=True, help="Make those checks only that failed the last time; if none, all.")
+@output_option
+@click.option("--show-output", is_flag=True, help="Show what the plug-in wrote, whatever came of it.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit report to this file.")
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write every event to this file.")
 @click.option(
     "--plugin-log", type=click.Path(path_type=Path, dir_okay=False), help="Write the plug-in's output to this file."
 )
+@config_option
 @click.option("--list", "list_checks", is_flag=True, help="List the checks, and make none.")
 @click.option("--explain", metavar="CHECK", help="Tell why a check exists and how plug-ins mend what it finds.")
 @click.pass_context
@@ -105,7 +116,10 @@ class _Wanted:
     argv: tuple[str, ...]
     attach: str | None
     root_dir: Path | None
+    fail_fast: bool
+    last_failed: bool
     output: str
+    show_output: bool
     junit: Path | None
     trace: Path | None
     plugin_log: Path | None
@@ -116,16 +130,19 @@ class _Wanted:
 def _done(wanted: _Wanted) -> int:
     """Returns the exit status. Raises DeviceManagerError, UsageError."""
     if wanted.list_checks:
-        _list(wanted.options, wanted.output)
+        chosen = wanted.options.checks()
+        show(checks_data(chosen), wanted.output, lambda _: draw_checks(chosen))
         return 0
     if wanted.explain is not None:
         draw_explanation(select([wanted.explain])[0])
         return 0
     _check_usage(wanted)
-    run = _run_of(wanted)
+    remembered = LastFailed(wanted.attach or shlex.join(wanted.argv))
+    run = _run_of(wanted, remembered)
     with second_signal_ends():
         with telling(run.checks) as observer:
             outcome = make(run, observer)
+        remembered.remember(outcome.results)
         _write_reports(wanted, run, outcome)
         _tell(wanted, run, outcome)
     return outcome.status
@@ -149,24 +166,24 @@ def _tell_bug(bug: Exception) -> None:
     )
 
 
-def _list(options: CheckOptions, output: str) -> None:
-    chosen = options.checks()
-    click.echo(checks_data(chosen)) if output == "json" else draw_checks(chosen)
-
-
-def _run_of(wanted: _Wanted) -> Run:
+def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
     options = wanted.options
     if wanted.attach:
         subject: Subject = Attached(change=options.change)
     else:
         subject = Command(wanted.argv, change=options.change, isolate=options.isolate, adopt=True)
+    checks = options.checks()
+    if wanted.last_failed and not (checks := remembered.among(checks)):
+        click.echo("None of these checks is known to have failed the last time: all are made.", err=True)
+        checks = options.checks()
     return Run(
         subject=subject,
-        checks=options.checks(),
+        checks=checks,
         resource=wanted.attach or options.resource,
         options=options,
         root_dir=root_of(wanted.root_dir) if wanted.attach else wanted.root_dir,
         trace=wanted.trace,
+        fail_fast=wanted.fail_fast,
     )
 
 
@@ -177,16 +194,21 @@ def _write_reports(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
             write_whole(wanted.junit, junit_text(outcome.results))
         if wanted.plugin_log is not None:
             write_whole(wanted.plugin_log, run.subject.output)
+        tell_github(outcome.results)
     except OSError as error:
         click.echo(f"Error: a report could not be written: {error}", err=True)
 
 
 def _tell(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
-    if wanted.output == "json":
-        click.echo(report_data(outcome.results))
-    else:
-        draw_report(outcome.results, seconds=outcome.seconds, output=run.subject.output)
+    def draw(data: object) -> None:
+        text, results = run.subject.output, outcome.results
+        draw_report(results, seconds=outcome.seconds, output=text, all_output=wanted.show_output)
         _advise(wanted, outcome)
+
+    try:
+        show(report_data(outcome.results), wanted.output, draw)
+    except BrokenPipeError:  # nobody reads on; the verdict stands
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if outcome.bug is not None:
         _tell_bug(outcome.bug)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 from rich.console import Console
@@ -48,4 +48,5 @@ class _Lines(Observer):
         if (result.check in self._wanted or result.verdict is Verdict.FAILED) and not result.blocked_by:
             evidence = printable(result.evidence)
             short = evidence if len(evidence) <= _LONGEST else evidence[: _LONGEST - 1] + "…"
-            click.echo(f"{result.verdict:7} {result.check}: {short} ({result.seconds:.2f} s)", err=True)
+            with suppress(BrokenPipeError):  # nobody reads on; the checks go on
+                click.echo(f"{result.verdict:7} {result.check}: {short} ({result.seconds:.2f} s)", err=True)

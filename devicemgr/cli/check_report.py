@@ -1,20 +1,26 @@
-"""What ``check`` shows: tables, JSON, JUnit."""
+"""What ``check`` shows in the end: tables for people, data and JUnit for machines."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 from xml.etree import ElementTree
 
+from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
-from ..testing.conformance import Check, Result, Verdict
+from ..testing.conformance import CHECKS, Check, Result, Verdict
 from .output import console, plain, printable
 
 _LAST_LINES = 20
+_NARROW = 72
+"""Columns below which a table is no help."""
+_READABLE = 100
+"""Columns beyond which running text is not."""
 _COLOURS = {
     Verdict.PASSED: "green",
     Verdict.FAILED: "red",
@@ -23,46 +29,101 @@ _COLOURS = {
 }
 
 
-def draw_report(results: Sequence[Result], *, seconds: float, output: str = "") -> None:
-    """The table and the verdict of a run of so many seconds; when the plug-in never got as far as to register, also
-    the end of ``output``, which it wrote."""
-    table = Table(title="Device plug-in conformance", title_justify="left")
-    table.add_column("verdict")
-    table.add_column("check", no_wrap=True)
-    table.add_column("evidence", overflow="fold")
-    table.add_column("s", justify="right")
-    made = [result for result in results if not result.blocked_by and result.verdict is not Verdict.NOT_RUN]
-    for result in made:
-        colour = _COLOURS[result.verdict]
-        table.add_row(f"[{colour}]{result.verdict}[/]", result.check, plain(result.evidence), f"{result.seconds:.2f}")
-    for causes, count in Counter(result.blocked_by for result in results if result.blocked_by).items():
-        table.add_row("[yellow]skipped[/]", f"{count} checks", f"not made, for they need {', '.join(causes)}", "")
-    for why, names in _not_run(results).items():
-        table.add_row("[magenta]not run[/]", f"{len(names)} checks", f"{why}: {', '.join(names)}", "")
+_Row = tuple[Verdict, str, str, str]
+"""Verdict, check, evidence, seconds."""
+
+
+def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_output: bool = False) -> None:
+    """The verdicts of a run of so many seconds, then the failures, in full; when the plug-in never got as far as to
+    register, or with ``all_output``, before them what it wrote, which is ``output``."""
     out = console()
-    out.print(table)
-    for result in made:
-        if result.verdict is Verdict.FAILED:
-            out.print(f"[red]{result.check}[/]: {escape(result.title)} ({result.rule})")
-    counts = Counter(result.verdict for result in results)
-    told = [verdict for verdict in Verdict if verdict is not Verdict.NOT_RUN or counts[verdict]]
-    words = ", ".join(f"[{_COLOURS[verdict]}]{counts[verdict]} {verdict}[/]" for verdict in told)
-    out.print(f"{words} in {seconds:.1f} s")
-    if counts[Verdict.FAILED]:
-        out.print("Why a rule exists, and how to mend it: python -m devicemgr check --explain CHECK")
-        never_came = any(result.check == "registers" and result.verdict is Verdict.FAILED for result in results)
-        if never_came and (lines := output.splitlines()[-_LAST_LINES:]):
-            out.print(f"\nThe last {len(lines)} lines the plug-in wrote (all of them: --plugin-log FILE):")
-            out.print(escape("\n".join(map(printable, lines))), soft_wrap=True)
+    if out.width < _NARROW:
+        _draw_lines(out, _rows(results))
+    else:
+        _draw_table(out, _rows(results))
+    failed = [result for result in results if result.verdict is Verdict.FAILED]
+    if all_output or any(result.check == "registers" for result in failed):
+        _draw_output(out, output.splitlines(), all_output)
+    for result in failed:
+        _draw_failure(out, result)
+    if failed:
+        out.print()
+    out.print(f"{counts_in_words(results, markup=True)} in {seconds:.1f} s")
 
 
-def _not_run(results: Sequence[Result]) -> dict[str, list[str]]:
-    """The names of the checks by the reason why they were not run."""
-    reasons: dict[str, list[str]] = {}
+def _rows(results: Sequence[Result]) -> list[_Row]:
+    """What was not made for one reason has one row."""
+    rows: list[_Row] = []
+    together: dict[tuple[Verdict, str], list[str]] = {}
     for result in results:
         if result.verdict is Verdict.NOT_RUN:
-            reasons.setdefault(result.evidence, []).append(result.check)
-    return reasons
+            together.setdefault((result.verdict, result.evidence), []).append(result.check)
+        elif result.blocked_by:
+            causes = f"not made, for they need {', '.join(result.blocked_by)}"
+            together.setdefault((result.verdict, causes), []).append(result.check)
+        else:
+            rows.append((result.verdict, result.check, printable(result.evidence), f"{result.seconds:.2f}"))
+    for (verdict, reason), names in together.items():
+        told = reason if verdict is Verdict.SKIPPED else f"{reason}: {', '.join(names)}"
+        rows.append((verdict, f"{len(names)} checks", told, ""))
+    return rows
+
+
+def _draw_table(out: Console, rows: Sequence[_Row]) -> None:
+    table = Table(title="Device plug-in conformance", title_justify="left")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("check", no_wrap=True)
+    table.add_column("evidence", overflow="fold")
+    table.add_column("s", justify="right", no_wrap=True)
+    for verdict, check, evidence, seconds in rows:
+        table.add_row(f"[{_COLOURS[verdict]}]{verdict}[/]", check, escape(evidence), seconds)
+    out.print(table)
+
+
+def _draw_lines(out: Console, rows: Sequence[_Row]) -> None:
+    for verdict, check, evidence, seconds in rows:
+        out.print(f"[{_COLOURS[verdict]}]{verdict}[/] {check} {seconds}".rstrip())
+        out.print(Padding(escape(evidence), (0, 0, 0, 2)), overflow="fold")
+
+
+def _draw_output(out: Console, lines: Sequence[str], all_of_it: bool) -> None:
+    """Behind a bar: what a program writes must not be taken for ours, by people and by CI systems."""
+    shown = lines if all_of_it else lines[-_LAST_LINES:]
+    if shown:
+        more = "" if len(shown) == len(lines) else " (all of them: --show-output, or --plugin-log FILE)"
+        out.print(f"\n{'' if all_of_it else 'The last '}{len(shown)} lines that the plug-in wrote{more}:")
+        for line in shown:
+            out.print(f"│ {plain(line)}", soft_wrap=True)
+
+
+def _draw_failure(out: Console, result: Result) -> None:
+    """As the pytest report has it: what was found, why it matters, how it is mended."""
+    width = min(out.width, _READABLE)
+    out.print()
+    out.rule(f"[red]{result.check}[/]", align="left", style="red", characters="─")
+    found = f"[red]Found:[/] {plain(result.evidence)}"
+    for paragraph in (f"[bold]{escape(result.title)}[/]", found, *_paragraphs(CHECKS[result.check])):
+        out.print(Padding(paragraph, (0, 0, 1, 0)), width=width, overflow="fold")
+    out.print(_sources(CHECKS[result.check]), width=width, overflow="fold")
+
+
+def _paragraphs(check: Check) -> list[str]:
+    """Each on one line, so that it can be broken where the reader's lines end."""
+    return [escape(" ".join(paragraph.split())) for paragraph in check.explanation.split("\n\n")]
+
+
+def _sources(check: Check) -> str:
+    return f"Rule: {check.rule}. Seen in public: {check.seen_in or 'not known to us'}."
+
+
+def counts_in_words(results: Sequence[Result], *, markup: bool = False) -> str:
+    """``35 passed, 1 failed, 0 skipped``."""
+    counts = Counter(result.verdict for result in results)
+    told = [verdict for verdict in Verdict if verdict is not Verdict.NOT_RUN or counts[verdict]]
+    words = [f"{counts[verdict]} {verdict}" for verdict in told]
+    if markup:
+        words = [f"[{_COLOURS[verdict]}]{word}[/]" for verdict, word in zip(told, words, strict=True)]
+    return ", ".join(words)
 
 
 def draw_checks(checks: Sequence[Check]) -> None:
@@ -74,31 +135,39 @@ def draw_checks(checks: Sequence[Check]) -> None:
     console().print(table)
 
 
-def checks_data(checks: Sequence[Check]) -> str:
-    return json.dumps(
-        [{"check": c.name, "title": c.title, "rule": c.rule, "seen_in": c.seen_in, "needs": c.needs} for c in checks],
-        indent=2,
-    )
+def checks_data(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    return [
+        {"check": c.name, "title": c.title, "rule": c.rule, "seen_in": c.seen_in, "needs": list(c.needs)}
+        for c in checks
+    ]
 
 
 def draw_explanation(check: Check) -> None:
     out = console()
-    out.print(f"[bold]{check.name}[/]: {escape(check.title)}\n", soft_wrap=True)
-    out.print(escape(check.explanation), soft_wrap=True)
-    out.print(f"\nRule: {check.rule}. Seen in public: {check.seen_in or 'not known to us'}.", soft_wrap=True)
+    width = min(out.width, _READABLE)
+    out.print(f"[bold]{check.name}[/]: {escape(check.title)}\n", width=width)
+    for paragraph in _paragraphs(check):
+        out.print(Padding(paragraph, (0, 0, 1, 0)), width=width)
+    out.print(_sources(check), width=width, overflow="fold")
     if check.needs:
-        out.print(f"Made only when these have passed: {', '.join(check.needs)}")
+        out.print(f"Made only when these have passed: {', '.join(check.needs)}", width=width)
 
 
-def report_data(results: Sequence[Result]) -> str:
+def report_data(results: Sequence[Result]) -> dict[str, Any]:
     counts = Counter(result.verdict for result in results)
-    return json.dumps(
-        {
-            "summary": {verdict.value: counts[verdict] for verdict in Verdict},
-            "results": [dataclasses.asdict(result) for result in results],
-        },
-        indent=2,
-    )
+    return {
+        "summary": {verdict.value: counts[verdict] for verdict in Verdict},
+        "results": [_result_data(result) for result in results],
+    }
+
+
+def _result_data(result: Result) -> dict[str, Any]:
+    data = dataclasses.asdict(result)
+    return data | {
+        "verdict": result.verdict.value,
+        "calls": list(result.calls),
+        "blocked_by": list(result.blocked_by),
+    }
 
 
 def junit_text(results: Sequence[Result]) -> str:
@@ -125,7 +194,8 @@ def _add_case(suite: ElementTree.Element, result: Result) -> None:
     evidence = "\n".join(map(printable, lines))
     match result.verdict:
         case Verdict.FAILED:
-            ElementTree.SubElement(case, "failure", message=printable(result.evidence)).text = evidence
+            told = f"{evidence}\n{CHECKS[result.check].remedy}"
+            ElementTree.SubElement(case, "failure", message=printable(result.evidence)).text = told
         case Verdict.SKIPPED:
             ElementTree.SubElement(case, "skipped", message=printable(result.evidence))
         case Verdict.NOT_RUN:

@@ -37,6 +37,7 @@ class Run:
     options: CheckOptions
     root_dir: Path | None
     trace: Path | None
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ def second_signal_ends() -> Iterator[None]:
 def make(run: Run, observer: Observer) -> Outcome:
     """Make the checks, until a signal comes. Raises DeviceManagerError when they cannot be made."""
     started, made = time.monotonic(), dict[str, Result]()
-    ended_by, bug, why_not = None, None, "nobody asked for it"
+    ended_by, bug, why_not = None, None, "a check before it failed (--fail-fast)"
     try:
         with ExitStack() as stack:
             sinks = [] if run.trace is None else [stack.enter_context(open_trace(run.trace))]
@@ -123,4 +124,4 @@ async def _made(run: Run, sinks: Sequence[Sink], made: dict[str, Result], observ
         root_dir=run.root_dir,
         sinks=sinks,
     ) as bench:
-        await run_checks(bench, run.checks, made=made, observer=observer)
+        await run_checks(bench, run.checks, made=made, observer=observer, fail_fast=run.fail_fast)

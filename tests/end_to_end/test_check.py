@@ -16,6 +16,13 @@ PLUGIN = (sys.executable, "-m", "devicemgr", "plugin", "--resource", "vendor.com
 QUICK = ("--quiet", "1", "--only", "first-list,allocate-answers")
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Where it is remembered what failed the last time."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
 @pytest.fixture
 def script(root_dir):
     """``script(text)`` is the path of an executable shell script."""
@@ -41,7 +48,7 @@ def test_list_and_explain_need_no_plugin(run):
         "Rule: REG-17",
         "sriov-network-device-plugin#411",
     ):
-        assert words in explained.stdout
+        assert words in " ".join(explained.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -63,8 +70,16 @@ def test_a_program_that_ends_is_shown_with_what_it_wrote(run, script):
     done = run("check", "--", script("echo looking for devices; echo 'panic: none' >&2; exit 1"))
     assert done.returncode == 1
     assert "0 passed, 1 failed, 35 skipped" in done.stdout
+    assert "failed  registers: the plug-in has ended, with exit status 1" in done.stderr
     assert "not made, for they need registers" in done.stdout
-    assert done.stdout.index("looking for devices\npanic: none") > done.stdout.index("--explain CHECK")
+    order = [
+        "not made",
+        "│ looking for devices\n│ panic: none",
+        "registers ──",
+        "Mend it: call Register",
+        "0 passed, 1 failed",
+    ]
+    assert [done.stdout.index(words) for words in order] == sorted(done.stdout.index(words) for words in order)
     assert "use --isolate" in done.stdout
 
 
@@ -138,10 +153,60 @@ def test_the_evidence_has_the_calls_in_every_report_and_in_the_trace(run, root_d
         *("check", *QUICK, "-o", "json", "--trace", trace, "--junit", junit, "--", *PLUGIN), "--root-dir", "{dir}/.."
     )
     (_, allocate) = json.loads(done.stdout)["results"]
-    assert any("Allocate: OK after" in call for call in allocate["calls"])
-    calls = [json.loads(line) for line in trace.read_text().splitlines()]
-    assert [call["outcome"] for call in calls if call.get("method") == "Allocate"] == ["OK"]
-    assert "Allocate: OK after" in junit.read_text()
+    assert any("Allocate [dev-0]: OK after" in call for call in allocate["calls"])
+    (call,) = [one for line in trace.read_text().splitlines() if (one := json.loads(line)).get("method") == "Allocate"]
+    assert (call["check"], call["outcome"], call["asked"]) == ("allocate-answers", "OK", {"containers": [["dev-0"]]})
+    assert call["answer"][0]["envs"] == {"GPU_DEVICES": "dev-0"}
+    assert "Allocate [dev-0]: OK after" in junit.read_text()
+
+
+def test_after_the_first_failure_nothing_more_is_made_with_fail_fast(run):
+    checks = ("--only", "lists-complete,stream-cancel", "--change", "false")
+    done = run("check", "--quiet", "1", "--fail-fast", *checks, "-o", "yaml", "--", *PLUGIN, "--root-dir", "{dir}/..")
+    assert done.returncode == 1
+    assert "  failed: 1\n  skipped: 0\n  not run: 1\n" in done.stdout
+    assert "evidence: a check before it failed (--fail-fast)" in done.stdout
+
+
+def test_what_failed_the_last_time_is_made_again(run, cache):
+    """And what was not made the last time is not forgotten."""
+    command = "--", *PLUGIN, "--root-dir", "{dir}/.."
+    usual = "check", "--quiet", "0.5", "-o", "json"
+
+    def made(*options):
+        done = run(*usual, *options, *command)
+        return [result["check"] for result in json.loads(done.stdout)["results"]], done.stderr
+
+    names, said = made("--last-failed", "--only", "lists-complete,stream-cancel", "--change", "false")
+    assert names == ["lists-complete", "stream-cancel"]
+    assert "None of these checks is known to have failed" in said
+    assert made("--only", "stream-cancel")[0] == ["stream-cancel"]
+    assert made("--last-failed")[0] == ["lists-complete"]
+    assert made("--last-failed", "--change", "true", "--skip", "lists-complete", "--only", "first-list")[0] == [
+        "first-list"
+    ]
+    (file,) = (cache / "devicemgr" / "check").iterdir()
+    assert json.loads(file.read_text())["failed"] == ["lists-complete"]
+
+
+def test_all_that_the_plugin_wrote_is_shown_when_asked_for(run):
+    command = *PLUGIN, "--root-dir", "{dir}/.."
+    done = run("check", *QUICK, "--show-output", "--", *command)
+    assert "│ registered vendor.com/gpu" in done.stdout
+    assert "registered vendor.com/gpu" not in run("check", *QUICK, "--", *command).stdout
+
+
+def test_github_is_told(run, script, monkeypatch, tmp_path):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    done = run("check", "-o", "json", "--", script("exit 4"))
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("::")]
+    assert line.startswith(
+        "::error title=device plug-in check registers::Registers with the kubelet after its start.%0A"
+    )
+    assert "with exit status 4%0AMend it: call Register" in line
+    json.loads(done.stdout)
+    assert "| registers | Registers with" in (tmp_path / "summary.md").read_text()
 
 
 def test_a_plugin_behind_a_shell_that_lives_on_after_sigterm_has_not_ended(run, script):

@@ -12,7 +12,7 @@ from ...errors import PluginUnavailable
 from ...events import PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...names import is_cdi_name
-from ...rpc.plugin_client import PluginClient
+from .asking import Asking
 from .bench import Bench
 from .check import Failed, Skipped, check, some
 
@@ -22,7 +22,7 @@ PRE_START_DEADLINE = 30.0
 """Seconds the kubelet gives PreStartContainer (API-9)."""
 
 
-async def _allocate(client: PluginClient, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
+async def _allocate(client: Asking, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
     """The answers, one for each. Raises Failed with what was asked and what came back."""
     asked = " and ".join(f"[{some(ids)}]" for ids in containers)
     try:

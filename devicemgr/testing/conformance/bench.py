@@ -21,7 +21,6 @@ from ...daemon.manager import DeviceManager
 from ...daemon.supervisor import open_device_manager
 from ...errors import RegistrationRefused, require_trio
 from ...events import (
-    CallFinished,
     EndpointStopped,
     Event,
     ListReceived,
@@ -30,11 +29,12 @@ from ...events import (
     RegistrationRequested,
 )
 from ...model import Device, DeviceId, DeviceList, ResourceName
-from ...rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from ...rpc.plugin_client import Deadlines, connect_plugin
 from ...rpc.transport.unix_socket import Place
 from ..check_options import Timing
+from .asking import Asking, CallAnswered
 from .check import Failed, Skipped, some
-from .evidence import Seen
+from .evidence import RecordedInCheck, Seen
 from .subject import Subject, tended
 
 E = TypeVar("E", bound=Event)
@@ -61,6 +61,8 @@ class Bench:
         self.manager: DeviceManager
         self.history: list[Seen] = []
         self.started = trio.current_time()
+        self.check: str | None = None
+        """The one that is being made."""
         self.socket_left: bool | None = None
         """Was the socket still there when the plug-in had ended on SIGTERM?"""
         self.changed_list: tuple[frozenset[str], frozenset[str]] | None = None
@@ -76,8 +78,14 @@ class Bench:
         """A sink of the manager's event log."""
         served = isinstance(recorded.event, RegistrationRequested) and self._accepts(recorded.event.endpoint)
         self.history.append(Seen(trio.current_time(), recorded.event, served))
+        self._tell(recorded)
         self._changed.set()
         self._changed = trio.Event()
+
+    def _tell(self, recorded: Recorded) -> None:
+        """Whoever listens hears of it with the check during which it happened."""
+        for sink in self._sinks:
+            sink(RecordedInCheck(recorded.sequence, recorded.time, recorded.event, self.check))
 
     def _accepts(self, endpoint: str) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -231,19 +239,18 @@ class Bench:
         return self.directory / file_name(registered[-1][1].endpoint)
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[PluginClient]:
+    async def client(self) -> AsyncIterator[Asking]:
         """A connection of our own, for questions a kubelet would ask through its own."""
         deadlines = Deadlines(dial=self.timing.prompt, allocate=self.timing.patience)
         real = self.socket.resolve()
         place = Place(real.parent, Path(real.name))
-        async with connect_plugin(place, self.resource, deadlines=deadlines, on_call=self._note) as client:
-            yield client
+        async with connect_plugin(place, self.resource, deadlines=deadlines, on_call=lambda call: None) as client:
+            yield Asking(client, self.resource, self._note)
 
-    def _note(self, call: CallFinished) -> None:
-        """A call of our own: the manager's event log does not know of it, and whoever listens there should."""
+    def _note(self, call: CallAnswered) -> None:
+        """A call of our own: the manager's event log does not know of it."""
         self.history.append(Seen(trio.current_time(), call))
-        for sink in self._sinks:
-            sink(Recorded(0, time.time(), call))
+        self._tell(Recorded(0, time.time(), call))
 
     async def fresh_list(self) -> Sequence[Device]:
         """The first list of a new stream, which is cancelled then. Raises Failed when none comes in time."""
@@ -281,7 +288,7 @@ async def open_bench(
         root = root_dir or Path(made)
         plugins = Layout(root.absolute()).plugins
         bench = Bench(subject, plugins, resource, timing or Timing(), numa or read_numa(), sinks)
-        async with open_device_manager(root, sinks=[*sinks, bench.record]) as bench.manager, tended(subject):
+        async with open_device_manager(root, sinks=[bench.record]) as bench.manager, tended(subject):
             await subject.start(bench.directory)
             yield bench
 

@@ -71,6 +71,11 @@ class Check:
         return self._text.partition("\n")[2].strip()
 
     @property
+    def remedy(self) -> str:
+        """The paragraph that begins with "Mend it:", on one line."""
+        return " ".join(self.explanation[self.explanation.index("Mend it:") :].split())
+
+    @property
     def _text(self) -> str:
         return inspect.getdoc(self.run) or ""
 

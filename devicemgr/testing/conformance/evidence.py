@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from ...daemon.event_log import Recorded
 from ...events import CallFinished, EndpointStopped, Event, ListReceived, RegistrationRequested
+from .asking import CallAnswered
+from .check import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +21,25 @@ class Seen:
     served: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedInCheck(Recorded):
+    """``check`` is the one that was being made; None before the first."""
+
+    check: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"check": self.check, **Recorded.as_json(self)}
+
+
 def told(history: Iterable[Seen], *, since: float) -> Iterator[str]:
     """The RPCs, a line each: who was asked what, when, and how it ended."""
     for seen in history:
         match seen.event:
             case RegistrationRequested(resource=resource, endpoint=endpoint):
                 words = f"Register {resource!r} on {endpoint!r}"
+            case CallAnswered(method=method, outcome=outcome, seconds=seconds, asked=asked):
+                ids = " and ".join(f"[{some(ids)}]" for ids in asked.get("containers", ()))
+                words = f"{method} {ids}".rstrip() + f": {outcome} after {seconds * 1000:.1f} ms"
             case CallFinished(method=method, outcome=outcome, seconds=seconds):
                 words = f"{method}: {outcome} after {seconds * 1000:.1f} ms"
             case ListReceived(devices=devices):

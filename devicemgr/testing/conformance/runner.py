@@ -110,6 +110,7 @@ async def run_check(bench: Bench, check: Check, made: dict[str, Result], observe
 
 
 async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> Result:
+    bench.check = check.name
     started, before = trio.current_time(), len(bench.history)
     blocked_by = _causes(made[name] for name in check.needs)
     try:

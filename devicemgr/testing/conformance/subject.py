@@ -111,4 +111,4 @@ async def run_change(command: str | None, env: Mapping[str, str]) -> None:
         output.seek(max(0, output.seek(0, os.SEEK_END) - LAST_WORDS))
         wrote = output.read(LAST_WORDS).decode(errors="replace").strip()
     if done.returncode:
-        raise Failed(f"the command of --change ended with {done.returncode}: {wrote}")
+        raise Failed(f"the command of --change ended with {done.returncode}" + (f": {wrote}" if wrote else ""))

@@ -1,0 +1,53 @@
+"""What GitHub Actions shows of a run: an annotation for each failure, and a summary of the step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from ..testing.conformance import CHECKS, Result, Verdict
+from .check_report import counts_in_words
+from .output import printable
+
+
+def tell_github(results: Sequence[Result], environ: Mapping[str, str] = os.environ) -> None:
+    """Nothing where there is no GitHub. Raises OSError when the summary cannot be written."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for result in results:
+        if result.verdict is Verdict.FAILED:
+            click.echo(annotation(result), err=True)
+    if path := environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(summary(results))
+
+
+def annotation(result: Result) -> str:
+    """A workflow command. A message has one line, and what would end it or a property is escaped."""
+    title = _escaped(f"device plug-in check {result.check}").replace(":", "%3A").replace(",", "%2C")
+    message = f"{result.title}\nFound: {printable(result.evidence)}\n{CHECKS[result.check].remedy}"
+    return f"::error title={title}::{_escaped(message)}"
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Markdown."""
+    lines = ["### Device plug-in conformance", "", counts_in_words(results), ""]
+    if failed := [result for result in results if result.verdict is Verdict.FAILED]:
+        lines += ["| failed | a plug-in … | found | mend it |", "|---|---|---|---|"]
+        for result in failed:
+            remedy = CHECKS[result.check].remedy.removeprefix("Mend it: ")
+            cells = [result.check, result.title, result.evidence, remedy]
+            lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Of a table: whatever the plug-in said is text there, and no markup."""
+    return "".join(f"&#{ord(c)};" if c in "&<>|`*_[]\\~#@!" else c for c in printable(text))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

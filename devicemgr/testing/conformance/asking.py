@@ -1,0 +1,96 @@
+"""What the checks ask a plug-in themselves, with a record of what was asked and what came back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import trio
+
+from ...errors import PluginUnavailable
+from ...events import CallFinished
+from ...model import Answer, DeviceId, DeviceList, PluginOptions, RunOptions
+from ...rpc.plugin_client import PluginClient
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAnswered(CallFinished):
+    """A call of a check: ``asked`` are the ids by their name in the message, ``answer`` what the plug-in said; or the
+    words of the error. Plain data."""
+
+    asked: dict[str, Any]
+    answer: Any
+
+
+class Asking:
+    """A :class:`PluginClient` whose calls are recorded. As there, each raises PluginUnavailable."""
+
+    def __init__(self, client: PluginClient, resource: str, record: Callable[[CallAnswered], None]) -> None:
+        self._client = client
+        self._resource = resource
+        self._record = record
+
+    async def get_options(self) -> PluginOptions:
+        return await self._recorded("GetDevicePluginOptions", {}, self._client.get_options(), dataclasses.asdict)
+
+    async def list_and_watch(self, on_report: Callable[[DeviceList], None]) -> None:
+        started = trio.current_time()
+
+        def receive(report: DeviceList) -> None:
+            self._note("ListAndWatch", {}, started, "OK", list(map(dataclasses.asdict, report.devices)))
+            on_report(report)
+
+        await self._client.list_and_watch(receive)
+
+    async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[Answer, ...]:
+        asked = {"containers": list(map(list, containers))}
+        return await self._recorded("Allocate", asked, self._client.allocate_each(containers), _answers_data)
+
+    async def get_preferred_allocation(
+        self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
+    ) -> tuple[DeviceId, ...]:
+        asked = {"available": list(available), "must_include": list(must_include), "size": size}
+        call = self._client.get_preferred_allocation(available, must_include, size)
+        return await self._recorded("GetPreferredAllocation", asked, call, list)
+
+    async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
+        asked = {"containers": [list(devices)]}
+        await self._recorded("PreStartContainer", asked, self._client.pre_start_container(devices), lambda _: {})
+
+    async def _recorded(self, method: str, asked: dict[str, Any], call: Awaitable[T], as_data: Callable[[T], Any]) -> T:
+        started, outcome, said = trio.current_time(), "CANCELLED", None
+        try:
+            answer = await call
+            outcome, said = "OK", as_data(answer)
+            return answer
+        except PluginUnavailable as error:
+            outcome, said = error.outcome, str(error)
+            raise
+        finally:
+            self._note(method, asked, started, outcome, said)
+
+    def _note(self, method: str, asked: dict[str, Any], started: float, outcome: str, answer: Any) -> None:
+        seconds = round(trio.current_time() - started, 6)
+        self._record(
+            CallAnswered(
+                resource=self._resource, method=method, seconds=seconds, outcome=outcome, asked=asked, answer=answer
+            )
+        )
+
+
+def _answers_data(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    return [_options_data(answer.options) for answer in answers]
+
+
+def _options_data(options: RunOptions) -> dict[str, Any]:
+    return {
+        "envs": dict(options.envs),
+        "mounts": [dataclasses.asdict(mount) for mount in options.mounts],
+        "device_specs": [dataclasses.asdict(spec) for spec in options.device_specs],
+        "annotations": dict(options.annotations),
+        "cdi_devices": list(options.cdi_devices),
+    }

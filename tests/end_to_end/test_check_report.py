@@ -1,0 +1,127 @@
+"""What ``check`` prints, and the file of its options: without a plug-in."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from devicemgr.cli.check import command
+from devicemgr.cli.check_github import annotation, summary
+from devicemgr.cli.check_report import draw_report
+from devicemgr.errors import BadInput
+from devicemgr.testing.conformance import CHECKS, Result, Verdict
+
+
+def result(name, verdict, evidence, **more):
+    return Result(
+        check=name, title=CHECKS[name].title, rule=CHECKS[name].rule, verdict=verdict, evidence=evidence, **more
+    )
+
+
+LONG = "it ended within 11.0 s: rpc error: code = Unavailable desc = the server is shutting down " + "x" * 150
+RESULTS = [
+    result("registers", Verdict.PASSED, "vendor.com/gpu after 0.96 s"),
+    result("stream-stays-open", Verdict.FAILED, LONG),
+    result("sigterm-removes-socket", Verdict.FAILED, "[red]gpu.sock[/] \x1b[31m was\nthere"),
+    result("cdi-names", Verdict.SKIPPED, "no answer names a CDI device"),
+    result("ids-stable", Verdict.SKIPPED, "needs restart", blocked_by=("restart",)),
+    result("stream-cancel", Verdict.NOT_RUN, "interrupted by SIGINT"),
+]
+
+
+@pytest.fixture
+def drawn(monkeypatch, capsys):
+    """``drawn(width)``: the report's lines on a terminal of so many columns."""
+
+    def draw(width):
+        for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": width}.items():
+            monkeypatch.setenv(name, str(value))
+        draw_report(RESULTS, seconds=3.0, output="")
+        return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+
+    return draw
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_too_long_and_no_word_lost(drawn, width):
+    lines = drawn(width)
+    assert max(map(len, lines)) <= width
+    text = re.sub(r"[\s│]+", "", "".join(lines))
+    for words in (LONG, r"[red]gpu.sock[/] \x1b[31m was\nthere", "interrupted by SIGINT: stream-cancel"):
+        assert re.sub(r"\s+", "", words) in text
+    assert "Mend it: after the first list, wait" in " ".join(" ".join(lines).split())
+
+
+def test_the_failures_come_last_with_the_way_out(drawn):
+    text = "\n".join(drawn(80))
+    ends = [text.index("not run"), text.index("stream-stays-open ──"), text.index("sigterm-removes-socket ──")]
+    assert ends == sorted(ends)
+    assert "Seen in public: TencentBlueKing/bk-bcs#925." in text
+    assert text.splitlines()[-1] == "1 passed, 2 failed, 2 skipped, 1 not run in 3.0 s"
+
+
+def test_what_a_plugin_says_is_no_command_to_github():
+    hostile = result("registers", Verdict.FAILED, "100%\n::set-env name=A::b | <img> `x`")
+    (line,) = annotation(hostile).splitlines()
+    assert line.startswith("::error title=device plug-in check registers::Registers")
+    assert r"Found: 100%25\n::set-env name=A::b" in line
+    row = summary([hostile]).splitlines()[-1]
+    assert row.count(" | ") == 3
+    assert "<" not in row
+    assert "`" not in row
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """``listed(text, *options)``: the result of ``check --list`` with a configuration."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(text, *options, name="check.toml"):
+        (tmp_path / name).write_text(text)
+        given = () if name == "pyproject.toml" else ("--config", name)
+        done = CliRunner().invoke(command, ["--list", "-o", "json", *given, *options])
+        if isinstance(done.exception, BadInput):
+            return str(done.exception)
+        assert done.exit_code == 0, done.output
+        return re.findall('"check": "(.*)"', done.stdout)
+
+    return run
+
+
+TABLE = "[tool.devicemgr.check]\n"
+
+
+def test_options_stand_in_a_file_and_the_command_line_wins(listed):
+    assert listed('only = ["restart"]') == ["restart"]
+    assert listed(TABLE + 'only = ["restart", "wiped"]\nskip = ["wiped"]', name="pyproject.toml") == ["restart"]
+    assert listed(TABLE + 'only = ["restart"]', "--only", "away", name="pyproject.toml") == ["away"]
+    assert len(listed("[tool.other]", name="pyproject.toml")) == len(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("patiense = 3", "check.toml: patiense: there is no such option; did you mean patience?"),
+        ("plugin_log = 'x'", "check.toml: plugin_log: there is no such option; did you mean plugin-log?"),
+        ("explain = 'restart'", "check.toml: explain: there is no such option"),
+        ("patience = '3'", "check.toml: patience: must be a number, not '3'"),
+        ("isolate = 1", "check.toml: isolate: must be true or false, not 1"),
+        ("only = 'restart'", "check.toml: only: must be a list of texts, not 'restart'"),
+        ("command = ['./plugin', 1]", "check.toml: command: must be a list of texts"),
+        ("restarts = true", "check.toml: restarts: must be a whole number, not True"),
+        ("restarts = 2", "check.toml: restarts: 2 is not in the range x>=5."),
+        ("only = [", "check.toml: cannot be read: "),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(listed, text, problem):
+    assert problem in listed(text)
+
+
+def test_the_command_can_stand_in_the_file_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "pyproject.toml").write_text(TABLE + 'command = ["/no/such/program"]')
+    assert "cannot start /no/such/program" in CliRunner().invoke(command, []).output
+    assert "cannot start /no/other" in CliRunner().invoke(command, ["--", "/no/other"]).output
