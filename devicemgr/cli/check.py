@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, about
@@ -96,7 +97,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """
     how = {field.name: given.pop(field.name) for field in fields(CheckOptions)}
     try:
-        status = _done(_Wanted(options=CheckOptions(**how), **given))
+        with second_signal_ends():
+            status = _done(_Wanted(options=CheckOptions(**how), **(given | _outdone(ctx))))
     except DeviceManagerError as error:
         click.echo(f"Error: {error}", err=True)
         status = 2
@@ -106,6 +108,12 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         _tell_bug(bug)
         status = BUG
     ctx.exit(status)
+
+
+def _outdone(ctx: click.Context) -> dict[str, Any]:
+    """A command in the file is none when the command line says --attach, and the other way round."""
+    here = {name for name in ("argv", "attach") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return {"attach": None} if here == {"argv"} else {"argv": ()} if here == {"attach"} else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +147,11 @@ def _done(wanted: _Wanted) -> int:
     _check_usage(wanted)
     remembered = LastFailed(wanted.attach or shlex.join(wanted.argv))
     run = _run_of(wanted, remembered)
-    with second_signal_ends():
-        with telling(run.checks) as observer:
-            outcome = make(run, observer)
-        remembered.remember(outcome.results)
-        _write_reports(wanted, run, outcome)
-        _tell(wanted, run, outcome)
+    with telling(run.checks) as observer:
+        outcome = make(run, observer)
+    remembered.remember(outcome.results)
+    _write_reports(wanted, run, outcome)
+    _tell(wanted, run, outcome)
     return outcome.status
 
 
@@ -207,7 +214,7 @@ def _tell(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
 
     try:
         show(report_data(outcome.results), wanted.output, draw)
-    except BrokenPipeError:  # nobody reads on; the verdict stands
+    except (BrokenPipeError, SystemExit):  # nobody reads on, which rich takes for the end; the verdict stands
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if outcome.bug is not None:
         _tell_bug(outcome.bug)

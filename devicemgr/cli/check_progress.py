@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..testing.conformance import Check, Observer, Result, Verdict
+from ..testing.conformance.runner import with_needs
 from .output import printable
 
 _LONGEST = 200
@@ -25,7 +26,7 @@ def telling(checks: Sequence[Check]) -> Iterator[Observer]:
         return
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as shown:
-        yield _Now(shown, len(checks))
+        yield _Now(shown, len(with_needs(checks)))
 
 
 class _Now(Observer):

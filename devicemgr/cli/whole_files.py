@@ -9,8 +9,11 @@ from ..errors import BadInput
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Through a temporary file beside it; what is no file, such as ``/dev/stdout``, is written to. Raises OSError."""
-    if path.exists() and not path.is_file():
+    """Through a temporary file beside it; what is no file of its own, such as ``/dev/stdout``, is written to.
+
+    Raises OSError.
+    """
+    if not _is_replaceable(path):
         path.write_text(text, encoding="utf-8")
         return
     target = path.resolve()  # a symbolic link stays one
@@ -25,13 +28,18 @@ def write_whole(path: Path, text: str) -> None:
 def check_writable(path: Path) -> None:
     """Before the work, and not when its results are lost for it. Raises BadInput."""
     try:
-        if path.exists() and not path.is_file():  # a pipe may have no reader yet
+        if not _is_replaceable(path):  # a pipe may have no reader yet
             return
         temporary = _beside(path.resolve())
         temporary.touch(exist_ok=False)
         temporary.unlink()
     except OSError as error:
         raise BadInput(f"cannot be written: {error.strerror}", file=str(path)) from error
+
+
+def _is_replaceable(path: Path) -> bool:
+    is_of_the_system = {Path("/dev"), Path("/proc")} & set(path.absolute().parents)
+    return not is_of_the_system and (path.is_file() or not path.exists())
 
 
 def _beside(target: Path) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +12,7 @@ from click.testing import CliRunner
 from devicemgr.cli.check import command
 from devicemgr.cli.check_github import annotation, summary
 from devicemgr.cli.check_report import draw_report
+from devicemgr.cli.whole_files import write_whole
 from devicemgr.errors import BadInput
 from devicemgr.testing.conformance import CHECKS, Result, Verdict
 
@@ -29,6 +32,12 @@ RESULTS = [
     result("ids-stable", Verdict.SKIPPED, "needs restart", blocked_by=("restart",)),
     result("stream-cancel", Verdict.NOT_RUN, "interrupted by SIGINT"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 
 
 @pytest.fixture
@@ -121,7 +130,37 @@ def test_what_is_wrong_in_the_file_is_named(listed, text, problem):
 
 def test_the_command_can_stand_in_the_file_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "pyproject.toml").write_text(TABLE + 'command = ["/no/such/program"]')
     assert "cannot start /no/such/program" in CliRunner().invoke(command, []).output
     assert "cannot start /no/other" in CliRunner().invoke(command, ["--", "/no/other"]).output
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "subject"),
+    [
+        ('command = ["/no/such/program"]', ["--attach", "vendor.com/gpu"], "registers"),
+        ('attach = "vendor.com/gpu"', ["--", "/no/such/program"], "cannot start /no/such/program"),
+    ],
+)
+def test_what_the_command_line_checks_wins(tmp_path, monkeypatch, file, options, subject):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text(TABLE + file)
+    usual = "--root-dir", str(tmp_path), "--patience", "0.1", "--only", "registers", "-o", "json"
+    assert subject in CliRunner().invoke(command, [*usual, *options]).output
+
+
+def test_a_report_goes_where_no_file_can_be_replaced(tmp_path):
+    """``--junit /dev/stdout`` with a file behind it: what else is written there stays."""
+    with (tmp_path / "log").open("w") as log:
+        write_whole(Path(f"/dev/fd/{log.fileno()}"), "report")
+        log.flush()
+        assert (tmp_path / "log").read_text() == "report"
+        assert os.fstat(log.fileno()).st_nlink == 1
+
+
+def test_a_report_keeps_the_symbolic_link_it_is_reached_by(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_whole(tmp_path / "link", "report")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "report"
+    assert (tmp_path / "target").stat().st_mode & 0o777 == 0o666 & ~os.umask(os.umask(0o022))

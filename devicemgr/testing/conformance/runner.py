@@ -8,6 +8,7 @@ from itertools import islice
 import trio
 
 from ...errors import BadInput, DeviceManagerError, unwrapped
+from ...yaml_text import nearest
 from . import allocation, lists, registration, restarts
 from .bench import Bench
 from .check import Check, Failed, Result, Skipped, Verdict
@@ -41,11 +42,17 @@ def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
     """The checks called ``only``, or all; without those called ``skip``. Raises BadInput for a name that is none."""
     wanted, unwanted = set(only), set(skip)
     if unknown := (wanted | unwanted) - set(CHECKS):
-        raise BadInput(f"no such check; there are {', '.join(CHECKS)}", file=", ".join(sorted(unknown)))
+        near = nearest(min(unknown), CHECKS)
+        raise BadInput(f"no such check{near}; there are {', '.join(CHECKS)}", file=", ".join(sorted(unknown)))
     chosen = [check for name, check in CHECKS.items() if (not wanted or name in wanted) and name not in unwanted]
     if not chosen:
         raise BadInput("no check is left to be made", file=", ".join(sorted(unwanted)))
     return chosen
+
+
+def with_needs(checks: Iterable[Check]) -> set[str]:
+    """The names of all checks that are made when these are wanted."""
+    return {one for check in checks for one in (check.name, *with_needs(CHECKS[name] for name in check.needs))}
 
 
 class Observer:
