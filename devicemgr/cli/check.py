@@ -6,7 +6,8 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -195,15 +196,15 @@ def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
 
 
 def _write_reports(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
-    """A disk may be full now; the verdict is still worth telling."""
-    try:
-        if wanted.junit is not None:
-            write_whole(wanted.junit, junit_text(outcome.results))
-        if wanted.plugin_log is not None:
-            write_whole(wanted.plugin_log, run.subject.output)
+    """Each for itself: a disk may be full now, and the verdict is still worth telling."""
+    if (junit := wanted.junit) is not None:
+        with _told():
+            write_whole(junit, junit_text(outcome.results))
+    if (log := wanted.plugin_log) is not None:
+        with _told():
+            write_whole(log, run.subject.output)
+    with _told():
         tell_github(outcome.results)
-    except OSError as error:
-        click.echo(f"Error: a report could not be written: {error}", err=True)
 
 
 def _tell(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
@@ -212,12 +213,25 @@ def _tell(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
         draw_report(results, seconds=outcome.seconds, output=text, all_output=wanted.show_output)
         _advise(wanted, outcome)
 
-    try:
-        show(report_data(outcome.results), wanted.output, draw)
-    except (BrokenPipeError, SystemExit):  # nobody reads on, which rich takes for the end; the verdict stands
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with _told():
+        try:
+            show(report_data(outcome.results), wanted.output, draw)
+        except (OSError, SystemExit) as error:  # rich takes it for the end of the program when nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer has no place
+            if not isinstance(error, BrokenPipeError | SystemExit):
+                raise
     if outcome.bug is not None:
         _tell_bug(outcome.bug)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A report that cannot be written is told on standard error, if that is still there."""
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError):
+            click.echo(f"Error: a report could not be written: {error}", err=True)
 
 
 def _advise(wanted: _Wanted, outcome: Outcome) -> None:

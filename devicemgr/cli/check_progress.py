@@ -1,4 +1,7 @@
-"""What ``check`` tells while it goes on, on standard error: what runs now, or a line for each verdict."""
+"""What ``check`` tells while it goes on, on standard error: what runs now, or a line for each verdict.
+
+When nobody reads on, or the terminal is gone, the checks go on.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,14 @@ def telling(checks: Sequence[Check]) -> Iterator[Observer]:
         yield _Lines({check.name for check in checks})
         return
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=err, transient=True) as shown:
-        yield _Now(shown, len(with_needs(checks)))
+    shown = Progress(*columns, console=err, transient=True)
+    now = _Now(shown, len(with_needs(checks)))
+    shown.start()
+    try:
+        yield now
+    finally:
+        with suppress(OSError):
+            shown.stop()
 
 
 class _Now(Observer):
@@ -36,7 +45,8 @@ class _Now(Observer):
 
     def begins(self, check: Check) -> None:
         self._begun += 1
-        self._shown.reset(self._task, description=f"{self._begun} of {self._count}: {check.name}")
+        with suppress(OSError):
+            self._shown.reset(self._task, description=f"{self._begun} of {self._count}: {check.name}")
 
 
 class _Lines(Observer):
@@ -49,5 +59,5 @@ class _Lines(Observer):
         if (result.check in self._wanted or result.verdict is Verdict.FAILED) and not result.blocked_by:
             evidence = printable(result.evidence)
             short = evidence if len(evidence) <= _LONGEST else evidence[: _LONGEST - 1] + "…"
-            with suppress(BrokenPipeError):  # nobody reads on; the checks go on
+            with suppress(OSError):
                 click.echo(f"{result.verdict:7} {result.check}: {short} ({result.seconds:.2f} s)", err=True)

@@ -273,6 +273,25 @@ def test_a_report_that_is_there_stays_until_the_new_one_is_whole(start_check, ro
     assert junit.read_text().startswith("<?xml")
 
 
+def test_a_terminal_that_is_closed_takes_no_report_with_it(root_dir):
+    """Whatever is written there fails from then on."""
+    ours, theirs = os.openpty()
+    command = "check", "--junit", root_dir / "junit", "--quiet", "60", "--only", "registers,first-list"
+    with subprocess.Popen(
+        [sys.executable, "-m", "devicemgr", *command, "--", *PLUGIN, "--root-dir", "{dir}/.."],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+        start_new_session=True,
+    ) as program:
+        os.close(theirs)
+        shown = b""
+        while b": first-list" not in shown:
+            shown += os.read(ours, 4096)
+        os.close(ours)
+        program.send_signal(signal.SIGHUP)
+    assert program.returncode == 128 + signal.SIGHUP
+    assert "interrupted by SIGHUP" in (root_dir / "junit").read_text()
+
+
 def test_a_signal_that_was_switched_off_ends_nothing(start_check):
     """As nohup does it, and a shell for what runs in the background."""
     program = start_check(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
@@ -435,3 +454,11 @@ def test_the_verdict_stands_when_nobody_reads_the_report(output):
         program.stdout.close()
         said = program.stderr.read()
     assert (program.returncode, said.splitlines()[1:]) == (0, []), said
+
+
+def test_a_report_that_has_no_room_is_told():
+    plugin = *PLUGIN, "--root-dir", "{dir}/.."
+    command = [sys.executable, "-m", "devicemgr", "check", "--only", "registers", "--", *plugin]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, "a report could not be written" in done.stderr) == (0, True)
