@@ -37,7 +37,7 @@ class Honest:
     removes_socket = True
     stands_stale_socket = True
     open_descriptors = 7
-    death = None
+    ending = None
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery

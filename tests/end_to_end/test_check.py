@@ -344,6 +344,7 @@ def test_a_daemon_that_the_plugin_let_go_of_is_ended_too(run, script):
     seconds = f"{os.getpid()}.25"
     done = run("check", "--patience", "1", "--", script(f"(setsid -f env -i sleep {seconds} >&- 2>&-); exit 4"))
     assert done.returncode == 1
+    assert "its program has ended, with exit status 4, but what that started goes on" in done.stderr
     assert not is_running(f"sleep {seconds}")
 
 

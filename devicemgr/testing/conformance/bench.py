@@ -217,10 +217,18 @@ class Bench:
             return "it has registered, but sent no list"
         if self.seen(RegistrationRequested, since=since):
             return "it called Register, but did not answer"
-        return f"it did not call Register within {trio.current_time() - since:.1f} s{self._last_words()}"
+        took = f"it did not call Register within {trio.current_time() - since:.1f} s"
+        if self.subject.ending:
+            took += f"; its program has ended, {self.subject.ending}, but what that started goes on"
+        return took + self._last_words()
+
+    @property
+    def is_dead(self) -> bool:
+        """Has the plug-in ended, with all that it started, though nobody asked it to?"""
+        return self.subject.ending is not None and not self.subject.is_running
 
     def obituary(self) -> str:
-        how = f", {self.subject.death}" if self.subject.death else ""
+        how = f", {self.subject.ending}" if self.subject.ending else ""
         return f"the plug-in has ended{how}{self._last_words()}"
 
     def _last_words(self) -> str:

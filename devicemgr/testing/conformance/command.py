@@ -121,10 +121,10 @@ class Command:
         return self._process.poll() is None or bool(self._look_around())
 
     @property
-    def death(self) -> str | None:
+    def ending(self) -> str | None:
         if self._process is None or self._is_asked_to_end or (status := self._process.poll()) is None:
             return None
-        return None if self.is_running else how_it_ended(status)
+        return how_it_ended(status)
 
     @property
     def output(self) -> str:

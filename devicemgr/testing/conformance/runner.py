@@ -150,13 +150,13 @@ async def _evidence(bench: Bench, check: Check) -> str:
             nursery.start_soon(_cancel_at_death, bench, nursery.cancel_scope)
             evidence = await check.run(bench)
             nursery.cancel_scope.cancel()
-    if evidence is None or bench.subject.death is not None:
+    if evidence is None or bench.is_dead:
         raise Failed(bench.obituary())
     return evidence
 
 
 async def _cancel_at_death(bench: Bench, scope: trio.CancelScope) -> None:
-    while bench.subject.death is None:  # noqa: ASYNC110 - the end of what a program has started has no event
+    while not bench.is_dead:  # noqa: ASYNC110 - the end of what a program has started has no event
         await trio.sleep(POLL)
     scope.cancel()
 
@@ -165,9 +165,7 @@ async def _with_its_cause(bench: Bench, evidence: str) -> str:
     """A connection breaks a moment before its process has ended, which says more."""
     with trio.move_on_after(DYING) as scope:
         await _cancel_at_death(bench, scope)
-    return (
-        evidence if bench.subject.death is None or bench.obituary() in evidence else f"{evidence}; {bench.obituary()}"
-    )
+    return evidence if not bench.is_dead or bench.obituary() in evidence else f"{evidence}; {bench.obituary()}"
 
 
 def _causes(needed: Iterable[Result]) -> tuple[str, ...]:

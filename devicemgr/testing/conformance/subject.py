@@ -43,8 +43,8 @@ class Subject(Protocol):
     def is_running(self) -> bool: ...
 
     @property
-    def death(self) -> str | None:
-        """How it ended, for a sentence that begins with that, if it ended though nobody asked it to."""
+    def ending(self) -> str | None:
+        """How its program ended, if nobody asked it to: "with exit status 1". What it has started may go on."""
 
     @property
     def output(self) -> str:
@@ -72,7 +72,7 @@ class Attached:
     """A plug-in that somebody else starts and ends; ``change`` is a shell command that makes it report a change."""
 
     is_running = True
-    death = None
+    ending = None
     output = ""
 
     def __init__(self, *, change: str | None = None) -> None:
