@@ -19,6 +19,7 @@
     ├── NeedsTrio            it was called outside of a Trio program
     ├── DirectoryInUse       another manager owns the directory
     ├── DirectoryUnusable    the directory cannot be made, read or cleaned
+    ├── OutputLost           standard output could not be written
     └── ResourceWaitTimeout  a resource did not reach the wanted state in time
 
 Anything else that is raised is a bug, and ends the daemon with its traceback.
@@ -177,6 +178,10 @@ class RateLimited(DeviceManagerError):
     """More calls than the PodResources API takes: try again in a moment (PR-2)."""
 
     status = "RESOURCE_EXHAUSTED"
+
+
+class OutputLost(DeviceManagerError):
+    """A verb did its work, but what it shows could not be written: make room, or write elsewhere."""
 
 
 class ResourceWaitTimeout(DeviceManagerError):

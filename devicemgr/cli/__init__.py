@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
+from .standard_output import standard_output
 
 DEFAULT_ROOT = "/var/lib/kubelet"
 _VERBS = {
@@ -50,7 +51,8 @@ class _Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with standard_output():
+                return super().invoke(ctx)
         except DeviceManagerError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(_exit_status(error))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from ..errors import ManagerUnavailable
+from ..errors import ManagerUnavailable, unwrapped
 from ..rpc.manager_client import ManagerClient, connect_manager
 from . import allocation_socket, root_of
+from .standard_output import until_nobody_reads
 
 T = TypeVar("T")
 
@@ -34,3 +36,16 @@ def ask(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[T]]
         raise ManagerUnavailable(
             f"{error}\nStart one with: python -m devicemgr --root-dir {root_of(root_dir)}"
         ) from error
+
+
+def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[None]]) -> None:
+    """The same for one that goes on: until it is interrupted, or nobody reads what it writes."""
+
+    async def while_read(client: ManagerClient) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until_nobody_reads)
+            await question(client)
+            nursery.cancel_scope.cancel()
+
+    with suppress(KeyboardInterrupt), unwrapped():
+        ask(root_dir, while_read)

@@ -14,7 +14,7 @@ from ..daemon.trace import LATEST
 from ..rpc.manager_client import ManagerClient
 from ..yaml_text import dump
 from . import output_option, root_dir_option
-from .ask import ask
+from .ask import ask, ask_without_end
 
 
 @click.command("events")
@@ -28,10 +28,7 @@ def command(root_dir: Path | None, output: str, follow: bool) -> None:
     async def read(client: ManagerClient) -> None:
         await client.read_events(lambda event: click.echo(render(event)), follow=follow)
 
-    try:
-        ask(root_dir, read)
-    except KeyboardInterrupt:
-        return
+    (ask_without_end if follow else ask)(root_dir, read)
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -47,10 +47,16 @@ def plain(text: str) -> str:
     return escape(printable(text))
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """What becomes of it is decided in one place (standard_output), and not here by rich."""
+        raise
+
+
 def console() -> Console:
     """Colour on a terminal only; off it, wide enough that nothing is cut."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=160)
+    found = _Console(highlight=False)
+    return found if found.is_terminal else _Console(highlight=False, width=160)
 
 
 def status_data(capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus]) -> dict[str, Any]:

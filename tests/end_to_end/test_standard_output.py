@@ -1,0 +1,105 @@
+"""What verbs write, where it cannot be written as it is: another encoding, a reader that goes away, a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.end_to_end.conftest import ROOT
+
+POD = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, resources: {limits: {vendor.com/gpu: 1}}}]}"
+
+
+@pytest.fixture
+def node(daemon, start, root_dir):
+    """A manager with a pod that holds a device whose name few encodings have."""
+    program = daemon()
+    script = root_dir / "script.yaml"
+    script.write_text("resource: vendor.com/gpu\ndevices: [{id: gpu-é-Ω}]\n", encoding="utf-8")
+    start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--script", script).wait_for("registered")
+    program.wait_for("ReportApplied")
+    return program
+
+
+@pytest.fixture
+def pipe_to(root_dir):
+    """``pipe_to(stdout, verb, …)``: a verb with that standard output, in bytes."""
+
+    def run_verb(stdout, *arguments, text="", **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "devicemgr", "--root-dir", str(root_dir), *arguments],
+            input=text.encode(),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            env=os.environ | environment,
+            timeout=30,
+            check=False,
+        )
+
+    return run_verb
+
+
+ENCODINGS = [
+    {"PYTHONIOENCODING": "latin-1"},
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+]
+
+
+@pytest.mark.parametrize("environment", ENCODINGS, ids=lambda one: " ".join(f"{k}={v}" for k, v in one.items()))
+def test_what_the_terminal_cannot_encode_is_replaced(node, pipe_to, environment):
+    """The pod is admitted, whatever the terminal can show of it; JSON is ASCII anyway."""
+    admitted = pipe_to(subprocess.PIPE, "admit", "-f", "-", text=POD, **environment)
+    assert (admitted.returncode, admitted.stderr) == (0, b"")
+    for verb in ("status", "events", "explain p", "status -o yaml"):
+        done = pipe_to(subprocess.PIPE, *verb.split(), **environment)
+        assert (done.returncode, done.stderr) == (0, b""), verb
+        assert b"gpu-" in done.stdout
+    shown = pipe_to(subprocess.PIPE, "status", "-o", "json", **environment)
+    (pod,) = json.loads(shown.stdout.decode("ascii"))["pods"]
+    assert pod["containers"][0]["devices"] == {"vendor.com/gpu": ["gpu-é-Ω"]}
+
+
+@pytest.mark.parametrize("verb", ["events --follow", "status --watch"])
+def test_what_goes_on_ends_with_its_reader_although_nothing_happens(node, root_dir, verb):
+    command = [sys.executable, "-m", "devicemgr", *verb.split(), "--root-dir", str(root_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as program:
+        try:
+            assert program.stdout.readline()
+            program.stdout.close()
+            assert (program.wait(timeout=15), program.stderr.read()) == (141, b"")
+        finally:
+            program.kill()
+
+
+@pytest.mark.parametrize("verb", ["status", "status -o json", "events", "node-status", "check --list"])
+def test_nobody_reads(node, pipe_to, verb):
+    """As the shell has it for cat."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = pipe_to(writer, *verb.split())
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("verb", ["status", "status -o json", "events"])
+def test_a_full_disk_is_a_clear_error(node, pipe_to, verb):
+    with open("/dev/full", "wb") as full:
+        done = pipe_to(full, *verb.split())
+    problem = b"Error: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, problem)
+
+
+def test_off_a_terminal_a_watch_shows_each_change(node, start, root_dir, run):
+    watch = start("-m", "devicemgr", "status", "--watch", "--root-dir", root_dir)
+    watch.wait_for("Pods: none")
+    assert run("admit", "-f", "-", text=POD).returncode == 0
+    watch.wait_for("default/p")
+    assert watch.lines.count("Pods: none\n") == 1
+    assert watch.end(2) == 0
