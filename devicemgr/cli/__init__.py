@@ -186,7 +186,7 @@ def main(
     node_resources: tuple[str, ...],
     allow_faults: bool,
 ) -> None:
-    """The kubelet's Device Manager. Without a command, run the manager until SIGTERM or SIGINT."""
+    """The kubelet's Device Manager. Without a command, run the manager until SIGTERM, SIGINT or SIGHUP."""
     if ctx.invoked_subcommand is None:
         from .run import Options, run_daemon
 

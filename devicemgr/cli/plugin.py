@@ -16,11 +16,12 @@ from ..model import UNHEALTHY, Device, PluginOptions
 from ..names import why_not_extended
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
-from ..testing.simulated_plugin import checked_file_name, numbered_devices
+from ..testing.simulated_plugin import REGISTRY_CHECK_PERIOD, checked_file_name, numbered_devices
 from . import root_dir_option, root_of
 from .given_file import read_given
+from .output import printable
+from .signals import ending_signals
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
 
 
@@ -75,8 +76,6 @@ def command(
             raise click.BadParameter(str(error), param_hint="--endpoint") from error
         scripts = [Script(resource=resource, endpoint=endpoint, devices=devices, options=options)]
     directory = root_of(root_dir) / ("plugins_registry" if watched else "device-plugins")
-    if not directory.is_dir():
-        raise click.BadParameter(f"{directory} does not exist; start a manager first", param_hint="--root-dir")
     for one in scripts:
         if (path := directory / one.socket).exists() and not path.is_socket():
             raise click.ClickException(f"{path} is no socket: give another endpoint, or remove it")
@@ -108,12 +107,14 @@ def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> tuple[Device,
 async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> None:
     """All plug-ins of a file, until a signal ends them; the others are passed on to the schedules."""
     playing: list[ScriptedPlugin] = []
-    with trio.open_signal_receiver(*_ENDING, *_SIGNALS) as signals:
+    scheduled = {step.on for script in scripts for step in script.schedule}
+    ending = {number for number in ending_signals() if _SIGNALS.get(number) not in scheduled}
+    with trio.open_signal_receiver(*ending, *_SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
             for script in scripts:
                 nursery.start_soon(_run, directory, script, watched, playing)
             async for number in signals:
-                if number in _ENDING:
+                if number in ending:
                     nursery.cancel_scope.cancel()
                     break
                 for one in playing:
@@ -125,18 +126,32 @@ async def _run(directory: Path, script: Script, watched: bool, playing: list[Scr
     def report() -> None:
         click.echo(f"registered {script.resource} with {len(script.devices)} devices on {directory}/kubelet.sock")
 
+    await _made(directory)
     async with open_scripted_plugin(directory, script) as scripted, trio.open_nursery() as nursery:
         playing.append(scripted)
         if watched:
             click.echo(f"waiting to be found: {directory}/{scripted.plugin.endpoint}")
             nursery.start_soon(trio.sleep_forever)
         else:
-            if not scripted.plugin.registry.exists():
-                click.echo(f"waiting for {scripted.plugin.registry}")
             # One life of the socket per life of kubelet.sock: a manager that starts wipes the directory (REG-17).
-            nursery.start_soon(scripted.plugin.keep_registered, report)
+            nursery.start_soon(scripted.plugin.keep_registered, report, _say_why)
         with _dying_of_a_crash():
             await scripted.play()
+
+
+async def _made(directory: Path) -> None:
+    """A manager makes it when it starts."""
+    if directory.is_dir():
+        return
+    _say_why(f"there is no {directory}")
+    while True:
+        await trio.sleep(REGISTRY_CHECK_PERIOD)
+        if directory.is_dir():
+            return
+
+
+def _say_why(reason: str) -> None:
+    click.echo(f"waiting for a manager: {printable(reason)}")
 
 
 @contextmanager

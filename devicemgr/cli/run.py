@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import resource
-import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from ..model import ResourceName
 from ..node_resources import node_resource
 from ..rpc.plugin_client import Deadlines
 from .given_file import read_given
+from .signals import ending_signals
 
 GATE_OFF = 4
 _LARGEST_ID = 2**32 - 2
@@ -54,7 +54,7 @@ class Options:
 
 
 def run_daemon(options: Options) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status."""
+    """Run until SIGTERM, SIGINT or SIGHUP; returns the exit status."""
     config = ", ".join(map(str, options.config))
     node = parse_node_configs(_sources(options.config)) if options.config else NodeConfig()
     settings = Settings(
@@ -100,7 +100,7 @@ def _topology(config: TopologyConfig, numa: str | None) -> Topology:
 
 async def _run_until_signal(settings: Settings, sinks: list[Sink]) -> None:
     stop = trio.Event()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_set_on_signal, signals, stop)
             try:

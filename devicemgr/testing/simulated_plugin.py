@@ -116,25 +116,40 @@ class SimulatedPlugin:
         self._streams_ended = True
         self._notify()
 
-    async def keep_registered(self, on_registered: Callable[[], None] = lambda: None) -> None:
+    async def keep_registered(
+        self, on_registered: Callable[[], None] = lambda: None, on_waiting: Callable[[str], None] = lambda reason: None
+    ) -> None:
         """Register, and again when kubelet.sock is made anew or our own socket deleted, until cancelled (REG-22).
 
         Both are how a kubelet's restart looks from here; a fresh socket is served before Register is called.
+        ``on_waiting`` is told why it is not registered, when that is another reason than before.
         """
         registered_on: tuple[int, int] | None = None
+        told = ""
         while True:
             current = _identity(self.registry)
             own_is_lost = not os.path.lexists(self.directory / self.endpoint)
-            if current is not None and (current != registered_on or own_is_lost):
-                try:
-                    self.restore_socket()
-                    await self.register()
-                except (ManagerUnavailable, RegistrationRefused, OSError):
-                    current = None
-                else:
+            reason = ""
+            if current is None:
+                reason = f"there is no {self.registry}"
+            elif current != registered_on or own_is_lost:
+                reason = await self._why_not_registered()
+                registered_on = None if reason else current
+                if not reason:
                     on_registered()
-                registered_on = current
+            if reason and reason != told:
+                on_waiting(reason)
+            told = reason
             await trio.sleep(REGISTRY_CHECK_PERIOD)
+
+    async def _why_not_registered(self) -> str:
+        """Register; empty when that is done."""
+        try:
+            self.restore_socket()
+            await self.register()
+        except (ManagerUnavailable, RegistrationRefused, OSError) as error:
+            return str(error)
+        return ""
 
     # --- what a manager asks of it (rpc.services.PluginApi) -----------------------------------------
 
@@ -241,6 +256,6 @@ async def open_simulated_plugin(
     if path.is_socket():
         path.unlink(missing_ok=True)
     services = [DevicePluginService(plugin), PluginInfoService(plugin)]
-    async with open_server(path, services, grace=0) as server:
+    async with open_server(path, services, grace=0, farewell="the simulated plug-in was stopped") as server:
         plugin.restore_socket = server.restore
         yield plugin

@@ -19,7 +19,7 @@ def modes(*paths):
     return [stat.S_IMODE(path.stat().st_mode) for path in paths]
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_starts_serves_and_stops_in_order(daemon, root_dir, how):
     program = daemon()
     registry = root_dir / "device-plugins" / "kubelet.sock"
@@ -30,6 +30,17 @@ def test_it_starts_serves_and_stops_in_order(daemon, root_dir, how):
     assert program.end(how) == 0
     assert not registry.exists()
     assert not allocation.exists()
+
+
+def test_under_nohup_it_outlives_its_terminal(start, run, root_dir):
+    def nohup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    program = start("-m", "devicemgr", "--root-dir", root_dir, preexec_fn=nohup)
+    program.wait_for("ManagerReady")
+    program.process.send_signal(signal.SIGHUP)
+    assert run("status").returncode == 0
+    assert program.end() == 0
 
 
 def test_only_stale_sockets_are_removed(daemon, root_dir):

@@ -195,6 +195,47 @@ def test_the_plugin_registers_again_with_a_new_manager(node, daemon):
     again.wait_for("ReportApplied")
 
 
+def test_a_plugin_that_is_there_before_the_manager_waits_and_says_for_what(start, daemon, root_dir):
+    plugin = start("-m", "devicemgr", "plugin", "--root-dir", root_dir / "new", "--resource", "vendor.com/gpu")
+    plugin.wait_for(f"waiting for a manager: there is no {root_dir}/new/device-plugins")
+    daemon("--root-dir", root_dir / "new").wait_for("ReportApplied")
+    plugin.wait_for("registered vendor.com/gpu with 1 devices")
+
+
+def test_a_plugin_that_is_not_registered_says_why(start, daemon, root_dir):
+    daemon("--bound", "resources=1").end(signal.SIGKILL)
+    plugin = ["-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource"]
+    first = start(*plugin, "vendor.com/a")
+    first.wait_for(f"waiting for a manager: {root_dir}/device-plugins/kubelet.sock: [Errno 111] Connection refused")
+    daemon("--bound", "resources=1")
+    first.wait_for("registered")
+    start(*plugin, "vendor.com/b").wait_for("waiting for a manager: no room for vendor.com/b")
+
+
+def test_a_plugin_that_is_stopped_says_so_itself(node):
+    program, plugin = node
+    assert plugin.end() == 0
+    program.wait_for(
+        'EndpointStopped resource=vendor.com/gpu generation=1 reason="rpc error: code = Unavailable desc = '
+        'the simulated plug-in was stopped"'
+    )
+
+
+def test_a_hang_up_ends_a_plugin_unless_its_script_waits_for_it(daemon, start, root_dir):
+    daemon()
+    script = root_dir / "script.yaml"
+    script.write_text("resource: vendor.com/nic\ndevices: [{id: a}]\nschedule:\n- {on: HUP, health: {a: Unhealthy}}\n")
+    listed = ["-m", "devicemgr", "plugin", "--root-dir", root_dir]
+    plain = start(*listed, "--resource", "vendor.com/gpu")
+    scripted = start(*listed, "--script", script)
+    for plugin in (plain, scripted):
+        plugin.wait_for("registered")
+    scripted.process.send_signal(signal.SIGHUP)
+    assert plain.end(signal.SIGHUP) == 0
+    assert scripted.process.poll() is None
+    assert scripted.end() == 0
+
+
 @pytest.mark.parametrize("verb", [["status"], ["remove", "default/a"], ["retain", "a"], ["events"]])
 def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, root_dir, verb):
     done = run(*verb)

@@ -35,6 +35,7 @@ FORMER = 16
 """Sockets that were lost and are still known when they come back."""
 FLUSH_TIME = 0.2
 """Seconds that calls, and answers on their way, have when the server closes."""
+FAREWELL = "the server is shutting down"
 
 
 class Server:
@@ -54,6 +55,7 @@ class Server:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         group: int | None = None,
         replace: bool = False,
+        farewell: str = FAREWELL,
     ) -> None:
         self.path = path
         self._methods: dict[str, Handler] = {
@@ -64,6 +66,7 @@ class Server:
         self._limits = limits
         self._group = group
         self._replace = replace
+        self._farewell = farewell
         self._connections: set[Connection] = set()
         self._former: deque[Identity | None] = deque(maxlen=FORMER)
         self._listener = self._listen()
@@ -164,7 +167,7 @@ class Server:
             try:
                 self._handlers.start_soon(self._answer, call)
             except RuntimeError:  # that nursery is closed
-                call.finish(Status.UNAVAILABLE, "the server is shutting down")
+                call.finish(Status.UNAVAILABLE, self._farewell)
 
         connection = Connection(sock, peer, self._limits, on_request)
         self._connections.add(connection)
@@ -193,7 +196,7 @@ class Server:
             call.finish(Status.INTERNAL, "the server failed; its log has the traceback")
             raise
         finally:
-            call.finish(Status.UNAVAILABLE, "the server is shutting down")
+            call.finish(Status.UNAVAILABLE, self._farewell)
 
     async def _metered(self, call: ServerCall, answering: Coroutine[Any, Any, None]) -> None:
         policy = self._limits.policy
@@ -210,16 +213,17 @@ async def open_server(
     *,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     grace: float = FLUSH_TIME,
+    farewell: str = FAREWELL,
 ) -> AsyncIterator[Server]:
     """A :class:`Server` that serves while the block lasts, with nurseries of its own.
 
-    Leaving the block accepts nobody any more, gives calls ``grace`` seconds, and closes all connections. Raises OSError
-    when the path cannot be bound.
+    Leaving the block accepts nobody any more, gives calls ``grace`` seconds, and closes all connections; a call that is
+    still under way then is told ``farewell``. Raises OSError when the path cannot be bound.
     """
     with unwrapped():
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as calls:
-                server = Server(Path(path), services, connections, calls, limits=limits)
+                server = Server(Path(path), services, connections, calls, limits=limits, farewell=farewell)
                 try:
                     async with trio.open_nursery() as listeners:
                         listeners.start_soon(server.serve)
