@@ -33,7 +33,21 @@ _VERBS = {
 }
 
 
-class _Verbs(click.Group):
+class Group(click.Group):
+    """Names the nearest right verb when there is none of that name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from ..yaml_text import nearest  # not for --help
+
+        name = args[0]
+        if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            ctx.fail(f"No such command {name!r}{nearest(name, self.list_commands(ctx), cutoff=0.6)}")
+        return super().resolve_command(ctx, args)
+
+
+class _Verbs(Group):
     """Loads a verb's module when it is used: ``--help`` must not pay for gRPC."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -80,7 +94,7 @@ class Seconds(click.FloatRange):
 
 root_dir_option = click.option(
     "--root-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, readable=False),  # who may not read it is told so with the way out
     default=None,
     help=f"The kubelet's root directory.  [default: {DEFAULT_ROOT}]",
 )

@@ -11,6 +11,7 @@ import trio
 
 from ..errors import ManagerUnavailable, unwrapped
 from ..rpc.manager_client import ManagerClient, connect_manager
+from ..yaml_text import nearest
 from . import allocation_socket, root_of
 from .standard_output import until_nobody_reads
 
@@ -49,3 +50,9 @@ def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], A
 
     with suppress(KeyboardInterrupt), unwrapped():
         ask(root_dir, while_read)
+
+
+async def like(client: ManagerClient, namespace: str, name: str) -> str:
+    """``; did you mean …?`` when the node has a pod of a name that is near, for the end of a message."""
+    _, pods, _ = await client.status()
+    return nearest(f"{namespace}/{name}", [f"{pod.namespace}/{pod.name}" for pod in pods])

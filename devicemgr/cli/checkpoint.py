@@ -14,7 +14,7 @@ from ..core.holdings import in_order
 from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
 from ..rpc.convert import answer_from_bytes
-from . import output_option
+from . import Group, output_option
 from .given_file import read_given, shown
 from .output import answer_data, answer_rows, console, plain, printable, show
 
@@ -22,7 +22,7 @@ _LARGEST = 256 * 2**20
 """Bytes: of 100,000 pods with a few devices each, and what their plug-ins answered."""
 
 
-@click.group("checkpoint")
+@click.group("checkpoint", cls=Group)
 def command() -> None:
     """Read kubelet_internal_checkpoint files."""
 

@@ -10,7 +10,7 @@ import click
 from ..core.decision import tell
 from ..rpc.manager_client import ManagerClient
 from . import output_option, pod_argument, root_dir_option, uid_option
-from .ask import ask
+from .ask import ask, like
 from .output import printable, show
 
 
@@ -29,14 +29,15 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
     """
     namespace, name = pod
 
-    async def explain(client: ManagerClient) -> dict[str, Any] | None:
-        return await client.explain("" if uid else namespace, name)
+    async def explain(client: ManagerClient) -> dict[str, Any] | str:
+        """A text is a pod that may have been meant."""
+        return await client.explain("" if uid else namespace, name) or await like(client, namespace, name)
 
     decision = ask(root_dir, explain)
-    if decision is None:
+    if isinstance(decision, str):
         click.echo(
             f"Error: there is no pod {namespace}/{name}, and none of that name is remembered: the last 100 refused "
-            "or ended ones are, since the manager was started",
+            f"or ended ones are, since the manager was started{decision}",
             err=True,
         )
         ctx.exit(1)

@@ -12,7 +12,8 @@ import trio
 from ..daemon.disturbances import CALLS
 from ..model import Fault
 from ..rpc.manager_client import ManagerClient, wait_for_manager
-from . import Seconds, allocation_socket, root_dir_option
+from ..yaml_text import nearest
+from . import Group, Seconds, allocation_socket, root_dir_option
 from .ask import ask
 
 _KIND = click.argument("call", type=click.Choice(list(CALLS)))
@@ -22,7 +23,7 @@ _TIMES = click.option("--times", type=click.IntRange(1), default=1, show_default
 _OF = click.option("--resource", default="", help="Only calls to the plug-in of this resource.")
 
 
-@click.group("fault")
+@click.group("fault", cls=Group)
 def command() -> None:
     """Break something in a running manager, to see what a plug-in does then.
 
@@ -40,7 +41,13 @@ def _verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 
 def _inject(root_dir: Path | None, fault: Fault) -> None:
+    """A resource may also be one that is still to come, so a misspelt one is only warned of."""
+
     async def send(client: ManagerClient) -> None:
+        known = (await client.status())[0] if fault.resource else {}
+        hint = "" if fault.resource in known else nearest(fault.resource, known)
+        if hint:
+            click.echo(f"warning: there is no {fault.resource}{hint}", err=True)
         await client.inject(fault)
 
     ask(root_dir, send)

@@ -12,8 +12,10 @@ from pathlib import Path
 import click
 import trio
 
+from ..errors import DirectoryUnusable, unwrapped
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..names import why_not_extended
+from ..rpc.transport.unix_socket import require_short
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
 from ..testing.simulated_plugin import REGISTRY_CHECK_PERIOD, checked_file_name, numbered_devices
@@ -79,7 +81,13 @@ def command(
     for one in scripts:
         if (path := directory / one.socket).exists() and not path.is_socket():
             raise click.ClickException(f"{path} is no socket: give another endpoint, or remove it")
-    trio.run(_run_all, directory, scripts, watched)
+    try:
+        with unwrapped():
+            trio.run(_run_all, directory, scripts, watched)
+    except PermissionError as error:
+        raise DirectoryUnusable(
+            f"user {os.geteuid()} may not use {error.filename or directory}. Run this as the manager's user"
+        ) from error
 
 
 def _refuse_other_options(ctx: click.Context) -> None:
@@ -141,6 +149,7 @@ async def _run(directory: Path, script: Script, watched: bool, playing: list[Scr
 
 async def _made(directory: Path) -> None:
     """A manager makes it when it starts."""
+    require_short(directory / "kubelet.sock")
     if directory.is_dir():
         return
     _say_why(f"there is no {directory}")

@@ -8,7 +8,7 @@ import click
 
 from ..rpc.manager_client import ManagerClient
 from . import pod_argument, root_dir_option, uid_option
-from .ask import ask
+from .ask import ask, like
 
 
 @click.command("remove")
@@ -21,10 +21,13 @@ def command(ctx: click.Context, root_dir: Path | None, pod: tuple[str, str], uid
     namespace, name = pod
     shown = f"uid {name}" if uid else f"{namespace}/{name}"
 
-    async def remove(client: ManagerClient) -> bool:
-        return await client.remove("" if uid else namespace, name)
+    async def remove(client: ManagerClient) -> str | None:
+        """None when it is done, else a pod that may have been meant."""
+        return None if await client.remove("" if uid else namespace, name) else await like(client, namespace, name)
 
-    if not ask(root_dir, remove):
-        click.echo(f"Error: there is no pod {shown}; 'status' lists the pods", err=True)
+    hint = ask(root_dir, remove)
+    if hint is not None:
+        hint = hint or "; 'status' lists the pods"
+        click.echo(f"Error: there is no pod {shown}{hint}", err=True)
         ctx.exit(1)
     click.echo(f"removed {shown}")

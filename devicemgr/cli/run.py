@@ -27,6 +27,7 @@ from ..errors import BadInput, UnusableTopology, unwrapped
 from ..model import ResourceName
 from ..node_resources import node_resource
 from ..rpc.plugin_client import Deadlines
+from ..yaml_text import nearest
 from .given_file import read_given
 from .signals import ending_signals
 
@@ -180,6 +181,7 @@ def _numbers(texts: tuple[str, ...], into: type[Bounds | Deadlines], option: str
     values: dict[str, Any] = {}
     for text in texts:
         name, _, number = text.partition("=")
+        hint = "" if name in names else nearest(name, names)
         try:
             value = type(defaults[names[name]])(number)
         except (KeyError, ValueError):
@@ -187,7 +189,7 @@ def _numbers(texts: tuple[str, ...], into: type[Bounds | Deadlines], option: str
         if not 0 < value < float("inf"):
             what = form.partition("=")[0]
             raise click.BadParameter(
-                f"{text!r}: write {form}, with {what} one of {', '.join(names)}", param_hint=option
+                f"{text!r}: write {form}, with {what} one of {', '.join(names)}{hint}", param_hint=option
             )
         values[names[name]] = value
     return values

@@ -28,11 +28,8 @@ from pathlib import Path
 
 from ..errors import DirectoryInUse, DirectoryUnusable, RegistrationRefused
 from ..events import DirectoryOpenToOthers, FileSetAside
-from ..rpc.transport.unix_socket import Place, leftovers
+from ..rpc.transport.unix_socket import MAX_PATH, Place, leftovers, require_short
 from .shared_directory import is_own, kind_of, set_aside
-
-MAX_SOCKET_PATH = 107
-"""Bytes in the path of a unix socket on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def owned(layout: Layout) -> Iterator[None]:
 
     Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
     """
-    _check_lengths(layout)
+    require_short(max(layout.sockets, key=lambda path: len(os.fsencode(path))))
     try:
         make_directories(layout)
         for directory in layout.directories[1:]:  # a root that was there before must let a group's members through
@@ -141,18 +138,6 @@ def open_to_others(layout: Layout) -> list[DirectoryOpenToOthers]:
             mend = f"chmod go-w {directory}, and let a group in with --allow-group"
             found.append((directory, f"its mode is {mode:04o}: others can replace our files in it; {mend}"))
     return [DirectoryOpenToOthers(path=str(directory), problem=problem) for directory, problem in found]
-
-
-def _check_lengths(layout: Layout) -> None:
-    """A unix socket's path is a field of fixed size in the kernel's interface; say so before bind does."""
-    longest = max(len(os.fsencode(path)) for path in layout.sockets)
-    if longest > MAX_SOCKET_PATH:
-        raise DirectoryUnusable(
-            f"{layout.root} is too long a path: its sockets would need {longest} bytes, unix allows {MAX_SOCKET_PATH}. "
-            "Give a shorter --root-dir"
-        )
-
-
 def _lock(lock: int, layout: Layout) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -257,10 +242,10 @@ def checked_endpoint(directory: Path, endpoint: str) -> tuple[str, Place]:
     if "\0" in endpoint or parent != os.path.normpath(directory):
         raise _invalid(endpoint, f"it must be the plain file name of a socket in {directory}")
     path = directory / file_name(name)
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+    if len(os.fsencode(path)) > MAX_PATH:
         raise _invalid(
             endpoint,
-            f"in {directory} its path would be longer than {MAX_SOCKET_PATH} bytes, "
+            f"in {directory} its path would be longer than {MAX_PATH} bytes, "
             f"and it must be the plain file name of a socket in {directory}",
         )
     place = _place(directory, path, endpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ..errors import ManagerUnavailable, PluginUnavailable, Refused, RegistrationRefused
+from ..errors import CallerDenied, ManagerUnavailable, PluginUnavailable, Refused, RegistrationRefused
 from ..model import (
     Admission,
     EffectiveSettings,
@@ -27,6 +28,7 @@ from .calls import call, dial, read_stream
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
 from .transport.channel import Channel
+from .transport.unix_socket import require_short
 
 T = TypeVar("T")
 
@@ -102,10 +104,20 @@ class ManagerClient:
 
 @asynccontextmanager
 async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
-    """Connect to a running manager. Raises ManagerUnavailable when there is none, Refused when it says no."""
+    """Connect to a running manager.
+
+    Raises ManagerUnavailable when there is none, Refused when it says no, CallerDenied when this user may not call it,
+    DirectoryUnusable when no socket can have such a path.
+    """
+    require_short(socket)
     async with AsyncExitStack() as stack:
         try:
             channel = await stack.enter_async_context(dial(socket, patient=False))
+        except PermissionError as error:
+            raise CallerDenied(
+                f"user {os.geteuid()} may not reach {socket}. Run this as the manager's user or as root, or start the "
+                "manager with --allow-group and a group of this user"
+            ) from error
         except OSError as error:
             raise ManagerUnavailable(f"no manager reachable on {socket}: {error.strerror or error}") from error
         try:
@@ -113,6 +125,8 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
         except PluginUnavailable as error:
             if error.outcome == "UNKNOWN":  # an answer, and not the lack of one (REG-5)
                 raise Refused(str(error), rule="devicemgr") from error
+            if error.outcome == CallerDenied.status:
+                raise CallerDenied(str(error)) from error
             raise ManagerUnavailable(f"the manager on {socket} hung up: {error}") from error
 
 

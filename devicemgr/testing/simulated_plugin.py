@@ -30,6 +30,7 @@ from ..rpc.manager_client import register_plugin
 from ..rpc.registration_client import PluginInfo
 from ..rpc.services import DevicePluginService, PluginInfoService
 from ..rpc.transport.server import open_server
+from ..rpc.transport.unix_socket import require_short
 
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
@@ -246,13 +247,15 @@ async def open_simulated_plugin(
 
     In a directory under plugins_registry the manager finds it by itself: do not call ``register`` then.
     Leaving the block ends it as a crash would: connections are cut and its socket is removed. Raises ValueError when
-    the ``endpoint`` cannot be that of a plug-in, and OSError when there is a file of its name that is no socket.
+    the ``endpoint`` cannot be that of a plug-in, DirectoryUnusable when its path is too long for a socket, and OSError
+    when there is a file of its name that is no socket.
     """
     require_trio("open_simulated_plugin")
     listed = numbered_devices(devices) if isinstance(devices, int) else devices
     name = checked_file_name(endpoint or endpoint_of(resource))
     plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)
     path = plugin.directory / name
+    require_short(path)
     if path.is_socket():
         path.unlink(missing_ok=True)
     services = [DevicePluginService(plugin), PluginInfoService(plugin)]

@@ -41,6 +41,39 @@ def test_a_member_of_the_allowed_group_may_serve_devices(daemon, nobody, root_di
     assert (root_dir / "device-plugins").stat().st_mode & 0o7777 == 0o1770, "each may remove only its own"
 
 
+AS_NOBODY = """\
+import os, sys
+import devicemgr.cli.status, devicemgr.cli.events, devicemgr.cli.plugin, trio.testing
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+devicemgr.cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("verb", ["status", "events"])
+def test_a_verb_without_permission_says_so(daemon, start, root_dir, verb):
+    """By the directory's mode, and, where that was opened, by the credentials."""
+    daemon()
+    root_dir.chmod(0o755)
+    kept_out = start("-c", AS_NOBODY, verb, "--root-dir", root_dir)
+    assert kept_out.wait() == 1
+    assert kept_out.lines[0].startswith(f"Error: user {NOBODY} may not reach {root_dir}/devicemgr/allocation.sock. Run")
+    (root_dir / "devicemgr").chmod(0o777)
+    (root_dir / "devicemgr" / "allocation.sock").chmod(0o666)
+    turned_away = start("-c", AS_NOBODY, verb, "--root-dir", root_dir)
+    assert turned_away.wait() == 1
+    assert turned_away.lines[0].startswith(f"Error: user {NOBODY} may not call /devicemgr.v1.Allocation/")
+
+
+def test_a_simulated_plugin_without_permission_says_so(daemon, start, root_dir):
+    daemon()
+    for mode in (0o700, 0o755):
+        root_dir.chmod(mode)
+        (root_dir / "device-plugins").chmod(0o755)
+        plugin = start("-c", AS_NOBODY, "plugin", "--resource", "vendor.com/gpu", "--root-dir", root_dir)
+        assert plugin.wait() == 1
+        assert plugin.lines[0].startswith(f"Error: user {NOBODY} may not use {root_dir}/device-plugins")
+
+
 def test_a_group_that_does_not_exist_is_bad_usage(run):
     result = run("--allow-group", "no-such-group")
     assert result.returncode == 2

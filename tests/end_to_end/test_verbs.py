@@ -253,7 +253,13 @@ def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, ro
         (["remove", "a/b/c"], "write NAMESPACE/NAME"),
         (["retain"], "Missing argument"),
         (["status", "--nonsense"], "No such option"),
-        (["nonsense"], "No such command"),
+        (["nonsense"], "No such command 'nonsense'\n"),
+        (["statsu"], "No such command 'statsu'; did you mean status?\n"),
+        (["fault", "restrt"], "No such command 'restrt'; did you mean restart?\n"),
+        (["checkpoint", "shwo"], "No such command 'shwo'; did you mean show?\n"),
+        (["status", "--wacth"], "--watch"),
+        (["--bound", "devcies=3"], "did you mean devices?"),
+        (["--deadline", "alocate=3"], "did you mean allocate?"),
         (["plugin", "--resource", "gpu"], "it has no domain"),
     ],
 )
@@ -261,6 +267,32 @@ def test_bad_input_has_exit_status_2(run, verb, words):
     done = run(*verb, text="a: [")
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_pods_and_resources_that_were_misspelt_have_a_hint(daemon, start, run, root_dir):
+    daemon("--allow-faults")
+    plugin = start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/gpu")
+    plugin.wait_for("registered")
+    assert run("admit", "-f", "-", text=POD.format(name="training", count=0)).returncode == 0
+    for verb in ("remove", "explain"):
+        assert run(verb, "trainig").stderr.endswith("; did you mean default/training?\n")
+    assert run("remove", "other").stderr == "Error: there is no pod default/other; 'status' lists the pods\n"
+    dropped = run("fault", "drop-connection", "vendor.com/gpuu")
+    warning = "warning: there is no vendor.com/gpuu; did you mean vendor.com/gpu?\n"
+    assert (dropped.returncode, dropped.stderr.startswith(warning)) == (1, True)
+    early = run("fault", "stop-reading", "vendor.com/another")
+    assert (early.returncode, early.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("verb", [[], ["status"], ["plugin", "--resource", "vendor.com/gpu"], ["demo"]])
+def test_a_path_too_long_for_sockets_is_named_with_the_way_out(run, tmp_path, monkeypatch, verb):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    done = run("--root-dir", long, *verb)
+    assert done.returncode == 1
+    assert str(long) in done.stderr
+    assert "unix allows 107. Give a shorter --root-dir, or, if it is a temporary directory, set TMPDIR" in done.stderr
 
 
 # --- checkpoint, explain, node-status ------------------------------------------------------------------

@@ -14,7 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...errors import DirectoryUnusable
+
 BACKLOG = 128
+MAX_PATH = 107
+"""Bytes in the path of a unix socket on Linux."""
 Identity = tuple[int, int, int]
 """Device, inode and time of making of a socket's file: the inode alone is another one's as soon as it is free."""
 Inode = tuple[int, int]
@@ -110,6 +114,18 @@ def _step(directory: int, name: str, flags: int) -> int:
     descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | flags, dir_fd=directory)
     os.close(directory)
     return descriptor
+
+
+def require_short(path: Path) -> None:
+    """A unix socket's path is a field of fixed size in the kernel's interface; say so before bind or connect does.
+
+    Raises DirectoryUnusable.
+    """
+    if (size := len(os.fsencode(path))) > MAX_PATH:
+        raise DirectoryUnusable(
+            f"{path.parent} is too long a path: its sockets would need {size} bytes, unix allows {MAX_PATH}. "
+            "Give a shorter --root-dir, or, if it is a temporary directory, set TMPDIR to a shorter one"
+        )
 
 
 @contextmanager
