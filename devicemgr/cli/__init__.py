@@ -142,6 +142,14 @@ def allocation_socket(root_dir: Path | None) -> Path:
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write every event to this file.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning"]),
+    default="info",
+    show_default=True,
+    help="The least that is worth a line on standard error.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="The same as --log-level debug.")
+@click.option(
     "--deadline",
     "deadlines",
     multiple=True,
@@ -152,7 +160,7 @@ def allocation_socket(root_dir: Path | None) -> Path:
 @click.option(
     "--numa",
     metavar="NODES",
-    help="The NUMA nodes, as 0,1 or with distances as 0=10,21;1=21,10.  [default: the machine's]",
+    help="The NUMA nodes, as 0,1 or 0-1 or with distances as 0=10,21;1=21,10.  [default: the machine's]",
 )
 @click.option(
     "--restart-wait",
@@ -172,7 +180,9 @@ def allocation_socket(root_dir: Path | None) -> Path:
 )
 @click.option("--allow-group", metavar="GROUP", help="Let members of this group call, and serve plug-ins, too.")
 @click.option(
-    "--metrics-address", metavar="HOST:PORT", help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400."
+    "--metrics-address",
+    metavar="[HOST]:PORT",
+    help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400; :9400 is every address of the machine.",
 )
 @click.option(
     "--node-resource",
@@ -191,6 +201,8 @@ def main(
     config: tuple[Path, ...],
     trace: Path | None,
     log_format: str,
+    log_level: str,
+    verbose: bool,
     deadlines: tuple[str, ...],
     numa: str | None,
     restart_wait: float,
@@ -211,6 +223,7 @@ def main(
                     config=config,
                     trace=trace,
                     log_format=log_format,
+                    log_level="debug" if verbose else log_level,
                     deadlines=deadlines,
                     numa=numa,
                     restart_wait=restart_wait,

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import trio
 
+from ..daemon.machine import parse_nodes
 from ..errors import DirectoryUnusable, unwrapped
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..names import why_not_extended
@@ -38,7 +39,7 @@ MOST_DEVICES = 1_000_000
 @click.option(
     "--count", type=click.IntRange(0, MOST_DEVICES), default=1, show_default=True, help="How many devices, dev-0 …"
 )
-@click.option("--numa", default="", help="NUMA nodes to deal the devices out to, for example 0,1.")
+@click.option("--numa", default="", help="NUMA nodes to deal the devices out to, as 0,1 or 0-1.")
 @click.option("--unhealthy", multiple=True, metavar="ID", help="A device that is unhealthy. May be repeated.")
 @click.option("--endpoint", default=None, help="File name of the plug-in's socket.")
 @click.option("--pre-start", is_flag=True, help="Ask for PreStartContainer.")
@@ -102,9 +103,9 @@ def _read(path: Path) -> list[Script]:
 
 def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> tuple[Device, ...]:
     try:
-        nodes = [int(node) for node in numa.split(",") if node]
+        nodes = parse_nodes(numa) if numa else []
     except ValueError:
-        raise click.BadParameter(f"{numa!r}: write node numbers with commas between", param_hint="--numa") from None
+        raise click.BadParameter(f"{numa!r}: write node numbers as 0,1 or 0-1", param_hint="--numa") from None
     devices = numbered_devices(count, numa_nodes=nodes)
     missing = set(unhealthy) - {device.id for device in devices}
     if missing:

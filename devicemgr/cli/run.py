@@ -44,6 +44,7 @@ class Options:
     config: tuple[Path, ...]
     trace: Path | None
     log_format: str
+    log_level: str
     deadlines: tuple[str, ...]
     numa: str | None
     restart_wait: float
@@ -82,7 +83,7 @@ def run_daemon(options: Options) -> int:
         return GATE_OFF
     raise_descriptor_limit()
     with ExitStack() as stack:
-        sinks = [log_to(sys.stderr, options.log_format)]
+        sinks = [log_to(sys.stderr, options.log_format, options.log_level)]
         if options.trace is not None:
             sinks.append(stack.enter_context(open_trace(options.trace)))
         with unwrapped():
@@ -196,8 +197,8 @@ def _numbers(texts: tuple[str, ...], into: type[Bounds | Deadlines], option: str
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """``127.0.0.1:9400`` or ``[::1]:9400``. Raises click.BadParameter."""
-    host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:
-        raise click.BadParameter(f"{text!r}: write HOST:PORT", param_hint="--metrics-address")
+    """``127.0.0.1:9400`` or ``[::1]:9400``; the host of ``:9400`` is empty. Raises click.BadParameter."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:
+        raise click.BadParameter(f"{text!r}: write HOST:PORT or :PORT", param_hint="--metrics-address")
     return host.removeprefix("[").removesuffix("]"), int(port)

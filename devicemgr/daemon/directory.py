@@ -138,6 +138,8 @@ def open_to_others(layout: Layout) -> list[DirectoryOpenToOthers]:
             mend = f"chmod go-w {directory}, and let a group in with --allow-group"
             found.append((directory, f"its mode is {mode:04o}: others can replace our files in it; {mend}"))
     return [DirectoryOpenToOthers(path=str(directory), problem=problem) for directory, problem in found]
+
+
 def _lock(lock: int, layout: Layout) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -68,9 +68,9 @@ def kept(make: MakePage) -> MakePage:
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Bind; port 0 takes any free one. Raises AddressUnusable."""
+    """Bind; port 0 takes any free one, and an empty host every address of the machine. Raises AddressUnusable."""
     try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
+        listeners = await trio.open_tcp_listeners(port, host=host or None)
     except OSError as error:
         raise AddressUnusable(f"cannot serve on {host}:{port}: {error.strerror or error}") from error
     for listener in listeners:  # what is accepted inherits it

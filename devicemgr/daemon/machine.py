@@ -34,10 +34,13 @@ def _distances(directory: Path, node: int, nodes: list[int]) -> tuple[int, ...]:
 
 
 def parse_numa(text: str) -> Numa:
-    """``0,1`` or, with distances, ``0=10,21;1=21,10`` (one per node, in their order). Raises UnusableTopology."""
+    """``0,1`` or ``0-1`` or, with distances, ``0=10,21;1=21,10`` (one per node, in their order).
+
+    Raises UnusableTopology.
+    """
     try:
         if "=" not in text:
-            return Numa(nodes=tuple(sorted({_node(word) for word in text.split(",")})))
+            return Numa(nodes=tuple(sorted(set(parse_nodes(text)))))
         rows = dict(row.split("=") for row in text.split(";") if row.strip())
         listed = {_node(node): [int(word) for word in row.split(",")] for node, row in rows.items()}
         nodes = sorted(listed)
@@ -50,8 +53,21 @@ def parse_numa(text: str) -> Numa:
         return Numa(nodes=tuple(nodes), distances=distances)
     except ValueError:
         raise UnusableTopology(
-            f"{text!r}: write the nodes as 0,1 or, with one distance per node, as 0=10,21;1=21,10", code="bad_numa"
+            f"{text!r}: write the nodes as 0,1 or 0-1 or, with one distance per node, as 0=10,21;1=21,10",
+            code="bad_numa",
         ) from None
+
+
+def parse_nodes(text: str) -> list[int]:
+    """``1,4-6`` → [1, 4, 5, 6], in the order given. Raises ValueError."""
+    nodes: list[int] = []
+    for word in text.split(","):
+        first, dash, last = word.partition("-")
+        some = range(_node(first), _node(last if dash else first) + 1)
+        if not some:
+            raise ValueError
+        nodes += some
+    return nodes
 
 
 def _node(word: str) -> int:

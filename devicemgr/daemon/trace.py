@@ -38,13 +38,14 @@ def open_trace(path: Path) -> Iterator[Sink]:
             file.close()
 
 
-def log_to(stream: TextIO, log_format: str) -> Sink:
-    """Events from severity info on, as ``text`` or ``json`` lines."""
+def log_to(stream: TextIO, log_format: str, least: str = Severity.INFO) -> Sink:
+    """Events from severity ``least`` on, as ``text`` or ``json`` lines."""
+    shown = list(Severity)[list(Severity).index(Severity(least)) :]
     render = {"text": format_text, "json": _format_json}[log_format]
     write = _writer(stream, render)
 
     def sink(recorded: Recorded) -> None:
-        if recorded.event.severity is not Severity.DEBUG:
+        if recorded.event.severity in shown:
             write(recorded)
 
     return sink

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 
 class Severity(StrEnum):
-    """How loud the log is about an event."""
+    """How loud the log is about an event, the least first."""
 
     DEBUG = "debug"
     INFO = "info"

@@ -1,4 +1,4 @@
-"""Where events are told, whatever the clock says."""
+"""Where events go, whatever the clock says."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import json
 import pytest
 
 from devicemgr.cli.events import _line
-from devicemgr.daemon.event_log import EventLog
+from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.trace import log_to, open_trace
-from devicemgr.events import ManagerStopping
+from devicemgr.events import ManagerStopping, RegistrationRequested, RegistrySocketRestored, Severity
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9, 253402300800.0, 4e11, 9e15, 1e300])
@@ -24,3 +24,20 @@ def test_a_clock_that_is_past_the_year_9999_ends_nothing(tmp_path, seconds):
     assert json.loads(lines.getvalue())["time"] == seconds
     assert json.loads((tmp_path / "trace").read_text())["time"] == seconds
     assert "ManagerStopping" in _line(recorded.as_json())
+
+
+@pytest.mark.parametrize(
+    ("least", "shown"),
+    [
+        (Severity.DEBUG, ["DEBUG", "INFO", "WARNING"]),
+        (Severity.INFO, ["INFO", "WARNING"]),
+        (Severity.WARNING, ["WARNING"]),
+    ],
+)
+def test_the_log_has_what_is_severe_enough(least, shown):
+    stream = io.StringIO()
+    log = log_to(stream, "text", least)
+    requested = RegistrationRequested(version="v1beta1", endpoint="a.sock", resource="vendor.com/gpu")
+    for event in (requested, ManagerStopping(), RegistrySocketRestored(path="/x")):
+        log(Recorded(1, 0.0, event))
+    assert [line.split()[1] for line in stream.getvalue().splitlines()] == shown

@@ -218,7 +218,7 @@ def test_the_topology_comes_from_the_node_configuration(daemon, run, start, root
         ("restricted", "perhaps", "0", "prefer-closest-numa-nodes must be true or false"),
         ("restricted", "true", "0,1", "NUMA node 0 reports none"),
         ("restricted", "false", ",".join(map(str, range(9))), "9 NUMA nodes, more than max-allowable-numa-nodes (8)"),
-        ("restricted", "false", "0-3", "write the nodes as 0,1"),
+        ("restricted", "false", "3-0", "write the nodes as 0,1 or 0-1"),
     ],
 )
 def test_a_topology_that_cannot_be_is_bad_input(run, tmp_path, policy, closest, numa, problem):
@@ -237,6 +237,21 @@ def test_metrics_and_healthz_are_served(daemon):
         assert b"kubelet_topology_manager_admission_requests_total 0.0" in page.read()
     with urlopen(f"http://{address}/healthz") as page:
         assert page.read() == b"ok\n"
+
+
+def test_metrics_are_served_on_every_address(daemon):
+    program = daemon("--metrics-address", ":0")
+    line = next(line for line in program.lines if "ManagerReady" in line)
+    port = int(line.rpartition("http://")[2].partition("/metrics")[0].rpartition(":")[2])
+    with urlopen(f"http://127.0.0.1:{port}/healthz") as page:
+        assert page.read() == b"ok\n"
+
+
+@pytest.mark.parametrize("option", [["-v"], ["--log-level", "debug"]])
+def test_the_log_is_as_loud_as_was_asked(daemon, start, root_dir, option):
+    program = daemon(*option)
+    start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/gpu", "--numa", "0-1")
+    program.wait_for("DEBUG   RegistrationRequested")
 
 
 def test_a_bad_metrics_address_is_a_clear_error(run):
