@@ -30,6 +30,7 @@ _VERBS = {
     "remove": "Remove a pod: its devices are free at once.",
     "retain": "Say which pods exist still; remove all others.",
     "status": "Show the resources, and who holds which devices.",
+    "wait": "Wait until a resource has so many devices.",
 }
 
 

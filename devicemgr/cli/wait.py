@@ -1,0 +1,85 @@
+"""``wait``: for scripts that start a manager or a plug-in, and go on when its devices are there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import trio
+
+from ..errors import ManagerUnavailable, ResourceWaitTimeout
+from ..model import ResourceCounts, ResourceName
+from ..rpc.manager_client import connect_manager
+from ..yaml_text import nearest
+from . import allocation_socket, root_dir_option
+
+LOOK_PERIOD = 0.1
+"""Seconds between two looks."""
+
+
+@click.command("wait")
+@root_dir_option
+@click.argument("resource")
+@click.option("--capacity", type=click.IntRange(0), help="How many devices there must be.  [default: any number]")
+@click.option("--allocatable", type=click.IntRange(0), help="How many of them must be healthy.  [default: any number]")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, metavar="SECONDS")
+def command(
+    root_dir: Path | None, resource: str, capacity: int | None, allocatable: int | None, timeout: float
+) -> None:
+    """Wait until RESOURCE has exactly so many devices; without numbers, until a plug-in serves it.
+
+    A manager that is not there yet, or restarts, is waited for, too. Exit status 1 when the time is over, 3 when there
+    was no manager all that time.
+    """
+    wanted = {key: n for key, n in (("capacity", capacity), ("allocatable", allocatable)) if n is not None}
+    waited = _Wait(ResourceName(resource), wanted or {"endpoint": "serving"})
+    socket = allocation_socket(root_dir)
+    trio.run(waited.until_reached, socket, timeout)
+    if waited.last is None:
+        raise ManagerUnavailable(f"no manager was reachable on {socket} within {timeout:g} s")
+    if not waited.is_reached():
+        raise ResourceWaitTimeout(f"{resource} did not reach {_words(waited.wanted)} within {timeout:g} s: {waited}")
+    click.echo(f"{resource}: {waited}")
+
+
+@dataclasses.dataclass(slots=True)
+class _Wait:
+    """``last`` is what the manager had when it was looked at last."""
+
+    resource: ResourceName
+    wanted: Mapping[str, int | str]
+    last: Mapping[ResourceName, ResourceCounts] | None = None
+
+    async def until_reached(self, socket: Path, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            while not self.is_reached():
+                with suppress(ManagerUnavailable):
+                    await self._look(socket)
+                await trio.sleep(LOOK_PERIOD)
+
+    async def _look(self, socket: Path) -> None:
+        async with connect_manager(socket) as client:
+            while not self.is_reached():
+                self.last = (await client.status())[0]
+                await trio.sleep(LOOK_PERIOD)
+
+    def is_reached(self) -> bool:
+        counts = self.last and self.last.get(self.resource)
+        return bool(counts) and all(getattr(counts, key) == value for key, value in self.wanted.items())
+
+    def __str__(self) -> str:
+        known = self.last or {}
+        if self.resource in known:
+            return _words(dataclasses.asdict(known[self.resource]))
+        return f"there is no such resource{nearest(self.resource, known) or f'; there are {_listed(known)}'}"
+
+
+def _words(values: Mapping[str, int | str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _listed(known: Mapping[ResourceName, ResourceCounts]) -> str:
+    return ", ".join(known) or "none"
