@@ -29,7 +29,7 @@ LAYERS = {
     "rpc": {"model", "bounds", "errors", "events"},
     "daemon": {"model", "bounds", "errors", "events", "names", "manifest", "node_resources", "core", "rpc"},
     "testing": {"model", "bounds", "errors", "events", "names", "yaml_text", "core", "rpc", "daemon"},
-    "cli": {"model", "bounds", "errors", "names", "config", "manifest", "node_resources", "yaml_text"}
+    "cli": {"model", "bounds", "errors", "events", "names", "config", "manifest", "node_resources", "yaml_text"}
     | {"core", "rpc", "daemon", "testing"},
     "__init__": {"bounds", "core", "daemon", "errors", "model", "rpc"},
     "__main__": {"cli"},

@@ -104,7 +104,7 @@ output_option = click.option(
 )
 
 
-def _pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, str]:
+def read_pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, str]:
     """``NAMESPACE/NAME``; the namespace may be left out."""
     namespace, slash, name = value.rpartition("/")
     if not name or (slash and not namespace) or "/" in namespace:
@@ -112,7 +112,7 @@ def _pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tuple[s
     return namespace or "default", name
 
 
-pod_argument = click.argument("pod", metavar="NAMESPACE/NAME", callback=_pod_name)
+pod_argument = click.argument("pod", metavar="NAMESPACE/NAME", callback=read_pod_name)
 uid_option = click.option(
     "--uid",
     is_flag=True,

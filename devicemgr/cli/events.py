@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,18 +16,43 @@ from ..rpc.manager_client import ManagerClient
 from ..yaml_text import dump
 from . import output_option, root_dir_option
 from .ask import ask, ask_without_end
+from .event_filter import EventFilter, read_about, read_since, read_types
 
 
 @click.command("events")
 @root_dir_option
 @output_option
 @click.option("--follow", is_flag=True, help="Go on with the events to come, until interrupted.")
-def command(root_dir: Path | None, output: str, follow: bool) -> None:
+@click.option(
+    "--for", "about", callback=read_about, metavar="pod/NAME|RESOURCE", help="Only what concerns this pod or resource."
+)
+@click.option("--since", callback=read_since, metavar="TIME", help="Only what is no older than 90s, 5m or 1h30m.")
+@click.option(
+    "--type", "types", multiple=True, callback=read_types, metavar="EVENT", help="Only events of this name. Repeatable."
+)
+def command(
+    root_dir: Path | None,
+    output: str,
+    follow: bool,
+    about: tuple[str, str] | str | None,
+    since: float | None,
+    types: list[str],
+) -> None:
     """Show the last 1000 events. With -o json one object a line, with -o yaml one document each."""
     render = _RENDER[output]
+    pod = about if isinstance(about, tuple) else None
+    wanted = EventFilter(
+        since=0.0 if since is None else time.time() - since,
+        types=types,
+        about={"/".join(pod) if pod else str(about)} if about else set(),
+        pod=pod,
+    )
 
     async def read(client: ManagerClient) -> None:
-        await client.read_events(lambda event: click.echo(render(event)), follow=follow)
+        await wanted.prepare(client)
+        await client.read_events(
+            lambda event: click.echo(render(event)) if wanted.wants(event) else None, follow=follow
+        )
 
     (ask_without_end if follow else ask)(root_dir, read)
 

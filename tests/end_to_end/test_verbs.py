@@ -145,6 +145,32 @@ def test_events_are_json_lines(node, run):
     assert {"ManagerReady", "PluginRegistered", "ReportApplied"} <= {event["event"] for event in events}
 
 
+def test_events_are_filtered_as_kubectl_does(node, run, start, root_dir):
+    start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/nic").wait_for("registered")
+    for name in ("a", "b"):
+        assert run("admit", "-f", "-", text=POD.format(name=name, count=1)).returncode == 0
+    assert run("remove", "a").returncode == 0
+
+    def types(*options):
+        done = run("events", "-o", "json", *options)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["event"] for line in done.stdout.splitlines()]
+
+    story = ["DevicesAllocated", "PodAdmitted", "ContainerStarted", "PodRemoved"]
+    assert types("--for", "pod/a") == story, "also of a pod that has ended, and what has its uid only"
+    assert types("--for", "pod/default/b") == story[:3]
+    assert types("--for", "pod/other") == []
+    nic = types("--for", "vendor.com/nic")
+    assert set(nic) == {"CallFinished", "PluginRegistered", "ReportApplied"}
+    assert types("--type", "PodAdmitted,PodRemoved", "--type", "PodRefused") == [
+        "PodAdmitted",
+        "PodAdmitted",
+        "PodRemoved",
+    ]
+    assert types("--since", "1h", "--type", "PodRemoved") == ["PodRemoved"]
+    assert types("--since", "0s") == []
+
+
 def test_followers_see_what_comes_and_do_not_hold_up_the_stop(node, start, root_dir):
     follower = start("-m", "devicemgr", "events", "--follow", "--root-dir", root_dir)
     follower.wait_for("ManagerReady")
@@ -254,6 +280,9 @@ def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, ro
         (["retain"], "Missing argument"),
         (["status", "--nonsense"], "No such option"),
         (["nonsense"], "No such command 'nonsense'\n"),
+        (["events", "--type", "PodAdmited"], "there are no events 'PodAdmited'; did you mean PodAdmitted?"),
+        (["events", "--since", "5"], "'5': write a time as 90s, 5m or 1h30m"),
+        (["events", "--for", "pod/"], "'': write NAMESPACE/NAME"),
         (["statsu"], "No such command 'statsu'; did you mean status?\n"),
         (["fault", "restrt"], "No such command 'restrt'; did you mean restart?\n"),
         (["checkpoint", "shwo"], "No such command 'shwo'; did you mean show?\n"),

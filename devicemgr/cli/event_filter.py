@@ -1,0 +1,79 @@
+"""Which events were asked for: about one pod or resource, since when, of which types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from .. import events
+from ..rpc.manager_client import ManagerClient
+from ..yaml_text import nearest
+from . import read_pod_name
+
+_TYPES = [name for name in events.__all__ if getattr(getattr(events, name), "is_remembered", False) and name != "Event"]
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+@dataclass(slots=True, kw_only=True)
+class EventFilter:
+    """``about`` are the words of which an event must have one; empty: any event.
+
+    Events of a ``pod`` (namespace, name) may have its uid only, so the uid becomes such a word as soon as it is known.
+    """
+
+    since: float
+    types: Collection[str]
+    about: set[str]
+    pod: tuple[str, str] | None
+
+    async def prepare(self, client: ManagerClient) -> None:
+        """Ask for the pod's uid, which events have before one has the name, too."""
+        if self.pod is not None:
+            decision = await client.explain(*self.pod)
+            _, pods, _ = await client.status()
+            self.about |= {pod.uid for pod in pods if (pod.namespace, pod.name) == self.pod}
+            self.about |= {decision["uid"]} if decision else set()
+
+    def wants(self, event: dict[str, Any]) -> bool:
+        if self.pod is not None and (event.get("namespace"), event.get("name")) == self.pod:
+            self.about.add(event["uid"])
+        return (
+            event["time"] >= self.since
+            and (not self.types or event["event"] in self.types)
+            and (not self.about or any(_has(value, self.about) for value in event.values()))
+        )
+
+
+def _has(value: Any, words: Collection[str]) -> bool:
+    return (
+        value in words if isinstance(value, str) else isinstance(value, list | dict) and any(w in value for w in words)
+    )
+
+
+def read_since(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Seconds of ``90s``, ``5m``, ``1h30m``, as kubectl writes them."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"(\d+(\.\d+)?[hms])+", text):
+        raise click.BadParameter(f"{text!r}: write a time as 90s, 5m or 1h30m", ctx, param)
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))
+
+
+def read_types(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """Names of events; several options, and several names with commas between in each."""
+    types = [name for value in values for name in value.split(",") if name]
+    for name in types:
+        if name not in _TYPES:
+            hint = nearest(name, _TYPES, cutoff=0.6) or f"; there are {', '.join(_TYPES)}"
+            raise click.BadParameter(f"there are no events {name!r}{hint}", ctx, param)
+    return types
+
+
+def read_about(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, str] | str | None:
+    """The namespace and name of ``pod/NAME`` or ``pod/NAMESPACE/NAME``; else a resource."""
+    kind, _, pod = (text or "").partition("/")
+    return read_pod_name(ctx, param, pod) if kind in ("pod", "pods") else text
