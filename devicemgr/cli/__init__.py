@@ -104,6 +104,9 @@ output_option = click.option(
 )
 
 
+no_headers_option = click.option("--no-headers", is_flag=True, help="Rows only, without titles and column names.")
+
+
 def read_pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, str]:
     """``NAMESPACE/NAME``; the namespace may be left out."""
     namespace, slash, name = value.rpartition("/")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from ..core.checkpoint_layouts import AnyCheckpoint, parse_any_checkpoint
 from ..core.holdings import in_order
@@ -16,7 +15,7 @@ from ..model import RunOptions
 from ..rpc.convert import answer_from_bytes
 from . import Group, output_option
 from .given_file import read_given, shown
-from .output import answer_data, answer_rows, console, plain, printable, show
+from .output import answer_data, answer_rows, console, listing, plain, print_listing, printable, show
 
 _LARGEST = 256 * 2**20
 """Bytes: of 100,000 pods with a few devices each, and what their plug-ins answered."""
@@ -83,9 +82,7 @@ _CHECKSUM = {
 
 def _draw(data: dict[str, Any]) -> None:
     """A line of its own for each device, so that its NUMA nodes stand beside it however long its id is."""
-    entries = Table(title="Assignments", title_justify="left")
-    for column in ("pod uid", "container", "resource", "devices", "NUMA nodes", "answer"):
-        entries.add_column(column, overflow="fold")
+    entries = listing("Assignments", "pod uid", "container", "resource", "devices", "NUMA nodes", "answer")
     for entry in data["entries"]:
         owner = [plain(entry[key]) for key in ("pod_uid", "container", "resource")]
         nodes = [(plain(id), "-" if at is None else ",".join(map(str, at))) for id, at in entry["devices"].items()]
@@ -95,10 +92,8 @@ def _draw(data: dict[str, Any]) -> None:
         lines = [*zip_longest(devices, at, map(plain, rows), fillvalue="")] or [("", "", "")]
         for index, line in enumerate(lines):
             entries.add_row(*(owner if index == 0 else [""] * 3), *line, end_section=index == len(lines) - 1)
-    registered = Table(title="Registered resources", title_justify="left")
-    for column in ("resource", "healthy devices"):
-        registered.add_column(column, overflow="fold")
+    registered = listing("Registered resources", "resource", "healthy devices")
     for name, ids in data["registered"].items():
         registered.add_row(plain(name), plain(", ".join(ids) or "none"))
-    console().print(entries, registered)
+    print_listing(entries, registered)
     console().print(f"The layout is that of Kubernetes {data['layout']}. {_CHECKSUM[data['checksum']]}")

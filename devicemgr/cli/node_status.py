@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from ..model import NodeStatus
 from ..rpc.manager_client import ManagerClient
-from . import output_option, root_dir_option
+from . import no_headers_option, output_option, root_dir_option
 from .ask import ask
-from .output import console, plain, show
+from .output import console, listing, plain, print_listing, show
 
 
 @click.command("node-status")
@@ -22,7 +22,8 @@ from .output import console, plain, show
 @click.option(
     "--acknowledge", is_flag=True, help="The zeroes of removed resources, and a reset, are published: forget them."
 )
-def command(root_dir: Path | None, output: str, acknowledge: bool) -> None:
+@no_headers_option
+def command(root_dir: Path | None, output: str, acknowledge: bool, no_headers: bool) -> None:
     """Show capacity and allocatable as the node publishes them; removed resources stand with 0 until acknowledged."""
 
     async def look(client: ManagerClient) -> NodeStatus:
@@ -34,16 +35,17 @@ def command(root_dir: Path | None, output: str, acknowledge: bool) -> None:
         return status
 
     status = ask(root_dir, look)
-    show({**dataclasses.asdict(status), "removed": list(status.removed)}, output, _draw)
+    show(
+        {**dataclasses.asdict(status), "removed": list(status.removed)}, output, partial(_draw, headers=not no_headers)
+    )
 
 
-def _draw(data: dict[str, Any]) -> None:
-    table = Table(title="Node status", title_justify="left")
-    for column in ("resource", "capacity", "allocatable", ""):
-        table.add_column(column, justify="right" if column in ("capacity", "allocatable") else "left")
+def _draw(data: dict[str, Any], *, headers: bool) -> None:
+    numbers = ("capacity", "allocatable")
+    table = listing("Node status", "resource", *numbers, "", right=numbers, headers=headers)
     for name, count in data["capacity"].items():
         removed = "removed, not acknowledged" if name in data["removed"] else ""
         table.add_row(plain(name), str(count), str(data["allocatable"][name]), removed)
-    console().print(table)
-    if data["reset"]:
+    print_listing(table)
+    if data["reset"] and headers:
         console().print("There was no checkpoint at the start: the node's other extended resources are void (CAP-6).")

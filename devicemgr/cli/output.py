@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import click
@@ -47,6 +47,9 @@ def plain(text: str) -> str:
     return escape(printable(text))
 
 
+_ENDLESS = 2**20
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """What becomes of it is decided in one place (standard_output), and not here by rich."""
@@ -57,6 +60,26 @@ def console() -> Console:
     """Colour on a terminal only; off it, wide enough that nothing is cut."""
     found = _Console(highlight=False)
     return found if found.is_terminal else _Console(highlight=False, width=160)
+
+
+def listing(title: str, *columns: str, right: Container[str] = (), headers: bool = True) -> Table:
+    """A table to be filled. Off a terminal it has no box, and a row is one line, for grep and awk."""
+    is_terminal = console().is_terminal
+    table = Table(title=title if headers else None, title_justify="left", show_header=headers)
+    if not is_terminal:
+        table.box, table.pad_edge, table.padding = None, False, (0, 3, 0, 0)
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=not is_terminal
+        )
+    return table
+
+
+def print_listing(*tables: Table) -> None:
+    """Off a terminal nothing is cut, however wide it becomes."""
+    out = console()
+    for table in tables:
+        (out if out.is_terminal else _Console(highlight=False, width=_ENDLESS)).print(table)
 
 
 def status_data(capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus]) -> dict[str, Any]:
@@ -102,20 +125,17 @@ def _container_data(container: ContainerStatus) -> dict[str, Any]:
     }
 
 
-def status_tables(data: Mapping[str, Any]) -> list[Table]:
-    resources = Table(title="Resources", title_justify="left")
-    for column in ("resource", "capacity", "allocatable", "allocated", "available", "endpoint"):
-        resources.add_column(column, justify="left" if column in ("resource", "endpoint") else "right")
+def status_tables(data: Mapping[str, Any], *, headers: bool = True) -> list[Table]:
+    numbers = ("capacity", "allocatable", "allocated", "available")
+    resources = listing("Resources", "resource", *numbers, "endpoint", right=numbers, headers=headers)
     for name, counts in data["resources"].items():
         serving = counts["endpoint"] in ("serving", "node")
         resources.add_row(
             plain(name),
-            *(str(counts[key]) for key in ("capacity", "allocatable", "allocated", "available")),
+            *(str(counts[key]) for key in numbers),
             counts["endpoint"] if serving else f"[red]{counts['endpoint']}[/red]",
         )
-    pods = Table(title="Pods", title_justify="left")
-    for column in ("pod", "container", "resource", "devices"):
-        pods.add_column(column, overflow="fold")
+    pods = listing("Pods", "pod", "container", "resource", "devices", headers=headers)
     names = Counter(map(_pod_name, data["pods"]))
     for pod in data["pods"]:
         name = _pod_name(pod)
@@ -127,12 +147,19 @@ def status_tables(data: Mapping[str, Any]) -> list[Table]:
     return [resources, pods]
 
 
-def draw_status(data: Mapping[str, Any]) -> None:
-    for table in status_tables(data):
+def draw_status(data: Mapping[str, Any], *, headers: bool = True) -> None:
+    for table in status_tables(data, headers=headers):
         if table.row_count:
-            console().print(table)
-        else:
+            print_listing(table)
+        elif headers:
             console().print(f"{table.title}: none")
+
+
+def draw_names(data: Mapping[str, Any]) -> None:
+    """As kubectl's ``-o name``: kind and name, a line each."""
+    for kind, names in (("resource", data["resources"]), ("pod", map(_pod_name, data["pods"]))):
+        for name in names:
+            click.echo(f"{kind}/{printable(name)}")
 
 
 def admission_data(pod: Pod, admission: Admission) -> dict[str, Any]:
@@ -160,14 +187,12 @@ def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
         reason, message = plain(data["reason"]), plain(data["message"])
         console().print(f"[red]refused[/red] {plain(pod.full_name)}\n  reason: {reason}\n  message: {message}")
         return
-    table = Table(title=f"admitted {plain(pod.full_name)}", title_justify="left")
-    for column in ("container", "what", "value"):
-        table.add_column(column, overflow="fold")
+    table = listing(f"admitted {plain(pod.full_name)}", "container", "what", "value")
     for container in data["containers"]:
         rows = list(_container_rows(container)) or [("devices", "none")]
         for index, (what, value) in enumerate(rows):
             table.add_row(plain(container["name"]) if index == 0 else "", plain(what), plain(value))
-    console().print(table)
+    print_listing(table)
     if "failed_container" in data:
         console().print(
             f"[red]container {plain(data['failed_container'])} could not start[/red]: {plain(data['message'])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from rich.console import Group
 from rich.live import Live
 
 from ..rpc.manager_client import ManagerClient
-from . import output_option, root_dir_option
+from . import no_headers_option, root_dir_option
 from .ask import ask, ask_without_end
-from .output import console, draw_status, settings_data, show, status_data, status_tables
+from .output import console, draw_names, draw_status, settings_data, show, status_data, status_tables
 
 REFRESH_PERIOD = 0.5
 """Seconds between two looks with --watch."""
@@ -21,20 +22,24 @@ REFRESH_PERIOD = 0.5
 
 @click.command("status")
 @root_dir_option
-@output_option
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json", "yaml", "name"]), default="table", show_default=True
+)
+@no_headers_option
 @click.option(
     "--watch",
     is_flag=True,
     help="Refresh in place until interrupted; off a terminal, show each change. (Tables only.)",
 )
-def command(root_dir: Path | None, output: str, watch: bool) -> None:
+def command(root_dir: Path | None, output: str, no_headers: bool, watch: bool) -> None:
     """Show per resource what there is and what is held, and per pod the devices of each container."""
     if watch and output != "table":
         raise click.UsageError("--watch shows tables; leave out -o")
     if watch:
         ask_without_end(root_dir, _refresh if console().is_terminal else _print_changes)
     else:
-        show(ask(root_dir, _look), output, draw_status)
+        draw = draw_names if output == "name" else partial(draw_status, headers=not no_headers)
+        show(ask(root_dir, _look), output, draw)
 
 
 async def _look(client: ManagerClient) -> dict[str, Any]:
