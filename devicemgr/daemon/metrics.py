@@ -2,7 +2,7 @@
 
 Every counter is fed by events, so a metric cannot say anything but what the log says; only sizes are looked up when
 somebody scrapes. Names, types, labels and buckets are the kubelet's. What MET-2 says the kubelet does not measure
-stands under the prefix ``devicemgr_``.
+stands under the prefix ``devicemgr_``; ``process_*`` are those that every Prometheus client has.
 
 LIM-29: a resource name becomes a label only after it was validated, and only so many do; the rest are counted under
 ``other``. The kubelet counts first, so any local caller can make it keep as many series as it has names; here a bad
@@ -14,11 +14,13 @@ registration is counted by the rule that refused it.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 import trio
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from .. import events as e
@@ -44,6 +46,14 @@ _WITHOUT_TOTAL = (
 )
 
 
+def _build() -> dict[str, str]:
+    try:
+        ours = version("devicemgr")
+    except PackageNotFoundError:  # run from a clone
+        ours = "unknown"
+    return {"version": ours, "python_version": platform.python_version()}
+
+
 class Gauges(Protocol):
     """What is looked up at a scrape: (name, help, label names, [(label values, value)])."""
 
@@ -57,6 +67,8 @@ class Metrics:
         self._policy = policy
         self._names: set[str] = set()
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        Info("devicemgr_build", "What runs.", registry=self._registry).info(_build())
         self._make_kubelet_metrics()
         self._make_own_metrics()
         if policy is not Policy.NONE:  # MET-1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import stat
@@ -234,7 +235,11 @@ def test_metrics_and_healthz_are_served(daemon):
     line = next(line for line in program.lines if "ManagerReady" in line)
     address = line.rpartition("http://")[2].partition("/")[0]
     with urlopen(f"http://{address}/metrics") as page:
-        assert b"kubelet_topology_manager_admission_requests_total 0.0" in page.read()
+        text = page.read().decode()
+    assert "kubelet_topology_manager_admission_requests_total 0.0" in text
+    assert re.search(r'^devicemgr_build_info\{python_version="3[.0-9a-z+]+",version="[^"]+"\} 1.0$', text, re.MULTILINE)
+    assert re.search(r"^process_open_fds [1-9]", text, re.MULTILINE)
+    assert re.search(r"^process_cpu_seconds_total 0?[0-9.]+$", text, re.MULTILINE)
     with urlopen(f"http://{address}/healthz") as page:
         assert page.read() == b"ok\n"
 
