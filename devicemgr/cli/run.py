@@ -30,6 +30,7 @@ from ..rpc.plugin_client import Deadlines
 from ..yaml_text import nearest
 from .given_file import read_given
 from .signals import ending_signals
+from .systemd import notify, notify_when_ready
 
 GATE_OFF = 4
 _LARGEST_ID = 2**32 - 2
@@ -83,7 +84,7 @@ def run_daemon(options: Options) -> int:
         return GATE_OFF
     raise_descriptor_limit()
     with ExitStack() as stack:
-        sinks = [log_to(sys.stderr, options.log_format, options.log_level)]
+        sinks = [log_to(sys.stderr, options.log_format, options.log_level), notify_when_ready]
         if options.trace is not None:
             sinks.append(stack.enter_context(open_trace(options.trace)))
         with unwrapped():
@@ -113,6 +114,8 @@ async def _run_until_signal(settings: Settings, sinks: list[Sink]) -> None:
 
 async def _set_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None:
     async for _ in signals:
+        if not stop.is_set():
+            notify("STOPPING=1")
         stop.set()
 
 

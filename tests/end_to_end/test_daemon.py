@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from dataclasses import asdict
 from urllib.request import urlopen
 
@@ -14,6 +17,8 @@ import pytest
 
 from devicemgr import Bounds
 from devicemgr.core.checkpoint import Checkpoint, render
+
+from .conftest import ROOT
 
 
 def modes(*paths):
@@ -42,6 +47,43 @@ def test_under_nohup_it_outlives_its_terminal(start, run, root_dir):
     program.process.send_signal(signal.SIGHUP)
     assert run("status").returncode == 0
     assert program.end() == 0
+
+
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_systemd_is_told_when_it_is_ready_and_when_it_stops(start, root_dir, kind):
+    """sd_notify(3)."""
+    name = f"{root_dir}/notify" if kind == "path" else f"@{root_dir}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(name.replace("@", "\0"))
+        systemd.settimeout(15)
+        options = ["--root-dir", root_dir, "--log-level", "warning"]
+        program = start("-m", "devicemgr", *options, env=os.environ | {"NOTIFY_SOCKET": name})
+        assert systemd.recv(100) == b"READY=1"
+        assert (root_dir / "device-plugins" / "kubelet.sock").exists()
+        assert program.end() == 0
+        assert systemd.recv(100) == b"STOPPING=1"
+    assert program.lines == []
+
+
+def test_a_systemd_that_does_not_listen_is_no_reason_to_end(start, root_dir):
+    environment = os.environ | {"NOTIFY_SOCKET": f"{root_dir}/nobody"}
+    program = start("-m", "devicemgr", "--root-dir", root_dir, env=environment)
+    program.wait_for("warning: systemd could not be told READY=1: [Errno 2]")
+    assert program.end() == 0
+
+
+def test_a_shell_can_complete_verbs_and_options():
+    def complete(words):
+        environment = {"_DEVICEMGR_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        command = [sys.executable, "-c", "from devicemgr.cli import main; main(prog_name='devicemgr')"]
+        done = subprocess.run(
+            command, env=os.environ | environment, capture_output=True, text=True, cwd=ROOT, check=True
+        )
+        return done.stdout.split()
+
+    assert complete("devicemgr sta") == ["plain,status"]
+    assert complete("devicemgr status --w") == ["plain,--watch"]
+    assert "plain,restart" in complete("devicemgr fault re")
 
 
 def test_only_stale_sockets_are_removed(daemon, root_dir):

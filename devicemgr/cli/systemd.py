@@ -1,0 +1,32 @@
+"""systemd's side of starting and stopping: sd_notify(3), for a unit of ``Type=notify``."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import click
+
+from ..daemon.event_log import Recorded
+from ..events import ManagerReady
+
+
+def notify(state: str) -> None:
+    """Tell ``READY=1`` or ``STOPPING=1`` to whoever started us; nobody, where ``NOTIFY_SOCKET`` is not set."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.sendto(state.encode(), address)
+    except OSError as error:  # it may kill us for it, but that is up to it
+        click.echo(f"warning: systemd could not be told {state}: {error}", err=True)
+
+
+def notify_when_ready(recorded: Recorded) -> None:
+    """A sink of the event log."""
+    if isinstance(recorded.event, ManagerReady):
+        notify("READY=1")
