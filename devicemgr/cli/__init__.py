@@ -1,7 +1,7 @@
 """The command line: one file per verb, each thin; this one holds what they share.
 
 Without a verb the daemon runs. Exit status: 0 done · 1 refused or failed · 2 bad usage or bad input · 3 no manager
-reachable · 4 the DevicePlugins gate is off.
+reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went away.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Verbs(Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            with standard_output():
+            with standard_output(ctx):
                 return super().invoke(ctx)
         except DeviceManagerError as error:
             click.echo(f"Error: {error}", err=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 
+import click
 import trio
 
 from ..errors import OutputLost, unwrapped
@@ -20,7 +21,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @contextmanager
-def standard_output() -> Iterator[None]:
+def standard_output(ctx: click.Context) -> Iterator[None]:
     """Around a verb: what cannot be encoded is replaced, and a pipe that nobody reads ends it quietly, as it does cat.
 
     Raises OutputLost when the output cannot be written for another reason.
@@ -30,13 +31,12 @@ def standard_output() -> Iterator[None]:
     try:
         with unwrapped():
             yield
-    except BrokenPipeError:  # sockets have Trio's errors: this can only be a standard stream
+    except OSError as error:  # sockets have Trio's errors, and files ours: what is left is a standard stream
+        if ctx.invoked_subcommand is None or error.errno not in {errno.EPIPE, *_FULL}:
+            raise  # the daemon writes nothing there: that is a bug
         _discard()
-        sys.exit(NOBODY_READS)
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        _discard()
+        if error.errno == errno.EPIPE:
+            sys.exit(NOBODY_READS)
         raise OutputLost(f"the output cannot be written: {error.strerror}") from error
 
 
@@ -53,6 +53,8 @@ async def until_nobody_reads() -> None:
 
 def _discard() -> None:
     """What is still buffered must not fail once more when Python ends."""
+    if sys.stdout is None:  # it was closed from the start, and it is standard error that failed
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
