@@ -37,56 +37,162 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .bounds import Bounds
     from .core.numa import Numa
+    from .core.pod_resources import DeviceOnNode, PodDevices
     from .core.policy import Policy, Scope, Topology
-    from .daemon.blocking import BlockingManager
+    from .daemon.blocking import BlockingFaults, BlockingManager, BlockingPodResources
     from .daemon.callers import Callers
+    from .daemon.directory import Layout
+    from .daemon.event_log import Recorded, Sink
+    from .daemon.faults import Faults
     from .daemon.manager import DeviceManager
+    from .daemon.pod_resources import PodResources
     from .daemon.portal import Portal, open_portal
     from .daemon.supervisor import open_device_manager
-    from .errors import ManagerClosed, NeedsTrio
-    from .model import Container, ContainerKind, Device, Pod
+    from .errors import (
+        AddressUnusable,
+        BadInput,
+        CheckpointUnwritable,
+        ContainerStartFailed,
+        DeviceManagerError,
+        DirectoryInUse,
+        DirectoryUnusable,
+        ManagerClosed,
+        ManagerUnavailable,
+        NeedsTrio,
+        NoSuchPod,
+        PluginUnavailable,
+        Refused,
+        RegistrationRefused,
+        ResourceWaitTimeout,
+        UnusableTopology,
+    )
+    from .events import Event, Severity
+    from .model import (
+        Admission,
+        Container,
+        ContainerKind,
+        ContainerRun,
+        ContainerStatus,
+        Device,
+        DeviceId,
+        DeviceSpec,
+        EffectiveSettings,
+        Fault,
+        Mount,
+        NodeStatus,
+        Peer,
+        PluginOptions,
+        Pod,
+        PodStatus,
+        PodUid,
+        Registration,
+        ResourceCounts,
+        ResourceName,
+        RunOptions,
+    )
     from .rpc.plugin_client import Deadlines
 
+    __version__: str
+
 __all__ = [
+    "AddressUnusable",
+    "Admission",
+    "BadInput",
+    "BlockingFaults",
     "BlockingManager",
+    "BlockingPodResources",
     "Bounds",
     "Callers",
+    "CheckpointUnwritable",
     "Container",
     "ContainerKind",
+    "ContainerRun",
+    "ContainerStartFailed",
+    "ContainerStatus",
     "Deadlines",
     "Device",
+    "DeviceId",
     "DeviceManager",
+    "DeviceManagerError",
+    "DeviceOnNode",
+    "DeviceSpec",
+    "DirectoryInUse",
+    "DirectoryUnusable",
+    "EffectiveSettings",
+    "Event",
+    "Fault",
+    "Faults",
+    "Layout",
     "ManagerClosed",
+    "ManagerUnavailable",
+    "Mount",
     "NeedsTrio",
+    "NoSuchPod",
+    "NodeStatus",
     "Numa",
+    "Peer",
+    "PluginOptions",
+    "PluginUnavailable",
     "Pod",
+    "PodDevices",
+    "PodResources",
+    "PodStatus",
+    "PodUid",
     "Policy",
     "Portal",
+    "Recorded",
+    "Refused",
+    "Registration",
+    "RegistrationRefused",
+    "ResourceCounts",
+    "ResourceName",
+    "ResourceWaitTimeout",
+    "RunOptions",
     "Scope",
+    "Severity",
+    "Sink",
     "Topology",
+    "UnusableTopology",
     "open_device_manager",
     "open_portal",
 ]
 
 # Imported when they are asked for (PEP 562): ``--help`` and a pytest run that needs no manager must not pay for gRPC.
-_HOME = {
-    **dict.fromkeys(("Container", "ContainerKind", "Device", "Pod"), "model"),
-    **dict.fromkeys(("Policy", "Scope", "Topology"), "core.policy"),
-    "Bounds": "bounds",
-    "Callers": "daemon.callers",
-    "Numa": "core.numa",
-    "Deadlines": "rpc.plugin_client",
-    "DeviceManager": "daemon.manager",
-    **dict.fromkeys(("ManagerClosed", "NeedsTrio"), "errors"),
-    **dict.fromkeys(("Portal", "open_portal"), "daemon.portal"),
-    "BlockingManager": "daemon.blocking",
-    "open_device_manager": "daemon.supervisor",
+_MODULES = {
+    "bounds": "Bounds",
+    "core.numa": "Numa",
+    "core.pod_resources": "DeviceOnNode PodDevices",
+    "core.policy": "Policy Scope Topology",
+    "daemon.blocking": "BlockingFaults BlockingManager BlockingPodResources",
+    "daemon.callers": "Callers",
+    "daemon.directory": "Layout",
+    "daemon.event_log": "Recorded Sink",
+    "daemon.faults": "Faults",
+    "daemon.manager": "DeviceManager",
+    "daemon.pod_resources": "PodResources",
+    "daemon.portal": "Portal open_portal",
+    "daemon.supervisor": "open_device_manager",
+    "errors": (
+        "AddressUnusable BadInput CheckpointUnwritable ContainerStartFailed DeviceManagerError DirectoryInUse "
+        "DirectoryUnusable ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused "
+        "RegistrationRefused ResourceWaitTimeout UnusableTopology"
+    ),
+    "events": "Event Severity",
+    "model": (
+        "Admission Container ContainerKind ContainerRun ContainerStatus Device DeviceId DeviceSpec "
+        "EffectiveSettings Fault Mount NodeStatus Peer PluginOptions Pod PodStatus PodUid Registration "
+        "ResourceCounts ResourceName RunOptions"
+    ),
+    "rpc.plugin_client": "Deadlines",
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 if not TYPE_CHECKING:  # a type checker sees the names above, and no others
 
     def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return import_module("importlib.metadata").version(__name__)
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f".{_HOME[name]}", __name__), name)

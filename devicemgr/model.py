@@ -10,13 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NewType
+from typing import TypeAlias
 
-ResourceName = NewType("ResourceName", str)
+# Aliases, not types of their own: whoever embeds a manager writes "vendor.com/gpu" and is understood.
+ResourceName: TypeAlias = str
 """An extended resource, for example ``vendor.com/gpu`` (API-12)."""
-DeviceId = NewType("DeviceId", str)
+DeviceId: TypeAlias = str
 """A device's id, unique under one resource name only."""
-PodUid = NewType("PodUid", str)
+PodUid: TypeAlias = str
 
 HEALTHY = "Healthy"
 """The one health string that counts as healthy; every other one does not (LW-3)."""

@@ -13,6 +13,7 @@ because that is how a kubelet restart looks from here; and tidy up when it is to
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,30 +28,24 @@ CARDS = [f"card-{number}" for number in range(4)]
 
 
 class CardPlugin(api.DevicePluginBase):
-    async def get_device_plugin_options(self, message):
+    async def get_device_plugin_options(self, message: api.Empty) -> api.DevicePluginOptions:
         return api.DevicePluginOptions()
 
-    async def list_and_watch(self, message):
+    async def list_and_watch(self, message: api.Empty) -> AsyncIterator[api.ListAndWatchResponse]:
         yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
         await asyncio.Event().wait()  # nothing changes: say nothing, and keep the stream open
 
-    async def allocate(self, message):
+    async def allocate(self, message: api.AllocateRequest) -> api.AllocateResponse:
         return api.AllocateResponse(container_responses=[self.answer(r) for r in message.container_requests])
 
-    def answer(self, request):
+    def answer(self, request: api.ContainerAllocateRequest) -> api.ContainerAllocateResponse:
         if unknown := set(request.devices_ids) - set(CARDS):
             raise GRPCError(Status.INVALID_ARGUMENT, f"no such card: {', '.join(sorted(unknown))}")
         nodes = [api.DeviceSpec(f"/dev/{id}", "/dev/null", "rw") for id in request.devices_ids]
         return api.ContainerAllocateResponse(envs={"CARDS": ",".join(request.devices_ids)}, devices=nodes)
 
 
-async def register(directory):
-    async with Channel(path=str(directory / "kubelet.sock")) as channel:
-        request = api.RegisterRequest(version="v1beta1", endpoint=SOCKET, resource_name=RESOURCE)
-        await api.RegistrationStub(channel).register(request)
-
-
-async def one_life(directory):
+async def one_life(directory: Path) -> None:
     """Serve and register, until kubelet.sock is another file than it was, or our own socket is gone."""
     registry, own = directory / "kubelet.sock", directory / SOCKET
     born = registry.stat().st_ctime_ns
@@ -58,7 +53,9 @@ async def one_life(directory):
     server = Server([CardPlugin()])
     try:
         await server.start(path=str(own))
-        await register(directory)
+        async with Channel(path=str(registry)) as channel:
+            request = api.RegisterRequest(version="v1beta1", endpoint=SOCKET, resource_name=RESOURCE)
+            await api.RegistrationStub(channel).register(request)
         print(f"registered {RESOURCE}", flush=True)
         while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.2)
@@ -67,8 +64,10 @@ async def one_life(directory):
         own.unlink(missing_ok=True)
 
 
-async def main(directory):
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
+async def main(directory: Path) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with suppress(asyncio.CancelledError):
         while True:
             try:

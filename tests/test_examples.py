@@ -56,25 +56,6 @@ def test_without_trio_admits_from_plain_code_and_from_asyncio():
     assert done.stderr == ""
 
 
-def test_a_program_that_uses_the_portal_is_typed(tmp_path):
-    """As a user checks it: what the package gives has types, and a wrong argument is found."""
-    pytest.importorskip("mypy")
-    text = (EXAMPLES / "without_trio.py").read_text()
-    wrong = tmp_path / "wrong.py"
-    wrong.write_text(text.replace("allocatable=4)", "allocatable='4')"))
-    for path, expected in ((EXAMPLES / "without_trio.py", 0), (wrong, 1)):
-        options = ["--strict", "--config-file=", "--follow-imports=silent", f"--cache-dir={tmp_path / 'cache'}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "mypy", *options, str(path)],
-            capture_output=True,
-            text=True,
-            timeout=110,
-            cwd=EXAMPLES.parent,
-        )
-        assert done.returncode == expected, done.stdout + done.stderr
-    assert "allocatable" in done.stdout
-
-
 def test_the_github_action_checks_a_plugin_with_the_lines_it_has(tmp_path):
     """The step itself, run by a shell, with our example plug-in in the place of the one it builds."""
     (job,) = yaml.safe_load((EXAMPLES / "github-action.yml").read_text())["jobs"].values()

@@ -14,16 +14,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..daemon.portal import Portal, open_portal
+    from ..rpc.registration_client import PluginInfo
+    from .conformance.command import Command, SubjectUnusable
     from .plugins import open_plugin_process, open_registered_plugin
-    from .script import Script, parse_scripts
-    from .script_player import ScriptedPlugin, open_scripted_plugin
+    from .portal import BlockingPlugin, BlockingProcess
+    from .pytest_fixtures import PluginProcessFactory, SimulatedPluginFactory
+    from .script import CallRule, Script, Step, parse_scripts
+    from .script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
     from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
 
 __all__ = [
+    "BlockingPlugin",
+    "BlockingProcess",
+    "CallRule",
+    "Command",
+    "PluginInfo",
+    "PluginProcessFactory",
     "Portal",
     "Script",
+    "ScriptedCrash",
     "ScriptedPlugin",
     "SimulatedPlugin",
+    "SimulatedPluginFactory",
+    "Step",
+    "SubjectUnusable",
     "open_plugin_process",
     "open_portal",
     "open_registered_plugin",
@@ -33,18 +47,18 @@ __all__ = [
 ]
 
 # As in the package itself: pytest imports this at every start, whoever needs it or not.
-_HOME = {
-    "Portal": "portal",
-    "open_portal": "portal",
-    "Script": "script",
-    "ScriptedPlugin": "script_player",
-    "SimulatedPlugin": "simulated_plugin",
-    "open_plugin_process": "plugins",
-    "open_registered_plugin": "plugins",
-    "open_scripted_plugin": "script_player",
-    "open_simulated_plugin": "simulated_plugin",
-    "parse_scripts": "script",
+_MODULES = {
+    "..daemon.portal": "Portal open_portal",
+    "..rpc.registration_client": "PluginInfo",
+    ".conformance.command": "Command SubjectUnusable",
+    ".plugins": "open_plugin_process open_registered_plugin",
+    ".portal": "BlockingPlugin BlockingProcess",
+    ".pytest_fixtures": "PluginProcessFactory SimulatedPluginFactory",
+    ".script": "CallRule Script Step parse_scripts",
+    ".script_player": "ScriptedCrash ScriptedPlugin open_scripted_plugin",
+    ".simulated_plugin": "SimulatedPlugin open_simulated_plugin",
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 if not TYPE_CHECKING:  # a type checker sees the names above, and no others
@@ -52,7 +66,7 @@ if not TYPE_CHECKING:  # a type checker sees the names above, and no others
     def __getattr__(name: str) -> Any:
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+        return getattr(import_module(_HOME[name], __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import pytest
 
 if TYPE_CHECKING:
     from ..daemon.manager import DeviceManager
-    from .portal import BlockingManager, Portal
+    from ..model import Device, PluginOptions
+    from .conformance.command import Command
+    from .portal import BlockingManager, BlockingPlugin, BlockingProcess, Portal
+    from .simulated_plugin import SimulatedPlugin
 
 
 @pytest.fixture
@@ -52,12 +55,18 @@ def device_manager_sync(
         manager.faults.resume_clock()  # other tests have the same program
 
 
-class Either:
+class _Either:
     """What ``open_one`` opens for a manager: with ``async with`` in Trio tests, with ``with`` in ordinary ones."""
 
-    def __init__(self, open_one: Callable[[DeviceManager], AbstractAsyncContextManager[Any]], manager: Any) -> None:
+    def __init__(
+        self,
+        open_one: Callable[[DeviceManager], AbstractAsyncContextManager[Any]],
+        manager: Any,
+        blocking: Callable[[Portal, Any], Any],
+    ) -> None:
         self._open_one = open_one
         self._manager = manager
+        self._blocking = blocking
         self._opened: Any = None
 
     async def __aenter__(self) -> Any:
@@ -71,13 +80,13 @@ class Either:
         return suppressed
 
     def __enter__(self) -> Any:
-        from .portal import Blocking, BlockingManager
+        from .portal import BlockingManager
 
         if not isinstance(self._manager, BlockingManager):
             raise TypeError("in a Trio test write 'async with'; 'with' is for device_manager_sync")
         portal = self._manager._portal
         self._opened = portal.enter(self._open_one(self._manager._target))
-        return Blocking(portal, self._opened.__enter__())
+        return self._blocking(portal, self._opened.__enter__())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -86,29 +95,91 @@ class Either:
         return suppressed
 
 
-@pytest.fixture
-def simulated_plugin() -> Callable[..., Either]:
+class SimulatedPluginFactory:
     """``with simulated_plugin(device_manager_sync, "vendor.com/gpu", devices=4) as plugin:``, there and registered.
 
-    In Trio tests ``async with simulated_plugin(device_manager, …)``.
+    In Trio tests ``async with simulated_plugin(device_manager, …)``. What it takes is what
+    :func:`~devicemgr.testing.open_registered_plugin` takes.
     """
-    from .plugins import open_registered_plugin
 
-    def make(manager: Any, resource: str, **options: Any) -> Either:
-        return Either(lambda plain: open_registered_plugin(plain, resource, **options), manager)
+    @overload
+    def __call__(
+        self,
+        manager: BlockingManager,
+        resource: str,
+        *,
+        devices: int | Iterable[Device] = 1,
+        timeout: float = ...,
+        options: PluginOptions = ...,
+        endpoint: str | None = None,
+    ) -> AbstractContextManager[BlockingPlugin]: ...
+    @overload
+    def __call__(
+        self,
+        manager: DeviceManager,
+        resource: str,
+        *,
+        devices: int | Iterable[Device] = 1,
+        timeout: float = ...,
+        options: PluginOptions = ...,
+        endpoint: str | None = None,
+    ) -> AbstractAsyncContextManager[SimulatedPlugin]: ...
+    def __call__(self, manager: Any, resource: str, **options: Any) -> Any:
+        from .plugins import open_registered_plugin
+        from .portal import BlockingPlugin
 
-    return make
+        return _Either(lambda plain: open_registered_plugin(plain, resource, **options), manager, BlockingPlugin)
 
 
-@pytest.fixture
-def plugin_process() -> Callable[..., Either]:
+class PluginProcessFactory:
     """``with plugin_process(device_manager_sync, ["./plugin", "{dir}"], "vendor.com/gpu") as process:``.
 
-    Started, and its resource published; ended with the block. ``process.output`` is what it has written.
+    Started, and its resource published; ended with the block. ``process.output`` is what it has written. What it takes
+    is what :func:`~devicemgr.testing.open_plugin_process` takes.
     """
-    from .plugins import open_plugin_process
 
-    def make(manager: Any, argv: Sequence[str], resource: str, **options: Any) -> Either:
-        return Either(lambda plain: open_plugin_process(plain, argv, resource, **options), manager)
+    @overload
+    def __call__(
+        self,
+        manager: BlockingManager,
+        argv: Sequence[str],
+        resource: str,
+        *,
+        capacity: int | None = None,
+        allocatable: int | None = None,
+        timeout: float = ...,
+        change: str | None = None,
+        isolate: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> AbstractContextManager[BlockingProcess]: ...
+    @overload
+    def __call__(
+        self,
+        manager: DeviceManager,
+        argv: Sequence[str],
+        resource: str,
+        *,
+        capacity: int | None = None,
+        allocatable: int | None = None,
+        timeout: float = ...,
+        change: str | None = None,
+        isolate: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> AbstractAsyncContextManager[Command]: ...
+    def __call__(self, manager: Any, argv: Sequence[str], resource: str, **options: Any) -> Any:
+        from .plugins import open_plugin_process
+        from .portal import BlockingProcess
 
-    return make
+        return _Either(lambda plain: open_plugin_process(plain, argv, resource, **options), manager, BlockingProcess)
+
+
+@pytest.fixture(scope="session")
+def simulated_plugin() -> SimulatedPluginFactory:
+    """A device plug-in of which everything can be changed while it runs."""
+    return SimulatedPluginFactory()
+
+
+@pytest.fixture(scope="session")
+def plugin_process() -> PluginProcessFactory:
+    """A plug-in's program, started and ended."""
+    return PluginProcessFactory()
