@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from .arguments import CheckedFields
+
 KUBELET_MESSAGE = 4 * 1024 * 1024
 """Bytes. The kubelet dials plug-ins, and serves, with grpc-go's defaults: no longer message is received (API-8)."""
 MESSAGE_SIZE = 4 * KUBELET_MESSAGE
@@ -31,7 +33,7 @@ _WITHIN = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(CheckedFields):
     """Sizes in bytes, rates per second; a burst is how much of it may come at once.
 
     ======================  =========================================================================================
@@ -81,6 +83,7 @@ class Bounds:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what would let nothing through, is no number to reckon with, or contradicts itself."""
+        CheckedFields.__post_init__(self)
         for name, value in asdict(self).items():
             low, high = _RANGES.get(name, (1, 2**31))
             if not low <= value <= high:

@@ -1,7 +1,7 @@
 """The values everything else speaks of: devices, pods, containers, what a plug-in answered.
 
 All of them are frozen: a value that was handed out never changes under its holder.
-Imports nothing of the package; everything may import it.
+Everything may import it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
+
+from .arguments import CheckedFields, Count, Seconds, at_least
 
 # Aliases, not types of their own: whoever embeds a manager writes "vendor.com/gpu" and is understood.
 ResourceName: TypeAlias = str
@@ -18,6 +20,8 @@ ResourceName: TypeAlias = str
 DeviceId: TypeAlias = str
 """A device's id, unique under one resource name only."""
 PodUid: TypeAlias = str
+Times: TypeAlias = Annotated[int, at_least(1)]
+"""How often something shall happen."""
 
 HEALTHY = "Healthy"
 """The one health string that counts as healthy; every other one does not (LW-3)."""
@@ -44,7 +48,7 @@ def _number_order(digits: str) -> tuple[int, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class Device(CheckedFields):
     """One entry of a report. ``numa_nodes`` is None without topology (API-2)."""
 
     id: DeviceId
@@ -73,7 +77,7 @@ class DeviceList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginOptions:
+class PluginOptions(CheckedFields):
     """Which of the optional calls a plug-in wants (GetDevicePluginOptions, REG-8)."""
 
     pre_start_required: bool = False
@@ -81,7 +85,7 @@ class PluginOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class Registration(CheckedFields):
     """What a plug-in says of itself in Register (REG-3); nothing of it is validated yet."""
 
     version: str
@@ -99,21 +103,21 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(CheckedFields):
     container_path: str
     host_path: str
     read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSpec:
+class DeviceSpec(CheckedFields):
     container_path: str
     host_path: str
     permissions: str = "rw"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(CheckedFields):
     """What the runtime adds to a container: one Allocate answer, or the merge of several (RUN-6)."""
 
     envs: Mapping[str, str] = field(default_factory=dict)
@@ -140,16 +144,16 @@ class ContainerKind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(CheckedFields):
     """``limits`` holds extended resources only, as whole devices (ALLOC-4)."""
 
     name: str
     kind: ContainerKind = ContainerKind.MAIN
-    limits: Mapping[ResourceName, int] = field(default_factory=dict)
+    limits: Mapping[ResourceName, Count] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
+class Pod(CheckedFields):
     """``containers`` stand in start order: init containers and sidecars, then the main ones (ALLOC-2).
 
     ``name`` is empty for a pod that is known from a kubelet's checkpoint only, which has no names.
@@ -226,15 +230,15 @@ class PodStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStatus:
+class NodeStatus(CheckedFields):
     """What the node publishes about resources, by name. ``removed`` stand with 0 until that is acknowledged.
 
     ``reset`` says that every extended resource which is not listed here is void: the manager knows nothing of what
     the node published before it started (CAP-6).
     """
 
-    capacity: Mapping[str, int]
-    allocatable: Mapping[str, int]
+    capacity: Mapping[str, Count]
+    allocatable: Mapping[str, Count]
     removed: tuple[str, ...] = ()
     reset: bool = False
 
@@ -263,12 +267,12 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(CheckedFields):
     """What shall go wrong, by name (``daemon.faults``); which of the rest matter depends on it."""
 
     name: str
     resource: str = ""
     call: str = ""
-    times: int = 1
-    seconds: float = 0.0
+    times: Times = 1
+    seconds: Seconds = 0.0
     error: str = "a fault on purpose"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated, TypeAlias
 
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
@@ -36,3 +37,7 @@ def why_not_extended(name: str) -> str | None:
 def is_cdi_name(name: str) -> bool:
     """Is it qualified, as in ``vendor.com/class=name``? A runtime looks up no other."""
     return _CDI_NAME.fullmatch(name) is not None
+
+
+ExtendedResource: TypeAlias = Annotated[str, why_not_extended]
+"""For the argument of a function that is ``arguments.checked``."""

@@ -1,4 +1,5 @@
-"""What is exported is enough: every name that a public signature or its "Raises" mentions can be imported as well."""
+"""What is exported is enough: every name that a public signature or its "Raises" mentions can be imported as well. And
+a wrong argument is an error of the call that was given it, which names it, before anything has happened."""
 
 from __future__ import annotations
 
@@ -6,9 +7,12 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -27,30 +31,32 @@ def _functions() -> Iterator[tuple[str, Any]]:
     for name, value in PUBLIC.items():
         if not inspect.isclass(value):
             if callable(value):
-                yield name, inspect.unwrap(value)
+                yield name, value
             continue
         if not name.startswith(MADE_BY_OTHERS):
-            yield name, value.__init__
+            yield f"{name}.__init__", value.__init__
         for member, found in vars(value).items():
             function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
             if not member.startswith("_") and inspect.isfunction(function):
-                yield f"{name}.{member}", inspect.unwrap(function)
+                yield f"{name}.{member}", function
 
 
 FUNCTIONS = list(_functions())
 
 
 def ours(module: str) -> set[str]:
-    """The names of a module of ours that are from this package: made in it, or imported from a sibling."""
+    """The names of a module of ours that are from this package: made in it, or imported from a sibling. A plain type
+    with a rule (``Seconds``) is nothing to be imported."""
     tree = ast.parse(Path(str(sys.modules[module].__file__)).read_text())
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     made = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     assigned = [node for node in tree.body if isinstance(node, ast.AnnAssign) and "TypeAlias" in ast.dump(node)]
-    return {
+    names = {
         *(alias.name for node in imported for alias in node.names),
         *made,
         *(node.target.id for node in assigned if isinstance(node.target, ast.Name)),
     }
+    return {name for name in names if get_origin(vars(sys.modules[module]).get(name)) is not Annotated}
 
 
 def named_in(annotation: str) -> set[str]:
@@ -59,7 +65,7 @@ def named_in(annotation: str) -> set[str]:
 
 @pytest.mark.parametrize(("name", "function"), FUNCTIONS)
 def test_what_a_signature_names_is_exported(name, function):
-    module = inspect.getmodule(function)
+    module = inspect.getmodule(inspect.unwrap(function))
     if name in FOR_OURSELVES or module is None or not module.__name__.startswith("devicemgr"):
         return
     named = {one for annotation in function.__annotations__.values() for one in named_in(annotation)}
@@ -88,3 +94,68 @@ def test_every_public_name_can_be_imported(module):
     assert all(getattr(module, name) for name in module.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = module.nothing
+
+
+# --- arguments -----------------------------------------------------------------------------------------
+
+RESULTS = {"Admission", "ContainerRun", "ContainerStatus", "DeviceOnNode", "EffectiveSettings", "Layout", "Peer"}
+RESULTS |= {"PodDevices", "PodStatus", "Recorded", "ResourceCounts", "Event"}
+"""Values that are handed out, and in by nobody."""
+BY_OURSELVES = ("DeviceManager.living", "DeviceManager.events_of_life", "Callers.include", "Numa.", "Command.start")
+BY_ITS_SERVICE = ("allocate", "get_", "keep_", "next_report", "notify", "pre_start", "require_healthy", "usual_answer")
+
+
+def _arguments() -> Iterator[tuple[str, Any, str]]:
+    """Every argument that somebody outside hands in and whose type says something."""
+    for name, value in PUBLIC.items():
+        if is_dataclass(value) and name not in RESULTS:
+            yield from ((name, value, field.name) for field in fields(value))
+    for name, function in FUNCTIONS:
+        kind, _, method = name.partition(".")
+        if method == "__init__" and (is_dataclass(PUBLIC[kind]) or issubclass(PUBLIC[kind], BaseException)):
+            continue
+        if (kind == "SimulatedPlugin" and method.startswith(BY_ITS_SERVICE)) or method == "__call__":
+            continue
+        if not name.startswith((*BY_OURSELVES, "Blocking")):
+            yield from ((name, function, argument) for argument in _hints(function) if argument != "return")
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    return {
+        name: hint
+        for name, hint in get_type_hints(function).items()
+        if hint is not Any and not isinstance(hint, TypeVar) and "Context" not in str(hint)
+    }
+
+
+def fitting(hint: Any) -> Any:
+    """A value of that type."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return fitting(inside[0])
+    if origin is Annotated:
+        return fitting(inside[0])
+    if origin is tuple and inside[-1] is not Ellipsis:
+        return tuple(map(fitting, inside))
+    made = {str: "vendor.com/gpu", int: 1, float: 1.0, bool: True, Path: Path(), Any: None, Mapping: {}, Iterable: []}
+    made |= {Sequence: [], tuple: (), frozenset: frozenset(), Callable: print, type(None): None}
+    kind = origin or hint
+    if kind in made:
+        return made[kind]
+    if issubclass(kind, Enum):
+        return next(iter(kind))
+    if is_dataclass(kind):
+        return kind(**{field.name: fitting(_hints(kind)[field.name]) for field in fields(kind)})
+    return object.__new__(kind)
+
+
+@pytest.mark.parametrize(("name", "function", "argument"), list(_arguments()))
+def test_an_argument_of_another_type_is_told_at_the_call(name, function, argument):
+    given = {
+        one.name: fitting(_hints(function).get(one.name, Any))
+        for one in inspect.signature(function).parameters.values()
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    }
+    given[argument] = object()
+    with pytest.raises(TypeError, match=rf": {argument} must be .*, not <object"):
+        function(**given)

@@ -12,8 +12,9 @@ SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "stubs" not in path.p
 
 # A layer may import the layers listed for it, of its own package.
 LAYERS = {
-    "model": set(),
-    "bounds": set(),
+    "arguments": set(),
+    "model": {"arguments"},
+    "bounds": {"arguments"},
     "errors": {"model"},
     "names": {"model"},
     "quantity": set(),
@@ -23,10 +24,21 @@ LAYERS = {
     "config": {"errors", "yaml_text", "model", "node_resources"},
     "pod_kinds": {"yaml_text"},
     "manifest": {"errors", "yaml_text", "model", "names", "pod_kinds", "quantity"},
-    "core": {"model", "errors", "events", "names"},
-    "rpc": {"model", "bounds", "errors", "events"},
-    "daemon": {"model", "bounds", "errors", "events", "names", "manifest", "node_resources", "core", "rpc"},
-    "testing": {"model", "bounds", "errors", "events", "names", "yaml_text", "core", "rpc", "daemon"},
+    "core": {"arguments", "model", "errors", "events", "names"},
+    "rpc": {"arguments", "model", "bounds", "errors", "events"},
+    "daemon": {
+        "arguments",
+        "model",
+        "bounds",
+        "errors",
+        "events",
+        "names",
+        "manifest",
+        "node_resources",
+        "core",
+        "rpc",
+    },
+    "testing": {"arguments", "model", "bounds", "errors", "events", "names", "yaml_text", "core", "rpc", "daemon"},
     "cli": {"model", "bounds", "errors", "events", "names", "config", "manifest", "node_resources", "yaml_text"}
     | {"core", "rpc", "daemon", "testing"},
     "__init__": {"bounds", "core", "daemon", "errors", "events", "model", "rpc"},

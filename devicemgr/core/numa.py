@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Annotated
+
+from ..arguments import CheckedFields, Count
 
 Mask = int
 """Bit n stands for NUMA node n; 0 is the empty set."""
@@ -38,14 +41,18 @@ def is_narrower(one: Mask, other: Mask) -> bool:
     return (one.bit_count(), one) < (other.bit_count(), other)
 
 
+def _ascending(nodes: tuple[int, ...]) -> str | None:
+    return None if nodes == tuple(sorted(set(nodes))) else "must be in ascending order"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numa:
+class Numa(CheckedFields):
     """A machine's NUMA nodes in ascending order, and per node its distances to all nodes (10 is its own memory).
 
     ``distances`` may lack a node: then nothing is known of how far it is.
     """
 
-    nodes: tuple[int, ...] = (0,)
+    nodes: Annotated[tuple[Count, ...], _ascending] = (0,)
     distances: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..arguments import CheckedFields
 from ..errors import UnusableTopology
 from .hints import DeviceHints, Hint, HintList, Hints
 from .merge import ANY, Merged, hint_lists, merge_hints, single_node_hints
@@ -47,7 +48,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+class Topology(CheckedFields):
     """How pods are aligned. Raises UnusableTopology for a policy with the scope none, which would align nothing.
 
     :func:`topology_of` makes one of words and checks the rest. With the policy none the scope is none, too (TM-1).
@@ -59,6 +60,7 @@ class Topology:
     numa: Numa = Numa()
 
     def __post_init__(self) -> None:
+        CheckedFields.__post_init__(self)
         if self.policy is Policy.NONE:
             object.__setattr__(self, "scope", Scope.NONE)
         elif self.scope is Scope.NONE:

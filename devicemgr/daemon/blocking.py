@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import Count, Seconds, checked
 from ..core.pod_resources import DeviceOnNode, PodDevices
 from ..model import (
     Admission,
@@ -22,7 +23,9 @@ from ..model import (
     Registration,
     ResourceCounts,
     ResourceName,
+    Times,
 )
+from ..names import ExtendedResource
 from .directory import Layout
 from .event_log import Recorded
 from .faults import Faults
@@ -80,6 +83,7 @@ class BlockingManager:
     def remove(self, namespace: str, name: str) -> bool:
         return self._portal.call(self._target.remove, namespace, name)
 
+    @checked
     def retain(self, uids: Iterable[str]) -> list[Pod]:
         return self._portal.call(self._target.retain, list(uids))
 
@@ -94,16 +98,16 @@ class BlockingManager:
 
     def wait_for_resource(
         self,
-        resource: str,
+        resource: ExtendedResource,
         *,
-        capacity: int | None = None,
-        allocatable: int | None = None,
-        timeout: float = 10.0,
+        capacity: Count | None = None,
+        allocatable: Count | None = None,
+        timeout: Seconds = 10.0,
     ) -> ResourceCounts:
         wait = partial(self._target.wait_for_resource, capacity=capacity, allocatable=allocatable, timeout=timeout)
         return self._portal.call(wait, resource)
 
-    def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
+    def events_after(self, sequence: Count, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
         return self._portal.call(self._target.events_after, sequence, wait=wait)
 
 
@@ -114,7 +118,7 @@ class BlockingFaults:
         self._portal = portal
         self._target = target
 
-    def restart(self, *, away: float = 0.0) -> None:
+    def restart(self, *, away: Seconds = 0.0) -> None:
         self._portal.call(self._target.restart, away=away)
 
     def wipe(self) -> None:
@@ -129,11 +133,11 @@ class BlockingFaults:
     def resume_reading(self, resource: str) -> None:
         self._portal.call(self._target.resume_reading, resource)
 
-    def delay_calls(self, call: str, seconds: float, *, times: int = 1, resource: str | None = None) -> None:
+    def delay_calls(self, call: str, seconds: Seconds, *, times: Times = 1, resource: str | None = None) -> None:
         self._portal.call(self._target.delay_calls, call, seconds, times=times, resource=resource)
 
     def fail_calls(
-        self, call: str, *, error: str = "a fault on purpose", times: int = 1, resource: str | None = None
+        self, call: str, *, error: str = "a fault on purpose", times: Times = 1, resource: str | None = None
     ) -> None:
         self._portal.call(self._target.fail_calls, call, error=error, times=times, resource=resource)
 
@@ -149,7 +153,7 @@ class BlockingFaults:
     def resume_clock(self) -> None:
         self._portal.call(self._target.resume_clock)
 
-    def advance_clock(self, seconds: float) -> None:
+    def advance_clock(self, seconds: Seconds) -> None:
         self._portal.call(self._target.advance_clock, seconds)
 
     def inject(self, fault: Fault) -> None:

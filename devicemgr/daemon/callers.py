@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import trio
 
+from ..arguments import CheckedFields, Count, checked
 from ..core.rate_limit import Tally
 from ..errors import CallerDenied, CallerTooSlow
 from ..events import BoundReached, CallerTurnedAway
@@ -29,13 +30,14 @@ _REGISTER = "/v1beta1.Registration/Register"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Callers:
+class Callers(CheckedFields):
     """Users by id, and a group whose members may call as well."""
 
-    uids: frozenset[int]
-    group: int | None = None
+    uids: frozenset[Count]
+    group: Count | None = None
 
     @classmethod
+    @checked
     def usual(cls, group: int | None = None) -> Callers:
         """Root, this process's own user, and ``group``."""
         return cls(uids=frozenset({0, os.geteuid()}), group=group)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ..arguments import Seconds, checked
 from ..core.checkpoint import FILE_NAME
 from ..errors import BadInput
 from ..events import FaultInjected
-from ..model import Fault, ResourceName
+from ..model import Fault, ResourceName, Times
 from .directory import Layout
 from .disturbances import CALLS, Disturbance, Disturbances
 from .event_log import EventLog
@@ -48,7 +49,8 @@ class Faults:
         self._current = current
         self._calls = calls
 
-    async def restart(self, *, away: float = 0.0) -> None:
+    @checked
+    async def restart(self, *, away: Seconds = 0.0) -> None:
         """Restart as the kubelet does: streams and sockets end; after ``away`` seconds every socket in the directory
         is removed and kubelet.sock is made anew (REG-17). Returns when the new life serves."""
         with self._calls.one():
@@ -66,6 +68,7 @@ class Faults:
                 if path.is_socket() and not path.is_symlink():  # false for what has gone since, as a temporary file
                     path.unlink(missing_ok=True)
 
+    @checked
     def drop_connection(self, resource: str) -> None:
         """Cut the connection to the plug-in that serves ``resource``. Raises BadInput when none does."""
         self._calls.check()
@@ -73,21 +76,25 @@ class Faults:
             raise BadInput("no plug-in serves it", file=resource)
         self._record("drop-connection", resource)
 
+    @checked
     def stop_reading(self, resource: str) -> None:
         """Take no more lists from the plug-in's stream, without closing it, until :meth:`resume_reading`."""
         self._record("stop-reading", resource)
         self._disturbances.hold(resource)
 
+    @checked
     def resume_reading(self, resource: str) -> None:
         self._record("resume-reading", resource)
         self._disturbances.release(resource)
 
-    def delay_calls(self, call: str, seconds: float, *, times: int = 1, resource: str | None = None) -> None:
+    @checked
+    def delay_calls(self, call: str, seconds: Seconds, *, times: Times = 1, resource: str | None = None) -> None:
         """The next ``times`` calls of a kind (see ``CALLS``) take ``seconds`` longer; their deadlines stay."""
         self._disturb(call, seconds, None, times, resource)
 
+    @checked
     def fail_calls(
-        self, call: str, *, error: str = "a fault on purpose", times: int = 1, resource: str | None = None
+        self, call: str, *, error: str = "a fault on purpose", times: Times = 1, resource: str | None = None
     ) -> None:
         """The next ``times`` calls of a kind fail, as if the plug-in had said ``error``."""
         self._disturb(call, 0.0, error, times, resource)
@@ -121,12 +128,14 @@ class Faults:
         """Time goes on, as fast as the real one."""
         self._set_rate(1.0)
 
-    def advance_clock(self, seconds: float) -> None:
+    @checked
+    def advance_clock(self, seconds: Seconds) -> None:
         """It is ``seconds`` later, at once: grace periods and deadlines end."""
         self._calls.check()
         _mock_clock().jump(seconds)
         self._record("advance-clock", f"{seconds:g} s")
 
+    @checked
     async def inject(self, fault: Fault) -> None:
         """The same by name, for callers on a socket: whoever asks for a restart does not wait for its end.
 

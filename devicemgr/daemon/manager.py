@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from ..arguments import Count, Seconds, checked
 from ..core.node_status import node_status, reset_node
 from ..core.pod_status import pod_status
 from ..errors import Refused, ResourceWaitTimeout
@@ -26,6 +27,7 @@ from ..model import (
     ResourceCounts,
     ResourceName,
 )
+from ..names import ExtendedResource
 from .directory import Layout
 from .disturbances import Disturbances
 from .event_log import EventLog, Recorded
@@ -108,6 +110,7 @@ class DeviceManager:
         """The admitted pods, oldest first: the devices their containers hold, each with its health (RHS-1)."""
         return [pod_status(self._life.store, pod) for pod in self._life.store.pods]
 
+    @checked
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:
         """What a kubelet would publish for these resources; removed ones with 0 until acknowledged (CAP-5, LIM-5).
 
@@ -128,6 +131,7 @@ class DeviceManager:
         self._calls.check()
         return self._settings
 
+    @checked
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest decision.
 
@@ -169,11 +173,13 @@ class DeviceManager:
 
     # --- commands ----------------------------------------------------------------------------------
 
+    @checked
     async def register(self, registration: Registration) -> None:
         """What a Register call does. Raises RegistrationRefused."""
         with self._calls.one():
             await (await self._serving()).endpoints.register(registration)
 
+    @checked
     async def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> Admission:
         """May ``pod`` run here? Allocates its devices and, with ``start``, starts its containers in order.
 
@@ -183,11 +189,13 @@ class DeviceManager:
         with self._calls.one():
             return await (await self._serving()).admissions.admit(as_pod(pod), start=start)
 
+    @checked
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
         with self._calls.one():
             return await (await self._serving()).admissions.start_container(pod, container)
 
+    @checked
     async def remove(self, namespace: str, name: str) -> bool:
         """The pod has ended; its devices are free when this returns. False when there is no such pod.
 
@@ -204,6 +212,7 @@ class DeviceManager:
             pod = _find(life, namespace, name)
             return pod is not None and await life.admissions.remove(pod)
 
+    @checked
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
         """Only these pods exist still: the others are removed, and returned (GC-1).
 
@@ -212,6 +221,7 @@ class DeviceManager:
         with self._calls.one():
             return await (await self._serving()).admissions.retain(map(PodUid, uids))
 
+    @checked
     async def acknowledge_removed(self, resource: str) -> None:
         """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
         with self._calls.one():
@@ -230,13 +240,14 @@ class DeviceManager:
 
     # --- waiting -----------------------------------------------------------------------------------
 
+    @checked
     async def wait_for_resource(
         self,
-        resource: str,
+        resource: ExtendedResource,
         *,
-        capacity: int | None = None,
-        allocatable: int | None = None,
-        timeout: float = 10.0,  # noqa: ASYNC109 - a test's deadline with an error that shows the state
+        capacity: Count | None = None,
+        allocatable: Count | None = None,
+        timeout: Seconds = 10.0,  # noqa: ASYNC109 - a test's deadline with an error that shows the state
     ) -> ResourceCounts:
         """Wait until the resource is published with the given numbers (None: any).
 
@@ -267,7 +278,8 @@ class DeviceManager:
             f"{resource} did not reach {words or 'any state'} within {seconds:g} s; it is {state}; last events:{events}"
         )
 
-    async def events_after(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
+    @checked
+    async def events_after(self, sequence: Count, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """Events with a higher number, as JSON-ready values; with ``wait``, waits for the next one."""
         with self._calls.one():
             if wait:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 import trio
 
+from ..arguments import checked
 from ..core.pod_resources import (
     LASTING,
     MAIN_ONLY,
@@ -59,6 +60,7 @@ class PodResources:
         self._count("get_allocatable", "v1")
         return self._allocatable.of(self._current())
 
+    @checked
     async def get_pod(self, namespace: str, name: str) -> PodDevices:
         """One pod. Raises NoSuchPod (PR-6)."""
         store = self._current()

@@ -21,6 +21,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import trio
 
+from ..arguments import checked
 from ..errors import ManagerClosed
 from .blocking import BlockingManager
 from .faults import steerable_clock
@@ -46,6 +47,7 @@ class Portal:
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
     @overload
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @checked
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run ``function``, async or not, inside the program; returns or raises what it does.
 
@@ -57,10 +59,12 @@ class Portal:
     def submit(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
     @overload
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    @checked
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
         """The same, without waiting. To cancel the future breaks the call off."""
         return self._submit(partial(_await_if_needed, function, *args, **kwargs))
 
+    @checked
     @contextmanager
     def enter(self, manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
         """Hold an async context manager open, in a task of its own, for as long as the block lasts.
@@ -94,6 +98,7 @@ class Portal:
                 self.call(leave.set)
             left.result()
 
+    @checked
     @contextmanager
     def manager(self, opened: AbstractAsyncContextManager[DeviceManager]) -> Iterator[BlockingManager]:
         """What :func:`devicemgr.open_device_manager` opens, for as long as the block lasts: its methods without
@@ -187,6 +192,7 @@ async def _await_if_needed(function: Callable[..., Any], *args: Any, **kwargs: A
     return await result if inspect.isawaitable(result) else result
 
 
+@checked
 @contextmanager
 def open_portal(*, steerable_time: bool = False) -> Iterator[Portal]:
     """Run a Trio program in a thread for as long as the block lasts; with ``steerable_time`` faults can stop its clock,

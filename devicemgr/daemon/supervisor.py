@@ -21,6 +21,7 @@ from pathlib import Path
 
 import trio
 
+from ..arguments import Port, Seconds, checked
 from ..bounds import Bounds
 from ..core.endpoint import GRACE_PERIOD
 from ..core.policy import Topology
@@ -209,17 +210,18 @@ def _reporters(log: EventLog) -> tuple[Callable[[Path], None], Callable[[Path], 
     )
 
 
+@checked
 @asynccontextmanager
 async def open_device_manager(
     root_dir: str | Path,
     *,
     deadlines: Deadlines | None = None,
-    grace: float = GRACE_PERIOD,
+    grace: Seconds = GRACE_PERIOD,
     bounds: Bounds | None = None,
     callers: Callers | None = None,
     topology: Topology | None = None,
-    restart_wait: float = RESTART_WAIT,
-    metrics_address: tuple[str, int] | None = None,
+    restart_wait: Seconds = RESTART_WAIT,
+    metrics_address: tuple[str, Port] | None = None,
     node_resources: Mapping[str, int | str] | None = None,
     sinks: Iterable[Sink] = (),
 ) -> AsyncIterator[DeviceManager]:

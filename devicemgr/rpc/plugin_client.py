@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import trio
 
+from ..arguments import CheckedFields, Seconds
 from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..events import CallFinished
@@ -44,14 +45,14 @@ _METHODS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines:
+class Deadlines(CheckedFields):
     """Seconds a plug-in has for each call. The kubelet has one for the first and the last only (API-9)."""
 
-    dial: float = 10.0
-    options: float = 10.0
-    preferred_allocation: float = 30.0
-    allocate: float = 60.0
-    pre_start: float = 30.0
+    dial: Seconds = 10.0
+    options: Seconds = 10.0
+    preferred_allocation: Seconds = 30.0
+    allocate: Seconds = 60.0
+    pre_start: Seconds = 30.0
 
 
 class Interference(Protocol):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import trio
 
+from ..arguments import CheckedFields
 from ..errors import PluginUnavailable
 from .calls import call, dial_place
 from .convert import checked
@@ -24,7 +25,7 @@ NOTIFY_DEADLINE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginInfo:
+class PluginInfo(CheckedFields):
     """What GetInfo says; nothing of it is validated. ``name`` is a resource name, ``endpoint`` a path or empty."""
 
     type: str

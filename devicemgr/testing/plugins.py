@@ -8,9 +8,11 @@ from typing import Any
 
 import trio
 
+from ..arguments import Count, Seconds, checked
 from ..daemon.manager import DeviceManager
 from ..errors import ResourceWaitTimeout, require_trio, unwrapped
 from ..model import Device
+from ..names import ExtendedResource
 from .conformance.command import Command
 from .conformance.subject import tended
 from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
@@ -19,13 +21,14 @@ WAIT = 10.0
 """Seconds a plug-in has to register and to send its first list."""
 
 
+@checked
 @asynccontextmanager
 async def open_registered_plugin(
     manager: DeviceManager,
-    resource: str,
+    resource: ExtendedResource,
     *,
-    devices: int | Iterable[Device] = 1,
-    timeout: float = WAIT,  # noqa: ASYNC109 - as wait_for_resource has it
+    devices: Count | Iterable[Device] = 1,
+    timeout: Seconds = WAIT,  # noqa: ASYNC109 - as wait_for_resource has it
     **options: Any,
 ) -> AsyncIterator[SimulatedPlugin]:
     """A simulated plug-in that is registered, and registers again when the manager restarts.
@@ -44,15 +47,16 @@ async def open_registered_plugin(
             nursery.cancel_scope.cancel()
 
 
+@checked
 @asynccontextmanager
 async def open_plugin_process(
     manager: DeviceManager,
     argv: Sequence[str],
-    resource: str,
+    resource: ExtendedResource,
     *,
-    capacity: int | None = None,
-    allocatable: int | None = None,
-    timeout: float = WAIT,  # noqa: ASYNC109 - as wait_for_resource has it
+    capacity: Count | None = None,
+    allocatable: Count | None = None,
+    timeout: Seconds = WAIT,  # noqa: ASYNC109 - as wait_for_resource has it
     **options: Any,
 ) -> AsyncIterator[Command]:
     """A plug-in's program, started, and its resource published; it is killed at the end, if it still runs.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ..arguments import CheckedFields, Count, Seconds, checked
 from ..errors import BadInput
 from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ..names import why_not_extended
@@ -33,7 +34,7 @@ TRIGGERS = ("HUP", "USR1", "USR2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallRule:
+class CallRule(CheckedFields):
     """What happens at a call: wait ``delay`` seconds, then fail with ``error`` and a gRPC ``status``, or never answer,
     or answer.
 
@@ -42,9 +43,9 @@ class CallRule:
 
     call: str
     devices: frozenset[str] = frozenset()
-    skip: int = 0
-    times: float = math.inf
-    delay: float = 0.0
+    skip: Count = 0
+    times: Seconds = math.inf
+    delay: Seconds = 0.0
     error: str = ""
     status: str = "UNKNOWN"
     hang: bool = False
@@ -53,10 +54,10 @@ class CallRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(CheckedFields):
     """A change: ``at`` seconds after the start, or whenever the signal ``on`` comes."""
 
-    at: float | None = None
+    at: Seconds | None = None
     on: str = ""
     health: Mapping[DeviceId, str] = field(default_factory=dict)
     remove: tuple[DeviceId, ...] = ()
@@ -67,7 +68,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
+class Script(CheckedFields):
     """One plug-in. ``answer`` is what Allocate says, with ``{id}`` and ``{ids}`` to be filled in; None is the usual.
 
     ``repeat`` is the seconds after which the schedule begins again.
@@ -81,7 +82,7 @@ class Script:
     answer: RunOptions | None = None
     calls: tuple[CallRule, ...] = ()
     schedule: tuple[Step, ...] = ()
-    repeat: float = math.inf
+    repeat: Seconds = math.inf
 
     @property
     def socket(self) -> str:
@@ -89,6 +90,7 @@ class Script:
         return self.endpoint or endpoint_of(self.resource)
 
 
+@checked
 def parse_scripts(text: str, *, file: str) -> list[Script]:
     """All plug-ins of a script. Raises BadInput naming file, line and field."""
     documents = load_documents(text, file=file)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from ..arguments import checked
 from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio, unwrapped
 from ..model import DeviceId, PluginOptions, RunOptions
 from .script import TRIGGERS, CallRule, Script, Step
@@ -51,6 +52,7 @@ class ScriptedPlugin:
                 return
             began += self.script.repeat
 
+    @checked
     async def trigger(self, on: str) -> bool:
         """Take the next of the steps that wait for a signal; False if there are none. Raises ScriptedCrash."""
         if on not in self._turns:
@@ -149,6 +151,7 @@ def filled(template: RunOptions, ids: Sequence[DeviceId]) -> RunOptions:
     )
 
 
+@checked
 @asynccontextmanager
 async def open_scripted_plugin(directory: Path | str, script: Script) -> AsyncIterator[ScriptedPlugin]:
     """Serve the plug-in of a script in ``directory``; its schedule begins when you call ``play``."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from ..arguments import Count, checked
 from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio
 from ..model import (
     API_VERSION,
@@ -36,7 +37,8 @@ REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
 
 
-def numbered_devices(count: int, *, prefix: str = "dev", numa_nodes: Sequence[int] = ()) -> list[Device]:
+@checked
+def numbered_devices(count: Count, *, prefix: str = "dev", numa_nodes: Sequence[int] = ()) -> list[Device]:
     """``count`` healthy devices ``dev-0``, ``dev-1`` …, dealt out over the NUMA nodes in turn."""
     return [
         Device(
@@ -93,6 +95,7 @@ class SimulatedPlugin:
     def devices(self) -> tuple[Device, ...]:
         return tuple(self._devices)
 
+    @checked
     async def register(self, *, version: str = API_VERSION, endpoint: str | None = None) -> None:
         """Announce the plug-in. Raises RegistrationRefused or ManagerUnavailable."""
         self._streams_ended = False
@@ -103,11 +106,13 @@ class SimulatedPlugin:
         )
         await register_plugin(self.registry, registration)
 
+    @checked
     def set_devices(self, devices: Iterable[Device]) -> None:
         """Report this list from now on, as it stands: duplicates and all."""
         self._devices = list(devices)
         self._notify()
 
+    @checked
     def set_health(self, device: str, health: str = HEALTHY) -> None:
         """Report a new health for one device."""
         self.set_devices(replace(d, health=health) if d.id == device else d for d in self._devices)
@@ -234,12 +239,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_ctime_ns
 
 
+@checked
 @asynccontextmanager
 async def open_simulated_plugin(
     directory: Path | str,
     resource: str,
     *,
-    devices: int | Iterable[Device] = 1,
+    devices: Count | Iterable[Device] = 1,
     options: PluginOptions = PluginOptions(),  # noqa: B008 - frozen
     endpoint: str | None = None,
 ) -> AsyncIterator[SimulatedPlugin]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from ...arguments import checked
 from ...errors import DeviceManagerError
 from .check import Skipped
 from .isolation import isolated
@@ -35,6 +36,7 @@ class Command:
     all of this process's children that nobody else is the parent of any more count as the plug-in's.
     """
 
+    @checked
     def __init__(
         self,
         argv: Sequence[str],

@@ -1,0 +1,162 @@
+"""What a caller hands in is looked at where it is handed in: what is wrong is a TypeError or a ValueError of that call,
+which names it, and not a surprise somewhere later.
+
+What is right is what the annotations say. Where a type says too little, it has rules::
+
+    Seconds = Annotated[float, at_least(0)]
+
+A rule is a function that returns what is wrong with a value, or None. Known here are the forms of annotations that
+the package's own signatures have.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from enum import Enum
+from functools import cache, wraps
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Rule = Callable[[Any], str | None]
+
+
+def within(low: float, high: float) -> Rule:
+    """Both included. NaN is nowhere."""
+    return lambda value: None if low <= value <= high else f"must be from {low:g} to {high:g}"
+
+
+def at_least(low: float) -> Rule:
+    return lambda value: None if value >= low else f"must be at least {low:g}"
+
+
+Count = Annotated[int, at_least(0)]
+Seconds = Annotated[float, at_least(0)]
+Port = Annotated[int, within(0, 65535)]
+
+
+def checked(function: F) -> F:
+    """Look at the arguments of every call before the call. One that has too many or too few fails as ever."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)
+        expected = _annotations(function)
+        for name, value in given.arguments.items():
+            if isinstance(value, Iterator):  # it can be looked at once only
+                given.arguments[name] = value = list(value)
+            if name in expected:
+                expected[name].check(value, name, f"{function.__name__}()")
+        return function(*given.args, **given.kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+class CheckedFields:
+    """Base of dataclasses whose fields are looked at when one is made."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        __tracebackhide__ = True
+        kind: Any = type(self)
+        for name, expected in _annotations(kind).items():
+            value = getattr(self, name)
+            if type(value) is not expected.plain:
+                expected.check(value, name, kind.__name__)
+
+
+@cache
+def _annotations(annotated: Any) -> dict[str, _Expected]:
+    return {name: _Expected(hint) for name, hint in get_type_hints(annotated, include_extras=True).items()}
+
+
+class _Expected:
+    """What an annotation says of a value. It is read once, for values are made often: ``plain`` is a type of which
+    every value is right."""
+
+    def __init__(self, hint: Any) -> None:
+        self.rules: tuple[Rule, ...] = ()
+        if get_origin(hint) is Annotated:
+            hint, *rules = get_args(hint)
+            self.rules = tuple(rules)
+        origin, inside = get_origin(hint), get_args(hint)
+        self.kind = origin or hint
+        self.plain = None if origin or self.rules else hint
+        self.is_anything = hint is Any or isinstance(hint, TypeVar) or getattr(hint, "_is_protocol", False)
+        self.choices = [_Expected(one) for one in inside] if origin in (Union, UnionType) else []
+        self.items = [_Expected(one) for one in inside if one is not Ellipsis] if origin in _COLLECTIONS else []
+        self.is_row = origin is tuple and Ellipsis not in inside
+
+    def check(self, value: Any, name: str, owner: str) -> None:
+        """Raises TypeError or ValueError."""
+        __tracebackhide__ = True
+        if not self._fits(value):
+            raise TypeError(f"{owner}: {name} must be {self}, not {value!r:.100}")
+        for choice in self.choices:
+            if choice._fits(value):
+                return choice.check(value, name, owner)
+        for rule in self.rules:
+            if problem := rule(value):
+                raise ValueError(f"{owner}: {name}={value!r:.100}: {problem}")
+        if self.kind is Mapping:
+            keys, values = self.items
+            for key, one in value.items():
+                keys.check(key, f"a key of {name}", owner)
+                values.check(one, f"{name}[{key!r:.100}]", owner)
+        elif self.items and isinstance(value, Collection):
+            items = self.items if self.is_row else self.items * len(value)
+            for number, (one, item) in enumerate(zip(value, items, strict=True)):
+                if type(one) is not item.plain:
+                    item.check(one, f"{name}[{number}]", owner)
+        return None
+
+    def _fits(self, value: Any) -> bool:
+        """Is it of that kind, whatever may be inside?"""
+        if self.is_anything or type(value) is self.plain:
+            return True
+        if self.choices:
+            return any(one._fits(value) for one in self.choices)
+        if isinstance(value, bool):
+            return self.kind is bool
+        if isinstance(value, str) and self.kind in (Iterable, Sequence):
+            return False  # a text is texts, one after the other, but nobody means that
+        if self.is_row and isinstance(value, tuple):
+            return len(value) == len(self.items)
+        return isinstance(value, (int, float) if self.kind is float else self.kind)
+
+    def __str__(self) -> str:
+        if self.choices:
+            return " or ".join(map(str, self.choices))
+        if self.is_row:
+            return f"a tuple ({', '.join(map(str, self.items))})"
+        if self.kind in _NAMES:
+            return _NAMES[self.kind]
+        name = self.kind.__name__
+        if issubclass(self.kind, Enum):
+            return f"one of {', '.join(f'{name}.{one.name}' for one in self.kind)}"
+        if hasattr(self.kind, "__dataclass_fields__"):
+            return f"a {name}({', '.join(f'{field.name}=…' for field in fields(self.kind))})"
+        return f"a {name}"
+
+
+_COLLECTIONS = (tuple, frozenset, Iterable, Sequence, Mapping)
+_NAMES: dict[Any, str] = {
+    str: "a str",
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    NoneType: "None",
+    Callable: "a function",
+    Iterable: "an iterable",
+    Mapping: "a mapping",
+    Sequence: "a sequence",
+}
