@@ -254,7 +254,7 @@ class ContainerRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """The answer to "may this pod run here?"; a refusal is an answer, not a failure (ALLOC-20).
+    """The answer to "may this pod run here?"; a refusal is an answer, not a failure (ALLOC-20), and false.
 
     ``failed_container`` names the container that was admitted but could not start, ``message`` says why.
     """
@@ -264,6 +264,17 @@ class Admission:
     message: str = ""
     containers: tuple[ContainerRun, ...] = ()
     failed_container: str = ""
+
+    def __bool__(self) -> bool:
+        return self.admitted
+
+    def __repr__(self) -> str:
+        """What a test that fails shows of it."""
+        if not self.admitted:
+            return f"<refused, {self.reason}: {self.message}>"
+        failed = f", but {self.failed_container} did not start: {self.message}" if self.failed_container else ""
+        held = [f"{run.name} {name}: {', '.join(ids)}" for run in self.containers for name, ids in run.devices.items()]
+        return f"<admitted{failed}; {'; '.join(held) or 'no devices'}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

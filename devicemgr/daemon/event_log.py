@@ -57,6 +57,10 @@ class EventLog:
                 sink(recorded)
         self._wake()
 
+    def age(self, recorded: Recorded) -> float:
+        """Seconds since it was recorded."""
+        return self._clock() - recorded.time
+
     def after(self, sequence: int) -> list[Recorded]:
         """The remembered events with a higher number."""
         return [recorded for recorded in self._events if recorded.sequence > sequence]

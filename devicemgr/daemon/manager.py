@@ -36,6 +36,10 @@ from .life import Life
 from .open_calls import OpenCalls
 from .plugin_watcher import PluginWatcher
 from .pod_resources import PodResources
+from .trace import in_words
+
+SHOWN_EVENTS = 10
+"""How many events the error of a wait shows."""
 
 
 class DeviceManager:
@@ -271,12 +275,12 @@ class DeviceManager:
         self, resource: ResourceName, capacity: int | None, allocatable: int | None, seconds: float
     ) -> str:
         wanted = {"capacity": capacity, "allocatable": allocatable}
-        words = ", ".join(f"{key} {value}" for key, value in wanted.items() if value is not None)
-        state = self.capacity().get(resource) or "not published"
-        events = "".join(f"\n  {recorded.as_json()}" for recorded in self.events()[-5:])
-        return (
-            f"{resource} did not reach {words or 'any state'} within {seconds:g} s; it is {state}; last events:{events}"
-        )
+        words = ", ".join(f"{key} {value}" for key, value in wanted.items() if value is not None) or "any state"
+        counts = self.capacity().get(resource)
+        state = "has " + ", ".join(f"{k} {v}" for k, v in asdict(counts).items()) if counts else "is not published"
+        last = self.events()[-SHOWN_EVENTS:]
+        events = "".join(f"\n  {-self._log.age(one):8.3f} s  {in_words(one.event)}" for one in last)
+        return f"{resource} did not reach {words} within {seconds:g} s; it {state}; the last events:{events}"
 
     @checked
     async def events_after(self, sequence: Count, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:

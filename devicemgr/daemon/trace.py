@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import DirectoryUnusable
-from ..events import Severity
+from ..events import Event, Severity, as_json
 from .event_log import Recorded, Sink
 
 MODE = 0o640
@@ -53,11 +53,14 @@ def log_to(stream: TextIO, log_format: str, least: str = Severity.INFO) -> Sink:
 
 def format_text(recorded: Recorded) -> str:
     """``2026-11-24T02:13:24.123Z INFO PluginRegistered resource=vendor.com/gpu endpoint=gpu.sock …``"""
-    values = recorded.as_json()
+    return f"{_timestamp(recorded.time)} {recorded.event.severity.upper():7} {in_words(recorded.event)}"
+
+
+def in_words(event: Event) -> str:
+    """``PluginRegistered resource=vendor.com/gpu endpoint=gpu.sock …``"""
+    values = as_json(event)
     name = values.pop("event")
-    del values["sequence"], values["time"]
-    words = " ".join(f"{key}={_short(value)}" for key, value in values.items())
-    return f"{_timestamp(recorded.time)} {recorded.event.severity.upper():7} {name} {words}".rstrip()
+    return " ".join([name, *(f"{key}={_short(value)}" for key, value in values.items())])
 
 
 def _format_json(recorded: Recorded) -> str:

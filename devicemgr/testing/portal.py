@@ -1,41 +1,103 @@
-"""What an ordinary test holds of its portal's program: see :mod:`devicemgr.daemon.portal` for the portal itself."""
+"""What a test holds of a portal's program: see :mod:`devicemgr.daemon.portal` for the portal itself."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import trio
 
 from ..daemon.blocking import BlockingManager
 from ..daemon.portal import Portal, open_portal
 from ..model import API_VERSION, HEALTHY, Device, DeviceId, PluginOptions, RunOptions
 
-__all__ = ["Blocking", "BlockingManager", "BlockingPlugin", "BlockingProcess", "Portal", "open_portal"]
+__all__ = [
+    "AwaitedManager",
+    "Blocking",
+    "BlockingManager",
+    "BlockingPlugin",
+    "BlockingProcess",
+    "Portal",
+    "open_portal",
+]
 
 
-class Blocking:
-    """An object that lives in a portal's program, for callers outside: the same methods, without ``await``."""
+class _Elsewhere:
+    """An object that lives in a portal's program, for callers outside of it."""
 
     def __init__(self, portal: Portal, target: Any) -> None:
         self._portal = portal
         self._target = target
 
     def __repr__(self) -> str:
-        return f"<blocking {self._target!r}>"
+        return f"<{type(self).__name__.lower()} {self._target!r}>"
 
     if not TYPE_CHECKING:  # a type checker sees what the subclasses say
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(name)
-            value: Any = self._portal.call(getattr, self._target, name)
-            return partial(self._portal.call, value) if callable(value) else value
+            value = self._portal.call(getattr, self._target, name)
+            return self._method(value) if callable(value) else value
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name.startswith("_"):
                 object.__setattr__(self, name, value)
             else:
                 self._portal.call(setattr, self._target, name, value)
+
+
+class Blocking(_Elsewhere):
+    """For plain code: the same methods, without ``await``."""
+
+    def _method(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(self._portal.call, method)
+
+
+class Awaited(_Elsewhere):
+    """For another Trio program: the same methods, awaited where they are there. So a test can use a manager that
+    outlasts it."""
+
+    def _method(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(inspect.unwrap(method)):
+            return partial(self._await, method)
+        return partial(self._portal.call, method)
+
+    async def _await(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        future = self._portal.submit(method, *args, **kwargs)
+        try:
+            return await trio.to_thread.run_sync(future.result, abandon_on_cancel=True)
+        finally:
+            future.cancel()
+
+    @asynccontextmanager
+    async def _enter(self, opened: AbstractAsyncContextManager[Any]) -> AsyncIterator[Awaited]:
+        """What is opened for this, in its own program."""
+        entered = self._portal.enter(opened)
+        target = await trio.to_thread.run_sync(entered.__enter__)
+        try:
+            yield Awaited(self._portal, target)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(entered.__exit__, None, None, None)
+
+
+class AwaitedManager(Awaited):
+    """A :class:`~devicemgr.DeviceManager` of another program."""
+
+    def __init__(self, manager: BlockingManager) -> None:
+        super().__init__(manager._portal, manager._target)
+
+    @property
+    def faults(self) -> Awaited:
+        return Awaited(self._portal, self._target.faults)
+
+    @property
+    def pod_resources(self) -> Awaited:
+        return Awaited(self._portal, self._portal.call(lambda: self._target.pod_resources))
 
 
 class BlockingPlugin(Blocking):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import pytest
 
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from .simulated_plugin import SimulatedPlugin
 
 
-@pytest.fixture
-def device_manager_dir() -> Iterator[Path]:
-    """The root directory of the test's manager. Its path is short: that of a unix socket has at most 107 bytes."""
+@contextmanager
+def _short_directory() -> Iterator[Path]:
+    """The path of a unix socket has at most 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="dm-") as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def device_manager_dir() -> Iterator[Path]:
+    """The root directory of the test's manager. Its path is short."""
+    with _short_directory() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +41,25 @@ def _devicemgr_portal() -> Iterator[Portal]:
         yield portal
 
 
-def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What ``@pytest.mark.device_manager(…)`` says, the closest one first."""
-    merged: dict[str, Any] = {}
+def opened_for(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[DeviceManager]:
+    """What ``@pytest.mark.device_manager(…)`` says, the closest one first. A wrong setting is told in one line."""
+    from ..daemon.supervisor import open_device_manager
+
+    settings: dict[str, Any] = {}
     for mark in request.node.iter_markers("device_manager"):
-        merged = {**mark.kwargs, **merged}
-    return merged
+        settings = {**mark.kwargs, **settings}
+    try:
+        return open_device_manager(directory, **settings)
+    except (TypeError, ValueError) as error:
+        problem = f"@pytest.mark.device_manager: {error}"
+    pytest.fail(problem, pytrace=False)
+
+
+@contextmanager
+def _in_portal(request: pytest.FixtureRequest, directory: Path, portal: Portal) -> Iterator[BlockingManager]:
+    with portal.manager(opened_for(request, directory)) as manager:
+        yield manager
+        manager.faults.resume_clock()  # other tests have the same program
 
 
 @pytest.fixture
@@ -47,12 +67,38 @@ def device_manager_sync(
     request: pytest.FixtureRequest, device_manager_dir: Path, _devicemgr_portal: Portal
 ) -> Iterator[BlockingManager]:
     """A manager for ordinary tests: that of ``device_manager``, in a thread, with its methods without ``await``."""
-    from ..daemon.supervisor import open_device_manager
-
-    opened = open_device_manager(device_manager_dir, **settings_of(request))
-    with _devicemgr_portal.manager(opened) as manager:
+    with _in_portal(request, device_manager_dir, _devicemgr_portal) as manager:
         yield manager
-        manager.faults.resume_clock()  # other tests have the same program
+
+
+@pytest.fixture(scope="module")
+def module_device_manager_sync(request: pytest.FixtureRequest, _devicemgr_portal: Portal) -> Iterator[BlockingManager]:
+    """The same one for all tests of a module: they see each other's pods and plug-ins."""
+    with _short_directory() as directory, _in_portal(request, directory, _devicemgr_portal) as manager:
+        yield manager
+
+
+@pytest.fixture(scope="session")
+def session_device_manager_sync(request: pytest.FixtureRequest, _devicemgr_portal: Portal) -> Iterator[BlockingManager]:
+    """The same one for all tests."""
+    with _short_directory() as directory, _in_portal(request, directory, _devicemgr_portal) as manager:
+        yield manager
+
+
+@pytest.fixture
+def module_device_manager(module_device_manager_sync: BlockingManager) -> DeviceManager:
+    """The manager of ``module_device_manager_sync``, for Trio tests."""
+    from .portal import AwaitedManager
+
+    return cast("DeviceManager", AwaitedManager(module_device_manager_sync))
+
+
+@pytest.fixture
+def session_device_manager(session_device_manager_sync: BlockingManager) -> DeviceManager:
+    """The manager of ``session_device_manager_sync``, for Trio tests."""
+    from .portal import AwaitedManager
+
+    return cast("DeviceManager", AwaitedManager(session_device_manager_sync))
 
 
 class _Either:
@@ -70,7 +116,12 @@ class _Either:
         self._opened: Any = None
 
     async def __aenter__(self) -> Any:
-        self._opened = self._open_one(self._manager)
+        from .portal import AwaitedManager
+
+        if isinstance(self._manager, AwaitedManager):
+            self._opened = self._manager._enter(self._open_one(self._manager._target))
+        else:
+            self._opened = self._open_one(self._manager)
         return await self._opened.__aenter__()
 
     async def __aexit__(

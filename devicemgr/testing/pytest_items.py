@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from .conformance import CHECKS, Bench, Check, Command, Result, Verdict, open_bench, run_check
+from ..errors import DeviceManagerError
+from .check_options import CheckOptions
+from .conformance import Bench, Check, Command, Result, Verdict, open_bench, run_check
 from .portal import Portal, open_portal
+from .pytest_plugin import check_options
 
 
 class Session:
     """One bench for all items; the plug-in is started by the first and ended with the session."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+    def __init__(self, config: pytest.Config, argv: list[str], options: CheckOptions) -> None:
+        self._argv = argv
+        self._options = options
         self._stack = ExitStack()
         self._made: dict[str, Result] = {}
         self._opened: tuple[Portal, Bench] | None = None
+        self._is_unusable = False
         config.add_cleanup(self._stack.close)
 
     def result_of(self, check: Check) -> Result:
@@ -28,16 +34,19 @@ class Session:
         return result
 
     def _open(self) -> tuple[Portal, Bench]:
+        """Raises SubjectUnusable, once: the others are skipped then."""
+        if self._is_unusable:
+            pytest.skip("the plug-in cannot be started")
         if self._opened is None:
-            option = self._config.getoption
-            command = Command(
-                shlex.split(option("--device-plugin")),
-                change=option("--device-plugin-change"),
-                isolate=option("--device-plugin-isolate"),
-            )
+            how = self._options
+            command = Command(self._argv, change=how.change, isolate=how.isolate)
             portal = self._stack.enter_context(open_portal())
-            bench = portal.enter(open_bench(command, resource=option("--device-plugin-resource")))
-            self._opened = portal, self._stack.enter_context(bench)
+            bench = open_bench(command, resource=how.resource, timing=how.timing, numa=how.numa_nodes())
+            try:
+                self._opened = portal, self._stack.enter_context(portal.enter(bench))
+            except DeviceManagerError:
+                self._is_unusable = True
+                raise
         return self._opened
 
 
@@ -66,7 +75,7 @@ class ConformanceItem(pytest.Item):
                 pytest.skip(result.evidence)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, ConformanceFailure):
+        if isinstance(excinfo.value, ConformanceFailure | DeviceManagerError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
@@ -75,16 +84,40 @@ class ConformanceItem(pytest.Item):
 
 
 class ConformanceCollector(pytest.Collector):
-    """All checks; its name begins their node ids: ``device-plugin::restart``."""
+    """The checks that are wanted; its name begins their node ids: ``device-plugin::restart``."""
+
+    def __init__(self, *, argv: list[str], options: CheckOptions, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._session_of_checks = Session(self.config, argv, options)
+        self._checks = options.checks()
 
     def collect(self) -> list[pytest.Item]:
-        checks = Session(self.config)
         return [
-            ConformanceItem.from_parent(self, name=name, check=check, session_of_checks=checks)
-            for name, check in CHECKS.items()
+            ConformanceItem.from_parent(self, name=check.name, check=check, session_of_checks=self._session_of_checks)
+            for check in self._checks
         ]
 
 
 def conformance_items(session: pytest.Session) -> list[pytest.Item]:
-    parent = ConformanceCollector.from_parent(session, name="device-plugin", nodeid="device-plugin")
+    """Raises UsageError for what can be seen before anything is started."""
+    options, argv = check_options(session.config), _argv(session.config.getoption("--device-plugin"))
+    try:
+        parent = ConformanceCollector.from_parent(
+            session, name="device-plugin", nodeid="device-plugin", argv=argv, options=options
+        )
+        options.numa_nodes()
+    except DeviceManagerError as error:
+        raise pytest.UsageError(str(error)) from error
     return list(session.genitems(parent))
+
+
+def _argv(text: str) -> list[str]:
+    try:
+        argv = shlex.split(text)
+    except ValueError as error:
+        raise pytest.UsageError(f"--device-plugin {text!r} is no command: {error}") from error
+    if not argv:
+        raise pytest.UsageError("--device-plugin needs a command")
+    if shutil.which(argv[0]) is None:
+        raise pytest.UsageError(f"cannot start {argv[0]}: there is no such program, or it may not be executed")
+    return argv

@@ -6,17 +6,67 @@ tests exist where pytest-trio does.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Generator
+from dataclasses import Field, fields
+from typing import Any
+
 import pytest
+
+from .check_options import CheckOptions, about
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option for each field of :class:`CheckOptions`, and a setting of the same name for the configuration file."""
     group = parser.getgroup("devicemgr", "conformance checks of a device plug-in")
+    actions: dict[type, dict[str, Any]] = {bool: {"action": "store_const", "const": True}, tuple: {"action": "append"}}
+    types: dict[type, Any] = {bool: "bool", tuple: "args"}
     group.addoption("--device-plugin", metavar="COMMAND", help="run the conformance checks against this command")
-    group.addoption("--device-plugin-resource", metavar="NAME", help="which of its resources (the first)")
-    group.addoption("--device-plugin-change", metavar="COMMAND", help="makes the plug-in report a change")
-    group.addoption(
-        "--device-plugin-isolate", action="store_true", help="a private view of /var/lib/kubelet/device-plugins"
-    )
+    for field in fields(CheckOptions):
+        told, kind = about(field), _kind(field)
+        how: dict[str, Any] = actions.get(kind) or {"type": kind}
+        if kind is not bool:
+            how["metavar"] = told.metavar
+        group.addoption(_flag(field), default=None, help=told.help, **how)
+        parser.addini(_setting(field), told.help, type=types.get(kind, "string"), default=None)
+
+
+def _kind(field: Field[Any]) -> type:
+    return str if field.default is None else type(field.default)
+
+
+def _flag(field: Field[Any]) -> str:
+    return f"--device-plugin-{field.name.replace('_', '-')}"
+
+
+def _setting(field: Field[Any]) -> str:
+    return _flag(field).removeprefix("--").replace("-", "_")
+
+
+def check_options(config: pytest.Config) -> CheckOptions:
+    """What the command line says, else the configuration file. Raises UsageError."""
+    from ..errors import BadInput
+
+    said: dict[str, Any] = {}
+    for field in fields(CheckOptions):
+        value, kind = config.getoption(_flag(field)), _kind(field)
+        if value is None:
+            value = config.getini(_setting(field)) or None
+            try:
+                value = kind(value) if value is not None and kind in (int, float) else value
+            except ValueError:
+                raise pytest.UsageError(f"{_setting(field)} = {value}: this is not a number") from None
+        if value is not None:
+            said[field.name] = _names(value) if kind is tuple else value
+    try:
+        return CheckOptions(**said)
+    except BadInput as error:
+        raise pytest.UsageError(f"--device-plugin-{error}") from error
+
+
+def _names(values: list[str]) -> tuple[str, ...]:
+    """Several values, and several names with commas between in each."""
+    return tuple(name for value in values for name in value.split(",") if name)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +80,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -k and -m choose
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    if session.config.getoption("--device-plugin"):
+    if session.config.getoption("--device-plugin") is not None:
         from .pytest_items import conformance_items
 
         items += conformance_items(session)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None and "devicemgr.errors" in sys.modules:
+        from .pytest_failures import without_machinery
+
+        call.excinfo = without_machinery(call.excinfo)
+    return (yield)

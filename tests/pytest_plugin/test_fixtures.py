@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-
-import pytest
 
 pytest_plugins = ["pytester"]
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin.py"
-INI = "[pytest]\ntimeout = 60\n"
-
-
-@pytest.fixture
-def run(pytester, monkeypatch):
-    """``run("def test_…", "--option")``: the result of a pytest in a process of its own."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    pytester.makeini(INI)
-
-    def run_one(source, *options):
-        if source:
-            pytester.makepyfile(source)
-        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
-
-    return run_one
-
 
 SYNC = f"""
 import sys
@@ -133,8 +112,14 @@ def test_what_did_not_come_is_told_with_the_state_and_the_last_events(run):
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*ResourceWaitTimeout: vendor.com/gpu did not reach capacity 4 within 0.2 s*capacity=2*", "*PluginRegistered*"]
+        [
+            ">  *device_manager_sync.wait_for_resource(*",
+            "E  *ResourceWaitTimeout: vendor.com/gpu did not reach capacity 4 within 0.2 s; it has capacity 2, *",
+            "E  *-?.??? s  PluginRegistered resource=vendor.com/gpu endpoint=*",
+            "test_*.py:3: ResourceWaitTimeout",
+        ]
     )
+    result.stdout.no_fnmatch_line("*{'sequence'*")
 
 
 def test_a_program_that_never_registers_is_shown_with_its_words(run):
@@ -164,28 +149,53 @@ def test_the_wrong_kind_of_with_is_told(run):
     result.stdout.fnmatch_lines(["*in a Trio test write 'async with'*"])
 
 
-def test_the_conformance_checks_are_test_items(run, tmp_path):
-    report = tmp_path / "report.xml"
-    command = f"{sys.executable} {EXAMPLE} {{dir}}"
-    result = run("", "--device-plugin", command, "-k", "registers or allocate", f"--junitxml={report}", "-v")
-    result.assert_outcomes(passed=6, skipped=1, deselected=29)
-    result.stdout.fnmatch_lines(["*allocate-unknown*PASSED*"])
-    names = [case.get("name") for case in ElementTree.parse(report).iter("testcase")]
-    assert names[:2] == ["registers", "registers-once"]
+SHARED = """
+import pytest
+
+pytestmark = pytest.mark.device_manager(grace=1.0)
+GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
+POD = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [
+    {"name": "main", "resources": {"limits": {GPU: 1}}}]}}
+
+def test_plain(module_device_manager_sync, session_device_manager_sync, simulated_plugin):
+    with simulated_plugin(module_device_manager_sync, GPU, devices=2):
+        assert module_device_manager_sync.admit(POD)
+    module_device_manager_sync.wait_for_resource(GPU, capacity=0)  # the module's mark holds
+    session_device_manager_sync.wait_for_resource  # it has another directory
+    assert session_device_manager_sync.pods() == []
+
+@pytest.mark.trio
+async def test_trio(module_device_manager, session_device_manager, simulated_plugin):
+    assert [pod.name for pod in module_device_manager.pods()] == ["p"]
+    async with simulated_plugin(module_device_manager, NIC, devices=2) as nic:
+        nic.set_health("dev-0", "Unhealthy")
+        assert (await module_device_manager.wait_for_resource(NIC, capacity=2, allocatable=1)).endpoint == "serving"
+        await module_device_manager.faults.restart()
+        await module_device_manager.wait_for_resource(NIC, allocatable=1)
+        assert len(await module_device_manager.pod_resources.list_pods()) == 1
+    assert await module_device_manager.remove("default", "p")
+    assert session_device_manager.pods() == []
+    async with simulated_plugin(session_device_manager, GPU):
+        assert await session_device_manager.admit(POD)
+
+def test_plain_again(module_device_manager_sync):
+    assert module_device_manager_sync.pods() == []
+"""
 
 
-def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
-    result = run("", "--device-plugin", f"{sys.executable} -c 'print(42)'", "-k", "registers")
-    result.assert_outcomes(failed=1, skipped=1, deselected=34)
-    result.stdout.fnmatch_lines(
-        ["*the plug-in has ended, with exit status 0; its last words: 42*", "*Mend it: call Register*"]
+def test_a_module_and_a_session_share_a_manager(run, pytester):
+    pytester.makepyfile(
+        test_second="""
+        def test_x(module_device_manager_sync, session_device_manager_sync):
+            assert module_device_manager_sync.events()[0].sequence == 1
+            assert [pod.name for pod in session_device_manager_sync.pods()] == ["p"]
+        """
     )
+    run(SHARED).assert_outcomes(passed=4)
 
 
-def test_a_command_that_cannot_be_started_is_an_error_of_every_item(run):
-    result = run("", "--device-plugin", "/no/such/program", "-k", "registers")
-    result.stdout.fnmatch_lines(["*cannot start /no/such/program*"])
-    assert result.ret == 1
+def test_without_pytest_trio_they_share_it_as_well(run):
+    run(SHARED, "-p", "no:trio", "-k", "plain", "-W", "ignore").assert_outcomes(passed=1, failed=1, deselected=1)
 
 
 def test_nothing_of_ours_is_loaded_before_it_is_needed(run):

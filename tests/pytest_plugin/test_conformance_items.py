@@ -1,0 +1,101 @@
+"""``pytest --device-plugin COMMAND``, with the options that ``check`` has."""
+
+from __future__ import annotations
+
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from devicemgr.testing.check_options import CheckOptions
+
+pytest_plugins = ["pytester"]
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin.py"
+COMMAND = f"{sys.executable} {EXAMPLE} {{dir}}"
+
+
+def test_the_conformance_checks_are_test_items(run, tmp_path):
+    report = tmp_path / "report.xml"
+    result = run("", "--device-plugin", COMMAND, "-k", "registers or allocate", f"--junitxml={report}", "-v")
+    result.assert_outcomes(passed=6, skipped=1, deselected=29)
+    result.stdout.fnmatch_lines(["*allocate-unknown*PASSED*"])
+    names = [case.get("name") for case in ElementTree.parse(report).iter("testcase")]
+    assert names[:2] == ["registers", "registers-once"]
+
+
+def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
+    result = run("", "--device-plugin", f"{sys.executable} -c 'print(42)'", "-k", "registers")
+    result.assert_outcomes(failed=1, skipped=1, deselected=34)
+    result.stdout.fnmatch_lines(["*the plug-in has ended; its last words: 42*", "*Mend it: call Register*"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--device-plugin", "./nope"], "ERROR: cannot start ./nope: there is no such program*"),
+        (["--device-plugin", 'sh -c "'], "ERROR: --device-plugin 'sh -c \"' is no command: No closing quotation"),
+        (["--device-plugin", ""], "ERROR: --device-plugin needs a command"),
+        (["--device-plugin", "true", "--device-plugin-only", "nope"], "ERROR: nope: no such check; there are *"),
+        (["--device-plugin", "true", "--device-plugin-patience=-1"], "ERROR: --device-plugin-patience: -1.0 is not*"),
+        (["--device-plugin", "true", "--device-plugin-restarts=1"], "ERROR: --device-plugin-restarts: 1 is not 5*"),
+    ],
+)
+def test_what_cannot_be_run_is_one_error(run, options, told):
+    result = run("def test_x(): pass", *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([told])
+    assert len(result.outlines + result.errlines) < 15
+
+
+def test_a_program_that_does_not_start_is_one_failure(run, pytester):
+    pytester.makefile("", bad="#!/nowhere\n").chmod(0o755)
+    result = run("", "--device-plugin", "./bad", "-rs")
+    result.assert_outcomes(failed=1, skipped=35)
+    result.stdout.fnmatch_lines(["cannot start ./bad: No such file or directory"])
+    assert len(result.outlines) < 80
+    assert result.ret == 1
+
+
+def test_every_option_of_check_is_there_and_a_setting_as_well(run):
+    result = run("", "--help")
+    for field in fields(CheckOptions):
+        result.stdout.fnmatch_lines([f"  --device-plugin-{field.name}*"])
+        result.stdout.fnmatch_lines([f"  device_plugin_{field.name}*"])
+
+
+CHOSEN = "device_plugin_only = registers, restart\ndevice_plugin_patience = 0.3\n"
+
+
+def test_the_configuration_file_says_what_the_command_line_does_not(run):
+    silent = f"{sys.executable} -c 'import time; time.sleep(60)'"
+    result = run("", "--device-plugin", silent, ini=CHOSEN)
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*within 0.3 s*"])
+    result = run(
+        "",
+        "--device-plugin",
+        COMMAND,
+        "--device-plugin-only",
+        "registers",
+        "--device-plugin-patience",
+        "20",
+        ini=CHOSEN,
+    )
+    result.assert_outcomes(passed=1)
+    result = run("", "--device-plugin", COMMAND, ini="device_plugin_quiet = soon\n")
+    result.stderr.fnmatch_lines(["ERROR: device_plugin_quiet = soon: this is not a number"])
+
+
+def test_in_pyproject_toml_too(run, pytester):
+    pytester.makepyprojecttoml(
+        """
+        [tool.pytest.ini_options]
+        device_plugin_only = ["registers", "restart"]
+        device_plugin_skip = ["restart"]
+        device_plugin_isolate = false
+        """
+    )
+    run("", "--device-plugin", COMMAND, "-c", "pyproject.toml").assert_outcomes(passed=1)
