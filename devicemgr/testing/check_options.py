@@ -9,22 +9,24 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import CheckedFields, Count, Seconds
+
 if TYPE_CHECKING:
     from ..core.numa import Numa
     from .conformance.check import Check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(CheckedFields):
     """How long the checks wait, in seconds. ``restarts`` is a number of restarts, ``restarting`` the time for them."""
 
-    patience: float = 30.0  # until a plug-in has registered, again or for the first time
-    prompt: float = 5.0  # for what should come at once: options, the first list
-    quiet: float = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
-    away: float = 5.0  # that the manager is not there
-    ending: float = 10.0  # after SIGTERM
-    restarts: int = 50
-    restarting: float = 30.0
+    patience: Seconds = 30.0  # until a plug-in has registered, again or for the first time
+    prompt: Seconds = 5.0  # for what should come at once: options, the first list
+    quiet: Seconds = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
+    away: Seconds = 5.0  # that the manager is not there
+    ending: Seconds = 10.0  # after SIGTERM
+    restarts: Count = 50
+    restarting: Seconds = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ _USUAL = Timing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckOptions:
+class CheckOptions(CheckedFields):
     """How a plug-in is checked. The default of a field tells its kind: False a flag, None a text, a tuple several
     names, a float seconds, an int a number; :func:`about` tells the rest. Raises BadInput for a number out of range.
     """
@@ -66,6 +68,7 @@ class CheckOptions:
     def __post_init__(self) -> None:
         from ..errors import BadInput
 
+        CheckedFields.__post_init__(self)
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), about(field).least
             if type(field.default) is float and not least < value < float("inf"):

@@ -12,6 +12,7 @@ from ..check_options import CheckOptions, Timing
 from .bench import Bench, open_bench
 from .check import Check, Failed, Result, Skipped, Verdict, check
 from .command import Command, SubjectUnusable
+from .evidence import Seen
 from .runner import CHECKS, Observer, report_of, run_check, run_checks, select
 from .subject import Attached, Subject
 
@@ -25,6 +26,7 @@ __all__ = [
     "Failed",
     "Observer",
     "Result",
+    "Seen",
     "Skipped",
     "Subject",
     "SubjectUnusable",

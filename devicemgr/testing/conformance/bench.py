@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import trio
 
+from ...arguments import checked
 from ...core.numa import Numa
 from ...daemon.directory import Layout, checked_endpoint, file_name
 from ...daemon.event_log import Recorded, Sink
@@ -276,6 +277,7 @@ class Bench:
         return lists[0]
 
 
+@checked
 @asynccontextmanager
 async def open_bench(
     subject: Subject,

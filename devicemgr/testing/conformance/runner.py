@@ -7,6 +7,7 @@ from itertools import islice
 
 import trio
 
+from ...arguments import checked
 from ...errors import BadInput, DeviceManagerError, unwrapped
 from ...yaml_text import nearest
 from . import allocation, lists, registration, restarts
@@ -38,6 +39,7 @@ CHECKS: dict[str, Check] = {name: _FOUND[name] for name in _ORDER}
 """All checks by name, in the order in which they are made."""
 
 
+@checked
 def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
     """The checks called ``only``, or all; without those called ``skip``. Raises BadInput for a name that is none."""
     wanted, unwanted = set(only), set(skip)
@@ -68,6 +70,7 @@ class Observer:
 NOBODY = Observer()
 
 
+@checked
 async def run_checks(
     bench: Bench,
     checks: Sequence[Check],
@@ -102,6 +105,7 @@ def report_of(checks: Iterable[Check], made: Mapping[str, Result], *, why_not: s
     ]
 
 
+@checked
 async def run_check(bench: Bench, check: Check, made: dict[str, Result], observer: Observer = NOBODY) -> Result:
     """Make one check, and those it needs first; ``made`` is what has been made on this bench, and grows.
 

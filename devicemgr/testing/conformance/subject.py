@@ -12,6 +12,7 @@ from typing import Protocol
 
 import trio
 
+from ...arguments import checked
 from ...errors import unwrapped
 from .check import Failed, Skipped
 
@@ -75,6 +76,7 @@ class Attached:
     ending = None
     output = ""
 
+    @checked
     def __init__(self, *, change: str | None = None) -> None:
         self._change = change
 
