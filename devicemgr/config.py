@@ -313,7 +313,7 @@ def _read(found: _Found, doubts: list[BadInput]) -> _Stated:
     return _Stated(
         gates=gates,
         topology=topology,
-        node_resources={ResourceName(name): _node_resource(item, name, count) for item, name, count in counts},
+        node_resources={name: _node_resource(item, name, count) for item, name, count in counts},
         is_on=not found.is_arguments,
         how=how,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BadInput
-from .model import Container, ContainerKind, Pod, PodUid, ResourceName
+from .model import Container, ContainerKind, Pod, ResourceName
 from .names import why_not_extended
 from .pod_kinds import (
     CONTAINER_FIELDS,
@@ -164,7 +164,7 @@ class _Reader:
         for index in range(1 if kind.is_single else self._replicas):
             name = kind.pod_name(owner, index)
             uid = owner.uid if kind is KINDS["Pod"] and owner.uid else _derived_uid(owner.namespace, name)
-            self.found.pods.append(Pod(name=name, namespace=owner.namespace, uid=PodUid(uid), containers=containers))
+            self.found.pods.append(Pod(name=name, namespace=owner.namespace, uid=uid, containers=containers))
 
     def _owner(self, item: Field, top: dict[str, Field]) -> Owner:
         metadata = _required(item, top, "metadata")
@@ -254,7 +254,7 @@ class _Reader:
             elif "/" in name:
                 if problem := why_not_extended(name):
                     raise place.bad(f"{name!r} is no extended resource name: {problem}")
-                found[ResourceName(name)] = (_whole_number(place), place)
+                found[name] = (_whole_number(place), place)
         return found
 
 

@@ -22,7 +22,7 @@ def node_resources(given: Mapping[str, int | str]) -> dict[ResourceName, int]:
 
     Raises ValueError for a name or a count that the API server would refuse.
     """
-    return {ResourceName(name): node_resource(name, count) for name, count in sorted(given.items())}
+    return {name: node_resource(name, count) for name, count in sorted(given.items())}
 
 
 def node_resource(name: str, count: int | str) -> int:

@@ -14,7 +14,7 @@ from rich.rule import Rule
 from ..daemon.manager import DeviceManager
 from ..daemon.supervisor import open_device_manager
 from ..manifest import parse_pods
-from ..model import HEALTHY, UNHEALTHY, Container, Pod, PodUid, ResourceName
+from ..model import HEALTHY, UNHEALTHY, Container, Pod
 from ..testing.simulated_plugin import SimulatedPlugin, numbered_devices, open_simulated_plugin
 from .output import admission_data, console, draw_admission, draw_status, status_data
 
@@ -72,8 +72,8 @@ async def _admit(manager: DeviceManager) -> Pod:
 
 
 async def _too_many(manager: DeviceManager) -> None:
-    greedy = Container(name="main", limits={ResourceName(GPU): 3, ResourceName(NIC): 1})
-    pod = Pod(name="greedy", uid=PodUid("greedy"), containers=(greedy,))
+    greedy = Container(name="main", limits={GPU: 3, NIC: 1})
+    pod = Pod(name="greedy", uid="greedy", containers=(greedy,))
     admission = await manager.admit(pod)
     _say("4. Another pod asks for too much", "It is refused as a whole: the network card it could have had stays free.")
     draw_admission(pod, admission_data(pod, admission))

@@ -145,7 +145,7 @@ def parse_node_resources(texts: tuple[str, ...]) -> dict[ResourceName, int]:
         try:
             if not equals:
                 raise ValueError(f"{text!r}: write NAME=COUNT")
-            found[ResourceName(name)] = node_resource(name, count)
+            found[name] = node_resource(name, count)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--node-resource") from None
     return found

@@ -28,7 +28,7 @@ from typing import Any
 from fnv_hash_fast import fnv1a_32
 
 from ..errors import CorruptCheckpoint
-from ..model import DeviceId, Owner, PodUid, ResourceName
+from ..model import DeviceId, Owner, ResourceName
 
 FILE_NAME = "kubelet_internal_checkpoint"
 SECTION = "DeviceManager"
@@ -165,10 +165,7 @@ def content(data: Mapping[str, Any], section: Any = None) -> Checkpoint:
     """The value of Data, whose types :func:`canonical_text` has checked."""
     return Checkpoint(
         entries=tuple(_entry(raw) for raw in data.get("PodDeviceEntries") or ()),
-        registered={
-            ResourceName(name): tuple(map(DeviceId, ids or ()))
-            for name, ids in (data.get("RegisteredDevices") or {}).items()
-        },
+        registered={name: tuple(ids or ()) for name, ids in (data.get("RegisteredDevices") or {}).items()},
         section=section,
     )
 
@@ -222,10 +219,10 @@ def _entry(raw: Any) -> Entry:
     nodes: dict[DeviceId, list[int]] = {}
     for node, ids in sorted((raw.get("DeviceIDs") or {}).items(), key=lambda item: int(item[0])):
         for id in ids or ():
-            nodes.setdefault(DeviceId(id), []).append(int(node))
+            nodes.setdefault(id, []).append(int(node))
     return Entry(
-        owner=Owner(PodUid(raw.get("PodUID") or ""), raw.get("ContainerName") or ""),
-        resource=ResourceName(raw.get("ResourceName") or ""),
+        owner=Owner(raw.get("PodUID") or "", raw.get("ContainerName") or ""),
+        resource=raw.get("ResourceName") or "",
         devices={id: None if at == [NO_NUMA_NODE] else tuple(at) for id, at in nodes.items()},
         answer=_bytes(raw.get("AllocResp")),
     )

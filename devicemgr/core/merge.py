@@ -99,7 +99,7 @@ def hint_lists(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, Hi
     lists: list[tuple[ResourceName, HintList]] = []
     for hints in providers:
         if not hints:
-            lists.append((ResourceName(""), [ANY_PREFERRED]))
+            lists.append(("", [ANY_PREFERRED]))
             continue
         for resource, found in hints.items():
             lists.append((resource, [ANY_PREFERRED] if found is None else found or [ANY]))

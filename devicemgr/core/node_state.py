@@ -91,14 +91,14 @@ def parse_state(section: Any) -> NodeState:
         return NodeState(
             pods=tuple(_pod(raw) for raw in _list(data["Pods"])),
             options={
-                ResourceName(_text(name)): PluginOptions(
+                _text(name): PluginOptions(
                     pre_start_required=bool(raw["PreStartRequired"]),
                     get_preferred_allocation_available=bool(raw["GetPreferredAllocationAvailable"]),
                 )
                 for name, raw in data["PluginOptions"].items()
             },
-            removed=tuple(ResourceName(_text(name)) for name in _list(data["RemovedResources"])),
-            unconfirmed=tuple(PodUid(_text(uid)) for uid in _list(data["Unconfirmed"])),
+            removed=tuple(_text(name) for name in _list(data["RemovedResources"])),
+            unconfirmed=tuple(_text(uid) for uid in _list(data["Unconfirmed"])),
             boot_id=_text(data["BootID"]),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -110,11 +110,11 @@ def _pod(raw: Mapping[str, Any]) -> Pod:
         Container(
             name=_text(one["Name"]),
             kind=ContainerKind(one["Kind"]),
-            limits={ResourceName(_text(name)): _count(count) for name, count in one["Limits"].items()},
+            limits={_text(name): _count(count) for name, count in one["Limits"].items()},
         )
         for one in _list(raw["Containers"])
     )
-    uid = PodUid(_text(raw["UID"]))
+    uid = _text(raw["UID"])
     return Pod(namespace=_text(raw["Namespace"]), name=_text(raw["Name"]), uid=uid, containers=containers)
 
 

@@ -43,7 +43,7 @@ def normalise_report(resource: ResourceName, entries: Iterable[Device], *, id_le
     found: dict[str, list[DeviceId]] = {}
     for entry in entries:
         for problem in _problems_of(entry, devices, id_length):
-            found.setdefault(problem, []).append(DeviceId(entry.id[:_SHOWN]))
+            found.setdefault(problem, []).append(entry.id[:_SHOWN])
         if 0 < len(entry.id) <= id_length:
             devices[entry.id] = _merged(_without_absurd_nodes(entry), devices.get(entry.id))
     problems = tuple(

@@ -109,7 +109,7 @@ class Resource:
         self, added: Iterable[DeviceId], removed: Iterable[DeviceId], changed: Iterable[DeviceId]
     ) -> ReportApplied:
         kinds = [list(added), list(removed), list(changed)]
-        named = [in_order(DeviceId(id[:NAME_LENGTH]) for id in ids[:NAMED]) for ids in kinds]
+        named = [in_order(id[:NAME_LENGTH] for id in ids[:NAMED]) for ids in kinds]
         return ReportApplied(
             resource=self.endpoint.resource,
             capacity=len(self.devices),

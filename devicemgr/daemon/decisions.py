@@ -20,7 +20,7 @@ class Decisions:
 
     def record(self, decision: Decision) -> None:
         """A pod that is here and is asked about again keeps the decision that gave it its devices."""
-        uid = PodUid(decision.uid)
+        uid = decision.uid
         current = self._current.get(uid)
         if not decision.admitted and current is not None:
             refusal = {"time": decision.time, "message": decision.message, "rule": decision.rule}

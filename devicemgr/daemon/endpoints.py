@@ -118,7 +118,7 @@ class Endpoints:
         self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
             name, place = self._checked(registration)
-            await self._connect(ResourceName(registration.resource), place, name)
+            await self._connect(registration.resource, place, name)
 
     async def adopt(self, found: Found) -> Adopted:
         """Take over a plug-in that the watcher found (REG-16). Raises RegistrationRefused."""
@@ -132,7 +132,7 @@ class Endpoints:
                 raise RegistrationRefused(
                     f"invalid name of device plugin socket: {found.resource!r}: {problem}", rule="API-12"
                 )
-            resource = ResourceName(found.resource)
+            resource = found.resource
             self._check_room(resource)
             return Adopted(resource, await self._connect(resource, found.place, str(found.place)))
 
@@ -186,7 +186,7 @@ class Endpoints:
             raise RegistrationRefused(
                 f"the ResourceName {registration.resource!r} is invalid: {problem}", rule="API-12"
             )
-        self._check_room(ResourceName(registration.resource))
+        self._check_room(registration.resource)
         return checked_endpoint(self._directory, registration.endpoint)
 
     def _check_room(self, resource: ResourceName) -> None:

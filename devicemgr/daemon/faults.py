@@ -19,7 +19,7 @@ from ..arguments import Seconds, checked
 from ..core.checkpoint import FILE_NAME
 from ..errors import BadInput
 from ..events import FaultInjected
-from ..model import Fault, ResourceName, Times
+from ..model import Fault, Times
 from .directory import Layout
 from .disturbances import CALLS, Disturbance, Disturbances
 from .event_log import EventLog
@@ -72,7 +72,7 @@ class Faults:
     def drop_connection(self, resource: str) -> None:
         """Cut the connection to the plug-in that serves ``resource``. Raises BadInput when none does."""
         self._calls.check()
-        if not self._current().endpoints.cut(ResourceName(resource)):
+        if not self._current().endpoints.cut(resource):
             raise BadInput("no plug-in serves it", file=resource)
         self._record("drop-connection", resource)
 

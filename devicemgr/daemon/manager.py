@@ -22,7 +22,6 @@ from ..model import (
     NodeStatus,
     Pod,
     PodStatus,
-    PodUid,
     Registration,
     ResourceCounts,
     ResourceName,
@@ -223,14 +222,14 @@ class DeviceManager:
         After a restart, call it when you know again which pods there are.
         """
         with self._calls.one():
-            return await (await self._serving()).admissions.retain(map(PodUid, uids))
+            return await (await self._serving()).admissions.retain(uids)
 
     @checked
     async def acknowledge_removed(self, resource: str) -> None:
         """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
         with self._calls.one():
             life = await self._serving()
-            life.store.acknowledge_removed(ResourceName(resource))
+            life.store.acknowledge_removed(resource)
             await life.writer.flush()
 
     def acknowledge_reset(self) -> None:
@@ -257,10 +256,9 @@ class DeviceManager:
 
         Raises ResourceWaitTimeout after ``timeout`` seconds; its text shows the actual state and the last events.
         """
-        name = ResourceName(resource)
 
         def reached() -> bool:
-            counts = self._newest.store.capacity().get(name)
+            counts = self._newest.store.capacity().get(resource)
             return (
                 counts is not None and capacity in (None, counts.capacity) and allocatable in (None, counts.allocatable)
             )
@@ -268,8 +266,8 @@ class DeviceManager:
         with self._calls.one(), trio.move_on_after(timeout) as scope:
             await self._log.wait_until(reached)
         if scope.cancelled_caught:
-            raise ResourceWaitTimeout(self._describe_wait(name, capacity, allocatable, timeout))
-        return self.capacity()[name]
+            raise ResourceWaitTimeout(self._describe_wait(resource, capacity, allocatable, timeout))
+        return self.capacity()[resource]
 
     def _describe_wait(
         self, resource: ResourceName, capacity: int | None, allocatable: int | None, seconds: float
@@ -298,7 +296,7 @@ class DeviceManager:
 
 
 def _find(life: Life, namespace: str, name: str) -> Pod | None:
-    return life.store.find_pod(namespace, name) or (None if namespace else life.store.pod(PodUid(name)))
+    return life.store.find_pod(namespace, name) or (None if namespace else life.store.pod(name))
 
 
 def _as_json(recorded: Iterable[Recorded]) -> list[tuple[int, Mapping[str, Any]]]:

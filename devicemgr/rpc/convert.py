@@ -97,7 +97,7 @@ def specs_from_wire(messages: Iterable[_WireSpec]) -> tuple[DeviceSpec, ...]:
 
 def device_from_wire(message: plugin.Device) -> Device:
     nodes = None if message.topology is None else tuple(int(node.id) for node in message.topology.nodes)
-    return Device(id=DeviceId(text(message.id)), health=text(message.health), numa_nodes=nodes)
+    return Device(id=text(message.id), health=text(message.health), numa_nodes=nodes)
 
 
 def devices_from_wire(message: plugin.ListAndWatchResponse) -> list[Device]:
@@ -161,7 +161,7 @@ def answers_from_bytes(data: bytes) -> tuple[Answer, ...]:
 def first_preference(message: plugin.PreferredAllocationResponse) -> tuple[DeviceId, ...]:
     """The preferred ids for the one container we asked for; none when there is no answer (ALLOC-18)."""
     answers = message.container_responses
-    return tuple(DeviceId(text(id)) for id in answers[0].device_i_ds) if answers else ()
+    return tuple(text(id) for id in answers[0].device_i_ds) if answers else ()
 
 
 def answer_to_wire(answer: RunOptions) -> plugin.ContainerAllocateResponse:

@@ -18,7 +18,6 @@ from ..model import (
     NodeStatus,
     Pod,
     PodStatus,
-    PodUid,
     ResourceCounts,
     ResourceName,
     RunOptions,
@@ -47,7 +46,7 @@ def pod_from_wire(message: own.Pod | None) -> Pod:
     message = message or own.Pod()
     namespace, name, uid = map(text, (message.namespace, message.name, message.uid))
     containers = tuple(map(_container_from_wire, message.containers))
-    return Pod(namespace=namespace, name=name, uid=PodUid(uid), containers=containers)
+    return Pod(namespace=namespace, name=name, uid=uid, containers=containers)
 
 
 def _limit(resource: str, count: object) -> int:
@@ -59,7 +58,7 @@ def _limit(resource: str, count: object) -> int:
 def _container_from_wire(message: own.Container) -> Container:
     if message.kind not in _KINDS_BACK:
         raise ValueError(f"{message.kind!r} is no kind of container")
-    limits = {ResourceName(text(name)): _limit(name, count) for name, count in message.limits.items()}
+    limits = {text(name): _limit(name, count) for name, count in message.limits.items()}
     return Container(name=text(message.name), kind=_KINDS_BACK[message.kind], limits=limits)
 
 
@@ -68,7 +67,7 @@ def _ids_to_wire(devices: Mapping[ResourceName, tuple[DeviceId, ...]]) -> dict[s
 
 
 def _ids_from_wire(devices: Mapping[str, own.DeviceIds]) -> dict[ResourceName, tuple[DeviceId, ...]]:
-    return {ResourceName(name): tuple(DeviceId(id) for id in value.ids) for name, value in devices.items()}
+    return {name: tuple(value.ids) for name, value in devices.items()}
 
 
 def run_to_wire(run: ContainerRun) -> own.ContainerRun:
@@ -110,7 +109,7 @@ def counts_to_wire(capacity: Mapping[ResourceName, ResourceCounts]) -> list[own.
 
 
 def counts_from_wire(messages: Iterable[own.ResourceStatus]) -> dict[ResourceName, ResourceCounts]:
-    return {ResourceName(m.name): ResourceCounts(**_named_alike(ResourceCounts, m)) for m in messages}
+    return {m.name: ResourceCounts(**_named_alike(ResourceCounts, m)) for m in messages}
 
 
 def pods_to_wire(pods: Iterable[PodStatus]) -> list[own.PodStatus]:
@@ -143,12 +142,12 @@ def pods_from_wire(messages: Iterable[own.PodStatus]) -> list[PodStatus]:
         PodStatus(
             namespace=m.namespace,
             name=m.name,
-            uid=PodUid(m.uid),
+            uid=m.uid,
             containers=tuple(
                 ContainerStatus(
                     name=c.name,
                     health={
-                        ResourceName(status.name): {DeviceId(one.resource_id): one.health for one in status.resources}
+                        status.name: {one.resource_id: one.health for one in status.resources}
                         for status in c.allocated_resources_status
                     },
                 )

@@ -152,8 +152,8 @@ class DevicePluginService(ClosesStreams, wire.DevicePluginBase):
     ) -> wire.PreferredAllocationResponse:
         answers = [
             await self._plugin.get_preferred_allocation(
-                _ids(question.available_deviceIDs),
-                _ids(question.must_include_deviceIDs),
+                question.available_deviceIDs,
+                question.must_include_deviceIDs,
                 question.allocation_size,
             )
             for question in message.container_requests
@@ -163,12 +163,12 @@ class DevicePluginService(ClosesStreams, wire.DevicePluginBase):
         )
 
     async def allocate(self, message: wire.AllocateRequest) -> wire.AllocateResponse:
-        answers = [await self._plugin.allocate(_ids(one.devices_ids)) for one in message.container_requests]
+        answers = [await self._plugin.allocate(one.devices_ids) for one in message.container_requests]
         given = [convert.answer_to_wire(answer) for answer in answers if answer is not None]
         return wire.AllocateResponse(container_responses=given)
 
     async def pre_start_container(self, message: wire.PreStartContainerRequest) -> wire.PreStartContainerResponse:
-        await self._plugin.pre_start_container(_ids(message.devices_ids))
+        await self._plugin.pre_start_container(message.devices_ids)
         return wire.PreStartContainerResponse()
 
 
@@ -190,7 +190,3 @@ class PluginInfoService(found.RegistrationBase):
     async def notify_registration_status(self, message: found.RegistrationStatus) -> found.RegistrationStatusResponse:
         self._plugin.notify(message.plugin_registered, message.error)
         return found.RegistrationStatusResponse()
-
-
-def _ids(texts: Sequence[str]) -> list[DeviceId]:
-    return [DeviceId(text) for text in texts]

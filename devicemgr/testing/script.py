@@ -162,11 +162,11 @@ def _device_group(item: Field) -> list[Device]:
     health = keys["health"].text() if "health" in keys else HEALTHY
     nodes = tuple(_node(node) for node in keys["numa"].sequence()) if "numa" in keys else None
     if "id" in keys:
-        return [Device(id=DeviceId(keys["id"].text()), health=health, numa_nodes=nodes)]
+        return [Device(id=keys["id"].text(), health=health, numa_nodes=nodes)]
     prefix = keys["prefix"].text() if "prefix" in keys else "dev"
     return [
         Device(
-            id=DeviceId(f"{prefix}-{number}"),
+            id=f"{prefix}-{number}",
             health=health,
             numa_nodes=(nodes[number % len(nodes)],) if nodes else nodes,
         )
@@ -255,7 +255,7 @@ def _step(item: Field) -> Step:
         raise item.bad(f"write either at, in seconds, or on, one of {', '.join(TRIGGERS)}")
     if len(keys) == 1:
         raise item.bad("nothing happens in this step")
-    health = {DeviceId(id): value for id, value in _texts(keys.get("health")).items()}
+    health = _texts(keys.get("health"))
     for key, value in (("healthy", HEALTHY), ("unhealthy", UNHEALTHY)):
         health |= dict.fromkeys(_ids(keys.get(key)), value)
     return Step(
@@ -286,7 +286,7 @@ def _each(field: Field | None, read: Callable[[Field], T]) -> tuple[T, ...]:
 
 
 def _ids(field: Field | None) -> tuple[DeviceId, ...]:
-    return tuple(DeviceId(text) for text in _each(field, Field.text))
+    return _each(field, Field.text)
 
 
 def _texts(field: Field | None) -> dict[str, str]:

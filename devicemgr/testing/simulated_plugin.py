@@ -42,7 +42,7 @@ def numbered_devices(count: Count, *, prefix: str = "dev", numa_nodes: Sequence[
     """``count`` healthy devices ``dev-0``, ``dev-1`` …, dealt out over the NUMA nodes in turn."""
     return [
         Device(
-            id=DeviceId(f"{prefix}-{number}"),
+            id=f"{prefix}-{number}",
             numa_nodes=(numa_nodes[number % len(numa_nodes)],) if numa_nodes else None,
         )
         for number in range(count)

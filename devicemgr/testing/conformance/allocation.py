@@ -67,7 +67,7 @@ async def allocate_unknown(bench: Bench) -> str:
 
     Mend it: look each id up, and return an error that names the one that is missing.
     """
-    return await _expect_error(bench, DeviceId("devicemgr-no-such-device"), "an unknown id")
+    return await _expect_error(bench, "devicemgr-no-such-device", "an unknown id")
 
 
 @check("allocate-unhealthy", rule="ALLOC-5g, LW-3", needs=("allocate-answers",), seen_in="openshift/dpu-operator#26")

@@ -109,9 +109,9 @@ class Bench:
         if self._wanted is None:
             for seen in self.history:
                 if isinstance(seen.event, RegistrationRequested | PluginRegistered):
-                    return ResourceName(seen.event.resource)
+                    return seen.event.resource
             raise Failed("no plug-in has called Register")
-        return ResourceName(self._wanted)
+        return self._wanted
 
     def seen(self, kind: type[E], *, since: float = 0.0) -> list[tuple[Seen, E]]:
         """The events of one kind about the resource under test, oldest first."""
