@@ -29,7 +29,9 @@ def test_the_conformance_checks_are_test_items(run, tmp_path):
 def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
     result = run("", "--device-plugin", f"{sys.executable} -c 'print(42)'", "-k", "registers")
     result.assert_outcomes(failed=1, skipped=1, deselected=34)
-    result.stdout.fnmatch_lines(["*the plug-in has ended, with exit status 0; its last words: 42*", "*Mend it: call Register*"])
+    result.stdout.fnmatch_lines(
+        ["*the plug-in has ended, with exit status 0; its last words: 42*", "*Mend it: call Register*"]
+    )
 
 
 @pytest.mark.parametrize(
