@@ -27,6 +27,7 @@ from .check_progress import telling
 from .check_report import checks_data, draw_checks, draw_explanation, draw_report, junit_text, report_data
 from .check_run import BUG, Outcome, Run, make, second_signal_ends
 from .output import show
+from .standard_output import is_output_lost
 from .whole_files import check_writable, write_whole
 
 
@@ -103,9 +104,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     except DeviceManagerError as error:
         click.echo(f"Error: {error}", err=True)
         status = 2
-    except click.ClickException:
-        raise
     except Exception as bug:  # any: status 1 would say that the plug-in has failed
+        if isinstance(bug, click.ClickException) or is_output_lost(bug):
+            raise
         _tell_bug(bug)
         status = BUG
     ctx.exit(status)

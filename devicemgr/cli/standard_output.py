@@ -17,7 +17,7 @@ from ..errors import OutputLost, unwrapped
 
 NOBODY_READS = 141
 """Exit status when the reader of a pipe went away: as the shell has it for a program that died of SIGPIPE."""
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_LOST = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @contextmanager
@@ -31,13 +31,18 @@ def standard_output(ctx: click.Context) -> Iterator[None]:
     try:
         with unwrapped():
             yield
-    except OSError as error:  # sockets have Trio's errors, and files ours: what is left is a standard stream
-        if ctx.invoked_subcommand is None or error.errno not in {errno.EPIPE, *_FULL}:
+    except OSError as error:
+        if ctx.invoked_subcommand is None or not is_output_lost(error):
             raise  # the daemon writes nothing there: that is a bug
         _discard()
         if error.errno == errno.EPIPE:
             sys.exit(NOBODY_READS)
         raise OutputLost(f"the output cannot be written: {error.strerror}") from error
+
+
+def is_output_lost(error: Exception) -> bool:
+    """Sockets have Trio's errors, and files ours: what is left of these is a standard stream."""
+    return isinstance(error, OSError) and error.errno in _LOST
 
 
 async def until_nobody_reads() -> None:

@@ -199,7 +199,7 @@ def fault_from_wire(message: own.InjectFaultRequest) -> Fault:
         name=str(message.fault),
         resource=str(message.resource),
         call=str(message.call),
-        times=int(message.times),
+        times=int(message.times) or 1,  # not said
         seconds=float(message.seconds),
         error=str(message.error),
     )

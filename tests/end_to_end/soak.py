@@ -19,7 +19,6 @@ import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc
@@ -118,8 +117,11 @@ class Soak:
 
     def restart(self) -> None:
         before = self.daemon.log.count("ManagerReady")
-        with suppress(grpc.RpcError):  # it may hang up before it answers
+        try:
             self.fault("restart")
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:  # it may hang up before it answers
+                raise
         deadline = time.monotonic() + 30
         while self.daemon.log.count("ManagerReady") == before:
             assert time.monotonic() < deadline, "the manager does not come back"

@@ -215,7 +215,7 @@ def test_what_a_kubelets_file_has_of_pods_that_are_gone_is_cleared_by_retain(dae
     file.write_text(json.dumps({"Data": data, "Checksum": checksum_of(canonical_text(data))}))
     daemon()
     empty = run("retain", "-", text=" \n")
-    assert (empty.returncode, "names no pod" in empty.stderr) == (2, True)
+    assert (empty.returncode, "no pod is named" in empty.stderr) == (2, True)
     done = run("retain", "kept", "another")
     assert (done.returncode, done.stdout) == (0, "removed uid refused\nremoved uid ended\n")
     again = run("retain", "-", text="kept\n")
