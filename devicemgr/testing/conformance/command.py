@@ -66,8 +66,7 @@ class Command:
         if self._isolate:
             argv = await isolated(argv, directory)
         try:
-            self._family, self._is_asked_to_end = set(), False
-            self._process = await trio.lowlevel.open_process(
+            process = await trio.lowlevel.open_process(
                 argv,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
@@ -77,6 +76,8 @@ class Command:
             )
         except OSError as error:
             raise SubjectUnusable(f"cannot start {argv[0]}: {error.strerror}") from error
+        # At once, for the one before was asked to end, and who looks while this one starts must not think otherwise.
+        self._process, self._family, self._is_asked_to_end = process, set(), False
 
     async def tend(self) -> None:
         await self._output.collect()
