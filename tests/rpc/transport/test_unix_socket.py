@@ -316,7 +316,7 @@ def test_a_socket_file_is_the_socket_that_was_there(path):
         assert file.inode == identity(path)[:2]
         with listen(path, replace=True), connect(file):
             old.accept()[0].close()
-            assert identity(path) != file.identity
+            assert identity(path)[:2] != file.inode
         path.unlink()
         with pytest.raises(FileNotFoundError):
             with place.opened():
@@ -338,5 +338,5 @@ def test_what_is_no_socket_or_behind_a_link_is_not_opened(root_dir, inside):
             with Place(root_dir, Path(inside)).opened():
                 pass
         with Place(root_dir, Path("real/s.sock")).opened() as file:
-            assert file.identity == identity(real / "s.sock")
+            assert file.inode == identity(real / "s.sock")[:2]
     assert len(os.listdir("/proc/self/fd")) == descriptors
