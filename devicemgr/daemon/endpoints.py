@@ -21,7 +21,7 @@ import trio
 from ..core.contention import Claimant, Contention
 from ..core.endpoint import Endpoint
 from ..core.store import DeviceStore
-from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused, unwrapped
+from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
 from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
@@ -36,6 +36,7 @@ from .plugin_door import PluginDoor
 
 _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""
+SOCKET_GONE = "its socket was removed or made anew"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,9 @@ class _Slot:
     replaced: bool = False
     end_reason: str = "the plug-in ended the stream"
     gone: trio.Event = field(default_factory=trio.Event)
+    decided: trio.Event = field(default_factory=trio.Event)
+    refusal: RegistrationRefused | None = None
+    is_taking: bool = False
     client: PluginClient | None = None
     pid: int = 0
     contention: Contention = field(default_factory=Contention)
@@ -72,6 +76,11 @@ class _Slot:
     @property
     def claimant(self) -> Claimant:
         return Claimant(self.name, self.pid)
+
+    def end(self, reason: str) -> None:
+        """Read no more, now or when it would begin."""
+        self.end_reason = reason
+        self.reading.cancel()
 
 
 class Endpoints:
@@ -118,7 +127,7 @@ class Endpoints:
         self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
             name, place = self._checked(registration)
-            await self._connect(registration.resource, place, name)
+            await self._decided(self._start(registration.resource, place, name))
 
     async def adopt(self, found: Found) -> Adopted:
         """Take over a plug-in that the watcher found (REG-16). Raises RegistrationRefused."""
@@ -134,14 +143,19 @@ class Endpoints:
                 )
             resource = found.resource
             self._check_room(resource)
-            return Adopted(resource, await self._connect(resource, found.place, str(found.place)))
+            slot = self._start(resource, found.place, str(found.place))
+            try:
+                await self._decided(slot)
+            except trio.Cancelled:  # its socket is gone, and nobody else would end it
+                slot.end(SOCKET_GONE)
+                raise
+            return Adopted(resource, slot.generation)
 
     def disconnect(self, adopted: Adopted, *, reason: str) -> None:
         """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
         slot = self._slots.get(adopted.resource)
         if slot is not None and slot.generation == adopted.generation:
-            slot.end_reason = reason
-            slot.reading.cancel()
+            slot.end(reason)
 
     def cut(self, resource: ResourceName) -> bool:
         """Close the connection to the plug-in that serves the resource; False when none does."""
@@ -161,13 +175,26 @@ class Endpoints:
             )
             raise
 
-    async def _connect(self, resource: ResourceName, place: Place, name: str) -> int:
-        """Start the endpoint task; returns its generation when it serves."""
+    def _start(self, resource: ResourceName, place: Place, name: str) -> _Slot:
+        """Start the endpoint task."""
         self._generations += 1
         slot = _Slot(self._generations, name)
-        with unwrapped():  # it may fail in the moment in which its caller hangs up
-            await self._nursery.start(self._run, resource, place, slot)
-        return slot.generation
+        self._nursery.start_soon(self._run, resource, place, slot)
+        return slot
+
+    async def _decided(self, slot: _Slot) -> None:
+        """Return when it serves. Raises RegistrationRefused.
+
+        A caller that hangs up ends it, but not when it takes over already: half of that would leave a resource that is
+        said to serve, and nobody who does.
+        """
+        try:
+            await slot.decided.wait()
+        finally:
+            if not slot.is_taking:
+                slot.scope.cancel()
+        if slot.refusal is not None:
+            raise slot.refusal
 
     async def wait_for_restored(self) -> None:
         """Remove, when their grace period is over, the resources of an earlier life that did not come back (REG-19)."""
@@ -209,18 +236,11 @@ class Endpoints:
         finally:
             del self._connected[slot]
 
-    async def _run(
-        self,
-        resource: ResourceName,
-        place: Place,
-        slot: _Slot,
-        *,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
+    async def _run(self, resource: ResourceName, place: Place, slot: _Slot) -> None:
         """The endpoint task: serve, then wait out the grace period, then sweep."""
         try:
             with slot.scope:
-                reason = await self._serve(resource, place, slot, task_status)
+                reason = await self._serve(resource, place, slot)
                 if slot.replaced:
                     return
                 now = trio.current_time()
@@ -228,14 +248,15 @@ class Endpoints:
                 await trio.sleep(self._store.grace + _JUST_AFTER)
                 self._doors.list_ends(resource)
                 self._log.record(self._store.sweep(now=trio.current_time()))
+        except RegistrationRefused as refusal:
+            slot.refusal = refusal
         finally:
             if self._slots.get(resource) is slot:
                 del self._slots[resource]
             slot.gone.set()
+            slot.decided.set()
 
-    async def _serve(
-        self, resource: ResourceName, place: Place, slot: _Slot, task_status: trio.TaskStatus[None]
-    ) -> str:
+    async def _serve(self, resource: ResourceName, place: Place, slot: _Slot) -> str:
         """Connect, take the slot, read lists; returns why the stream ended (LW-8)."""
         connected, door = False, self._doors.of_plugin(resource)
         try:
@@ -254,26 +275,22 @@ class Endpoints:
             ) as client:
                 connected = True
                 with self._not_shared(resource, slot, client.socket):
-                    return await self._serve_connected(resource, slot, client, door, task_status)
+                    return await self._serve_connected(resource, slot, client, door)
         except PluginUnavailable as error:
             if connected:
                 raise
             raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
 
     async def _serve_connected(
-        self,
-        resource: ResourceName,
-        slot: _Slot,
-        client: PluginClient,
-        door: PluginDoor,
-        task_status: trio.TaskStatus[None],
+        self, resource: ResourceName, slot: _Slot, client: PluginClient, door: PluginDoor
     ) -> str:
         slot.pid = client.peer.pid
-        await self._await_turn(resource, slot)
-        options = await _options_of(client)  # after the wait: only who answers now may take over
+        options = await self._options_in_turn(resource, slot, client)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        slot.is_taking = True
         await self._take(resource, slot)
         self._install(resource, slot, client, options)
-        task_status.started()
+        slot.decided.set()
         try:
             with slot.reading:
                 await self._read_lists(client, resource, slot, door)
@@ -288,21 +305,29 @@ class Endpoints:
             await client.wait_idle()
         return slot.end_reason
 
-    async def _await_turn(self, resource: ResourceName, slot: _Slot) -> None:
-        """While plug-ins contend, leave the one that serves alone for a while."""
-        while (holder := self._slots.get(resource)) is not None and holder.client is not None:
-            pause = holder.contention.pause(now=trio.current_time())
-            if not pause or holder.claimant == slot.claimant:
-                return
-            await trio.sleep(pause)
+    async def _options_in_turn(self, resource: ResourceName, slot: _Slot, client: PluginClient) -> PluginOptions:
+        """While plug-ins contend, leave the one that serves alone for a while. Only who answers after that may take
+        over, and then another one may have been faster."""
+        while True:
+            if pause := self._left_of_turn(resource, slot):
+                await trio.sleep(pause)
+                continue
+            options = await _options_of(client)
+            if not self._left_of_turn(resource, slot):
+                return options
+
+    def _left_of_turn(self, resource: ResourceName, slot: _Slot) -> float:
+        """Seconds for which the one that serves must not be cut by this one."""
+        holder = self._holder(resource, slot)
+        if holder is None or holder.client is None or holder.claimant == slot.claimant:
+            return 0.0
+        return holder.contention.pause(now=trio.current_time())
 
     async def _take(self, resource: ResourceName, slot: _Slot) -> None:
         """Make the slot ours; after each wait look again, since another registration may have come first."""
-        while (holder := self._slots.get(resource)) is not None:
-            if holder.generation > slot.generation:
-                raise RegistrationRefused(
-                    f"a newer registration for {resource} has been accepted meanwhile", rule="REG-10"
-                )
+        while (holder := self._holder(resource, slot)) is not None:
+            if self._left_of_turn(resource, slot):
+                raise _too_late(resource)
             slot.contention = holder.contention
             if holder.client is None:  # it waits out its grace period
                 holder.scope.cancel()
@@ -315,6 +340,13 @@ class Endpoints:
             if self._slots.get(resource) is holder:
                 del self._slots[resource]
         self._slots[resource] = slot
+
+    def _holder(self, resource: ResourceName, slot: _Slot) -> _Slot | None:
+        """Who has the slot of the resource. Raises RegistrationRefused when that is a newer registration."""
+        holder = self._slots.get(resource)
+        if holder is not None and holder.generation > slot.generation:
+            raise _too_late(resource)
+        return holder
 
     def _note_take_over(self, resource: ResourceName, old: _Slot, new: _Slot) -> None:
         now = trio.current_time()
@@ -344,6 +376,10 @@ class Endpoints:
 
     def _record_call(self, call: CallFinished) -> None:
         self._log.record([call])
+
+
+def _too_late(resource: ResourceName) -> RegistrationRefused:
+    return RegistrationRefused(f"another registration for {resource} has been accepted meanwhile", rule="REG-10")
 
 
 async def _options_of(client: PluginClient) -> PluginOptions:

@@ -20,7 +20,7 @@ from ..rpc.transport.limits import Limits
 from .directory import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity
 from .doors import Doors
-from .endpoints import Adopted, Endpoints, Found
+from .endpoints import SOCKET_GONE, Adopted, Endpoints, Found
 from .event_log import EventLog
 
 DEVICE_PLUGIN = "DevicePlugin"
@@ -78,7 +78,7 @@ class PluginWatcher:
                 del self._sockets[path]
                 watched.scope.cancel()
                 if watched.adopted:
-                    self._endpoints.disconnect(watched.adopted, reason="its socket was removed or made anew")
+                    self._endpoints.disconnect(watched.adopted, reason=SOCKET_GONE)
         for path, identity in there.items():
             if path not in self._sockets:
                 self._sockets[path] = _Watched(identity)
@@ -115,6 +115,8 @@ class PluginWatcher:
                     await client.notify(registered=False, error=str(refusal))
                 raise
             watched.adopted = adopted
+            if self._sockets.get(path) is not watched:  # it went in this very moment
+                self._endpoints.disconnect(adopted, reason=SOCKET_GONE)
             try:
                 await self._confirm(client, adopted)
             except PluginUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import suppress
 
@@ -123,3 +124,29 @@ async def test_who_hangs_up_while_it_waits_changes_nothing(contended, nursery, c
         await b.register()
     await trio.sleep(TURN)
     assert who_serves(manager) == "a.sock"
+
+
+async def test_of_two_who_wait_only_one_takes_over(root_dir, clock):
+    """Both turns come at the same moment; whoever is second waits for the next, or is refused."""
+    served = []
+
+    def note(recorded):
+        if isinstance(recorded.event, PluginRegistered):
+            served.append((recorded.event.endpoint, trio.current_time()))
+
+    async with open_device_manager(root_dir, sinks=[note]) as manager, trio.open_nursery() as nursery:
+        for name in ("a.sock", "b.sock", "c.sock"):
+            plugin = await nursery.start(hold_open, manager, name)
+            nursery.start_soon(claim, manager, plugin)
+        await ticking(clock, until=30)
+        nursery.cancel_scope.cancel()
+    contended = [time for _, time in served[8:]]
+    assert {name for name, _ in served} == {"a.sock", "b.sock", "c.sock"}
+    turns = [later - one for one, later in itertools.pairwise(contended)]
+    assert min(turns) >= TURN, turns
+
+
+async def hold_open(manager, name, *, task_status):
+    async with open_simulated_plugin(manager.layout.plugins, GPU, endpoint=name) as plugin:
+        task_status.started(plugin)
+        await trio.sleep_forever()
