@@ -1,8 +1,10 @@
 """Are these bytes a message at all? betterproto2 does not ask: it takes a field that is cut off for a shorter one.
 
 So a list that lost its last bytes would be a list with another device, and three arbitrary bytes an answer. The kubelet
-refuses both, and ends the stream or fails the call. Here the bytes are walked once before they are decoded: every field
-ends within its message, has a number and a type that there is, and so have the fields of the messages inside.
+refuses both, and ends the stream or fails the call. Nor does it ask whether a field that it knows has the type that
+the .proto says: a number becomes a text that is none. Here the bytes are walked once before they are decoded: every
+field ends within its message, has a number and a type that there is, its own one if it is known, and so have the fields
+of the messages inside.
 """
 
 from __future__ import annotations
@@ -12,8 +14,16 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import betterproto2
+
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED_64: 8, _FIXED_32: 4}
+_TYPE_OF = {
+    **dict.fromkeys(betterproto2.WIRE_VARINT_TYPES, _VARINT),
+    **dict.fromkeys(betterproto2.WIRE_FIXED_64_TYPES, _FIXED_64),
+    **dict.fromkeys(betterproto2.WIRE_LEN_DELIM_TYPES, _BYTES),
+    **dict.fromkeys(betterproto2.WIRE_FIXED_32_TYPES, _FIXED_32),
+}
 _HIGHEST_NUMBER = 2**29 - 1
 _LONGEST_VARINT = 10
 
@@ -58,8 +68,8 @@ class TooManyFields(ValueError):
 
 
 def check_message(kind: type[Any], data: bytes, most_fields: int = sys.maxsize) -> None:
-    """Raises ValueError unless ``data`` is a message of this generated class as far as its lengths go; what the values
-    are is left to the decoder. Other classes are not looked at. Raises TooManyFields, too."""
+    """Raises ValueError unless ``data`` is a message of this generated class as far as its lengths and types go; what
+    the values are is left to the decoder. Other classes are not looked at. Raises TooManyFields, too."""
     if hasattr(kind := getattr(kind, "kind", None) or kind, "_betterproto"):
         _check(kind, data, 0, len(data), most_fields)
 
@@ -73,14 +83,25 @@ def bodies(data: bytes, number: int) -> Iterator[bytes]:
 
 def _check(kind: Any, data: bytes, start: int, end: int, room: int) -> int:
     """How many more fields there may be after these."""
-    inside = _message_fields(kind)
+    known, inside = _types(kind), _message_fields(kind)
     for number, wire_type, begin, finish in _fields(data, start, end):
         if room <= 0:
             raise TooManyFields
         room -= 1
+        if wire_type not in known.get(number, (wire_type,)):
+            raise ValueError(f"field {number} has type {wire_type}, which is not its own")
         if wire_type == _BYTES and number in inside:
             room = _check(inside[number], data, begin, finish, room)
     return room
+
+
+@cache
+def _types(kind: Any) -> dict[int, tuple[int, ...]]:
+    """By number the types that a field may have. Repeated numbers may be packed into one field with a length."""
+    return {
+        one.number: (_TYPE_OF[one.proto_type], _BYTES) if one.repeated else (_TYPE_OF[one.proto_type],)
+        for one in kind._betterproto.meta_by_field_name.values()
+    }
 
 
 @cache

@@ -1,0 +1,51 @@
+"""A message whose fields have other types than the .proto says: its call fails, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from grpclib import GRPCError, Status
+from grpclib.const import Cardinality
+
+from devicemgr import open_device_manager
+from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
+from devicemgr.rpc.services import AllocationService, RegistrationService
+from devicemgr.rpc.transport.channel import open_channel
+from devicemgr.rpc.wire_format import EncodedMessage, RawMessage
+
+SERVICES = {
+    AllocationService: "allocation_socket",
+    RegistrationService: "registry_socket",
+    PodResourcesService: "pod_resources_socket",
+    PodResourcesServiceV1Alpha1: "pod_resources_socket",
+}
+METHODS = [
+    pytest.param(socket, name, handler, id=name)
+    for kind, socket in SERVICES.items()
+    for name, handler in kind.__mapping__(kind.__new__(kind)).items()
+]
+FIELDS = {0: b"\x05", 1: b"8 octets", 2: b"\x03abc", 5: b"four"}
+"""By type a value."""
+
+
+def wrong_fields(kind):
+    """A message with one field, which has not its own type, for each field of this class."""
+    for field in kind._betterproto.meta_by_field_name.values():
+        own = {"string": 2, "message": 2, "map": 2, "double": 1}.get(field.proto_type, 0)
+        for wire_type, value in FIELDS.items():
+            if wire_type != own:
+                yield bytes([field.number << 3 | wire_type]) + value
+
+
+@pytest.mark.parametrize(("socket", "name", "handler"), METHODS)
+async def test_a_field_of_another_type_fails_its_call(root_dir, autojump_clock, socket, name, handler):
+    async with open_device_manager(root_dir) as manager:
+        async with open_channel(getattr(manager.layout, socket)) as channel:
+            for data in wrong_fields(handler.request_type):
+                with pytest.raises(GRPCError) as caught, trio.fail_after(60):
+                    async with channel.request(name, Cardinality.UNARY_UNARY, EncodedMessage, RawMessage) as call:
+                        await call.send_message(EncodedMessage(data), end=True)
+                        await call.recv_message()
+                assert caught.value.status is Status.INTERNAL
+                assert "malformed" in caught.value.message
+        assert manager.capacity() == {}
