@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +41,7 @@ from ..rpc.convert import answer_from_bytes, answer_to_bytes
 from .directory import Layout, make_directories, make_directory
 from .event_log import EventLog
 from .file_watch import FileWatch
-from .generations import GenerationFile, identity_of
+from .generations import GenerationFile, Identity, identity_of
 from .on_disk import OnDisk
 
 RETRY_AFTER = 1.0
@@ -267,7 +267,7 @@ class CheckpointWriter:
     async def _save(self, text: str) -> None:
         file = self._file
         self._make_way()
-        identity = await trio.to_thread.run_sync(file.save if self._is_ours else file.save_over, text)
+        identity = await _in_a_thread(file.save if self._is_ours else file.save_over, text)
         self._on_disk.expect(file.path, identity)
         if self._is_ours:  # another one is the copy now; nobody looks at it before it is the newest
             self._on_disk.expect(file.previous, None)
@@ -278,7 +278,7 @@ class CheckpointWriter:
         self._is_doubled = True
         try:
             self._make_way()
-            identity = await trio.to_thread.run_sync(self._file.double, self._text)
+            identity = await _in_a_thread(self._file.double, self._text)
             self._on_disk.expect(self._file.previous, identity)
         except OSError as error:
             self._fail(error, self._durable)
@@ -292,6 +292,16 @@ class CheckpointWriter:
     def _fail(self, error: OSError, version: int) -> None:
         self._problem = f"{error.filename or self._file.path}: {error.strerror or error}"
         self._log.record([CheckpointFailed(version=version, problem=self._problem)])
+
+
+async def _in_a_thread(save: Callable[[str], Identity | None], text: str) -> Identity | None:
+    """Where the machine has no thread to spare, everybody waits for the disk."""
+    try:
+        return await trio.to_thread.run_sync(save, text)
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        return save(text)
 
 
 @asynccontextmanager

@@ -288,3 +288,20 @@ def test_what_stands_there_is_known_before_anybody_can_replace_it(tmp_path):
     file = GenerationFile(tmp_path / "name", str)
     for put, path in ((file.save, file.path), (file.save, file.path), (file.double, file.previous)):
         assert put("text") == identity_of(path)
+
+
+@pytest.mark.parametrize("waits", [0, 100])
+async def test_without_a_thread_to_spare_it_is_written_all_the_same(root_dir, monkeypatch, autojump_clock, waits):
+    """Also when the thread of the last write has ended since, and for the copy."""
+    async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=2):
+        await manager.flush()
+
+        def none_left(*_, **__):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(trio._core._thread_cache.THREAD_CACHE, "start_thread_soon", none_left)
+        monkeypatch.setattr("trio._threads.start_thread_soon", none_left)
+        assert await manager.admit(pod("a"))
+        await trio.sleep(waits)
+        assert pods_on_disk(path_of(root_dir)) == ["a"]
+        assert not waits or pods_on_disk(copy_of(root_dir)) == ["a"]
