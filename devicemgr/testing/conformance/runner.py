@@ -60,9 +60,11 @@ def with_needs(checks: Iterable[Check]) -> set[str]:
 class Observer:
     """Hears of every check that is made, also of those that are only needed; does nothing with it."""
 
+    @checked
     def begins(self, check: Check) -> None:
         """It is being made now."""
 
+    @checked
     def ends(self, result: Result) -> None:
         """What came of it."""
 
@@ -91,6 +93,7 @@ async def run_checks(
     return report_of(checks, made, why_not="a check before it failed (--fail-fast)")
 
 
+@checked
 def report_of(checks: Iterable[Check], made: Mapping[str, Result], *, why_not: str) -> list[Result]:
     """What came of the checks, or ``why_not``, in their order.
 
