@@ -25,6 +25,6 @@ async def test_one_that_was_killed_has_not_ended_unasked_while_the_next_one_star
     command_died = Command(["false"])
     await command_died.start(tmp_path)
     with trio.fail_after(30):
-        while command_died.ending is None:
+        while command_died.ending is None:  # noqa: ASYNC110 - the end of a process that nobody waits for has no event
             await trio.sleep(0.01)
     assert command_died.ending == "with exit status 1"
