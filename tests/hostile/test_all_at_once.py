@@ -121,6 +121,8 @@ def besieged():
         honest.stop()
 
 
+@pytest.mark.alone
+@pytest.mark.timeout(600)  # it waits for the quietest of several rounds
 def test_nobody_but_the_hostile_plugins_suffers(besieged, capsys):
     daemon, client, siege = besieged
     quiet = admissions(client, "quiet")
