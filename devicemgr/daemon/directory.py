@@ -197,6 +197,8 @@ def remove_stale_sockets(layout: Layout) -> list[Path]:
         try:
             path.unlink()
             removed.append(path)
+        except FileNotFoundError:  # its plug-in has just ended
+            pass
         except OSError as error:
             failures.append(f"{path}: {error.strerror}")
     if failures:
@@ -219,7 +221,7 @@ def make_way_for_sockets(layout: Layout) -> list[FileSetAside]:
     told = []
     for path in layout.sockets:
         try:
-            if stat.S_ISSOCK((status := path.lstat()).st_mode):
+            if stat.S_ISSOCK((status := path.lstat()).st_mode) and is_own(status):
                 continue  # an old one, which gives way
             moved_to = set_aside(path)
         except FileNotFoundError:

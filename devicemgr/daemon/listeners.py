@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,13 +24,23 @@ SMALLEST_WINDOW, LARGEST_WINDOW = 2**16, 2**20
 """Bytes of one call that may have come before anybody asks for them: where messages are short, as few as HTTP/2 lets us
 say."""
 
+ATTEMPTS = 20
+"""To bind a socket, where members of a group may put something at its path as often as we set it aside."""
+
 
 @contextmanager
 def bound_servers(
-    manager: DeviceManager, connections: trio.Nursery, handlers: trio.Nursery, doors: Doors, *, allow_faults: bool
+    manager: DeviceManager,
+    connections: trio.Nursery,
+    handlers: trio.Nursery,
+    doors: Doors,
+    *,
+    allow_faults: bool,
+    make_way: Callable[[], None],
 ) -> Iterator[list[Server]]:
     """Every socket, which is there for as long as the block lasts; kubelet.sock last, so that whoever sees it finds all
-    others. What connects and calls runs in the two nurseries. Raises DirectoryUnusable when a path cannot be bound."""
+    others. What connects and calls runs in the two nurseries; ``make_way`` sets aside what others have put at a path.
+    Raises DirectoryUnusable when a path cannot be bound."""
     layout, pods, bounds = manager.layout, manager.pod_resources, doors.bounds
     faults = manager.faults if allow_faults else None
 
@@ -39,13 +50,18 @@ def bound_servers(
         policy, group = doors.of_socket(path, quota_exempt=quota_exempt), doors.callers.group
         window = min(max(size, SMALLEST_WINDOW), LARGEST_WINDOW)
         limits = Limits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
-        try:
-            server = Server(path, services, connections, handlers, limits=limits, group=group, replace=replace)
-        except OSError as error:
-            raise DirectoryUnusable(
-                f"cannot make a socket at {path}: {error.strerror}. Move away what somebody has put there, or mend the "
-                "permissions of its directory, and start again"
-            ) from error
+        for attempt in range(ATTEMPTS):
+            try:
+                server = Server(path, services, connections, handlers, limits=limits, group=group, replace=replace)
+                break
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and group is not None and attempt < ATTEMPTS - 1:
+                    make_way()
+                    continue
+                raise DirectoryUnusable(
+                    f"cannot make a socket at {path}: {error.strerror}. Move away what somebody has put there, or mend "
+                    "the permissions of its directory, and start again"
+                ) from error
         servers.append(server)
 
     try:

@@ -101,11 +101,15 @@ async def _one_life(
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
     """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
+
+    def make_way() -> None:
+        log.record(make_way_for_sockets(manager.layout))
+
     store = DeviceStore(
         grace=settings.grace, id_length=settings.bounds.id_length, node_resources=settings.node_resources
     )
     log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(manager.layout))
-    log.record(make_way_for_sockets(manager.layout))
+    make_way()
     restore(checkpoint_file(manager.layout), store, log, boot_id=settings.boot_id)
     async with (
         open_checkpoint_writer(store, manager.layout, log, boot_id=settings.boot_id) as writer,
@@ -116,7 +120,8 @@ async def _one_life(
         life = _life(settings, manager, store, log, writer, readers, doors)
         async with manager.living(life), trio.open_nursery() as handlers:
             nurseries = connections, handlers
-            with bound_servers(manager, *nurseries, doors, allow_faults=settings.allow_faults) as servers:
+            faults = settings.allow_faults
+            with bound_servers(manager, *nurseries, doors, allow_faults=faults, make_way=make_way) as servers:
                 async with trio.open_nursery() as listeners:
                     for server in servers:
                         listeners.start_soon(server.serve)

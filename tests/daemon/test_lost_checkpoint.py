@@ -299,7 +299,6 @@ async def test_without_a_thread_to_spare_it_is_written_all_the_same(root_dir, mo
         def none_left(*_, **__):
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr(trio._core._thread_cache.THREAD_CACHE, "start_thread_soon", none_left)
         monkeypatch.setattr("trio._threads.start_thread_soon", none_left)
         assert await manager.admit(pod("a"))
         await trio.sleep(waits)

@@ -9,7 +9,7 @@ import fcntl
 import os
 import signal
 import socket
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, Checkpoint, Entry, render
 from devicemgr.daemon.callers import Callers
 from devicemgr.daemon.directory import Layout, remove_stale_sockets
+from devicemgr.daemon.shared_directory import set_aside
 from devicemgr.daemon.trace import open_trace
 from devicemgr.errors import DirectoryInUse, DirectoryUnusable
 from devicemgr.events import DirectoryOpenToOthers, FileSetAside
@@ -318,3 +319,44 @@ async def test_with_a_umask_of_0_nobody_else_may_write(root_dir):
         "parent/node/plugins_registry": 0o750,
         "parent/node/pod-resources": 0o750,
     }
+
+
+@root_only
+@pytest.mark.parametrize("put", [of_a_stranger(a_directory), of_a_stranger(a_file), a_socket_that_accepts])
+async def test_who_puts_something_there_again_and_again_does_not_stop_the_manager(root_dir, monkeypatch, put):
+    """It has set it aside, and before it can make its socket there is another one."""
+    make_directories(root_dir)
+    path, times = root_dir / KUBELET_SOCK, 5
+    with ExitStack() as stack:
+
+        def put_again():
+            stack.enter_context(put(path) or nullcontext())
+
+        def set_aside_in_vain(one):
+            nonlocal times
+            moved_to = set_aside(one)
+            times -= 1
+            if times:
+                put_again()
+            return moved_to
+
+        monkeypatch.setattr("devicemgr.daemon.directory.set_aside", set_aside_in_vain)
+        monkeypatch.setattr("devicemgr.daemon.supervisor.remove_stale_sockets", lambda layout: [])
+        put_again()
+        async with open_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=1):
+            assert (await manager.admit(pod("a"))).admitted
+            assert len(told(manager)) == 5
+
+
+def test_a_socket_that_goes_while_stale_ones_are_removed(root_dir, monkeypatch):
+    make_directories(root_dir)
+    with closing(socket.socket(socket.AF_UNIX)) as stale:
+        stale.bind(str(root_dir / "device-plugins" / "stale.sock"))
+    unlink = Path.unlink
+
+    def unlink_too_late(path):
+        unlink(path)
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", unlink_too_late)
+    assert remove_stale_sockets(Layout(root_dir)) == []
