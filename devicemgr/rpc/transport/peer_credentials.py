@@ -48,7 +48,7 @@ def _groups(sock: socket.socket, pid: int) -> tuple[int, ...]:
 def _groups_of_process(pid: int) -> tuple[int, ...]:
     """More than 256: from /proc, as they are now. A process that has gone, or that nobody may look at, has none."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")  # its name may be any bytes
     except OSError:
         return ()
     (line,) = [line for line in status.splitlines() if line.startswith("Groups:")]
