@@ -114,7 +114,7 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
         ("kind: Pod\n\tname: x", "pod.yaml:2: this is not valid YAML"),
         (
             "kind: Pod\nmetadata:\n  {{- with .Values.labels }}\n  labels: {{ . }}\n",
-            "pod.yaml:3: this is not valid YAML: did not find expected node content; a template must be rendered",
+            "pod.yaml:3: this is not valid YAML: ",  # PyYAML with and without libyaml have different words
         ),
         (
             "kind: Pod\nmetadata: {name: {{ .Release.Name }}}\nspec: {}",
