@@ -7,6 +7,7 @@ Everything may import it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -163,6 +164,13 @@ class Pod(CheckedFields):
     uid: PodUid
     containers: tuple[Container, ...]
     namespace: str = "default"
+
+    def __post_init__(self) -> None:
+        """Whose devices were whose, if two had one name? No API server has such a pod."""
+        CheckedFields.__post_init__(self)
+        names = Counter(container.name for container in self.containers)
+        if len(names) < len(self.containers):
+            raise ValueError(f"Pod: containers: more than one is called {max(names, key=names.__getitem__)!r:.100}")
 
     @property
     def full_name(self) -> str:

@@ -195,6 +195,7 @@ pods = st.builds(
             Container, name=texts, kind=st.sampled_from(ContainerKind), limits=st.dictionaries(texts, st.integers(0, 9))
         ),
         max_size=2,
+        unique_by=lambda container: container.name,
     ).map(tuple),
 )
 states = st.builds(

@@ -10,6 +10,7 @@ from grpclib.const import Cardinality
 from devicemgr import open_device_manager
 from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from devicemgr.rpc.services import AllocationService, RegistrationService
+from devicemgr.rpc.stubs.devicemgr import v1 as own
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.wire_format import EncodedMessage, RawMessage
 
@@ -49,3 +50,13 @@ async def test_a_field_of_another_type_fails_its_call(root_dir, autojump_clock, 
                 assert caught.value.status is Status.INTERNAL
                 assert "malformed" in caught.value.message
         assert manager.capacity() == {}
+
+
+async def test_a_pod_that_cannot_be_is_refused_at_the_door(root_dir, autojump_clock):
+    """A manifest with such a pod is refused by the command line; who speaks gRPC can send it all the same."""
+    two = [own.Container(name="main", limits={"vendor.com/gpu": 1}), own.Container(name="main", limits={"b.com/c": 1})]
+    message = own.AdmitRequest(pod=own.Pod(namespace="default", name="p", uid="p", containers=two))
+    async with open_device_manager(root_dir) as manager, open_channel(manager.layout.allocation_socket) as channel:
+        with pytest.raises(GRPCError, match="more than one is called 'main'"):
+            await channel.stub(own.AllocationStub).admit(message)
+        assert manager.pods() == []
