@@ -18,6 +18,7 @@ LAYERS = {
     "errors": {"model"},
     "names": {"model"},
     "quantity": set(),
+    "printable": set(),
     "node_resources": {"model", "names", "quantity"},
     "events": {"model"},
     "yaml_text": {"errors"},
@@ -38,9 +39,10 @@ LAYERS = {
         "core",
         "rpc",
     },
-    "testing": {"arguments", "model", "bounds", "errors", "events", "names", "yaml_text", "core", "rpc", "daemon"},
+    "testing": {"arguments", "model", "bounds", "errors", "events", "names", "printable", "yaml_text"}
+    | {"core", "rpc", "daemon"},
     "cli": {"model", "bounds", "errors", "events", "names", "config", "manifest", "node_resources", "yaml_text"}
-    | {"core", "rpc", "daemon", "testing"},
+    | {"printable", "core", "rpc", "daemon", "testing"},
     "__init__": {"bounds", "core", "daemon", "errors", "events", "model", "rpc"},
     "__main__": {"cli"},
 }

@@ -9,11 +9,12 @@ import click
 from ..errors import BadInput
 from ..manifest import parse_manifest
 from ..model import Admission, Pod
+from ..printable import printable
 from ..rpc.manager_client import ManagerClient
 from . import output_option, root_dir_option
 from .ask import ask
 from .given_file import read_given, shown
-from .output import admission_data, draw_admission, printable, show
+from .output import admission_data, draw_admission, show
 
 _SUFFIXES = (".json", ".yaml", ".yml")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from ..printable import printable
 from ..testing.conformance import CHECKS, Result, Verdict
 from .check_report import counts_in_words
-from .output import printable
 
 
 def tell_github(results: Sequence[Result], environ: Mapping[str, str] = os.environ) -> None:

@@ -12,9 +12,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..printable import printable
 from ..testing.conformance import Check, Observer, Result, Verdict
 from ..testing.conformance.runner import with_needs
-from .output import printable
 
 _LONGEST = 200
 """Characters of evidence in a line; the report has all of it."""

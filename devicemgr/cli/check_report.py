@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 
+from ..printable import printable
 from ..testing.conformance import CHECKS, Check, Result, Verdict
-from .output import console, plain, printable
+from .output import console, listing, plain, print_listing
 
 _LAST_LINES = 20
 _NARROW = 72
@@ -40,7 +40,7 @@ def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_o
     if out.width < _NARROW:
         _draw_lines(out, _rows(results))
     else:
-        _draw_table(out, _rows(results))
+        _draw_table(_rows(results))
     failed = [result for result in results if result.verdict is Verdict.FAILED]
     if all_output or any(result.check == "registers" for result in failed):
         _draw_output(out, output.splitlines(), all_output)
@@ -69,15 +69,12 @@ def _rows(results: Sequence[Result]) -> list[_Row]:
     return rows
 
 
-def _draw_table(out: Console, rows: Sequence[_Row]) -> None:
-    table = Table(title="Device plug-in conformance", title_justify="left")
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("check", no_wrap=True)
-    table.add_column("evidence", overflow="fold")
-    table.add_column("s", justify="right", no_wrap=True)
+def _draw_table(rows: Sequence[_Row]) -> None:
+    columns = ("verdict", "check", "evidence", "s")
+    table = listing("Device plug-in conformance", *columns, right=("s",), whole=("verdict", "check", "s"))
     for verdict, check, evidence, seconds in rows:
         table.add_row(f"[{_COLOURS[verdict]}]{verdict}[/]", check, escape(evidence), seconds)
-    out.print(table)
+    print_listing(table)
 
 
 def _draw_lines(out: Console, rows: Sequence[_Row]) -> None:
@@ -97,23 +94,15 @@ def _draw_output(out: Console, lines: Sequence[str], all_of_it: bool) -> None:
 
 
 def _draw_failure(out: Console, result: Result) -> None:
-    """As the pytest report has it: what was found, why it matters, how it is mended."""
-    width = min(out.width, _READABLE)
+    """As the pytest report has it."""
     out.print()
     out.rule(f"[red]{result.check}[/]", align="left", style="red", characters="─")
-    found = f"[red]Found:[/] {plain(result.evidence)}"
-    for paragraph in (f"[bold]{escape(result.title)}[/]", found, *_paragraphs(CHECKS[result.check])):
-        out.print(Padding(paragraph, (0, 0, 1, 0)), width=width, overflow="fold")
-    out.print(_sources(CHECKS[result.check]), width=width, overflow="fold")
+    title, found, *more = map(escape, CHECKS[result.check].report(result.evidence))
+    _draw_paragraphs(out, [f"[bold]{title}[/]", found.replace("Found:", "[red]Found:[/]", 1), *more])
 
 
-def _paragraphs(check: Check) -> list[str]:
-    """Each on one line, so that it can be broken where the reader's lines end."""
-    return [escape(" ".join(paragraph.split())) for paragraph in check.explanation.split("\n\n")]
-
-
-def _sources(check: Check) -> str:
-    return f"Rule: {check.rule}. Seen in public: {check.seen_in or 'not known to us'}."
+def _draw_paragraphs(out: Console, paragraphs: Sequence[str]) -> None:
+    out.print("\n\n".join(paragraphs), width=min(out.width, _READABLE), overflow="fold")
 
 
 def counts_in_words(results: Sequence[Result], *, markup: bool = False) -> str:
@@ -127,12 +116,16 @@ def counts_in_words(results: Sequence[Result], *, markup: bool = False) -> str:
 
 
 def draw_checks(checks: Sequence[Check]) -> None:
-    table = Table(title="Checks, in the order in which they are made", title_justify="left")
-    for column in ("check", "a plug-in …", "rule"):
-        table.add_column(column, overflow="fold")
+    out = console()
+    if out.width < _NARROW:
+        for check in checks:
+            out.print(f"{check.name} ({check.rule})")
+            out.print(Padding(escape(check.title), (0, 0, 0, 2)))
+        return
+    table = listing("Checks, in the order in which they are made", "check", "a plug-in …", "rule", whole=("check",))
     for check in checks:
         table.add_row(check.name, escape(check.title), check.rule)
-    console().print(table)
+    print_listing(table)
 
 
 def checks_data(checks: Sequence[Check]) -> list[dict[str, Any]]:
@@ -143,14 +136,9 @@ def checks_data(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 
 def draw_explanation(check: Check) -> None:
-    out = console()
-    width = min(out.width, _READABLE)
-    out.print(f"[bold]{check.name}[/]: {escape(check.title)}\n", width=width)
-    for paragraph in _paragraphs(check):
-        out.print(Padding(paragraph, (0, 0, 1, 0)), width=width)
-    out.print(_sources(check), width=width, overflow="fold")
-    if check.needs:
-        out.print(f"Made only when these have passed: {', '.join(check.needs)}", width=width)
+    title = f"[bold]{check.name}[/]: {escape(check.title)}"
+    needs = [f"Made only when these have passed: {', '.join(check.needs)}"] if check.needs else []
+    _draw_paragraphs(console(), [title, *map(escape, check.explanation), check.sources, *needs])
 
 
 def report_data(results: Sequence[Result]) -> dict[str, Any]:

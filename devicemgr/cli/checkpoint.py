@@ -12,10 +12,11 @@ from ..core.checkpoint_layouts import AnyCheckpoint, parse_any_checkpoint
 from ..core.holdings import in_order
 from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
+from ..printable import printable
 from ..rpc.convert import answer_from_bytes
 from . import Group, output_option
 from .given_file import read_given, shown
-from .output import answer_data, answer_rows, console, listing, plain, print_listing, printable, show
+from .output import answer_data, answer_rows, console, listing, plain, print_listing, show
 
 _LARGEST = 256 * 2**20
 """Bytes: of 100,000 pods with a few devices each, and what their plug-ins answered."""

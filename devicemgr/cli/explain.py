@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from ..core.decision import tell
+from ..printable import printable
 from ..rpc.manager_client import ManagerClient
 from . import output_option, pod_argument, root_dir_option, uid_option
 from .ask import ask, like
-from .output import printable, show
+from .output import show
 
 
 @click.command("explain")

@@ -24,6 +24,7 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
+from ..printable import printable
 from ..yaml_text import dump
 
 
@@ -35,11 +36,6 @@ def show(value: Any, output: str, draw: Callable[[Any], None]) -> None:
         click.echo(dump(value), nl=False)
     else:
         draw(value)
-
-
-def printable(text: str) -> str:
-    """A text that others have chosen, without what a terminal would obey: control characters as Python writes them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def plain(text: str) -> str:
@@ -62,24 +58,35 @@ def console() -> Console:
     return found if found.is_terminal else _Console(highlight=False, width=160)
 
 
-def listing(title: str, *columns: str, right: Container[str] = (), headers: bool = True) -> Table:
-    """A table to be filled. Off a terminal it has no box, and a row is one line, for grep and awk."""
+def listing(
+    title: str, *columns: str, right: Container[str] = (), whole: Container[str] = (), headers: bool = True
+) -> Table:
+    """A table to be filled. Off a terminal it has no box, and a row is one line, for grep and awk; on one, what does
+    not fit is folded, but in the columns of ``whole``."""
     is_terminal = console().is_terminal
     table = Table(title=title if headers else None, title_justify="left", show_header=headers)
     if not is_terminal:
         table.box, table.pad_edge, table.padding = None, False, (0, 3, 0, 0)
     for column in columns:
         table.add_column(
-            column, justify="right" if column in right else "left", overflow="fold", no_wrap=not is_terminal
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column in whole or not is_terminal,
         )
     return table
 
 
 def print_listing(*tables: Table) -> None:
-    """Off a terminal nothing is cut, however wide it becomes."""
+    """Off a terminal nothing is cut, however wide it becomes, and no row is filled up to the width of the widest."""
     out = console()
-    for table in tables:
-        (out if out.is_terminal else _Console(highlight=False, width=_ENDLESS)).print(table)
+    if out.is_terminal:
+        out.print(*tables)
+        return
+    wide = _Console(highlight=False, width=_ENDLESS)
+    with wide.capture() as captured:
+        wide.print(*tables)
+    click.echo("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), nl=False)
 
 
 def status_data(capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus]) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from ..daemon.machine import parse_nodes
 from ..errors import DirectoryUnusable, unwrapped
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..names import why_not_extended
+from ..printable import printable
 from ..rpc.transport.unix_socket import require_short
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
 from ..testing.simulated_plugin import REGISTRY_CHECK_PERIOD, checked_file_name, numbered_devices
 from . import root_dir_option, root_of
 from .given_file import read_given
-from .output import printable
 from .signals import ending_signals
 
 _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}

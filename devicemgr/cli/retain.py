@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from ..model import Pod
+from ..printable import printable
 from ..rpc.manager_client import ManagerClient
 from . import root_dir_option
 from .ask import ask
 from .given_file import read_given
-from .output import printable
 
 
 @click.command("retain")

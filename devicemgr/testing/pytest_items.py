@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import textwrap
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from ..errors import DeviceManagerError
+from ..printable import printable
 from .check_options import CheckOptions
 from .conformance import Bench, Check, Command, Result, Verdict, open_bench, run_check
 from .portal import Portal, open_portal
 from .pytest_plugin import check_options
+
+_READABLE = 100
+"""Columns beyond which running text is not."""
 
 
 class Session:
@@ -64,15 +69,16 @@ class ConformanceItem(pytest.Item):
 
     def runtest(self) -> None:
         result = self._session_of_checks.result_of(self._check)
-        self.add_report_section("call", "evidence", result.evidence)
+        self.add_report_section("call", "evidence", printable(result.evidence))
         match result.verdict:
             case Verdict.FAILED:
-                raise ConformanceFailure(
-                    f"{result.title}\n\n{result.evidence}\n\nRule: {result.rule}. Why, and how to mend it:\n\n"
-                    f"{self._check.explanation}"
-                )
+                raise ConformanceFailure("\n\n".join(map(self._filled, self._check.report(result.evidence))))
             case Verdict.SKIPPED:
                 pytest.skip(result.evidence)
+
+    def _filled(self, paragraph: str) -> str:
+        width = min(self.config.get_terminal_writer().fullwidth, _READABLE)
+        return textwrap.fill(paragraph, width, break_on_hyphens=False)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, ConformanceFailure | DeviceManagerError):

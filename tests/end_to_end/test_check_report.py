@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from devicemgr.cli.check import command
 from devicemgr.cli.check_github import annotation, summary
-from devicemgr.cli.check_report import draw_report
+from devicemgr.cli.check_report import draw_checks, draw_report
 from devicemgr.cli.whole_files import write_whole
 from devicemgr.errors import BadInput
 from devicemgr.testing.conformance import CHECKS, Result, Verdict
@@ -61,6 +61,29 @@ def test_no_line_is_too_long_and_no_word_lost(drawn, width):
     for words in (LONG, r"[red]gpu.sock[/] \x1b[31m was\nthere", "interrupted by SIGINT: stream-cancel"):
         assert re.sub(r"\s+", "", words) in text
     assert "Mend it: after the first list, wait" in " ".join(" ".join(lines).split())
+
+
+def test_off_a_terminal_a_row_is_one_line_without_a_box(capsys):
+    draw_report(RESULTS, seconds=3.0, output="")
+    lines = capsys.readouterr().out.splitlines()
+    rows = lines[lines.index("Device plug-in conformance") :][: 2 + len(RESULTS)]
+    assert [re.split(" {2,}", row)[:2] for row in rows[1:4]] == [
+        ["verdict", "check"],
+        ["passed", "registers"],
+        ["failed", "stream-stays-open"],
+    ]
+    assert LONG in rows[3]
+    assert not [row for row in rows if set(row) & set("│┃━") or row != row.rstrip()]
+
+
+@pytest.mark.parametrize("width", [40, 80, None])
+def test_the_list_of_checks_has_their_names_whole(width, monkeypatch, capsys):
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}.items() if width else ():
+        monkeypatch.setenv(name, value)
+    draw_checks([*CHECKS.values()])
+    shown = capsys.readouterr().out
+    assert set(CHECKS) <= set(re.sub(r"\x1b\[[0-9;]*m", "", shown).split())
+    assert width or "│" not in shown
 
 
 def test_the_failures_come_last_with_the_way_out(drawn):

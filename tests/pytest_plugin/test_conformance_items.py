@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devicemgr.testing.check_options import CheckOptions
+from devicemgr.testing.conformance import CHECKS
 
 pytest_plugins = ["pytester"]
 
@@ -27,11 +28,16 @@ def test_the_conformance_checks_are_test_items(run, tmp_path):
 
 
 def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
-    result = run("", "--device-plugin", f"{sys.executable} -c 'print(42)'", "-k", "registers")
+    """In the paragraphs of ``check``."""
+    plugin = f"""{sys.executable} -c 'print("4\\x1b[2J2")'"""
+    result = run("", "--device-plugin", plugin, "-k", "registers")
     result.assert_outcomes(failed=1, skipped=1, deselected=34)
-    result.stdout.fnmatch_lines(
-        ["*the plug-in has ended, with exit status 0; its last words: 42*", "*Mend it: call Register*"]
-    )
+    assert "\x1b" not in result.stdout.str()
+    assert max(map(len, result.outlines[-20:])) <= 80
+    text = " ".join(" ".join(result.outlines).split())
+    found = r"Found: the plug-in has ended, with exit status 0; its last words: 4\x1b[2J2"
+    for paragraph in (CHECKS["registers"].title, found, *CHECKS["registers"].explanation, CHECKS["registers"].sources):
+        assert paragraph in text
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ...printable import printable
+
 if TYPE_CHECKING:
     from .bench import Bench
 
@@ -66,14 +68,23 @@ class Check:
         return self._text.splitlines()[0]
 
     @property
-    def explanation(self) -> str:
-        """All paragraphs after the title."""
-        return self._text.partition("\n")[2].strip()
+    def explanation(self) -> list[str]:
+        """All paragraphs after the title, each on one line."""
+        paragraphs = self._text.partition("\n")[2].strip().split("\n\n")
+        return [" ".join(paragraph.split()) for paragraph in paragraphs]
 
     @property
     def remedy(self) -> str:
-        """The paragraph that begins with "Mend it:", on one line."""
-        return " ".join(self.explanation[self.explanation.index("Mend it:") :].split())
+        """The paragraph that begins with "Mend it:"."""
+        return next(paragraph for paragraph in self.explanation if paragraph.startswith("Mend it:"))
+
+    @property
+    def sources(self) -> str:
+        return f"Rule: {self.rule}. Seen in public: {self.seen_in or 'not known to us'}."
+
+    def report(self, evidence: str) -> list[str]:
+        """The paragraphs of a failure: the rule, what was found, why it matters, how it is mended, where it is from."""
+        return [self.title, f"Found: {printable(evidence)}", *self.explanation, self.sources]
 
     @property
     def _text(self) -> str:
