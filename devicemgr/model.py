@@ -195,6 +195,7 @@ class EffectiveSettings:
     numa_nodes: tuple[int, ...]
     gates: Mapping[str, bool]
     bounds: Mapping[str, float]
+    node_resources: Mapping[ResourceName, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

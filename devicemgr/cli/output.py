@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -16,6 +16,7 @@ from rich.table import Table
 from ..model import (
     HEALTHY,
     Admission,
+    Container,
     ContainerStatus,
     EffectiveSettings,
     Pod,
@@ -59,7 +60,7 @@ def console() -> Console:
 
 
 def listing(
-    title: str, *columns: str, right: Container[str] = (), whole: Container[str] = (), headers: bool = True
+    title: str, *columns: str, right: Collection[str] = (), whole: Collection[str] = (), headers: bool = True
 ) -> Table:
     """A table to be filled. Off a terminal it has no box, and a row is one line, for grep and awk; on one, what does
     not fit is folded, but in the columns of ``whole``."""
@@ -114,6 +115,7 @@ def settings_data(settings: EffectiveSettings) -> dict[str, Any]:
         "numa_nodes": list(settings.numa_nodes),
         "gates": dict(settings.gates),
         "bounds": dict(settings.bounds),
+        "node_resources": dict(settings.node_resources),
     }
 
 
@@ -195,10 +197,11 @@ def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
         console().print(f"[red]refused[/red] {plain(pod.full_name)}\n  reason: {reason}\n  message: {message}")
         return
     table = listing(f"admitted {plain(pod.full_name)}", "container", "what", "value")
-    for container in data["containers"]:
-        rows = list(_container_rows(container)) or [("devices", "none")]
+    started = {container["name"]: container for container in data["containers"]}
+    for container in pod.containers:
+        rows = _container_rows(container, started.get(container.name))
         for index, (what, value) in enumerate(rows):
-            table.add_row(plain(container["name"]) if index == 0 else "", plain(what), plain(value))
+            table.add_row(plain(container.name) if index == 0 else "", plain(what), plain(value))
     print_listing(table)
     if "failed_container" in data:
         console().print(
@@ -227,8 +230,14 @@ def answer_data(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def _container_rows(container: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(resource, ", ".join(ids)) for resource, ids in container["devices"].items()] + answer_rows(container)
+def _container_rows(asked: Container, started: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """(what, value); of a resource without a device plug-in, how many are counted."""
+    if started is None:
+        return [("not started", "")]
+    devices = started["devices"]
+    rows = [(resource, ", ".join(ids)) for resource, ids in devices.items()]
+    rows += [(name, f"{n} (counted)") for name, n in asked.limits.items() if n and name not in devices]
+    return [*rows, *answer_rows(started)] or [("devices", "none")]
 
 
 def answer_rows(container: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -156,6 +156,7 @@ def _effective(settings: Settings) -> EffectiveSettings:
         numa_nodes=topology.numa.nodes,
         gates={"DevicePlugins": True},
         bounds={name.replace("_", "-"): value for name, value in asdict(settings.bounds).items()},
+        node_resources=dict(settings.node_resources),
     )
 
 

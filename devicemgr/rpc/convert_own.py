@@ -176,17 +176,22 @@ def node_status_from_wire(message: own.NodeStatusResponse) -> NodeStatus:
     )
 
 
+_MAPS = ("gates", "bounds", "node_resources")
+
+
 def settings_to_wire(settings: EffectiveSettings) -> own.EffectiveSettings:
-    lists = {"numa_nodes": list(settings.numa_nodes), "gates": dict(settings.gates), "bounds": dict(settings.bounds)}
-    return own.EffectiveSettings(**_named_alike(EffectiveSettings, settings, **lists))
+    numa_nodes, maps = list(settings.numa_nodes), {name: dict(getattr(settings, name)) for name in _MAPS}
+    return own.EffectiveSettings(**_named_alike(EffectiveSettings, settings, numa_nodes=numa_nodes, **maps))
 
 
 def settings_from_wire(message: own.EffectiveSettings | None) -> EffectiveSettings:
     """A bound that came as a whole number is one again."""
     message = message or own.EffectiveSettings()
     bounds = {name: int(value) if value.is_integer() else value for name, value in message.bounds.items()}
-    lists = {"numa_nodes": tuple(message.numa_nodes), "gates": dict(message.gates), "bounds": bounds}
-    return EffectiveSettings(**_named_alike(EffectiveSettings, message, **lists))
+    numa_nodes, maps = tuple(message.numa_nodes), {name: dict(getattr(message, name)) for name in _MAPS}
+    return EffectiveSettings(
+        **_named_alike(EffectiveSettings, message, numa_nodes=numa_nodes, **maps | {"bounds": bounds})
+    )
 
 
 def fault_to_wire(fault: Fault) -> own.InjectFaultRequest:

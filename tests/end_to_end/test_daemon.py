@@ -164,7 +164,8 @@ def test_what_it_goes_by_is_one_line_at_the_start_and_stands_in_the_status(daemo
         "kind: KubeletConfiguration\ntopologyManagerPolicy: restricted\ntopologyManagerScop: pod\n"
         "topologyManagerPolicyOptions: {prefer-closest-numa-nodes: 'true'}\n"
     )
-    options = ["--numa", "0=10,21;1=21,10", "--bound", "devices=77", "--bound", "report-rate=2.5"]
+    options = ["--numa", "0=10,21;1=21,10", "--bound", "devices=77", "--bound", "report_rate=2.5"]
+    options += ["--node-resource", "vendor.com/gpumem=16Gi"]
     program = daemon("--config", config, *options)
     (line,) = [line for line in program.lines if "ManagerReady" in line]
     assert "policy=restricted scope=container numa_nodes=[0,1] gates=[DevicePlugins=true]" in line
@@ -177,6 +178,7 @@ def test_what_it_goes_by_is_one_line_at_the_start_and_stands_in_the_status(daemo
         "topology": {"policy": "restricted", "scope": "container", "prefer-closest-numa-nodes": True},
         "numa_nodes": [0, 1],
         "gates": {"DevicePlugins": True},
+        "node_resources": {"vendor.com/gpumem": 16 * 2**30},
     }
     usual = {name.replace("_", "-"): value for name, value in asdict(Bounds()).items()}
     assert bounds == usual | {"devices": 77, "report-rate": 2.5}

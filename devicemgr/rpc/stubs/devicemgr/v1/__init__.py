@@ -304,6 +304,17 @@ class EffectiveSettings(betterproto2.Message):
     By the names they have on the command line.
     """
 
+    node_resources: "dict[str, int]" = betterproto2.field(
+        7,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_STRING, betterproto2.TYPE_INT64
+        ),
+    )
+    """
+    What the node has without a device plug-in: how many by resource.
+    """
+
 
 default_message_pool.register_message(
     "devicemgr.v1", "EffectiveSettings", EffectiveSettings
