@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import re
 import resource
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -175,26 +176,34 @@ def parse_bounds(texts: tuple[str, ...]) -> Bounds:
     try:
         return Bounds(**numbers)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--bound") from None
+        written = re.sub("[a-z]+(_[a-z]+)+", lambda name: name[0].replace("_", "-"), str(error))
+        raise click.BadParameter(written, param_hint="--bound") from None
 
 
 def _numbers(texts: tuple[str, ...], into: type[Bounds | Deadlines], option: str, form: str) -> dict[str, Any]:
-    """``name=number`` for the fields of a dataclass; whole numbers where a field's default is one."""
+    """``name=number`` for the fields of a dataclass; whole numbers where a field's default is one.
+
+    A name may also be written as events have it, ``report_rate``.
+    """
     defaults = asdict(into())
     names = {name.replace("_", "-"): name for name in defaults}
     values: dict[str, Any] = {}
     for text in texts:
-        name, _, number = text.partition("=")
-        hint = "" if name in names else nearest(name, names)
+        name, equals, number = text.partition("=")
+        name = name.replace("_", "-")
+        if not equals or name not in names:
+            what, hint = form.partition("=")[0], "" if name in names else nearest(name, names)
+            raise click.BadParameter(
+                f"{text!r:.100}: write {form}, with {what} one of {', '.join(names)}{hint}", param_hint=option
+            )
+        kind = type(defaults[names[name]])
         try:
-            value = type(defaults[names[name]])(number)
-        except (KeyError, ValueError):
+            value = kind(number)
+        except ValueError:
             value = -1
         if not 0 < value < float("inf"):
-            what = form.partition("=")[0]
-            raise click.BadParameter(
-                f"{text!r}: write {form}, with {what} one of {', '.join(names)}{hint}", param_hint=option
-            )
+            wanted = "whole number" if kind is int else "number"
+            raise click.BadParameter(f"{text!r:.100}: must be a {wanted} of more than 0", param_hint=option)
         values[names[name]] = value
     return values
 

@@ -83,9 +83,11 @@ def test_a_group_that_does_not_exist_is_bad_usage(run):
 @pytest.mark.parametrize(
     ("bound", "problem"),
     [
-        ("report-rate=0", "write NAME=NUMBER"),
+        ("report-rate=0", "must be a number of more than 0"),
+        ("message-size=1.5", "must be a whole number of more than 0"),
+        ("listed-size=5", "message-size (16777216) must be at most listed-size (5): a list that may be sent"),
         ("report-burst=" + "9" * 400, "must be from 1 to"),
-        ("time-share=2", "time_share must be from 0.01 to 1"),
+        ("time-share=2", "time-share must be from 0.01 to 1"),
         ("reports=3", "one of message-size"),
     ],
 )
