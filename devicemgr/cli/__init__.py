@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
+from ..printable import printable
 from .standard_output import standard_output
 
+_LONGEST_WORD = 300
+"""Characters: of a path, say. A longer one is shown by its ends."""
 DEFAULT_ROOT = "/var/lib/kubelet"
 _VERBS = {
     "admit": "Admit the pods of a manifest and start their containers.",
@@ -64,13 +70,32 @@ class _Verbs(Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(_VERBS.items()))
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _errors_readable():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
-            with standard_output(ctx):
+            with standard_output(ctx), _errors_readable():
                 return super().invoke(ctx)
         except DeviceManagerError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {_readable(str(error))}", err=True)
             ctx.exit(_exit_status(error))
+
+
+@contextmanager
+def _errors_readable() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = _readable(error.message)
+        raise
+
+
+def _readable(text: str) -> str:
+    """An error that quotes what was given, however long that is, and whatever a terminal would make of it."""
+    lines = "\n".join(map(printable, text.split("\n")))
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", lines)
 
 
 def _exit_status(error: DeviceManagerError) -> int:
@@ -124,9 +149,11 @@ uid_option = click.option(
 
 
 def root_of(root_dir: Path | None) -> Path:
-    """The root directory: given to the verb, else to the whole command, else the kubelet's."""
-    given = root_dir or click.get_current_context().find_root().params.get("root_dir")
-    return Path(given or DEFAULT_ROOT)
+    """The root directory: given to the verb, else to what stands before it, else the kubelet's."""
+    context: click.Context | None = click.get_current_context()
+    while root_dir is None and context is not None:
+        root_dir, context = context.params.get("root_dir"), context.parent
+    return root_dir or Path(DEFAULT_ROOT)
 
 
 def allocation_socket(root_dir: Path | None) -> Path:

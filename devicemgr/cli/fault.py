@@ -24,7 +24,8 @@ _OF = click.option("--resource", default="", help="Only calls to the plug-in of 
 
 
 @click.group("fault", cls=Group)
-def command() -> None:
+@root_dir_option
+def command(root_dir: Path | None) -> None:
     """Break something in a running manager, to see what a plug-in does then.
 
     For a manager that was started with --allow-faults.
