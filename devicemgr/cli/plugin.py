@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ..printable import printable
 from ..rpc.transport.unix_socket import require_short
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
-from ..testing.simulated_plugin import REGISTRY_CHECK_PERIOD, checked_file_name, numbered_devices
+from ..testing.simulated_plugin import REGISTRY_CHECK_PERIOD, SimulatedPlugin, checked_file_name, numbered_devices
 from . import root_dir_option, root_of
 from .given_file import read_given
 from .signals import ending_signals
@@ -79,9 +79,6 @@ def command(
             raise click.BadParameter(str(error), param_hint="--endpoint") from error
         scripts = [Script(resource=resource, endpoint=endpoint, devices=devices, options=options)]
     directory = root_of(root_dir) / ("plugins_registry" if watched else "device-plugins")
-    for one in scripts:
-        if (path := directory / one.socket).exists() and not path.is_socket():
-            raise click.ClickException(f"{path} is no socket: give another endpoint, or remove it")
     try:
         with unwrapped():
             trio.run(_run_all, directory, scripts, watched)
@@ -89,6 +86,8 @@ def command(
         raise DirectoryUnusable(
             f"user {os.geteuid()} may not use {error.filename or directory}. Run this as the manager's user"
         ) from error
+    except FileExistsError as error:
+        raise DirectoryUnusable(f"{error.filename} {error.strerror}: give another endpoint, or remove it") from error
 
 
 def _refuse_other_options(ctx: click.Context) -> None:
@@ -120,8 +119,7 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
     ending = {number for number in ending_signals() if _SIGNALS.get(number) not in scheduled}
     with trio.open_signal_receiver(*ending, *_SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
-            for script in scripts:
-                nursery.start_soon(_run, directory, script, watched, playing)
+            nursery.start_soon(_run_each, directory, scripts, watched, playing)
             async for number in signals:
                 if number in ending:
                     nursery.cancel_scope.cancel()
@@ -131,16 +129,22 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
                         await one.trigger(_SIGNALS[signal.Signals(number)])
 
 
-async def _run(directory: Path, script: Script, watched: bool, playing: list[ScriptedPlugin]) -> None:
+async def _run_each(directory: Path, scripts: list[Script], watched: bool, playing: list[ScriptedPlugin]) -> None:
+    """They begin one after the other: what stands in the way of several is then told once."""
+    await _made(directory)
+    async with trio.open_nursery() as nursery:
+        for script in scripts:
+            playing.append(await nursery.start(_run, directory, script, watched))
+
+
+async def _run(directory: Path, script: Script, watched: bool, task_status: trio.TaskStatus[ScriptedPlugin]) -> None:
     def report() -> None:
         click.echo(f"registered {script.resource} with {len(script.devices)} devices on {directory}/kubelet.sock")
 
-    await _made(directory)
     async with open_scripted_plugin(directory, script) as scripted, trio.open_nursery() as nursery:
-        playing.append(scripted)
+        task_status.started(scripted)
         if watched:
-            click.echo(f"waiting to be found: {directory}/{scripted.plugin.endpoint}")
-            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(_stay_findable, scripted.plugin)
         else:
             # One life of the socket per life of kubelet.sock: a manager that starts wipes the directory (REG-17).
             nursery.start_soon(scripted.plugin.keep_registered, report, _say_why)
@@ -158,6 +162,17 @@ async def _made(directory: Path) -> None:
         await trio.sleep(REGISTRY_CHECK_PERIOD)
         if directory.is_dir():
             return
+
+
+async def _stay_findable(plugin: SimulatedPlugin) -> None:
+    """The socket is made again when it is lost, with the whole directory perhaps."""
+    path = plugin.directory / plugin.endpoint
+    click.echo(f"waiting to be found: {path}")
+    while True:
+        await trio.sleep(REGISTRY_CHECK_PERIOD)
+        with suppress(OSError):  # there is no directory now, say
+            if plugin.restore_socket():
+                click.echo(f"waiting to be found: {path}, made again")
 
 
 def _say_why(reason: str) -> None:

@@ -6,6 +6,7 @@ siblings by functions of your own to answer differently, fail or hang. ``calls``
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -253,8 +254,8 @@ async def open_simulated_plugin(
 
     In a directory under plugins_registry the manager finds it by itself: do not call ``register`` then.
     Leaving the block ends it as a crash would: connections are cut and its socket is removed. Raises ValueError when
-    the ``endpoint`` cannot be that of a plug-in, DirectoryUnusable when its path is too long for a socket, and OSError
-    when there is a file of its name that is no socket.
+    the ``endpoint`` cannot be that of a plug-in, DirectoryUnusable when its path is too long for a socket,
+    FileExistsError when there is a file of its name that is no socket, and OSError when the directory is of no use.
     """
     require_trio("open_simulated_plugin")
     listed = numbered_devices(devices) if isinstance(devices, int) else devices
@@ -264,6 +265,8 @@ async def open_simulated_plugin(
     require_short(path)
     if path.is_socket():
         path.unlink(missing_ok=True)
+    elif os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "is no socket", str(path))
     services = [DevicePluginService(plugin), PluginInfoService(plugin)]
     async with open_server(path, services, grace=0, farewell="the simulated plug-in was stopped") as server:
         plugin.restore_socket = server.restore

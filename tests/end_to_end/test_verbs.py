@@ -322,6 +322,33 @@ def test_bad_input_has_exit_status_2(run, verb, words):
     assert words in done.stderr
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        [],
+        ["status", "-o"],
+        ["admit", "-f"],
+        ["checkpoint", "show"],
+        ["plugin", "--resource"],
+        ["check", "--only"],
+        ["--bound"],
+        ["--root-dir"],
+    ],
+)
+def test_what_was_given_is_quoted_within_reason_and_moves_no_cursor(run, verb):
+    """Whole it would be longer than the screen, and hide what is wrong with it."""
+    done = run(*verb, "x\x1b[2J" + "y" * 5000)
+    assert done.returncode in (1, 2)
+    assert "Error: " in done.stderr
+    assert len(done.stderr) < 1500
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("fault", "--root-dir", "/a", "wipe"), ("fault", "wipe", "--root-dir", "/a")])
+def test_the_root_directory_is_told_before_the_verb_or_after_it(run, words):
+    assert "no manager reachable on /a/devicemgr/allocation.sock" in run(*words).stderr
+
+
 def test_pods_and_resources_that_were_misspelt_have_a_hint(daemon, start, run, root_dir):
     daemon("--allow-faults")
     plugin = start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/gpu")
@@ -452,6 +479,35 @@ def test_node_status_shows_what_is_published(node, run):
     assert "vendor.com/gpu" in run("node-status", "--acknowledge").stdout
 
 
+def test_a_pod_of_which_a_container_does_not_start_is_shown_with_all_of_them(daemon, start, run, root_dir):
+    daemon()
+    script = root_dir / "script.yaml"
+    script.write_text(
+        "resource: vendor.com/gpu\ndevices: [{id: dev-0}]\noptions: {preStartRequired: true}\n"
+        "calls: [{call: PreStartContainer, error: reset failed}]\n"
+    )
+    start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--script", script).wait_for("registered")
+    done = run("admit", "-f", "-", text=POD.format(name="a", count=1))
+    assert done.returncode == 1
+    assert [line.split() for line in done.stdout.splitlines()[:3]] == [
+        ["admitted", "default/a"],
+        ["container", "what", "value"],
+        ["main", "not", "started"],
+    ]
+    assert "container main could not start: " in done.stdout
+    assert "reset failed" in done.stdout
+
+
+def test_a_plugin_that_has_waited_for_its_directory_still_takes_nobody_elses_file(start, root_dir):
+    plugin = start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/gpu")
+    plugin.wait_for("waiting for a manager")
+    made = root_dir / "made"
+    (made / "vendor.com-gpu.sock").mkdir(parents=True)
+    made.rename(root_dir / "device-plugins")
+    assert plugin.wait() == 1
+    assert "vendor.com-gpu.sock is no socket: give another endpoint" in plugin.lines[-1]
+
+
 def test_status_shows_the_health_of_what_is_held(node, run):
     """LIM-7: after the plug-in is gone nobody knows."""
     program, plugin = node
@@ -466,7 +522,8 @@ def test_what_the_node_has_without_a_plugin_is_counted_and_shown(daemon, run, ro
     config = root_dir / "kubelet.yaml"
     config.write_text("nodeResources: {a.com/enclaves: 2, vendor.com/gpu: 9}\n")
     program = daemon("--config", config, "--node-resource", "vendor.com/gpu=1k")
-    assert run("admit", "-f", "-", text=POD.format(name="a", count=600)).returncode == 0
+    admitted = run("admit", "-f", "-", text=POD.format(name="a", count=600))
+    assert (admitted.returncode, admitted.stdout.split()[-4:]) == (0, ["main", "vendor.com/gpu", "600", "(counted)"])
     refused = json.loads(run("admit", "-f", "-", "-o", "json", text=POD.format(name="b", count=600)).stdout)
     assert refused["reason"] == "OutOfvendor.com/gpu"
     assert json.loads(run("status", "-o", "json").stdout)["resources"] == {
@@ -497,5 +554,8 @@ def test_a_watched_plugin_is_found_and_goes(daemon, start, run, root_dir):
     plugin.wait_for("waiting to be found")
     program.wait_for("ReportApplied")
     assert json.loads(run("status", "-o", "json").stdout)["resources"]["vendor.com/gpu"]["allocatable"] == 2
+    (root_dir / "plugins_registry" / "vendor.com-gpu.sock").unlink()
+    plugin.wait_for("made again")
+    program.wait_for("PluginRegistered", count=2)
     plugin.end(signal.SIGTERM)
-    program.wait_for("EndpointStopped")
+    program.wait_for("EndpointStopped", count=2)

@@ -127,10 +127,22 @@ def test_a_plugin_takes_nobody_elses_file(root_dir, arguments, said):
     assert (directory / "kubelet_internal_checkpoint").read_text() == "who holds what"
 
 
+def test_what_is_in_the_way_of_several_plugins_is_one_error(root_dir):
+    script = root_dir / "script.yaml"
+    script.write_text("resource: a.com/x\n---\nresource: a.com/y\n")
+    for name in "xy":
+        (root_dir / "device-plugins" / f"a.com-{name}.sock").mkdir(parents=True)
+    result = CliRunner().invoke(main, ["plugin", "--root-dir", str(root_dir), "--script", str(script)])
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: {root_dir}/device-plugins/a.com-x.sock is no socket: give another endpoint, or remove it\n",
+    )
+
+
 async def test_a_simulated_plugin_takes_nobody_elses_file(manager):
     file = manager.layout.plugins / "notes"
     file.touch()
-    for endpoint, error in ("kubelet.sock", ValueError), ("../allocation.sock", ValueError), ("notes", OSError):
+    for endpoint, error in ("kubelet.sock", ValueError), ("../allocation.sock", ValueError), ("notes", FileExistsError):
         with pytest.raises(error):
             async with open_simulated_plugin(manager.layout.plugins, "a.com/b", endpoint=endpoint):
                 pass
