@@ -44,7 +44,7 @@ def plain(text: str) -> str:
     return escape(printable(text))
 
 
-_ENDLESS = 2**20
+_ENDLESS = 2**40
 
 
 class _Console(Console):

@@ -28,12 +28,15 @@ from .calls import call, dial, read_stream
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
 from .transport.channel import Channel
+from .transport.limits import Limits
 from .transport.unix_socket import require_short
 
 T = TypeVar("T")
 
 ANSWER_TIME = 15.0
 """Seconds for a question that needs no plug-in; admissions and events take as long as they take."""
+_WHATEVER_IT_SAYS = Limits(message=2**32, answer=2**32)
+"""A status has every device that is held: of several plug-ins that is more than a message of one."""
 
 
 class ManagerClient:
@@ -112,7 +115,7 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
     require_short(socket)
     async with AsyncExitStack() as stack:
         try:
-            channel = await stack.enter_async_context(dial(socket, patient=False))
+            channel = await stack.enter_async_context(dial(socket, limits=_WHATEVER_IT_SAYS, patient=False))
         except PermissionError as error:
             raise CallerDenied(
                 f"user {os.geteuid()} may not reach {socket}. Run this as the manager's user or as root, or start the "
@@ -127,7 +130,8 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
                 raise Refused(str(error), rule="devicemgr") from error
             if error.outcome == CallerDenied.status:
                 raise CallerDenied(str(error)) from error
-            raise ManagerUnavailable(f"the manager on {socket} hung up: {error}") from error
+            problem = "does not answer" if error.outcome == "DEADLINE_EXCEEDED" else "hung up"
+            raise ManagerUnavailable(f"the manager on {socket} {problem}: {error}") from error
 
 
 async def wait_for_manager(socket: Path, *, seconds: float) -> None:

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from devicemgr.cli.output import listing, print_listing
 from tests.end_to_end.conftest import ROOT
 
 POD = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, resources: {limits: {vendor.com/gpu: 1}}}]}"
@@ -23,6 +24,13 @@ def node(daemon, start, root_dir):
     start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--script", script).wait_for("registered")
     program.wait_for("ReportApplied")
     return program
+
+
+def test_off_a_terminal_a_row_is_whole_however_long_it_is(capsys):
+    table = listing("Pods", "pod", "devices")
+    table.add_row("p", ", ".join(map(str, range(300_000))))
+    print_listing(table)
+    assert capsys.readouterr().out.endswith(" 299998, 299999\n")
 
 
 @pytest.fixture
