@@ -17,8 +17,9 @@ read here; keys of the kubelet's other features mean nothing to us.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import BadInput
 from .model import ResourceName
@@ -40,6 +41,11 @@ _FLAGS = (
     "topology-manager-policy-options",
     "topology-manager-scope",
 )
+_SECTION = re.compile(r"\[\[?[\w.\"' -]+\]\]?\s*(#.*)?")
+"""The first line of TOML, and of what systemd reads."""
+_MICROSHIFT = frozenset({"apiServer", "debugging", "dns", "etcd", "ingress", "kubelet", "manifests", "network", "node"})
+_MICROSHIFT |= {"storage", "telemetry"}
+"""The sections of its config.yaml."""
 _FLAG_LISTS = ("kubelet-arg", "kubeletExtraArgs")
 """Where k3s and RKE2, and kubeadm, have flags for the kubelet."""
 _OTHERS = frozenset({"cpumanagerpolicyoptions", "cpumanagerpolicy", "memorymanagerpolicy"})
@@ -105,23 +111,35 @@ def _last_said(texts: list[str]) -> str:
 def _stated_in(text: str, file: str, doubts: list[BadInput]) -> _Stated:
     if text.startswith(("MIME-Version:", "Content-Type:")):
         raise BadInput("this is MIME user data; give the part with the NodeConfig as a file of its own", file=file)
+    if _SECTION.fullmatch(_first_line(text)):
+        raise BadInput(
+            "this is no YAML, but TOML (as Bottlerocket's settings are) or a unit file; write what it says of the "
+            "kubelet as a KubeletConfiguration: featureGates, topologyManagerPolicy, topologyManagerScope",
+            file=file,
+        )
     documents = load_documents(text, file=file, doubts=doubts)
     if not documents:
         raise BadInput("one YAML document is expected, here are 0", file=file)
     if found := [one for document in documents for one in _found_in(document)]:
         for document in documents:
             doubts += _flags_elsewhere(document)
-    elif found := [one for document in documents for one in _guessed_in(document)]:
-        doubts += [one.place.bad(f"this is taken for the kubelet's {one.what}") for one in found]
     else:
+        found = [one for document in documents for one in _guessed_in(document)]
+    if not found:
         raise documents[0].bad(
             "this is neither an OpenShift node-config.yaml (no kubeletArguments) nor a KubeletConfiguration (no such "
             "kind), nor has it one in it, or flags of the kubelet; that of a running node is had by "
             "kubectl get --raw /api/v1/nodes/NODE/proxy/configz"
         )
+    doubts += [one.place.bad(f"this is taken for the kubelet's {one.what}") for one in found if one.is_guess]
     if len(found) > 1:
         raise found[1].place.bad(f"one configuration is expected, here are {len(found)}; take the others out")
     return _read(found[0], doubts)
+
+
+def _first_line(text: str) -> str:
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if line and not line.startswith("#")), "")
 
 
 # --- where it is ---------------------------------------------------------------------------------
@@ -157,6 +175,7 @@ class _Found:
     is_flags: bool = False
     way: tuple[str, ...] = ()
     is_empty: bool = False
+    is_guess: bool = False
 
     @property
     def what(self) -> str:
@@ -199,8 +218,13 @@ def _wrapped(document: Field, top: Mapping[str, Field], kind: str) -> _Found | N
                 fields = place.mapping()
         if kind == "ConfigMap":
             return _Found(_text_inside(place), way=("data", "kubelet: |"))
-        return _Found(place, way=wrapper.way)
+        return _Found(place, way=wrapper.way, is_guess=wrapper.way == ("kubelet",) and _is_chart(top))
     return None
+
+
+def _is_chart(top: Mapping[str, Field]) -> bool:
+    """The values of one have a ``kubelet:``, too, with nothing in it that a kubelet knows of."""
+    return not top.keys() <= _MICROSHIFT and not top["kubelet"].mapping().keys() & {*_KEYS}
 
 
 def _text_inside(place: Field) -> Field:
@@ -213,7 +237,7 @@ def _text_inside(place: Field) -> Field:
 def _guessed_in(document: Field) -> Iterator[_Found]:
     """Each place once, whatever leads to it."""
     found = {str(one.place.bad("")): one for one in _anywhere_in(document)}
-    return iter(found.values())
+    return (replace(one, is_guess=True) for one in found.values())
 
 
 def _anywhere_in(document: Field, *, is_text: bool = False) -> Iterator[_Found]:

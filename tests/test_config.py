@@ -70,6 +70,8 @@ def test_unknown_gates_are_reported_not_refused():
             "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\nkind: NodeConfig\n",
             "node.yaml: this is MIME user data; give the part with the NodeConfig as a file of its own",
         ),
+        ("# Bottlerocket\n\n[settings.kubernetes] # x\ncluster-name = 'x'\n", "node.yaml: this is no YAML, but TOML"),
+        ("[Service]\nExecStart=/usr/bin/kubelet --v=2\n", "node.yaml: this is no YAML, but TOML (as Bottlerocket's"),
         ("kind: Pod\n", "node.yaml:1: this is neither an OpenShift node-config.yaml"),
         (
             "kind: KubeletConfiguration\n---\nkind: KubeletConfiguration\n",
@@ -338,6 +340,22 @@ shutdownGracePeriodCriticalPods singleProcessOOMKill staticPodPath staticPodURL 
 streamingConnectionIdleTimeout swapBehavior syncFrequency systemCgroups systemReserved systemReservedCgroup
 tlsCertFile tlsCipherSuites tlsMinVersion tlsPrivateKeyFile tracing userNamespaces volumePluginDir
 volumeStatsAggPeriod""".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("prometheus: {enabled: true}\nkubelet: {enabled: true, namespace: kube-system}\n", True),
+        ("prometheus: {enabled: true}\nkubelet: {topologyManagerPolicy: none}\n", False),
+        ("node: {hostnameOverride: n}\nkubelet: {maxPods: 100}\n", False),
+        ("kubelet: {}\n", False),
+    ],
+)
+def test_what_only_may_be_microshifts_is_told(text, is_told):
+    """The values of a chart have a ``kubelet``, too."""
+    found = parse_node_config(text, file="values.yaml")
+    told = "values.yaml:2: kubelet: this is taken for the kubelet's configuration"
+    assert (found.device_plugins, [*map(str, found.doubts)]) == (True, [told] if is_told else [])
 
 
 def test_keys_of_other_features_are_no_doubt():
