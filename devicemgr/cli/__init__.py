@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
+from ..names import why_not_extended
 from ..printable import printable
 from .standard_output import standard_output
 
@@ -138,6 +139,13 @@ def read_pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tup
     if not name or (slash and not namespace) or "/" in namespace:
         raise click.BadParameter(f"{value!r}: write NAMESPACE/NAME", ctx, param)
     return namespace or "default", name
+
+
+def read_resource(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The name of an extended resource: of another there can be no devices, however long one waits."""
+    if problem := why_not_extended(value):
+        raise click.BadParameter(f"{value!r}: {problem}", ctx, param)
+    return value
 
 
 pod_argument = click.argument("pod", metavar="NAMESPACE/NAME", callback=read_pod_name)

@@ -87,8 +87,10 @@ def _draw_output(out: Console, lines: Sequence[str], all_of_it: bool) -> None:
     """Behind a bar: what a program writes must not be taken for ours, by people and by CI systems."""
     shown = lines if all_of_it else lines[-_LAST_LINES:]
     if shown:
-        more = "" if len(shown) == len(lines) else " (all of them: --show-output, or --plugin-log FILE)"
-        out.print(f"\n{'' if all_of_it else 'The last '}{len(shown)} lines that the plug-in wrote{more}:")
+        what = "What the plug-in wrote:"
+        if len(shown) < len(lines):
+            what = f"The last {len(shown)} lines that the plug-in wrote (all: --show-output, or --plugin-log FILE):"
+        out.print(f"\n{what}")
         for line in shown:
             out.print(f"│ {plain(line)}", soft_wrap=True)
 

@@ -75,5 +75,9 @@ def read_types(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 
 def read_about(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, str] | str | None:
     """The namespace and name of ``pod/NAME`` or ``pod/NAMESPACE/NAME``; else a resource."""
-    kind, _, pod = (text or "").partition("/")
+    if text is None:
+        return None
+    kind, slash, pod = text.partition("/")
+    if not slash:
+        raise click.BadParameter(f"{text!r}: write pod/NAME, or a resource as vendor.com/gpu", ctx, param)
     return read_pod_name(ctx, param, pod) if kind in ("pod", "pods") else text

@@ -24,7 +24,7 @@ def command(root_dir: Path | None, uids: tuple[str, ...]) -> None:
     ended, and only you know which those are. "-" reads the uids from standard input. Name them all in one call: the
     next one would remove what this one kept.
     """
-    wanted = [uid for word in uids for uid in (read_given(word).split() if word == "-" else [word]) if uid]
+    wanted = [uid for word in uids for uid in (read_given(word) if word == "-" else word).split()]
     if not wanted:
         raise click.UsageError("no pod is named, and all of them would be removed")
 

@@ -14,7 +14,7 @@ from ..errors import ManagerUnavailable, ResourceWaitTimeout
 from ..model import ResourceCounts, ResourceName
 from ..rpc.manager_client import connect_manager
 from ..yaml_text import nearest
-from . import allocation_socket, root_dir_option
+from . import allocation_socket, read_resource, root_dir_option
 
 LOOK_PERIOD = 0.1
 """Seconds between two looks."""
@@ -22,14 +22,14 @@ LOOK_PERIOD = 0.1
 
 @click.command("wait")
 @root_dir_option
-@click.argument("resource")
+@click.argument("resource", callback=read_resource)
 @click.option("--capacity", type=click.IntRange(0), help="How many devices there must be.  [default: any number]")
 @click.option("--allocatable", type=click.IntRange(0), help="How many of them must be healthy.  [default: any number]")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, metavar="SECONDS")
 def command(
     root_dir: Path | None, resource: str, capacity: int | None, allocatable: int | None, timeout: float
 ) -> None:
-    """Wait until RESOURCE has exactly so many devices; without numbers, until a plug-in serves it.
+    """Wait until RESOURCE has exactly so many devices; without numbers, until a plug-in serves it, or the node has it.
 
     A manager that is not there yet, or restarts, is waited for, too. Exit status 1 when the time is over, 3 when there
     was no manager all that time.
@@ -68,7 +68,9 @@ class _Wait:
 
     def is_reached(self) -> bool:
         counts = self.last and self.last.get(self.resource)
-        return bool(counts) and all(getattr(counts, key) == value for key, value in self.wanted.items())
+        return bool(counts) and all(
+            getattr(counts, key) == value or getattr(counts, key) == "node" for key, value in self.wanted.items()
+        )
 
     def __str__(self) -> str:
         known = self.last or {}

@@ -216,7 +216,7 @@ def test_what_a_kubelets_file_has_of_pods_that_are_gone_is_cleared_by_retain(dae
     daemon()
     empty = run("retain", "-", text=" \n")
     assert (empty.returncode, "no pod is named" in empty.stderr) == (2, True)
-    done = run("retain", "kept", "another")
+    done = run("retain", "kept another")  # as a shell gives what was quoted
     assert (done.returncode, done.stdout) == (0, "removed uid refused\nremoved uid ended\n")
     again = run("retain", "-", text="kept\n")
     assert (again.returncode, again.stdout) == (0, "there was no other pod\n")
@@ -307,6 +307,9 @@ def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, ro
         (["events", "--type", "PodAdmited"], "there are no events 'PodAdmited'; did you mean PodAdmitted?"),
         (["events", "--since", "5"], "'5': write a time as 90s, 5m or 1h30m"),
         (["events", "--for", "pod/"], "'': write NAMESPACE/NAME"),
+        (["events", "--for", "training"], "'training': write pod/NAME, or a resource as vendor.com/gpu"),
+        (["wait", "gpu"], "'gpu': it has no domain (as in vendor.com/gpu)"),
+        (["retain", " \n"], "no pod is named, and all of them would be removed"),
         (["statsu"], "No such command 'statsu'; did you mean status?\n"),
         (["fault", "restrt"], "No such command 'restrt'; did you mean restart?\n"),
         (["checkpoint", "shwo"], "No such command 'shwo'; did you mean show?\n"),
@@ -536,6 +539,7 @@ def test_what_the_node_has_without_a_plugin_is_counted_and_shown(daemon, run, ro
             "endpoint": "node",
         },
     }
+    assert run("wait", "a.com/enclaves").stdout.startswith("a.com/enclaves: capacity 2")
     status = json.loads(run("node-status", "-o", "json").stdout)
     assert status["allocatable"] == status["capacity"] == {"a.com/enclaves": 2, "vendor.com/gpu": 1000}
     assert "the node has 1000, by --node-resource, and no plug-in was asked" in run("explain", "a").stdout
