@@ -13,7 +13,7 @@ from ..daemon.manager import DeviceManager
 from ..errors import ResourceWaitTimeout, require_trio, unwrapped
 from ..model import Device
 from ..names import ExtendedResource
-from .conformance.command import Command
+from .conformance.command import POLL, Command, SubjectUnusable
 from .conformance.subject import tended
 from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
 
@@ -62,16 +62,32 @@ async def open_plugin_process(
     """A plug-in's program, started, and its resource published; it is killed at the end, if it still runs.
 
     ``{dir}`` and ``{socket}`` in ``argv`` are filled in; ``options`` are those of
-    :class:`~devicemgr.testing.conformance.Command`. Raises SubjectUnusable, or ResourceWaitTimeout with what the
-    program has written.
+    :class:`~devicemgr.testing.conformance.Command`. Raises SubjectUnusable, as soon as the program has ended too, or
+    ResourceWaitTimeout, both with what the program has written.
     """
     require_trio("open_plugin_process")
     process = Command(argv, **options)
     async with tended(process):
         await process.start(manager.layout.plugins)
+        is_there = False
         try:
-            await manager.wait_for_resource(resource, capacity=capacity, allocatable=allocatable, timeout=timeout)
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_cancel_at_end, process, nursery.cancel_scope)
+                    await manager.wait_for_resource(
+                        resource, capacity=capacity, allocatable=allocatable, timeout=timeout
+                    )
+                    is_there = True
+                    nursery.cancel_scope.cancel()
         except ResourceWaitTimeout as error:
-            ended = "" if process.is_running else " (it has ended)"
-            raise ResourceWaitTimeout(f"{error}\nwhat {argv[0]} wrote{ended}:\n{process.output}") from None
+            raise ResourceWaitTimeout(f"{error}\nwhat {argv[0]} wrote:\n{process.output}") from None
+        if not is_there:
+            ended = f"{argv[0]} has ended, {process.ending}, before {resource} was there as wanted"
+            raise SubjectUnusable(f"{ended}\nwhat it wrote:\n{process.output}")
         yield process
+
+
+async def _cancel_at_end(process: Command, scope: trio.CancelScope) -> None:
+    while process.ending is None or process.is_running:  # noqa: ASYNC110 - what it has started has no event
+        await trio.sleep(POLL)
+    scope.cancel()

@@ -47,6 +47,8 @@ def opened_for(request: pytest.FixtureRequest, directory: Path) -> AbstractAsync
 
     settings: dict[str, Any] = {}
     for mark in request.node.iter_markers("device_manager"):
+        if mark.args:
+            pytest.fail(f"@pytest.mark.device_manager: write NAME={mark.args[0]!r}, with the name", pytrace=False)
         settings = {**mark.kwargs, **settings}
     try:
         return open_device_manager(directory, **settings)

@@ -72,6 +72,40 @@ def test_the_fixture_for_trio_tests_says_what_it_needs(run):
     result.stdout.fnmatch_lines(["*device_manager needs pytest-trio: pip install pytest-trio*"])
 
 
+def test_outside_of_trio_tests_it_says_where_it_belongs(run):
+    result = run(
+        """
+        def test_one(device_manager): pass
+        def test_two(device_manager): pass
+        async def test_three(device_manager): pass
+        """
+    )
+    result.assert_outcomes(errors=3)
+    result.stdout.fnmatch_lines(["the fixture device_manager is for Trio tests: mark this async test with *"])
+    assert len(result.outlines) < 25
+
+
+def test_a_fixture_of_the_users_own_of_that_name_is_left_alone(run):
+    run(
+        """
+        import pytest
+
+        @pytest.fixture
+        def device_manager():
+            return 1
+
+        def test_x(device_manager):
+            assert device_manager == 1
+        """
+    ).assert_outcomes(passed=1)
+
+
+def test_a_setting_without_its_name_is_told(run):
+    result = run("import pytest\n@pytest.mark.device_manager(5)\ndef test_x(device_manager_sync): pass")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["@pytest.mark.device_manager: write NAME=5, with the name"])
+
+
 def test_trio_tests_have_the_manager_in_their_own_program(run):
     run(
         f"""
@@ -127,13 +161,28 @@ def test_a_program_that_never_registers_is_shown_with_its_words(run):
         """
         import sys
         def test_x(device_manager_sync, plugin_process):
-            argv = [sys.executable, "-c", "print('no devices found')"]
-            with plugin_process(device_manager_sync, argv, "vendor.com/gpu", timeout=0.5):
+            argv = [sys.executable, "-c", "print('no devices found', flush=True); import time; time.sleep(60)"]
+            with plugin_process(device_manager_sync, argv, "vendor.com/gpu", timeout=3):
                 pass
         """
     )
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*wrote (it has ended):", "*no devices found*"])
+    result.stdout.fnmatch_lines(["*did not reach any state within 3 s*", "*wrote:", "*no devices found*"])
+
+
+def test_one_that_ends_is_told_at_once_with_its_status(run):
+    result = run(
+        """
+        import sys
+        def test_x(device_manager_sync, plugin_process):
+            argv = [sys.executable, "-c", "print('no devices found'); raise SystemExit(3)"]
+            with plugin_process(device_manager_sync, argv, "vendor.com/gpu", timeout=1000):
+                pass
+        """
+    )
+    result.assert_outcomes(failed=1)
+    ended = "*SubjectUnusable: * has ended, with exit status 3, before vendor.com/gpu was there as wanted"
+    result.stdout.fnmatch_lines([ended, "*no devices found*"])
 
 
 def test_the_wrong_kind_of_with_is_told(run):
