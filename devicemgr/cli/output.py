@@ -87,7 +87,7 @@ def print_listing(*tables: Table) -> None:
     wide = _Console(highlight=False, width=_ENDLESS)
     with wide.capture() as captured:
         wide.print(*tables)
-    click.echo("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), nl=False)
+    out.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
 
 def status_data(capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus]) -> dict[str, Any]:

@@ -86,7 +86,9 @@ def test_what_goes_on_ends_with_its_reader_although_nothing_happens(node, root_d
             program.kill()
 
 
-@pytest.mark.parametrize("verb", ["status", "status -o json", "events", "node-status", "check --list"])
+@pytest.mark.parametrize(
+    "verb", ["status", "status -o json", "events", "node-status", "check --list", "check --explain restart"]
+)
 def test_nobody_reads(node, pipe_to, verb):
     """As the shell has it for cat."""
     reader, writer = os.pipe()
@@ -96,7 +98,7 @@ def test_nobody_reads(node, pipe_to, verb):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("verb", ["status", "status -o json", "events"])
+@pytest.mark.parametrize("verb", ["status", "status -o json", "events", "check --list"])
 def test_a_full_disk_is_a_clear_error(node, pipe_to, verb):
     with open("/dev/full", "wb") as full:
         done = pipe_to(full, *verb.split())
