@@ -33,6 +33,16 @@ def at_least(low: float) -> Rule:
     return lambda value: None if value >= low else f"must be at least {low:g}"
 
 
+def _why_not_unicode(text: str) -> str | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"is no Unicode: {error.reason}"
+    return None
+
+
+Text = Annotated[str, _why_not_unicode]
+"""What is sent or written down: half of a surrogate pair, which a str may have, cannot be."""
 Count = Annotated[int, at_least(0)]
 Seconds = Annotated[float, at_least(0)]
 Port = Annotated[int, within(0, 65535)]
@@ -104,9 +114,14 @@ class _Expected:
         for choice in self.choices:
             if choice._fits(value):
                 return choice.check(value, name, owner)
+        self._check_inside(value, name, owner)
         for rule in self.rules:
             if problem := rule(value):
                 raise ValueError(f"{owner}: {name}={value!r:.100}: {problem}")
+        return None
+
+    def _check_inside(self, value: Any, name: str, owner: str) -> None:
+        __tracebackhide__ = True
         if self.kind is Mapping:
             keys, values = self.items
             for key, one in value.items():
@@ -117,7 +132,6 @@ class _Expected:
             for number, (one, item) in enumerate(zip(value, items, strict=True)):
                 if type(one) is not item.plain:
                     item.check(one, f"{name}[{number}]", owner)
-        return None
 
     def _fits(self, value: Any) -> bool:
         """Is it of that kind, whatever may be inside?"""

@@ -77,7 +77,11 @@ def as_pod(pod: Pod | Mapping[str, Any] | str) -> Pod:
     """A pod from what people have at hand: a value, a manifest as a dictionary, or as YAML. Raises BadInput."""
     if isinstance(pod, Pod):
         return pod
-    pods = parse_pods(pod if isinstance(pod, str) else dump(pod), file="pod")
+    try:
+        text = pod if isinstance(pod, str) else dump(dict(pod))
+    except ValueError as error:
+        raise BadInput(str(error), file="pod") from error
+    pods = parse_pods(text, file="pod")
     if len(pods) != 1:
         raise BadInput(f"here are {len(pods)} pods; give one", file="pod")
     return pods[0]

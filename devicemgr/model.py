@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, TypeAlias
 
-from .arguments import CheckedFields, Count, Seconds, at_least
+from .arguments import CheckedFields, Count, Seconds, Text, at_least
 
 # Aliases, not types of their own: whoever embeds a manager writes "vendor.com/gpu" and is understood.
 ResourceName: TypeAlias = str
@@ -148,7 +148,7 @@ class ContainerKind(Enum):
 class Container(CheckedFields):
     """``limits`` holds extended resources only, as whole devices (ALLOC-4)."""
 
-    name: str
+    name: Text
     kind: ContainerKind = ContainerKind.MAIN
     limits: Mapping[ResourceName, Count] = field(default_factory=dict)
 
@@ -160,10 +160,10 @@ class Pod(CheckedFields):
     ``name`` is empty for a pod that is known from a kubelet's checkpoint only, which has no names.
     """
 
-    name: str
-    uid: PodUid
+    name: Text
+    uid: Text
     containers: tuple[Container, ...]
-    namespace: str = "default"
+    namespace: Text = "default"
 
     def __post_init__(self) -> None:
         """Whose devices were whose, if two had one name? No API server has such a pod."""

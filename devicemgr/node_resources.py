@@ -11,10 +11,23 @@ check (CAP-9), and asks nobody. Who provides them says so here, since there is n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, TypeAlias
 
 from .model import ResourceName
 from .names import why_not_extended
 from .quantity import whole_number
+
+
+def _why_not_counted(given: Mapping[str, int | str]) -> str | None:
+    try:
+        node_resources(given)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+NodeResources: TypeAlias = Annotated[Mapping[str, int | str], _why_not_counted]
+"""For the argument of a function that is ``arguments.checked``."""
 
 
 def node_resources(given: Mapping[str, int | str]) -> dict[ResourceName, int]:

@@ -272,6 +272,12 @@ def _end_of(pattern: re.Pattern[str], text: str, begin: int) -> int:
 
 
 def dump(value: Any) -> str:
-    """Plain data as YAML, in the order given."""
-    text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=False)
+    """Plain data as YAML, in the order given. Raises ValueError for what is no plain data."""
+    try:
+        text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=False)
+    except yaml.representer.RepresenterError as error:
+        what = error.args[-1]
+        raise ValueError(
+            f"{what!r:.100}, a {type(what).__name__}, is no plain data: text, numbers, lists, dicts"
+        ) from None
     return text

@@ -39,6 +39,8 @@ MADE = {
     r"Container: limits\['vendor.com/gpu'\]=-1: must be at least 0": lambda: Container(name="c", limits={GPU: -1}),
     r"Container: limits\['vendor.com/gpu'\] must be a whole n": lambda: Container(name="c", limits={GPU: "1"}),
     "Container: kind must be one of ContainerKind.INIT, Con": lambda: Container(name="c", kind="init"),
+    "Pod: uid='.ud800': is no Unicode: surrogates": lambda: Pod(name="p", uid="\ud800", containers=()),
+    "Container: name='.ud800': is no Unicode": lambda: Container(name="\ud800"),
     "Device: numa_nodes must be a tuple or None, not 0": lambda: Device(id="d", numa_nodes=0),
     "Topology: policy must be one of Policy.NONE": lambda: Topology(policy="restricted"),
     r"Numa: nodes=\(1, 0\): must be in ascending order": lambda: Numa(nodes=(1, 0)),
@@ -57,6 +59,8 @@ ASKED = {
     r"wait_for_resource\(\): timeout=-1: must be": lambda m: m.wait_for_resource(GPU, timeout=-1),
     r"wait_for_resource\(\): timeout=nan: must be": lambda m: m.wait_for_resource(GPU, timeout=math.nan),
     r"admit\(\): pod must be a Pod\(name=….* or a mapping or a str, not 3": lambda m: m.admit(3),
+    r"start_container\(\): pod must be a Pod\(name=….*, not 'uid'": lambda m: m.start_container("uid", {}),
+    r"start_container\(\): container must be a Container\(": lambda m: m.start_container(POD, {"name": "c"}),
     r"retain\(\): uids must be an iterable, not 'uid-1'": lambda m: m.retain("uid-1"),
     r"retain\(\): uids\[1\] must be a str, not 2": lambda m: m.retain(uid for uid in ("1", 2)),
     r"remove\(\): name must be a str, not None": lambda m: m.remove("default", None),
@@ -68,6 +72,7 @@ ASKED = {
     r"advance_clock\(\): seconds=-1: must be at least 0": lambda m: m.faults.advance_clock(-1),
     r"inject\(\): fault must be a Fault\(name=…": lambda m: m.faults.inject("restart"),
 }
+POD = Pod(name="p", uid="u", containers=())
 WRONG = (TypeError, ValueError)
 
 
@@ -77,7 +82,10 @@ def test_a_manager_is_not_opened_with_what_it_cannot_use(name, value):
         open_device_manager("/nowhere", **{name: value})
 
 
-@pytest.mark.parametrize("settings", [{"restart_wait": -1}, {"grace": math.nan}, {"metrics_address": ("h", 70000)}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"restart_wait": -1}, {"grace": math.nan}, {"metrics_address": ("h", 70000)}, {"node_resources": {"a.com/b": -1}}],
+)
 def test_nor_with_numbers_out_of_range(settings):
     with pytest.raises(ValueError, match=rf"^open_device_manager\(\): {next(iter(settings))}"):
         open_device_manager("/nowhere", **settings)

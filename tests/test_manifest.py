@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import types
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,8 @@ def test_a_broken_manifest_names_file_line_and_field(text, message):
     with pytest.raises(BadInput) as caught:
         parse_pods(text, file="pod.yaml")
     assert str(caught.value).startswith(message)
+    if "{{-" in text:  # whichever words the parser has
+        assert str(caught.value).endswith("; a template must be rendered first, as helm template does it")
 
 
 # --- what people have ----------------------------------------------------------------------------------
@@ -394,3 +397,10 @@ def test_what_is_misspelt_is_told_with_the_nearest_right_word(text, doubt):
 def test_every_field_of_a_pod_as_the_api_server_prints_it_is_known():
     found, _ = found_in("as-printed.yaml")
     assert not found.doubts
+
+
+def test_a_manifest_in_python_is_plain_data():
+    pod = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}}
+    assert as_pod(types.MappingProxyType(pod)).name == "p"
+    with pytest.raises(BadInput, match=r"^pod: <object object at .*>, a object, is no plain data: text, numbers"):
+        as_pod(pod | {"metadata": {"name": object()}})

@@ -29,6 +29,7 @@ from ..core.store import DeviceStore
 from ..errors import require_trio, unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
 from ..model import EffectiveSettings, ResourceName
+from ..node_resources import NodeResources
 from ..node_resources import node_resources as checked_node_resources
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
@@ -228,7 +229,7 @@ async def open_device_manager(
     topology: Topology | None = None,
     restart_wait: Seconds = RESTART_WAIT,
     metrics_address: tuple[str, Port] | None = None,
-    node_resources: Mapping[str, int | str] | None = None,
+    node_resources: NodeResources | None = None,
     sinks: Iterable[Sink] = (),
 ) -> AsyncIterator[DeviceManager]:
     """A Device Manager inside your Trio program, for as long as the block lasts.
