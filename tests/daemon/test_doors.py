@@ -1,0 +1,298 @@
+"""What the doors say, and to the last second and byte when: operators read these events, and callers these refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devicemgr import Bounds, Callers
+from devicemgr.daemon.accounts import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
+from devicemgr.daemon.callers import Gate
+from devicemgr.daemon.doors import Doors
+from devicemgr.daemon.event_log import EventLog
+from devicemgr.daemon.plugin_door import PluginDoor
+from devicemgr.errors import CallerDenied, CallerTooOften, CallerTooSlow, PluginUnavailable
+from devicemgr.events import BoundReached, CallerTurnedAway, ConnectionBroken
+from devicemgr.model import Peer
+
+REGISTER, LIST = "/v1beta1.Registration/Register", "/v1.PodResourcesLister/List"
+GPU = "vendor.com/gpu"
+OWN, ONE, OTHER = (Peer(pid=pid, uid=5, gids=frozenset({5})) for pid in (1, 8, 9))
+STRANGER = Peer(pid=10, uid=6, gids=frozenset({6}))
+CALLERS = Callers(uids=frozenset({5}))
+FAST = {"registration_rate": 1.0, "registration_burst": 1, "time_share": 0.1, "time_burst": 1.0}
+
+
+class World:
+    """Doors, and what stands in the log."""
+
+    def __init__(self, **bounds):
+        self.now, self.log = 0.0, EventLog()
+        self.accounts = Accounts(Bounds(**FAST | bounds), self.log, own_pid=OWN.pid, clock=lambda: self.now)
+
+    def gate(self, *, quota_exempt=False):
+        return Gate("dir/a.sock", CALLERS, self.accounts, self.log, quota_exempt=quota_exempt)
+
+    def door(self):
+        return PluginDoor(GPU, CALLERS, self.accounts, self.log)
+
+    def told(self):
+        """What was said since the last time."""
+        events = [recorded.event for recorded in self.log.after(0)]
+        self.log = self.accounts._log = EventLog()
+        return events
+
+
+def reached(bound, who, consequence, times=1):
+    return BoundReached(bound=bound, peer=who, times=times, consequence=consequence)
+
+
+# --- the account of a process ---
+
+
+def test_its_registrations_stand_in_a_queue_of_three_seconds():
+    world, who = World(), "process 8 of user 5"
+    waits = [world.accounts.charge_registration(ONE) for _ in range(1 + int(LONGEST_QUEUE) + 1)]
+    assert waits == [0.0, 1.0, 2.0, 3.0, 4.0], "one that finds three seconds still stands there"
+    assert world.told() == [reached("registration_rate", who, "the registration waits 1.00 s")]
+    with pytest.raises(CallerTooOften) as refused:
+        world.accounts.charge_registration(ONE)
+    assert str(refused.value) == "too many registrations of one process: try again in 4 s"
+    assert world.told() == [], "it is told once a second"
+    world.now = 1.0
+    assert world.accounts.charge_registration(ONE) == 4.0
+    world.now = 1.5
+    with pytest.raises(CallerTooOften):
+        world.accounts.charge_registration(ONE)
+    world.now = 2.0
+    assert world.accounts.charge_registration(OTHER) == world.accounts.charge_registration(OWN) == 0.0
+    world.accounts.charge_registration(ONE)
+    assert [event.times for event in world.told()] == [5, 2], "those that were not told are counted"
+
+
+def test_a_refused_registration_is_told():
+    world = World()
+    for _ in range(5):
+        world.accounts.charge_registration(ONE)
+    world.told()
+    world.now = 0.9
+    with pytest.raises(CallerTooOften):
+        world.accounts.charge_registration(ONE)
+    assert world.told() == []
+    world.accounts._tally._told_at.clear()
+    with pytest.raises(CallerTooOften):
+        world.accounts.charge_registration(ONE)
+    assert [event.consequence for event in world.told()] == ["the registration is refused"]
+
+
+def test_what_it_owes_is_told_and_capped():
+    world, who = World(), "process 8 of user 5"
+    world.accounts.charge(OWN, 1e6)
+    assert world.accounts.pause(OWN) == 0.0
+    world.accounts.charge(ONE, 1.02)
+    assert world.accounts.pause(ONE) == pytest.approx(0.2)
+    assert world.told() == [reached("time_share", who, "nothing is read from it for 0.20 s")]
+    world.accounts.charge(ONE, 1e6)
+    assert world.accounts.pause(ONE) == LONGEST_PAUSE
+    world.now = LONGEST_DEBT - 0.5
+    assert world.accounts.pause(ONE) == pytest.approx(0.5)
+    with pytest.raises(CallerTooOften, match="too much time: try again in 3 s"):
+        world.accounts.charge(ONE, 0.29)
+        world.accounts.begin_question(ONE)
+
+
+def test_a_question_is_refused_beyond_three_seconds_and_not_at_three():
+    world, who = World(time_share=0.5, time_burst=0.5), "process 8 of user 5"
+    world.accounts.charge(ONE, 0.5 + 0.5 * LONGEST_QUEUE)
+    assert world.accounts.begin_question(ONE) == LONGEST_PAUSE
+    assert [event.consequence for event in world.told()] == ["nothing is read from it for 1.00 s"]
+    world.accounts.charge(ONE, 1.0)
+    world.now = 1.0
+    with pytest.raises(CallerTooOften) as refused:
+        world.accounts.begin_question(ONE)
+    assert str(refused.value) == "the questions of this process take too much time: try again in 4 s"
+    assert world.told() == [reached("time_share", who, "the question is refused")]
+    assert world.accounts.begin_question(OTHER) == 0.0
+    world.accounts.charge(OWN, 100.0)
+    assert world.accounts.begin_question(OWN) == 0.0
+
+
+def test_what_cannot_be_read_is_told_once_a_second_for_each_process():
+    world = World()
+    for peer in (ONE, ONE, OTHER, ONE):
+        world.accounts.broke(peer, "no sense")
+    world.now = 1.0
+    world.accounts.broke(ONE, "still none")
+    assert world.told() == [
+        ConnectionBroken(pid=8, uid=5, times=1, problem="no sense"),
+        ConnectionBroken(pid=9, uid=5, times=1, problem="no sense"),
+        ConnectionBroken(pid=8, uid=5, times=3, problem="still none"),
+    ]
+    world.accounts.reached("time_share", ONE, "waits")
+    assert len(world.told()) == 1, "it is another thing than a bound"
+
+
+def test_the_account_that_was_not_used_for_the_longest_time_is_closed():
+    world = World()
+    peers = [Peer(pid=pid, uid=5, gids=frozenset()) for pid in range(2, MOST_PROCESSES + 2)]
+    assert {world.accounts.charge_registration(peer) for peer in peers} == {0.0}
+    assert world.accounts.charge_registration(peers[0]) > 0, "there is room for so many"
+    world.accounts.charge_registration(Peer(pid=MOST_PROCESSES + 2, uid=5, gids=frozenset()))
+    assert world.accounts.charge_registration(peers[0]) > 0, "it was used again"
+    assert world.accounts.charge_registration(peers[2]) > 0
+    assert world.accounts.charge_registration(peers[1]) == 0.0
+
+
+# --- our own sockets ---
+
+
+def test_connections_of_a_process_and_of_all_are_counted_and_given_back():
+    world = World(connections=2, all_connections=3)
+    gate = world.gate()
+    assert [gate.admit(ONE) for _ in range(3)] == [True, True, False]
+    closed = "on dir/a.sock, the connection was closed"
+    assert world.told() == [reached("connections", "process 8 of user 5", closed)]
+    assert [gate.admit(OTHER) for _ in range(2)] == [True, False]
+    assert world.told() == [reached("all_connections", "process 9 of user 5", closed)]
+    gate.leave(ONE)
+    assert [gate.admit(OTHER) for _ in range(2)] == [True, False]
+    for peer in (ONE, OTHER, OTHER):
+        gate.leave(peer)
+    assert not gate._connections, "nothing is remembered of who has gone"
+
+
+async def test_a_stranger_is_told_who_may(autojump_clock):
+    world = World()
+    gate = world.gate()
+    for _ in range(2):
+        with pytest.raises(CallerDenied) as denied:
+            gate.begin_call(STRANGER, LIST)
+    assert str(denied.value) == (
+        f"user 6 may not call {LIST} on dir/a.sock: only the manager's own user and root may, "
+        "and the group of --allow-group"
+    )
+    turned_away = CallerTurnedAway(socket="dir/a.sock", method=LIST, pid=10, uid=6, times=1)
+    assert [recorded.event for recorded in gate._log.after(0)] == [turned_away]
+
+
+def test_a_question_waits_for_its_time_and_a_registration_in_its_queue():
+    world = World()
+    gate = world.gate()
+    for _ in range(2):
+        gate.charge_call(ONE, LIST, 0.6)
+        gate.charge_call(OTHER, REGISTER, 0.6)
+    assert gate.pause(ONE) == gate.begin_call(ONE, LIST) == gate.wait_on(ONE, LIST) == LONGEST_PAUSE
+    assert gate.pause(OTHER) == 0.0, "a registration has a rate of its own"
+    assert [gate.begin_call(ONE, REGISTER) for _ in range(2)] == [0.0, 1.0]
+    assert gate.wait_on(ONE, REGISTER) == 0.0, "it has waited"
+    gate.charge(OTHER, 1.2)
+    assert gate.pause(OTHER) == LONGEST_PAUSE
+
+
+def test_where_quotas_do_not_count_nobody_waits():
+    world = World(unread_size=100)
+    gate = world.gate(quota_exempt=True)
+    gate.charge(ONE, 100.0)
+    gate.charge_call(ONE, LIST, 100.0)
+    assert gate.pause(ONE) == gate.begin_call(ONE, LIST) == world.accounts.pause(ONE) == 0.0
+    for _ in range(5):
+        gate.hold(ONE, 90)
+
+
+def test_answers_that_nobody_reads_are_held_up_to_a_bound():
+    world = World(unread_size=100)
+    gate = world.gate()
+    gate.hold(ONE, 1000)  # the first one may be as long as it likes
+    gate.release(ONE, 1000)
+    assert not gate._unread
+    gate.hold(ONE, 60)
+    gate.hold(ONE, 40)
+    gate.hold(OTHER, 40)
+    with pytest.raises(CallerTooSlow) as refused:
+        gate.hold(ONE, 1)
+    assert str(refused.value) == "100 bytes of answers to this process wait to be read"
+    told = "on dir/a.sock, an answer of 1 bytes was not sent"
+    assert world.told() == [reached("unread_size", "process 8 of user 5", told)]
+    gate.release(ONE, 40)
+    gate.hold(ONE, 40)
+
+
+async def test_what_a_caller_sends_that_cannot_be_taken_is_told(autojump_clock):
+    world = World()
+    gate = world.gate()
+    for _ in range(2):
+        gate.message_too_long("registration_size", 200, 100)
+    gate.unreadable(ONE, "no sense")
+    assert world.told() == [
+        reached("registration_size", "dir/a.sock", "a call with a message of 200 bytes ended; 100 are the limit"),
+        ConnectionBroken(pid=8, uid=5, times=1, problem="on dir/a.sock, no sense"),
+    ]
+
+
+# --- those of plug-ins ---
+
+
+def test_who_serves_a_plugins_socket_must_be_somebody_who_may_call():
+    world = World()
+    assert world.door().admit(ONE)
+    assert not world.door().admit(STRANGER)
+    for peer in (OWN, ONE):
+        door = world.door()
+        door.admit(peer)
+        assert door.quota_exempt is (peer is OWN), "our own time need not be measured"
+
+
+def test_what_a_plugin_does_beyond_its_bounds_is_told_by_its_name():
+    world = World()
+    door = world.door()
+    door.message_too_long("answer_size", 200, 100)
+    door.too_many_fields(100)
+    door.unreadable(ONE, "no sense")
+    door.lists_skipped(7)
+    assert world.told() == [
+        reached("answer_size", GPU, "the call with a message of 200 bytes ended; 100 are the limit"),
+        reached("answer_fields", GPU, "the call with an answer of more than 100 fields ended"),
+        ConnectionBroken(pid=8, uid=5, times=1, problem=f"serving {GPU}, no sense"),
+        reached("report_rate", GPU, "lists came too fast: the newest counts, the others do not", times=7),
+    ]
+
+
+async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_clock):
+    world = World(report_rate=4.0, report_burst=2)
+    door = world.door()
+    assert [door.next_list() for _ in range(3)] == [0.0, 0.0, pytest.approx(0.25)], "before anybody has connected, too"
+    slow = World(report_rate=1.0, report_burst=1).door()
+    slow.admit(ONE)
+    assert [slow.next_list() for _ in range(2)] == [0.0, LONGEST_PAUSE]
+    owing = World().door()
+    owing.admit(ONE)
+    owing.charge(ONE, 1.05)
+    assert owing.pause(ONE) == owing.next_list() == pytest.approx(0.5)
+
+
+def test_lists_of_all_plugins_share_one_bound():
+    log = EventLog()
+    doors = Doors(CALLERS, Bounds(listed_size=100, message_size=100), log)
+    doors.list_grows("a", 60)
+    doors.list_grows("b", 40)
+    doors.list_grows("a", 60)
+    with pytest.raises(PluginUnavailable) as refused:
+        doors.list_grows("b", 41)
+    assert str(refused.value) == "a list of 41 bytes beside those of others, 60; 100 are the limit"
+    assert (refused.value.outcome, refused.value.bound) == ("RESOURCE_EXHAUSTED", "listed_size")
+    doors.list_ends("a")
+    doors.list_ends("never listed")
+    doors.list_grows("b", 100)
+
+
+def test_doors_share_the_accounts_and_have_names():
+    log = EventLog()
+    doors = Doors(CALLERS, Bounds(**FAST, connections=1), log)
+    gate, door = doors.of_socket(Path("/var/lib/kubelet/x/a.sock"), quota_exempt=False), doors.of_plugin(GPU)
+    assert doors.of_socket(Path("/x/a.sock"), quota_exempt=True).quota_exempt
+    assert not gate.quota_exempt
+    door.lists_skipped(1)
+    assert [recorded.event.peer for recorded in log.after(0)] == [GPU]
+    assert (door._accounts, door._callers) == (gate._accounts, gate._callers) == (doors._accounts, CALLERS)
+    assert gate._name == "x/a.sock"
