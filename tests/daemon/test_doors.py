@@ -157,6 +157,8 @@ def test_connections_of_a_process_and_of_all_are_counted_and_given_back():
     assert world.told() == [reached("all_connections", "process 9 of user 5", closed)]
     gate.leave(ONE)
     assert [gate.admit(OTHER) for _ in range(2)] == [True, False]
+    gate.leave(OTHER)
+    assert [gate.admit(OTHER) for _ in range(2)] == [True, False], "one that left makes room for one"
     for peer in (ONE, OTHER, OTHER):
         gate.leave(peer)
     assert not gate._connections, "nothing is remembered of who has gone"
@@ -165,15 +167,17 @@ def test_connections_of_a_process_and_of_all_are_counted_and_given_back():
 async def test_a_stranger_is_told_who_may(autojump_clock):
     world = World()
     gate = world.gate()
-    for _ in range(2):
+    other = Peer(pid=11, uid=6, gids=frozenset())
+    for stranger in (other, STRANGER, STRANGER):
         with pytest.raises(CallerDenied) as denied:
-            gate.begin_call(STRANGER, LIST)
+            gate.begin_call(stranger, LIST)
     assert str(denied.value) == (
         f"user 6 may not call {LIST} on dir/a.sock: only the manager's own user and root may, "
         "and the group of --allow-group"
     )
-    turned_away = CallerTurnedAway(socket="dir/a.sock", method=LIST, pid=10, uid=6, times=1)
-    assert [recorded.event for recorded in gate._log.after(0)] == [turned_away]
+    assert world.told() == [
+        CallerTurnedAway(socket="dir/a.sock", method=LIST, pid=pid, uid=6, times=1) for pid in (11, 10)
+    ], "each process, once a second"
 
 
 def test_a_question_waits_for_its_time_and_a_registration_in_its_queue():
@@ -195,7 +199,9 @@ def test_where_quotas_do_not_count_nobody_waits():
     gate = world.gate(quota_exempt=True)
     gate.charge(ONE, 100.0)
     gate.charge_call(ONE, LIST, 100.0)
-    assert gate.pause(ONE) == gate.begin_call(ONE, LIST) == world.accounts.pause(ONE) == 0.0
+    assert world.accounts.pause(ONE) == 0.0
+    world.accounts.charge(ONE, 100.0)  # at another door
+    assert gate.pause(ONE) == gate.begin_call(ONE, LIST) == 0.0
     for _ in range(5):
         gate.hold(ONE, 90)
 
@@ -223,9 +229,11 @@ async def test_what_a_caller_sends_that_cannot_be_taken_is_told(autojump_clock):
     gate = world.gate()
     for _ in range(2):
         gate.message_too_long("registration_size", 200, 100)
+        gate.message_too_long("answer_size", 300, 30)
     gate.unreadable(ONE, "no sense")
     assert world.told() == [
         reached("registration_size", "dir/a.sock", "a call with a message of 200 bytes ended; 100 are the limit"),
+        reached("answer_size", "dir/a.sock", "a call with a message of 300 bytes ended; 30 are the limit"),
         ConnectionBroken(pid=8, uid=5, times=1, problem="on dir/a.sock, no sense"),
     ]
 
@@ -283,16 +291,21 @@ def test_lists_of_all_plugins_share_one_bound():
     assert (refused.value.outcome, refused.value.bound) == ("RESOURCE_EXHAUSTED", "listed_size")
     doors.list_ends("a")
     doors.list_ends("never listed")
-    doors.list_grows("b", 100)
+    doors.list_grows("b", 99)
+    with pytest.raises(PluginUnavailable):
+        doors.list_grows("c", 2)
+    doors.list_grows("c", 1)
 
 
-def test_doors_share_the_accounts_and_have_names():
+async def test_doors_share_the_accounts_and_have_names(autojump_clock):
     log = EventLog()
     doors = Doors(CALLERS, Bounds(**FAST, connections=1), log)
     gate, door = doors.of_socket(Path("/var/lib/kubelet/x/a.sock"), quota_exempt=False), doors.of_plugin(GPU)
     assert doors.of_socket(Path("/x/a.sock"), quota_exempt=True).quota_exempt
     assert not gate.quota_exempt
     door.lists_skipped(1)
-    assert [recorded.event.peer for recorded in log.after(0)] == [GPU]
+    assert [gate.admit(ONE) for _ in range(2)] == [True, False]
+    door.unreadable(ONE, "no sense")
+    assert [type(recorded.event) for recorded in log.after(0)] == [BoundReached, BoundReached, ConnectionBroken]
     assert (door._accounts, door._callers) == (gate._accounts, gate._callers) == (doors._accounts, CALLERS)
     assert gate._name == "x/a.sock"
