@@ -10,9 +10,11 @@ import pytest
 import trio
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality
+from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 from trio.testing import wait_all_tasks_blocked
 
+from devicemgr.model import Peer
 from devicemgr.rpc.transport import connection
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy
@@ -365,11 +367,68 @@ async def test_a_handler_may_cancel_its_call(path):
         assert caught.value.status is Status.CANCELLED
 
 
-async def test_nonsense_is_answered_with_a_goaway(path, service):
+BAD_SETTINGS = b"\0\0\x01\x04\0\0\0\0\x00\0"  # of one byte
+LONG_FRAME = (2**14 + 1).to_bytes(3) + bytes(6)
+
+
+@pytest.mark.parametrize("nonsense", [BAD_SETTINGS, LONG_FRAME])
+async def test_nonsense_is_answered_with_a_goaway(path, service, nonsense):
     async with raw_client(path) as peer:
-        await peer.stream.send_all(b"\0\0\x01\x04\0\0\0\0\x00\0")  # settings of one byte
+        await peer.send(peer.headers(1, request("/t.T/Hang"), end=True))
+        await peer.stream.send_all(nonsense)
         frames = await peer.frames_until_end()
-        assert [frame.error_code for frame in frames if isinstance(frame, GoAwayFrame)] == [6]  # FRAME_SIZE_ERROR
+        goaways = [(frame.error_code, frame.last_stream_id) for frame in frames if isinstance(frame, GoAwayFrame)]
+        assert goaways == [(6, 1)]  # FRAME_SIZE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "problem"),
+    [
+        (LONG_FRAME, "FrameTooLong: a frame of 16385 bytes; 16384 are the limit"),
+        (BAD_SETTINGS, "FrameDataMissingError: "),
+    ],
+)
+async def test_who_called_is_told_what_cannot_be_read(path, nonsense, problem):
+    """The caller by its status, and the policy, which tells the log: the kind of the error, and its first words."""
+    told = []
+
+    class Policy(PeerPolicy):
+        def unreadable(self, peer, problem):
+            told.append((peer.pid, problem))
+
+    async def call(channel):
+        with pytest.raises(GRPCError) as caught:
+            await unary(channel, "Echo")
+        told.append((caught.value.status, caught.value.message))
+
+    limits = Limits(policy=Policy())
+    async with raw_server(path) as listener, open_channel(path, limits=limits) as channel:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, channel)
+            async with greeted(listener) as peer:
+                await peer.frame_of(DataFrame)
+                await peer.stream.send_all(nonsense)
+                await wait_all_tasks_blocked()
+                (pid, for_the_log), (status, for_the_caller) = told
+                assert (pid, status) == (os.getpid(), Status.UNAVAILABLE)
+                assert for_the_log.startswith(problem)
+                assert for_the_caller == f"what the peer sent cannot be read: {for_the_log}"
+                with pytest.raises(GRPCError, match="cannot be read") as caught:
+                    await unary(channel, "Echo")
+                assert caught.value.status is Status.UNAVAILABLE, "the connection is lost for later calls as well"
+
+
+async def test_a_server_says_goaway_once_and_why(path, service):
+    async with raw_client(path) as peer:
+        await peer.send(peer.headers(1, request("/t.T/Hang"), end=True))
+        await wait_all_tasks_blocked()
+        (ours,) = service.server._connections
+        ours.go_away(ErrorCodes.ENHANCE_YOUR_CALM)
+        ours.go_away()
+        ours.close()
+        ours.go_away()
+        goaways = [frame for frame in await peer.frames_until_end() if isinstance(frame, GoAwayFrame)]
+        assert [(frame.error_code, frame.last_stream_id) for frame in goaways] == [(11, 1)]
 
 
 @pytest.mark.parametrize(("seconds", "fewest", "most"), [(0.0, 1, 20), (1.0, 80, 150)])
@@ -392,3 +451,29 @@ async def test_the_longer_a_read_takes_the_shorter_is_the_next_one(path, monkeyp
         await peer.send(peer.headers(1, request("/t.T/Echo")), peer.data(1, message(b"x"), end=True))
         assert (await peer.frame_of(DataFrame)).data == message(b"x")
     assert fewest <= len(charged) - before <= most
+
+
+@pytest.mark.parametrize(
+    ("seconds", "received", "size"),
+    [
+        (0.0, 1, connection.LONGEST_READ),
+        (connection.READ_TIME, 50_000, 50_000),
+        (connection.READ_TIME / 2, 50_000, 100_000),
+        (1.0, 50_000, connection.SHORTEST_READ),
+        (1e-9, 50_000, connection.LONGEST_READ),
+    ],
+)
+def test_a_read_is_as_long_as_the_last_one_says(seconds, received, size):
+    """What takes so long for each byte may take so long in all."""
+    charged = []
+
+    class Policy(PeerPolicy):
+        def charge(self, peer, seconds):
+            charged.append((peer, seconds))
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        peer = Peer(pid=8, uid=5, gids=frozenset())
+        one = connection.Connection(ours, peer, Limits(policy=Policy()))
+        assert one._charge(seconds, received) == pytest.approx(size, abs=1)
+        assert charged == [(peer, seconds)]
