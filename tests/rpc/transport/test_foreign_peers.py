@@ -10,6 +10,7 @@ import pytest
 import trio
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality
+from grpclib.metadata import decode_grpc_message
 from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 from trio.testing import wait_all_tasks_blocked
@@ -19,7 +20,7 @@ from devicemgr.rpc.transport import connection
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
-from tests.rpc.transport.made_up import ANSWERS, REQUESTS, UNARY, Methods, Raw, Service, unary
+from tests.rpc.transport.made_up import ANSWERS, ODD_TEXT, REQUESTS, UNARY, Methods, Raw, Service, unary
 from tests.rpc.transport.raw_peer import ANSWER, RawPeer, greeted, message, raw_client, raw_server, request
 
 
@@ -37,13 +38,19 @@ async def service(path):
 
 async def the_answer_to(path, *frames_of):
     """What a client of ours makes of these frames: the answer, or the status."""
+    found = await the_outcome_of(path, *frames_of)
+    return found.status if isinstance(found, GRPCError) else found
+
+
+async def the_outcome_of(path, *frames_of):
+    """The same, with the whole error."""
     found = []
 
     async def call(channel):
         try:
             found.append(await unary(channel, "Echo"))
         except GRPCError as error:
-            found.append(error.status)
+            found.append(error)
 
     async with raw_server(path) as listener, open_channel(path) as channel, trio.open_nursery() as nursery:
         nursery.start_soon(call, channel)
@@ -79,6 +86,89 @@ OK = [("grpc-status", "0")]
 )
 async def test_answers_of_headers_only(path, headers, status):
     assert await the_answer_to(path, lambda peer: peer.headers(1, headers, end=True)) is status
+
+
+def answered(*data, end=OK):
+    """Frames of an answer with these bytes."""
+    return (
+        lambda peer: peer.headers(1, ANSWER),
+        *(lambda peer, one=one: peer.data(1, one) for one in data),
+        lambda peer: peer.headers(1, end, end=True),
+    )
+
+
+def headers_only(*headers):
+    return (lambda peer: peer.headers(1, headers, end=True),)
+
+
+@pytest.mark.parametrize(
+    ("frames", "status", "text"),
+    [
+        (headers_only((":status", "400")), Status.INTERNAL, "HTTP status 400"),
+        (headers_only((":status", "401")), Status.UNAUTHENTICATED, "HTTP status 401"),
+        (headers_only((":status", "403")), Status.PERMISSION_DENIED, "HTTP status 403"),
+        (headers_only((":status", "404")), Status.UNIMPLEMENTED, "HTTP status 404"),
+        (headers_only((":status", "418")), Status.UNKNOWN, "HTTP status 418"),
+        *((headers_only((":status", n)), Status.UNAVAILABLE, f"HTTP status {n}") for n in ("429", "502", "503", "504")),
+        (
+            headers_only((":status", "200"), ("content-type", "text/html")),
+            Status.UNKNOWN,
+            "the answer is no gRPC: content-type text/html",
+        ),
+        (headers_only((":status", "200")), Status.UNKNOWN, "the answer is no gRPC: content-type None"),
+        (headers_only(*ANSWER), Status.UNKNOWN, "the call ended without a status"),
+        (headers_only(*ANSWER, ("grpc-status", "17")), Status.UNKNOWN, "there is no status '17'"),
+        (headers_only(*ANSWER, ("grpc-status", "x" * 60)), Status.UNKNOWN, f"there is no status '{'x' * 50}'"),
+        (headers_only(*ANSWER, ("grpc-status", "5")), Status.NOT_FOUND, None),
+        (headers_only(*ANSWER, ("grpc-status", "5"), ("grpc-message", "no%20")), Status.NOT_FOUND, "no "),
+        (headers_only(*ANSWER, ("grpc-status", "0")), Status.INTERNAL, "the answer has no message"),
+        (answered(), Status.INTERNAL, "the answer has no message"),
+        (answered(message(b"abc")[:-1]), Status.INTERNAL, "the stream ended inside a message"),
+        (answered(b"\0"), Status.INTERNAL, "the stream ended inside a message"),
+        (answered(message(b"a"), message(b"b")), Status.INTERNAL, "the answer has more than one message"),
+        (answered(message(b"a"), end=[("grpc-status", "8")]), Status.RESOURCE_EXHAUSTED, None),
+        (answered(b"\x01" + bytes(4)), Status.UNIMPLEMENTED, "compressed messages are not supported"),
+        ((lambda peer: peer.reset(1, 8),), Status.CANCELLED, "the peer ended the call"),
+        ((lambda peer: peer.reset(1, 2),), Status.INTERNAL, "the peer ended the call"),
+        (
+            (lambda peer: peer.goaway(0),),
+            Status.UNAVAILABLE,
+            "the peer closed the connection to new calls (GOAWAY)",
+        ),
+    ],
+)
+async def test_who_called_is_told_what_is_wrong_with_the_answer(path, frames, status, text):
+    error = await the_outcome_of(path, *frames)
+    assert (error.status, error.message) == (status, text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "data", "status", "text"),
+    [
+        ([(":method", "POST"), (":path", "/t.T/Echo")], b"", 13, "this is no gRPC request"),
+        (request("/t.T/Echo"), b"", 13, "the request has no message"),
+        (request("/t.T/Echo"), message(b"abc")[:-1], 13, "the stream ended inside a message"),
+        (request("/t.T/Join"), message(b"a") + b"\0", 13, "the stream ended inside a message"),
+        (request("/t.T/Echo"), b"\x01" + bytes(4), 12, "compressed messages are not supported"),
+        (request("/t.T/No"), b"", 12, "unknown method No for service t.T"),
+        (request("/u.T/Echo"), b"", 12, "unknown service u.T; there is t.T"),
+        (request("/a/b/c"), b"", 12, "unknown service a/b; there is t.T"),
+        (request("t.T/No"), b"", 12, "unknown method No for service t.T"),
+        (request("/t.T/Echo", ("grpc-timeout", "soon")), b"", 13, "malformed headers: Invalid timeout: soon"),
+        (request("/t.T/Hang", ("grpc-timeout", "1m")), message(b""), 4, "the call's deadline has passed"),
+        (request("/t.T/Fail"), message(b""), 5, ODD_TEXT),
+    ],
+)
+async def test_who_asked_is_told_what_is_wrong_with_the_request(path, service, headers, data, status, text):
+    async with raw_client(path) as peer:
+        await peer.send(peer.headers(1, headers), peer.data(1, data, end=True))
+        frame = await peer.frame_of(HeadersFrame)
+        while "grpc-status" not in dict(frame.decoded):
+            frame = await peer.frame_of(HeadersFrame)
+        fields = dict(frame.decoded)
+        assert (fields["grpc-status"], decode_grpc_message(fields["grpc-message"])) == (str(status), text)
+        assert fields.get(":status", "200") == "200"
+        assert fields.get("content-type", "application/grpc") == "application/grpc"
 
 
 async def test_an_answer_of_pieces(path):
