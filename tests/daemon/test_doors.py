@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import trio
 
 from devicemgr import Bounds, Callers
 from devicemgr.daemon.accounts import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
@@ -266,10 +268,18 @@ def test_what_a_plugin_does_beyond_its_bounds_is_told_by_its_name():
     ]
 
 
+def test_the_managers_own_process_is_this_one():
+    accounts = Accounts(Bounds(), EventLog(), clock=lambda: 0.0)
+    own, other = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (os.getpid(), os.getpid() + 1))
+    assert (accounts.is_own(own), accounts.is_own(other)) == (True, False)
+
+
 async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_clock):
     world = World(report_rate=4.0, report_burst=2)
     door = world.door()
     assert [door.next_list() for _ in range(3)] == [0.0, 0.0, pytest.approx(0.25)], "before anybody has connected, too"
+    await trio.sleep(0.25)
+    assert [door.next_list() for _ in range(2)] == [0.0, pytest.approx(0.25)]
     slow = World(report_rate=1.0, report_burst=1).door()
     slow.admit(ONE)
     assert [slow.next_list() for _ in range(2)] == [0.0, LONGEST_PAUSE]
@@ -306,6 +316,10 @@ async def test_doors_share_the_accounts_and_have_names(autojump_clock):
     door.lists_skipped(1)
     assert [gate.admit(ONE) for _ in range(2)] == [True, False]
     door.unreadable(ONE, "no sense")
-    assert [type(recorded.event) for recorded in log.after(0)] == [BoundReached, BoundReached, ConnectionBroken]
+    with pytest.raises(CallerDenied):
+        gate.begin_call(STRANGER, LIST)
+    told = [recorded.event for recorded in log.after(0)]
+    assert [type(event) for event in told] == [BoundReached, BoundReached, ConnectionBroken, CallerTurnedAway]
+    assert [told[0].peer, told[2].problem] == [GPU, f"serving {GPU}, no sense"]
     assert (door._accounts, door._callers) == (gate._accounts, gate._callers) == (doors._accounts, CALLERS)
     assert gate._name == "x/a.sock"
