@@ -272,7 +272,7 @@ async def test_a_bug_in_a_handler_leaves_the_server_as_itself_and_is_answered(pa
     async def call(path, task_status):
         async with open_channel(path) as channel:
             task_status.started()
-            with pytest.raises(GRPCError) as caught:
+            with pytest.raises(GRPCError, match="'the server failed; its log has the traceback'") as caught:
                 await unary(channel, "Bug")
             assert caught.value.status is Status.INTERNAL
 
@@ -322,6 +322,69 @@ async def test_a_handler_that_answers_nothing_is_a_failure_for_its_caller(path):
     async with opened(path, Methods(Silent=(UNARY, method))) as channel:
         with pytest.raises(GRPCError):
             await unary(channel, "Silent")
+
+
+@pytest.mark.parametrize("has_answer", [False, True])
+async def test_a_handler_may_end_its_call_with_a_status_of_its_own_and_the_first_one_counts(path, has_answer):
+    """With a text and metadata; whether there was a message or not, and whatever it does then."""
+
+    async def method(stream):
+        await stream.recv_message()
+        if has_answer:
+            await stream.send_message(Raw(b"part"))
+        await stream.send_trailing_metadata(status=Status.ABORTED, status_message="ça", metadata={"why": "because"})
+        await stream.send_trailing_metadata()
+        raise GRPCError(Status.INTERNAL, "too late")
+
+    async with opened(path, Methods(Ends=(ANSWERS, method))) as channel:
+        with pytest.raises(GRPCError, match="'ça'") as caught:
+            async with channel.request("/t.T/Ends", ANSWERS, Raw, Raw) as stream:
+                await stream.send_message(Raw())
+                if has_answer:
+                    assert await stream.recv_message() == Raw(b"part")
+                await stream.recv_message()
+        assert caught.value.status is Status.ABORTED
+        assert stream.trailing_metadata["why"] == "because"
+
+
+async def test_a_generated_stream_is_closed_as_soon_as_its_caller_has_gone(path):
+    """Not when the garbage collector comes by; and each of its messages goes out at once."""
+    closed = trio.Event()
+
+    class Watched(Plugin):
+        async def list_and_watch(self, message):
+            try:
+                for number in range(1000):
+                    yield wire.ListAndWatchResponse(devices=[wire.Device(id=f"d{number}")])
+                    await trio.sleep(number)  # after the second one it is cancelled here
+            finally:
+                closed.set()
+
+    async with opened(path, Watched()) as channel:
+        async with channel.request(
+            "/v1beta1.DevicePlugin/ListAndWatch", ANSWERS, wire.Empty, wire.ListAndWatchResponse
+        ) as stream:
+            await stream.send_message(wire.Empty())
+            seen = [(await stream.recv_message()).devices[0].id for _ in range(2)]
+            assert seen == ["d0", "d1"]
+            assert not closed.is_set()
+        with trio.fail_after(5):
+            await closed.wait()
+
+
+async def test_the_end_of_a_request_is_said_once(path):
+    """And nothing can be sent behind it."""
+
+    async def send(channel, *, end):
+        async with channel.request("/t.T/Join", REQUESTS, Raw, Raw) as stream:
+            await stream.end()  # there is nothing to be ended yet
+            await stream.send_message(Raw(b"a"), end=end)
+            for _ in range(2):
+                await stream.end()
+            return (await stream.recv_message()).data
+
+    async with opened(path, Service(trio.Event)) as channel:
+        assert [await send(channel, end=end) for end in (True, False)] == [b"a", b"a"]
 
 
 # --- deadlines and cancelling ---
@@ -784,7 +847,7 @@ async def test_when_the_connection_is_gone_each_call_is_unavailable_and_nothing_
             accepted["times"] += 1
             return True
 
-    failures = []
+    failures, reasons = [], set()
 
     async def call(channel, cardinality, name):
         with pytest.raises(GRPCError) as caught:
@@ -793,6 +856,7 @@ async def test_when_the_connection_is_gone_each_call_is_unavailable_and_nothing_
                 async for _ in stream:
                     pass
         failures.append(caught.value.status)
+        reasons.add(caught.value.message)
 
     async with open_server(path, [Service(trio.Event)], limits=Limits(policy=Policy())) as server:
         async with open_channel(path) as channel, trio.open_nursery() as nursery:
@@ -812,6 +876,7 @@ async def test_when_the_connection_is_gone_each_call_is_unavailable_and_nothing_
             await call(channel, ANSWERS, "Count")
             assert failures == [Status.UNAVAILABLE] * 11
         assert accepted["times"] == 1
+    assert reasons == {"the peer closed the connection" if who == "server" else "the connection was closed"}
 
 
 async def test_an_answer_that_came_before_the_end_of_the_connection_counts(path):
@@ -869,15 +934,18 @@ async def test_a_call_that_ends_within_the_grace_is_answered(path, autojump_cloc
     assert trio.current_time() == pytest.approx(3), "nobody waits longer than for the last answer"
 
 
-async def test_a_call_that_does_not_end_within_the_grace_is_cancelled(path, autojump_clock):
+@pytest.mark.parametrize(
+    ("options", "farewell"), [({}, "the server is shutting down"), ({"farewell": "until Monday"}, "until Monday")]
+)
+async def test_a_call_that_does_not_end_within_the_grace_is_cancelled(path, autojump_clock, options, farewell):
     service = Service(trio.Event)
     statuses = []
     async with trio.open_nursery() as nursery:
-        async with open_server(path, [service], grace=5):
+        async with open_server(path, [service], grace=5, **options):
             await nursery.start(_call_and_note, path, statuses)
             await wait_all_tasks_blocked()
         assert trio.current_time() == pytest.approx(5)
-    assert statuses == [Status.UNAVAILABLE]
+    assert statuses == [(Status.UNAVAILABLE, farewell)]
     assert service.seen["x"][-1] == "cancelled"
 
 
@@ -886,7 +954,7 @@ async def _call_and_note(path, statuses, task_status):
         task_status.started()
         with pytest.raises(GRPCError) as caught:
             await unary(channel, "Hang", metadata={"case": "x"})
-        statuses.append(caught.value.status)
+        statuses.append((caught.value.status, caught.value.message))
 
 
 async def test_a_grace_lasts_until_the_last_byte_is_on_its_way_and_no_longer(path, autojump_clock):

@@ -15,10 +15,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from devicemgr.errors import DirectoryUnusable
 from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.accepting import ACCEPT_PAUSE
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.server import open_server
+from devicemgr.rpc.transport.server import FORMER, Server, open_server
 from devicemgr.rpc.transport.unix_socket import Place, connect, identity, listen
 from tests.rpc.transport.made_up import Service, unary
 
@@ -340,3 +341,75 @@ def test_what_is_no_socket_or_behind_a_link_is_not_opened(root_dir, inside):
         with Place(root_dir, Path("real/s.sock")).opened() as file:
             assert file.inode == identity(real / "s.sock")[:2]
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+# --- what is left, and what is too long ---
+
+
+def test_leftovers_are_sockets_with_a_name_that_nobody_else_gives(path):
+    """``listen`` binds to a name as long as the path's own; other files, and other names, are somebody else's."""
+    with listen(path), ExitStack() as stack:
+        for name in (".abcde", ".01234"):
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(str(path.with_name(name)))
+        for name in (".abcdef", ".abcd", "abcdef", ".abcdx", ".ABCDE"):
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(str(path.with_name(name)))
+        path.with_name(".fffff").touch()
+        assert unix_socket.leftovers(path) == [path.with_name(".01234"), path.with_name(".abcde")]
+
+
+def test_a_path_too_long_is_named_before_anything_is_bound(root_dir):
+    longest = root_dir / ("n" * (107 - len(os.fsencode(root_dir)) - 1))
+    unix_socket.require_short(longest)
+    with pytest.raises(DirectoryUnusable) as refused:
+        unix_socket.require_short(longest.with_name(longest.name + "n"))
+    assert str(refused.value) == (
+        f"{root_dir} is too long a path: its sockets would need 108 bytes, unix allows 107. "
+        "Give a shorter --root-dir, or, if it is a temporary directory, set TMPDIR to a shorter one"
+    )
+
+
+async def test_sockets_of_a_server_that_were_lost_are_known_again_and_others_are_not(path):
+    """Up to a number of them: each that comes back gives way, and a stranger's does not."""
+    async with open_server(path, [Service(trio.Event)]) as server:
+        lost = [path.with_name(f"away-{n}") for n in range(FORMER + 1)]
+        for place in lost:
+            path.rename(place)
+            assert server.restore()
+        lost.pop(0).replace(path)
+        assert not server.is_lost(), "so long ago that it may be anybody's"
+        assert not server.owns_socket()
+        for place in lost:
+            place.replace(path)
+            assert server.is_lost()
+        assert server.restore()
+        assert server.owns_socket()
+        async with open_channel(path) as channel:
+            assert await unary(channel, "Echo", b"x") == b"x"
+        path.unlink()
+        with listen(path):
+            assert not server.restore()
+
+
+async def test_a_socket_that_is_made_again_has_the_group_it_had(path):
+    group = os.getgroups()[0] if os.getgroups() else os.getegid()
+    async with trio.open_nursery() as nursery:
+        server = Server(path, [Service(trio.Event)], nursery, nursery, group=group)
+        nursery.start_soon(server.serve)
+        path.unlink()
+        assert server.restore()
+        assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (group, 0o660)
+        async with open_channel(path) as channel:
+            assert await unary(channel, "Echo", b"x") == b"x"
+        nursery.cancel_scope.cancel()
+    assert not path.exists()
+
+
+def test_a_server_takes_the_place_of_an_old_socket_only_where_it_may(path):
+    with listen(path):
+        with pytest.raises(OSError, match="in use"):
+            Server(path, [], None, None)
+        old = identity(path)
+        server = Server(path, [], None, None, replace=True)
+        assert server.owns_socket()
+        assert identity(path) != old
+        server._listener.close()
