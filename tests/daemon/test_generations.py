@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.daemon import generations
-from devicemgr.daemon.generations import GenerationFile
+from devicemgr.daemon import generations, shared_directory
+from devicemgr.daemon.generations import GenerationFile, identity_of
+from devicemgr.daemon.shared_directory import kind_of
 from devicemgr.errors import CorruptCheckpoint, DirectoryUnusable
+from devicemgr.events import FileSetAside
 
 
 def parse(text):
@@ -127,17 +129,173 @@ def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(file, monkeypatc
 
 
 def test_a_file_system_without_hard_links(file, monkeypatch):
-    def refuse(self, target):
-        if not Path(target).exists():
+    def refuse(source, target, **options):
+        if not Path(source).exists():
             raise FileNotFoundError
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     for text in ("good one", "good two", "good three"):
         file.save(text)
     assert (file.load()[0], file.previous.read_text()) == ("three", "good two")
+    assert names(file) == [".name.previous", "name"]
     file.path.write_text("bad")
     assert file.load()[0] == "two"
+    assert file.path.with_name("name.corrupt").read_text() == "bad"
+
+
+def test_at_no_moment_is_there_no_file(file, monkeypatch):
+    """A start in between would find nothing, and take that for a reset: so nothing is renamed away from there."""
+
+    def refuse(path, target):
+        raise AssertionError(f"{path} is not there for a moment")
+
+    file.save("good one")
+    file.save("good two")
+    file.path.write_text("bad")
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert file.load()[0] == "one"
+    assert file.path.with_name("name.corrupt").read_text() == "bad"
+
+
+def test_the_two_copies_of_a_generation_are_two_files(file):
+    """What damages one of them does not damage the other: after a load of the one before, and after ``double``."""
+    file.save("good one")
+    file.save("good two")
+    assert file.double("good two") == identity_of(file.previous)
+    assert (file.path.read_text(), file.previous.read_text()) == ("good two", "good two")
+    assert file.path.stat().st_ino != file.previous.stat().st_ino
+    file.path.write_text("bad")
+    assert file.load()[0] == "two"
+    assert file.path.stat().st_ino != file.previous.stat().st_ino
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (file.path, file.previous)} == {0o600}
+
+
+def test_whoever_writes_knows_what_stands_there_then(file):
+    for write in (file.save, file.save, file.save_over):
+        assert write("good one") == identity_of(file.path)
+    status = file.path.stat()
+    assert identity_of(file.path) == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    assert identity_of(file.path.with_name("nothing")) is None
+
+
+def test_what_stands_there_of_somebody_else_is_no_generation(file):
+    file.save("good one")
+    file.path.write_text("good, says somebody else")
+    file.save_over("good two")
+    assert names(file) == ["name"]
+
+
+def test_all_is_on_disk_before_anybody_is_told(file, monkeypatch):
+    """The bytes before the rename, and the rename before the return; also when the one before is put back."""
+    order = []
+
+    def noted(name, function):
+        def call(*arguments, **options):
+            order.append(name)
+            return function(*arguments, **options)
+
+        return call
+
+    file.save("good one")
+    monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
+    monkeypatch.setattr(Path, "replace", noted("replace", Path.replace))
+    file.save("good two")
+    assert order == ["fsync", "replace", "replace", "fsync"]
+    order.clear()
+    file.double("good two")
+    assert order == ["fsync", "replace", "fsync"]
+    order.clear()
+    file.path.write_text("bad")
+    file.load()
+    assert order == ["fsync", "replace", "fsync"]
+
+
+def test_what_is_told_of_files_that_were_set_aside(file):
+    file.save("good one")
+    file.save("good two")
+    file.path.write_text("bad")
+    file.previous.write_bytes(b"\xff")
+    path, previous = str(file.path), str(file.previous)
+    assert file.load()[1] == [
+        FileSetAside(path=path, moved_to=f"{path}.corrupt", problem="not good", used=""),
+        FileSetAside(
+            path=previous,
+            moved_to=f"{previous}.corrupt",
+            problem="'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+            used="",
+        ),
+    ]
+    for number in range(2, 5):
+        file.path.write_text("bad")
+        (told,) = file.load()[1]
+        assert told.moved_to == f"{path}.corrupt-{number}"
+    file.save("good three")
+    file.save("good four")
+    file.path.unlink()
+    problem = "it is not there, though .name.previous is: this is taken for a reset"
+    assert file.load()[1] == [FileSetAside(path=path, moved_to="", problem=problem, used="")]
+    file.previous.unlink()
+    file.previous.mkdir()
+    assert file.load()[1] == [], "whatever that is, it is no copy of ours"
+
+
+def test_way_is_made_for_a_write(file):
+    file.save("good one")
+    file.save("good two")
+    assert file.make_way() == []
+    for path in (file.path, file.previous):
+        path.unlink()
+        path.mkdir()
+    assert file.make_way() == [
+        FileSetAside(path=str(path), moved_to=f"{path}.corrupt", problem="it is no file, but a directory", used="")
+        for path in (file.path, file.previous)
+    ]
+    assert file.make_way() == []
+    file.save("good three")
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_what_others_may_write_is_not_believed(file, mode):
+    file.save("good one")
+    file.save("good two")
+    file.path.chmod(mode)
+    found, (event,) = file.load()
+    assert (found, event.problem) == ("one", f"others may write it: its mode is {mode:04o}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_what_belongs_to_somebody_else_is_not_believed(file):
+    file.save("good one")
+    file.save("good two")
+    os.chown(file.path, 54321, -1)
+    found, (event,) = file.load()
+    assert (found, event.problem) == (
+        "one",
+        "it belongs to user 54321, who is neither root nor the manager's own",
+    )
+
+
+def test_what_is_too_long_is_not_read(file, monkeypatch):
+    monkeypatch.setattr(shared_directory, "LARGEST", 10)
+    file.path.write_text("good one, but long")
+    file.path.chmod(0o600)
+    (event,) = file.load()[1]
+    assert event.problem == "it has 18 bytes, and 10 are the limit"
+    file.path.write_text("good three")
+    file.path.chmod(0o600)
+    assert file.load() == ("three", [])
+
+
+def test_each_kind_of_thing_has_a_name(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        kinds = {name: kind_of((tmp_path / name).lstat()) for name in ("link", "pipe", "file", "socket")}
+    assert kinds == {"link": "a link", "pipe": "a pipe", "file": "a file", "socket": "a socket"}
+    assert (kind_of(tmp_path.stat()), kind_of(Path("/dev/null").stat())) == ("a directory", "a device")
 
 
 def test_what_cannot_be_set_aside_is_a_clear_error(file, monkeypatch):
