@@ -16,8 +16,10 @@ from devicemgr.core.checkpoint import (
     Entry,
     canonical_text,
     checksum_of,
+    is_store_key,
     parse_checkpoint,
     render,
+    stored_checksum,
 )
 from devicemgr.core.checkpoint_layouts import parse_any_checkpoint
 from devicemgr.core.holdings import pod_request
@@ -121,6 +123,102 @@ def test_any_json_with_the_right_checksum_is_a_checkpoint_or_a_clear_error(data)
 def test_an_error_names_what_is_wrong(data, problem):
     with pytest.raises(CorruptCheckpoint, match=problem):
         canonical_text(data)
+
+
+def test_the_text_to_the_last_byte():
+    """As a kubelet writes it, and as Go prints it for the checksum: nodes as numbers, names as texts, none as nil."""
+    answer = b"\x0a\x00\xff"
+    devices = {"d1": (10, 2), "d2": None, "d3": (2,), "d4": ()}
+    one = Entry(owner=Owner("p", "c"), resource="v/r", devices=devices, answer=answer)
+    two = Entry(owner=Owner("q", "<&>\u2028é"), resource="v/s", devices={}, answer=b"")
+    text = render(Checkpoint(entries=(one, two), registered={"v/s": (), "v/r": ("d2", "d1")}), section='{"x":1}')
+    data = (
+        '{"PodDeviceEntries":[{"PodUID":"p","ContainerName":"c","ResourceName":"v/r",'
+        '"DeviceIDs":{"-1":["d2","d4"],"10":["d1"],"2":["d1","d3"]},"AllocResp":"CgD/"},'
+        '{"PodUID":"q","ContainerName":"\\u003c\\u0026\\u003e\\u2028é","ResourceName":"v/s",'
+        '"DeviceIDs":{},"AllocResp":""}],"RegisteredDevices":{"v/r":["d2","d1"],"v/s":[]}}'
+    )
+    canonical = (
+        "(checkpoint.checkpointData){PodDeviceEntries:([]checkpoint.PodDevicesEntry)["
+        "{PodUID:(string)p ContainerName:(string)c ResourceName:(string)v/r "
+        "DeviceIDs:(checkpoint.DevicesPerNUMA)map[-1:[d2 d4] 2:[d1 d3] 10:[d1]] AllocResp:([]uint8)[10 0 255]} "
+        "{PodUID:(string)q ContainerName:(string)<&>\u2028é ResourceName:(string)v/s "
+        "DeviceIDs:(checkpoint.DevicesPerNUMA)map[] AllocResp:([]uint8)[]}] "
+        "RegisteredDevices:(map[string][]string)map[v/r:[d2 d1] v/s:[]]}"
+    )
+    assert canonical_text(json.loads(data)) == canonical
+    assert text == f'{{"Data":{data},"Checksum":{checksum_of(canonical)},"DeviceManager":{{"x":1}}}}'
+    read = parse_checkpoint(text)
+    assert dict(read.entries[0].devices) == {"d2": None, "d4": None, "d1": (2, 10), "d3": (2,)}
+    assert (read.entries[0].answer, read.entries[1].owner, read.section) == (answer, two.owner, {"x": 1})
+    nothing = "(checkpoint.checkpointData){PodDeviceEntries:([]checkpoint.PodDevicesEntry)<nil> "
+    assert canonical_text({}) == f"{nothing}RegisteredDevices:(map[string][]string)<nil>}}"
+    assert canonical_text({"PodDeviceEntries": [None], "RegisteredDevices": {"r": None}}) == (
+        "(checkpoint.checkpointData){PodDeviceEntries:([]checkpoint.PodDevicesEntry)[{PodUID:(string) "
+        "ContainerName:(string) ResourceName:(string) DeviceIDs:(checkpoint.DevicesPerNUMA)<nil> "
+        "AllocResp:([]uint8)<nil>}] RegisteredDevices:(map[string][]string)map[r:<nil>]}"
+    )
+    assert render(Checkpoint()).startswith('{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":')
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "this is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ('{"Data": NaN}', "this is not JSON: NaN is no number"),
+        ("[]", "the file must be a JSON object, not []"),
+        ('{"Data": 3}', "Data must be a JSON object, not 3"),
+        ('{"Data": {}, "Checksum": "1"}', "Checksum must be a number of 64 bits, not '1'"),
+        ('{"Data": {}, "Checksum": true}', "Checksum must be a number of 64 bits, not True"),
+        ('{"Data": {}, "Checksum": -1}', "Checksum must be a number of 64 bits, not -1"),
+        (f'{{"Data": {{}}, "Checksum": {2**64}}}', f"Checksum must be a number of 64 bits, not {2**64}"),
+        ('{"Data": {}, "Checksum": 1}', "the checksum is 1, but the content's is 1944006890"),
+        ("{}", "the checksum is 0, but the content's is 1944006890"),
+        (
+            '{"Data": {}, "Checksum": 1944006890, "DeviceManageR": {"Checksum": 1}}',
+            "the key 'DeviceManageR' stands where 'DeviceManager' should",
+        ),
+        ('{"Data": {"PodDeviceEntries": {}}}', "a list is expected, not {}"),
+        ('{"Data": {"PodDeviceEntries": [3]}}', "an entry of PodDeviceEntries must be a JSON object, not 3"),
+        ('{"Data": {"PodDeviceEntries": [{"PodUID": 3}]}}', "PodUID must be a JSON string, not 3"),
+        ('{"Data": {"PodDeviceEntries": [{"ContainerName": 3}]}}', "ContainerName must be a JSON string, not 3"),
+        ('{"Data": {"PodDeviceEntries": [{"ResourceName": 3}]}}', "ResourceName must be a JSON string, not 3"),
+        ('{"Data": {"PodDeviceEntries": [{"DeviceIDs": 3}]}}', "DeviceIDs must be a JSON object, not 3"),
+        (
+            '{"Data": {"PodDeviceEntries": [{"DeviceIDs": {"01": []}}]}}',
+            "DeviceIDs has the key '01', which is no NUMA node",
+        ),
+        (
+            f'{{"Data": {{"PodDeviceEntries": [{{"DeviceIDs": {{"{2**63}": []}}}}]}}}}',
+            f"DeviceIDs has the key '{2**63}', which is no NUMA node",
+        ),
+        ('{"Data": {"PodDeviceEntries": [{"AllocResp": 3}]}}', "AllocResp must be a JSON string, not 3"),
+        ('{"Data": {"RegisteredDevices": []}}', "RegisteredDevices must be a JSON object, not []"),
+        ('{"Data": {"RegisteredDevices": {"r": [3]}}}', "a device id must be a JSON string, not 3"),
+    ],
+)
+def test_what_is_wrong_with_a_file_word_by_word(text, problem):
+    with pytest.raises(CorruptCheckpoint) as caught:
+        parse_checkpoint(text)
+    assert str(caught.value) == problem
+
+
+def test_numbers_at_the_edge_are_believed():
+    for node in (-(2**63), 2**63 - 1, 0):
+        data = {"PodDeviceEntries": [{"DeviceIDs": {str(node): ["d"]}, "AllocResp": "Cg\nA=\r"}]}
+        file = {"Data": data, "Checksum": checksum_of(canonical_text(data)), "Other": {"x": 1}}
+        (entry,) = parse_checkpoint(json.dumps(file)).entries
+        assert (dict(entry.devices), entry.answer) == ({"d": (node,)}, b"\x0a\x00")
+    assert [stored_checksum({"Checksum": value}) for value in (0, 2**64 - 1)] == [0, 2**64 - 1]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_one"),
+    [("a", True), ("a-b_c.d", True), ("a" * 250, True), ("a" * 251, False)]
+    + [(key, False) for key in ("", "-a", "a-", ".a", "a/b", "a\n")],
+)
+def test_names_of_a_store(key, is_one):
+    assert is_store_key(key) is is_one
 
 
 # --- older layouts -------------------------------------------------------------------------------------

@@ -271,6 +271,35 @@ async def test_a_manager_that_has_nothing_to_remember_leaves_nothing(root_dir):
     assert not path_of(root_dir).exists()
 
 
+@pytest.mark.parametrize(
+    ("lose", "how"),
+    [
+        (it_is_deleted, "deleted"),
+        (the_directory_is_deleted, "deleted"),
+        (it_is_replaced, "replaced"),
+        (a_link_takes_its_place, "replaced"),
+        (it_is_truncated, "changed"),
+        (it_is_written_into, "changed"),
+    ],
+)
+async def test_what_became_of_it_is_told(tmp_path, lose, how):
+    file = GenerationFile(tmp_path / "plugins" / "name", str)
+    file.path.parent.mkdir()
+    other = tmp_path / "other"
+    other.touch()
+    with FileWatch() as watch:
+        expected = on_disk.OnDisk(watch)
+        expected.expect(file.path, file.save("text"))
+        expected.expect(other, identity_of(other))
+        assert expected.losses() == {}
+        lose(file.path)
+        assert expected.losses() == {file.path: how}
+        with trio.fail_after(5):
+            await expected.lost()
+        expected.expect(file.path, None)
+        assert expected.losses() == {}, "nothing is expected of it any more"
+
+
 def test_a_watch_forgets_the_files_that_had_the_name_before(tmp_path):
     """They may live on under another name, as in a backup of links: each would be watched for ever."""
     file = GenerationFile(tmp_path / "name", str)
