@@ -465,6 +465,7 @@ LONG_FRAME = (2**14 + 1).to_bytes(3) + bytes(6)
 async def test_nonsense_is_answered_with_a_goaway(path, service, nonsense):
     async with raw_client(path) as peer:
         await peer.send(peer.headers(1, request("/t.T/Hang"), end=True))
+        await wait_all_tasks_blocked()  # in the same read the request would not be begun
         await peer.stream.send_all(nonsense)
         frames = await peer.frames_until_end()
         goaways = [(frame.error_code, frame.last_stream_id) for frame in frames if isinstance(frame, GoAwayFrame)]
