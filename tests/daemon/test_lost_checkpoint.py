@@ -277,7 +277,6 @@ async def test_a_manager_that_has_nothing_to_remember_leaves_nothing(root_dir):
         (it_is_deleted, "deleted"),
         (the_directory_is_deleted, "deleted"),
         (it_is_replaced, "replaced"),
-        (a_link_takes_its_place, "replaced"),
         (it_is_truncated, "changed"),
         (it_is_written_into, "changed"),
     ],
