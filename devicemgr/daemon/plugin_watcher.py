@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 from ..errors import PluginUnavailable, RegistrationRefused
-from ..events import PluginDirectoryUnwatched, PluginSocketFailed
+from ..events import PluginDirectoryUnwatched, PluginFound, PluginSocketFailed
 from ..rpc.registration_client import PluginInfo, RegistrationClient, connect_registration
 from ..rpc.transport.limits import Limits
 from .directory import Layout, endpoint_of_found
@@ -128,6 +128,10 @@ class PluginWatcher:
             raise RegistrationRefused(
                 f"no handler registered for plugin type {info.type!r} at socket {path}", rule="REG-16"
             )
+        found = PluginFound(
+            path=str(path), versions=info.supported_versions, endpoint=info.endpoint, resource=info.name
+        )
+        self._log.record([found])
         place = endpoint_of_found(self._layout, path, info.endpoint)
         return Found(resource=info.name, supported_versions=info.supported_versions, place=place)
 

@@ -22,6 +22,19 @@ class RegistrationRequested(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginFound(Event):
+    """The plug-in behind a socket in plugins_registry said who it is; nothing of that is validated yet (REG-16)."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+    is_remembered: ClassVar[bool] = False
+
+    path: str
+    versions: tuple[str, ...]
+    endpoint: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRegistered(Event):
     """A plug-in answered and serves the resource from now on; ``replaced`` says that another did before."""
 

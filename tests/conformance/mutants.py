@@ -38,6 +38,7 @@ class Honest:
     stands_stale_socket = True
     open_descriptors = 7
     ending = None
+    folder = "device-plugins"
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
@@ -59,6 +60,7 @@ class Honest:
     # --- the subject --------------------------------------------------------------------------------
 
     async def start(self, directory: Path) -> None:
+        directory = directory.parent / self.folder
         self.path = directory / (RESOURCE.replace("/", "-") + ".sock")
         self.ended = trio.Event()
         self.lives += 1
@@ -626,6 +628,41 @@ class FailsAtTheEnd(Honest):
 class LeavesItsSocket(Honest):
     breaks = "sigterm-removes-socket"
     removes_socket = False
+
+
+class Found(Honest):
+    """Waits in plugins_registry, and calls nobody."""
+
+    folder = "plugins_registry"
+
+    async def live(self, plugin):
+        await trio.sleep_forever()
+
+
+class SaysAnotherVersionWhenFound(Found):
+    breaks = "api-version"
+
+    def prepare(self, plugin):
+        plugin.info = replace(plugin.info, supported_versions=("v1alpha1",))
+
+
+class SaysItsFileNameWhenFound(Found):
+    breaks = "endpoint-name"
+
+    def prepare(self, plugin):
+        plugin.info = replace(plugin.info, endpoint=self.path.name)
+
+
+class TellsOnceWhoItIs(Found):
+    """As if nobody had to find it again."""
+
+    breaks = "restart"
+
+    def prepare(self, plugin):
+        def told(registered, error):
+            plugin.info = replace(plugin.info, type="")
+
+        plugin.notify = told
 
 
 def all_mutants() -> list[type[Honest]]:

@@ -8,7 +8,7 @@ import trio
 from devicemgr import Numa
 from devicemgr.testing.conformance import CHECKS, Timing, Verdict, open_bench, run_checks, select
 
-from .mutants import Honest, NeverComesBack, all_mutants
+from .mutants import Found, Honest, NeverComesBack, all_mutants
 
 TIMING = Timing(patience=40, prompt=10, restarts=6, restarting=300)
 
@@ -33,6 +33,13 @@ async def test_an_honest_plugin_passes_all(fast_clock):
     results = await results_of(Honest)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
     assert list(results) == list(CHECKS)
+
+
+async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(fast_clock):
+    results = await results_of(Found)
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {
+        "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing"
+    }
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.breaks}-{mutant.__name__}")

@@ -15,7 +15,7 @@ import trio
 
 from ...arguments import checked
 from ...core.numa import Numa
-from ...daemon.directory import Layout, checked_endpoint, file_name
+from ...daemon.directory import Layout, checked_endpoint, endpoint_of_found, file_name
 from ...daemon.event_log import Recorded, Sink
 from ...daemon.machine import read_numa
 from ...daemon.manager import DeviceManager
@@ -25,8 +25,10 @@ from ...events import (
     EndpointStopped,
     Event,
     ListReceived,
+    PluginFound,
     PluginRefused,
     PluginRegistered,
+    PluginSocketFailed,
     RegistrationRequested,
 )
 from ...model import Device, DeviceId, DeviceList, ResourceName
@@ -77,8 +79,7 @@ class Bench:
 
     def record(self, recorded: Recorded) -> None:
         """A sink of the manager's event log."""
-        served = isinstance(recorded.event, RegistrationRequested) and self._accepts(recorded.event.endpoint)
-        self.history.append(Seen(trio.current_time(), recorded.event, served))
+        self.history.append(Seen(trio.current_time(), recorded.event, self._accepts(recorded.event)))
         self._tell(recorded)
         self._changed.set()
         self._changed = trio.Event()
@@ -88,16 +89,24 @@ class Bench:
         for sink in self._sinks:
             sink(RecordedInCheck(recorded.sequence, recorded.time, recorded.event, self.check))
 
-    def _accepts(self, endpoint: str) -> bool:
+    def _accepts(self, event: Event) -> bool:
+        """Of a plug-in that makes itself known: does somebody listen where it says that it serves?"""
+        if not isinstance(event, RegistrationRequested | PluginFound):
+            return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(0)
             try:
-                _, place = checked_endpoint(self.directory, endpoint)
-                with place.opened() as plugin:
+                with self._place_of(event).opened() as plugin:
                     probe.connect(os.fspath(plugin))
             except (OSError, RegistrationRefused):
                 return False
         return True
+
+    def _place_of(self, event: RegistrationRequested | PluginFound) -> Place:
+        """Raises RegistrationRefused."""
+        if isinstance(event, PluginFound):
+            return endpoint_of_found(self.manager.layout, Path(event.path), event.endpoint)
+        return checked_endpoint(self.directory, event.endpoint)[1]
 
     def is_about(self, event: Event) -> bool:
         """Is it about the resource under test, or may it be?"""
@@ -108,10 +117,19 @@ class Bench:
         """The resource under test: the one asked for, else the first that somebody registers."""
         if self._wanted is None:
             for seen in self.history:
-                if isinstance(seen.event, RegistrationRequested | PluginRegistered):
+                if isinstance(seen.event, RegistrationRequested | PluginFound | PluginRegistered):
                     return seen.event.resource
-            raise Failed("no plug-in has called Register")
+            raise Failed("no plug-in has called Register, and none was found in plugins_registry")
         return self._wanted
+
+    def registrations(self) -> list[tuple[Seen, RegistrationRequested | PluginFound]]:
+        """What the plug-in said of itself, oldest first: by calling Register, or when it was found and asked."""
+        return sorted([*self.seen(RegistrationRequested), *self.seen(PluginFound)], key=lambda one: one[0].time)
+
+    @property
+    def was_found(self) -> bool:
+        """In plugins_registry, so that it has no need to call Register."""
+        return bool(self.seen(PluginFound))
 
     def seen(self, kind: type[E], *, since: float = 0.0) -> list[tuple[Seen, E]]:
         """The events of one kind about the resource under test, oldest first."""
@@ -218,10 +236,16 @@ class Bench:
             return "it has registered, but sent no list"
         if self.seen(RegistrationRequested, since=since):
             return "it called Register, but did not answer"
+        if failed := self._found_in_vain(since):
+            return f"it was found in plugins_registry, but not registered: {failed[-1].problem}"
         took = f"it did not call Register within {trio.current_time() - since:.1f} s"
         if self.subject.ending:
             took += f"; its program has ended, {self.subject.ending}, but what that started goes on"
         return took + self._last_words()
+
+    def _found_in_vain(self, since: float) -> list[PluginSocketFailed]:
+        events = (seen.event for seen in self.history if seen.time >= since)
+        return [event for event in events if isinstance(event, PluginSocketFailed)]
 
     @property
     def is_dead(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...events import CallFinished, ListReceived, PluginRegistered, RegistrationRequested
+from ...events import CallFinished, ListReceived, PluginFound, PluginRegistered, RegistrationRequested
 from ...model import API_VERSION
 from ...names import why_not_extended
 from .bench import Bench
@@ -18,11 +18,12 @@ async def registers(bench: Bench) -> str:
     (a host path that is not mounted, a distribution with its own root directory) and an early exit because no device
     was found.
 
-    Mend it: call Register on kubelet.sock in the directory of device plug-ins, and keep trying while it is not there.
+    Mend it: call Register on kubelet.sock in the directory of device plug-ins, and keep trying while it is not there
+    (or wait in plugins_registry, with a socket that answers GetInfo with the type DevicePlugin).
     Without devices, register anyway and send an empty list.
     """
     started = bench.started
-    known = RegistrationRequested, PluginRegistered
+    known = RegistrationRequested, PluginFound, PluginRegistered
 
     def has_come() -> bool:
         return any(isinstance(seen.event, known) and bench.is_about(seen.event) for seen in bench.history)
@@ -34,11 +35,16 @@ async def registers(bench: Bench) -> str:
     return f"{bench.resource} after {first.time - started:.2f} s"
 
 
-def _request(bench: Bench) -> RegistrationRequested:
-    requests = bench.seen(RegistrationRequested)
-    if not requests:
-        raise Skipped("the plug-in waits to be found in plugins_registry, and does not call Register")
-    return requests[0][1]
+def _said(bench: Bench) -> RegistrationRequested | PluginFound:
+    """What the plug-in first said of itself. Raises Skipped."""
+    said = bench.registrations()
+    if not said:  # with --attach
+        raise Skipped("the plug-in had registered before the checks began")
+    return said[0][1]
+
+
+def _call(said: RegistrationRequested | PluginFound) -> str:
+    return "GetInfo" if isinstance(said, PluginFound) else "Register"
 
 
 @check("api-version", rule="REG-4, API-3", needs=("registers",))
@@ -50,10 +56,14 @@ async def api_version(bench: Bench) -> str:
 
     Mend it: send the constant of the API package (``pluginapi.Version``), not a version of your own.
     """
-    version = _request(bench).version
-    if version != API_VERSION:
-        raise Failed(f"Register said version {version!r}")
-    return f"Register said version {version!r}"
+    said = _said(bench)
+    if isinstance(said, PluginFound):
+        if API_VERSION not in said.versions:
+            raise Failed(f"GetInfo said versions {list(said.versions)}")
+        return f"GetInfo said versions {list(said.versions)}"
+    if said.version != API_VERSION:
+        raise Failed(f"Register said version {said.version!r}")
+    return f"Register said version {said.version!r}"
 
 
 @check("resource-name", rule="API-12", needs=("registers",), seen_in="networkservicemesh/networkservicemesh#100")
@@ -66,7 +76,7 @@ async def resource_name(bench: Bench) -> str:
 
     Mend it: vendor-domain/resource, of letters, digits, '-', '_' and '.'; replace all others when you build the name.
     """
-    name = _request(bench).resource
+    name = _said(bench).resource
     if problem := why_not_extended(name):
         raise Failed(f"{name!r}: {problem}")
     return f"{name!r} is a valid name"
@@ -82,11 +92,17 @@ async def endpoint_name(bench: Bench) -> str:
     """Registers the plain file name of a socket in the kubelet's directory.
 
     The kubelet joins the name to its own directory. A full path ends up as a path within that directory where
-    nothing is, and "../" leads out of it: the kubelet then reports that it cannot dial the plug-in.
+    nothing is, and "../" leads out of it: the kubelet then reports that it cannot dial the plug-in. Of a plug-in that
+    is found in plugins_registry GetInfo says nothing, which is the socket itself, or an absolute path.
 
     Mend it: send the base name ("gpu.sock"), and make the socket in the directory of kubelet.sock.
     """
-    endpoint = _request(bench).endpoint
+    said = _said(bench)
+    endpoint = said.endpoint
+    if isinstance(said, PluginFound):
+        if endpoint and not endpoint.startswith("/"):
+            raise Failed(f"GetInfo said endpoint {endpoint!r}, which is no absolute path")
+        return f"GetInfo said endpoint {endpoint!r}" if endpoint else f"GetInfo said no endpoint: it is {said.path}"
     if not endpoint or "/" in endpoint or endpoint in (".", ".."):
         raise Failed(f"Register said endpoint {endpoint!r}, which is no plain file name")
     return f"Register said endpoint {endpoint!r}"
@@ -101,13 +117,11 @@ async def serves_first(bench: Bench) -> str:
 
     Mend it: start the server, wait until a connection to your own socket succeeds, then call Register.
     """
-    requests = bench.seen(RegistrationRequested)
-    _request(bench)
-    if early := [seen for seen, _ in requests if not seen.served]:
-        raise Failed(
-            f"nobody accepted on {requests[0][1].endpoint!r} at {len(early)} of {len(requests)} calls of Register"
-        )
-    return f"{requests[0][1].endpoint!r} accepted a connection when Register was called"
+    said, calls = _said(bench), bench.registrations()
+    where = said.endpoint if isinstance(said, RegistrationRequested) else said.endpoint or said.path
+    if early := [seen for seen, _ in calls if not seen.served]:
+        raise Failed(f"nobody accepted on {where!r} at {len(early)} of {len(calls)} calls of {_call(said)}")
+    return f"{where!r} accepted a connection when {_call(said)} was called"
 
 
 @check(
@@ -148,8 +162,9 @@ async def registers_once(bench: Bench) -> str:
     Mend it: call Register again only when kubelet.sock is another file, or your own socket was deleted.
     """
     begin, end = await bench.quiet()
-    calls = [seen for seen, _ in bench.seen(RegistrationRequested) if seen.time <= end]
+    calls = [said for seen, said in bench.registrations() if seen.time <= end]
+    times = f"found {len(calls)} time(s)" if bench.was_found else f"{len(calls)} call(s) of Register"
     if len(calls) > 1:
-        raise Failed(f"{len(calls)} calls of Register by {end - begin:.1f} s after the first list")
+        raise Failed(f"{times} by {end - begin:.1f} s after the first list")
     lists = len(bench.seen(ListReceived))
-    return f"{len(calls)} call of Register and {some([lists])} list(s) by {end - begin:.1f} s after the first list"
+    return f"{times} and {some([lists])} list(s) by {end - begin:.1f} s after the first list"
