@@ -71,6 +71,7 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
 @_check_options
 @click.option("--fail-fast", is_flag=True, help="End with the first check that fails.")
 @click.option("--last-failed", is_flag=True, help="Make those checks only that failed the last time; if none, all.")
+@click.option("--allow-skipped", is_flag=True, help="Nothing failed is success, also when most checks were not made.")
 @output_option
 @click.option("--show-output", is_flag=True, help="Show what the plug-in wrote, whatever came of it.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit report to this file.")
@@ -92,7 +93,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     Exit status:
       0      all passed
       1      some failed
-      2      it could not be run, or nothing could be proved
+      2      it could not be run, or most checks could not be made
       3      devicemgr itself failed, which is a bug and no verdict
       128+n  ended by signal n
     With 3 and 128+n too, what was found until then is reported.
@@ -128,6 +129,7 @@ class _Wanted:
     root_dir: Path | None
     fail_fast: bool
     last_failed: bool
+    allow_skipped: bool
     output: str
     show_output: bool
     junit: Path | None
@@ -193,6 +195,7 @@ def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
         root_dir=root_of(wanted.root_dir) if wanted.attach else wanted.root_dir,
         trace=wanted.trace,
         fail_fast=wanted.fail_fast,
+        allow_skipped=wanted.allow_skipped,
     )
 
 
@@ -239,3 +242,10 @@ def _advise(wanted: _Wanted, outcome: Outcome) -> None:
     never_came = any(result.check == "registers" and result.verdict is Verdict.FAILED for result in outcome.results)
     if wanted.argv and not wanted.options.isolate and never_came:
         click.echo(f"Does it look for kubelet.sock in {TARGET} whatever it is told? Then use --isolate.")
+    if not outcome.is_proof:
+        click.echo(_how_little_is_proved(outcome))
+
+
+def _how_little_is_proved(outcome: Outcome) -> str:
+    told = f"{outcome.not_made} of {len(outcome.results)} checks were not made: this proves little about the plug-in"
+    return f"{told}, and is exit status 2 (--allow-skipped: 0)" if outcome.status == 2 else told

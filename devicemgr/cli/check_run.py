@@ -38,6 +38,7 @@ class Run:
     root_dir: Path | None
     trace: Path | None
     fail_fast: bool = False
+    allow_skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +49,29 @@ class Outcome:
     seconds: float
     signal: signal.Signals | None = None
     bug: Exception | None = None
+    allow_skipped: bool = False
+
+    @property
+    def not_made(self) -> int:
+        """How many of the checks proved nothing, for or against the plug-in."""
+        return sum(result.verdict not in (Verdict.PASSED, Verdict.FAILED) for result in self.results)
+
+    @property
+    def is_proof(self) -> bool:
+        """Were most checks made? What passes the few that could be is no good plug-in yet."""
+        return self.not_made * 2 <= len(self.results)
 
     @property
     def status(self) -> int:
-        """The exit status. Nothing failed is no proof when nothing passed."""
+        """The exit status. Nothing failed is no proof when nothing passed, or most checks were not made."""
         if self.bug is not None:
             return BUG
         if self.signal is not None:
             return 128 + self.signal
         verdicts = {result.verdict for result in self.results}
-        return 1 if Verdict.FAILED in verdicts else 0 if Verdict.PASSED in verdicts else 2
+        if Verdict.FAILED in verdicts:
+            return 1
+        return 0 if Verdict.PASSED in verdicts and (self.is_proof or self.allow_skipped) else 2
 
 
 @contextmanager
@@ -91,7 +105,8 @@ def make(run: Run, observer: Observer) -> Outcome:
     if ended_by is not None:
         why_not = f"interrupted by {ended_by.name}"
     results = report_of(run.checks, made, why_not=why_not)
-    return Outcome(results=results, seconds=time.monotonic() - started, signal=ended_by, bug=bug)
+    seconds = time.monotonic() - started
+    return Outcome(results=results, seconds=seconds, signal=ended_by, bug=bug, allow_skipped=run.allow_skipped)
 
 
 async def _until_signal(

@@ -141,6 +141,23 @@ def test_nothing_proved_is_no_success(run):
     assert (nothing.returncode, "no check is left" in nothing.stderr) == (2, True)
 
 
+def test_few_checks_passed_and_most_not_made_is_no_success(run):
+    little = "--quiet", "0.5", "--only", "first-list,pre-start,preferred-allocation", "--", *PLUGIN, "--root-dir"
+    done = run("check", *little, "{dir}/..")
+    assert (done.returncode, "1 passed, 0 failed, 2 skipped" in done.stdout) == (2, True)
+    assert done.stdout.splitlines()[-1] == (
+        "2 of 3 checks were not made: this proves little about the plug-in, and is exit status 2 (--allow-skipped: 0)"
+    )
+    assert run("check", "--allow-skipped", *little, "{dir}/..").returncode == 0
+
+
+def test_a_plugin_that_waits_to_be_found_is_checked(run):
+    only = "--only", "endpoint-name,serves-first,restart"
+    done = run("check", "--quiet", "0.5", *only, "--", *PLUGIN, "--watched", "--root-dir", "{dir}/..")
+    assert (done.returncode, "3 passed, 0 failed, 0 skipped" in done.stdout) == (0, True), done.stdout
+    assert "accepted a connection when GetInfo was called" in done.stdout
+
+
 def test_a_report_that_cannot_be_written_is_told_before_the_run(run, root_dir):
     done = run("check", "--junit", root_dir / "no" / "junit.xml", "--", "true")
     assert (done.returncode, done.stdout) == (2, "")
