@@ -15,10 +15,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ..daemon.directory import KUBELET_ROOT
 from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, about
 from ..testing.conformance import Attached, Command, Subject, Verdict, select
-from ..testing.conformance.isolation import TARGET
 from . import Seconds, output_option, root_of
 from .check_config import config_option
 from .check_github import tell_github
@@ -162,8 +162,9 @@ def _done(wanted: _Wanted) -> int:
 def _check_usage(wanted: _Wanted) -> None:
     if bool(wanted.argv) == bool(wanted.attach):
         raise click.UsageError("give either a command after -- or --attach RESOURCE")
-    if wanted.attach and (wanted.options.isolate or wanted.options.resource or wanted.plugin_log):
-        raise click.UsageError("--isolate, --resource and --plugin-log are about a COMMAND, not about --attach")
+    options = wanted.options
+    if wanted.attach and (options.isolate or options.bind or options.resource or wanted.plugin_log):
+        raise click.UsageError("--isolate, --bind, --resource and --plugin-log are about a COMMAND, not about --attach")
     for path in filter(None, (wanted.junit, wanted.plugin_log)):
         check_writable(path)
 
@@ -182,7 +183,7 @@ def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
     if wanted.attach:
         subject: Subject = Attached(change=options.change)
     else:
-        subject = Command(wanted.argv, change=options.change, isolate=options.isolate, adopt=True)
+        subject = Command(wanted.argv, change=options.change, isolate=options.isolate, bind=options.bind, adopt=True)
     checks = options.checks()
     if wanted.last_failed and not (checks := remembered.among(checks)):
         click.echo("None of these checks is known to have failed the last time: all are made.", err=True)
@@ -239,9 +240,12 @@ def _told() -> Iterator[None]:
 
 
 def _advise(wanted: _Wanted, outcome: Outcome) -> None:
-    never_came = any(result.check == "registers" and result.verdict is Verdict.FAILED for result in outcome.results)
-    if wanted.argv and not wanted.options.isolate and never_came:
-        click.echo(f"Does it look for kubelet.sock in {TARGET} whatever it is told? Then use --isolate.")
+    failed = {result.check for result in outcome.results if result.verdict is Verdict.FAILED}
+    if wanted.argv and not wanted.options.isolate and failed & {"registers", "endpoint-name"}:
+        click.echo(
+            "Does it look for kubelet.sock, or make its own socket, in "
+            f"{KUBELET_ROOT}/device-plugins whatever it is told? Then use --isolate."
+        )
     if not outcome.is_proof:
         click.echo(_how_little_is_proved(outcome))
 

@@ -31,6 +31,9 @@ from ..events import DirectoryOpenToOthers, FileSetAside
 from ..rpc.transport.unix_socket import MAX_PATH, Place, leftovers, require_short
 from .shared_directory import is_own, kind_of, set_aside
 
+KUBELET_ROOT = Path("/var/lib/kubelet")
+"""Where plug-ins know the root directory, wherever it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -270,11 +273,14 @@ def checked_endpoint(directory: Path, endpoint: str) -> tuple[str, Place]:
 def endpoint_of_found(layout: Layout, found: Path, endpoint: str) -> Place:
     """Where a plug-in that was found serves: the socket itself, or another one under the root directory (LIM-27).
 
-    Raises RegistrationRefused.
+    In a container, or a private view, that directory is seen at the kubelet's path. Raises RegistrationRefused.
     """
     if endpoint and ("\0" in endpoint or not endpoint.startswith("/")):
         raise _invalid(endpoint, "it is no absolute path")
-    return _place(layout.root, Path(file_name(endpoint)) if endpoint else found, endpoint or str(found))
+    path = Path(file_name(endpoint)) if endpoint else found
+    if path.is_relative_to(KUBELET_ROOT) and not path.is_relative_to(layout.root):
+        path = layout.root / path.relative_to(KUBELET_ROOT)
+    return _place(layout.root, path, endpoint or str(found))
 
 
 def _place(directory: Path, path: Path, endpoint: str) -> Place:

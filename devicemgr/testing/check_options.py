@@ -52,7 +52,12 @@ class CheckOptions(CheckedFields):
     """
 
     resource: str | None = _option(None, "Which of the plug-in's resources.  [default: the first]", "NAME")
-    isolate: bool = _option(False, "Give the command a private view of /var/lib/kubelet/device-plugins.")
+    isolate: bool = _option(False, "Give the command a private view of /var/lib/kubelet.")
+    bind: tuple[str, ...] = _option(
+        (),
+        "Let the command, and nobody else, see what is at HOST here at PATH: fake hardware. Repeatable.",
+        "HOST:PATH",
+    )
     change: str | None = _option(None, "A shell command that makes the plug-in report a change.", "COMMAND")
     numa: str | None = _option(None, "The NUMA nodes there are, as 0,1.  [default: the machine's]", "NODES")
     only: tuple[str, ...] = _option((), "Make this check only. Repeatable.", "CHECK")

@@ -44,7 +44,7 @@ class Session:
             pytest.skip("the plug-in cannot be started")
         if self._opened is None:
             how = self._options
-            command = Command(self._argv, change=how.change, isolate=how.isolate)
+            command = Command(self._argv, change=how.change, isolate=how.isolate, bind=how.bind)
             portal = self._stack.enter_context(open_portal())
             bench = open_bench(command, resource=how.resource, timing=how.timing, numa=how.numa_nodes())
             try:

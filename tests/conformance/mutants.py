@@ -120,6 +120,9 @@ class Honest:
     async def change(self) -> None:
         self.plugin.set_health("gpu-3", "Unhealthy")
 
+    async def missing(self, paths):
+        return [path for path in paths if not Path(path).exists()]
+
     @property
     def is_running(self) -> bool:
         return self.life is not None and not self.ended.is_set()
@@ -165,6 +168,15 @@ class SaysItsFullPath(Honest):
 
     def prepare(self, plugin):
         plugin.register = partial(plugin.register, endpoint=str(self.path))
+
+
+class KeepsItsSocketElsewhere(Honest):
+    """It is told where kubelet.sock is, and has the place of its own socket compiled in."""
+
+    breaks = "endpoint-name"
+
+    def prepare(self, plugin):
+        plugin.register = partial(plugin.register, endpoint="elsewhere.sock")
 
 
 class RegistersBeforeItServes(Honest):

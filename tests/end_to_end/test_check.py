@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -114,12 +115,65 @@ def test_reports_are_written_for_machines(run, root_dir):
     assert "registered vendor.com/gpu" in files["log"].read_text()
 
 
-def test_a_plugin_with_the_kubelets_path_compiled_in_is_isolated(run):
+@pytest.fixture
+def mounts_allowed():
     allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True)
     if allowed.returncode:
         pytest.skip(f"mount namespaces are not allowed here: {allowed.stderr.decode()}")
-    done = run("check", *QUICK, "--isolate", "--", *PLUGIN)
+
+
+@pytest.mark.parametrize("how", [(), ("--watched",)])
+def test_a_plugin_with_the_kubelets_path_compiled_in_is_isolated(run, mounts_allowed, how):
+    """Also from the kubelet of this machine, which would find it in its plugins_registry."""
+    there = Path("/var/lib/kubelet")
+    before = sorted(there.rglob("*")) if there.exists() else None
+    done = run("check", *QUICK, "--isolate", "--", *PLUGIN, *how)
     assert done.returncode == 0, done.stdout
+    assert (sorted(there.rglob("*")) if there.exists() else None) == before
+
+
+def test_a_host_path_is_looked_for_where_the_plugin_sees_it(run, mounts_allowed, root_dir):
+    """Fake hardware: a device node that this machine has not got."""
+    script = root_dir / "gpu.yaml"
+    node = "{containerPath: /dev/gpu, hostPath: /dev/devicemgr-fake0, permissions: rw}"
+    script.write_text(f"resource: vendor.com/gpu\ndevices: [{{count: 1}}]\nallocate: {{devices: [{node}]}}\n")
+    plugin = "--", sys.executable, "-m", "devicemgr", "plugin", "--script", script, "--root-dir", "{dir}/.."
+    usual = "check", "--quiet", "0.5", "--only", "host-paths-exist"
+    assert run(*usual, "--bind", "/dev/null:/dev/devicemgr-fake0", *plugin).returncode == 0
+    without = run(*usual, *plugin)
+    assert (without.returncode, "'/dev/devicemgr-fake0', which does not exist here" in without.stdout) == (1, True)
+
+
+HALF_TOLD = """
+import sys
+from pathlib import Path
+import trio
+from devicemgr.testing import open_simulated_plugin
+
+async def main():
+    async with open_simulated_plugin(Path(sys.argv[2]), "vendor.com/gpu") as plugin:
+        plugin.directory = Path(sys.argv[1])
+        try:
+            await plugin.register()
+        finally:
+            await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+def test_a_plugin_that_makes_its_socket_elsewhere_is_told_how_it_is_isolated(run, root_dir):
+    """It obeys KUBELET_SOCKET, and has its own directory compiled in."""
+    program, own = root_dir / "half_told.py", root_dir / "own"
+    program.write_text(HALF_TOLD)
+    own.mkdir()
+    done = run("check", "--only", "serves-first", "--", sys.executable, program, "{dir}", own)
+    assert (done.returncode, "serves-first ──" in done.stdout) == (1, False)
+    words = " ".join(done.stdout.replace("│", " ").split())
+    assert "'vendor.com-gpu.sock', and there is no such socket in" in words
+    assert (
+        "or make its own socket, in /var/lib/kubelet/device-plugins whatever it is told? Then use --isolate." in words
+    )
 
 
 def test_the_private_manager_can_live_where_a_plugin_looks_for_it(run, root_dir):
@@ -406,7 +460,7 @@ trio.run(main, sys.argv[2])
 @pytest.mark.parametrize(
     ("when", "check", "words"),
     [
-        ("dial", "options", "the plug-in has ended, with exit status 3; its last words: no hardware"),
+        ("dial", "endpoint-name", "the plug-in has ended, with exit status 3; its last words: no hardware"),
         ("allocate", "allocate-answers", "; the plug-in has ended, killed by signal 11 (SIGSEGV)"),
     ],
 )
@@ -414,9 +468,8 @@ def test_a_plugin_that_dies_fails_the_check_at_once(run, root_dir, when, check, 
     """And not when the manager gives up to dial it, after ten seconds."""
     program = root_dir / "dies.py"
     program.write_text(DIES)
-    skip = "endpoint-name,serves-first" if when == "dial" else ""
     done = run(
-        *("check", "-o", "json", "--quiet", "0.5", "--only", check, "--skip", skip),
+        *("check", "-o", "json", "--quiet", "0.5", "--only", check),
         *("--", sys.executable, program, "{dir}", when),
     )
     (failed,) = [result for result in json.loads(done.stdout)["results"] if result["verdict"] == "failed"]

@@ -129,6 +129,15 @@ async def test_lim_35_a_refused_plugin_is_told_why(manager, changes, text):
         assert (text in event.problem, event.attempt, event.retry_after) == (True, 1, 0.5)
 
 
+async def test_a_plugin_that_sees_the_root_directory_at_the_kubelets_path_is_found(manager):
+    """In a container or a private view it is there, wherever it is for us."""
+    async with found_plugin(manager) as plugin:
+        object.__setattr__(plugin.info, "endpoint", "/var/lib/kubelet/plugins_registry/gpu.sock")
+        await manager.wait_for_resource(GPU, allocatable=1)
+        (registered,) = happened(manager, PluginRegistered)
+        assert registered.endpoint == str(manager.layout.plugins_registry / "gpu.sock")
+
+
 async def test_lim_27_nobody_outside_of_the_root_directory_is_asked_who_it_is(manager):
     """LIM-27: a link to a socket is found, as the kubelet finds it, but leads out."""
     with tempfile.TemporaryDirectory(prefix="dm-") as outside:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 import trio
@@ -221,14 +220,13 @@ async def host_paths_exist(bench: Bench) -> str:
 
     Mend it: answer with the path on the node, and look whether it is there before you report the device healthy.
     """
-    count = 0
-    for id, answer in await _answers(bench):
-        for what, path in _paths(answer):
-            if what.startswith("host"):
-                count += 1
-                if not os.path.exists(path):
-                    raise Failed(f"Allocate [{id}]: the {what} is {path!r}, which does not exist here")
-    return f"{count} host paths"  # paths-absolute has seen that there are some
+    answers = await _answers(bench)
+    told = [(id, what, path) for id, answer in answers for what, path in _paths(answer) if what.startswith("host")]
+    missing = set(await bench.subject.missing(sorted({path for _, _, path in told})))
+    for id, what, path in told:
+        if path in missing:
+            raise Failed(f"Allocate [{id}]: the {what} is {path!r}, which does not exist here")
+    return f"{len(told)} host paths"  # paths-absolute has seen that there are some
 
 
 @check("cdi-names", rule="API-2", needs=("allocate-answers",))

@@ -13,7 +13,7 @@ import trio
 from ...arguments import checked
 from ...errors import DeviceManagerError
 from .check import Skipped
-from .isolation import isolated
+from .isolation import Bind, isolated, kubelet_at_its_path, missing, require_allowed
 from .output import Output
 from .processes import PROC, Living, adopt_orphans, bury, family
 from .subject import run_change
@@ -28,8 +28,9 @@ class SubjectUnusable(DeviceManagerError):
 
 class Command:
     """Starts ``argv`` with the directory told in every usual way: ``{dir}`` and ``{socket}`` in its arguments, and
-    ``DEVICE_PLUGIN_DIR`` and ``KUBELET_SOCKET`` in its environment. With ``isolate`` it sees the directory as
-    ``/var/lib/kubelet/device-plugins``. ``change`` is a shell command that makes it report a change; it has the same
+    ``DEVICE_PLUGIN_DIR`` and ``KUBELET_SOCKET`` in its environment. With ``isolate`` it sees the root directory as
+    ``/var/lib/kubelet``, and with ``bind``, texts ``HOST:PATH``, what is at HOST here at PATH; nobody else does. Raises
+    BadInput for a text that is none. ``change`` is a shell command that makes it report a change; it has the same
     environment, and ``DEVICE_PLUGIN_PID``.
 
     What it starts is ended with it. That it has let go of (a daemon, forked twice) is found with ``adopt`` only: then
@@ -43,12 +44,15 @@ class Command:
         *,
         change: str | None = None,
         isolate: bool = False,
+        bind: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         adopt: bool = False,
     ) -> None:
         self._argv = tuple(argv)
         self._change = change
         self._isolate = isolate
+        self._binds = [Bind.parse(text) for text in bind]
+        self._view: list[Bind] = []
         self._env = dict(os.environ if env is None else env)
         self._process: trio.Process | None = None
         self._is_asked_to_end = False
@@ -63,8 +67,10 @@ class Command:
         self._env |= {"DEVICE_PLUGIN_DIR": places["{dir}"], "KUBELET_SOCKET": places["{socket}"]}
         if self._adopt:
             adopt_orphans()
-        if self._isolate:
-            argv = await isolated(argv, directory)
+        self._view = [kubelet_at_its_path(directory.parent)] * self._isolate + self._binds
+        if self._view:
+            await require_allowed(self._view)
+            argv = isolated(argv, self._view)
         try:
             process = await trio.lowlevel.open_process(
                 argv,
@@ -115,6 +121,9 @@ class Command:
     async def change(self) -> None:
         env = self._env | {"DEVICE_PLUGIN_PID": str(self._running().pid)}
         await run_change(self._change, env)
+
+    async def missing(self, paths: Sequence[str]) -> list[str]:
+        return await missing(paths, self._view)
 
     @property
     def is_running(self) -> bool:

@@ -1,52 +1,119 @@
-"""A private view of ``/var/lib/kubelet/device-plugins``, for plug-ins that have this path compiled in.
+"""A private view of the machine's files: the kubelet's directory for plug-ins that have its path compiled in, and fake
+hardware.
 
-A mount namespace: the program sees our directory there, and nobody else sees a difference. It is made by ``unshare``
-of util-linux, as root or, where the system allows it, in a user namespace.
+A mount namespace: the program sees our files there, nobody else sees a difference, and nothing is left when it ends.
+It is made by ``unshare`` and ``mount`` of util-linux, as root or, where the system allows it, in a user namespace.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
-from ...errors import DirectoryUnusable
+from ...daemon.directory import KUBELET_ROOT
+from ...errors import BadInput, DirectoryUnusable
 
-TARGET = "/var/lib/kubelet/device-plugins"
-
-# Where the path does not exist, it is made in a layer over /var/lib that is gone with the namespace.
-_MOUNT = f"""
+# Arguments: pairs of what is to be seen and where, then -- and a command.
+#
+# A mount needs something to be mounted on. Where there is nothing, the nearest directory above is replaced by an empty
+# one in memory, in which everything is mounted again that was there, other mounts included: so nothing is hidden, and
+# the new path is on no disk. An overlay would do for plain files only: it has no other mounts in it, and in a user
+# namespace no device nodes.
+_MOUNT = r"""
 set -e
-if ! test -d {TARGET}; then
-    layer=$(mktemp -d)
-    mount -t tmpfs devicemgr "$layer"
-    mkdir "$layer/upper" "$layer/work"
-    mount -t overlay devicemgr -o "lowerdir=/var/lib,upperdir=$layer/upper,workdir=$layer/work" /var/lib
-    mkdir -p {TARGET}
-fi
-mount --bind "$0" {TARGET}
+make_room_for() {
+    above=$(dirname "$1")
+    while ! test -d "$above"; do above=$(dirname "$above"); done
+    case "$above" in
+        /) echo "there is no $1, and a new path directly under / cannot be made" >&2; exit 1;;
+        /sys*) stage=/dev;;
+        *) stage=/sys;;
+    esac
+    mount -t tmpfs -o "mode=$(stat -Lc %a "$above")" devicemgr "$stage"
+    for one in "$above"/* "$above"/.[!.]* "$above"/..?*; do
+        same=$stage/${one##*/}
+        if test -L "$one"; then cp -P "$one" "$same"
+        elif test -d "$one"; then mkdir "$same"; mount --rbind "$one" "$same"
+        elif test -e "$one"; then : >"$same"; mount --bind "$one" "$same"
+        fi
+    done
+    mount --no-mtab --move "$stage" "$above"
+}
+while test "$1" != --; do
+    if ! test -e "$2"; then
+        make_room_for "$2"
+        mkdir -p "$(dirname "$2")"
+        if test -d "$1"; then mkdir "$2"; else : >"$2"; fi
+    fi
+    mount --rbind "$1" "$2"
+    shift 2
+done
+shift
+exec "$@"
 """
-_TRY = "exec true"
+_NAME_THE_MISSING = 'for path; do test -e "$path" || printf "%s\\0" "$path"; done'
 
 
-async def isolated(argv: Sequence[str], directory: Path) -> list[str]:
-    """The command line that runs ``argv`` with ``directory`` at the kubelet's path. Raises DirectoryUnusable."""
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """``here`` is seen at ``there``, an absolute path that may be missing. Raises BadInput."""
+
+    here: Path
+    there: Path
+
+    def __post_init__(self) -> None:
+        if not self.here.exists():
+            raise BadInput(f"there is no {self.here}", file="bind")
+        if not self.there.is_absolute() or ".." in self.there.parts or self.there == Path("/"):
+            raise BadInput(f"{self.there} must be an absolute path, without .. and not /", file="bind")
+
+    @classmethod
+    def parse(cls, text: str) -> Bind:
+        """``HERE:THERE``. Raises BadInput."""
+        here, colon, there = text.rpartition(":")
+        if not colon or not here:
+            raise BadInput(f"{text!r} is not HOST:PATH", file="bind")
+        return cls(Path(here).absolute(), Path(there))
+
+
+def kubelet_at_its_path(root: Path) -> Bind:
+    """All of a kubelet's directory: what plug-ins make beside ``device-plugins`` is private too."""
+    return Bind(root, KUBELET_ROOT)
+
+
+async def require_allowed(binds: Sequence[Bind]) -> None:
+    """Raises DirectoryUnusable where such a view cannot be had."""
     if shutil.which("unshare") is None:
-        raise DirectoryUnusable("--isolate needs the program unshare (util-linux), which is not here")
-    own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    prefix = ["unshare", *own, "--mount", "sh", "-c"]
-    tried = await trio.run_process(
-        [*prefix, _MOUNT + _TRY, str(directory)], check=False, capture_stdout=True, stderr=subprocess.STDOUT
-    )
+        raise DirectoryUnusable("--isolate and --bind need the program unshare (util-linux), which is not here")
+    tried = await _run(binds, ["true"])
     if tried.returncode:
-        said = " ".join(tried.stdout.decode(errors="replace").split())
+        said = " ".join(tried.stderr.decode(errors="replace").split())
         raise DirectoryUnusable(
-            f"this system does not allow --isolate: {said or f'exit status {tried.returncode}'}. Run it as root, in a "
-            "container with CAP_SYS_ADMIN, or give the plug-in its directory by {dir} or DEVICE_PLUGIN_DIR"
+            f"this system does not allow --isolate or --bind: {said or f'exit status {tried.returncode}'}. Run it as "
+            "root, in a container with CAP_SYS_ADMIN, or give the plug-in its directory by {dir} or DEVICE_PLUGIN_DIR"
         )
-    return [*prefix, f"{_MOUNT}exec {shlex.join(argv)}", str(directory)]
+
+
+def isolated(argv: Sequence[str], binds: Sequence[Bind]) -> list[str]:
+    """The command line that runs ``argv``, as the same process, where ``binds`` are seen; those in their order."""
+    own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    pairs = [str(path) for bind in binds for path in (bind.here, bind.there)]
+    return ["unshare", *own, "--mount", "sh", "-c", _MOUNT, "isolated", *pairs, "--", *argv]
+
+
+async def missing(paths: Iterable[str], binds: Sequence[Bind]) -> list[str]:
+    """Those of ``paths`` that do not exist where ``binds`` are seen."""
+    if not binds:
+        return [path for path in paths if not os.path.exists(path)]
+    seen = await _run(binds, ["sh", "-c", _NAME_THE_MISSING, "sh", *paths])
+    return [os.fsdecode(path) for path in seen.stdout.split(b"\0") if path]
+
+
+async def _run(binds: Sequence[Bind], argv: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    return await trio.run_process(isolated(argv, binds), check=False, capture_stdout=True, capture_stderr=True)

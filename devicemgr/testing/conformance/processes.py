@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 _PR_SET_CHILD_SUBREAPER = 36
+_LISTENING = 0x10000
+"""A flag of the kernel's (SO_ACCEPTCON) in /proc/net/unix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,13 @@ def bury(dead: set[Living]) -> None:
     for one in dead:
         with suppress(ChildProcessError):
             os.waitpid(one.pid, os.WNOHANG)
+
+
+def listening_elsewhere(name: str, directory: Path) -> list[str]:
+    """The paths of all listening sockets of this machine that have this file name, and are not in ``directory``."""
+    sockets = (line.split(maxsplit=7) for line in (PROC / "net" / "unix").read_text(errors="replace").splitlines()[1:])
+    paths = {Path(fields[7]) for fields in sockets if len(fields) == 8 and int(fields[3], 16) & _LISTENING}
+    return sorted(str(path) for path in paths if path.name == name and path.parent != directory)
 
 
 class _Fields(NamedTuple):

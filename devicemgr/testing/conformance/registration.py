@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
+from ...daemon.directory import file_name
 from ...events import CallFinished, ListReceived, PluginFound, PluginRegistered, RegistrationRequested
 from ...model import API_VERSION
 from ...names import why_not_extended
 from .bench import Bench
 from .check import Failed, Skipped, check, some
+from .processes import listening_elsewhere
 
 
 @check("registers", rule="REG-3", seen_in="squat/generic-device-plugin#94")
@@ -105,7 +109,18 @@ async def endpoint_name(bench: Bench) -> str:
         return f"GetInfo said endpoint {endpoint!r}" if endpoint else f"GetInfo said no endpoint: it is {said.path}"
     if not endpoint or "/" in endpoint or endpoint in (".", ".."):
         raise Failed(f"Register said endpoint {endpoint!r}, which is no plain file name")
+    await bench.wait_until(lambda: _is_in_the_directory(bench, endpoint), bench.timing.prompt)
+    if not _is_in_the_directory(bench, endpoint):
+        elsewhere = listening_elsewhere(endpoint, bench.directory)
+        also = f"; somebody listens on {', '.join(elsewhere)}" if elsewhere else ""
+        raise Failed(f"Register said endpoint {endpoint!r}, and there is no such socket in {bench.directory}{also}")
     return f"Register said endpoint {endpoint!r}"
+
+
+def _is_in_the_directory(bench: Bench, endpoint: str) -> bool:
+    """Now, or when Register was called. One that is late is the business of serves-first."""
+    path = bench.directory / file_name(endpoint)
+    return os.path.lexists(path) or any(seen.served for seen, _ in bench.registrations())
 
 
 @check("serves-first", rule="REG-7, REG-22", needs=("endpoint-name",), seen_in="NVIDIA/kubevirt-gpu-device-plugin#55")

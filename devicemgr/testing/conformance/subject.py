@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ import trio
 from ...arguments import checked
 from ...errors import unwrapped
 from .check import Failed, Skipped
+from .isolation import missing
 
 CHANGE_DEADLINE = 10.0
 """Seconds for the command of ``--change``."""
@@ -39,6 +40,9 @@ class Subject(Protocol):
 
     async def change(self) -> None:
         """Make it report a change of its devices."""
+
+    async def missing(self, paths: Sequence[str]) -> list[str]:
+        """Those of these paths that do not exist on the machine, as the plug-in sees that."""
 
     @property
     def is_running(self) -> bool: ...
@@ -94,6 +98,9 @@ class Attached:
 
     async def change(self) -> None:
         await run_change(self._change, dict(os.environ))
+
+    async def missing(self, paths: Sequence[str]) -> list[str]:
+        return await missing(paths, ())
 
     def descriptors(self) -> int:
         raise Skipped("the plug-in's processes are not known (--attach)")
