@@ -51,7 +51,7 @@ class CheckOptions(CheckedFields):
     names, a float seconds, an int a number; :func:`about` tells the rest. Raises BadInput for a number out of range.
     """
 
-    resource: str | None = _option(None, "Which of the plug-in's resources.  [default: the first]", "NAME")
+    resource: str | None = _option(None, "Which of the plug-in's resources.  [default: all]", "NAME")
     isolate: bool = _option(False, "Give the command a private view of /var/lib/kubelet.")
     bind: tuple[str, ...] = _option(
         (),

@@ -21,6 +21,7 @@ from devicemgr.testing.conformance import Skipped
 from devicemgr.testing.simulated_plugin import open_simulated_plugin
 
 RESOURCE = "vendor.com/gpu"
+SECOND = "vendor.com/nic"
 DEVICES = (
     *(Device(id=f"gpu-{number}", numa_nodes=(number % 2,)) for number in range(4)),
     Device(id="gpu-4", health="Unhealthy"),
@@ -677,11 +678,72 @@ class TellsOnceWhoItIs(Found):
         plugin.notify = told
 
 
+class HasASecondResource(Honest):
+    """In the same process, on a socket of its own."""
+
+    async def live(self, plugin):
+        async with open_simulated_plugin(
+            plugin.directory, SECOND, devices=self.devices, options=plugin.options
+        ) as self.second:
+            self.prepare_second(self.second)
+            await self.keep_both_registered(plugin, self.second)
+
+    def prepare_second(self, plugin):
+        """Before it is registered."""
+
+    async def keep_both_registered(self, first, second):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.keep_registered)
+            nursery.start_soon(second.keep_registered)
+
+
+class RegistersOneAfterTheOther(HasASecondResource):
+    """It takes its time for it, and a Register that fails ends it: there is nothing wrong with that."""
+
+    async def keep_both_registered(self, first, second):
+        registered_on = None
+        while True:
+            lost = not all((one.directory / one.endpoint).exists() for one in (first, second))
+            with suppress(FileNotFoundError):
+                status = first.registry.stat()
+                now = status.st_ino, status.st_ctime_ns
+                if lost or now != registered_on:
+                    registered_on = now
+                    for one in (first, second):
+                        one.restore_socket()
+                        await trio.sleep(3)
+                        try:
+                            await one.register()
+                        except (ManagerUnavailable, RegistrationRefused) as error:
+                            self.output += f"Register failed: {error}\n"
+                            return
+            await trio.sleep(0.1)
+
+
+class FailsToAllocateItsSecond(HasASecondResource):
+    breaks = "allocate-answers"
+
+    def prepare_second(self, plugin):
+        async def fail(ids):
+            raise PluginUnavailable("out of order")
+
+        plugin.on_allocate = fail
+
+
+class ForgetsItsSecond(HasASecondResource):
+    breaks = "restart"
+
+    async def keep_both_registered(self, first, second):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.keep_registered)
+            await second.register()
+
+
 def all_mutants() -> list[type[Honest]]:
     found, queue = [], [Honest]
     while queue:
         for mutant in queue.pop().__subclasses__():
             queue.append(mutant)
-            if not mutant.__subclasses__():
+            if mutant.breaks is not None and not mutant.__subclasses__():
                 found.append(mutant)
     return sorted(found, key=lambda mutant: mutant.__name__)

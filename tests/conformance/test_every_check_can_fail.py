@@ -8,7 +8,15 @@ import trio
 from devicemgr import Numa
 from devicemgr.testing.conformance import CHECKS, Timing, Verdict, open_bench, run_checks, select
 
-from .mutants import Found, Honest, NeverComesBack, all_mutants
+from .mutants import (
+    FailsToAllocateItsSecond,
+    Found,
+    HasASecondResource,
+    Honest,
+    NeverComesBack,
+    RegistersOneAfterTheOther,
+    all_mutants,
+)
 
 TIMING = Timing(patience=40, prompt=10, restarts=6, restarting=300)
 
@@ -23,9 +31,9 @@ def fast_clock(mock_clock):
     return mock_clock  # which is how pytest-trio finds out
 
 
-async def results_of(kind):
+async def results_of(kind, **options):
     async with trio.open_nursery() as nursery:
-        async with open_bench(kind(nursery), timing=TIMING, numa=Numa(nodes=(0, 1))) as bench:
+        async with open_bench(kind(nursery), timing=TIMING, numa=Numa(nodes=(0, 1)), **options) as bench:
             return {result.check: result for result in await run_checks(bench, select())}
 
 
@@ -40,6 +48,25 @@ async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(f
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {
         "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing"
     }
+
+
+@pytest.mark.parametrize("kind", [HasASecondResource, RegistersOneAfterTheOther])
+@pytest.mark.parametrize("resource", [None, "vendor.com/gpu"])
+async def test_one_with_two_resources_is_disturbed_only_when_both_are_back(fast_clock, kind, resource):
+    results = await results_of(kind, resource=resource)
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+    assert ("vendor.com/gpu: 5 devices" in results["first-list"].evidence) == (resource is None)
+    assert ("vendor.com/nic: 5 devices" in results["first-list"].evidence) == (resource is None)
+
+
+async def test_what_one_resource_fails_is_still_checked_of_the_other(fast_clock):
+    results = await results_of(FailsToAllocateItsSecond)
+    assert results["allocate-answers"].evidence.startswith("vendor.com/nic: Allocate [gpu-0] was answered with")
+    concurrent = results["allocate-concurrent"]
+    assert concurrent.verdict is Verdict.PASSED
+    assert concurrent.evidence.endswith("; not made for vendor.com/nic, which did not pass allocate-answers")
+    first_alone = await results_of(FailsToAllocateItsSecond, resource="vendor.com/gpu")
+    assert first_alone["allocate-answers"].verdict is Verdict.PASSED
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.breaks}-{mutant.__name__}")

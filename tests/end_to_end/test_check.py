@@ -460,7 +460,7 @@ trio.run(main, sys.argv[2])
 @pytest.mark.parametrize(
     ("when", "check", "words"),
     [
-        ("dial", "endpoint-name", "the plug-in has ended, with exit status 3; its last words: no hardware"),
+        ("dial", "registers", "the plug-in has ended, with exit status 3; its last words: no hardware"),
         ("allocate", "allocate-answers", "; the plug-in has ended, killed by signal 11 (SIGSEGV)"),
     ],
 )

@@ -6,8 +6,8 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,6 +41,8 @@ from .evidence import RecordedInCheck, Seen
 from .subject import Subject, tended
 
 E = TypeVar("E", bound=Event)
+SETTLING = 1.0
+"""Seconds without another resource after which the plug-in has no more of them."""
 LONGEST = 200
 """Characters of a line of the plug-in's that are quoted."""
 
@@ -66,12 +68,14 @@ class Bench:
         self.started = trio.current_time()
         self.check: str | None = None
         """The one that is being made."""
-        self.socket_left: bool | None = None
-        """Was the socket still there when the plug-in had ended on SIGTERM?"""
-        self.changed_list: tuple[frozenset[str], frozenset[str]] | None = None
+        self.sockets_left: list[str] | None = None
+        """Those that were still there when the plug-in had ended on SIGTERM."""
+        self.changed_lists: dict[ResourceName, tuple[frozenset[str], frozenset[str]]] = {}
         """The ids of a list that the plug-in sent after its first one, and those a new stream began with then."""
         self._sinks = sinks
         self._wanted = resource
+        self._chosen: Sequence[ResourceName] | None = None
+        self._not_waited_for: set[ResourceName] = set()
         self._changed = trio.Event()
         self._quiet_ends: float | None = None
 
@@ -113,14 +117,33 @@ class Bench:
         return self._wanted in (None, getattr(event, "resource", None))
 
     @property
+    def known(self) -> list[ResourceName]:
+        """All resources that somebody has registered, under test or not, in that order."""
+        known = RegistrationRequested, PluginFound, PluginRegistered
+        return list(dict.fromkeys(seen.event.resource for seen in self.history if isinstance(seen.event, known)))
+
+    @property
+    def resources(self) -> Sequence[ResourceName]:
+        """Those under test: within :meth:`of` these, else the one that was asked for, else all."""
+        if self._chosen is not None:
+            return self._chosen
+        return self.known if self._wanted is None else [self._wanted]
+
+    @property
     def resource(self) -> ResourceName:
-        """The resource under test: the one asked for, else the first that somebody registers."""
-        if self._wanted is None:
-            for seen in self.history:
-                if isinstance(seen.event, RegistrationRequested | PluginFound | PluginRegistered):
-                    return seen.event.resource
+        """The one that a check is about, or the first of several. Raises Failed."""
+        if not self.resources:
             raise Failed("no plug-in has called Register, and none was found in plugins_registry")
-        return self._wanted
+        return self.resources[0]
+
+    @contextmanager
+    def of(self, resources: Sequence[ResourceName]) -> Iterator[None]:
+        """Within, only these are under test."""
+        before, self._chosen = self._chosen, resources
+        try:
+            yield
+        finally:
+            self._chosen = before
 
     def registrations(self) -> list[tuple[Seen, RegistrationRequested | PluginFound]]:
         """What the plug-in said of itself, oldest first: by calling Register, or when it was found and asked."""
@@ -131,14 +154,15 @@ class Bench:
         """In plugins_registry, so that it has no need to call Register."""
         return bool(self.seen(PluginFound))
 
-    def seen(self, kind: type[E], *, since: float = 0.0) -> list[tuple[Seen, E]]:
-        """The events of one kind about the resource under test, oldest first."""
+    def seen(self, kind: type[E], *, since: float = 0.0, of: ResourceName | None = None) -> list[tuple[Seen, E]]:
+        """The events of one kind about a resource, by default the one under test, oldest first."""
+        if of is None and not self.resources:
+            return []
+        resource = self.resource if of is None else of
         return [
             (seen, seen.event)
             for seen in self.history
-            if isinstance(seen.event, kind)
-            and seen.time >= since
-            and getattr(seen.event, "resource", None) == self.resource
+            if isinstance(seen.event, kind) and seen.time >= since and getattr(seen.event, "resource", None) == resource
         ]
 
     def first_list(self) -> tuple[Device, ...]:
@@ -173,6 +197,13 @@ class Bench:
             return True
         return condition()
 
+    async def settle(self) -> None:
+        """Wait until the plug-in registers no more resources that were not known."""
+        known: list[ResourceName] = []
+        while known != self.known:
+            known = self.known
+            await trio.sleep(SETTLING)
+
     async def quiet(self) -> tuple[float, float]:
         """Watch for a while after the first list, with nothing going on; returns when that began and ended.
 
@@ -189,52 +220,68 @@ class Bench:
         lists = self.seen(ListReceived)
         if len(lists) > 1 and lists[-1][1].generation == lists[-2][1].generation:
             fresh = await self.fresh_list()
-            self.changed_list = frozenset(d.id for d in lists[-1][1].devices), frozenset(d.id for d in fresh)
+            sent = frozenset(d.id for d in lists[-1][1].devices)
+            self.changed_lists[self.resource] = sent, frozenset(d.id for d in fresh)
 
     async def wait_for_list(self, *, since: float, what: str) -> float:
-        """Wait until the plug-in has registered again and sent a list; returns the seconds from ``since``.
+        """Wait until the plug-in has registered all its resources again and sent their lists; returns the seconds from
+        ``since`` until those under test were there.
 
         Raises Failed, with what happened instead.
         """
+        await self._wait_for_lists(self.resources, since)
+        if late := [resource for resource in self.resources if not self._is_back(resource, since)]:
+            which = f"{late[0]}: " if len(self.resources) > 1 else ""
+            raise Failed(f"{what}; {which}{self.what_happened(since=since, of=late[0])}")
+        took = max(self.seen(ListReceived, since=since, of=resource)[0][0].time for resource in self.resources) - since
+        # What is not under test is not judged, but whoever is still busy with it is not disturbed.
+        others = set(self.known) - set(self.resources) - self._not_waited_for
+        await self._wait_for_lists(others, since)
+        self._not_waited_for |= {resource for resource in others if not self._is_back(resource, since)}
+        return took
 
-        def is_back() -> bool:
-            lists = self.seen(ListReceived, since=since)
-            return bool(self.seen(PluginRegistered, since=since) and lists)
+    def _is_back(self, resource: ResourceName, since: float) -> bool:
+        registered = self.seen(PluginRegistered, since=since, of=resource)
+        return bool(registered and self.seen(ListReceived, since=since, of=resource))
 
-        came = await self.wait_until(lambda: is_back() or not self.subject.is_running, self.timing.patience)
-        if not (came and is_back()):
-            raise Failed(f"{what}; {self.what_happened(since=since)}")
-        return self.seen(ListReceived, since=since)[0][0].time - since
+    async def _wait_for_lists(self, resources: Collection[ResourceName], since: float) -> None:
+        await self.wait_until(
+            lambda: not self.subject.is_running or all(self._is_back(one, since) for one in resources),
+            self.timing.patience,
+        )
 
     async def restore(self) -> None:
         """After a check that failed: begin anew, if the plug-in is not serving any more. Raises Skipped."""
-        if not self.seen(ListReceived):  # there is no better state to go back to
+        once = [resource for resource in self.resources if self.seen(ListReceived, of=resource)]
+        if not once:  # there is no better state to go back to
             return
-        counts = self.manager.capacity().get(self.resource)
-        if self.subject.is_running and counts is not None and counts.endpoint == "serving":
+        capacity = self.manager.capacity()
+        if self.subject.is_running and all(one in capacity and capacity[one].endpoint == "serving" for one in once):
             return
         await self.subject.kill()
         if self.subject.is_running:
             raise Skipped("the plug-in does not serve any more, and is not ours to start again (--attach)")
-        self.socket.unlink(missing_ok=True)
-        since = trio.current_time()
-        await self.subject.start(self.directory)
-        try:
-            await self.wait_for_list(since=since, what="it did not come back when it was started again")
-        except Failed as failure:
-            raise Skipped(str(failure)) from failure
+        with self.of(once):
+            for socket in self.sockets:
+                socket.unlink(missing_ok=True)
+            since = trio.current_time()
+            await self.subject.start(self.directory)
+            try:
+                await self.wait_for_list(since=since, what="it did not come back when it was started again")
+            except Failed as failure:
+                raise Skipped(str(failure)) from failure
 
-    def what_happened(self, *, since: float) -> str:
+    def what_happened(self, *, since: float, of: ResourceName | None = None) -> str:
         """For evidence: how the plug-in tried to register, or that it did not."""
         if not self.subject.is_running:
             return self.obituary()
-        if refused := self.seen(PluginRefused, since=since):
+        if refused := self.seen(PluginRefused, since=since, of=of):
             return f"its registration was refused: {refused[-1][1].message}"
-        if stops := self.seen(EndpointStopped, since=since):
+        if stops := self.seen(EndpointStopped, since=since, of=of):
             return f"its stream ended without a list: {stops[-1][1].reason}"
-        if self.seen(PluginRegistered, since=since):
+        if self.seen(PluginRegistered, since=since, of=of):
             return "it has registered, but sent no list"
-        if self.seen(RegistrationRequested, since=since):
+        if self.seen(RegistrationRequested, since=since, of=of):
             return "it called Register, but did not answer"
         if failed := self._found_in_vain(since):
             return f"it was found in plugins_registry, but not registered: {failed[-1].problem}"
@@ -265,11 +312,16 @@ class Bench:
 
     @property
     def socket(self) -> Path:
-        """Where the plug-in serves, as it last said."""
-        registered = self.seen(PluginRegistered)
-        if not registered:
+        """Where the plug-in serves the resource, as it last said."""
+        return self.sockets[0]
+
+    @property
+    def sockets(self) -> list[Path]:
+        """One for each resource under test."""
+        registered = [self.seen(PluginRegistered, of=resource) for resource in self.resources]
+        if not all(registered):
             raise Failed("the plug-in was never registered")
-        return self.directory / file_name(registered[-1][1].endpoint)
+        return [self.directory / file_name(events[-1][1].endpoint) for events in registered]
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Asking]:
@@ -314,8 +366,9 @@ async def open_bench(
 ) -> AsyncIterator[Bench]:
     """A private manager with ``subject`` started against it; both end with the block.
 
-    ``resource`` picks one where the plug-in registers several; ``numa`` is by default this machine's; ``root_dir``
-    by default a temporary directory. Raises SubjectUnusable, DirectoryInUse, DirectoryUnusable.
+    ``resource`` picks one where the plug-in registers several, which are all under test otherwise; ``numa`` is by
+    default this machine's; ``root_dir`` by default a temporary directory. Raises SubjectUnusable, DirectoryInUse,
+    DirectoryUnusable.
     """
     require_trio("open_bench")
     with tempfile.TemporaryDirectory(prefix="dm-") as made:

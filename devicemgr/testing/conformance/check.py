@@ -39,7 +39,8 @@ class Result:
     """``evidence`` is what proves the verdict: calls, ids, times. ``seconds`` is how long the check took.
 
     ``calls`` are the RPCs that were seen meanwhile, each a line with the seconds since the check began.
-    ``blocked_by`` are the checks whose own verdict is why this one was not made.
+    ``blocked_by`` are the checks whose own verdict is why this one was not made. Of a plug-in with several resources
+    ``lacking`` are those that did not pass where others did.
     """
 
     check: str
@@ -50,17 +51,23 @@ class Result:
     seconds: float = 0.0
     calls: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+    def passed_for(self, resource: str) -> bool:
+        return resource not in self.lacking and (self.verdict is Verdict.PASSED or bool(self.lacking))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """``needs`` are checks without which this one says nothing; ``seen_in`` is a public issue or change
-    that shows the defect, as owner/repository#number."""
+    that shows the defect, as owner/repository#number; ``whole`` is one of the whole plug-in, and not of each of its
+    resources."""
 
     name: str
     rule: str
     needs: tuple[str, ...]
     seen_in: str
+    whole: bool
     run: Callable[[Bench], Awaitable[str]]
 
     @property
@@ -92,12 +99,12 @@ class Check:
 
 
 def check(
-    name: str, *, rule: str, needs: tuple[str, ...] = (), seen_in: str = ""
+    name: str, *, rule: str, needs: tuple[str, ...] = (), seen_in: str = "", whole: bool = False
 ) -> Callable[[Callable[[Bench], Awaitable[str]]], Check]:
     """Make a check of an async function that returns its evidence, or raises :class:`Failed` or :class:`Skipped`."""
 
     def make(run: Callable[[Bench], Awaitable[str]]) -> Check:
-        return Check(name=name, rule=rule, needs=needs, seen_in=seen_in, run=run)
+        return Check(name=name, rule=rule, needs=needs, seen_in=seen_in, whole=whole, run=run)
 
     return make
 

@@ -29,7 +29,10 @@ async def first_list(bench: Bench) -> str:
 
     Mend it: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
     """
+    await bench.wait_until(lambda: bool(bench.seen(PluginRegistered)), bench.timing.prompt)
     registered = bench.seen(PluginRegistered)
+    if not registered:  # one that came when the options were asked for already
+        raise Failed(bench.what_happened(since=bench.started))
     since = registered[0][0].time
     await bench.wait_until(
         lambda: bool(bench.seen(ListReceived) or bench.seen(EndpointStopped, since=since)), bench.timing.prompt
@@ -199,7 +202,7 @@ async def ids_stable(bench: Bench) -> str:
     return f"the same {len(reference)} ids in {len(firsts)} registrations"
 
 
-@check("lists-complete", rule="LW-3", needs=("first-list",))
+@check("lists-complete", rule="LW-3", needs=("first-list",), whole=True)
 async def lists_complete(bench: Bench) -> str:
     """Sends the complete list at every change, and not only what changed.
 
@@ -219,19 +222,29 @@ async def lists_complete(bench: Bench) -> str:
 
 async def _after_a_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]:
     """The ids of a list that followed another one, and those a new stream began with then."""
-    before = len(bench.seen(ListReceived))
+    since = trio.current_time()
     try:
         await bench.subject.change()
     except Skipped:
-        if bench.changed_list is None:
+        if not bench.changed_lists:
             raise
-        return bench.changed_list  # it changed by itself while we watched
-    changed = await bench.wait_until(lambda: len(bench.seen(ListReceived)) > before, bench.timing.prompt)
-    if not changed:
+        return next(iter(bench.changed_lists.values()))  # it changed by itself while we watched
+    with bench.of([await _changed(bench, since)]):
+        second = frozenset(device.id for device in bench.devices())
+        bench.manager.faults.drop_connection(bench.resource)
+        return second, frozenset(device.id for device in await bench.fresh_list())
+
+
+async def _changed(bench: Bench, since: float) -> str:
+    """The resource of which a new list has come. Raises Failed."""
+
+    def changed() -> list[str]:
+        return [resource for resource in bench.resources if bench.seen(ListReceived, since=since, of=resource)]
+
+    await bench.wait_until(lambda: bool(changed()), bench.timing.prompt)
+    if not changed():
         raise Failed(f"no list came within {bench.timing.prompt:g} s of the change")
-    second = frozenset(device.id for device in bench.devices())
-    bench.manager.faults.drop_connection(bench.resource)
-    return second, frozenset(device.id for device in await bench.fresh_list())
+    return changed()[0]
 
 
 @check("stream-cancel", rule="REG-22", needs=("first-list",), seen_in="Mellanox/k8s-rdma-shared-dev-plugin#51")

@@ -6,7 +6,7 @@ import trio
 
 from ...events import PluginRegistered
 from .bench import Bench
-from .check import Failed, Skipped, check
+from .check import Failed, Skipped, check, some
 
 WARM_UP = 3
 """Restarts before descriptors are counted."""
@@ -23,6 +23,7 @@ TOLERATED = 10
     rule="REG-17, REG-22",
     needs=("first-list",),
     seen_in="k8snetworkplumbingwg/sriov-network-device-plugin#411",
+    whole=True,
 )
 async def restart(bench: Bench) -> str:
     """Registers again, on a fresh socket, when the kubelet has restarted.
@@ -40,7 +41,7 @@ async def restart(bench: Bench) -> str:
     return f"registered again, with a list, after {took:.2f} s"
 
 
-@check("wiped", rule="REG-17, REG-22", needs=("restart",), seen_in="Mellanox/k8s-rdma-shared-dev-plugin#79")
+@check("wiped", rule="REG-17, REG-22", needs=("restart",), seen_in="Mellanox/k8s-rdma-shared-dev-plugin#79", whole=True)
 async def wiped(bench: Bench) -> str:
     """Registers again when the sockets in the directory are deleted, even if its stream stays open.
 
@@ -58,7 +59,7 @@ async def wiped(bench: Bench) -> str:
     return f"registered again, with a list, after {took:.2f} s"
 
 
-@check("away", rule="REG-22", needs=("restart",), seen_in="kubevirt/kubevirt#2068")
+@check("away", rule="REG-22", needs=("restart",), seen_in="kubevirt/kubevirt#2068", whole=True)
 async def away(bench: Bench) -> str:
     """Waits while the kubelet is away, and registers when it is back.
 
@@ -72,12 +73,12 @@ async def away(bench: Bench) -> str:
     await bench.manager.faults.restart(away=bench.timing.away)
     back = trio.current_time()
     await bench.wait_for_list(since=since, what=f"after the manager was away for {bench.timing.away:g} s")
-    took = bench.seen(PluginRegistered, since=back)
-    late = max(0.0, took[0][0].time - back) if took else 0.0
+    firsts = [bench.seen(PluginRegistered, since=back, of=resource)[:1] for resource in bench.resources]
+    late = max((seen.time - back for first in firsts for seen, _ in first), default=0.0)
     return f"registered again {late:.2f} s after the manager was back"
 
 
-@check("descriptors", rule="REG-22", needs=("restart",), seen_in="NVIDIA/k8s-device-plugin#152")
+@check("descriptors", rule="REG-22", needs=("restart",), seen_in="NVIDIA/k8s-device-plugin#152", whole=True)
 async def descriptors(bench: Bench) -> str:
     """Does not leak file descriptors when the kubelet restarts.
 
@@ -121,7 +122,13 @@ async def _restart_once(bench: Bench) -> float:
     return await bench.wait_for_list(since=since, what="after one of many restarts of the manager")
 
 
-@check("kill-restart", rule="REG-17", needs=("first-list",), seen_in="intel/intel-device-plugins-for-kubernetes#1370")
+@check(
+    "kill-restart",
+    rule="REG-17",
+    needs=("first-list",),
+    seen_in="intel/intel-device-plugins-for-kubernetes#1370",
+    whole=True,
+)
 async def kill_restart(bench: Bench) -> str:
     """Starts again after kill -9, though its old socket is still there.
 
@@ -131,17 +138,17 @@ async def kill_restart(bench: Bench) -> str:
     Mend it: remove the socket of your own name before you bind.
     """
     since = trio.current_time()
-    socket = bench.socket
+    sockets = bench.sockets
     await bench.subject.kill()
     if bench.subject.is_running:
         raise Skipped("the plug-in is not ours to kill (--attach)")
-    left = socket.is_socket()
+    left = any(socket.is_socket() for socket in sockets)
     await bench.subject.start(bench.directory)
     took = await bench.wait_for_list(since=since, what="after kill -9 and a new start")
     return f"with its old socket {'in place' if left else 'gone'}, registered after {took:.2f} s"
 
 
-@check("sigterm-ends", rule="REG-22", needs=("first-list",), seen_in="odigos-io/odigos#4966")
+@check("sigterm-ends", rule="REG-22", needs=("first-list",), seen_in="odigos-io/odigos#4966", whole=True)
 async def sigterm_ends(bench: Bench) -> str:
     """Ends on SIGTERM, in time and without an error.
 
@@ -158,7 +165,7 @@ async def sigterm_ends(bench: Bench) -> str:
         await bench.subject.kill()
         raise Failed(f"it was still running {bench.timing.ending:g} s after SIGTERM")
     took = trio.current_time() - started
-    bench.socket_left = bench.socket.is_socket()
+    bench.sockets_left = [socket.name for socket in bench.sockets if socket.is_socket()]
     if status not in (0, -15, 143):
         raise Failed(f"it ended with exit status {status} after {took:.2f} s")
     await _start_again(bench)
@@ -171,7 +178,7 @@ async def _start_again(bench: Bench) -> None:
     await bench.wait_for_list(since=since, what="after it was ended and started again")
 
 
-@check("sigterm-removes-socket", rule="REG-22", needs=("sigterm-ends",), seen_in="project-akri/akri#551")
+@check("sigterm-removes-socket", rule="REG-22", needs=("sigterm-ends",), seen_in="project-akri/akri#551", whole=True)
 async def sigterm_removes_socket(bench: Bench) -> str:
     """Removes its socket when it ends on SIGTERM.
 
@@ -180,8 +187,8 @@ async def sigterm_removes_socket(bench: Bench) -> str:
 
     Mend it: stop the gRPC server gracefully, or remove the file as the last thing you do.
     """
-    if bench.socket_left is None:
+    if bench.sockets_left is None:
         raise Skipped("sigterm-ends was not made")
-    if bench.socket_left:
-        raise Failed(f"{bench.socket.name} was still there when the plug-in had ended")
-    return f"{bench.socket.name} was gone when the plug-in had ended"
+    if bench.sockets_left:
+        raise Failed(f"{some(bench.sockets_left)} was still there when the plug-in had ended")
+    return f"{some([socket.name for socket in bench.sockets])} was gone when the plug-in had ended"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice
+from typing import NamedTuple
 
 import trio
 
@@ -126,13 +128,27 @@ async def run_check(bench: Bench, check: Check, made: dict[str, Result], observe
 async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> Result:
     bench.check = check.name
     started, before = trio.current_time(), len(bench.history)
-    blocked_by = _causes(made[name] for name in check.needs)
+    needed = [made[name] for name in check.needs]
+    causes = _causes(needed)
+    sound = [one for one in bench.resources if all(result.passed_for(one) for result in needed)]
+    blocked_by = () if sound else causes
+    lacking: tuple[str, ...] = ()
     try:
         if blocked_by:
             raise Skipped(f"needs {', '.join(blocked_by)}")
         if any(result.verdict is Verdict.FAILED for result in made.values()):
             await bench.restore()
-        verdict, evidence = Verdict.PASSED, await _evidence(bench, check)
+        with bench.of(sound) if causes else nullcontext():
+            found = await _found(bench, check)
+        verdict, evidence, lacking = found
+        if verdict is Verdict.FAILED:
+            evidence = await _with_its_cause(bench, evidence)
+        if causes:
+            left_out = tuple(one for one in bench.resources if one not in sound)
+            evidence += "".join(
+                f"; not made for {one}, which did not pass {_root(check, one, made)}" for one in left_out
+            )
+            lacking += left_out
     except Skipped as skipped:
         verdict, evidence = Verdict.SKIPPED, str(skipped)
     except (Failed, DeviceManagerError) as failure:
@@ -146,20 +162,53 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         seconds=round(trio.current_time() - started, 3),
         calls=tuple(islice(told(bench.history[before:], since=started), MOST_CALLS)),
         blocked_by=blocked_by,
+        lacking=lacking,
     )
 
 
-async def _evidence(bench: Bench, check: Check) -> str:
+class _Found(NamedTuple):
+    verdict: Verdict
+    evidence: str
+    lacking: tuple[str, ...] = ()
+
+
+async def _found(bench: Bench, check: Check) -> _Found:
     """Raises Failed as soon as the plug-in has ended though nobody asked it to: there is nothing more to wait for."""
-    evidence = None
+    found = None
     with unwrapped():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at_death, bench, nursery.cancel_scope)
-            evidence = await check.run(bench)
+            if check.whole:
+                found = _Found(Verdict.PASSED, await check.run(bench))
+            else:
+                found = await _found_of_each(bench, check)
             nursery.cancel_scope.cancel()
-    if evidence is None or bench.is_dead:
+    if found is None or (bench.is_dead and found.verdict is not Verdict.FAILED):
         raise Failed(bench.obituary())
-    return evidence
+    return found
+
+
+async def _found_of_each(bench: Bench, check: Check) -> _Found:
+    """One resource after the other, also one that is registered meanwhile: a failure of one is the verdict, and says
+    nothing of the others."""
+    said: dict[Verdict, dict[str, str]] = {Verdict.FAILED: {}, Verdict.PASSED: {}, Verdict.SKIPPED: {}}
+    made: list[str] = []
+    while resource := next((one for one in bench.resources if one not in made), None):
+        made.append(resource)
+        with bench.of([resource]):
+            try:
+                said[Verdict.PASSED][resource] = await check.run(bench)
+            except Skipped as skipped:
+                said[Verdict.SKIPPED][resource] = str(skipped)
+            except (Failed, DeviceManagerError) as failure:
+                said[Verdict.FAILED][resource] = str(failure)
+    verdict = next(verdict for verdict, evidence in said.items() if evidence)
+    told = said[verdict] if verdict is Verdict.FAILED else said[Verdict.PASSED] | said[Verdict.SKIPPED]
+    lacking = (*said[Verdict.FAILED], *said[Verdict.SKIPPED]) if said[Verdict.PASSED] else ()
+    if len(told) == len(made) and len(set(told.values())) == 1:
+        each = f"of each of {len(made)} resources: " if len(made) > 1 else ""
+        return _Found(verdict, each + told[made[0]], lacking)
+    return _Found(verdict, "; ".join(f"{resource}: {evidence}" for resource, evidence in told.items()), lacking)
 
 
 async def _cancel_at_death(bench: Bench, scope: trio.CancelScope) -> None:
@@ -175,7 +224,15 @@ async def _with_its_cause(bench: Bench, evidence: str) -> str:
     return evidence if not bench.is_dead or bench.obituary() in evidence else f"{evidence}; {bench.obituary()}"
 
 
+def _root(check: Check, resource: str, made: Mapping[str, Result]) -> str:
+    """The first check that a resource did not pass, of those that this one needs."""
+    for name in check.needs:
+        if not made[name].passed_for(resource):
+            return _root(CHECKS[name], resource, made)
+    return check.name
+
+
 def _causes(needed: Iterable[Result]) -> tuple[str, ...]:
     """The checks at the root of what is missing: of a chain of checks that were not made, the first."""
-    missing = [result for result in needed if result.verdict is not Verdict.PASSED]
+    missing = [result for result in needed if result.verdict is not Verdict.PASSED or result.lacking]
     return tuple(dict.fromkeys(name for result in missing for name in result.blocked_by or (result.check,)))
