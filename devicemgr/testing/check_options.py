@@ -58,7 +58,7 @@ class CheckOptions(CheckedFields):
         "Let the command, and nobody else, see what is at HOST here at PATH: fake hardware. Repeatable.",
         "HOST:PATH",
     )
-    change: str | None = _option(None, "A shell command that makes the plug-in report a change.", "COMMAND")
+    change: str | None = _option(None, "A shell command that makes the plug-in report a change, each time.", "COMMAND")
     numa: str | None = _option(None, "The NUMA nodes there are, as 0,1.  [default: the machine's]", "NODES")
     only: tuple[str, ...] = _option((), "Make this check only. Repeatable.", "CHECK")
     skip: tuple[str, ...] = _option((), "Leave this check out. Repeatable.", "CHECK")

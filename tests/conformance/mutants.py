@@ -376,6 +376,40 @@ class LosesItsListWithAStream(Lister):
     streams_of_one_life = 0
 
 
+class CountsItsStreams(Lister):
+    """Those of one life: whatever comes after the first one begins with a list, and hears of no change."""
+
+    breaks = "changes-arrive"
+
+    def prepare(self, plugin):
+        super().prepare(plugin)
+        self.streams = 0
+
+    async def say(self, plugin, honest, seen):
+        self.streams += seen < 0
+        if seen >= 0 and self.streams > 1:
+            await trio.sleep_forever()
+        return await honest(seen)
+
+
+class KeepsItsFirstStream(CountsItsStreams):
+    """And nobody notices."""
+
+
+class PanicsAtAChange(CountsItsStreams):
+    """It sends it to its first stream, which is closed."""
+
+    async def start(self, directory):
+        self.ending = None
+        await super().start(directory)
+
+    async def change(self):
+        if self.streams > 1:
+            self.ending = "with exit status 2"
+            self.life.cancel()
+        await super().change()
+
+
 class Answerer(Honest):
     """Replaces its answer to Allocate: ``answer(honest, ids)``."""
 

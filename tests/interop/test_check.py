@@ -47,7 +47,7 @@ def test_our_peers_pass_all_checks(plugin):
         *("--count", "4", "--pre-start", "--preferred"),
     )
     assert status == 0, not_passed(results)
-    assert set(not_passed(results)) == {"allocate-unhealthy", "lists-complete"}, "its devices never change"
+    assert set(not_passed(results)) == {"allocate-unhealthy", "lists-complete", "changes-arrive"}, "they never change"
 
 
 def test_the_simulated_plugin_as_a_program_passes_every_single_one():
@@ -81,7 +81,7 @@ def test_kubernetes_own_sample_passes_though_it_is_slow_to_come_back(upstream_sa
     assert status == 0, not_passed(results)
     assert set(not_passed(results)) == {
         *("allocate-unhealthy", "preferred-allocation", "pre-start", "lists-complete"),
-        *("permissions", "cdi-names", "descriptors"),
+        *("permissions", "cdi-names", "descriptors", "changes-arrive"),
     }
     assert "it takes 10" in results["descriptors"]["evidence"]
     assert 5 < results["restart"]["seconds"] < 15

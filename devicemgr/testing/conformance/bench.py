@@ -68,6 +68,8 @@ class Bench:
         self.started = trio.current_time()
         self.check: str | None = None
         """The one that is being made."""
+        self.step = ""
+        """What it is at, if it has several steps: the evidence begins with it when the plug-in ends."""
         self.sockets_left: list[str] | None = None
         """Those that were still there when the plug-in had ended on SIGTERM."""
         self.changed_lists: dict[ResourceName, tuple[frozenset[str], frozenset[str]]] = {}
@@ -258,18 +260,23 @@ class Bench:
         capacity = self.manager.capacity()
         if self.subject.is_running and all(one in capacity and capacity[one].endpoint == "serving" for one in once):
             return
-        await self.subject.kill()
-        if self.subject.is_running:
-            raise Skipped("the plug-in does not serve any more, and is not ours to start again (--attach)")
         with self.of(once):
-            for socket in self.sockets:
-                socket.unlink(missing_ok=True)
-            since = trio.current_time()
-            await self.subject.start(self.directory)
             try:
-                await self.wait_for_list(since=since, what="it did not come back when it was started again")
+                await self.begin_anew()
             except Failed as failure:
                 raise Skipped(str(failure)) from failure
+
+    async def begin_anew(self) -> None:
+        """End the plug-in and start it again, in a clean directory. Raises Failed when it does not come back, and
+        Skipped when it is not ours."""
+        await self.subject.kill()
+        if self.subject.is_running:
+            raise Skipped("the plug-in has to be started again, and is not ours (--attach)")
+        for path in self.sockets:
+            path.unlink(missing_ok=True)
+        since = trio.current_time()
+        await self.subject.start(self.directory)
+        await self.wait_for_list(since=since, what="it did not come back when it was started again")
 
     def what_happened(self, *, since: float, of: ResourceName | None = None) -> str:
         """For evidence: how the plug-in tried to register, or that it did not."""

@@ -12,7 +12,7 @@ import trio
 from ...arguments import checked
 from ...errors import BadInput, DeviceManagerError, unwrapped
 from ...yaml_text import nearest
-from . import allocation, lists, registration, restarts
+from . import allocation, changes, lists, registration, restarts
 from .bench import Bench
 from .check import Check, Failed, Result, Skipped, Verdict
 from .evidence import told
@@ -23,7 +23,7 @@ POLL = 0.05
 """Seconds between two looks at whether the plug-in has ended."""
 DYING = 0.2
 """Seconds that a plug-in which failed a check may take to end from it."""
-_FAMILIES = (registration, lists, allocation, restarts)
+_FAMILIES = (registration, lists, allocation, restarts, changes)
 
 # The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
 # without a manager's stream.
@@ -34,7 +34,7 @@ _ORDER = (
     *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
     *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
     *("restart", "wiped", "away", "descriptors", "kill-restart", "sigterm-ends", "sigterm-removes-socket"),
-    *("ids-stable", "lists-complete", "stream-cancel"),
+    *("ids-stable", "lists-complete", "stream-cancel", "changes-arrive"),
 )
 _FOUND = {value.name: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Check)}
 CHECKS: dict[str, Check] = {name: _FOUND[name] for name in _ORDER}
@@ -126,7 +126,7 @@ async def run_check(bench: Bench, check: Check, made: dict[str, Result], observe
 
 
 async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> Result:
-    bench.check = check.name
+    bench.check, bench.step = check.name, ""
     started, before = trio.current_time(), len(bench.history)
     needed = [made[name] for name in check.needs]
     causes = _causes(needed)
@@ -184,7 +184,7 @@ async def _found(bench: Bench, check: Check) -> _Found:
                 found = await _found_of_each(bench, check)
             nursery.cancel_scope.cancel()
     if found is None or (bench.is_dead and found.verdict is not Verdict.FAILED):
-        raise Failed(bench.obituary())
+        raise Failed(f"{bench.step}{bench.obituary()}")
     return found
 
 

@@ -1,0 +1,122 @@
+"""A check of what a plug-in can still say when it had to begin anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import trio
+
+from ...errors import PluginUnavailable, unwrapped
+from ...events import ListReceived
+from ...model import ResourceName
+from .asking import CallAnswered
+from .bench import Bench
+from .check import Failed, Skipped, check
+
+_RESTART, _WIPE, _AWAY = "a restart of the manager", "the deletion of its socket", "a time without a manager"
+_CANCEL = "the end of its stream and a new one"
+
+
+@check("changes-arrive", rule="LW-2, REG-22", needs=("restart",), whole=True)
+async def changes_arrive(bench: Bench) -> str:
+    """Reports a change also when the kubelet has restarted, or its stream was cancelled.
+
+    Every restart of a kubelet is a new call of ListAndWatch. A plug-in whose updates still go to the one before works
+    until the first device breaks after the first update of the kubelet, perhaps months later: then the device stays
+    allocatable, or the plug-in panics, sending on a closed channel, and all devices of the node are gone.
+
+    Mend it: give each call of ListAndWatch a channel of its own, let go of it when the call's context ends, and make
+    updates and calls meet under one lock.
+    """
+    await _require_changes(bench)
+    arrived: dict[str, bool] = {}
+    for what in (_RESTART, _AWAY) if bench.was_found else (_RESTART, _WIPE, _AWAY):
+        try:
+            await _disturb(bench, what)
+        except Failed:  # that it does not come back has a check of its own
+            await bench.restore()
+            continue
+        arrived[what] = await _arrives(bench, what)
+    async with _streams_of_our_own(bench):
+        arrived[_CANCEL] = await _arrives(bench, _CANCEL)
+    if lost := [what for what, came in arrived.items() if not came]:
+        raise Failed(f"no list came within {bench.timing.prompt:g} s of a change after {', and after '.join(lost)}")
+    return f"a list came each time, after {', '.join(arrived)}"
+
+
+async def _require_changes(bench: Bench) -> None:
+    """In a new life of the plug-in a change must be possible, and a second one. Raises Skipped."""
+    bench.step = "at a change: "
+    try:
+        await bench.subject.change()
+    except Skipped as skipped:
+        after = f"{_RESTART}, {_WIPE}, {_AWAY}, or {_CANCEL}"
+        raise Skipped(f"{skipped}, so it was not seen whether a change still arrives after {after}") from skipped
+    bench.step = ""
+    try:
+        await bench.begin_anew()
+        came = [await _arrives(bench, "") for _ in range(2)]
+    except Failed as failure:
+        raise Skipped(str(failure)) from failure
+    if not all(came):
+        raise Skipped(
+            "the command of --change brought a list once, and none the second time: make it one that changes something "
+            "each time, back and forth"
+            if came[0]
+            else "the command of --change brings no list, whatever comes before it"
+        )
+
+
+async def _disturb(bench: Bench, what: str) -> None:
+    """Raises Failed when the plug-in does not come back."""
+    since = trio.current_time()
+    if what == _WIPE:
+        bench.manager.faults.wipe()
+    else:
+        await bench.manager.faults.restart(away=bench.timing.away if what == _AWAY else 0.0)
+    await bench.wait_for_list(since=since, what=f"after {what}")
+
+
+async def _arrives(bench: Bench, after: str) -> bool:
+    """Does a list come of a change? The evidence of a plug-in that ends from it is the step."""
+    since = trio.current_time()
+    bench.step = f"at a change after {after}: " if after else ""
+    await bench.subject.change()
+
+    def has_come() -> bool:
+        return any(_has_list(bench, resource, since) for resource in bench.resources)
+
+    came = await bench.wait_until(has_come, bench.timing.prompt)
+    bench.step = ""
+    return came
+
+
+def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
+    """On the manager's stream or on one of our own."""
+    own = (call for _, call in bench.seen(CallAnswered, since=since, of=resource))
+    return bool(bench.seen(ListReceived, since=since, of=resource)) or any(c.method == "ListAndWatch" for c in own)
+
+
+@asynccontextmanager
+async def _streams_of_our_own(bench: Bench) -> AsyncIterator[None]:
+    """The manager's streams are cut; within, others are open, and have begun with a list."""
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            for resource in bench.resources:
+                if bench.manager.capacity()[resource].endpoint == "serving":
+                    bench.manager.faults.drop_connection(resource)
+                since = trio.current_time()
+                with bench.of([resource]):
+                    await nursery.start(_listen, bench)
+                    await bench.wait_until(lambda: _has_list(bench, bench.resource, since), bench.timing.prompt)  # noqa: B023
+            yield
+            nursery.cancel_scope.cancel()
+
+
+async def _listen(bench: Bench, *, task_status: trio.TaskStatus[None]) -> None:
+    """What comes is recorded; a stream that ends brings nothing more."""
+    async with bench.client() as client:
+        task_status.started()
+        with suppress(PluginUnavailable):
+            await client.list_and_watch(lambda report: None)
