@@ -7,6 +7,7 @@ import trio
 
 from devicemgr import Numa
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, open_bench, run_checks, select
+from tests.fast_clock import FastClock
 
 from .mutants import (
     FailsToAllocateItsSecond,
@@ -26,10 +27,8 @@ MUTANTS = all_mutants()  # before any test makes one more
 
 
 @pytest.fixture
-def fast_clock(mock_clock):
-    """Twenty times as fast as the real one. A clock that jumps would run away while a worker thread writes to disk."""
-    mock_clock.rate = 20.0
-    return mock_clock  # which is how pytest-trio finds out
+def fast_clock():
+    return FastClock()  # which is how pytest-trio finds out
 
 
 async def results_of(kind, **options):
