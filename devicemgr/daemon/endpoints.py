@@ -11,6 +11,7 @@ period, then sweeps; a newer registration cancels that wait.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,10 +24,11 @@ from ..core.endpoint import Endpoint
 from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
-from ..model import API_VERSION, DeviceList, PluginOptions, Registration, ResourceName
+from ..model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
 from ..names import why_not_extended
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from ..rpc.transport.limits import Limits
+from ..rpc.transport.server import CALLER
 from ..rpc.transport.unix_socket import Inode, Place, SocketFile
 from .directory import checked_endpoint
 from .disturbances import Disturbances
@@ -60,6 +62,7 @@ class Adopted:
 class _Slot:
     generation: int
     name: str
+    caller: Peer | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)
     silent: trio.Event = field(default_factory=trio.Event)
@@ -127,7 +130,7 @@ class Endpoints:
         self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
             name, place = self._checked(registration)
-            await self._decided(self._start(registration.resource, place, name))
+            await self._decided(self._start(registration.resource, place, name, CALLER.get()))
 
     async def adopt(self, found: Found) -> Adopted:
         """Take over a plug-in that the watcher found (REG-16). Raises RegistrationRefused."""
@@ -175,10 +178,10 @@ class Endpoints:
             )
             raise
 
-    def _start(self, resource: ResourceName, place: Place, name: str) -> _Slot:
+    def _start(self, resource: ResourceName, place: Place, name: str, caller: Peer | None = None) -> _Slot:
         """Start the endpoint task."""
         self._generations += 1
-        slot = _Slot(self._generations, name)
+        slot = _Slot(self._generations, name, caller)
         self._nursery.start_soon(self._run, resource, place, slot)
         return slot
 
@@ -221,6 +224,13 @@ class Endpoints:
             consequence = f"the registration is refused: there are {len(self._slots)} resources already"
             self._doors.of_plugin(resource).reached("resources", 1, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="resources")
+
+    def _check_caller(self, slot: _Slot, peer: Peer) -> None:
+        """Nobody but root, or our own user, registers what is not his: a socket serves one resource, and a member of
+        the group could give another one's socket a name before its plug-in does (LIM-27)."""
+        if slot.caller is not None and slot.caller.uid not in (0, os.geteuid(), peer.uid):
+            whose = f"user {peer.uid} serves it, and user {slot.caller.uid} registers it"
+            raise RegistrationRefused(f"endpoint {slot.name!r} is invalid: {whose}", rule="LIM-27")
 
     @contextmanager
     def _not_shared(self, resource: ResourceName, slot: _Slot, socket: SocketFile) -> Iterator[None]:
@@ -274,6 +284,7 @@ class Endpoints:
                 interference=self._disturbances,
             ) as client:
                 connected = True
+                self._check_caller(slot, client.peer)
                 with self._not_shared(resource, slot, client.socket):
                     return await self._serve_connected(resource, slot, client, door)
         except PluginUnavailable as error:

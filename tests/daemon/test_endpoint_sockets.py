@@ -6,14 +6,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from devicemgr import open_device_manager
 from devicemgr.errors import PluginUnavailable, RegistrationRefused
 from devicemgr.events import EndpointStopped
-from devicemgr.model import Registration
+from devicemgr.model import Peer, Registration
+from devicemgr.rpc.transport.server import CALLER
 from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
@@ -126,3 +129,19 @@ def test_a_name_is_utf_8_whatever_the_locale_of_the_manager_says(root_dir):
     """In a container there often is no locale but C."""
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", ASCII_ONLY, str(root_dir)], env=environment, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("uid", "is_taken"), [(None, True), (0, True), (os.geteuid(), True), (65534, False)])
+async def test_nobody_registers_the_socket_of_another_user(root_dir, uid, is_taken):
+    """Else a member of the group gives it a name first, and its own plug-in is refused."""
+    async with (
+        open_device_manager(root_dir) as manager,
+        open_simulated_plugin(manager.layout.plugins, GPU, endpoint="honest.sock") as plugin,
+    ):
+        CALLER.set(None if uid is None else Peer(pid=1, uid=uid, gids=frozenset()))
+        with nullcontext() if is_taken else pytest.raises(RegistrationRefused, match="and user 65534 registers it"):
+            await manager.register(Registration(version="v1beta1", endpoint="honest.sock", resource="b.com/other"))
+        if not is_taken:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=1)
+            assert [*manager.capacity()] == [GPU]

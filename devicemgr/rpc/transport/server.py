@@ -11,6 +11,7 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ FORMER = 16
 FLUSH_TIME = 0.2
 """Seconds that calls, and answers on their way, have when the server closes."""
 FAREWELL = "the server is shutting down"
+CALLER: ContextVar[Peer | None] = ContextVar("CALLER", default=None)
+"""Whose call a handler answers; None outside of one. Generated services do not pass it on."""
 
 
 class Server:
@@ -178,6 +181,7 @@ class Server:
             self._limits.policy.leave(peer)
 
     async def _answer(self, call: ServerCall) -> None:
+        CALLER.set(call.peer)
         try:
             with unwrapped(), call.scope:
                 handler = call.begin(self._methods)
