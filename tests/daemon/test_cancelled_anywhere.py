@@ -38,7 +38,7 @@ async def scenario(instrument, root):
     """A plug-in comes, a pod is admitted, the connection breaks, the manager restarts."""
     with instrument.scope:
         async with open_device_manager(root) as manager:
-            async with open_registered_plugin(manager, "vendor.com/gpu", devices=3) as plugin:
+            async with open_registered_plugin(manager, "vendor.com/gpu", devices=3, timeout=1000) as plugin:
                 instrument.admitted = (await manager.admit(POD)).admitted
                 await trio.lowlevel.checkpoint_if_cancelled()  # the endpoint may have heard of it before we have
                 manager.faults.drop_connection(plugin.resource)
