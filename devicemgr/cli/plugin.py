@@ -20,16 +20,18 @@ from ..printable import printable
 from ..rpc.transport.unix_socket import require_short
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
-from ..testing.simulated_plugin import REGISTRY_CHECK_PERIOD, SimulatedPlugin, checked_file_name, numbered_devices
+from ..testing.simulated_plugin import (
+    MOST_DEVICES,
+    REGISTRY_CHECK_PERIOD,
+    SimulatedPlugin,
+    checked_file_name,
+    numbered_devices,
+)
 from . import root_dir_option, root_of
 from .given_file import read_given
 from .signals import ending_signals
 
 _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
-
-
-MOST_DEVICES = 1_000_000
-"""A list of more is larger than any manager takes."""
 
 
 @click.command("plugin")
@@ -131,6 +133,8 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
 
 async def _run_each(directory: Path, scripts: list[Script], watched: bool, playing: list[ScriptedPlugin]) -> None:
     """They begin one after the other: what stands in the way of several is then told once."""
+    for path in (directory / script.socket for script in scripts):
+        require_short(path)
     await _made(directory)
     async with trio.open_nursery() as nursery:
         for script in scripts:

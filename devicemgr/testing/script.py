@@ -15,8 +15,8 @@ from ..arguments import CheckedFields, Count, Seconds, checked
 from ..errors import BadInput
 from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ..names import why_not_extended
-from ..yaml_text import Field, load_documents
-from .simulated_plugin import checked_file_name, endpoint_of
+from ..yaml_text import Field, load_documents, nearest
+from .simulated_plugin import MOST_DEVICES, checked_file_name, endpoint_of
 from .strategies import STRATEGIES
 
 T = TypeVar("T")
@@ -170,7 +170,7 @@ def _device_group(item: Field) -> list[Device]:
             health=health,
             numa_nodes=(nodes[number % len(nodes)],) if nodes else nodes,
         )
-        for number in range(_whole(keys["count"]))
+        for number in range(_bounded(keys["count"]))
     ]
 
 
@@ -277,8 +277,14 @@ def _known(field: Field, *names: str) -> dict[str, Field]:
     keys = field.mapping()
     for name, value in keys.items():
         if name not in names:
-            raise value.bad(f"is not known here; there are {', '.join(names)}")
+            raise value.bad(f"is not known here; there are {', '.join(names)}{nearest(name, names)}")
     return keys
+
+
+def _bounded(field: Field) -> int:
+    if (count := _whole(field)) > MOST_DEVICES:
+        raise field.bad(f"must be at most {MOST_DEVICES}: a list of more is larger than any manager takes")
+    return count
 
 
 def _each(field: Field | None, read: Callable[[Field], T]) -> tuple[T, ...]:

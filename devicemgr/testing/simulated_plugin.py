@@ -37,6 +37,9 @@ from ..rpc.transport.unix_socket import require_short
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
 
+MOST_DEVICES = 1_000_000
+"""A list of more is larger than any manager takes."""
+
 
 @checked
 def numbered_devices(count: Count, *, prefix: str = "dev", numa_nodes: Sequence[int] = ()) -> list[Device]:

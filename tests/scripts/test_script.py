@@ -66,6 +66,9 @@ MISTAKES = {
     "devices: []": "s.yaml:1: resource is missing, for example vendor.com/gpu",
     "resource: gpu": "s.yaml:1: resource: 'gpu'",
     "resource: a.com/b\ndevice: []": "s.yaml:2: device: is not known here; there are resource, endpoint",
+    "resorce: a.com/b": "resorce: is not known here; there are resource, endpoint, devices, options, preferred, "
+    "allocate, calls, schedule, repeat; did you mean resource?",
+    "resource: a.com/b\ndevices: [{count: 300000000}]": "s.yaml:2: devices[0].count: must be at most 1000000",
     "resource: a.com/b\ndevices: [{}]": "s.yaml:2: devices[0]: write either an id, or a count",
     "resource: a.com/b\ndevices: [{id: x, count: 2}]": "devices[0]: write either an id, or a count",
     "resource: a.com/b\ndevices: [{count: -1}]": "devices[0].count: must be a whole number that is not negative",
@@ -113,6 +116,7 @@ def test_a_device_that_is_added_later_may_fall_ill():
     ("arguments", "said"),
     [
         (["--endpoint", "kubelet.sock"], "kubelet.sock is the manager's own socket"),
+        (["--endpoint", "x" * 100], "is too long a path"),
         (["--endpoint", "../x.sock"], "must be a plain file name, not '../x.sock'"),
         (["--endpoint", "kubelet_internal_checkpoint"], "kubelet_internal_checkpoint is no socket"),
     ],
