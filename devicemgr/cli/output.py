@@ -79,14 +79,14 @@ def listing(
 
 
 def print_listing(*tables: Table) -> None:
-    """Off a terminal nothing is cut, however wide it becomes, and no row is filled up to the width of the widest."""
+    """An empty one in a word. Off a terminal nothing is cut, however wide it becomes, and no row is filled up to the
+    width of the widest."""
     out = console()
-    if out.is_terminal:
-        out.print(*tables)
-        return
+    shown = [table if table.row_count else f"{table.title}: none" for table in tables if table.row_count or table.title]
     wide = _Console(highlight=False, width=_ENDLESS)
     with wide.capture() as captured:
-        wide.print(*tables)
+        for one in shown:
+            (out if out.is_terminal else wide).print(one)
     out.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
 
@@ -157,11 +157,7 @@ def status_tables(data: Mapping[str, Any], *, headers: bool = True) -> list[Tabl
 
 
 def draw_status(data: Mapping[str, Any], *, headers: bool = True) -> None:
-    for table in status_tables(data, headers=headers):
-        if table.row_count:
-            print_listing(table)
-        elif headers:
-            console().print(f"{table.title}: none")
+    print_listing(*status_tables(data, headers=headers))
 
 
 def draw_names(data: Mapping[str, Any]) -> None:

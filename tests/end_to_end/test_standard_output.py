@@ -26,6 +26,14 @@ def node(daemon, start, root_dir):
     return program
 
 
+@pytest.mark.parametrize(("headers", "shown"), [(True, "Pods: none\n"), (False, "")])
+@pytest.mark.parametrize("terminal", ["", "1"])
+def test_what_is_not_there_is_none(terminal, headers, shown, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", terminal)
+    print_listing(listing("Pods", "pod", "devices", headers=headers))
+    assert capsys.readouterr().out == shown
+
+
 def test_off_a_terminal_a_row_is_whole_however_long_it_is(capsys):
     table = listing("Pods", "pod", "devices")
     table.add_row("p", ", ".join(map(str, range(300_000))))
