@@ -90,6 +90,12 @@ def print_listing(*tables: Table) -> None:
     out.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
 
+def print_text(text: str) -> None:
+    """Off a terminal its lines stay as they are."""
+    out = console()
+    out.print(text, soft_wrap=not out.is_terminal)
+
+
 def status_data(capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus]) -> dict[str, Any]:
     return {
         "resources": {name: dataclasses.asdict(counts) for name, counts in capacity.items()},
@@ -190,7 +196,7 @@ def admission_data(pod: Pod, admission: Admission) -> dict[str, Any]:
 def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
     if not data["admitted"]:
         reason, message = plain(data["reason"]), plain(data["message"])
-        console().print(f"[red]refused[/red] {plain(pod.full_name)}\n  reason: {reason}\n  message: {message}")
+        print_text(f"[red]refused[/red] {plain(pod.full_name)}\n  reason: {reason}\n  message: {message}")
         return
     table = listing(f"admitted {plain(pod.full_name)}", "container", "what", "value")
     started = {container["name"]: container for container in data["containers"]}
@@ -200,9 +206,7 @@ def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
             table.add_row(plain(container.name) if index == 0 else "", plain(what), plain(value))
     print_listing(table)
     if "failed_container" in data:
-        console().print(
-            f"[red]container {plain(data['failed_container'])} could not start[/red]: {plain(data['message'])}"
-        )
+        print_text(f"[red]container {plain(data['failed_container'])} could not start[/red]: {plain(data['message'])}")
 
 
 def _pod_name(pod: Mapping[str, Any]) -> str:

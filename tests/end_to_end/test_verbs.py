@@ -487,7 +487,7 @@ def test_a_pod_of_which_a_container_does_not_start_is_shown_with_all_of_them(dae
     script = root_dir / "script.yaml"
     script.write_text(
         "resource: vendor.com/gpu\ndevices: [{id: dev-0}]\noptions: {preStartRequired: true}\n"
-        "calls: [{call: PreStartContainer, error: reset failed}]\n"
+        f"calls: [{{call: PreStartContainer, error: reset failed {'x ' * 200}}}]\n"
     )
     start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--script", script).wait_for("registered")
     done = run("admit", "-f", "-", text=POD.format(name="a", count=1))
@@ -497,8 +497,8 @@ def test_a_pod_of_which_a_container_does_not_start_is_shown_with_all_of_them(dae
         ["container", "what", "value"],
         ["main", "not", "started"],
     ]
-    assert "container main could not start: " in done.stdout
-    assert "reset failed" in done.stdout
+    assert done.stdout.splitlines()[3].startswith("container main could not start: ")
+    assert done.stdout.splitlines()[3].endswith("reset failed " + "x " * 199 + "x"), "in one line"
 
 
 def test_a_plugin_that_has_waited_for_its_directory_still_takes_nobody_elses_file(start, root_dir):
