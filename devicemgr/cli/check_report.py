@@ -14,11 +14,9 @@ from rich.padding import Padding
 
 from ..printable import printable
 from ..testing.conformance import CHECKS, Check, Result, Verdict
-from .output import console, listing, plain, print_listing
+from .output import NARROW, console, listing, plain, print_listing
 
 _LAST_LINES = 20
-_NARROW = 72
-"""Columns below which a table is no help."""
 _READABLE = 100
 """Columns beyond which running text is not."""
 _COLOURS = {
@@ -37,7 +35,7 @@ def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_o
     """The verdicts of a run of so many seconds, then the failures, in full; when the plug-in never got as far as to
     register, or with ``all_output``, before them what it wrote, which is ``output``."""
     out = console()
-    if out.width < _NARROW:
+    if out.width < NARROW:
         _draw_lines(out, _rows(results))
     else:
         _draw_table(_rows(results))
@@ -119,7 +117,7 @@ def counts_in_words(results: Sequence[Result], *, markup: bool = False) -> str:
 
 def draw_checks(checks: Sequence[Check]) -> None:
     out = console()
-    if out.width < _NARROW:
+    if out.width < NARROW:
         for check in checks:
             out.print(f"{check.name} ({check.rule})")
             out.print(Padding(escape(check.title), (0, 0, 0, 2)))

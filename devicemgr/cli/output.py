@@ -44,6 +44,9 @@ def plain(text: str) -> str:
     return escape(printable(text))
 
 
+NARROW = 72
+"""Columns of a terminal below which a table is no help, unless it has few columns itself."""
+_FEW = 3
 _ENDLESS = 2**40
 
 
@@ -82,12 +85,24 @@ def print_listing(*tables: Table) -> None:
     """An empty one in a word. Off a terminal nothing is cut, however wide it becomes, and no row is filled up to the
     width of the widest."""
     out = console()
-    shown = [table if table.row_count else f"{table.title}: none" for table in tables if table.row_count or table.title]
+    shown = [readable(table, out.width) for table in tables if table.row_count or table.title]
     wide = _Console(highlight=False, width=_ENDLESS)
     with wide.capture() as captured:
         for one in shown:
             (out if out.is_terminal else wide).print(one)
     out.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
+
+
+def readable(table: Table, width: int) -> Table | str:
+    """In few columns a wide table is read as records, with the names of the columns beside the values."""
+    if not table.row_count:
+        return f"{table.title}: none"
+    if width >= NARROW or len(table.columns) <= _FEW:
+        return table
+    names = [f"{column.header}: " if column.header and table.show_header else "" for column in table.columns]
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    records = ["\n".join(f"{name}{cell}" for name, cell in zip(names, row, strict=True) if cell) for row in rows]
+    return "\n\n".join([f"[bold]{table.title}[/bold]"] * bool(table.title) + records)
 
 
 def print_text(text: str) -> None:

@@ -14,7 +14,7 @@ from rich.live import Live
 from ..rpc.manager_client import ManagerClient
 from . import no_headers_option, root_dir_option
 from .ask import ask, ask_without_end
-from .output import console, draw_names, draw_status, settings_data, show, status_data, status_tables
+from .output import console, draw_names, draw_status, readable, settings_data, show, status_data, status_tables
 
 REFRESH_PERIOD = 0.5
 """Seconds between two looks with --watch."""
@@ -50,7 +50,8 @@ async def _look(client: ManagerClient) -> dict[str, Any]:
 async def _refresh(client: ManagerClient) -> None:
     with Live(console=console(), auto_refresh=False) as live:
         while True:
-            live.update(Group(*status_tables(await _look(client))), refresh=True)
+            tables = status_tables(await _look(client))
+            live.update(Group(*(readable(table, live.console.width) for table in tables)), refresh=True)
             await trio.sleep(REFRESH_PERIOD)
 
 

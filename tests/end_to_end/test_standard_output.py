@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -32,6 +33,18 @@ def test_what_is_not_there_is_none(terminal, headers, shown, monkeypatch, capsys
     monkeypatch.setenv("FORCE_COLOR", terminal)
     print_listing(listing("Pods", "pod", "devices", headers=headers))
     assert capsys.readouterr().out == shown
+
+
+def test_on_a_narrow_terminal_rows_are_records(monkeypatch, capsys):
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "40"}.items():
+        monkeypatch.setenv(name, value)
+    table = listing("Resources", "resource", "capacity", "allocatable", "endpoint")
+    table.add_row("vendor.com/gpu", "4", "3", "[red]stopped[/red]")
+    table.add_row("vendor.com/nic", "1", "1", "")
+    print_listing(table)
+    lines = ["Resources", "", "resource: vendor.com/gpu", "capacity: 4", "allocatable: 3", "endpoint: stopped", ""]
+    lines += ["resource: vendor.com/nic", "capacity: 1", "allocatable: 1"]
+    assert re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines() == lines
 
 
 def test_off_a_terminal_a_row_is_whole_however_long_it_is(capsys):
