@@ -372,6 +372,15 @@ async def test_a_generated_stream_is_closed_as_soon_as_its_caller_has_gone(path)
             await closed.wait()
 
 
+async def test_what_has_arrived_can_be_taken_without_waiting(path):
+    async with opened(path, Service(trio.Event)) as channel:
+        async with channel.request("/t.T/CountAndHang", ANSWERS, Raw, Raw) as stream:
+            await stream.send_message(Raw(b"3 0"), end=True)
+            assert await stream.recv_message() == Raw(b"0")
+            await wait_all_tasks_blocked()
+            assert [stream.take_message() for _ in range(3)] == [Raw(b"1"), Raw(b"2"), None]
+
+
 async def test_the_end_of_a_request_is_said_once(path):
     """And nothing can be sent behind it."""
 
