@@ -328,6 +328,18 @@ def test_when_the_directory_cannot_be_synced_the_old_generation_is_there_again(f
     assert not list(file.path.parent.glob(".*.tmp"))
 
 
+@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "No space left on device"), CorruptCheckpoint("not ours")])
+def test_when_the_old_generation_cannot_be_put_back_the_first_error_is_told(file, monkeypatch, problem):
+    def fail(file):
+        raise problem
+
+    file.save("good one")
+    monkeypatch.setattr(generations, "_sync_directory", io_error)
+    monkeypatch.setattr(GenerationFile, "_put_back", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        file.save("good two")
+
+
 def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypatch):
     file.previous.write_text("good old one, before a reset")
     monkeypatch.setattr(generations, "_sync_directory", io_error)
