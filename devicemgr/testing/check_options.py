@@ -80,6 +80,11 @@ class CheckOptions(CheckedFields):
                 raise BadInput(f"{value} is not a number above {least}", file=field.name)
             if type(field.default) is int and value < least:
                 raise BadInput(f"{value} is not {least} or more", file=field.name)
+        if self.bind:
+            from .conformance.isolation import Bind
+
+            for text in self.bind:
+                Bind.parse(text)
 
     @property
     def timing(self) -> Timing:
