@@ -11,6 +11,9 @@ from .callers import Callers, Gate
 from .event_log import EventLog
 from .plugin_door import PluginDoor
 
+DEVICE_SIZE = 128
+"""Bytes that a device takes in memory, about, however short its id is."""
+
 
 class Doors:
     """What all of them share: who may call, what each process has taken, the bounds, the log, and how long the lists of
@@ -33,8 +36,9 @@ class Doors:
         """A plug-in's socket; ``name`` is what the plug-in is called in events: its resource, or its socket."""
         return PluginDoor(name, self.callers, self._accounts, self._log)
 
-    def list_grows(self, resource: str, size: int) -> None:
+    def list_grows(self, resource: str, size: int, devices: int) -> None:
         """The list of a resource is so many bytes from now on. Raises PluginUnavailable when all are too long then."""
+        size = max(size, DEVICE_SIZE * devices)
         others = sum(self._listed.values()) - self._listed.get(resource, 0)
         if others + size > self.bounds.listed_size:
             text = f"a list of {size} bytes beside those of others, {others}; {self.bounds.listed_size} are the limit"

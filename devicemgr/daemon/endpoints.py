@@ -373,7 +373,7 @@ class Endpoints:
         """Apply list after list until the stream ends; of a flood the newest."""
 
         def receive(report: DeviceList) -> None:
-            self._doors.list_grows(resource, report.size)
+            self._doors.list_grows(resource, report.size, len(report.devices))
             received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
             self._log.record([received, *self._store.apply_report(resource, slot.generation, report)])
 

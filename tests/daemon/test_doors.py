@@ -292,19 +292,26 @@ async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_cloc
 def test_lists_of_all_plugins_share_one_bound():
     log = EventLog()
     doors = Doors(CALLERS, Bounds(listed_size=100, message_size=100), log)
-    doors.list_grows("a", 60)
-    doors.list_grows("b", 40)
-    doors.list_grows("a", 60)
+    doors.list_grows("a", 60, 0)
+    doors.list_grows("b", 40, 0)
+    doors.list_grows("a", 60, 0)
     with pytest.raises(PluginUnavailable) as refused:
-        doors.list_grows("b", 41)
+        doors.list_grows("b", 41, 0)
     assert str(refused.value) == "a list of 41 bytes beside those of others, 60; 100 are the limit"
     assert (refused.value.outcome, refused.value.bound) == ("RESOURCE_EXHAUSTED", "listed_size")
     doors.list_ends("a")
     doors.list_ends("never listed")
-    doors.list_grows("b", 99)
+    doors.list_grows("b", 99, 0)
     with pytest.raises(PluginUnavailable):
-        doors.list_grows("c", 2)
-    doors.list_grows("c", 1)
+        doors.list_grows("c", 2, 0)
+    doors.list_grows("c", 1, 0)
+
+
+def test_a_device_with_a_short_id_takes_memory_too():
+    doors = Doors(CALLERS, Bounds(listed_size=1280, message_size=100), EventLog())
+    doors.list_grows("a", 60, 10)
+    with pytest.raises(PluginUnavailable, match="a list of 128 bytes"):
+        doors.list_grows("b", 5, 1)
 
 
 async def test_doors_share_the_accounts_and_have_names(autojump_clock):

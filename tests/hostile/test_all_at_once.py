@@ -88,7 +88,7 @@ def ask_for_hostile_devices(client, over):
 
 
 def wait_for(daemon, *texts):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while missing := [text for text in texts if text not in daemon.log]:
         assert time.monotonic() < deadline, f"not in the log: {missing}"
         time.sleep(0.2)
