@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from devicemgr.testing import open_simulated_plugin
 def pytest_addoption(parser):
     parser.addoption("--vectors", default=None, help="run tests/vectors on this file")
     parser.addoption("--rewrite-traces", action="store_true", help="write the golden traces anew")
+
+
+def pytest_configure(config):
+    """A shell switches SIGINT off for what it runs in the background, and programs under test would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -43,10 +45,20 @@ def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], A
     """The same for one that goes on: until it is interrupted, or nobody reads what it writes."""
 
     async def while_read(client: ManagerClient) -> None:
+        is_read = True
+
+        async def watch_reader() -> None:  # it raises nothing: whoever writes may find out in the same moment
+            nonlocal is_read
+            await until_nobody_reads()
+            is_read = False
+            nursery.cancel_scope.cancel()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(until_nobody_reads)
+            nursery.start_soon(watch_reader)
             await question(client)
             nursery.cancel_scope.cancel()
+        if not is_read:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     with suppress(KeyboardInterrupt), unwrapped():
         ask(root_dir, while_read)

@@ -46,14 +46,11 @@ def is_output_lost(error: Exception) -> bool:
 
 
 async def until_nobody_reads() -> None:
-    """Wait until the reader of a pipe is gone, for a verb that may have nothing to write for long.
-
-    Raises BrokenPipeError then; waits for ever where standard output is no pipe.
-    """
+    """Wait until the reader of a pipe is gone, for a verb that may have nothing to write for long; for ever where
+    standard output is no pipe."""
     if sys.stdout is None or not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
         await trio.sleep_forever()
     await trio.lowlevel.wait_readable(sys.stdout.fileno())  # never readable: only the error wakes us
-    raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _discard() -> None:

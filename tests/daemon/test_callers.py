@@ -242,7 +242,7 @@ async def test_a_list_beyond_a_bound_ends_its_stream(device_manager, count, boun
         await manager.wait_for_resource(GPU, capacity=5, allocatable=5)
 
 
-@bounds(listed_size=1000, message_size=1000)
+@bounds(listed_size=8000, message_size=1000)
 async def test_all_lists_together_are_bounded_and_a_resource_that_goes_makes_room(device_manager, autojump_clock):
     manager = device_manager
     forty = [Device(id=f"d{n}") for n in range(40)]
