@@ -27,7 +27,7 @@ MODULES = (devicemgr, devicemgr.testing, devicemgr.testing.conformance)
 PUBLIC = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 MADE_BY_OTHERS = ("DeviceManager", "Blocking", "Portal", "Faults", "PodResources", "ScriptedPlugin", "SimulatedPlugin")
 """Classes of which nobody makes one, so that their constructors are nobody's business."""
-FOR_OURSELVES = {"DeviceManager.living", "DeviceManager.watcher", "Bench.client"}
+FOR_OURSELVES = {"DeviceManager.living", "DeviceManager.watcher", "Bench.client", "Bench.registrations"}
 
 
 def _functions() -> Iterator[tuple[str, Any]]:
@@ -106,7 +106,8 @@ RESULTS = {"Admission", "ContainerRun", "ContainerStatus", "DeviceOnNode", "Effe
 RESULTS |= {"PodDevices", "PodStatus", "Recorded", "ResourceCounts", "Event", "Check", "Result", "Seen"}
 """Values that are handed out, and in by nobody."""
 BY_OURSELVES = ("DeviceManager.living", "DeviceManager.events_of_life", "Callers.include", "Numa.", "Bench", "Check.")
-BY_OURSELVES += ("Command.start", "Attached.start", "Subject.", "check", "CheckOptions.", "Observer.")
+BY_OURSELVES += ("Command.start", "Command.missing", "Attached.start", "Attached.missing", "Subject.", "Result.")
+BY_OURSELVES += ("check", "CheckOptions.", "Observer.")
 BY_ITS_SERVICE = ("allocate", "get_", "keep_", "next_report", "notify", "pre_start", "require_healthy", "usual_answer")
 
 

@@ -163,8 +163,11 @@ def _check_usage(wanted: _Wanted) -> None:
     if bool(wanted.argv) == bool(wanted.attach):
         raise click.UsageError("give either a command after -- or --attach RESOURCE")
     options = wanted.options
-    if wanted.attach and (options.isolate or options.bind or options.resource or wanted.plugin_log):
-        raise click.UsageError("--isolate, --bind, --resource and --plugin-log are about a COMMAND, not about --attach")
+    about_a_command = options.isolate or options.bind or options.resource or options.respawn or wanted.plugin_log
+    if wanted.attach and about_a_command:
+        raise click.UsageError(
+            "--isolate, --bind, --resource, --respawn and --plugin-log are about a COMMAND, not about --attach"
+        )
     for path in filter(None, (wanted.junit, wanted.plugin_log)):
         check_writable(path)
 

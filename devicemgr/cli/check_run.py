@@ -138,5 +138,6 @@ async def _made(run: Run, sinks: Sequence[Sink], made: dict[str, Result], observ
         numa=run.options.numa_nodes(),
         root_dir=run.root_dir,
         sinks=sinks,
+        respawn=run.options.respawn,
     ) as bench:
         await run_checks(bench, run.checks, made=made, observer=observer, fail_fast=run.fail_fast)

@@ -58,6 +58,9 @@ class CheckOptions(CheckedFields):
         "Let the command, and nobody else, see what is at HOST here at PATH: fake hardware. Repeatable.",
         "HOST:PATH",
     )
+    respawn: bool = _option(
+        False, "Start the command again when it ends: after a second, then with a back-off, as a kubelet does."
+    )
     change: str | None = _option(None, "A shell command that makes the plug-in report a change, each time.", "COMMAND")
     numa: str | None = _option(None, "The NUMA nodes there are, as 0,1.  [default: the machine's]", "NODES")
     only: tuple[str, ...] = _option((), "Make this check only. Repeatable.", "CHECK")

@@ -46,7 +46,8 @@ class Session:
             how = self._options
             command = Command(self._argv, change=how.change, isolate=how.isolate, bind=how.bind)
             portal = self._stack.enter_context(open_portal())
-            bench = open_bench(command, resource=how.resource, timing=how.timing, numa=how.numa_nodes())
+            numa = how.numa_nodes()
+            bench = open_bench(command, resource=how.resource, timing=how.timing, numa=numa, respawn=how.respawn)
             try:
                 self._opened = portal, self._stack.enter_context(portal.enter(bench))
             except DeviceManagerError:

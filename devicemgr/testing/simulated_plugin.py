@@ -40,6 +40,9 @@ REGISTRY_CHECK_PERIOD = 0.2
 MOST_DEVICES = 1_000_000
 """A list of more is larger than any manager takes."""
 
+FAREWELL = 1.0
+"""Seconds that calls may take to end, when the socket they came on is lost."""
+
 
 @checked
 def numbered_devices(count: Count, *, prefix: str = "dev", numa_nodes: Sequence[int] = ()) -> list[Device]:
@@ -88,6 +91,7 @@ class SimulatedPlugin:
         self._changed = trio.Event()
         self._streams_ended = False
         self.restore_socket: Callable[[], bool] = lambda: False
+        self.drain: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
     # --- what a test does with it -----------------------------------------------------------------
 
@@ -155,11 +159,18 @@ class SimulatedPlugin:
     async def _why_not_registered(self) -> str:
         """Register; empty when that is done."""
         try:
-            self.restore_socket()
+            if self.restore_socket():
+                await self._end_what_was_served()
             await self.register()
         except (ManagerUnavailable, RegistrationRefused, OSError) as error:
             return str(error)
         return ""
+
+    async def _end_what_was_served(self) -> None:
+        """Or a kubelet refuses the socket for ever, from v1.37 on (D37-4)."""
+        self.end_stream()
+        with trio.move_on_after(FAREWELL):
+            await self.drain()
 
     # --- what a manager asks of it (rpc.services.PluginApi) -----------------------------------------
 
@@ -272,5 +283,5 @@ async def open_simulated_plugin(
         raise FileExistsError(errno.EEXIST, "is no socket", str(path))
     services = [DevicePluginService(plugin), PluginInfoService(plugin)]
     async with open_server(path, services, grace=0, farewell="the simulated plug-in was stopped") as server:
-        plugin.restore_socket = server.restore
+        plugin.restore_socket, plugin.drain = server.restore, server.drain
         yield plugin

@@ -7,6 +7,7 @@ on the test's clock, which is fast, so that patience costs little.
 from __future__ import annotations
 
 import itertools
+import random
 import socket
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,7 @@ import trio
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.model import Device, Mount, PluginOptions, RunOptions
 from devicemgr.testing.conformance import Skipped
-from devicemgr.testing.simulated_plugin import open_simulated_plugin
+from devicemgr.testing.simulated_plugin import endpoint_of, open_simulated_plugin
 
 RESOURCE = "vendor.com/gpu"
 SECOND = "vendor.com/nic"
@@ -58,11 +59,33 @@ class Honest:
         """From the moment it serves until it is ended."""
         await plugin.keep_registered()
 
+    def another_name(self) -> str:
+        """Of its socket: under that it can be registered though its stream is open."""
+        name = f"{self.path.stem}.{self.registrations}"
+        self.path.with_name(name).hardlink_to(self.path)
+        return name
+
+    @staticmethod
+    async def keep_registered_with_kubelet_sock(plugin) -> None:
+        """And look at nothing else."""
+        known = None
+        while True:
+            if (current := made(plugin.registry)) not in (None, known):
+                with suppress(ManagerUnavailable, RegistrationRefused):
+                    plugin.restore_socket()
+                    await plugin.register()
+                    known = current
+            await trio.sleep(0.2)
+
     # --- the subject --------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        return endpoint_of(RESOURCE)
 
     async def start(self, directory: Path) -> None:
         directory = directory.parent / self.folder
-        self.path = directory / (RESOURCE.replace("/", "-") + ".sock")
+        self.path = directory / self.endpoint
         self.ended = trio.Event()
         self.lives += 1
         if self.path.exists() and not self.stands_stale_socket:
@@ -76,22 +99,25 @@ class Honest:
         options = PluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
         try:
             with self.life:
-                async with open_simulated_plugin(
-                    directory, RESOURCE, devices=self.devices, options=options
-                ) as self.plugin:
-                    self.plugin.resource = self.resource
-                    register = self.plugin.register
-
-                    async def counted(**how):
-                        self.registrations += 1
-                        await register(**how)
-
-                    self.plugin.register = counted
-                    self.plugin.on_allocate = self.with_a_cdi_device(self.plugin.on_allocate)
-                    self.prepare(self.plugin)
-                    await self.live(self.plugin)
+                await self.serve(directory, options)
         finally:
             self.ended.set()
+
+    async def serve(self, directory: Path, options: PluginOptions) -> None:
+        async with open_simulated_plugin(
+            directory, RESOURCE, devices=self.devices, options=options, endpoint=self.path.name
+        ) as self.plugin:
+            self.plugin.resource = self.resource
+            register = self.plugin.register
+
+            async def counted(**how):
+                self.registrations += 1
+                await register(**how)
+
+            self.plugin.register = counted
+            self.plugin.on_allocate = self.with_a_cdi_device(self.plugin.on_allocate)
+            self.prepare(self.plugin)
+            await self.live(self.plugin)
 
     @staticmethod
     def with_a_cdi_device(usual):
@@ -130,6 +156,15 @@ class Honest:
 
     def descriptors(self) -> int:
         return self.open_descriptors
+
+
+def made(path: Path) -> tuple[int, int] | None:
+    """Another value for each file that is made there, None when there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_ctime_ns
 
 
 def leave_socket(path: Path) -> None:
@@ -218,6 +253,8 @@ class TakesItsTimeForOptions(Honest):
 
 
 class RegistersInALoop(Honest):
+    """Under one name after another, of the same socket."""
+
     breaks = "registers-once"
 
     async def live(self, plugin):
@@ -225,8 +262,8 @@ class RegistersInALoop(Honest):
             nursery.start_soon(plugin.keep_registered)
             while True:
                 await trio.sleep(5)
-                with suppress(ManagerUnavailable, RegistrationRefused):
-                    await plugin.register()
+                with suppress(ManagerUnavailable, RegistrationRefused, FileNotFoundError):
+                    await plugin.register(endpoint=self.another_name())
 
 
 class Lister(Honest):
@@ -244,12 +281,30 @@ class SaysNothing(Lister):
     breaks = "first-list"
 
     async def say(self, plugin, honest, seen):
-        await trio.sleep(20 if seen < 0 else 0)
+        await trio.sleep_forever()
+
+
+class SaysItsListLate(Lister):
+    breaks = "first-list-complete"
+
+    async def say(self, plugin, honest, seen):
+        await trio.sleep(12 if seen < 0 else 0)
         return await honest(seen)
 
 
+class SaysThatThereIsNothingAtFirst(Lister):
+    """As every plug-in on Intel's framework."""
+
+    breaks = "first-list-complete"
+
+    async def say(self, plugin, honest, seen):
+        if seen == -1:
+            return -1_000, ()
+        return await honest(-1 if seen == -1_000 else seen)
+
+
 class FindsItsDevicesBitByBit(Lister):
-    breaks = "first-list"
+    breaks = "first-list-complete"
 
     async def say(self, plugin, honest, seen):
         if seen == -1:
@@ -294,13 +349,13 @@ class SendsFiveMebibytes(Honest):
 
 class ReturnsFromListAndWatch(Lister):
     breaks = "stream-stays-open"
-    ending = True
+    first = True
 
     async def say(self, plugin, honest, seen):
         if seen < 0:
             return await honest(seen)
-        if self.ending:  # its first stream only: what a restart does is another matter
-            self.ending = False
+        if self.first:  # its first stream only: what a restart does is another matter
+            self.first = False
             await trio.sleep(0.5)
             return None
         return await honest(seen)
@@ -313,6 +368,17 @@ class FloodsTheStream(Lister):
         with trio.move_on_after(5 if seen >= 0 else 0):
             return await honest(seen)
         return max(seen, 0), plugin.devices
+
+
+class ShufflesItsList(Lister):
+    """The same devices every few seconds, in the order of a map."""
+
+    breaks = "stream-silent"
+
+    async def say(self, plugin, honest, seen):
+        with trio.move_on_after(5 if seen >= 0 else 0):
+            return await honest(seen)
+        return max(seen, 0), random.sample(plugin.devices, len(plugin.devices))
 
 
 class CountsItsIdsUp(Honest):
@@ -387,9 +453,10 @@ class CountsItsStreams(Lister):
 
     async def say(self, plugin, honest, seen):
         self.streams += seen < 0
-        if seen >= 0 and self.streams > 1:
-            await trio.sleep_forever()
-        return await honest(seen)
+        report = await honest(seen)
+        while seen >= 0 and self.streams > 1 and report is not None:
+            report = await honest(report[0])
+        return report
 
 
 class KeepsItsFirstStream(CountsItsStreams):
@@ -487,6 +554,25 @@ class CountsItsAnswers(Answerer):
     async def answer(self, honest, ids):
         answer = await honest(ids)
         return replace(answer, envs={**answer.envs, "ALLOCATION": str(next(self.number))})
+
+
+class HandsOutAnotherDevice(Answerer):
+    """Of the devices it has, whose ids look random; and remembers whom it gave which."""
+
+    breaks = "allocate-same"
+    devices = (
+        *(Device(id=f"GPU-{number}c1f{number}a09-7de{number}-4b1a-9f55-0e0{number}e1d7a8b2") for number in range(1, 4)),
+        Device(id="gpu-4", health="Unhealthy"),
+    )
+    number = itertools.count()
+
+    async def answer(self, honest, ids):
+        others = [self.devices[next(self.number) % 3].id for _ in ids]
+        await honest(ids)
+        return await honest(others)
+
+    async def change(self):
+        self.plugin.set_health(self.devices[0].id, "Unhealthy")
 
 
 class MixesUpAnswers(Answerer):
@@ -612,13 +698,20 @@ class WaitsForTheEndOfItsStream(Honest):
         own, plugin.restore_socket = plugin.restore_socket, nothing
         while True:
             own()
+            plugin.end_stream()
+            await plugin.drain()
             try:
                 await plugin.register()
             except (ManagerUnavailable, RegistrationRefused):
                 await trio.sleep(0.2)
                 continue
-            self.stream_ended = trio.Event()
-            await self.stream_ended.wait()
+            known = made(plugin.registry)
+            while made(plugin.registry) in (known, None):
+                self.stream_ended = trio.Event()
+                await self.stream_ended.wait()
+                with trio.move_on_after(10):
+                    while made(plugin.registry) in (known, None):  # noqa: ASYNC110 - as real ones do
+                        await trio.sleep(0.2)
 
     def prepare(self, plugin):
         honest = plugin.next_report
@@ -631,6 +724,75 @@ class WaitsForTheEndOfItsStream(Honest):
                 raise
 
         plugin.next_report = watched
+
+
+class WatchesKubeletSockOnly(Honest):
+    """Does not miss its own socket, as long as there is no new kubelet.sock."""
+
+    breaks = "socket-deleted"
+
+    async def live(self, plugin):
+        await self.keep_registered_with_kubelet_sock(plugin)
+
+
+class EndsWithKubeletSock(Honest):
+    """When there is a new one, and its own socket is as it was."""
+
+    breaks = "registry-deleted"
+
+    def prepare(self, plugin):
+        restore, register = plugin.restore_socket, plugin.register
+        self.is_known, self.has_restored = False, False
+
+        def restored():
+            self.has_restored = restore()
+            return self.has_restored
+
+        async def only_after_a_wipe():
+            if self.is_known and not self.has_restored:
+                self.life.cancel()
+            self.is_known = False
+            await register()
+            self.is_known = True
+
+        plugin.restore_socket, plugin.register = restored, only_after_a_wipe
+
+
+class TakesTheEndOfAStreamForARestart(Honest):
+    """And ends one with each registration, so that there is no end to it."""
+
+    breaks = "returns-once"
+
+    async def live(self, plugin):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(plugin.keep_registered)
+            while True:
+                await self.stream_ended.wait()
+                self.stream_ended = trio.Event()
+                with suppress(ManagerUnavailable, RegistrationRefused):
+                    await plugin.register(endpoint=self.another_name())
+
+    def prepare(self, plugin):
+        self.stream_ended, honest = trio.Event(), plugin.next_report
+
+        async def watched(seen):
+            try:
+                return await honest(seen)
+            except trio.Cancelled:
+                self.stream_ended.set()
+                raise
+
+        plugin.next_report = watched
+
+
+class RegistersOverAnOpenStream(Honest):
+    """When its own socket is gone, without an end to what it has served."""
+
+    breaks = "endpoint-fresh"
+
+    def prepare(self, plugin):
+        plugin.end_stream = lambda: None
+        plugin.drain = trio.lowlevel.checkpoint
 
 
 class GivesUp(Honest):
@@ -744,7 +906,9 @@ class RegistersOneAfterTheOther(HasASecondResource):
                 if lost or now != registered_on:
                     registered_on = now
                     for one in (first, second):
-                        one.restore_socket()
+                        if one.restore_socket():
+                            one.end_stream()
+                            await one.drain()
                         await trio.sleep(3)
                         try:
                             await one.register()
@@ -773,11 +937,65 @@ class ForgetsItsSecond(HasASecondResource):
             await second.register()
 
 
-def all_mutants() -> list[type[Honest]]:
-    found, queue = [], [Honest]
+class HasNothingOfItsSecondAtFirst(HasASecondResource):
+    breaks = "first-list-complete"
+
+    def prepare_second(self, plugin):
+        honest = plugin.next_report
+
+        async def empty_at_first(seen):
+            if seen == -1:
+                return -1_000, ()
+            return await honest(-1 if seen == -1_000 else seen)
+
+        plugin.next_report = empty_at_first
+
+
+class DoesNotMissItsSecondSocket(HasASecondResource):
+    """As long as there is no new kubelet.sock."""
+
+    breaks = "socket-deleted"
+
+    async def keep_both_registered(self, first, second):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.keep_registered)
+            nursery.start_soon(self.keep_registered_with_kubelet_sock, second)
+
+
+class TakesTheEndOfItsSecondStreamForARestart(HasASecondResource):
+    breaks = "returns-once"
+
+    def prepare_second(self, plugin):
+        self.stream_ended, honest = trio.Event(), plugin.next_report
+
+        async def watched(seen):
+            try:
+                return await honest(seen)
+            except trio.Cancelled:
+                self.stream_ended.set()
+                raise
+
+        plugin.next_report = watched
+
+    async def keep_both_registered(self, first, second):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(super().keep_both_registered, first, second)
+            own = second.directory / second.endpoint
+            for number in itertools.count():
+                await self.stream_ended.wait()
+                self.stream_ended = trio.Event()
+                with suppress(ManagerUnavailable, RegistrationRefused, FileNotFoundError):
+                    name = f"nic.{self.lives}.{number}"
+                    own.with_name(name).hardlink_to(own)
+                    await second.register(endpoint=name)
+
+
+def all_mutants(kind: type[Honest] = Honest) -> list[type[Honest]]:
+    """Every leaf below ``kind`` that breaks something."""
+    found, queue = [], [kind]
     while queue:
         for mutant in queue.pop().__subclasses__():
             queue.append(mutant)
-            if mutant.breaks is not None and not mutant.__subclasses__():
+            if not mutant.__subclasses__() and mutant.breaks:
                 found.append(mutant)
     return sorted(found, key=lambda mutant: mutant.__name__)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
 from devicemgr import Numa
+from devicemgr.errors import PluginUnavailable
+from devicemgr.model import RunOptions
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, open_bench, run_checks, select
+from devicemgr.testing.conformance.respawn import pause
 from tests.fast_clock import FastClock
 
 from .mutants import (
+    DEVICES,
+    Answerer,
+    AnswersForBrokenDevices,
+    CountsItsIdsUp,
+    FailsAtTheEnd,
     FailsToAllocateItsSecond,
     Found,
     HasASecondResource,
     Honest,
     NeverComesBack,
     PanicsAtAChange,
+    RegistersInALoop,
     RegistersOneAfterTheOther,
+    StumblesOverItsSocket,
     all_mutants,
 )
+from .oddities import EndsWithItsStream, NamesItsSocketByTheSecond, all_oddities
 
 TIMING = Timing(patience=40, prompt=10, restarts=6, restarting=300)
 
@@ -31,10 +44,10 @@ def fast_clock():
     return FastClock()  # which is how pytest-trio finds out
 
 
-async def results_of(kind, **options):
+async def results_of(kind, timing=TIMING, only=(), **how):
     async with trio.open_nursery() as nursery:
-        async with open_bench(kind(nursery), timing=TIMING, numa=Numa(nodes=(0, 1)), **options) as bench:
-            return {result.check: result for result in await run_checks(bench, select())}
+        async with open_bench(kind(nursery), timing=timing, numa=Numa(nodes=(0, 1)), **how) as bench:
+            return {result.check: result for result in await run_checks(bench, select(only))}
 
 
 async def test_an_honest_plugin_passes_all(fast_clock):
@@ -46,7 +59,8 @@ async def test_an_honest_plugin_passes_all(fast_clock):
 async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(fast_clock):
     results = await results_of(Found)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {
-        "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing"
+        "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing",
+        "socket-deleted": "the plug-in was found in plugins_registry, where nobody but itself deletes its socket",
     }
 
 
@@ -85,8 +99,8 @@ async def test_where_it_ended_at_a_change_is_told(fast_clock):
 async def test_one_with_two_resources_is_disturbed_only_when_both_are_back(fast_clock, kind, resource):
     results = await results_of(kind, resource=resource)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
-    assert ("vendor.com/gpu: 5 devices" in results["first-list"].evidence) == (resource is None)
-    assert ("vendor.com/nic: 5 devices" in results["first-list"].evidence) == (resource is None)
+    for name in ("vendor.com/gpu", "vendor.com/nic"):
+        assert (f"{name}: all 5 devices" in results["first-list-complete"].evidence) == (resource is None)
 
 
 async def test_what_one_resource_fails_is_still_checked_of_the_other(fast_clock):
@@ -99,6 +113,89 @@ async def test_what_one_resource_fails_is_still_checked_of_the_other(fast_clock)
     assert first_alone["allocate-answers"].verdict is Verdict.PASSED
 
 
+@pytest.mark.parametrize("kind", all_oddities(), ids=lambda kind: kind.__name__)
+async def test_a_plugin_that_is_only_odd_passes_all(kind, fast_clock):
+    results = await results_of(kind, replace(TIMING, restarting=20))
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+
+
+async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disturbed_twice_in_one(mock_clock):
+    mock_clock.rate = 1.0
+    timing = replace(TIMING, quiet=0.1, patience=5)
+    results = await results_of(NamesItsSocketByTheSecond, timing, ("wiped", "socket-deleted"))
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+
+
+async def test_a_plugin_that_relies_on_being_started_again_can_be(fast_clock):
+    results = await results_of(EndsWithItsStream)
+    assert "checked with --respawn" in results["restart"].evidence
+    results = await results_of(EndsWithItsStream, respawn=True)
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+    for name in ("restart", "away", "stream-cancel"):
+        assert "with exit status 1, and was started again" in results[name].evidence
+
+
+async def test_one_with_two_resources_is_started_again_with_both(fast_clock):
+    class EndsWithItsFirstStream(EndsWithItsStream, HasASecondResource):
+        pass
+
+    results = await results_of(EndsWithItsFirstStream, respawn=True)
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+    assert "and was started again" in results["away"].evidence
+
+
+async def test_one_that_is_found_is_started_again(fast_clock):
+    class FoundAndEndsWithItsStream(EndsWithItsStream, Found):
+        pass
+
+    results = await results_of(FoundAndEndsWithItsStream, respawn=True)
+    failed = {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED}
+    assert set(failed) == {"wiped", "socket-deleted"}, failed
+
+
+class NotOurs(Honest):
+    """Somebody else starts and ends it (--attach)."""
+
+    is_running = True
+
+    async def tend(self):
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.life.cancel()
+
+    async def kill(self):
+        pass
+
+    async def terminate(self):
+        raise Skipped("not ours")
+
+    def descriptors(self):
+        raise Skipped("not ours")
+
+
+NEEDS_TO_BE_OURS = {"descriptors", "kill-restart", "sigterm-ends", "sigterm-removes-socket", "changes-arrive"}
+
+
+async def test_one_that_is_not_ours_is_asked_though_we_cut_its_stream(fast_clock):
+    results = await results_of(NotOurs)
+    assert {name for name, r in results.items() if r.verdict is not Verdict.PASSED} == NEEDS_TO_BE_OURS
+
+
+async def test_one_that_is_not_ours_and_lost_is_told_once(fast_clock):
+    class NotOursAndLost(NotOurs, NeverComesBack):
+        pass
+
+    results = await results_of(NotOursAndLost)
+    assert {name for name, r in results.items() if r.verdict is Verdict.FAILED} == {"restart"}
+    for name in ("kill-restart", "ids-stable", "stream-cancel"):
+        assert "does not serve any more, and is not ours" in results[name].evidence
+
+
+def test_the_pauses_before_a_start_are_those_of_a_kubelet():
+    assert [pause(times) for times in range(1, 9)] == [1, 10, 20, 40, 80, 160, 300, 300]
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.breaks}-{mutant.__name__}")
 async def test_a_plugin_with_one_fault_fails_exactly_that_check(mutant, fast_clock):
     results = await results_of(mutant)
@@ -106,7 +203,8 @@ async def test_a_plugin_with_one_fault_fails_exactly_that_check(mutant, fast_clo
     assert list(failed) == [mutant.breaks], failed
     for result in results.values():
         if result.verdict is Verdict.SKIPPED and not result.evidence.startswith("nobody said how"):
-            assert mutant.breaks in needs_of(result.check), f"{result.check}: {result.evidence}"
+            is_why = mutant.breaks in needs_of(result.check) or f"({mutant.breaks})" in result.evidence
+            assert is_why, f"{result.check}: {result.evidence}"
 
 
 def needs_of(name):
@@ -115,8 +213,77 @@ def needs_of(name):
     return {*direct, *(more for one in direct for more in needs_of(one))}
 
 
+class CannotStartOverWhatItLeaves(StumblesOverItsSocket):
+    breaks = None
+    removes_socket = False
+
+
+class FailsAtTheEndAndLeavesItsSocket(FailsAtTheEnd):
+    breaks = None
+    removes_socket = False
+
+
+class CountsUpAndNeverComesBack(CountsItsIdsUp, NeverComesBack):
+    breaks = None
+
+
+class RegistersAsAHeartbeat(RegistersInALoop):
+    breaks = None
+
+    def another_name(self):
+        return self.endpoint
+
+
+@pytest.mark.parametrize(
+    ("kind", "faults"),
+    [
+        (CannotStartOverWhatItLeaves, {"kill-restart", "sigterm-removes-socket"}),
+        (FailsAtTheEndAndLeavesItsSocket, {"sigterm-ends", "sigterm-removes-socket"}),
+        (CountsUpAndNeverComesBack, {"restart", "ids-stable"}),
+        (RegistersAsAHeartbeat, {"registers-once", "endpoint-fresh"}),
+    ],
+)
+async def test_one_fault_does_not_hide_another(kind, faults, fast_clock):
+    results = await results_of(kind)
+    assert {name for name, result in results.items() if result.verdict is Verdict.FAILED} == faults
+
+
 def test_no_check_is_without_a_mutant():
     assert {mutant.breaks for mutant in MUTANTS} == set(CHECKS)
+
+
+async def test_where_all_devices_are_unhealthy_what_needs_no_healthy_one_is_checked(fast_clock):
+    class Broken(AnswersForBrokenDevices):
+        devices = tuple(replace(device, health="Unhealthy") for device in DEVICES)
+
+        async def answer(self, honest, ids):
+            return RunOptions()
+
+    results = await results_of(Broken)
+    failed = {name for name, result in results.items() if result.verdict is Verdict.FAILED}
+    assert failed == {"allocate-unknown", "allocate-unhealthy"}
+    assert results["allocate-answers"].evidence == "no device is healthy"
+    assert results["cdi-names"].blocked_by == ("allocate-answers",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'Get "https://10.96.0.1:443/api/v1/pods": dial tcp 10.96.0.1:443: i/o timeout',
+        "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined",
+    ],
+)
+async def test_what_cannot_be_answered_for_want_of_an_api_server_is_no_failure(words, fast_clock):
+    class Asks(Answerer):
+        async def answer(self, honest, ids):
+            self.output += f"E0101 12:00:00 {words}\n"
+            raise PluginUnavailable("no pod found")
+
+    results = await results_of(Asks)
+    assert [name for name, result in results.items() if result.verdict is Verdict.FAILED] == []
+    assert words in results["allocate-answers"].evidence
+    others = [name for name, result in results.items() if result.verdict is Verdict.SKIPPED]
+    assert {result for name in others for result in results[name].blocked_by} <= {"allocate-answers", "allocate-same"}
 
 
 async def test_where_the_hardware_is_missing_what_needs_none_is_checked(fast_clock):

@@ -311,7 +311,7 @@ def start_check(start, root_dir):
 
     def start_one(*options, **how):
         program = start(
-            *("-m", "devicemgr", "check", "--quiet", "60", "--only", "registers,first-list,restart", *options),
+            *("-m", "devicemgr", "check", "--quiet", "60", "--only", "registers,first-list-complete,restart", *options),
             *("--", *PLUGIN, "--root-dir", "{dir}/.."),
             **how,
         )
@@ -328,7 +328,7 @@ def test_what_was_found_before_a_signal_is_reported_and_the_rest_named(start_che
     assert program.end(number) == 128 + number
     report = "".join(program.lines)
     assert "1 passed, 0 failed, 0 skipped, 2 not run in" in report
-    assert f"interrupted by {number.name}: first-list, restart" in report
+    assert f"interrupted by {number.name}: first-list-complete, restart" in report
     suite = ElementTree.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("skipped")) == ("3", "2")
     assert [skipped.get("message") for skipped in suite.iter("skipped")] == [
@@ -349,7 +349,7 @@ def test_a_report_that_is_there_stays_until_the_new_one_is_whole(start_check, ro
 def test_a_terminal_that_is_closed_takes_no_report_with_it(root_dir):
     """Whatever is written there fails from then on."""
     ours, theirs = os.openpty()
-    command = "check", "--junit", root_dir / "junit", "--quiet", "60", "--only", "registers,first-list"
+    command = "check", "--junit", root_dir / "junit", "--quiet", "60", "--only", "registers,first-list-complete"
     with subprocess.Popen(
         [sys.executable, "-m", "devicemgr", *command, "--", *PLUGIN, "--root-dir", "{dir}/.."],
         **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
@@ -357,7 +357,7 @@ def test_a_terminal_that_is_closed_takes_no_report_with_it(root_dir):
     ) as program:
         os.close(theirs)
         shown = b""
-        while b": first-list" not in shown:
+        while b": first-list-complete" not in shown:
             shown += os.read(ours, 4096)
         os.close(ours)
         program.send_signal(signal.SIGHUP)

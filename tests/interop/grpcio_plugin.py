@@ -51,12 +51,12 @@ class Plugin(api_grpc.DevicePluginServicer):
         )
 
     def stay_registered(self, ended: threading.Event) -> None:
-        """Serve and register once per life of kubelet.sock, until ``ended``; then leave no socket behind."""
+        """Serve and register once per life of kubelet.sock and of our own socket, until ``ended``; then leave none."""
         known = None
         server = None
         while not ended.wait(CHECK_PERIOD):
             current = identity(self.registry)
-            if current is None or current == known:
+            if current is None or (current == known and self.socket.exists()):
                 continue
             if server is not None:
                 server.stop(grace=None).wait()

@@ -32,7 +32,7 @@ def check(*arguments):
         *map(str, arguments),
     ]
     env = {name: value for name, value in os.environ.items() if name != "GITHUB_ACTIONS"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=220, env=env)
     assert done.stdout, done.stderr
     return done.returncode, {result["check"]: result for result in json.loads(done.stdout)["results"]}
 
@@ -75,13 +75,16 @@ def upstream_sample(tmp_path_factory):
     return sample
 
 
-def test_kubernetes_own_sample_passes_though_it_is_slow_to_come_back(upstream_sample):
-    """It looks for its deleted socket every ten seconds: that long a node has no devices after a kubelet restart."""
-    status, results = check("--isolate", "--", upstream_sample)
-    assert status == 0, not_passed(results)
+@pytest.mark.timeout(240, func_only=True)
+def test_kubernetes_own_sample_misses_its_own_socket_and_is_slow_to_come_back(upstream_sample):
+    """It watches for a new kubelet.sock alone, and waits ten seconds then: that long a node has no devices."""
+    status, results = check("--isolate", "--patience", "15", "--", upstream_sample)
+    assert status == 1, not_passed(results)
+    assert results["socket-deleted"]["verdict"] == "failed"
     assert set(not_passed(results)) == {
+        "socket-deleted",
         *("allocate-unhealthy", "preferred-allocation", "pre-start", "lists-complete"),
-        *("permissions", "cdi-names", "descriptors", "changes-arrive"),
+        *("permissions", "cdi-names", "changes-arrive"),
     }
-    assert "it takes 10" in results["descriptors"]["evidence"]
+    assert "after 2 restarts" in results["descriptors"]["evidence"]
     assert 5 < results["restart"]["seconds"] < 15

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -11,8 +12,10 @@ from ...errors import PluginUnavailable
 from ...events import PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...names import is_cdi_name
+from .answers import Meaning, difference, meaning
+from .api_server import sign_of_api_server
 from .asking import Asking
-from .bench import Bench
+from .bench import Bench, cut
 from .check import Failed, Skipped, check, some
 
 MOST = 16
@@ -21,16 +24,33 @@ PRE_START_DEADLINE = 30.0
 """Seconds the kubelet gives PreStartContainer (API-9)."""
 
 
-async def _allocate(client: Asking, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
+async def _allocate(bench: Bench, client: Asking, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
     """The answers, one for each. Raises Failed with what was asked and what came back."""
     asked = " and ".join(f"[{some(ids)}]" for ids in containers)
     try:
-        answers = await client.allocate_each(containers)
+        async with _without_api_server(bench):
+            answers = await client.allocate_each(containers)
     except PluginUnavailable as error:
         raise Failed(f"Allocate {asked} was answered with {error.outcome}: {error}") from error
     if len(answers) != len(containers):
         raise Failed(f"Allocate {asked} was answered for {len(answers)} of {len(containers)} containers")
     return tuple(answer.options for answer in answers)
+
+
+@asynccontextmanager
+async def _without_api_server(bench: Bench) -> AsyncIterator[None]:
+    """Within, Allocate is called. Raises Skipped when it fails for want of an API server, then and from then on."""
+    if bench.resource in bench.unanswerable:
+        raise Skipped(bench.unanswerable[bench.resource])
+    before = len(bench.subject.output)
+    try:
+        yield
+    except PluginUnavailable as error:
+        if sign := sign_of_api_server(f"{error}\n{bench.subject.output[before:]}"):
+            why = f"Allocate asks an API server, and KUBECONFIG names none that answers: {cut(sign)}"
+            bench.unanswerable[bench.resource] = why
+            raise Skipped(why) from error
+        raise
 
 
 @check(
@@ -53,7 +73,7 @@ async def allocate_answers(bench: Bench) -> str:
         questions += [[ids[:2]], [ids], [ids[:1], ids[1:2]]]
     async with bench.client() as client:
         for question in questions:
-            await _allocate(client, *question)
+            await _allocate(bench, client, *question)
     return f"{len(questions)} calls with up to {len(ids)} devices"
 
 
@@ -85,12 +105,14 @@ async def allocate_unhealthy(bench: Bench) -> str:
 
 
 async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
-    """Alone, and after one that is good: some look at the first id only."""
+    """Alone, and after one that is good, where there is one: some look at the first id only."""
     said = []
-    for ids in ([id], [bench.healthy()[0], id]):
+    good = [device.id for device in bench.devices() if device.is_healthy]
+    for ids in [[id], *([one, id] for one in good[:1])]:
         async with bench.client() as client:
             try:
-                await client.allocate_each([ids])
+                async with _without_api_server(bench):
+                    await client.allocate_each([ids])
             except PluginUnavailable as error:
                 if not bench.subject.is_running:
                     raise Failed(f"the plug-in ended at Allocate [{some(ids)}]") from error
@@ -110,12 +132,12 @@ async def allocate_same(bench: Bench) -> str:
 
     Mend it: compute the answer from the ids alone.
     """
-    ids = bench.healthy()[:2]
+    ids, known = bench.healthy()[:2], {device.id for device in bench.devices()}
     async with bench.client() as client:
-        answers = [(await _allocate(client, ids))[0] for _ in range(3)]
+        answers = [meaning((await _allocate(bench, client, ids))[0], known) for _ in range(3)]
     for answer in answers[1:]:
-        if answer != answers[0]:
-            raise Failed(f"Allocate [{some(ids)}] said {_difference(answers[0], answer)}")
+        if differs := difference(answers[0], answer):
+            raise Failed(f"Allocate [{some(ids)}] said {differs}")
     return f"Allocate [{some(ids)}], 3 times"
 
 
@@ -128,40 +150,34 @@ async def allocate_concurrent(bench: Bench) -> str:
 
     Mend it: no state (see allocate-same), or a lock around it.
     """
-    ids = bench.healthy()[:MOST]
-    answers: dict[DeviceId, RunOptions] = {}
+    ids, known = bench.healthy()[:MOST], {device.id for device in bench.devices()}
+    answers: dict[DeviceId, Meaning] = {}
     failures: list[Failed] = []
 
     async with bench.client() as client:
 
         async def ask(id: DeviceId) -> None:
             try:
-                answers[id] = (await _allocate(client, [id]))[0]
+                answers[id] = meaning((await _allocate(bench, client, [id]))[0], known)
             except Failed as failure:
                 failures.append(failure)
 
-        alone = {id: (await _allocate(client, [id]))[0] for id in ids}
+        alone = {id: meaning((await _allocate(bench, client, [id]))[0], known) for id in ids}
         for _ in range(3):
             async with trio.open_nursery() as nursery:
                 for id in ids:
                     nursery.start_soon(ask, id)
             if failures:
                 raise Failed(f"{len(ids)} calls at the same time: {failures[0]}")
-            if wrong := [id for id in ids if answers[id] != alone[id]]:
-                raise Failed(f"{wrong[0]}: {_difference(alone[wrong[0]], answers[wrong[0]])} among {len(ids)} calls")
+            for id in ids:
+                if differs := difference(alone[id], answers[id]):
+                    raise Failed(f"{id}: {differs} among {len(ids)} calls")
     return f"3 times {len(ids)} calls at the same time"
-
-
-def _difference(one: RunOptions, other: RunOptions) -> str:
-    for field in ("envs", "mounts", "device_specs", "annotations", "cdi_devices"):
-        if getattr(one, field) != getattr(other, field):
-            return f"{field} {getattr(one, field)!s:.100} and then {getattr(other, field)!s:.100}"
-    return "the same"
 
 
 async def _answers(bench: Bench) -> list[tuple[DeviceId, RunOptions]]:
     async with bench.client() as client:
-        return [(id, (await _allocate(client, [id]))[0]) for id in bench.healthy()[:MOST]]
+        return [(id, (await _allocate(bench, client, [id]))[0]) for id in bench.healthy()[:MOST]]
 
 
 def _paths(answer: RunOptions) -> Iterator[tuple[str, str]]:
@@ -222,11 +238,13 @@ async def host_paths_exist(bench: Bench) -> str:
     """
     answers = await _answers(bench)
     told = [(id, what, path) for id, answer in answers for what, path in _paths(answer) if what.startswith("host")]
+    if not told:
+        raise Skipped("no answer names a path")
     missing = set(await bench.subject.missing(sorted({path for _, _, path in told})))
     for id, what, path in told:
         if path in missing:
             raise Failed(f"Allocate [{id}]: the {what} is {path!r}, which does not exist here")
-    return f"{len(told)} host paths"  # paths-absolute has seen that there are some
+    return f"{len(told)} host paths"
 
 
 @check("cdi-names", rule="API-2", needs=("allocate-answers",))
@@ -291,7 +309,7 @@ async def pre_start(bench: Bench) -> str:
     ids = bench.healthy()[:1]
     started = trio.current_time()
     async with bench.client() as client:
-        await _allocate(client, ids)
+        await _allocate(bench, client, ids)
         try:
             await client.pre_start_container(ids)
         except PluginUnavailable as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,13 +40,30 @@ from ..check_options import Timing
 from .asking import Asking, CallAnswered
 from .check import Failed, Skipped, some
 from .evidence import RecordedInCheck, Seen
+from .respawn import open_respawning
 from .subject import Subject, tended
 
 E = TypeVar("E", bound=Event)
 SETTLING = 1.0
 """Seconds without another resource after which the plug-in has no more of them."""
+AFTERWARDS = 2.0
+"""Seconds in which a plug-in does what it does after a disturbance."""
+_HINT = "; one that relies on being started again is checked with --respawn"
 LONGEST = 200
 """Characters of a line of the plug-in's that are quoted."""
+_TIME = re.compile(r"[0-9]{10}")
+"""In a name: the seconds since 1970, or a date with its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the plug-in took SIGTERM: its exit status, None if it did not end; and its sockets, with those of them that
+    were still there then."""
+
+    status: int | None
+    seconds: float
+    sockets: Sequence[str]
+    left: Sequence[str]
 
 
 class Bench:
@@ -53,14 +72,16 @@ class Bench:
     def __init__(
         self,
         subject: Subject,
-        directory: Path,
+        layout: Layout,
         resource: str | None,
         timing: Timing,
         numa: Numa,
         sinks: Sequence[Sink] = (),
+        respawns: bool = False,  # by somebody else
     ) -> None:
         self.subject = subject
-        self.directory = directory
+        self.directory = layout.plugins
+        self.registry = layout.registry_socket
         self.timing = timing
         self.numa = numa
         self.manager: DeviceManager
@@ -70,14 +91,23 @@ class Bench:
         """The one that is being made."""
         self.step = ""
         """What it is at, if it has several steps: the evidence begins with it when the plug-in ends."""
-        self.sockets_left: list[str] | None = None
-        """Those that were still there when the plug-in had ended on SIGTERM."""
+        self.lives: list[float] = []
+        """When the plug-in was started."""
+        self.disturbances: list[float] = []
+        """When something was broken on purpose that makes it register again."""
+        self.ending: Ending | None = None
+        self.unanswerable: dict[ResourceName, str] = {}
+        """Why Allocate cannot be answered here at all, where that is so."""
+        self.respawned: list[str] = []
+        """How it ended, each time that it was started again for it."""
+        self._respawns = respawns
         self.changed_lists: dict[ResourceName, tuple[frozenset[str], frozenset[str]]] = {}
         """The ids of a list that the plug-in sent after its first one, and those a new stream began with then."""
         self._sinks = sinks
         self._wanted = resource
         self._chosen: Sequence[ResourceName] | None = None
         self._not_waited_for: set[ResourceName] = set()
+        self._watched: set[ResourceName] = set()
         self._changed = trio.Event()
         self._quiet_ends: float | None = None
 
@@ -99,14 +129,10 @@ class Bench:
         """Of a plug-in that makes itself known: does somebody listen where it says that it serves?"""
         if not isinstance(event, RegistrationRequested | PluginFound):
             return False
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(0)
-            try:
-                with self._place_of(event).opened() as plugin:
-                    probe.connect(os.fspath(plugin))
-            except (OSError, RegistrationRefused):
-                return False
-        return True
+        try:
+            return _listens(self._place_of(event))
+        except RegistrationRefused:
+            return False
 
     def _place_of(self, event: RegistrationRequested | PluginFound) -> Place:
         """Raises RegistrationRefused."""
@@ -167,19 +193,14 @@ class Bench:
             if isinstance(seen.event, kind) and seen.time >= since and getattr(seen.event, "resource", None) == resource
         ]
 
-    def first_list(self) -> tuple[Device, ...]:
-        """The first list of all. Raises Skipped when it is empty: there is nothing to check."""
+    def devices(self) -> tuple[Device, ...]:
+        """The newest list. Raises Skipped when it is empty: there is nothing to check."""
         lists = self.seen(ListReceived)
         if not lists:
             raise Failed("no list of devices has come")
-        if not lists[0][1].devices:
+        if not lists[-1][1].devices:
             raise Skipped("the plug-in has no devices here")
-        return lists[0][1].devices
-
-    def devices(self) -> tuple[Device, ...]:
-        """The newest list."""
-        self.first_list()
-        return self.seen(ListReceived)[-1][1].devices
+        return lists[-1][1].devices
 
     def healthy(self) -> list[DeviceId]:
         """Ids that can be allocated, in the order of the list, each once."""
@@ -209,16 +230,32 @@ class Bench:
     async def quiet(self) -> tuple[float, float]:
         """Watch for a while after the first list, with nothing going on; returns when that began and ended.
 
-        The same while for all who ask.
+        The same while for all who ask; it ends when the plug-in is started anew. If the plug-in changes by itself
+        meanwhile, that is noted.
         """
-        begin = self.seen(ListReceived)[0][0].time
+        begin, end = self._while_quiet()
+        await trio.sleep_until(end)
+        if self.resource not in self._watched:
+            self._watched.add(self.resource)
+            await self._note_changed_list()
+        return begin, min([end, *self.lives[1:2], *self.disturbances[:1]])
+
+    async def some_devices(self) -> None:
+        """Until the newest list has devices, or for that while: an empty list may be the first of several."""
+        _, end = self._while_quiet()
+        await self.wait_until(lambda: bool(self.seen(ListReceived)[-1][1].devices), end - trio.current_time())
+
+    def _while_quiet(self) -> tuple[float, float]:
+        lists = self.seen(ListReceived)
+        if not lists:  # of a resource that came later than others
+            raise Failed("no list of devices has come")
+        begin = lists[0][0].time
         if self._quiet_ends is None:
             self._quiet_ends = max(begin, trio.current_time()) + self.timing.quiet
-        await trio.sleep_until(self._quiet_ends)
         return begin, self._quiet_ends
 
-    async def note_changed_list(self) -> None:
-        """If the plug-in has sent another list by itself, remember it with what a new stream has."""
+    async def _note_changed_list(self) -> None:
+        """With what a new stream has then."""
         lists = self.seen(ListReceived)
         if len(lists) > 1 and lists[-1][1].generation == lists[-2][1].generation:
             fresh = await self.fresh_list()
@@ -226,8 +263,8 @@ class Bench:
             self.changed_lists[self.resource] = sent, frozenset(d.id for d in fresh)
 
     async def wait_for_list(self, *, since: float, what: str) -> float:
-        """Wait until the plug-in has registered all its resources again and sent their lists; returns the seconds from
-        ``since`` until those under test were there.
+        """Wait until the plug-in has registered all its resources again and sent their lists, with devices where it
+        had some; returns the seconds from ``since`` until those under test were there.
 
         Raises Failed, with what happened instead.
         """
@@ -243,40 +280,117 @@ class Bench:
         return took
 
     def _is_back(self, resource: ResourceName, since: float) -> bool:
-        registered = self.seen(PluginRegistered, since=since, of=resource)
-        return bool(registered and self.seen(ListReceived, since=since, of=resource))
+        had_devices = any(event.devices for _, event in self.seen(ListReceived, of=resource))
+        lists = self.seen(ListReceived, since=since, of=resource)
+        has_devices = bool(lists and (lists[-1][1].devices or not had_devices))
+        return bool(self.seen(PluginRegistered, since=since, of=resource) and has_devices)
 
     async def _wait_for_lists(self, resources: Collection[ResourceName], since: float) -> None:
         await self.wait_until(
-            lambda: not self.subject.is_running or all(self._is_back(one, since) for one in resources),
-            self.timing.patience,
+            lambda: self.is_gone or all(self._is_back(one, since) for one in resources), self.timing.patience
         )
 
-    async def restore(self) -> None:
-        """After a check that failed: begin anew, if the plug-in is not serving any more. Raises Skipped."""
-        once = [resource for resource in self.resources if self.seen(ListReceived, of=resource)]
-        if not once:  # there is no better state to go back to
-            return
-        capacity = self.manager.capacity()
-        if self.subject.is_running and all(one in capacity and capacity[one].endpoint == "serving" for one in once):
-            return
-        with self.of(once):
+    # --- its lives --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Run the plug-in. Raises SubjectUnusable."""
+        self.lives.append(trio.current_time())
+        await self.subject.start(self.directory)
+
+    async def respawn(self) -> None:
+        """Run it again, as what starts containers does. Raises SubjectUnusable."""
+        self.respawned.append(self.subject.ending or "")
+        self.lives.append(trio.current_time())
+        await self.subject.start(self.directory)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Has anything been broken since it was started?"""
+        return bool(self.disturbances) and self.disturbances[-1] >= self.lives[-1]
+
+    async def disturb(self) -> float:
+        """To be called before something is broken; returns when that is.
+
+        A socket whose name has the second in it, as many have, cannot be made twice within that second: no kubelet
+        restarts so often.
+        """
+        for resource in self.known:
+            names = {event.endpoint: seen.time for seen, event in self.seen(PluginRegistered, of=resource)}
+            if len(names) > 1 or any(_TIME.search(name) for name in names):
+                await trio.sleep_until(max(names.values()) + 1.0)
+        self.disturbances.append(trio.current_time())
+        return self.disturbances[-1]
+
+    async def begin_anew(self) -> None:
+        """Kill the plug-in, and start it without its old sockets. Raises Skipped when that cannot be, or what it has
+        served does not come back."""
+        if not await self._is_killed():
+            raise Skipped("the plug-in has to be started again, and is not ours (--attach)")
+        await self._start_anew()
+
+    async def _is_killed(self) -> bool:
+        """One that is not ours is not."""
+        await self.subject.kill()
+        return not self.subject.is_running
+
+    async def _start_anew(self) -> None:
+        self.delete_sockets()
+        since = trio.current_time()
+        await self.start()
+        with self.of(self._served()):
             try:
-                await self.begin_anew()
+                await self.wait_for_list(since=since, what="it did not come back when it was started again")
             except Failed as failure:
                 raise Skipped(str(failure)) from failure
 
-    async def begin_anew(self) -> None:
-        """End the plug-in and start it again, in a clean directory. Raises Failed when it does not come back, and
-        Skipped when it is not ours."""
-        await self.subject.kill()
-        if self.subject.is_running:
-            raise Skipped("the plug-in has to be started again, and is not ours (--attach)")
-        for path in self.sockets:
-            path.unlink(missing_ok=True)
-        since = trio.current_time()
-        await self.subject.start(self.directory)
-        await self.wait_for_list(since=since, what="it did not come back when it was started again")
+    async def restore(self) -> None:
+        """Before a check: begin anew, if the plug-in does not serve any more. For one that is not ours it is enough
+        that we can ask it. Raises Skipped."""
+        if not self._served():
+            return  # there is no better state to go back to
+        with self.of(self._served()):
+            if self._respawns and self.has_ended:
+                await self._until_served_again()
+            if self.subject.is_running and self.serves():
+                return
+            if await self._is_killed():
+                await self._start_anew()
+            elif not all(map(_listens, map(_place_at, self.sockets))):
+                raise Skipped("the plug-in does not serve any more, and is not ours to start again (--attach)")
+
+    def delete_sockets(self) -> None:
+        """All that the plug-in serves on, whether that is under test or not."""
+        for resource in self.known:
+            if self.seen(PluginRegistered, of=resource):
+                self._socket_of(resource).unlink(missing_ok=True)
+
+    async def until_respawned(self) -> None:
+        """After a stream has ended: if the plug-in ends of it, and is started again, until it serves all it has, for as
+        long as patience lasts."""
+        if self._respawns and await self.wait_until(lambda: self.has_ended, AFTERWARDS):
+            with self.of([resource for resource in self.known if resource not in self._not_waited_for]):
+                await self._until_served_again()
+
+    async def _until_served_again(self) -> None:
+        with self.of(self._served()):
+            await self.wait_until(self.serves, self.timing.patience)
+
+    def _served(self) -> list[ResourceName]:
+        """Of the resources under test those that once had a list."""
+        return [resource for resource in self.resources if self.seen(ListReceived, of=resource)]
+
+    def serving(self) -> list[ResourceName]:
+        """Those of which the manager has a stream, and would find the socket again."""
+        capacity = self.manager.capacity()
+        return [
+            resource
+            for resource in self.resources
+            if resource in capacity and capacity[resource].endpoint == "serving" and self._socket_of(resource).exists()
+        ]
+
+    def serves(self) -> bool:
+        """All that is under test?"""
+        return len(self.serving()) == len(self.resources)
 
     def what_happened(self, *, since: float, of: ResourceName | None = None) -> str:
         """For evidence: how the plug-in tried to register, or that it did not."""
@@ -287,7 +401,8 @@ class Bench:
         if stops := self.seen(EndpointStopped, since=since, of=of):
             return f"its stream ended without a list: {stops[-1][1].reason}"
         if self.seen(PluginRegistered, since=since, of=of):
-            return "it has registered, but sent no list"
+            lists = self.seen(ListReceived, since=since, of=of)
+            return "it has registered, but " + ("sent no devices" if lists else "sent no list")
         if self.seen(RegistrationRequested, since=since, of=of):
             return "it called Register, but did not answer"
         if failed := self._found_in_vain(since):
@@ -302,41 +417,55 @@ class Bench:
         return [event for event in events if isinstance(event, PluginSocketFailed)]
 
     @property
-    def is_dead(self) -> bool:
+    def has_ended(self) -> bool:
         """Has the plug-in ended, with all that it started, though nobody asked it to?"""
         return self.subject.ending is not None and not self.subject.is_running
 
+    @property
+    def is_dead(self) -> bool:
+        """Has it, and nobody starts it again?"""
+        return self.has_ended and not self._respawns
+
+    @property
+    def is_gone(self) -> bool:
+        """Does it not run, and will not by itself?"""
+        return not self.subject.is_running and not (self._respawns and self.has_ended)
+
     def obituary(self) -> str:
         how = f", {self.subject.ending}" if self.subject.ending else ""
-        return f"the plug-in has ended{how}{self._last_words()}"
+        served = any(self.seen(ListReceived, since=self.lives[-1], of=resource) for resource in self.resources)
+        hint = _HINT if self.is_dead and served else ""  # who could not even start would not the next time
+        return f"the plug-in has ended{how}{self._last_words()}{hint}"
 
     def _last_words(self) -> str:
         lines = [line for line in self.subject.output.splitlines() if line.strip()][-3:]
-        shown = [line if len(line) <= LONGEST else line[: LONGEST - 1] + "…" for line in lines]
-        return f"; its last words: {' | '.join(shown)}" if shown else ""
+        return f"; its last words: {' | '.join(map(cut, lines))}" if lines else ""
 
     # --- asking the plug-in itself ------------------------------------------------------------------
 
     @property
     def socket(self) -> Path:
         """Where the plug-in serves the resource, as it last said."""
-        return self.sockets[0]
+        return self._socket_of(self.resource)
 
     @property
     def sockets(self) -> list[Path]:
         """One for each resource under test."""
-        registered = [self.seen(PluginRegistered, of=resource) for resource in self.resources]
-        if not all(registered):
+        return [self._socket_of(resource) for resource in self.resources]
+
+    def _socket_of(self, resource: ResourceName) -> Path:
+        registered = self.seen(PluginRegistered, of=resource)
+        if not registered:
             raise Failed("the plug-in was never registered")
-        return [self.directory / file_name(events[-1][1].endpoint) for events in registered]
+        return self.directory / file_name(registered[-1][1].endpoint)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Asking]:
         """A connection of our own, for questions a kubelet would ask through its own."""
         deadlines = Deadlines(dial=self.timing.prompt, allocate=self.timing.patience)
-        real = self.socket.resolve()
-        place = Place(real.parent, Path(real.name))
-        async with connect_plugin(place, self.resource, deadlines=deadlines, on_call=lambda call: None) as client:
+        async with connect_plugin(
+            _place_at(self.socket), self.resource, deadlines=deadlines, on_call=lambda call: None
+        ) as client:
             yield Asking(client, self.resource, self._note)
 
     def _note(self, call: CallAnswered) -> None:
@@ -345,19 +474,23 @@ class Bench:
         self._tell(Recorded(0, time.time(), call))
 
     async def fresh_list(self) -> Sequence[Device]:
-        """The first list of a new stream, which is cancelled then. Raises Failed when none comes in time."""
+        """The first list of a new stream, which is cancelled then; an empty one only when no other follows, where the
+        manager has another. Raises Failed when none comes in time."""
         lists: list[list[Device]] = []
-        with trio.move_on_after(self.timing.prompt) as scope:
+        has_none = not any(event.devices for _, event in self.seen(ListReceived)[-1:])
+        with trio.move_on_after(self.timing.patience) as scope:
             async with self.client() as client:
 
                 def receive(report: DeviceList) -> None:
                     lists.append(report.devices)
-                    scope.cancel()
+                    soon = trio.current_time() + (0.0 if report.devices or has_none else self.timing.prompt)
+                    scope.deadline = min(scope.deadline, soon)
 
                 await client.list_and_watch(receive)
+        await self.until_respawned()
         if not lists:
-            raise Failed(f"a new ListAndWatch stream brought no list within {self.timing.prompt:g} s")
-        return lists[0]
+            raise Failed(f"a new ListAndWatch stream brought no list within {self.timing.patience:g} s")
+        return lists[-1]
 
 
 @checked
@@ -370,21 +503,45 @@ async def open_bench(
     numa: Numa | None = None,
     root_dir: Path | None = None,
     sinks: Sequence[Sink] = (),
+    respawn: bool = False,
 ) -> AsyncIterator[Bench]:
     """A private manager with ``subject`` started against it; both end with the block.
 
-    ``resource`` picks one where the plug-in registers several, which are all under test otherwise; ``numa`` is by
-    default this machine's; ``root_dir`` by default a temporary directory. Raises SubjectUnusable, DirectoryInUse,
-    DirectoryUnusable.
+    With ``respawn`` it is started again when it ends, as a kubelet does with a container. ``resource`` picks one where
+    the plug-in registers several, which are all under test otherwise; ``numa`` is by default this machine's;
+    ``root_dir`` by default a temporary directory. Raises SubjectUnusable, DirectoryInUse, DirectoryUnusable.
     """
     require_trio("open_bench")
     with tempfile.TemporaryDirectory(prefix="dm-") as made:
         root = root_dir or Path(made)
-        plugins = Layout(root.absolute()).plugins
-        bench = Bench(subject, plugins, resource, timing or Timing(), numa or read_numa(), sinks)
+        layout = Layout(root.absolute())
+        bench = Bench(subject, layout, resource, timing or Timing(), numa or read_numa(), sinks, respawn)
         async with open_device_manager(root, sinks=[bench.record]) as bench.manager, tended(subject):
-            await subject.start(bench.directory)
-            yield bench
+            await bench.start()
+            async with open_respawning(bench if respawn else None):
+                yield bench
+
+
+def _place_at(path: Path) -> Place:
+    real = path.resolve()
+    return Place(real.parent, Path(real.name))
+
+
+def _listens(place: Place) -> bool:
+    """Does somebody?"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            with place.opened() as plugin:
+                probe.connect(os.fspath(plugin))
+        except OSError:
+            return False
+    return True
+
+
+def cut(line: str) -> str:
+    """A line of the plug-in's, for evidence."""
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
 def names(devices: Sequence[Device]) -> str:

@@ -54,8 +54,8 @@ async def _require_changes(bench: Bench) -> None:
         after = f"{_RESTART}, {_WIPE}, {_AWAY}, or {_CANCEL}"
         raise Skipped(f"{skipped}, so it was not seen whether a change still arrives after {after}") from skipped
     bench.step = ""
+    await bench.begin_anew()
     try:
-        await bench.begin_anew()
         came = [await _arrives(bench, "") for _ in range(2)]
     except Failed as failure:
         raise Skipped(str(failure)) from failure
@@ -70,7 +70,7 @@ async def _require_changes(bench: Bench) -> None:
 
 async def _disturb(bench: Bench, what: str) -> None:
     """Raises Failed when the plug-in does not come back."""
-    since = trio.current_time()
+    since = await bench.disturb()
     if what == _WIPE:
         bench.manager.faults.wipe()
     else:
@@ -80,7 +80,7 @@ async def _disturb(bench: Bench, what: str) -> None:
 
 async def _arrives(bench: Bench, after: str) -> bool:
     """Does a list come of a change? The evidence of a plug-in that ends from it is the step."""
-    since = trio.current_time()
+    since, lives = trio.current_time(), len(bench.lives)
     bench.step = f"at a change after {after}: " if after else ""
     await bench.subject.change()
 
@@ -89,7 +89,7 @@ async def _arrives(bench: Bench, after: str) -> bool:
 
     came = await bench.wait_until(has_come, bench.timing.prompt)
     bench.step = ""
-    return came
+    return came and len(bench.lives) == lives  # a new life begins with a list, whatever the old one died of
 
 
 def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
@@ -100,12 +100,19 @@ def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
 
 @asynccontextmanager
 async def _streams_of_our_own(bench: Bench) -> AsyncIterator[None]:
-    """The manager's streams are cut; within, others are open, and have begun with a list."""
+    """The manager's streams are cut; within, others are open, and have begun with a list. They are the manager's where
+    the plug-in ended with its streams and was started again."""
+    await bench.disturb()
+    lives = len(bench.respawned)
+    for resource in bench.serving():
+        bench.manager.faults.drop_connection(resource)
+    await bench.until_respawned()
+    if len(bench.respawned) > lives:
+        yield
+        return
     with unwrapped():
         async with trio.open_nursery() as nursery:
             for resource in bench.resources:
-                if bench.manager.capacity()[resource].endpoint == "serving":
-                    bench.manager.faults.drop_connection(resource)
                 since = trio.current_time()
                 with bench.of([resource]):
                     await nursery.start(_listen, bench)

@@ -40,7 +40,7 @@ class Result:
 
     ``calls`` are the RPCs that were seen meanwhile, each a line with the seconds since the check began.
     ``blocked_by`` are the checks whose own verdict is why this one was not made. Of a plug-in with several resources
-    ``lacking`` are those that did not pass where others did.
+    ``lacking`` are those that failed, or could not be tried, where others did not.
     """
 
     check: str
@@ -53,8 +53,12 @@ class Result:
     blocked_by: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
 
-    def passed_for(self, resource: str) -> bool:
-        return resource not in self.lacking and (self.verdict is Verdict.PASSED or bool(self.lacking))
+    def stops(self, resource: str) -> bool:
+        """Is it in vain to make of this resource what needs this check? Not for want of something else, as of a healthy
+        device, which others can do without."""
+        if self.lacking:
+            return resource in self.lacking
+        return self.verdict is Verdict.FAILED or bool(self.blocked_by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

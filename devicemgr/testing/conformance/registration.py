@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from functools import partial
+from itertools import pairwise
+
+import trio
 
 from ...daemon.directory import file_name
-from ...events import CallFinished, ListReceived, PluginFound, PluginRegistered, RegistrationRequested
-from ...model import API_VERSION
+from ...errors import PluginUnavailable
+from ...events import (
+    CallFinished,
+    EndpointStopped,
+    FaultInjected,
+    ListReceived,
+    PluginFound,
+    PluginRegistered,
+    RegistrationRequested,
+    RegistrySocketRestored,
+)
+from ...model import API_VERSION, ResourceName
 from ...names import why_not_extended
-from .bench import Bench
+from .bench import AFTERWARDS, Bench
 from .check import Failed, Skipped, check, some
 from .processes import listening_elsewhere
+
+ENOUGH = 3
+"""Calls of Register for one disturbance that are no loop: it may see several signs of it, and a stream end."""
 
 
 @check("registers", rule="REG-3", seen_in="squat/generic-device-plugin#94", whole=True)
@@ -32,7 +50,7 @@ async def registers(bench: Bench) -> str:
     def has_come() -> bool:
         return any(isinstance(seen.event, known) and bench.is_about(seen.event) for seen in bench.history)
 
-    await bench.wait_until(lambda: has_come() or not bench.subject.is_running, bench.timing.patience)
+    await bench.wait_until(lambda: has_come() or bench.is_gone, bench.timing.patience)
     if not has_come():
         raise Failed(bench.what_happened(since=started))
     await bench.settle()
@@ -187,3 +205,73 @@ async def registers_once(bench: Bench) -> str:
         raise Failed(f"{times} by {end - begin:.1f} s after the first list")
     lists = len(bench.seen(ListReceived))
     return f"{times} and {some([lists])} list(s) by {end - begin:.1f} s after the first list"
+
+
+@check("returns-once", rule="REG-22", needs=("restart",), seen_in="kubernetes/kubernetes#118534", whole=True)
+async def returns_once(bench: Bench) -> str:
+    """Registers once after each disturbance, and then no more.
+
+    A new registration ends the old one's stream. A plug-in that takes the end of a stream, or its own new socket, for a
+    reason to register again does so without end from the first disturbance on, until its node is out of sockets.
+
+    Mend it: register when kubelet.sock is another file than at the last time, or your own socket is gone; the end of a
+    stream is no reason.
+    """
+    since = await bench.disturb()
+    await bench.manager.faults.restart()
+    with suppress(Failed):  # which others are about
+        await bench.wait_for_list(since=since, what="")
+    for resource in bench.resources:
+        with bench.of([resource]), suppress(Failed, PluginUnavailable):
+            await bench.fresh_list()  # a stream is cancelled while another is open
+    await trio.sleep(AFTERWARDS)
+    most, took, resource = max(map(partial(_most_calls, bench), bench.resources))
+    if most > ENOUGH:
+        which = f" for {resource}" if len(bench.resources) > 1 else ""
+        raise Failed(f"{most} calls of Register{which} in the {took:.1f} s after something was disturbed")
+    times = f"found {most} time(s)" if bench.was_found else f"{most} call(s) of Register"
+    return f"at most {times} after each of {len(bench.disturbances)} disturbances"
+
+
+def _most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
+    """After one disturbance, or one start of the plug-in after that, and in how many seconds."""
+    with bench.of([resource]):
+        calls = [seen.time for seen, _ in bench.registrations()]
+    marks = [*bench.disturbances, *(time for time in bench.lives if time > bench.disturbances[0]), trio.current_time()]
+    spans = pairwise(sorted(marks))
+    return max((sum(begin <= time < end for time in calls), end - begin, resource) for begin, end in spans)
+
+
+@check("endpoint-fresh", rule="REG-22, D37-4", needs=("restart",), seen_in="kubernetes/kubernetes#124716")
+async def endpoint_fresh(bench: Bench) -> str:
+    """Registers a socket again only when the stream on it has ended.
+
+    From v1.37 on the kubelet refuses a socket that still has an open stream ("device plugin already connected"), and
+    takes none of that name any more until it is restarted itself: the node keeps a frozen list, and a restart of the
+    plug-in does not help. The same becomes of a name that is the same in each life, when the DaemonSet is updated with
+    ``maxSurge`` and the new pod registers while the old one runs.
+
+    Mend it: stop the old server, and wait until its streams have ended, before you serve and register again; or take a
+    name that no other life has, such as one with the time in it, and remove the old socket.
+    """
+    if name := _registered_over_itself(bench):
+        raise Failed(f"{name!r} was registered again while its stream was open: v1.37 takes that name no more")
+    names = [event.endpoint for _, event in bench.seen(PluginRegistered)]
+    is_fixed = len(set(names)) == 1
+    return f"{names[0]!r} each time, which rules out maxSurge" if is_fixed else f"{len(set(names))} different names"
+
+
+def _registered_over_itself(bench: Bench) -> str | None:
+    """Not for a kubelet.sock that was made anew: a kubelet that does that knows of no stream."""
+    open_on: str | None = None
+    for seen in bench.history:
+        match seen.event:
+            case FaultInjected(fault="restart") | RegistrySocketRestored():
+                open_on = None
+            case EndpointStopped(resource=bench.resource):
+                open_on = None
+            case PluginRegistered(resource=bench.resource, endpoint=endpoint):
+                if endpoint == open_on:
+                    return endpoint
+                open_on = endpoint
+    return None

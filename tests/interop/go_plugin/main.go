@@ -73,8 +73,8 @@ func main() {
 	p.stayRegistered()
 }
 
-// stayRegistered serves and registers once per life of kubelet.sock, until SIGTERM; stopping the server then removes
-// its socket.
+// stayRegistered serves and registers once per life of kubelet.sock and of its own socket, until SIGTERM; stopping the
+// server then removes its socket.
 func (p *plugin) stayRegistered() {
 	ended, release := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer release()
@@ -83,7 +83,7 @@ func (p *plugin) stayRegistered() {
 	defer func() { server.Stop() }()
 	for ; ended.Err() == nil; pause(ended) {
 		registry, err := os.Stat(p.registry())
-		if err != nil || isSame(registry, known) {
+		if err != nil || (isSame(registry, known) && exists(p.socket())) {
 			continue
 		}
 		server.Stop()
@@ -110,13 +110,22 @@ func (p *plugin) registry() string {
 	return filepath.Join(p.directory, filepath.Base(api.KubeletSocket))
 }
 
+func (p *plugin) socket() string {
+	return filepath.Join(p.directory, p.endpoint)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // isSame compares the times as well: a file system may give the number of a deleted inode to the next one.
 func isSame(now, before os.FileInfo) bool {
 	return before != nil && os.SameFile(now, before) && now.ModTime().Equal(before.ModTime())
 }
 
 func (p *plugin) serve() (*grpc.Server, error) {
-	socket := filepath.Join(p.directory, p.endpoint)
+	socket := p.socket()
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -84,12 +84,12 @@ impl Plugin {
         Ok(plugin)
     }
 
-    /// Serves and registers once per life of kubelet.sock. It returns only when it cannot serve.
+    /// Serves and registers once per life of kubelet.sock and of our own socket. It returns only when it cannot serve.
     async fn stay_registered(&mut self) -> AnyResult<()> {
         let mut known = None;
         loop {
             let current = fs::metadata(self.registry()).ok().map(identity);
-            if current.is_some() && current != known {
+            if current.is_some() && (current != known || !self.socket().exists()) {
                 self.stop().await;
                 self.serve()?;
                 match self.register().await {

@@ -1,0 +1,16 @@
+"""Plug-ins that look up the pod in the API server before they answer Allocate: there is none on a bench."""
+
+from __future__ import annotations
+
+import re
+
+_SIGNS = re.compile(
+    r"KUBERNETES_SERVICE_(?:HOST|PORT)|in-?cluster config|kubeconfig|kubernetes\.default|api-?server|"
+    r"/api/v1/(?:pods|nodes|namespaces)|dial tcp \S+:(?:443|6443|8080)\b",
+    re.IGNORECASE,
+)
+
+
+def sign_of_api_server(text: str) -> str | None:
+    """The first line that tells that somebody wanted to ask an API server."""
+    return next((line.strip() for line in text.splitlines() if _SIGNS.search(line)), None)

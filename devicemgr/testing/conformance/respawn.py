@@ -1,0 +1,54 @@
+"""What a kubelet does with a container that ends: it is started again, a little later each time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from ...errors import unwrapped
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+FIRST = 1.0
+"""Seconds until a container that has ended for the first time is running again."""
+BACK_OFF = 10.0
+"""Seconds of the first pause after that; each further one is twice as long."""
+LONGEST = 300.0
+_POLL = 0.05
+
+
+def pause(endings: int) -> float:
+    """Before the start that follows the so-manieth time that it ended."""
+    return FIRST if endings < 2 else min(BACK_OFF * 2 ** (endings - 2), LONGEST)
+
+
+@asynccontextmanager
+async def open_respawning(bench: Bench | None) -> AsyncIterator[None]:
+    """Within, the plug-in is started again whenever it ends unasked; None leaves it as it is."""
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            if bench is not None:
+                nursery.start_soon(_respawn, bench)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+async def _respawn(bench: Bench) -> None:
+    """Start the plug-in whenever it has ended though nobody asked it to, until cancelled.
+
+    Restarts of a kubelet are further apart than the ten minutes after which it forgets, so each check, and each
+    disturbance, begins to count anew. Raises SubjectUnusable.
+    """
+    cause, endings = (bench.check, len(bench.disturbances)), 0
+    while True:
+        while not bench.has_ended:  # noqa: ASYNC110 - the end of what a program has started has no event
+            await trio.sleep(_POLL)
+        now = bench.check, len(bench.disturbances)
+        cause, endings = now, endings + 1 if cause == now else 1
+        await trio.sleep(pause(endings))
+        if bench.has_ended:  # and nobody was quicker
+            await bench.respawn()

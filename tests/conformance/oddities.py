@@ -1,0 +1,133 @@
+"""Plug-ins that do something odd, as real ones do, and nothing wrong: no check may fail for it."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from contextlib import suppress
+from dataclasses import replace
+
+import trio
+
+from devicemgr.errors import ManagerUnavailable, RegistrationRefused
+from devicemgr.model import DeviceSpec, Mount
+
+from .mutants import Answerer, Honest, Lister, made
+
+
+class BuildsAnswersFromAMap(Answerer):
+    """Device nodes, mounts and words in the order of a Go map; the keys of CDI annotations are unique, and there is a
+    nonce (NVIDIA, ROCm)."""
+
+    breaks = None
+
+    async def answer(self, honest, ids):
+        answer = await honest(random.sample(ids, len(ids)))
+        specs = [*answer.device_specs, *(DeviceSpec(container_path=p, host_path=p) for p in ("/dev/full", "/dev/zero"))]
+        mounts = [Mount(container_path=path, host_path=path) for path in ("/usr", "/etc", "/tmp")]
+        return replace(
+            answer,
+            envs={**answer.envs, "SESSION": uuid.uuid4().hex},
+            device_specs=tuple(random.sample(specs, len(specs))),
+            mounts=tuple(random.sample(mounts, len(mounts))),
+            annotations={f"cdi.k8s.io/gpu_{uuid.uuid4()}": "vendor.com/gpu=all"},
+        )
+
+
+class NamesItsSocketByTheSecond(Honest):
+    """And when it makes it anew within that second, the end of the old server deletes the new one's socket (Go)."""
+
+    @property
+    def endpoint(self):
+        return f"gpu-{1_700_000_000 + int(trio.current_time())}.sock"
+
+    async def serve(self, directory, options):
+        while True:
+            if self.path.name == self.endpoint and self.plugin is not None:
+                await trio.sleep_forever()
+            self.path = directory / self.endpoint
+            await super().serve(directory, options)
+
+    async def start(self, directory):
+        self.plugin = None
+        await super().start(directory)
+
+    async def live(self, plugin):
+        await register_until_disturbed(self, plugin, period=0.2)
+
+
+class GivesUpAfterManyErrors(Honest):
+    """Within a minute: one absence of the kubelet makes fewer than so many, but not with all that was before."""
+
+    async def live(self, plugin):
+        register, errors = plugin.register, []
+
+        async def counted(**how):
+            errors.extend([trio.current_time()] * 2)
+            await register(**how)
+
+        plugin.register = counted
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(plugin.keep_registered)
+            while len([time for time in errors if time > trio.current_time() - 60]) < 18:
+                was_there = plugin.registry.exists()
+                await trio.sleep(0.5)
+                if not was_there and not plugin.registry.exists():
+                    errors.append(trio.current_time())
+            nursery.cancel_scope.cancel()
+
+
+class LooksEverySixSeconds(Honest):
+    """A poll and a pause: so slow that few restarts fit."""
+
+    async def live(self, plugin):
+        while True:
+            if plugin.restore_socket():
+                plugin.end_stream()
+                await plugin.drain()
+            await register_until_disturbed(self, plugin, period=1)
+            await trio.sleep(5)
+
+
+async def register_until_disturbed(subject, plugin, *, period):
+    """Once; returns when it was not taken, when there is another kubelet.sock, or when its own is gone."""
+    known = made(plugin.registry)
+    with suppress(ManagerUnavailable, RegistrationRefused):
+        await plugin.register()
+        while subject.path.exists() and made(plugin.registry) in (known, None):  # noqa: ASYNC110 - as real ones do
+            await trio.sleep(period)
+
+
+class EndsWithItsStream(Lister):
+    """With status 1, so that something starts it again (ROCm)."""
+
+    breaks = None
+    is_asked = False
+
+    async def start(self, directory):
+        self.is_asked = False
+        await super().start(directory)
+
+    @property
+    def ending(self):
+        return None if self.is_asked or self.is_running else "with exit status 1"
+
+    async def terminate(self):
+        self.is_asked = True
+        return await super().terminate()
+
+    async def kill(self):
+        self.is_asked = True
+        await super().kill()
+
+    async def say(self, plugin, honest, seen):
+        try:
+            return await honest(seen)
+        except trio.Cancelled:
+            self.life.cancel()
+            raise
+
+
+def all_oddities() -> list[type[Honest]]:
+    """That need no help, and the fast clock."""
+    return [BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds]
