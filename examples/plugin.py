@@ -1,13 +1,10 @@
-"""A complete device plug-in: four fake cards as vendor.com/card. Run it beside a manager, or check it:
-
-    python -m devicemgr --root-dir /tmp/node &
-    python examples/plugin.py /tmp/node/device-plugins
+"""A complete device plug-in: four fake cards as vendor.com/card. Check it, or run it beside a manager:
 
     python -m devicemgr check -- python examples/plugin.py {dir}
+    python -m devicemgr --root-dir /tmp/node & python examples/plugin.py /tmp/node/device-plugins
 
-It does what every plug-in must: serve first, then register; stream the whole list at every change; answer Allocate,
-with an error for what it does not have; start over when kubelet.sock is made anew or its own socket is deleted,
-because that is how a kubelet restart looks from here; and tidy up when it is told to end.
+It serves, then registers; streams the whole list at every change; answers Allocate, with an error for what it does not
+have; starts over when kubelet.sock is made anew or its own socket deleted, as a restart of a kubelet does; tidies up.
 """
 
 import asyncio
@@ -28,12 +25,15 @@ CARDS = [f"card-{number}" for number in range(4)]
 
 
 class CardPlugin(api.DevicePluginBase):
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
     async def get_device_plugin_options(self, message: api.Empty) -> api.DevicePluginOptions:
         return api.DevicePluginOptions()
 
     async def list_and_watch(self, message: api.Empty) -> AsyncIterator[api.ListAndWatchResponse]:
         yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
-        await asyncio.Event().wait()  # nothing changes: say nothing, and keep the stream open
+        await self.over.wait()  # nothing changes: say nothing, and keep the stream open
 
     async def allocate(self, message: api.AllocateRequest) -> api.AllocateResponse:
         return api.AllocateResponse(container_responses=[self.answer(r) for r in message.container_requests])
@@ -50,17 +50,18 @@ async def one_life(directory: Path) -> None:
     registry, own = directory / "kubelet.sock", directory / SOCKET
     born = registry.stat().st_ctime_ns
     own.unlink(missing_ok=True)
-    server = Server([CardPlugin()])
+    server = Server([plugin := CardPlugin()])
     try:
         await server.start(path=str(own))
         async with Channel(path=str(registry)) as channel:
-            request = api.RegisterRequest(version="v1beta1", endpoint=SOCKET, resource_name=RESOURCE)
-            await api.RegistrationStub(channel).register(request)
+            await api.RegistrationStub(channel).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
         print(f"registered {RESOURCE}", flush=True)
         while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.2)
     finally:
-        server.close()  # and that ends its streams
+        plugin.over.set()
+        await asyncio.sleep(0.1)  # streams end before the next life registers, or a kubelet of v1.37 refuses it
+        server.close()
         own.unlink(missing_ok=True)
 
 
