@@ -69,7 +69,7 @@ class GivesUpAfterManyErrors(Honest):
         plugin.register = counted
         async with trio.open_nursery() as nursery:
             nursery.start_soon(plugin.keep_registered)
-            while len([time for time in errors if time > trio.current_time() - 60]) < 18:
+            while len([time for time in errors if time > trio.current_time() - 60]) < 24:
                 was_there = plugin.registry.exists()
                 await trio.sleep(0.5)
                 if not was_there and not plugin.registry.exists():
