@@ -21,7 +21,7 @@ MOST_CALLS = 100
 """RPCs that a result keeps."""
 POLL = 0.05
 """Seconds between two looks at whether the plug-in has ended."""
-DYING = 0.2
+DYING = 1.0
 """Seconds that a plug-in which failed a check may take to end from it."""
 _FAMILIES = (registration, lists, allocation, restarts, changes)
 
