@@ -10,13 +10,14 @@ import click
 
 from ..core.checkpoint_layouts import AnyCheckpoint, parse_any_checkpoint
 from ..core.holdings import in_order
+from ..core.run_options import as_data
 from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
 from ..printable import printable
 from ..rpc.convert import answer_from_bytes
 from . import Group, output_option
 from .given_file import read_given, shown
-from .output import answer_data, answer_rows, console, listing, plain, print_listing, show
+from .output import answer_rows, console, listing, plain, print_listing, show
 
 _LARGEST = 256 * 2**20
 """Bytes: of 100,000 pods with a few devices each, and what their plug-ins answered."""
@@ -71,7 +72,7 @@ def _data(found: AnyCheckpoint) -> dict[str, Any]:
 
 
 def _answer(answer: RunOptions | None) -> dict[str, Any] | None:
-    return None if answer is None else answer_data(answer)
+    return None if answer is None else as_data(answer)
 
 
 _CHECKSUM = {

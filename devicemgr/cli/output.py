@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..core.run_options import as_data
 from ..model import (
     HEALTHY,
     Admission,
@@ -23,7 +24,6 @@ from ..model import (
     PodStatus,
     ResourceCounts,
     ResourceName,
-    RunOptions,
 )
 from ..printable import printable
 from ..yaml_text import dump
@@ -198,7 +198,7 @@ def admission_data(pod: Pod, admission: Admission) -> dict[str, Any]:
             {
                 "name": run.name,
                 "devices": {name: list(ids) for name, ids in run.devices.items()},
-                **answer_data(run.options),
+                **as_data(run.options),
             }
             for run in admission.containers
         ],
@@ -234,17 +234,6 @@ def _with_health(device: Mapping[str, str]) -> str:
     return plain(id) if health == HEALTHY else f"{plain(id)} [red]({plain(health)})[/red]"
 
 
-def answer_data(options: RunOptions) -> dict[str, Any]:
-    """What the runtime adds, as plain data."""
-    return {
-        "envs": dict(options.envs),
-        "mounts": [dataclasses.asdict(mount) for mount in options.mounts],
-        "device_specs": [dataclasses.asdict(spec) for spec in options.device_specs],
-        "annotations": dict(options.annotations),
-        "cdi_devices": list(options.cdi_devices),
-    }
-
-
 def _container_rows(asked: Container, started: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """(what, value); of a resource without a device plug-in, how many are counted."""
     if started is None:
@@ -256,7 +245,7 @@ def _container_rows(asked: Container, started: Mapping[str, Any] | None) -> list
 
 
 def answer_rows(container: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what, value) of everything in :func:`answer_data`."""
+    """(what, value) of everything in :func:`~devicemgr.core.run_options.as_data`."""
     rows = [("env", f"{name}={value}") for name, value in container["envs"].items()]
     for mount in container["mounts"]:
         mode = "ro" if mount["read_only"] else "rw"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from ..model import ResourceName, RunOptions
 from ..names import is_cdi_name
@@ -57,6 +57,17 @@ def merge_run_options(answers: Mapping[ResourceName, RunOptions]) -> tuple[RunOp
         cdi_devices=tuple(dict.fromkeys(name for _, answer in ordered for name in answer.cdi_devices)),
     )
     return merged, conflicts
+
+
+def as_data(answer: RunOptions) -> dict[str, Any]:
+    """As plain data, for JSON."""
+    return {
+        "envs": dict(answer.envs),
+        "mounts": [asdict(mount) for mount in answer.mounts],
+        "device_specs": [asdict(spec) for spec in answer.device_specs],
+        "annotations": dict(answer.annotations),
+        "cdi_devices": list(answer.cdi_devices),
+    }
 
 
 def odd_texts(answer: RunOptions) -> tuple[str, ...]:

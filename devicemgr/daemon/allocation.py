@@ -155,7 +155,10 @@ class Allocator:
         """Every answer stands in the checkpoint. Raises AllocationRefused when there would be too much of them."""
         others, most = self._store.answers_size, self._answers_size
         if others + size > most:
-            refusal = f"an answer of {size} bytes beside those for other pods, {others}; {most} are the limit"
+            refusal = (
+                f"an answer of {size} bytes for {resource} beside those for other pods, {others}; {most} are the limit "
+                "(--bound answers-size)"
+            )
             event = BoundReached(bound="answers_size", peer=resource, times=1, consequence="the pod is refused")
             self._log.record([event])
             raise AllocationRefused(refusal, rule="CKPT-3")

@@ -41,7 +41,8 @@ class Doors:
         size = max(size, DEVICE_SIZE * devices)
         others = sum(self._listed.values()) - self._listed.get(resource, 0)
         if others + size > self.bounds.listed_size:
-            text = f"a list of {size} bytes beside those of others, {others}; {self.bounds.listed_size} are the limit"
+            limit = f"{self.bounds.listed_size} are the limit (--bound listed-size)"
+            text = f"a list of {size} bytes beside those of others, {others}; {limit}"
             raise PluginUnavailable(text, outcome="RESOURCE_EXHAUSTED", bound="listed_size")
         self._listed[resource] = size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -16,6 +17,7 @@ from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
 from ..rpc.transport.limits import Limits
 from ..rpc.transport.server import FLUSH_TIME, Server
+from .directory import Layout, make_way_for_sockets
 from .doors import Doors
 from .event_log import EventLog, Recorded
 from .manager import DeviceManager
@@ -34,13 +36,12 @@ def bound_servers(
     connections: trio.Nursery,
     handlers: trio.Nursery,
     doors: Doors,
+    log: EventLog,
     *,
     allow_faults: bool,
-    make_way: Callable[[], None],
 ) -> Iterator[list[Server]]:
     """Every socket, which is there for as long as the block lasts; kubelet.sock last, so that whoever sees it finds all
-    others. What connects and calls runs in the two nurseries; ``make_way`` sets aside what others have put at a path.
-    Raises DirectoryUnusable when a path cannot be bound."""
+    others. What connects and calls runs in the two nurseries. Raises DirectoryUnusable when a path cannot be bound."""
     layout, pods, bounds = manager.layout, manager.pod_resources, doors.bounds
     faults = manager.faults if allow_faults else None
 
@@ -50,19 +51,8 @@ def bound_servers(
         policy, group = doors.of_socket(path, quota_exempt=quota_exempt), doors.callers.group
         window = min(max(size, SMALLEST_WINDOW), LARGEST_WINDOW)
         limits = Limits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
-        for attempt in range(ATTEMPTS):
-            try:
-                server = Server(path, services, connections, handlers, limits=limits, group=group, replace=replace)
-                break
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE and group is not None and attempt < ATTEMPTS - 1:
-                    make_way()
-                    continue
-                raise DirectoryUnusable(
-                    f"cannot make a socket at {path}: {error.strerror}. Move away what somebody has put there, or mend "
-                    "the permissions of its directory, and start again"
-                ) from error
-        servers.append(server)
+        make = partial(Server, path, services, connections, handlers, limits=limits, group=group, replace=replace)
+        servers.append(_bound(make, path, layout, log))
 
     try:
         bind(layout.allocation_socket, AllocationService(manager, faults), size=bounds.message_size, quota_exempt=True)
@@ -78,6 +68,21 @@ def bound_servers(
     finally:
         for server in servers:
             server.stop_listening()
+
+
+def _bound(make: Callable[[], Server], path: Path, layout: Layout, log: EventLog) -> Server:
+    """Raises DirectoryUnusable."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return make()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or layout.group is None or not left:
+                raise DirectoryUnusable(
+                    f"cannot make a socket at {path}: {error.strerror}. Move away what somebody has put there, or mend "
+                    "the permissions of its directory, and start again"
+                ) from error
+            log.record(make_way_for_sockets(layout))
+    raise AssertionError  # the last attempt returns or raises
 
 
 async def finish(servers: Iterable[Server]) -> None:

@@ -102,16 +102,7 @@ async def _one_life(
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
     """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
-
-    def make_way() -> None:
-        log.record(make_way_for_sockets(manager.layout))
-
-    store = DeviceStore(
-        grace=settings.grace, id_length=settings.bounds.id_length, node_resources=settings.node_resources
-    )
-    log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(manager.layout))
-    make_way()
-    restore(checkpoint_file(manager.layout), store, log, boot_id=settings.boot_id)
+    store = _store_of_the_life_before(settings, manager.layout, log)
     async with (
         open_checkpoint_writer(store, manager.layout, log, boot_id=settings.boot_id) as writer,
         trio.open_nursery() as readers,
@@ -120,9 +111,8 @@ async def _one_life(
         doors = Doors(settings.callers, settings.bounds, log)
         life = _life(settings, manager, store, log, writer, readers, doors)
         async with manager.living(life), trio.open_nursery() as handlers:
-            nurseries = connections, handlers
             faults = settings.allow_faults
-            with bound_servers(manager, *nurseries, doors, allow_faults=faults, make_way=make_way) as servers:
+            with bound_servers(manager, connections, handlers, doors, log, allow_faults=faults) as servers:
                 async with trio.open_nursery() as listeners:
                     for server in servers:
                         listeners.start_soon(server.serve)
@@ -146,6 +136,18 @@ async def _one_life(
         connections.cancel_scope.cancel()
         readers.cancel_scope.cancel()
     return life.away
+
+
+def _store_of_the_life_before(settings: Settings, layout: Layout, log: EventLog) -> DeviceStore:
+    """With what is on disk; what else an earlier life, or somebody, has left in our way is gone. Raises
+    DirectoryUnusable."""
+    store = DeviceStore(
+        grace=settings.grace, id_length=settings.bounds.id_length, node_resources=settings.node_resources
+    )
+    log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(layout))
+    log.record(make_way_for_sockets(layout))
+    restore(checkpoint_file(layout), store, log, boot_id=settings.boot_id)
+    return store
 
 
 def _effective(settings: Settings) -> EffectiveSettings:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 import pytest
 
@@ -148,6 +148,23 @@ class _Either:
         return suppressed
 
 
+class _Simulated(TypedDict, total=False):
+    devices: int | Iterable[Device]
+    timeout: float
+    options: PluginOptions
+    endpoint: str | None
+
+
+class _Started(TypedDict, total=False):
+    capacity: int | None
+    allocatable: int | None
+    timeout: float
+    change: str | None
+    isolate: bool
+    bind: Sequence[str]
+    env: Mapping[str, str] | None
+
+
 class SimulatedPluginFactory:
     """``with simulated_plugin(device_manager_sync, "vendor.com/gpu", devices=4) as plugin:``, there and registered.
 
@@ -157,31 +174,17 @@ class SimulatedPluginFactory:
 
     @overload
     def __call__(
-        self,
-        manager: BlockingManager,
-        resource: str,
-        *,
-        devices: int | Iterable[Device] = 1,
-        timeout: float = ...,
-        options: PluginOptions = ...,
-        endpoint: str | None = None,
+        self, manager: BlockingManager, resource: str, **given: Unpack[_Simulated]
     ) -> AbstractContextManager[BlockingPlugin]: ...
     @overload
     def __call__(
-        self,
-        manager: DeviceManager,
-        resource: str,
-        *,
-        devices: int | Iterable[Device] = 1,
-        timeout: float = ...,
-        options: PluginOptions = ...,
-        endpoint: str | None = None,
+        self, manager: DeviceManager, resource: str, **given: Unpack[_Simulated]
     ) -> AbstractAsyncContextManager[SimulatedPlugin]: ...
-    def __call__(self, manager: Any, resource: str, **options: Any) -> Any:
+    def __call__(self, manager: Any, resource: str, **given: Any) -> Any:
         from .plugins import open_registered_plugin
         from .portal import BlockingPlugin
 
-        return _Either(lambda plain: open_registered_plugin(plain, resource, **options), manager, BlockingPlugin)
+        return _Either(lambda plain: open_registered_plugin(plain, resource, **given), manager, BlockingPlugin)
 
 
 class PluginProcessFactory:
@@ -193,37 +196,17 @@ class PluginProcessFactory:
 
     @overload
     def __call__(
-        self,
-        manager: BlockingManager,
-        argv: Sequence[str],
-        resource: str,
-        *,
-        capacity: int | None = None,
-        allocatable: int | None = None,
-        timeout: float = ...,
-        change: str | None = None,
-        isolate: bool = False,
-        env: Mapping[str, str] | None = None,
+        self, manager: BlockingManager, argv: Sequence[str], resource: str, **given: Unpack[_Started]
     ) -> AbstractContextManager[BlockingProcess]: ...
     @overload
     def __call__(
-        self,
-        manager: DeviceManager,
-        argv: Sequence[str],
-        resource: str,
-        *,
-        capacity: int | None = None,
-        allocatable: int | None = None,
-        timeout: float = ...,
-        change: str | None = None,
-        isolate: bool = False,
-        env: Mapping[str, str] | None = None,
+        self, manager: DeviceManager, argv: Sequence[str], resource: str, **given: Unpack[_Started]
     ) -> AbstractAsyncContextManager[Command]: ...
-    def __call__(self, manager: Any, argv: Sequence[str], resource: str, **options: Any) -> Any:
+    def __call__(self, manager: Any, argv: Sequence[str], resource: str, **given: Any) -> Any:
         from .plugins import open_plugin_process
         from .portal import BlockingProcess
 
-        return _Either(lambda plain: open_plugin_process(plain, argv, resource, **options), manager, BlockingProcess)
+        return _Either(lambda plain: open_plugin_process(plain, argv, resource, **given), manager, BlockingProcess)
 
 
 @pytest.fixture(scope="session")

@@ -686,6 +686,20 @@ class ComesBackOnItsOldSocket(Honest):
         server.restore = plugin.restore_socket = forget
 
 
+def tell_of_its_end(mutant, plugin):
+    """``mutant.stream_ended`` is set when a stream of the plug-in is cancelled."""
+    mutant.stream_ended, honest = trio.Event(), plugin.next_report
+
+    async def watched(seen):
+        try:
+            return await honest(seen)
+        except trio.Cancelled:
+            mutant.stream_ended.set()
+            raise
+
+    plugin.next_report = watched
+
+
 class WaitsForTheEndOfItsStream(Honest):
     """Registers again when the stream has ended: enough for a restart, not for a wiped directory."""
 
@@ -714,16 +728,7 @@ class WaitsForTheEndOfItsStream(Honest):
                         await trio.sleep(0.2)
 
     def prepare(self, plugin):
-        honest = plugin.next_report
-
-        async def watched(seen):
-            try:
-                return await honest(seen)
-            except trio.Cancelled:
-                self.stream_ended.set()
-                raise
-
-        plugin.next_report = watched
+        tell_of_its_end(self, plugin)
 
 
 class WatchesKubeletSockOnly(Honest):
@@ -773,16 +778,7 @@ class TakesTheEndOfAStreamForARestart(Honest):
                     await plugin.register(endpoint=self.another_name())
 
     def prepare(self, plugin):
-        self.stream_ended, honest = trio.Event(), plugin.next_report
-
-        async def watched(seen):
-            try:
-                return await honest(seen)
-            except trio.Cancelled:
-                self.stream_ended.set()
-                raise
-
-        plugin.next_report = watched
+        tell_of_its_end(self, plugin)
 
 
 class RegistersOverAnOpenStream(Honest):
@@ -966,16 +962,7 @@ class TakesTheEndOfItsSecondStreamForARestart(HasASecondResource):
     breaks = "returns-once"
 
     def prepare_second(self, plugin):
-        self.stream_ended, honest = trio.Event(), plugin.next_report
-
-        async def watched(seen):
-            try:
-                return await honest(seen)
-            except trio.Cancelled:
-                self.stream_ended.set()
-                raise
-
-        plugin.next_report = watched
+        tell_of_its_end(self, plugin)
 
     async def keep_both_registered(self, first, second):
         async with trio.open_nursery() as nursery:

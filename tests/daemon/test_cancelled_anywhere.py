@@ -6,12 +6,12 @@ import gc
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from devicemgr import open_device_manager
 from devicemgr.daemon.checkpointing import checkpoint_file
 from devicemgr.daemon.directory import Layout
 from devicemgr.testing import open_registered_plugin
+from tests.fast_clock import FastClock
 
 POD = {
     "apiVersion": "v1",
@@ -49,7 +49,7 @@ async def scenario(instrument, root):
 def run_until(step, root):
     instrument = CancelAtStep(step)
     root.mkdir()
-    clock = MockClock(rate=20)  # not one that jumps: it would run away while a thread writes to disk
+    clock = FastClock()
     trio.run(scenario, instrument, root, instruments=[instrument], clock=clock)
     assert not list(root.glob("**/*.sock"))
     assert not list(root.glob("**/*.tmp"))

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import trio
 
+from ...core.run_options import as_data
 from ...errors import PluginUnavailable
 from ...events import CallFinished
-from ...model import Answer, DeviceId, DeviceList, PluginOptions, RunOptions
+from ...model import Answer, DeviceId, DeviceList, PluginOptions
 from ...rpc.plugin_client import PluginClient
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Asking:
 
     async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[Answer, ...]:
         asked = {"containers": list(map(list, containers))}
-        return await self._recorded("Allocate", asked, self._client.allocate_each(containers), _answers_data)
+        return await self._recorded("Allocate", asked, self._client.allocate_each(containers), _data_of)
 
     async def get_preferred_allocation(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
@@ -61,11 +62,11 @@ class Asking:
         asked = {"containers": [list(devices)]}
         await self._recorded("PreStartContainer", asked, self._client.pre_start_container(devices), lambda _: {})
 
-    async def _recorded(self, method: str, asked: dict[str, Any], call: Awaitable[T], as_data: Callable[[T], Any]) -> T:
+    async def _recorded(self, method: str, asked: dict[str, Any], call: Awaitable[T], render: Callable[[T], Any]) -> T:
         started, outcome, said = trio.current_time(), "CANCELLED", None
         try:
             answer = await call
-            outcome, said = "OK", as_data(answer)
+            outcome, said = "OK", render(answer)
             return answer
         except PluginUnavailable as error:
             outcome, said = error.outcome, str(error)
@@ -82,15 +83,5 @@ class Asking:
         )
 
 
-def _answers_data(answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    return [_options_data(answer.options) for answer in answers]
-
-
-def _options_data(options: RunOptions) -> dict[str, Any]:
-    return {
-        "envs": dict(options.envs),
-        "mounts": [dataclasses.asdict(mount) for mount in options.mounts],
-        "device_specs": [dataclasses.asdict(spec) for spec in options.device_specs],
-        "annotations": dict(options.annotations),
-        "cdi_devices": list(options.cdi_devices),
-    }
+def _data_of(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    return [as_data(answer.options) for answer in answers]

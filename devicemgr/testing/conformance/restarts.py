@@ -38,9 +38,7 @@ async def restart(bench: Bench) -> str:
     Mend it: watch the directory; when kubelet.sock is made anew or your own socket is gone, stop your server, make a
     new socket, serve, and register. The end of ListAndWatch alone is no reliable sign, nor is a timer.
     """
-    since = await bench.disturb()
-    await bench.manager.faults.restart()
-    took = await bench.wait_for_list(since=since, what="after a restart of the manager")
+    took = await _restarted(bench, "after a restart of the manager")
     return f"registered again, with a list, after {took:.2f} s"
 
 
@@ -136,7 +134,7 @@ async def descriptors(bench: Bench) -> str:
     """
     bench.subject.descriptors()
     started, lives = trio.current_time(), len(bench.respawned)
-    await _restart_once(bench)
+    await _restarted(bench, "after one of many restarts of the manager")
     if len(bench.respawned) > lives:
         return "it ends with its stream, and with it all that is open"
     end = started + bench.timing.restarting
@@ -161,7 +159,7 @@ async def _restarts(bench: Bench, most: int, *, until: float, before: int = 0, l
     made = 0
     while made < least or (made < most and trio.current_time() < until):
         try:
-            await _restart_once(bench)
+            await _restarted(bench, "after one of many restarts of the manager")
         except Failed as failure:
             if before + made < FEWEST:
                 raise
@@ -180,10 +178,11 @@ async def _fewest_descriptors(bench: Bench, before: int) -> int:
     return found
 
 
-async def _restart_once(bench: Bench) -> None:
+async def _restarted(bench: Bench, what: str) -> float:
+    """Seconds until the plug-in was back. Raises Failed, which begins with ``what``."""
     since = await bench.disturb()
     await bench.manager.faults.restart()
-    await bench.wait_for_list(since=since, what="after one of many restarts of the manager")
+    return await bench.wait_for_list(since=since, what=what)
 
 
 @check(
