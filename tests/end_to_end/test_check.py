@@ -463,7 +463,7 @@ trio.run(main, sys.argv[2])
     ("when", "check", "words"),
     [
         ("dial", "registers", "the plug-in has ended, with exit status 3; its last words: no hardware"),
-        ("allocate", "allocate-answers", "the plug-in has ended, killed by signal 11 (SIGSEGV)"),
+        ("allocate", "allocate-answers", "; the plug-in has ended, killed by signal 11 (SIGSEGV)"),
     ],
 )
 def test_a_plugin_that_dies_fails_the_check_at_once(run, root_dir, when, check, words):

@@ -22,7 +22,7 @@ MOST_CALLS = 100
 POLL = 0.05
 """Seconds between two looks at whether the plug-in has ended."""
 DYING = 1.0
-"""Seconds that a plug-in which failed a check may take to end from it."""
+"""Seconds in which a plug-in that failed a check may end from it, and a check fail of a plug-in that has ended."""
 _FAMILIES = (registration, lists, allocation, restarts, changes)
 
 # The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
@@ -251,16 +251,22 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
     return _Found(verdict, "; ".join(f"{resource}: {evidence}" for resource, evidence in told.items()), lacking)
 
 
-async def _cancel_at_death(bench: Bench, scope: trio.CancelScope) -> None:
+async def _death(bench: Bench) -> None:
     while not bench.is_dead:  # noqa: ASYNC110 - the end of what a program has started has no event
         await trio.sleep(POLL)
+
+
+async def _cancel_at_death(bench: Bench, scope: trio.CancelScope) -> None:
+    """Not in that moment: what the check is doing to the plug-in breaks of it as well, and says what it was."""
+    await _death(bench)
+    await trio.sleep(DYING)
     scope.cancel()
 
 
 async def _with_its_cause(bench: Bench, evidence: str) -> str:
     """A connection breaks a moment before its process has ended, which says more."""
-    with trio.move_on_after(DYING) as scope:
-        await _cancel_at_death(bench, scope)
+    with trio.move_on_after(DYING):
+        await _death(bench)
     return evidence if not bench.is_dead or bench.obituary() in evidence else f"{evidence}; {bench.obituary()}"
 
 
