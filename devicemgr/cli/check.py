@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +25,7 @@ from .check_progress import telling
 from .check_report import checks_data, draw_checks, draw_explanation, draw_report, junit_text, report_data
 from .check_run import BUG, Outcome, Run, make, second_signal_ends
 from .output import show
-from .standard_output import is_output_lost
+from .standard_output import discard, is_output_lost
 from .whole_files import check_writable, write_whole
 
 
@@ -224,9 +222,9 @@ def _tell(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
     with _told():
         try:
             show(report_data(outcome.results), wanted.output, draw)
-        except (OSError, SystemExit) as error:  # rich takes it for the end of the program when nobody reads on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer has no place
-            if not isinstance(error, BrokenPipeError | SystemExit):
+        except OSError as error:  # the verdict stands, whoever reads it
+            discard()
+            if not isinstance(error, BrokenPipeError):
                 raise
     if outcome.bug is not None:
         _tell_bug(outcome.bug)

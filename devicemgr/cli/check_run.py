@@ -16,15 +16,10 @@ from ..daemon.trace import open_trace
 from ..errors import DeviceManagerError, unwrapped
 from ..testing.check_options import CheckOptions
 from ..testing.conformance import Check, Observer, Result, Subject, Verdict, open_bench, report_of, run_checks
+from .signals import ending_signals
 
 BUG = 3
 """The exit status when devicemgr itself has failed: no verdict about the plug-in."""
-
-
-def _ending() -> list[signal.Signals]:
-    """The signals that end a run; not those that whoever started us has switched off, as nohup does."""
-    usual = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    return [one for one in usual if signal.getsignal(one) is not signal.SIG_IGN]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +109,7 @@ async def _until_signal(
 ) -> signal.Signals | None:
     """Returns the signal that ended it before its time: then too the plug-in is ended and everything tidied up."""
     ended_by: list[signal.Signals] = []
-    with trio.open_signal_receiver(*_ending()) as signals, unwrapped():
+    with trio.open_signal_receiver(*ending_signals()) as signals, unwrapped():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on, signals, ended_by, nursery.cancel_scope)
             await _made(run, sinks, made, observer)
@@ -125,7 +120,7 @@ async def _until_signal(
 async def _cancel_on(signals: AsyncIterator[int], ended_by: list[signal.Signals], scope: trio.CancelScope) -> None:
     async for number in signals:
         ended_by.append(signal.Signals(number))
-        for one in _ending():  # whoever says it again does not want to wait for us
+        for one in ending_signals():  # whoever says it again does not want to wait for us
             signal.signal(one, signal.SIG_DFL)
         scope.cancel()
 

@@ -6,6 +6,7 @@ import signal
 
 
 def ending_signals() -> set[signal.Signals]:
-    """SIGTERM, SIGINT, and SIGHUP: the terminal is gone. Under ``nohup`` the last one is ignored, and stays so."""
-    hang_up = set() if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else {signal.SIGHUP}
-    return {signal.SIGTERM, signal.SIGINT} | hang_up
+    """SIGTERM; SIGINT; and SIGHUP: the terminal is gone. Not the last two where whoever started us has switched them
+    off, as nohup does, and a shell for what it runs in the background."""
+    optional = {signal.SIGINT, signal.SIGHUP}
+    return {signal.SIGTERM} | {one for one in optional if signal.getsignal(one) is not signal.SIG_IGN}

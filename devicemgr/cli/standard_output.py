@@ -34,7 +34,7 @@ def standard_output(ctx: click.Context) -> Iterator[None]:
     except OSError as error:
         if ctx.invoked_subcommand is None or not is_output_lost(error):
             raise  # the daemon writes nothing there: that is a bug
-        _discard()
+        discard()
         if error.errno == errno.EPIPE:
             sys.exit(NOBODY_READS)
         raise OutputLost(f"the output cannot be written: {error.strerror}") from error
@@ -53,7 +53,7 @@ async def until_nobody_reads() -> None:
     await trio.lowlevel.wait_readable(sys.stdout.fileno())  # never readable: only the error wakes us
 
 
-def _discard() -> None:
+def discard() -> None:
     """What is still buffered must not fail once more when Python ends."""
     if sys.stdout is None:  # it was closed from the start, and it is standard error that failed
         return

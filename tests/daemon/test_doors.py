@@ -297,7 +297,9 @@ def test_lists_of_all_plugins_share_one_bound():
     doors.list_grows("a", 60, 0)
     with pytest.raises(PluginUnavailable) as refused:
         doors.list_grows("b", 41, 0)
-    assert str(refused.value) == "a list of 41 bytes beside those of others, 60; 100 are the limit (--bound listed-size)"
+    assert (
+        str(refused.value) == "a list of 41 bytes beside those of others, 60; 100 are the limit (--bound listed-size)"
+    )
     assert (refused.value.outcome, refused.value.bound) == ("RESOURCE_EXHAUSTED", "listed_size")
     doors.list_ends("a")
     doors.list_ends("never listed")
