@@ -357,7 +357,10 @@ async def test_all_answers_together_are_bounded_and_a_pod_that_goes_makes_room(d
         first, second = (replace(pod(gpu=1), name=name, uid=name) for name in ("first", "second"))
         assert (await manager.admit(first)).admitted
         refused = await manager.admit(second)
-        assert "an answer of 3009 bytes beside those for other pods, 3009; 5000 are the limit" in refused.message
+        assert (
+            "an answer of 3009 bytes for vendor.com/gpu beside those for other pods, 3009; 5000 are the limit "
+            "(--bound answers-size)" in refused.message
+        )
         assert [event.peer for event in reached(manager, "answers_size")] == [GPU]
         assert manager.capacity()[GPU].available == 2
         await manager.remove("default", "first")
