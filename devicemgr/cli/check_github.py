@@ -1,4 +1,4 @@
-"""What GitHub Actions shows of a run: an annotation for each failure, and a summary of the step."""
+"""What GitHub Actions shows of a run: an annotation for each failure and warning, and a summary of the step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tell_github(results: Sequence[Result], environ: Mapping[str, str] = os.envir
     if environ.get("GITHUB_ACTIONS") != "true":
         return
     for result in results:
-        if result.verdict is Verdict.FAILED:
+        if result.verdict.is_broken:
             click.echo(annotation(result), err=True)
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a", encoding="utf-8") as file:
@@ -27,17 +27,20 @@ def tell_github(results: Sequence[Result], environ: Mapping[str, str] = os.envir
 
 def annotation(result: Result) -> str:
     """A workflow command. A message has one line, and what would end it or a property is escaped."""
+    kind = "warning" if result.verdict is Verdict.WARNING else "error"
     title = _escaped(f"device plug-in check {result.check}").replace(":", "%3A").replace(",", "%2C")
     message = f"{result.title}\nFound: {printable(result.evidence)}\n{CHECKS[result.check].remedy}"
-    return f"::error title={title}::{_escaped(message)}"
+    return f"::{kind} title={title}::{_escaped(message)}"
 
 
 def summary(results: Sequence[Result]) -> str:
     """Markdown."""
-    lines = ["### Device plug-in conformance", "", counts_in_words(results), ""]
-    if failed := [result for result in results if result.verdict is Verdict.FAILED]:
-        lines += ["| failed | a plug-in … | found | mend it |", "|---|---|---|---|"]
-        for result in failed:
+    lines = ["### Device plug-in conformance", "", counts_in_words(results)]
+    for verdict in (Verdict.FAILED, Verdict.WARNING):
+        if not (broken := [result for result in results if result.verdict is verdict]):
+            continue
+        lines += ["", f"| {verdict} | a plug-in … | found | mend it |", "|---|---|---|---|"]
+        for result in broken:
             remedy = CHECKS[result.check].remedy.removeprefix("Mend it: ")
             cells = [result.check, result.title, result.evidence, remedy]
             lines.append("| " + " | ".join(map(_cell, cells)) + " |")

@@ -37,7 +37,8 @@ class LastFailed:
 
     def remember(self, results: Sequence[Result]) -> None:
         """What was not made now is as it was. Without a place to write nothing is remembered."""
-        failed = self.names() - {result.check for result in results if result.verdict is Verdict.PASSED}
+        sound = Verdict.PASSED, Verdict.WARNING
+        failed = self.names() - {result.check for result in results if result.verdict in sound}
         failed |= {result.check for result in results if result.verdict is Verdict.FAILED}
         with suppress(OSError):
             if not failed:

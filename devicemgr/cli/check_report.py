@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from ..printable import printable
-from ..testing.conformance import CHECKS, Check, Result, Verdict
+from ..testing.conformance import CHECKS, Check, Result, Verdict, Weight
 from .output import NARROW, console, listing, plain, print_listing
 
 _LAST_LINES = 20
@@ -22,7 +22,8 @@ _READABLE = 100
 _COLOURS = {
     Verdict.PASSED: "green",
     Verdict.FAILED: "red",
-    Verdict.SKIPPED: "yellow",
+    Verdict.WARNING: "yellow",
+    Verdict.SKIPPED: "cyan",
     Verdict.NOT_RUN: "magenta",
 }
 
@@ -32,8 +33,8 @@ _Row = tuple[Verdict, str, str, str]
 
 
 def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_output: bool = False) -> None:
-    """The verdicts of a run of so many seconds, then the failures, in full; when the plug-in never got as far as to
-    register, or with ``all_output``, before them what it wrote, which is ``output``."""
+    """The verdicts of a run of so many seconds, then the warnings and the failures, in full; when the plug-in never got
+    as far as to register, or with ``all_output``, before them what it wrote, which is ``output``."""
     out = console()
     if out.width < NARROW:
         _draw_lines(out, _rows(results))
@@ -42,9 +43,10 @@ def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_o
     failed = [result for result in results if result.verdict is Verdict.FAILED]
     if all_output or any(result.check == "registers" for result in failed):
         _draw_output(out, output.splitlines(), all_output)
-    for result in failed:
-        _draw_failure(out, result)
-    if failed:
+    broken = [result for result in results if result.verdict is Verdict.WARNING] + failed
+    for result in broken:
+        _draw_broken(out, result)
+    if broken:
         out.print()
     out.print(f"{counts_in_words(results, markup=True)} in {seconds:.1f} s")
 
@@ -93,12 +95,14 @@ def _draw_output(out: Console, lines: Sequence[str], all_of_it: bool) -> None:
             out.print(f"│ {plain(line)}", soft_wrap=True)
 
 
-def _draw_failure(out: Console, result: Result) -> None:
+def _draw_broken(out: Console, result: Result) -> None:
     """As the pytest report has it."""
+    colour = _COLOURS[result.verdict]
+    name = f"{result.check} (a warning)" if result.verdict is Verdict.WARNING else result.check
     out.print()
-    out.rule(f"[red]{result.check}[/]", align="left", style="red", characters="─")
+    out.rule(f"[{colour}]{name}[/]", align="left", style=colour, characters="─")
     title, found, *more = map(escape, CHECKS[result.check].report(result.evidence))
-    _draw_paragraphs(out, [f"[bold]{title}[/]", found.replace("Found:", "[red]Found:[/]", 1), *more])
+    _draw_paragraphs(out, [f"[bold]{title}[/]", found.replace("Found:", f"[{colour}]Found:[/]", 1), *more])
 
 
 def _draw_paragraphs(out: Console, paragraphs: Sequence[str]) -> None:
@@ -106,10 +110,13 @@ def _draw_paragraphs(out: Console, paragraphs: Sequence[str]) -> None:
 
 
 def counts_in_words(results: Sequence[Result], *, markup: bool = False) -> str:
-    """``35 passed, 1 failed, 0 skipped``."""
+    """``35 passed, 1 failed, 2 warnings, 0 skipped``: with those only that a run has usually, or this one has."""
     counts = Counter(result.verdict for result in results)
-    told = [verdict for verdict in Verdict if verdict is not Verdict.NOT_RUN or counts[verdict]]
-    words = [f"{counts[verdict]} {verdict}" for verdict in told]
+    unusual = Verdict.WARNING, Verdict.NOT_RUN
+    told = [verdict for verdict in Verdict if verdict not in unusual or counts[verdict]]
+    words = [
+        f"{counts[verdict]} {verdict}" + "s" * (verdict is Verdict.WARNING and counts[verdict] > 1) for verdict in told
+    ]
     if markup:
         words = [f"[{_COLOURS[verdict]}]{word}[/]" for verdict, word in zip(told, words, strict=True)]
     return ", ".join(words)
@@ -119,26 +126,37 @@ def draw_checks(checks: Sequence[Check]) -> None:
     out = console()
     if out.width < NARROW:
         for check in checks:
-            out.print(f"{check.name} ({check.rule})")
+            out.print(f"{check.name} ({check.rule}; {check.weight})")
             out.print(Padding(escape(check.title), (0, 0, 0, 2)))
         return
-    table = listing("Checks, in the order in which they are made", "check", "a plug-in …", "rule", whole=("check",))
+    table = listing(
+        "Checks, in the order in which they are made", "check", "a plug-in …", "broken", "rule", whole=("check",)
+    )
     for check in checks:
-        table.add_row(check.name, escape(check.title), check.rule)
+        table.add_row(check.name, escape(check.title), check.weight, check.rule)
     print_listing(table)
 
 
 def checks_data(checks: Sequence[Check]) -> list[dict[str, Any]]:
     return [
-        {"check": c.name, "title": c.title, "rule": c.rule, "seen_in": c.seen_in, "needs": list(c.needs)}
-        for c in checks
+        {
+            "check": check.name,
+            "title": check.title,
+            "rule": check.rule,
+            "seen_in": check.seen_in,
+            "needs": list(check.needs),
+            "weight": check.weight.value,
+        }
+        for check in checks
     ]
 
 
 def draw_explanation(check: Check) -> None:
     title = f"[bold]{check.name}[/]: {escape(check.title)}"
     needs = [f"Made only when these have passed: {', '.join(check.needs)}"] if check.needs else []
-    _draw_paragraphs(console(), [title, *map(escape, check.explanation), check.sources, *needs])
+    weight = "What breaks it is no failure, unless --strict is given." if check.weight is Weight.WARNING else ""
+    paragraphs = [title, *map(escape, check.explanation), check.sources, *needs, weight]
+    _draw_paragraphs(console(), list(filter(None, paragraphs)))
 
 
 def report_data(results: Sequence[Result]) -> dict[str, Any]:
@@ -159,14 +177,19 @@ def _result_data(result: Result) -> dict[str, Any]:
 
 
 def junit_text(results: Sequence[Result]) -> str:
-    """A JUnit report, which CI systems know how to show. What was not run is skipped there."""
+    """A JUnit report, which CI systems know how to show. What was not run is skipped there, and so is a warning.
+
+    The format has no warnings. As a failure it would fail the run, and what a test that has passed prints is shown by
+    nobody; the message of one that was skipped is (kube-bench does the same).
+    """
     counts = Counter(result.verdict for result in results)
+    passed, failed = counts[Verdict.PASSED], counts[Verdict.FAILED]
     suite = ElementTree.Element(
         "testsuite",
         name="device plug-in conformance",
         tests=str(len(results)),
-        failures=str(counts[Verdict.FAILED]),
-        skipped=str(counts[Verdict.SKIPPED] + counts[Verdict.NOT_RUN]),
+        failures=str(failed),
+        skipped=str(len(results) - passed - failed),
         time=f"{sum(result.seconds for result in results):.3f}",
     )
     for result in results:
@@ -184,6 +207,10 @@ def _add_case(suite: ElementTree.Element, result: Result) -> None:
         case Verdict.FAILED:
             told = f"{evidence}\n{CHECKS[result.check].remedy}"
             ElementTree.SubElement(case, "failure", message=printable(result.evidence)).text = told
+        case Verdict.WARNING:
+            message = f"warning: {printable(result.evidence)}"
+            ElementTree.SubElement(case, "skipped", message=message)
+            ElementTree.SubElement(case, "system-out").text = f"{evidence}\n{CHECKS[result.check].remedy}"
         case Verdict.SKIPPED:
             ElementTree.SubElement(case, "skipped", message=printable(result.evidence))
         case Verdict.NOT_RUN:

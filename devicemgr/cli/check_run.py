@@ -49,7 +49,11 @@ class Outcome:
     @property
     def not_made(self) -> int:
         """How many of the checks proved nothing, for or against the plug-in."""
-        return sum(result.verdict not in (Verdict.PASSED, Verdict.FAILED) for result in self.results)
+        return sum(result.verdict in (Verdict.SKIPPED, Verdict.NOT_RUN) for result in self.results)
+
+    @property
+    def any_made(self) -> bool:
+        return self.not_made < len(self.results)
 
     @property
     def is_proof(self) -> bool:
@@ -58,15 +62,14 @@ class Outcome:
 
     @property
     def status(self) -> int:
-        """The exit status. Nothing failed is no proof when nothing passed, or most checks were not made."""
+        """The exit status. Nothing failed is no proof when nothing, or only the lesser part, was made."""
         if self.bug is not None:
             return BUG
         if self.signal is not None:
             return 128 + self.signal
-        verdicts = {result.verdict for result in self.results}
-        if Verdict.FAILED in verdicts:
+        if any(result.verdict is Verdict.FAILED for result in self.results):
             return 1
-        return 0 if Verdict.PASSED in verdicts and (self.is_proof or self.allow_skipped) else 2
+        return 0 if self.any_made and (self.is_proof or self.allow_skipped) else 2
 
 
 @contextmanager
@@ -135,4 +138,6 @@ async def _made(run: Run, sinks: Sequence[Sink], made: dict[str, Result], observ
         sinks=sinks,
         respawn=run.options.respawn,
     ) as bench:
-        await run_checks(bench, run.checks, made=made, observer=observer, fail_fast=run.fail_fast)
+        await run_checks(
+            bench, run.checks, made=made, observer=observer, fail_fast=run.fail_fast, strict=run.options.strict
+        )

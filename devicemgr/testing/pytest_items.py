@@ -35,7 +35,7 @@ class Session:
 
     def result_of(self, check: Check) -> Result:
         portal, bench = self._open()
-        result: Result = portal.call(run_check, bench, check, self._made)
+        result: Result = portal.call(run_check, bench, check, self._made, strict=self._options.strict)
         return result
 
     def _open(self) -> tuple[Portal, Bench]:
@@ -60,8 +60,12 @@ class ConformanceFailure(Exception):
     """A check has failed; its text is the report."""
 
 
+class ConformanceWarning(UserWarning):
+    """A check is broken in a way that is no failure; its text is what was found."""
+
+
 class ConformanceItem(pytest.Item):
-    """One check."""
+    """One check. A warning is one of pytest's: the item passes, the summary has it, and ``-W error`` makes it fail."""
 
     def __init__(self, *, check: Check, session_of_checks: Session, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -74,6 +78,9 @@ class ConformanceItem(pytest.Item):
         match result.verdict:
             case Verdict.FAILED:
                 raise ConformanceFailure("\n\n".join(map(self._filled, self._check.report(result.evidence))))
+            case Verdict.WARNING:
+                title, remedy = self._check.title, self._check.remedy
+                self.warn(ConformanceWarning(f"{title}\nFound: {printable(result.evidence)}\n{remedy}"))
             case Verdict.SKIPPED:
                 pytest.skip(result.evidence)
 

@@ -1,7 +1,7 @@
 """One plug-in that does everything right, and many that do one thing wrong, all in this process.
 
-A mutant is a class whose name says what is wrong with it; ``breaks`` names the one check that must notice. They run
-on the test's clock, which is fast, so that patience costs little.
+A mutant is a class whose name says what is wrong with it; ``breaks`` names the one check that must notice, and
+``weight`` says how much it matters. They run on the test's clock, which is fast, so that patience costs little.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import trio
 
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.model import Device, Mount, PluginOptions, RunOptions
-from devicemgr.testing.conformance import Skipped
+from devicemgr.testing.conformance import Skipped, Weight
 from devicemgr.testing.simulated_plugin import endpoint_of, open_simulated_plugin
 
 RESOURCE = "vendor.com/gpu"
@@ -33,6 +33,7 @@ class Honest:
     """A subject with everything a check can look at: five devices, one of them broken, both optional calls."""
 
     breaks: str | None = None
+    weight = Weight.ERROR
     resource = RESOURCE
     devices = DEVICES
     ends_in_time = True
@@ -324,6 +325,7 @@ class HasAnEmptyId(Honest):
 
 class HasACommaInAnId(Honest):
     breaks = "ids-valid"
+    weight = Weight.WARNING
     devices = (*DEVICES, Device(id="gpu-5,gpu-6"))
 
 
@@ -337,8 +339,19 @@ class SaysMinusOne(Honest):
     devices = (*DEVICES, Device(id="gpu-5", numa_nodes=(-1,)))
 
 
+class SaysANodeTwice(Honest):
+    breaks = "numa-plausible"
+    devices = (*DEVICES, Device(id="gpu-5", numa_nodes=(1, 1)))
+
+
+class SaysANodeThatNoKubeletKnows(Honest):
+    breaks = "numa-plausible"
+    devices = (*DEVICES, Device(id="gpu-5", numa_nodes=(64,)))
+
+
 class SaysANodeThatIsNotThere(Honest):
     breaks = "numa-plausible"
+    weight = Weight.WARNING
     devices = (*DEVICES, Device(id="gpu-5", numa_nodes=(2,)))
 
 
@@ -534,6 +547,7 @@ class LooksAtTheFirstIdOnly(Answerer):
 
 class AnswersForBrokenDevices(Answerer):
     breaks = "allocate-unhealthy"
+    weight = Weight.WARNING
 
     async def answer(self, honest, ids):
         good = [id for id in ids if id != "gpu-4"]
@@ -542,6 +556,7 @@ class AnswersForBrokenDevices(Answerer):
 
 class AnswersForBrokenDevicesAmongOthers(Answerer):
     breaks = "allocate-unhealthy"
+    weight = Weight.WARNING
 
     async def answer(self, honest, ids):
         return await honest([id for id in ids if id != "gpu-4"] if len(ids) > 1 else ids)
@@ -824,6 +839,7 @@ class IgnoresSigterm(Honest):
 
 class FailsAtTheEnd(Honest):
     breaks = "sigterm-ends"
+    weight = Weight.WARNING
 
     async def terminate(self):
         await super().terminate()
@@ -832,6 +848,7 @@ class FailsAtTheEnd(Honest):
 
 class LeavesItsSocket(Honest):
     breaks = "sigterm-removes-socket"
+    weight = Weight.WARNING
     removes_socket = False
 
 

@@ -10,7 +10,7 @@ import trio
 from devicemgr import Numa
 from devicemgr.errors import PluginUnavailable
 from devicemgr.model import RunOptions
-from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, open_bench, run_checks, select
+from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
 from devicemgr.testing.conformance.respawn import pause
 from tests.fast_clock import FastClock
 
@@ -28,6 +28,9 @@ from .mutants import (
     PanicsAtAChange,
     RegistersInALoop,
     RegistersOneAfterTheOther,
+    SaysANodeThatIsNotThere,
+    SaysItsListLate,
+    SaysMinusOne,
     StumblesOverItsSocket,
     all_mutants,
 )
@@ -44,10 +47,18 @@ def fast_clock():
     return FastClock()  # which is how pytest-trio finds out
 
 
-async def results_of(kind, timing=TIMING, only=(), **how):
+VERDICTS = {Weight.ERROR: Verdict.FAILED, Weight.WARNING: Verdict.WARNING}
+
+
+async def results_of(kind, timing=TIMING, only=(), *, strict=False, fail_fast=False, **how):
     async with trio.open_nursery() as nursery:
         async with open_bench(kind(nursery), timing=timing, numa=Numa(nodes=(0, 1)), **how) as bench:
-            return {result.check: result for result in await run_checks(bench, select(only))}
+            made = await run_checks(bench, select(only), strict=strict, fail_fast=fail_fast)
+            return {result.check: result for result in made}
+
+
+def broken(results):
+    return {name: result.evidence for name, result in results.items() if result.verdict.is_broken}
 
 
 async def test_an_honest_plugin_passes_all(fast_clock):
@@ -199,8 +210,8 @@ def test_the_pauses_before_a_start_are_those_of_a_kubelet():
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.breaks}-{mutant.__name__}")
 async def test_a_plugin_with_one_fault_fails_exactly_that_check(mutant, fast_clock):
     results = await results_of(mutant)
-    failed = {name: r.evidence for name, r in results.items() if r.verdict is Verdict.FAILED}
-    assert list(failed) == [mutant.breaks], failed
+    assert list(broken(results)) == [mutant.breaks], broken(results)
+    assert results[mutant.breaks].verdict is VERDICTS[mutant.weight]
     for result in results.values():
         if result.verdict is Verdict.SKIPPED and not result.evidence.startswith("nobody said how"):
             is_why = mutant.breaks in needs_of(result.check) or f"({mutant.breaks})" in result.evidence
@@ -244,8 +255,58 @@ class RegistersAsAHeartbeat(RegistersInALoop):
     ],
 )
 async def test_one_fault_does_not_hide_another(kind, faults, fast_clock):
-    results = await results_of(kind)
-    assert {name for name, result in results.items() if result.verdict is Verdict.FAILED} == faults
+    assert set(broken(await results_of(kind))) == faults
+
+
+class SaysMinusOneAndANodeThatIsNotThere(SaysMinusOne):
+    breaks = None
+    devices = (*SaysMinusOne.devices, *SaysANodeThatIsNotThere.devices)
+
+
+async def test_of_what_is_wrong_and_what_is_untidy_the_wrong_is_told(fast_clock):
+    (result,) = (await results_of(SaysMinusOneAndANodeThatIsNotThere, only=["numa-plausible"])).values()
+    assert (result.verdict, "gpu-5 on [-1]" in result.evidence) == (Verdict.FAILED, True)
+
+
+async def test_a_warning_is_a_failure_when_it_is_meant_strictly(fast_clock):
+    usual = "sigterm-removes-socket", "sigterm-ends"
+    results = await results_of(FailsAtTheEndAndLeavesItsSocket, only=usual, fail_fast=True)
+    assert [result.verdict for result in results.values()] == [Verdict.WARNING] * 2
+    strictly = await results_of(FailsAtTheEndAndLeavesItsSocket, only=usual, fail_fast=True, strict=True)
+    assert [result.verdict for result in strictly.values()] == [Verdict.FAILED, Verdict.NOT_RUN]
+
+
+async def test_a_warning_of_one_resource_is_told_with_the_failure_of_another(fast_clock):
+    class TwoFaults(HasASecondResource):
+        devices = SaysANodeThatIsNotThere.devices
+
+        def prepare_second(self, plugin):
+            plugin.set_devices(SaysMinusOne.devices)
+
+    (result,) = (await results_of(TwoFaults, only=["numa-plausible"])).values()
+    assert result.verdict is Verdict.FAILED
+    assert "vendor.com/gpu: this machine has [0, 1]; gpu-5 on [2]" in result.evidence
+    assert "vendor.com/nic: this machine has [0, 1]; gpu-5 on [-1]" in result.evidence
+    assert result.lacking == ("vendor.com/nic",)
+
+
+async def test_who_dies_of_a_check_that_only_warns_fails_it(fast_clock):
+    class DiesOfABrokenDevice(EndsWithItsStream, Answerer):
+        async def answer(self, honest, ids):
+            if "gpu-4" in ids:
+                self.life.cancel()
+            return await honest(ids)
+
+    result = (await results_of(DiesOfABrokenDevice, only=["allocate-unhealthy"]))["allocate-unhealthy"]
+    assert (result.verdict, "with exit status 1" in result.evidence) == (Verdict.FAILED, True), result.evidence
+
+
+async def test_a_warning_keeps_nothing_from_being_made(fast_clock, monkeypatch):
+    late = "first-list-complete"
+    monkeypatch.setitem(CHECKS, late, replace(CHECKS[late], weight=Weight.WARNING))
+    monkeypatch.setitem(CHECKS, "message-size", replace(CHECKS["message-size"], needs=(late,)))
+    results = await results_of(SaysItsListLate, only=["message-size", late])
+    assert {name: r.verdict for name, r in results.items()} == {late: Verdict.WARNING, "message-size": Verdict.PASSED}
 
 
 def test_no_check_is_without_a_mutant():
@@ -260,8 +321,7 @@ async def test_where_all_devices_are_unhealthy_what_needs_no_healthy_one_is_chec
             return RunOptions()
 
     results = await results_of(Broken)
-    failed = {name for name, result in results.items() if result.verdict is Verdict.FAILED}
-    assert failed == {"allocate-unknown", "allocate-unhealthy"}
+    assert set(broken(results)) == {"allocate-unknown", "allocate-unhealthy"}
     assert results["allocate-answers"].evidence == "no device is healthy"
     assert results["cdi-names"].blocked_by == ("allocate-answers",)
 

@@ -10,7 +10,7 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 
 from ..check_options import CheckOptions, Timing
 from .bench import Bench, open_bench
-from .check import Check, Failed, Result, Skipped, Verdict, check
+from .check import Check, Failed, Result, Skipped, Verdict, Weight, check
 from .command import Command, SubjectUnusable
 from .evidence import Seen
 from .runner import CHECKS, Observer, report_of, run_check, run_checks, select
@@ -32,6 +32,7 @@ __all__ = [
     "SubjectUnusable",
     "Timing",
     "Verdict",
+    "Weight",
     "check",
     "open_bench",
     "report_of",

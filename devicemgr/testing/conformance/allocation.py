@@ -16,7 +16,7 @@ from .answers import Meaning, difference, meaning
 from .api_server import sign_of_api_server
 from .asking import Asking
 from .bench import Bench, cut
-from .check import Failed, Skipped, check, some
+from .check import Failed, Skipped, Weight, check, some
 
 MOST = 16
 """Devices that are looked at one by one, where there are more."""
@@ -89,12 +89,20 @@ async def allocate_unknown(bench: Bench) -> str:
     return await _expect_error(bench, "devicemgr-no-such-device", "an unknown id")
 
 
-@check("allocate-unhealthy", rule="ALLOC-5g, LW-3", needs=("allocate-answers",), seen_in="openshift/dpu-operator#26")
+@check(
+    "allocate-unhealthy",
+    rule="ALLOC-5g, LW-3",
+    needs=("allocate-answers",),
+    seen_in="openshift/dpu-operator#26",
+    weight=Weight.WARNING,
+)
 async def allocate_unhealthy(bench: Bench) -> str:
     """Answers Allocate for an unhealthy device with an error.
 
     Between the moment a device breaks and the moment the kubelet has read the new list it may still ask for it. The
     pod then starts on broken hardware, where an error would have let it be placed elsewhere.
+
+    It is a warning: the moment is short, and the same becomes of a pod whose device breaks just after Allocate.
 
     Mend it: look at the health in Allocate too.
     """

@@ -1,14 +1,14 @@
 """What a check is: one sentence that holds for a good plug-in, and a function that tries to see it broken.
 
 The function's docstring is what ``--explain`` prints. Its first line is the title; then why the rule exists and what
-goes wrong in a cluster, and, after "Mend it:", what plug-ins usually do.
+goes wrong in a cluster, what of it is a warning only, and, after "Mend it:", what plug-ins usually do.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,35 @@ if TYPE_CHECKING:
     from .bench import Bench
 
 
+class Weight(StrEnum):
+    """What a broken rule means: ``ERROR`` that a cluster suffers, ``WARNING`` that something is only untidy, or says
+    more about the machine that the checks are made on."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
+    WARNING = "warning"
+    """The rule is broken, and nobody is hurt: no failure of the run."""
     SKIPPED = "skipped"
     NOT_RUN = "not run"
     """The run ended before its turn; the evidence says why."""
 
+    @property
+    def is_broken(self) -> bool:
+        """Has it been seen that the rule does not hold?"""
+        return self in (Verdict.FAILED, Verdict.WARNING)
+
 
 class Failed(Exception):
-    """The rule is broken; the text is the evidence."""
+    """The rule is broken; the text is the evidence. ``weight`` is by default that of the check."""
+
+    def __init__(self, evidence: str, weight: Weight | None = None) -> None:
+        super().__init__(evidence)
+        self.weight = weight
 
 
 class Skipped(Exception):
@@ -60,18 +79,23 @@ class Result:
             return resource in self.lacking
         return self.verdict is Verdict.FAILED or bool(self.blocked_by)
 
+    def strictly(self) -> Result:
+        """The same where a warning is a failure."""
+        return replace(self, verdict=Verdict.FAILED) if self.verdict is Verdict.WARNING else self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """``needs`` are checks without which this one says nothing; ``seen_in`` is a public issue or change
     that shows the defect, as owner/repository#number; ``whole`` is one of the whole plug-in, and not of each of its
-    resources."""
+    resources; ``weight`` is that of a failure which does not say its own."""
 
     name: str
     rule: str
     needs: tuple[str, ...]
     seen_in: str
     whole: bool
+    weight: Weight
     run: Callable[[Bench], Awaitable[str]]
 
     @property
@@ -103,12 +127,18 @@ class Check:
 
 
 def check(
-    name: str, *, rule: str, needs: tuple[str, ...] = (), seen_in: str = "", whole: bool = False
+    name: str,
+    *,
+    rule: str,
+    needs: tuple[str, ...] = (),
+    seen_in: str = "",
+    whole: bool = False,
+    weight: Weight = Weight.ERROR,
 ) -> Callable[[Callable[[Bench], Awaitable[str]]], Check]:
     """Make a check of an async function that returns its evidence, or raises :class:`Failed` or :class:`Skipped`."""
 
     def make(run: Callable[[Bench], Awaitable[str]]) -> Check:
-        return Check(name=name, rule=rule, needs=needs, seen_in=seen_in, whole=whole, run=run)
+        return Check(name=name, rule=rule, needs=needs, seen_in=seen_in, whole=whole, weight=weight, run=run)
 
     return make
 

@@ -8,7 +8,7 @@ import trio
 
 from ...events import PluginRegistered
 from .bench import AFTERWARDS, Bench, Ending
-from .check import Failed, Skipped, check, some
+from .check import Failed, Skipped, Weight, check, some
 
 WARM_UP = 3
 """Restarts before descriptors are counted."""
@@ -219,6 +219,8 @@ async def sigterm_ends(bench: Bench) -> str:
     That is how Kubernetes ends a pod. One that does not listen is killed after 30 s: every update of the DaemonSet
     takes half a minute longer on each node, and nothing is cleaned up.
 
+    With another exit status than 0 it is a warning: of a pod that is being deleted nobody reads it.
+
     Mend it: handle SIGTERM: end the streams, stop the server, remove the socket, exit 0. As process 1 of a container a
     program without a handler does not get the signal at all.
     """
@@ -226,7 +228,7 @@ async def sigterm_ends(bench: Bench) -> str:
     if ending.status is None:
         raise Failed(f"it was still running {bench.timing.ending:g} s after SIGTERM")
     if ending.status not in (0, -15, 143):
-        raise Failed(f"it ended with exit status {ending.status} after {ending.seconds:.2f} s")
+        raise Failed(f"it ended with exit status {ending.status} after {ending.seconds:.2f} s", Weight.WARNING)
     how = "exit status" if ending.status >= 0 else "signal"
     return f"it ended with {how} {abs(ending.status)} after {ending.seconds:.2f} s"
 
@@ -244,12 +246,22 @@ async def _ended(bench: Bench) -> Ending:
     return bench.ending
 
 
-@check("sigterm-removes-socket", rule="REG-22", needs=("first-list",), seen_in="project-akri/akri#551", whole=True)
+@check(
+    "sigterm-removes-socket",
+    rule="REG-22",
+    needs=("first-list",),
+    seen_in="project-akri/akri#551",
+    whole=True,
+    weight=Weight.WARNING,
+)
 async def sigterm_removes_socket(bench: Bench) -> str:
     """Removes its socket when it ends on SIGTERM.
 
     A socket without a server looks like a plug-in to whoever looks into the directory, and to a plug-in's own next
     life: it has to guess whether somebody still serves it.
+
+    It is a warning: the kubelet deletes what is left when it starts, and nothing comes of it meanwhile, as long as the
+    plug-in can start over its own socket (kill-restart).
 
     Mend it: stop the gRPC server gracefully, or remove the file as the last thing you do.
     """

@@ -14,7 +14,7 @@ from ...errors import BadInput, DeviceManagerError, unwrapped
 from ...yaml_text import nearest
 from . import allocation, changes, lists, registration, restarts
 from .bench import Bench
-from .check import Check, Failed, Result, Skipped, Verdict
+from .check import Check, Failed, Result, Skipped, Verdict, Weight
 from .evidence import told
 
 MOST_CALLS = 100
@@ -83,14 +83,16 @@ async def run_checks(
     made: dict[str, Result] | None = None,
     observer: Observer = NOBODY,
     fail_fast: bool = False,
+    strict: bool = False,
 ) -> list[Result]:
-    """Make the checks one after the other, until the first failure with ``fail_fast``.
+    """Make the checks one after the other, until the first failure with ``fail_fast``. With ``strict`` a warning is a
+    failure.
 
     ``made`` grows with each: what is there when the run is cancelled is what :func:`report_of` makes a report of.
     """
     made = {} if made is None else made
     for check in checks:
-        await run_check(bench, check, made, observer)
+        await run_check(bench, check, made, observer, strict=strict)
         if fail_fast and any(result.verdict is Verdict.FAILED for result in made.values()):
             break
     return report_of(checks, made, why_not="a check before it failed (--fail-fast)")
@@ -112,16 +114,20 @@ def report_of(checks: Iterable[Check], made: Mapping[str, Result], *, why_not: s
 
 
 @checked
-async def run_check(bench: Bench, check: Check, made: dict[str, Result], observer: Observer = NOBODY) -> Result:
-    """Make one check, and those it needs first; ``made`` is what has been made on this bench, and grows.
+async def run_check(
+    bench: Bench, check: Check, made: dict[str, Result], observer: Observer = NOBODY, *, strict: bool = False
+) -> Result:
+    """Make one check, and those it needs first; ``made`` is what has been made on this bench, and grows. With
+    ``strict`` a warning is a failure.
 
     An error of our own is a bug, and leaves.
     """
     if check.name not in made:
         for name in check.needs:
-            await run_check(bench, CHECKS[name], made, observer)
+            await run_check(bench, CHECKS[name], made, observer, strict=strict)
         observer.begins(check)
-        made[check.name] = await _result_of(bench, check, made)
+        result = await _result_of(bench, check, made)
+        made[check.name] = result.strictly() if strict else result
         observer.ends(made[check.name])
     return made[check.name]
 
@@ -149,7 +155,7 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
     except Skipped as skipped:
         verdict, evidence = Verdict.SKIPPED, str(skipped)
     except (Failed, DeviceManagerError) as failure:
-        verdict, evidence = Verdict.FAILED, str(failure)
+        verdict, evidence = _verdict_of(failure, check), str(failure)
     if verdict is Verdict.SKIPPED and not blocked_by:
         blocked_by = _skipped_likewise(needed, evidence)
     return Result(
@@ -189,7 +195,7 @@ async def _independent(bench: Bench, check: Check) -> _Found:
     in so many seconds, and that a check was not the first is nothing that a kubelet does."""
     was_disturbed = bench.is_disturbed
     first = await _tried(bench, check)
-    if first.verdict is not Verdict.FAILED or not was_disturbed:
+    if not first.verdict.is_broken or not was_disturbed:
         return first
     try:
         await bench.begin_anew()
@@ -206,7 +212,7 @@ async def _tried(bench: Bench, check: Check) -> _Found:
     try:
         found = await _found(bench, check)
     except (Failed, DeviceManagerError) as failure:
-        found = _Found(Verdict.FAILED, str(failure))
+        found = _Found(_verdict_of(failure, check), str(failure))
     if found.verdict is Verdict.FAILED:
         return found._replace(evidence=await _with_its_cause(bench, found.evidence))
     return found
@@ -224,14 +230,21 @@ async def _found(bench: Bench, check: Check) -> _Found:
                 found = await _found_of_each(bench, check)
             nursery.cancel_scope.cancel()
     if found is None or (bench.is_dead and found.verdict is not Verdict.FAILED):
-        raise Failed(f"{bench.step}{bench.obituary()}")
+        raise Failed(f"{bench.step}{bench.obituary()}", Weight.ERROR)  # whatever the check is about
     return found
+
+
+def _verdict_of(failure: Exception, check: Check) -> Verdict:
+    weight = (failure.weight if isinstance(failure, Failed) else None) or check.weight
+    return Verdict.WARNING if weight is Weight.WARNING else Verdict.FAILED
 
 
 async def _found_of_each(bench: Bench, check: Check) -> _Found:
     """One resource after the other, also one that is registered meanwhile: a failure of one is the verdict, and says
     nothing of the others."""
-    said: dict[Verdict, dict[str, str]] = {Verdict.FAILED: {}, Verdict.PASSED: {}, Verdict.SKIPPED: {}}
+    said: dict[Verdict, dict[str, str]] = {
+        verdict: {} for verdict in (Verdict.FAILED, Verdict.WARNING, Verdict.PASSED, Verdict.SKIPPED)
+    }
     made: list[str] = []
     while resource := next((one for one in bench.resources if one not in made), None):
         made.append(resource)
@@ -241,9 +254,10 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
             except Skipped as skipped:
                 said[Verdict.SKIPPED][resource] = str(skipped)
             except (Failed, DeviceManagerError) as failure:
-                said[Verdict.FAILED][resource] = str(failure)
+                said[_verdict_of(failure, check)][resource] = str(failure)
     verdict = next(verdict for verdict, evidence in said.items() if evidence)
-    told = said[verdict] if verdict is Verdict.FAILED else said[Verdict.PASSED] | said[Verdict.SKIPPED]
+    broken = said[Verdict.FAILED] | said[Verdict.WARNING]
+    told = broken or said[Verdict.PASSED] | said[Verdict.SKIPPED]
     lacking = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(made) else ()
     if len(told) == len(made) and len(set(told.values())) == 1:
         each = f"of each of {len(made)} resources: " if len(made) > 1 else ""
