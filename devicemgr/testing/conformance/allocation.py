@@ -12,11 +12,12 @@ from ...errors import PluginUnavailable
 from ...events import PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...names import is_cdi_name
-from .answers import Meaning, difference, meaning
+from .answers import Meaning, how_they_differ, meaning
 from .api_server import sign_of_api_server
 from .asking import Asking
 from .bench import Bench, cut
-from .check import Failed, Skipped, Weight, check, some
+from .check import Failed, Skipped, Weight, check
+from .shown import some
 
 MOST = 16
 """Devices that are looked at one by one, where there are more."""
@@ -144,8 +145,8 @@ async def allocate_same(bench: Bench) -> str:
     async with bench.client() as client:
         answers = [meaning((await _allocate(bench, client, ids))[0], known) for _ in range(3)]
     for answer in answers[1:]:
-        if differs := difference(answers[0], answer):
-            raise Failed(f"Allocate [{some(ids)}] said {differs}")
+        if differs := how_they_differ(answers[0], answer):
+            raise Failed(f"Allocate [{some(ids)}] has another answer each time: {differs}")
     return f"Allocate [{some(ids)}], 3 times"
 
 
@@ -178,8 +179,8 @@ async def allocate_concurrent(bench: Bench) -> str:
             if failures:
                 raise Failed(f"{len(ids)} calls at the same time: {failures[0]}")
             for id in ids:
-                if differs := difference(alone[id], answers[id]):
-                    raise Failed(f"{id}: {differs} among {len(ids)} calls")
+                if differs := how_they_differ(alone[id], answers[id]):
+                    raise Failed(f"{id} among {len(ids)} calls: {differs}")
     return f"3 times {len(ids)} calls at the same time"
 
 
@@ -292,15 +293,26 @@ async def preferred_allocation(bench: Bench) -> str:
         questions += [(ids, ids[-1:], 1), (ids[1:], [], len(ids) - 1), (ids, ids[-1:], len(ids) - 1 or 1)]
     async with bench.client() as client:
         for available, must, size in questions:
-            asked = f"{size} of [{some(available)}] with [{some(must)}]"
+            asked = f"{size} of [{some(available, among=ids)}] with [{some(must, among=ids)}]"
             try:
                 said = await client.get_preferred_allocation(available, must, size)
             except PluginUnavailable as error:
                 raise Failed(f"{asked}: {error.outcome}: {error}") from error
-            wrong = set(said) - set(available) or set(must) - set(said) or len(set(said)) != size or len(said) != size
-            if wrong:
-                raise Failed(f"{asked}: it said [{some(in_order(said))}]")
+            if wrong := _wrong(in_order(said), available, must, size):
+                raise Failed(f"{asked}: {wrong}")
     return f"{len(questions)} questions"
+
+
+def _wrong(said: Sequence[DeviceId], available: Sequence[DeviceId], must: Sequence[DeviceId], size: int) -> str:
+    """With a preference; empty when nothing is."""
+    known = {*said, *available}
+    if others := [id for id in said if id not in available]:
+        return f"it said {some(others, among=known)}, which nobody offered"
+    if missing := [id for id in must if id not in said]:
+        return f"{some(missing, among=known)} is missing in what it said"
+    if len(said) != size or len(set(said)) != size:
+        return f"it said {len(said)} devices, {len(set(said))} different ones"
+    return ""
 
 
 @check("pre-start", rule="RUN-3, API-9", needs=("allocate-answers",), seen_in="tkestack/gpu-manager#81")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from ...model import DeviceId, RunOptions
+from ...model import DeviceId, DeviceSpec, Mount, RunOptions
+from .shown import difference
 
 _NONCE = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<![\w-])[0-9a-zA-Z_-]{16,}(?![\w-])")
 """A UUID, or a long word: one that has digits and letters is taken for random."""
 _CDI_ANNOTATION = "cdi.k8s.io/"
+_LONGEST = 60
+"""Characters of a value that are told."""
 
 Meaning = Mapping[str, tuple[str, ...]]
 """By the name of a field, what stands there, in one order."""
@@ -32,12 +35,20 @@ def meaning(answer: RunOptions, known: Collection[DeviceId] = ()) -> Meaning:
 
     fields = {
         "envs": [f"{key}={words(value)}" for key, value in answer.envs.items()],
-        "mounts": [same(str(mount)) for mount in answer.mounts],
-        "device_specs": [same(str(spec)) for spec in answer.device_specs],
+        "mounts": [same(_mount(mount)) for mount in answer.mounts],
+        "device_specs": [same(_device_spec(spec)) for spec in answer.device_specs],
         "annotations": [f"{_read_of(key)}={words(value)}" for key, value in answer.annotations.items()],
         "cdi_devices": [same(name) for name in answer.cdi_devices],
     }
     return {name: tuple(sorted(values)) for name, values in fields.items()}
+
+
+def _mount(mount: Mount) -> str:
+    return f"{mount.host_path} at {mount.container_path}" + " (read-only)" * mount.read_only
+
+
+def _device_spec(spec: DeviceSpec) -> str:
+    return f"{spec.host_path} at {spec.container_path} ({spec.permissions})"
 
 
 def _unless_random(word: str, known: Collection[DeviceId]) -> str:
@@ -49,13 +60,19 @@ def _read_of(key: str) -> str:
     return _CDI_ANNOTATION if key.startswith(_CDI_ANNOTATION) else key
 
 
-def difference(one: Meaning, other: Meaning) -> str:
-    """Where they differ, and how: what only one of them has; empty when they do not."""
+def how_they_differ(one: Meaning, other: Meaning) -> str:
+    """In the first field that does; empty when none does."""
     for name in one:
         if one[name] != other[name]:
-            return f"{name} {_only(one[name], other[name])} and then {_only(other[name], one[name])}"
+            return f"{name}: {_change(one[name], other[name])}"
     return ""
 
 
-def _only(here: tuple[str, ...], there: tuple[str, ...]) -> str:
-    return f"{', '.join(text for text in here if text not in there) or 'less':.100}"
+def _change(one: tuple[str, ...], other: tuple[str, ...]) -> str:
+    """Of one variable with another value, what is different in that."""
+    gone, come = sorted(set(one) - set(other)), sorted(set(other) - set(one))
+    if len(gone) == len(come) == 1:
+        (key, equals, before), (same_key, _, after) = gone[0].partition("="), come[0].partition("=")
+        if equals and key == same_key:
+            return f"{key}: {difference(before.split(','), after.split(','), longest=_LONGEST)}"
+    return difference(one, other, longest=_LONGEST)

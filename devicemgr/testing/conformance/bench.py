@@ -38,9 +38,11 @@ from ...rpc.plugin_client import Deadlines, connect_plugin
 from ...rpc.transport.unix_socket import Place
 from ..check_options import Timing
 from .asking import Asking, CallAnswered
-from .check import Failed, Skipped, some
+from .check import Failed, Skipped
 from .evidence import RecordedInCheck, Seen
+from .last_words import last_words
 from .respawn import open_respawning
+from .shown import some
 from .subject import Subject, tended
 
 E = TypeVar("E", bound=Event)
@@ -438,7 +440,7 @@ class Bench:
         return f"the plug-in has ended{how}{self._last_words()}{hint}"
 
     def _last_words(self) -> str:
-        lines = [line for line in self.subject.output.splitlines() if line.strip()][-3:]
+        lines = last_words(self.subject.output)
         return f"; its last words: {' | '.join(map(cut, lines))}" if lines else ""
 
     # --- asking the plug-in itself ------------------------------------------------------------------

@@ -141,10 +141,3 @@ def check(
         return Check(name=name, rule=rule, needs=needs, seen_in=seen_in, whole=whole, weight=weight, run=run)
 
     return make
-
-
-def some(items: object, most: int = 5) -> str:
-    """Ids and the like for a line of evidence: the first few, none of them long."""
-    texts = [text if len(text) <= 40 else text[:37] + "…" for text in map(str, items)]  # type: ignore[call-overload]
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more

@@ -9,7 +9,7 @@ from typing import Any
 from ...daemon.event_log import Recorded
 from ...events import CallFinished, EndpointStopped, Event, ListReceived, RegistrationRequested
 from .asking import CallAnswered
-from .check import some
+from .shown import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,15 @@ class RecordedInCheck(Recorded):
 
 def told(history: Iterable[Seen], *, since: float) -> Iterator[str]:
     """The RPCs, a line each: who was asked what, when, and how it ended."""
+    history = list(history)
+    calls = [seen.event for seen in history if isinstance(seen.event, CallAnswered)]
+    known = {id for call in calls for ids in call.asked.get("containers", ()) for id in ids}
     for seen in history:
         match seen.event:
             case RegistrationRequested(resource=resource, endpoint=endpoint):
                 words = f"Register {resource!r} on {endpoint!r}"
             case CallAnswered(method=method, outcome=outcome, seconds=seconds, asked=asked):
-                ids = " and ".join(f"[{some(ids)}]" for ids in asked.get("containers", ()))
+                ids = " and ".join(f"[{some(ids, among=known)}]" for ids in asked.get("containers", ()))
                 words = f"{method} {ids}".rstrip() + f": {outcome} after {seconds * 1000:.1f} ms"
             case CallFinished(method=method, outcome=outcome, seconds=seconds):
                 words = f"{method}: {outcome} after {seconds * 1000:.1f} ms"

@@ -15,7 +15,8 @@ from ...events import EndpointStopped, ListReceived, PluginRegistered
 from ...model import HEALTHY, UNHEALTHY
 from ...rpc.convert import list_size
 from .bench import Bench, names
-from .check import Failed, Skipped, Weight, check, some
+from .check import Failed, Skipped, Weight, check
+from .shown import difference, some
 
 LARGEST_MESSAGE = 4 * 1024 * 1024
 """Bytes that a kubelet takes in one message (API-8)."""
@@ -240,10 +241,7 @@ async def ids_stable(bench: Bench) -> str:
     reference = found[0]
     for index, ids in enumerate(found):
         if ids - reference and reference - ids:  # one that is only missing, or only new, may have been unplugged
-            raise Failed(
-                f"at registration {index + 1} of {len(found)}: missing {some(sorted(reference - ids))}; "
-                f"new {some(sorted(ids - reference))}"
-            )
+            raise Failed(f"at registration {index + 1} of {len(found)}: {difference(reference, ids)}")
     return f"the same {len(reference)} ids in {len(found)} registrations, {len(bench.lives)} starts of the plug-in"
 
 
@@ -281,8 +279,8 @@ async def lists_complete(bench: Bench) -> str:
     second, fresh = await _after_a_change(bench)
     if fresh - second:
         raise Failed(
-            f"after a change the list had {len(second)} devices; a new stream then had {len(fresh)}, "
-            f"with {some(sorted(fresh - second))} as well"
+            f"after a change the list had {len(second)} devices; a new stream then had {len(fresh)}: "
+            f"{difference(second, fresh)}"
         )
     return f"the list after a change has all {len(fresh)} devices of a new stream"
 
@@ -334,7 +332,8 @@ async def stream_cancel(bench: Bench) -> str:
     for _ in range(3):
         again = {device.id for device in await bench.fresh_list()}
         if again != first:
-            raise Failed(f"a stream opened after a cancelled one began with {some(sorted(again)) or 'no devices'}")
+            begun = f"with another list: {difference(first, again)}" if again else "without devices"
+            raise Failed(f"a stream opened after a cancelled one began {begun}")
     if not bench.subject.is_running:
         raise Failed(bench.what_happened(since=0.0))
     try:

@@ -24,8 +24,9 @@ from ...events import (
 from ...model import API_VERSION, ResourceName
 from ...names import why_not_extended
 from .bench import AFTERWARDS, Bench
-from .check import Failed, Skipped, check, some
+from .check import Failed, Skipped, check
 from .processes import listening_elsewhere
+from .shown import some
 
 ENOUGH = 3
 """Calls of Register for one disturbance that are no loop: it may see several signs of it, and a stream end."""

@@ -8,7 +8,8 @@ import trio
 
 from ...events import PluginRegistered
 from .bench import AFTERWARDS, Bench, Ending
-from .check import Failed, Skipped, Weight, check, some
+from .check import Failed, Skipped, Weight, check
+from .shown import some
 
 WARM_UP = 3
 """Restarts before descriptors are counted."""
