@@ -17,6 +17,7 @@ from ..daemon.directory import KUBELET_ROOT
 from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, about
 from ..testing.conformance import Attached, Command, Subject, Verdict, select
+from ..testing.conformance.api_server import sign_of_api_server
 from . import Seconds, output_option, root_of
 from .check_config import config_option
 from .check_github import tell_github
@@ -161,10 +162,11 @@ def _check_usage(wanted: _Wanted) -> None:
     if bool(wanted.argv) == bool(wanted.attach):
         raise click.UsageError("give either a command after -- or --attach RESOURCE")
     options = wanted.options
-    about_a_command = options.isolate or options.bind or options.resource or options.respawn or wanted.plugin_log
-    if wanted.attach and about_a_command:
+    view = options.isolate or options.bind or options.kubeconfig
+    if wanted.attach and (view or options.resource or options.respawn or wanted.plugin_log):
         raise click.UsageError(
-            "--isolate, --bind, --resource, --respawn and --plugin-log are about a COMMAND, not about --attach"
+            "--isolate, --bind, --kubeconfig, --resource, --respawn and --plugin-log are about a COMMAND, not about "
+            "--attach"
         )
     for path in filter(None, (wanted.junit, wanted.plugin_log)):
         check_writable(path)
@@ -184,7 +186,14 @@ def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
     if wanted.attach:
         subject: Subject = Attached(change=options.change)
     else:
-        subject = Command(wanted.argv, change=options.change, isolate=options.isolate, bind=options.bind, adopt=True)
+        subject = Command(
+            wanted.argv,
+            change=options.change,
+            isolate=options.isolate,
+            bind=options.bind,
+            kubeconfig=options.kubeconfig,
+            adopt=True,
+        )
     checks = options.checks()
     if wanted.last_failed and not (checks := remembered.among(checks)):
         click.echo("None of these checks is known to have failed the last time: all are made.", err=True)
@@ -217,7 +226,7 @@ def _tell(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
     def draw(data: object) -> None:
         text, results = run.subject.output, outcome.results
         draw_report(results, seconds=outcome.seconds, output=text, all_output=wanted.show_output)
-        _advise(wanted, outcome)
+        _advise(wanted, run, outcome)
 
     with _told():
         try:
@@ -240,13 +249,16 @@ def _told() -> Iterator[None]:
             click.echo(f"Error: a report could not be written: {error}", err=True)
 
 
-def _advise(wanted: _Wanted, outcome: Outcome) -> None:
+def _advise(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
     failed = {result.check for result in outcome.results if result.verdict is Verdict.FAILED}
     if wanted.argv and not wanted.options.isolate and failed & {"registers", "endpoint-name"}:
         click.echo(
             "Does it look for kubelet.sock, or make its own socket, in "
             f"{KUBELET_ROOT}/device-plugins whatever it is told? Then use --isolate."
         )
+    asks = "registers" in failed and sign_of_api_server(run.subject.output)
+    if wanted.argv and asks and not wanted.options.kubeconfig:
+        click.echo("Does it need an API server to start? Then use --kubeconfig.")
     if not outcome.is_proof:
         click.echo(_how_little_is_proved(outcome))
 

@@ -58,6 +58,12 @@ class CheckOptions(CheckedFields):
         "Let the command, and nobody else, see what is at HOST here at PATH: fake hardware. Repeatable.",
         "HOST:PATH",
     )
+    kubeconfig: str | None = _option(
+        None,
+        "Give the command the API server of this file: its path as KUBECONFIG, and with --isolate the API server as a "
+        "pod has it.",
+        "FILE",
+    )
     respawn: bool = _option(
         False, "Start the command again when it ends: after a second, then with a back-off, as a kubelet does."
     )
@@ -84,11 +90,13 @@ class CheckOptions(CheckedFields):
                 raise BadInput(f"{value} is not a number above {least}", file=field.name)
             if type(field.default) is int and value < least:
                 raise BadInput(f"{value} is not {least} or more", file=field.name)
-        if self.bind:
+        if self.bind or self.kubeconfig is not None:
+            from .conformance.given_api_server import GivenApiServer
             from .conformance.isolation import Bind
 
-            for text in self.bind:
-                Bind.parse(text)
+            binds = [Bind.parse(text) for text in self.bind]
+            if self.kubeconfig is not None:
+                GivenApiServer(self.kubeconfig, isolate=self.isolate, binds=binds)
 
     @property
     def timing(self) -> Timing:

@@ -44,7 +44,9 @@ class Session:
             pytest.skip("the plug-in cannot be started")
         if self._opened is None:
             how = self._options
-            command = Command(self._argv, change=how.change, isolate=how.isolate, bind=how.bind)
+            command = Command(
+                self._argv, change=how.change, isolate=how.isolate, bind=how.bind, kubeconfig=how.kubeconfig
+            )
             portal = self._stack.enter_context(open_portal())
             numa = how.numa_nodes()
             bench = open_bench(command, resource=how.resource, timing=how.timing, numa=numa, respawn=how.respawn)

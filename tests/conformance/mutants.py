@@ -41,6 +41,7 @@ class Honest:
     stands_stale_socket = True
     open_descriptors = 7
     ending = None
+    has_api_server = False
     folder = "device-plugins"
 
     def __init__(self, nursery: trio.Nursery) -> None:

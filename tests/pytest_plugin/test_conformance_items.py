@@ -49,6 +49,7 @@ def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
         (["--device-plugin", "true", "--device-plugin-only", "nope"], "ERROR: nope: no such check; there are *"),
         (["--device-plugin", "true", "--device-plugin-patience=-1"], "ERROR: --device-plugin-patience: -1.0 is not*"),
         (["--device-plugin", "true", "--device-plugin-bind", "/x:y"], "ERROR: --device-plugin-bind: there is no /x"),
+        (["--device-plugin", "true", "--device-plugin-kubeconfig=/x"], "ERROR: --device-plugin-kubeconfig: there is*"),
         (["--device-plugin", "true", "--device-plugin-restarts=1"], "ERROR: --device-plugin-restarts: 1 is not 5*"),
     ],
 )

@@ -48,10 +48,16 @@ async def _without_api_server(bench: Bench) -> AsyncIterator[None]:
         yield
     except PluginUnavailable as error:
         if sign := sign_of_api_server(f"{error}\n{bench.subject.output[before:]}"):
-            why = f"Allocate asks an API server, and KUBECONFIG names none that answers: {cut(sign)}"
+            why = f"{_why_in_vain(bench)}: {cut(sign)}"
             bench.unanswerable[bench.resource] = why
             raise Skipped(why) from error
         raise
+
+
+def _why_in_vain(bench: Bench) -> str:
+    if bench.subject.has_api_server:
+        return "Allocate asks the API server of --kubeconfig, and does not get what it needs from it"
+    return "Allocate asks an API server, and has none here (--kubeconfig FILE gives it one)"
 
 
 @check(

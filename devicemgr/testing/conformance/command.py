@@ -13,6 +13,7 @@ import trio
 from ...arguments import checked
 from ...errors import DeviceManagerError
 from .check import Skipped
+from .given_api_server import GivenApiServer
 from .isolation import Bind, isolated, kubelet_at_its_path, missing, require_allowed
 from .output import Output
 from .processes import PROC, Living, adopt_orphans, bury, family
@@ -29,9 +30,11 @@ class SubjectUnusable(DeviceManagerError):
 class Command:
     """Starts ``argv`` with the directory told in every usual way: ``{dir}`` and ``{socket}`` in its arguments, and
     ``DEVICE_PLUGIN_DIR`` and ``KUBELET_SOCKET`` in its environment. With ``isolate`` it sees the root directory as
-    ``/var/lib/kubelet``, and with ``bind``, texts ``HOST:PATH``, what is at HOST here at PATH; nobody else does. Raises
-    BadInput for a text that is none. ``change`` is a shell command that makes it report a change; it has the same
-    environment, and ``DEVICE_PLUGIN_PID``.
+    ``/var/lib/kubelet``, and with ``bind``, texts ``HOST:PATH``, what is at HOST here at PATH; nobody else does.
+    ``kubeconfig`` is a file that names an API server: the plug-in has its path as ``KUBECONFIG`` and, with ``isolate``,
+    the API server as a pod has it. Raises BadInput for a text that is no bind, and for a file that cannot be used so.
+    ``change`` is a shell command that makes it report a change; it has the same environment, and
+    ``DEVICE_PLUGIN_PID``.
 
     What it starts is ended with it. That it has let go of (a daemon, forked twice) is found with ``adopt`` only: then
     all of this process's children that nobody else is the parent of any more count as the plug-in's.
@@ -45,6 +48,7 @@ class Command:
         change: str | None = None,
         isolate: bool = False,
         bind: Sequence[str] = (),
+        kubeconfig: str | None = None,
         env: Mapping[str, str] | None = None,
         adopt: bool = False,
     ) -> None:
@@ -54,6 +58,9 @@ class Command:
         self._binds = [Bind.parse(text) for text in bind]
         self._view: list[Bind] = []
         self._env = dict(os.environ if env is None else env)
+        self._api_server: GivenApiServer | None = None
+        if kubeconfig is not None:
+            self._api_server = GivenApiServer(kubeconfig, isolate=isolate, binds=self._binds)
         self._process: trio.Process | None = None
         self._is_asked_to_end = False
         self._adopt = adopt
@@ -67,7 +74,11 @@ class Command:
         self._env |= {"DEVICE_PLUGIN_DIR": places["{dir}"], "KUBELET_SOCKET": places["{socket}"]}
         if self._adopt:
             adopt_orphans()
-        self._view = [kubelet_at_its_path(directory.parent)] * self._isolate + self._binds
+        self._view = [kubelet_at_its_path(directory.parent)] * self._isolate
+        if self._api_server is not None:
+            self._env |= self._api_server.environment
+            self._view += self._api_server.binds()
+        self._view += self._binds  # the last: of what they hide nothing is needed any more
         if self._view:
             await require_allowed(self._view)
             argv = isolated(argv, self._view)
@@ -86,7 +97,11 @@ class Command:
         self._process, self._family, self._is_asked_to_end = process, set(), False
 
     async def tend(self) -> None:
-        await self._output.collect()
+        try:
+            await self._output.collect()
+        finally:
+            if self._api_server is not None:
+                self._api_server.remove()
 
     async def terminate(self) -> int:
         process = self._running()
@@ -140,8 +155,13 @@ class Command:
 
     @property
     def output(self) -> str:
-        """Of very much the beginning and the end."""
-        return self._output.text
+        """Of very much the beginning and the end; without the secrets of the kubeconfig."""
+        text = self._output.text
+        return text if self._api_server is None else self._api_server.without_secrets(text)
+
+    @property
+    def has_api_server(self) -> bool:
+        return self._api_server is not None
 
     def descriptors(self) -> int:
         self._running()

@@ -55,6 +55,10 @@ class Subject(Protocol):
     def output(self) -> str:
         """What it has written up to now, if that is known."""
 
+    @property
+    def has_api_server(self) -> bool:
+        """Did we give it an API server (``--kubeconfig``)?"""
+
     def descriptors(self) -> int:
         """How many file descriptors it has open."""
 
@@ -79,6 +83,7 @@ class Attached:
     is_running = True
     ending = None
     output = ""
+    has_api_server = False
 
     @checked
     def __init__(self, *, change: str | None = None) -> None:

@@ -1,0 +1,75 @@
+"""A plug-in is given an API server, in the two places where programs look for one.
+
+Outside of a cluster they read the file that ``KUBECONFIG`` names. In a pod they read an address from the environment,
+and from the directory of their service account a token, and the certificates to trust: a private view can have that.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...daemon.directory import KUBELET_ROOT
+from ...errors import BadInput
+from .isolation import Bind
+from .kubeconfig import InCluster, Kubeconfig
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class GivenApiServer:
+    """The one of a kubeconfig; with ``isolate`` also as a pod has it. Raises BadInput, also when the plug-in could not
+    see the file, for ``isolate`` or one of the ``binds`` shows it something else there."""
+
+    def __init__(self, kubeconfig: str, *, isolate: bool, binds: Sequence[Bind]) -> None:
+        self._kubeconfig = Kubeconfig(kubeconfig)
+        for there in [KUBELET_ROOT] * isolate + [bind.there for bind in binds]:
+            if self._kubeconfig.path.is_relative_to(there):
+                raise BadInput(
+                    f"the plug-in cannot see {self._kubeconfig.path}: it has another {there} (--isolate, --bind). Copy "
+                    "the file elsewhere",
+                    file="kubeconfig",
+                )
+        self._account = self._kubeconfig.in_cluster() if isolate else None
+        self._files: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        given = {"KUBECONFIG": str(self._kubeconfig.path)}
+        if self._account is not None:
+            given["KUBERNETES_SERVICE_HOST"] = self._account.host
+            given["KUBERNETES_SERVICE_PORT"] = str(self._account.port)
+        return given
+
+    def binds(self) -> list[Bind]:
+        """What a private view must have for it. There are files for that from the first call on, until :meth:`remove`:
+        only we can read them."""
+        if self._account is None:
+            return []
+        if self._files is None:
+            self._files = tempfile.TemporaryDirectory(prefix="devicemgr-")
+            for name, content in _files_of(self._account).items():
+                with open(Path(self._files.name, name), "xb", opener=_only_for_us) as file:
+                    file.write(content)
+        return [Bind(Path(self._files.name), SERVICE_ACCOUNT)]
+
+    def remove(self) -> None:
+        """No files are left."""
+        if self._files is not None:
+            self._files.cleanup()
+            self._files = None
+
+    def without_secrets(self, text: str) -> str:
+        return self._kubeconfig.without_secrets(text)
+
+
+def _files_of(account: InCluster) -> dict[str, bytes]:
+    """By name, as a kubelet makes them for a pod."""
+    files = {"token": account.token.encode(), "namespace": account.namespace.encode()}
+    return files if account.authority is None else files | {"ca.crt": account.authority}
+
+
+def _only_for_us(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

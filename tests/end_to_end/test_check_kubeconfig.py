@@ -1,0 +1,176 @@
+"""``check --kubeconfig`` with a plug-in that asks an API server, in both ways in which programs find one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from devicemgr.testing.conformance.isolation import isolated
+from devicemgr.testing.conformance.kubeconfig import HIDDEN
+
+HERE = Path(__file__).parent
+FILES = HERE.parent / "files" / "api_server"
+TOKEN = "a-token-that-nobody-may-see"
+NAMESPACE = "gpu-operator"
+ALLOWED = subprocess.run(isolated(["true"], []), capture_output=True)
+needs_namespaces = pytest.mark.skipif(ALLOWED.returncode != 0, reason=f"not allowed here: {ALLOWED.stderr.decode()}")
+BY_KUBECONFIG = ("--", sys.executable, HERE / "asks_api_server.py", "{dir}", "kubeconfig")
+IN_A_POD = (
+    "--isolate",
+    "--",
+    sys.executable,
+    HERE / "asks_api_server.py",
+    "/var/lib/kubelet/device-plugins",
+    "in-cluster",
+)
+BOTH = [pytest.param(BY_KUBECONFIG, id="KUBECONFIG"), pytest.param(IN_A_POD, id="in a pod", marks=needs_namespaces)]
+QUICK = ("--quiet", "1", "--only", "allocate-answers,allocate-concurrent")
+
+
+class ApiServer(BaseHTTPRequestHandler):
+    """Has one pod, for whoever brings the token."""
+
+    def do_GET(self):
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            self.send_error(401)
+        elif self.path != f"/api/v1/namespaces/{NAMESPACE}/pods/pending":
+            self.send_error(404)
+        else:
+            pod = json.dumps({"kind": "Pod", "metadata": {"name": "pending"}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(pod)))
+            self.end_headers()
+            self.wfile.write(pod)
+
+    def log_message(self, format, *args):
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def api_server():
+    """The address of one that runs."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(FILES / "cert.pem", FILES / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    serving.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
+@pytest.fixture
+def kubeconfig(root_dir, api_server):
+    config = {
+        "current-context": "it",
+        "contexts": [{"name": "it", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}],
+        "clusters": [
+            {"name": "c", "cluster": {"server": api_server, "certificate-authority": str(FILES / "cert.pem")}},
+        ],
+        "users": [{"name": "u", "user": {"token": TOKEN}}],
+    }
+    path = root_dir / "config"
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path, root_dir, monkeypatch):
+    """Where everything temporary is made."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("GITHUB_ACTIONS", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    (root_dir / "t").mkdir()
+    monkeypatch.setenv("TMPDIR", str(root_dir / "t"))
+    return root_dir / "t"
+
+
+@pytest.mark.parametrize("plugin", BOTH)
+def test_a_plugin_that_asks_one_is_checked_like_any_other(run, kubeconfig, scratch, plugin):
+    done = run("check", *QUICK, "--kubeconfig", kubeconfig, *plugin)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed, 0 failed, 0 skipped" in done.stdout
+    assert list(scratch.iterdir()) == [], "no file stays"
+
+
+@pytest.mark.parametrize("plugin", BOTH)
+def test_without_one_the_cause_is_named_and_the_way_out(run, plugin):
+    done = run("check", *QUICK, *plugin)
+    assert done.returncode == 2
+    said = " ".join(done.stdout.split())
+    assert "Allocate asks an API server, and has none here (--kubeconfig FILE gives it one)" in said
+
+
+def test_one_that_cannot_even_start_is_told_the_way_out(run, kubeconfig):
+    plugin = "echo unable to load in-cluster configuration >&2; exit 1"
+    hint = "Does it need an API server to start? Then use --kubeconfig."
+    assert hint in run("check", *QUICK, "--", "sh", "-c", plugin).stdout
+    assert hint not in run("check", *QUICK, "--kubeconfig", kubeconfig, "--", "sh", "-c", plugin).stdout
+    assert hint not in run("check", *QUICK, "--", "false").stdout
+
+
+@pytest.mark.parametrize("plugin", BOTH)
+def test_one_that_does_not_answer_is_named_as_the_cause(run, kubeconfig, plugin):
+    kubeconfig.write_text(kubeconfig.read_text().replace(NAMESPACE, "another"))
+    done = run("check", *QUICK, "--kubeconfig", kubeconfig, *plugin)
+    assert done.returncode == 2
+    said = " ".join(done.stdout.split())
+    assert "Allocate asks the API server of --kubeconfig, and does not get what it needs from it" in said
+    assert "HTTP Error 404" in said
+
+
+@needs_namespaces
+def test_no_report_has_a_secret_and_nobody_else_can_read_one(run, kubeconfig, tmp_path):
+    junit, trace, log = (tmp_path / name for name in ("junit", "trace", "log"))
+    reports = ("--show-output", "--junit", junit, "--trace", trace, "--plugin-log", log)
+    done = run("check", *QUICK, *reports, "--kubeconfig", kubeconfig, *IN_A_POD)
+    assert done.returncode == 0, done.stdout
+    for text in (done.stdout, done.stderr, *(path.read_text() for path in (junit, trace, log))):
+        assert TOKEN not in text
+    for text in (done.stdout, log.read_text()):
+        assert f"Authorization: Bearer {HIDDEN}" in text
+        for line in ("serviceaccount: 700", "token: 600", "ca.crt: 600", "namespace: 600"):
+            assert line in text
+
+
+@needs_namespaces
+def test_no_file_stays_when_a_signal_ends_it(start, kubeconfig, scratch):
+    program = start(
+        *("-m", "devicemgr", "check", "--quiet", "60", "--only", "registers,first-list-complete"),
+        *("--kubeconfig", kubeconfig, *IN_A_POD),
+    )
+    program.wait_for("passed  registers")
+    assert any(path.name == "token" for path in scratch.rglob("*"))
+    assert program.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert list(scratch.iterdir()) == []
+
+
+@needs_namespaces
+def test_pytest_and_the_options_file_take_it_too(run, kubeconfig, root_dir):
+    for options in (f'kubeconfig = "{kubeconfig}"\nonly = ["allocate-answers"]', 'kubeconfig = "/no such"'):
+        (root_dir / "check.toml").write_text(options)
+        done = run("check", "--config", root_dir / "check.toml", *IN_A_POD)
+        assert done.returncode == (0 if "no such" not in options else 2), done.stdout
+    assert done.stderr == "Error: kubeconfig: there is no /no such\n"
+    command = " ".join(map(str, IN_A_POD[2:]))
+    options = ("--device-plugin-isolate", "--device-plugin-only", "allocate-answers", "-p", "no:cacheprovider")
+    (root_dir / "pytest.ini").write_text(f"[pytest]\ndevice_plugin_kubeconfig = {kubeconfig}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--device-plugin", command, *options, "--rootdir", root_dir],
+        cwd=root_dir,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
