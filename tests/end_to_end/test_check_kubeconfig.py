@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from devicemgr.testing.conformance.isolation import isolated
 from devicemgr.testing.conformance.kubeconfig import HIDDEN
+from tests.fake_api_server import TOKEN, api_server
 
 HERE = Path(__file__).parent
-FILES = HERE.parent / "files" / "api_server"
-TOKEN = "a-token-that-nobody-may-see"
 NAMESPACE = "gpu-operator"
 ALLOWED = subprocess.run(isolated(["true"], []), capture_output=True)
 needs_namespaces = pytest.mark.skipif(ALLOWED.returncode != 0, reason=f"not allowed here: {ALLOWED.stderr.decode()}")
@@ -36,53 +31,13 @@ BOTH = [pytest.param(BY_KUBECONFIG, id="KUBECONFIG"), pytest.param(IN_A_POD, id=
 QUICK = ("--quiet", "1", "--only", "allocate-answers,allocate-concurrent")
 
 
-class ApiServer(BaseHTTPRequestHandler):
-    """Has one pod, for whoever brings the token."""
-
-    def do_GET(self):
-        if self.headers["Authorization"] != f"Bearer {TOKEN}":
-            self.send_error(401)
-        elif self.path != f"/api/v1/namespaces/{NAMESPACE}/pods/pending":
-            self.send_error(404)
-        else:
-            pod = json.dumps({"kind": "Pod", "metadata": {"name": "pending"}}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(pod)))
-            self.end_headers()
-            self.wfile.write(pod)
-
-    def log_message(self, format, *args):
-        """Nobody reads it."""
-
-
 @pytest.fixture
-def api_server():
-    """The address of one that runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(FILES / "cert.pem", FILES / "key.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    serving.start()
-    yield f"https://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    serving.join()
-    server.server_close()
-
-
-@pytest.fixture
-def kubeconfig(root_dir, api_server):
-    config = {
-        "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}],
-        "clusters": [
-            {"name": "c", "cluster": {"server": api_server, "certificate-authority": str(FILES / "cert.pem")}},
-        ],
-        "users": [{"name": "u", "user": {"token": TOKEN}}],
-    }
+def kubeconfig(root_dir):
+    """That of an API server which has one pod."""
     path = root_dir / "config"
-    path.write_text(json.dumps(config))
-    return path
+    pod = {"kind": "Pod", "metadata": {"name": "pending"}}
+    with api_server({f"/api/v1/namespaces/{NAMESPACE}/pods/pending": pod}, path, namespace=NAMESPACE):
+        yield path
 
 
 @pytest.fixture(autouse=True)
