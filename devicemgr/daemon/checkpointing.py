@@ -184,16 +184,17 @@ class CheckpointWriter:
 
     async def run(self) -> None:
         """Write whenever something changed, until cancelled."""
-        pause = RETRY_AFTER
+        pause = 0.0  # after a failed write, until the next attempt
         while True:
-            failed = self._durable < self._tried
-            patience = pause if failed else float("inf") if self._is_doubled else QUIET
+            patience = pause or (math.inf if self._is_doubled else QUIET)
             with trio.move_on_after(patience) as waiting:
                 await self._wait_for_work()
-            if waiting.cancelled_caught and not failed:
+            if waiting.cancelled_caught and not pause:
                 await self._double()
+            elif await self._attempt():
+                pause = 0.0
             else:
-                pause = RETRY_AFTER if await self._attempt() else min(pause * 2, LONGEST_RETRY)
+                pause = min(max(pause * 2, RETRY_AFTER), LONGEST_RETRY)
 
     async def finish(self) -> None:
         """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
