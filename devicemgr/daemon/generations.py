@@ -223,7 +223,7 @@ def identity_of(path: Path) -> Identity | None:
 
 def _write_new(path: Path, data: bytes) -> None:
     """A file of ours with these bytes, on disk. Raises FileExistsError when somebody was there before."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
     try:
         view = memoryview(data)
         while view:
@@ -252,7 +252,7 @@ def _has_second_name(path: Path, name: Path) -> bool:
 
 
 def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    handle = os.open(directory, os.O_DIRECTORY)
     try:
         os.fsync(handle)
     finally:

@@ -54,7 +54,7 @@ def read_ours(path: Path) -> bytes:
     again when it is open, for it may be another one by then.
     """
     _check(path.lstat())
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         _check(os.fstat(descriptor))
         with open(descriptor, "rb", closefd=False) as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import stat
 from pathlib import Path
@@ -265,14 +266,15 @@ def test_what_others_may_write_is_not_believed(file, mode):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_what_belongs_to_somebody_else_is_not_believed(file):
+@pytest.mark.parametrize("user", [1, 54321])
+def test_what_belongs_to_somebody_else_is_not_believed(file, user):
     file.save("good one")
     file.save("good two")
-    os.chown(file.path, 54321, -1)
+    os.chown(file.path, user, -1)
     found, (event,) = file.load()
     assert (found, event.problem) == (
         "one",
-        "it belongs to user 54321, who is neither root nor the manager's own",
+        f"it belongs to user {user}, who is neither root nor the manager's own",
     )
 
 
@@ -285,6 +287,69 @@ def test_what_is_too_long_is_not_read(file, monkeypatch):
     file.path.write_text("good three")
     file.path.chmod(0o600)
     assert file.load() == ("three", [])
+
+
+def a_link_to_a_file_of_ours(path, victim):
+    victim.write_bytes(b"secret")
+    victim.chmod(0o600)
+    path.unlink()
+    path.symlink_to(victim)
+
+
+def a_pipe_that_nobody_opens(path, victim):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_file_that_others_may_write(path, victim):
+    path.chmod(0o666)
+
+
+def a_long_file(path, victim):
+    os.truncate(path, 11)
+
+
+@pytest.mark.parametrize(
+    ("puts", "error", "problem"),
+    [
+        (a_link_to_a_file_of_ours, OSError, "symbolic links"),
+        (a_pipe_that_nobody_opens, CorruptCheckpoint, "it is no file, but a pipe"),
+        (a_file_that_others_may_write, CorruptCheckpoint, "others may write it"),
+        (a_long_file, CorruptCheckpoint, "it has 11 bytes, and 10 are the limit"),
+    ],
+)
+def test_what_takes_its_place_after_a_first_look_is_not_read(file, monkeypatch, tmp_path, puts, error, problem):
+    """Nor waited for, as one would for the other end of a pipe."""
+    check, looks = shared_directory._check, []
+
+    def look(status):
+        check(status)
+        looks.append(status)
+        if len(looks) == 1:
+            puts(file.path, tmp_path / "victim")
+
+    monkeypatch.setattr(shared_directory, "LARGEST", 10)
+    monkeypatch.setattr(shared_directory, "_check", look)
+    file.save("good one")
+    with pytest.raises(error, match=problem):
+        shared_directory.read_ours(file.path)
+    assert len(looks) == 1
+
+
+def test_of_a_file_that_grows_while_it_is_read_no_more_is_read_than_of_any(file, monkeypatch):
+    check = shared_directory._check
+
+    def look(status):
+        check(status)
+        with file.path.open("ab") as growing:
+            growing.write(b"x")
+
+    monkeypatch.setattr(shared_directory, "LARGEST", 10)
+    monkeypatch.setattr(shared_directory, "_check", look)
+    file.save("good one")
+    assert shared_directory.read_ours(file.path) == b"good onexx"
+    file.save("good one2")
+    assert shared_directory.read_ours(file.path) == b"good one2x"
 
 
 def test_each_kind_of_thing_has_a_name(tmp_path):
@@ -306,8 +371,30 @@ def test_what_cannot_be_set_aside_is_a_clear_error(file, monkeypatch):
         raise OSError(errno.EBUSY, "Device or resource busy")
 
     monkeypatch.setattr(os, "rename", busy)
-    with pytest.raises(DirectoryUnusable, match=r"or set it aside: .*busy.*unmount"):
+    with pytest.raises(DirectoryUnusable) as caught:
         file.load()
+    assert str(caught.value) == (
+        f"cannot read {file.path}, or set it aside: Device or resource busy. "
+        "Mend its permissions, or move away (or unmount) what is there, and start again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "words", "/else"), "cannot read /else, or set it aside: words."),
+        (OSError("words"), ": words."),
+    ],
+)
+def test_what_cannot_be_read_is_named_in_the_systems_words(file, monkeypatch, error, told):
+    def fails(path):
+        raise error
+
+    monkeypatch.setattr(generations, "read_ours", fails)
+    with pytest.raises(DirectoryUnusable) as caught:
+        file.load()
+    assert told in str(caught.value)
+    assert error.filename or str(file.path) in str(caught.value)
 
 
 def io_error(*arguments, **options):
@@ -348,6 +435,15 @@ def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypa
     assert not file.path.exists()
 
 
+def test_when_a_strangers_file_was_written_over_and_cannot_be_synced_there_is_no_reset(file, monkeypatch):
+    """What stood there was none of ours, and is not put back; but to leave nothing there would be a reset."""
+    file.path.write_text("theirs")
+    monkeypatch.setattr(generations, "_sync_directory", io_error)
+    with pytest.raises(OSError, match="Input/output"):
+        file.save_over("good one")
+    assert file.load() == ("one", [])
+
+
 def test_what_nobody_would_read_is_not_written(file, monkeypatch):
     monkeypatch.setattr(generations, "LARGEST", 100)
     file.save("good one")
@@ -360,7 +456,10 @@ def test_when_all_numbers_are_taken_there_is_another_name(file, tmp_path):
     for number in range(100):
         file.path.write_text(f"bad {number}")
         assert file.load()[0] is None
-    assert len([name for name in names(file) if name.startswith("name.corrupt")]) == 100
+    numbered = {"name.corrupt", *(f"name.corrupt-{number}" for number in range(2, 100))}
+    assert numbered < set(names(file))
+    (other,) = set(names(file)) - numbered
+    assert re.fullmatch(r"name\.corrupt-[0-9a-f]{16}", other), "which nobody can guess"
 
 
 def a_link(path, victim):
