@@ -184,30 +184,26 @@ class Connection:
         self._policy.too_many_fields(limit)
         return GRPCError(Status.RESOURCE_EXHAUSTED, f"an answer of more than {limit} fields")
 
-    # --- out: each of these makes a frame, and none of them waits ---
+    # --- out: each of these makes a frame, and none of them waits. A stream that has failed makes none, and when the
+    # connection is lost, all have failed. ---
 
     def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None:
-        if self.lost is None:
-            self._h2.send_headers(stream.number, headers, end_stream=end)
+        self._h2.send_headers(stream.number, headers, end_stream=end)
 
     def send_data(self, stream: Stream, data: memoryview, *, end: bool) -> None:
         """At most :meth:`room_for` bytes."""
-        if self.lost is None:
-            step = self._h2.max_outbound_frame_size
-            for at in range(0, len(data), step):
-                is_last = at + step >= len(data)
-                self._h2.send_data(stream.number, data[at : at + step], end_stream=end and is_last)
-            self._unflushed += len(data)
+        step = self._h2.max_outbound_frame_size
+        for at in range(0, len(data), step):
+            is_last = at + step >= len(data)
+            self._h2.send_data(stream.number, data[at : at + step], end_stream=end and is_last)
+        self._unflushed += len(data)
 
     def end_stream(self, stream: Stream) -> None:
-        if self.lost is None:
-            self._h2.end_stream(stream.number)
-            self.flush()
+        self._h2.end_stream(stream.number)
+        self.flush()
 
     def room_for(self, stream: Stream) -> int:
         """How many bytes of a message may be sent now: what the peer takes, and what fits into our buffer."""
-        if self.lost is not None:
-            return 0
         room = self.limits.outgoing - len(self._outgoing) - self._unflushed
         return min(self._h2.local_flow_control_window(stream.number), room)
 
@@ -246,7 +242,7 @@ class Connection:
                 continue
             except OSError:
                 self._stop_sending()
-                continue
+                return
             del self._outgoing[:sent]
             self._caught_up.unpark_all()
             self.settled.unpark_all()
@@ -334,7 +330,7 @@ class Connection:
         return f"what the peer sent cannot be read: {problem}"
 
     def _on_event(self, event: events.Event) -> None:
-        stream = self._streams.get(getattr(event, "stream_id", None) or 0)
+        stream = self._streams.get(getattr(event, "stream_id", 0))
         match event:
             case events.DataReceived():
                 if stream is None:
@@ -427,9 +423,9 @@ def _h2_connection(limits: Limits, *, is_client: bool) -> H2Connection:
         SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window,
         SettingCodes.MAX_HEADER_LIST_SIZE: 2**14,
     }
-    connection.local_settings = Settings(client=is_client, initial_values=values)
+    connection.local_settings = Settings(initial_values=values)
     connection.initiate_connection()
     del values[SettingCodes.MAX_CONCURRENT_STREAMS]
-    connection.local_settings = Settings(client=is_client, initial_values=values)
+    connection.local_settings = Settings(initial_values=values)
     connection.increment_flow_control_window(limits.connection_window - 65535)
     return connection

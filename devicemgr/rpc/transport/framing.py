@@ -48,25 +48,23 @@ class FrameSplitter:
     def split(self, data: bytes) -> Iterator[bytes | GoAway]:
         """What h2 may read, no more than one frame at a time: when it cannot read the next one, it has told what this
         one says. And between them each GOAWAY at its place. Raises FrameTooLong."""
-        if self._kept:
-            data, self._kept = self._kept + data, b""
+        data = self._kept + data
         begin, at = 0, self._ahead
         while len(data) >= at + _HEAD:
             if begin < at:
                 yield data[begin:at]
                 begin = at
-            size = int.from_bytes(data[at : at + 3], "big")
+            size = int.from_bytes(data[at : at + 3])
             if size > _LONGEST:
                 raise FrameTooLong(f"a frame of {size} bytes; {_LONGEST} are the limit")
             end = at + _HEAD + size
             if data[at + 3] == _GOAWAY and size >= _SHORTEST_GOAWAY:
                 if len(data) < end:
                     break
-                yield GoAway(int.from_bytes(data[at + _HEAD : at + _HEAD + 4], "big") & 0x7FFFFFFF)
+                yield GoAway(int.from_bytes(data[at + _HEAD : at + _HEAD + 4]) & 0x7FFFFFFF)
                 begin = end
             at = end
-        if at < len(data):
-            data, self._kept, at = data[:at], data[at:], len(data[:at])
+        data, self._kept = data[:at], data[at:]
         self._ahead = at - len(data)
         if begin < len(data):
             yield data[begin:]

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from ...model import Peer
 
+_UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # Linux 4.13; Python has no name for it
 _GROUPS_SIZE = 1024  # bytes, the most that Python lets an option have: 256 groups
 
 
 def peer_of(sock: socket.socket) -> Peer:
     """The process that connected, or that listens, at the other end. Raises OSError."""
-    pid, uid, gid = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     return Peer(pid=pid, uid=uid, gids=frozenset((gid, *_groups(sock, pid))))
 
 

@@ -99,7 +99,7 @@ class Stream:
     def fail(self, status: Status, message: str) -> None:
         """Nothing will come any more, and nothing can be sent."""
         self._we_ended = True
-        if not self._peer_ended or self.headers is None:
+        if not self._peer_ended:
             self._failure = self._failure or (status, message)
         self.arrived.unpark_all()
         self.may_send.unpark_all()
@@ -157,9 +157,8 @@ class Stream:
         self._raise_failure()
 
     async def receive_headers(self) -> Headers:
+        """h2 lets nothing come before them, nor the end."""
         while self.headers is None:
-            if self._peer_ended:
-                raise GRPCError(Status.INTERNAL, "the stream ended without headers")
             await self._wait(self.arrived)
         return self.headers
 

@@ -13,9 +13,9 @@ from devicemgr.model import Peer
 from devicemgr.rpc.transport import connection as connection_module
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy
-from devicemgr.rpc.transport.server import Server, open_server
+from devicemgr.rpc.transport.server import CALLER, Server, open_server
 
-from .made_up import ANSWERS, UNARY, Methods, Raw
+from .made_up import ANSWERS, UNARY, Methods, Raw, unary
 from .raw_peer import greeted, raw_client, raw_server, request
 
 
@@ -64,7 +64,8 @@ async def test_a_call_that_was_reset_as_it_came_harms_nobody_when_no_more_are_ta
                     peer.headers(number + 2, request("/t.T/Any"), end=True),
                 )
                 frame = await peer.frame_of(HeadersFrame, number + 2)
-                assert dict(frame.decoded)["grpc-status"] == "14"
+                fields = dict(frame.decoded)
+                assert (fields["grpc-status"], fields["grpc-message"]) == ("14", "the server is shutting down")
         connections.cancel_scope.cancel()
 
 
@@ -120,6 +121,42 @@ async def test_what_a_process_sent_before_it_died_is_not_read_while_it_owes_time
         await wait_all_tasks_blocked()
         await trio.sleep(3)
         assert not server._connections
+
+
+async def test_a_call_to_a_process_that_has_ended_and_owes_time_is_told_so(path, monkeypatch):
+    class Owing(PeerPolicy):
+        def pause(self, peer: Peer) -> float:
+            return 0.1
+
+    found = []
+
+    async def call(channel):
+        with pytest.raises(GRPCError) as caught:
+            await unary(channel, "Any")
+        found.append((caught.value.status, caught.value.message))
+
+    async with raw_server(path) as listener, open_channel(path, limits=Limits(policy=Owing())) as channel:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, channel)
+            async with greeted(listener) as peer:
+                await peer.frame_of(HeadersFrame, 1)
+                monkeypatch.setattr(connection_module, "is_gone", lambda peer: True)
+                await peer.frames_until_end()
+    assert found == [(Status.UNAVAILABLE, "the peer's process has ended")]
+
+
+async def test_a_handler_knows_whose_call_it_answers(path):
+    """And nobody else is told."""
+    callers = []
+
+    async def method(stream):
+        callers.append((CALLER.get(), stream.peer))
+        await stream.send_message(await stream.recv_message())
+
+    async with open_server(path, [Methods(Who=(UNARY, method))]), open_channel(path) as channel:
+        await unary(channel, "Who")
+        assert callers == [(channel.peer, channel.peer)]
+        assert CALLER.get() is None
 
 
 async def test_an_answer_that_comes_before_the_request_is_sent_ends_the_call(path):

@@ -252,6 +252,25 @@ async def test_a_service_of_another_version(path):
         assert caught.value.status is Status.UNIMPLEMENTED
 
 
+async def test_what_there_is_instead_of_an_unknown_service(path):
+    """All services, in the order of their names; and of what was asked for as much as anybody reads."""
+
+    class Other:
+        def __mapping__(self):
+            return {"/a.A/X": None, "/a.A/Y": None}
+
+    async with open_server(path, [Service(trio.Event), Other()]), open_channel(path) as channel:
+        for name, told in (("/old.T/Echo", "unknown service old.T"), ("/old", "unknown service ")):
+            with pytest.raises(GRPCError) as caught:
+                async with channel.request(name, UNARY, Raw, Raw) as stream:
+                    await stream.send_message(Raw())
+                    await stream.recv_message()
+            assert caught.value.message == f"{told}; there is a.A, t.T"
+        with pytest.raises(GRPCError) as caught:
+            await unary(channel, "x" * 300)
+        assert caught.value.message == f"unknown method {'x' * 195} for service t.T"
+
+
 async def test_an_unknown_method(path):
     async with opened(path, Service(trio.Event)) as channel:
         for data in (b"", BIG):
@@ -622,9 +641,11 @@ async def test_a_call_waits_for_its_turn_until_its_deadline(path, autojump_clock
         await unary(channel, "Echo")
         nursery.start_soon(unary, channel, "Hang")
         await wait_all_tasks_blocked()
+        began = trio.current_time()
         with pytest.raises(GRPCError) as caught:
             await unary(channel, "Echo", timeout=2)
-        assert caught.value.status is Status.DEADLINE_EXCEEDED
+        assert (caught.value.status, caught.value.message) == (Status.DEADLINE_EXCEEDED, "too many calls at a time")
+        assert trio.current_time() - began == pytest.approx(2)
         nursery.cancel_scope.cancel()
 
 
@@ -807,10 +828,43 @@ async def test_a_message_longer_than_the_limit(path):
                 await collect(channel, name, data)
             assert caught.value.status is Status.RESOURCE_EXHAUSTED
             assert told.pop() == bound
-        with pytest.raises(GRPCError, match="2000 are the limit") as caught:
+        with pytest.raises(GRPCError, match="an answer of 2001 bytes; 2000 are the limit") as caught:
             await unary(channel, "Count", b"1 2000")
         assert told == [("answer_size", 2001, 2000)]
         assert len(await unary(channel, "Echo", bytes(1000))) == 1000
+
+
+async def test_an_answer_of_more_fields_than_the_limit(path):
+    """Its bytes are few; what they are decoded to is not. Only of answers that are one message."""
+    told, device = [], b"\x0a\x00"  # an empty Device
+
+    class Policy(PeerPolicy):
+        def too_many_fields(self, limit):
+            told.append(limit)
+
+    async def answer(stream):
+        count = int((await stream.recv_message()).data)
+        await stream.send_message(Raw(device * count))
+
+    methods = Methods(One=(UNARY, answer), Many=(ANSWERS, answer))
+    limits = Limits(answer_fields=10, policy=Policy())
+    async with opened(path, methods, client_limits=limits) as channel:
+
+        async def devices(name, cardinality, count):
+            async with channel.request(f"/t.T/{name}", cardinality, Raw, wire.ListAndWatchResponse) as stream:
+                await stream.send_message(Raw(b"%d" % count))
+                return len((await stream.recv_message()).devices)
+
+        assert await devices("One", UNARY, 10) == 10
+        assert await devices("Many", ANSWERS, 11) == 11
+        assert told == []
+        with pytest.raises(GRPCError) as caught:
+            await devices("One", UNARY, 11)
+        assert (caught.value.status, caught.value.message) == (
+            Status.RESOURCE_EXHAUSTED,
+            "an answer of more than 10 fields",
+        )
+        assert told == [10]
 
 
 # --- the end of a connection ---

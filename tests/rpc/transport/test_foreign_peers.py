@@ -101,6 +101,9 @@ def headers_only(*headers):
     return (lambda peer: peer.headers(1, headers, end=True),)
 
 
+UNREADABLE, INTERIM = "what the peer sent cannot be read: ", "informational responses"
+
+
 @pytest.mark.parametrize(
     ("frames", "status", "text"),
     [
@@ -130,6 +133,13 @@ def headers_only(*headers):
         (answered(b"\x01" + bytes(4)), Status.UNIMPLEMENTED, "compressed messages are not supported"),
         ((lambda peer: peer.reset(1, 8),), Status.CANCELLED, "the peer ended the call"),
         ((lambda peer: peer.reset(1, 2),), Status.INTERNAL, "the peer ended the call"),
+        *(
+            ((lambda peer, make=make: make(peer),), Status.UNAVAILABLE, f"{UNREADABLE}ProtocolError: {problem}")
+            for make, problem in (
+                (lambda peer: peer.data(1, b"", end=True), "cannot receive data before headers"),
+                (lambda peer: peer.headers(1, [(":status", "103")], end=True), f"Cannot set END_STREAM on {INTERIM}"),
+            )
+        ),
         (
             (lambda peer: peer.goaway(0),),
             Status.UNAVAILABLE,
@@ -146,6 +156,7 @@ async def test_who_called_is_told_what_is_wrong_with_the_answer(path, frames, st
     ("headers", "data", "status", "text"),
     [
         ([(":method", "POST"), (":path", "/t.T/Echo")], b"", 13, "this is no gRPC request"),
+        (request("")[:2] + request("")[3:], b"", 12, "unknown service ; there is t.T"),
         (request("/t.T/Echo"), b"", 13, "the request has no message"),
         (request("/t.T/Echo"), message(b"abc")[:-1], 13, "the stream ended inside a message"),
         (request("/t.T/Join"), message(b"a") + b"\0", 13, "the stream ended inside a message"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from time import thread_time
@@ -156,7 +157,7 @@ async def test_real_time_is_about_what_was_spent():
 
 
 class Counting(PeerPolicy):
-    """What is admitted, held and charged; refuses what a test says."""
+    """What is admitted, held and charged; refuses what a test says. The peer always is this process."""
 
     def __init__(self):
         self.connections = self.held = self.most_held = 0
@@ -171,38 +172,47 @@ class Counting(PeerPolicy):
         return False
 
     def admit(self, peer):
+        assert peer.pid == os.getpid()
         self.connections += 1
         return True
 
     def leave(self, peer):
+        assert peer.pid == os.getpid()
         self.connections -= 1
 
     def pause(self, peer):
+        assert peer.pid == os.getpid()
         return self.pauses.pop() if self.pauses else 0.0
 
     def charge(self, peer, seconds):
+        assert peer.pid == os.getpid()
         assert seconds >= 0
         self.charged.append(seconds)
 
     def begin_call(self, peer, method):
+        assert (peer.pid, method[:5]) == (os.getpid(), "/t.T/")
         if self.refuse_call:
             raise self.refuse_call
         return self.call_pause
 
     def wait_on(self, peer, method):
+        assert (peer.pid, method[:5]) == (os.getpid(), "/t.T/")
         return self.waits_on.pop() if self.waits_on else 0.0
 
     def charge_call(self, peer, method, seconds):
+        assert peer.pid == os.getpid()
         assert seconds >= 0
         self.spent[method] += seconds
 
     def hold(self, peer, size):
+        assert peer.pid == os.getpid()
         if self.refuse_to_hold:
             raise self.refuse_to_hold
         self.held += size
         self.most_held = max(self.held, self.most_held)
 
     def release(self, peer, size):
+        assert peer.pid == os.getpid()
         self.held -= size
         assert self.held >= 0
 
@@ -284,7 +294,7 @@ async def test_a_call_may_have_to_wait(path, autojump_clock):
         async with open_channel(path) as channel:
             assert await unary(channel, "Echo", b"x") == b"x"
             assert trio.current_time() == pytest.approx(7)
-            policy.waits_on = [4.0, 2.0]
+            policy.waits_on = [4.0, 1.5, 0.5]
             assert await unary(channel, "Echo", b"x") == b"x"
             assert trio.current_time() == pytest.approx(7 + 7 + 6), "meanwhile others have spent what there was"
             with pytest.raises(GRPCError) as caught:

@@ -91,10 +91,10 @@ def test_one_that_may_live_is_not_gone(monkeypatch):
         asked.append((pid, signal))
         raise PermissionError
 
-    assert not is_gone(Peer(pid=0, uid=0, gids=frozenset())), "one of another process namespace"
     monkeypatch.setattr(os, "kill", refuse)
+    assert not is_gone(Peer(pid=0, uid=0, gids=frozenset())), "one of another process namespace"
     assert not is_gone(Peer(pid=1, uid=0, gids=frozenset()))
-    assert asked == [(1, 0)], "to look is all that is done to it"
+    assert asked == [(1, 0)], "to look is all that is done, and 0 would be all of our own group"
 
 
 def test_a_socket_that_is_none_is_an_oserror():

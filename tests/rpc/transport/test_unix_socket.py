@@ -17,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from devicemgr.errors import DirectoryUnusable
 from devicemgr.rpc.transport import unix_socket
-from devicemgr.rpc.transport.accepting import ACCEPT_PAUSE
+from devicemgr.rpc.transport.accepting import ACCEPT_PAUSE, pause_after
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.server import FORMER, Server, open_server
 from devicemgr.rpc.transport.unix_socket import Place, connect, identity, listen
@@ -75,19 +75,25 @@ def test_the_mode_is_0660_whatever_the_umask_which_is_as_before(path, mask):
         os.umask(before)
 
 
+def in_use(error, path):
+    """As bind(2) would say it, and of which path."""
+    words = errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), str(path)
+    return (error.errno, error.strerror, error.filename) == words
+
+
 def test_a_path_in_use_is_an_error_and_left_alone(path):
     with listen(path):
         before = identity(path)
         with pytest.raises(OSError, match="in use") as caught:
             listen(path)
-        assert caught.value.errno == errno.EADDRINUSE
+        assert in_use(caught.value, path)
         assert identity(path) == before
     path.unlink()
     for make in (path.touch, path.mkdir, lambda: path.symlink_to("nowhere")):
         make()
         with pytest.raises(OSError, match="in use") as caught:
             listen(path)
-        assert caught.value.errno == errno.EADDRINUSE
+        assert in_use(caught.value, path)
         assert identity(path) is None
         path.rmdir() if path.is_dir() else path.unlink()
     assert os.listdir(path.parent) == []
@@ -125,9 +131,20 @@ def test_a_file_system_without_hard_links(path, monkeypatch, code):
     monkeypatch.setattr(os, "link", refuse)
     with listen(path) as listener, connect(path):
         listener.accept()[0].close()
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match="in use") as caught:
             listen(path)
+        assert in_use(caught.value, path)
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_short_name_in_a_long_directory(root_dir):
+    """Nothing in between is longer than the path itself."""
+    directory = root_dir / ("d" * (107 - len(os.fsencode(root_dir)) - 4))
+    directory.mkdir()
+    path = directory / "nn"
+    assert len(os.fsencode(path)) == 107
+    with listen(path) as listener, connect(path):
+        listener.accept()[0].close()
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 60, 107])
@@ -163,11 +180,50 @@ def test_other_names_that_are_taken(path, monkeypatch):
         assert sorted(os.listdir(path.parent)) == [".taken", path.name]
 
 
+@pytest.mark.parametrize("length", [2, 6, 90])
+def test_a_socket_that_cannot_be_seen_yet_is_a_leftover_if_that_is_the_end(root_dir, monkeypatch, length):
+    """And its name is no longer than the path, whose length the kernel bounds."""
+    path, seen, link = root_dir / ("n" * length), [], os.link
+
+    def killed_here(bound, path, **options):
+        seen.extend(unix_socket.leftovers(path))
+        assert seen == [bound]
+        assert len(bound.name) <= len(path.name)
+        link(bound, path, **options)
+
+    monkeypatch.setattr(os, "link", killed_here)
+    with listen(path):
+        assert seen
+        assert unix_socket.leftovers(path) == []
+
+
+GROUP = 12345 if os.geteuid() == 0 else os.getegid()
+
+
 def test_a_group_may_be_given(path):
-    group = 12345 if os.geteuid() == 0 else os.getegid()
-    with listen(path, group=group):
+    with listen(path, group=GROUP):
         status = path.stat()
-        assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (group, 0o660)
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (os.geteuid(), GROUP, 0o660)
+
+
+def test_a_group_is_given_to_nothing_else(path, monkeypatch):
+    """Who may write in the directory may put a link in the place of what is bound: then that is what is listened on,
+    in vain, and no file of ours changes hands or gets a second name."""
+    victim, bind = path.with_name("victim"), unix_socket._bind_unseen
+    victim.touch()
+    before = victim.stat()
+
+    def replaced(listener, path):
+        bound = bind(listener, path)
+        bound.unlink()
+        bound.symlink_to(victim)
+        return bound
+
+    monkeypatch.setattr(unix_socket, "_bind_unseen", replaced)
+    with listen(path, group=GROUP):
+        assert path.is_symlink()
+    after = victim.stat()
+    assert (after.st_uid, after.st_gid, after.st_nlink) == (before.st_uid, before.st_gid, 1)
 
 
 def test_connecting_waits_for_nobody(path, monkeypatch):
@@ -176,10 +232,11 @@ def test_connecting_waits_for_nobody(path, monkeypatch):
         connect(path)
     connected = []
     with listen(path):
-        with pytest.raises(ConnectionRefusedError, match="wait to be accepted"):
+        with pytest.raises(ConnectionRefusedError) as caught:
             for _ in range(10):
                 connected.append(connect(path))
         assert connected
+        assert caught.value.args == (errno.ECONNREFUSED, "too many connections wait to be accepted")
     for sock in connected:
         sock.close()
     with pytest.raises(ConnectionRefusedError):
@@ -308,6 +365,23 @@ async def test_a_socket_is_made_again_while_accepting_pauses(path, mock_clock):
                 assert await unary(channel, "Echo", b"x") == b"x"
 
 
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
+def test_what_the_machine_lacks_may_be_there_in_a_moment(code):
+    assert pause_after(OSError(code, "no more")) == ACCEPT_PAUSE == 0.1
+
+
+@pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPERM])
+def test_who_has_gone_again_costs_no_pause(code):
+    assert pause_after(OSError(code, "gone")) == 0.0
+
+
+def test_an_error_that_stays_is_raised_as_it_is():
+    error = OSError(errno.EBADF, "bad")
+    with pytest.raises(OSError, match="bad") as caught:
+        pause_after(error)
+    assert caught.value is error
+
+
 # --- somebody else's socket ---
 
 
@@ -391,13 +465,12 @@ async def test_sockets_of_a_server_that_were_lost_are_known_again_and_others_are
 
 
 async def test_a_socket_that_is_made_again_has_the_group_it_had(path):
-    group = os.getgroups()[0] if os.getgroups() else os.getegid()
     async with trio.open_nursery() as nursery:
-        server = Server(path, [Service(trio.Event)], nursery, nursery, group=group)
+        server = Server(path, [Service(trio.Event)], nursery, nursery, group=GROUP)
         nursery.start_soon(server.serve)
         path.unlink()
         assert server.restore()
-        assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (group, 0o660)
+        assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (GROUP, 0o660)
         async with open_channel(path) as channel:
             assert await unary(channel, "Echo", b"x") == b"x"
         nursery.cancel_scope.cancel()
