@@ -20,7 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ACCESS = [f"devicemgr/daemon/{name}.py" for name in ("accounts", "callers", "plugin_door", "doors")]
 DISK = [f"devicemgr/daemon/{name}.py" for name in ("checkpointing", "generations", "on_disk", "shared_directory")]
-ON_DISK = [f"tests/daemon/test_{name}.py" for name in ("generations", "lost_checkpoint", "shared_directory")]
+ON_DISK = [
+    f"tests/daemon/test_{name}.py"
+    for name in ("checkpoint_writer", "generations", "lost_checkpoint", "shared_directory")
+]
 AREAS = {  # what is changed, and the tests that shall notice
     "core": (["devicemgr/core/*"], ["tests/core", "tests/vectors", "tests/limits", "tests/traces"]),
     "access": (ACCESS, ["tests/daemon/test_doors.py", "tests/daemon/test_callers.py"]),

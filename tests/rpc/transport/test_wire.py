@@ -428,7 +428,7 @@ async def test_to_wait_for_an_answer_to_nothing_is_a_bug(path):
         async with channel.request("/t.T/Each", BOTH, Raw, Raw) as stream:
             with pytest.raises(AssertionError) as caught:
                 await stream.recv_message()
-    assert caught.value.args == ("nothing was sent",)
+    assert str(caught.value).splitlines()[0] == "nothing was sent"
 
 
 async def test_metadata_is_none_before_it_comes(path):

@@ -1,0 +1,65 @@
+"""How often something may be done, or said."""
+
+from __future__ import annotations
+
+import pytest
+
+from devicemgr.core.rate_limit import Tally, TokenBucket
+
+
+def test_a_bucket_is_full_at_the_start_whenever_that_is():
+    bucket = TokenBucket(rate=100, burst=10)
+    assert [bucket.take(now=1000) for _ in range(11)] == [True] * 10 + [False]
+    assert not bucket.take(now=1000.005), "half a token is none"
+    assert bucket.take(now=1000.011)
+    assert sum(bucket.take(now=5000) for _ in range(50)) == 10, "it is never more than full"
+
+
+def test_who_takes_one_that_is_due_later_stands_in_a_queue():
+    bucket = TokenBucket(rate=2.0, burst=2)
+    assert [bucket.reserve(now=5.0) for _ in range(4)] == [0.0, 0.0, 0.5, 1.0]
+    assert bucket.reserve(now=6.0) == 0.5
+
+
+def test_who_does_not_get_one_hears_when():
+    bucket = TokenBucket(rate=2.0, burst=1)
+    assert [bucket.take_or_wait(now=now) for now in (5.0, 5.0, 5.25, 5.5)] == [0.0, 0.5, 0.25, 0.0]
+    bucket = TokenBucket(rate=1.0, burst=1)
+    bucket.spend(1.0, now=0.0)
+    assert bucket.take_or_wait(now=1.0 - 1e-9) == 1e-6, "never so soon that it would be asked in vain"
+
+
+def test_more_can_be_spent_than_there_is_up_to_a_debt():
+    bucket = TokenBucket(rate=0.1, burst=1.0)
+    bucket.spend(1.5, now=3.0)
+    assert bucket.debt(now=3.0) == pytest.approx(5.0)
+    assert bucket.debt(now=6.0) == pytest.approx(2.0)
+    assert bucket.debt(now=8.0) == bucket.debt(now=100.0) == 0.0
+    bucket.spend(1000.0, now=100.0)
+    assert bucket.debt(now=100.0) == pytest.approx(9990.0), "of any size, if nobody says how much"
+    bucket.spend(1.0, now=100.0, longest_debt=30.0)
+    assert bucket.debt(now=100.0) == pytest.approx(30.0)
+
+
+def test_a_tally_tells_at_once_and_then_once_in_a_period():
+    tally = Tally()
+    assert [tally.count("a", now=now) for now in (0.0, 0.5, 0.9, 1.0, 1.5, 1.9, 2.5)] == [1, 0, 0, 3, 0, 0, 3]
+    assert tally.count("b", now=2.5) == 1
+    slow = Tally(period=10.0)
+    assert [slow.count("a", now=now) for now in (-5.0, 4.9, 5.0, 14.0, 15.0)] == [1, 0, 2, 0, 2]
+
+
+def test_a_tally_of_too_many_things_begins_anew():
+    tally = Tally(most=2)
+    assert [tally.count(what, now=0.0) for what in "abab"] == [1, 1, 0, 0]
+    assert tally.count("c", now=0.5) == 1
+    assert tally.count("a", now=0.6) == 1, "what was not told of it is given up"
+    assert tally.count("c", now=0.6) == 0
+    assert tally.count("c", now=1.5) == 2
+    assert [Tally().count(number, now=0.0) for number in range(3)] == [1, 1, 1]
+    many = Tally()
+    for number in range(1000):
+        many.count(number, now=0.0)
+    assert many.count(0, now=0.1) == 0
+    many.count("one more", now=0.1)
+    assert many.count(0, now=0.1) == 1

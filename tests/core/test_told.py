@@ -1,0 +1,131 @@
+"""What is told of pods and devices: to the PodResources API, in a pod's status, and when it does not fit."""
+
+from __future__ import annotations
+
+from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.node_status import (
+    Misfit,
+    corrected,
+    first_misfit,
+    reset_extended,
+    should_reset,
+    without_missing,
+)
+from devicemgr.core.pod_resources import (
+    LASTING,
+    MAIN_ONLY,
+    DeviceOnNode,
+    PodDevices,
+    allocatable_devices,
+    devices_of_pod,
+    named_pods,
+    on_nodes,
+)
+from devicemgr.core.pod_status import pod_status
+from devicemgr.core.store import DeviceStore
+from devicemgr.model import Container, ContainerKind, ContainerStatus, Device, Owner, Pod, PodStatus, RunOptions
+
+GPU, NIC = "v.com/gpu", "v.com/nic"
+POD = Pod(
+    namespace="n",
+    name="p",
+    uid="u",
+    containers=(
+        Container(name="main", limits={GPU: 2}),
+        Container(name="idle", limits={}),
+        Container(name="setup", kind=ContainerKind.INIT, limits={GPU: 1}),
+        Container(name="proxy", kind=ContainerKind.SIDECAR, limits={NIC: 1}),
+    ),
+)
+LISTS = {
+    GPU: [Device(id="g10", numa_nodes=(1, 0)), Device(id="g2", numa_nodes=(-1,)), Device(id="g3", numa_nodes=(1,))],
+    NIC: [Device(id="n0"), Device(id="n1", health="Unhealthy", numa_nodes=(0,))],
+}
+HELD = {"main": {GPU: ("g10", "g2")}, "setup": {GPU: ("g2",)}, "proxy": {NIC: ("n0",)}}
+
+
+def store():
+    found = DeviceStore()
+    for resource, devices in LISTS.items():
+        found.connect(Endpoint(resource=resource, generation=1, socket="s.sock"))
+        found.apply_report(resource, 1, devices)
+    for container, held in HELD.items():
+        for resource, ids in held.items():
+            found.reserve(Owner("u", container), resource, ids)
+            found.commit(Owner("u", container), resource, ids, RunOptions())
+    found.add_pod(POD)
+    return found
+
+
+def test_a_device_stands_once_for_each_of_its_nodes():
+    """PR-4; in the order of the nodes. A node -1 is none."""
+    told = {(0, 1): [0, 1], (1, 0): [0, 1], (-1, 3): [3], (-1,): [None], (): [None], None: [None]}
+    for nodes, places in told.items():
+        assert list(on_nodes(GPU, "g", nodes)) == [DeviceOnNode(GPU, "g", place) for place in places]
+
+
+def test_what_the_containers_of_a_pod_hold():
+    """PR-3, PR-7: sidecars first, then main containers; each in the order of the spec, also one without devices."""
+    main = ("main", (DeviceOnNode(GPU, "g2", None), DeviceOnNode(GPU, "g10", 0), DeviceOnNode(GPU, "g10", 1)))
+    proxy = ("proxy", (DeviceOnNode(NIC, "n0", None),))
+    assert devices_of_pod(store(), POD, LASTING) == PodDevices("n", "p", (proxy, main, ("idle", ())))
+    assert devices_of_pod(store(), POD, MAIN_ONLY) == PodDevices("n", "p", (main, ("idle", ())))
+
+
+def test_only_a_pod_with_a_name_is_told():
+    found = store()
+    found.add_pod(Pod(namespace="", name="", uid="x", containers=()))
+    assert [(pod.namespace, pod.name) for pod in named_pods(found, LASTING)] == [("n", "p")]
+
+
+def test_what_there_is_to_have_is_healthy_and_its_plugin_is_there():
+    """PR-5: held or not."""
+    found = store()
+    told = [(one.resource, one.device, one.node) for one in allocatable_devices(found)]
+    assert told == [(GPU, "g2", None), (GPU, "g3", 1), (GPU, "g10", 0), (GPU, "g10", 1), (NIC, "n0", None)]
+    found.stop_endpoint(GPU, 1, reason="gone", now=0.0)
+    assert [one.device for one in allocatable_devices(found)] == ["n0"]
+
+
+def test_the_health_of_what_each_container_holds():
+    """Section 9, LIM-7, LIM-20: of every container, in the order of the ids; Unknown when nobody reports the device."""
+    found = store()
+    found.apply_report(GPU, 1, [Device(id="g10", health="Unhealthy")])
+    assert pod_status(found, POD) == PodStatus(
+        namespace="n",
+        name="p",
+        uid="u",
+        containers=(
+            ContainerStatus(name="main", health={GPU: {"g2": "Unknown", "g10": "Unhealthy"}}),
+            ContainerStatus(name="idle", health={}),
+            ContainerStatus(name="setup", health={GPU: {"g2": "Unknown"}}),
+            ContainerStatus(name="proxy", health={NIC: {"n0": "Healthy"}}),
+        ),
+    )
+    assert list(pod_status(found, POD).containers[0].health[GPU]) == ["g2", "g10"]
+
+
+def test_only_a_checkpoint_is_a_checkpoint():
+    """LIM-17."""
+    assert should_reset([])
+    assert should_reset(["gpu.sock", "kubelet_internal_checkpoint.corrupt"])
+    assert not should_reset(["gpu.sock", "kubelet_internal_checkpoint"])
+
+
+def test_quantities_before_a_plugin_reports_and_while_it_is_away():
+    """CAP-6, CAP-7, CAP-8."""
+    assert reset_extended({"cpu": 8, GPU: 4}) == {"cpu": 8, GPU: 0}
+    assert corrected({"cpu": 8, GPU: 1, NIC: 3}, {GPU: 2, NIC: 2, "v.com/x": 1}) == {
+        "cpu": 8, GPU: 2, NIC: 3, "v.com/x": 1,
+    }  # fmt: skip
+    assert without_missing({"cpu": 1, GPU: 1, NIC: 1}, {NIC: 0}) == {"cpu": 1, NIC: 1}
+
+
+def test_a_pod_fits_up_to_the_last_one_and_the_first_by_name_is_told():
+    """CAP-9."""
+    assert first_misfit({GPU: 2}, {GPU: 3}, {GPU: 5}) is None
+    assert first_misfit({NIC: 2, GPU: 3, "cpu": 1}, {GPU: 3}, {GPU: 5, NIC: 1, "cpu": 1}) == Misfit(
+        resource=GPU, requested=3, used=3, capacity=5
+    )
+    assert first_misfit({"cpu": 1}, {}, {}) == Misfit(resource="cpu", requested=1, used=0, capacity=0)
+    assert first_misfit({GPU: 0}, {GPU: 9}, {GPU: 5}) is None, "nothing always fits"
