@@ -12,14 +12,14 @@ from pathlib import Path
 
 from devicemgr.core.allocation import Request, plan_allocation
 from devicemgr.core.checkpoint import canonical_text, checksum_of, parse_checkpoint
-from devicemgr.core.decision import AlignmentDecision, Decision, ResourceDecision, tell
+from devicemgr.core.decision import AlignmentDecision, Decision, ResourceDecision, ToldHints, tell
 from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.hints import Hint, container_hints
 from devicemgr.core.merge import merge_hints
 from devicemgr.core.node_state import parse_state
 from devicemgr.core.node_status import Misfit, first_misfit
 from devicemgr.core.numa import Numa
-from devicemgr.core.policy import Policy, Scope, Topology, align, topology_of
+from devicemgr.core.policy import Alignment, Policy, Scope, Topology, align, topology_of
 from devicemgr.core.report import normalise_report
 from devicemgr.core.run_options import merge_run_options, odd_texts
 from devicemgr.core.store import DeviceStore
@@ -427,6 +427,54 @@ def the_story_of_a_pod_from_an_earlier_life():
     yield from story(decision)
     yield json.dumps(decision.as_json())
     yield str(ResourceDecision(requested=1))
+
+
+@scenario
+def the_story_of_what_cannot_be_told_in_full():
+    """Hints without an end, nodes that this machine does not have, and many devices."""
+    limits = {GPU: 1, "v.com/nic": 2, "v.com/no": 1, "v.com/here": 0, "v.com/counted": 3}
+    pod = Pod(name="p", namespace="n", uid="u", containers=(Container(name="main", limits=limits),))
+    decision = Decision.about(pod, time=1.5, topology=Topology(policy=Policy.BEST_EFFORT, scope=Scope.POD, numa=TWO))
+    words = [f"nodes {{{n}}} (preferred)" for n in range(12)]
+    hints = {
+        GPU: ToldHints(words, is_all=False),
+        "v.com/nic": ToldHints([], is_all=False),
+        "v.com/all": ToldHints(words[:10], is_all=True),
+        "v.com/most": ToldHints(words[:11], is_all=True),
+        "v.com/no": [],
+        "v.com/none": [],
+    }
+    undecided = Alignment(hint=Hint(None, False), admit=False, because="there are too many", is_decided=False)
+    decision.alignment = AlignmentDecision(undecided, hints, {"v.com/no": (7, 9)})
+    main = decision.containers["main"].resources
+    main[GPU].planned(plan_allocation(store_with(*(device(f"d{n:02}") for n in range(60))), request(1)))
+    main[GPU].answered(
+        RunOptions(
+            envs={"A": "1"},
+            mounts=tuple(Mount(container_path=f"/{n}", host_path="/b") for n in range(2)),
+            device_specs=(DeviceSpec(container_path="/d", host_path="/d", permissions="rw"),) * 2,
+            annotations={"a": "b"},
+            cdi_devices=("v.com/gpu=0", "v.com/gpu=1"),
+        )
+    )
+    main["v.com/nic"].held = ("n1", "n2")
+    main["v.com/counted"].node_has = 7
+    yield from story(decision)
+    yield json.dumps(decision.as_json())
+    older = decision.as_json()
+    for key in ("more", "elsewhere"):  # as a daemon from before there were these would tell it
+        del older["alignment"][key]
+    yield from tell(older)
+
+
+@scenario
+def the_story_of_a_pod_without_a_policy():
+    pod = Pod(name="p", namespace="n", uid="u", containers=(Container(name="main", limits={}),))
+    decision = Decision.about(pod, time=1.0, topology=Topology())
+    decision.admitted = True
+    yield from story(decision)
+    yield from story(Decision.about(pod, time=1.0))
+    yield str(decision.took_devices)
 
 
 def test_every_text_is_the_one_that_was_read(request):
