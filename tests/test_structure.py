@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ LAYERS = {
     "names": {"model"},
     "quantity": set(),
     "printable": set(),
+    "rules": set(),
     "node_resources": {"model", "names", "quantity"},
     "events": {"model"},
     "yaml_text": {"errors"},
@@ -42,7 +44,7 @@ LAYERS = {
     "testing": {"arguments", "model", "bounds", "errors", "events", "names", "printable", "yaml_text"}
     | {"core", "rpc", "daemon"},
     "cli": {"model", "bounds", "errors", "events", "names", "config", "manifest", "node_resources", "yaml_text"}
-    | {"printable", "core", "rpc", "daemon", "testing"},
+    | {"printable", "rules", "core", "rpc", "daemon", "testing"},
     "__init__": {"bounds", "core", "daemon", "errors", "events", "model", "rpc"},
     "__main__": {"cli"},
 }
@@ -113,3 +115,11 @@ def test_the_core_is_pure(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_function_declares_a_global_that_changes(path):
     assert not [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Global)]
+
+
+def test_every_file_that_is_no_module_is_in_the_wheel():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["devicemgr"]
+    packed = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert files - packed == {PACKAGE / "rpc" / "stubs" / "py.typed"}  # betterproto2 makes it; the package has its own
