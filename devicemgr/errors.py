@@ -71,9 +71,9 @@ class UnusableTopology(DeviceManagerError):
 
 
 class Refused(DeviceManagerError):
-    """The manager said no. ``rule`` is the reference item that decided."""
+    """The manager said no. ``rule`` is the id of the item of :mod:`devicemgr.rules` that decided, or empty."""
 
-    def __init__(self, text: str, *, rule: str) -> None:
+    def __init__(self, text: str, *, rule: str = "") -> None:
         super().__init__(text)
         self.rule = rule
 
@@ -83,7 +83,7 @@ class RegistrationRefused(Refused):
 
 
 class AllocationRefused(Refused):
-    """A container cannot have its devices (table 5.7). The pod is refused as a whole."""
+    """A container cannot have its devices (ALLOC-E1…E12). The pod is refused as a whole."""
 
 
 class AdmissionRefused(AllocationRefused):

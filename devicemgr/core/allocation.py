@@ -99,7 +99,7 @@ def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[De
     """Decide which devices the container would get now.
 
     ``advice`` is the plug-in's answer to an earlier plan's question; ids that are not available are ignored
-    (ALLOC-18). Raises AllocationRefused with the kubelet's text (table 5.7). Source: ALLOC-6a…7f.
+    (ALLOC-18). Raises AllocationRefused with the kubelet's text (ALLOC-E1…E7). Source: ALLOC-6a…7f.
     """
     held = _held_by_owner(store, request)
     if request.is_running:  # 6b

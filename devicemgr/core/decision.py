@@ -1,7 +1,7 @@
 """Why a pod got the devices it got, or none: what was decided, as data (kubernetes #123037).
 
-Filled in while an admission goes on, and never read by it. :func:`tell` puts it into plain words, with the reference
-item of each rule.
+Filled in while an admission goes on, and never read by it. :func:`tell` puts it into plain words, with the id of each
+rule.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Device health in a pod's status: ``status.containerStatuses[].allocatedResourcesStatus`` (section 9).
+"""Device health in a pod's status: ``status.containerStatuses[].allocatedResourcesStatus`` (RHS-1…RHS-3).
 
 Of every container, init containers and sidecars included; a device is Unknown when its plug-in is gone or no longer
 lists it (LIM-7). Resources and ids are sorted, so that the same state reads the same (LIM-20).

@@ -223,7 +223,7 @@ class Endpoints:
         if resource not in self._slots and len(self._slots) >= self._bounds.resources:
             consequence = f"the registration is refused: there are {len(self._slots)} resources already"
             self._doors.of_plugin(resource).reached("resources", 1, consequence)
-            raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="resources")
+            raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
 
     def _check_caller(self, slot: _Slot, peer: Peer) -> None:
         """Nobody but root, or our own user, registers what is not his: a socket serves one resource, and a member of

@@ -1,4 +1,4 @@
-"""Metrics: the event log, counted (section 10).
+"""Metrics: the event log, counted (MET-1, MET-2).
 
 Every counter is fed by events, so a metric cannot say anything but what the log says; only sizes are looked up when
 somebody scrapes. Names, types, labels and buckets are the kubelet's. What MET-2 says the kubelet does not measure

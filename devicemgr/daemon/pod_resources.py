@@ -1,4 +1,4 @@
-"""The PodResources API's questions, answered from the store and counted (section 8).
+"""The PodResources API's questions, answered from the store and counted (PR-1…PR-7).
 
 All methods of both versions share one rate limit; what it turns away is not counted as a request (PR-2). What is asked
 about everything is worked out once for each state: as long as nothing changes, everybody gets the same object.

@@ -127,7 +127,7 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
             yield ManagerClient(channel)
         except PluginUnavailable as error:
             if error.outcome == "UNKNOWN":  # an answer, and not the lack of one (REG-5)
-                raise Refused(str(error), rule="devicemgr") from error
+                raise Refused(str(error)) from error
             if error.outcome == CallerDenied.status:
                 raise CallerDenied(str(error)) from error
             problem = "does not answer" if error.outcome == "DEADLINE_EXCEEDED" else "hung up"

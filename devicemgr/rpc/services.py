@@ -113,7 +113,7 @@ class AllocationService(ClosesStreams, own.AllocationBase):
 
     async def inject_fault(self, message: own.InjectFaultRequest) -> own.InjectFaultResponse:
         if self._faults is None:
-            raise Refused("this manager allows no faults; start it with --allow-faults", rule="devicemgr")
+            raise Refused("this manager allows no faults; start it with --allow-faults")
         await self._faults.inject(convert.checked(convert_own.fault_from_wire, message))
         return own.InjectFaultResponse()
 
