@@ -153,6 +153,7 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
     ],
 )
 def test_a_broken_manifest_names_file_line_and_field(text, message):
+    """ALLOC-14."""
     with pytest.raises(BadInput) as caught:
         parse_pods(text, file="pod.yaml")
     assert str(caught.value).startswith(message)

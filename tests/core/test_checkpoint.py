@@ -218,6 +218,7 @@ def test_numbers_at_the_edge_are_believed():
     + [(key, False) for key in ("", "-a", "a-", ".a", "a/b", "a\n")],
 )
 def test_names_of_a_store(key, is_one):
+    """CKPT-11."""
     assert is_store_key(key) is is_one
 
 
@@ -233,6 +234,7 @@ OLD_TEXT = (
 
 
 def test_devices_are_a_list_before_1_20():
+    """CKPT-10."""
     found = parse_any_checkpoint(json.dumps({"Data": OLD, "Checksum": checksum_of(OLD_TEXT)}))
     assert (found.layout, found.checksum) == ("1.11 to 1.19", "ok")
     assert dict(found.checkpoint.entries[0].devices) == {"d2": None, "d1": None}

@@ -90,4 +90,5 @@ TestFree.settings = settings(max_examples=100, stateful_step_count=20, deadline=
 
 @given(st.sets(st.text("a01-", max_size=5) | st.from_regex("dev-(0|[1-9][0-9]?[0-9]?)", fullmatch=True)))
 def test_the_short_way_to_the_natural_order_leads_to_the_same(ids):
+    """ALLOC-8."""
     assert in_order(ids) == tuple(sorted(ids, key=natural_order))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,13 @@ def store_with(report):
     store = DeviceStore(id_length=10)
     store.connect(Endpoint(resource=R, generation=1, socket="s"))
     return store, store.apply_report(R, 1, report)
+
+
+@pytest.mark.parametrize("health", ["healthy", "", "Degraded"])
+def test_only_healthy_is_healthy(health):
+    """LW-3."""
+    store, _ = store_with([Device(id="a"), Device(id="b", health=health)])
+    assert (store.counts(R).capacity, store.counts(R).allocatable) == (2, 1)
 
 
 @given(LISTS, LISTS, st.data())

@@ -146,7 +146,7 @@ TestHoldings.settings = settings(max_examples=100, stateful_step_count=40, deadl
 
 @pytest.mark.parametrize("first", [[Device(id="a")], [Device(id="a", health="Unhealthy")], []])
 def test_whatever_must_be_on_disk_makes_a_new_version_and_nothing_else_does(first):
-    """Also a first list in which nothing is healthy: from then on the resource is registered."""
+    """LW-2: also a first list in which nothing is healthy: from then on the resource is registered."""
     store = DeviceStore(grace=10.0)
 
     def grows(change):

@@ -38,7 +38,7 @@ def available(manager):
 
 
 async def test_a_pod_gets_its_devices_and_what_the_plugin_says(manager, plugins):
-    """CC-061, CC-023: the answer is passed on unchanged."""
+    """ALLOC-5f, CC-061, CC-023: the answer is passed on unchanged."""
     answer = RunOptions(
         envs={"A": "1"},
         mounts=(Mount(container_path="/c", host_path="/h", read_only=True),),
@@ -72,7 +72,7 @@ async def test_a_refused_pod_gives_everything_back(manager, plugins):
 
 
 async def test_lim_31_an_unknown_resource_is_refused(manager, plugins):
-    """LIM-31: the kubelet would start the pod without its devices."""
+    """ALLOC-5b, LIM-31: the kubelet would start the pod without its devices."""
     refused = await manager.admit(pod(**{"vendor.com/none": 1}))
     assert refused.message == (
         PREFIX + "resource vendor.com/none is not known to this node: no device plug-in has reported devices of it "
@@ -101,7 +101,7 @@ async def test_lim_1_a_plugin_that_hangs_in_allocate_loses_only_its_own_pod(root
 
 
 async def test_no_container_response_and_rpc_errors_refuse_the_pod(manager, plugins):
-    """ALLOC-E9, ALLOC-E10."""
+    """ALLOC-5g, ALLOC-20, ALLOC-E9, ALLOC-E10."""
 
     async def nothing(ids):
         return None
@@ -121,7 +121,7 @@ async def test_no_container_response_and_rpc_errors_refuse_the_pod(manager, plug
 
 
 async def test_lim_6_a_device_that_goes_away_during_allocate_refuses_the_pod(manager, plugins):
-    """LIM-6, LIM-22: look again after every await."""
+    """ALLOC-19, LIM-6, LIM-22: look again after every await."""
     gpu, _ = plugins
     honest = gpu.on_allocate
 
@@ -162,7 +162,7 @@ async def test_a_plugin_that_dies_in_allocate_refuses_the_pod(manager, plugins, 
 
 
 async def test_resources_of_one_container_are_allocated_side_by_side(manager, plugins):
-    """11.2, last row: each Allocate waits for the other one to have begun."""
+    """ALLOC-5: each Allocate waits for the other one to have begun."""
     began = [trio.Event(), trio.Event()]
 
     def meeting(mine, other, honest):
@@ -180,7 +180,7 @@ async def test_resources_of_one_container_are_allocated_side_by_side(manager, pl
 
 
 async def test_init_containers_hand_their_devices_on(manager, plugins):
-    """CC-070, CC-072, ALLOC-13."""
+    """ALLOC-2, ALLOC-12, CC-070, CC-072, ALLOC-13."""
     admission = await manager.admit(
         pod(
             containers=[
@@ -249,7 +249,7 @@ async def test_a_refused_re_admission_leaves_the_running_pod_alone(manager, plug
 
 
 async def test_lim_33_removal_frees_devices_at_once(manager, plugins):
-    """LIM-33."""
+    """GC-2, LIM-33."""
     await manager.admit(pod(gpu=2))
     assert await manager.remove("default", "p")
     assert available(manager) == {GPU: 2, NIC: 2}
@@ -257,7 +257,7 @@ async def test_lim_33_removal_frees_devices_at_once(manager, plugins):
 
 
 async def test_a_stopped_plugin_refuses_new_pods_and_keeps_old_ones(manager, plugins):
-    """CC-046, CC-052, ALLOC-E4."""
+    """RHS-6, CC-046, CC-052, ALLOC-E4."""
     await manager.admit(pod("old", gpu=1))
     plugins[0].end_stream()
     await manager.wait_for_resource(GPU, capacity=2, allocatable=0)
@@ -302,7 +302,7 @@ async def test_lim_1_a_plugin_that_hangs_does_not_delay_the_pods_of_others(manag
 
 
 async def test_lim_6_pods_that_are_admitted_at_once_never_share_a_device(manager, open_plugin):
-    """LIM-6, kubernetes #137534."""
+    """GC-5, LIM-6, kubernetes #137534."""
     options = PluginOptions(get_preferred_allocation_available=True)
     async with open_plugin(devices=8, options=options) as plugin:
         await plugin.register()

@@ -77,6 +77,7 @@ def test_the_managers_user_and_root_may_call_and_members_of_one_group(callers, p
 
 
 async def test_a_stranger_is_turned_away_from_every_socket(root_dir):
+    """API-7."""
     async with open_device_manager(root_dir, callers=STRANGERS_ONLY) as manager:
         registration = Registration(version="v1beta1", endpoint="a.sock", resource=GPU)
         with pytest.raises(RegistrationRefused, match=f"user {os.geteuid()} may not call"):

@@ -23,7 +23,7 @@ def clock():
 
 
 async def test_lim_5_the_grace_period_ends_strictly_after_300_seconds(root_dir, clock):
-    """CC-019, CC-045, LW-11, CAP-3; LIM-5: the zero stands until it is acknowledged."""
+    """CAP-4, CC-019, CC-045, LW-11, CAP-3; LIM-5: the zero stands until it is acknowledged."""
     async with open_device_manager(root_dir) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
             await plugin.register()

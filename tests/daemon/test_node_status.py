@@ -1,4 +1,4 @@
-"""What the node publishes, whether a pod fits on it, and the metrics of all that (sections 4 and 10)."""
+"""What the node publishes, whether a pod fits on it, and the metrics of all that (CAP, MET)."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def measured(root_dir):
 
 
 async def test_every_metric_of_the_kubelet_has_its_name_type_and_labels(measured):
-    """Section 10, MET-1, MET-2, CC-150."""
+    """MET-1, MET-2, CC-150."""
     manager, address = measured
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=1) as plugin:
         await plugin.register()

@@ -1,4 +1,4 @@
-"""PodResources: what monitoring agents see (section 8). tests/interop asks with grpcio what is asked here directly."""
+"""PodResources: what monitoring agents see (PR). tests/interop asks with grpcio what is asked here directly."""
 
 from __future__ import annotations
 

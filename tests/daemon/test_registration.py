@@ -26,7 +26,7 @@ async def honest(manager, plugin):
 
 
 async def test_devices_are_visible_after_the_first_list(manager, open_plugin):
-    """CC-006, CC-021."""
+    """REG-6, CC-006, CC-021."""
     async with open_plugin(devices=2) as plugin:
         counts = await honest(manager, plugin)
         assert counts.endpoint == "serving"
@@ -34,7 +34,7 @@ async def test_devices_are_visible_after_the_first_list(manager, open_plugin):
 
 
 async def test_an_unsupported_version_is_refused_before_anybody_is_dialled(manager, open_plugin):
-    """CC-013, REG-4."""
+    """API-3, CC-013, REG-4."""
     async with open_plugin() as plugin:
         with pytest.raises(RegistrationRefused) as caught:
             await plugin.register(version="v1alpha1")
@@ -113,7 +113,7 @@ async def test_lim_27_two_resources_cannot_share_an_endpoint(manager, open_plugi
 
 
 async def test_lim_3_a_dead_socket_costs_the_caller_the_dial_time_and_nobody_else_anything(root_dir):
-    """CC-012, CC-015, LIM-3."""
+    """REG-12, CC-012, CC-015, LIM-3."""
     async with open_device_manager(root_dir, deadlines=Deadlines(dial=0.1)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
             await honest(manager, plugin)
@@ -142,7 +142,7 @@ async def test_options_that_fail_are_the_answer_to_register(manager, open_plugin
 
 
 async def test_lim_1_a_plugin_that_never_answers_options_is_refused_after_the_deadline(root_dir):
-    """LIM-1."""
+    """API-9, LIM-1."""
     async with open_device_manager(root_dir, deadlines=Deadlines(options=0.1)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
             plugin.on_options = trio.sleep_forever
@@ -154,7 +154,7 @@ async def test_lim_1_a_plugin_that_never_answers_options_is_refused_after_the_de
 @pytest.mark.parametrize("pre_start", [False, True])
 @pytest.mark.parametrize("preferred", [False, True])
 async def test_the_newest_registration_wins(manager, open_plugin, pre_start, preferred):
-    """CC-007, CC-008, CC-009."""
+    """REG-10, REG-11, CC-007, CC-008, CC-009."""
     options = PluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=preferred)
     async with open_plugin(devices=2, options=options) as first:
         await honest(manager, first)
@@ -181,7 +181,7 @@ async def test_lim_2_the_end_of_the_old_stream_does_not_harm_the_new_plugin(mana
 
 
 async def test_a_stream_that_ends_keeps_capacity(manager, open_plugin):
-    """CC-019, CC-020, LW-8."""
+    """LW-1, CC-019, CC-020, LW-8."""
     async with open_plugin(devices=2) as plugin:
         await honest(manager, plugin)
         plugin.end_stream()

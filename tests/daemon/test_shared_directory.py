@@ -297,7 +297,7 @@ async def test_a_directory_of_somebody_else_is_told(root_dir):
 
 
 async def test_with_a_umask_of_0_nobody_else_may_write(root_dir):
-    """As daemons have it. Parents of the root, too, which nobody else can then replace."""
+    """API-11: as daemons have it. Parents of the root, too, which nobody else can then replace."""
     before = os.umask(0)
     try:
         root = root_dir / "parent" / "node"

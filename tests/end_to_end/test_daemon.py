@@ -87,7 +87,7 @@ def test_a_shell_can_complete_verbs_and_options():
 
 
 def test_only_stale_sockets_are_removed(daemon, root_dir):
-    """CC-005, REG-17."""
+    """CC-005, CKPT-1, REG-17."""
     plugins = root_dir / "device-plugins"
     (plugins / "sub").mkdir(parents=True)
     (plugins / "kubelet_internal_checkpoint").write_text(render(Checkpoint()))

@@ -138,7 +138,7 @@ def test_a_rolling_update_never_loses_a_device(node, plugin):
 
 
 def test_a_plugin_registers_again_by_itself_when_the_manager_is_restarted(node, plugin):
-    """CC-101."""
+    """REG-22, CC-101."""
     daemon = node.start_daemon()
     process = plugin.start(node, resource=GADGET, count=4)
     node.wait_for_resource(GADGET, allocatable=4)

@@ -49,7 +49,7 @@ def agent(node, stubs):
 
 
 def test_every_method_of_both_versions(agent, stubs):
-    """API-5, API-6, PR-3…PR-7, CC-097, CC-142, CC-146, CC-147."""
+    """PR-1, API-5, API-6, PR-3…PR-7, CC-097, CC-142, CC-146, CC-147."""
     v1, v1_grpc, old, old_grpc = stubs
     lister = v1_grpc.PodResourcesListerStub(agent)
     (pod,) = lister.List(v1.ListPodResourcesRequest()).pod_resources

@@ -89,7 +89,7 @@ def test_only_the_strict_policies_refuse_and_only_what_is_not_preferred(policy, 
     ("policy", "admitted"), [("best-effort", True), ("restricted", False), ("single-numa-node", False), ("none", True)]
 )
 async def test_a_pod_that_cannot_be_aligned_as_well_as_possible(root_dir, policy, scope, admitted):
-    """CC-128, CC-136, CC-141, TM-13, TM-15: one device of each node is busy, and the next pod wants two of a node."""
+    """ALLOC-3, CC-128, CC-136, CC-141, TM-13, TM-15: one device of each node is held; the next pod wants two."""
     devices = [device("a0", 0), device("a1", 0), device("b0", 1), device("b1", 1)]
     async with node(root_dir, devices, topology(policy, scope)) as (manager, plugin):
         for name, listed in (("x", ["a0"]), ("y", ["a0", "b0"])):
@@ -127,7 +127,7 @@ async def test_lim_15_a_limit_of_zero_has_no_preference_either(root_dir, scope):
 
 
 async def test_an_alignment_counts_when_its_devices_are_there(root_dir):
-    """Section 10: a pod whose plug-in then fails was not allocated within one node."""
+    """A pod whose plug-in then fails was not allocated within one node."""
     async with node(root_dir, [device("a0", 0)], topology("single-numa-node")) as (manager, _):
         metrics = Metrics(Policy.SINGLE_NUMA_NODE)
         manager._log._sinks = (metrics,)

@@ -1,4 +1,5 @@
-"""The kubelet's limits with plug-ins that die, vanish, or are found by the watcher: LIM-4, 7, 9, 11, 20, 35, 37."""
+"""The kubelet's limits with plug-ins that die, vanish, or are found by the watcher: LIM-4, 7, 9, 11, 20, 35, 37, 42,
+43."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from devicemgr.daemon.directory_watch import DirectoryWatch
 from devicemgr.daemon.supervisor import Settings, run
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
-from devicemgr.model import Owner, PodUid, RunOptions
+from devicemgr.model import Owner, PluginOptions, PodUid, RunOptions
 from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
@@ -159,7 +160,7 @@ async def test_a_refused_plugin_is_told_why_also_where_the_path_is_no_text(root_
 
 
 async def test_lim_35_a_socket_that_is_no_plugin_is_left_alone_after_a_while(manager, monkeypatch):
-    """CC-037: the pauses double; the kubelet tries for ever."""
+    """API-9, CC-037: the pauses double; the kubelet tries for ever."""
     monkeypatch.setattr(plugin_watcher, "ATTEMPTS", 3)
     monkeypatch.setattr(plugin_watcher, "FIRST_PAUSE", 0.01)
     async with found_plugin(manager) as plugin:
@@ -294,11 +295,48 @@ async def test_lim_4_the_socket_of_an_old_plugin_that_goes_is_no_news_about_the_
             assert not happened(manager, EndpointStopped)
 
 
+async def test_lim_42_a_plugin_that_registers_again_is_still_watched(manager, open_plugin):
+    """D37-4: the kubelet refuses it, notices its end no more, and refuses its socket from then on."""
+    async with open_plugin(GPU, devices=2) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        await plugin.register()
+        plugin.set_devices([*plugin.devices, Device(id="one-more")])
+        await manager.wait_for_resource(GPU, allocatable=3)
+    await manager.wait_for_resource(GPU, capacity=3, allocatable=0)
+    async with open_plugin(GPU, devices=1) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, capacity=1, allocatable=1)
+
+
+async def test_lim_43_a_plugin_whose_old_stream_ends_while_it_registers_is_still_watched(manager, open_plugin):
+    """The kubelet takes the new registration out of its table with the old one, and accepts it all the same."""
+    async with open_plugin(GPU, devices=2) as plugin:
+        await plugin.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        asked, may_answer = trio.Event(), trio.Event()
+
+        async def slow_options():
+            asked.set()
+            await may_answer.wait()
+            return PluginOptions()
+
+        plugin.on_options = slow_options
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(plugin.register)
+            await asked.wait()
+            manager.faults.drop_connection(GPU)
+            await manager.wait_for_resource(GPU, capacity=2, allocatable=0)
+            may_answer.set()
+        await manager.wait_for_resource(GPU, capacity=2, allocatable=2)
+    await manager.wait_for_resource(GPU, capacity=2, allocatable=0)
+
+
 # --- device health ---------------------------------------------------------------------------------
 
 
 async def test_lim_7_devices_that_vanish_or_lose_their_plugin_are_unknown(manager, open_plugin):
-    """CC-154, CC-156, RHS-2: the kubelet says Healthy, and tells nobody."""
+    """LW-7, LW-12, CC-154, CC-156, RHS-2: the kubelet says Healthy, and tells nobody."""
     async with open_plugin(GPU, devices=2) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=2)
@@ -318,7 +356,7 @@ async def test_lim_7_devices_that_vanish_or_lose_their_plugin_are_unknown(manage
 
 
 async def test_lim_7_init_containers_and_sidecars_have_a_status_too(manager, open_plugin):
-    """CC-155, RHS-3: and so has a container that never ran."""
+    """RHS-1, CC-155, RHS-3: and so has a container that never ran."""
     async with open_plugin(GPU, devices=3) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=3)
@@ -354,7 +392,7 @@ def test_lim_9_a_removed_resource_is_gone_everywhere():
 
 
 def test_lim_11_equal_ids_of_two_resources_are_two_devices():
-    """CC-115, RHS-4: the kubelet looks for the owner by id alone, and finds one of several."""
+    """CC-164, CC-115, RHS-4: the kubelet looks for the owner by id alone, and finds one of several."""
     store = store_with(a=[Device(id="0")], b=[Device(id="0")])
     hold(store, "has-a", "a", "0")
     hold(store, "has-b", "b", "0")
@@ -382,7 +420,7 @@ def test_lim_20_the_same_state_reads_the_same():
 
 
 def test_lists_without_change_cause_no_health_events():
-    """CC-152; CC-153: nothing is dropped either, since nobody's queue can be full."""
+    """RHS-5, CC-152; CC-153: nothing is dropped either, since nobody's queue can be full."""
     store = store_with(r=[Device(id="d")])
     hold(store, "p", "r", "d")
     events = [event for _ in range(200) for event in store.apply_report("r", 1, [Device(id="d")])]
@@ -393,7 +431,7 @@ def test_lists_without_change_cause_no_health_events():
 
 
 async def test_lim_37_plugins_that_register_while_the_manager_stops_are_not_missed(root_dir):
-    """CC-003: in the kubelet a client that registers during Stop is never disconnected."""
+    """REG-20, CC-003: in the kubelet a client that registers during Stop is never disconnected."""
     trace = []
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         stop, ended = trio.Event(), trio.Event()

@@ -195,7 +195,7 @@ async def test_what_an_answer_says_in_fields_of_another_version_is_kept_on_disk(
 async def test_lim_8_a_container_starts_from_its_stored_answer_when_the_plugin_is_gone_for_good(
     root_dir, autojump_clock
 ):
-    """After the grace period the kubelet fails with RUN-E3 what worked a second before."""
+    """RUN-4, RUN-5: after the grace period the kubelet fails with RUN-E3 what worked a second before."""
     one = pod("a")
     await first_life(root_dir, one)
     async with open_device_manager(root_dir) as manager:
@@ -217,7 +217,7 @@ async def test_lim_8_with_pre_start_the_error_says_what_is_missing(root_dir, aut
 
 
 async def test_lim_39_options_survive_a_restart(root_dir):
-    """The kubelet forgets them, and starts the container without its PreStartContainer call."""
+    """LW-10, RUN-1: the kubelet forgets them, and starts the container without its PreStartContainer call."""
     one = pod("a")
     await first_life(root_dir, one, options=PluginOptions(pre_start_required=True))
     async with open_device_manager(root_dir) as manager:
@@ -438,7 +438,7 @@ async def test_a_refused_pod_is_told_why_also_where_the_path_is_no_text(root_dir
 
 
 async def test_lim_30_a_running_pod_is_not_refused_because_its_init_container_has_ended(root_dir):
-    """CC-103, CC-109: the kubelet looks at each container, and fails the pod for good."""
+    """ALLOC-6b, CC-103, CC-109: the kubelet looks at each container, and fails the pod for good."""
     one = pod("a", kinds=(ContainerKind.INIT, ContainerKind.MAIN))
     held = await first_life(root_dir, one)
     async with open_device_manager(root_dir) as manager:

@@ -46,6 +46,8 @@ def test_what_is_no_call_has_no_code():
     ],
 )
 async def test_the_text_about_a_failed_call_has_its_code(manager, open_plugin, monkeypatch, method, message):
+    """ALLOC-20, ALLOC-E9, ALLOC-E11, RUN-E1."""
+
     async def fail(self, message):
         raise GRPCError(Status.ABORTED, "the driver is busy")
 

@@ -105,6 +105,8 @@ def filled(descriptor, depth=0):
 
 @pytest.mark.parametrize("descriptor", MESSAGES, ids=lambda descriptor: descriptor.full_name)
 def test_both_runtimes_write_the_same_bytes_and_read_each_other(descriptor):
+    """API-2."""
+
     @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(filled(descriptor))
     def check(google):

@@ -44,6 +44,7 @@ def store_key(case):
 
 
 def allocation_numa_map(case):
+    """ALLOC-5h."""
     devices = {id: case["devices"][id] and tuple(case["devices"][id]) for id in case["allocated"]}
     assert {str(node): ids for node, ids in numa_map(devices).items()} == case["expect"]
 

@@ -63,7 +63,7 @@ ERRORS = {
 
 
 def allocation_prechecks(case):
-    """CC-064…CC-066."""
+    """ALLOC-6a, ALLOC-6c…6e, CC-064…CC-066."""
     store, held = DeviceStore(), case["already_allocated"] or []
     resource = case["resource"]
     for name, healthy in case["registered_healthy"].items():
@@ -112,7 +112,7 @@ def _selection(case):
 
 
 def select_devices(case):
-    """CC-080…CC-088."""
+    """ALLOC-5d, ALLOC-7b, CC-080…CC-088."""
     store, request = _selection(case)
     expect = case["expect"]
     if "error" in expect:
@@ -148,7 +148,7 @@ def preferred_call_parameters(case):
 
 
 def filter_by_affinity(case):
-    """CC-078, CC-079."""
+    """ALLOC-7c, CC-078, CC-079."""
     devices = {device.id: device for device in devices_of(case["devices"])}
     affinity = case["affinity"]
     free = FreeDevices(devices, case["available"])
@@ -282,7 +282,7 @@ class CapacityScript:
 
 
 def capacity_script(case):
-    """CC-040…CC-047."""
+    """LW-4, CC-040…CC-047."""
     script = CapacityScript(case)
     for step in case["steps"]:
         arguments = {key: value for key, value in step.items() if key != "op"}

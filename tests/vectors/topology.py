@@ -151,7 +151,7 @@ def topology_manager_config(case):
 
 
 def device_topology_hints(case):
-    """CC-116, CC-117."""
+    """TM-6, CC-116, CC-117."""
     store = DeviceStore()
     for resource, devices in case["devices"].items():
         store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))

@@ -383,6 +383,24 @@ async def test_requests_that_are_none_are_answered(path, service, headers):
         assert (await peer.frame_of(DataFrame, 3)).data == message(b"x")
 
 
+async def test_a_call_of_ours_has_the_authority_localhost(path):
+    """API-10."""
+    async with raw_server(path) as listener, open_channel(path) as channel, trio.open_nursery() as nursery:
+        nursery.start_soon(unary, channel, "Echo")
+        async with greeted(listener) as peer:
+            assert dict((await peer.frame_of(HeadersFrame)).decoded)[":authority"] == "localhost"
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_path_of_the_socket_is_an_authority_too(path, service):
+    """API-10: so the kubelet's watcher calls."""
+    authority = str(path).replace("/", "%2F")
+    headers = [(name, authority if name == ":authority" else value) for name, value in request("/t.T/Echo")]
+    async with raw_client(path) as peer:
+        await peer.send(peer.headers(1, headers), peer.data(1, message(b"x"), end=True))
+        assert (await peer.frame_of(DataFrame)).data == message(b"x")
+
+
 @pytest.mark.parametrize("data", [b"", message(b"whole")[:-1], message(b"one") + message(b"two")[:-1]])
 async def test_requests_without_a_whole_message_are_answered(path, service, data):
     async with raw_client(path) as peer:
