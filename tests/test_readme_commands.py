@@ -1,7 +1,7 @@
-"""Every command that the README shows in a ``console`` block is run, and prints what the README shows.
+"""Every command that a page shows in a ``console`` block is run, and prints what the page shows.
 
-The blocks are one session, from the first to the last: what is started with ``&`` runs on until the end. ``...`` stands
-for anything, as in doctest; times of day are not compared.
+The blocks of a page are one session, from the first to the last: what is started with ``&`` runs on until the end.
+``...`` stands for anything, as in doctest; times of day are not compared.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 DIRECTORY = "/tmp/node"  # the README's, for which the test has its own
@@ -70,8 +72,9 @@ class Session:
         return output.replace(self.directory, DIRECTORY)
 
 
-def test_every_shown_command_prints_what_is_shown(tmp_path):
-    commands = shown_commands((ROOT / "README.md").read_text())
+@pytest.mark.parametrize("page", ["README.md", "devicemgr/rules/README.md"])
+def test_every_shown_command_prints_what_is_shown(tmp_path, page):
+    commands = shown_commands((ROOT / page).read_text())
     assert commands
     with ExitStack() as stack:
         session = Session(tmp_path / "node", stack)
@@ -80,7 +83,7 @@ def test_every_shown_command_prints_what_is_shown(tmp_path):
                 got = session.start(command.removesuffix("&").strip(), len(want.splitlines()))
             else:
                 got = session.run(command)
-            assert agrees(want, got), f"$ {command}\nThe README shows:\n{want}\nIt printed:\n{got}"
+            assert agrees(want, got), f"$ {command}\nThe page shows:\n{want}\nIt printed:\n{got}"
 
 
 def test_a_command_that_prints_something_else_is_noticed():

@@ -35,6 +35,7 @@ _VERBS = {
     "node-status": "Show what the node publishes.",
     "plugin": "Run a simulated device plug-in.",
     "remove": "Remove a pod: its devices are free at once.",
+    "rule": "Print a rule of the kubelet by its id, such as ALLOC-7d.",
     "retain": "Say which pods exist still; remove all others.",
     "status": "Show the resources, and who holds which devices.",
     "wait": "Wait until a resource has so many devices.",
