@@ -10,6 +10,7 @@ import click
 from ..core.decision import tell
 from ..printable import printable
 from ..rpc.manager_client import ManagerClient
+from ..rules.book import cited_in, read_book
 from . import output_option, pod_argument, root_dir_option, uid_option
 from .ask import ask, like
 from .output import show
@@ -25,8 +26,7 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
     """Tell which devices were considered, which rule took which, what the plug-in was asked and what it said.
 
     Decisions are kept for the pods that are here and for the last 100 that were refused or have ended, until the
-    manager stops. In the rule ids (ALLOC-7d, TM-12 …) ALLOC stands for the allocation of one container, TM for the
-    Topology Manager, CAP for capacity and the fit check, LIM for a defect of the kubelet that is mended here.
+    manager stops. The ids in brackets (ALLOC-7d, TM-12 …) are rules of the kubelet; the verb rule prints one in full.
     """
     namespace, name = pod
 
@@ -42,4 +42,16 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
             err=True,
         )
         ctx.exit(1)
-    show(decision, output, lambda data: click.echo("\n".join(map(printable, tell(data)))))
+    show(decision | {"rules": _rules(decision)}, output, _draw)
+
+
+def _rules(decision: dict[str, Any]) -> dict[str, str]:
+    """The sentence of each rule that the story names."""
+    book = read_book()
+    return {id: book[id].sentence for id in cited_in("\n".join(tell(decision)), book) if id in book}
+
+
+def _draw(data: dict[str, Any]) -> None:
+    width = max(map(len, data["rules"]), default=0)
+    rules = [f"  {id:{width}}  {sentence}" for id, sentence in data["rules"].items()]
+    click.echo("\n".join(map(printable, [*tell(data), "Rules:", *rules])))
