@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devicemgr.core.checkpoint import canonical_text, checksum_of
+from devicemgr.rules.book import read_book
 
 POD = """\
 kind: Pod
@@ -100,6 +101,14 @@ def test_a_refusal_has_reason_and_message_and_exit_status_1(node, run):
         "message": "Pod was rejected: Allocate failed due to requested number of devices unavailable for "
         "vendor.com/gpu. Requested: 9, Available: 2, which is unexpected",
     }
+
+
+def test_explain_has_the_sentence_of_each_rule_that_it_names(node, run):
+    run("admit", "-f", "-", text=POD.format(name="large", count=9))
+    rules = {id: read_book()[id].sentence for id in ("ALLOC-E6", "TM-13")}
+    assert json.loads(run("explain", "large", "-o", "json").stdout)["rules"] == rules
+    shown = run("explain", "large").stdout.splitlines()
+    assert shown[-3:] == ["Rules:", *(f"  {id:8}  {sentence}" for id, sentence in rules.items())]
 
 
 def test_several_files_and_a_directory_are_admitted_in_order(node, run, tmp_path):
