@@ -10,7 +10,7 @@ import click
 from ..core.decision import tell
 from ..printable import printable
 from ..rpc.manager_client import ManagerClient
-from ..rules.book import cited_in, read_book
+from ..rules.book import sentences_in
 from . import output_option, pod_argument, root_dir_option, uid_option
 from .ask import ask, like
 from .output import show
@@ -42,13 +42,7 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
             err=True,
         )
         ctx.exit(1)
-    show(decision | {"rules": _rules(decision)}, output, _draw)
-
-
-def _rules(decision: dict[str, Any]) -> dict[str, str]:
-    """The sentence of each rule that the story names."""
-    book = read_book()
-    return {id: book[id].sentence for id in cited_in("\n".join(tell(decision)), book) if id in book}
+    show(decision | {"rules": sentences_in("\n".join(tell(decision)))}, output, _draw)
 
 
 def _draw(data: dict[str, Any]) -> None:

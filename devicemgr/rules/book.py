@@ -1,7 +1,8 @@
 """The book as data: items, each with an id such as ALLOC-7d, one sentence, and the text that explains it.
 
 An item is a heading, ``### ALLOC-7d: The sentence``, with everything up to the next heading; or a row of a table whose
-first column is called ``Id``, where a row is enough. Only :func:`read_book` does I/O.
+first column is called ``Id``, where a row is enough. Only :func:`read_book`, and
+who calls it, does I/O.
 """
 
 from __future__ import annotations
@@ -94,6 +95,12 @@ def cited_in(text: str, book: Collection[str]) -> list[str]:
                 between = [id for id in book if _place(first) < _place(id) < _place(end)]
                 found |= dict.fromkeys([*sorted(between, key=_place), end])
     return list(found)
+
+
+def sentences_in(text: str) -> dict[str, str]:
+    """The rules that a text names, each with its sentence."""
+    book = read_book()
+    return {id: book[id].sentence for id in cited_in(text, book) if id in book}
 
 
 def families_of(ids: Collection[str]) -> set[str]:
