@@ -23,7 +23,15 @@ from .check_config import config_option
 from .check_github import tell_github
 from .check_last_failed import LastFailed
 from .check_progress import telling
-from .check_report import checks_data, draw_checks, draw_explanation, draw_report, junit_text, report_data
+from .check_report import (
+    checks_data,
+    draw_checks,
+    draw_explanation,
+    draw_report,
+    explanation_data,
+    junit_text,
+    report_data,
+)
 from .check_run import BUG, Outcome, Run, make, second_signal_ends
 from .output import show
 from .standard_output import discard, is_output_lost
@@ -145,7 +153,8 @@ def _done(wanted: _Wanted) -> int:
         show(checks_data(chosen), wanted.output, lambda _: draw_checks(chosen))
         return 0
     if wanted.explain is not None:
-        draw_explanation(select([wanted.explain])[0])
+        check = select([wanted.explain])[0]
+        show(explanation_data(check), wanted.output, lambda _: draw_explanation(check))
         return 0
     _check_usage(wanted)
     remembered = LastFailed(wanted.attach or shlex.join(wanted.argv))

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from ..printable import printable
+from ..rules.book import sentences_in
 from ..testing.conformance import CHECKS, Check, Result, Verdict, Weight
 from .output import NARROW, console, listing, plain, print_listing
 
@@ -143,6 +144,7 @@ def checks_data(checks: Sequence[Check]) -> list[dict[str, Any]]:
             "check": check.name,
             "title": check.title,
             "rule": check.rule,
+            "rules": sentences_in(check.rule),
             "seen_in": check.seen_in,
             "needs": list(check.needs),
             "weight": check.weight.value,
@@ -155,8 +157,13 @@ def draw_explanation(check: Check) -> None:
     title = f"[bold]{check.name}[/]: {escape(check.title)}"
     needs = [f"Made only when these have passed: {', '.join(check.needs)}"] if check.needs else []
     weight = "What breaks it is no failure, unless --strict is given." if check.weight is Weight.WARNING else ""
-    paragraphs = [title, *map(escape, check.explanation), check.sources, *needs, weight]
+    rules = "\n".join(f"{id}: {escape(sentence)}" for id, sentence in sentences_in(check.rule).items())
+    paragraphs = [title, *map(escape, check.explanation), check.sources, rules, *needs, weight]
     _draw_paragraphs(console(), list(filter(None, paragraphs)))
+
+
+def explanation_data(check: Check) -> dict[str, Any]:
+    return checks_data([check])[0] | {"explanation": check.explanation}
 
 
 def report_data(results: Sequence[Result]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from devicemgr.rules.book import read_book
 from devicemgr.testing.conformance import CHECKS
 
 PLUGIN = (sys.executable, "-m", "devicemgr", "plugin", "--resource", "vendor.com/gpu")
@@ -50,9 +51,13 @@ def test_list_and_explain_need_no_plugin(run):
         "after an update of the kubelet the node has no devices",
         "Mend it:",
         "Rule: REG-17",
+        f"REG-17: {read_book()['REG-17'].sentence}",
         "sriov-network-device-plugin#411",
     ):
         assert words in " ".join(explained.stdout.split())
+    data = json.loads(run("check", "--explain", "restart", "-o", "json").stdout)
+    assert data["rules"] == {id: read_book()[id].sentence for id in ("REG-17", "REG-22")}
+    assert data["explanation"][0] in " ".join(explained.stdout.split())
 
 
 @pytest.mark.parametrize(
