@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import textwrap
+import warnings
 from contextlib import ExitStack
 from typing import Any
 
@@ -82,7 +83,8 @@ class ConformanceItem(pytest.Item):
                 raise ConformanceFailure("\n\n".join(map(self._filled, self._check.report(result.evidence))))
             case Verdict.WARNING:
                 title, remedy = self._check.title, self._check.remedy
-                self.warn(ConformanceWarning(f"{title}\nFound: {printable(result.evidence)}\n{remedy}"))
+                found = ConformanceWarning(f"{title}\nFound: {printable(result.evidence)}\n{remedy}")
+                warnings.warn_explicit(found, None, filename=self.nodeid, lineno=0)  # which is where it is shown
             case Verdict.SKIPPED:
                 pytest.skip(result.evidence)
 

@@ -45,6 +45,10 @@ def test_list_and_explain_need_no_plugin(run):
     listed = run("check", "--list")
     assert listed.returncode == 0
     assert "sigterm-removes-socket" in listed.stdout
+    assert [line.split()[-2] for line in listed.stdout.splitlines() if line.startswith("cdi-names")] == ["error"]
+    assert "What breaks it is no failure" in run("check", "--explain", "sigterm-removes-socket").stdout
+    weights = {one["check"]: one["weight"] for one in json.loads(run("check", "--list", "-o", "json").stdout)}
+    assert (weights["registers"], weights["sigterm-removes-socket"]) == ("error", "warning")
     explained = run("check", "--explain", "restart")
     assert explained.returncode == 0
     for words in (
@@ -102,7 +106,7 @@ def test_a_plugin_learns_the_directory_in_every_usual_way(run, script, place):
 def test_a_check_that_others_need_fails_the_run_though_nobody_named_it(run, script):
     done = run("check", *QUICK, "-o", "json", "--", script("exit 1"))
     assert done.returncode == 1
-    assert json.loads(done.stdout)["summary"] == {"passed": 0, "failed": 1, "skipped": 2, "not run": 0}
+    assert json.loads(done.stdout)["summary"] == {"passed": 0, "failed": 1, "warning": 0, "skipped": 2, "not run": 0}
 
 
 def test_reports_are_written_for_machines(run, root_dir):
@@ -113,7 +117,7 @@ def test_reports_are_written_for_machines(run, root_dir):
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["summary"] == {"passed": 2, "failed": 0, "skipped": 0, "not run": 0}
+    assert report["summary"] == {"passed": 2, "failed": 0, "warning": 0, "skipped": 0, "not run": 0}
     assert [result["check"] for result in report["results"]] == ["first-list", "allocate-answers"]
     suite = ElementTree.parse(files["junit"]).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
@@ -195,6 +199,23 @@ def test_a_plugin_that_somebody_else_starts(run, root_dir, start):
     assert done.returncode == 0, done.stdout
 
 
+def test_a_warning_fails_the_run_only_when_it_is_meant_strictly(run, root_dir):
+    """Also of a file that says so; and each of them is told, as a failure is."""
+    script = root_dir / "gpu.yaml"
+    script.write_text("resource: vendor.com/gpu\ndevices: [{count: 1, numa: [1]}]\n")
+    plugin = "--", sys.executable, "-m", "devicemgr", "plugin", "--script", script, "--root-dir", "{dir}/.."
+    usual = "check", "--quiet", "0.5", "--numa", "0", "--only", "numa-plausible"
+    done = run(*usual, *plugin)
+    assert (done.returncode, "0 passed, 0 failed, 1 warning, 0 skipped" in done.stdout) == (0, True), done.stdout
+    assert "warning numa-plausible: this machine has [0]" in done.stderr
+    assert "numa-plausible (a warning) ──" in done.stdout
+    strict = root_dir / "check.toml"
+    strict.write_text("strict = true\n")
+    for how in (("--strict",), ("--config", strict)):
+        done = run(*usual, *how, *plugin)
+        assert (done.returncode, "0 passed, 1 failed, 0 skipped" in done.stdout) == (1, True), done.stdout
+
+
 def test_nothing_proved_is_no_success(run):
     skipped = run("check", "--quiet", "1", "--only", "pre-start", "--", *PLUGIN, "--root-dir", "{dir}/..")
     assert (skipped.returncode, "0 passed, 0 failed, 1 skipped" in skipped.stdout) == (2, True)
@@ -243,7 +264,7 @@ def test_after_the_first_failure_nothing_more_is_made_with_fail_fast(run):
     checks = ("--only", "lists-complete,stream-cancel", "--change", "false")
     done = run("check", "--quiet", "1", "--fail-fast", *checks, "-o", "yaml", "--", *PLUGIN, "--root-dir", "{dir}/..")
     assert done.returncode == 1
-    assert "  failed: 1\n  skipped: 0\n  not run: 1\n" in done.stdout
+    assert "  failed: 1\n  warning: 0\n  skipped: 0\n  not run: 1\n" in done.stdout
     assert "evidence: a check before it failed (--fail-fast)" in done.stdout
 
 

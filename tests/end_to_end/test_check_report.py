@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
 
 from devicemgr.cli.check import command
 from devicemgr.cli.check_github import annotation, summary
-from devicemgr.cli.check_report import draw_checks, draw_report
+from devicemgr.cli.check_last_failed import LastFailed
+from devicemgr.cli.check_report import counts_in_words, draw_checks, draw_report, junit_text, report_data
+from devicemgr.cli.check_run import Outcome
 from devicemgr.cli.whole_files import write_whole
 from devicemgr.errors import BadInput
 from devicemgr.testing.conformance import CHECKS, Result, Verdict
@@ -27,7 +30,7 @@ LONG = "it ended within 11.0 s: rpc error: code = Unavailable desc = the server 
 RESULTS = [
     result("registers", Verdict.PASSED, "vendor.com/gpu after 0.96 s"),
     result("stream-stays-open", Verdict.FAILED, LONG),
-    result("sigterm-removes-socket", Verdict.FAILED, "[red]gpu.sock[/] \x1b[31m was\nthere"),
+    result("sigterm-removes-socket", Verdict.WARNING, "[red]gpu.sock[/] \x1b[31m was\nthere"),
     result("cdi-names", Verdict.SKIPPED, "no answer names a CDI device"),
     result("ids-stable", Verdict.SKIPPED, "needs restart", blocked_by=("restart",)),
     result("stream-cancel", Verdict.NOT_RUN, "interrupted by SIGINT"),
@@ -88,10 +91,10 @@ def test_the_list_of_checks_has_their_names_whole(width, monkeypatch, capsys):
 
 def test_the_failures_come_last_with_the_way_out(drawn):
     text = "\n".join(drawn(80))
-    ends = [text.index("not run"), text.index("stream-stays-open ──"), text.index("sigterm-removes-socket ──")]
-    assert ends == sorted(ends)
+    ends = ["not run", "sigterm-removes-socket (a warning) ──", "Mend it: stop the gRPC", "stream-stays-open ──"]
+    assert sorted(map(text.index, ends)) == [*map(text.index, ends)]
     assert "Seen in public: TencentBlueKing/bk-bcs#925." in text
-    assert text.splitlines()[-1] == "1 passed, 2 failed, 2 skipped, 1 not run in 3.0 s"
+    assert text.splitlines()[-1] == "1 passed, 1 failed, 1 warning, 2 skipped, 1 not run in 3.0 s"
 
 
 def test_what_a_plugin_says_is_no_command_to_github():
@@ -103,6 +106,63 @@ def test_what_a_plugin_says_is_no_command_to_github():
     assert row.count(" | ") == 3
     assert "<" not in row
     assert "`" not in row
+
+
+def test_a_warning_is_one_to_github_too():
+    warning = result("numa-plausible", Verdict.WARNING, "this machine has [0]; gpu-0 on [1]")
+    failure = result("registers", Verdict.FAILED, "it did not call Register")
+    assert annotation(warning).startswith("::warning title=device plug-in check numa-plausible::Names NUMA nodes")
+    tables = summary([warning, failure]).split("\n\n")
+    assert [table.splitlines()[0] for table in tables] == [
+        "### Device plug-in conformance",
+        "0 passed, 1 failed, 1 warning, 0 skipped",
+        "| failed | a plug-in … | found | mend it |",
+        "| warning | a plug-in … | found | mend it |",
+    ]
+    assert tables[-1].splitlines()[-1].startswith("| numa-plausible | Names NUMA nodes")
+
+
+def test_warnings_are_counted_as_what_they_are():
+    warning = result("numa-plausible", Verdict.WARNING, "this machine has [0]; gpu-0 on [1]")
+    assert counts_in_words([warning] * 2) == "0 passed, 0 failed, 2 warnings, 0 skipped"
+    data = report_data([warning])
+    assert (data["summary"]["warning"], data["results"][0]["verdict"]) == (1, "warning")
+
+
+def test_to_junit_a_warning_is_skipped_with_all_that_is_known_of_it():
+    suite = ElementTree.fromstring(junit_text(RESULTS).partition("\n")[2])
+    assert {name: suite.get(name) for name in ("tests", "failures", "skipped")} == {
+        "tests": "6",
+        "failures": "1",
+        "skipped": "4",
+    }
+    (case,) = [case for case in suite if case.get("name") == "sigterm-removes-socket"]
+    assert case.find("skipped").get("message").startswith("warning: [red]gpu.sock")
+    assert "Mend it: stop the gRPC server" in case.find("system-out").text
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "allow_skipped", "status"),
+    [
+        ([Verdict.PASSED, Verdict.WARNING], False, 0),
+        ([Verdict.WARNING], False, 0),
+        ([Verdict.WARNING, Verdict.FAILED], False, 1),
+        ([Verdict.WARNING, Verdict.SKIPPED, Verdict.SKIPPED], False, 2),
+        ([Verdict.WARNING, Verdict.SKIPPED, Verdict.SKIPPED], True, 0),
+        ([Verdict.SKIPPED, Verdict.NOT_RUN], True, 2),
+    ],
+)
+def test_a_warning_is_no_failure_of_the_run(verdicts, allow_skipped, status):
+    results = [result("registers", verdict, "") for verdict in verdicts]
+    assert Outcome(results=results, seconds=1.0, allow_skipped=allow_skipped).status == status
+
+
+def test_what_was_a_failure_and_is_a_warning_did_not_fail_the_last_time():
+    remembered = LastFailed("./plugin")
+    remembered.remember([result("numa-plausible", Verdict.FAILED, ""), result("registers", Verdict.FAILED, "")])
+    assert remembered.names() == {"numa-plausible", "registers"}
+    remembered.remember([result("numa-plausible", Verdict.WARNING, "")])
+    assert remembered.names() == {"registers"}
 
 
 @pytest.fixture

@@ -40,6 +40,27 @@ def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
         assert paragraph in text
 
 
+PLACED = """
+resource: vendor.com/gpu
+devices: [{count: 1, numa: [1]}]
+"""
+
+
+def test_a_warning_is_one_of_pytests(run, tmp_path):
+    """It fails the item where warnings are errors, and with --device-plugin-strict, or the setting."""
+    (tmp_path / "gpu.yaml").write_text(PLACED)
+    plugin = f"{sys.executable} -m devicemgr plugin --script {tmp_path}/gpu.yaml --root-dir {{dir}}/.."
+    usual = "--device-plugin", plugin, "--device-plugin-numa", "0", "--device-plugin-only", "numa-plausible"
+    result = run("", *usual, "-Wdefault")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(
+        ["*ConformanceWarning: Names NUMA nodes*", "*Found: this machine has [[]0]; dev-0 on [[]1]*", "*Mend it: *"]
+    )
+    run("", *usual, "-Werror").assert_outcomes(failed=1)
+    run("", *usual, "--device-plugin-strict").assert_outcomes(failed=1)
+    run("", *usual, ini="device_plugin_strict = true\n").assert_outcomes(failed=1)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
