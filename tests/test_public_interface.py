@@ -106,7 +106,16 @@ RESULTS = {"Admission", "ContainerRun", "ContainerStatus", "DeviceOnNode", "Effe
 RESULTS |= {"PodDevices", "PodStatus", "Recorded", "ResourceCounts", "Event", "Check", "Result", "Seen"}
 """Values that are handed out, and in by nobody."""
 BY_OURSELVES = ("DeviceManager.living", "DeviceManager.events_of_life", "Callers.include", "Numa.", "Bench", "Check.")
-BY_OURSELVES += ("Command.start", "Command.missing", "Attached.start", "Attached.missing", "Subject.", "Result.")
+BY_OURSELVES += (
+    "Command.start",
+    "Command.missing",
+    "Attached.start",
+    "Attached.missing",
+    "Command.surge",
+    "Attached.surge",
+    "Subject.",
+    "Result.",
+)
 BY_OURSELVES += ("check", "CheckOptions.", "Observer.")
 BY_ITS_SERVICE = ("allocate", "get_", "keep_", "next_report", "notify", "pre_start", "require_healthy", "usual_answer")
 

@@ -99,11 +99,12 @@ class Honest:
 
     async def _run(self, directory: Path) -> None:
         options = PluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
+        life, ended = self.life, self.ended
         try:
-            with self.life:
+            with life:
                 await self.serve(directory, options)
         finally:
-            self.ended.set()
+            ended.set()
 
     async def serve(self, directory: Path, options: PluginOptions) -> None:
         async with open_simulated_plugin(
@@ -139,6 +140,27 @@ class Honest:
         if not self.removes_socket:
             leave_socket(self.path)
         return 0
+
+    async def surge(self, directory: Path, ready, grace: float) -> None:
+        first, ended = self.life, self.ended
+        await self.start(directory)
+        await ready()
+        with trio.move_on_after(grace):
+            if not self.ends_in_time:
+                await trio.sleep_forever()
+        first.cancel()
+        await ended.wait()
+        self.clean_up()
+
+    def clean_up(self) -> None:
+        """At the end of the first of two."""
+
+    def is_served(self) -> bool:
+        """By another process?"""
+        with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+            probe.connect(str(self.path))
+            return True
+        return False
 
     async def kill(self) -> None:
         if self.is_running:
@@ -831,6 +853,27 @@ class LeaksADescriptor(Honest):
 class StumblesOverItsSocket(Honest):
     breaks = "kill-restart"
     stands_stale_socket = False
+
+
+class WaitsForeverBesideAnother(Honest):
+    """It takes the other one for its better, and does not look again."""
+
+    breaks = "rolling-update"
+
+    async def serve(self, directory, options):
+        if self.is_served():
+            await trio.sleep_forever()
+        await super().serve(directory, options)
+
+
+class EndsBesideAnother(Honest):
+    breaks = "rolling-update"
+
+    async def serve(self, directory, options):
+        if self.is_served():
+            self.output += "another one is running\n"
+            return
+        await super().serve(directory, options)
 
 
 class IgnoresSigterm(Honest):

@@ -120,14 +120,45 @@ class EndsWithItsStream(Lister):
         self.is_asked = True
         await super().kill()
 
+    def prepare(self, plugin):
+        super().prepare(plugin)
+        plugin.life = self.life  # of two processes each ends with its own stream
+
     async def say(self, plugin, honest, seen):
         try:
             return await honest(seen)
         except trio.Cancelled:
-            self.life.cancel()
+            plugin.life.cancel()
             raise
+
+
+class DeletesWhateverHasItsName(Honest):
+    """At its end, as grpc-go and gRPC's C core do. But it watches its own socket, and makes another one."""
+
+    def clean_up(self):
+        self.path.unlink(missing_ok=True)
+
+
+class WaitsForTheOther(Honest):
+    """As long as somebody else serves its socket it stands by."""
+
+    async def serve(self, directory, options):
+        while self.is_served():  # noqa: ASYNC110 - as real ones do
+            await trio.sleep(0.5)
+        await super().serve(directory, options)
+
+
+class HasANameOfItsOwn(Honest):
+    """In each life."""
+
+    @property
+    def endpoint(self):
+        return f"gpu-{self.lives}.sock"
 
 
 def all_oddities() -> list[type[Honest]]:
     """That need no help, and the fast clock."""
-    return [BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds]
+    return [
+        *(BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds),
+        *(DeletesWhateverHasItsName, WaitsForTheOther, HasANameOfItsOwn),
+    ]

@@ -32,6 +32,7 @@ from .mutants import (
     SaysItsListLate,
     SaysMinusOne,
     StumblesOverItsSocket,
+    WatchesKubeletSockOnly,
     all_mutants,
 )
 from .oddities import EndsWithItsStream, NamesItsSocketByTheSecond, all_oddities
@@ -181,11 +182,15 @@ class NotOurs(Honest):
     async def terminate(self):
         raise Skipped("not ours")
 
+    async def surge(self, directory, ready, grace):
+        raise Skipped("not ours")
+
     def descriptors(self):
         raise Skipped("not ours")
 
 
 NEEDS_TO_BE_OURS = {"descriptors", "kill-restart", "sigterm-ends", "sigterm-removes-socket", "changes-arrive"}
+NEEDS_TO_BE_OURS |= {"rolling-update"}
 
 
 async def test_one_that_is_not_ours_is_asked_though_we_cut_its_stream(fast_clock):
@@ -238,6 +243,15 @@ class CountsUpAndNeverComesBack(CountsItsIdsUp, NeverComesBack):
     breaks = None
 
 
+class DeletesTheOtherOnesSocket(WatchesKubeletSockOnly):
+    """What its end does to the other one is noticed by nobody: most plug-ins in Go, with ``maxSurge``."""
+
+    breaks = None
+
+    def clean_up(self):
+        self.path.unlink(missing_ok=True)
+
+
 class RegistersAsAHeartbeat(RegistersInALoop):
     breaks = None
 
@@ -251,6 +265,7 @@ class RegistersAsAHeartbeat(RegistersInALoop):
         (CannotStartOverWhatItLeaves, {"kill-restart", "sigterm-removes-socket"}),
         (FailsAtTheEndAndLeavesItsSocket, {"sigterm-ends", "sigterm-removes-socket"}),
         (CountsUpAndNeverComesBack, {"restart", "ids-stable"}),
+        (DeletesTheOtherOnesSocket, {"socket-deleted", "rolling-update"}),
         (RegistersAsAHeartbeat, {"registers-once", "endpoint-fresh"}),
     ],
 )
@@ -292,6 +307,10 @@ async def test_a_warning_of_one_resource_is_told_with_the_failure_of_another(fas
 
 async def test_who_dies_of_a_check_that_only_warns_fails_it(fast_clock):
     class DiesOfABrokenDevice(EndsWithItsStream, Answerer):
+        def prepare(self, plugin):
+            super().prepare(plugin)
+            Answerer.prepare(self, plugin)
+
         async def answer(self, honest, ids):
             if "gpu-4" in ids:
                 self.life.cancel()

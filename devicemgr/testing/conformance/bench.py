@@ -7,7 +7,7 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,6 +281,10 @@ class Bench:
         self._not_waited_for |= {resource for resource in others if not self._is_back(resource, since)}
         return took
 
+    def are_back(self, since: float) -> bool:
+        """Have all resources under test been registered since, and their lists come?"""
+        return all(self._is_back(resource, since) for resource in self.resources)
+
     def _is_back(self, resource: ResourceName, since: float) -> bool:
         had_devices = any(event.devices for _, event in self.seen(ListReceived, of=resource))
         lists = self.seen(ListReceived, since=since, of=resource)
@@ -304,6 +308,16 @@ class Bench:
         self.respawned.append(self.subject.ending or "")
         self.lives.append(trio.current_time())
         await self.subject.start(self.directory)
+
+    async def surge(self, ready: Callable[[], Awaitable[object]]) -> None:
+        """Run a second one beside it, as a rolling update with ``maxSurge`` does, and end the first when ``ready``
+        returns. Raises Skipped, SubjectUnusable."""
+        self.lives.append(trio.current_time())
+        try:
+            await self.subject.surge(self.directory, ready, self.timing.ending)
+        except Skipped:
+            self.lives.pop()
+            raise
 
     @property
     def is_disturbed(self) -> bool:
@@ -357,7 +371,7 @@ class Bench:
                 return
             if await self._is_killed():
                 await self._start_anew()
-            elif not all(map(_listens, map(_place_at, self.sockets))):
+            elif not self.accepts():
                 raise Skipped("the plug-in does not serve any more, and is not ours to start again (--attach)")
 
     def delete_sockets(self) -> None:
@@ -393,6 +407,10 @@ class Bench:
     def serves(self) -> bool:
         """All that is under test?"""
         return len(self.serving()) == len(self.resources)
+
+    def accepts(self) -> bool:
+        """Does somebody listen on every socket under test?"""
+        return all(_listens(_place_at(socket)) for socket in self.sockets)
 
     def what_happened(self, *, since: float, of: ResourceName | None = None) -> str:
         """For evidence: how the plug-in tried to register, or that it did not."""

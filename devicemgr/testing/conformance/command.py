@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -107,12 +108,29 @@ class Command:
         process = self._running()
         self._look_around()
         self._is_asked_to_end = True
-        self._signal(signal.SIGTERM)
+        _signal(process, signal.SIGTERM)
         status = await process.wait()
         # A shell may be gone while what it started goes on.
         while any(one.is_alive for one in self._family):  # noqa: ASYNC110 - the end of somebody else's child has no event
             await trio.sleep(POLL)
         return status
+
+    async def surge(self, directory: Path, ready: Callable[[], Awaitable[object]], grace: float) -> None:
+        first, its_family = self._running(), self._look_around()
+        await self.start(directory)
+        try:
+            await ready()
+            _signal(first, signal.SIGTERM)
+            with trio.move_on_after(grace):
+                while alive := {one for one in its_family if one.is_alive}:
+                    its_family = alive | family(first.pid, orphans=False)
+                    await trio.sleep(POLL)
+        finally:
+            with trio.CancelScope(shield=True):
+                for one in its_family | family(first.pid, orphans=False):
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(one.pid, signal.SIGKILL)
+                await first.wait()
 
     async def kill(self) -> None:
         if self._process is None:
@@ -181,13 +199,15 @@ class Command:
         self._family = {one for one in self._family if one.is_alive} | family(leader, orphans=self._adopt)
         return self._family
 
-    def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self._running().pid, number)
-        except ProcessLookupError:
-            return
-        except PermissionError as error:
-            raise Skipped("the plug-in runs as another user and is not ours to end") from error
+
+def _signal(process: trio.Process, number: int) -> None:
+    """To its group. Raises Skipped."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise Skipped("the plug-in runs as another user and is not ours to end") from error
 
 
 def how_it_ended(status: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -263,9 +264,14 @@ async def endpoint_fresh(bench: Bench) -> str:
 
 
 def _registered_over_itself(bench: Bench) -> str | None:
-    """Not for a kubelet.sock that was made anew: a kubelet that does that knows of no stream."""
+    """Not for a kubelet.sock that was made anew: a kubelet that does that knows of no stream. Nor for what another
+    process of the plug-in has open: that it is there is not its doing (rolling-update)."""
     open_on: str | None = None
+    lives = deque(bench.lives)
     for seen in bench.history:
+        while lives and lives[0] <= seen.time:
+            lives.popleft()
+            open_on = None
         match seen.event:
             case FaultInjected(fault="restart") | RegistrySocketRestored():
                 open_on = None

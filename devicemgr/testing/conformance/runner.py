@@ -12,7 +12,7 @@ import trio
 from ...arguments import checked
 from ...errors import BadInput, DeviceManagerError, unwrapped
 from ...yaml_text import nearest
-from . import allocation, changes, lists, registration, restarts
+from . import allocation, changes, lists, registration, restarts, rolling_update
 from .bench import Bench
 from .check import Check, Failed, Result, Skipped, Verdict, Weight
 from .evidence import told
@@ -23,7 +23,7 @@ POLL = 0.05
 """Seconds between two looks at whether the plug-in has ended."""
 DYING = 1.0
 """Seconds in which a plug-in that failed a check may end from it, and a check fail of a plug-in that has ended."""
-_FAMILIES = (registration, lists, allocation, restarts, changes)
+_FAMILIES = (registration, lists, allocation, restarts, rolling_update, changes)
 
 # The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
 # without a manager's stream.
@@ -34,7 +34,7 @@ _ORDER = (
     *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
     *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
     *("restart", "wiped", "socket-deleted", "registry-deleted", "away", "descriptors"),
-    *("kill-restart", "sigterm-ends", "sigterm-removes-socket"),
+    *("kill-restart", "rolling-update", "sigterm-ends", "sigterm-removes-socket"),
     *("ids-stable", "lists-complete", "stream-cancel", "changes-arrive", "returns-once", "endpoint-fresh"),
 )
 _FOUND = {value.name: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Check)}
@@ -213,8 +213,9 @@ async def _tried(bench: Bench, check: Check) -> _Found:
         found = await _found(bench, check)
     except (Failed, DeviceManagerError) as failure:
         found = _Found(_verdict_of(failure, check), str(failure))
-    if found.verdict is Verdict.FAILED:
-        return found._replace(evidence=await _with_its_cause(bench, found.evidence))
+    if found.verdict.is_broken:
+        found = found._replace(evidence=await _with_its_cause(bench, found.evidence))
+        return found._replace(verdict=Verdict.FAILED) if bench.is_dead else found
     return found
 
 

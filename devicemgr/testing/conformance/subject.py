@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +37,10 @@ class Subject(Protocol):
 
     async def kill(self) -> None:
         """End it at once, without a chance to clean up; a no-op when it has ended."""
+
+    async def surge(self, directory: Path, ready: Callable[[], Awaitable[object]], grace: float) -> None:
+        """Run a second one beside it, and when ``ready`` returns end the first: as ``terminate`` does, or after
+        ``grace`` seconds as ``kill``. From the start on the second one is the plug-in. Raises SubjectUnusable."""
 
     async def change(self) -> None:
         """Make it report a change of its devices."""
@@ -100,6 +104,9 @@ class Attached:
 
     async def kill(self) -> None:
         return None
+
+    async def surge(self, directory: Path, ready: Callable[[], Awaitable[object]], grace: float) -> None:
+        raise Skipped("the plug-in is not ours to start a second time (--attach)")
 
     async def change(self) -> None:
         await run_change(self._change, dict(os.environ))
