@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import trio
 
 from devicemgr.testing.conformance import Command
+from devicemgr.testing.conformance.subject import tended
 
 
 async def test_one_that_was_killed_has_not_ended_unasked_while_the_next_one_starts(tmp_path, monkeypatch):
@@ -28,3 +32,69 @@ async def test_one_that_was_killed_has_not_ended_unasked_while_the_next_one_star
         while command_died.ending is None:  # noqa: ASYNC110 - the end of a process that nobody waits for has no event
             await trio.sleep(0.01)
     assert command_died.ending == "with exit status 1"
+
+
+ENDS, IGNORES = "trap 'echo bye; exit 0' TERM", "trap '' TERM"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """``pair(trap)``: a command that runs, and a function with the numbers of its programs that are alive."""
+
+    def make(trap):
+        text = f"{trap}; echo $$ >>{tmp_path}/pids; while :; do sleep 0.05; done"
+        command = Command(["sh", "-c", text])
+
+        def alive():
+            """The first and the second, as far as they have begun."""
+            pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
+            return [is_alive(pid) for pid in pids]
+
+        return command, alive
+
+    return make
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def until(condition):
+    with trio.fail_after(30):
+        while not condition():  # noqa: ASYNC110 - another process
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("trap", "grace", "has_said"), [(ENDS, 30.0, True), (IGNORES, 0.1, False)])
+async def test_a_second_one_runs_beside_it_and_is_it_from_then_on(tmp_path, pair, trap, grace, has_said):
+    command, alive = pair(trap)
+    async with tended(command):
+        await command.start(tmp_path)
+        await until(lambda: alive() == [True])
+
+        async def ready():
+            await until(lambda: alive() == [True, True])
+
+        await command.surge(tmp_path, ready, grace)
+        assert (alive(), command.is_running, command.ending) == ([False, True], True, None)
+        assert ("bye" in command.output) is has_said
+    assert alive() == [False, False]
+
+
+async def test_of_two_that_run_when_somebody_gives_up_neither_is_left(tmp_path, pair):
+    command, alive = pair(ENDS)
+    with trio.CancelScope() as scope:
+
+        async def ready():
+            await until(lambda: alive() == [True, True])
+            scope.cancel()
+            await trio.sleep_forever()
+
+        async with tended(command):
+            await command.start(tmp_path)
+            await until(lambda: alive() == [True])
+            await command.surge(tmp_path, ready, 30.0)
+    assert alive() == [False, False]

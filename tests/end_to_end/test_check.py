@@ -505,6 +505,39 @@ def test_a_plugin_that_dies_fails_the_check_at_once(run, root_dir, when, check, 
     assert words in failed["evidence"]
 
 
+LIVES_ON_ITS_NAME = """
+import signal, sys
+from pathlib import Path
+import trio
+from devicemgr.testing import open_simulated_plugin
+
+async def main(directory, name):
+    async with open_simulated_plugin(directory, "vendor.com/gpu", endpoint=name) as plugin:
+        await plugin.register()
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            await anext(signals)
+        (directory / name).unlink(missing_ok=True)
+
+trio.run(main, Path(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "words"),
+    [
+        ("gpu.sock", "failed", "had ended, gpu.sock was gone, which was the second one's by then, and nobody made it"),
+        ("gpu-$$.sock", "passed", "each had a name of its own"),
+    ],
+)
+def test_a_process_that_deletes_the_socket_of_the_one_after_it(run, script, root_dir, name, verdict, words):
+    program = root_dir / "by_name.py"
+    program.write_text(LIVES_ON_ITS_NAME)
+    plugin = script(f'exec {sys.executable} {program} "$1" {name}')
+    done = run("check", "-o", "json", "--patience", "10", "--only", "rolling-update", "--", plugin, "{dir}")
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["verdict"], words in result["evidence"]) == (verdict, True), result
+
+
 def test_output_without_end_is_kept_as_its_beginning_and_end(run, script, root_dir):
     """And nobody can make a file of ours as long as he likes."""
     truncates = "import os; os.ftruncate(1, 1 << 40)"
