@@ -15,8 +15,9 @@ from ...errors import PluginUnavailable
 from ...events import (
     CallFinished,
     EndpointStopped,
-    FaultInjected,
     ListReceived,
+    ManagerReady,
+    ManagerStopping,
     PluginFound,
     PluginRegistered,
     RegistrationRequested,
@@ -264,20 +265,24 @@ async def endpoint_fresh(bench: Bench) -> str:
 
 
 def _registered_over_itself(bench: Bench) -> str | None:
-    """Not for a kubelet.sock that was made anew: a kubelet that does that knows of no stream. Nor for what another
-    process of the plug-in has open: that it is there is not its doing (rolling-update)."""
+    """Not for a kubelet.sock that was made anew: a kubelet that does that knows of no stream. Nor while the manager
+    stops: it ends the streams then, and no event says so. Nor for what another process of the plug-in has open: that
+    it is there is not its doing (rolling-update)."""
     open_on: str | None = None
+    is_stopping = False
     lives = deque(bench.lives)
     for seen in bench.history:
         while lives and lives[0] <= seen.time:
             lives.popleft()
             open_on = None
         match seen.event:
-            case FaultInjected(fault="restart") | RegistrySocketRestored():
+            case ManagerStopping():
+                is_stopping = True
+            case ManagerReady():
+                open_on, is_stopping = None, False
+            case RegistrySocketRestored() | EndpointStopped(resource=bench.resource):
                 open_on = None
-            case EndpointStopped(resource=bench.resource):
-                open_on = None
-            case PluginRegistered(resource=bench.resource, endpoint=endpoint):
+            case PluginRegistered(resource=bench.resource, endpoint=endpoint) if not is_stopping:
                 if endpoint == open_on:
                     return endpoint
                 open_on = endpoint

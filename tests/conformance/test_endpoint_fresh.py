@@ -1,0 +1,50 @@
+"""Which registrations count as made while the stream on the same socket was open."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from devicemgr.events import EndpointStopped, ManagerReady, ManagerStopping, PluginRegistered, RegistrySocketRestored
+from devicemgr.testing.conformance import CHECKS, Failed
+from devicemgr.testing.conformance.evidence import Seen
+
+GPU = "vendor.com/gpu"
+READY = ManagerReady(sockets=(), policy="none", scope="none", numa_nodes=(0,), gates=(), bounds=())
+REGISTERED = PluginRegistered(
+    resource=GPU,
+    endpoint="gpu.sock",
+    generation=1,
+    pre_start_required=False,
+    get_preferred_allocation_available=False,
+    replaced=False,
+)
+STOPPED = EndpointStopped(resource=GPU, generation=1, reason="the peer closed the connection")
+RESTORED = RegistrySocketRestored(path="kubelet.sock")
+
+
+async def evidence_of(events):
+    history = [Seen(float(number), event) for number, event in enumerate(events)]
+    seen = [(one, one.event) for one in history if isinstance(one.event, PluginRegistered)]
+    return await CHECKS["endpoint-fresh"].run(
+        SimpleNamespace(resource=GPU, history=history, lives=[], seen=lambda kind: seen)
+    )
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [STOPPED],
+        [RESTORED],
+        [ManagerStopping(), READY],
+        pytest.param([ManagerStopping(), REGISTERED, READY], id="under way while the manager stops"),
+    ],
+)
+async def test_a_stream_that_has_ended_is_none(between):
+    assert "each time" in await evidence_of([READY, REGISTERED, *between, REGISTERED])
+
+
+async def test_a_stream_that_is_open_is_told():
+    with pytest.raises(Failed, match="'gpu.sock' was registered again while its stream was open"):
+        await evidence_of([READY, REGISTERED, ManagerStopping(), READY, REGISTERED, REGISTERED])
