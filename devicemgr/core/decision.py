@@ -259,8 +259,8 @@ def tell(decision: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tell_container(container: Mapping[str, Any]) -> Iterator[str]:
-    kinds = {"init": "init container", "sidecar": "sidecar", "main": "container"}
-    yield f"  {kinds[container['kind']].capitalize()} {container['name']}:"
+    kinds = {"init": "Init container", "sidecar": "Sidecar", "main": "Container"}
+    yield f"  {kinds[container['kind']]} {container['name']}:"
     if container["alignment"]:
         yield from _tell_alignment(container["alignment"], "    ", "this container")
     if not container["resources"]:

@@ -92,7 +92,8 @@ class Holdings:
     def remove_pod(self, uid: PodUid) -> dict[ResourceName, tuple[DeviceId, ...]]:
         """The pod has ended: give back all it held, at once (LIM-33). Returns the freed ids by resource."""
         self.version += self._pods.pop(uid, None) is not None
-        self.requested.subtract(self._requests.pop(uid, {}))
+        self.requested.subtract(self.request_of(uid))
+        self._requests.pop(uid, None)
         self.unconfirmed.discard(uid)
         held = [(owner, name) for owner in self.owners_of(uid) for name in self.assignments(owner)]
         freed: dict[ResourceName, tuple[DeviceId, ...]] = {}

@@ -392,6 +392,7 @@ def kinds(**containers):
     [
         ({"init": "g0 g1 n0", "main": "g0 n0 n1"}, ["init"]),
         ({"init": "g0 g1", "main": "g0 n0"}, ["init"]),
+        ({"main": "g0 n0", "init": "g0"}, ["init"]),
         ({"init": "g0 g1 g2", "one": "g0 n0", "two": "g1 n1"}, ["init"]),
         ({"one": "g0 n0", "two": "g1 n1", "init": "g0 g1 g2"}, ["init"]),
         ({"sidecar": "g0", "init": "g1 g2", "main": "g1 n0"}, ["init"]),

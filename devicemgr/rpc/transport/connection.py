@@ -26,7 +26,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from time import thread_time
-from typing import Any, cast
+from typing import Any
 
 import h2.events as events
 import trio
@@ -59,7 +59,8 @@ _STATUS_OF_RESET = {
 
 def _texts(headers: Any) -> Headers:
     """h2 decodes them, as it was told to (``header_encoding``); its annotations do not know."""
-    return cast(Headers, headers)
+    texts: Headers = headers
+    return texts
 
 
 class Connection:

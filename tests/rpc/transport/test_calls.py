@@ -116,6 +116,7 @@ class Plugin(ClosesStreams, wire.DevicePluginBase):
         return wire.DevicePluginOptions(pre_start_required=True)
 
     async def list_and_watch(self, message):
+        assert message == wire.Empty()
         self.streams += 1
         try:
             for number in range(3):

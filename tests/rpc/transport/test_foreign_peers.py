@@ -439,6 +439,9 @@ async def test_many_streams_that_are_reset_at_once_run_as_few_handlers_as_the_li
             stop.set()
             await wait_all_tasks_blocked()
             assert running == 0
+            await peer.send(peer.headers(401, request("/t.T/Slow")))
+            await wait_all_tasks_blocked()
+            assert running == 1, "and when they have ended, there is room again"
 
 
 async def test_a_stream_that_is_reset_in_the_same_read_is_never_begun(path):

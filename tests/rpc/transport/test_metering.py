@@ -325,7 +325,8 @@ async def test_a_client_that_is_not_to_be_served_is_closed_and_not_counted(path)
             assert caught.value.status is Status.UNAVAILABLE
     assert policy.connections == 0
     async with open_server(path, [Service(trio.Event)]):
-        with pytest.raises(PeerNotAdmitted):
+        refused = f"{path} is served by a process of user {os.geteuid()}, who may not serve it"
+        with pytest.raises(PeerNotAdmitted, match=refused):
             async with open_channel(path, limits=Limits(policy=policy)):
                 pass
     assert policy.connections == 0

@@ -389,6 +389,7 @@ def test_a_socket_file_is_the_socket_that_was_there(path):
     place = Place(path.parent, Path(path.name))
     with listen(path) as old, place.opened() as file:
         assert file.inode == identity(path)[:2]
+        assert str(file) == str(place) == str(path)
         with listen(path, replace=True), connect(file):
             old.accept()[0].close()
             assert identity(path)[:2] != file.inode

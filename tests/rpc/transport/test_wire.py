@@ -441,6 +441,7 @@ async def test_metadata_is_none_before_it_comes(path):
     async with open_server(path, [Methods(Echo=(UNARY, method))]), open_channel(path) as channel:
         async with channel.request("/t.T/Echo", UNARY, Raw, Raw) as stream:
             assert (stream.initial_metadata, stream.trailing_metadata) == (None, None)
+            assert channel.is_going_away is False
             await stream.send_message(Raw(b"x"))
             await stream.recv_message()
             assert (dict(stream.initial_metadata), stream.trailing_metadata) == ({}, None)
