@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import trio
 
 from devicemgr.testing.conformance import Command
+from devicemgr.testing.conformance.processes import family
 from devicemgr.testing.conformance.subject import tended
 
 
@@ -98,3 +100,14 @@ async def test_of_two_that_run_when_somebody_gives_up_neither_is_left(tmp_path, 
             await until(lambda: alive() == [True])
             await command.surge(tmp_path, ready, 30.0)
     assert alive() == [False, False]
+
+
+def test_a_process_may_have_a_name_that_was_cut_within_a_character():
+    """The kernel keeps 15 bytes of it: some other one on the machine is enough."""
+    name = Path("/proc/self/comm")
+    before = name.read_bytes()
+    name.write_bytes(b"fourteen-bytes\xc3")
+    try:
+        assert os.getpid() in {one.pid for one in family(os.getpid(), orphans=False)}
+    finally:
+        name.write_bytes(before)

@@ -69,7 +69,7 @@ class _Fields(NamedTuple):
 def _stat(process: Path) -> _Fields | None:
     """None when it has ended, though nobody may have asked how yet."""
     try:
-        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] == "Z" else _Fields(int(fields[1]), int(fields[2]), fields[19])
