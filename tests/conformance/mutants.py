@@ -129,6 +129,11 @@ class Honest:
 
         return answer
 
+    def another(self) -> Honest | None:
+        return type(self)(self.nursery)
+
+    can_change = True
+
     async def tend(self) -> None:
         """Nothing: it runs in this process."""
 

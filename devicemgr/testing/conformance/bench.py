@@ -8,8 +8,8 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -93,6 +93,8 @@ class Bench:
         """The one that is being made."""
         self.step = ""
         """What it is at, if it has several steps: the evidence begins with it when the plug-in ends."""
+        self.has_given_directory = False
+        """Has somebody chosen where the manager lives, as where the plug-in looks for it?"""
         self.lives: list[float] = []
         """When the plug-in was started."""
         self.disturbances: list[float] = []
@@ -100,6 +102,12 @@ class Bench:
         self.ending: Ending | None = None
         self.unanswerable: dict[ResourceName, str] = {}
         """Why Allocate cannot be answered here at all, where that is so."""
+        self.is_beside = False
+        """Is there another instance of the plug-in, on another bench?"""
+        self.proved: set[str] = set()
+        """The checks whose failure another instance cannot be the reason of."""
+        self.failed_beside: dict[str, str] = {}
+        """What was found when a check was made while there was one."""
         self.respawned: list[str] = []
         """How it ended, each time that it was started again for it."""
         self._respawns = respawns
@@ -110,6 +118,10 @@ class Bench:
         self._chosen: Sequence[ResourceName] | None = None
         self._not_waited_for: set[ResourceName] = set()
         self._watched: set[ResourceName] = set()
+        self.watched_since = 0.0
+        """What was before that is nothing that was watched."""
+        self.watching_since: float | None = None
+        """When the while began that the check which is being made watches."""
         self._changed = trio.Event()
         self._quiet_ends: float | None = None
 
@@ -232,29 +244,42 @@ class Bench:
     async def quiet(self) -> tuple[float, float]:
         """Watch for a while after the first list, with nothing going on; returns when that began and ended.
 
-        The same while for all who ask; it ends when the plug-in is started anew. If the plug-in changes by itself
-        meanwhile, that is noted.
+        The same while for all who ask, and whether somebody asks yet or not; it ends when the plug-in is started anew.
+        If the plug-in changes by itself meanwhile, that is noted.
         """
         begin, end = self._while_quiet()
+        self.watching_since = begin
         await trio.sleep_until(end)
         if self.resource not in self._watched:
             self._watched.add(self.resource)
             await self._note_changed_list()
-        return begin, min([end, *self.lives[1:2], *self.disturbances[:1]])
+        return begin, min([end, *(time for time in (*self.lives, *self.disturbances) if time > begin)])
 
     async def some_devices(self) -> None:
         """Until the newest list has devices, or for that while: an empty list may be the first of several."""
         _, end = self._while_quiet()
-        await self.wait_until(lambda: bool(self.seen(ListReceived)[-1][1].devices), end - trio.current_time())
+        left = max(0.0, end - trio.current_time())
+        await self.wait_until(lambda: bool(self.seen(ListReceived)[-1][1].devices), left)
 
     def _while_quiet(self) -> tuple[float, float]:
-        lists = self.seen(ListReceived)
-        if not lists:  # of a resource that came later than others
+        if (begin := self._first_list(self.resource)) is None:  # of a resource that came later than others
             raise Failed("no list of devices has come")
-        begin = lists[0][0].time
         if self._quiet_ends is None:
-            self._quiet_ends = max(begin, trio.current_time()) + self.timing.quiet
+            first_lists = (time for resource in self.known if (time := self._first_list(resource)) is not None)
+            asked = (seen.time for seen in self.history if isinstance(seen.event, CallAnswered))
+            self._quiet_ends = max(*first_lists, *asked, self.watched_since) + self.timing.quiet
         return begin, self._quiet_ends
+
+    def _first_list(self, resource: ResourceName) -> float | None:
+        lists = self.seen(ListReceived, since=self.watched_since, of=resource)
+        return lists[0][0].time if lists else None
+
+    async def watch_anew(self) -> None:
+        """Begin anew, and with it what is watched. Raises Skipped."""
+        await self.begin_anew()
+        self.watched_since, self._quiet_ends = self.lives[-1], None
+        self._watched.clear()
+        self.changed_lists.clear()
 
     async def _note_changed_list(self) -> None:
         """With what a new stream has then."""
@@ -318,6 +343,11 @@ class Bench:
         except Skipped:
             self.lives.pop()
             raise
+
+    @property
+    def starts(self) -> int:
+        """How often it was started, by checks and before them."""
+        return len(self.lives) - len(self.respawned)
 
     @property
     def is_disturbed(self) -> bool:
@@ -479,6 +509,17 @@ class Bench:
             raise Failed("the plug-in was never registered")
         return self.directory / file_name(registered[-1][1].endpoint)
 
+    def beside(self, subject: Subject) -> AbstractAsyncContextManager[Bench]:
+        """Another bench, with another instance of the plug-in and no patience with it. Raises as :func:`open_bench`."""
+        return open_bench(
+            subject,
+            resource=self._wanted,
+            timing=replace(self.timing, patience=min(self.timing.patience, self.timing.prompt)),
+            numa=self.numa,
+            sinks=self._sinks,
+            respawn=self._respawns,
+        )
+
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Asking]:
         """A connection of our own, for questions a kubelet would ask through its own."""
@@ -536,6 +577,7 @@ async def open_bench(
         root = root_dir or Path(made)
         layout = Layout(root.absolute())
         bench = Bench(subject, layout, resource, timing or Timing(), numa or read_numa(), sinks, respawn)
+        bench.has_given_directory = root_dir is not None
         async with open_device_manager(root, sinks=[bench.record]) as bench.manager, tended(subject):
             await bench.start()
             async with open_respawning(bench if respawn else None):

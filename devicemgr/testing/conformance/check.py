@@ -49,6 +49,10 @@ class Failed(Exception):
         self.weight = weight
 
 
+class Proved(Failed):
+    """By all that was seen, so that nothing is gained by a second try."""
+
+
 class Skipped(Exception):
     """The check could not be made; the text says why."""
 

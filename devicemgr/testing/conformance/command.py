@@ -59,6 +59,7 @@ class Command:
         self._binds = [Bind.parse(text) for text in bind]
         self._view: list[Bind] = []
         self._env = dict(os.environ if env is None else env)
+        self._kubeconfig = kubeconfig
         self._api_server: GivenApiServer | None = None
         if kubeconfig is not None:
             self._api_server = GivenApiServer(kubeconfig, isolate=isolate, binds=self._binds)
@@ -67,6 +68,8 @@ class Command:
         self._adopt = adopt
         self._family: set[Living] = set()
         self._not_ours: set[Living] = set()
+        self._beside: set[int] = set()
+        """The groups of all instances that were started beside each other, this one among them."""
         self._output = Output()
 
     async def start(self, directory: Path) -> None:
@@ -94,8 +97,34 @@ class Command:
             )
         except OSError as error:
             raise SubjectUnusable(f"cannot start {argv[0]}: {error.strerror}") from error
+        if self._process is not None:
+            self._beside.discard(self._process.pid)
         # At once, for the one before was asked to end, and who looks while this one starts must not think otherwise.
         self._process, self._family, self._is_asked_to_end = process, set(), False
+        self._beside.add(process.pid)
+
+    def another(self) -> Command | None:
+        """Not of a program that has ended, or let go of others, which go on: whose they are could not be known."""
+        leader = self._running()
+        others = self._look_around() - family(leader.pid, orphans=False)
+        if leader.poll() is not None or any(one.is_alive for one in others):
+            return None
+        binds = [f"{bind.here}:{bind.there}" for bind in self._binds]
+        how = {"kubeconfig": self._kubeconfig, "env": self._env}
+        one = Command(
+            self._argv,
+            change=self._change,
+            isolate=self._isolate,
+            bind=binds,
+            kubeconfig=self._kubeconfig,
+            env=self._env,
+        )
+        one._beside = self._beside
+        return one
+
+    @property
+    def can_change(self) -> bool:
+        return self._change is not None
 
     async def tend(self) -> None:
         try:
@@ -196,7 +225,9 @@ class Command:
     def _look_around(self) -> set[Living]:
         """The program's processes that are alive, those included whose parent has ended since we looked last."""
         leader = self._running().pid
-        self._family = {one for one in self._family if one.is_alive} | family(leader, orphans=self._adopt)
+        self._family = {one for one in self._family if one.is_alive} | family(
+            leader, orphans=self._adopt, others=self._beside
+        )
         return self._family
 
 

@@ -15,7 +15,7 @@ from ...events import EndpointStopped, ListReceived, PluginRegistered
 from ...model import HEALTHY, UNHEALTHY
 from ...rpc.convert import list_size
 from .bench import Bench, names
-from .check import Failed, Skipped, Weight, check
+from .check import Failed, Proved, Skipped, Weight, check
 from .shown import difference, some
 
 LARGEST_MESSAGE = 4 * 1024 * 1024
@@ -44,21 +44,23 @@ async def first_list(bench: Bench) -> str:
 
 async def _has_come(bench: Bench) -> None:
     """The first list. Raises Failed."""
-    await bench.wait_until(lambda: bool(bench.seen(PluginRegistered)), bench.timing.prompt)
-    if not bench.seen(PluginRegistered):  # one that came when the options were asked for already
+    began = bench.watched_since
+    await bench.wait_until(lambda: bool(bench.seen(PluginRegistered, since=began)), bench.timing.prompt)
+    if not bench.seen(PluginRegistered, since=began):  # one that came when the options were asked for already
         raise Failed(bench.what_happened(since=bench.started))
     since = _registered(bench)
     await bench.wait_until(
-        lambda: bool(bench.seen(ListReceived) or bench.seen(EndpointStopped, since=since)), bench.timing.patience
+        lambda: bool(bench.seen(ListReceived, since=began) or bench.seen(EndpointStopped, since=since)),
+        bench.timing.patience,
     )
-    if not bench.seen(ListReceived):
+    if not bench.seen(ListReceived, since=began):
         raise Failed(
             f"within {bench.timing.patience:g} s of the opening of the stream: {bench.what_happened(since=since)}"
         )
 
 
 def _registered(bench: Bench) -> float:
-    return bench.seen(PluginRegistered)[0][0].time
+    return bench.seen(PluginRegistered, since=bench.watched_since)[0][0].time
 
 
 @check(
@@ -74,12 +76,12 @@ async def first_list_complete(bench: Bench) -> str:
     Mend it: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
     """
     await _has_come(bench)  # that of a resource which is registered only now, too
-    seen, first = bench.seen(ListReceived)[0]
+    seen, first = bench.seen(ListReceived, since=bench.watched_since)[0]
     if (took := seen.time - _registered(bench)) > bench.timing.prompt:
         raise Failed(f"the first list came {took:.1f} s after the opening of the stream")
     _, end = await bench.quiet()
     known = {device.id for device in first.devices}
-    lists = [event for seen, event in bench.seen(ListReceived) if seen.time <= end]
+    lists = [event for seen, event in bench.seen(ListReceived, since=bench.watched_since) if seen.time <= end]
     later = {device.id for event in lists for device in event.devices} - known
     if later:
         raise Failed(f"the first list had {len(known)} devices; later ones added {some(sorted(later))}")
@@ -196,7 +198,8 @@ async def stream_stays_open(bench: Bench) -> str:
     Mend it: after the first list, wait for a change or for the end of the call's context, in a loop.
     """
     begin, end = await bench.quiet()
-    if stops := [event.reason for seen, event in bench.seen(EndpointStopped) if seen.time <= end]:
+    ends = bench.seen(EndpointStopped, since=begin)
+    if stops := [event.reason for seen, event in ends if seen.time <= end]:
         raise Failed(f"it ended within {end - begin:.1f} s: {stops[0]}")
     return f"open for {end - begin:.1f} s"
 
@@ -211,7 +214,7 @@ async def stream_silent(bench: Bench) -> str:
     Mend it: compare with the list you sent last, sorted: what is built from a Go map has another order each time.
     """
     _, end = await bench.quiet()
-    lists = [event for seen, event in bench.seen(ListReceived) if seen.time <= end]
+    lists = [event for seen, event in bench.seen(ListReceived, since=bench.watched_since) if seen.time <= end]
     again = sum(1 for one, next in pairwise(lists) if _says_the_same(one, next))
     if again > REPEATS:
         raise Failed(f"{again} lists in {bench.timing.quiet:g} s had the same devices as the one before")
@@ -241,7 +244,7 @@ async def ids_stable(bench: Bench) -> str:
     reference = found[0]
     for index, ids in enumerate(found):
         if ids - reference and reference - ids:  # one that is only missing, or only new, may have been unplugged
-            raise Failed(f"at registration {index + 1} of {len(found)}: {difference(reference, ids)}")
+            raise Proved(f"at registration {index + 1} of {len(found)}: {difference(reference, ids)}")
     return f"the same {len(reference)} ids in {len(found)} registrations, {len(bench.lives)} starts of the plug-in"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,16 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def family(leader: int, *, orphans: bool) -> set[Living]:
+def family(leader: int, *, orphans: bool, others: Collection[int] = ()) -> set[Living]:
     """The living processes of a process group, and whatever they have started, in groups of their own too; with
-    ``orphans`` also every other child of ours."""
+    ``orphans`` also every other child of ours, but for those in the groups ``others``."""
     found = {int(path.name): fields for path in PROC.iterdir() if path.name.isdecimal() and (fields := _stat(path))}
     us = os.getpid() if orphans else None
-    members = {pid for pid, fields in found.items() if leader in (pid, fields.group) or fields.parent == us}
+    members = {
+        pid
+        for pid, fields in found.items()
+        if leader in (pid, fields.group) or (fields.parent == us and fields.group not in others)
+    }
     while more := {pid for pid, fields in found.items() if fields.parent in members} - members:
         members |= more
     return {Living(pid, found[pid].started) for pid in members}

@@ -8,7 +8,7 @@ import trio
 
 from ...events import PluginRegistered
 from .bench import AFTERWARDS, Bench, Ending
-from .check import Failed, Skipped, Weight, check
+from .check import Failed, Proved, Skipped, Weight, check
 from .shown import some
 
 WARM_UP = 3
@@ -20,6 +20,9 @@ SETTLING = 1.0
 """Seconds that a plug-in has to close what it needed to come back."""
 TOLERATED = 10
 """In how many restarts one more descriptor is taken for chance."""
+CONVINCING = 20
+"""Restarts that are enough when not one descriptor more is open then. A plug-in that leaks at one restart in five, by
+chance, shows nothing in so many once in ninety times; fifty, with one in ten tolerated, it passes once in twenty."""
 
 
 @check(
@@ -141,14 +144,18 @@ async def descriptors(bench: Bench) -> str:
     end = started + bench.timing.restarting
     warm, _ = await _restarts(bench, WARM_UP - 1, until=started + bench.timing.restarting / 4)  # opened once: no leak
     before = bench.subject.descriptors()
-    made, gave_up = await _restarts(bench, bench.timing.restarts, until=end, before=warm + 1, least=2)
+    most = bench.timing.restarts
+    made, gave_up = await _restarts(bench, min(most, CONVINCING), until=end, before=warm + 1, least=2)
+    if not gave_up and await _fewest_descriptors(bench, before) > before:  # by chance, or at each so-manieth
+        further, gave_up = await _restarts(bench, most - made, until=end, before=warm + 1 + made)
+        made += further
     took = trio.current_time() - started
     if gave_up:
         made += warm + 1
         return f"{before} open descriptors; after {made} restarts in {took:.1f} s, more than a kubelet makes, {gave_up}"
     more = await _fewest_descriptors(bench, before) - before
     if more > made / TOLERATED if made >= FEWEST else more >= made:
-        raise Failed(f"{before} open descriptors, and {more} more after {made} restarts")
+        raise Proved(f"{before} open descriptors, and {more} more after {made} restarts")
     return f"{before} open descriptors before, {before + more} after {made} restarts in {took:.1f} s"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -12,9 +13,9 @@ import trio
 from ...arguments import checked
 from ...errors import BadInput, DeviceManagerError, unwrapped
 from ...yaml_text import nearest
-from . import allocation, changes, lists, registration, restarts, rolling_update
+from . import allocation, changes, lists, registration, restarts, rolling_update, side_by_side
 from .bench import Bench
-from .check import Check, Failed, Result, Skipped, Verdict, Weight
+from .check import Check, Failed, Proved, Result, Skipped, Verdict, Weight
 from .evidence import told
 
 MOST_CALLS = 100
@@ -85,12 +86,16 @@ async def run_checks(
     fail_fast: bool = False,
     strict: bool = False,
 ) -> list[Result]:
-    """Make the checks one after the other, until the first failure with ``fail_fast``. With ``strict`` a warning is a
-    failure.
+    """Make the checks, what passes so side by side and all else one after the other, until the first failure with
+    ``fail_fast``. With ``strict`` a warning is a failure.
 
     ``made`` grows with each: what is there when the run is cancelled is what :func:`report_of` makes a report of.
     """
     made = {} if made is None else made
+    if side_by_side.saves_time(checks):
+        make = partial(run_check, strict=strict)
+        await make(bench, CHECKS["first-list"], made, observer)
+        await side_by_side.make_beside(bench, checks, made, observer, make=make)
     for check in checks:
         await run_check(bench, check, made, observer, strict=strict)
         if fail_fast and any(result.verdict is Verdict.FAILED for result in made.values()):
@@ -104,8 +109,9 @@ def report_of(checks: Iterable[Check], made: Mapping[str, Result], *, why_not: s
 
     A check that was needed by these and has failed is among the results too, or its failure would be nobody's.
     """
-    wanted = {check.name for check in checks}
-    reported = [result for name, result in made.items() if name in wanted or result.verdict is Verdict.FAILED]
+    wanted, place = {check.name for check in checks}, {name: place for place, name in enumerate(CHECKS)}
+    in_order = sorted(made.items(), key=lambda item: place.get(item[0], len(place)))  # and not as they were made
+    reported = [result for name, result in in_order if name in wanted or result.verdict is Verdict.FAILED]
     return reported + [
         Result(check=name, title=CHECKS[name].title, rule=CHECKS[name].rule, verdict=Verdict.NOT_RUN, evidence=why_not)
         for name in CHECKS
@@ -133,7 +139,7 @@ async def run_check(
 
 
 async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> Result:
-    bench.check, bench.step = check.name, ""
+    bench.check, bench.step, bench.watching_since = check.name, "", None
     started, before = trio.current_time(), len(bench.history)
     needed = [made[name] for name in check.needs]
     causes = _causes(needed)
@@ -145,7 +151,9 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
             raise Skipped(f"needs {', '.join(blocked_by)}")
         await bench.restore()
         with bench.of(sound) if causes else nullcontext():
-            verdict, evidence, lacking = await _with_its_lives(bench, check)
+            verdict, evidence, lacking, _ = await _with_its_lives(bench, check)
+        if verdict is Verdict.PASSED and (beside := bench.failed_beside.get(check.name)):
+            evidence += f"; when there was another instance of the plug-in beside it: {beside}"
         if causes:
             left_out = tuple(one for one in bench.resources if one not in sound)
             evidence += "".join(
@@ -158,6 +166,8 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         verdict, evidence = _verdict_of(failure, check), str(failure)
     if verdict is Verdict.SKIPPED and not blocked_by:
         blocked_by = _skipped_likewise(needed, evidence)
+    if (since := bench.watching_since) is not None:  # what others saw of that while is its evidence too
+        before = next(place for place, seen in enumerate(bench.history) if seen.time >= since)
     return Result(
         check=check.name,
         title=check.title,
@@ -165,7 +175,7 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         verdict=verdict,
         evidence=evidence,
         seconds=round(trio.current_time() - started, 3),
-        calls=tuple(islice(told(bench.history[before:], since=started), MOST_CALLS)),
+        calls=tuple(islice(told(bench.history[before:], since=since or started), MOST_CALLS)),
         blocked_by=blocked_by,
         lacking=lacking,
     )
@@ -175,6 +185,7 @@ class _Found(NamedTuple):
     verdict: Verdict
     evidence: str
     lacking: tuple[str, ...] = ()
+    is_proved: bool = False
 
     def adding(self, text: str) -> _Found:
         return self._replace(evidence=self.evidence + text)
@@ -192,10 +203,15 @@ async def _with_its_lives(bench: Bench, check: Check) -> _Found:
 
 async def _independent(bench: Bench, check: Check) -> _Found:
     """What fails on a plug-in that was disturbed before is tried on one that was not: some give up after so many errors
-    in so many seconds, and that a check was not the first is nothing that a kubelet does."""
-    was_disturbed = bench.is_disturbed
+    in so many seconds, and that a check was not the first is nothing that a kubelet does. Not what a check has proved,
+    or seen of a life that it began itself; and what fails beside another instance is made again anyway."""
+    was_disturbed, starts = bench.is_disturbed and not bench.is_beside, bench.starts
     first = await _tried(bench, check)
+    if first.is_proved:
+        bench.proved.add(check.name)
     if not first.verdict.is_broken or not was_disturbed:
+        return first
+    if first.is_proved or bench.starts > starts:
         return first
     try:
         await bench.begin_anew()
@@ -212,8 +228,8 @@ async def _tried(bench: Bench, check: Check) -> _Found:
     try:
         found = await _found(bench, check)
     except (Failed, DeviceManagerError) as failure:
-        found = _Found(_verdict_of(failure, check), str(failure))
-    if found.verdict.is_broken:
+        found = _Found(_verdict_of(failure, check), str(failure), is_proved=isinstance(failure, Proved))
+    if found.verdict.is_broken and not bench.is_beside:
         found = found._replace(evidence=await _with_its_cause(bench, found.evidence))
         return found._replace(verdict=Verdict.FAILED) if bench.is_dead else found
     return found
@@ -247,6 +263,7 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
         verdict: {} for verdict in (Verdict.FAILED, Verdict.WARNING, Verdict.PASSED, Verdict.SKIPPED)
     }
     made: list[str] = []
+    is_proved = False
     while resource := next((one for one in bench.resources if one not in made), None):
         made.append(resource)
         with bench.of([resource]):
@@ -256,14 +273,16 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
                 said[Verdict.SKIPPED][resource] = str(skipped)
             except (Failed, DeviceManagerError) as failure:
                 said[_verdict_of(failure, check)][resource] = str(failure)
+                is_proved = is_proved or isinstance(failure, Proved)
     verdict = next(verdict for verdict, evidence in said.items() if evidence)
     broken = said[Verdict.FAILED] | said[Verdict.WARNING]
     told = broken or said[Verdict.PASSED] | said[Verdict.SKIPPED]
     lacking = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(made) else ()
     if len(told) == len(made) and len(set(told.values())) == 1:
         each = f"of each of {len(made)} resources: " if len(made) > 1 else ""
-        return _Found(verdict, each + told[made[0]], lacking)
-    return _Found(verdict, "; ".join(f"{resource}: {evidence}" for resource, evidence in told.items()), lacking)
+        return _Found(verdict, each + told[made[0]], lacking, is_proved)
+    all_told = "; ".join(f"{resource}: {evidence}" for resource, evidence in told.items())
+    return _Found(verdict, all_told, lacking, is_proved)
 
 
 async def _death(bench: Bench) -> None:

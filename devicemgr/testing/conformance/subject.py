@@ -29,6 +29,13 @@ class Subject(Protocol):
     async def start(self, directory: Path) -> None:
         """Run it, with ``directory`` as the kubelet's directory of plug-ins. Raises SubjectUnusable."""
 
+    def another(self) -> Subject | None:
+        """Another instance of the same program, to be started beside this one; None where there is one only."""
+
+    @property
+    def can_change(self) -> bool:
+        """Has somebody said how?"""
+
     async def tend(self) -> None:
         """Whatever has to be done for it as long as the bench stands; cancelled then."""
 
@@ -95,6 +102,13 @@ class Attached:
 
     async def start(self, directory: Path) -> None:
         return None
+
+    def another(self) -> None:
+        return None
+
+    @property
+    def can_change(self) -> bool:
+        return self._change is not None
 
     async def tend(self) -> None:
         return None

@@ -1,0 +1,136 @@
+"""Checks side by side: other instances of the plug-in are asked and broken while the first one is watched.
+
+Watching that nothing happens takes its time, in which nothing may be done to who is watched. So the other checks are
+made meanwhile of further instances, each on a bench of its own: with another directory, another manager, and nothing in
+common that we know of; on a bench one after the other, as usual.
+
+# Decision: what passes so is believed, and whatever does not is made again, of the first instance and without the
+# others; if it passes then, that it did not is told. They may stand in each other's way (a port, a lock, a file under
+# /run, the hardware itself), which makes an honest plug-in fail; it makes no broken one pass. So nobody has to know
+# what plug-ins share, and one that cannot be there twice loses nothing but the time. For the same reason the others are
+# given no patience: one that is slow is waited for alone. What proves a fault by all that was done before, as `Proved`
+# does, counts at once: to the first instance nothing was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Collection, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from ...errors import DeviceManagerError, unwrapped
+from .bench import Bench
+from .check import Check, Failed, Result, Skipped, Verdict
+from .subject import Subject
+
+if TYPE_CHECKING:
+    from .runner import Observer
+
+WATCHED = ("first-list-complete", "registers-once", "stream-stays-open", "stream-silent")
+"""What is made of the first instance, which nothing is done to."""
+CHANGED = ("changes-arrive",)
+OTHERS: tuple[tuple[str, ...], ...] = (
+    (  # asked, ended, and left alone
+        *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
+        *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
+        *("stream-cancel", "kill-restart", "sigterm-ends", "sigterm-removes-socket"),
+        *("away", "rolling-update"),
+    ),
+    # broken; the last three look at what became of all that
+    ("restart", "wiped", "socket-deleted", "registry-deleted", "ids-stable", "returns-once", "endpoint-fresh"),
+    # worn
+    ("descriptors",),
+    CHANGED,
+)
+"""What is made of each further instance, in that order. What a check needs besides is made there as well."""
+
+
+class Make(Protocol):
+    """``run_check``."""
+
+    def __call__(self, bench: Bench, check: Check, made: dict[str, Result], /) -> Awaitable[Result]: ...
+
+
+def saves_time(checks: Iterable[Check]) -> bool:
+    """Is there something to watch, and something to do meanwhile?"""
+    names = {check.name for check in checks}
+    return not names.isdisjoint(WATCHED) and any(not names.isdisjoint(group) for group in OTHERS)
+
+
+async def make_beside(
+    bench: Bench, checks: Sequence[Check], made: dict[str, Result], observer: Observer, *, make: Make
+) -> None:
+    """Make as many of the checks as can be made so; ``made`` grows by what came of them."""
+    if not _is_sound(bench, made["first-list"]):
+        return
+    groups = [(group, subject) for group in _groups(bench, checks) if (subject := bench.subject.another())]
+    if not groups:
+        return
+    bench.is_beside = True
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            for group, subject in groups:
+                nursery.start_soon(_by_another, bench, subject, group, made, observer, make)
+            is_sound = await _watch(bench, _among(checks, WATCHED), made, observer, make)
+    bench.is_beside = False
+    if not is_sound:
+        with suppress(Skipped):
+            await bench.watch_anew()
+
+
+def _is_sound(bench: Bench, first_list: Result) -> bool:
+    """Is all well with the first instance, and can there be another one?"""
+    has_list = first_list.verdict is Verdict.PASSED and not first_list.lacking
+    return has_list and bench.serves() and len(bench.lives) == 1 and not bench.has_given_directory
+
+
+def _groups(bench: Bench, checks: Iterable[Check]) -> list[list[Check]]:
+    groups = [group for group in OTHERS if group is not CHANGED or bench.subject.can_change]
+    return [wanted for group in groups if (wanted := _among(checks, group))]
+
+
+def _among(checks: Iterable[Check], names: Collection[str]) -> list[Check]:
+    """In the order of the names."""
+    by_name = {check.name: check for check in checks}
+    return [by_name[name] for name in names if name in by_name]
+
+
+async def _watch(
+    bench: Bench, checks: Sequence[Check], made: dict[str, Result], observer: Observer, make: Make
+) -> bool:
+    """Do all pass? Else all are made again: they watch the same while."""
+    own = dict(made)
+    for check in checks:
+        if not bench.serves():  # to begin anew is for later, when it is alone
+            return False
+        observer.begins(check)
+        if (result := await make(bench, check, own)).verdict is not Verdict.PASSED:
+            bench.failed_beside[check.name] = result.evidence
+            return False
+    for check in checks:
+        made[check.name] = own[check.name]
+        observer.ends(own[check.name])
+    return True
+
+
+async def _by_another(
+    first: Bench, subject: Subject, checks: Sequence[Check], made: dict[str, Result], observer: Observer, make: Make
+) -> None:
+    own = dict(made)
+    with suppress(DeviceManagerError, Failed):  # that there cannot be another one is no failure
+        async with first.beside(subject) as bench:
+            bench.is_beside = True
+            with bench.of(first.known):
+                await bench.wait_for_list(since=bench.started, what="")
+            for check in checks:
+                observer.begins(check)
+                result = await make(bench, check, own)
+                if result.verdict is Verdict.PASSED or check.name in bench.proved:
+                    made[check.name] = result
+                    observer.ends(result)
+                elif result.seconds >= bench.timing.patience:
+                    return  # we have waited for it in vain, and would again
+                elif result.verdict is not Verdict.SKIPPED:
+                    first.failed_beside[check.name] = result.evidence
