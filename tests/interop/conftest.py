@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from .building import HERE, NotToBeHad, go_program, tonic_program
 from .clients import Client, GoClient, GrpcioClient, describe_services
 
-HERE = Path(__file__).parent
 DEADLINE = 15.0
 POLL_PERIOD = 0.02
 
@@ -168,41 +167,26 @@ class ForeignPlugin:
         return process
 
 
-def built(tmp_path_factory: pytest.TempPathFactory, module: str, package: str = ".") -> Path:
-    """The program of a Go module of this folder. Skips the test where there is no Go."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("the Go plug-ins need the go tool, and there is none in PATH")
-    binary = tmp_path_factory.mktemp("go") / module
-    done = subprocess.run([go, "build", "-o", binary, package], cwd=HERE / module, capture_output=True, text=True)
-    assert done.returncode == 0, f"go build failed:\n{done.stdout}{done.stderr}"
-    return binary
+@contextmanager
+def skipped_where_it_cannot_be_had() -> Iterator[None]:
+    try:
+        yield
+    except NotToBeHad as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")
 def go_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Go plug-in, built once per session."""
-    return built(tmp_path_factory, "go_plugin")
-
-
-def cargo_target() -> Path:
-    """Where cargo builds, for all sessions: the crates that the plug-in is made of take a minute."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("CARGO_TARGET_DIR") or Path(cache) / "devicemgr" / "cargo")
+    with skipped_where_it_cannot_be_had():
+        return go_program("go_plugin", tmp_path_factory.mktemp("go"))
 
 
 @pytest.fixture(scope="session")
 def tonic_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Rust plug-in, built once per session. Skips the test where there is no cargo."""
-    cargo = shutil.which("cargo")
-    if cargo is None:
-        pytest.skip("the Rust plug-in needs cargo, and there is none in PATH")
-    target = cargo_target()
-    command = [cargo, "build", "--locked", "--target-dir", target]
-    done = subprocess.run(command, cwd=HERE / "tonic_plugin", capture_output=True, text=True)
-    assert done.returncode == 0, f"cargo build failed:\n{done.stdout}{done.stderr}"
-    # A copy of our own: another checkout may build into the same place.
-    return Path(shutil.copy2(target / "debug" / "tonic_plugin", tmp_path_factory.mktemp("tonic")))
+    """The Rust plug-in, built once per session."""
+    with skipped_where_it_cannot_be_had():
+        return tonic_program(tmp_path_factory.mktemp("tonic"))
 
 
 @pytest.fixture(params=["grpcio", "go", "tonic"])
@@ -216,7 +200,8 @@ def plugin(request: pytest.FixtureRequest) -> ForeignPlugin:
 
 @pytest.fixture(scope="session")
 def go_client(tmp_path_factory: pytest.TempPathFactory) -> Client:
-    return GoClient(built(tmp_path_factory, "go_client"))
+    with skipped_where_it_cannot_be_had():
+        return GoClient(go_program("go_client", tmp_path_factory.mktemp("go")))
 
 
 @pytest.fixture(scope="session")
