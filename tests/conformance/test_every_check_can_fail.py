@@ -148,6 +148,36 @@ async def test_a_plugin_that_relies_on_being_started_again_can_be(fast_clock):
         assert "with exit status 1, and was started again" in results[name].evidence
 
 
+async def test_one_that_has_ended_is_waited_for_though_its_stream_seems_open(fast_clock):
+    """Of a program that ends we may hear before the manager has read the end of its stream."""
+
+    class IsSeenToEndBeforeItsStream(EndsWithItsStream):
+        is_ending = False
+
+        async def start(self, directory):
+            self.is_ending = False
+            await super().start(directory)
+
+        @property
+        def is_running(self):
+            return super().is_running and not self.is_ending
+
+        async def say(self, plugin, honest, seen):
+            try:
+                return await honest(seen)
+            except trio.Cancelled:
+                self.is_ending = True
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.5)
+                plugin.life.cancel()
+                raise
+
+    result = (await results_of(IsSeenToEndBeforeItsStream, only=["stream-cancel"], respawn=True))["stream-cancel"]
+    assert (
+        result.evidence == "it ends with its stream; meanwhile it ended once, with exit status 1, and was started again"
+    )
+
+
 async def test_one_with_two_resources_is_started_again_with_both(fast_clock):
     class EndsWithItsFirstStream(EndsWithItsStream, HasASecondResource):
         pass

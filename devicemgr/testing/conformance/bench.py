@@ -419,7 +419,8 @@ class Bench:
 
     async def _until_served_again(self) -> None:
         with self.of(self._served()):
-            await self.wait_until(self.serves, self.timing.patience)
+            # The manager may not have read yet that the stream of the one that has ended is over.
+            await self.wait_until(lambda: not self.has_ended and self.serves(), self.timing.patience)
 
     def _served(self) -> list[ResourceName]:
         """Of the resources under test those that once had a list."""
