@@ -46,7 +46,8 @@ class Bounds(CheckedFields):
     ``unread_size``         of answers that wait until one process reads them; one more call fails
     ``listed_size``         of all lists of all plug-ins; what is healthy in them stands in the checkpoint
     ``devices``             in one list; a longer one ends its stream
-    ``slow_size``           of what in one list has an unusual shape, and is read the slow way; more ends its stream
+    ``slow_size``           of those devices of one list whose shape is unusual, and which are read the slow way; more
+                            ends its stream
     ``id_length``           of a device; longer ones are left out of their list
     ``resources``           different names; one more is not registered
     ``report_rate``         lists of one plug-in; of what comes faster the newest counts

@@ -29,6 +29,7 @@ from fnv_hash_fast import fnv1a_32
 
 from ..errors import CorruptCheckpoint
 from ..model import DeviceId, Owner, ResourceName
+from ..steps import Steps, done, in_chunks
 
 FILE_NAME = "kubelet_internal_checkpoint"
 SECTION = "DeviceManager"
@@ -97,8 +98,13 @@ def entry_fragment(entry: Entry) -> Fragment:
     return Fragment(f"{{{','.join(fields)}}}", _canonical_entry(raw))
 
 
-def registered_fragment(resource: ResourceName, healthy: Sequence[DeviceId]) -> Fragment:
-    return Fragment(f"{_go_json(resource)}:{_go_json(list(healthy))}", f"{resource}:{_list(healthy)}")
+def registered_fragment(resource: ResourceName, healthy: Sequence[DeviceId]) -> Steps[Fragment]:
+    json_parts, parts = [], []
+    for ids in in_chunks(healthy):
+        json_parts.append(_go_json(ids)[1:-1])
+        parts.append(" ".join(ids))
+        yield
+    return Fragment(f"{_go_json(resource)}:[{','.join(json_parts)}]", f"{resource}:[{' '.join(parts)}]")
 
 
 def format_checkpoint(
@@ -124,7 +130,7 @@ def render(checkpoint: Checkpoint, *, section: str = "") -> str:
     """The text of a whole checkpoint, with nothing kept from earlier."""
     return format_checkpoint(
         map(entry_fragment, checkpoint.entries),
-        {name: registered_fragment(name, ids) for name, ids in checkpoint.registered.items()},
+        {name: done(registered_fragment(name, ids)) for name, ids in checkpoint.registered.items()},
         section=section,
     )
 

@@ -72,10 +72,14 @@ class ResourceDecision:
     def refused(self, store: DeviceStore, resource: ResourceName) -> None:
         """There was no plan: what there was instead."""
         healthy, held = store.healthy(resource) or set(), store.held(resource).keys()
+        order = store.free(resource).order
         self.considered = {
-            "free": listed(in_order(healthy - held)),
-            "held": listed(in_order(healthy & held)),
-            "not healthy": listed(in_order(store.devices(resource).keys() - healthy)),
+            name: {"count": len(ids), "ids": list(islice((id for id in order if id in ids), LISTED))}
+            for name, ids in (
+                ("free", healthy - held),
+                ("held", healthy & held),
+                ("not healthy", store.devices(resource).keys() - healthy),
+            )
         }
 
     def answered(self, answer: RunOptions) -> None:

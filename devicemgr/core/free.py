@@ -13,13 +13,19 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from heapq import merge
 
-from ..model import Device, DeviceId
-from .holdings import in_order
+from ..model import HEALTHY, Device, DeviceId
+from ..steps import Steps, done, in_chunks
+from .holdings import in_order, ordering
 
 Place = frozenset[int]
 """NUMA nodes; empty without topology. A node -1 is no node (ALLOC-16)."""
+FEW = 50
+"""Ids that are quicker moved one by one; of more, whole lists are made anew."""
+_Kind = tuple[Place, bool]
+"""Of a device: where it is, and whether it is healthy."""
 
 
 class Ids(Collection[DeviceId]):
@@ -68,13 +74,33 @@ class FreeDevices:
     """Made of all ``devices`` of a list, of which ``free`` are free."""
 
     def __init__(self, devices: Mapping[DeviceId, Device], free: Iterable[DeviceId]) -> None:
-        self.order = in_order(devices)
-        self.rank = {id: rank for rank, id in enumerate(self.order)}
-        self._kinds = {id: (_place(device), device.is_healthy) for id, device in devices.items()}
-        self._counts = Counter(self._kinds.values())
-        self._ranks: dict[Place, list[int]] = {place: [] for place, _ in self._counts}
-        for rank in sorted(self.rank[id] for id in free):
-            self._ranks[self.place_of(self.order[rank])].append(rank)
+        done(self._fill(devices, set(free)))
+
+    @classmethod
+    def making(cls, devices: Mapping[DeviceId, Device], free: AbstractSet[DeviceId]) -> Steps[FreeDevices]:
+        """The same, in steps, in which neither of the two may change."""
+        made = cls.__new__(cls)
+        yield from made._fill(devices, free)
+        return made
+
+    def _fill(self, devices: Mapping[DeviceId, Device], free: AbstractSet[DeviceId]) -> Steps[None]:
+        self.order = yield from ordering(devices)
+        self.rank: dict[DeviceId, int] = {}
+        self._kinds: dict[DeviceId, _Kind] = {}
+        self._counts: Counter[_Kind] = Counter()
+        self._ranks: dict[Place, list[int]] = {}
+        for ids in in_chunks(self.order):
+            ranks = range(len(self.rank), len(self.rank) + len(ids))
+            kinds = [_kind(devices[id].numa_nodes, devices[id].health) for id in ids]
+            self.rank.update(zip(ids, ranks, strict=True))
+            self._kinds.update(zip(ids, kinds, strict=True))
+            self._counts.update(kinds)
+            for place, _ in set(kinds):
+                self._ranks.setdefault(place, [])
+            for rank, id, (place, _) in zip(ranks, ids, kinds, strict=True):
+                if id in free:
+                    self._ranks[place].append(rank)
+            yield
 
     def __len__(self) -> int:
         return sum(map(len, self._ranks.values()))
@@ -102,26 +128,43 @@ class FreeDevices:
         """Empty also for a device that is not listed."""
         return self._kinds[id][0] if id in self._kinds else frozenset()
 
-    def add(self, id: DeviceId) -> None:
-        ranks, rank = self._ranks[self.place_of(id)], self.rank[id]
-        if not _has(ranks, rank):
-            insort(ranks, rank)
+    def add(self, ids: Collection[DeviceId]) -> None:
+        """These, which are listed, are free."""
+        if len(ids) > FEW:
+            come: dict[Place, set[int]] = {place: set() for place in self._ranks}
+            for id in ids:
+                come[self.place_of(id)].add(self.rank[id])
+            for place, ranks in self._ranks.items():
+                ranks.extend(come[place].difference(ranks))
+                ranks.sort()
+            return
+        for id in ids:
+            ranks, rank = self._ranks[self.place_of(id)], self.rank[id]
+            if not _has(ranks, rank):
+                insort(ranks, rank)
 
-    def discard(self, id: DeviceId) -> None:
-        rank = self.rank.get(id)
-        if rank is not None and _has(ranks := self._ranks[self.place_of(id)], rank):
-            del ranks[bisect_left(ranks, rank)]
+    def discard(self, ids: Collection[DeviceId]) -> None:
+        """Somebody holds these, or they are not healthy; some may not be listed at all."""
+        if len(ids) > FEW:
+            gone = {self.rank[id] for id in ids if id in self.rank}
+            for place, ranks in self._ranks.items():
+                self._ranks[place] = [rank for rank in ranks if rank not in gone]
+            return
+        for id in ids:
+            rank = self.rank.get(id)
+            if rank is not None and _has(ranks := self._ranks[self.place_of(id)], rank):
+                del ranks[bisect_left(ranks, rank)]
 
     def update(self, device: Device, *, free: bool) -> None:
         """The device is somewhere else now, or in another state."""
-        self.discard(device.id)
-        place = _place(device)
+        self.discard([device.id])
+        kind = _kind(device.numa_nodes, device.health)
         self._counts[self._kinds[device.id]] -= 1
-        self._kinds[device.id] = (place, device.is_healthy)
-        self._counts[self._kinds[device.id]] += 1
-        self._ranks.setdefault(place, [])
+        self._kinds[device.id] = kind
+        self._counts[kind] += 1
+        self._ranks.setdefault(kind[0], [])
         if free:
-            self.add(device.id)
+            self.add([device.id])
 
     def all(self, *, without: AbstractSet[DeviceId] = frozenset()) -> Ids:
         return Ids(self, self._ranks.values(), without)
@@ -137,8 +180,10 @@ class FreeDevices:
         return aligned, unaligned, none
 
 
-def _place(device: Device) -> Place:
-    return frozenset(device.numa_nodes or ()) - {-1}
+@lru_cache(maxsize=4096)
+def _kind(nodes: tuple[int, ...] | None, health: str) -> _Kind:
+    """There are a handful of them, and a long list is quicker to go through when its devices have the same objects."""
+    return frozenset(nodes or ()) - {-1}, health == HEALTHY
 
 
 def _has(ranks: list[int], rank: int) -> bool:

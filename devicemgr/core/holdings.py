@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..model import (
     Container,
@@ -24,6 +25,7 @@ from ..model import (
     RunOptions,
     natural_order,
 )
+from ..steps import CHUNK, SMALL_CHUNK, Steps, done, in_chunks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,17 +185,45 @@ class Holdings:
 
 def in_order(ids: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
     """The fixed order of ALLOC-8: natural, so that ``gpu-2`` comes before ``gpu-10``."""
+    return done(ordering(ids))
+
+
+def ordering(ids: Iterable[DeviceId]) -> Steps[tuple[DeviceId, ...]]:
+    """:func:`in_order`, in steps. The last one puts sorted runs together, which takes far less than sorting does."""
     ids = list(ids)
     if len(ids) < 2:
         return tuple(ids)
     # Most lists are one word with a number behind it. There the shorter number is the smaller one, and 10,000 ids are
     # in order after 2 ms, not 14.
     prefix = _common_prefix(min(ids), max(ids)).rstrip("0123456789")
-    if all(
-        (rest := id[len(prefix) :]).isdecimal() and rest.isascii() and (rest[0] != "0" or rest == "0") for id in ids
-    ):
-        return tuple(sorted(ids, key=lambda id: (len(id), id)))
-    return tuple(sorted(ids, key=natural_order))
+    key: Callable[[DeviceId], Any] = _by_length
+    for some in in_chunks(ids):
+        if not all(
+            (rest := id[len(prefix) :]).isdecimal() and rest.isascii() and (rest[0] != "0" or rest == "0")
+            for id in some
+        ):
+            key = yield from _natural_keys(ids)
+            break
+        yield
+    if len(ids) <= CHUNK:
+        return tuple(sorted(ids, key=key))
+    runs: list[DeviceId] = []
+    for some in in_chunks(ids):
+        runs += sorted(some, key=key)
+        yield
+    return tuple(sorted(runs, key=key))
+
+
+def _by_length(id: DeviceId) -> Any:
+    return len(id), id
+
+
+def _natural_keys(ids: Iterable[DeviceId]) -> Steps[Callable[[DeviceId], Any]]:
+    keys: dict[DeviceId, Any] = {}
+    for some in in_chunks(ids, SMALL_CHUNK):
+        keys.update((id, natural_order(id)) for id in some)
+        yield
+    return keys.__getitem__
 
 
 def _size(assignment: Assignment | None) -> int:

@@ -7,12 +7,13 @@ out of GetAllocatableResources altogether (LIM-12).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..model import ContainerKind, DeviceId, Owner, Pod, ResourceName
+from ..model import ContainerKind, DeviceId, Owner, Pod, PodUid, ResourceName
+from ..steps import Steps, in_chunks
 from .checkpoint import NO_NUMA_NODE
-from .holdings import in_order
+from .holdings import ordering
 from .store import DeviceStore
 
 LASTING = (ContainerKind.SIDECAR, ContainerKind.MAIN)
@@ -39,40 +40,48 @@ class PodDevices:
     containers: tuple[tuple[str, tuple[DeviceOnNode, ...]], ...]
 
 
-def devices_of_pod(store: DeviceStore, pod: Pod, kinds: tuple[ContainerKind, ...]) -> PodDevices:
+def devices_of_pod(store: DeviceStore, pod: Pod, kinds: tuple[ContainerKind, ...]) -> Steps[PodDevices]:
     """One pod's containers of these kinds; NUMA nodes are those of the time of allocation (PR-4, LW-6)."""
-    containers = tuple(
-        (container.name, tuple(_held(store, Owner(pod.uid, container.name))))
+    (found,) = yield from _devices_of(store, [pod], kinds)
+    return found
+
+
+def named_pods(store: DeviceStore, kinds: tuple[ContainerKind, ...]) -> Steps[tuple[PodDevices, ...]]:
+    """Every pod that is here; one from a kubelet's checkpoint has no name, and is not among them."""
+    return (yield from _devices_of(store, [pod for pod in store.pods if pod.name], kinds))
+
+
+def _devices_of(store: DeviceStore, pods: list[Pod], kinds: tuple[ContainerKind, ...]) -> Steps[tuple[PodDevices, ...]]:
+    """As they are now: what is looked up is looked up in the first step."""
+    found = [
+        (pod, container.name, sorted(store.assignments(Owner(pod.uid, container.name)).items()))
+        for pod in pods
         for kind in kinds
         for container in pod.containers
         if container.kind is kind
-    )
-    return PodDevices(pod.namespace, pod.name, containers)
+    ]
+    containers: dict[PodUid, list[tuple[str, tuple[DeviceOnNode, ...]]]] = {pod.uid: [] for pod in pods}
+    for pod, name, assignments in found:
+        devices: list[DeviceOnNode] = []
+        for resource, assignment in assignments:
+            for ids in in_chunks((yield from ordering(assignment.devices))):
+                devices += [one for id in ids for one in on_nodes(resource, id, assignment.devices[id])]
+                yield
+        containers[pod.uid].append((name, tuple(devices)))
+    return tuple(PodDevices(pod.namespace, pod.name, tuple(containers[pod.uid])) for pod in pods)
 
 
-def named_pods(store: DeviceStore, kinds: tuple[ContainerKind, ...]) -> tuple[PodDevices, ...]:
-    """Every pod that is here; one from a kubelet's checkpoint has no name, and is not among them."""
-    return tuple(devices_of_pod(store, pod, kinds) for pod in store.pods if pod.name)
+def allocatable_devices(store: DeviceStore) -> Steps[tuple[DeviceOnNode, ...]]:
+    """Every healthy device, held or not, as they are now; none of a plug-in that is away (PR-5)."""
+    found: list[DeviceOnNode] = []
+    for resource, devices in store.healthy_devices():
+        nodes = {device.id: device.numa_nodes for device in devices}
+        for ids in in_chunks((yield from ordering(nodes))):
+            found += [one for id in ids for one in on_nodes(resource, id, nodes[id])]
+            yield
+    return tuple(found)
 
 
-def allocatable_devices(store: DeviceStore) -> tuple[DeviceOnNode, ...]:
-    """Every healthy device, held or not; none of a plug-in that is away (PR-5)."""
-    return tuple(
-        on_node
-        for resource, device in store.healthy_devices()
-        for on_node in on_nodes(resource, device.id, device.numa_nodes)
-    )
-
-
-def _held(store: DeviceStore, owner: Owner) -> Iterator[DeviceOnNode]:
-    for resource, assignment in sorted(store.assignments(owner).items()):
-        for device in in_order(assignment.devices):
-            yield from on_nodes(resource, device, assignment.devices[device])
-
-
-def on_nodes(resource: ResourceName, device: DeviceId, nodes: Iterable[int] | None) -> Iterator[DeviceOnNode]:
+def on_nodes(resource: ResourceName, device: DeviceId, nodes: Iterable[int] | None) -> list[DeviceOnNode]:
     known = sorted(node for node in nodes or () if node != NO_NUMA_NODE)
-    for node in known:
-        yield DeviceOnNode(resource, device, node)
-    if not known:
-        yield DeviceOnNode(resource, device, None)
+    return [DeviceOnNode(resource, device, node) for node in known or (None,)]

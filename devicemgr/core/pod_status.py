@@ -20,7 +20,7 @@ def _container(store: DeviceStore, owner: Owner) -> ContainerStatus:
     return ContainerStatus(
         name=owner.container,
         health={
-            resource: {id: store.health_of(resource, id) for id in in_order(assignment.devices)}
+            resource: store.health_of(resource, in_order(assignment.devices))
             for resource, assignment in sorted(store.assignments(owner).items())
         },
     )

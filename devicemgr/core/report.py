@@ -12,15 +12,18 @@ Here each id counts once, and every mend is reported:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..events import ReportNormalised
 from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceList, ResourceName
+from ..steps import SMALL_CHUNK, Steps, done, in_chunks
 
 MAX_NUMA_NODE = 1023
 """Linux' own limit on node numbers (MAX_NUMNODES is at most 1024)."""
 ID_LENGTH = 16 * 1024
+LARGEST_DIFFERENCE = 4096
+"""Entries. A difference is taken over in one step, for it changes what is there."""
 _EXAMPLES = 10
 _SHOWN = 100
 
@@ -35,17 +38,33 @@ class Report:
 
 def normalise_report(resource: ResourceName, entries: Iterable[Device], *, id_length: int = ID_LENGTH) -> Report:
     """Turn one ListAndWatch message into devices by id."""
-    entries = list(entries)
-    devices = {entry.id: entry for entry in entries}
-    if len(devices) == len(entries) and _are_usable(devices, id_length) and not _has_odd_values(entries):
+    return done(normalising(resource, list(entries), id_length=id_length))
+
+
+def normalising(resource: ResourceName, entries: Sequence[Device], *, id_length: int = ID_LENGTH) -> Steps[Report]:
+    """The same, in steps."""
+    devices: dict[DeviceId, Device] = {}
+    for some in in_chunks(entries):
+        found = {entry.id: entry for entry in some}
+        if not _are_usable(found, id_length) or _has_odd_values(some):
+            break
+        devices.update(found)
+        yield
+    if len(devices) == len(entries):
         return Report(devices, ())
-    devices = {}
+    return (yield from _corrected(resource, entries, id_length))
+
+
+def _corrected(resource: ResourceName, entries: Sequence[Device], id_length: int) -> Steps[Report]:
+    devices: dict[DeviceId, Device] = {}
     found: dict[str, list[DeviceId]] = {}
-    for entry in entries:
-        for problem in _problems_of(entry, devices, id_length):
-            found.setdefault(problem, []).append(entry.id[:_SHOWN])
-        if 0 < len(entry.id) <= id_length:
-            devices[entry.id] = _merged(_without_absurd_nodes(entry), devices.get(entry.id))
+    for some in in_chunks(entries, SMALL_CHUNK):
+        for entry in some:
+            for problem in _problems_of(entry, devices, id_length):
+                found.setdefault(problem, []).append(entry.id[:_SHOWN])
+            if 0 < len(entry.id) <= id_length:
+                devices[entry.id] = _merged(_without_absurd_nodes(entry), devices.get(entry.id))
+        yield
     problems = tuple(
         ReportNormalised(resource=resource, problem=problem, count=len(ids), devices=tuple(ids[:_EXAMPLES]))
         for problem, ids in found.items()
@@ -65,7 +84,9 @@ def difference(
     report: DeviceList, known: Mapping[DeviceId, Device], *, id_length: int = ID_LENGTH
 ) -> Difference | None:
     """How ``report`` differs from the list before it, which was without problems and is ``known``; None when the new
-    one has problems, and the whole of it must be normalised."""
+    one has problems, or differs in so much, and the whole of it must be normalised."""
+    if len(report.come) + len(report.gone) > LARGEST_DIFFERENCE:
+        return None
     come = {device.id: device for device in report.come}
     gone = {device.id for device in report.gone}
     if len(come) < len(report.come) or any(id in known and id not in gone for id in come):

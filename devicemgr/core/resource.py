@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..events import ReportApplied
 from ..model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
+from ..steps import Shared, Steps, done, in_chunks
 from .endpoint import RESTORED, Endpoint, State
 from .free import FreeDevices
 from .holdings import in_order
@@ -15,6 +16,18 @@ from .report import Difference
 NAMED = 20
 NAME_LENGTH = 200
 """Devices that an event about a list names of each kind, and how many characters of each: events are remembered."""
+
+
+@dataclass(slots=True)
+class Compared:
+    """A complete list, split by health, and how it differs from the one before: by ids, in the order of the lists."""
+
+    devices: dict[DeviceId, Device]
+    healthy: set[DeviceId] = field(default_factory=set)
+    unhealthy: set[DeviceId] = field(default_factory=set)
+    added: list[DeviceId] = field(default_factory=list)
+    removed: list[DeviceId] = field(default_factory=list)
+    changed: list[DeviceId] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -31,7 +44,10 @@ class Resource:
     unhealthy: set[DeviceId] | None = None
     is_current: bool = False
     token: object = None
+    registrations: int = 0
+    """Grows whenever ``registered`` becomes another one."""
     _free: FreeDevices | None = None  # made when it is first asked for, kept up to date from then on
+    _sorting: Shared[FreeDevices] | None = None  # of this list; who holds what of it is looked up at the end
     _registered: tuple[DeviceId, ...] | None = None
 
     @property
@@ -59,32 +75,50 @@ class Resource:
             self._registered = tuple(id for id in self.devices if id in healthy)
         return self._registered
 
+    def _now_registered(self) -> None:
+        self._registered = None
+        self.registrations += 1
+
     def connect(self, endpoint: Endpoint) -> None:
         """Another registration takes over; the old list stays until its first own one (REG-9)."""
         self.endpoint, self.is_current, self.token = endpoint, False, None
 
-    def replace(self, devices: dict[DeviceId, Device]) -> ReportApplied:
-        """Take over a complete list; the answer tells it from the list before (LW-3)."""
+    def comparing(self, devices: dict[DeviceId, Device]) -> Steps[Compared]:
+        """A complete list, compared with the one before (LW-3), in steps. Nothing is changed yet."""
         before, was_healthy = self.devices, self.healthy or set()
-        self.devices, self.is_current = devices, True
-        self.healthy = {id for id, device in devices.items() if device.health == HEALTHY}
-        self.unhealthy = devices.keys() - self.healthy
-        changed = [
-            id
-            for id in devices.keys() & before.keys()
-            if (id in was_healthy) != (id in self.healthy)
-            or (devices[id] is not before[id] and devices[id] != before[id])
-        ]
-        self._free = None
-        if self.healthy != was_healthy:
-            self._registered = None
-        return self._applied(devices.keys() - before.keys(), before.keys() - devices.keys(), changed)
+        found = Compared(devices)
+        for some in in_chunks(devices.items()):
+            healthy = {id for id, device in some if device.health == HEALTHY}
+            found.healthy |= healthy
+            found.unhealthy.update(id for id, _ in some if id not in healthy)
+            if before:
+                found.changed += [
+                    id
+                    for id, device in some
+                    if (was := before.get(id)) is not None
+                    and ((id in was_healthy) is not (id in healthy) or (device is not was and device != was))
+                ]
+            found.added += [id for id, _ in some if id not in before]
+            yield
+        for ids in in_chunks(list(before)):
+            found.removed += [id for id in ids if id not in devices]
+            yield
+        return found
+
+    def replace(self, new: Compared) -> ReportApplied:
+        """Take over a complete list that was compared with the one that is here; the answer says how they differ."""
+        if self.healthy is None or new.healthy != self.healthy:
+            self._now_registered()
+        self.devices, self.healthy, self.unhealthy, self.is_current = new.devices, new.healthy, new.unhealthy, True
+        self._free = self._sorting = None
+        return self._applied(new.added, new.removed, new.changed)
 
     def change(self, difference: Difference, held: Mapping[DeviceId, object]) -> ReportApplied:
         """Take over what differs from the list that is here. Equals :meth:`replace`, at the cost of the difference."""
         devices = self.devices
         added = [device.id for device in difference.come if device.id not in devices]
         changed = [device.id for device in difference.come if device.id in devices]
+        self._sorting = None
         if added or difference.gone:
             self._free = None
         for id in difference.gone:
@@ -98,7 +132,7 @@ class Resource:
         if self.healthy is None or self.unhealthy is None:
             raise RuntimeError("a difference from no list at all")
         if ids & self.healthy != now_healthy:
-            self._registered = None
+            self._now_registered()
         self.healthy -= ids - now_healthy
         self.healthy |= now_healthy
         self.unhealthy -= now_healthy | set(difference.gone)
@@ -124,7 +158,8 @@ class Resource:
         """The plug-in is gone: its devices count as unhealthy (LW-8)."""
         self.endpoint = self.endpoint.stopped(now=now)
         self.unhealthy = (self.unhealthy or set()) | (self.healthy or set())
-        self.token = self._free = self._registered = None
+        self.token = self._free = self._sorting = None
+        self._now_registered()
         if self.healthy is not None:
             self.healthy = set()
 
@@ -134,20 +169,32 @@ class Resource:
             self._free = FreeDevices(self.devices, (self.healthy or set()) - held.keys())
         return self._free
 
-    def now_held(self, ids: Iterable[DeviceId]) -> None:
+    def sorting(self, held: Callable[[], Mapping[DeviceId, object]]) -> Steps[None]:
+        """In steps, what :meth:`free` would do at once; in vain if another list comes meanwhile."""
+        if self._free is None and self._sorting is None:
+            self._sorting = Shared(FreeDevices.making(self.devices, self.healthy or set()))
+        if (work := self._sorting) is None:
+            return
+        for _ in work.steps():
+            yield
+            if self._sorting is not work:
+                return
+        self._free, self._sorting = done(work.steps()), None
+        self._free.discard(held())
+
+    def now_held(self, ids: Collection[DeviceId]) -> None:
         """Somebody holds these from now on."""
         if self._free is not None:
-            for id in ids:
-                self._free.discard(id)
+            self._free.discard(ids)
 
-    def now_free(self, ids: Iterable[DeviceId]) -> None:
+    def now_free(self, ids: Collection[DeviceId]) -> None:
         """Nobody holds these any more."""
         if self._free is not None:
-            for id in ids:
-                if id in (self.healthy or ()):
-                    self._free.add(id)
+            self._free.add([id for id in ids if id in (self.healthy or ())])
 
-    def health_of(self, device: DeviceId) -> str:
+    def health_of(self, ids: Iterable[DeviceId]) -> dict[DeviceId, str]:
         """``Unknown`` when the plug-in is gone or no longer lists the device; the kubelet says Healthy (LIM-7)."""
-        found = self.devices.get(device) if self.is_serving and self.is_current else None
-        return UNKNOWN if found is None else HEALTHY if found.is_healthy else UNHEALTHY
+        if not (self.is_serving and self.is_current):
+            return dict.fromkeys(ids, UNKNOWN)
+        healthy, unhealthy = self.healthy or (), self.unhealthy or ()
+        return {id: HEALTHY if id in healthy else UNHEALTHY if id in unhealthy else UNKNOWN for id in ids}

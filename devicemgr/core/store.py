@@ -6,8 +6,9 @@ base class, are who holds what. Queries change nothing (LIM-5); a mutation retur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..errors import AllocationRefused
 from ..events import (
@@ -31,10 +32,11 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
+from ..steps import Steps, done
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
 from .free import FreeDevices
 from .holdings import Assignment, Holdings, in_order
-from .report import ID_LENGTH, difference, normalise_report
+from .report import ID_LENGTH, difference, normalising
 from .resource import Resource
 
 
@@ -108,24 +110,33 @@ class DeviceStore(Holdings):
     def apply_report(
         self, resource: ResourceName, generation: int, report: DeviceList | Iterable[Device]
     ) -> list[Event]:
-        """Take over a complete list (LW-3). News of an older generation, or of a stopped one, is dropped (LIM-2)."""
+        """:meth:`applying`, at once."""
+        if not isinstance(report, DeviceList):
+            report = DeviceList(devices=list(report))
+        return done(self.applying(resource, generation, report))
+
+    def applying(self, resource: ResourceName, generation: int, report: DeviceList) -> Steps[list[Event]]:
+        """Take over a complete list (LW-3). News of an older generation, or of a stopped one, is dropped (LIM-2).
+
+        A long list is looked at in steps, and taken over in the last one, all of it, if it is no old news by then. Only
+        one list of a generation may be under way at a time.
+        """
         state = self._current(resource, generation)
         if state is None or not state.is_serving:
             return []
-        if not isinstance(report, DeviceList):
-            report = DeviceList(devices=list(report))
-        health, registered = self._health_of_held(resource), state.registered
         changed = None
         if state.token is not None and state.token is report.base:
             changed = difference(report, state.devices, id_length=self._id_length)
-        if changed is not None:
-            problems: tuple[Event, ...] = ()
-            applied = state.change(changed, self.held(resource))
-        else:
-            whole = normalise_report(resource, report.devices, id_length=self._id_length)
-            problems, applied = whole.problems, state.replace(whole.devices)
+        problems: tuple[Event, ...] = ()
+        if changed is None:
+            whole = yield from normalising(resource, report.devices, id_length=self._id_length)
+            problems, compared = whole.problems, (yield from state.comparing(whole.devices))
+            if self._current(resource, generation) is not state or not state.is_serving:
+                return []
+        health, registrations = self._health_of_held(resource), state.registrations
+        applied = state.replace(compared) if changed is None else state.change(changed, self.held(resource))
         state.token = None if problems else report.token
-        self.version += state.registered is not registered
+        self.version += state.registrations != registrations
         self.reports += 1
         return [*problems, applied, *self._health_changes(resource, health)]
 
@@ -264,11 +275,12 @@ class DeviceStore(Holdings):
         state = self._resources.get(resource)
         return {} if state is None else state.devices
 
-    def healthy_devices(self) -> Iterator[tuple[ResourceName, Device]]:
-        """Every healthy device, held or not, resource by resource (PR-5)."""
-        for resource, state in sorted(self._resources.items()):
-            for id in in_order(state.healthy or ()):
-                yield resource, state.devices[id]
+    def healthy_devices(self) -> list[tuple[ResourceName, list[Device]]]:
+        """Every healthy device, held or not, resource by resource (PR-5), in the order of the list."""
+        return [
+            (resource, [device for id, device in state.devices.items() if id in (state.healthy or ())])
+            for resource, state in sorted(self._resources.items())
+        ]
 
     def available(self, resource: ResourceName) -> set[DeviceId]:
         """Healthy, and held by nobody."""
@@ -279,10 +291,16 @@ class DeviceStore(Holdings):
         state = self._resources.get(resource)
         return FreeDevices({}, ()) if state is None else state.free(self.held(resource))
 
-    def health_of(self, resource: ResourceName, device: DeviceId) -> str:
-        """Healthy, Unhealthy, or Unknown when nobody reports the device any more (LIM-7)."""
+    def sorting(self, resources: Iterable[ResourceName]) -> Steps[None]:
+        """In steps, what :meth:`free` would do at once, for each of these, when it is first asked about a new list."""
+        for resource in resources:
+            if (state := self._resources.get(resource)) is not None:
+                yield from state.sorting(partial(self.held, resource))
+
+    def health_of(self, resource: ResourceName, ids: Iterable[DeviceId]) -> dict[DeviceId, str]:
+        """By id Healthy, Unhealthy, or Unknown when nobody reports the device any more (LIM-7)."""
         state = self._resources.get(resource)
-        return UNKNOWN if state is None else state.health_of(device)
+        return dict.fromkeys(ids, UNKNOWN) if state is None else state.health_of(ids)
 
     # --- allocation ----------------------------------------------------------------------------
 
@@ -335,15 +353,15 @@ class DeviceStore(Holdings):
         return state if state is not None and state.endpoint.generation == generation else None
 
     def _health_of_held(self, resource: ResourceName) -> dict[DeviceId, str]:
-        return {id: self.health_of(resource, id) for id in self.held(resource)}
+        return self.health_of(resource, self.held(resource))
 
     def _health_changes(self, resource: ResourceName, before: Mapping[DeviceId, str]) -> list[Event]:
         """One event per holder of a device whose health is another now, in a fixed order (LIM-11, LIM-20)."""
+        now = self.health_of(resource, before)
         return [
             DeviceHealthChanged(
-                pod_uid=owner.pod_uid, container=owner.container, resource=resource, device=id, health=health
+                pod_uid=owner.pod_uid, container=owner.container, resource=resource, device=id, health=now[id]
             )
-            for id in in_order(before)
-            if (health := self.health_of(resource, id)) != before[id]
+            for id in in_order(id for id, health in now.items() if health != before[id])
             for owner in sorted(self.holders(resource, id))
         ]

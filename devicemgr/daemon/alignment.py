@@ -19,6 +19,7 @@ from ..core.store import DeviceStore
 from ..errors import AdmissionRefused
 from ..events import PodAligned
 from ..model import Container, Owner
+from ..turns import in_turns
 from .allocation import Allocator, Attempt
 from .event_log import EventLog
 
@@ -39,6 +40,7 @@ class Aligner:
         """Every container in start order. Raises AllocationRefused, with reason TopologyAffinityError for a refusal
         of the policy, or PluginUnavailable."""
         pod = attempt.pod
+        await self._sort(pod.containers)
         if once := self._topology.scope is Scope.POD and not attempt.is_running:
             hints = pod_hints(self._store, pod, self._topology.numa)
             alignment = align(self._topology, [hints])
@@ -51,11 +53,16 @@ class Aligner:
 
     async def allocate_container(self, attempt: Attempt, container: Container) -> None:
         """One container, aligned by itself where the scope says so. Raises as :meth:`allocate_pod` does."""
+        await self._sort((container,))
         if each := self._topology.scope is Scope.CONTAINER and not attempt.is_running:
             self._align_container(attempt, container)
         await self._allocator.allocate(attempt, container)
         if each:
             self._record_aligned(attempt, aligned=True)
+
+    async def _sort(self, containers: Sequence[Container]) -> None:
+        """Put what they may choose from in order: of a long list, everybody else would have to wait for that."""
+        await in_turns(self._store.sorting({name for container in containers for name in container.limits}))
 
     def _align_container(self, attempt: Attempt, container: Container) -> None:
         owner = Owner(attempt.pod.uid, container.name)

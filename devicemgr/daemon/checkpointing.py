@@ -38,6 +38,8 @@ from ..errors import CheckpointUnwritable
 from ..events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from ..model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ..rpc.convert import answer_from_bytes, answer_to_bytes
+from ..steps import Steps
+from ..turns import in_turns
 from .directory import Layout, make_directories, make_directory
 from .event_log import EventLog
 from .file_watch import FileWatch
@@ -107,29 +109,34 @@ class _Rendered:
     registered: dict[ResourceName, tuple[tuple[DeviceId, ...], Fragment]] = field(default_factory=dict)
     pods: dict[PodUid, tuple[Pod, str]] = field(default_factory=dict)
 
-    def checkpoint(self, snapshot: Snapshot, boot_id: str) -> str:
-        entries, registered, pods = self.entries, self.registered, self.pods
-        self.entries = {
-            (owner, name): kept
-            if (kept := entries.get((owner, name))) is not None and kept[0] is assignment
-            else (assignment, _fragment(owner, name, assignment))
-            for owner, name, assignment in snapshot.assignments
-        }
-        self.registered = {
-            name: was
-            if (was := registered.get(name)) is not None and was[0] is healthy
-            else (healthy, registered_fragment(name, healthy))
-            for name, healthy in snapshot.registered.items()
-        }
-        self.pods = {
-            pod.uid: old if (old := pods.get(pod.uid)) is not None and old[0] is pod else (pod, pod_fragment(pod))
-            for pod in snapshot.pods
-        }
-        pod_texts = (text for _, text in self.pods.values())
+    def rendering(self, snapshot: Snapshot, boot_id: str) -> Steps[str]:
+        """The text of the file."""
+        entries: dict[tuple[Owner, ResourceName], tuple[Assignment, Fragment]] = {}
+        for owner, name, assignment in snapshot.assignments:
+            kept = self.entries.get((owner, name))
+            if kept is None or kept[0] is not assignment:
+                kept = assignment, _fragment(owner, name, assignment)
+                yield
+            entries[owner, name] = kept
+        registered: dict[ResourceName, tuple[tuple[DeviceId, ...], Fragment]] = {}
+        for name, healthy in snapshot.registered.items():
+            was = self.registered.get(name)
+            if was is None or was[0] is not healthy:
+                was = healthy, (yield from registered_fragment(name, healthy))
+            registered[name] = was
+        pods: dict[PodUid, tuple[Pod, str]] = {}
+        for pod in snapshot.pods:
+            old = self.pods.get(pod.uid)
+            if old is None or old[0] is not pod:
+                old = pod, pod_fragment(pod)
+                yield
+            pods[pod.uid] = old
+        self.entries, self.registered, self.pods = entries, registered, pods
+        pod_texts = (text for _, text in pods.values())
         section = format_section(pod_texts, snapshot.options, snapshot.removed, snapshot.unconfirmed, boot_id=boot_id)
         return format_checkpoint(
-            (fragment for _, fragment in self.entries.values()),
-            {name: fragment for name, (_, fragment) in self.registered.items()},
+            (fragment for _, fragment in entries.values()),
+            {name: fragment for name, (_, fragment) in registered.items()},
             section=section,
         )
 
@@ -244,10 +251,10 @@ class CheckpointWriter:
 
     async def _attempt(self) -> bool:
         self._notice_losses()
+        self._asked = False
         snapshot = self._store.snapshot()
         started = trio.current_time()
-        text = self._rendered.checkpoint(snapshot, self._boot_id)
-        self._asked = False
+        text = await in_turns(self._rendered.rendering(snapshot, self._boot_id))
         try:
             if text != self._text:
                 await self._save(text)

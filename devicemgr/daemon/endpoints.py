@@ -30,6 +30,7 @@ from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from ..rpc.transport.limits import Limits
 from ..rpc.transport.server import CALLER
 from ..rpc.transport.unix_socket import Inode, Place, SocketFile
+from ..steps import Steps
 from .directory import checked_endpoint
 from .disturbances import Disturbances
 from .doors import Doors
@@ -372,16 +373,17 @@ class Endpoints:
     async def _read_lists(self, client: PluginClient, resource: ResourceName, slot: _Slot, door: PluginDoor) -> None:
         """Apply list after list until the stream ends; of a flood the newest."""
 
-        def receive(report: DeviceList) -> None:
+        def receiving(report: DeviceList) -> Steps[None]:
             self._doors.list_grows(resource, report.size, len(report.devices))
             received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
-            self._log.record([received, *self._store.apply_report(resource, slot.generation, report)])
+            events = yield from self._store.applying(resource, slot.generation, report)
+            self._log.record([received, *events])
 
         await client.list_and_watch(
-            receive,
+            receiving,
             bounds=self._bounds,
             pace=door.next_list,
-            charged=door.charged,
+            charge=door.charge_list,
             on_skipped=door.lists_skipped,
         )
 

@@ -6,10 +6,6 @@ bounded: the number for each stream, the time, together with that for reading it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import thread_time
-
 import trio
 
 from ..core.rate_limit import TokenBucket
@@ -60,15 +56,10 @@ class PluginDoor(PeerPolicy):
         pause = 0.0 if self._peer is None else self._accounts.pause(self._peer)
         return pause or min(self._lists.take_or_wait(now=trio.current_time()), LONGEST_PAUSE)
 
-    @contextmanager
-    def charged(self) -> Iterator[None]:
-        """Around what is done with a list, which does not wait: its CPU time is the plug-in's, whatever comes of it."""
-        began = thread_time()
-        try:
-            yield
-        finally:
-            if self._peer is not None:
-                self._accounts.charge(self._peer, thread_time() - began)
+    def charge_list(self, seconds: float) -> None:
+        """So much CPU time was spent on a list: it is the plug-in's, whatever comes of it."""
+        if self._peer is not None:
+            self._accounts.charge(self._peer, seconds)
 
     def lists_skipped(self, count: int) -> None:
         self.reached("report_rate", count, "lists came too fast: the newest counts, the others do not")

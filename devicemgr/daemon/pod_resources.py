@@ -25,6 +25,8 @@ from ..core.rate_limit import TokenBucket
 from ..core.store import DeviceStore
 from ..errors import NoSuchPod, RateLimited
 from ..events import PodResourcesCalled
+from ..steps import Shared, Steps
+from ..turns import in_turns
 from .event_log import EventLog
 
 T = TypeVar("T")
@@ -48,17 +50,17 @@ class PodResources:
     async def list_pods(self) -> tuple[PodDevices, ...]:
         """Every pod that is here, with its sidecars and main containers (PR-3)."""
         self._count("list", "v1")
-        return self._pods.of(self._current())
+        return await in_turns(self._pods.of(self._current()))
 
     async def list_pods_v1alpha1(self) -> tuple[PodDevices, ...]:
         """Every pod that is here, with its main containers (PR-7)."""
         self._count("list", "v1alpha1")
-        return self._pods_v1alpha1.of(self._current())
+        return await in_turns(self._pods_v1alpha1.of(self._current()))
 
     async def allocatable(self) -> tuple[DeviceOnNode, ...]:
         """Every healthy device (PR-5)."""
         self._count("get_allocatable", "v1")
-        return self._allocatable.of(self._current())
+        return await in_turns(self._allocatable.of(self._current()))
 
     @checked
     async def get_pod(self, namespace: str, name: str) -> PodDevices:
@@ -68,7 +70,7 @@ class PodResources:
         self._count("get", "v1", failed=pod is None)
         if pod is None:
             raise NoSuchPod(f"pod {name} in namespace {namespace} not found")
-        return devices_of_pod(store, pod, LASTING)
+        return await in_turns(devices_of_pod(store, pod, LASTING))
 
     def _count(self, method: str, version: str, *, failed: bool = False) -> None:
         self._current()  # raises when the manager has ended
@@ -78,15 +80,16 @@ class PodResources:
 
 
 class _Kept(Generic[T]):
-    """What was worked out from a store, until that changes."""
+    """What was worked out from a store, until that changes. Long work is done in steps, and the result is true of the
+    moment of the first one."""
 
-    def __init__(self, work_out: Callable[[DeviceStore], T]) -> None:
+    def __init__(self, work_out: Callable[[DeviceStore], Steps[T]]) -> None:
         self._work_out = work_out
         self._of: tuple[DeviceStore, int, int] | None = None
-        self._value: T | None = None
+        self._work: Shared[T] | None = None
 
-    def of(self, store: DeviceStore) -> T:
+    def of(self, store: DeviceStore) -> Steps[T]:
         state = store, store.version, store.reports
-        if self._value is None or self._of != state:
-            self._value, self._of = self._work_out(store), state
-        return self._value
+        if self._work is None or self._of != state:
+            self._work, self._of = Shared(self._work_out(store)), state
+        return self._work.steps()

@@ -92,13 +92,14 @@ async def read_stream(
     name: str,
     request: Any,
     reply_type: type[Any],
-    on_message: Callable[[Any], None],
+    on_message: Callable[[Any], Awaitable[None] | None],
     *,
     hold: Callable[[], trio.Event | None] = lambda: None,
     pace: Callable[[], float] = lambda: 0.0,
     on_skipped: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Call a streaming method and hand each message to ``on_message``, until the stream ends.
+    """Call a streaming method and hand each message to ``on_message``, until the stream ends; the next one when it has
+    returned, and when what it returned has been awaited.
 
     An event that ``hold`` returns is waited for before the next message is handed over; then nothing is read either.
     ``pace`` says how many seconds too early a message is: after that wait the newest that has arrived by then is handed
@@ -118,7 +119,8 @@ async def read_stream(
                     message, skipped = _newest(stream, message)
                     if skipped:
                         on_skipped(skipped)
-                on_message(message)
+                if (rest := on_message(message)) is not None:
+                    await rest
 
 
 def _newest(stream: Call, message: Any) -> tuple[Any, int]:

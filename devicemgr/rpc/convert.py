@@ -6,6 +6,7 @@ standing alone, ``device_i_ds``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Protocol, TypeVar
@@ -22,7 +23,7 @@ from ..model import (
     RunOptions,
 )
 from .stubs import v1beta1 as plugin
-from .wire_format import bodies, check_message
+from .wire_format import TooManyFields, bodies, check_message
 
 M = TypeVar("M")
 P = TypeVar("P", bound="_Message")
@@ -40,11 +41,14 @@ def checked(convert: Callable[[M], V], message: M) -> V:
         raise PluginUnavailable(f"malformed {type(message).__name__}: {error}", outcome="INTERNAL") from error
 
 
-def parsed(kind: type[P], data: bytes) -> P:
-    """``data`` as such a message. Raises PluginUnavailable: what a decoder raises is the sender's failure."""
+def parsed(kind: type[P], data: bytes, most_fields: int = sys.maxsize) -> P:
+    """``data`` as such a message. Raises PluginUnavailable: what a decoder raises is the sender's failure; and
+    TooManyFields before it decodes more than so many."""
     try:
-        check_message(kind, data)
+        check_message(kind, data, most_fields)
         return kind.parse(data)
+    except TooManyFields:
+        raise
     except Exception as error:
         raise PluginUnavailable(f"malformed {kind.__name__}: {error}", outcome="INTERNAL") from error
 
@@ -98,10 +102,6 @@ def specs_from_wire(messages: Iterable[_WireSpec]) -> tuple[DeviceSpec, ...]:
 def device_from_wire(message: plugin.Device) -> Device:
     nodes = None if message.topology is None else tuple(int(node.id) for node in message.topology.nodes)
     return Device(id=text(message.id), health=text(message.health), numa_nodes=nodes)
-
-
-def devices_from_wire(message: plugin.ListAndWatchResponse) -> list[Device]:
-    return [device_from_wire(device) for device in message.devices]
 
 
 def device_to_wire(device: Device) -> plugin.Device:

@@ -9,10 +9,12 @@ of it again with betterproto2 takes a quarter of a second. Three observations ma
 3. *What follows the id in a device repeats*: health and topology, a handful of different texts of bytes. Each is
    decoded once, by betterproto2 itself.
 
-Whatever is not of this shape (another field, an id that does not come first) is left to betterproto2 as a whole, so the
-result is always the one that it would give, of bytes that are a message at all (``wire_format``); a property test says
-so for any bytes. It takes up to 2 µs for each byte, and nothing else can happen meanwhile, so how many bytes of one
-list may need it is bounded (``slow_size``).
+Whatever is not of this shape (another field, an id that does not come first) is left to betterproto2, device by device,
+so the result is always the one that it would give, of bytes that are a message at all (``wire_format``); a property
+test says so for any bytes. That takes up to 2 µs for each byte, so how many bytes of one list may need it is bounded
+(``slow_size``), and how many fields one device has, which is a step of its own (``MOST_FIELDS``).
+
+A long list is decoded in steps (``steps``), between which others have a turn.
 """
 
 from __future__ import annotations
@@ -23,14 +25,18 @@ from itertools import repeat
 from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..model import Device, DeviceList
+from ..steps import CHUNK, Steps, done
 from . import convert
 from .stubs import v1beta1 as wire
+from .wire_format import TooManyFields, bodies
 
 _FIELD_1 = 0x0A
 """Tag of field 1 with a length: an entry of a list, and the id of an entry."""
 _STEP = 4096
 MOST_TAILS = 1000
 """Different combinations of health and topology that are kept decoded."""
+MOST_FIELDS = 4096
+"""Of one device, which take 6 µs each: twice as many as one has that is on every NUMA node there can be."""
 
 
 # A device is frozen, and the way around that which its __init__ takes costs more than all else here: 10,000 devices
@@ -40,7 +46,7 @@ _SET_ID, _SET_HEALTH, _SET_NODES = (getattr(Device, name).__set__ for name in ("
 
 
 class _OtherShape(Exception):
-    """These bytes are for betterproto2."""
+    """These bytes are for betterproto2: a device, or the whole message."""
 
 
 class DeviceListDecoder:
@@ -56,6 +62,10 @@ class DeviceListDecoder:
         self._tails: dict[bytes, tuple[str, tuple[int, ...] | None]] = {}
 
     def decode(self, raw: bytes) -> DeviceList:
+        """:meth:`decoding`, at once."""
+        return done(self.decoding(raw))
+
+    def decoding(self, raw: bytes) -> Steps[DeviceList]:
         """The devices as they came, with duplicates and all.
 
         Raises PluginUnavailable for bytes that are no list, and for a list of too many devices, or with too much that
@@ -63,16 +73,15 @@ class DeviceListDecoder:
         """
         self._slow_bytes = 0
         try:
-            self._starts, self._list = self._difference(raw)
+            starts, found = yield from self._difference(raw)
         except _OtherShape:
             self._raw, self._starts, self._list = b"", [0], DeviceList()  # the next one has nothing to go by
-            if len(raw) > self._slow_size:
-                raise _too_much("more bytes of an unusual shape", self._slow_size, "slow_size") from None
-            return DeviceList(devices=_plainly(raw), size=len(raw))
-        self._raw = raw
-        return self._list
+            devices = yield from self._plainly(raw)
+            return DeviceList(devices=devices, size=len(raw))
+        self._raw, self._starts, self._list = raw, starts, found
+        return found
 
-    def _difference(self, raw: bytes) -> tuple[list[int], DeviceList]:
+    def _difference(self, raw: bytes) -> Steps[tuple[list[int], DeviceList]]:
         old, starts, devices = self._raw, self._starts, self._list.devices
         first = bisect_right(starts, _common_start(old, raw)) - 1  # entries before it are the same
         shift = len(raw) - len(old)
@@ -80,7 +89,7 @@ class DeviceListDecoder:
         same_end = min(_common_end(old, raw), len(old) - starts[first], len(raw) - starts[first])
         last = bisect_left(starts, len(old) - same_end)
         room = self._most - first - (len(starts) - 1 - last)
-        cuts, come = self._entries(raw, starts[first], starts[last] + shift, room)
+        cuts, come = yield from self._entries(raw, starts[first], starts[last] + shift, room)
         rest = [start + shift for start in starts[last:]] if shift else starts[last:]
         return (
             starts[:first] + cuts + rest,
@@ -93,7 +102,7 @@ class DeviceListDecoder:
             ),
         )
 
-    def _entries(self, raw: bytes, at: int, end: int, room: int) -> tuple[list[int], list[Device]]:
+    def _entries(self, raw: bytes, at: int, end: int, room: int) -> Steps[tuple[list[int], list[Device]]]:
         """Where the entries between two places begin, and what they are, ``room`` of them at most.
 
         Raises _OtherShape, or PluginUnavailable when there are more.
@@ -102,60 +111,92 @@ class DeviceListDecoder:
         """
         cuts, devices, tails = [], [], self._tails
         try:
-            for _ in repeat(None, max(room, 0)):
-                if at >= end:
-                    break
-                cuts.append(at)
-                if raw[at] != _FIELD_1:
-                    raise _OtherShape
-                begin, at = (at + 2, at + 2 + raw[at + 1]) if raw[at + 1] < 128 else _body(raw, at)
-                if raw[begin] != _FIELD_1:
-                    raise _OtherShape
-                length = raw[begin + 1]
-                id_begin, id_end = (begin + 2, begin + 2 + length) if length < 128 else _body(raw, begin)
-                if not id_end <= at <= end:
-                    raise _OtherShape
-                tail = raw[id_end:at]
-                health, nodes = tails.get(tail) or self._decoded(tail)
-                device = _NEW(Device)
-                _SET_ID(device, raw[id_begin:id_end].decode())
-                _SET_HEALTH(device, health)
-                _SET_NODES(device, nodes)
-                devices.append(device)
+            while at < end and room > 0:
+                for _ in repeat(None, min(room, CHUNK)):
+                    if at >= end:
+                        break
+                    cuts.append(at)
+                    if raw[at] != _FIELD_1:
+                        raise _OtherShape
+                    begin, at = (at + 2, at + 2 + raw[at + 1]) if raw[at + 1] < 128 else _body(raw, at)
+                    try:
+                        if raw[begin] != _FIELD_1:
+                            raise _OtherShape
+                        length = raw[begin + 1]
+                        id_begin, id_end = (begin + 2, begin + 2 + length) if length < 128 else _body(raw, begin)
+                        if not id_end <= at <= end:
+                            raise _OtherShape
+                        tail = raw[id_end:at]
+                        if (known := tails.get(tail)) is None:
+                            known = self._decoded(tail)
+                            yield
+                        health, nodes = known
+                        device = _NEW(Device)
+                        _SET_ID(device, raw[id_begin:id_end].decode())
+                        _SET_HEALTH(device, health)
+                        _SET_NODES(device, nodes)
+                    except (_OtherShape, IndexError, UnicodeDecodeError):
+                        if at > end:
+                            raise
+                        device = self._decoded_whole(raw[begin:at])
+                        yield
+                    devices.append(device)
+                room -= CHUNK
+                yield
         except (IndexError, UnicodeDecodeError) as error:
             raise _OtherShape from error
         if at < end:
             raise _too_much("more devices", self._most, "devices")
         return cuts, devices
 
+    def _plainly(self, raw: bytes) -> Steps[list[Device]]:
+        """The devices of a message that has something else in it, too."""
+        devices: list[Device] = []
+        try:
+            for body in bodies(raw, 1):
+                if len(devices) >= self._most:
+                    raise _too_much("more devices", self._most, "devices")
+                devices.append(self._decoded_whole(body))
+                yield
+        except ValueError as error:
+            text = f"malformed {wire.ListAndWatchResponse.__name__}: {error}"
+            raise PluginUnavailable(text, outcome="INTERNAL") from error
+        return devices
+
     def _decoded(self, tail: bytes) -> tuple[str, tuple[int, ...] | None]:
-        self._slow_bytes += len(tail)
-        if self._slow_bytes > self._slow_size:
-            raise _OtherShape  # and as a whole it is too much as well
+        """Health and NUMA nodes of a device from what follows its id."""
+        self._count_slow(tail)
         if len(self._tails) >= MOST_TAILS:
             self._tails.clear()
         found = self._tails[tail] = _decoded_tail(tail)
         return found
+
+    def _decoded_whole(self, body: bytes) -> Device:
+        self._count_slow(body)
+        try:
+            return convert.checked(convert.device_from_wire, convert.parsed(wire.Device, body, MOST_FIELDS))
+        except TooManyFields:
+            raise _too_much("more fields of one device", MOST_FIELDS, "slow_size") from None
+
+    def _count_slow(self, data: bytes) -> None:
+        self._slow_bytes += len(data)
+        if self._slow_bytes > self._slow_size:
+            raise _too_much("more bytes of an unusual shape", self._slow_size, "slow_size")
 
 
 def _too_much(what: str, limit: int, bound: str) -> PluginUnavailable:
     return PluginUnavailable(f"a list with {what} than {limit}", outcome="RESOURCE_EXHAUSTED", bound=bound)
 
 
-def _plainly(raw: bytes) -> list[Device]:
-    return convert.checked(convert.devices_from_wire, convert.parsed(wire.ListAndWatchResponse, raw))
-
-
 def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:
-    """Health and NUMA nodes of a device from what follows its id."""
     try:
-        message = convert.parsed(wire.Device, b"\x0a\x01x" + tail)
+        message = convert.parsed(wire.Device, b"\x0a\x01x" + tail, MOST_FIELDS)
         if message.id != "x":
             raise _OtherShape  # a second id, which counts instead of the first
         device = convert.device_from_wire(message)
     except _OtherShape:
         raise
-    except Exception as error:  # whatever it is: the message as a whole will be refused, in the usual words
+    except Exception as error:  # whatever it is: the device as a whole will be refused, in the usual words
         raise _OtherShape from error
     return device.health, device.numa_nodes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol
@@ -15,6 +15,8 @@ from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..events import CallFinished
 from ..model import Answer, DeviceId, DeviceList, Peer, PluginOptions
+from ..steps import Steps
+from ..turns import in_turns
 from . import convert
 from .calls import call, dial, dial_place, read_stream
 from .device_list import DeviceListDecoder
@@ -108,30 +110,32 @@ class PluginClient:
 
     async def list_and_watch(
         self,
-        on_report: Callable[[DeviceList], None],
+        on_report: Callable[[DeviceList], Steps[None] | None],
         *,
         bounds: Bounds = Bounds(),  # noqa: B008 - frozen
         pace: Callable[[], float] = lambda: 0.0,
-        charged: Callable[[], AbstractContextManager[None]] = nullcontext,
+        charge: Callable[[float], None] = lambda seconds: None,
         on_skipped: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """Hand each complete list to ``on_report``; returns when the plug-in ends the stream.
+        """Hand each complete list to ``on_report``, which may return the rest of its work in steps; returns when the
+        plug-in ends the stream.
 
         ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.calls.read_stream`: of a flood the newest list counts.
-        Each is decoded and handed over inside of ``charged``.
+        ``charge`` gets the seconds of CPU time that decoding it and ``on_report`` take, as they are spent.
         """
         decoder = DeviceListDecoder(bounds)
 
-        def receive(raw: bytes) -> None:
-            with charged():
-                on_report(decoder.decode(raw))
+        def receiving(raw: bytes) -> Steps[None]:
+            report = yield from decoder.decoding(raw)
+            if (rest := on_report(report)) is not None:
+                yield from rest
 
         await read_stream(
             self._channel,
             "/v1beta1.DevicePlugin/ListAndWatch",
             wire.Empty(),
             RawMessage,  # the generated method would decode every message as a whole
-            receive,
+            lambda raw: in_turns(receiving(raw), charge),
             hold=self._held,
             pace=pace,
             on_skipped=on_skipped,

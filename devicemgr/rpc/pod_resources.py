@@ -12,6 +12,8 @@ from functools import lru_cache, partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..model import ResourceName
+from ..steps import Shared, Steps, in_chunks
+from ..turns import in_turns
 from .stubs import v1, v1alpha1
 from .wire_format import EncodedMessage, field_of_bytes
 
@@ -61,14 +63,14 @@ class PodResourcesService(v1.PodResourcesListerBase):
         self._allocatable: _Encoded[OnNode] = _Encoded(partial(_devices, 1))
 
     async def list(self, message: v1.ListPodResourcesRequest) -> Any:
-        return self._list.message(await self._api.list_pods())
+        return await in_turns(self._list.message(await self._api.list_pods()))
 
     async def get_allocatable_resources(self, message: v1.AllocatableResourcesRequest) -> Any:
-        return self._allocatable.message(await self._api.allocatable())
+        return await in_turns(self._allocatable.message(await self._api.allocatable()))
 
     async def get(self, message: v1.GetPodResourcesRequest) -> Any:
         pod = await self._api.get_pod(str(message.pod_namespace), str(message.pod_name))
-        return EncodedMessage(field_of_bytes(1, _pod(pod)))
+        return EncodedMessage(field_of_bytes(1, await in_turns(_pod(pod))))
 
 
 class PodResourcesServiceV1Alpha1(v1alpha1.PodResourcesListerBase):
@@ -79,47 +81,55 @@ class PodResourcesServiceV1Alpha1(v1alpha1.PodResourcesListerBase):
         self._list: _Encoded[HeldByPod] = _Encoded(partial(_pods, topology=False))
 
     async def list(self, message: v1alpha1.ListPodResourcesRequest) -> Any:
-        return self._list.message(await self._api.list_pods_v1alpha1())
+        return await in_turns(self._list.message(await self._api.list_pods_v1alpha1()))
 
 
 class _Encoded(Generic[T]):
     """The last answer, and what it was made of."""
 
-    def __init__(self, encode: Callable[[Sequence[T]], bytes]) -> None:
+    def __init__(self, encode: Callable[[Sequence[T]], Steps[bytes]]) -> None:
         self._encode = encode
         self._content: Sequence[T] | None = None
-        self._message = EncodedMessage(b"")
+        self._work: Shared[bytes]
 
-    def message(self, content: Sequence[T]) -> EncodedMessage:
+    def message(self, content: Sequence[T]) -> Steps[EncodedMessage]:
         if content is not self._content:
-            self._message, self._content = EncodedMessage(self._encode(content)), content
-        return self._message
+            self._work, self._content = Shared(self._encode(content)), content
+        return EncodedMessage((yield from self._work.steps()))
 
 
-def _pods(pods: Iterable[HeldByPod], *, topology: bool = True) -> bytes:
-    return b"".join(field_of_bytes(1, _pod(pod, topology=topology)) for pod in pods)
+def _pods(pods: Iterable[HeldByPod], *, topology: bool = True) -> Steps[bytes]:
+    parts = []
+    for pod in pods:
+        parts.append(field_of_bytes(1, (yield from _pod(pod, topology=topology))))
+        yield
+    return b"".join(parts)
 
 
-def _pod(pod: HeldByPod, *, topology: bool = True) -> bytes:
+def _pod(pod: HeldByPod, *, topology: bool = True) -> Steps[bytes]:
     """The two versions have the same fields, but for the nodes."""
-    head = bytes(v1.PodResources(name=pod.name, namespace=pod.namespace))
-    return head + b"".join(
-        field_of_bytes(3, bytes(v1.ContainerResources(name=name)) + _devices(2, held, topology=topology))
-        for name, held in pod.containers
-    )
+    parts = [bytes(v1.PodResources(name=pod.name, namespace=pod.namespace))]
+    for name, held in pod.containers:
+        devices = yield from _devices(2, held, topology=topology)
+        parts.append(field_of_bytes(3, bytes(v1.ContainerResources(name=name)) + devices))
+    return b"".join(parts)
 
 
-def _devices(number: int, devices: Iterable[OnNode], *, topology: bool = True) -> bytes:
+def _devices(number: int, devices: Iterable[OnNode], *, topology: bool = True) -> Steps[bytes]:
     """As fields of this number."""
-    return b"".join(
-        field_of_bytes(
-            number,
-            _resource(one.resource)
-            + field_of_bytes(2, one.device.encode())
-            + (_topology(one.node) if topology and one.node is not None else b""),
-        )
-        for one in devices
-    )
+    parts: list[bytes] = []
+    for some in in_chunks(devices):
+        parts += [
+            field_of_bytes(
+                number,
+                _resource(one.resource)
+                + field_of_bytes(2, one.device.encode())
+                + (_topology(one.node) if topology and one.node is not None else b""),
+            )
+            for one in some
+        ]
+        yield
+    return b"".join(parts)
 
 
 @lru_cache

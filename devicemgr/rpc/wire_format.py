@@ -75,9 +75,11 @@ def check_message(kind: type[Any], data: bytes, most_fields: int = sys.maxsize) 
 
 
 def bodies(data: bytes, number: int) -> Iterator[bytes]:
-    """The bytes of each field of this number that has a length, in order. Raises ValueError."""
+    """The bytes of each field of this number, in order. Raises ValueError, also when one has no length."""
     for found, wire_type, start, end in _fields(data, 0, len(data)):
-        if (found, wire_type) == (number, _BYTES):
+        if found == number:
+            if wire_type != _BYTES:
+                raise _other_type(found, wire_type)
             yield data[start:end]
 
 
@@ -89,10 +91,14 @@ def _check(kind: Any, data: bytes, start: int, end: int, room: int) -> int:
             raise TooManyFields
         room -= 1
         if wire_type not in known.get(number, (wire_type,)):
-            raise ValueError(f"field {number} has type {wire_type}, which is not its own")
+            raise _other_type(number, wire_type)
         if wire_type == _BYTES and number in inside:
             room = _check(inside[number], data, begin, finish, room)
     return room
+
+
+def _other_type(number: int, wire_type: int) -> ValueError:
+    return ValueError(f"field {number} has type {wire_type}, which is not its own")
 
 
 @cache

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from devicemgr.core.free import FreeDevices
+from devicemgr.core.free import FEW, FreeDevices
 from devicemgr.core.holdings import in_order
 from devicemgr.model import Device, natural_order
 
@@ -35,16 +37,18 @@ class Free(RuleBasedStateMachine):
         self.free = data.draw(st.sets(st.sampled_from(list(self.devices))))
         self.kept = FreeDevices(self.devices, self.free)
 
-    @rule(id=st.sampled_from(IDS))
-    def take(self, id):
-        self.free.discard(id)
-        self.kept.discard(id)
+    @rule(ids=st.lists(st.sampled_from([*IDS, "gone"])), few=st.sampled_from([0, FEW]))
+    def take(self, ids, few):
+        self.free.difference_update(ids)
+        with patch("devicemgr.core.free.FEW", few):
+            self.kept.discard(ids)
 
-    @rule(id=st.sampled_from(IDS))
-    def give_back(self, id):
-        if id in self.devices:
-            self.free.add(id)
-            self.kept.add(id)
+    @rule(ids=st.lists(st.sampled_from(IDS)), few=st.sampled_from([0, FEW]))
+    def give_back(self, ids, few):
+        listed = [id for id in ids if id in self.devices]
+        self.free.update(listed)
+        with patch("devicemgr.core.free.FEW", few):
+            self.kept.add(listed)
 
     @rule(id=st.sampled_from(IDS), nodes=NODES, free=st.booleans(), health=st.sampled_from(["Healthy", "Unhealthy"]))
     def move(self, id, nodes, free, health):
@@ -91,4 +95,10 @@ TestFree.settings = settings(max_examples=100, stateful_step_count=20, deadline=
 @given(st.sets(st.text("a01-", max_size=5) | st.from_regex("dev-(0|[1-9][0-9]?[0-9]?)", fullmatch=True)))
 def test_the_short_way_to_the_natural_order_leads_to_the_same(ids):
     """ALLOC-8."""
+    assert in_order(ids) == tuple(sorted(ids, key=natural_order))
+
+
+@pytest.mark.parametrize("name", ["dev-{}", "dev-{}-x", "0{}"])
+def test_so_does_the_way_of_a_long_list(name):
+    ids = [name.format(n * 7919 % 20_011) for n in range(20_000)]
     assert in_order(ids) == tuple(sorted(ids, key=natural_order))

@@ -35,6 +35,7 @@ from devicemgr.rpc.stubs.devicemgr.v1 import AllocationStub
 from devicemgr.rpc.stubs.v1 import PodResourcesListerStub
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.testing import open_simulated_plugin
+from devicemgr.turns import in_turns
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 STRANGERS_ONLY = Callers(uids=frozenset({54321}))
@@ -408,18 +409,23 @@ def test_a_tally_tells_at_once_and_then_once_a_second():
     assert tally.count("c", now=2.5) == 2
 
 
-def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
+async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
     now = [0.0]
     bounds = Bounds(time_share=0.01, time_burst=0.01)
     accounts = Accounts(bounds, EventLog(), own_pid=1, clock=lambda: now[0])
     door = PluginDoor("vendor.com/gpu", Callers.usual(), accounts, EventLog())
     peer = Peer(pid=8, uid=0, gids=frozenset())
     assert door.admit(peer)
-    began = thread_time()
-    with pytest.raises(ValueError, match="too many"), door.charged():
+
+    def reading():
+        began = thread_time()
         while thread_time() - began < 0.05:
             pass
+        yield
         raise ValueError("too many")
+
+    with pytest.raises(ValueError, match="too many"):
+        await in_turns(reading(), door.charge_list)
     assert door.pause(peer) == LONGEST_PAUSE
     now[0] = 3.0
     assert door.pause(peer) > 0, "0.04 s at a hundredth of the time"

@@ -59,7 +59,9 @@ def device_list(data: bytes) -> None:
 
 
 def _plainly(raw: bytes):
-    return convert.checked(convert.devices_from_wire, convert.parsed(wire.ListAndWatchResponse, raw))
+    return [
+        convert.checked(convert.device_from_wire, one) for one in convert.parsed(wire.ListAndWatchResponse, raw).devices
+    ]
 
 
 def value_of(make, data, *, part=""):

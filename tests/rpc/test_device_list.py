@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from devicemgr.bounds import Bounds
 from devicemgr.errors import PluginUnavailable
 from devicemgr.model import Device
 from devicemgr.rpc import convert
-from devicemgr.rpc.device_list import MOST_TAILS, DeviceListDecoder
+from devicemgr.rpc.device_list import MOST_FIELDS, MOST_TAILS, DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
 
 ids = st.text(max_size=4) | st.sampled_from(["a", "b", "gpu-1", "x" * 130])
@@ -55,7 +56,10 @@ def encoded(found):
 def plainly(raw):
     """The devices, or the fact that there are none."""
     try:
-        return convert.checked(convert.devices_from_wire, convert.parsed(wire.ListAndWatchResponse, raw))
+        return [
+            convert.checked(convert.device_from_wire, one)
+            for one in convert.parsed(wire.ListAndWatchResponse, raw).devices
+        ]
     except PluginUnavailable:
         return "refused"
 
@@ -129,3 +133,35 @@ def test_a_plugin_that_invents_something_new_every_time_fills_no_memory():
 def test_entries_of_every_length(size):
     found = [Device(id="x" * size), Device(id="y" * size, numa_nodes=(1,))]
     assert DeviceListDecoder().decode(encoded(found)).devices == found
+
+
+def test_one_device_of_an_unusual_shape_does_not_make_the_others_so():
+    """A list of which every byte counted would be above the bound."""
+    found = [Device(id=""), *(Device(id=f"dev-{n}") for n in range(1000)), Device(id="")]
+    decoder = DeviceListDecoder(Bounds(slow_size=100))
+    assert decoder.decode(encoded(found)).devices == found
+    with pytest.raises(PluginUnavailable, match="more bytes of an unusual shape than 100"):
+        decoder.decode(encoded([Device(id="")] * 20))
+
+
+def test_a_device_with_very_many_fields_is_refused_before_it_is_decoded():
+    for numbers, refused in ((range(MOST_FIELDS // 2 - 10), False), (range(MOST_FIELDS), True)):
+        device = Device(id="a", numa_nodes=tuple(numbers))
+        if refused:
+            with pytest.raises(PluginUnavailable, match=f"more fields of one device than {MOST_FIELDS}"):
+                DeviceListDecoder().decode(encoded([device]))
+        else:
+            assert DeviceListDecoder().decode(encoded([device])).devices == [device]
+
+
+def test_more_devices_than_allowed_are_refused_in_a_message_with_other_fields():
+    decoder = DeviceListDecoder(Bounds(devices=3))
+    other = b"\x12\x00"
+    assert len(decoder.decode(other + encoded([Device(id="a")] * 3)).devices) == 3
+    with pytest.raises(PluginUnavailable, match="more devices than 3"):
+        decoder.decode(other + encoded([Device(id="a")] * 4))
+
+
+def test_what_is_decoded_the_slow_way_is_decoded_in_small_steps():
+    raw = encoded([Device(id="", numa_nodes=(n,)) for n in range(100)])
+    assert len(list(DeviceListDecoder().decoding(raw))) >= 100

@@ -21,6 +21,7 @@ from devicemgr.core.pod_resources import allocatable_devices, on_nodes
 from devicemgr.core.store import DeviceStore
 from devicemgr.events import DeviceHealthChanged
 from devicemgr.model import Device, NodeStatus, Owner, RunOptions
+from devicemgr.steps import done
 
 from .better import better
 
@@ -91,7 +92,7 @@ def resource_health(case):
         id: health if id in case["listed"] else better(health, kubelet="Healthy", ours="Unknown")
         for id, health in case["expect"].items()
     }
-    assert {id: store.health_of(R, id) for id in case["allocated"]} == expect
+    assert store.health_of(R, case["allocated"]) == expect
 
 
 def health_update_events(case):
@@ -123,7 +124,7 @@ def filter_healthy_devices(case):
             listed = [Device(id=id, health="Healthy" if id in healthy else "Unhealthy") for id in ids]
             store.apply_report(resource, 1, listed)
     found = {}
-    for one in allocatable_devices(store):
+    for one in done(allocatable_devices(store)):
         found.setdefault(one.resource, []).append(one.device)
     assert found == {resource: ids for resource, ids in case["expect"].items() if ids}
 

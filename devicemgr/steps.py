@@ -1,0 +1,56 @@
+"""Long work in steps: a generator that yields wherever others may have a turn, and returns its result.
+
+Who asks for the work decides what a step means. :func:`done` does all of it at once; ``turns.in_turns`` gives way to
+other tasks between the steps. The work itself stays a plain function of its arguments, without await or clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+
+CHUNK = 4096
+"""Items of one step where each takes a fraction of a microsecond."""
+SMALL_CHUNK = 256
+"""Items of one step where each takes several microseconds."""
+
+
+def done(steps: Steps[T]) -> T:
+    """The result, at once."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def in_chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """The items in order, ``size`` at a time."""
+    left = iter(items)
+    while chunk := list(islice(left, size)):
+        yield chunk
+
+
+class Shared(Generic[T]):
+    """Work of which several want the result at the same time: each does some of the steps, and all get it."""
+
+    def __init__(self, work: Steps[T]) -> None:
+        self._work = work
+        self._result: tuple[T] | None = None
+
+    def steps(self) -> Steps[T]:
+        """What is left of it."""
+        while self._result is None:
+            try:
+                next(self._work)
+            except StopIteration as end:
+                self._result = (end.value,)
+            else:
+                yield
+        return self._result[0]

@@ -1,0 +1,154 @@
+"""Long work in steps: whatever happens between two of them, nobody sees half of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.pod_resources import allocatable_devices
+from devicemgr.core.store import DeviceStore
+from devicemgr.model import Device, DeviceList, Owner
+from devicemgr.steps import CHUNK, Shared, done, in_chunks
+
+R = "vendor.com/gpu"
+COUNT = 3 * CHUNK
+BEFORE = [Device(id=f"d{n}") for n in range(COUNT)]
+AFTER = [Device(id=f"d{n}", health="Unhealthy" if n % 2 else "Healthy") for n in range(10, COUNT + 20)]
+OWNER = Owner("pod", "main")
+
+
+def connected(store, generation=1):
+    store.connect(Endpoint(resource=R, generation=generation, socket="s"))
+    return store
+
+
+@pytest.fixture
+def store():
+    found = connected(DeviceStore())
+    found.apply_report(R, 1, BEFORE)
+    return found
+
+
+def seen(store):
+    """All that anybody can see of the resource."""
+    return store.counts(R), dict(store.devices(R)), list(store.free(R).all()), store.version, store.reports
+
+
+def halfway(steps):
+    for _ in range(3):
+        next(steps)
+    return steps
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_long_list_is_taken_over_all_at_once(store, looks):
+    expected = connected(DeviceStore())
+    wanted = [expected.apply_report(R, 1, BEFORE), expected.apply_report(R, 1, AFTER)][1]
+    before, count = seen(store) if looks else None, 0
+
+    def watched():
+        nonlocal count
+        steps = store.applying(R, 1, DeviceList(devices=AFTER))
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+            count += 1
+            assert not looks or seen(store) == before
+            yield
+
+    assert done(watched()) == wanted
+    assert count >= 2 * COUNT // CHUNK
+    assert seen(store)[:3] == seen(expected)[:3]
+
+
+def test_so_is_one_that_differs_in_much(store):
+    first = DeviceList(devices=BEFORE)
+    done(store.applying(R, 1, first))
+    different = DeviceList(devices=AFTER, base=first.token, gone=BEFORE, come=AFTER)
+    steps = halfway(store.applying(R, 1, different))
+    assert store.counts(R).allocatable == COUNT
+    done(steps)
+    assert dict(store.devices(R)) == {device.id: device for device in AFTER}
+    done(store.applying(R, 1, DeviceList(devices=AFTER[1:], base=different.token, gone=AFTER[:1])))
+    assert store.counts(R).capacity == COUNT + 9
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        lambda store: connected(store, 2),
+        lambda store: store.stop_endpoint(R, 1, reason="gone", now=0.0),
+        lambda store: [store.stop_endpoint(R, 1, reason="gone", now=0.0), store.sweep(now=1000.0)],
+    ],
+    ids=["replaced", "stopped", "swept"],
+)
+def test_a_list_that_is_old_news_by_then_changes_nothing(store, news):
+    steps = halfway(store.applying(R, 1, DeviceList(devices=AFTER)))
+    news(store)
+    before = seen(store)
+    assert done(steps) == []
+    assert seen(store) == before
+
+
+def test_what_is_held_and_given_back_meanwhile_counts(store):
+    steps = halfway(store.sorting([R]))
+    store.reserve(OWNER, R, ["d1", "d2"])
+    store.release(OWNER, R)
+    store.reserve(OWNER, R, ["d3"])
+    done(steps)
+    assert list(store.free(R).all()) == [d.id for d in BEFORE if d.id != "d3"]
+
+
+@pytest.mark.parametrize("change", ["whole", "difference", "end"])
+def test_what_was_sorted_of_a_list_that_is_gone_is_not_used(store, change):
+    first = DeviceList(devices=BEFORE)
+    done(store.applying(R, 1, first))
+    mine, other = halfway(store.sorting([R])), halfway(store.sorting([R]))
+    if change == "whole":
+        store.apply_report(R, 1, AFTER)
+    elif change == "difference":
+        done(store.applying(R, 1, DeviceList(devices=BEFORE[:-1], base=first.token, gone=BEFORE[-1:])))
+    else:
+        store.stop_endpoint(R, 1, reason="gone", now=0.0)
+    done(mine), done(other)
+    healthy = [device.id for device in store.devices(R).values() if device.id in (store.healthy(R) or ())]
+    assert list(store.free(R).all()) == healthy
+
+
+def test_of_several_who_want_the_same_sorted_each_does_a_part(store):
+    alone = len(list(store.sorting([R])))
+    store.apply_report(R, 1, AFTER)
+    one, other, count = store.sorting([R]), store.sorting([R]), 0
+    for _ in one:
+        count += 1 + (next(other, "end") != "end")
+    assert count <= alone + 3, "nearly twice as many if each did all of it"
+
+
+def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
+    steps = halfway(allocatable_devices(store))
+    store.apply_report(R, 1, AFTER)
+    assert [one.device for one in done(steps)] == [device.id for device in BEFORE]
+
+
+def test_all_who_share_work_get_its_result_and_none_does_it_again():
+    did = []
+
+    def work():
+        for n in range(4):
+            did.append(n)
+            yield
+        return "result"
+
+    shared = Shared(work())
+    one, other = shared.steps(), shared.steps()
+    next(one), next(other), next(one)
+    assert (done(other), done(one), done(shared.steps())) == ("result",) * 3
+    assert did == [0, 1, 2, 3]
+
+
+def test_chunks_are_the_items_in_order():
+    assert list(in_chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(in_chunks([])) == []
+    assert list(map(len, in_chunks(range(CHUNK + 1)))) == [CHUNK, 1]

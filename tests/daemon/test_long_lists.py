@@ -1,0 +1,132 @@
+"""A list of as many devices as there may be: it is taken over in turns, and everybody else has his between them."""
+
+from __future__ import annotations
+
+import gc
+from time import thread_time
+
+import pytest
+import trio
+
+from devicemgr import Bounds, Container, Pod, Registration, open_device_manager
+from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.store import DeviceStore
+from devicemgr.rpc.device_list import DeviceListDecoder
+from devicemgr.rpc.wire_format import field_of_bytes
+from devicemgr.turns import TURN, in_turns
+from tests.bench.peers import Plugin
+
+GPU = "vendor.com/gpu"
+COUNT = Bounds().devices
+
+
+def device_list(bad=frozenset()):
+    """The message, put together by hand: to encode so many devices takes a library ten seconds."""
+    words = {True: field_of_bytes(2, b"Unhealthy"), False: field_of_bytes(2, b"Healthy")}
+    devices = (field_of_bytes(1, b"dev-%d" % n) + words[n in bad] for n in range(COUNT))
+    return b"".join(field_of_bytes(1, device) for device in devices)
+
+
+class Longest(trio.abc.Instrument):
+    """CPU time of the longest step of any task."""
+
+    def __init__(self):
+        self.seconds, self._began = 0.0, float("inf")
+
+    def before_task_step(self, task):
+        self._began = thread_time()
+
+    def after_task_step(self, task):
+        self.seconds = max(self.seconds, thread_time() - self._began)
+
+
+@pytest.fixture
+def no_garbage():
+    """A collection of all that is alive takes as long as it takes, wherever it begins."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
+def at_once(no_garbage):
+    """Seconds for a long list, on this machine, with nobody else."""
+    raw, store = device_list(), DeviceStore()
+    store.connect(Endpoint(resource=GPU, generation=1, socket="s"))
+    began = thread_time()
+    store.apply_report(GPU, 1, DeviceListDecoder().decode(raw))
+    store.free(GPU)
+    return thread_time() - began
+
+
+def pod(name):
+    return Pod(name=name, uid=name, containers=(Container(name="main", limits={GPU: 1}),))
+
+
+@pytest.mark.timeout(300)
+async def test_nobody_waits_for_a_long_list(root_dir, at_once):
+    longest, many = Longest(), range(0, COUNT, 2)
+    lists = [device_list(), device_list({COUNT // 2}), device_list(set(many))]
+    async with open_device_manager(root_dir, bounds=Bounds(time_burst=3600.0)) as manager:
+        plugin = await trio.to_thread.run_sync(Plugin, root_dir / "device-plugins" / "gpu.sock")
+        trio.lowlevel.add_instrument(longest)
+        await manager.register(Registration(version="v1beta1", endpoint="gpu.sock", resource=GPU))
+        for number, (raw, bad) in enumerate(zip(lists, (0, 1, len(many)), strict=True)):
+            plugin.say(raw)
+            await manager.wait_for_resource(GPU, capacity=COUNT, allocatable=COUNT - bad, timeout=120)
+            assert await manager.admit(pod(f"pod-{number}"))
+            assert len(await manager.pod_resources.allocatable()) == COUNT - bad
+            await manager.flush()
+        refused = await manager.admit(Pod(name="p", uid="p", containers=(Container(name="c", limits={GPU: COUNT}),)))
+        assert "Available" in refused.message
+        trio.lowlevel.remove_instrument(longest)
+        await trio.to_thread.run_sync(plugin.stop)
+    assert longest.seconds < at_once / 3, f"{longest.seconds:.3f} s; all of it takes {at_once:.3f} s"
+
+
+async def test_whoever_works_for_long_gives_way_and_pays_for_each_turn():
+    charged, others = [], 0
+
+    def work():
+        for _ in range(20):
+            began = thread_time()
+            while thread_time() - began < TURN / 2:
+                pass
+            yield
+        return "result"
+
+    async def other():
+        nonlocal others
+        while True:
+            others += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        assert await in_turns(work(), charged.append) == "result"
+        nursery.cancel_scope.cancel()
+    assert others >= 4
+    assert sum(charged) >= 5 * TURN
+    assert len(charged) >= 5
+
+
+async def test_short_work_is_done_without_a_checkpoint():
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        assert await in_turns(_ for _ in range(3)) is None
+        assert not scope.cancelled_caught
+
+
+async def test_who_is_cancelled_leaves_the_rest_undone():
+    did = []
+
+    def work():
+        while True:
+            did.append(1)
+            yield
+
+    with trio.move_on_after(0.02) as scope:
+        await in_turns(work())
+    assert scope.cancelled_caught
+    assert did
