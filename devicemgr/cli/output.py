@@ -47,6 +47,8 @@ def plain(text: str) -> str:
 NARROW = 72
 """Columns of a terminal below which a table is no help, unless it has few columns itself."""
 _FEW = 3
+MOST_ON_TERMINAL = 500
+"""Devices of one container that a table on a terminal shows."""
 _ENDLESS = 2**40
 
 
@@ -172,8 +174,7 @@ def status_tables(data: Mapping[str, Any], *, headers: bool = True) -> list[Tabl
         shown = name if names[name] == 1 else f"{name} (uid {pod['uid']})"
         for container in pod["containers"]:
             for held in container["allocatedResourcesStatus"] or [{"name": "", "resources": []}]:
-                devices = ", ".join(_with_health(one) for one in held["resources"])
-                pods.add_row(plain(shown), plain(container["name"]), plain(held["name"]), devices)
+                pods.add_row(plain(shown), plain(container["name"]), plain(held["name"]), _devices(held["resources"]))
     return [resources, pods]
 
 
@@ -226,6 +227,13 @@ def draw_admission(pod: Pod, data: Mapping[str, Any]) -> None:
 
 def _pod_name(pod: Mapping[str, Any]) -> str:
     return f"{pod['namespace']}/{pod['name']}" if pod["name"] else f"uid {pod['uid']}"
+
+
+def _devices(resources: Sequence[Mapping[str, str]]) -> str:
+    """On a terminal not all of very many, which nobody reads and which take seconds to fold into lines."""
+    shown = resources[:MOST_ON_TERMINAL] if console().is_terminal else resources
+    more = [f"… and {len(resources) - len(shown):,} more (-o json has all)"] if len(shown) < len(resources) else []
+    return ", ".join([*map(_with_health, shown), *more])
 
 
 def _with_health(device: Mapping[str, str]) -> str:

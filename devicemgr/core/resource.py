@@ -87,19 +87,25 @@ class Resource:
         """A complete list, compared with the one before (LW-3), in steps. Nothing is changed yet."""
         before, was_healthy = self.devices, self.healthy or set()
         found = Compared(devices)
-        for some in in_chunks(devices.items()):
-            healthy = {id for id, device in some if device.health == HEALTHY}
+        for some in in_chunks(devices.values()):
+            healthy = {device.id for device in some if device.health == HEALTHY}
             found.healthy |= healthy
-            found.unhealthy.update(id for id, _ in some if id not in healthy)
+            if len(healthy) < len(some):
+                found.unhealthy.update(device.id for device in some if device.id not in healthy)
             if before:
+                found.added += [device.id for device in some if device.id not in before]
                 found.changed += [
-                    id
-                    for id, device in some
-                    if (was := before.get(id)) is not None
-                    and ((id in was_healthy) is not (id in healthy) or (device is not was and device != was))
+                    device.id
+                    for device in some
+                    if (was := before.get(device.id)) is not None
+                    and (
+                        (device.id in was_healthy) is not (device.id in healthy)
+                        or (device is not was and device != was)
+                    )
                 ]
-            found.added += [id for id, _ in some if id not in before]
             yield
+        if not before:
+            found.added = list(devices)
         for ids in in_chunks(list(before)):
             found.removed += [id for id in ids if id not in devices]
             yield

@@ -5,6 +5,6 @@
 ``convert``     wire message ↔ value (``convert_own``: of our own service); ``device_list``: of lists, by difference
 ``plugin_client``   the calls we make to a plug-in; ``registration_client``: to a socket that was found
 ``services``    what we serve: Registration, Allocation, and (for tests) DevicePlugin; ``pod_resources``: to agents
-``manager_client``  what the command line calls
+``manager_client``  what the command line calls; ``status``: the answer that has every device that is held
 ``stubs/``      generated from ``proto/`` by ``python -m tests.regenerate_stubs``; never edited
 """

@@ -11,13 +11,11 @@ from ..model import (
     Container,
     ContainerKind,
     ContainerRun,
-    ContainerStatus,
     DeviceId,
     EffectiveSettings,
     Fault,
     NodeStatus,
     Pod,
-    PodStatus,
     ResourceCounts,
     ResourceName,
     RunOptions,
@@ -110,52 +108,6 @@ def counts_to_wire(capacity: Mapping[ResourceName, ResourceCounts]) -> list[own.
 
 def counts_from_wire(messages: Iterable[own.ResourceStatus]) -> dict[ResourceName, ResourceCounts]:
     return {m.name: ResourceCounts(**_named_alike(ResourceCounts, m)) for m in messages}
-
-
-def pods_to_wire(pods: Iterable[PodStatus]) -> list[own.PodStatus]:
-    return [
-        own.PodStatus(
-            namespace=pod.namespace,
-            name=pod.name,
-            uid=pod.uid,
-            containers=[_container_status_to_wire(container) for container in pod.containers],
-        )
-        for pod in pods
-    ]
-
-
-def _container_status_to_wire(container: ContainerStatus) -> own.ContainerStatus:
-    return own.ContainerStatus(
-        name=container.name,
-        allocated_resources_status=[
-            own.AllocatedResourceStatus(
-                name=name,
-                resources=[own.ResourceHealth(resource_id=id, health=health) for id, health in devices.items()],
-            )
-            for name, devices in container.health.items()
-        ],
-    )
-
-
-def pods_from_wire(messages: Iterable[own.PodStatus]) -> list[PodStatus]:
-    return [
-        PodStatus(
-            namespace=m.namespace,
-            name=m.name,
-            uid=m.uid,
-            containers=tuple(
-                ContainerStatus(
-                    name=c.name,
-                    health={
-                        status.name: {one.resource_id: one.health for one in status.resources}
-                        for status in c.allocated_resources_status
-                    },
-                )
-                for c in m.containers
-            ),
-        )
-        for m in messages
-    ]
 
 
 def node_status_to_wire(status: NodeStatus) -> own.NodeStatusResponse:

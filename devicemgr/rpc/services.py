@@ -26,7 +26,8 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
-from . import convert, convert_own
+from ..turns import in_turns
+from . import convert, convert_own, status
 from .registration_client import PluginInfo
 from .stubs import pluginregistration as found
 from .stubs import v1beta1 as wire
@@ -72,12 +73,9 @@ class AllocationService(ClosesStreams, own.AllocationBase):
         self._manager = manager
         self._faults = faults
 
-    async def status(self, message: own.StatusRequest) -> own.StatusResponse:
-        return own.StatusResponse(
-            resources=convert_own.counts_to_wire(self._manager.capacity()),
-            pods=convert_own.pods_to_wire(self._manager.pods()),
-            settings=convert_own.settings_to_wire(self._manager.settings()),
-        )
+    async def status(self, message: own.StatusRequest) -> Any:
+        manager = self._manager
+        return await in_turns(status.encoding(manager.capacity(), manager.pods(), manager.settings()))
 
     async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
         pod = convert.checked(convert_own.pod_from_wire, message.pod)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from devicemgr.cli.output import MOST_ON_TERMINAL, draw_status, status_data
 from devicemgr.core.checkpoint import canonical_text, checksum_of
+from devicemgr.model import ContainerStatus, PodStatus
 from devicemgr.rules.book import read_book
 
 POD = """\
@@ -527,6 +529,18 @@ def test_status_shows_the_health_of_what_is_held(node, run):
     plugin.end(signal.SIGTERM)
     program.wait_for("EndpointStopped")
     assert "dev-0 (Unknown)" in run("status").stdout
+
+
+@pytest.mark.parametrize("terminal", ["1", ""])
+def test_a_terminal_is_spared_what_nobody_reads(terminal, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", terminal)
+    count = MOST_ON_TERMINAL + 1234
+    health = {"vendor.com/gpu": {f"dev-{n}-": "Healthy" for n in range(count)}}
+    pod = PodStatus(namespace="n", name="p", uid="u", containers=(ContainerStatus(name="c", health=health),))
+    draw_status(status_data({}, [pod]))
+    shown = capsys.readouterr().out
+    assert shown.count("dev-") == (MOST_ON_TERMINAL if terminal else count)
+    assert ("1,234 more" in " ".join(shown.replace("│", " ").split())) == bool(terminal)
 
 
 def test_what_the_node_has_without_a_plugin_is_counted_and_shown(daemon, run, root_dir):
