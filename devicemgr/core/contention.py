@@ -41,6 +41,11 @@ class Contention:
         """Seconds for which the one that serves must not be cut by another one."""
         return max(self._last + TURN - now, 0.0) if self._returns > HONEST_RETURNS else 0.0
 
+    def turn_begins(self, *, now: float) -> None:
+        """Somebody serves who has cut nobody: the one before has ended. Others who wait do so for a turn, too."""
+        if self._returns > HONEST_RETURNS:
+            self._last = now
+
     def taken_over(self, *, old: Claimant, new: Claimant, now: float) -> tuple[Claimant, ...]:
         """``new`` has cut ``old``. Returns all who contend when that should be told: once, until they are calm."""
         if new == old:

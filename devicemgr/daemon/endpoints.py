@@ -318,32 +318,27 @@ class Endpoints:
         return slot.end_reason
 
     async def _options_in_turn(self, resource: ResourceName, slot: _Slot, client: PluginClient) -> PluginOptions:
-        """While plug-ins contend, leave the one that serves alone for a while. Only who answers after that may take
-        over, and then another one may have been faster."""
+        """While plug-ins contend, leave the one that serves alone for a while, or until it serves no more. Only who
+        answers after that may take over, and then another one may have been faster."""
         while True:
-            if pause := self._left_of_turn(resource, slot):
-                await trio.sleep(pause)
+            if (holder := self._holder(resource, slot)) is not None and (pause := _left_of_turn(holder, slot)):
+                with trio.move_on_after(pause):
+                    await holder.silent.wait()
                 continue
             options = await _options_of(client)
-            if not self._left_of_turn(resource, slot):
+            if (holder := self._holder(resource, slot)) is None or not _left_of_turn(holder, slot):
                 return options
-
-    def _left_of_turn(self, resource: ResourceName, slot: _Slot) -> float:
-        """Seconds for which the one that serves must not be cut by this one."""
-        holder = self._holder(resource, slot)
-        if holder is None or holder.client is None or holder.claimant == slot.claimant:
-            return 0.0
-        return holder.contention.pause(now=trio.current_time())
 
     async def _take(self, resource: ResourceName, slot: _Slot) -> None:
         """Make the slot ours; after each wait look again, since another registration may have come first."""
         while (holder := self._holder(resource, slot)) is not None:
-            if self._left_of_turn(resource, slot):
+            if _left_of_turn(holder, slot):
                 raise _too_late(resource)
             slot.contention = holder.contention
             if holder.client is None:  # it waits out its grace period
                 holder.scope.cancel()
                 await holder.gone.wait()
+                slot.contention.turn_begins(now=trio.current_time())
             else:
                 holder.replaced = True
                 holder.reading.cancel()
@@ -389,6 +384,13 @@ class Endpoints:
 
     def _record_call(self, call: CallFinished) -> None:
         self._log.record([call])
+
+
+def _left_of_turn(holder: _Slot, slot: _Slot) -> float:
+    """Seconds for which the one that has the slot must not be cut by this one."""
+    if holder.client is None or holder.claimant == slot.claimant:
+        return 0.0
+    return holder.contention.pause(now=trio.current_time())
 
 
 def _too_late(resource: ResourceName) -> RegistrationRefused:

@@ -62,3 +62,13 @@ def test_calm_is_a_new_beginning():
     assert told(contention, served) == {4: (A, B)}
     assert told(contention, served, start=CALM + 3) == {}, "it is calm when more than so many seconds have passed"
     assert told(contention, served, start=2 * CALM + 8) == {4: (A, B)}
+
+
+def test_whoever_serves_after_one_that_has_ended_has_a_turn_as_well():
+    contention = Contention()
+    told(contention, islice(cycle([A, B]), 5), every=0)
+    contention.turn_begins(now=TURN - 1)
+    assert contention.pause(now=TURN) == TURN - 1
+    calm = Contention()
+    calm.turn_begins(now=0)
+    assert calm.pause(now=0) == 0, "nobody contends"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from contextlib import suppress
+from functools import partial
 
 import pytest
 import trio
@@ -101,6 +102,32 @@ async def test_who_comes_does_not_wait_when_the_other_one_has_ended(contended, c
     await manager.wait_for_resource(GPU, allocatable=0)
     await b.register()
     assert trio.current_time() == 0
+
+
+async def test_who_waits_is_let_in_when_the_other_one_ends(contended, nursery, clock):
+    """Nobody serves then, and the turn protects nobody."""
+    manager, a, b = contended
+    nursery.start_soon(b.register)
+    await wait_all_tasks_blocked(0.01)
+    assert who_serves(manager) == "a.sock"
+    nursery.start_soon(partial(ticking, clock, tick=0.01))
+    a.end_stream()
+    await manager.wait_for_resource(GPU, allocatable=2)
+    assert who_serves(manager) == "b.sock"
+    assert trio.current_time() < TURN / 2
+
+
+async def test_who_was_let_in_is_left_alone_for_a_turn_of_its_own(contended, nursery, clock):
+    manager, a, b = contended
+    nursery.start_soon(b.register)
+    await wait_all_tasks_blocked(0.01)
+    clock.jump(TURN - 0.1)
+    nursery.start_soon(partial(ticking, clock, tick=0.01))
+    a.end_stream()
+    await manager.wait_for_resource(GPU, allocatable=2)
+    began = trio.current_time()
+    await a.register()
+    assert trio.current_time() - began >= TURN - 0.1
 
 
 async def test_who_no_longer_answers_after_the_wait_does_not_take_over(contended, nursery, clock):
