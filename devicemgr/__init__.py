@@ -192,7 +192,7 @@ if not TYPE_CHECKING:  # a type checker sees the names above, and no others
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":
-            return import_module("importlib.metadata").version(__name__)
+            return import_module(".version", __name__).installed_version()
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f".{_HOME[name]}", __name__), name)

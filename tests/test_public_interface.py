@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from importlib import metadata
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pytest
+from click.testing import CliRunner
 
 import devicemgr
 import devicemgr.testing
@@ -180,3 +182,25 @@ def test_an_argument_of_another_type_is_told_at_the_call(name, function, argumen
     given[argument] = object()
     with pytest.raises(TypeError, match=rf": {argument} must be .*, not <object"):
         function(**given)
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_all_who_are_asked_for_the_version_say_the_same(is_installed, monkeypatch):
+    """Also in a clone, where there is none."""
+    from devicemgr.cli import main
+    from devicemgr.daemon.metrics import _build
+    from devicemgr.version import installed_version
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    if not is_installed:
+        monkeypatch.setattr(metadata, "version", missing)
+    installed_version.cache_clear()
+    try:
+        said = devicemgr.__version__
+        assert (said == "unknown") is not is_installed
+        assert _build()["version"] == said
+        assert CliRunner().invoke(main, ["--version"], prog_name="x").output == f"x, version {said}\n"
+    finally:
+        installed_version.cache_clear()

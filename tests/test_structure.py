@@ -22,6 +22,7 @@ LAYERS = {
     "printable": set(),
     "rules": set(),
     "steps": set(),
+    "version": set(),
     "turns": {"steps"},
     "node_resources": {"model", "names", "quantity"},
     "events": {"model"},
@@ -42,13 +43,14 @@ LAYERS = {
         "node_resources",
         "steps",
         "turns",
+        "version",
         "core",
         "rpc",
     },
     "testing": {"arguments", "model", "bounds", "errors", "events", "names", "printable", "yaml_text"}
     | {"core", "rpc", "daemon"},
     "cli": {"model", "bounds", "errors", "events", "names", "config", "manifest", "node_resources", "yaml_text"}
-    | {"printable", "rules", "core", "rpc", "daemon", "testing"},
+    | {"printable", "rules", "version", "core", "rpc", "daemon", "testing"},
     "__init__": {"bounds", "core", "daemon", "errors", "events", "model", "rpc"},
     "__main__": {"cli"},
 }

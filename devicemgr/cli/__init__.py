@@ -19,6 +19,7 @@ import click
 from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
 from ..names import why_not_extended
 from ..printable import printable
+from ..version import installed_version
 from .standard_output import standard_output
 
 _LONGEST_WORD = 300
@@ -169,6 +170,12 @@ def allocation_socket(root_dir: Path | None) -> Path:
     return root_of(root_dir) / "devicemgr" / "allocation.sock"
 
 
+def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        click.echo(f"{context.find_root().info_name}, version {installed_version()}")
+        context.exit()
+
+
 @click.group(cls=_Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @root_dir_option
 @click.option(
@@ -233,7 +240,14 @@ def allocation_socket(root_dir: Path | None) -> Path:
     "counted, and nobody is asked for it, unless a plug-in reports devices of that name. May be given several times.",
 )
 @click.option("--allow-faults", is_flag=True, help="Let the verb fault break things on purpose. For tests only.")
-@click.version_option(package_name="devicemgr")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def main(
     ctx: click.Context,

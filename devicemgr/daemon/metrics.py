@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 import trio
@@ -26,6 +25,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from .. import events as e
 from ..core.policy import Policy, Scope
 from ..names import why_not_extended
+from ..version import installed_version
 from .event_log import Recorded
 
 _CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -47,11 +47,7 @@ _WITHOUT_TOTAL = (
 
 
 def _build() -> dict[str, str]:
-    try:
-        ours = version("devicemgr")
-    except PackageNotFoundError:  # run from a clone
-        ours = "unknown"
-    return {"version": ours, "python_version": platform.python_version()}
+    return {"version": installed_version(), "python_version": platform.python_version()}
 
 
 class Gauges(Protocol):
