@@ -40,7 +40,7 @@ from ..model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ..rpc.convert import answer_from_bytes, answer_to_bytes
 from ..steps import Steps
 from ..turns import in_turns
-from .directory import Layout, make_directories, make_directory
+from .directory import Directories, Layout
 from .event_log import EventLog
 from .file_watch import FileWatch
 from .generations import GenerationFile, Identity, identity_of
@@ -152,14 +152,14 @@ class CheckpointWriter:
     def __init__(
         self,
         store: DeviceStore,
-        layout: Layout,
+        directories: Directories,
         file: GenerationFile[Saved],
         log: EventLog,
         boot_id: str,
         watch: FileWatch,
     ) -> None:
         self._store = store
-        self._layout = layout
+        self._directories = directories
         self._file = file
         self._log = log
         self._boot_id = boot_id
@@ -207,8 +207,9 @@ class CheckpointWriter:
         """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
         self._notice_losses()
         if self._store.version > self._durable:
+            # At the end nobody waits for a root that was moved away.
             with suppress(OSError):  # to write will fail too, and tell; what failed may be all that we know of a loss
-                make_directories(self._layout)
+                self._directories.make_all()
             await self._attempt()
         if not self._is_doubled:
             await self._double()
@@ -292,9 +293,9 @@ class CheckpointWriter:
             self._fail(error, self._durable)
 
     def _make_way(self) -> None:
-        """Somebody may have deleted the directory, or put something of his there. While a manager runs, who has moved
-        away those above it may be about to make them anew; at its end nobody waits for that. Raises OSError."""
-        make_directory(self._layout, self._layout.plugins)
+        """Somebody may have deleted the directory, or put something of his there. Raises OSError, also when he has
+        moved the root away."""
+        self._directories.make(self._directories.layout.plugins)
         self._log.record(self._file.make_way())
 
     def _fail(self, error: OSError, version: int) -> None:
@@ -314,11 +315,11 @@ async def _in_a_thread(save: Callable[[str], Identity | None], text: str) -> Ide
 
 @asynccontextmanager
 async def open_checkpoint_writer(
-    store: DeviceStore, layout: Layout, log: EventLog, *, boot_id: str
+    store: DeviceStore, directories: Directories, log: EventLog, *, boot_id: str
 ) -> AsyncIterator[CheckpointWriter]:
     """Write for as long as the block lasts, and once more after it: what was said last is on disk too."""
     with FileWatch() as watch:
-        writer = CheckpointWriter(store, layout, checkpoint_file(layout), log, boot_id, watch)
+        writer = CheckpointWriter(store, directories, checkpoint_file(directories.layout), log, boot_id, watch)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(writer.run)

@@ -22,7 +22,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,29 +77,71 @@ class Layout:
         return self.own / "allocation.sock"
 
 
+class Directories:
+    """Those of a manager that runs, to be made again when they are lost. Made by :func:`owned`.
+
+    # Decision: a root that was deleted is made again at once; the kubelet does so when it next writes its checkpoint.
+    # One that was moved away is not: who did that may be about to bring it back, or to put another one in its place.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._root = self._open_root()
+
+    def close(self) -> None:
+        os.close(self._root)
+
+    def make(self, directory: Path) -> None:
+        """Make this one, if it is not there. Raises OSError."""
+        if not os.fstat(self._root).st_nlink:
+            self.make_all()
+        make_directory(self.layout, directory)
+
+    def make_all(self) -> None:
+        """All of them, wherever the root has gone, and those above it. Raises OSError."""
+        make_directories(self.layout)
+        root, self._root = self._root, self._open_root()
+        os.close(root)
+
+    def begin(self) -> None:
+        """A life begins: whatever somebody has done while nobody served. Raises DirectoryUnusable."""
+        with _usable():
+            self.make_all()
+
+    def _open_root(self) -> int:
+        return os.open(self.layout.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 @contextmanager
-def owned(layout: Layout) -> Iterator[None]:
+def owned(layout: Layout) -> Iterator[Directories]:
     """Make the directories and own them for as long as the block lasts.
 
     Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
     """
     require_short(max(layout.sockets, key=lambda path: len(os.fsencode(path))))
+    with ExitStack() as stack:
+        with _usable():
+            make_directories(layout)
+            for directory in layout.directories[1:]:  # a root that was there before must let a group's members through
+                _hand_over(layout, directory)
+            lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+            stack.callback(os.close, lock)
+            directories = stack.enter_context(closing(Directories(layout)))
+        _lock(lock, layout)
+        yield directories
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Raises DirectoryUnusable for an OSError of the block."""
     try:
-        make_directories(layout)
-        for directory in layout.directories[1:]:  # a root that was there before must let a group's members through
-            _hand_over(layout, directory)
-        lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        yield
     except OSError as error:
         raise DirectoryUnusable(
             f"cannot use {error.filename}: {error.strerror}. "
             "Give --root-dir a directory that this user may write (and --allow-group one of this user's groups), "
             "or run with more rights"
         ) from error
-    try:
-        _lock(lock, layout)
-        yield
-    finally:
-        os.close(lock)
 
 
 def make_directories(layout: Layout) -> None:

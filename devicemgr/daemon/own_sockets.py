@@ -12,12 +12,12 @@ from pathlib import Path
 import trio
 
 from ..rpc.transport.server import Server
-from .directory import Layout, make_directory
+from .directory import Directories
 from .file_watch import FileWatch
 
 
 async def keep_sockets(
-    layout: Layout,
+    directories: Directories,
     servers: Iterable[Server],
     on_restored: Callable[[Path], None],
     on_replaced: Callable[[Path], None],
@@ -28,7 +28,7 @@ async def keep_sockets(
     with FileWatch() as watch:
         while True:
             watch.arm(server.path for server in servers)
-            restored = [server.path for server in servers if _restored(layout, server)]
+            restored = [server.path for server in servers if _restored(directories, server)]
             for path in restored:
                 on_restored(path)
             others = {server.path for server in servers if not server.is_lost() and not server.owns_socket()}
@@ -40,9 +40,9 @@ async def keep_sockets(
             await trio.lowlevel.checkpoint()  # a manager that ends deletes them itself: nothing is made anew then
 
 
-def _restored(layout: Layout, server: Server) -> bool:
+def _restored(directories: Directories, server: Server) -> bool:
     with suppress(OSError):  # tried again in a moment
         if server.is_lost():
-            make_directory(layout, server.path.parent)
+            directories.make(server.path.parent)
         return server.restore()
     return False

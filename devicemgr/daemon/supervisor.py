@@ -34,7 +34,7 @@ from ..node_resources import node_resources as checked_node_resources
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
-from .directory import Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
+from .directory import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
 from .doors import Doors
 from .endpoints import Endpoints
 from .event_log import EventLog, Sink
@@ -84,10 +84,10 @@ async def run(
     scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
     log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
     manager = DeviceManager(Layout(settings.root_dir.absolute(), settings.callers.group), log, _effective(settings))
-    with owned(manager.layout), closing(manager):
+    with owned(manager.layout) as directories, closing(manager):
         log.record(open_to_others(manager.layout))
         while not stop.is_set():
-            away = await _one_life(settings, manager, log, scrapes or None, stop, task_status)
+            away = await _one_life(settings, manager, directories, log, scrapes or None, stop, task_status)
             task_status = trio.TASK_STATUS_IGNORED
             with trio.move_on_after(away):
                 await stop.wait()
@@ -96,15 +96,17 @@ async def run(
 async def _one_life(
     settings: Settings,
     manager: DeviceManager,
+    directories: Directories,
     log: EventLog,
     scrapes: Scrapes | None,
     stop: trio.Event,
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
     """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
+    directories.begin()
     store = _store_of_the_life_before(settings, manager.layout, log)
     async with (
-        open_checkpoint_writer(store, manager.layout, log, boot_id=settings.boot_id) as writer,
+        open_checkpoint_writer(store, directories, log, boot_id=settings.boot_id) as writer,
         trio.open_nursery() as readers,
         trio.open_nursery() as connections,
     ):
@@ -116,7 +118,7 @@ async def _one_life(
                 async with trio.open_nursery() as listeners:
                     for server in servers:
                         listeners.start_soon(server.serve)
-                    listeners.start_soon(keep_sockets, manager.layout, servers, *_reporters(log))
+                    listeners.start_soon(keep_sockets, directories, servers, *_reporters(log))
                     listeners.start_soon(life.watcher.watch)
                     listeners.start_soon(_end_with, stop, life)
                     served = [str(server.path) for server in servers]

@@ -12,7 +12,7 @@ from devicemgr import Container, ManagerClosed, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint
 from devicemgr.core.store import DeviceStore
 from devicemgr.daemon.checkpointing import CheckpointWriter, open_checkpoint_writer
-from devicemgr.daemon.directory import Layout
+from devicemgr.daemon.directory import Layout, owned
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.faults import Faults
 from devicemgr.daemon.manager import DeviceManager
@@ -228,11 +228,10 @@ async def test_between_two_lives_a_command_waits_for_the_next(root_dir, autojump
 
 
 async def test_a_flush_of_a_life_that_is_over_fails_instead_of_waiting_for_ever(root_dir):
-    layout = Layout(root_dir)
-    layout.plugins.mkdir()
     store, log = DeviceStore(), EventLog()
-    async with open_checkpoint_writer(store, layout, log, boot_id="") as writer:
-        pass
+    with owned(Layout(root_dir)) as directories:
+        async with open_checkpoint_writer(store, directories, log, boot_id="") as writer:
+            pass
     store.add_pod(POD)
     with trio.fail_after(5), pytest.raises(CheckpointUnwritable, match="life of the manager is over"):
         await writer.flush()

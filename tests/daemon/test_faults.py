@@ -56,6 +56,16 @@ async def test_a_manager_that_is_away_has_no_sockets_until_it_is_back(manager, n
     assert trio.current_time() - started == pytest.approx(30, abs=0.2)
 
 
+async def test_a_directory_that_is_deleted_while_the_manager_is_away_is_made_again(root_dir, nursery, autojump_clock):
+    async with open_device_manager(root_dir) as manager:
+        nursery.start_soon(lambda: manager.faults.restart(away=30.0))
+        await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
+        await trio.sleep(29)
+        shutil.rmtree(root_dir)
+        await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerReady")
+        assert all(path.is_socket() for path in manager.layout.sockets)
+
+
 async def test_a_manager_that_is_away_can_be_stopped(root_dir, autojump_clock):
     async with trio.open_nursery() as nursery:
         async with open_device_manager(root_dir) as manager:

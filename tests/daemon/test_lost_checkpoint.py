@@ -18,9 +18,11 @@ from devicemgr.daemon import on_disk
 from devicemgr.daemon.file_watch import FileWatch
 from devicemgr.daemon.generations import GenerationFile, identity_of
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
+from devicemgr.rpc.manager_client import connect_manager
 from devicemgr.testing import open_registered_plugin, open_simulated_plugin
 
 GPU = "vendor.com/gpu"
+NIC = "vendor.com/nic"
 
 
 def pod(name):
@@ -97,6 +99,7 @@ WAYS = [
     the_directory_is_emptied,
     the_directory_is_deleted,
     the_directory_is_moved_away,
+    the_root_is_deleted,
     it_is_deleted,
     it_is_moved_away,
     it_is_replaced,
@@ -145,7 +148,7 @@ async def test_it_is_written_again_at_once_and_somebody_is_told(root_dir, lose):
     assert pods_on_disk(path) == ["a"]
 
 
-@pytest.mark.parametrize("lose", [*WAYS, the_root_is_deleted])
+@pytest.mark.parametrize("lose", WAYS)
 async def test_after_a_restart_a_running_pod_keeps_its_device(root_dir, lose):
     """The reported case: nothing else happens between the loss and the end."""
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=1):
@@ -156,7 +159,7 @@ async def test_after_a_restart_a_running_pod_keeps_its_device(root_dir, lose):
         assert not (await manager.admit(pod("b"))).admitted
 
 
-@pytest.mark.parametrize("lose", [*WAYS, the_root_is_deleted])
+@pytest.mark.parametrize("lose", WAYS)
 async def test_also_in_a_life_that_has_not_written_yet(root_dir, lose):
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU):
         await with_one_pod(manager)
@@ -178,19 +181,56 @@ async def test_a_change_that_comes_with_the_loss_keeps_nothing_of_a_stranger(roo
             assert pods_on_disk(copy) in ([], ["a"], ["a", "b"])
 
 
-async def test_with_the_root_it_is_back_when_somebody_makes_that_anew(root_dir):
+async def test_with_the_root_it_is_back_when_somebody_makes_that_anew(root_dir, tmp_path):
     """Who has moved it away may be about to do so."""
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU):
         await with_one_pod(manager)
-        shutil.rmtree(root_dir)
+        root_dir.rename(tmp_path / "away")
         with trio.fail_after(10):
             await manager._log.wait_until(
                 lambda: any(isinstance(one.event, CheckpointFailed) for one in manager.events())
             )
+        assert not root_dir.exists()
         root_dir.mkdir()
         with trio.fail_after(10):
             await manager.flush()
         assert pods_on_disk(path_of(root_dir)) == ["a"]
+
+
+async def test_a_root_that_was_moved_away_can_be_brought_back(root_dir, tmp_path):
+    """Would there be another one by then, it ended up within that."""
+    async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU):
+        await with_one_pod(manager)
+        root_dir.rename(tmp_path / "away")
+        with trio.fail_after(10):
+            await manager._log.wait_until(lambda: losses(manager))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        (tmp_path / "away").rename(root_dir)
+        with trio.fail_after(10):
+            await manager.flush()
+            async with connect_manager(manager.layout.allocation_socket) as client:
+                assert (await client.status())[1][0].name == "a"
+        assert pods_on_disk(path_of(root_dir)) == ["a"]
+
+
+@pytest.mark.parametrize("above", [False, True])
+async def test_a_root_that_was_deleted_is_made_again_with_all_that_belongs_there(root_dir, above):
+    """Also with the directory that it was in."""
+    root = root_dir / "above" / "root"
+    root.parent.mkdir()
+    async with open_device_manager(root) as manager, open_registered_plugin(manager, GPU, devices=2):
+        await with_one_pod(manager)
+        for _ in range(2):
+            shutil.rmtree(root.parent if above else root)
+            with trio.fail_after(20):
+                await manager._log.wait_until(lambda: all(path.is_socket() for path in manager.layout.sockets))
+                while not path_of(root).exists():
+                    await manager.events_after(manager.events()[-1].sequence, wait=True)
+            assert pods_on_disk(path_of(root)) == ["a"]
+        async with open_registered_plugin(manager, NIC):
+            assert await manager.admit(Pod(name="b", uid="b", containers=(Container(name="c", limits={NIC: 1}),)))
+            assert pods_on_disk(path_of(root)) == ["a", "b"]
+        assert manager.layout.root.stat().st_mode & 0o777 == 0o750
 
 
 async def test_a_second_copy_that_is_lost_is_made_again(root_dir, autojump_clock):
