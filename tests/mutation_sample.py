@@ -25,7 +25,10 @@ ON_DISK = [
     for name in ("checkpoint_writer", "generations", "lost_checkpoint", "shared_directory")
 ]
 AREAS = {  # what is changed, and the tests that shall notice
-    "core": (["devicemgr/core/*"], ["tests/core", "tests/vectors", "tests/limits", "tests/traces"]),
+    "core": (
+        ["devicemgr/core/*"],
+        ["tests/core", "tests/vectors", "tests/limits", "tests/traces", "tests/test_arguments.py"],
+    ),
     "access": (ACCESS, ["tests/daemon/test_doors.py", "tests/daemon/test_callers.py"]),
     "checkpoint": (
         ["devicemgr/core/checkpoint.py", *DISK],

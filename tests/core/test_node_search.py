@@ -311,3 +311,66 @@ def test_one_node_each_and_never_the_same():
     topology = Topology(policy=Policy.SINGLE_NUMA_NODE, scope=Scope.POD, numa=machine(64))
     found = align(topology, [{"even": even, "odd": odd}])
     assert (found.admit, found.because) == (False, "the lists have no node in common")
+
+
+class Counted(Work):
+    """Steps that never end, and how many were taken."""
+
+    def __init__(self):
+        super().__init__(10**9)
+        self.taken = 0
+
+    def spend(self, steps):
+        self.taken += steps
+        super().spend(steps)
+
+
+TAKEN = {
+    "GB200": (108, 111),
+    "GB200, all of it": (500, 506),
+    "GB200, all GPUs": (768, 768),
+    "all name all": (272, 391),
+    "all name all, and all are asked for": (476, 595),
+    "one each": (2530, 4896),
+    "half of them": (4798,),
+    "some are busy": (1534, 3135),
+    "never the same": (569, 2731),
+    "narrow and wide": (417, 641),
+    "narrow and wider": (388, 1109),
+    "pairs": (3431, 4577),
+    "three kinds": (5691, 5814),
+    "apart": (0, 0),
+}
+"""How many steps each question takes, in the order of the lowest nodes and of the nearest."""
+
+
+@pytest.mark.parametrize("case", MANY)
+def test_how_many_steps_a_question_takes(case):
+    """It decides whether a pod is refused, so it is looked at before it changes. Fewer are better."""
+    taken = []
+    for closest in (False, True):
+        if (case, closest) != FAR:
+            work = Counted()
+            merge_hints(MANY[case][0], machine(64), closest=closest, work=work)
+            taken.append(work.taken)
+    assert tuple(taken) == TAKEN[case]
+
+
+def test_nodes_that_are_alike_are_not_tried_in_every_order():
+    """Three boxes of four nodes: which six are nearest together has 924 answers, and few that are not the same."""
+    rows = {one: tuple(10 if one == n else 20 if one // 4 == n // 4 else 40 for n in range(12)) for one in range(12)}
+    boxes = Numa(nodes=tuple(range(12)), distances=rows)
+    demand = Demand.of(6, [(1 << node, 1) for node in range(12)], 2**12 - 1)
+    work = Counted()
+    assert best_in_common([(demand,)], 2**12 - 1, 6, work, near=boxes) == 0b111111
+    assert work.taken == 4596
+
+
+def test_the_sets_of_a_question_are_paid_for_as_they_are_found():
+    """Whoever wants the first of 2^24 does not pay for the others."""
+    demand = Demand.of(2, [(1 << node, 1) for node in range(24)], 2**24 - 1)
+    work = Counted()
+    found = sets_that_meet((demand,), 2**24 - 1, work)
+    assert [next(found) for _ in range(3)] == [0b11, 0b101, 0b1001]
+    assert work.taken == 122
+    assert fewest_nodes((demand,), 2**24 - 1, Counted()) == 2

@@ -205,6 +205,7 @@ def lists_that_were_mended():
         [device("a", health="Unhealthy"), device("a")],
         [device("a", health="odd" * 20), device("b", health="")],
         [device("a", -1), device("b", -2, 0), device("c", 1024, 1023), device("d", -1, 5000)],
+        [device("a", 0), device("b", 1023)],
         [device("x" * 11), device("y" * 10)],
         [device(f"n{n}", health="?") for n in range(12)],
     ):

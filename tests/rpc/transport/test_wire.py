@@ -147,6 +147,28 @@ async def test_bytes_to_be_sent_fill_the_buffer_and_the_window_and_no_more(path)
                 nursery.cancel_scope.cancel()
 
 
+async def test_a_handler_that_answers_on_and_on_fills_no_more_than_the_buffer(path):
+    """Also where a message goes out with what follows it, as the only one of an answer does."""
+
+    async def method(stream):
+        await stream.recv_message()
+        for _ in range(9):
+            await stream.send_message(Raw(bytes(995)))
+
+    limits = Limits(outgoing=2500)
+    async with open_server(path, [Methods(On=(UNARY, method))], limits=limits) as server, raw_client(path) as peer:
+        await peer.send(peer.headers(1, request("/t.T/On")))
+        await wait_all_tasks_blocked()
+        (ours,) = server._connections
+        ours._socket = Counted(ours._socket)
+        await peer.send(peer.data(1, message(b""), end=True))
+        data = b""
+        while len(data) < 9000:
+            data += (await peer.frame_of(DataFrame, 1)).data
+        assert data == message(bytes(995)) * 9
+        assert max(ours._socket.sizes) < 2700, "and what the frames' heads take"
+
+
 async def increments(peer, number, count):
     """Of the next window updates of that stream, or of the connection."""
     return [(await peer.frame_of(WindowUpdateFrame, number)).window_increment for _ in range(count)]
@@ -233,6 +255,33 @@ async def test_a_padded_message_gives_back_what_it_weighs(path):
             peer.data(1, data[10:]),
         )
         assert await increments(peer, 1, 1) == [QUARTER]
+
+
+async def test_no_byte_is_given_back_twice(path):
+    """Messages end within frames: what has come of the next one is there before anybody waits for it."""
+
+    async def method(stream):
+        async for _ in stream:
+            pass
+        await trio.sleep_forever()
+
+    async with open_server(path, [Methods(Up=(REQUESTS, method))], limits=SMALL, grace=0), raw_client(path) as peer:
+        await peer.frame_of(WindowUpdateFrame, 0)
+        await peer.send(peer.headers(1, request("/t.T/Up")))
+        given = {0: 0, 1: 0}
+        data = message(bytes(9995)) * 16
+        for at in range(0, len(data), 16_000):
+            await wait_all_tasks_blocked()
+            await peer.send(peer.data(1, data[at : at + 16_000]), PingFrame(0))
+            while isinstance(frame := await next_of_interest(peer), WindowUpdateFrame):
+                given[frame.stream_id] += frame.window_increment
+            for number, held_back in ((1, QUARTER), (0, 2 * QUARTER)):
+                assert 0 <= at + 16_000 - given[number] < held_back + 16_000
+        await peer.send(PingFrame(0))
+        while isinstance(frame := await next_of_interest(peer), WindowUpdateFrame):
+            given[frame.stream_id] += frame.window_increment
+        assert 0 <= len(data) - given[1] < QUARTER
+        assert 0 <= len(data) - given[0] < 2 * QUARTER
 
 
 async def test_an_answer_that_comes_early_stops_the_request(path):
