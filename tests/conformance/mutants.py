@@ -252,10 +252,20 @@ class RegistersBeforeItServes(Honest):
 
         async def too_early(**how):
             self.path.unlink(missing_ok=True)
+            problems = []
+
+            async def call():
+                try:
+                    await register()
+                except (ManagerUnavailable, RegistrationRefused) as problem:
+                    problems.append(problem)
+
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(register)
+                nursery.start_soon(call)
                 await trio.sleep(0.3)
                 plugin.restore_socket()
+            for problem in problems:
+                raise problem
 
         plugin.register = too_early
 
@@ -871,14 +881,28 @@ class WaitsForeverBesideAnother(Honest):
         await super().serve(directory, options)
 
 
-class EndsBesideAnother(Honest):
-    breaks = "rolling-update"
+class FightsAndLosesHeart(Honest):
+    """The first one takes its socket back, and the second one, who has seen it, does not look any more."""
 
-    async def serve(self, directory, options):
-        if self.is_served():
-            self.output += "another one is running\n"
-            return
-        await super().serve(directory, options)
+    breaks = "rolling-update"
+    weight = Weight.WARNING
+
+    async def live(self, plugin):
+        with trio.CancelScope() as self.watch:
+            await plugin.keep_registered()
+        await trio.sleep_forever()
+
+    async def surge(self, directory, ready, grace):
+        first, calls = self.plugin, len(self.plugin.calls)
+
+        async def fight():
+            await ready()
+            self.watch.cancel()
+            self.path.unlink()
+            while len(first.calls) == calls:  # noqa: ASYNC110 - the first one looks now and then
+                await trio.sleep(0.1)
+
+        await super().surge(directory, fight, grace)
 
 
 class IgnoresSigterm(Honest):

@@ -139,6 +139,22 @@ class DeletesWhateverHasItsName(Honest):
         self.path.unlink(missing_ok=True)
 
 
+class EndsBesideAnother(Honest):
+    """And is started again, as every pod of a DaemonSet is."""
+
+    ending = None
+
+    async def start(self, directory):
+        self.ending = None
+        await super().start(directory)
+
+    async def serve(self, directory, options):
+        if self.is_served():
+            self.ending = "with exit status 1"
+            return
+        await super().serve(directory, options)
+
+
 class WaitsForTheOther(Honest):
     """As long as somebody else serves its socket it stands by."""
 
@@ -160,5 +176,5 @@ def all_oddities() -> list[type[Honest]]:
     """That need no help, and the fast clock."""
     return [
         *(BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds),
-        *(DeletesWhateverHasItsName, WaitsForTheOther, HasANameOfItsOwn),
+        *(DeletesWhateverHasItsName, EndsBesideAnother, WaitsForTheOther, HasANameOfItsOwn),
     ]

@@ -28,7 +28,7 @@ async def evidence_of(events):
     history = [Seen(float(number), event) for number, event in enumerate(events)]
     seen = [(one, one.event) for one in history if isinstance(one.event, PluginRegistered)]
     return await CHECKS["endpoint-fresh"].run(
-        SimpleNamespace(resource=GPU, history=history, lives=[], seen=lambda kind: seen)
+        SimpleNamespace(resource=GPU, history=history, was_alone=lambda time: True, seen=lambda kind: seen)
     )
 
 

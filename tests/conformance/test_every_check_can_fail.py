@@ -35,7 +35,7 @@ from .mutants import (
     WatchesKubeletSockOnly,
     all_mutants,
 )
-from .oddities import EndsWithItsStream, NamesItsSocketByTheSecond, all_oddities
+from .oddities import EndsBesideAnother, EndsWithItsStream, NamesItsSocketByTheSecond, all_oddities
 
 TIMING = Timing(patience=40, prompt=10, restarts=6, restarting=300)
 
@@ -130,6 +130,12 @@ async def test_what_one_resource_fails_is_still_checked_of_the_other(fast_clock)
 async def test_a_plugin_that_is_only_odd_passes_all(kind, fast_clock):
     results = await results_of(kind, replace(TIMING, restarting=20))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+
+
+async def test_one_that_does_not_start_beside_another_takes_over_when_it_is_started_again(fast_clock):
+    (result,) = (await results_of(EndsBesideAnother, only=["rolling-update"])).values()
+    assert result.verdict is Verdict.PASSED
+    assert "it ended once, with exit status 1, and was started again" in result.evidence
 
 
 async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disturbed_twice_in_one(mock_clock):

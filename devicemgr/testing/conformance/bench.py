@@ -99,6 +99,8 @@ class Bench:
         """When the plug-in was started."""
         self.disturbances: list[float] = []
         """When something was broken on purpose that makes it register again."""
+        self.overlaps: list[tuple[float, float]] = []
+        """From when until when two of it ran, and neither is to be judged by what both did."""
         self.ending: Ending | None = None
         self.unanswerable: dict[ResourceName, str] = {}
         """Why Allocate cannot be answered here at all, where that is so."""
@@ -334,15 +336,31 @@ class Bench:
         self.lives.append(trio.current_time())
         await self.subject.start(self.directory)
 
+    @asynccontextmanager
+    async def respawning(self) -> AsyncIterator[None]:
+        """Within, the plug-in is started again when it ends, though nobody asked for that."""
+        before, self._respawns = self._respawns, True
+        try:
+            async with open_respawning(None if before else self):
+                yield
+        finally:
+            self._respawns = before
+
     async def surge(self, ready: Callable[[], Awaitable[object]]) -> None:
         """Run a second one beside it, as a rolling update with ``maxSurge`` does, and end the first when ``ready``
         returns. Raises Skipped, SubjectUnusable."""
-        self.lives.append(trio.current_time())
+        begin = trio.current_time()
+        self.lives.append(begin)
         try:
             await self.subject.surge(self.directory, ready, self.timing.ending)
         except Skipped:
             self.lives.pop()
             raise
+        self.overlaps.append((begin, trio.current_time()))
+
+    def was_alone(self, time: float) -> bool:
+        """Did only one of it run then?"""
+        return not any(begin <= time <= end for begin, end in self.overlaps)
 
     @property
     def starts(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -239,7 +238,7 @@ async def returns_once(bench: Bench) -> str:
 def _most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
     """After one disturbance, or one start of the plug-in after that, and in how many seconds."""
     with bench.of([resource]):
-        calls = [seen.time for seen, _ in bench.registrations()]
+        calls = [seen.time for seen, _ in bench.registrations() if bench.was_alone(seen.time)]
     marks = [*bench.disturbances, *(time for time in bench.lives if time > bench.disturbances[0]), trio.current_time()]
     spans = pairwise(sorted(marks))
     return max((sum(begin <= time < end for time in calls), end - begin, resource) for begin, end in spans)
@@ -266,20 +265,18 @@ async def endpoint_fresh(bench: Bench) -> str:
 
 def _registered_over_itself(bench: Bench) -> str | None:
     """Not for a kubelet.sock that was made anew: a kubelet that does that knows of no stream. Nor while the manager
-    stops: it ends the streams then, and no event says so. Nor for what another process of the plug-in has open: that
-    it is there is not its doing (rolling-update)."""
+    stops: it ends the streams then, and no event says so. Nor while two processes of the plug-in run: that the other
+    one has a stream open is not its doing (rolling-update)."""
     open_on: str | None = None
     is_stopping = False
-    lives = deque(bench.lives)
     for seen in bench.history:
-        while lives and lives[0] <= seen.time:
-            lives.popleft()
-            open_on = None
         match seen.event:
             case ManagerStopping():
                 is_stopping = True
             case ManagerReady():
                 open_on, is_stopping = None, False
+            case _ if not bench.was_alone(seen.time):
+                open_on = None
             case RegistrySocketRestored() | EndpointStopped(resource=bench.resource):
                 open_on = None
             case PluginRegistered(resource=bench.resource, endpoint=endpoint) if not is_stopping:

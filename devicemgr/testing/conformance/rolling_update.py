@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .bench import Bench
-from .check import Failed, check
+from .check import Failed, Weight, check
 from .shown import some
 
 
@@ -19,7 +19,10 @@ async def rolling_update(bench: Bench) -> str:
 
     With ``maxSurge`` in its DaemonSet the new pod runs, and has registered, before the old one is asked to end. One
     that at its end deletes whatever has its socket's name deletes the new one's: nobody can reach that any more, and
-    nothing tells it so, until somebody restarts it by hand. One that does not start beside another never takes over.
+    nothing tells it so, until somebody restarts it by hand. One that ends meanwhile is started again here, as every pod
+    of a DaemonSet is.
+
+    Where the two take the socket from each other before, how that ends is chance, so then it is a warning.
 
     A kubelet of v1.37 also refuses a name on which the old one's stream is still open, for ever; before v1.37 the end
     of any one stream takes all devices away. So leave ``maxSurge`` alone unless each process has a name of its own.
@@ -34,17 +37,30 @@ async def rolling_update(bench: Bench) -> str:
         """Or has ended, or patience has: the first one is asked to end all the same."""
         await bench.wait_until(lambda: bench.subject.ending is not None or bench.are_back(since), bench.timing.patience)
 
-    await bench.surge(until_it_has_come)
-    if not await bench.wait_until(lambda: bench.is_gone or _is_reached(bench), bench.timing.patience) or bench.is_gone:
-        raise Failed(f"when the first of two processes had ended, {_what_is_left(bench, since)}")
+    async with bench.respawning():
+        await bench.surge(until_it_has_come)
+        fight = _fight(bench, since)
+        if not await bench.wait_until(lambda: _is_reached(bench), bench.timing.patience):
+            why = f"when the first of two processes had ended, {_what_is_left(bench, since)}{fight}"
+            raise Failed(why, Weight.WARNING if fight else Weight.ERROR)
     for resource in bench.resources:
         with bench.of([resource]):
-            await bench.fresh_list()
-    return f"the second of two processes is reached after the first one's end; {_names(bench, before)}"
+            async with bench.client() as client:
+                await client.get_options()
+    return f"the second of two processes is reached after the first one's end{fight}; {_names(bench, before)}"
 
 
 def _is_reached(bench: Bench) -> bool:
     return bench.serves() and bench.accepts()
+
+
+def _fight(bench: Bench, since: float) -> str:
+    """How often somebody registered while both ran, if that was more than once."""
+    most = 0
+    for resource in bench.resources:
+        with bench.of([resource]):
+            most = max(most, sum(seen.time >= since for seen, _ in bench.registrations()))
+    return f"; before, they took the socket from each other, with {most} registrations" if most > 1 else ""
 
 
 def _what_is_left(bench: Bench, since: float) -> str:

@@ -35,7 +35,7 @@ _ORDER = (
     *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
     *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
     *("restart", "wiped", "socket-deleted", "registry-deleted", "away", "descriptors"),
-    *("kill-restart", "rolling-update", "sigterm-ends", "sigterm-removes-socket"),
+    *("kill-restart", "sigterm-ends", "sigterm-removes-socket", "rolling-update"),
     *("ids-stable", "lists-complete", "stream-cancel", "changes-arrive", "returns-once", "endpoint-fresh"),
 )
 _FOUND = {value.name: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Check)}
