@@ -498,7 +498,9 @@ class Bench:
     @property
     def is_gone(self) -> bool:
         """Does it not run, and will not by itself?"""
-        return not self.subject.is_running and not (self._respawns and self.has_ended)
+        if self.subject.is_running:  # asked once: while it is started again the answer changes at any time
+            return False
+        return not self._respawns or self.subject.ending is None
 
     def obituary(self) -> str:
         how = f", {self.subject.ending}" if self.subject.ending else ""

@@ -1,0 +1,36 @@
+"""What the bench makes of a plug-in that is not there at the moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from devicemgr import Numa
+from devicemgr.daemon.directory import Layout
+from devicemgr.testing.conformance import Timing
+from devicemgr.testing.conformance.bench import Bench
+
+
+class Ended:
+    """``seen`` are its answers, one after the other, to whether it runs."""
+
+    def __init__(self, *seen, ending="with exit status 1"):
+        self._seen, self.ending = iter(seen), ending
+
+    @property
+    def is_running(self):
+        return next(self._seen)
+
+
+@pytest.mark.parametrize(
+    ("subject", "respawns", "is_gone"),
+    [
+        (Ended(True), True, False),
+        (Ended(False, False), True, False),
+        (Ended(False, True), True, False),  # the next one has just been forked
+        (Ended(False, False, ending=None), True, True),  # on our own request
+        (Ended(False, False), False, True),
+    ],
+)
+async def test_one_that_is_started_again_is_not_gone(subject, respawns, is_gone, tmp_path):
+    bench = Bench(subject, Layout(tmp_path), None, Timing(), Numa(nodes=(0,)), respawns=respawns)
+    assert bench.is_gone == is_gone
