@@ -14,6 +14,7 @@ from devicemgr.testing import open_simulated_plugin
 
 def pytest_addoption(parser):
     parser.addoption("--vectors", default=None, help="run tests/vectors on this file")
+    parser.addoption("--vendors", metavar="DIRECTORY", help="check vendors' plug-ins, whose programs are there, too")
     parser.addoption("--rewrite-traces", action="store_true", help="write the golden traces anew")
 
 

@@ -45,6 +45,15 @@ def upstream_sample(directory: Path) -> Path:
     return program
 
 
+def fake_nvml(directory: Path) -> Path:
+    """The directory of a libnvidia-ml.so.1 that has two GPUs. Raises NotToBeHad where there is no C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise NotToBeHad("a fake libnvidia-ml.so.1 needs a C compiler, cc, and there is none in PATH")
+    _run([compiler, "-shared", "-fPIC", "-o", directory / "libnvidia-ml.so.1", HERE / "fake_nvml.c"], directory)
+    return directory
+
+
 def require_namespaces() -> None:
     """Raises NotToBeHad where ``--isolate`` is not allowed."""
     allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True) if shutil.which("unshare") else None
