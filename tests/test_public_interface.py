@@ -111,7 +111,9 @@ BY_OURSELVES = ("DeviceManager.living", "DeviceManager.events_of_life", "Callers
 BY_OURSELVES += (
     "Command.start",
     "Command.missing",
+    "Command.without_secrets",
     "Attached.start",
+    "Attached.without_secrets",
     "Attached.missing",
     "Command.surge",
     "Attached.surge",

@@ -1,7 +1,7 @@
 """A device plug-in that looks a pod up before it answers Allocate, as those do that share a device between pods.
 
 It finds the API server as client-go does: in a pod by the environment and the files of the service account, else by
-the kubeconfig that KUBECONFIG names. What it writes has its token in it.
+the kubeconfig that KUBECONFIG names. Its token is in what it writes, in its answers and in its errors.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -45,6 +46,7 @@ def look_up(find):
     print(f"Authorization: Bearer {token}", flush=True)
     url = f"{server}/api/v1/namespaces/{namespace}/pods/pending"
     context = ssl.create_default_context(cadata=authority)
+    os.environ["TOKEN"] = token
     with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), context=context, timeout=10) as answer:
         answer.read()
 
@@ -57,8 +59,8 @@ async def main(directory, find):
             try:
                 await trio.to_thread.run_sync(look_up, find)
             except OSError as error:
-                raise PluginUnavailable(f"API server: {error}") from error
-            return await usual(ids)
+                raise PluginUnavailable(f"API server: {error} for {os.environ['TOKEN']}") from error
+            return replace(await usual(ids), envs={"TOKEN": os.environ["TOKEN"]})
 
         plugin.on_allocate = answer
         await plugin.keep_registered()

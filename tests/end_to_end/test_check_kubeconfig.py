@@ -82,7 +82,7 @@ def test_one_that_does_not_answer_is_named_as_the_cause(run, kubeconfig, plugin)
     assert done.returncode == 2
     said = " ".join(done.stdout.split())
     assert "Allocate asks the API server of --kubeconfig, and does not get what it needs from it" in said
-    assert "HTTP Error 404" in said
+    assert f"HTTP Error 404: Not Found for {HIDDEN}" in said
 
 
 @needs_namespaces
@@ -93,6 +93,7 @@ def test_no_report_has_a_secret_and_nobody_else_can_read_one(run, kubeconfig, tm
     assert done.returncode == 0, done.stdout
     for text in (done.stdout, done.stderr, *(path.read_text() for path in (junit, trace, log))):
         assert TOKEN not in text
+    assert f'"TOKEN": "{HIDDEN}"' in trace.read_text()
     for text in (done.stdout, log.read_text()):
         assert f"Authorization: Bearer {HIDDEN}" in text
         for line in ("serviceaccount: 700", "token: 600", "ca.crt: 600", "namespace: 600"):

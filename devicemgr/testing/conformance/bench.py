@@ -139,7 +139,8 @@ class Bench:
     def _tell(self, recorded: Recorded) -> None:
         """Whoever listens hears of it with the check during which it happened."""
         for sink in self._sinks:
-            sink(RecordedInCheck(recorded.sequence, recorded.time, recorded.event, self.check))
+            hide = self.subject.without_secrets
+            sink(RecordedInCheck(recorded.sequence, recorded.time, recorded.event, self.check, hide))
 
     def _accepts(self, event: Event) -> bool:
         """Of a plug-in that makes itself known: does somebody listen where it says that it serves?"""

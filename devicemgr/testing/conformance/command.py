@@ -110,7 +110,6 @@ class Command:
         if leader.poll() is not None or any(one.is_alive for one in others):
             return None
         binds = [f"{bind.here}:{bind.there}" for bind in self._binds]
-        how = {"kubeconfig": self._kubeconfig, "env": self._env}
         one = Command(
             self._argv,
             change=self._change,
@@ -203,12 +202,14 @@ class Command:
     @property
     def output(self) -> str:
         """Of very much the beginning and the end; without the secrets of the kubeconfig."""
-        text = self._output.text
-        return text if self._api_server is None else self._api_server.without_secrets(text)
+        return self.without_secrets(self._output.text)
 
     @property
     def has_api_server(self) -> bool:
         return self._api_server is not None
+
+    def without_secrets(self, text: str) -> str:
+        return text if self._api_server is None else self._api_server.without_secrets(text)
 
     def descriptors(self) -> int:
         self._running()

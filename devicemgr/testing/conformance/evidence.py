@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,25 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class RecordedInCheck(Recorded):
-    """``check`` is the one that was being made; None before the first."""
+    """``check`` is the one that was being made; None before the first. ``without_secrets`` is what a text has to go
+    through before anybody else may see it."""
 
     check: str | None
+    without_secrets: Callable[[str], str] = str
 
     def as_json(self) -> dict[str, Any]:
-        return {"check": self.check, **Recorded.as_json(self)}
+        return {"check": self.check, **_each_text(Recorded.as_json(self), self.without_secrets)}
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {key: _each_text(one, change) for key, one in value.items()}
+        case list() | tuple():
+            return [_each_text(one, change) for one in value]
+    return value
 
 
 def told(history: Iterable[Seen], *, since: float) -> Iterator[str]:

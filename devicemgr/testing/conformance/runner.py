@@ -173,7 +173,7 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         title=check.title,
         rule=check.rule,
         verdict=verdict,
-        evidence=evidence,
+        evidence=bench.subject.without_secrets(evidence),
         seconds=round(trio.current_time() - started, 3),
         calls=tuple(islice(told(bench.history[before:], since=since or started), MOST_CALLS)),
         blocked_by=blocked_by,

@@ -70,6 +70,9 @@ class Subject(Protocol):
     def has_api_server(self) -> bool:
         """Did we give it an API server (``--kubeconfig``)?"""
 
+    def without_secrets(self, text: str) -> str:
+        """A text that the plug-in may have written, without the secrets that we gave it."""
+
     def descriptors(self) -> int:
         """How many file descriptors it has open."""
 
@@ -99,6 +102,9 @@ class Attached:
     @checked
     def __init__(self, *, change: str | None = None) -> None:
         self._change = change
+
+    def without_secrets(self, text: str) -> str:
+        return text
 
     async def start(self, directory: Path) -> None:
         return None
