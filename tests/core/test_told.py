@@ -23,6 +23,7 @@ from devicemgr.core.pod_resources import (
 )
 from devicemgr.core.pod_status import pod_status
 from devicemgr.core.store import DeviceStore
+from devicemgr.steps import done
 from devicemgr.model import Container, ContainerKind, ContainerStatus, Device, Owner, Pod, PodStatus, RunOptions
 
 GPU, NIC = "v.com/gpu", "v.com/nic"
@@ -68,23 +69,23 @@ def test_what_the_containers_of_a_pod_hold():
     """PR-3, PR-7: sidecars first, then main containers; each in the order of the spec, also one without devices."""
     main = ("main", (DeviceOnNode(GPU, "g2", None), DeviceOnNode(GPU, "g10", 0), DeviceOnNode(GPU, "g10", 1)))
     proxy = ("proxy", (DeviceOnNode(NIC, "n0", None),))
-    assert devices_of_pod(store(), POD, LASTING) == PodDevices("n", "p", (proxy, main, ("idle", ())))
-    assert devices_of_pod(store(), POD, MAIN_ONLY) == PodDevices("n", "p", (main, ("idle", ())))
+    assert done(devices_of_pod(store(), POD, LASTING)) == PodDevices("n", "p", (proxy, main, ("idle", ())))
+    assert done(devices_of_pod(store(), POD, MAIN_ONLY)) == PodDevices("n", "p", (main, ("idle", ())))
 
 
 def test_only_a_pod_with_a_name_is_told():
     found = store()
     found.add_pod(Pod(namespace="", name="", uid="x", containers=()))
-    assert [(pod.namespace, pod.name) for pod in named_pods(found, LASTING)] == [("n", "p")]
+    assert [(pod.namespace, pod.name) for pod in done(named_pods(found, LASTING))] == [("n", "p")]
 
 
 def test_what_there_is_to_have_is_healthy_and_its_plugin_is_there():
     """PR-5: held or not."""
     found = store()
-    told = [(one.resource, one.device, one.node) for one in allocatable_devices(found)]
+    told = [(one.resource, one.device, one.node) for one in done(allocatable_devices(found))]
     assert told == [(GPU, "g2", None), (GPU, "g3", 1), (GPU, "g10", 0), (GPU, "g10", 1), (NIC, "n0", None)]
     found.stop_endpoint(GPU, 1, reason="gone", now=0.0)
-    assert [one.device for one in allocatable_devices(found)] == ["n0"]
+    assert [one.device for one in done(allocatable_devices(found))] == ["n0"]
 
 
 def test_the_health_of_what_each_container_holds():
