@@ -96,7 +96,7 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(root_dir):
         [sys.executable, "-W", "error", "-m", "devicemgr", "demo"],
         capture_output=True,
         text=True,
-        timeout=15,
+        timeout=60,
         check=True,
         env={"TMPDIR": str(root_dir), "PATH": ""},
         cwd=EXAMPLES.parent,

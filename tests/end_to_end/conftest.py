@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+HANGS = 60.0
+"""Seconds after which a program has hung, however busy the machine is; nothing waits for as long as that."""
 
 
 class Program:
@@ -42,7 +44,7 @@ class Program:
             return sum(words in line for line in self.lines) >= count
 
         with self._news:
-            assert self._news.wait_for(lambda: seen() or self.process.poll() is not None, timeout=15), self.lines
+            assert self._news.wait_for(lambda: seen() or self.process.poll() is not None, timeout=HANGS), self.lines
             assert seen(), self.lines
 
     def end(self, signal=15):
@@ -51,7 +53,7 @@ class Program:
         return self.wait()
 
     def wait(self):
-        status = self.process.wait(timeout=15)
+        status = self.process.wait(timeout=HANGS)
         self._reader.join()
         self.process.stdout.close()
         return status
@@ -91,6 +93,6 @@ def run(root_dir):
 
     def run_verb(*arguments, text=None):
         command = [sys.executable, "-m", "devicemgr", "--root-dir", str(root_dir), *map(str, arguments)]
-        return subprocess.run(command, input=text, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False)
+        return subprocess.run(command, input=text, capture_output=True, text=True, cwd=ROOT, timeout=HANGS, check=False)
 
     return run_verb

@@ -102,7 +102,7 @@ def test_what_goes_on_ends_with_its_reader_although_nothing_happens(node, root_d
         try:
             assert program.stdout.readline()
             program.stdout.close()
-            assert (program.wait(timeout=15), program.stderr.read()) == (141, b"")
+            assert (program.wait(timeout=60), program.stderr.read()) == (141, b"")
         finally:
             program.kill()
 

@@ -20,7 +20,7 @@ import pytest
 from .building import HERE, NotToBeHad, go_program, tonic_program
 from .clients import Client, GoClient, GrpcioClient, describe_services
 
-DEADLINE = 15.0
+DEADLINE = 60.0
 POLL_PERIOD = 0.02
 
 

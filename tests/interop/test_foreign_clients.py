@@ -24,7 +24,7 @@ ENDPOINT = "vendor.com-gpu.sock"
 HUGE = 20 * 2**20
 AT_ONCE = 16
 CYCLES = 500
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 PLUGIN = "/v1beta1.DevicePlugin"
 OPTIONS = Call(method=f"{PLUGIN}/GetDevicePluginOptions")
