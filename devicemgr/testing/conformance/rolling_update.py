@@ -40,8 +40,7 @@ async def rolling_update(bench: Bench) -> str:
     async with bench.respawning():
         await bench.surge(until_it_has_come)
         fight = _fight(bench, since)
-        patience = bench.timing.prompt if fight else bench.timing.patience  # for chance nobody waits
-        if not await bench.wait_until(lambda: _is_reached(bench), patience):
+        if not await bench.wait_until(lambda: _is_reached(bench), bench.timing.patience):
             why = f"when the first of two processes had ended, {_what_is_left(bench, since)}{fight}"
             raise Failed(why, Weight.WARNING if fight else Weight.ERROR)
     for resource in bench.resources:
