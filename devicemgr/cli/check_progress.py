@@ -40,13 +40,26 @@ def telling(checks: Sequence[Check]) -> Iterator[Observer]:
 
 class _Now(Observer):
     def __init__(self, shown: Progress, count: int) -> None:
-        self._shown, self._count, self._begun = shown, count, 0
+        self._shown, self._count = shown, count
+        self._begun: set[str] = set()
+        self._now: dict[str, None] = {}
         self._task = shown.add_task("starting the plug-in")
 
     def begins(self, check: Check) -> None:
-        self._begun += 1
+        self._begun.add(check.name)
+        self._now[check.name] = None
+        self._show()
+
+    def ends(self, result: Result) -> None:
+        """Of what was made beside other checks, and is made again alone, this is the end of that."""
+        self._now.pop(result.check, None)
+        if self._now:
+            self._show()
+
+    def _show(self) -> None:
         with suppress(OSError):
-            self._shown.reset(self._task, description=f"{self._begun} of {self._count}: {check.name}")
+            names = ", ".join(self._now)
+            self._shown.reset(self._task, description=f"{len(self._begun)} of {self._count}: {names}")
 
 
 class _Lines(Observer):

@@ -77,7 +77,10 @@ class CheckOptions(CheckedFields):
     )
     quiet: float = _option(_USUAL.quiet, "How long to watch that nothing is said while nothing changes.", "SECONDS")
     restarts: int = _option(
-        _USUAL.restarts, "How many restarts of the manager the search for leaked descriptors takes.", "NUMBER", least=5
+        _USUAL.restarts,
+        "How many restarts of the manager the search for leaked descriptors may take.",
+        "NUMBER",
+        least=5,
     )
 
     def __post_init__(self) -> None:

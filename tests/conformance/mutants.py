@@ -823,6 +823,7 @@ class TakesTheEndOfAStreamForARestart(Honest):
     """And ends one with each registration, so that there is no end to it."""
 
     breaks = "returns-once"
+    clock_rate = 1.0  # it goes round as fast as the processor lets it
 
     async def live(self, plugin):
         async with trio.open_nursery() as nursery:
@@ -1053,6 +1054,7 @@ class DoesNotMissItsSecondSocket(HasASecondResource):
 
 class TakesTheEndOfItsSecondStreamForARestart(HasASecondResource):
     breaks = "returns-once"
+    clock_rate = 1.0
 
     def prepare_second(self, plugin):
         tell_of_its_end(self, plugin)

@@ -44,9 +44,10 @@ MUTANTS = all_mutants()  # before any test makes one more
 
 
 @pytest.fixture
-def fast_clock():
+def fast_clock(request):
     """Which is how pytest-trio finds out. Not so fast as elsewhere, for several instances share the processor."""
-    return FastClock(rate=5.0)
+    mutant = getattr(request.node, "callspec", None) and request.node.callspec.params.get("mutant")
+    return FastClock(rate=getattr(mutant, "clock_rate", 5.0))
 
 
 VERDICTS = {Weight.ERROR: Verdict.FAILED, Weight.WARNING: Verdict.WARNING}

@@ -39,7 +39,7 @@ from ...rpc.transport.unix_socket import Place
 from ..check_options import Timing
 from .asking import Asking, CallAnswered
 from .check import Failed, Skipped
-from .evidence import RecordedInCheck, Seen
+from .evidence import RecordedInCheck, Seen, of_instance
 from .last_words import last_words
 from .respawn import open_respawning
 from .shown import some
@@ -531,14 +531,14 @@ class Bench:
             raise Failed("the plug-in was never registered")
         return self.directory / file_name(registered[-1][1].endpoint)
 
-    def beside(self, subject: Subject) -> AbstractAsyncContextManager[Bench]:
+    def beside(self, subject: Subject, instance: int) -> AbstractAsyncContextManager[Bench]:
         """Another bench, with another instance of the plug-in and no patience with it. Raises as :func:`open_bench`."""
         return open_bench(
             subject,
             resource=self._wanted,
             timing=replace(self.timing, patience=min(self.timing.patience, self.timing.prompt)),
             numa=self.numa,
-            sinks=self._sinks,
+            sinks=[of_instance(sink, instance) for sink in self._sinks],
             respawn=self._respawns,
         )
 

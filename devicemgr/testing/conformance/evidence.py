@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ...daemon.event_log import Recorded
+from ...daemon.event_log import Recorded, Sink
 from ...events import CallFinished, EndpointStopped, Event, ListReceived, RegistrationRequested
 from .asking import CallAnswered
 from .shown import some
@@ -24,13 +24,16 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class RecordedInCheck(Recorded):
     """``check`` is the one that was being made; None before the first. ``without_secrets`` is what a text has to go
-    through before anybody else may see it."""
+    through before anybody else may see it. ``instance`` tells those of the plug-in apart that were checked side by
+    side, each with a manager, and numbers of events, of its own."""
 
     check: str | None
     without_secrets: Callable[[str], str] = str
+    instance: int = 1
 
     def as_json(self) -> dict[str, Any]:
-        return {"check": self.check, **_each_text(Recorded.as_json(self), self.without_secrets)}
+        event = _each_text(Recorded.as_json(self), self.without_secrets)
+        return {"check": self.check, "instance": self.instance, **event}
 
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:
@@ -42,6 +45,16 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
         case list() | tuple():
             return [_each_text(one, change) for one in value]
     return value
+
+
+def of_instance(sink: Sink, instance: int) -> Sink:
+    """The same one, for what another instance's bench tells."""
+
+    def tell(recorded: Recorded) -> None:
+        assert isinstance(recorded, RecordedInCheck)
+        sink(replace(recorded, instance=instance))
+
+    return tell
 
 
 def told(history: Iterable[Seen], *, since: float) -> Iterator[str]:

@@ -15,7 +15,7 @@ common that we know of; on a bench one after the other, as usual.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -23,7 +23,6 @@ import trio
 from ...errors import DeviceManagerError, unwrapped
 from .bench import Bench
 from .check import Check, Failed, Result, Skipped, Verdict
-from .subject import Subject
 
 if TYPE_CHECKING:
     from .runner import Observer
@@ -71,8 +70,9 @@ async def make_beside(
     bench.is_beside = True
     with unwrapped():
         async with trio.open_nursery() as nursery:
-            for group, subject in groups:
-                nursery.start_soon(_by_another, bench, subject, group, made, observer, make)
+            for instance, (group, subject) in enumerate(groups, start=2):
+                another = bench.beside(subject, instance)
+                nursery.start_soon(_by_another, bench, another, group, made, observer, make)
             is_sound = await _watch(bench, _among(checks, WATCHED), made, observer, make)
     bench.is_beside = False
     if not is_sound:
@@ -116,11 +116,16 @@ async def _watch(
 
 
 async def _by_another(
-    first: Bench, subject: Subject, checks: Sequence[Check], made: dict[str, Result], observer: Observer, make: Make
+    first: Bench,
+    another: AbstractAsyncContextManager[Bench],
+    checks: Sequence[Check],
+    made: dict[str, Result],
+    observer: Observer,
+    make: Make,
 ) -> None:
     own = dict(made)
     with suppress(DeviceManagerError, Failed):  # that there cannot be another one is no failure
-        async with first.beside(subject) as bench:
+        async with another as bench:
             bench.is_beside = True
             with bench.of(first.known):
                 await bench.wait_for_list(since=bench.started, what="")

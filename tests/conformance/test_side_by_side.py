@@ -1,0 +1,164 @@
+"""Several instances at a time: no honest plug-in fails for it, and what was seen of which is told."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+import trio
+
+from devicemgr import Numa
+from devicemgr.errors import PluginUnavailable
+from devicemgr.testing.conformance import CHECKS, Command, Verdict, open_bench, run_checks, select
+from devicemgr.testing.conformance.side_by_side import OTHERS, WATCHED
+from tests.fast_clock import FastClock
+
+from .mutants import Answerer, FloodsTheStream, Honest, RegistersInALoop
+from .test_every_check_can_fail import TIMING, broken, results_of
+
+
+@pytest.fixture
+def fast_clock():
+    return FastClock(rate=5.0)
+
+
+class OneOfSeveral(Honest):
+    """Knows of all that are alive, the newest last."""
+
+    breaks = None
+    alive: list[Honest]
+
+    async def _run(self, directory):
+        self.alive.append(self)
+        try:
+            await super()._run(directory)
+        finally:
+            self.alive.remove(self)
+
+
+class CannotStartBesideAnother(OneOfSeveral):
+    async def start(self, directory):
+        if self.alive:
+            self.output += "bind: address already in use\n"
+            self.life = trio.CancelScope()
+            self.ended.set()
+            return
+        await super().start(directory)
+
+
+class HasOneLock(OneOfSeveral, Answerer):
+    async def answer(self, honest, ids):
+        if len(self.alive) > 1:
+            raise PluginUnavailable("locked by another process")
+        return await honest(ids)
+
+
+class TakesTheOldOnesPlace(OneOfSeveral):
+    async def start(self, directory):
+        for old in self.alive:
+            old.life.cancel()
+        await super().start(directory)
+
+
+def apart(kind):
+    """The same kind with nobody alive yet."""
+    return type(kind.__name__, (kind,), {"alive": []})
+
+
+@pytest.mark.parametrize("kind", [HasOneLock, TakesTheOldOnesPlace])
+async def test_an_honest_plugin_that_stands_in_its_own_way_passes_all(kind, fast_clock):
+    results = await results_of(apart(kind), only=("stream-stays-open", "allocate-answers", "allocate-same", "restart"))
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+
+
+async def test_that_it_did_is_told(fast_clock):
+    results = await results_of(apart(HasOneLock), only=("stream-silent", "allocate-answers"))
+    assert results["allocate-answers"].verdict is Verdict.PASSED
+    assert "; when there was another instance of the plug-in beside it: " in results["allocate-answers"].evidence
+    assert "locked by another process" in results["allocate-answers"].evidence
+
+
+async def test_one_that_does_not_start_beside_another_is_checked_all_the_same(fast_clock):
+    results = await results_of(apart(CannotStartBesideAnother))
+    assert set(broken(results)) <= {"rolling-update"}
+    assert [r.evidence for r in results.values() if "beside it" in r.evidence] == []
+
+
+@pytest.mark.parametrize("kind", [FloodsTheStream, RegistersInALoop])
+async def test_what_fails_while_others_are_there_is_watched_once_more_alone(kind, fast_clock):
+    began = trio.current_time()
+    results = await results_of(kind, only=(kind.breaks, "pre-start"))
+    assert list(broken(results)) == [kind.breaks]
+    assert trio.current_time() - began > 2 * TIMING.quiet
+    assert results["pre-start"].verdict is Verdict.PASSED
+
+
+async def test_what_was_seen_in_the_while_is_the_evidence_of_each_that_watched(fast_clock):
+    results = await results_of(Honest, only=(*WATCHED, "allocate-answers"))
+    for name in WATCHED:
+        assert results[name].calls == ("+0.000 s ListAndWatch: a list of 5 devices",)
+    assert all("Allocate" in call for call in results["allocate-answers"].calls)
+
+
+async def test_events_tell_which_instance_they_are_about(fast_clock):
+    events = []
+    async with trio.open_nursery() as nursery:
+        how = {"timing": TIMING, "numa": Numa(nodes=(0, 1)), "sinks": [events.append]}
+        async with open_bench(Honest(nursery), **how) as bench:
+            results = await run_checks(bench, select(["stream-silent", "allocate-answers", "wiped", "kill-restart"]))
+    assert [result.check for result in results] == ["stream-silent", "allocate-answers", "wiped", "kill-restart"]
+    checks = defaultdict(set)
+    for event in events:
+        checks[event.as_json()["instance"]].add(event.check)
+    assert set(checks) == {1, 2, 3}
+    assert "stream-silent" in checks[1]
+    assert checks[2] >= {"allocate-answers", "kill-restart"}
+    assert checks[3] >= {"restart", "wiped"}
+
+
+class LeaksAtEachEighth(Honest):
+    @property
+    def open_descriptors(self):
+        return 7 + self.registrations // 8
+
+
+async def test_a_slow_leak_takes_all_restarts_and_none_takes_few(fast_clock):
+    timing = replace(TIMING, restarts=50)
+    assert "after 20 restarts" in (await results_of(Honest, timing, ("descriptors",)))["descriptors"].evidence
+    leaks = (await results_of(LeaksAtEachEighth, timing, ("descriptors",)))["descriptors"]
+    assert (leaks.verdict, "more after 50 restarts" in leaks.evidence) == (Verdict.FAILED, True)
+
+
+def test_every_check_that_takes_its_time_has_a_place():
+    named = [*WATCHED, *(name for group in OTHERS for name in group)]
+    assert len(named) == len(set(named))
+    assert set(named) <= set(CHECKS)
+    from_the_first_list = {
+        *("registers", "api-version", "resource-name", "endpoint-name", "serves-first", "options", "first-list"),
+        *("ids-unique", "ids-valid", "health-valid", "numa-plausible", "message-size"),
+        "lists-complete",  # changes what others may see
+    }
+    assert set(CHECKS) - set(named) == from_the_first_list
+
+
+async def test_the_end_of_one_instance_is_not_that_of_another(tmp_path):
+    """Though whatever a program lets go of becomes our child, as they are."""
+    first = Command([sys.executable, "-c", "import time; time.sleep(60)"], adopt=True)
+    await first.start(tmp_path)
+    second = first.another()
+    await second.start(tmp_path)
+    await first.kill()
+    assert (first.is_running, second.is_running) == (False, True)
+    await second.kill()
+    assert not second.is_running
+
+
+async def test_of_one_that_let_go_of_another_process_there_is_no_second(tmp_path):
+    command = Command(["sh", "-c", "setsid -f sleep 60; sleep 60"], adopt=True)
+    await command.start(tmp_path)
+    with trio.fail_after(20):
+        while command.another() is not None:  # noqa: ASYNC110 - a process has no event
+            await trio.sleep(0.02)
+    await command.kill()
