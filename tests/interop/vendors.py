@@ -198,7 +198,7 @@ VENDORS = (
         },
         by_chance=dict.fromkeys(("restart", "wiped", "socket-deleted", "registry-deleted", "away"), _INTEL_PANIC)
         | dict.fromkeys(("descriptors", "kill-restart", "stream-cancel", "returns-once"), _INTEL_PANIC),
-        not_made=_NEVER_UNHEALTHY | {"pre-start"} | _NO_CDI,
+        not_made=_NEVER_UNHEALTHY | {"pre-start"},
         learnt="`away`, `descriptors`: it sends to the channel of a stream that has ended, and panics; "
         "`preferred-allocation`: it leaves out what must be included",
     ),
