@@ -34,3 +34,29 @@ class Ended:
 async def test_one_that_is_started_again_is_not_gone(subject, respawns, is_gone, tmp_path):
     bench = Bench(subject, Layout(tmp_path), None, Timing(), Numa(nodes=(0,)), respawns=respawns)
     assert bench.is_gone == is_gone
+
+
+class DiesAtOnce:
+    """``words`` are what it says in each of its lives."""
+
+    is_running = False
+    ending = "with exit status 1"
+
+    def __init__(self, *words):
+        self._words, self.output = iter(words), ""
+
+    async def start(self, directory):
+        self.output += next(self._words)
+
+
+async def test_the_last_words_are_those_of_the_last_life(tmp_path):
+    bench = Bench(DiesAtOnce("panic: no hope\n", "in use\n", ""), Layout(tmp_path), None, Timing(), Numa(nodes=(0,)))
+    told = []
+    for _ in range(3):
+        await bench.start()
+        told.append(bench.obituary())
+    assert told == [
+        "the plug-in has ended, with exit status 1; its last words: panic: no hope",
+        "the plug-in has ended, with exit status 1; its last words: in use",
+        "the plug-in has ended, with exit status 1",
+    ]

@@ -97,6 +97,7 @@ class Bench:
         """Has somebody chosen where the manager lives, as where the plug-in looks for it?"""
         self.lives: list[float] = []
         """When the plug-in was started."""
+        self._written_before = 0  # before that life
         self.disturbances: list[float] = []
         """When something was broken on purpose that makes it register again."""
         self.overlaps: list[tuple[float, float]] = []
@@ -329,12 +330,14 @@ class Bench:
     async def start(self) -> None:
         """Run the plug-in. Raises SubjectUnusable."""
         self.lives.append(trio.current_time())
+        self._written_before = len(self.subject.output)
         await self.subject.start(self.directory)
 
     async def respawn(self) -> None:
         """Run it again, as what starts containers does. Raises SubjectUnusable."""
         self.respawned.append(self.subject.ending or "")
         self.lives.append(trio.current_time())
+        self._written_before = len(self.subject.output)
         await self.subject.start(self.directory)
 
     @asynccontextmanager
@@ -510,7 +513,10 @@ class Bench:
         return f"the plug-in has ended{how}{self._last_words()}{hint}"
 
     def _last_words(self) -> str:
-        lines = last_words(self.subject.output)
+        """Of this life: what an earlier one died of is not why this one has ended."""
+        written, before = self.subject.output, self._written_before
+        is_cut = len(written) < before  # of very much there is only the beginning and the end
+        lines = last_words(written if is_cut else written[before:])
         return f"; its last words: {' | '.join(map(cut, lines))}" if lines else ""
 
     # --- asking the plug-in itself ------------------------------------------------------------------
