@@ -17,6 +17,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -165,10 +166,13 @@ class CheckpointWriter:
         self._boot_id = boot_id
         self._rendered = _Rendered()
         self._text = ""  # of the last good write
+        self._lost: str | None = None  # the same, when it is not there any more
         self._durable = self._tried = 0  # versions: what is on disk, and what the last attempt was about
         self._is_doubled = True
         self._on_disk = OnDisk(watch)
-        self._on_disk.expect(file.path, identity_of(file.path))  # what an earlier life left
+        left = identity_of(file.path)  # by an earlier life
+        self._on_disk.expect(file.path, left)
+        self._is_first = left is None
         self._is_ours = True  # what stands there, if anything
         self._look_at, self._calm = -math.inf, RETRY_AFTER
         self._problem = ""
@@ -241,6 +245,7 @@ class CheckpointWriter:
         for path in losses:
             self._on_disk.expect(path, None)
         if self._file.path in losses:
+            self._lost = self._text or self._lost
             self._text, self._durable, self._is_ours = "", NOTHING, False
             self._on_disk.expect(self._file.previous, None)  # it is written again after that, in any case
         else:
@@ -276,11 +281,13 @@ class CheckpointWriter:
     async def _save(self, text: str) -> None:
         file = self._file
         self._make_way()
-        identity = await _in_a_thread(file.save if self._is_ours else file.save_over, text)
+        is_first = self._is_first
+        save = partial(file.save, is_first=is_first) if self._is_ours else partial(file.save_over, before=self._lost)
+        identity = await _in_a_thread(save, text)
         self._on_disk.expect(file.path, identity)
         if self._is_ours:  # another one is the copy now; nobody looks at it before it is the newest
             self._on_disk.expect(file.previous, None)
-        self._text, self._is_doubled, self._is_ours = text, False, True
+        self._text, self._is_doubled, self._is_ours, self._lost, self._is_first = text, False, True, None, False
 
     async def _double(self) -> None:
         """Nobody waits for it: a failure is told, and the next write brings the next occasion."""

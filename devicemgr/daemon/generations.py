@@ -5,7 +5,8 @@
     NAME                  the newest generation
     .NAME.previous        the one before, or a second copy of the newest (``double``)
     .NAME.….tmp           being written; what a crash leaves of it is removed at the next start
-    NAME.corrupt          what could not be believed (LIM-10); the next ones are NAME.corrupt-2 …
+    NAME.corrupt          what could not be believed (LIM-10); the next ones are NAME.corrupt-2 …, and where others
+                          may write NAME.corrupt- and a word that nobody can guess
 
 A write is: temporary file, fsync, keep the old one, rename, fsync of the directory. Whatever moment a crash picks,
 NAME or its predecessor is whole.
@@ -22,6 +23,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -107,38 +109,36 @@ class GenerationFile(Generic[T]):
                     told.append(_told(path, set_aside(path), problem))
         return told
 
-    def save(self, text: str) -> Identity | None:
-        """Put ``text`` on disk as the newest generation, and keep the old one.
+    def save(self, text: str, *, is_first: bool = False) -> Identity | None:
+        """Put ``text`` on disk as the newest generation, and keep the old one, unless there is none: ``is_first``.
 
         Returns what stands there now. Raises OSError; the old one is then untouched.
         """
-        return self._put(text, keep=True)
-
-    def save_over(self, text: str) -> Identity | None:
-        """The same, where what stands there is not of our making: it is no generation to be kept."""
-        return self._put(text, keep=False)
-
-    def _put(self, text: str, *, keep: bool) -> Identity | None:
         with self._written(text.encode()) as temporary:
             identity = identity_of(temporary)
-            is_kept = keep and self._keep_previous()
-            was_there = is_kept or os.path.lexists(self.path)
+            is_kept = self._keep_previous()
+            is_first = is_first and not os.path.lexists(self.path)
             temporary.replace(self.path)
-        try:
+        take_back = self._put_back if is_kept else self.path.unlink if is_first else _leave
+        with _taken_back(take_back):
             _sync_directory(self.path.parent)
-        except OSError:
-            self._take_back(is_kept=is_kept, was_there=was_there)
-            raise
         return identity
 
-    def _take_back(self, *, is_kept: bool, was_there: bool) -> None:
-        """Somebody is about to be told that his change is not on disk: so it must not be found there, if only this
-        program is killed. What the disk itself has, nobody knows before it works again."""
-        with suppress(OSError, CorruptCheckpoint):
-            if is_kept:
-                self._put_back()
-            elif not was_there:
-                self.path.unlink()
+    def save_over(self, text: str, before: str | None) -> Identity | None:
+        """The same, where what stood there was lost, and what stands there now is no generation to be kept.
+
+        ``before`` is the text of the one that was lost, None when nobody knows it.
+        """
+        with self._written(text.encode()) as temporary:
+            identity = identity_of(temporary)
+            temporary.replace(self.path)
+        with _taken_back(_leave if before is None else partial(self._put_again, before)):
+            _sync_directory(self.path.parent)
+        return identity
+
+    def _put_again(self, text: str) -> None:
+        with self._written(text.encode()) as temporary:
+            temporary.replace(self.path)
 
     def double(self, text: str) -> Identity | None:
         """Put the newest generation, whose text this is, on disk a second time: damage to one file is then no loss.
@@ -206,6 +206,25 @@ class GenerationFile(Generic[T]):
             with self._temporary() as link:
                 link.hardlink_to(self.previous)
                 link.replace(self.path)
+
+
+@contextmanager
+def _taken_back(take_back: Callable[[], None]) -> Iterator[None]:
+    """When the block fails somebody is about to be told that his change is not on disk: so it must not be found there,
+    if only this program is killed. What the disk itself has, nobody knows before it works again.
+
+    All that was known before must be found there: rather one change too many than all of them gone.
+    """
+    try:
+        yield
+    except OSError:
+        with suppress(OSError, CorruptCheckpoint):
+            take_back()
+        raise
+
+
+def _leave() -> None:
+    """It stays as it is."""
 
 
 def _told(path: Path, moved_to: Path, problem: str, used: str = "") -> FileSetAside:

@@ -16,8 +16,7 @@ from ..errors import CorruptCheckpoint
 LARGEST = 2**28
 """Bytes of a file that is read, and so of one that is written: the longest lists and 10,000 pods make a tenth."""
 NUMBERED = 99
-"""Things set aside under one name that are told apart by their number; others by a name that nobody can guess, for to
-take all numbers is no way to stop us."""
+"""Things set aside under one name that are told apart by their number."""
 _KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFLNK: "a link",
@@ -78,10 +77,16 @@ def set_aside(path: Path) -> Path:
 
 
 def free_name(path: Path) -> Path:
-    """``NAME.corrupt``, ``NAME.corrupt-2`` … in the same directory."""
-    numbers = ("", *(f"-{number}" for number in range(2, NUMBERED + 1)))
-    names = (path.with_name(f"{path.name}.corrupt{number}") for number in numbers)
-    return next(
-        (one for one in names if not os.path.lexists(one)),
-        path.with_name(f"{path.name}.corrupt-{secrets.token_hex(8)}"),
-    )
+    """``NAME.corrupt``, ``NAME.corrupt-2`` … in the same directory. Where others can make files there too, a name that
+    nobody can guess: at one that is known somebody would put a file first, to be overwritten, or a directory."""
+    if not _is_open_to_others(path.parent):
+        numbers = ("", *(f"-{number}" for number in range(2, NUMBERED + 1)))
+        names = (path.with_name(f"{path.name}.corrupt{number}") for number in numbers)
+        if (free := next((one for one in names if not os.path.lexists(one)), None)) is not None:
+            return free
+    return path.with_name(f"{path.name}.corrupt-{secrets.token_hex(8)}")
+
+
+def _is_open_to_others(directory: Path) -> bool:
+    status = directory.stat()
+    return not is_own(status) or bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))

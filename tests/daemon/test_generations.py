@@ -173,7 +173,7 @@ def test_the_two_copies_of_a_generation_are_two_files(file):
 
 
 def test_whoever_writes_knows_what_stands_there_then(file):
-    for write in (file.save, file.save, file.save_over):
+    for write in (file.save, file.save, lambda text: file.save_over(text, None)):
         assert write("good one") == identity_of(file.path)
     status = file.path.stat()
     assert identity_of(file.path) == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -183,7 +183,7 @@ def test_whoever_writes_knows_what_stands_there_then(file):
 def test_what_stands_there_of_somebody_else_is_no_generation(file):
     file.save("good one")
     file.path.write_text("good, says somebody else")
-    file.save_over("good two")
+    file.save_over("good two", None)
     assert names(file) == ["name"]
 
 
@@ -427,12 +427,41 @@ def test_when_the_old_generation_cannot_be_put_back_the_first_error_is_told(file
         file.save("good two")
 
 
-def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypatch):
+@pytest.mark.parametrize("is_first", [True, False])
+def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypatch, is_first):
+    """Where there should be one, and somebody has just deleted it, this one has all that was in it."""
     file.previous.write_text("good old one, before a reset")
     monkeypatch.setattr(generations, "_sync_directory", io_error)
     with pytest.raises(OSError, match="Input/output"):
-        file.save("good one")
-    assert not file.path.exists()
+        file.save("good one", is_first=is_first)
+    assert file.path.exists() is not is_first
+
+
+@pytest.mark.parametrize("there", [None, "good, says a stranger"])
+def test_when_what_takes_the_place_of_a_lost_one_cannot_be_synced_the_lost_one_is_there_again(file, monkeypatch, there):
+    """Whoever only wanted one change more is not to lose all the others, should we be killed now."""
+    if there:
+        file.path.write_text(there)
+    monkeypatch.setattr(generations, "_sync_directory", io_error)
+    with pytest.raises(OSError, match="Input/output"):
+        file.save_over("good two", "good one")
+    assert file.load()[0] == "one"
+    with pytest.raises(OSError, match="Input/output"):
+        file.save_over("good two", None)
+    assert file.load()[0] == "two", "nobody knows the one before"
+    assert not list(file.path.parent.glob(".*.tmp"))
+
+
+def test_where_others_may_write_nobody_can_guess_what_a_file_is_set_aside_as(file, tmp_path):
+    """What stands at the usual name is somebody else's, and is left alone."""
+    tmp_path.chmod(0o1777)
+    file.path.write_text("bad")
+    theirs = file.path.with_name("name.corrupt")
+    theirs.mkdir()
+    (moved,) = (Path(told.moved_to) for told in file.load()[1])
+    assert re.fullmatch(r"name\.corrupt-[0-9a-f]{16}", moved.name)
+    assert moved.read_text() == "bad"
+    assert theirs.is_dir()
 
 
 def test_when_a_strangers_file_was_written_over_and_cannot_be_synced_there_is_no_reset(file, monkeypatch):

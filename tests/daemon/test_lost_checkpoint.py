@@ -5,6 +5,7 @@ At a start a checkpoint that is not there means a reset (CAP-6): see test_node_s
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
@@ -14,7 +15,8 @@ import trio.testing
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint
-from devicemgr.daemon import on_disk
+from devicemgr.daemon import generations, on_disk
+from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.daemon.file_watch import FileWatch
 from devicemgr.daemon.generations import GenerationFile, identity_of
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
@@ -39,6 +41,10 @@ def copy_of(root_dir):
 
 def pods_on_disk(path):
     return sorted(entry.owner.pod_uid for entry in parse_checkpoint(path.read_text()).entries)
+
+
+def pods_in_section(path):
+    return [pod.uid for pod in parse_saved(path.read_text()).state.pods]
 
 
 def losses(manager):
@@ -179,6 +185,30 @@ async def test_a_change_that_comes_with_the_loss_keeps_nothing_of_a_stranger(roo
         assert pods_on_disk(path_of(root_dir)) == ["a", "b"]
         if (copy := copy_of(root_dir)).exists():
             assert pods_on_disk(copy) in ([], ["a"], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("is_known", "lose"),
+    [*((True, way) for way in WAYS), *((False, way) for way in (it_is_deleted, the_root_is_deleted))],
+)
+async def test_a_disk_that_fails_after_the_loss_does_not_make_it_final(root_dir, is_known, lose, monkeypatch):
+    """A pod is refused then, and whoever kills the manager now finds the others."""
+
+    def io_error(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=2):
+        await with_one_pod(manager)
+        if not is_known:
+            await manager.faults.restart()
+        lose(path_of(root_dir))
+        with monkeypatch.context() as patch:
+            patch.setattr(generations, "_sync_directory", io_error)
+            refused = await manager.admit(Pod(name="b", uid="b", containers=(Container(name="c"),)))
+            assert "failed to write checkpoint" in refused.message
+            found = pods_in_section(path_of(root_dir))
+    assert "a" in found
+    assert not is_known or found == ["a"]
 
 
 async def test_with_the_root_it_is_back_when_somebody_makes_that_anew(root_dir, tmp_path):

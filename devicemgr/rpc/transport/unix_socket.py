@@ -17,6 +17,8 @@ from pathlib import Path
 from ...errors import DirectoryUnusable
 
 BACKLOG = 128
+MODE = 0o660
+"""Of the sockets that we make."""
 MAX_PATH = 107
 """Bytes in the path of a unix socket on Linux."""
 Identity = tuple[int, int, int]
@@ -34,8 +36,7 @@ def listen(path: Path, *, group: int | None = None, replace: bool = False) -> so
     with closed_on_error(_unix_socket()) as listener:
         bound = _bind_unseen(listener, path)
         try:
-            if group is not None:
-                os.chown(bound, -1, group, follow_symlinks=False)
+            _set_permissions(bound, group)
             listener.listen(BACKLOG)
             if replace:
                 bound.replace(path)
@@ -158,18 +159,31 @@ def _size_of_unseen(path: Path) -> int:
 def _bind_unseen(listener: socket.socket, path: Path) -> Path:
     """Bind to a name that nobody expects, no longer than the path itself: that of a socket has at most 107 bytes."""
     size = _size_of_unseen(path)
-    before = os.umask(0o117)  # made with the mode it shall have: a moment later somebody could put another file there
+    os.fchmod(listener.fileno(), MODE)  # the file will have no more than that, and the umask may take away of it
+    while True:
+        bound = path.with_name("." + secrets.token_hex(size)[:size])
+        try:
+            listener.bind(os.fspath(bound))
+            return bound
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
+def _set_permissions(bound: Path, group: int | None) -> None:
+    """By descriptor, since somebody may have put another file at the name by now. And not by a umask of the moment: it
+    is the whole process's, and other threads make files. Raises OSError."""
+    descriptor = os.open(bound, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        while True:
-            bound = path.with_name("." + secrets.token_hex(size)[:size])
-            try:
-                listener.bind(os.fspath(bound))
-                return bound
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
+        status = os.fstat(descriptor)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), os.fspath(bound))
+        opened = f"/proc/self/fd/{descriptor}"
+        if group is not None:
+            os.chown(opened, -1, group)
+        os.chmod(opened, MODE)
     finally:
-        os.umask(before)
+        os.close(descriptor)
 
 
 def _link(bound: Path, path: Path) -> None:

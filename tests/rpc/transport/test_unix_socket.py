@@ -81,6 +81,38 @@ def in_use(error, path):
     return (error.errno, error.strerror, error.filename) == words
 
 
+def test_the_umask_of_the_process_is_not_touched(path, monkeypatch):
+    """It is that of every thread, and others make files meanwhile."""
+
+    def touched(mask):
+        raise AssertionError("another thread's file gets this mode")
+
+    monkeypatch.setattr(os, "umask", touched)
+    with listen(path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_what_has_taken_its_place_before_it_has_its_name_is_left_alone(path, monkeypatch):
+    """Where others may write: a file, or a link to one, at the name under which it was bound."""
+    victim = path.with_name("victim")
+    victim.touch(mode=0o600)
+    bind_unseen = unix_socket._bind_unseen
+
+    for put in (lambda bound: bound.symlink_to(victim), lambda bound: bound.hardlink_to(victim)):
+
+        def bind_and_swap(listener, path, put=put):
+            bound = bind_unseen(listener, path)
+            bound.unlink()
+            put(bound)
+            return bound
+
+        monkeypatch.setattr(unix_socket, "_bind_unseen", bind_and_swap)
+        with pytest.raises(OSError, match="in use"):
+            listen(path)
+        assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+        assert not os.path.lexists(path)
+
+
 def test_a_path_in_use_is_an_error_and_left_alone(path):
     with listen(path):
         before = identity(path)
@@ -320,12 +352,13 @@ async def test_who_waits_is_accepted_later_when_there_is_no_descriptor_beside_th
         free = os.dup(0)
         os.close(free)
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, limits[1]))  # to make a socket takes one for a moment
         try:
             path.unlink()
             assert server.restore()
-            await wait_all_tasks_blocked()
-            assert not server._connections
+            with open(os.devnull):  # noqa: ASYNC230
+                await wait_all_tasks_blocked()
+                assert not server._connections
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         mock_clock.jump(ACCEPT_PAUSE)
