@@ -23,8 +23,8 @@ from devicemgr.core.pod_resources import (
 )
 from devicemgr.core.pod_status import pod_status
 from devicemgr.core.store import DeviceStore
-from devicemgr.steps import done
 from devicemgr.model import Container, ContainerKind, ContainerStatus, Device, Owner, Pod, PodStatus, RunOptions
+from devicemgr.steps import done
 
 GPU, NIC = "v.com/gpu", "v.com/nic"
 POD = Pod(
