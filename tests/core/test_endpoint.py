@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from devicemgr.core.endpoint import NEXT, Endpoint
+from devicemgr.core.endpoint import NEXT, Endpoint, State
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -17,11 +17,14 @@ def test_the_readme_draws_the_table():
 
 def test_stopping_twice_keeps_the_first_stop_time():
     once = Endpoint(resource="vendor.com/gpu", generation=1, socket="a.sock").stopped(now=5)
+    assert (once.state, once.stopped_at) == (State.STOPPED, 5)
     assert once.stopped(now=9) is once
 
 
 def test_the_grace_period_must_have_passed_strictly():
     """LW-11."""
-    stopped = Endpoint(resource="vendor.com/gpu", generation=1, socket="a.sock").stopped(now=0)
-    assert not stopped.is_expired(now=300)
-    assert stopped.is_expired(now=300.001)
+    serving = Endpoint(resource="vendor.com/gpu", generation=1, socket="a.sock")
+    stopped = serving.stopped(now=50)
+    assert not serving.is_expired(now=10_000)
+    assert not stopped.is_expired(now=350)
+    assert stopped.is_expired(now=350.001)

@@ -190,6 +190,18 @@ def test_a_resource_is_known_by_its_list_or_by_who_holds_it_and_published_until_
     assert not store.is_known(R)
 
 
+def test_to_give_back_what_one_does_not_have_changes_nothing():
+    store = DeviceStore()
+    owner, other = Owner("pod", "main"), Owner("pod", "other")
+    assert store.release(owner, R) == ()
+    store.reserve(owner, R, ["a"])
+    version = store.version
+    assert (store.release(other, R), store.release(owner, "v.com/nic")) == ((), ())
+    assert (store.version, store.holders(R, "a")) == (version, {owner})
+    assert store.release(owner, R) == ("a",)
+    assert store.remove_pod("pod") == {}
+
+
 def test_a_restored_resource_has_no_plugin_and_the_options_it_was_saved_with():
     store = DeviceStore()
     options = PluginOptions(pre_start_required=True)

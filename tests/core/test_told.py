@@ -116,8 +116,8 @@ def test_only_a_checkpoint_is_a_checkpoint():
 def test_quantities_before_a_plugin_reports_and_while_it_is_away():
     """CAP-6, CAP-7, CAP-8."""
     assert reset_extended({"cpu": 8, GPU: 4}) == {"cpu": 8, GPU: 0}
-    assert corrected({"cpu": 8, GPU: 1, NIC: 3}, {GPU: 2, NIC: 2, "v.com/x": 1}) == {
-        "cpu": 8, GPU: 2, NIC: 3, "v.com/x": 1,
+    assert corrected({"cpu": 8, GPU: 1, NIC: 3}, {GPU: 2, NIC: 2, "v.com/x": 1, "v.com/y": 0}) == {
+        "cpu": 8, GPU: 2, NIC: 3, "v.com/x": 1, "v.com/y": 0,
     }  # fmt: skip
     assert without_missing({"cpu": 1, GPU: 1, NIC: 1}, {NIC: 0}) == {"cpu": 1, NIC: 1}
 

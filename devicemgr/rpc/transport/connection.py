@@ -396,8 +396,7 @@ class Connection:
         """The peer takes nothing any more. What it has sent can still be read, and then the end of it."""
         self._outgoing.clear()
         self._caught_up.unpark_all()
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.shutdown(socket.SHUT_RDWR)  # which a unix socket always can
 
 
 class _H2Connection(H2Connection):

@@ -152,6 +152,15 @@ async def test_who_called_is_told_what_is_wrong_with_the_answer(path, frames, st
     assert (error.status, error.message) == (status, text)
 
 
+@pytest.mark.parametrize("at_end", [False, True])
+async def test_who_called_is_told_of_metadata_that_cannot_be_decoded(path, at_end):
+    odd = ("a-bin", "A")
+    frames = answered(message(b"a"), end=[*OK, odd]) if at_end else headers_only(*ANSWER, *OK, odd)
+    error = await the_outcome_of(path, *frames)
+    assert error.status is Status.INTERNAL
+    assert error.message.startswith("malformed metadata: ")
+
+
 @pytest.mark.parametrize(
     ("headers", "data", "status", "text"),
     [
