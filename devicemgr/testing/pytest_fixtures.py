@@ -57,6 +57,49 @@ def opened_for(request: pytest.FixtureRequest, directory: Path) -> AbstractAsync
     pytest.fail(problem, pytrace=False)
 
 
+_WAYS = {
+    "module": "write pytestmark = pytest.mark.device_manager(…) in the module",
+    "session": "in conftest.py write def pytest_sessionstart(session): "
+    "session.add_marker(pytest.mark.device_manager(…))",
+}
+"""How to set what a shared manager takes, by the scope of its fixture."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A mark that comes too late for all of the test's managers changes nothing, and nobody would notice."""
+    scopes = _managers_of(item)
+    reached = [node for scope in scopes.values() for node in _node_of(scope, item).listchain()]
+    for node, _ in item.iter_markers_with_node("device_manager"):
+        if scopes and node not in reached:
+            name, scope = max(scopes.items(), key=lambda one: (one[1] == "session", one))
+            where = "this test" if node is item else node.name
+            pytest.fail(
+                f"@pytest.mark.device_manager of {where} does not reach {name}, which all tests of the {scope} share: "
+                f"{_WAYS[scope]}, or use device_manager[_sync]",
+                pytrace=False,
+            )
+
+
+def _managers_of(item: pytest.Item) -> dict[str, str]:
+    """Of our fixtures that the test uses and that open a manager, the scope."""
+    if not isinstance(item, pytest.Function):
+        return {}
+    ours = ("device_manager", "device_manager_sync", "module_device_manager_sync", "session_device_manager_sync")
+    found = {name: item._fixtureinfo.name2fixturedefs.get(name, ())[-1:] for name in ours}
+    return {
+        name: one.scope
+        for name, (*last,) in found.items()
+        for one in last
+        if one.func.__module__.startswith(f"{__package__}.")
+    }
+
+
+def _node_of(scope: str, item: pytest.Item) -> pytest.Item | pytest.Collector:
+    """Where a fixture of this scope looks for its marks."""
+    return {"session": item.session, "module": item.getparent(pytest.Module)}.get(scope) or item
+
+
 @contextmanager
 def _in_portal(request: pytest.FixtureRequest, directory: Path, portal: Portal) -> Iterator[BlockingManager]:
     with portal.manager(opened_for(request, directory)) as manager:

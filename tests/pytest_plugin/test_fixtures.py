@@ -106,6 +106,71 @@ def test_a_setting_without_its_name_is_told(run):
     result.stdout.fnmatch_lines(["@pytest.mark.device_manager: write NAME=5, with the name"])
 
 
+def test_a_mark_that_a_shared_manager_cannot_see_is_an_error_that_names_the_way_out(run):
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.device_manager(grace=1.0)
+        def test_module(module_device_manager_sync): pass
+
+        @pytest.mark.device_manager(grace=1.0)
+        class TestClass:
+            def test_session(self, shared): pass
+
+        @pytest.mark.trio
+        @pytest.mark.device_manager(grace=1.0)
+        async def test_trio(module_device_manager): pass
+
+        @pytest.fixture(scope="module")
+        def shared(session_device_manager_sync): pass
+
+        @pytest.mark.device_manager(grace=1.0)
+        def test_it_reaches_the_other_one(device_manager_sync, module_device_manager_sync): pass
+
+        def test_no_mark(module_device_manager_sync): pass
+
+        @pytest.mark.device_manager(grace=1.0)
+        def test_no_manager(): pass
+        """
+    )
+    result.assert_outcomes(passed=3, errors=3)
+    begin = "@pytest.mark.device_manager of {} does not reach {}, which all tests of the {} share: "
+    module = begin.format("this test", "module_device_manager_sync", "module")
+    session = begin.format("TestClass", "session_device_manager_sync", "session")
+    result.stdout.fnmatch_lines_random(
+        [
+            f"{module}write pytestmark = *, or use device_manager?_sync?",
+            f"{session}in conftest.py write def pytest_sessionstart(session): *",
+        ]
+    )
+
+
+def test_the_ways_out_that_it_names_are_ways_out(run, pytester):
+    pytester.makeconftest(
+        """
+        import pytest
+
+        def pytest_sessionstart(session):
+            session.add_marker(pytest.mark.device_manager(grace=1.0))
+        """
+    )
+    run(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.device_manager(grace=0.5)
+
+        @pytest.mark.parametrize("name", ["session_device_manager_sync", "module_device_manager_sync"])
+        def test_x(name, request, simulated_plugin):
+            manager = request.getfixturevalue(name)
+            with simulated_plugin(manager, "vendor.com/gpu"):
+                pass
+            manager.wait_for_resource("vendor.com/gpu", capacity=0, timeout=8)
+        """
+    ).assert_outcomes(passed=2)
+
+
 def test_trio_tests_have_the_manager_in_their_own_program(run):
     run(
         f"""
