@@ -226,12 +226,20 @@ class Endpoints:
             self._doors.of_plugin(resource).reached("resources", 1, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
 
-    def _check_caller(self, slot: _Slot, peer: Peer) -> None:
+    def _check_caller(self, slot: _Slot, client: PluginClient) -> None:
         """Nobody but root, or our own user, registers what is not his: a socket serves one resource, and a member of
-        the group could give another one's socket a name before its plug-in does (LIM-27)."""
-        if slot.caller is not None and slot.caller.uid not in (0, os.geteuid(), peer.uid):
-            whose = f"user {peer.uid} serves it, and user {slot.caller.uid} registers it"
-            raise RegistrationRefused(f"endpoint {slot.name!r} is invalid: {whose}", rule="LIM-27")
+        the group could give another one's socket a name before its plug-in does (LIM-27).
+
+        His is what he serves, and what belongs to him: with socket activation it is systemd that listens, and who calls
+        us is the plug-in, to whom the file was given.
+        """
+        peer, owner = client.peer, client.socket.owner
+        if slot.caller is not None and slot.caller.uid not in (0, os.geteuid(), peer.uid, owner):
+            raise RegistrationRefused(
+                f"endpoint {slot.name!r} is invalid: user {peer.uid} serves it, its file belongs to user {owner}, and "
+                f"user {slot.caller.uid} registers it; only these two, root, and the manager's own user may do that",
+                rule="LIM-27",
+            )
 
     @contextmanager
     def _not_shared(self, resource: ResourceName, slot: _Slot, socket: SocketFile) -> Iterator[None]:
@@ -285,7 +293,7 @@ class Endpoints:
                 interference=self._disturbances,
             ) as client:
                 connected = True
-                self._check_caller(slot, client.peer)
+                self._check_caller(slot, client)
                 with self._not_shared(resource, slot, client.socket):
                     return await self._serve_connected(resource, slot, client, door)
         except PluginUnavailable as error:

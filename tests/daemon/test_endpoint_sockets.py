@@ -131,6 +131,12 @@ def test_a_name_is_utf_8_whatever_the_locale_of_the_manager_says(root_dir):
     subprocess.run([sys.executable, "-c", ASCII_ONLY, str(root_dir)], env=environment, check=True, timeout=60)
 
 
+REFUSED = (
+    rf"user {os.geteuid()} serves it, its file belongs to user {os.geteuid()}, and user 65534 registers it; "
+    "only these two, root, and the manager's own user may do that"
+)
+
+
 @pytest.mark.parametrize(("uid", "is_taken"), [(None, True), (0, True), (os.geteuid(), True), (65534, False)])
 async def test_nobody_registers_the_socket_of_another_user(root_dir, uid, is_taken):
     """Else a member of the group gives it a name first, and its own plug-in is refused."""
@@ -139,9 +145,25 @@ async def test_nobody_registers_the_socket_of_another_user(root_dir, uid, is_tak
         open_simulated_plugin(manager.layout.plugins, GPU, endpoint="honest.sock") as plugin,
     ):
         CALLER.set(None if uid is None else Peer(pid=1, uid=uid, gids=frozenset()))
-        with nullcontext() if is_taken else pytest.raises(RegistrationRefused, match="and user 65534 registers it"):
+        with nullcontext() if is_taken else pytest.raises(RegistrationRefused, match=REFUSED):
             await manager.register(Registration(version="v1beta1", endpoint="honest.sock", resource="b.com/other"))
         if not is_taken:
             await plugin.register()
             await manager.wait_for_resource(GPU, allocatable=1)
             assert [*manager.capacity()] == [GPU]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_whoever_was_given_the_socket_may_register_it(root_dir):
+    """systemd listens, as root, and starts the plug-in as the user to whom the socket belongs (SocketUser=)."""
+    async with (
+        open_device_manager(root_dir) as manager,
+        open_simulated_plugin(manager.layout.plugins, GPU, endpoint="honest.sock"),
+    ):
+        os.chown(manager.layout.plugins / "honest.sock", 65534, -1)
+        CALLER.set(Peer(pid=1, uid=65533, gids=frozenset()))
+        with pytest.raises(RegistrationRefused, match="belongs to user 65534, and user 65533 registers it"):
+            await register(manager, "honest.sock", GPU)
+        CALLER.set(Peer(pid=1, uid=65534, gids=frozenset()))
+        await register(manager, "honest.sock", GPU)
+        await manager.wait_for_resource(GPU, allocatable=1)

@@ -67,10 +67,11 @@ def connect(path: str | os.PathLike[str]) -> socket.socket:
 @dataclass(frozen=True, slots=True)
 class SocketFile:
     """A socket that is there, for as long as ``descriptor`` is open: it can be connected to whatever is at its path by
-    now, and no other one has its ``inode``."""
+    now, and no other one has its ``inode``. Its file belongs to the user ``owner``."""
 
     path: Path
     inode: Inode
+    owner: int
     descriptor: int
 
     def __fspath__(self) -> str:
@@ -105,7 +106,7 @@ class Place:
             status = os.fstat(descriptor)
             if not stat.S_ISSOCK(status.st_mode):
                 raise OSError(errno.ENOTSOCK, "it is not a socket", str(self))
-            yield SocketFile(self.directory / self.path, (status.st_dev, status.st_ino), descriptor)
+            yield SocketFile(self.directory / self.path, (status.st_dev, status.st_ino), status.st_uid, descriptor)
         finally:
             os.close(descriptor)
 
