@@ -14,6 +14,7 @@ Read in this order:
 ===========================  ======================================================================
 ``model`` ``events``         the words: values, and everything that can happen
 ``core``                     the decisions, pure: no await, no clock, no file, no log, no gRPC
+``steps`` ``turns``          long work, in which everybody else has a turn
 ``daemon.supervisor``        the nursery tree on one screen
 ``daemon.endpoints``         one task per registration: where a plug-in's failure stops
 ``daemon.admission``         who, align, allocate, fit, write; ``daemon.allocation``: plan → ask → commit

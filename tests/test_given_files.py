@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devicemgr.cli import main
 from devicemgr.cli.given_file import LARGEST, read_given
 from devicemgr.config import parse_node_config
 from devicemgr.errors import BadInput
 from devicemgr.manifest import parse_pods
-from devicemgr.yaml_text import MOST_VALUES, load_documents
+from devicemgr.yaml_text import MOST_VALUES, dump, load_documents
 
 POD = "kind: Pod\nmetadata: {name: %s}\nspec: {containers: [{name: m, resources: {limits: {vendor.com/gpu: %s}}}]}\n"
 MANY = MOST_VALUES + 1
@@ -94,3 +97,12 @@ def test_a_device_that_never_ends_a_directory_and_other_bytes_are_refused(tmp_pa
 def test_the_command_line_says_what_is_wrong(words, problem):
     done = CliRunner().invoke(main, words, input="")
     assert (done.exit_code, problem in done.output) == (2, True), done.output
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+SCALARS = TEXTS | st.integers() | st.booleans() | st.none()
+
+
+@given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner)))
+def test_what_is_shown_as_yaml_is_read_back_as_it_was(value):
+    assert yaml.safe_load(dump(value)) == value
