@@ -26,12 +26,12 @@ from ..model import (
 from . import convert_own as convert
 from . import status
 from .calls import call, dial, read_stream
+from .convert import checked
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
 from .transport.channel import Channel
 from .transport.limits import Limits
 from .transport.unix_socket import require_short
-from .wire_format import RawMessage
 
 T = TypeVar("T")
 
@@ -41,20 +41,12 @@ _WHATEVER_IT_SAYS = Limits(message=2**32, answer=2**32)
 """A status has every device that is held: of several plug-ins that is more than a message of one."""
 
 
-class _Stub(own.AllocationStub):
-    """The generated one, but Status is answered with the bytes (``status``)."""
-
-    async def status(self, message: own.StatusRequest | None = None, **options: Any) -> Any:
-        request = message or own.StatusRequest()
-        return await self._unary_unary("/devicemgr.v1.Allocation/Status", request, RawMessage, **options)
-
-
 class ManagerClient:
     """A manager, seen through allocation.sock. Every call raises PluginUnavailable when it hangs up or is stuck."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._stub = channel.stub(_Stub)
+        self._stub = channel.stub(own.AllocationStub)
 
     async def _ask(self, method: Callable[..., Coroutine[Any, Any, T]], request: object) -> T:
         with trio.move_on_after(ANSWER_TIME):
@@ -62,7 +54,7 @@ class ManagerClient:
         raise PluginUnavailable(f"no answer within {ANSWER_TIME:g} s", outcome="DEADLINE_EXCEEDED")
 
     async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus], EffectiveSettings]:
-        return status.decoded(await self._ask(self._stub.status, own.StatusRequest()))
+        return checked(status.decoded, await self._ask(self._stub.status, own.StatusRequest()))
 
     async def node_status(self) -> NodeStatus:
         return convert.node_status_from_wire(await self._ask(self._stub.node_status, own.NodeStatusRequest()))

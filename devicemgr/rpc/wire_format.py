@@ -63,21 +63,6 @@ def field_of_bytes(number: int, body: bytes) -> bytes:
     return bytes((number << 3 | _BYTES,)) + length + body
 
 
-def split(data: bytes, number: int) -> tuple[bytes, list[bytes]]:
-    """A message without the fields of this number, which have a length; and what is in those, in order. Raises
-    ValueError."""
-    rest, found, at = [], [], 0
-    for here, wire_type, start, end in _fields(data, 0, len(data)):
-        if here == number:
-            if wire_type != _BYTES:
-                raise _other_type(here, wire_type)
-            found.append(data[start:end])
-        else:
-            rest.append(data[at:end])
-        at = end
-    return b"".join(rest), found
-
-
 class TooManyFields(ValueError):
     """It would take too long to decode them."""
 

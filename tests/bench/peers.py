@@ -183,11 +183,10 @@ class Client:
             time.sleep(0.01)
 
     def capacity(self) -> dict[str, int]:
-        status = own.StatusResponse.parse(self._status(b"", timeout=60))
-        return {resource.name: resource.allocatable for resource in status.resources}
+        return {resource.name: resource.allocatable for resource in self.status().resources}
 
-    def pods(self) -> list[own.PodStatus]:
-        return own.StatusResponse.parse(self._status(b"", timeout=60)).pods
+    def status(self) -> own.StatusResponse:
+        return own.StatusResponse.parse(self._status(b"", timeout=60))
 
     def nothing(self) -> None:
         """Ask about a pod that is not here."""

@@ -147,12 +147,12 @@ class Workload:
 
 
 def pods_of(client: Client) -> dict[str, Devices]:
-    found: dict[str, Devices] = {}
-    for pod in client.pods():
-        held = found.setdefault(pod.name, {})
-        for container in pod.containers:
-            for status in container.allocated_resources_status:
-                held[status.name] = held.get(status.name, frozenset()) | {one.resource_id for one in status.resources}
+    status = client.status()
+    found: dict[str, Devices] = {pod.name: {} for pod in status.pods}
+    names = {pod.uid: pod.name for pod in status.pods}
+    for some in status.held:
+        held = found[names[some.pod_uid]]
+        held[some.resource_name] = held.get(some.resource_name, frozenset()) | set(some.device_ids)
     return found
 
 

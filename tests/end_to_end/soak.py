@@ -106,7 +106,7 @@ class Soak:
         for future in list(self._running):
             future.result()
         wrong = self.ledger.settle(pods_of(self.client))
-        status = own.StatusResponse.parse(self.client._status(b"", timeout=60))
+        status = self.client.status()
         for one in status.resources:
             if not 0 <= one.available <= one.allocatable <= one.capacity:
                 wrong.append(f"{one.name}: {one.available} available of {one.allocatable} of {one.capacity}")

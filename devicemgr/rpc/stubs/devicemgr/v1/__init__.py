@@ -8,7 +8,6 @@ __all__ = (
     "AcknowledgeRemovedResponse",
     "AdmitRequest",
     "AdmitResponse",
-    "AllocatedResourceStatus",
     "AllocationBase",
     "AllocationStub",
     "Container",
@@ -22,6 +21,8 @@ __all__ = (
     "EventsRequest",
     "ExplainRequest",
     "ExplainResponse",
+    "HealthStatus",
+    "HeldDevices",
     "InjectFaultRequest",
     "InjectFaultResponse",
     "Mount",
@@ -31,7 +32,6 @@ __all__ = (
     "PodStatus",
     "RemoveRequest",
     "RemoveResponse",
-    "ResourceHealth",
     "ResourceStatus",
     "RetainRequest",
     "RetainResponse",
@@ -82,6 +82,33 @@ class ContainerKind(betterproto2.Enum):
             "CONTAINER_KIND_MAIN": 0,
             "CONTAINER_KIND_INIT": 1,
             "CONTAINER_KIND_SIDECAR": 2,
+        }
+
+
+class HealthStatus(betterproto2.Enum):
+    UNKNOWN = 0
+    """
+    Nobody reports the device any more.
+    """
+
+    HEALTHY = 1
+
+    UNHEALTHY = 2
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "HEALTH_STATUS_UNKNOWN",
+            1: "HEALTH_STATUS_HEALTHY",
+            2: "HEALTH_STATUS_UNHEALTHY",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "HEALTH_STATUS_UNKNOWN": 0,
+            "HEALTH_STATUS_HEALTHY": 1,
+            "HEALTH_STATUS_UNHEALTHY": 2,
         }
 
 
@@ -148,20 +175,6 @@ class AdmitResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("devicemgr.v1", "AdmitResponse", AdmitResponse)
-
-
-@dataclass(eq=False, repr=False)
-class AllocatedResourceStatus(betterproto2.Message):
-    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    resources: "list[ResourceHealth]" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, repeated=True
-    )
-
-
-default_message_pool.register_message(
-    "devicemgr.v1", "AllocatedResourceStatus", AllocatedResourceStatus
-)
 
 
 @dataclass(eq=False, repr=False)
@@ -233,15 +246,7 @@ default_message_pool.register_message("devicemgr.v1", "ContainerRun", ContainerR
 
 @dataclass(eq=False, repr=False)
 class ContainerStatus(betterproto2.Message):
-    """
-    As in a pod's status: what the container holds, resource by resource, with the health of each device.
-    """
-
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    allocated_resources_status: "list[AllocatedResourceStatus]" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, repeated=True
-    )
 
 
 default_message_pool.register_message(
@@ -363,6 +368,34 @@ class ExplainResponse(betterproto2.Message):
 default_message_pool.register_message(
     "devicemgr.v1", "ExplainResponse", ExplainResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class HeldDevices(betterproto2.Message):
+    """
+    Devices that a container of one of the pods holds, in order. Of very many there are several of these, one after the
+    other.
+    """
+
+    pod_uid: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    container_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    resource_name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    device_ids: "list[str]" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, repeated=True
+    )
+
+    health: "list[HealthStatus]" = betterproto2.field(
+        5, betterproto2.TYPE_ENUM, repeated=True
+    )
+    """
+    Of each of the devices.
+    """
+
+
+default_message_pool.register_message("devicemgr.v1", "HeldDevices", HeldDevices)
 
 
 @dataclass(eq=False, repr=False)
@@ -516,19 +549,6 @@ default_message_pool.register_message("devicemgr.v1", "RemoveResponse", RemoveRe
 
 
 @dataclass(eq=False, repr=False)
-class ResourceHealth(betterproto2.Message):
-    resource_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    health: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    "Healthy", "Unhealthy" or "Unknown".
-    """
-
-
-default_message_pool.register_message("devicemgr.v1", "ResourceHealth", ResourceHealth)
-
-
-@dataclass(eq=False, repr=False)
 class ResourceStatus(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -605,6 +625,10 @@ class StatusResponse(betterproto2.Message):
 
     settings: "EffectiveSettings | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    held: "list[HeldDevices]" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
 
