@@ -239,8 +239,8 @@ def test_a_group_may_be_given(path):
 
 
 def test_a_group_is_given_to_nothing_else(path, monkeypatch):
-    """Who may write in the directory may put a link in the place of what is bound: no file of ours changes hands then, or
-    gets a second name."""
+    """Who may write in the directory may put a link in the place of what is bound: then no file of ours changes hands,
+    or gets a second name."""
     victim, bind = path.with_name("victim"), unix_socket._bind_unseen
     victim.touch()
     before = victim.stat()
