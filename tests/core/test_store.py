@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from devicemgr.core.allocation import Request, Reusable, plan_allocation
 from devicemgr.core.checkpoint import Checkpoint, Entry, render
 from devicemgr.core.endpoint import Endpoint
-from devicemgr.core.holdings import in_order
+from devicemgr.core.holdings import Assignment, in_order
 from devicemgr.core.node_state import NodeState, combine, render_state
 from devicemgr.core.store import MOST_REMOVED, DeviceStore, Snapshot
 from devicemgr.daemon.checkpointing import parse_saved
@@ -188,6 +190,30 @@ def test_a_resource_is_known_by_its_list_or_by_who_holds_it_and_published_until_
     assert (store.is_known(R), store.is_published(R)) == (True, False)
     store.release(owner, R)
     assert not store.is_known(R)
+
+
+def test_a_pod_that_is_looked_at_anew_is_something_to_write():
+    """ALLOC-10. After a crash its devices would be looked at once more, or never."""
+    store, pod, versions = DeviceStore(), Pod(name="p", uid="p", containers=()), [0]
+    for confirmed in (False, False, True, True, False):
+        store.add_pod(pod, confirmed=confirmed)
+        versions.append(store.version)
+        assert store.unconfirmed == (set() if confirmed else {"p"})
+    assert [b > a for a, b in pairwise(versions)] == [True, False, True, False, True]
+
+
+def test_an_answer_that_takes_the_place_of_another_one_counts_instead_of_it():
+    """Of how large all answers are together."""
+    store, owner = DeviceStore(), Owner("pod", "main")
+    for raw, size in ((b"xyz", 3), (b"x", 1), (None, 0), (b"xy", 2)):
+        store.record(owner, R, Assignment(devices={"a": None}, answer=RunOptions(), raw=raw))
+        assert store.answers_size == size
+    store.record(owner, "v.com/nic", Assignment(devices={"n": None}, answer=RunOptions(), raw=b"12345"))
+    assert store.answers_size == 7
+    store.release(owner, R)
+    assert store.answers_size == 5
+    store.remove_pod("pod")
+    assert store.answers_size == 0
 
 
 def test_to_give_back_what_one_does_not_have_changes_nothing():
