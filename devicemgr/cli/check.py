@@ -172,10 +172,10 @@ def _check_usage(wanted: _Wanted) -> None:
         raise click.UsageError("give either a command after -- or --attach RESOURCE")
     options = wanted.options
     view = options.isolate or options.bind or options.kubeconfig
-    if wanted.attach and (view or options.resource or options.respawn or wanted.plugin_log):
+    if wanted.attach and (view or options.resource or options.respawn or options.alone or wanted.plugin_log):
         raise click.UsageError(
-            "--isolate, --bind, --kubeconfig, --resource, --respawn and --plugin-log are about a COMMAND, not about "
-            "--attach"
+            "--isolate, --bind, --kubeconfig, --resource, --respawn, --alone and --plugin-log are about a COMMAND, not "
+            "about --attach"
         )
     for path in filter(None, (wanted.junit, wanted.plugin_log)):
         check_writable(path)
@@ -201,6 +201,7 @@ def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
             isolate=options.isolate,
             bind=options.bind,
             kubeconfig=options.kubeconfig,
+            alone=options.alone,
             adopt=True,
         )
     checks = options.checks()

@@ -67,6 +67,9 @@ class CheckOptions(CheckedFields):
     respawn: bool = _option(
         False, "Start the command again when it ends: after a second, then with a back-off, as a kubelet does."
     )
+    alone: bool = _option(
+        False, "Never run a second instance of the command beside the first: the hardware takes one only."
+    )
     change: str | None = _option(None, "A shell command that makes the plug-in report a change, each time.", "COMMAND")
     numa: str | None = _option(None, "The NUMA nodes there are, as 0,1.  [default: the machine's]", "NODES")
     only: tuple[str, ...] = _option((), "Make this check only. Repeatable.", "CHECK")

@@ -46,7 +46,12 @@ class Session:
         if self._opened is None:
             how = self._options
             command = Command(
-                self._argv, change=how.change, isolate=how.isolate, bind=how.bind, kubeconfig=how.kubeconfig
+                self._argv,
+                change=how.change,
+                isolate=how.isolate,
+                bind=how.bind,
+                kubeconfig=how.kubeconfig,
+                alone=how.alone,
             )
             portal = self._stack.enter_context(open_portal())
             numa = how.numa_nodes()

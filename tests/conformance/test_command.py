@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from devicemgr.testing.conformance import Command
+from devicemgr.testing.conformance import Command, Skipped
 from devicemgr.testing.conformance.processes import family
 from devicemgr.testing.conformance.subject import tended
 
@@ -100,6 +100,19 @@ async def test_of_two_that_run_when_somebody_gives_up_neither_is_left(tmp_path, 
             await until(lambda: alive() == [True])
             await command.surge(tmp_path, ready, 30.0)
     assert alive() == [False, False]
+
+
+async def test_one_that_owns_its_hardware_is_never_there_twice(tmp_path):
+    async def ready():
+        pytest.fail("there is a second one")
+
+    command = Command(["sleep", "60"], alone=True)
+    async with tended(command):
+        await command.start(tmp_path)
+        assert command.another() is None
+        with pytest.raises(Skipped, match="--alone"):
+            await command.surge(tmp_path, ready, 0.1)
+        assert command.is_running
 
 
 def test_a_process_may_have_a_name_that_was_cut_within_a_character():

@@ -35,7 +35,7 @@ class Command:
     ``kubeconfig`` is a file that names an API server: the plug-in has its path as ``KUBECONFIG`` and, with ``isolate``,
     the API server as a pod has it. Raises BadInput for a text that is no bind, and for a file that cannot be used so.
     ``change`` is a shell command that makes it report a change; it has the same environment, and
-    ``DEVICE_PLUGIN_PID``.
+    ``DEVICE_PLUGIN_PID``. With ``alone`` no second instance is started beside it.
 
     What it starts is ended with it. That it has let go of (a daemon, forked twice) is found with ``adopt`` only: then
     all of this process's children that nobody else is the parent of any more count as the plug-in's.
@@ -50,6 +50,7 @@ class Command:
         isolate: bool = False,
         bind: Sequence[str] = (),
         kubeconfig: str | None = None,
+        alone: bool = False,
         env: Mapping[str, str] | None = None,
         adopt: bool = False,
     ) -> None:
@@ -63,6 +64,7 @@ class Command:
         self._api_server: GivenApiServer | None = None
         if kubeconfig is not None:
             self._api_server = GivenApiServer(kubeconfig, isolate=isolate, binds=self._binds)
+        self._is_alone = alone
         self._process: trio.Process | None = None
         self._is_asked_to_end = False
         self._adopt = adopt
@@ -105,6 +107,8 @@ class Command:
 
     def another(self) -> Command | None:
         """Not of a program that has ended, or let go of others, which go on: whose they are could not be known."""
+        if self._is_alone:
+            return None
         leader = self._running()
         others = self._look_around() - family(leader.pid, orphans=False)
         if leader.poll() is not None or any(one.is_alive for one in others):
@@ -144,6 +148,8 @@ class Command:
         return status
 
     async def surge(self, directory: Path, ready: Callable[[], Awaitable[object]], grace: float) -> None:
+        if self._is_alone:
+            raise Skipped("no second instance may run beside the first (--alone)")
         first, its_family = self._running(), self._look_around()
         await self.start(directory)
         try:
