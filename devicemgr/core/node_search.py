@@ -236,7 +236,7 @@ class _Search:
         )
         last = list(step.last)
         if kind is not None:
-            last[kind] = choice if self._twins[kind] & rest else 0
+            last[kind] = choice
         is_in = choice == len(step.missing)
         return _Step(step.at + 1, step.left - is_in, step.chosen | bit * is_in, missing, tuple(last))
 

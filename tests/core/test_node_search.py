@@ -356,6 +356,15 @@ def test_how_many_steps_a_question_takes(case):
     assert tuple(taken) == TAKEN[case]
 
 
+def test_work_ends_when_more_is_asked_for_than_there_is():
+    work = Work(3)
+    work.spend(2)
+    work.spend(1)
+    work.spend(0)
+    with pytest.raises(TooManyChoices):
+        work.spend(1)
+
+
 def test_nodes_that_are_alike_are_not_tried_in_every_order():
     """Three boxes of four nodes: which six are nearest together has 924 answers, and few that are not the same."""
     rows = {one: tuple(10 if one == n else 20 if one // 4 == n // 4 else 40 for n in range(12)) for one in range(12)}
