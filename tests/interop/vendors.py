@@ -116,7 +116,6 @@ _INTEL_FIRST_LIST = (
     "pkg/deviceplugin/server.go: a stream begins with what is there then, and the first scan comes after it"
 )
 _INTEL_SIGTERM = "pkg/deviceplugin/manager.go: nobody listens for signals"
-_INTEL_IN_USE = "pkg/deviceplugin/server.go: it ends where somebody listens on its socket"
 _INTEL_PANIC = "pkg/deviceplugin/server.go: Update sends to a channel that is closed when the server ends"
 _FAKE_GPU_TOPOLOGY = "gpuMemory: 1024\ngpuProduct: Fake\ngpus: [{id: a, status: {}}, {id: b, status: {}}]\n"
 _NO_WATCH = "internal/deviceplugin/real_node.go: it registers once, and nobody watches for another kubelet.sock"
@@ -147,7 +146,8 @@ VENDORS = (
             "rolling-update": "internal/plugin/server.go: Stop removes whatever has the name of its socket",
         },
         not_made=_NEVER_UNHEALTHY | {"pre-start"} | _ONE_LIST | _NO_CDI,
-        learnt="`socket-deleted`: it watches for a new kubelet.sock alone",
+        learnt="`socket-deleted`: it watches for a new kubelet.sock alone; `rolling-update`: at its end it removes the "
+        "socket that its successor has made",
     ),
     Vendor(
         name="GKE's (GoogleCloudPlatform/container-engine-accelerators), on two fake GPUs",
@@ -174,7 +174,6 @@ VENDORS = (
         hardware={"/dev/sgx_enclave": NULL, "/dev/sgx_provision": NULL},
         broken={
             "first-list-complete": _INTEL_FIRST_LIST,
-            "rolling-update": _INTEL_IN_USE,
             "sigterm-removes-socket": _INTEL_SIGTERM,
         },
         not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _NO_CDI,
@@ -193,11 +192,12 @@ VENDORS = (
         broken={
             "first-list-complete": _INTEL_FIRST_LIST,
             "preferred-allocation": "cmd/gpu_plugin: the policy none takes the first ids, whatever must be included",
-            "rolling-update": _INTEL_IN_USE,
             "sigterm-removes-socket": _INTEL_SIGTERM,
         },
         by_chance=dict.fromkeys(("restart", "wiped", "socket-deleted", "registry-deleted", "away"), _INTEL_PANIC)
-        | dict.fromkeys(("descriptors", "kill-restart", "stream-cancel", "returns-once"), _INTEL_PANIC),
+        | dict.fromkeys(
+            ("descriptors", "kill-restart", "rolling-update", "stream-cancel", "returns-once"), _INTEL_PANIC
+        ),
         not_made=_NEVER_UNHEALTHY | {"pre-start"},
         learnt="`away`, `descriptors`: it sends to the channel of a stream that has ended, and panics; "
         "`preferred-allocation`: it leaves out what must be included",
@@ -265,6 +265,6 @@ VENDORS = (
             "rolling-update": "pkg/resources/server.go: Stop removes whatever has the name of its socket",
         },
         not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _ONE_LIST | _NO_CDI | {"wiped", "socket-deleted"},
-        learnt="it is found in plugins_registry, and is checked like any other: `allocate-unknown`",
+        learnt="it is found in plugins_registry, and is checked like any other: `allocate-unknown`, `rolling-update`",
     ),
 )
