@@ -6,21 +6,36 @@ lists it (LIM-7). Resources and ids are sorted, so that the same state reads the
 
 from __future__ import annotations
 
-from ..model import ContainerStatus, Owner, Pod, PodStatus
-from .holdings import in_order
+from ..model import ContainerStatus, DeviceId, Owner, PodStatus
+from ..steps import Steps, in_chunks
+from .holdings import Assignment, ordering
+from .resource import Reported, health_of
 from .store import DeviceStore
 
 
-def pod_status(store: DeviceStore, pod: Pod) -> PodStatus:
-    containers = tuple(_container(store, Owner(pod.uid, container.name)) for container in pod.containers)
-    return PodStatus(namespace=pod.namespace, name=pod.name, uid=pod.uid, containers=containers)
+def pod_statuses(store: DeviceStore) -> Steps[list[PodStatus]]:
+    """Of the admitted pods, oldest first, as they are now: what is looked up is looked up in the first step."""
+    held = [
+        (pod, [(one.name, sorted(store.assignments(Owner(pod.uid, one.name)).items())) for one in pod.containers])
+        for pod in store.pods
+    ]
+    names = {name for _, containers in held for _, assignments in containers for name, _ in assignments}
+    reported = {name: store.reported(name) for name in names}
+    statuses = []
+    for pod, containers in held:
+        found = []
+        for name, assignments in containers:
+            health = {}
+            for resource, assignment in assignments:
+                health[resource] = yield from _health(assignment, reported[resource])
+            found.append(ContainerStatus(name=name, health=health))
+        statuses.append(PodStatus(namespace=pod.namespace, name=pod.name, uid=pod.uid, containers=tuple(found)))
+    return statuses
 
 
-def _container(store: DeviceStore, owner: Owner) -> ContainerStatus:
-    return ContainerStatus(
-        name=owner.container,
-        health={
-            resource: store.health_of(resource, in_order(assignment.devices))
-            for resource, assignment in sorted(store.assignments(owner).items())
-        },
-    )
+def _health(assignment: Assignment, reported: Reported) -> Steps[dict[DeviceId, str]]:
+    found: dict[DeviceId, str] = {}
+    for ids in in_chunks((yield from ordering(assignment.devices))):
+        found |= health_of(ids, reported)
+        yield
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from ..events import ReportApplied
@@ -198,9 +199,19 @@ class Resource:
         if self._free is not None:
             self._free.add([id for id in ids if id in (self.healthy or ())])
 
-    def health_of(self, ids: Iterable[DeviceId]) -> dict[DeviceId, str]:
-        """``Unknown`` when the plug-in is gone or no longer lists the device; the kubelet says Healthy (LIM-7)."""
+    @property
+    def reported(self) -> Reported:
+        """The healthy and the unhealthy ids, as somebody reports them now: none of a plug-in that is gone."""
         if not (self.is_serving and self.is_current):
-            return dict.fromkeys(ids, UNKNOWN)
-        healthy, unhealthy = self.healthy or (), self.unhealthy or ()
-        return {id: HEALTHY if id in healthy else UNHEALTHY if id in unhealthy else UNKNOWN for id in ids}
+            return NOTHING_REPORTED
+        return self.healthy or set(), self.unhealthy or set()
+
+
+Reported = tuple[AbstractSet[DeviceId], AbstractSet[DeviceId]]
+NOTHING_REPORTED: Reported = frozenset(), frozenset()
+
+
+def health_of(ids: Iterable[DeviceId], reported: Reported) -> dict[DeviceId, str]:
+    """``Unknown`` when the plug-in is gone or no longer lists the device; the kubelet says Healthy (LIM-7)."""
+    healthy, unhealthy = reported
+    return {id: HEALTHY if id in healthy else UNHEALTHY if id in unhealthy else UNKNOWN for id in ids}

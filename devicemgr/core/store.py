@@ -20,7 +20,6 @@ from ..events import (
     ResourceRemoved,
 )
 from ..model import (
-    UNKNOWN,
     Device,
     DeviceId,
     DeviceList,
@@ -37,7 +36,7 @@ from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
 from .free import FreeDevices
 from .holdings import Assignment, Holdings, in_order
 from .report import ID_LENGTH, difference, normalising
-from .resource import Resource
+from .resource import NOTHING_REPORTED, Reported, Resource, health_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,8 +298,16 @@ class DeviceStore(Holdings):
 
     def health_of(self, resource: ResourceName, ids: Iterable[DeviceId]) -> dict[DeviceId, str]:
         """By id Healthy, Unhealthy, or Unknown when nobody reports the device any more (LIM-7)."""
+        return health_of(ids, self._reported(resource))
+
+    def reported(self, resource: ResourceName) -> Reported:
+        """The healthy and the unhealthy ids as they are now, whatever changes later."""
+        healthy, unhealthy = self._reported(resource)
+        return frozenset(healthy), frozenset(unhealthy)
+
+    def _reported(self, resource: ResourceName) -> Reported:
         state = self._resources.get(resource)
-        return dict.fromkeys(ids, UNKNOWN) if state is None else state.health_of(ids)
+        return NOTHING_REPORTED if state is None else state.reported
 
     # --- allocation ----------------------------------------------------------------------------
 

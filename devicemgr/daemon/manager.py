@@ -11,7 +11,7 @@ import trio
 
 from ..arguments import Count, Seconds, checked
 from ..core.node_status import node_status, reset_node
-from ..core.pod_status import pod_status
+from ..core.pod_status import pod_statuses
 from ..errors import Refused, ResourceWaitTimeout
 from ..manifest import as_pod
 from ..model import (
@@ -27,6 +27,8 @@ from ..model import (
     ResourceName,
 )
 from ..names import ExtendedResource
+from ..steps import done
+from ..turns import in_turns
 from .directory import Layout
 from .disturbances import Disturbances
 from .event_log import EventLog, Recorded
@@ -111,7 +113,11 @@ class DeviceManager:
 
     def pods(self) -> list[PodStatus]:
         """The admitted pods, oldest first: the devices their containers hold, each with its health (RHS-1)."""
-        return [pod_status(self._life.store, pod) for pod in self._life.store.pods]
+        return done(pod_statuses(self._life.store))
+
+    async def pods_in_turns(self) -> list[PodStatus]:
+        """The same, as they are at the call; others have their turns meanwhile, however much is held."""
+        return await in_turns(pod_statuses(self._life.store))
 
     @checked
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:

@@ -50,7 +50,7 @@ class AllocationApi(Protocol):
     """What the allocation service needs of a manager."""
 
     def capacity(self) -> Mapping[ResourceName, ResourceCounts]: ...
-    def pods(self) -> Sequence[PodStatus]: ...
+    async def pods_in_turns(self) -> Sequence[PodStatus]: ...
     def node_status(self) -> NodeStatus: ...
     def settings(self) -> EffectiveSettings: ...
     def explain(self, namespace: str, name: str) -> Mapping[str, Any] | None: ...
@@ -74,8 +74,8 @@ class AllocationService(ClosesStreams, own.AllocationBase):
         self._faults = faults
 
     async def status(self, message: own.StatusRequest) -> Any:
-        manager = self._manager
-        return await in_turns(status.encoding(manager.capacity(), manager.pods(), manager.settings()))
+        capacity, settings = self._manager.capacity(), self._manager.settings()
+        return await in_turns(status.encoding(capacity, await self._manager.pods_in_turns(), settings))
 
     async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
         pod = convert.checked(convert_own.pod_from_wire, message.pod)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.holdings import Assignment
 from devicemgr.core.pod_resources import allocatable_devices
+from devicemgr.core.pod_status import pod_statuses
 from devicemgr.core.store import DeviceStore
-from devicemgr.model import Device, DeviceList, Owner
+from devicemgr.model import Container, Device, DeviceList, Owner, Pod, RunOptions
 from devicemgr.steps import CHUNK, Shared, done, in_chunks
 
 R = "vendor.com/gpu"
@@ -130,6 +132,27 @@ def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
     steps = halfway(allocatable_devices(store))
     store.apply_report(R, 1, AFTER)
     assert [one.device for one in done(steps)] == [device.id for device in BEFORE]
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        lambda store, token: done(store.applying(R, 1, DeviceList(devices=BEFORE[:-9], base=token, gone=BEFORE[-9:]))),
+        lambda store, token: store.apply_report(R, 1, AFTER),
+        lambda store, token: store.stop_endpoint(R, 1, reason="gone", now=0.0),
+        lambda store, token: store.release(OWNER, R),
+    ],
+    ids=["difference", "whole", "stopped", "released"],
+)
+def test_so_is_what_is_told_of_the_pods(store, news):
+    first = DeviceList(devices=BEFORE)
+    done(store.applying(R, 1, first))
+    store.add_pod(Pod(name="p", uid=OWNER.pod_uid, containers=(Container(name=OWNER.container),)))
+    store.record(OWNER, R, Assignment(devices={device.id: None for device in BEFORE}, answer=RunOptions()))
+    steps = halfway(pod_statuses(store))
+    news(store, first.token)
+    (status,) = done(steps)
+    assert status.containers[0].health == {R: {device.id: "Healthy" for device in BEFORE}}
 
 
 def test_all_who_share_work_get_its_result_and_none_does_it_again():

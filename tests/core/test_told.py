@@ -21,7 +21,7 @@ from devicemgr.core.pod_resources import (
     named_pods,
     on_nodes,
 )
-from devicemgr.core.pod_status import pod_status
+from devicemgr.core.pod_status import pod_statuses
 from devicemgr.core.store import DeviceStore
 from devicemgr.model import Container, ContainerKind, ContainerStatus, Device, Owner, Pod, PodStatus, RunOptions
 from devicemgr.steps import done
@@ -92,7 +92,8 @@ def test_the_health_of_what_each_container_holds():
     """Section 9, LIM-7, LIM-20: of every container, in the order of the ids; Unknown when nobody reports the device."""
     found = store()
     found.apply_report(GPU, 1, [Device(id="g10", health="Unhealthy")])
-    assert pod_status(found, POD) == PodStatus(
+    (status,) = done(pod_statuses(found))
+    assert status == PodStatus(
         namespace="n",
         name="p",
         uid="u",
@@ -103,7 +104,7 @@ def test_the_health_of_what_each_container_holds():
             ContainerStatus(name="proxy", health={NIC: {"n0": "Healthy"}}),
         ),
     )
-    assert list(pod_status(found, POD).containers[0].health[GPU]) == ["g2", "g10"]
+    assert list(status.containers[0].health[GPU]) == ["g2", "g10"]
 
 
 def test_only_a_checkpoint_is_a_checkpoint():

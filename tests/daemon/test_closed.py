@@ -28,6 +28,7 @@ POD = Pod(name="p", uid="p", containers=(Container(name="c", limits={GPU: 1}),))
 QUESTIONS = {
     "capacity": lambda m: m.capacity(),
     "pods": lambda m: m.pods(),
+    "pods_in_turns": lambda m: m.pods_in_turns(),
     "node_status": lambda m: m.node_status(),
     "settings": lambda m: m.settings(),
     "explain": lambda m: m.explain("default", "p"),

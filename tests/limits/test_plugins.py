@@ -19,7 +19,7 @@ from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
 from devicemgr.core.endpoint import Endpoint
 from devicemgr.core.hints import resource_hints
 from devicemgr.core.numa import Numa
-from devicemgr.core.pod_status import pod_status
+from devicemgr.core.pod_status import pod_statuses
 from devicemgr.core.store import DeviceStore
 from devicemgr.daemon import plugin_watcher
 from devicemgr.daemon.directory_watch import DirectoryWatch
@@ -27,6 +27,7 @@ from devicemgr.daemon.supervisor import Settings, run
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
 from devicemgr.model import Owner, PluginOptions, PodUid, RunOptions
+from devicemgr.steps import done
 from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
@@ -412,7 +413,8 @@ def test_lim_20_the_same_state_reads_the_same():
         "z",
         type(store.all_assignments()[0][2])(devices={"d10": None, "d2": None}, answer=RunOptions()),
     )
-    status = pod_status(store, pod("p", gpu=1))
+    store.add_pod(pod("p", gpu=1))
+    (status,) = done(pod_statuses(store))
     assert [(name, list(ids.items())) for name, ids in status.containers[0].health.items()] == [
         ("a", [("x", "Healthy")]),
         ("z", [("d2", "Unhealthy"), ("d10", "Healthy")]),
