@@ -93,6 +93,18 @@ def resume_reading(root_dir: Path | None, resource: str) -> None:
     _inject(root_dir, Fault(name="resume-reading", resource=resource))
 
 
+@_verb("refuse-same-socket")
+def refuse_same_socket(root_dir: Path | None) -> None:
+    """Refuse a socket that registers again while its stream is open, as v1.37 does."""
+    _inject(root_dir, Fault(name="refuse-same-socket"))
+
+
+@_verb("accept-same-socket")
+def accept_same_socket(root_dir: Path | None) -> None:
+    """Take it for a replacement again."""
+    _inject(root_dir, Fault(name="accept-same-socket"))
+
+
 @_verb("delay-calls")
 @_KIND
 @_SECONDS

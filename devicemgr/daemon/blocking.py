@@ -133,6 +133,12 @@ class BlockingFaults:
     def resume_reading(self, resource: str) -> None:
         self._portal.call(self._target.resume_reading, resource)
 
+    def refuse_same_socket(self) -> None:
+        self._portal.call(self._target.refuse_same_socket)
+
+    def accept_same_socket(self) -> None:
+        self._portal.call(self._target.accept_same_socket)
+
     def delay_calls(self, call: str, seconds: Seconds, *, times: Times = 1, resource: str | None = None) -> None:
         self._portal.call(self._target.delay_calls, call, seconds, times=times, resource=resource)
 

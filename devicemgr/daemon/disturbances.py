@@ -34,6 +34,7 @@ class Disturbances:
     def __init__(self) -> None:
         self._calls: list[Disturbance] = []
         self._held: dict[str, trio.Event] = {}
+        self.refuses_same_socket = False
 
     def add(self, disturbance: Disturbance) -> None:
         self._calls.append(disturbance)

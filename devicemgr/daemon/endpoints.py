@@ -241,6 +241,15 @@ class Endpoints:
                 rule="LIM-27",
             )
 
+    def _check_same_socket(self, resource: ResourceName, slot: _Slot, place: Place) -> None:
+        """Only when somebody wants to see what becomes of it: the kubelet, too, asks for the options first (D37-4). A
+        stream that we have ended ourselves is none, as when a socket in plugins_registry is made anew (REG-15)."""
+        holder = self._slots.get(resource)
+        if not self._disturbances.refuses_same_socket or holder is None or holder.client is None:
+            return
+        if holder.name == slot.name and not holder.reading.cancel_called:
+            raise RegistrationRefused(f"device plugin already connected: {place}", rule="D37-4")
+
     @contextmanager
     def _not_shared(self, resource: ResourceName, slot: _Slot, socket: SocketFile) -> Iterator[None]:
         """One socket has one list of devices, so it serves one resource, by whatever names it is known (LIM-27)."""
@@ -295,18 +304,19 @@ class Endpoints:
                 connected = True
                 self._check_caller(slot, client)
                 with self._not_shared(resource, slot, client.socket):
-                    return await self._serve_connected(resource, slot, client, door)
+                    return await self._serve_connected(resource, place, slot, client, door)
         except PluginUnavailable as error:
             if connected:
                 raise
             raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
 
     async def _serve_connected(
-        self, resource: ResourceName, slot: _Slot, client: PluginClient, door: PluginDoor
+        self, resource: ResourceName, place: Place, slot: _Slot, client: PluginClient, door: PluginDoor
     ) -> str:
         slot.pid = client.peer.pid
         options = await self._options_in_turn(resource, slot, client)
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_same_socket(resource, slot, place)
         slot.is_taking = True
         await self._take(resource, slot)
         self._install(resource, slot, client, options)

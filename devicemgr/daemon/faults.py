@@ -87,6 +87,17 @@ class Faults:
         self._record("resume-reading", resource)
         self._disturbances.release(resource)
 
+    def refuse_same_socket(self) -> None:
+        """Refuse a socket on which a stream of the same resource is open, as a kubelet of v1.37 does (D37-4), until
+        :meth:`accept_same_socket`. What serves goes on to be watched, so when that stream has ended the socket is
+        accepted again; the kubelet forgets it, and refuses until it is restarted (LIM-42)."""
+        self._record("refuse-same-socket", "")
+        self._disturbances.refuses_same_socket = True
+
+    def accept_same_socket(self) -> None:
+        self._record("accept-same-socket", "")
+        self._disturbances.refuses_same_socket = False
+
     @checked
     def delay_calls(self, call: str, seconds: Seconds, *, times: Times = 1, resource: str | None = None) -> None:
         """The next ``times`` calls of a kind (see ``CALLS``) take ``seconds`` longer; their deadlines stay."""
@@ -146,7 +157,9 @@ class Faults:
             case "restart":
                 self._record("restart", f"away for {fault.seconds:g} s")
                 self._current().end(away=fault.seconds)
-            case "wipe" | "expire-grace" | "freeze-clock" | "resume-clock":
+            case (
+                "wipe" | "expire-grace" | "freeze-clock" | "resume-clock" | "refuse-same-socket" | "accept-same-socket"
+            ):
                 self._method(fault.name)()
             case "corrupt-checkpoint":
                 await self.corrupt_checkpoint()

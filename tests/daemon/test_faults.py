@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from devicemgr import Container, Pod, open_device_manager
-from devicemgr.errors import BadInput
+from devicemgr.errors import BadInput, RegistrationRefused
 from devicemgr.events import EndpointStopped, FileSetAside, ManagerReady
 from devicemgr.testing import open_simulated_plugin
 
@@ -99,6 +99,46 @@ async def test_while_nobody_reads_the_lists_pile_up_in_order(manager, plugin):
     assert manager.capacity()[GPU].allocatable == 2
     manager.faults.resume_reading(GPU)
     await manager.wait_for_resource(GPU, allocatable=1)
+
+
+async def test_the_same_socket_is_refused_while_its_stream_is_open(manager, plugin):
+    """D37-4: after the options, with the kubelet's text; what serves goes on."""
+    manager.faults.refuse_same_socket()
+    asked = len(plugin.calls)
+    with pytest.raises(RegistrationRefused) as caught:
+        await plugin.register()
+    assert str(caught.value) == f"device plugin already connected: {plugin.directory / plugin.endpoint}"
+    assert [name for name, _ in plugin.calls[asked:]] == ["GetDevicePluginOptions"]
+    plugin.set_health("dev-0", "Unhealthy")
+    await manager.wait_for_resource(GPU, allocatable=1)
+    manager.faults.accept_same_socket()
+    await plugin.register()
+
+
+async def test_the_same_socket_is_accepted_when_its_stream_has_ended(manager, plugin):
+    """The kubelet forgets the stream at a refusal (LIM-42); this is what it means to do."""
+    manager.faults.refuse_same_socket()
+    with pytest.raises(RegistrationRefused):
+        await plugin.register()
+    plugin.end_stream()
+    await manager.wait_for_resource(GPU, allocatable=0)
+    await plugin.register()
+    await manager.wait_for_resource(GPU, allocatable=2)
+
+
+async def test_another_socket_of_the_same_resource_is_not_refused(manager, plugin):
+    manager.faults.refuse_same_socket()
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=3, endpoint="another.sock") as another:
+        await another.register()
+        await manager.wait_for_resource(GPU, allocatable=3)
+
+
+async def test_a_socket_of_plugins_registry_that_is_made_anew_is_not_refused(manager):
+    """REG-15: what was registered there is deregistered first."""
+    manager.faults.refuse_same_socket()
+    for count in (1, 2):  # the second one's socket takes the place of the first one's
+        async with open_simulated_plugin(manager.layout.plugins_registry, GPU, devices=count):
+            await manager.wait_for_resource(GPU, allocatable=count)
 
 
 async def test_the_next_calls_fail_and_then_no_more(manager, plugin):
