@@ -885,6 +885,40 @@ class WaitsForeverBesideAnother(Honest):
         await super().serve(directory, options)
 
 
+class OnlyLogsARefusal(Honest):
+    """It serves, and takes itself for registered: nobody calls it when the other one has ended."""
+
+    breaks = "rolling-update"
+
+    def prepare(self, plugin):
+        register = plugin.register
+
+        async def logged(**how):
+            try:
+                await register(**how)
+            except RegistrationRefused as refusal:
+                self.output += f"E0101 12:00:00 failed to register: {refusal}\n"
+
+        plugin.register = logged
+
+
+class HangsAfterARefusal(Honest):
+    """It waits for whatever it has started, and that for its registration."""
+
+    breaks = "rolling-update"
+
+    def prepare(self, plugin):
+        register = plugin.register
+
+        async def hang(**how):
+            try:
+                await register(**how)
+            except RegistrationRefused:
+                await trio.sleep_forever()
+
+        plugin.register = hang
+
+
 class FightsAndLosesHeart(Honest):
     """The first one takes its socket back, and the second one, who has seen it, does not look any more."""
 
@@ -986,6 +1020,12 @@ class HasASecondResource(Honest):
 class RegistersOneAfterTheOther(HasASecondResource):
     """It takes its time for it, and a Register that fails ends it: there is nothing wrong with that."""
 
+    ending = None
+
+    async def start(self, directory):
+        self.ending = None
+        await super().start(directory)
+
     async def keep_both_registered(self, first, second):
         registered_on = None
         while True:
@@ -1004,6 +1044,7 @@ class RegistersOneAfterTheOther(HasASecondResource):
                             await one.register()
                         except (ManagerUnavailable, RegistrationRefused) as error:
                             self.output += f"Register failed: {error}\n"
+                            self.ending = "with exit status 1"
                             return
             await trio.sleep(0.1)
 

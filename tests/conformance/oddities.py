@@ -155,6 +155,45 @@ class EndsBesideAnother(Honest):
         await super().serve(directory, options)
 
 
+class EndsWhenItIsRefused(Honest):
+    """And is started again, as every pod of a DaemonSet is: it panics."""
+
+    ending = None
+
+    async def start(self, directory):
+        self.ending = None
+        await super().start(directory)
+
+    def prepare(self, plugin):
+        register, life = plugin.register, self.life
+
+        async def panic(**how):
+            try:
+                await register(**how)
+            except RegistrationRefused:
+                self.ending = "with exit status 2"
+                life.cancel()
+                raise
+
+        plugin.register = panic
+
+
+class TriesAgainLater(Honest):
+    """A while after it was refused, and looks at nothing meanwhile (NVIDIA)."""
+
+    def prepare(self, plugin):
+        register = plugin.register
+
+        async def later(**how):
+            try:
+                await register(**how)
+            except RegistrationRefused:
+                await trio.sleep(10)
+                raise
+
+        plugin.register = later
+
+
 class WaitsForTheOther(Honest):
     """As long as somebody else serves its socket it stands by."""
 
@@ -177,4 +216,5 @@ def all_oddities() -> list[type[Honest]]:
     return [
         *(BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds),
         *(DeletesWhateverHasItsName, EndsBesideAnother, WaitsForTheOther, HasANameOfItsOwn),
+        *(EndsWhenItIsRefused, TriesAgainLater),
     ]

@@ -22,9 +22,11 @@ from .mutants import (
     FailsAtTheEnd,
     FailsToAllocateItsSecond,
     Found,
+    HangsAfterARefusal,
     HasASecondResource,
     Honest,
     NeverComesBack,
+    OnlyLogsARefusal,
     PanicsAtAChange,
     RegistersInALoop,
     RegistersOneAfterTheOther,
@@ -35,7 +37,16 @@ from .mutants import (
     WatchesKubeletSockOnly,
     all_mutants,
 )
-from .oddities import EndsBesideAnother, EndsWithItsStream, NamesItsSocketByTheSecond, all_oddities
+from .oddities import (
+    EndsBesideAnother,
+    EndsWhenItIsRefused,
+    EndsWithItsStream,
+    HasANameOfItsOwn,
+    NamesItsSocketByTheSecond,
+    TriesAgainLater,
+    WaitsForTheOther,
+    all_oddities,
+)
 
 TIMING = Timing(patience=40, prompt=10, restarts=6, restarting=300)
 
@@ -131,6 +142,54 @@ async def test_what_one_resource_fails_is_still_checked_of_the_other(fast_clock)
 async def test_a_plugin_that_is_only_odd_passes_all(kind, fast_clock):
     results = await results_of(kind, replace(TIMING, restarting=20))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            Honest,
+            "both had vendor.com-gpu.sock: no maxSurge there, v1.37 refuses it for ever; refused here, it came back",
+        ),
+        (TriesAgainLater, "; refused here, it came back"),
+        (EndsWhenItIsRefused, "meanwhile it ended once, with exit status 2, and was started again"),
+        (WaitsForTheOther, "both had vendor.com-gpu.sock, one after the other"),
+        (HasANameOfItsOwn, "each had a name of its own"),
+    ],
+)
+async def test_who_comes_back_after_the_refusal_of_v1_37_passes(fast_clock, kind, words):
+    (result,) = (await results_of(kind, only=["rolling-update"])).values()
+    assert (result.verdict, words in result.evidence) == (Verdict.PASSED, True), result.evidence
+
+
+@pytest.mark.parametrize("kind", [OnlyLogsARefusal, HangsAfterARefusal])
+async def test_who_gives_up_after_the_refusal_of_v1_37_is_told_what_that_was(fast_clock, kind):
+    (result,) = (await results_of(kind, replace(TIMING, patience=10), only=["rolling-update"])).values()
+    assert result.verdict is Verdict.FAILED
+    assert result.evidence.startswith(
+        "both had vendor.com-gpu.sock: Register was answered UNKNOWN, 'device plugin already connected: /"
+    ), result.evidence
+    assert "the new one did not register again within 10 s; take a name that no other process has" in result.evidence
+
+
+class OnlyLogsTheRefusalOfItsSecond(HasASecondResource):
+    def prepare_second(self, plugin):
+        OnlyLogsARefusal.prepare(self, plugin)
+
+
+async def test_one_of_two_resources_that_is_given_up_is_named(fast_clock):
+    (result,) = (
+        await results_of(OnlyLogsTheRefusalOfItsSecond, replace(TIMING, patience=10), only=["rolling-update"])
+    ).values()
+    assert result.verdict is Verdict.FAILED
+    assert "vendor.com/nic: the new one did not register again" in result.evidence
+
+
+async def test_a_manager_refuses_as_v1_37_for_that_moment_only(fast_clock):
+    async with trio.open_nursery() as nursery:
+        async with open_bench(subject := Honest(nursery), timing=TIMING, numa=Numa(nodes=(0, 1))) as bench:
+            await run_checks(bench, select(["rolling-update"]))
+            await subject.plugin.register()  # while its stream is open
 
 
 async def test_one_that_does_not_start_beside_another_takes_over_when_it_is_started_again(fast_clock):

@@ -251,7 +251,7 @@ async def endpoint_fresh(bench: Bench) -> str:
     From v1.37 on the kubelet refuses a socket that still has an open stream ("device plugin already connected"), and
     takes none of that name any more until it is restarted itself: the node keeps a frozen list, and a restart of the
     plug-in does not help. The same becomes of a name that is the same in each life, when the DaemonSet is updated with
-    ``maxSurge`` and the new pod registers while the old one runs.
+    ``maxSurge`` and the new pod registers while the old one runs (rolling-update).
 
     Mend it: stop the old server, and wait until its streams have ended, before you serve and register again; or take a
     name that no other life has, such as one with the time in it, and remove the old socket.
@@ -260,7 +260,7 @@ async def endpoint_fresh(bench: Bench) -> str:
         raise Proved(f"{name!r} was registered again while its stream was open: v1.37 takes that name no more")
     names = [event.endpoint for _, event in bench.seen(PluginRegistered)]
     is_fixed = len(set(names)) == 1
-    return f"{names[0]!r} each time, which rules out maxSurge" if is_fixed else f"{len(set(names))} different names"
+    return f"{names[0]!r} each time, its stream ended before" if is_fixed else f"{len(set(names))} different names"
 
 
 def _registered_over_itself(bench: Bench) -> str | None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ...events import PluginRefused, PluginRegistered
 from .bench import Bench
 from .check import Failed, Weight, check
 from .shown import some
+
+CONNECTED = "D37-4"
+"""The rule by which a kubelet of v1.37 refuses a socket whose stream is open."""
+_MEND = "take a name that no other process has, and register again after a refusal"
 
 
 @check(
@@ -24,42 +31,99 @@ async def rolling_update(bench: Bench) -> str:
 
     Where the two take the socket from each other before, how that ends is chance, so then it is a warning.
 
-    A kubelet of v1.37 also refuses a name on which the old one's stream is still open, for ever; before v1.37 the end
-    of any one stream takes all devices away. So leave ``maxSurge`` alone unless each process has a name of its own.
+    A kubelet of v1.37 refuses a socket on which the old process's stream is open: "device plugin already connected".
+    Where both have one name, that is done here too, to a third process. One that only writes it to its log serves
+    nobody when the old one has ended. One that registers again, or ends and is started again, passes; but v1.37 itself
+    has forgotten the old stream by then, and goes on refusing the name until it is restarted (LIM-42). Before v1.37 the
+    end of any one stream takes all devices away. So leave ``maxSurge`` alone unless each process has a name of its own.
 
-    Mend it: a name that no other process has, such as one with the time in it; at the end delete your own socket only,
-    if it still is the one that you made; and watch it (socket-deleted).
+    Mend it: a name that no other process has, such as one with the time in it, or else wait until nobody serves yours,
+    and register again after every refusal; at the end delete your own socket only, if it still is the one that you
+    made; and watch it (socket-deleted).
     """
     since = await bench.disturb()
-    before = {socket.name for socket in bench.sockets}
-
-    async def until_it_has_come() -> None:
-        """Or has ended, or patience has: the first one is asked to end all the same."""
-        await bench.wait_until(lambda: bench.subject.ending is not None or bench.are_back(since), bench.timing.patience)
-
+    before = _names(bench)
     async with bench.respawning():
-        await bench.surge(until_it_has_come)
+        has_come = await _update(bench, lambda: bench.are_back(since))
         fight = _fight(bench, since)
         if not await bench.wait_until(lambda: _is_reached(bench), bench.timing.patience):
             why = f"when the first of two processes had ended, {_what_is_left(bench, since)}{fight}"
             raise Failed(why, Weight.WARNING if fight else Weight.ERROR)
-    for resource in bench.resources:
-        with bench.of([resource]):
-            async with bench.client() as client:
-                await client.get_options()
-    return f"the second of two processes is reached after the first one's end{fight}; {_names(bench, before)}"
+        for resource in bench.resources:
+            with bench.of([resource]):
+                async with bench.client() as client:
+                    await client.get_options()
+        named = await _told_of_names(bench, before & _names(bench), has_come)
+    return f"the second of two processes is reached after the first one's end{fight}; {named}"
+
+
+def _names(bench: Bench) -> set[str]:
+    return {socket.name for socket in bench.sockets}
+
+
+async def _update(bench: Bench, has_come: Callable[[], bool]) -> bool:
+    """Start a new process, and end the old one when that has come, has ended, or patience has; had it come then?"""
+    came = False
+
+    async def until_it_has_come() -> None:
+        nonlocal came
+        await bench.wait_until(lambda: bench.subject.ending is not None or has_come(), bench.timing.patience)
+        came = has_come()
+
+    await bench.surge(until_it_has_come)
+    return came
+
+
+async def _told_of_names(bench: Bench, same: set[str], has_come: bool) -> str:
+    """What v1.37 makes of the names of both, ``same`` being those that both had; where it would refuse the new one, do
+    that. Raises Failed."""
+    if not same:
+        return "each had a name of its own"
+    both = f"both had {some(sorted(same))}"
+    if bench.was_found:
+        return f"{both}, which a kubelet takes from plugins_registry when it is made anew"
+    if not has_come:
+        return f"{both}, one after the other"
+    came_back = await _comes_after_a_refusal(bench, both)
+    return f"{both}: no maxSurge there, v1.37 refuses it for ever" + "; refused here, it came back" * came_back
+
+
+async def _comes_after_a_refusal(bench: Bench, both: str) -> bool:
+    """Update it once more, with a manager that refuses as v1.37 does; was anybody refused? Raises Failed."""
+    since = await bench.disturb()
+    bench.manager.faults.refuse_same_socket()
+    try:
+        await _update(bench, lambda: bool(_refusals(bench, since)) or bench.are_back(since))
+    finally:
+        bench.manager.faults.accept_same_socket()
+    refusals = _refusals(bench, since)
+    ended = bench.overlaps[-1][1]
+    if not await bench.wait_until(lambda: bench.are_back(since) and _is_reached(bench), bench.timing.patience):
+        fight = _fight(bench, since)
+        then = f"when the old one had ended, {_what_came_then(bench, since, ended)}{fight}; {_MEND}"
+        if refusals:
+            then = (
+                f"Register was answered UNKNOWN, {refusals[-1].message!r}, as by v1.37 until a stream ends, and {then}"
+            )
+        raise Failed(f"{both}: {then}", Weight.WARNING if fight else Weight.ERROR)
+    return bool(refusals)
 
 
 def _is_reached(bench: Bench) -> bool:
     return bench.serves() and bench.accepts()
 
 
+def _refusals(bench: Bench, since: float) -> list[PluginRefused]:
+    """Of sockets whose stream was open."""
+    refused = [
+        event for resource in bench.resources for _, event in bench.seen(PluginRefused, since=since, of=resource)
+    ]
+    return [event for event in refused if event.rule == CONNECTED]
+
+
 def _fight(bench: Bench, since: float) -> str:
-    """How often somebody registered while both ran, if that was more than once."""
-    most = 0
-    for resource in bench.resources:
-        with bench.of([resource]):
-            most = max(most, sum(seen.time >= since for seen, _ in bench.registrations()))
+    """How often somebody was registered while both ran, if that was more than once."""
+    most = max(len(bench.seen(PluginRegistered, since=since, of=resource)) for resource in bench.resources)
     return f"; before, they took the socket from each other, with {most} registrations" if most > 1 else ""
 
 
@@ -70,8 +134,16 @@ def _what_is_left(bench: Bench, since: float) -> str:
     return bench.what_happened(since=since)
 
 
-def _names(bench: Bench, before: set[str]) -> str:
-    """Before the update, and since."""
-    if same := before & {socket.name for socket in bench.sockets}:
-        return f"both had {some(sorted(same))}, which a kubelet of v1.37 refuses: no maxSurge there"
-    return "each had a name of its own"
+def _what_came_then(bench: Bench, since: float, ended: float) -> str:
+    """Of the first resource that did not come back."""
+    late = [resource for resource in bench.resources if not _is_back(bench, resource, since)] or bench.resources
+    with bench.of(late[:1]):
+        which = f"{late[0]}: " if len(bench.known) > 1 else ""
+        if bench.subject.is_running and not any(seen.time >= ended for seen, _ in bench.registrations()):
+            return f"{which}the new one did not register again within {bench.timing.patience:g} s"
+        return which + bench.what_happened(since=ended)
+
+
+def _is_back(bench: Bench, resource: str, since: float) -> bool:
+    with bench.of([resource]):
+        return bench.are_back(since)
