@@ -75,6 +75,9 @@ async def main(directory: Path) -> None:
                 await one_life(directory)
             except OSError:  # no manager at the moment
                 await asyncio.sleep(0.2)
+            except GRPCError as error:  # such as of v1.37 while an older process of ours is served
+                print(f"not registered, trying again: {error}", file=sys.stderr)
+                await asyncio.sleep(0.2)
 
 
 asyncio.run(main(Path(sys.argv[1])))
