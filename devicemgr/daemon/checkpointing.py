@@ -16,7 +16,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -161,7 +161,6 @@ class CheckpointWriter:
     ) -> None:
         self._store = store
         self._directories = directories
-        self._file = file
         self._log = log
         self._boot_id = boot_id
         self._rendered = _Rendered()
@@ -171,8 +170,8 @@ class CheckpointWriter:
         self._is_doubled = True
         self._on_disk = OnDisk(watch)
         left = identity_of(file.path)  # by an earlier life
+        self._file = replace(file, is_first=left is None)
         self._on_disk.expect(file.path, left)
-        self._is_first = left is None
         self._is_ours = True  # what stands there, if anything
         self._look_at, self._calm = -math.inf, RETRY_AFTER
         self._problem = ""
@@ -281,13 +280,13 @@ class CheckpointWriter:
     async def _save(self, text: str) -> None:
         file = self._file
         self._make_way()
-        is_first = self._is_first
-        save = partial(file.save, is_first=is_first) if self._is_ours else partial(file.save_over, before=self._lost)
+        save = file.save if self._is_ours else partial(file.save_over, before=self._lost)
         identity = await _in_a_thread(save, text)
         self._on_disk.expect(file.path, identity)
         if self._is_ours:  # another one is the copy now; nobody looks at it before it is the newest
             self._on_disk.expect(file.previous, None)
-        self._text, self._is_doubled, self._is_ours, self._lost, self._is_first = text, False, True, None, False
+        self._text, self._is_doubled, self._is_ours, self._lost = text, False, True, None
+        self._file = replace(file, is_first=False)
 
     async def _double(self) -> None:
         """Nobody waits for it: a failure is told, and the next write brings the next occasion."""

@@ -50,6 +50,8 @@ class GenerationFile(Generic[T]):
 
     path: Path
     parse: Callable[[str], T]
+    is_first: bool = False
+    """Is none there yet, and has none been lost?"""
 
     @property
     def previous(self) -> Path:
@@ -109,15 +111,15 @@ class GenerationFile(Generic[T]):
                     told.append(_told(path, set_aside(path), problem))
         return told
 
-    def save(self, text: str, *, is_first: bool = False) -> Identity | None:
-        """Put ``text`` on disk as the newest generation, and keep the old one, unless there is none: ``is_first``.
+    def save(self, text: str) -> Identity | None:
+        """Put ``text`` on disk as the newest generation, and keep the old one.
 
         Returns what stands there now. Raises OSError; the old one is then untouched.
         """
         with self._written(text.encode()) as temporary:
             identity = identity_of(temporary)
             is_kept = self._keep_previous()
-            is_first = is_first and not os.path.lexists(self.path)
+            is_first = self.is_first and not os.path.lexists(self.path)
             temporary.replace(self.path)
         take_back = self._put_back if is_kept else self.path.unlink if is_first else _leave
         with _taken_back(take_back):

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -433,7 +434,7 @@ def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypa
     file.previous.write_text("good old one, before a reset")
     monkeypatch.setattr(generations, "_sync_directory", io_error)
     with pytest.raises(OSError, match="Input/output"):
-        file.save("good one", is_first=is_first)
+        replace(file, is_first=is_first).save("good one")
     assert file.path.exists() is not is_first
 
 
