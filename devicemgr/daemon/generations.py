@@ -126,7 +126,7 @@ class GenerationFile(Generic[T]):
             _sync_directory(self.path.parent)
         return identity
 
-    def save_over(self, text: str, before: str | None) -> Identity | None:
+    def save_over(self, text: str, before: str | None = None) -> Identity | None:
         """The same, where what stood there was lost, and what stands there now is no generation to be kept.
 
         ``before`` is the text of the one that was lost, None when nobody knows it.
