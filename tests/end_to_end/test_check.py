@@ -539,6 +539,53 @@ def test_a_process_that_deletes_the_socket_of_the_one_after_it(run, script, root
     assert (result["verdict"], words in result["evidence"]) == (verdict, True), result
 
 
+ONLY_LOGS_A_REFUSAL = """
+import signal, sys
+from pathlib import Path
+import trio
+from devicemgr.errors import RegistrationRefused
+from devicemgr.testing import open_simulated_plugin
+
+async def main(directory, again):
+    async with open_simulated_plugin(directory, "vendor.com/gpu") as plugin:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(register, plugin, again)
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+
+async def register(plugin, again):
+    while True:
+        try:
+            return await plugin.register()
+        except RegistrationRefused as refusal:
+            print("failed to register:", refusal, flush=True)
+        if not again:
+            return
+        await trio.sleep(0.1)
+
+trio.run(main, Path(sys.argv[1]), sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("again", "verdict", "words"),
+    [
+        ("", "failed", "and when the old one had ended, the new one did not register again within 3 s"),
+        ("again", "passed", "no maxSurge there, v1.37 refuses it for ever; refused here, it came back"),
+    ],
+)
+def test_a_process_that_is_refused_as_by_v1_37_has_to_register_again(run, script, root_dir, again, verdict, words):
+    program = root_dir / "refused.py"
+    program.write_text(ONLY_LOGS_A_REFUSAL)
+    plugin = script(f'exec {sys.executable} {program} "$1" {again}')
+    patience = "30" if again else "3"
+    done = run("check", "-o", "json", "--patience", patience, "--only", "rolling-update", "--", plugin, "{dir}")
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["verdict"], words in result["evidence"]) == (verdict, True), result
+    assert ("device plugin already connected: " in result["evidence"]) == (not again)
+
+
 def test_output_without_end_is_kept_as_its_beginning_and_end(run, script, root_dir):
     """And nobody can make a file of ours as long as he likes."""
     truncates = "import os; os.ftruncate(1, 1 << 40)"
