@@ -189,7 +189,8 @@ def in_order(ids: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
 
 
 def ordering(ids: Iterable[DeviceId]) -> Steps[tuple[DeviceId, ...]]:
-    """:func:`in_order`, in steps. The last one puts sorted runs together, which takes far less than sorting does."""
+    """:func:`in_order`, in steps. The last one puts sorted runs together, which takes far less than sorting does, and
+    nothing when they follow one another, as those of a container do that got its devices in order."""
     ids = list(ids)
     if len(ids) < 2:
         return tuple(ids)
@@ -208,10 +209,13 @@ def ordering(ids: Iterable[DeviceId]) -> Steps[tuple[DeviceId, ...]]:
     if len(ids) <= CHUNK:
         return tuple(sorted(ids, key=key))
     runs: list[DeviceId] = []
+    is_one_run = True
     for some in in_chunks(ids):
-        runs += sorted(some, key=key)
+        run = sorted(some, key=key)
+        is_one_run = is_one_run and (not runs or key(runs[-1]) <= key(run[0]))
+        runs += run
         yield
-    return tuple(sorted(runs, key=key))
+    return tuple(runs if is_one_run else sorted(runs, key=key))
 
 
 def _by_length(id: DeviceId) -> Any:

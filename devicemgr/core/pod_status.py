@@ -21,6 +21,7 @@ def pod_statuses(store: DeviceStore) -> Steps[list[PodStatus]]:
     ]
     names = {name for _, containers in held for _, assignments in containers for name, _ in assignments}
     reported = {name: store.reported(name) for name in names}
+    yield
     statuses = []
     for pod, containers in held:
         found = []
