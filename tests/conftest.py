@@ -7,9 +7,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from devicemgr import open_device_manager
 from devicemgr.testing import open_simulated_plugin
+
+settings.register_profile("busy", deadline=None)  # 200 ms by default, which a busy machine takes for anything
+settings.load_profile("busy")
 
 
 def pytest_addoption(parser):
