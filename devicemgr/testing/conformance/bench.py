@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import tempfile
 import time
@@ -43,6 +42,7 @@ from .evidence import RecordedInCheck, Seen, of_instance
 from .last_words import last_words
 from .respawn import open_respawning
 from .shown import some
+from .socket_names import change_by_the_second
 from .subject import Subject, tended
 
 E = TypeVar("E", bound=Event)
@@ -53,8 +53,6 @@ AFTERWARDS = 2.0
 _HINT = "; one that relies on being started again is checked with --respawn"
 LONGEST = 200
 """Characters of a line of the plug-in's that are quoted."""
-_TIME = re.compile(r"[0-9]{10}")
-"""In a name: the seconds since 1970, or a date with its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,8 @@ class Bench:
 
     def record(self, recorded: Recorded) -> None:
         """A sink of the manager's event log."""
-        self.history.append(Seen(trio.current_time(), recorded.event, self._accepts(recorded.event)))
+        served = self._accepts(recorded.event)
+        self.history.append(Seen(trio.current_time(), recorded.event, served, recorded.time))
         self._tell(recorded)
         self._changed.set()
         self._changed = trio.Event()
@@ -379,13 +378,13 @@ class Bench:
     async def disturb(self) -> float:
         """To be called before something is broken; returns when that is.
 
-        A socket whose name has the second in it, as many have, cannot be made twice within that second: no kubelet
+        A socket whose name changes with the second, as many do, cannot be made twice within that second: no kubelet
         restarts so often.
         """
         for resource in self.known:
-            names = {event.endpoint: seen.time for seen, event in self.seen(PluginRegistered, of=resource)}
-            if len(names) > 1 or any(_TIME.search(name) for name in names):
-                await trio.sleep_until(max(names.values()) + 1.0)
+            registered = self.seen(PluginRegistered, of=resource)
+            if change_by_the_second((event.endpoint, seen.at) for seen, event in registered):
+                await trio.sleep_until(registered[-1][0].time + 1.0)
         self.disturbances.append(trio.current_time())
         return self.disturbances[-1]
 

@@ -14,11 +14,13 @@ from .shown import some
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An event, and when it was recorded on the program's clock. ``served``: did the endpoint accept at a Register?"""
+    """An event, and when it was recorded on the program's clock. ``served``: did the endpoint accept at a Register?
+    ``at`` is the same time in seconds since the epoch."""
 
     time: float
     event: Event
     served: bool = False
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,49 @@
+"""Which names of sockets change with the second only, so that two lives within one second would have the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+_DAY = 86_400
+"""Seconds. A number of ten digits that is no nearer to the time than this is something else."""
+_ZONES = 900
+"""Seconds. The times of day of any two time zones differ by a multiple of it."""
+_EARLIER = 120
+"""Seconds that a name may be older than its registration."""
+_LATER = 5
+_SECONDS = r"(?<!\d)\d{10}(?!\d)"
+_HEX_SECONDS = r"(?<![0-9a-zA-Z])[0-9a-f]{8}(?![0-9a-zA-Z])"
+_DATE = r"\d{4}-?\d\d-?\d\d"
+_TIME_OF_DAY = rf"(?<!\d)(?:{_DATE}[-_.:T]?)?([01]\d|2[0-3])[-_.:]?([0-5]\d)[-_.:]?([0-5]\d)(?!\d)"
+_SECOND = re.compile(f"(?P<decimal>{_SECONDS})|(?P<day>{_TIME_OF_DAY})|(?P<hex>{_HEX_SECONDS})")
+
+
+def change_by_the_second(registered: Iterable[tuple[str, float]]) -> bool:
+    """Is a second of the clock all that tells the names of these registrations apart?
+
+    Each is a name with the time of its registration, in seconds since the epoch. Of one registration alone it is not
+    known what else would change, so a second in its name is enough. A false alarm costs a second of waiting; a miss
+    has a plug-in make its socket twice, and the end of its old server delete the new one.
+    """
+    names = list(registered)
+    rests = {_without_its_second(name, time) for name, time in names}
+    return len(rests) == 1 and rests != {name for name, _ in names}
+
+
+def _without_its_second(name: str, time: float) -> str:
+    return _SECOND.sub(lambda found: "*" if _tells(found, time) else found[0], name)
+
+
+def _tells(found: re.Match[str], time: float) -> bool:
+    """Is this the second of that time?"""
+    if found["decimal"] is not None:
+        return abs(int(found["decimal"]) - time) < _DAY
+    if found["hex"] is not None:
+        return abs(int(found["hex"], 16) - time) < _DAY
+    hour, minute, second = map(int, found.groups()[2:5])
+    now = datetime.fromtimestamp(time, UTC)
+    of_day = now.hour * 3600 + now.minute * 60 + now.second
+    age = (of_day - (hour * 3600 + minute * 60 + second) + _LATER) % _ZONES
+    return age <= _EARLIER + _LATER
