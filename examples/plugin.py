@@ -53,8 +53,8 @@ async def one_life(directory: Path) -> None:
     server = Server([plugin := CardPlugin()])
     try:
         await server.start(path=str(own))
-        async with Channel(path=str(registry)) as channel:
-            await api.RegistrationStub(channel).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
+        async with Channel(path=str(registry)) as kubelet:
+            await api.RegistrationStub(kubelet).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
         print(f"registered {RESOURCE}", flush=True)
         while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.2)
@@ -66,16 +66,13 @@ async def one_life(directory: Path) -> None:
 
 
 async def main(directory: Path) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    if task := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with suppress(asyncio.CancelledError):
         while True:
             try:
                 await one_life(directory)
-            except OSError:  # no manager at the moment
-                await asyncio.sleep(0.2)
-            except GRPCError as error:  # such as of v1.37 while an older process of ours is served
+            except (OSError, GRPCError) as error:  # no manager, or one that still serves an older process of ours
                 print(f"not registered, trying again: {error}", file=sys.stderr)
                 await asyncio.sleep(0.2)
 

@@ -16,7 +16,7 @@ from devicemgr.core.node_state import parse_state, render_state
 from devicemgr.core.store import DeviceStore
 from devicemgr.daemon import checkpointing
 from devicemgr.daemon.checkpointing import checkpoint_file, open_checkpoint_writer, read_boot_id, restore
-from devicemgr.daemon.directory import Layout
+from devicemgr.daemon.directory import Layout, owned
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.generations import GenerationFile
 from devicemgr.errors import CheckpointUnwritable
@@ -73,8 +73,9 @@ def no_threads(monkeypatch):
 @asynccontextmanager
 async def opened(root_dir):
     life = Life(root_dir)
-    async with open_checkpoint_writer(life.store, life.layout, life.log, boot_id="b") as life.writer:
-        yield life
+    with owned(life.layout) as directories:
+        async with open_checkpoint_writer(life.store, directories, life.log, boot_id="b") as life.writer:
+            yield life
 
 
 @pytest.fixture
