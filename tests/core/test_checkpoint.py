@@ -212,6 +212,11 @@ def test_numbers_at_the_edge_are_believed():
     assert [stored_checksum({"Checksum": value}) for value in (0, 2**64 - 1)] == [0, 2**64 - 1]
 
 
+def test_what_stands_in_data_is_no_section_of_ours():
+    """Whatever its keys are called."""
+    assert parse_checkpoint('{"Data": {"Checksum": 5}, "Checksum": 1944006890}') == Checkpoint()
+
+
 @pytest.mark.parametrize(
     ("key", "is_one"),
     [("a", True), ("a-b_c.d", True), ("a" * 250, True), ("a" * 251, False)]

@@ -200,6 +200,8 @@ def test_a_pod_that_is_looked_at_anew_is_something_to_write():
         versions.append(store.version)
         assert store.unconfirmed == (set() if confirmed else {"p"})
     assert [b > a for a, b in pairwise(versions)] == [True, False, True, False, True]
+    store.remove_pod("p")
+    assert store.unconfirmed == set()
 
 
 def test_an_answer_that_takes_the_place_of_another_one_counts_instead_of_it():

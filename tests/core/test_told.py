@@ -22,8 +22,20 @@ from devicemgr.core.pod_resources import (
     on_nodes,
 )
 from devicemgr.core.pod_status import pod_statuses
+from devicemgr.core.run_options import as_data
 from devicemgr.core.store import DeviceStore
-from devicemgr.model import Container, ContainerKind, ContainerStatus, Device, Owner, Pod, PodStatus, RunOptions
+from devicemgr.model import (
+    Container,
+    ContainerKind,
+    ContainerStatus,
+    Device,
+    DeviceSpec,
+    Mount,
+    Owner,
+    Pod,
+    PodStatus,
+    RunOptions,
+)
 from devicemgr.steps import done
 
 GPU, NIC = "v.com/gpu", "v.com/nic"
@@ -105,6 +117,23 @@ def test_the_health_of_what_each_container_holds():
         ),
     )
     assert list(status.containers[0].health[GPU]) == ["g2", "g10"]
+
+
+def test_an_answer_as_data():
+    answer = RunOptions(
+        envs={"A": "1"},
+        mounts=(Mount(container_path="/c", host_path="/h", read_only=True),),
+        device_specs=(DeviceSpec(container_path="/d", host_path="/e", permissions="rw"),),
+        annotations={"a": "b"},
+        cdi_devices=("v.com/gpu=0",),
+    )
+    assert as_data(answer) == {
+        "envs": {"A": "1"},
+        "mounts": [{"container_path": "/c", "host_path": "/h", "read_only": True}],
+        "device_specs": [{"container_path": "/d", "host_path": "/e", "permissions": "rw"}],
+        "annotations": {"a": "b"},
+        "cdi_devices": ["v.com/gpu=0"],
+    }
 
 
 def test_only_a_checkpoint_is_a_checkpoint():
