@@ -33,6 +33,7 @@ from .directory import Layout
 from .disturbances import Disturbances
 from .event_log import EventLog, Recorded
 from .faults import Faults
+from .kept import Kept
 from .life import Life
 from .open_calls import OpenCalls
 from .plugin_watcher import PluginWatcher
@@ -57,6 +58,7 @@ class DeviceManager:
         self._newest: Life
         self._calls = OpenCalls()
         self._pod_resources = PodResources(lambda: self._life.store, log)
+        self._pod_statuses = Kept(pod_statuses)
         self.faults = Faults(
             layout=layout,
             log=log,
@@ -116,8 +118,9 @@ class DeviceManager:
         return done(pod_statuses(self._life.store))
 
     async def pods_in_turns(self) -> list[PodStatus]:
-        """The same, as they are at the call; others have their turns meanwhile, however much is held."""
-        return await in_turns(pod_statuses(self._life.store))
+        """The same, as they are at the call; others have their turns meanwhile, however much is held. All who ask while
+        nothing changes get the same list: do not change it."""
+        return await in_turns(self._pod_statuses.of(self._life.store))
 
     @checked
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:

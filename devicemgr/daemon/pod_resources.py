@@ -7,7 +7,6 @@ about everything is worked out once for each state: as long as nothing changes, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import trio
 
@@ -25,11 +24,9 @@ from ..core.rate_limit import TokenBucket
 from ..core.store import DeviceStore
 from ..errors import NoSuchPod, RateLimited
 from ..events import PodResourcesCalled
-from ..steps import Shared, Steps
 from ..turns import in_turns
 from .event_log import EventLog
-
-T = TypeVar("T")
+from .kept import Kept
 
 RATE = 100.0
 """Calls a second, over all clients."""
@@ -43,9 +40,9 @@ class PodResources:
         self._current = current
         self._log = log
         self._bucket = TokenBucket(RATE, BURST)
-        self._pods: _Kept[tuple[PodDevices, ...]] = _Kept(lambda store: named_pods(store, LASTING))
-        self._pods_v1alpha1: _Kept[tuple[PodDevices, ...]] = _Kept(lambda store: named_pods(store, MAIN_ONLY))
-        self._allocatable: _Kept[tuple[DeviceOnNode, ...]] = _Kept(allocatable_devices)
+        self._pods: Kept[tuple[PodDevices, ...]] = Kept(lambda store: named_pods(store, LASTING))
+        self._pods_v1alpha1: Kept[tuple[PodDevices, ...]] = Kept(lambda store: named_pods(store, MAIN_ONLY))
+        self._allocatable: Kept[tuple[DeviceOnNode, ...]] = Kept(allocatable_devices)
 
     async def list_pods(self) -> tuple[PodDevices, ...]:
         """Every pod that is here, with its sidecars and main containers (PR-3)."""
@@ -77,19 +74,3 @@ class PodResources:
         if not self._bucket.take(now=trio.current_time()):
             raise RateLimited("rejected by rate limit")
         self._log.record([PodResourcesCalled(method=method, version=version, failed=failed)])
-
-
-class _Kept(Generic[T]):
-    """What was worked out from a store, until that changes. Long work is done in steps, and the result is true of the
-    moment of the first one."""
-
-    def __init__(self, work_out: Callable[[DeviceStore], Steps[T]]) -> None:
-        self._work_out = work_out
-        self._of: tuple[DeviceStore, int, int] | None = None
-        self._work: Shared[T] | None = None
-
-    def of(self, store: DeviceStore) -> Steps[T]:
-        state = store, store.version, store.reports
-        if self._work is None or self._of != state:
-            self._work, self._of = Shared(self._work_out(store)), state
-        return self._work.steps()

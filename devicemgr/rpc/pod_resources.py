@@ -7,17 +7,16 @@ object for each of 10,000 devices takes a third of a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from ..model import ResourceName
-from ..steps import Shared, Steps, in_chunks
+from ..steps import Steps, in_chunks
 from ..turns import in_turns
+from .encoded import Encoded
 from .stubs import v1, v1alpha1
 from .wire_format import EncodedMessage, field_of_bytes
-
-T = TypeVar("T")
 
 
 class OnNode(Protocol):
@@ -59,14 +58,14 @@ class PodResourcesService(v1.PodResourcesListerBase):
 
     def __init__(self, api: PodResourcesApi) -> None:
         self._api = api
-        self._list: _Encoded[HeldByPod] = _Encoded(_pods)
-        self._allocatable: _Encoded[OnNode] = _Encoded(partial(_devices, 1))
+        self._list: Encoded[HeldByPod] = Encoded(_pods)
+        self._allocatable: Encoded[OnNode] = Encoded(partial(_devices, 1))
 
     async def list(self, message: v1.ListPodResourcesRequest) -> Any:
-        return await in_turns(self._list.message(await self._api.list_pods()))
+        return EncodedMessage(await in_turns(self._list.of(await self._api.list_pods())))
 
     async def get_allocatable_resources(self, message: v1.AllocatableResourcesRequest) -> Any:
-        return await in_turns(self._allocatable.message(await self._api.allocatable()))
+        return EncodedMessage(await in_turns(self._allocatable.of(await self._api.allocatable())))
 
     async def get(self, message: v1.GetPodResourcesRequest) -> Any:
         pod = await self._api.get_pod(str(message.pod_namespace), str(message.pod_name))
@@ -78,24 +77,10 @@ class PodResourcesServiceV1Alpha1(v1alpha1.PodResourcesListerBase):
 
     def __init__(self, api: PodResourcesApi) -> None:
         self._api = api
-        self._list: _Encoded[HeldByPod] = _Encoded(partial(_pods, topology=False))
+        self._list: Encoded[HeldByPod] = Encoded(partial(_pods, topology=False))
 
     async def list(self, message: v1alpha1.ListPodResourcesRequest) -> Any:
-        return await in_turns(self._list.message(await self._api.list_pods_v1alpha1()))
-
-
-class _Encoded(Generic[T]):
-    """The last answer, and what it was made of."""
-
-    def __init__(self, encode: Callable[[Sequence[T]], Steps[bytes]]) -> None:
-        self._encode = encode
-        self._content: Sequence[T] | None = None
-        self._work: Shared[bytes]
-
-    def message(self, content: Sequence[T]) -> Steps[EncodedMessage]:
-        if content is not self._content:
-            self._work, self._content = Shared(self._encode(content)), content
-        return EncodedMessage((yield from self._work.steps()))
+        return EncodedMessage(await in_turns(self._list.of(await self._api.list_pods_v1alpha1())))
 
 
 def _pods(pods: Iterable[HeldByPod], *, topology: bool = True) -> Steps[bytes]:

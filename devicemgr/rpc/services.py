@@ -72,10 +72,11 @@ class AllocationService(ClosesStreams, own.AllocationBase):
     def __init__(self, manager: AllocationApi, faults: FaultsApi | None = None) -> None:
         self._manager = manager
         self._faults = faults
+        self._status = status.Encoder()
 
     async def status(self, message: own.StatusRequest) -> Any:
         capacity, settings = self._manager.capacity(), self._manager.settings()
-        return await in_turns(status.encoding(capacity, await self._manager.pods_in_turns(), settings))
+        return await in_turns(self._status.encoding(capacity, await self._manager.pods_in_turns(), settings))
 
     async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
         pod = convert.checked(convert_own.pod_from_wire, message.pod)

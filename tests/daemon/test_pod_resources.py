@@ -129,3 +129,15 @@ def test_a_bucket_never_holds_more_than_its_burst():
     assert not bucket.take(now=1000)
     assert bucket.take(now=1000.011)
     assert sum(bucket.take(now=5000) for _ in range(50)) == 10
+
+
+async def test_what_a_status_tells_is_worked_out_once_for_all_who_ask_while_nothing_changes(manager, pods):
+    told = await manager.pods_in_turns()
+    assert told == manager.pods()
+    assert await manager.pods_in_turns() is told
+    pods.set_devices([Device(id="d0", health="Unhealthy"), Device(id="d1")])
+    await manager.wait_for_resource(GPU, allocatable=1)
+    assert await manager.pods_in_turns() == manager.pods() != told
+    await manager.remove("default", "p")
+    assert await manager.pods_in_turns() == manager.pods()
+    assert [pod.name for pod in manager.pods()] == ["idle"]

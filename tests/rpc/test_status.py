@@ -37,7 +37,7 @@ SETTINGS = EffectiveSettings(
 
 
 def encoded(pods):
-    return done(status.encoding(COUNTS, pods, SETTINGS)).SerializeToString()
+    return done(status.Encoder().encoding(COUNTS, pods, SETTINGS)).SerializeToString()
 
 
 def decoded(raw):
@@ -71,12 +71,27 @@ def test_very_many_devices_are_told_in_steps_and_in_several_messages():
     raw = encoded([pod])
     assert [len(one.device_ids) for one in own.StatusResponse.parse(raw).held] == [SMALL_CHUNK] * 3 + [1]
     assert devices_of(decoded(raw)[1]) == devices_of([pod])
-    assert len(list(status.encoding({}, [pod], SETTINGS))) >= 4
+    assert len(list(status.Encoder().encoding({}, [pod], SETTINGS))) >= 4
 
 
 def test_so_are_very_many_pods():
     pods = [PodStatus(namespace="n", name="p", uid=str(n), containers=()) for n in range(9)]
-    assert len(list(status.encoding({}, pods, SETTINGS))) >= len(pods)
+    assert len(list(status.Encoder().encoding({}, pods, SETTINGS))) >= len(pods)
+
+
+def test_many_who_ask_while_nothing_changes_have_it_encoded_once():
+    """A hundred at once had it a hundred times, each in the others' way."""
+    encoder, count = status.Encoder(), 3 * SMALL_CHUNK
+    devices = {f"dev-{n}": "Healthy" for n in range(count)}
+    pods = [PodStatus(namespace="n", name="p", uid="u", containers=(ContainerStatus(name="c", health={"r": devices}),))]
+    alone = len(list(status.Encoder().encoding(COUNTS, pods, SETTINGS)))
+    one, other = encoder.encoding(COUNTS, pods, SETTINGS), encoder.encoding({}, pods, SETTINGS)
+    next(one), next(other)
+    left = sum(1 for _ in one)
+    assert left <= alone - 2
+    assert decoded(done(other).SerializeToString()) == ({}, pods, SETTINGS)
+    others = [PodStatus(namespace="n", name="other", uid="v", containers=())]
+    assert decoded(done(encoder.encoding(COUNTS, others, SETTINGS)).SerializeToString())[1] == others
 
 
 def held(**fields):
