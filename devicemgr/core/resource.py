@@ -18,6 +18,9 @@ NAMED = 20
 NAME_LENGTH = 200
 """Devices that an event about a list names of each kind, and how many characters of each: events are remembered."""
 
+MOST_SORTED = 10
+"""Lists of one resource that are put in order for one admission, which are old news before they are."""
+
 
 @dataclass(slots=True)
 class Compared:
@@ -177,17 +180,21 @@ class Resource:
         return self._free
 
     def sorting(self, held: Callable[[], Mapping[DeviceId, object]]) -> Steps[None]:
-        """In steps, what :meth:`free` would do at once; in vain if another list comes meanwhile."""
-        if self._free is None and self._sorting is None:
-            self._sorting = Shared(FreeDevices.making(self.devices, self.healthy or set()))
-        if (work := self._sorting) is None:
-            return
-        for _ in work.steps():
-            yield
-            if self._sorting is not work:
+        """In steps, what :meth:`free` would do at once. When another list comes meanwhile, it begins again, but not for
+        ever: whoever wants it does not wait for a plug-in that has something new to say each time."""
+        for _ in range(MOST_SORTED):
+            if self._free is not None:
                 return
-        self._free, self._sorting = done(work.steps()), None
-        self._free.discard(held())
+            if self._sorting is None:
+                self._sorting = Shared(FreeDevices.making(self.devices, self.healthy or set()))
+            work = self._sorting
+            for _ in work.steps():
+                yield
+                if self._sorting is not work:
+                    break
+            else:
+                self._free, self._sorting = done(work.steps()), None
+                self._free.discard(held())
 
     def now_held(self, ids: Collection[DeviceId]) -> None:
         """Somebody holds these from now on."""

@@ -119,6 +119,27 @@ def test_what_was_sorted_of_a_list_that_is_gone_is_not_used(store, change):
     assert list(store.free(R).all()) == healthy
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_list_that_comes_meanwhile_is_sorted_in_steps_as_well(store, shared):
+    alone = len(list(store.sorting([R])))
+    store.apply_report(R, 1, AFTER)
+    steps, other = halfway(store.sorting([R])), store.sorting([R])
+    if shared:
+        halfway(other)
+    store.apply_report(R, 1, BEFORE)
+    assert sum(1 for _ in steps) >= alone - 1
+    if shared:
+        done(other)
+    assert list(store.free(R).all()) == [device.id for device in BEFORE]
+
+
+def test_who_wants_it_sorted_does_not_wait_for_ever_for_a_plug_in_that_always_has_news(store):
+    count = 0
+    for count, _ in enumerate(store.sorting([R]), 1):
+        store.apply_report(R, 1, (AFTER, BEFORE)[count % 2])
+    assert 5 <= count <= 100
+
+
 def test_of_several_who_want_the_same_sorted_each_does_a_part(store):
     alone = len(list(store.sorting([R])))
     store.apply_report(R, 1, AFTER)
