@@ -236,7 +236,7 @@ class DeviceStore(Holdings):
             capacity=len(healthy) + len(unhealthy),
             allocatable=len(healthy),
             allocated=len(held),
-            available=len(healthy) - len(healthy.intersection(held)),
+            available=state.count_free(held),
             endpoint=state.endpoint.state.value,
         )
 

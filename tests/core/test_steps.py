@@ -140,6 +140,15 @@ def test_who_wants_it_sorted_does_not_wait_for_ever_for_a_plug_in_that_always_ha
     assert 5 <= count <= 100
 
 
+def test_the_available_are_as_many_whether_they_are_sorted_or_not(store):
+    store.reserve(OWNER, R, ["d1", "d2", "gone"])
+    assert store.counts(R).available == COUNT - 2
+    done(store.sorting([R]))
+    assert store.counts(R).available == COUNT - 2
+    store.release(OWNER, R)
+    assert store.counts(R).available == COUNT
+
+
 def test_of_several_who_want_the_same_sorted_each_does_a_part(store):
     alone = len(list(store.sorting([R])))
     store.apply_report(R, 1, AFTER)
