@@ -242,12 +242,9 @@ class Endpoints:
             )
 
     def _check_same_socket(self, resource: ResourceName, slot: _Slot, place: Place) -> None:
-        """Only when somebody wants to see what becomes of it: the kubelet, too, asks for the options first (D37-4). A
-        stream that we have ended ourselves is none, as when a socket in plugins_registry is made anew (REG-15)."""
-        holder = self._slots.get(resource)
-        if not self._disturbances.refuses_same_socket or holder is None or holder.client is None:
-            return
-        if holder.name == slot.name and not holder.reading.cancel_called:
+        """Only when somebody wants to see what becomes of it: the kubelet, too, asks for the options first (D37-4)."""
+        holder = self._slots.get(resource) if self._disturbances.refuses_same_socket else None
+        if holder is not None and holder.client is not None and holder.name == slot.name:
             raise RegistrationRefused(f"device plugin already connected: {place}", rule="D37-4")
 
     @contextmanager

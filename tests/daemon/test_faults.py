@@ -136,9 +136,13 @@ async def test_another_socket_of_the_same_resource_is_not_refused(manager, plugi
 async def test_a_socket_of_plugins_registry_that_is_made_anew_is_not_refused(manager):
     """REG-15: what was registered there is deregistered first."""
     manager.faults.refuse_same_socket()
-    for count in (1, 2):  # the second one's socket takes the place of the first one's
-        async with open_simulated_plugin(manager.layout.plugins_registry, GPU, devices=count):
-            await manager.wait_for_resource(GPU, allocatable=count)
+    async with open_simulated_plugin(manager.layout.plugins_registry, GPU, devices=1) as first:
+        await manager.wait_for_resource(GPU, allocatable=1)
+        async with open_simulated_plugin(manager.layout.plugins_registry, GPU, devices=2) as second:
+            await manager.wait_for_resource(GPU, allocatable=2)
+            assert [call for call in (*first.calls, *second.calls) if call[0] == "NotifyRegistrationStatus"] == [
+                ("NotifyRegistrationStatus", (True, ""))
+            ] * 2
 
 
 async def test_the_next_calls_fail_and_then_no_more(manager, plugin):
