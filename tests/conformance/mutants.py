@@ -190,6 +190,14 @@ class Honest:
         return self.open_descriptors
 
 
+async def register_once(plugin) -> None:
+    """And again only when that did not succeed."""
+    while True:
+        with suppress(ManagerUnavailable, RegistrationRefused):
+            return await plugin.register()
+        await trio.sleep(0.2)
+
+
 def made(path: Path) -> tuple[int, int] | None:
     """Another value for each file that is made there, None when there is none."""
     try:
@@ -727,7 +735,7 @@ class NeverComesBack(Honest):
     breaks = "restart"
 
     async def live(self, plugin):
-        await plugin.register()
+        await register_once(plugin)
         await trio.sleep_forever()
 
 
@@ -1065,11 +1073,7 @@ class ForgetsItsSecond(HasASecondResource):
     async def keep_both_registered(self, first, second):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(first.keep_registered)
-            while True:
-                with suppress(ManagerUnavailable, RegistrationRefused):
-                    await second.register()
-                    break
-                await trio.sleep(0.2)
+            await register_once(second)
 
 
 class HasNothingOfItsSecondAtFirst(HasASecondResource):
