@@ -38,19 +38,28 @@ def in_chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 
 
 class Shared(Generic[T]):
-    """Work of which several want the result at the same time: each does some of the steps, and all get it."""
+    """Work of which several want the result at the same time: each does some of the steps, and all get it.
+
+    Work that fails fails for all of them: a generator that has raised would say that it has ended, with None.
+    """
 
     def __init__(self, work: Steps[T]) -> None:
         self._work = work
         self._result: tuple[T] | None = None
+        self._failure: BaseException | None = None
 
     def steps(self) -> Steps[T]:
         """What is left of it."""
         while self._result is None:
+            if self._failure is not None:
+                raise self._failure
             try:
                 next(self._work)
             except StopIteration as end:
                 self._result = (end.value,)
+            except BaseException as failure:
+                self._failure = failure
+                raise
             else:
                 yield
         return self._result[0]

@@ -201,6 +201,32 @@ def test_all_who_share_work_get_its_result_and_none_does_it_again():
     assert did == [0, 1, 2, 3]
 
 
+def test_work_that_fails_fails_for_all_who_share_it():
+    def work():
+        yield
+        raise MemoryError("no room")
+
+    shared = Shared(work())
+    one, other, late = shared.steps(), shared.steps(), shared.steps()
+    next(one)
+    for steps in (one, other, late):
+        with pytest.raises(MemoryError):
+            done(steps)
+
+
+def test_who_gives_up_leaves_the_work_to_the_others():
+    def work():
+        for _ in range(3):
+            yield
+        return "result"
+
+    shared = Shared(work())
+    one, other = shared.steps(), shared.steps()
+    next(one), next(other)
+    one.close()
+    assert done(other) == "result"
+
+
 def test_chunks_are_the_items_in_order():
     assert list(in_chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(in_chunks([])) == []
