@@ -93,6 +93,20 @@ def resume_reading(root_dir: Path | None, resource: str) -> None:
     _inject(root_dir, Fault(name="resume-reading", resource=resource))
 
 
+@_verb("refuse-registrations")
+@_TIMES
+@_OF
+def refuse_registrations(root_dir: Path | None, times: int, resource: str) -> None:
+    """Refuse the next calls of Register, as if the plug-in could not be dialled."""
+    _inject(root_dir, Fault(name="refuse-registrations", times=times, resource=resource))
+
+
+@_verb("accept-registrations")
+def accept_registrations(root_dir: Path | None) -> None:
+    """Refuse none of those that have not come yet."""
+    _inject(root_dir, Fault(name="accept-registrations"))
+
+
 @_verb("refuse-same-socket")
 def refuse_same_socket(root_dir: Path | None) -> None:
     """Refuse a socket that registers again while its stream is open, as v1.37 does."""

@@ -133,6 +133,12 @@ class BlockingFaults:
     def resume_reading(self, resource: str) -> None:
         self._portal.call(self._target.resume_reading, resource)
 
+    def refuse_registrations(self, *, times: Times = 1, resource: str | None = None) -> None:
+        self._portal.call(self._target.refuse_registrations, times=times, resource=resource)
+
+    def accept_registrations(self) -> None:
+        self._portal.call(self._target.accept_registrations)
+
     def refuse_same_socket(self) -> None:
         self._portal.call(self._target.refuse_same_socket)
 

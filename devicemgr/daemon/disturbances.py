@@ -16,6 +16,9 @@ CALLS = {
 }
 """The kinds of calls that can be disturbed, as in ``--deadline``."""
 
+REGISTER = "Register"
+"""The call that plug-ins make; to disturb it is to refuse it."""
+
 
 @dataclass(slots=True)
 class Disturbance:
@@ -39,13 +42,27 @@ class Disturbances:
     def add(self, disturbance: Disturbance) -> None:
         self._calls.append(disturbance)
 
+    def refuses(self, resource: str) -> bool:
+        """Is this call of Register one of those that are to be refused?"""
+        one = next((one for one in self._calls if one.method == REGISTER and one.resource in (None, resource)), None)
+        if one is not None:
+            self._count(one)
+        return one is not None
+
+    def accept(self) -> None:
+        """Refuse no more calls of Register."""
+        self._calls = [one for one in self._calls if one.method != REGISTER]
+
+    def _count(self, one: Disturbance) -> None:
+        one.times -= 1
+        if one.times <= 0:
+            self._calls.remove(one)
+
     async def before_call(self, resource: str, method: str) -> None:
         """Part of the call: its deadline runs. Raises PluginUnavailable when the call is to fail."""
         for one in self._calls:
             if one.method == method and one.resource in (None, resource):
-                one.times -= 1
-                if one.times <= 0:
-                    self._calls.remove(one)
+                self._count(one)
                 await trio.sleep(one.seconds)
                 if one.error is not None:
                     raise PluginUnavailable(one.error, outcome="UNKNOWN")

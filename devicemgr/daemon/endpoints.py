@@ -131,6 +131,8 @@ class Endpoints:
         self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
             name, place = self._checked(registration)
+            if self._disturbances.refuses(registration.resource):
+                raise RegistrationRefused("failed to dial device plugin: context deadline exceeded", rule="REG-7")
             await self._decided(self._start(registration.resource, place, name, CALLER.get()))
 
     async def adopt(self, found: Found) -> Adopted:

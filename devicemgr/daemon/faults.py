@@ -21,7 +21,7 @@ from ..errors import BadInput
 from ..events import FaultInjected
 from ..model import Fault, Times
 from .directory import Layout
-from .disturbances import CALLS, Disturbance, Disturbances
+from .disturbances import CALLS, REGISTER, Disturbance, Disturbances
 from .event_log import EventLog
 from .life import Life
 from .open_calls import OpenCalls
@@ -86,6 +86,18 @@ class Faults:
     def resume_reading(self, resource: str) -> None:
         self._record("resume-reading", resource)
         self._disturbances.release(resource)
+
+    @checked
+    def refuse_registrations(self, *, times: Times = 1, resource: str | None = None) -> None:
+        """Refuse the next ``times`` calls of Register, as a kubelet does that could not dial the plug-in in time
+        (REG-7). What serves goes on to serve; what is found in plugins_registry calls nothing, and is not refused."""
+        self._record("refuse-registrations", f"the next {times}")
+        self._disturbances.add(Disturbance(REGISTER, resource, times, 0.0, None))
+
+    def accept_registrations(self) -> None:
+        """Refuse none of those that have not come yet."""
+        self._record("accept-registrations", "")
+        self._disturbances.accept()
 
     def refuse_same_socket(self) -> None:
         """Refuse a socket on which a stream of the same resource is open, as a kubelet of v1.37 does (D37-4), until
@@ -157,10 +169,12 @@ class Faults:
             case "restart":
                 self._record("restart", f"away for {fault.seconds:g} s")
                 self._current().end(away=fault.seconds)
-            case (
-                "wipe" | "expire-grace" | "freeze-clock" | "resume-clock" | "refuse-same-socket" | "accept-same-socket"
-            ):
+            case "wipe" | "expire-grace" | "freeze-clock" | "resume-clock":
                 self._method(fault.name)()
+            case "refuse-same-socket" | "accept-same-socket" | "accept-registrations":
+                self._method(fault.name)()
+            case "refuse-registrations":
+                self.refuse_registrations(times=fault.times, resource=fault.resource or None)
             case "corrupt-checkpoint":
                 await self.corrupt_checkpoint()
             case "drop-connection" | "stop-reading" | "resume-reading":

@@ -54,6 +54,8 @@ FAULTS = {
     "drop_connection": lambda f: f.drop_connection(GPU),
     "stop_reading": lambda f: f.stop_reading(GPU),
     "resume_reading": lambda f: f.resume_reading(GPU),
+    "refuse_registrations": lambda f: f.refuse_registrations(),
+    "accept_registrations": lambda f: f.accept_registrations(),
     "refuse_same_socket": lambda f: f.refuse_same_socket(),
     "accept_same_socket": lambda f: f.accept_same_socket(),
     "delay_calls": lambda f: f.delay_calls("allocate", 1.0),

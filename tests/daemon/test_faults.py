@@ -101,6 +101,42 @@ async def test_while_nobody_reads_the_lists_pile_up_in_order(manager, plugin):
     await manager.wait_for_resource(GPU, allocatable=1)
 
 
+async def test_the_next_registrations_are_refused_and_then_no_more(manager, plugin):
+    """REG-7: with the kubelet's text; the plug-in is not dialled, and what serves goes on."""
+    manager.faults.refuse_registrations(times=2)
+    asked = len(plugin.calls)
+    for _ in range(2):
+        with pytest.raises(RegistrationRefused, match="^failed to dial device plugin: context deadline exceeded$"):
+            await plugin.register()
+    assert len(plugin.calls) == asked
+    plugin.set_health("dev-0", "Unhealthy")
+    await manager.wait_for_resource(GPU, allocatable=1)
+    await plugin.register()
+
+
+async def test_registrations_of_another_resource_are_not_refused(manager, plugin):
+    manager.faults.refuse_registrations(resource="vendor.com/nic")
+    await plugin.register()
+
+
+async def test_registrations_that_have_not_come_are_refused_no_more(manager, plugin):
+    """Nor is anything else that was ordered forgotten."""
+    manager.faults.refuse_registrations(times=9)
+    manager.faults.fail_calls("allocate")
+    manager.faults.accept_registrations()
+    await plugin.register()
+    assert not (await manager.admit(pod("one"))).admitted
+
+
+async def test_registrations_are_refused_in_the_next_life_of_the_manager_as_well(manager, plugin):
+    manager.faults.refuse_registrations(resource=GPU)
+    await manager.faults.restart()
+    plugin.restore_socket()
+    with pytest.raises(RegistrationRefused):
+        await plugin.register()
+    await plugin.register()
+
+
 async def test_the_same_socket_is_refused_while_its_stream_is_open(manager, plugin):
     """D37-4: after the options, with the kubelet's text; what serves goes on."""
     manager.faults.refuse_same_socket()
