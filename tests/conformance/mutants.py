@@ -893,8 +893,14 @@ class WaitsForeverBesideAnother(Honest):
         await super().serve(directory, options)
 
 
+def is_of_v1_37(refusal):
+    """Because of another process, whose stream is open?"""
+    return "already connected" in str(refusal)
+
+
 class OnlyLogsARefusal(Honest):
-    """It serves, and takes itself for registered: nobody calls it when the other one has ended."""
+    """It serves, and takes itself for registered: nobody calls it when the other one has ended. When it could not be
+    dialled it tries again."""
 
     breaks = "rolling-update"
 
@@ -905,6 +911,8 @@ class OnlyLogsARefusal(Honest):
             try:
                 await register(**how)
             except RegistrationRefused as refusal:
+                if not is_of_v1_37(refusal):
+                    raise
                 self.output += f"E0101 12:00:00 failed to register: {refusal}\n"
 
         plugin.register = logged
@@ -921,10 +929,50 @@ class HangsAfterARefusal(Honest):
         async def hang(**how):
             try:
                 await register(**how)
-            except RegistrationRefused:
+            except RegistrationRefused as refusal:
+                if not is_of_v1_37(refusal):
+                    raise
                 await trio.sleep_forever()
 
         plugin.register = hang
+
+
+class TakesItselfForRegistered(Honest):
+    """It notes which kubelet.sock it knows before Register has succeeded, and only logs that it has not."""
+
+    breaks = "registers-again"
+
+    def prepare(self, plugin):
+        register = plugin.register
+
+        async def logged(**how):
+            try:
+                await register(**how)
+            except RegistrationRefused as refusal:
+                if is_of_v1_37(refusal):
+                    raise
+                self.output += f"E0101 12:00:00 failed to register: {refusal}\n"
+
+        plugin.register = logged
+
+
+class GivesUpAfterARestart(Honest):
+    """At its start it tries until it is registered; afterwards only once for each kubelet.sock."""
+
+    breaks = "registers-again"
+
+    def prepare(self, plugin):
+        register, self.was_registered = plugin.register, False
+
+        async def once(**how):
+            try:
+                await register(**how)
+            except RegistrationRefused as refusal:
+                if not self.was_registered or is_of_v1_37(refusal):
+                    raise
+            self.was_registered = True
+
+        plugin.register = once
 
 
 class FightsAndLosesHeart(Honest):

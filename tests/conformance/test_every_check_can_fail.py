@@ -22,6 +22,7 @@ from .mutants import (
     FailsAtTheEnd,
     FailsToAllocateItsSecond,
     Found,
+    GivesUpAfterARestart,
     HangsAfterARefusal,
     HasASecondResource,
     Honest,
@@ -34,6 +35,7 @@ from .mutants import (
     SaysItsListLate,
     SaysMinusOne,
     StumblesOverItsSocket,
+    TakesItselfForRegistered,
     WatchesKubeletSockOnly,
     all_mutants,
 )
@@ -75,6 +77,33 @@ def broken(results):
     return {name: result.evidence for name, result in results.items() if result.verdict.is_broken}
 
 
+class NotOurs(Honest):
+    """Somebody else starts and ends it (--attach)."""
+
+    is_running = True
+
+    async def tend(self):
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.life.cancel()
+
+    def another(self):
+        return None
+
+    async def kill(self):
+        pass
+
+    async def terminate(self):
+        raise Skipped("not ours")
+
+    async def surge(self, directory, ready, grace):
+        raise Skipped("not ours")
+
+    def descriptors(self):
+        raise Skipped("not ours")
+
+
 async def test_an_honest_plugin_passes_all(fast_clock):
     results = await results_of(Honest)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
@@ -86,6 +115,7 @@ async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(f
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {
         "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing",
         "socket-deleted": "the plug-in was found in plugins_registry, where nobody but itself deletes its socket",
+        "registers-again": "the plug-in was found in plugins_registry, where it is the kubelet that tries again",
     }
 
 
@@ -170,6 +200,90 @@ async def test_who_gives_up_after_the_refusal_of_v1_37_is_told_what_that_was(fas
         "both had vendor.com-gpu.sock: Register was answered UNKNOWN, 'device plugin already connected: /"
     ), result.evidence
     assert "the new one did not register again within 10 s; take a name that no other process has" in result.evidence
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Honest, "refused once after a restart of the manager, it was registered 0."),
+        (TriesAgainLater, "refused once at its start, it was registered 10."),
+        (EndsWhenItIsRefused, "meanwhile it ended 2 times, with exit status 2, and was started again"),
+        (RegistersOneAfterTheOther, "times, with exit status 1, and was started again"),
+        (NotOurs, "its start was not tried (--attach); refused once after a restart of the manager, it was registered"),
+        (NeverComesBack, "after a restart of the manager it did not call Register at all, which is what the check"),
+    ],
+)
+async def test_who_registers_again_after_a_refusal_passes(fast_clock, kind, words):
+    (result,) = (await results_of(kind, only=["registers-again"])).values()
+    assert (result.verdict, words in result.evidence) == (Verdict.PASSED, True), result.evidence
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [(TakesItselfForRegistered, "at its start"), (GivesUpAfterARestart, "after a restart of the manager")],
+)
+async def test_who_was_refused_and_never_calls_again_is_told_of_what(fast_clock, kind, what):
+    (result,) = (await results_of(kind, replace(TIMING, patience=10), only=["registers-again"])).values()
+    assert result.verdict is Verdict.FAILED
+    refusal = "'failed to dial device plugin: context deadline exceeded'"
+    assert result.evidence.startswith(f"Register was refused once {what}, {refusal}, and then it did not call it again")
+
+
+async def test_its_last_words_are_told_with_it(fast_clock):
+    (result,) = (
+        await results_of(TakesItselfForRegistered, replace(TIMING, patience=10), only=["registers-again"])
+    ).values()
+    assert "; its last words: E0101 12:00:00 failed to register: failed to dial" in result.evidence
+
+
+class LogsTheRefusalOfItsSecond(HasASecondResource):
+    def prepare_second(self, plugin):
+        TakesItselfForRegistered.prepare(self, plugin)
+
+
+async def test_of_two_resources_the_one_that_is_not_registered_again_is_named(fast_clock):
+    timing = replace(TIMING, patience=10)
+    (result,) = (await results_of(LogsTheRefusalOfItsSecond, timing, only=["registers-again"])).values()
+    assert result.verdict is Verdict.FAILED
+    assert result.evidence.startswith("Register of vendor.com/nic was refused once at its start")
+    (result,) = (
+        await results_of(LogsTheRefusalOfItsSecond, timing, only=["registers-again"], resource="vendor.com/gpu")
+    ).values()
+    assert result.verdict is Verdict.PASSED
+
+
+async def test_nobody_is_refused_after_the_check(fast_clock):
+    async with trio.open_nursery() as nursery:
+        async with open_bench(subject := TakesItselfForRegistered(nursery), timing=TIMING) as bench:
+            await run_checks(bench, select(["registers-again"]))
+            await subject.start(bench.directory)
+            assert await bench.wait_until(bench.serves, TIMING.patience)
+
+
+async def test_to_register_again_after_a_refusal_is_no_loop(fast_clock):
+    class SeesThreeSigns(Honest):
+        """Of a disturbance, and registers for each, as a plug-in may."""
+
+        def prepare(self, plugin):
+            register = plugin.register
+
+            async def for_each(**how):
+                for _ in range(3):
+                    await register(**how)
+
+            plugin.register = for_each
+
+    results = await results_of(SeesThreeSigns, only=["registers-again", "returns-once"])
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+    assert "at most 3 call(s) of Register" in results["returns-once"].evidence
+
+
+class LogsEveryRefusal(Honest):
+    """Whatever is the reason."""
+
+    def prepare(self, plugin):
+        OnlyLogsARefusal.prepare(self, plugin)
+        TakesItselfForRegistered.prepare(self, plugin)
 
 
 class OnlyLogsTheRefusalOfItsSecond(HasASecondResource):
@@ -259,34 +373,7 @@ async def test_one_that_is_found_is_started_again(fast_clock):
 
     results = await results_of(FoundAndEndsWithItsStream, respawn=True)
     failed = {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED}
-    assert set(failed) == {"wiped", "socket-deleted"}, failed
-
-
-class NotOurs(Honest):
-    """Somebody else starts and ends it (--attach)."""
-
-    is_running = True
-
-    async def tend(self):
-        try:
-            await trio.sleep_forever()
-        finally:
-            self.life.cancel()
-
-    def another(self):
-        return None
-
-    async def kill(self):
-        pass
-
-    async def terminate(self):
-        raise Skipped("not ours")
-
-    async def surge(self, directory, ready, grace):
-        raise Skipped("not ours")
-
-    def descriptors(self):
-        raise Skipped("not ours")
+    assert set(failed) == {"wiped", "socket-deleted", "registers-again"}, failed
 
 
 NEEDS_TO_BE_OURS = {"descriptors", "kill-restart", "sigterm-ends", "sigterm-removes-socket", "changes-arrive"}
@@ -366,6 +453,7 @@ class RegistersAsAHeartbeat(RegistersInALoop):
         (FailsAtTheEndAndLeavesItsSocket, {"sigterm-ends", "sigterm-removes-socket"}),
         (CountsUpAndNeverComesBack, {"restart", "ids-stable"}),
         (DeletesTheOtherOnesSocket, {"socket-deleted", "rolling-update"}),
+        (LogsEveryRefusal, {"registers-again", "rolling-update"}),
         (RegistersAsAHeartbeat, {"registers-once", "endpoint-fresh"}),
     ],
 )

@@ -18,6 +18,7 @@ from ...events import (
     ManagerReady,
     ManagerStopping,
     PluginFound,
+    PluginRefused,
     PluginRegistered,
     RegistrationRequested,
     RegistrySocketRestored,
@@ -236,9 +237,11 @@ async def returns_once(bench: Bench) -> str:
 
 
 def _most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
-    """After one disturbance, or one start of the plug-in after that, and in how many seconds."""
+    """After one disturbance, or one start of the plug-in after that, and in how many seconds. A call that was
+    refused at once is none of them: after that it has to call again (registers-again)."""
+    refused = {one.time for one, next in pairwise(bench.history) if isinstance(next.event, PluginRefused)}
     with bench.of([resource]):
-        calls = [seen.time for seen, _ in bench.registrations() if bench.was_alone(seen.time)]
+        calls = [s.time for s, _ in bench.registrations() if bench.was_alone(s.time) and s.time not in refused]
     marks = [*bench.disturbances, *(time for time in bench.lives if time > bench.disturbances[0]), trio.current_time()]
     spans = pairwise(sorted(marks))
     return max((sum(begin <= time < end for time in calls), end - begin, resource) for begin, end in spans)

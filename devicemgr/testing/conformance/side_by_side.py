@@ -35,7 +35,7 @@ OTHERS: tuple[tuple[str, ...], ...] = (
         *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
         *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
         *("stream-cancel", "kill-restart", "sigterm-ends", "sigterm-removes-socket"),
-        *("away", "rolling-update"),
+        *("away", "registers-again", "rolling-update"),
     ),
     # broken; the last three look at what became of all that
     ("restart", "wiped", "socket-deleted", "registry-deleted", "ids-stable", "returns-once", "endpoint-fresh"),
