@@ -39,7 +39,9 @@ async def rolling_update(bench: Bench) -> str:
 
     Mend it: a name that no other process has, such as one with the time in it, or else wait until nobody serves yours,
     and register again after every refusal; at the end delete your own socket only, if it still is the one that you
-    made; and watch it (socket-deleted).
+    made; and watch it (socket-deleted). With a name for each life nobody deletes what a killed one has left: at the
+    start connect to each socket that has your prefix, and remove it when the connection is refused (ECONNREFUSED), for
+    then nobody serves it.
     """
     since = await bench.disturb()
     before = _names(bench)
