@@ -119,7 +119,7 @@ class Check:
 
     @property
     def sources(self) -> str:
-        return f"Rule: {self.rule}. Seen in public: {self.seen_in or 'not known to us'}."
+        return f"Rule: {self.rule}." + (f" Seen in public: {self.seen_in}." if self.seen_in else "")
 
     def report(self, evidence: str) -> list[str]:
         """The paragraphs of a failure: the rule, what was found, why it matters, how it is mended, where it is from."""
