@@ -29,6 +29,7 @@ from .check_report import (
     draw_explanation,
     draw_report,
     explanation_data,
+    how_to_repeat,
     junit_text,
     report_data,
 )
@@ -269,6 +270,8 @@ def _advise(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
     asks = "registers" in failed and sign_of_api_server(run.subject.output)
     if wanted.argv and asks and not wanted.options.kubeconfig:
         click.echo("Does it need an API server to start? Then use --kubeconfig.")
+    if repeat := how_to_repeat(outcome.results, patience=wanted.options.patience):
+        click.echo(repeat)
     if not outcome.is_proof:
         click.echo(_how_little_is_proved(outcome))
 

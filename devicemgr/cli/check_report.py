@@ -123,6 +123,17 @@ def counts_in_words(results: Sequence[Result], *, markup: bool = False) -> str:
     return ", ".join(words)
 
 
+def how_to_repeat(results: Sequence[Result], *, patience: float) -> str:
+    """How the failures of a run are tried again in less time than it took; empty where nothing is to be said."""
+    failed = [result for result in results if result.verdict is Verdict.FAILED]
+    told = []
+    if failed and len(failed) < len(results):
+        told.append("To run only the failed checks again: --last-failed.")
+    if any(result.seconds >= patience for result in failed):
+        told.append(f"To wait less for what does not come: --patience SECONDS ({patience:g} now).")
+    return " ".join(told)
+
+
 def draw_checks(checks: Sequence[Check]) -> None:
     out = console()
     if out.width < NARROW:

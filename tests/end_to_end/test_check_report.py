@@ -13,7 +13,14 @@ from click.testing import CliRunner
 from devicemgr.cli.check import command
 from devicemgr.cli.check_github import annotation, summary
 from devicemgr.cli.check_last_failed import LastFailed
-from devicemgr.cli.check_report import counts_in_words, draw_checks, draw_report, junit_text, report_data
+from devicemgr.cli.check_report import (
+    counts_in_words,
+    draw_checks,
+    draw_report,
+    how_to_repeat,
+    junit_text,
+    report_data,
+)
 from devicemgr.cli.check_run import Outcome
 from devicemgr.cli.whole_files import write_whole
 from devicemgr.errors import BadInput
@@ -95,6 +102,35 @@ def test_the_failures_come_last_with_the_way_out(drawn):
     assert sorted(map(text.index, ends)) == [*map(text.index, ends)]
     assert "Seen in public: TencentBlueKing/bk-bcs#925." in text
     assert text.splitlines()[-1] == "1 passed, 1 failed, 1 warning, 2 skipped, 1 not run in 3.0 s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "patience", "told"),
+    [
+        (4.0, 30.0, "To run only the failed checks again: --last-failed."),
+        (
+            30.2,
+            30.0,
+            "To run only the failed checks again: --last-failed. "
+            "To wait less for what does not come: --patience SECONDS (30 now).",
+        ),
+    ],
+)
+def test_how_the_failures_are_tried_again_is_told(seconds, patience, told):
+    passed = result("registers", Verdict.PASSED, "vendor.com/gpu after 0.96 s")
+    failed = result("restart", Verdict.FAILED, "it did not call Register", seconds=seconds)
+    assert how_to_repeat([passed, failed], patience=patience) == told
+    assert "--last-failed" not in how_to_repeat([failed], patience=patience)
+
+
+def test_nothing_is_told_of_a_run_without_failures():
+    slow = result("numa-plausible", Verdict.WARNING, "gpu-0 on [1]", seconds=40)
+    assert how_to_repeat([slow, result("restart", Verdict.PASSED, "", seconds=31)], patience=30) == ""
+
+
+def test_a_check_that_was_seen_nowhere_in_public_does_not_say_so():
+    assert CHECKS["socket-deleted"].sources == "Rule: REG-17, REG-22."
+    assert CHECKS["restart"].sources.endswith(". Seen in public: k8snetworkplumbingwg/sriov-network-device-plugin#411.")
 
 
 def test_what_a_plugin_says_is_no_command_to_github():
