@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from devicemgr import Numa
 from devicemgr.daemon.directory import Layout
@@ -47,6 +48,18 @@ class DiesAtOnce:
 
     async def start(self, directory):
         self.output += next(self._words)
+
+
+async def test_one_that_runs_has_no_last_words(tmp_path):
+    bench = Bench(Runs(), Layout(tmp_path), None, Timing(), Numa(nodes=(0,)))
+    told = bench.what_happened(since=trio.current_time())
+    assert told == "it did not call Register within 0.0 s; it last wrote: no kubelet here"
+
+
+class Runs:
+    is_running = True
+    ending = None
+    output = "no kubelet here\n"
 
 
 async def test_the_last_words_are_those_of_the_last_life(tmp_path):

@@ -482,7 +482,7 @@ class Bench:
         took = f"it did not call Register within {trio.current_time() - since:.1f} s"
         if self.subject.ending:
             took += f"; its program has ended, {self.subject.ending}, but what that started goes on"
-        return took + self._last_words()
+        return took + self._wrote("it last wrote")
 
     def _found_in_vain(self, since: float) -> list[PluginSocketFailed]:
         events = (seen.event for seen in self.history if seen.time >= since)
@@ -509,14 +509,14 @@ class Bench:
         how = f", {self.subject.ending}" if self.subject.ending else ""
         served = any(self.seen(ListReceived, since=self.lives[-1], of=resource) for resource in self.resources)
         hint = _HINT if self.is_dead and served else ""  # who could not even start would not the next time
-        return f"the plug-in has ended{how}{self._last_words()}{hint}"
+        return f"the plug-in has ended{how}{self._wrote('its last words')}{hint}"
 
-    def _last_words(self) -> str:
-        """Of this life: what an earlier one died of is not why this one has ended."""
+    def _wrote(self, what: str) -> str:
+        """The last of it in this life: what an earlier one died of is not why this one has ended."""
         written, before = self.subject.output, self._written_before
         is_cut = len(written) < before  # of very much there is only the beginning and the end
         lines = last_words(written if is_cut else written[before:])
-        return f"; its last words: {' | '.join(map(cut, lines))}" if lines else ""
+        return f"; {what}: {' | '.join(map(cut, lines))}" if lines else ""
 
     # --- asking the plug-in itself ------------------------------------------------------------------
 
