@@ -17,12 +17,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,7 @@ class Directories:
 
     # Decision: a root that was deleted is made again at once; the kubelet does so when it next writes its checkpoint.
     # One that was moved away is not: who did that may be about to bring it back, or to put another one in its place.
+    # Where others may write above it, one of them may have put his own there first: that one is not used.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -95,10 +97,13 @@ class Directories:
         """Make this one, if it is not there. Raises OSError."""
         if not os.fstat(self._root).st_nlink:
             self.make_all()
+        self._check_root()
         make_directory(self.layout, directory)
 
     def make_all(self) -> None:
         """All of them, wherever the root has gone, and those above it. Raises OSError."""
+        make_root(self.layout)
+        self._check_root()
         make_directories(self.layout)
         root, self._root = self._root, self._open_root()
         os.close(root)
@@ -107,6 +112,18 @@ class Directories:
         """A life begins: whatever somebody has done while nobody served. Raises DirectoryUnusable."""
         with _usable():
             self.make_all()
+
+    def _check_root(self) -> None:
+        """Raises PermissionError if something of somebody else is there now, be it a link, where the root was."""
+        root = self.layout.root
+        with suppress(FileNotFoundError):
+            found, before = root.stat(), os.fstat(self._root)
+            if os.path.samestat(found, before):
+                return
+            for status in (root.lstat(), found):
+                if not is_own(status) and status.st_uid != before.st_uid:
+                    problem = f"it was lost, and what is there now belongs to user {status.st_uid}"
+                    raise PermissionError(errno.EPERM, problem, os.fspath(root))
 
     def _open_root(self) -> int:
         return os.open(self.layout.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -144,12 +161,18 @@ def _usable() -> Iterator[None]:
         ) from error
 
 
-def make_directories(layout: Layout) -> None:
-    """Those that are not there, and those above them. Raises OSError."""
+def make_root(layout: Layout) -> None:
+    """The root, and what is above it, if they are not there. Raises OSError."""
     for parent in reversed(layout.root.parents):
         if not parent.exists():
             parent.mkdir(mode=0o755, exist_ok=True)  # not parents=True, which leaves it to the umask who may write
-    for directory in layout.directories:
+    make_directory(layout, layout.root)
+
+
+def make_directories(layout: Layout) -> None:
+    """Those that are not there, and those above them. Raises OSError."""
+    make_root(layout)
+    for directory in layout.directories[1:]:
         make_directory(layout, directory)
 
 

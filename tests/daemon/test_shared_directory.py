@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 from contextlib import ExitStack, closing, contextmanager, nullcontext
@@ -294,6 +295,28 @@ async def test_a_directory_of_somebody_else_is_told(root_dir):
     os.chown(root_dir, STRANGER, STRANGER)
     async with open_device_manager(root_dir) as manager:
         assert [path for path, _ in opened(manager)] == [str(root_dir)]
+
+
+@root_only
+@pytest.mark.parametrize("is_link", [False, True])
+@pytest.mark.parametrize("is_moved", [False, True])
+async def test_what_a_stranger_puts_where_the_root_was_is_not_used(root_dir, is_moved, is_link):
+    """As in /tmp, where anybody may have the name of what was deleted."""
+    root, his = root_dir / "root", root_dir / "his"
+    his.mkdir()
+    async with open_device_manager(root) as manager:
+        assert await manager.admit(Pod(name="a", uid="a", containers=(Container(name="c"),)))
+        root.rename(root_dir / "away") if is_moved else shutil.rmtree(root)
+        root.symlink_to(his) if is_link else root.mkdir(0o777)
+        os.chown(root, STRANGER, STRANGER, follow_symlinks=False)
+        refused = await manager.admit(Pod(name="b", uid="b", containers=(Container(name="c"),)))
+        assert f"what is there now belongs to user {STRANGER}" in refused.message
+        assert list(root.iterdir()) == list(his.iterdir()) == []
+        root.unlink() if is_link else root.rmdir()
+        root.mkdir()
+        with trio.fail_after(20):
+            await manager.flush()
+            await manager._log.wait_until(lambda: all(path.is_socket() for path in manager.layout.sockets))
 
 
 async def test_with_a_umask_of_0_nobody_else_may_write(root_dir):
