@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import trio
 
@@ -38,6 +39,7 @@ MOST_PROCESSES = 1000
 class _Account:
     seconds: TokenBucket
     registrations: TokenBucket
+    lists: trio.Lock = field(default_factory=trio.Lock)
 
 
 class Accounts:
@@ -66,6 +68,10 @@ class Accounts:
         """It has taken so much of the manager's CPU time. What it owes for that is capped: see ``LONGEST_DEBT``."""
         if not self.is_own(peer):
             self._of(peer).seconds.spend(seconds, now=self._clock(), longest_debt=LONGEST_DEBT)
+
+    def one_list_of(self, peer: Peer) -> AbstractAsyncContextManager[object]:
+        """Held by whoever works on a list of this process."""
+        return nullcontext() if self.is_own(peer) else self._of(peer).lists
 
     def pause(self, peer: Peer) -> float:
         """Seconds for which it must wait now, over all of its connections: until what it has taken is its share."""

@@ -395,7 +395,7 @@ class Endpoints:
             receiving,
             bounds=self._bounds,
             pace=door.next_list,
-            charge=door.charge_list,
+            work=door.work_on_list,
             on_skipped=door.lists_skipped,
         )
 

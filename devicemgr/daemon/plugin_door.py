@@ -6,12 +6,16 @@ bounded: the number for each stream, the time, together with that for reading it
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import trio
 
 from ..core.rate_limit import TokenBucket
 from ..events import BoundReached
 from ..model import Peer
 from ..rpc.transport.limits import PeerPolicy
+from ..steps import Steps
+from ..turns import in_turns
 from .accounts import LONGEST_PAUSE, Accounts
 from .callers import Callers
 from .event_log import EventLog
@@ -55,6 +59,12 @@ class PluginDoor(PeerPolicy):
         """Seconds for which the next list must wait; 0 when it may be applied, and is counted."""
         pause = 0.0 if self._peer is None else self._accounts.pause(self._peer)
         return pause or min(self._lists.take_or_wait(now=trio.current_time()), LONGEST_PAUSE)
+
+    async def work_on_list(self, steps: Steps[None]) -> None:
+        """Do it, and charge the plug-in. Of one process only one list is worked on at a time: with a turn for each of
+        its streams, a hundred of them would leave everybody else one turn in a hundred."""
+        async with nullcontext() if self._peer is None else self._accounts.one_list_of(self._peer):
+            await in_turns(steps, self.charge_list)
 
     def charge_list(self, seconds: float) -> None:
         """So much CPU time was spent on a list: it is the plug-in's, whatever comes of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
@@ -114,14 +114,14 @@ class PluginClient:
         *,
         bounds: Bounds = Bounds(),  # noqa: B008 - frozen
         pace: Callable[[], float] = lambda: 0.0,
-        charge: Callable[[float], None] = lambda seconds: None,
+        work: Callable[[Steps[None]], Awaitable[None]] = in_turns,
         on_skipped: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Hand each complete list to ``on_report``, which may return the rest of its work in steps; returns when the
         plug-in ends the stream.
 
         ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.calls.read_stream`: of a flood the newest list counts.
-        ``charge`` gets the seconds of CPU time that decoding it and ``on_report`` take, as they are spent.
+        ``work`` does the steps of decoding a list and of ``on_report``.
         """
         decoder = DeviceListDecoder(bounds)
 
@@ -135,7 +135,7 @@ class PluginClient:
             "/v1beta1.DevicePlugin/ListAndWatch",
             wire.Empty(),
             RawMessage,  # the generated method would decode every message as a whole
-            lambda raw: in_turns(receiving(raw), charge),
+            lambda raw: work(receiving(raw)),
             hold=self._held,
             pace=pace,
             on_skipped=on_skipped,

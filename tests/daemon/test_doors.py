@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
+from time import thread_time
 
 import pytest
 import trio
@@ -17,6 +19,7 @@ from devicemgr.daemon.plugin_door import PluginDoor
 from devicemgr.errors import CallerDenied, CallerTooOften, CallerTooSlow, PluginUnavailable
 from devicemgr.events import BoundReached, CallerTurnedAway, ConnectionBroken
 from devicemgr.model import Peer
+from devicemgr.turns import TURN
 
 REGISTER, LIST = "/v1beta1.Registration/Register", "/v1.PodResourcesLister/List"
 GPU = "vendor.com/gpu"
@@ -48,6 +51,71 @@ class World:
 
 def reached(bound, who, consequence, times=1):
     return BoundReached(bound=bound, peer=who, times=times, consequence=consequence)
+
+
+# --- the lists of a process ---
+
+
+async def order_of_work(peers):
+    """Whose turns come one after the other, when a list of each is worked on at the same time; what is charged."""
+    world, turns = World(time_burst=2 * TURN), []
+    doors = [world.door() for _ in peers]
+
+    def work(number):
+        for _ in range(4):
+            turns.append(number)
+            began = thread_time()
+            while thread_time() - began < TURN:
+                pass
+            yield
+
+    async with trio.open_nursery() as nursery:
+        for number, (door, peer) in enumerate(zip(doors, peers, strict=True)):
+            assert door.admit(peer)
+            nursery.start_soon(door.work_on_list, work(number))
+    return turns, world
+
+
+async def test_lists_of_one_process_are_worked_on_one_after_the_other():
+    """However many streams it has, it is one among all others."""
+    turns, world = await order_of_work([ONE, ONE, ONE])
+    assert len([1 for before, now in pairwise(turns) if before != now]) == 2
+    assert world.accounts.pause(ONE) > 0, "and it has paid for them"
+
+
+@pytest.mark.parametrize("peers", [[ONE, OTHER], [OWN, OWN]], ids=["two-processes", "our-own"])
+async def test_those_of_others_have_their_turns_meanwhile(peers):
+    turns, _ = await order_of_work(peers)
+    assert turns.index(1) < 4 > turns[::-1].index(0)
+
+
+async def test_a_stream_that_ends_in_the_middle_of_its_list_leaves_room_for_the_next():
+    world = World()
+    one, other, did = world.door(), world.door(), []
+    assert one.admit(ONE)
+    assert other.admit(ONE)
+
+    def endless():
+        while True:
+            did.append("step")
+            yield
+
+    def short():
+        did.append("other")
+        yield
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+
+            async def end():
+                while not did:
+                    await trio.lowlevel.checkpoint()
+                nursery.start_soon(other.work_on_list, short())
+                scope.cancel()
+
+            nursery.start_soon(end)
+            await one.work_on_list(endless())
+    assert did[-1] == "other"
 
 
 # --- the account of a process ---
