@@ -74,8 +74,11 @@ def _devices_of(store: DeviceStore, pods: list[Pod], kinds: tuple[ContainerKind,
 def allocatable_devices(store: DeviceStore) -> Steps[tuple[DeviceOnNode, ...]]:
     """Every healthy device, held or not, as they are now; none of a plug-in that is away (PR-5)."""
     found: list[DeviceOnNode] = []
-    for resource, devices in store.healthy_devices():
-        nodes = {device.id: device.numa_nodes for device in devices}
+    for resource, devices in store.served_devices():
+        nodes: dict[DeviceId, tuple[int, ...] | None] = {}
+        for some in in_chunks(devices):
+            nodes.update((device.id, device.numa_nodes) for device in some if device.is_healthy)
+            yield
         for ids in in_chunks((yield from ordering(nodes))):
             found += [one for id in ids for one in on_nodes(resource, id, nodes[id])]
             yield

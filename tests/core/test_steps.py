@@ -231,3 +231,17 @@ def test_chunks_are_the_items_in_order():
     assert list(in_chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(in_chunks([])) == []
     assert list(map(len, in_chunks(range(CHUNK + 1)))) == [CHUNK, 1]
+
+
+def test_the_healthy_ones_are_chosen_in_steps():
+    """All at once, that took longer than any other step: the first one has only to note which there are."""
+    store = connected(DeviceStore())
+    store.apply_report(R, 1, AFTER)
+    steps, chosen = allocatable_devices(store), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Device, "is_healthy", property(lambda device: chosen.append(device) or device.health == "Healthy")
+        )
+        next(steps)
+        assert 0 < len(chosen) <= CHUNK
+        assert [one.device for one in done(steps)] == [d.id for d in AFTER if d.health == "Healthy"]
