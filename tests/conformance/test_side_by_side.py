@@ -62,6 +62,21 @@ class TakesTheOldOnesPlace(OneOfSeveral):
         await super().start(directory)
 
 
+class SharesWhatChanges(OneOfSeveral):
+    """The health of its devices is in one file, whoever's instance it is, and the command breaks and heals in turn."""
+
+    health = "Healthy"
+
+    def prepare(self, plugin):
+        plugin.set_health("gpu-3", self.health)
+
+    async def change(self):
+        kind = type(self)
+        kind.health = "Healthy" if self.health == "Unhealthy" else "Unhealthy"
+        for one in self.alive:
+            one.plugin.set_health("gpu-3", self.health)
+
+
 def apart(kind):
     """The same kind with nobody alive yet."""
     return type(kind.__name__, (kind,), {"alive": []})
@@ -100,6 +115,14 @@ async def test_what_was_seen_in_the_while_is_the_evidence_of_each_that_watched(f
     for name in WATCHED:
         assert results[name].calls == ("+0.000 s ListAndWatch: a list of 5 devices",)
     assert all("Allocate" in call for call in results["allocate-answers"].calls)
+
+
+async def test_what_is_changed_for_another_instance_is_nothing_that_the_first_one_did(fast_clock):
+    results = await results_of(apart(SharesWhatChanges), only=(*WATCHED, "changes-arrive"))
+    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+    assert [r.evidence for r in results.values() if "beside it" in r.evidence] == []
+    for name in ("registers-once", "stream-silent"):
+        assert " with something new (--change was run for another instance meanwhile" in results[name].evidence
 
 
 async def test_events_tell_which_instance_they_are_about(fast_clock):

@@ -105,6 +105,8 @@ class Bench:
         """Why Allocate cannot be answered here at all, where that is so."""
         self.is_beside = False
         """Is there another instance of the plug-in, on another bench?"""
+        self.is_changed_beside = False
+        """And is the command of --change run for it?"""
         self.proved: set[str] = set()
         """The checks whose failure another instance cannot be the reason of."""
         self.failed_beside: dict[str, str] = {}

@@ -218,7 +218,16 @@ async def stream_silent(bench: Bench) -> str:
     again = sum(1 for one, next in pairwise(lists) if _says_the_same(one, next))
     if again > REPEATS:
         raise Failed(f"{again} lists in {bench.timing.quiet:g} s had the same devices as the one before")
-    return f"{again} repeated lists in {bench.timing.quiet:g} s"
+    return f"{again} repeated lists in {bench.timing.quiet:g} s{with_something_new(bench, lists)}"
+
+
+def with_something_new(bench: Bench, lists: Sequence[ListReceived]) -> str:
+    """How many of them were no repetition and, where that is known, why there was something to say."""
+    new = sum(1 for one, next in pairwise(lists) if not _says_the_same(one, next))
+    if not new:
+        return ""
+    why = " (--change was run for another instance meanwhile, which may share what it changes)"
+    return f", {new} with something new" + why * bench.is_changed_beside
 
 
 def _says_the_same(one: ListReceived, next: ListReceived) -> bool:

@@ -27,8 +27,8 @@ from ...model import API_VERSION, ResourceName
 from ...names import why_not_extended
 from .bench import AFTERWARDS, Bench
 from .check import Failed, Proved, Skipped, check
+from .lists import with_something_new
 from .processes import listening_elsewhere
-from .shown import some
 
 ENOUGH = 3
 """Calls of Register for one disturbance that are no loop: it may see several signs of it, and a stream end."""
@@ -206,8 +206,9 @@ async def registers_once(bench: Bench) -> str:
     times = f"found {len(calls)} time(s)" if bench.was_found else f"{len(calls)} call(s) of Register"
     if len(calls) > 1:
         raise Failed(f"{times} by {end - begin:.1f} s after the first list")
-    lists = len(bench.seen(ListReceived, since=bench.watched_since))
-    return f"{times} and {some([lists])} list(s) by {end - begin:.1f} s after the first list"
+    lists = [event for seen, event in bench.seen(ListReceived, since=bench.watched_since) if seen.time <= end]
+    new = with_something_new(bench, lists)
+    return f"{times} and {len(lists)} list(s){new} by {end - begin:.1f} s after the first list"
 
 
 @check("returns-once", rule="REG-22", needs=("restart",), seen_in="kubernetes/kubernetes#118534", whole=True)

@@ -68,13 +68,14 @@ async def make_beside(
     if not groups:
         return
     bench.is_beside = True
+    bench.is_changed_beside = any(check.name in CHANGED for group, _ in groups for check in group)
     with unwrapped():
         async with trio.open_nursery() as nursery:
             for instance, (group, subject) in enumerate(groups, start=2):
                 another = bench.beside(subject, instance)
                 nursery.start_soon(_by_another, bench, another, group, made, observer, make)
             is_sound = await _watch(bench, _among(checks, WATCHED), made, observer, make)
-    bench.is_beside = False
+    bench.is_beside = bench.is_changed_beside = False
     if not is_sound:
         with suppress(Skipped):
             await bench.watch_anew()
