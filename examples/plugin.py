@@ -4,12 +4,14 @@
     python -m devicemgr --root-dir /tmp/node & python examples/plugin.py /tmp/node/device-plugins
 
 It serves, then registers; streams the whole list at every change; answers Allocate, with an error for what it does not
-have; starts over when kubelet.sock is made anew or its own socket deleted, as a restart of a kubelet does; tidies up.
+have; starts over when kubelet.sock is made anew or its own socket deleted, as a restart of a kubelet does, and when its
+last stream is lost; tidies up.
 """
 
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,13 +29,22 @@ CARDS = [f"card-{number}" for number in range(4)]
 class CardPlugin(api.DevicePluginBase):
     def __init__(self) -> None:
         self.over = asyncio.Event()
+        self.streams, self.last_end = 0, float("inf")
 
     async def get_device_plugin_options(self, message: api.Empty) -> api.DevicePluginOptions:
         return api.DevicePluginOptions()
 
     async def list_and_watch(self, message: api.Empty) -> AsyncIterator[api.ListAndWatchResponse]:
-        yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
-        await self.over.wait()  # nothing changes: say nothing, and keep the stream open
+        self.streams += 1
+        try:
+            yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
+            await self.over.wait()  # nothing changes: say nothing, and keep the stream open
+        finally:
+            self.streams, self.last_end = self.streams - 1, time.monotonic()
+
+    def is_cut_off(self) -> bool:
+        """Has the last stream been gone for a second? A kubelet that has lost it does not call again."""
+        return not self.streams and time.monotonic() > self.last_end + 1
 
     async def allocate(self, message: api.AllocateRequest) -> api.AllocateResponse:
         return api.AllocateResponse(container_responses=[self.answer(r) for r in message.container_requests])
@@ -46,17 +57,21 @@ class CardPlugin(api.DevicePluginBase):
 
 
 async def one_life(directory: Path) -> None:
-    """Serve and register, until kubelet.sock is another file than it was, or our own socket is gone."""
+    """Serve and register, until kubelet.sock is another file than it was, our own socket is gone, or a kubelet that is
+    still there has lost us."""
     registry, own = directory / "kubelet.sock", directory / SOCKET
     born = registry.stat().st_ctime_ns
     own.unlink(missing_ok=True)
     server = Server([plugin := CardPlugin()])
     try:
         await server.start(path=str(own))
-        async with Channel(path=str(registry)) as kubelet:
-            await api.RegistrationStub(kubelet).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
+        made = own.stat().st_ctime_ns
+        async with Channel(path=str(registry)) as channel:
+            await api.RegistrationStub(channel).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
         print(f"registered {RESOURCE}", flush=True)
-        while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
+        while own.exists() and registry.stat().st_ctime_ns == born:
+            if plugin.is_cut_off() and own.stat().st_ctime_ns == made:  # and not another process of ours in our place
+                break
             await asyncio.sleep(0.2)
     finally:
         plugin.over.set()

@@ -37,6 +37,9 @@ from ..rpc.transport.unix_socket import require_short
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
 
+CUT_OFF_AFTER = 0.5
+"""Seconds without a stream after which none will come: a restart of the manager has shown by then."""
+
 MOST_DEVICES = 1_000_000
 """A list of more is larger than any manager takes."""
 
@@ -90,6 +93,9 @@ class SimulatedPlugin:
         self._version = 0
         self._changed = trio.Event()
         self._streams_ended = False
+        self._listening = 0
+        self._cut_off_since: float | None = None
+        self._registered_between: tuple[object, object] = None, None
         self.restore_socket: Callable[[], bool] = lambda: False
         self.drain: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
@@ -107,6 +113,7 @@ class SimulatedPlugin:
     async def register(self, *, version: str = API_VERSION, endpoint: str | None = None) -> None:
         """Announce the plug-in. Raises RegistrationRefused or ManagerUnavailable."""
         self._streams_ended = False
+        self._cut_off_since, self._registered_between = None, self._both_sockets()
         registration = Registration(
             version=version,
             endpoint=self.endpoint if endpoint is None else endpoint,
@@ -125,6 +132,17 @@ class SimulatedPlugin:
         """Report a new health for one device."""
         self.set_devices(replace(d, health=health) if d.id == device else d for d in self._devices)
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Has the manager let go of the last stream, and not come back, though both sockets are those of the last
+        registration? It does not call again then (LW-8)."""
+        if self._cut_off_since is None or self._listening or self._both_sockets() != self._registered_between:
+            return False
+        return trio.current_time() - self._cut_off_since >= CUT_OFF_AFTER
+
+    def _both_sockets(self) -> tuple[object, object]:
+        return _identity(self.registry), _identity(self.directory / self.endpoint)
+
     def end_stream(self) -> None:
         """End every open ListAndWatch stream with status OK."""
         self._streams_ended = True
@@ -133,9 +151,10 @@ class SimulatedPlugin:
     async def keep_registered(
         self, on_registered: Callable[[], None] = lambda: None, on_waiting: Callable[[str], None] = lambda reason: None
     ) -> None:
-        """Register, and again when kubelet.sock is made anew or our own socket deleted, until cancelled (REG-22).
+        """Register, and again when kubelet.sock is made anew, our own socket deleted or our last stream cancelled,
+        until cancelled (REG-22).
 
-        Both are how a kubelet's restart looks from here; a fresh socket is served before Register is called.
+        The first two are how a kubelet's restart looks from here; a fresh socket is served before Register is called.
         ``on_waiting`` is told why it is not registered, when that is another reason than before.
         """
         registered_on: tuple[int, int] | None = None
@@ -146,7 +165,7 @@ class SimulatedPlugin:
             reason = ""
             if current is None:
                 reason = f"there is no {self.registry}"
-            elif current != registered_on or own_is_lost:
+            elif current != registered_on or own_is_lost or self.is_cut_off:
                 reason = await self._why_not_registered()
                 registered_on = None if reason else current
                 if not reason:
@@ -190,8 +209,15 @@ class SimulatedPlugin:
         """The list, as soon as it is newer than version ``seen``; None ends the stream."""
         if seen < 0:
             self.calls.append(("ListAndWatch", None))
-        while self._version == seen and not self._streams_ended:
-            await self._changed.wait()
+        self._listening += 1
+        try:
+            while self._version == seen and not self._streams_ended:
+                await self._changed.wait()
+        except trio.Cancelled:
+            self._cut_off_since = trio.current_time()
+            raise
+        finally:
+            self._listening -= 1
         return None if self._streams_ended else (self._version, self.devices)
 
     async def get_preferred_allocation(

@@ -67,6 +67,14 @@ class Honest:
         self.path.with_name(name).hardlink_to(self.path)
         return name
 
+    async def mind_its_stream(self, plugin) -> None:
+        """Beside its life, however it looks for a restart of the manager."""
+        while True:
+            await trio.sleep(0.2)
+            if plugin.is_cut_off:
+                with suppress(ManagerUnavailable, RegistrationRefused):
+                    await plugin.register()
+
     @staticmethod
     async def keep_registered_with_kubelet_sock(plugin) -> None:
         """And look at nothing else."""
@@ -120,7 +128,10 @@ class Honest:
             self.plugin.register = counted
             self.plugin.on_allocate = self.with_a_cdi_device(self.plugin.on_allocate)
             self.prepare(self.plugin)
-            await self.live(self.plugin)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.mind_its_stream, self.plugin)
+                await self.live(self.plugin)
+                nursery.cancel_scope.cancel()
 
     @staticmethod
     def with_a_cdi_device(usual):
@@ -877,6 +888,28 @@ class LeaksADescriptor(Honest):
         return 7 + self.registrations // 3
 
 
+class LooksAtFilesOnly(Honest):
+    """When both sockets are those it has registered with there is nothing to do, as most plug-ins have it."""
+
+    breaks = "stream-lost"
+    weight = Weight.WARNING
+
+    def prepare(self, plugin):
+        self.forget_nothing(plugin, self.path)
+
+    @staticmethod
+    def forget_nothing(plugin, path):
+        register, known = plugin.register, None
+
+        async def once(**how):
+            nonlocal known
+            if (now := (made(plugin.registry), made(path))) != known:
+                await register(**how)
+                known = now
+
+        plugin.register = once
+
+
 class StumblesOverItsSocket(Honest):
     breaks = "kill-restart"
     stands_stale_socket = False
@@ -1062,7 +1095,10 @@ class HasASecondResource(Honest):
             plugin.directory, SECOND, devices=self.devices, options=plugin.options
         ) as self.second:
             self.prepare_second(self.second)
-            await self.keep_both_registered(plugin, self.second)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.mind_its_stream, self.second)
+                await self.keep_both_registered(plugin, self.second)
+                nursery.cancel_scope.cancel()
 
     def prepare_second(self, plugin):
         """Before it is registered."""
@@ -1138,6 +1174,14 @@ class HasNothingOfItsSecondAtFirst(HasASecondResource):
         plugin.next_report = empty_at_first
 
 
+class DoesNotMissItsSecondStream(HasASecondResource):
+    breaks = "stream-lost"
+    weight = Weight.WARNING
+
+    def prepare_second(self, plugin):
+        LooksAtFilesOnly.forget_nothing(plugin, plugin.directory / plugin.endpoint)
+
+
 class DoesNotMissItsSecondSocket(HasASecondResource):
     """As long as there is no new kubelet.sock."""
 
@@ -1152,6 +1196,7 @@ class DoesNotMissItsSecondSocket(HasASecondResource):
 class TakesTheEndOfItsSecondStreamForARestart(HasASecondResource):
     breaks = "returns-once"
     clock_rate = 1.0
+    numbers = itertools.count()
 
     def prepare_second(self, plugin):
         tell_of_its_end(self, plugin)
@@ -1160,11 +1205,11 @@ class TakesTheEndOfItsSecondStreamForARestart(HasASecondResource):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(super().keep_both_registered, first, second)
             own = second.directory / second.endpoint
-            for number in itertools.count():
+            while True:
                 await self.stream_ended.wait()
                 self.stream_ended = trio.Event()
                 with suppress(ManagerUnavailable, RegistrationRefused, FileNotFoundError):
-                    name = f"nic.{self.lives}.{number}"
+                    name = f"nic.{next(self.numbers)}"  # also while two of it run
                     own.with_name(name).hardlink_to(own)
                     await second.register(endpoint=name)
 

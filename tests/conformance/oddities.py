@@ -204,6 +204,49 @@ class WaitsForTheOther(Honest):
         await super().serve(directory, options)
 
 
+class WaitsBeforeItRegistersAgain(Honest):
+    """Some seconds after its stream is lost; it might have been a restart."""
+
+    async def live(self, plugin):
+        while True:
+            if plugin.restore_socket():
+                plugin.end_stream()
+                await plugin.drain()
+            await register_until_disturbed(self, plugin, period=0.2)
+
+    async def mind_its_stream(self, plugin):
+        while True:
+            await trio.sleep(0.2)
+            if plugin.is_cut_off:
+                await trio.sleep(4)
+            if plugin.is_cut_off:
+                with suppress(ManagerUnavailable, RegistrationRefused):
+                    await plugin.register()
+
+
+class EndsWhenItsStreamIsLost(Honest):
+    """And is started again, as every pod of a DaemonSet is. It minds its stream in no other way."""
+
+    ending = None
+
+    async def start(self, directory):
+        self.ending = None
+        await super().start(directory)
+
+    async def live(self, plugin):
+        while True:
+            if plugin.restore_socket():
+                plugin.end_stream()
+                await plugin.drain()
+            await register_until_disturbed(self, plugin, period=0.2)
+
+    async def mind_its_stream(self, plugin):
+        while not plugin.is_cut_off:  # noqa: ASYNC110 - as real ones do
+            await trio.sleep(0.2)
+        self.ending = "with exit status 1"
+        self.life.cancel()
+
+
 class HasANameOfItsOwn(Honest):
     """In each life."""
 
@@ -217,5 +260,5 @@ def all_oddities() -> list[type[Honest]]:
     return [
         *(BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds),
         *(DeletesWhateverHasItsName, EndsBesideAnother, WaitsForTheOther, HasANameOfItsOwn),
-        *(EndsWhenItIsRefused, TriesAgainLater),
+        *(EndsWhenItIsRefused, TriesAgainLater, WaitsBeforeItRegistersAgain),
     ]

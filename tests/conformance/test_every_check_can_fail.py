@@ -26,6 +26,7 @@ from .mutants import (
     HangsAfterARefusal,
     HasASecondResource,
     Honest,
+    LooksAtFilesOnly,
     NeverComesBack,
     OnlyLogsARefusal,
     PanicsAtAChange,
@@ -42,6 +43,7 @@ from .mutants import (
 from .oddities import (
     EndsBesideAnother,
     EndsWhenItIsRefused,
+    EndsWhenItsStreamIsLost,
     EndsWithItsStream,
     HasANameOfItsOwn,
     NamesItsSocketByTheSecond,
@@ -116,6 +118,7 @@ async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(f
         "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing",
         "socket-deleted": "the plug-in was found in plugins_registry, where nobody but itself deletes its socket",
         "registers-again": "the plug-in was found in plugins_registry, where it is the kubelet that tries again",
+        "stream-lost": "the plug-in was found in plugins_registry, and has no need to call Register",
     }
 
 
@@ -286,6 +289,18 @@ class LogsEveryRefusal(Honest):
         TakesItselfForRegistered.prepare(self, plugin)
 
 
+async def test_who_ends_when_its_stream_is_lost_passes_for_it_is_started_again(fast_clock):
+    (result,) = (await results_of(EndsWhenItsStreamIsLost, only=["stream-lost"])).values()
+    assert result.verdict is Verdict.PASSED
+    assert "it ended once, with exit status 1, and was started again" in result.evidence
+
+
+async def test_who_looks_at_files_only_is_told_that_it_was_not_registered_again(fast_clock):
+    (result,) = (await results_of(LooksAtFilesOnly, only=["stream-lost"])).values()
+    assert result.verdict is Verdict.WARNING
+    assert result.evidence == "no list came within 13 s of the end of the stream: it did not call Register"
+
+
 class OnlyLogsTheRefusalOfItsSecond(HasASecondResource):
     def prepare_second(self, plugin):
         OnlyLogsARefusal.prepare(self, plugin)
@@ -373,7 +388,7 @@ async def test_one_that_is_found_is_started_again(fast_clock):
 
     results = await results_of(FoundAndEndsWithItsStream, respawn=True)
     failed = {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED}
-    assert set(failed) == {"wiped", "socket-deleted", "registers-again"}, failed
+    assert set(failed) == {"wiped", "socket-deleted", "registers-again", "stream-lost"}, failed
 
 
 NEEDS_TO_BE_OURS = {"descriptors", "kill-restart", "sigterm-ends", "sigterm-removes-socket", "changes-arrive"}

@@ -67,9 +67,11 @@ _NO_OPTIONAL_CALLS = frozenset({"preferred-allocation", "pre-start"})
 _ONE_LIST = frozenset({"lists-complete"})
 _NO_PATHS = frozenset({"paths-absolute", "permissions", "host-paths-exist"})
 _NO_CDI = frozenset({"cdi-names"})
+_NEEDS_REGISTER = frozenset({"wiped", "socket-deleted", "stream-lost"})
 _NEEDS_RESTART = frozenset({"wiped", "socket-deleted", "registry-deleted", "away", "descriptors"}) | {
     "returns-once",
     "endpoint-fresh",
+    "stream-lost",
 }
 
 
@@ -119,6 +121,7 @@ _INTEL_SIGTERM = "pkg/deviceplugin/manager.go: nobody listens for signals"
 _INTEL_PANIC = "pkg/deviceplugin/server.go: Update sends to a channel that is closed when the server ends"
 _FAKE_GPU_TOPOLOGY = "gpuMemory: 1024\ngpuProduct: Fake\ngpus: [{id: a, status: {}}, {id: b, status: {}}]\n"
 _NO_WATCH = "internal/deviceplugin/real_node.go: it registers once, and nobody watches for another kubelet.sock"
+_INTEL_STREAM = "pkg/deviceplugin/server.go: ListAndWatch waits for updates alone, watchFile for a lost socket"
 
 VENDORS = (
     Vendor(
@@ -130,8 +133,9 @@ VENDORS = (
             *("--device", json.dumps({"name": "zero", "groups": [{"paths": [{"path": "/dev/zero"}]}]})),
             *("--plugin-directory", "{dir}", "--listen", "127.0.0.1:0"),
         ),
+        broken={"stream-lost": "deviceplugin: ListAndWatch polls the devices, and returns when it cannot send them"},
         not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _ONE_LIST | _NO_CDI,
-        learnt="two resources in one process, each checked: nothing to find",
+        learnt="two resources in one process, each checked: nothing to find but `stream-lost`, as of most",
     ),
     Vendor(
         name="NVIDIA's (NVIDIA/k8s-device-plugin), on two fake GPUs",
@@ -144,6 +148,7 @@ VENDORS = (
         broken={
             "socket-deleted": "cmd/nvidia-device-plugin/main.go: of its watcher it heeds kubelet.sock alone",
             "rolling-update": "internal/plugin/server.go: Stop removes whatever has the name of its socket",
+            "stream-lost": "internal/plugin/server.go: ListAndWatch waits for Stop and for a change of health alone",
         },
         not_made=_NEVER_UNHEALTHY | {"pre-start"} | _ONE_LIST | _NO_CDI,
         learnt="`socket-deleted`: it watches for a new kubelet.sock alone; `rolling-update`: at its end it removes the "
@@ -161,7 +166,10 @@ VENDORS = (
             "/sys/bus/pci/devices": {f"0000:0{bus}:00.0/numa_node": "0\n" for bus in (1, 2)},
             "/home/kubernetes/bin": {"nvidia/vulkan/icd.d": None},
         },
-        broken={"sigterm-removes-socket": "cmd/nvidia_gpu/nvidia_gpu.go: nobody listens for signals"},
+        broken={
+            "sigterm-removes-socket": "cmd/nvidia_gpu/nvidia_gpu.go: nobody listens for signals",
+            "stream-lost": "pkg/gpu/nvidia/beta_plugin.go: ListAndWatch waits for a change of health alone",
+        },
         not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _ONE_LIST | _NO_CDI,
         learnt="a new socket, with the second in its name, for each life: nobody deletes the old ones",
     ),
@@ -175,6 +183,7 @@ VENDORS = (
         broken={
             "first-list-complete": _INTEL_FIRST_LIST,
             "sigterm-removes-socket": _INTEL_SIGTERM,
+            "stream-lost": _INTEL_STREAM,
         },
         not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _NO_CDI,
         learnt="`first-list-complete`: each life begins with an empty list, and a node with none of what it has",
@@ -193,6 +202,7 @@ VENDORS = (
             "first-list-complete": _INTEL_FIRST_LIST,
             "preferred-allocation": "cmd/gpu_plugin: the policy none takes the first ids, whatever must be included",
             "sigterm-removes-socket": _INTEL_SIGTERM,
+            "stream-lost": _INTEL_STREAM,
         },
         by_chance=dict.fromkeys(("restart", "wiped", "socket-deleted", "registry-deleted", "away"), _INTEL_PANIC)
         | dict.fromkeys(
@@ -264,7 +274,11 @@ VENDORS = (
             "allocate-unknown": "pkg/resources/pool_stub.go: GetDeviceSpecs leaves out what it does not know",
             "rolling-update": "pkg/resources/server.go: Stop removes whatever has the name of its socket",
         },
-        not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _ONE_LIST | _NO_CDI | {"wiped", "socket-deleted"},
+        not_made=_NEVER_UNHEALTHY
+        | _NO_OPTIONAL_CALLS
+        | _ONE_LIST
+        | _NO_CDI
+        | {"wiped", "socket-deleted", "stream-lost"},
         learnt="it is found in plugins_registry, and is checked like any other: `allocate-unknown`, `rolling-update`",
     ),
 )

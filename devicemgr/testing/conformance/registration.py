@@ -199,7 +199,8 @@ async def registers_once(bench: Bench) -> str:
     Each Register replaces the endpoint: the old stream is cancelled and all devices are taken over anew. In a loop
     that is work for the kubelet without an end, the resource's capacity may flicker, and pods are refused in between.
 
-    Mend it: call Register again only when kubelet.sock is another file, or your own socket was deleted.
+    Mend it: call Register again only when kubelet.sock is another file, your own socket was deleted, or no stream is
+    open any more (stream-lost).
     """
     begin, end = await bench.quiet()
     calls = [said for seen, said in bench.registrations() if bench.watched_since <= seen.time <= end]
@@ -219,7 +220,7 @@ async def returns_once(bench: Bench) -> str:
     reason to register again does so without end from the first disturbance on, until its node is out of sockets.
 
     Mend it: register when kubelet.sock is another file than at the last time, or your own socket is gone; the end of a
-    stream is no reason.
+    stream is no reason while another one is open, or within a second of your last registration.
     """
     since = await bench.disturb()
     await bench.manager.faults.restart()

@@ -40,7 +40,8 @@ async def restart(bench: Bench) -> str:
     somebody deletes the plug-in's pod.
 
     Mend it: watch the directory; when kubelet.sock is made anew or your own socket is gone, stop your server, make a
-    new socket, serve, and register. The end of ListAndWatch alone is no reliable sign, nor is a timer.
+    new socket, serve, and register. The end of ListAndWatch alone is no reliable sign (a kubelet may be slow to die),
+    nor is a timer.
     """
     took = await _restarted(bench, "after a restart of the manager")
     return f"registered again, with a list, after {took:.2f} s"

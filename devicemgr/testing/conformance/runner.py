@@ -13,7 +13,17 @@ import trio
 from ...arguments import checked
 from ...errors import BadInput, DeviceManagerError, unwrapped
 from ...yaml_text import nearest
-from . import allocation, changes, lists, refused_once, registration, restarts, rolling_update, side_by_side
+from . import (
+    allocation,
+    changes,
+    lists,
+    refused_once,
+    registration,
+    restarts,
+    rolling_update,
+    side_by_side,
+    stream_lost,
+)
 from .bench import Bench
 from .check import Check, Failed, Proved, Result, Skipped, Verdict, Weight
 from .evidence import told
@@ -24,7 +34,7 @@ POLL = 0.05
 """Seconds between two looks at whether the plug-in has ended."""
 DYING = 1.0
 """Seconds in which a plug-in that failed a check may end from it, and a check fail of a plug-in that has ended."""
-_FAMILIES = (registration, lists, allocation, restarts, refused_once, rolling_update, changes)
+_FAMILIES = (registration, lists, allocation, restarts, refused_once, stream_lost, rolling_update, changes)
 
 # The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
 # without a manager's stream.
@@ -34,7 +44,16 @@ _ORDER = (
     *("message-size", "stream-stays-open", "stream-silent"),
     *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
     *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
-    *("restart", "wiped", "socket-deleted", "registry-deleted", "away", "registers-again", "descriptors"),
+    *(
+        "restart",
+        "wiped",
+        "socket-deleted",
+        "registry-deleted",
+        "away",
+        "registers-again",
+        "descriptors",
+        "stream-lost",
+    ),
     *("kill-restart", "sigterm-ends", "sigterm-removes-socket", "rolling-update"),
     *("ids-stable", "lists-complete", "stream-cancel", "changes-arrive", "returns-once", "endpoint-fresh"),
 )

@@ -1,0 +1,64 @@
+"""A check of what a plug-in does when the kubelet has lost its stream and is still there."""
+
+from __future__ import annotations
+
+import trio
+
+from .bench import Bench
+from .check import Proved, Skipped, Weight, check
+
+BEYOND = 3.0
+"""Seconds, more than for what comes at once: a pause before another attempt, or the start of another process."""
+
+
+@check(
+    "stream-lost",
+    rule="REG-22, LW-8",
+    needs=("restart",),
+    whole=True,
+    weight=Weight.WARNING,
+)
+async def stream_lost(bench: Bench) -> str:
+    """Registers again when its stream is lost, though the kubelet has not restarted.
+
+    The kubelet drops its connection to a plug-in when a message is too long, when a later registration of the same
+    resource has taken its place, or when the connection breaks. Then all devices are unhealthy, and nobody calls
+    ListAndWatch again: kubelet.sock and the plug-in's own socket are as they were, so nothing else tells the plug-in
+    that it serves nobody.
+
+    It is a warning, since a kubelet that goes on rarely loses a stream. A plug-in that ends then, and is started again
+    as every pod of a DaemonSet is, passes.
+
+    Mend it: when the last open call of ListAndWatch has been cancelled and no other has come within a second, register
+    again, as long as your socket still is the one that you made; or end with an error. One stream of several that ends
+    is no reason (returns-once).
+    """
+    if bench.was_found:
+        raise Skipped("the plug-in was found in plugins_registry, and has no need to call Register")
+    if not bench.serves():
+        raise Skipped("no stream is open that could be cut (stream-stays-open)")
+    since = await bench.disturb()
+    within = bench.timing.prompt + BEYOND
+    async with bench.respawning():
+        with bench.of(bench.known):  # whoever registers one of them again may do so with all
+            for resource in bench.serving():
+                bench.manager.faults.drop_connection(resource)
+            await bench.wait_until(lambda: bench.are_back(since), within)
+        took = trio.current_time() - since
+    if late := [resource for resource in bench.resources if not _is_back(bench, resource, since)]:
+        which = f"{late[0]}: " if len(bench.resources) > 1 else ""
+        raise Proved(f"{which}no list came within {within:g} s of the end of the stream: {_why(bench, late[0], since)}")
+    return f"registered again, with a list, after {took:.2f} s"
+
+
+def _is_back(bench: Bench, resource: str, since: float) -> bool:
+    with bench.of([resource]):
+        return bench.are_back(since)
+
+
+def _why(bench: Bench, resource: str, since: float) -> str:
+    """That the stream has ended was our own doing, and is no reason."""
+    with bench.of([resource]):
+        if bench.subject.is_running and not any(seen.time >= since for seen, _ in bench.registrations()):
+            return "it did not call Register"
+        return bench.what_happened(since=since, of=resource)
