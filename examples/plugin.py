@@ -3,17 +3,12 @@
     python -m devicemgr check -- python examples/plugin.py {dir}
     python -m devicemgr --root-dir /tmp/node & python examples/plugin.py /tmp/node/device-plugins
 
-It serves, then registers; streams the whole list at every change; answers Allocate, with an error for what it does not
-have; starts over when kubelet.sock is made anew or its own socket deleted, as a restart of a kubelet does, and when its
-last stream is lost; tidies up.
-"""
+It starts over when kubelet.sock is made anew, its own socket deleted or its last stream lost, and tidies up."""
 
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 from grpclib import GRPCError, Status
@@ -28,8 +23,7 @@ CARDS = [f"card-{number}" for number in range(4)]
 
 class CardPlugin(api.DevicePluginBase):
     def __init__(self) -> None:
-        self.over = asyncio.Event()
-        self.streams, self.last_end = 0, float("inf")
+        self.over, self.streams, self.is_lost = asyncio.Event(), 0, False
 
     async def get_device_plugin_options(self, message: api.Empty) -> api.DevicePluginOptions:
         return api.DevicePluginOptions()
@@ -40,11 +34,8 @@ class CardPlugin(api.DevicePluginBase):
             yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
             await self.over.wait()  # nothing changes: say nothing, and keep the stream open
         finally:
-            self.streams, self.last_end = self.streams - 1, time.monotonic()
-
-    def is_cut_off(self) -> bool:
-        """Has the last stream been gone for a second? A kubelet that has lost it does not call again."""
-        return not self.streams and time.monotonic() > self.last_end + 1
+            self.streams -= 1
+            self.is_lost = not self.streams  # a kubelet does not call again
 
     async def allocate(self, message: api.AllocateRequest) -> api.AllocateResponse:
         return api.AllocateResponse(container_responses=[self.answer(r) for r in message.container_requests])
@@ -57,21 +48,17 @@ class CardPlugin(api.DevicePluginBase):
 
 
 async def one_life(directory: Path) -> None:
-    """Serve and register, until kubelet.sock is another file than it was, our own socket is gone, or a kubelet that is
-    still there has lost us."""
+    """Serve and register, until kubelet.sock is another file than it was, our own socket is gone, or our stream is."""
     registry, own = directory / "kubelet.sock", directory / SOCKET
-    born = registry.stat().st_ctime_ns
+    born, server = registry.stat().st_ctime_ns, Server([plugin := CardPlugin()])
     own.unlink(missing_ok=True)
-    server = Server([plugin := CardPlugin()])
     try:
         await server.start(path=str(own))
         made = own.stat().st_ctime_ns
         async with Channel(path=str(registry)) as channel:
             await api.RegistrationStub(channel).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
         print(f"registered {RESOURCE}", flush=True)
-        while own.exists() and registry.stat().st_ctime_ns == born:
-            if plugin.is_cut_off() and own.stat().st_ctime_ns == made:  # and not another process of ours in our place
-                break
+        while registry.stat().st_ctime_ns == born and not (own.stat().st_ctime_ns == made and plugin.is_lost):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
     finally:
         plugin.over.set()
@@ -81,15 +68,13 @@ async def one_life(directory: Path) -> None:
 
 
 async def main(directory: Path) -> None:
-    if task := asyncio.current_task():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    with suppress(asyncio.CancelledError):
-        while True:
-            try:
-                await one_life(directory)
-            except (OSError, GRPCError) as error:  # no manager, or one that still serves an older process of ours
-                print(f"not registered, trying again: {error}", file=sys.stderr)
-                await asyncio.sleep(0.2)
+    while True:
+        try:
+            await one_life(directory)
+        except (OSError, GRPCError) as error:  # a socket is gone; or v1.37 refuses while an older process serves
+            print(f"starting over: {error}", file=sys.stderr)
+            await asyncio.sleep(0.2)
 
 
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
 asyncio.run(main(Path(sys.argv[1])))
