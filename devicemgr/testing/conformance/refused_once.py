@@ -11,6 +11,8 @@ from ...events import PluginRefused, PluginRegistered, RegistrationRequested
 from .bench import Bench
 from .check import Failed, Skipped, check
 
+PAUSES = 2
+"""So many times its patience a plug-in may take after a refusal: NVIDIA's tries again half a minute later."""
 _RESTART = "after a restart of the manager"
 
 
@@ -58,7 +60,7 @@ async def _registered_after(bench: Bench, what: str, since: float, disturb: Call
         if what == _RESTART:
             return f"{what} it did not call Register at all, which is what the check restart is about"
         raise Failed(f"when it was started again; {bench.what_happened(since=since)}")
-    await bench.wait_until(lambda: bench.is_gone or bench.are_back(since), patience)
+    await bench.wait_until(lambda: bench.is_gone or bench.are_back(since), PAUSES * patience)
     late = [resource for resource in bench.resources if not _is_back(bench, resource, since)]
     called = late and bench.seen(RegistrationRequested, since=_just_after_refusal(bench, late[0], since), of=late[0])
     if called and what == _RESTART and bench.subject.is_running:

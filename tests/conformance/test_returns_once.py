@@ -1,0 +1,40 @@
+"""Which calls of Register count as a loop."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import trio
+
+from devicemgr.events import PluginRefused, RegistrationRequested
+from devicemgr.testing.conformance.evidence import Seen
+from devicemgr.testing.conformance.registration import _most_calls
+
+GPU = "vendor.com/gpu"
+CALLED = RegistrationRequested(version="v1beta1", endpoint="gpu.sock", resource=GPU)
+REFUSED = PluginRefused(resource=GPU, endpoint="gpu.sock", rule="REG-7", message="failed to dial device plugin")
+
+
+@pytest.mark.parametrize(
+    ("events", "most"),
+    [
+        ([CALLED] * 4, 4),
+        pytest.param([CALLED, REFUSED, *[CALLED] * 3], 3, id="one that was refused has to call again"),
+        pytest.param([CALLED, CALLED, REFUSED], 1, id="whichever that is"),
+    ],
+)
+async def test_a_call_that_was_refused_at_once_does_not_count(autojump_clock, events, most):
+    history = [Seen(number / 10, event) for number, event in enumerate(events)]
+    calls = [(seen, seen.event) for seen in history if seen.event is CALLED]
+    bench = SimpleNamespace(
+        history=history,
+        disturbances=[0.0],
+        lives=[],
+        of=lambda resources: nullcontext(),
+        registrations=lambda: calls,
+        was_alone=lambda time: True,
+    )
+    await trio.sleep(2)
+    assert _most_calls(bench, GPU)[0] == most
