@@ -21,7 +21,7 @@ from .checking import ROOT, Said, check
 from .plugins_met import MET, Met
 from .vendors import VENDORS, Vendor
 
-HEADER = ("plug-in", "passed", "failed", "warnings", "not applicable", "seconds", "before", "what was learnt")
+HEADER = ("plug-in", "passed", "failed", "warnings", "skipped", "seconds", "before", "what was learnt")
 NAMES = tuple(one.name for one in (*MET, *VENDORS))
 LEARNT = {one.name: one.learnt for one in (*MET, *VENDORS)}
 UNKNOWN = "–"

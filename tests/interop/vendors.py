@@ -66,8 +66,8 @@ _NEVER_UNHEALTHY = frozenset({"allocate-unhealthy", "changes-arrive"})
 _NO_OPTIONAL_CALLS = frozenset({"preferred-allocation", "pre-start"})
 _ONE_LIST = frozenset({"lists-complete"})
 _NO_PATHS = frozenset({"paths-absolute", "permissions", "host-paths-exist"})
+_FOUND = frozenset({"wiped", "socket-deleted", "registers-again", "stream-lost"})
 _NO_CDI = frozenset({"cdi-names"})
-_NEEDS_REGISTER = frozenset({"wiped", "socket-deleted", "stream-lost"})
 _NEEDS_RESTART = frozenset({"wiped", "socket-deleted", "registry-deleted", "away", "descriptors"}) | {
     "returns-once",
     "endpoint-fresh",
@@ -274,11 +274,7 @@ VENDORS = (
             "allocate-unknown": "pkg/resources/pool_stub.go: GetDeviceSpecs leaves out what it does not know",
             "rolling-update": "pkg/resources/server.go: Stop removes whatever has the name of its socket",
         },
-        not_made=_NEVER_UNHEALTHY
-        | _NO_OPTIONAL_CALLS
-        | _ONE_LIST
-        | _NO_CDI
-        | {"wiped", "socket-deleted", "stream-lost"},
+        not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _ONE_LIST | _NO_CDI | _FOUND,
         learnt="it is found in plugins_registry, and is checked like any other: `allocate-unknown`, `rolling-update`",
     ),
 )
