@@ -265,7 +265,9 @@ async def endpoint_fresh(bench: Bench) -> str:
         raise Proved(f"{name!r} was registered again while its stream was open: v1.37 takes that name no more")
     names = [event.endpoint for _, event in bench.seen(PluginRegistered)]
     is_fixed = len(set(names)) == 1
-    return f"{names[0]!r} each time, its stream ended before" if is_fixed else f"{len(set(names))} different names"
+    if is_fixed:
+        return f"registered as {names[0]!r} each time, when the stream on it had ended"
+    return f"{len(set(names))} different names"
 
 
 def _registered_over_itself(bench: Bench) -> str | None:

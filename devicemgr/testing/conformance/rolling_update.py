@@ -11,12 +11,13 @@ from .shown import some
 
 CONNECTED = "D37-4"
 """The rule by which a kubelet of v1.37 refuses a socket whose stream is open."""
+_CAME_BACK = "; when the new one was refused here, it registered again"
 _MEND = "take a name that no other process has, and register again after a refusal"
 
 
 @check(
     "rolling-update",
-    rule="REG-22, D37-4",
+    rule="REG-10, D37-4",
     needs=("kill-restart",),
     seen_in="NVIDIA/k8s-device-plugin#1792",
     whole=True,
@@ -56,7 +57,7 @@ async def rolling_update(bench: Bench) -> str:
                 async with bench.client() as client:
                     await client.get_options()
         named = await _told_of_names(bench, before & _names(bench), has_come)
-    return f"the second of two processes is reached after the first one's end{fight}; {named}"
+    return f"when the first of two processes had ended, the second was served{fight}; {named}"
 
 
 def _names(bench: Bench) -> set[str]:
@@ -87,7 +88,7 @@ async def _told_of_names(bench: Bench, same: set[str], has_come: bool) -> str:
     if not has_come:
         return f"{both}, one after the other"
     came_back = await _comes_after_a_refusal(bench, both)
-    return f"{both}: no maxSurge there, v1.37 refuses it for ever" + "; refused here, it came back" * came_back
+    return f"{both}: do not use maxSurge, for v1.37 refuses that name until it is restarted" + _CAME_BACK * came_back
 
 
 async def _comes_after_a_refusal(bench: Bench, both: str) -> bool:
