@@ -272,8 +272,20 @@ def _advise(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
         click.echo("Does it need an API server to start? Then use --kubeconfig.")
     if repeat := how_to_repeat(outcome.results, patience=wanted.options.patience):
         click.echo(repeat)
+    for advice in _how_more_could_be_made(wanted.options, bool(wanted.argv), outcome):
+        click.echo(advice)
     if not outcome.is_proof:
         click.echo(_how_little_is_proved(outcome))
+
+
+def _how_more_could_be_made(options: CheckOptions, is_ours: bool, outcome: Outcome) -> Iterator[str]:
+    """A line for each option that is missing, if checks say that they were not made for want of it."""
+    missing = {"--change COMMAND": options.change is None, "--kubeconfig FILE": is_ours and options.kubeconfig is None}
+    for option in (option for option, is_missing in missing.items() if is_missing):
+        word = f"({option.partition(' ')[0]}"
+        wanting = [r.check for r in outcome.results if r.verdict is Verdict.SKIPPED and word in r.evidence]
+        if wanting:
+            yield f"With {option} these could be made as well: {', '.join(wanting)}."
 
 
 def _how_little_is_proved(outcome: Outcome) -> str:

@@ -417,13 +417,24 @@ def test_a_signal_ends_the_plugin_too(start, root_dir, script):
     assert "sleep 12345" not in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize(("change", "evidence"), [("exit 3", "ended with 3"), ("true", "no list came within")])
+@pytest.mark.parametrize(("change", "evidence"), [("exit 3", "ended with 3"), ("true", "brings no list, whatever")])
 def test_a_change_that_was_asked_for_and_cannot_be_had_is_a_failure(run, change, evidence):
     done = run(
         *("check", "--quiet", "1", "--only", "lists-complete", "--change", change),
         *("--", *PLUGIN, "--root-dir", "{dir}/.."),
     )
     assert (done.returncode, evidence in done.stdout) == (1, True)
+
+
+def test_what_an_option_would_make_possible_is_told_in_one_line(run, root_dir):
+    told = "With --change COMMAND these could be made as well: "
+    usual = ("check", "--quiet", "1", "--only", "allocate-unhealthy,lists-complete")
+    done = run(*usual, "--", *PLUGIN, "--root-dir", "{dir}/..")
+    assert [line for line in done.stdout.splitlines() if "could be made as well" in line] == [
+        f"{told}allocate-unhealthy, lists-complete."
+    ]
+    done = run(*usual, "--change", "true", "--", *PLUGIN, "--root-dir", "{dir}/..")
+    assert "could be made as well" not in done.stdout
 
 
 def test_the_change_of_a_scripted_plugin_is_seen(run, root_dir):
