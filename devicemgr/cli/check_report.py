@@ -142,7 +142,7 @@ def draw_checks(checks: Sequence[Check]) -> None:
             out.print(Padding(escape(check.title), (0, 0, 0, 2)))
         return
     table = listing(
-        "Checks, in the order in which they are made", "check", "a plug-in …", "broken", "rule", whole=("check",)
+        "Checks, in the order in which they are made", "check", "a plug-in …", "weight", "rule", whole=("check",)
     )
     for check in checks:
         table.add_row(check.name, escape(check.title), check.weight, check.rule)
