@@ -9,7 +9,7 @@ import trio
 
 from devicemgr import Numa
 from devicemgr.errors import PluginUnavailable
-from devicemgr.model import RunOptions
+from devicemgr.model import Device, RunOptions
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
 from devicemgr.testing.conformance.respawn import pause
 from tests.fast_clock import FastClock
@@ -145,6 +145,82 @@ async def test_a_change_that_can_be_made_once_only_proves_nothing(fast_clock):
     assert "make it one that changes something each time" in result.evidence
 
 
+async def test_a_change_that_brings_no_list_is_told_as_one_failure(fast_clock):
+    class NoticesNothing(Honest):
+        devices = DEVICES[:4]
+
+        async def change(self):
+            """By the command `true`."""
+
+    results = await results_of(NoticesNothing, only=["allocate-unhealthy", "lists-complete", "changes-arrive"])
+    assert list(broken(results)) == ["lists-complete"]
+    cause = "the command of --change brings no list, whatever comes before it"
+    assert results["lists-complete"].evidence.startswith(f"{cause}: it changes nothing, or the plug-in does not report")
+    for name in ("allocate-unhealthy", "changes-arrive"):
+        assert results[name].verdict is Verdict.SKIPPED
+        assert f"{cause} (lists-complete)" in results[name].evidence
+
+
+class IsHealthy(Answerer):
+    """As long as nobody changes that, back and forth; and Allocate does not look at it."""
+
+    devices = DEVICES[:4]
+
+    async def answer(self, honest, ids):
+        return RunOptions()
+
+    async def change(self):
+        is_healthy = all(device.is_healthy for device in self.plugin.devices)
+        self.plugin.set_health("gpu-3", "Unhealthy" if is_healthy else "Healthy")
+
+
+async def test_a_device_that_a_change_makes_unhealthy_is_asked_for(fast_clock):
+    async with trio.open_nursery() as nursery:
+        async with open_bench(subject := IsHealthy(nursery), timing=TIMING) as bench:
+            results = {r.check: r for r in await run_checks(bench, select(["allocate-unhealthy"]))}
+            assert all(device.is_healthy for device in subject.plugin.devices), "it is changed back"
+    result = results["allocate-unhealthy"]
+    assert result.verdict is Verdict.WARNING
+    assert "Allocate [gpu-3], with a device that --change had made unhealthy, was answered" in result.evidence
+
+
+async def test_where_nothing_makes_a_device_unhealthy_that_is_why_none_was_asked_for(fast_clock):
+    class AddsADevice(IsHealthy):
+        async def change(self):
+            self.plugin.set_devices([*self.plugin.devices, Device(id=f"new-{len(self.plugin.devices)}")])
+
+    class CannotBeChanged(IsHealthy):
+        async def change(self):
+            raise Skipped("nobody said how to make the plug-in report a change (--change)")
+
+    for kind, why in (
+        (AddsADevice, "the command of --change makes no device unhealthy"),
+        (CannotBeChanged, "nobody said how to make the plug-in report a change (--change)"),
+    ):
+        (result,) = (await results_of(kind, only=["allocate-unhealthy"])).values()
+        assert (result.verdict, result.evidence) == (Verdict.SKIPPED, f"all devices are healthy, and {why}")
+
+
+async def test_ids_that_change_are_told_with_what_changed_them(fast_clock):
+    (result,) = (await results_of(CountsItsIdsUp, only=["ids-stable"])).values()
+    assert result.evidence.startswith("2 of 3 registrations had the same ids; with a new start of its process they")
+
+
+async def test_ids_that_change_in_one_process_are_told_as_such(fast_clock):
+    class CountsItsRegistrations(Honest):
+        def prepare(self, plugin):
+            restore = plugin.restore_socket
+
+            def restored():
+                plugin.set_devices(replace(device, id=f"{device.id}-{self.registrations}") for device in DEVICES)
+                return restore()
+
+            plugin.restore_socket = restored
+
+    (result,) = (await results_of(CountsItsRegistrations, only=["ids-stable"])).values()
+    assert "; with a registration of the same process they became others: " in result.evidence
+
+
 async def test_where_it_ended_at_a_change_is_told(fast_clock):
     result = (await results_of(PanicsAtAChange))["changes-arrive"]
     assert result.evidence.startswith(
@@ -182,9 +258,10 @@ async def test_a_plugin_that_is_only_odd_passes_all(kind, fast_clock):
     [
         (
             Honest,
-            "both had vendor.com-gpu.sock: no maxSurge there, v1.37 refuses it for ever; refused here, it came back",
+            "both had vendor.com-gpu.sock: do not use maxSurge, for v1.37 refuses that name until it is restarted; "
+            "when the new one was refused here, it registered again",
         ),
-        (TriesAgainLater, "; refused here, it came back"),
+        (TriesAgainLater, "; when the new one was refused here, it registered again"),
         (EndsWhenItIsRefused, "meanwhile it ended once, with exit status 2, and was started again"),
         (WaitsForTheOther, "both had vendor.com-gpu.sock, one after the other"),
         (HasANameOfItsOwn, "each had a name of its own"),
@@ -261,24 +338,6 @@ async def test_nobody_is_refused_after_the_check(fast_clock):
             await run_checks(bench, select(["registers-again"]))
             await subject.start(bench.directory)
             assert await bench.wait_until(bench.serves, TIMING.patience)
-
-
-async def test_to_register_again_after_a_refusal_is_no_loop(fast_clock):
-    class SeesThreeSigns(Honest):
-        """Of a disturbance, and registers for each, as a plug-in may."""
-
-        def prepare(self, plugin):
-            register = plugin.register
-
-            async def for_each(**how):
-                for _ in range(3):
-                    await register(**how)
-
-            plugin.register = for_each
-
-    results = await results_of(SeesThreeSigns, only=["registers-again", "returns-once"])
-    assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
-    assert "at most 3 call(s) of Register" in results["returns-once"].evidence
 
 
 class LogsEveryRefusal(Honest):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
 from ...core.holdings import in_order
 from ...errors import PluginUnavailable
-from ...events import PluginRegistered
+from ...events import ListReceived, PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...names import is_cdi_name
 from .answers import Meaning, how_they_differ, meaning
@@ -17,6 +17,7 @@ from .api_server import sign_of_api_server
 from .asking import Asking
 from .bench import Bench, cut
 from .check import Failed, Skipped, Weight, check
+from .lists import NO_LIST
 from .shown import some
 
 MOST = 16
@@ -109,14 +110,48 @@ async def allocate_unhealthy(bench: Bench) -> str:
     Between the moment a device breaks and the moment the kubelet has read the new list it may still ask for it. The
     pod then starts on broken hardware, where an error would have let it be placed elsewhere.
 
+    Where all devices are healthy, --change has to break one first.
+
     It is a warning: the moment is short, and the same becomes of a pod whose device breaks just after Allocate.
 
     Mend it: look at the health in Allocate too.
     """
-    broken = [device.id for device in bench.devices() if not device.is_healthy]
-    if not broken:
-        raise Skipped("all devices are healthy")
-    return await _expect_error(bench, broken[0], "an unhealthy device")
+    if broken := _unhealthy(bench):
+        return await _expect_error(bench, broken[0], "an unhealthy device")
+    async with _one_made_unhealthy(bench) as id:
+        return await _expect_error(bench, id, "a device that --change had made unhealthy")
+
+
+def _unhealthy(bench: Bench) -> list[DeviceId]:
+    return [device.id for device in bench.devices() if not device.is_healthy]
+
+
+@asynccontextmanager
+async def _one_made_unhealthy(bench: Bench) -> AsyncIterator[DeviceId]:
+    """By a change, or by a second one, for the first may be the way back. Raises Skipped."""
+    for _ in range(2):
+        try:
+            came = await _changed(bench)
+        except Skipped as skipped:
+            raise Skipped(f"all devices are healthy, and {skipped}") from skipped
+        if not came:
+            raise Skipped(f"all devices are healthy, and {NO_LIST} (lists-complete)")
+        if broken := _unhealthy(bench):
+            break
+    else:
+        raise Skipped("all devices are healthy, and the command of --change makes no device unhealthy")
+    try:
+        yield broken[0]
+    finally:
+        with suppress(Failed, Skipped):
+            await _changed(bench)  # back
+
+
+async def _changed(bench: Bench) -> bool:
+    """Has a list come of a change, in time?"""
+    since = trio.current_time()
+    await bench.subject.change()
+    return await bench.wait_until(lambda: bool(bench.seen(ListReceived, since=since)), bench.timing.prompt)
 
 
 async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
@@ -202,7 +237,7 @@ def _paths(answer: RunOptions) -> Iterator[tuple[str, str]]:
         yield from (("host path of a device", spec.host_path), ("container path of a device", spec.container_path))
 
 
-@check("paths-absolute", rule="API-2, RUN-6", needs=("allocate-answers",))
+@check("paths-absolute", rule="RUN-6", needs=("allocate-answers",))
 async def paths_absolute(bench: Bench) -> str:
     """Answers Allocate with absolute paths, without "..".
 
@@ -222,7 +257,7 @@ async def paths_absolute(bench: Bench) -> str:
     return f"{count} paths"
 
 
-@check("permissions", rule="API-2", needs=("allocate-answers",))
+@check("permissions", rule="RUN-6", needs=("allocate-answers",))
 async def permissions(bench: Bench) -> str:
     """Asks for permissions of device nodes within "rwm".
 
@@ -242,7 +277,7 @@ async def permissions(bench: Bench) -> str:
     return some(sorted(seen))
 
 
-@check("host-paths-exist", rule="API-2", needs=("paths-absolute",), seen_in="kubevirt/kubernetes-device-plugins#8")
+@check("host-paths-exist", rule="RUN-6", needs=("paths-absolute",), seen_in="kubevirt/kubernetes-device-plugins#8")
 async def host_paths_exist(bench: Bench) -> str:
     """Names host paths that exist.
 
@@ -262,7 +297,7 @@ async def host_paths_exist(bench: Bench) -> str:
     return f"{len(told)} host paths"
 
 
-@check("cdi-names", rule="API-2", needs=("allocate-answers",))
+@check("cdi-names", rule="RUN-6", needs=("allocate-answers",))
 async def cdi_names(bench: Bench) -> str:
     """Names CDI devices in full: vendor.com/class=name.
 
@@ -321,7 +356,7 @@ def _wrong(said: Sequence[DeviceId], available: Sequence[DeviceId], must: Sequen
     return ""
 
 
-@check("pre-start", rule="RUN-3, API-9", needs=("allocate-answers",), seen_in="tkestack/gpu-manager#81")
+@check("pre-start", rule="RUN-2, API-9", needs=("allocate-answers",), seen_in="tkestack/gpu-manager#81")
 async def pre_start(bench: Bench) -> str:
     """Answers PreStartContainer within 30 seconds and without an error.
 

@@ -13,6 +13,7 @@ from ...model import ResourceName
 from .asking import CallAnswered
 from .bench import Bench
 from .check import Failed, Skipped, check
+from .lists import NO_LIST
 
 _RESTART, _WIPE, _AWAY = "a restart of the manager", "the deletion of its socket", "a time without a manager"
 _CANCEL = "the end of its stream and a new one"
@@ -61,7 +62,7 @@ async def _require_changes(bench: Bench) -> None:
             "the command of --change brought a list once, and none the second time: make it one that changes something "
             "each time, back and forth"
             if came[0]
-            else "the command of --change brings no list, whatever comes before it"
+            else f"{NO_LIST} (lists-complete)"
         )
 
 
