@@ -10,7 +10,7 @@ import trio
 
 from devicemgr.events import PluginRefused, RegistrationRequested
 from devicemgr.testing.conformance.evidence import Seen
-from devicemgr.testing.conformance.registration import _most_calls
+from devicemgr.testing.conformance.registration import most_calls
 
 GPU = "vendor.com/gpu"
 CALLED = RegistrationRequested(version="v1beta1", endpoint="gpu.sock", resource=GPU)
@@ -37,4 +37,4 @@ async def test_a_call_that_was_refused_at_once_does_not_count(autojump_clock, ev
         was_alone=lambda time: True,
     )
     await trio.sleep(2)
-    assert _most_calls(bench, GPU)[0] == most
+    assert most_calls(bench, GPU)[0] == most

@@ -230,7 +230,7 @@ async def returns_once(bench: Bench) -> str:
         with bench.of([resource]), suppress(Failed, PluginUnavailable):
             await bench.fresh_list()  # a stream is cancelled while another is open
     await trio.sleep(AFTERWARDS)
-    most, took, resource = max(map(partial(_most_calls, bench), bench.resources))
+    most, took, resource = max(map(partial(most_calls, bench), bench.resources))
     if most > ENOUGH:
         which = f" for {resource}" if len(bench.resources) > 1 else ""
         raise Proved(f"{most} calls of Register{which} in the {took:.1f} s after something was disturbed")
@@ -238,7 +238,7 @@ async def returns_once(bench: Bench) -> str:
     return f"at most {times} after each of {len(bench.disturbances)} disturbances"
 
 
-def _most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
+def most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
     """After one disturbance, or one start of the plug-in after that, and in how many seconds. A call that was
     refused at once is none of them: after that it has to call again (registers-again)."""
     refused = {one.time for one, next in pairwise(bench.history) if isinstance(next.event, PluginRefused)}
