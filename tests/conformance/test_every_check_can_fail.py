@@ -10,6 +10,7 @@ import trio
 from devicemgr import Numa
 from devicemgr.errors import PluginUnavailable
 from devicemgr.model import Device, RunOptions
+from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
 from devicemgr.testing.conformance.respawn import pause
 from tests.fast_clock import FastClock
@@ -219,6 +220,20 @@ async def test_ids_that_change_in_one_process_are_told_as_such(fast_clock):
 
     (result,) = (await results_of(CountsItsRegistrations, only=["ids-stable"])).values()
     assert "; with a registration of the same process they became others: " in result.evidence
+
+
+async def test_why_fewer_restarts_were_enough_than_there_might_have_been_is_told(fast_clock):
+    timing = replace(TIMING, restarts=21)
+    (result,) = (await results_of(Honest, timing, only=["descriptors"])).values()
+    assert result.evidence.startswith("7 open descriptors before, 7 after 20 restarts in ")
+    assert result.evidence.endswith("; of 21, as many as are enough when none is left open")
+
+
+@pytest.mark.parametrize("name", ["paths-absolute", "permissions", "host-paths-exist", "cdi-names"])
+def test_what_an_answer_has_to_be_cites_what_becomes_of_answers(name):
+    assert list(sentences_in(CHECKS[name].rule).values()) == [
+        "At its start a container gets the merged answers for all its resources; the first one wins"
+    ]
 
 
 async def test_where_it_ended_at_a_change_is_told(fast_clock):
