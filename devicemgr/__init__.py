@@ -26,7 +26,7 @@ Read in this order:
 
 Imports go one way: ``model ← errors, events ← core ← daemon ← cli`` and ``model, errors ← rpc ← daemon``. What cannot
 be seen in the code, because it is absent: ``core`` has no ``async`` and knows no clock; nothing outside ``rpc``
-imports grpclib, betterproto2 or asyncio; nothing outside ``yaml_text`` imports yaml; only ``daemon.trace`` and ``cli``
+imports grpclib, betterproto2 or asyncio; nothing outside ``yaml_fields`` imports yaml; only ``daemon.trace`` and ``cli``
 log; no module has a global that changes. ``tests/test_structure.py`` checks it.
 """
 
@@ -36,7 +36,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bounds import Bounds
     from .core.numa import Numa
     from .core.pod_resources import DeviceOnNode, PodDevices
     from .core.policy import Policy, Scope, Topology
@@ -91,6 +90,7 @@ if TYPE_CHECKING:
         ResourceName,
         RunOptions,
     )
+    from .peer_limits import Bounds
     from .rpc.plugin_client import Deadlines
 
     __version__: str
@@ -160,7 +160,6 @@ __all__ = [
 
 # Imported when they are asked for (PEP 562): ``--help`` and a pytest run that needs no manager must not pay for gRPC.
 _MODULES = {
-    "bounds": "Bounds",
     "core.numa": "Numa",
     "core.pod_resources": "DeviceOnNode PodDevices",
     "core.policy": "Policy Scope Topology",
@@ -184,6 +183,7 @@ _MODULES = {
         "EffectiveSettings Fault Mount NodeStatus Peer PluginOptions Pod PodStatus PodUid Registration "
         "ResourceCounts ResourceName RunOptions"
     ),
+    "peer_limits": "Bounds",
     "rpc.plugin_client": "Deadlines",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -16,7 +16,6 @@ from typing import Any
 
 from .errors import BadInput
 from .model import Container, ContainerKind, Pod, ResourceName
-from .names import why_not_extended
 from .pod_kinds import (
     CONTAINER_FIELDS,
     KINDS,
@@ -33,7 +32,8 @@ from .pod_kinds import (
     pod_templates,
 )
 from .quantity import whole_number
-from .yaml_text import Field, dump, load_documents, nearest
+from .resource_names import why_not_extended
+from .yaml_fields import Field, dump, load_documents, nearest
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")

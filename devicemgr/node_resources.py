@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 from .model import ResourceName
-from .names import why_not_extended
 from .quantity import whole_number
+from .resource_names import why_not_extended
 
 
 def _why_not_counted(given: Mapping[str, int | str]) -> str | None:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .yaml_text import Field
+from .yaml_fields import Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

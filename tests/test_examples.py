@@ -11,8 +11,8 @@ import pytest
 import trio
 import yaml
 
-from devicemgr.config import parse_node_config
 from devicemgr.manifest import parse_pods
+from devicemgr.node_config import parse_node_config
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from devicemgr.cli import main
 from devicemgr.cli.given_file import LARGEST, read_given
-from devicemgr.config import parse_node_config
 from devicemgr.errors import BadInput
 from devicemgr.manifest import parse_pods
-from devicemgr.yaml_text import MOST_VALUES, dump, load_documents
+from devicemgr.node_config import parse_node_config
+from devicemgr.yaml_fields import MOST_VALUES, dump, load_documents
 
 POD = "kind: Pod\nmetadata: {name: %s}\nspec: {containers: [{name: m, resources: {limits: {vendor.com/gpu: %s}}}]}\n"
 MANY = MOST_VALUES + 1

@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
-from ..names import why_not_extended
 from ..printable import printable
+from ..resource_names import why_not_extended
 from ..version import installed_version
 from .standard_output import standard_output
 
@@ -49,7 +49,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from ..yaml_text import nearest  # not for --help
+        from ..yaml_fields import nearest  # not for --help
 
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:

@@ -13,7 +13,7 @@ import trio
 
 from ..errors import ManagerUnavailable, unwrapped
 from ..rpc.manager_client import ManagerClient, connect_manager
-from ..yaml_text import nearest
+from ..yaml_fields import nearest
 from . import allocation_socket, root_of
 from .standard_output import until_nobody_reads
 

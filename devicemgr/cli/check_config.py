@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import BadInput
-from ..yaml_text import nearest
+from ..yaml_fields import nearest
 
 _NOT_THERE = {"config", "list", "explain"}
 

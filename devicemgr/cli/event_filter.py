@@ -11,7 +11,7 @@ import click
 
 from .. import events
 from ..rpc.manager_client import ManagerClient
-from ..yaml_text import nearest
+from ..yaml_fields import nearest
 from . import read_pod_name
 
 _TYPES = [name for name in events.__all__ if getattr(getattr(events, name), "is_remembered", False) and name != "Event"]

@@ -13,7 +13,7 @@ import click
 
 from ..daemon.trace import LATEST
 from ..rpc.manager_client import ManagerClient
-from ..yaml_text import dump
+from ..yaml_fields import dump
 from . import output_option, root_dir_option
 from .ask import ask, ask_without_end
 from .event_filter import EventFilter, read_about, read_since, read_types

@@ -26,7 +26,7 @@ from ..model import (
     ResourceName,
 )
 from ..printable import printable
-from ..yaml_text import dump
+from ..yaml_fields import dump
 
 
 def show(value: Any, output: str, draw: Callable[[Any], None]) -> None:

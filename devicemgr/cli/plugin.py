@@ -15,8 +15,8 @@ import trio
 from ..daemon.machine import parse_nodes
 from ..errors import DirectoryUnusable, unwrapped
 from ..model import UNHEALTHY, Device, PluginOptions
-from ..names import why_not_extended
 from ..printable import printable
+from ..resource_names import why_not_extended
 from ..rpc.transport.unix_socket import require_short
 from ..testing.script import TRIGGERS, Script, parse_scripts
 from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin

@@ -15,8 +15,6 @@ from typing import Any
 import click
 import trio
 
-from ..bounds import Bounds
-from ..config import NodeConfig, TopologyConfig, parse_node_configs
 from ..core.policy import Topology, topology_of
 from ..daemon.callers import Callers
 from ..daemon.event_log import Sink
@@ -26,9 +24,11 @@ from ..daemon.supervisor import Settings, run
 from ..daemon.trace import log_to, open_trace
 from ..errors import BadInput, UnusableTopology, unwrapped
 from ..model import ResourceName
+from ..node_config import NodeConfig, TopologyConfig, parse_node_configs
 from ..node_resources import node_resource
+from ..peer_limits import Bounds
 from ..rpc.plugin_client import Deadlines
-from ..yaml_text import nearest
+from ..yaml_fields import nearest
 from .given_file import read_given
 from .signals import ending_signals
 from .systemd import notify, notify_when_ready

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from ..model import ResourceName, RunOptions
-from ..names import is_cdi_name
+from ..resource_names import is_cdi_name
 
 _SHOWN = 10
 _PERMISSIONS = re.compile(r"[rwm]+")

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ..bounds import Bounds
 from ..core.rate_limit import Tally, TokenBucket
 from ..errors import CallerTooOften
 from ..events import BoundReached, ConnectionBroken
 from ..model import Peer
+from ..peer_limits import Bounds
 from .event_log import EventLog
 
 LONGEST_PAUSE = 1.0

@@ -25,7 +25,7 @@ from ..model import (
     ResourceName,
     Times,
 )
-from ..names import ExtendedResource
+from ..resource_names import ExtendedResource
 from .directory import Layout
 from .event_log import Recorded
 from .faults import Faults

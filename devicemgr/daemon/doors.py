@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..bounds import Bounds
 from ..errors import PluginUnavailable
+from ..peer_limits import Bounds
 from .accounts import Accounts
 from .callers import Callers, Gate
 from .event_log import EventLog

@@ -25,7 +25,7 @@ from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
 from ..model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
-from ..names import why_not_extended
+from ..resource_names import why_not_extended
 from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
 from ..rpc.transport.limits import Limits
 from ..rpc.transport.server import CALLER

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 import h11
 import trio
 
-from ..bounds import Bounds
 from ..core.rate_limit import Tally, TokenBucket
 from ..errors import AddressUnusable
 from ..events import BoundReached
+from ..peer_limits import Bounds
 from ..rpc.transport.accepting import pause_after
 from ..rpc.transport.metering import metered
 from .accounts import LONGEST_DEBT

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import trio
 
-from ..bounds import Bounds
 from ..core.policy import Policy
 from ..errors import DirectoryUnusable
+from ..peer_limits import Bounds
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.services import AllocationService, RegistrationService
 from ..rpc.transport.limits import Limits

@@ -26,7 +26,7 @@ from ..model import (
     ResourceCounts,
     ResourceName,
 )
-from ..names import ExtendedResource
+from ..resource_names import ExtendedResource
 from ..steps import done
 from ..turns import in_turns
 from .directory import Layout

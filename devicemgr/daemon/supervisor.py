@@ -22,7 +22,6 @@ from pathlib import Path
 import trio
 
 from ..arguments import Port, Seconds, checked
-from ..bounds import Bounds
 from ..core.endpoint import GRACE_PERIOD
 from ..core.policy import Topology
 from ..core.store import DeviceStore
@@ -31,6 +30,7 @@ from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, Regi
 from ..model import EffectiveSettings, ResourceName
 from ..node_resources import NodeResources
 from ..node_resources import node_resources as checked_node_resources
+from ..peer_limits import Bounds
 from ..rpc.plugin_client import Deadlines
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore

@@ -22,9 +22,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import repeat
 
-from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..model import Device, DeviceList
+from ..peer_limits import Bounds
 from ..steps import CHUNK, Steps, done
 from . import convert
 from .stubs import v1beta1 as wire

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import trio
 
 from ..arguments import CheckedFields, Seconds
-from ..bounds import Bounds
 from ..errors import PluginUnavailable
 from ..events import CallFinished
 from ..model import Answer, DeviceId, DeviceList, Peer, PluginOptions
+from ..peer_limits import Bounds
 from ..steps import Steps
 from ..turns import in_turns
 from . import convert

@@ -12,7 +12,7 @@ from ..arguments import Count, Seconds, checked
 from ..daemon.manager import DeviceManager
 from ..errors import ResourceWaitTimeout, require_trio, unwrapped
 from ..model import Device
-from ..names import ExtendedResource
+from ..resource_names import ExtendedResource
 from .conformance.command import POLL, Command, SubjectUnusable
 from .conformance.subject import tended
 from .simulated_plugin import SimulatedPlugin, open_simulated_plugin

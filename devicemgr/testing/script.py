@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from ..arguments import CheckedFields, Count, Seconds, checked
 from ..errors import BadInput
 from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
-from ..names import why_not_extended
-from ..yaml_text import Field, load_documents, nearest
+from ..resource_names import why_not_extended
+from ..yaml_fields import Field, load_documents, nearest
 from .simulated_plugin import MOST_DEVICES, checked_file_name, endpoint_of
 from .strategies import STRATEGIES
 

@@ -1,4 +1,4 @@
-"""Who may call, and how much: the credentials of peers, and the bounds of :mod:`devicemgr.bounds`."""
+"""Who may call, and how much: the credentials of peers, and the bounds of :mod:`devicemgr.peer_limits`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import UnionType
 from typing import NewType, Union, get_args, get_origin, get_type_hints
 
-from devicemgr.config import parse_node_config
 from devicemgr.core.checkpoint import canonical_text, checksum_of, parse_checkpoint, render
 from devicemgr.core.checkpoint_layouts import parse_any_checkpoint
 from devicemgr.core.node_state import combine
@@ -24,6 +23,7 @@ from devicemgr.core.store import DeviceStore
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, PluginUnavailable
 from devicemgr.manifest import parse_pods
+from devicemgr.node_config import parse_node_config
 from devicemgr.rpc import convert, convert_own
 from devicemgr.rpc.device_list import DeviceListDecoder
 from devicemgr.rpc.registration_client import _info

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from devicemgr.bounds import Bounds
 from devicemgr.errors import PluginUnavailable
 from devicemgr.model import Device
+from devicemgr.peer_limits import Bounds
 from devicemgr.rpc import convert
 from devicemgr.rpc.device_list import MOST_FIELDS, MOST_TAILS, DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire

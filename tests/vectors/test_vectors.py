@@ -19,7 +19,7 @@ from devicemgr.core.run_options import merge_run_options
 from devicemgr.core.store import DeviceStore
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, ContainerKind, Device, DeviceSpec, Mount, Owner, RunOptions
-from devicemgr.names import why_not_extended
+from devicemgr.resource_names import why_not_extended
 
 from . import checkpoint, node, topology
 from .better import better

@@ -11,7 +11,7 @@ from ...core.holdings import in_order
 from ...errors import PluginUnavailable
 from ...events import ListReceived, PluginRegistered
 from ...model import DeviceId, RunOptions
-from ...names import is_cdi_name
+from ...resource_names import is_cdi_name
 from .answers import Meaning, how_they_differ, meaning
 from .api_server import sign_of_api_server
 from .asking import Asking

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...errors import BadInput
-from ...yaml_text import Field, load_documents
+from ...yaml_fields import Field, load_documents
 
 HIDDEN = "[hidden]"
 _SECRET = {"token", "password", "client-key-data", "id-token", "refresh-token", "access-token", "client-secret"}

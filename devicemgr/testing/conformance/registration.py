@@ -24,7 +24,7 @@ from ...events import (
     RegistrySocketRestored,
 )
 from ...model import API_VERSION, ResourceName
-from ...names import why_not_extended
+from ...resource_names import why_not_extended
 from .bench import AFTERWARDS, Bench
 from .check import Failed, Proved, Skipped, check
 from .lists import with_something_new

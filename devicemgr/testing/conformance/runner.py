@@ -12,7 +12,7 @@ import trio
 
 from ...arguments import checked
 from ...errors import BadInput, DeviceManagerError, unwrapped
-from ...yaml_text import nearest
+from ...yaml_fields import nearest
 from . import (
     allocation,
     changes,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.config import parse_node_config, parse_node_configs
 from devicemgr.core.numa import Numa
 from devicemgr.daemon.machine import parse_nodes, parse_numa, read_numa
 from devicemgr.errors import BadInput, UnusableTopology
+from devicemgr.node_config import parse_node_config, parse_node_configs
 
 OPENSHIFT = "apiVersion: v1\nkind: NodeConfig\nkubeletArguments:\n  feature-gates:\n  - {}\n"
 KUBELET = "kind: KubeletConfiguration\nfeatureGates:\n  DevicePlugins: {}\n"

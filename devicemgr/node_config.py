@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from .errors import BadInput
 from .model import ResourceName
 from .node_resources import node_resource
-from .yaml_text import Field, load_documents, nearest
+from .yaml_fields import Field, load_documents, nearest
 
 GATE = "DevicePlugins"
 _KEYS = (
