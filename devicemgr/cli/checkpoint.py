@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..core.checkpoint_layouts import AnyCheckpoint, parse_any_checkpoint
-from ..core.holdings import in_order
+from ..core.devices.pod_devices import in_order
 from ..core.run_options import as_data
 from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions

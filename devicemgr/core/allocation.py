@@ -26,9 +26,9 @@ from itertools import islice
 
 from ..errors import AllocationRefused
 from ..model import Container, ContainerKind, DeviceId, Owner, ResourceName
-from .free import FreeDevices, Ids
-from .holdings import in_order
-from .store import DeviceStore
+from .devices.free_devices import FreeDevices, Ids
+from .devices.pod_devices import in_order
+from .devices.store import DeviceStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

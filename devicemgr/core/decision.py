@@ -13,11 +13,11 @@ from typing import Any
 
 from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
 from .allocation import Plan
+from .devices.pod_devices import in_order
+from .devices.store import DeviceStore
 from .hints import DeviceHints, HintList, Hints
-from .holdings import in_order
 from .node_search import TooManyChoices, Work
 from .policy import Alignment, Topology
-from .store import DeviceStore
 
 LISTED = 50
 """Ids that a decision names of each class; of more it keeps the number."""

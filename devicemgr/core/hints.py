@@ -19,11 +19,11 @@ from functools import lru_cache
 from itertools import islice
 
 from ..model import Container, DeviceId, Owner, Pod, ResourceName
-from .free import Place
-from .holdings import pod_request
+from .devices.free_devices import Place
+from .devices.pod_devices import pod_request
+from .devices.store import DeviceStore
 from .node_search import Demand, Demands, Work, bits_of, fewest_nodes, sets_that_meet
 from .numa import Mask, Numa, mask_of, nodes_of, subsets
-from .store import DeviceStore
 
 
 @dataclass(frozen=True, slots=True)

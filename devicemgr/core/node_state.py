@@ -19,8 +19,8 @@ from typing import Any
 from ..errors import CorruptCheckpoint
 from ..model import Container, ContainerKind, DeviceId, PluginOptions, Pod, PodUid, ResourceName, RunOptions
 from .checkpoint import Checkpoint, Entry, checksum_of
-from .holdings import Assignment
-from .store import Snapshot
+from .devices.pod_devices import Assignment
+from .devices.store import Snapshot
 
 LAYOUT = 2
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ..model import ContainerKind, DeviceId, Owner, Pod, PodUid, ResourceName
 from ..steps import Steps, in_chunks
 from .checkpoint import NO_NUMA_NODE
-from .holdings import ordering
-from .store import DeviceStore
+from .devices.pod_devices import ordering
+from .devices.store import DeviceStore
 
 LASTING = (ContainerKind.SIDECAR, ContainerKind.MAIN)
 """What v1 lists: ordinary init containers are left out (PR-3)."""

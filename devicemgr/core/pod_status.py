@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ..model import ContainerStatus, DeviceId, Owner, PodStatus
 from ..steps import Steps, in_chunks
-from .holdings import Assignment, ordering
-from .resource import Reported, health_of
-from .store import DeviceStore
+from .devices.pod_devices import Assignment, ordering
+from .devices.resource import Reported, health_of
+from .devices.store import DeviceStore
 
 
 def pod_statuses(store: DeviceStore) -> Steps[list[PodStatus]]:

@@ -18,10 +18,10 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 from ..core.decision import Decision
-from ..core.holdings import pod_request
+from ..core.devices.pod_devices import pod_request
+from ..core.devices.store import DeviceStore
 from ..core.node_status import Quantities, corrected, first_misfit
 from ..core.policy import Topology
-from ..core.store import DeviceStore
 from ..errors import (
     AdmissionRefused,
     AllocationRefused,

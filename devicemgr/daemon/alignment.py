@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.decision import AlignmentDecision
+from ..core.devices.store import DeviceStore
 from ..core.hints import Hints, container_hints, nodes_elsewhere, pod_hints
 from ..core.numa import nodes_of
 from ..core.policy import Alignment, Policy, Scope, Topology, align
-from ..core.store import DeviceStore
 from ..errors import AdmissionRefused
 from ..events import PodAligned
 from ..model import Container, Owner

@@ -15,8 +15,8 @@ import trio
 
 from ..core.allocation import Plan, Request, Reusable, plan_allocation
 from ..core.decision import LISTED, ContainerDecision, Decision, ResourceDecision
+from ..core.devices.store import DeviceStore
 from ..core.run_options import odd_texts
-from ..core.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable
 from ..events import AnswerOdd, BoundReached
 from ..model import Answer, Container, DeviceId, Owner, Pod, ResourceName

@@ -31,10 +31,10 @@ from ..core.checkpoint import (
     parse_checkpoint,
     registered_fragment,
 )
-from ..core.holdings import Assignment
+from ..core.devices.pod_devices import Assignment
+from ..core.devices.store import DeviceStore, Snapshot
 from ..core.node_state import Saved, combine, format_section, parse_state, pod_fragment
 from ..core.node_status import should_reset
-from ..core.store import DeviceStore, Snapshot
 from ..errors import CheckpointUnwritable
 from ..events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from ..model import DeviceId, Owner, Pod, PodUid, ResourceName

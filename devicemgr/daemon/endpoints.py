@@ -19,9 +19,9 @@ from pathlib import Path
 
 import trio
 
-from ..core.contention import Claimant, Contention
-from ..core.endpoint import Endpoint
-from ..core.store import DeviceStore
+from ..core.devices.contention import Claimant, Contention
+from ..core.devices.endpoint import Endpoint
+from ..core.devices.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
 from ..model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName

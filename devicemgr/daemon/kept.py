@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from ..core.store import DeviceStore
+from ..core.devices.store import DeviceStore
 from ..steps import Shared, Steps
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from ..core.devices.store import DeviceStore
 from ..core.policy import Topology
-from ..core.store import DeviceStore
 from .admission import Admissions
 from .alignment import Aligner
 from .allocation import Allocator

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import trio
 
 from ..arguments import checked
+from ..core.devices.store import DeviceStore
 from ..core.pod_resources import (
     LASTING,
     MAIN_ONLY,
@@ -21,7 +22,6 @@ from ..core.pod_resources import (
     named_pods,
 )
 from ..core.rate_limit import TokenBucket
-from ..core.store import DeviceStore
 from ..errors import NoSuchPod, RateLimited
 from ..events import PodResourcesCalled
 from ..turns import in_turns

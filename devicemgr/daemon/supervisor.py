@@ -22,9 +22,9 @@ from pathlib import Path
 import trio
 
 from ..arguments import Port, Seconds, checked
-from ..core.endpoint import GRACE_PERIOD
+from ..core.devices.endpoint import GRACE_PERIOD
+from ..core.devices.store import DeviceStore
 from ..core.policy import Topology
-from ..core.store import DeviceStore
 from ..errors import require_trio, unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
 from ..model import EffectiveSettings, ResourceName

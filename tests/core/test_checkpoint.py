@@ -22,7 +22,7 @@ from devicemgr.core.checkpoint import (
     stored_checksum,
 )
 from devicemgr.core.checkpoint_layouts import parse_any_checkpoint
-from devicemgr.core.holdings import pod_request
+from devicemgr.core.devices.pod_devices import pod_request
 from devicemgr.core.node_state import NodeState, Saved, combine, parse_state, render_state
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import CorruptCheckpoint

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.devices.endpoint import Endpoint
+from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.node_status import (
     Misfit,
     corrected,
@@ -23,7 +24,6 @@ from devicemgr.core.pod_resources import (
 )
 from devicemgr.core.pod_status import pod_statuses
 from devicemgr.core.run_options import as_data
-from devicemgr.core.store import DeviceStore
 from devicemgr.model import (
     Container,
     ContainerKind,

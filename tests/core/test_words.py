@@ -13,16 +13,16 @@ from pathlib import Path
 from devicemgr.core.allocation import Request, plan_allocation
 from devicemgr.core.checkpoint import canonical_text, checksum_of, parse_checkpoint
 from devicemgr.core.decision import AlignmentDecision, Decision, ResourceDecision, ToldHints, tell
-from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.devices.endpoint import Endpoint
+from devicemgr.core.devices.report import normalise_report
+from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.hints import Hint, container_hints
 from devicemgr.core.merge import merge_hints
 from devicemgr.core.node_state import parse_state
 from devicemgr.core.node_status import Misfit, first_misfit
 from devicemgr.core.numa import Numa
 from devicemgr.core.policy import Alignment, Policy, Scope, Topology, align, topology_of
-from devicemgr.core.report import normalise_report
 from devicemgr.core.run_options import merge_run_options, odd_texts
-from devicemgr.core.store import DeviceStore
 from devicemgr.errors import DeviceManagerError
 from devicemgr.model import (
     Container,

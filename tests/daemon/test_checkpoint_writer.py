@@ -12,8 +12,8 @@ import trio
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint, render
+from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.node_state import parse_state, render_state
-from devicemgr.core.store import DeviceStore
 from devicemgr.daemon import checkpointing
 from devicemgr.daemon.checkpointing import checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from devicemgr.daemon.directory import Layout, owned

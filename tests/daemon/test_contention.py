@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from devicemgr import open_device_manager
-from devicemgr.core.contention import TURN
+from devicemgr.core.devices.contention import TURN
 from devicemgr.errors import PluginUnavailable, RegistrationRefused
 from devicemgr.events import PluginRegistered, ResourceContended
 from devicemgr.testing import open_simulated_plugin

@@ -9,7 +9,7 @@ import trio
 
 from devicemgr import open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, Checkpoint, canonical_text, checksum_of, render
-from devicemgr.core.store import DeviceStore
+from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpointing import checkpoint_file, restore
 from devicemgr.daemon.directory import Layout
 from devicemgr.daemon.event_log import EventLog

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from devicemgr import Bounds, Container, Pod, Registration, open_device_manager
-from devicemgr.core.endpoint import Endpoint
-from devicemgr.core.store import DeviceStore
+from devicemgr.core.devices.endpoint import Endpoint
+from devicemgr.core.devices.store import DeviceStore
 from devicemgr.rpc.device_list import DeviceListDecoder
 from devicemgr.rpc.wire_format import field_of_bytes
 from devicemgr.turns import TURN, in_turns

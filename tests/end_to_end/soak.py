@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from devicemgr.core.endpoint import GRACE_PERIOD
+from devicemgr.core.devices.endpoint import GRACE_PERIOD
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 from tests.bench.daemon import open_daemon
 from tests.bench.peers import OPTIONS, Client, unary

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from devicemgr.core.checkpoint import FILE_NAME
-from devicemgr.core.endpoint import Endpoint
+from devicemgr.core.devices.endpoint import Endpoint
+from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.node_status import (
     corrected,
     reset_extended,
@@ -18,7 +19,6 @@ from devicemgr.core.node_status import (
     should_reset as resets,
 )
 from devicemgr.core.pod_resources import allocatable_devices, on_nodes
-from devicemgr.core.store import DeviceStore
 from devicemgr.events import DeviceHealthChanged
 from devicemgr.model import Device, NodeStatus, Owner, RunOptions
 from devicemgr.steps import done

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from ...core.holdings import in_order
+from ...core.devices.pod_devices import in_order
 from ...errors import PluginUnavailable
 from ...events import ListReceived, PluginRegistered
 from ...model import DeviceId, RunOptions

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devicemgr.core.endpoint import Endpoint
-from devicemgr.core.store import DeviceStore
+from devicemgr.core.devices.endpoint import Endpoint
+from devicemgr.core.devices.store import DeviceStore
 from devicemgr.model import Device, DeviceList
 
 R = "vendor.com/gpu"

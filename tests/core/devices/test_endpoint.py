@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from devicemgr.core.endpoint import NEXT, Endpoint, State
+from devicemgr.core.devices.endpoint import NEXT, Endpoint, State
 
-README = Path(__file__).parent.parent.parent / "README.md"
+README = Path(__file__).parent.parent.parent.parent / "README.md"
 
 
 def test_the_readme_draws_the_table():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..model import (
+from ...model import (
     Container,
     ContainerKind,
     DeviceId,
@@ -25,7 +25,7 @@ from ..model import (
     RunOptions,
     natural_order,
 )
-from ..steps import CHUNK, SMALL_CHUNK, Steps, done, in_chunks
+from ...steps import CHUNK, SMALL_CHUNK, Steps, done, in_chunks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from devicemgr.core.free import FEW, FreeDevices
-from devicemgr.core.holdings import in_order
+from devicemgr.core.devices.free_devices import FEW, FreeDevices
+from devicemgr.core.devices.pod_devices import in_order
 from devicemgr.model import Device, natural_order
 
 IDS = [f"dev-{n}" for n in range(12)]
@@ -40,14 +40,14 @@ class Free(RuleBasedStateMachine):
     @rule(ids=st.lists(st.sampled_from([*IDS, "gone"])), few=st.sampled_from([0, FEW]))
     def take(self, ids, few):
         self.free.difference_update(ids)
-        with patch("devicemgr.core.free.FEW", few):
+        with patch("devicemgr.core.devices.free_devices.FEW", few):
             self.kept.discard(ids)
 
     @rule(ids=st.lists(st.sampled_from(IDS)), few=st.sampled_from([0, FEW]))
     def give_back(self, ids, few):
         listed = [id for id in ids if id in self.devices]
         self.free.update(listed)
-        with patch("devicemgr.core.free.FEW", few):
+        with patch("devicemgr.core.devices.free_devices.FEW", few):
             self.kept.add(listed)
 
     @rule(id=st.sampled_from(IDS), nodes=NODES, free=st.booleans(), health=st.sampled_from(["Healthy", "Unhealthy"]))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from ..model import PluginOptions, ResourceName
+from ...model import PluginOptions, ResourceName
 
 GRACE_PERIOD = 300.0
 """Seconds a stopped endpoint keeps its capacity; it ends strictly after (LW-11)."""

@@ -16,9 +16,9 @@ from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from heapq import merge
 
-from ..model import HEALTHY, Device, DeviceId
-from ..steps import Steps, done, in_chunks
-from .holdings import in_order, ordering
+from ...model import HEALTHY, Device, DeviceId
+from ...steps import Steps, done, in_chunks
+from .pod_devices import in_order, ordering
 
 Place = frozenset[int]
 """NUMA nodes; empty without topology. A node -1 is no node (ALLOC-16)."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from ..events import ReportApplied
-from ..model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
-from ..steps import Shared, Steps, done, in_chunks
+from ...events import ReportApplied
+from ...model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
+from ...steps import Shared, Steps, done, in_chunks
 from .endpoint import RESTORED, Endpoint, State
-from .free import FreeDevices
-from .holdings import in_order
+from .free_devices import FreeDevices
+from .pod_devices import in_order
 from .report import Difference
 
 NAMED = 20

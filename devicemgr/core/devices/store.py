@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..errors import AllocationRefused
-from ..events import (
+from ...errors import AllocationRefused
+from ...events import (
     DeviceHealthChanged,
     DevicesAllocated,
     EndpointStopped,
@@ -19,7 +19,7 @@ from ..events import (
     PluginRegistered,
     ResourceRemoved,
 )
-from ..model import (
+from ...model import (
     Device,
     DeviceId,
     DeviceList,
@@ -31,10 +31,10 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
-from ..steps import Steps, done
+from ...steps import Steps, done
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
-from .free import FreeDevices
-from .holdings import Assignment, Holdings, in_order
+from .free_devices import FreeDevices
+from .pod_devices import Assignment, Holdings, in_order
 from .report import ID_LENGTH, difference, normalising
 from .resource import NOTHING_REPORTED, Reported, Resource, health_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle, islice, pairwise
 
-from devicemgr.core.contention import CALM, MOST_CLAIMANTS, TURN, Claimant, Contention
+from devicemgr.core.devices.contention import CALM, MOST_CLAIMANTS, TURN, Claimant, Contention
 
 A, B, C = (Claimant(f"{name}.sock", pid) for pid, name in enumerate("abc", 1))
 
