@@ -15,7 +15,7 @@ from typing import Any
 import click
 import trio
 
-from ..core.policy import Topology, topology_of
+from ..core.topology.policy import Topology, topology_of
 from ..daemon.callers import Callers
 from ..daemon.event_log import Sink
 from ..daemon.faults import steerable_clock

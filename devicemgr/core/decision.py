@@ -15,9 +15,9 @@ from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
 from .allocation import Plan
 from .devices.pod_devices import in_order
 from .devices.store import DeviceStore
-from .hints import DeviceHints, HintList, Hints
-from .node_search import TooManyChoices, Work
-from .policy import Alignment, Topology
+from .topology.hints import DeviceHints, HintList, Hints
+from .topology.node_search import TooManyChoices, Work
+from .topology.policy import Alignment, Topology
 
 LISTED = 50
 """Ids that a decision names of each class; of more it keeps the number."""

@@ -21,7 +21,7 @@ from ..core.decision import Decision
 from ..core.devices.pod_devices import pod_request
 from ..core.devices.store import DeviceStore
 from ..core.node_status import Quantities, corrected, first_misfit
-from ..core.policy import Topology
+from ..core.topology.policy import Topology
 from ..errors import (
     AdmissionRefused,
     AllocationRefused,

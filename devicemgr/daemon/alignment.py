@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from ..core.decision import AlignmentDecision
 from ..core.devices.store import DeviceStore
-from ..core.hints import Hints, container_hints, nodes_elsewhere, pod_hints
-from ..core.numa import nodes_of
-from ..core.policy import Alignment, Policy, Scope, Topology, align
+from ..core.topology.hints import Hints, container_hints, nodes_elsewhere, pod_hints
+from ..core.topology.numa import nodes_of
+from ..core.topology.policy import Alignment, Policy, Scope, Topology, align
 from ..errors import AdmissionRefused
 from ..events import PodAligned
 from ..model import Container, Owner

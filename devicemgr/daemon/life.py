@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from ..core.devices.store import DeviceStore
-from ..core.policy import Topology
+from ..core.topology.policy import Topology
 from .admission import Admissions
 from .alignment import Aligner
 from .allocation import Allocator

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from ..core.policy import Policy
+from ..core.topology.policy import Policy
 from ..errors import DirectoryUnusable
 from ..peer_limits import Bounds
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1

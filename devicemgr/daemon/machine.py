@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..core.numa import Numa
+from ..core.topology.numa import Numa
 from ..errors import UnusableTopology
 
 NODE_DIRECTORY = Path("/sys/devices/system/node")

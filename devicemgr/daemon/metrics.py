@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Proce
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from .. import events as e
-from ..core.policy import Policy, Scope
+from ..core.topology.policy import Policy, Scope
 from ..resource_names import why_not_extended
 from ..version import installed_version
 from .event_log import Recorded

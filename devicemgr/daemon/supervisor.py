@@ -24,7 +24,7 @@ import trio
 from ..arguments import Port, Seconds, checked
 from ..core.devices.endpoint import GRACE_PERIOD
 from ..core.devices.store import DeviceStore
-from ..core.policy import Topology
+from ..core.topology.policy import Topology
 from ..errors import require_trio, unwrapped
 from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
 from ..model import EffectiveSettings, ResourceName

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import CheckedFields, Count, Seconds
 
 if TYPE_CHECKING:
-    from ..core.numa import Numa
+    from ..core.topology.numa import Numa
     from .conformance.check import Check
 
 

@@ -16,13 +16,13 @@ from devicemgr.core.decision import AlignmentDecision, Decision, ResourceDecisio
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.report import normalise_report
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.hints import Hint, container_hints
-from devicemgr.core.merge import merge_hints
 from devicemgr.core.node_state import parse_state
 from devicemgr.core.node_status import Misfit, first_misfit
-from devicemgr.core.numa import Numa
-from devicemgr.core.policy import Alignment, Policy, Scope, Topology, align, topology_of
 from devicemgr.core.run_options import merge_run_options, odd_texts
+from devicemgr.core.topology.hints import Hint, container_hints
+from devicemgr.core.topology.merge import merge_hints
+from devicemgr.core.topology.numa import Numa
+from devicemgr.core.topology.policy import Alignment, Policy, Scope, Topology, align, topology_of
 from devicemgr.errors import DeviceManagerError
 from devicemgr.model import (
     Container,

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from devicemgr import Bounds, Callers, Container, Pod, open_device_manager
-from devicemgr.core.policy import Policy
 from devicemgr.core.rate_limit import Tally, TokenBucket
+from devicemgr.core.topology.policy import Policy
 from devicemgr.daemon.accounts import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSES, Accounts
 from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.metrics import MOST_NAMES, Metrics

@@ -11,8 +11,8 @@ import trio.testing
 from devicemgr import Container, Device, Pod, open_device_manager
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.hints import resource_hints
-from devicemgr.core.numa import Numa
+from devicemgr.core.topology.hints import resource_hints
+from devicemgr.core.topology.numa import Numa
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
 

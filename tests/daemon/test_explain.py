@@ -9,8 +9,8 @@ import pytest
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
 from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.decision import tell
-from devicemgr.core.numa import Numa
-from devicemgr.core.policy import Policy, Scope, Topology
+from devicemgr.core.topology.numa import Numa
+from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
 

@@ -7,8 +7,8 @@ import trio
 
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
 from devicemgr.core.decision import tell
-from devicemgr.core.numa import Numa
-from devicemgr.core.policy import Policy, Scope, Topology
+from devicemgr.core.topology.numa import Numa
+from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.model import NodeStatus
 from devicemgr.node_resources import node_resources
 from devicemgr.quantity import LARGEST

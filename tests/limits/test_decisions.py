@@ -13,11 +13,11 @@ from devicemgr.core.checkpoint import FILE_NAME
 from devicemgr.core.decision import tell
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.hints import Hint, resource_hints
 from devicemgr.core.node_status import should_reset
-from devicemgr.core.numa import Numa
 from devicemgr.core.pod_resources import allocatable_devices
-from devicemgr.core.policy import Policy, Scope, Topology, align
+from devicemgr.core.topology.hints import Hint, resource_hints
+from devicemgr.core.topology.numa import Numa
+from devicemgr.core.topology.policy import Policy, Scope, Topology, align
 from devicemgr.daemon.decisions import REMEMBERED
 from devicemgr.daemon.metrics import Metrics
 from devicemgr.errors import RegistrationRefused

@@ -8,10 +8,10 @@ import pytest
 
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.hints import Hint, candidate_nodes, container_hints, generate_hints, pod_hints, pod_request
-from devicemgr.core.merge import Fitness, single_node_hints, widest_need
-from devicemgr.core.numa import Numa, is_narrower, mask_of, nodes_of, subsets
-from devicemgr.core.policy import Policy, Topology, align, check_distances, parse_options, topology_of
+from devicemgr.core.topology.hints import Hint, candidate_nodes, container_hints, generate_hints, pod_hints, pod_request
+from devicemgr.core.topology.merge import Fitness, single_node_hints, widest_need
+from devicemgr.core.topology.numa import Numa, is_narrower, mask_of, nodes_of, subsets
+from devicemgr.core.topology.policy import Policy, Topology, align, check_distances, parse_options, topology_of
 from devicemgr.errors import UnusableTopology
 from devicemgr.model import Container, ContainerKind, Device, Owner, Pod, RunOptions
 

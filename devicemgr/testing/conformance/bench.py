@@ -15,7 +15,7 @@ from typing import TypeVar
 import trio
 
 from ...arguments import checked
-from ...core.numa import Numa
+from ...core.topology.numa import Numa
 from ...daemon.directory import Layout, checked_endpoint, endpoint_of_found, file_name
 from ...daemon.event_log import Recorded, Sink
 from ...daemon.machine import read_numa

@@ -11,9 +11,9 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicemgr.core.hints import Hint
-from devicemgr.core.merge import hint_lists, masks_in_common, merge_hints
-from devicemgr.core.numa import Numa, mask_of, subsets
+from devicemgr.core.topology.hints import Hint
+from devicemgr.core.topology.merge import hint_lists, masks_in_common, merge_hints
+from devicemgr.core.topology.numa import Numa, mask_of, subsets
 
 NODES = 4
 hints = st.builds(Hint, st.none() | st.integers(0, 2**NODES - 1), st.booleans())

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from ..model import Container, DeviceId, Owner, Pod, ResourceName
-from .devices.free_devices import Place
-from .devices.pod_devices import pod_request
-from .devices.store import DeviceStore
+from ...model import Container, DeviceId, Owner, Pod, ResourceName
+from ..devices.free_devices import Place
+from ..devices.pod_devices import pod_request
+from ..devices.store import DeviceStore
 from .node_search import Demand, Demands, Work, bits_of, fewest_nodes, sets_that_meet
 from .numa import Mask, Numa, mask_of, nodes_of, subsets
 

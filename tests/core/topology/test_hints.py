@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.hints import Hint, container_hints, resource_hints
-from devicemgr.core.numa import Numa
+from devicemgr.core.topology.hints import Hint, container_hints, resource_hints
+from devicemgr.core.topology.numa import Numa
 from devicemgr.model import Container, Device, DeviceList, Owner, RunOptions
 
 MACHINE = (0, 1, 2)

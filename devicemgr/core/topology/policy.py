@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..arguments import CheckedFields
-from ..errors import UnusableTopology
+from ...arguments import CheckedFields
+from ...errors import UnusableTopology
 from .hints import DeviceHints, Hint, HintList, Hints
 from .merge import ANY, Merged, hint_lists, merge_hints, single_node_hints
 from .node_search import STEPS, TooManyChoices

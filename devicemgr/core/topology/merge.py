@@ -35,7 +35,7 @@ from functools import reduce
 from operator import and_
 from typing import Any
 
-from ..model import ResourceName
+from ...model import ResourceName
 from .hints import FEW_NODES, DeviceHints, Hint, HintList, Hints
 from .node_search import Demand, TooManyChoices, Work, best_in_common, sets_of_size, twin_groups
 from .numa import Mask, Numa

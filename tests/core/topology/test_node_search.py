@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devicemgr.core.hints import FEW_NODES, DeviceHints, candidate_nodes, generate_hints
-from devicemgr.core.merge import ANY, ANY_PREFERRED, merge_hints
-from devicemgr.core.node_search import (
+from devicemgr.core.topology.hints import FEW_NODES, DeviceHints, candidate_nodes, generate_hints
+from devicemgr.core.topology.merge import ANY, ANY_PREFERRED, merge_hints
+from devicemgr.core.topology.node_search import (
     STEPS,
     Demand,
     TooManyChoices,
@@ -22,8 +22,8 @@ from devicemgr.core.node_search import (
     sets_that_meet,
     twin_groups,
 )
-from devicemgr.core.numa import Numa, mask_of, nodes_of, subsets
-from devicemgr.core.policy import Policy, Scope, Topology, align
+from devicemgr.core.topology.numa import Numa, mask_of, nodes_of, subsets
+from devicemgr.core.topology.policy import Policy, Scope, Topology, align
 
 from .test_merge import brute_force
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Annotated
 
-from ..arguments import CheckedFields, Count
+from ...arguments import CheckedFields, Count
 
 Mask = int
 """Bit n stands for NUMA node n; 0 is the empty set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.core.policy import Policy, Scope, Topology
+from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.errors import UnusableTopology
 
 
