@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from ..core.allocation.container_options import as_data
 from ..core.checkpoint_layouts import AnyCheckpoint, parse_any_checkpoint
 from ..core.devices.pod_devices import in_order
-from ..core.run_options import as_data
 from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
 from ..printable import printable

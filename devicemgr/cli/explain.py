@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..core.decision import tell
+from ..core.allocation.explanation import tell
 from ..printable import printable
 from ..rpc.manager_client import ManagerClient
 from ..rules.book import sentences_in

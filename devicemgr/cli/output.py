@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..core.run_options import as_data
+from ..core.allocation.container_options import as_data
 from ..model import (
     HEALTHY,
     Admission,
@@ -253,7 +253,7 @@ def _container_rows(asked: Container, started: Mapping[str, Any] | None) -> list
 
 
 def answer_rows(container: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what, value) of everything in :func:`~devicemgr.core.run_options.as_data`."""
+    """(what, value) of everything in :func:`~devicemgr.core.allocation.container_options.as_data`."""
     rows = [("env", f"{name}={value}") for name, value in container["envs"].items()]
     for mount in container["mounts"]:
         mode = "ro" if mount["read_only"] else "rw"

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from ..core.decision import Decision
+from ..core.allocation.explanation import Decision
 from ..core.devices.pod_devices import pod_request
 from ..core.devices.store import DeviceStore
 from ..core.node_status import Quantities, corrected, first_misfit

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.decision import AlignmentDecision
+from ..core.allocation.explanation import AlignmentDecision
 from ..core.devices.store import DeviceStore
 from ..core.topology.hints import Hints, container_hints, nodes_elsewhere, pod_hints
 from ..core.topology.numa import nodes_of

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from ..core.allocation import Plan, Request, Reusable, plan_allocation
-from ..core.decision import LISTED, ContainerDecision, Decision, ResourceDecision
+from ..core.allocation.container_options import odd_texts
+from ..core.allocation.explanation import LISTED, ContainerDecision, Decision, ResourceDecision
+from ..core.allocation.plan import Plan, Request, Reusable, plan_allocation
 from ..core.devices.store import DeviceStore
-from ..core.run_options import odd_texts
 from ..errors import AllocationRefused, PluginUnavailable
 from ..events import AnswerOdd, BoundReached
 from ..model import Answer, Container, DeviceId, Owner, Pod, ResourceName

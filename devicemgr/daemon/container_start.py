@@ -10,9 +10,9 @@ running pod can restart its containers whatever its plug-in does, unless the plu
 
 from __future__ import annotations
 
+from ..core.allocation.container_options import merge_run_options
 from ..core.devices.pod_devices import in_order
 from ..core.devices.store import DeviceStore
-from ..core.run_options import merge_run_options
 from ..errors import AllocationRefused, CheckpointUnwritable, ContainerStartFailed, PluginUnavailable, as_cause
 from ..events import AnswersConflicted, ContainerNotStarted, ContainerStarted
 from ..model import Admission, Container, ContainerRun, Owner, Pod, ResourceName, RunOptions

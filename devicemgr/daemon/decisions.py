@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..core.decision import Decision
+from ..core.allocation.explanation import Decision
 from ..model import PodUid
 
 REMEMBERED = 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from devicemgr.core.allocation.container_options import as_data
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.node_status import (
@@ -23,7 +24,6 @@ from devicemgr.core.pod_resources import (
     on_nodes,
 )
 from devicemgr.core.pod_status import pod_statuses
-from devicemgr.core.run_options import as_data
 from devicemgr.model import (
     Container,
     ContainerKind,

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
-from devicemgr.core.decision import tell
+from devicemgr.core.allocation.explanation import tell
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.model import NodeStatus

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import UnionType
 from typing import NewType, Union, get_args, get_origin, get_type_hints
 
+from devicemgr.core.allocation.container_options import odd_texts
 from devicemgr.core.checkpoint import canonical_text, checksum_of, parse_checkpoint, render
 from devicemgr.core.checkpoint_layouts import parse_any_checkpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.node_state import combine
-from devicemgr.core.run_options import odd_texts
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, PluginUnavailable
 from devicemgr.manifest import parse_pods

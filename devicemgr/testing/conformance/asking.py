@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ...core.run_options import as_data
+from ...core.allocation.container_options import as_data
 from ...errors import PluginUnavailable
 from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, PluginOptions

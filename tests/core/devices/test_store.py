@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from devicemgr.core.allocation import Request, Reusable, plan_allocation
+from devicemgr.core.allocation.plan import Request, Reusable, plan_allocation
 from devicemgr.core.checkpoint import Checkpoint, Entry, render
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.pod_devices import Assignment, in_order

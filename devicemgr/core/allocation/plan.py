@@ -24,11 +24,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 
-from ..errors import AllocationRefused
-from ..model import Container, ContainerKind, DeviceId, Owner, ResourceName
-from .devices.free_devices import FreeDevices, Ids
-from .devices.pod_devices import in_order
-from .devices.store import DeviceStore
+from ...errors import AllocationRefused
+from ...model import Container, ContainerKind, DeviceId, Owner, ResourceName
+from ..devices.free_devices import FreeDevices, Ids
+from ..devices.pod_devices import in_order
+from ..devices.store import DeviceStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

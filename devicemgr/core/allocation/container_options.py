@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from ..model import ResourceName, RunOptions
-from ..resource_names import is_cdi_name
+from ...model import ResourceName, RunOptions
+from ...resource_names import is_cdi_name
 
 _SHOWN = 10
 _PERMISSIONS = re.compile(r"[rwm]+")

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from ..model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
-from .allocation import Plan
-from .devices.pod_devices import in_order
-from .devices.store import DeviceStore
-from .topology.hints import DeviceHints, HintList, Hints
-from .topology.node_search import TooManyChoices, Work
-from .topology.policy import Alignment, Topology
+from ...model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
+from ..devices.pod_devices import in_order
+from ..devices.store import DeviceStore
+from ..topology.hints import DeviceHints, HintList, Hints
+from ..topology.node_search import TooManyChoices, Work
+from ..topology.policy import Alignment, Topology
+from .plan import Plan
 
 LISTED = 50
 """Ids that a decision names of each class; of more it keeps the number."""
