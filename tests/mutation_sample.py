@@ -31,8 +31,8 @@ AREAS = {  # what is changed, and the tests that shall notice
     ),
     "access": (ACCESS, ["tests/daemon/test_doors.py", "tests/daemon/test_callers.py"]),
     "checkpoint": (
-        ["devicemgr/core/checkpoint.py", *DISK],
-        ["tests/core/test_checkpoint.py", "tests/limits/test_restart.py", *ON_DISK],
+        ["devicemgr/core/checkpoint/kubelet_format.py", *DISK],
+        ["tests/core/checkpoint/test_kubelet_format.py", "tests/limits/test_restart.py", *ON_DISK],
     ),
     "transport": (["devicemgr/rpc/transport/*"], ["tests/rpc/transport"]),
 }

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..core.allocation.container_options import as_data
-from ..core.checkpoint_layouts import AnyCheckpoint, parse_any_checkpoint
+from ..core.checkpoint.any_format import AnyCheckpoint, parse_any_checkpoint
 from ..core.devices.pod_devices import in_order
 from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions

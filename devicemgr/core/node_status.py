@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..model import NodeStatus
-from .checkpoint import FILE_NAME
+from .checkpoint.kubelet_format import FILE_NAME
 
 Quantities = Mapping[str, int]
 

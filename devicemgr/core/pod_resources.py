@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..model import ContainerKind, DeviceId, Owner, Pod, PodUid, ResourceName
 from ..steps import Steps, in_chunks
-from .checkpoint import NO_NUMA_NODE
+from .checkpoint.kubelet_format import NO_NUMA_NODE
 from .devices.pod_devices import ordering
 from .devices.store import DeviceStore
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import trio
 
-from ..core.checkpoint import (
+from ..core.checkpoint.kubelet_format import (
     FILE_NAME,
     Entry,
     Fragment,
@@ -31,9 +31,9 @@ from ..core.checkpoint import (
     parse_checkpoint,
     registered_fragment,
 )
+from ..core.checkpoint.own_section import Saved, combine, format_section, parse_state, pod_fragment
 from ..core.devices.pod_devices import Assignment
 from ..core.devices.store import DeviceStore, Snapshot
-from ..core.node_state import Saved, combine, format_section, parse_state, pod_fragment
 from ..core.node_status import should_reset
 from ..errors import CheckpointUnwritable
 from ..events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..arguments import Seconds, checked
-from ..core.checkpoint import FILE_NAME
+from ..core.checkpoint.kubelet_format import FILE_NAME
 from ..errors import BadInput
 from ..events import FaultInjected
 from ..model import Fault, Times

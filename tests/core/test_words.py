@@ -13,11 +13,11 @@ from pathlib import Path
 from devicemgr.core.allocation.container_options import merge_run_options, odd_texts
 from devicemgr.core.allocation.explanation import AlignmentDecision, Decision, ResourceDecision, ToldHints, tell
 from devicemgr.core.allocation.plan import Request, plan_allocation
-from devicemgr.core.checkpoint import canonical_text, checksum_of, parse_checkpoint
+from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint
+from devicemgr.core.checkpoint.own_section import parse_state
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.report import normalise_report
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.node_state import parse_state
 from devicemgr.core.node_status import Misfit, first_misfit
 from devicemgr.core.topology.hints import Hint, container_hints
 from devicemgr.core.topology.merge import merge_hints

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from devicemgr import Container, Pod, open_device_manager
-from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint, render
+from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
+from devicemgr.core.checkpoint.own_section import parse_state, render_state
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.node_state import parse_state, render_state
 from devicemgr.daemon import checkpointing
 from devicemgr.daemon.checkpointing import checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from devicemgr.daemon.directory import Layout, owned

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from devicemgr import open_device_manager
-from devicemgr.core.checkpoint import FILE_NAME, Checkpoint, canonical_text, checksum_of, render
+from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, Checkpoint, canonical_text, checksum_of, render
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpointing import checkpoint_file, restore
 from devicemgr.daemon.directory import Layout

@@ -8,7 +8,7 @@ import pytest
 
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
 from devicemgr.core.allocation.explanation import tell
-from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint, render
+from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.model import PluginOptions

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from devicemgr import Container, Pod, open_device_manager
-from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint
+from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
 from devicemgr.daemon import generations, on_disk
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.daemon.file_watch import FileWatch

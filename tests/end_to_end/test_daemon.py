@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from devicemgr import Bounds
-from devicemgr.core.checkpoint import Checkpoint, render
+from devicemgr.core.checkpoint.kubelet_format import Checkpoint, render
 
 from .conftest import ROOT
 

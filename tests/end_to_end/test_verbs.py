@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devicemgr.cli.output import MOST_ON_TERMINAL, draw_status, status_data
-from devicemgr.core.checkpoint import canonical_text, checksum_of
+from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of
 from devicemgr.model import ContainerStatus, PodStatus
 from devicemgr.rules.book import read_book
 

@@ -16,10 +16,10 @@ from types import UnionType
 from typing import NewType, Union, get_args, get_origin, get_type_hints
 
 from devicemgr.core.allocation.container_options import odd_texts
-from devicemgr.core.checkpoint import canonical_text, checksum_of, parse_checkpoint, render
-from devicemgr.core.checkpoint_layouts import parse_any_checkpoint
+from devicemgr.core.checkpoint.any_format import parse_any_checkpoint
+from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint, render
+from devicemgr.core.checkpoint.own_section import combine
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.node_state import combine
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, PluginUnavailable
 from devicemgr.manifest import parse_pods

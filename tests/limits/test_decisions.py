@@ -10,7 +10,7 @@ import trio.testing
 
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
 from devicemgr.core.allocation.explanation import tell
-from devicemgr.core.checkpoint import FILE_NAME
+from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.node_status import should_reset

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
-from devicemgr.core.checkpoint import FILE_NAME, parse_checkpoint, render
-from devicemgr.core.node_state import parse_state, render_state
+from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
+from devicemgr.core.checkpoint.own_section import parse_state, render_state
 from devicemgr.daemon import generations
 from devicemgr.daemon.generations import GenerationFile
 from devicemgr.errors import ContainerStartFailed, PluginUnavailable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.core.checkpoint import parse_checkpoint
+from devicemgr.core.checkpoint.kubelet_format import parse_checkpoint
 from devicemgr.rules import book as rules
 from devicemgr.rules.book import Item, cited_in, families_of, find, items_of, near, parts_of, read_book
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from devicemgr.core.checkpoint import (
+from devicemgr.core.checkpoint.kubelet_format import (
     Entry,
     canonical_text,
     checksum_of,

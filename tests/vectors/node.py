@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.core.checkpoint import FILE_NAME
+from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.node_status import (

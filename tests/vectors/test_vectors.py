@@ -12,11 +12,11 @@ import pytest
 
 from devicemgr.core.allocation.container_options import merge_run_options
 from devicemgr.core.allocation.plan import Request, Reusable, plan_allocation
-from devicemgr.core.checkpoint import Checkpoint, parse_checkpoint, render
+from devicemgr.core.checkpoint.kubelet_format import Checkpoint, parse_checkpoint, render
+from devicemgr.core.checkpoint.own_section import Saved, combine
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.free_devices import FreeDevices
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.node_state import Saved, combine
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, ContainerKind, Device, DeviceSpec, Mount, Owner, RunOptions
 from devicemgr.resource_names import why_not_extended

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devicemgr.core.allocation.plan import Request, Reusable, plan_allocation
-from devicemgr.core.checkpoint import Checkpoint, Entry, render
+from devicemgr.core.checkpoint.kubelet_format import Checkpoint, Entry, render
+from devicemgr.core.checkpoint.own_section import NodeState, combine, render_state
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.pod_devices import Assignment, in_order
 from devicemgr.core.devices.store import MOST_REMOVED, DeviceStore, Snapshot
-from devicemgr.core.node_state import NodeState, combine, render_state
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, ContainerKind, Device, Owner, PluginOptions, Pod, RunOptions

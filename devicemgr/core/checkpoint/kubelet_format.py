@@ -5,7 +5,7 @@ what Go prints for the value with its type names, maps sorted. That text, not th
 good, so both are made here side by side: each entry and each resource is rendered once as a :class:`Fragment`, and a
 file is fragments joined. Whoever writes often keeps the fragments of what did not change.
 
-Beside ``Data`` and ``Checksum`` the file may have a *section* of our own (``node_state``). A kubelet's decoder skips
+Beside ``Data`` and ``Checksum`` the file may have a *section* of our own (``own_section``). A kubelet's decoder skips
 keys it does not know, so it takes the file over all the same, and its first write leaves the section out.
 
 # Decision: one file, not one beside it. Who holds what and which pods there are change together, and a file is renamed
@@ -27,9 +27,9 @@ from typing import Any
 
 from fnv_hash_fast import fnv1a_32
 
-from ..errors import CorruptCheckpoint
-from ..model import DeviceId, Owner, ResourceName
-from ..steps import Steps, done, in_chunks
+from ...errors import CorruptCheckpoint
+from ...model import DeviceId, Owner, ResourceName
+from ...steps import Steps, done, in_chunks
 
 FILE_NAME = "kubelet_internal_checkpoint"
 SECTION = "DeviceManager"

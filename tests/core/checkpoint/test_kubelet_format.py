@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicemgr.core.checkpoint import (
+from devicemgr.core.checkpoint.any_format import parse_any_checkpoint
+from devicemgr.core.checkpoint.kubelet_format import (
     SECTION,
     Checkpoint,
     Entry,
@@ -21,9 +22,8 @@ from devicemgr.core.checkpoint import (
     render,
     stored_checksum,
 )
-from devicemgr.core.checkpoint_layouts import parse_any_checkpoint
+from devicemgr.core.checkpoint.own_section import NodeState, Saved, combine, parse_state, render_state
 from devicemgr.core.devices.pod_devices import pod_request
-from devicemgr.core.node_state import NodeState, Saved, combine, parse_state, render_state
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import CorruptCheckpoint
 from devicemgr.model import Container, ContainerKind, Owner, PluginOptions, Pod, RunOptions

@@ -18,8 +18,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import CorruptCheckpoint
-from .checkpoint import NO_NUMA_NODE, Checkpoint, canonical_text, checksum_problem, content, load_json, stored_checksum
+from ...errors import CorruptCheckpoint
+from .kubelet_format import (
+    NO_NUMA_NODE,
+    Checkpoint,
+    canonical_text,
+    checksum_problem,
+    content,
+    load_json,
+    stored_checksum,
+)
 
 NEWEST, LISTS, BARE = "1.20 and later", "1.11 to 1.19", "1.8 to 1.10"
 

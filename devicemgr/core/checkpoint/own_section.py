@@ -16,11 +16,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import CorruptCheckpoint
-from ..model import Container, ContainerKind, DeviceId, PluginOptions, Pod, PodUid, ResourceName, RunOptions
-from .checkpoint import Checkpoint, Entry, checksum_of
-from .devices.pod_devices import Assignment
-from .devices.store import Snapshot
+from ...errors import CorruptCheckpoint
+from ...model import Container, ContainerKind, DeviceId, PluginOptions, Pod, PodUid, ResourceName, RunOptions
+from ..devices.pod_devices import Assignment
+from ..devices.store import Snapshot
+from .kubelet_format import Checkpoint, Entry, checksum_of
 
 LAYOUT = 2
 
