@@ -36,9 +36,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core.pod_resources import DeviceOnNode, PodDevices
     from .core.topology.numa import Numa
     from .core.topology.policy import Policy, Scope, Topology
+    from .core.views.pod_resources import DeviceOnNode, PodDevices
     from .daemon.blocking import BlockingFaults, BlockingManager, BlockingPodResources
     from .daemon.callers import Callers
     from .daemon.directory import Layout
@@ -160,9 +160,9 @@ __all__ = [
 
 # Imported when they are asked for (PEP 562): ``--help`` and a pytest run that needs no manager must not pay for gRPC.
 _MODULES = {
-    "core.pod_resources": "DeviceOnNode PodDevices",
     "core.topology.numa": "Numa",
     "core.topology.policy": "Policy Scope Topology",
+    "core.views.pod_resources": "DeviceOnNode PodDevices",
     "daemon.blocking": "BlockingFaults BlockingManager BlockingPodResources",
     "daemon.callers": "Callers",
     "daemon.directory": "Layout",

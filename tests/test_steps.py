@@ -7,8 +7,8 @@ import pytest
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.pod_devices import Assignment
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.pod_resources import allocatable_devices
-from devicemgr.core.pod_status import pod_statuses
+from devicemgr.core.views.pod_resources import allocatable_devices
+from devicemgr.core.views.pod_status import pod_statuses
 from devicemgr.model import Container, Device, DeviceList, Owner, Pod, RunOptions
 from devicemgr.steps import CHUNK, Shared, done, in_chunks
 

@@ -20,8 +20,8 @@ import trio
 from ..core.allocation.explanation import Decision
 from ..core.devices.pod_devices import pod_request
 from ..core.devices.store import DeviceStore
-from ..core.node_status import Quantities, corrected, first_misfit
 from ..core.topology.policy import Topology
+from ..core.views.node_status import Quantities, corrected, first_misfit
 from ..errors import (
     AdmissionRefused,
     AllocationRefused,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Count, Seconds, checked
-from ..core.pod_resources import DeviceOnNode, PodDevices
+from ..core.views.pod_resources import DeviceOnNode, PodDevices
 from ..model import (
     Admission,
     Container,

@@ -34,7 +34,7 @@ from ..core.checkpoint.kubelet_format import (
 from ..core.checkpoint.own_section import Saved, combine, format_section, parse_state, pod_fragment
 from ..core.devices.pod_devices import Assignment
 from ..core.devices.store import DeviceStore, Snapshot
-from ..core.node_status import should_reset
+from ..core.views.node_status import should_reset
 from ..errors import CheckpointUnwritable
 from ..events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from ..model import DeviceId, Owner, Pod, PodUid, ResourceName

@@ -10,8 +10,8 @@ from typing import Any
 import trio
 
 from ..arguments import Count, Seconds, checked
-from ..core.node_status import node_status, reset_node
-from ..core.pod_status import pod_statuses
+from ..core.views.node_status import node_status, reset_node
+from ..core.views.pod_status import pod_statuses
 from ..errors import Refused, ResourceWaitTimeout
 from ..manifest import as_pod
 from ..model import (

@@ -12,7 +12,8 @@ import trio
 
 from ..arguments import checked
 from ..core.devices.store import DeviceStore
-from ..core.pod_resources import (
+from ..core.rate_limit import TokenBucket
+from ..core.views.pod_resources import (
     LASTING,
     MAIN_ONLY,
     DeviceOnNode,
@@ -21,7 +22,6 @@ from ..core.pod_resources import (
     devices_of_pod,
     named_pods,
 )
-from ..core.rate_limit import TokenBucket
 from ..errors import NoSuchPod, RateLimited
 from ..events import PodResourcesCalled
 from ..turns import in_turns

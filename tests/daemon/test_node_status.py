@@ -7,8 +7,8 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from devicemgr import Container, Pod, open_device_manager
-from devicemgr.core.node_status import Misfit, corrected, first_misfit, is_extended
 from devicemgr.core.topology.policy import Policy, Scope, Topology
+from devicemgr.core.views.node_status import Misfit, corrected, first_misfit, is_extended
 from devicemgr.daemon.http import open_listeners
 from devicemgr.errors import AddressUnusable
 from devicemgr.events import ManagerReady, RegistrySocketReplaced, RegistrySocketRestored

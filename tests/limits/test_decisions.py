@@ -13,11 +13,11 @@ from devicemgr.core.allocation.explanation import tell
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.node_status import should_reset
-from devicemgr.core.pod_resources import allocatable_devices
 from devicemgr.core.topology.hints import Hint, resource_hints
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology, align
+from devicemgr.core.views.node_status import should_reset
+from devicemgr.core.views.pod_resources import allocatable_devices
 from devicemgr.daemon.decisions import REMEMBERED
 from devicemgr.daemon.metrics import Metrics
 from devicemgr.errors import RegistrationRefused

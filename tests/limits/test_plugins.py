@@ -18,9 +18,9 @@ from inotify_simple import flags
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.pod_status import pod_statuses
 from devicemgr.core.topology.hints import resource_hints
 from devicemgr.core.topology.numa import Numa
+from devicemgr.core.views.pod_status import pod_statuses
 from devicemgr.daemon import plugin_watcher
 from devicemgr.daemon.directory_watch import DirectoryWatch
 from devicemgr.daemon.supervisor import Settings, run

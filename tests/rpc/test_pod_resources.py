@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicemgr.core.pod_resources import DeviceOnNode, PodDevices
+from devicemgr.core.views.pod_resources import DeviceOnNode, PodDevices
 from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from devicemgr.rpc.stubs import v1, v1alpha1
 

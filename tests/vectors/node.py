@@ -7,18 +7,18 @@ import pytest
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.node_status import (
+from devicemgr.core.views.node_status import (
     corrected,
     reset_extended,
     without_missing,
 )
-from devicemgr.core.node_status import (
+from devicemgr.core.views.node_status import (
     node_status as status_after,
 )
-from devicemgr.core.node_status import (
+from devicemgr.core.views.node_status import (
     should_reset as resets,
 )
-from devicemgr.core.pod_resources import allocatable_devices, on_nodes
+from devicemgr.core.views.pod_resources import allocatable_devices, on_nodes
 from devicemgr.events import DeviceHealthChanged
 from devicemgr.model import Device, NodeStatus, Owner, RunOptions
 from devicemgr.steps import done

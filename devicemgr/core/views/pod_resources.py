@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..model import ContainerKind, DeviceId, Owner, Pod, PodUid, ResourceName
-from ..steps import Steps, in_chunks
-from .checkpoint.kubelet_format import NO_NUMA_NODE
-from .devices.pod_devices import ordering
-from .devices.store import DeviceStore
+from ...model import ContainerKind, DeviceId, Owner, Pod, PodUid, ResourceName
+from ...steps import Steps, in_chunks
+from ..checkpoint.kubelet_format import NO_NUMA_NODE
+from ..devices.pod_devices import ordering
+from ..devices.store import DeviceStore
 
 LASTING = (ContainerKind.SIDECAR, ContainerKind.MAIN)
 """What v1 lists: ordinary init containers are left out (PR-3)."""

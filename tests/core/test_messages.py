@@ -1,4 +1,4 @@
-"""Every text that the core says to people, as it stands: ``words.golden``.
+"""Every text that the core says to people, as it stands: ``messages.golden``.
 
 Each scenario is a function below; what it yields stands under its name. ``pytest tests/core --rewrite-traces`` writes
 the file anew; read the difference before you commit it. Whoever changes a text sees here what people will read, and
@@ -18,11 +18,11 @@ from devicemgr.core.checkpoint.own_section import parse_state
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.report import normalise_report
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.node_status import Misfit, first_misfit
 from devicemgr.core.topology.hints import Hint, container_hints
 from devicemgr.core.topology.merge import merge_hints
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Alignment, Policy, Scope, Topology, align, topology_of
+from devicemgr.core.views.node_status import Misfit, first_misfit
 from devicemgr.errors import DeviceManagerError
 from devicemgr.model import (
     Container,
@@ -36,7 +36,7 @@ from devicemgr.model import (
     RunOptions,
 )
 
-GOLDEN = Path(__file__).with_name("words.golden")
+GOLDEN = Path(__file__).with_name("messages.golden")
 TWO = Numa(nodes=(0, 1), distances={0: (10, 20), 1: (20, 10)})
 GPU = "v.com/gpu"
 SCENARIOS = []

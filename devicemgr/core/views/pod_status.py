@@ -6,11 +6,11 @@ lists it (LIM-7). Resources and ids are sorted, so that the same state reads the
 
 from __future__ import annotations
 
-from ..model import ContainerStatus, DeviceId, Owner, PodStatus
-from ..steps import Steps, in_chunks
-from .devices.pod_devices import Assignment, ordering
-from .devices.resource import Reported, health_of
-from .devices.store import DeviceStore
+from ...model import ContainerStatus, DeviceId, Owner, PodStatus
+from ...steps import Steps, in_chunks
+from ..devices.pod_devices import Assignment, ordering
+from ..devices.resource import Reported, health_of
+from ..devices.store import DeviceStore
 
 
 def pod_statuses(store: DeviceStore) -> Steps[list[PodStatus]]:

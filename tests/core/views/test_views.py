@@ -5,7 +5,7 @@ from __future__ import annotations
 from devicemgr.core.allocation.container_options import as_data
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.node_status import (
+from devicemgr.core.views.node_status import (
     Misfit,
     corrected,
     first_misfit,
@@ -13,7 +13,7 @@ from devicemgr.core.node_status import (
     should_reset,
     without_missing,
 )
-from devicemgr.core.pod_resources import (
+from devicemgr.core.views.pod_resources import (
     LASTING,
     MAIN_ONLY,
     DeviceOnNode,
@@ -23,7 +23,7 @@ from devicemgr.core.pod_resources import (
     named_pods,
     on_nodes,
 )
-from devicemgr.core.pod_status import pod_statuses
+from devicemgr.core.views.pod_status import pod_statuses
 from devicemgr.model import (
     Container,
     ContainerKind,

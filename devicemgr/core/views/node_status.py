@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ..model import NodeStatus
-from .checkpoint.kubelet_format import FILE_NAME
+from ...model import NodeStatus
+from ..checkpoint.kubelet_format import FILE_NAME
 
 Quantities = Mapping[str, int]
 

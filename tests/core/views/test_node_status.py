@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devicemgr.core.node_status import is_extended, node_status, reset_node
+from devicemgr.core.views.node_status import is_extended, node_status, reset_node
 from devicemgr.model import NodeStatus
 
 GPU, NIC, OLD = "v.com/gpu", "v.com/nic", "v.com/old"

@@ -1,0 +1,6 @@
+"""What others see of the state; nothing here changes it.
+
+``node_status``    capacity and allocatable, and whether a pod fits on them
+``pod_status``     device health in a pod's status
+``pod_resources``  who holds what, for monitoring agents
+"""
