@@ -91,7 +91,7 @@ if TYPE_CHECKING:
         RunOptions,
     )
     from .peer_limits import Bounds
-    from .rpc.plugin_client import Deadlines
+    from .rpc.deviceplugin.client import Deadlines
 
     __version__: str
 
@@ -184,7 +184,7 @@ _MODULES = {
         "ResourceCounts ResourceName RunOptions"
     ),
     "peer_limits": "Bounds",
-    "rpc.plugin_client": "Deadlines",
+    "rpc.deviceplugin.client": "Deadlines",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -14,7 +14,7 @@ from ..core.devices.pod_devices import in_order
 from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
 from ..printable import printable
-from ..rpc.convert import answer_from_bytes
+from ..rpc.deviceplugin.convert import answer_from_bytes
 from . import Group, output_option
 from .given_file import read_given, shown
 from .output import answer_rows, console, listing, plain, print_listing, show

@@ -27,7 +27,7 @@ from ..model import ResourceName
 from ..node_config import NodeConfig, TopologyConfig, parse_node_configs
 from ..node_resources import node_resource
 from ..peer_limits import Bounds
-from ..rpc.plugin_client import Deadlines
+from ..rpc.deviceplugin.client import Deadlines
 from ..yaml_fields import nearest
 from .given_file import read_given
 from .signals import ending_signals

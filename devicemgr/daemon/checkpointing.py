@@ -38,7 +38,7 @@ from ..core.views.node_status import should_reset
 from ..errors import CheckpointUnwritable
 from ..events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from ..model import DeviceId, Owner, Pod, PodUid, ResourceName
-from ..rpc.convert import answer_from_bytes, answer_to_bytes
+from ..rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes
 from ..steps import Steps
 from ..turns import in_turns
 from .directory import Directories, Layout

@@ -26,7 +26,7 @@ from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
 from ..model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
 from ..resource_names import why_not_extended
-from ..rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from ..rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
 from ..rpc.transport.limits import Limits
 from ..rpc.transport.server import CALLER
 from ..rpc.transport.unix_socket import Inode, Place, SocketFile

@@ -31,7 +31,7 @@ from ..model import EffectiveSettings, ResourceName
 from ..node_resources import NodeResources
 from ..node_resources import node_resources as checked_node_resources
 from ..peer_limits import Bounds
-from ..rpc.plugin_client import Deadlines
+from ..rpc.deviceplugin.client import Deadlines
 from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .directory import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets

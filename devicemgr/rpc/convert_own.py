@@ -20,7 +20,7 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
-from .convert import mounts_from_wire, specs_from_wire, text
+from .deviceplugin.convert import mounts_from_wire, specs_from_wire, text
 from .stubs.devicemgr import v1 as own
 from .wire_format import unicode_text
 

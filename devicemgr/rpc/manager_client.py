@@ -26,7 +26,7 @@ from ..model import (
 from . import convert_own as convert
 from . import status
 from .calls import call, dial, read_stream
-from .convert import checked
+from .deviceplugin.convert import checked
 from .stubs import v1beta1 as wire
 from .stubs.devicemgr import v1 as own
 from .transport.channel import Channel

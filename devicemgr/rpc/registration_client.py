@@ -11,7 +11,7 @@ import trio
 from ..arguments import CheckedFields
 from ..errors import PluginUnavailable
 from .calls import call, dial_place
-from .convert import checked
+from .deviceplugin.convert import checked
 from .stubs import pluginregistration as wire
 from .transport.channel import Channel
 from .transport.limits import Limits

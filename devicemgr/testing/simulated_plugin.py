@@ -28,9 +28,9 @@ from ..model import (
     Registration,
     RunOptions,
 )
+from ..rpc.deviceplugin.service import DevicePluginService, PluginInfoService
 from ..rpc.manager_client import register_plugin
 from ..rpc.registration_client import PluginInfo
-from ..rpc.services import DevicePluginService, PluginInfoService
 from ..rpc.transport.server import open_server
 from ..rpc.transport.unix_socket import require_short
 

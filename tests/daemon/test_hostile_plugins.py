@@ -14,7 +14,7 @@ from devicemgr import Bounds, Container, Pod
 from devicemgr.errors import RegistrationRefused
 from devicemgr.events import BoundReached, EndpointStopped, ReportApplied
 from devicemgr.model import Device, Registration
-from devicemgr.rpc.services import DevicePluginService
+from devicemgr.rpc.deviceplugin.service import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.server import open_server
 

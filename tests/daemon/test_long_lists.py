@@ -11,7 +11,7 @@ import trio
 from devicemgr import Bounds, Container, Pod, Registration, open_device_manager
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.rpc.device_list import DeviceListDecoder
+from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.wire_format import field_of_bytes
 from devicemgr.turns import TURN, in_turns
 from tests.bench.peers import Plugin

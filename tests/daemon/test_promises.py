@@ -10,8 +10,8 @@ from devicemgr import Bounds, Container, Device, Pod
 from devicemgr.events import BoundReached
 from devicemgr.model import DeviceSpec, Mount, PluginOptions, RunOptions
 from devicemgr.peer_limits import KUBELET_MESSAGE
-from devicemgr.rpc.convert import answer_to_bytes
-from devicemgr.rpc.device_list import DeviceListDecoder
+from devicemgr.rpc.deviceplugin.convert import answer_to_bytes
+from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
 
 GPU = "vendor.com/gpu"

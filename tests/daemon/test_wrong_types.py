@@ -8,8 +8,8 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality
 
 from devicemgr import open_device_manager
+from devicemgr.rpc.deviceplugin.service import AllocationService, RegistrationService
 from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
-from devicemgr.rpc.services import AllocationService, RegistrationService
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.wire_format import EncodedMessage, RawMessage

@@ -477,7 +477,7 @@ import os, signal, sys
 from functools import partial
 from pathlib import Path
 import trio
-from devicemgr.rpc.plugin_client import *
+from devicemgr.rpc.deviceplugin.client import *
 from devicemgr.testing import open_simulated_plugin
 
 async def main(how):

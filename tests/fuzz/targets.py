@@ -24,8 +24,9 @@ from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, PluginUnavailable
 from devicemgr.manifest import parse_pods
 from devicemgr.node_config import parse_node_config
-from devicemgr.rpc import convert, convert_own
-from devicemgr.rpc.device_list import DeviceListDecoder
+from devicemgr.rpc import convert_own
+from devicemgr.rpc.deviceplugin import convert
+from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.registration_client import _info
 from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire

@@ -17,7 +17,7 @@ from devicemgr.errors import PluginUnavailable
 from devicemgr.model import Peer
 from devicemgr.rpc import calls
 from devicemgr.rpc.calls import call, dial, failures_translated, read_stream
-from devicemgr.rpc.plugin_client import Deadlines, PluginClient, connect_plugin
+from devicemgr.rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.channel import open_channel

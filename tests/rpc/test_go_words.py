@@ -9,7 +9,7 @@ from devicemgr import Container, Pod
 from devicemgr.errors import AllocationRefused, PluginUnavailable, RegistrationRefused, as_cause
 from devicemgr.events import EndpointStopped
 from devicemgr.model import PluginOptions
-from devicemgr.rpc.services import DevicePluginService
+from devicemgr.rpc.deviceplugin.service import DevicePluginService
 
 GPU = "vendor.com/gpu"
 GO_NAMES = [

@@ -13,7 +13,7 @@ from ...core.allocation.container_options import as_data
 from ...errors import PluginUnavailable
 from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, PluginOptions
-from ...rpc.plugin_client import PluginClient
+from ...rpc.deviceplugin.client import PluginClient
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ from ...events import (
     RegistrationRequested,
 )
 from ...model import Device, DeviceId, DeviceList, ResourceName
-from ...rpc.plugin_client import Deadlines, connect_plugin
+from ...rpc.deviceplugin.client import Deadlines, connect_plugin
 from ...rpc.transport.unix_socket import Place
 from ..check_options import Timing
 from .asking import Asking, CallAnswered

@@ -13,7 +13,7 @@ import trio
 from ...errors import PluginUnavailable
 from ...events import EndpointStopped, ListReceived, PluginRegistered
 from ...model import HEALTHY, UNHEALTHY
-from ...rpc.convert import list_size
+from ...rpc.deviceplugin.convert import list_size
 from .bench import Bench, names
 from .check import Failed, Proved, Skipped, Weight, check
 from .shown import difference, some

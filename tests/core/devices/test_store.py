@@ -18,8 +18,8 @@ from devicemgr.core.devices.store import MOST_REMOVED, DeviceStore, Snapshot
 from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, ContainerKind, Device, Owner, PluginOptions, Pod, RunOptions
-from devicemgr.rpc.convert import answer_from_bytes, answer_to_bytes, device_to_wire
-from devicemgr.rpc.device_list import DeviceListDecoder
+from devicemgr.rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes, device_to_wire
+from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
 
 R = "vendor.com/gpu"

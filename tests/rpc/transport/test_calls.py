@@ -16,7 +16,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, Rs
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr.errors import CallerTooOften, NoSuchPod, PluginUnavailable
-from devicemgr.rpc.plugin_client import Deadlines, connect_plugin
+from devicemgr.rpc.deviceplugin.client import Deadlines, connect_plugin
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy

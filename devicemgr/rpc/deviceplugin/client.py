@@ -10,21 +10,21 @@ from typing import Any, Protocol
 
 import trio
 
-from ..arguments import CheckedFields, Seconds
-from ..errors import PluginUnavailable
-from ..events import CallFinished
-from ..model import Answer, DeviceId, DeviceList, Peer, PluginOptions
-from ..peer_limits import Bounds
-from ..steps import Steps
-from ..turns import in_turns
+from ...arguments import CheckedFields, Seconds
+from ...errors import PluginUnavailable
+from ...events import CallFinished
+from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions
+from ...peer_limits import Bounds
+from ...steps import Steps
+from ...turns import in_turns
+from ..calls import call, dial, dial_place, read_stream
+from ..stubs import v1beta1 as wire
+from ..transport.channel import Channel
+from ..transport.limits import Limits
+from ..transport.unix_socket import Place, SocketFile
+from ..wire_format import RawMessage
 from . import convert
-from .calls import call, dial, dial_place, read_stream
 from .device_list import DeviceListDecoder
-from .stubs import v1beta1 as wire
-from .transport.channel import Channel
-from .transport.limits import Limits
-from .transport.unix_socket import Place, SocketFile
-from .wire_format import RawMessage
 
 
 class _RawAnswer(RawMessage):

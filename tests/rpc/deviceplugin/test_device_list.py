@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from devicemgr.errors import PluginUnavailable
 from devicemgr.model import Device
 from devicemgr.peer_limits import Bounds
-from devicemgr.rpc import convert
-from devicemgr.rpc.device_list import MOST_FIELDS, MOST_TAILS, DeviceListDecoder
+from devicemgr.rpc.deviceplugin import convert
+from devicemgr.rpc.deviceplugin.device_list import MOST_FIELDS, MOST_TAILS, DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
 
 ids = st.text(max_size=4) | st.sampled_from(["a", "b", "gpu-1", "x" * 130])

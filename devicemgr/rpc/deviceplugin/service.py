@@ -10,8 +10,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..errors import Refused
-from ..model import (
+from ...errors import Refused
+from ...model import (
     Admission,
     Device,
     DeviceId,
@@ -26,13 +26,14 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
-from ..turns import in_turns
-from . import convert, convert_own, status
-from .registration_client import PluginInfo
-from .stubs import pluginregistration as found
-from .stubs import v1beta1 as wire
-from .stubs.devicemgr import v1 as own
-from .transport.server_call import ClosesStreams
+from ...turns import in_turns
+from .. import convert_own, status
+from ..registration_client import PluginInfo
+from ..stubs import pluginregistration as found
+from ..stubs import v1beta1 as wire
+from ..stubs.devicemgr import v1 as own
+from ..transport.server_call import ClosesStreams
+from . import convert
 
 
 class RegistrationService(wire.RegistrationBase):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Protocol, TypeVar
 
-from ..errors import PluginUnavailable
-from ..model import (
+from ...errors import PluginUnavailable
+from ...model import (
     Answer,
     Device,
     DeviceId,
@@ -22,8 +22,8 @@ from ..model import (
     Registration,
     RunOptions,
 )
-from .stubs import v1beta1 as plugin
-from .wire_format import TooManyFields, bodies, check_message
+from ..stubs import v1beta1 as plugin
+from ..wire_format import TooManyFields, bodies, check_message
 
 M = TypeVar("M")
 P = TypeVar("P", bound="_Message")

@@ -22,13 +22,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import repeat
 
-from ..errors import PluginUnavailable
-from ..model import Device, DeviceList
-from ..peer_limits import Bounds
-from ..steps import CHUNK, Steps, done
+from ...errors import PluginUnavailable
+from ...model import Device, DeviceList
+from ...peer_limits import Bounds
+from ...steps import CHUNK, Steps, done
+from ..stubs import v1beta1 as wire
+from ..wire_format import TooManyFields, bodies
 from . import convert
-from .stubs import v1beta1 as wire
-from .wire_format import TooManyFields, bodies
 
 _FIELD_1 = 0x0A
 """Tag of field 1 with a length: an entry of a list, and the id of an entry."""
