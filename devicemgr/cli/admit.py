@@ -10,7 +10,7 @@ from ..errors import BadInput
 from ..manifest import parse_manifest
 from ..model import Admission, Pod
 from ..printable import printable
-from ..rpc.manager_client import ManagerClient
+from ..rpc.admin.client import ManagerClient
 from . import output_option, root_dir_option
 from .ask import ask
 from .given_file import read_given, shown

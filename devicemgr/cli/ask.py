@@ -12,7 +12,7 @@ from typing import TypeVar
 import trio
 
 from ..errors import ManagerUnavailable, unwrapped
-from ..rpc.manager_client import ManagerClient, connect_manager
+from ..rpc.admin.client import ManagerClient, connect_manager
 from ..yaml_fields import nearest
 from . import allocation_socket, root_of
 from .standard_output import until_nobody_reads

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from .. import events
-from ..rpc.manager_client import ManagerClient
+from ..rpc.admin.client import ManagerClient
 from ..yaml_fields import nearest
 from . import read_pod_name
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..daemon.trace import LATEST
-from ..rpc.manager_client import ManagerClient
+from ..rpc.admin.client import ManagerClient
 from ..yaml_fields import dump
 from . import output_option, root_dir_option
 from .ask import ask, ask_without_end

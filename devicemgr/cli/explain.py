@@ -9,7 +9,7 @@ import click
 
 from ..core.allocation.explanation import tell
 from ..printable import printable
-from ..rpc.manager_client import ManagerClient
+from ..rpc.admin.client import ManagerClient
 from ..rules.book import sentences_in
 from . import output_option, pod_argument, root_dir_option, uid_option
 from .ask import ask, like

@@ -11,7 +11,7 @@ import trio
 
 from ..daemon.disturbances import CALLS
 from ..model import Fault
-from ..rpc.manager_client import ManagerClient, wait_for_manager
+from ..rpc.admin.client import ManagerClient, wait_for_manager
 from ..yaml_fields import nearest
 from . import Group, Seconds, allocation_socket, root_dir_option
 from .ask import ask

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..model import NodeStatus
-from ..rpc.manager_client import ManagerClient
+from ..rpc.admin.client import ManagerClient
 from . import no_headers_option, output_option, root_dir_option
 from .ask import ask
 from .output import console, listing, plain, print_listing, show

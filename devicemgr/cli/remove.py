@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..rpc.manager_client import ManagerClient
+from ..rpc.admin.client import ManagerClient
 from . import pod_argument, root_dir_option, uid_option
 from .ask import ask, like
 

@@ -8,7 +8,7 @@ import click
 
 from ..model import Pod
 from ..printable import printable
-from ..rpc.manager_client import ManagerClient
+from ..rpc.admin.client import ManagerClient
 from . import root_dir_option
 from .ask import ask
 from .given_file import read_given

@@ -11,7 +11,7 @@ import trio
 from rich.console import Group
 from rich.live import Live
 
-from ..rpc.manager_client import ManagerClient
+from ..rpc.admin.client import ManagerClient
 from . import no_headers_option, root_dir_option
 from .ask import ask, ask_without_end
 from .output import console, draw_names, draw_status, readable, settings_data, show, status_data, status_tables

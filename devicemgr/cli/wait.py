@@ -12,7 +12,7 @@ import trio
 
 from ..errors import ManagerUnavailable, ResourceWaitTimeout
 from ..model import ResourceCounts, ResourceName
-from ..rpc.manager_client import connect_manager
+from ..rpc.admin.client import connect_manager
 from ..yaml_fields import nearest
 from . import allocation_socket, read_resource, root_dir_option
 

@@ -28,8 +28,8 @@ from ..model import (
     Registration,
     RunOptions,
 )
+from ..rpc.admin.client import register_plugin
 from ..rpc.deviceplugin.service import DevicePluginService, PluginInfoService
-from ..rpc.manager_client import register_plugin
 from ..rpc.registration_client import PluginInfo
 from ..rpc.transport.server import open_server
 from ..rpc.transport.unix_socket import require_short

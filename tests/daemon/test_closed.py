@@ -18,8 +18,8 @@ from devicemgr.daemon.faults import Faults
 from devicemgr.daemon.manager import DeviceManager
 from devicemgr.errors import CheckpointUnwritable, PluginUnavailable
 from devicemgr.model import Fault, Registration
+from devicemgr.rpc.admin.client import ManagerClient
 from devicemgr.rpc.calls import dial
-from devicemgr.rpc.manager_client import ManagerClient
 from devicemgr.testing import open_registered_plugin, open_simulated_plugin
 
 GPU = "vendor.com/gpu"

@@ -20,7 +20,7 @@ from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.daemon.file_watch import FileWatch
 from devicemgr.daemon.generations import GenerationFile, identity_of
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
-from devicemgr.rpc.manager_client import connect_manager
+from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.testing import open_registered_plugin, open_simulated_plugin
 
 GPU = "vendor.com/gpu"

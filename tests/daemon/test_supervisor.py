@@ -13,8 +13,8 @@ import trio
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.daemon.directory import Layout
 from devicemgr.errors import DirectoryInUse, PluginUnavailable, RegistrationRefused, unwrapped
+from devicemgr.rpc.admin.client import ManagerClient
 from devicemgr.rpc.calls import dial
-from devicemgr.rpc.manager_client import ManagerClient
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.server import open_server

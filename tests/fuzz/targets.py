@@ -24,7 +24,7 @@ from devicemgr.daemon.checkpointing import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, PluginUnavailable
 from devicemgr.manifest import parse_pods
 from devicemgr.node_config import parse_node_config
-from devicemgr.rpc import convert_own
+from devicemgr.rpc.admin import convert as convert_own
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.registration_client import _info

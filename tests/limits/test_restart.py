@@ -23,8 +23,8 @@ from devicemgr.events import (
     StateRestored,
 )
 from devicemgr.model import PluginOptions
+from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.rpc.deviceplugin.service import DevicePluginService
-from devicemgr.rpc.manager_client import connect_manager
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.testing import open_simulated_plugin
 

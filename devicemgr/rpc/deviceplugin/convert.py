@@ -1,4 +1,4 @@
-"""Wire message ↔ value, both ways, for the device plug-in API. ``convert_own`` does it for our own service.
+"""Wire message ↔ value, both ways, for the device plug-in API. ``admin/convert`` does it for our own.
 
 betterproto2 keeps the .proto file's field names, except that ``ID`` becomes ``id`` and ``deviceIDs``,
 standing alone, ``device_i_ds``.

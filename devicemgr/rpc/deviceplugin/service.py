@@ -27,7 +27,8 @@ from ...model import (
     RunOptions,
 )
 from ...turns import in_turns
-from .. import convert_own, status
+from ..admin import convert as convert_own
+from ..admin import status
 from ..registration_client import PluginInfo
 from ..stubs import pluginregistration as found
 from ..stubs import v1beta1 as wire

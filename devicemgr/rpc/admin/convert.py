@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from ..model import (
+from ...model import (
     Admission,
     Container,
     ContainerKind,
@@ -20,9 +20,9 @@ from ..model import (
     ResourceName,
     RunOptions,
 )
-from .deviceplugin.convert import mounts_from_wire, specs_from_wire, text
-from .stubs.devicemgr import v1 as own
-from .wire_format import unicode_text
+from ..deviceplugin.convert import mounts_from_wire, specs_from_wire, text
+from ..stubs.devicemgr import v1 as own
+from ..wire_format import unicode_text
 
 _KINDS = {
     ContainerKind.MAIN: own.ContainerKind.MAIN,

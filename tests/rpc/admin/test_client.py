@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devicemgr import Container, Device, ManagerUnavailable, Pod, RunOptions
-from devicemgr.rpc.manager_client import connect_manager
+from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.rpc.transport.unix_socket import listen
 from devicemgr.testing import open_registered_plugin
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import trio
 
-from ..errors import CallerDenied, ManagerUnavailable, PluginUnavailable, Refused, RegistrationRefused
-from ..model import (
+from ...errors import CallerDenied, ManagerUnavailable, PluginUnavailable, Refused, RegistrationRefused
+from ...model import (
     Admission,
     EffectiveSettings,
     Fault,
@@ -23,15 +23,14 @@ from ..model import (
     ResourceCounts,
     ResourceName,
 )
-from . import convert_own as convert
-from . import status
-from .calls import call, dial, read_stream
-from .deviceplugin.convert import checked
-from .stubs import v1beta1 as wire
-from .stubs.devicemgr import v1 as own
-from .transport.channel import Channel
-from .transport.limits import Limits
-from .transport.unix_socket import require_short
+from ..calls import call, dial, read_stream
+from ..deviceplugin.convert import checked
+from ..stubs import v1beta1 as wire
+from ..stubs.devicemgr import v1 as own
+from ..transport.channel import Channel
+from ..transport.limits import Limits
+from ..transport.unix_socket import require_short
+from . import convert, status
 
 T = TypeVar("T")
 

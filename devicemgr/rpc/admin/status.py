@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..model import (
+from ...model import (
     HEALTHY,
     UNHEALTHY,
     UNKNOWN,
@@ -20,11 +20,11 @@ from ..model import (
     ResourceCounts,
     ResourceName,
 )
-from ..steps import SMALL_CHUNK, Steps, in_chunks
-from . import convert_own
-from .encoded import Encoded
-from .stubs.devicemgr import v1 as own
-from .wire_format import EncodedMessage
+from ...steps import SMALL_CHUNK, Steps, in_chunks
+from ..encoded import Encoded
+from ..stubs.devicemgr import v1 as own
+from ..wire_format import EncodedMessage
+from . import convert as convert_own
 
 _HEALTHS = {
     HEALTHY: own.HealthStatus.HEALTHY,
