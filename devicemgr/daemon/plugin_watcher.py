@@ -15,7 +15,7 @@ import trio
 
 from ..errors import PluginUnavailable, RegistrationRefused
 from ..events import PluginDirectoryUnwatched, PluginFound, PluginSocketFailed
-from ..rpc.registration_client import PluginInfo, RegistrationClient, connect_registration
+from ..rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
 from ..rpc.transport.limits import Limits
 from .directory import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..daemon.portal import Portal, open_portal
-    from ..rpc.registration_client import PluginInfo
+    from ..rpc.pluginregistration import PluginInfo
     from .conformance.command import Command, SubjectUnusable
     from .plugins import open_plugin_process, open_registered_plugin
     from .portal import BlockingPlugin, BlockingProcess
@@ -49,7 +49,7 @@ __all__ = [
 # As in the package itself: pytest imports this at every start, whoever needs it or not.
 _MODULES = {
     "..daemon.portal": "Portal open_portal",
-    "..rpc.registration_client": "PluginInfo",
+    "..rpc.pluginregistration": "PluginInfo",
     ".conformance.command": "Command SubjectUnusable",
     ".plugins": "open_plugin_process open_registered_plugin",
     ".portal": "BlockingPlugin BlockingProcess",

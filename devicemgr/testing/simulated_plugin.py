@@ -30,7 +30,7 @@ from ..model import (
 )
 from ..rpc.admin.client import register_plugin
 from ..rpc.deviceplugin.service import DevicePluginService, PluginInfoService
-from ..rpc.registration_client import PluginInfo
+from ..rpc.pluginregistration import PluginInfo
 from ..rpc.transport.server import open_server
 from ..rpc.transport.unix_socket import require_short
 

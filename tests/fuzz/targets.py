@@ -27,7 +27,7 @@ from devicemgr.node_config import parse_node_config
 from devicemgr.rpc.admin import convert as convert_own
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
-from devicemgr.rpc.registration_client import _info
+from devicemgr.rpc.pluginregistration import _info
 from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as own

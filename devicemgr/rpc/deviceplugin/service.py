@@ -29,7 +29,7 @@ from ...model import (
 from ...turns import in_turns
 from ..admin import convert as convert_own
 from ..admin import status
-from ..registration_client import PluginInfo
+from ..pluginregistration import PluginInfo
 from ..stubs import pluginregistration as found
 from ..stubs import v1beta1 as wire
 from ..stubs.devicemgr import v1 as own
