@@ -16,10 +16,10 @@ Read in this order:
 ``core``                     the decisions, pure: no await, no clock, no file, no log, no gRPC
 ``steps`` ``turns``          long work, in which everybody else has a turn
 ``daemon.supervisor``        the nursery tree on one screen
-``daemon.endpoints``         one task per registration: where a plug-in's failure stops
+``daemon.plugins.endpoints``         one task per registration: where a plug-in's failure stops
 ``daemon.admission``         who, align, allocate, fit, write; ``daemon.allocation``: plan → ask → commit
 ``daemon.checkpointing``     the state on disk, by one writer
-``daemon.plugin_watcher``    plug-ins that want to be found
+``daemon.plugins.watcher``    plug-ins that want to be found
 ``rpc.transport``            gRPC on Trio: what an HTTP/2 connection is as a nursery
 ``cli``                      one file per verb
 ===========================  ======================================================================

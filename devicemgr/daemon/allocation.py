@@ -20,8 +20,8 @@ from ..core.devices.store import DeviceStore
 from ..errors import AllocationRefused, PluginUnavailable
 from ..events import AnswerOdd, BoundReached
 from ..model import Answer, Container, DeviceId, Owner, Pod, ResourceName
-from .endpoints import Endpoints
 from .event_log import EventLog
+from .plugins.endpoints import Endpoints
 
 _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 """By resource: the devices that were asked for, and the plug-in's answer."""

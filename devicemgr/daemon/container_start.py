@@ -19,8 +19,8 @@ from ..model import Admission, Container, ContainerRun, Owner, Pod, ResourceName
 from .alignment import Aligner
 from .allocation import Attempt
 from .checkpointing import CheckpointWriter
-from .endpoints import Endpoints
 from .event_log import EventLog
+from .plugins.endpoints import Endpoints
 
 
 class ContainerStarts:

@@ -13,9 +13,9 @@ from .checkpointing import CheckpointWriter
 from .container_start import ContainerStarts
 from .directory import Layout
 from .doors import Doors
-from .endpoints import Endpoints
 from .event_log import EventLog
-from .plugin_watcher import PluginWatcher
+from .plugins.endpoints import Endpoints
+from .plugins.watcher import PluginWatcher
 
 
 class Life:

@@ -36,7 +36,7 @@ from .faults import Faults
 from .kept import Kept
 from .life import Life
 from .open_calls import OpenCalls
-from .plugin_watcher import PluginWatcher
+from .plugins.watcher import PluginWatcher
 from .pod_resources import PodResources
 from .trace import in_words
 

@@ -36,12 +36,12 @@ from .callers import Callers
 from .checkpointing import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .directory import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
 from .doors import Doors
-from .endpoints import Endpoints
 from .event_log import EventLog, Sink
 from .life import Life
 from .listeners import Scrapes, bound_servers, finish
 from .manager import DeviceManager
 from .own_sockets import keep_sockets
+from .plugins.endpoints import Endpoints
 
 HANDLER_GRACE = 5.0
 """Seconds that running requests have to finish when the manager stops."""

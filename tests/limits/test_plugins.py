@@ -21,8 +21,8 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.hints import resource_hints
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.views.pod_status import pod_statuses
-from devicemgr.daemon import plugin_watcher
-from devicemgr.daemon.directory_watch import DirectoryWatch
+from devicemgr.daemon.plugins import watcher as plugin_watcher
+from devicemgr.daemon.plugins.directory_watch import DirectoryWatch
 from devicemgr.daemon.supervisor import Settings, run
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
@@ -213,7 +213,7 @@ async def test_lim_35_where_the_kernel_does_not_tell_we_look_every_second(
     def not_told(*arguments, **more):
         raise error
 
-    monkeypatch.setattr(f"devicemgr.daemon.directory_watch.{what}", not_told)
+    monkeypatch.setattr(f"devicemgr.daemon.plugins.directory_watch.{what}", not_told)
     with DirectoryWatch(tmp_path, lambda *trouble: troubles.append(trouble)) as watch:
         watch.look()
         started = trio.current_time()

@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr import open_device_manager
-from devicemgr.daemon.endpoints import SOCKET_GONE, Found
+from devicemgr.daemon.plugins.endpoints import SOCKET_GONE, Found
 from devicemgr.events import EndpointStopped
 from devicemgr.model import Container, Pod, Registration
 from devicemgr.rpc.transport.unix_socket import Place

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import trio
 
-from ..errors import PluginUnavailable, RegistrationRefused
-from ..events import PluginDirectoryUnwatched, PluginFound, PluginSocketFailed
-from ..rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
-from ..rpc.transport.limits import Limits
-from .directory import Layout, endpoint_of_found
+from ...errors import PluginUnavailable, RegistrationRefused
+from ...events import PluginDirectoryUnwatched, PluginFound, PluginSocketFailed
+from ...rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
+from ...rpc.transport.limits import Limits
+from ..directory import Layout, endpoint_of_found
+from ..doors import Doors
+from ..event_log import EventLog
 from .directory_watch import DirectoryWatch, Identity
-from .doors import Doors
 from .endpoints import SOCKET_GONE, Adopted, Endpoints, Found
-from .event_log import EventLog
 
 DEVICE_PLUGIN = "DevicePlugin"
 AT_ONCE = 10

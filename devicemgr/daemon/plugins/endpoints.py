@@ -19,23 +19,23 @@ from pathlib import Path
 
 import trio
 
-from ..core.devices.contention import Claimant, Contention
-from ..core.devices.endpoint import Endpoint
-from ..core.devices.store import DeviceStore
-from ..errors import AllocationRefused, PluginUnavailable, RegistrationRefused
-from ..events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
-from ..model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
-from ..resource_names import why_not_extended
-from ..rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
-from ..rpc.transport.limits import Limits
-from ..rpc.transport.server import CALLER
-from ..rpc.transport.unix_socket import Inode, Place, SocketFile
-from ..steps import Steps
-from .directory import checked_endpoint
-from .disturbances import Disturbances
-from .doors import Doors
-from .event_log import EventLog
-from .plugin_door import PluginDoor
+from ...core.devices.contention import Claimant, Contention
+from ...core.devices.endpoint import Endpoint
+from ...core.devices.store import DeviceStore
+from ...errors import AllocationRefused, PluginUnavailable, RegistrationRefused
+from ...events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
+from ...model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
+from ...resource_names import why_not_extended
+from ...rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
+from ...rpc.transport.limits import Limits
+from ...rpc.transport.server import CALLER
+from ...rpc.transport.unix_socket import Inode, Place, SocketFile
+from ...steps import Steps
+from ..directory import checked_endpoint
+from ..disturbances import Disturbances
+from ..doors import Doors
+from ..event_log import EventLog
+from ..plugin_door import PluginDoor
 
 _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""

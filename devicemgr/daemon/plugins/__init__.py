@@ -1,0 +1,6 @@
+"""Plug-ins: how they come in, and how they go.
+
+``endpoints``        one task per registration: where a plug-in's failure stops
+``watcher``          one task per socket that appears under plugins_registry
+``directory_watch``  which sockets there are, and when that changes
+"""
