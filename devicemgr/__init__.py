@@ -17,7 +17,7 @@ Read in this order:
 ``steps`` ``turns``          long work, in which everybody else has a turn
 ``daemon.supervisor``        the nursery tree on one screen
 ``daemon.plugins.endpoints``         one task per registration: where a plug-in's failure stops
-``daemon.admission``         who, align, allocate, fit, write; ``daemon.allocation``: plan → ask → commit
+``daemon.pods.admission``         who, align, allocate, fit, write; ``daemon.pods.allocator``: plan → ask → commit
 ``daemon.checkpointing``     the state on disk, by one writer
 ``daemon.plugins.watcher``    plug-ins that want to be found
 ``rpc.transport``            gRPC on Trio: what an HTTP/2 connection is as a nursery
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .daemon.event_log import Recorded, Sink
     from .daemon.faults import Faults
     from .daemon.manager import DeviceManager
-    from .daemon.pod_resources import PodResources
+    from .daemon.pods.pod_resources import PodResources
     from .daemon.portal import Portal, open_portal
     from .daemon.supervisor import open_device_manager
     from .errors import (
@@ -169,7 +169,7 @@ _MODULES = {
     "daemon.event_log": "Recorded Sink",
     "daemon.faults": "Faults",
     "daemon.manager": "DeviceManager",
-    "daemon.pod_resources": "PodResources",
+    "daemon.pods.pod_resources": "PodResources",
     "daemon.portal": "Portal open_portal",
     "daemon.supervisor": "open_device_manager",
     "errors": (

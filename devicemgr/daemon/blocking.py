@@ -30,7 +30,7 @@ from .directory import Layout
 from .event_log import Recorded
 from .faults import Faults
 from .manager import DeviceManager
-from .pod_resources import PodResources
+from .pods.pod_resources import PodResources
 
 if TYPE_CHECKING:
     from .portal import Portal

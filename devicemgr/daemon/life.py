@@ -6,16 +6,16 @@ import trio
 
 from ..core.devices.store import DeviceStore
 from ..core.topology.policy import Topology
-from .admission import Admissions
-from .alignment import Aligner
-from .allocation import Allocator
 from .checkpointing import CheckpointWriter
-from .container_start import ContainerStarts
 from .directory import Layout
 from .doors import Doors
 from .event_log import EventLog
 from .plugins.endpoints import Endpoints
 from .plugins.watcher import PluginWatcher
+from .pods.admission import Admissions
+from .pods.allocator import Allocator
+from .pods.container_start import ContainerStarts
+from .pods.topology_manager import Aligner
 
 
 class Life:

@@ -37,7 +37,7 @@ from .kept import Kept
 from .life import Life
 from .open_calls import OpenCalls
 from .plugins.watcher import PluginWatcher
-from .pod_resources import PodResources
+from .pods.pod_resources import PodResources
 from .trace import in_words
 
 SHOWN_EVENTS = 10

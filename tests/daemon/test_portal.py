@@ -13,7 +13,7 @@ from devicemgr import Container, ManagerClosed, NeedsTrio, Pod, open_device_mana
 from devicemgr.daemon.blocking import BlockingFaults, BlockingManager, BlockingPodResources
 from devicemgr.daemon.faults import Faults
 from devicemgr.daemon.manager import DeviceManager
-from devicemgr.daemon.pod_resources import PodResources
+from devicemgr.daemon.pods.pod_resources import PodResources
 from devicemgr.errors import BadInput, DirectoryInUse, ResourceWaitTimeout
 from devicemgr.testing import (
     open_plugin_process,

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import trio
 
-from ..arguments import checked
-from ..core.devices.store import DeviceStore
-from ..core.rate_limit import TokenBucket
-from ..core.views.pod_resources import (
+from ...arguments import checked
+from ...core.devices.store import DeviceStore
+from ...core.rate_limit import TokenBucket
+from ...core.views.pod_resources import (
     LASTING,
     MAIN_ONLY,
     DeviceOnNode,
@@ -22,11 +22,11 @@ from ..core.views.pod_resources import (
     devices_of_pod,
     named_pods,
 )
-from ..errors import NoSuchPod, RateLimited
-from ..events import PodResourcesCalled
-from ..turns import in_turns
-from .event_log import EventLog
-from .kept import Kept
+from ...errors import NoSuchPod, RateLimited
+from ...events import PodResourcesCalled
+from ...turns import in_turns
+from ..event_log import EventLog
+from ..kept import Kept
 
 RATE = 100.0
 """Calls a second, over all clients."""

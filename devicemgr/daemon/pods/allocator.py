@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from ..core.allocation.container_options import odd_texts
-from ..core.allocation.explanation import LISTED, ContainerDecision, Decision, ResourceDecision
-from ..core.allocation.plan import Plan, Request, Reusable, plan_allocation
-from ..core.devices.store import DeviceStore
-from ..errors import AllocationRefused, PluginUnavailable
-from ..events import AnswerOdd, BoundReached
-from ..model import Answer, Container, DeviceId, Owner, Pod, ResourceName
-from .event_log import EventLog
-from .plugins.endpoints import Endpoints
+from ...core.allocation.container_options import odd_texts
+from ...core.allocation.explanation import LISTED, ContainerDecision, Decision, ResourceDecision
+from ...core.allocation.plan import Plan, Request, Reusable, plan_allocation
+from ...core.devices.store import DeviceStore
+from ...errors import AllocationRefused, PluginUnavailable
+from ...events import AnswerOdd, BoundReached
+from ...model import Answer, Container, DeviceId, Owner, Pod, ResourceName
+from ..event_log import EventLog
+from ..plugins.endpoints import Endpoints
 
 _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 """By resource: the devices that were asked for, and the plug-in's answer."""

@@ -17,12 +17,12 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from ..core.allocation.explanation import Decision
-from ..core.devices.pod_devices import pod_request
-from ..core.devices.store import DeviceStore
-from ..core.topology.policy import Topology
-from ..core.views.node_status import Quantities, corrected, first_misfit
-from ..errors import (
+from ...core.allocation.explanation import Decision
+from ...core.devices.pod_devices import pod_request
+from ...core.devices.store import DeviceStore
+from ...core.topology.policy import Topology
+from ...core.views.node_status import Quantities, corrected, first_misfit
+from ...errors import (
     AdmissionRefused,
     AllocationRefused,
     CheckpointUnwritable,
@@ -31,14 +31,14 @@ from ..errors import (
     Refused,
     as_cause,
 )
-from ..events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
-from ..model import Admission, Container, ContainerRun, Pod, PodUid, ResourceName
-from .alignment import Aligner
-from .allocation import Attempt
-from .checkpointing import CheckpointWriter
+from ...events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
+from ...model import Admission, Container, ContainerRun, Pod, PodUid, ResourceName
+from ..checkpointing import CheckpointWriter
+from ..event_log import EventLog
+from .allocator import Attempt
 from .container_start import ContainerStarts
-from .decisions import Decisions
-from .event_log import EventLog
+from .explanations import Decisions
+from .topology_manager import Aligner
 
 UNEXPECTED = "UnexpectedAdmissionError"
 """The reason of every refusal that is an allocation error (ALLOC-20)."""

@@ -10,17 +10,17 @@ running pod can restart its containers whatever its plug-in does, unless the plu
 
 from __future__ import annotations
 
-from ..core.allocation.container_options import merge_run_options
-from ..core.devices.pod_devices import in_order
-from ..core.devices.store import DeviceStore
-from ..errors import AllocationRefused, CheckpointUnwritable, ContainerStartFailed, PluginUnavailable, as_cause
-from ..events import AnswersConflicted, ContainerNotStarted, ContainerStarted
-from ..model import Admission, Container, ContainerRun, Owner, Pod, ResourceName, RunOptions
-from .alignment import Aligner
-from .allocation import Attempt
-from .checkpointing import CheckpointWriter
-from .event_log import EventLog
-from .plugins.endpoints import Endpoints
+from ...core.allocation.container_options import merge_run_options
+from ...core.devices.pod_devices import in_order
+from ...core.devices.store import DeviceStore
+from ...errors import AllocationRefused, CheckpointUnwritable, ContainerStartFailed, PluginUnavailable, as_cause
+from ...events import AnswersConflicted, ContainerNotStarted, ContainerStarted
+from ...model import Admission, Container, ContainerRun, Owner, Pod, ResourceName, RunOptions
+from ..checkpointing import CheckpointWriter
+from ..event_log import EventLog
+from ..plugins.endpoints import Endpoints
+from .allocator import Attempt
+from .topology_manager import Aligner
 
 
 class ContainerStarts:

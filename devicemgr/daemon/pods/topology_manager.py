@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.allocation.explanation import AlignmentDecision
-from ..core.devices.store import DeviceStore
-from ..core.topology.hints import Hints, container_hints, nodes_elsewhere, pod_hints
-from ..core.topology.numa import nodes_of
-from ..core.topology.policy import Alignment, Policy, Scope, Topology, align
-from ..errors import AdmissionRefused
-from ..events import PodAligned
-from ..model import Container, Owner
-from ..turns import in_turns
-from .allocation import Allocator, Attempt
-from .event_log import EventLog
+from ...core.allocation.explanation import AlignmentDecision
+from ...core.devices.store import DeviceStore
+from ...core.topology.hints import Hints, container_hints, nodes_elsewhere, pod_hints
+from ...core.topology.numa import nodes_of
+from ...core.topology.policy import Alignment, Policy, Scope, Topology, align
+from ...errors import AdmissionRefused
+from ...events import PodAligned
+from ...model import Container, Owner
+from ...turns import in_turns
+from ..event_log import EventLog
+from .allocator import Allocator, Attempt
 
 AFFINITY_ERROR = "TopologyAffinityError"
 NOT_ALIGNED = "Resources cannot be allocated with Topology locality"

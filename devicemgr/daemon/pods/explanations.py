@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..core.allocation.explanation import Decision
-from ..model import PodUid
+from ...core.allocation.explanation import Decision
+from ...model import PodUid
 
 REMEMBERED = 100
 """Decisions about pods that were refused or have ended."""
