@@ -18,7 +18,7 @@ Read in this order:
 ``daemon.supervisor``        the nursery tree on one screen
 ``daemon.plugins.endpoints``         one task per registration: where a plug-in's failure stops
 ``daemon.pods.admission``         who, align, allocate, fit, write; ``daemon.pods.allocator``: plan → ask → commit
-``daemon.checkpointing``     the state on disk, by one writer
+``daemon.checkpoint.writer``     the state on disk, by one writer
 ``daemon.plugins.watcher``    plug-ins that want to be found
 ``rpc.transport``            gRPC on Trio: what an HTTP/2 connection is as a nursery
 ``cli``                      one file per verb

@@ -19,11 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ACCESS = [f"devicemgr/daemon/{name}.py" for name in ("accounts", "callers", "plugin_door", "doors")]
-DISK = [f"devicemgr/daemon/{name}.py" for name in ("checkpointing", "generations", "on_disk", "shared_directory")]
-ON_DISK = [
-    f"tests/daemon/test_{name}.py"
-    for name in ("checkpoint_writer", "generations", "lost_checkpoint", "shared_directory")
-]
+DISK = ["devicemgr/daemon/checkpoint/*", "devicemgr/daemon/shared_directory.py"]
+ON_DISK = ["tests/daemon/checkpoint", "tests/daemon/test_shared_directory.py"]
 AREAS = {  # what is changed, and the tests that shall notice
     "core": (
         ["devicemgr/core/*"],
@@ -31,8 +28,8 @@ AREAS = {  # what is changed, and the tests that shall notice
     ),
     "access": (ACCESS, ["tests/daemon/test_doors.py", "tests/daemon/test_callers.py"]),
     "checkpoint": (
-        ["devicemgr/core/checkpoint/kubelet_format.py", *DISK],
-        ["tests/core/checkpoint/test_kubelet_format.py", "tests/limits/test_restart.py", *ON_DISK],
+        ["devicemgr/core/checkpoint/*", *DISK],
+        ["tests/core/checkpoint", "tests/limits/test_restart.py", *ON_DISK],
     ),
     "transport": (["devicemgr/rpc/transport/*"], ["tests/rpc/transport"]),
 }

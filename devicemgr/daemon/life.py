@@ -6,7 +6,7 @@ import trio
 
 from ..core.devices.store import DeviceStore
 from ..core.topology.policy import Topology
-from .checkpointing import CheckpointWriter
+from .checkpoint.writer import CheckpointWriter
 from .directory import Layout
 from .doors import Doors
 from .event_log import EventLog

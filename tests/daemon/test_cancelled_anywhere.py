@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from devicemgr import open_device_manager
-from devicemgr.daemon.checkpointing import checkpoint_file
+from devicemgr.daemon.checkpoint.writer import checkpoint_file
 from devicemgr.daemon.directory import Layout
 from devicemgr.testing import open_registered_plugin
 from tests.fast_clock import FastClock

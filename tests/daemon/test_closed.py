@@ -11,7 +11,7 @@ import trio.testing
 from devicemgr import Container, ManagerClosed, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.daemon.checkpointing import CheckpointWriter, open_checkpoint_writer
+from devicemgr.daemon.checkpoint.writer import CheckpointWriter, open_checkpoint_writer
 from devicemgr.daemon.directory import Layout, owned
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.faults import Faults

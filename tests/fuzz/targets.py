@@ -20,7 +20,7 @@ from devicemgr.core.checkpoint.any_format import parse_any_checkpoint
 from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint, render
 from devicemgr.core.checkpoint.own_section import combine
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.daemon.checkpointing import parse_saved
+from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, PluginUnavailable
 from devicemgr.manifest import parse_pods
 from devicemgr.node_config import parse_node_config

@@ -11,8 +11,8 @@ import trio
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.checkpoint.own_section import parse_state, render_state
-from devicemgr.daemon import generations
-from devicemgr.daemon.generations import GenerationFile
+from devicemgr.daemon.checkpoint import durable_file as generations
+from devicemgr.daemon.checkpoint.durable_file import GenerationFile
 from devicemgr.errors import ContainerStartFailed, PluginUnavailable
 from devicemgr.events import (
     CheckpointFailed,

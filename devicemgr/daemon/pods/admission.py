@@ -33,7 +33,7 @@ from ...errors import (
 )
 from ...events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
 from ...model import Admission, Container, ContainerRun, Pod, PodUid, ResourceName
-from ..checkpointing import CheckpointWriter
+from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from .allocator import Attempt
 from .container_start import ContainerStarts

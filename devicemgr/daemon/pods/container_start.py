@@ -16,7 +16,7 @@ from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, CheckpointUnwritable, ContainerStartFailed, PluginUnavailable, as_cause
 from ...events import AnswersConflicted, ContainerNotStarted, ContainerStarted
 from ...model import Admission, Container, ContainerRun, Owner, Pod, ResourceName, RunOptions
-from ..checkpointing import CheckpointWriter
+from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
 from .allocator import Attempt

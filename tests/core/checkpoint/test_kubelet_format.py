@@ -24,7 +24,7 @@ from devicemgr.core.checkpoint.kubelet_format import (
 )
 from devicemgr.core.checkpoint.own_section import NodeState, Saved, combine, parse_state, render_state
 from devicemgr.core.devices.pod_devices import pod_request
-from devicemgr.daemon.checkpointing import parse_saved
+from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import CorruptCheckpoint
 from devicemgr.model import Container, ContainerKind, Owner, PluginOptions, Pod, RunOptions
 

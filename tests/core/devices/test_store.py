@@ -15,7 +15,7 @@ from devicemgr.core.checkpoint.own_section import NodeState, combine, render_sta
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.pod_devices import Assignment, in_order
 from devicemgr.core.devices.store import MOST_REMOVED, DeviceStore, Snapshot
-from devicemgr.daemon.checkpointing import parse_saved
+from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, ContainerKind, Device, Owner, PluginOptions, Pod, RunOptions
 from devicemgr.rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes, device_to_wire

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devicemgr import Container, ContainerKind, Device, Numa, Pod, Policy, Scope, Topology, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
-from devicemgr.daemon import checkpointing
+from devicemgr.daemon.checkpoint import writer as checkpointing
 from devicemgr.testing import open_simulated_plugin
 from devicemgr.testing.portal import open_portal
 

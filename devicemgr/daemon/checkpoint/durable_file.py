@@ -27,9 +27,9 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from ..errors import CorruptCheckpoint, DirectoryUnusable
-from ..events import FileSetAside
-from .shared_directory import LARGEST, free_name, read_ours, set_aside, why_not_ours
+from ...errors import CorruptCheckpoint, DirectoryUnusable
+from ...events import FileSetAside
+from ..shared_directory import LARGEST, free_name, read_ours, set_aside, why_not_ours
 
 T = TypeVar("T")
 MODE = 0o600

@@ -15,10 +15,11 @@ import trio.testing
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
-from devicemgr.daemon import generations, on_disk
-from devicemgr.daemon.checkpointing import parse_saved
+from devicemgr.daemon.checkpoint import durable_file as generations
+from devicemgr.daemon.checkpoint import on_disk
+from devicemgr.daemon.checkpoint.durable_file import GenerationFile, identity_of
+from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.daemon.file_watch import FileWatch
-from devicemgr.daemon.generations import GenerationFile, identity_of
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.testing import open_registered_plugin, open_simulated_plugin

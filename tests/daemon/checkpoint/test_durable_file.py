@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.daemon import generations, shared_directory
-from devicemgr.daemon.generations import GenerationFile, identity_of
+from devicemgr.daemon import shared_directory
+from devicemgr.daemon.checkpoint import durable_file as generations
+from devicemgr.daemon.checkpoint.durable_file import GenerationFile, identity_of
 from devicemgr.daemon.shared_directory import kind_of
 from devicemgr.errors import CorruptCheckpoint, DirectoryUnusable
 from devicemgr.events import FileSetAside

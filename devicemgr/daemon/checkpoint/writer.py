@@ -22,7 +22,7 @@ from pathlib import Path
 
 import trio
 
-from ..core.checkpoint.kubelet_format import (
+from ...core.checkpoint.kubelet_format import (
     FILE_NAME,
     Entry,
     Fragment,
@@ -31,20 +31,20 @@ from ..core.checkpoint.kubelet_format import (
     parse_checkpoint,
     registered_fragment,
 )
-from ..core.checkpoint.own_section import Saved, combine, format_section, parse_state, pod_fragment
-from ..core.devices.pod_devices import Assignment
-from ..core.devices.store import DeviceStore, Snapshot
-from ..core.views.node_status import should_reset
-from ..errors import CheckpointUnwritable
-from ..events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
-from ..model import DeviceId, Owner, Pod, PodUid, ResourceName
-from ..rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes
-from ..steps import Steps
-from ..turns import in_turns
-from .directory import Directories, Layout
-from .event_log import EventLog
-from .file_watch import FileWatch
-from .generations import GenerationFile, Identity, identity_of
+from ...core.checkpoint.own_section import Saved, combine, format_section, parse_state, pod_fragment
+from ...core.devices.pod_devices import Assignment
+from ...core.devices.store import DeviceStore, Snapshot
+from ...core.views.node_status import should_reset
+from ...errors import CheckpointUnwritable
+from ...events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
+from ...model import DeviceId, Owner, Pod, PodUid, ResourceName
+from ...rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes
+from ...steps import Steps
+from ...turns import in_turns
+from ..directory import Directories, Layout
+from ..event_log import EventLog
+from ..file_watch import FileWatch
+from .durable_file import GenerationFile, Identity, identity_of
 from .on_disk import OnDisk
 
 RETRY_AFTER = 1.0

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trio
 
-from .file_watch import FileWatch
-from .generations import Identity, identity_of
+from ..file_watch import FileWatch
+from .durable_file import Identity, identity_of
 
 
 class OnDisk:

@@ -14,11 +14,11 @@ from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.checkpoint.own_section import parse_state, render_state
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.daemon import checkpointing
-from devicemgr.daemon.checkpointing import checkpoint_file, open_checkpoint_writer, read_boot_id, restore
+from devicemgr.daemon.checkpoint import writer as checkpointing
+from devicemgr.daemon.checkpoint.durable_file import GenerationFile
+from devicemgr.daemon.checkpoint.writer import checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from devicemgr.daemon.directory import Layout, owned
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.daemon.generations import GenerationFile
 from devicemgr.errors import CheckpointUnwritable
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from devicemgr.testing import open_registered_plugin
