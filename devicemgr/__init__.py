@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from .core.topology.numa import Numa
     from .core.topology.policy import Policy, Scope, Topology
     from .core.views.pod_resources import DeviceOnNode, PodDevices
+    from .daemon.access.callers import Callers
     from .daemon.blocking import BlockingFaults, BlockingManager, BlockingPodResources
-    from .daemon.callers import Callers
     from .daemon.directory import Layout
     from .daemon.event_log import Recorded, Sink
     from .daemon.faults import Faults
@@ -163,8 +163,8 @@ _MODULES = {
     "core.topology.numa": "Numa",
     "core.topology.policy": "Policy Scope Topology",
     "core.views.pod_resources": "DeviceOnNode PodDevices",
+    "daemon.access.callers": "Callers",
     "daemon.blocking": "BlockingFaults BlockingManager BlockingPodResources",
-    "daemon.callers": "Callers",
     "daemon.directory": "Layout",
     "daemon.event_log": "Recorded Sink",
     "daemon.faults": "Faults",

@@ -18,7 +18,6 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ACCESS = [f"devicemgr/daemon/{name}.py" for name in ("accounts", "callers", "plugin_door", "doors")]
 DISK = ["devicemgr/daemon/checkpoint/*", "devicemgr/daemon/shared_directory.py"]
 ON_DISK = ["tests/daemon/checkpoint", "tests/daemon/test_shared_directory.py"]
 AREAS = {  # what is changed, and the tests that shall notice
@@ -26,7 +25,7 @@ AREAS = {  # what is changed, and the tests that shall notice
         ["devicemgr/core/*"],
         ["tests/core", "tests/vectors", "tests/limits", "tests/traces", "tests/test_arguments.py"],
     ),
-    "access": (ACCESS, ["tests/daemon/test_doors.py", "tests/daemon/test_callers.py"]),
+    "access": (["devicemgr/daemon/access/*"], ["tests/daemon/access"]),
     "checkpoint": (
         ["devicemgr/core/checkpoint/*", *DISK],
         ["tests/core/checkpoint", "tests/limits/test_restart.py", *ON_DISK],

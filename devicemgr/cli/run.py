@@ -16,7 +16,7 @@ import click
 import trio
 
 from ..core.topology.policy import Topology, topology_of
-from ..daemon.callers import Callers
+from ..daemon.access.callers import Callers
 from ..daemon.event_log import Sink
 from ..daemon.faults import steerable_clock
 from ..daemon.machine import parse_numa, read_numa

@@ -6,9 +6,9 @@ import trio
 
 from ..core.devices.store import DeviceStore
 from ..core.topology.policy import Topology
+from .access.control import Doors
 from .checkpoint.writer import CheckpointWriter
 from .directory import Layout
-from .doors import Doors
 from .event_log import EventLog
 from .plugins.endpoints import Endpoints
 from .plugins.watcher import PluginWatcher

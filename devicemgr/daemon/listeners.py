@@ -17,8 +17,8 @@ from ..rpc.deviceplugin.service import AllocationService, RegistrationService
 from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ..rpc.transport.limits import Limits
 from ..rpc.transport.server import FLUSH_TIME, Server
+from .access.control import Doors
 from .directory import Layout, make_way_for_sockets
-from .doors import Doors
 from .event_log import EventLog, Recorded
 from .manager import DeviceManager
 

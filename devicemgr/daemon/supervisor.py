@@ -32,10 +32,10 @@ from ..node_resources import NodeResources
 from ..node_resources import node_resources as checked_node_resources
 from ..peer_limits import Bounds
 from ..rpc.deviceplugin.client import Deadlines
-from .callers import Callers
+from .access.callers import Callers
+from .access.control import Doors
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .directory import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
-from .doors import Doors
 from .event_log import EventLog, Sink
 from .life import Life
 from .listeners import Scrapes, bound_servers, finish

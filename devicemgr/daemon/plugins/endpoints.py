@@ -31,11 +31,11 @@ from ...rpc.transport.limits import Limits
 from ...rpc.transport.server import CALLER
 from ...rpc.transport.unix_socket import Inode, Place, SocketFile
 from ...steps import Steps
+from ..access.control import Doors
+from ..access.plugin_policy import PluginDoor
 from ..directory import checked_endpoint
 from ..disturbances import Disturbances
-from ..doors import Doors
 from ..event_log import EventLog
-from ..plugin_door import PluginDoor
 
 _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""

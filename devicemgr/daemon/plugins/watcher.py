@@ -17,8 +17,8 @@ from ...errors import PluginUnavailable, RegistrationRefused
 from ...events import PluginDirectoryUnwatched, PluginFound, PluginSocketFailed
 from ...rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
 from ...rpc.transport.limits import Limits
+from ..access.control import Doors
 from ..directory import Layout, endpoint_of_found
-from ..doors import Doors
 from ..event_log import EventLog
 from .directory_watch import DirectoryWatch, Identity
 from .endpoints import SOCKET_GONE, Adopted, Endpoints, Found

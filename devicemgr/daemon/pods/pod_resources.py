@@ -12,7 +12,6 @@ import trio
 
 from ...arguments import checked
 from ...core.devices.store import DeviceStore
-from ...core.rate_limit import TokenBucket
 from ...core.views.pod_resources import (
     LASTING,
     MAIN_ONLY,
@@ -25,6 +24,7 @@ from ...core.views.pod_resources import (
 from ...errors import NoSuchPod, RateLimited
 from ...events import PodResourcesCalled
 from ...turns import in_turns
+from ..access.rate_limit import TokenBucket
 from ..event_log import EventLog
 from ..kept import Kept
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from devicemgr import Container, ContainerKind, Device, Pod
-from devicemgr.core.rate_limit import TokenBucket
+from devicemgr.daemon.access.rate_limit import TokenBucket
 from devicemgr.errors import NoSuchPod, RateLimited
 
 GPU = "vendor.com/gpu"

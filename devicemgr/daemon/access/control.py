@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import PluginUnavailable
-from ..peer_limits import Bounds
-from .accounts import Accounts
+from ...errors import PluginUnavailable
+from ...peer_limits import Bounds
+from ..event_log import EventLog
 from .callers import Callers, Gate
-from .event_log import EventLog
-from .plugin_door import PluginDoor
+from .plugin_policy import PluginDoor
+from .quotas import Accounts
 
 DEVICE_SIZE = 128
 """Bytes that a device takes in memory, about, however short its id is."""

@@ -13,12 +13,12 @@ import pytest
 import trio
 
 from devicemgr import Bounds, Callers, Container, Pod, open_device_manager
-from devicemgr.core.rate_limit import Tally, TokenBucket
 from devicemgr.core.topology.policy import Policy
-from devicemgr.daemon.accounts import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSES, Accounts
+from devicemgr.daemon.access.plugin_policy import PluginDoor
+from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSES, Accounts
+from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
 from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.metrics import MOST_NAMES, Metrics
-from devicemgr.daemon.plugin_door import PluginDoor
 from devicemgr.errors import CallerTooOften, ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import (
     AnswerOdd,

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ..core.rate_limit import Tally, TokenBucket
-from ..errors import CallerTooOften
-from ..events import BoundReached, ConnectionBroken
-from ..model import Peer
-from ..peer_limits import Bounds
-from .event_log import EventLog
+from ...errors import CallerTooOften
+from ...events import BoundReached, ConnectionBroken
+from ...model import Peer
+from ...peer_limits import Bounds
+from ..event_log import EventLog
+from .rate_limit import Tally, TokenBucket
 
 LONGEST_PAUSE = 1.0
 """Seconds for which nothing is read from a process, at most: so late may the end of a stream be noticed."""

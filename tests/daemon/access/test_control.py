@@ -11,11 +11,11 @@ import pytest
 import trio
 
 from devicemgr import Bounds, Callers
-from devicemgr.daemon.accounts import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
-from devicemgr.daemon.callers import Gate
-from devicemgr.daemon.doors import Doors
+from devicemgr.daemon.access.callers import Gate
+from devicemgr.daemon.access.control import Doors
+from devicemgr.daemon.access.plugin_policy import PluginDoor
+from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.daemon.plugin_door import PluginDoor
 from devicemgr.errors import CallerDenied, CallerTooOften, CallerTooSlow, PluginUnavailable
 from devicemgr.events import BoundReached, CallerTurnedAway, ConnectionBroken
 from devicemgr.model import Peer

@@ -10,15 +10,15 @@ from contextlib import nullcontext
 
 import trio
 
-from ..core.rate_limit import TokenBucket
-from ..events import BoundReached
-from ..model import Peer
-from ..rpc.transport.limits import PeerPolicy
-from ..steps import Steps
-from ..turns import in_turns
-from .accounts import LONGEST_PAUSE, Accounts
+from ...events import BoundReached
+from ...model import Peer
+from ...rpc.transport.limits import PeerPolicy
+from ...steps import Steps
+from ...turns import in_turns
+from ..event_log import EventLog
 from .callers import Callers
-from .event_log import EventLog
+from .quotas import LONGEST_PAUSE, Accounts
+from .rate_limit import TokenBucket
 
 
 class PluginDoor(PeerPolicy):

@@ -6,7 +6,7 @@ and root may call; ``--allow-group`` adds the members of one group. A stranger g
 holds the other way round: a plug-in's socket is used only if who listens on it might call us.
 
 Whoever may call is still not trusted: one process can hold so many connections, and has an account of what else it
-takes (``accounts``).
+takes (``quotas``).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import trio
 
-from ..arguments import CheckedFields, Count, checked
-from ..core.rate_limit import Tally
-from ..errors import CallerDenied, CallerTooSlow
-from ..events import BoundReached, CallerTurnedAway
-from ..model import Peer
-from ..rpc.transport.limits import PeerPolicy
-from .accounts import Accounts
-from .event_log import EventLog
+from ...arguments import CheckedFields, Count, checked
+from ...errors import CallerDenied, CallerTooSlow
+from ...events import BoundReached, CallerTurnedAway
+from ...model import Peer
+from ...rpc.transport.limits import PeerPolicy
+from ..event_log import EventLog
+from .quotas import Accounts
+from .rate_limit import Tally
 
 _REGISTER = "/v1beta1.Registration/Register"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.core.rate_limit import Tally, TokenBucket
+from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
 
 
 def test_a_bucket_is_full_at_the_start_whenever_that_is():

@@ -1,0 +1,8 @@
+"""Who may call, and how much.
+
+``callers``        which users
+``quotas``         what each process has taken of the manager's time
+``plugin_policy``  what a plug-in may send over its connection
+``control``        the policies of one manager, together
+``rate_limit``     a bucket of tokens, and a tally
+"""
