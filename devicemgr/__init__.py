@@ -26,7 +26,7 @@ Read in this order:
 
 Imports go one way: ``model ← errors, events ← core ← daemon ← cli`` and ``model, errors ← rpc ← daemon``. What cannot
 be seen in the code, because it is absent: ``core`` has no ``async`` and knows no clock; nothing outside ``rpc``
-imports grpclib, betterproto2 or asyncio; nothing outside ``yaml_fields`` imports yaml; only ``daemon.trace`` and ``cli``
+imports grpclib, betterproto2 or asyncio; nothing outside ``yaml_fields`` imports yaml; only ``daemon.serving.trace`` and ``cli``
 log; no module has a global that changes. ``tests/test_structure.py`` checks it.
 """
 

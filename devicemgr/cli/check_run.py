@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from ..daemon.event_log import Sink
-from ..daemon.trace import open_trace
+from ..daemon.serving.trace import open_trace
 from ..errors import DeviceManagerError, unwrapped
 from ..testing.check_options import CheckOptions
 from ..testing.conformance import Check, Observer, Result, Subject, Verdict, open_bench, report_of, run_checks

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..daemon.trace import LATEST
+from ..daemon.serving.trace import LATEST
 from ..rpc.admin.client import ManagerClient
 from ..yaml_fields import dump
 from . import output_option, root_dir_option

@@ -20,8 +20,8 @@ from ..daemon.access.callers import Callers
 from ..daemon.event_log import Sink
 from ..daemon.faults import steerable_clock
 from ..daemon.machine import parse_numa, read_numa
+from ..daemon.serving.trace import log_to, open_trace
 from ..daemon.supervisor import Settings, run
-from ..daemon.trace import log_to, open_trace
 from ..errors import BadInput, UnusableTopology, unwrapped
 from ..model import ResourceName
 from ..node_config import NodeConfig, TopologyConfig, parse_node_configs

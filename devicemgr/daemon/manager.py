@@ -38,7 +38,7 @@ from .life import Life
 from .open_calls import OpenCalls
 from .plugins.watcher import PluginWatcher
 from .pods.pod_resources import PodResources
-from .trace import in_words
+from .serving.trace import in_words
 
 SHOWN_EVENTS = 10
 """How many events the error of a wait shows."""

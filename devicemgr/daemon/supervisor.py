@@ -38,10 +38,10 @@ from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoin
 from .directory import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
 from .event_log import EventLog, Sink
 from .life import Life
-from .listeners import Scrapes, bound_servers, finish
 from .manager import DeviceManager
-from .own_sockets import keep_sockets
 from .plugins.endpoints import Endpoints
+from .serving.listeners import Scrapes, bound_servers, finish
+from .serving.socket_guard import keep_sockets
 
 HANDLER_GRACE = 5.0
 """Seconds that running requests have to finish when the manager stops."""

@@ -21,8 +21,8 @@ from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, Checkpoint, Entry, render
 from devicemgr.daemon.access.callers import Callers
 from devicemgr.daemon.directory import Layout, remove_stale_sockets
+from devicemgr.daemon.serving.trace import open_trace
 from devicemgr.daemon.shared_directory import set_aside
-from devicemgr.daemon.trace import open_trace
 from devicemgr.errors import DirectoryInUse, DirectoryUnusable
 from devicemgr.events import DirectoryOpenToOthers, FileSetAside
 from devicemgr.model import Owner

@@ -18,8 +18,8 @@ from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology, align
 from devicemgr.core.views.node_status import should_reset
 from devicemgr.core.views.pod_resources import allocatable_devices
-from devicemgr.daemon.metrics import Metrics
 from devicemgr.daemon.pods.explanations import REMEMBERED
+from devicemgr.daemon.serving.metrics import Metrics
 from devicemgr.errors import RegistrationRefused
 from devicemgr.model import Registration
 from devicemgr.steps import done

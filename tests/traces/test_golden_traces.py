@@ -28,7 +28,7 @@ import trio
 import trio.testing
 
 from devicemgr import Container, ContainerKind, Deadlines, Device, Pod, open_device_manager
-from devicemgr.daemon.trace import format_text
+from devicemgr.daemon.serving.trace import format_text
 from devicemgr.errors import DeviceManagerError, PluginUnavailable
 from devicemgr.events import CallFinished
 from devicemgr.model import PluginOptions

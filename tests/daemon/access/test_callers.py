@@ -18,7 +18,7 @@ from devicemgr.daemon.access.plugin_policy import PluginDoor
 from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSES, Accounts
 from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
 from devicemgr.daemon.event_log import EventLog, Recorded
-from devicemgr.daemon.metrics import MOST_NAMES, Metrics
+from devicemgr.daemon.serving.metrics import MOST_NAMES, Metrics
 from devicemgr.errors import CallerTooOften, ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.events import (
     AnswerOdd,

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.core.views.node_status import Misfit, corrected, first_misfit, is_extended
-from devicemgr.daemon.http import open_listeners
+from devicemgr.daemon.serving.http import open_listeners
 from devicemgr.errors import AddressUnusable
 from devicemgr.events import ManagerReady, RegistrySocketReplaced, RegistrySocketRestored
 from devicemgr.model import NodeStatus

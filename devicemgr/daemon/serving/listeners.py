@@ -10,17 +10,17 @@ from pathlib import Path
 
 import trio
 
-from ..core.topology.policy import Policy
-from ..errors import DirectoryUnusable
-from ..peer_limits import Bounds
-from ..rpc.deviceplugin.service import AllocationService, RegistrationService
-from ..rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
-from ..rpc.transport.limits import Limits
-from ..rpc.transport.server import FLUSH_TIME, Server
-from .access.control import Doors
-from .directory import Layout, make_way_for_sockets
-from .event_log import EventLog, Recorded
-from .manager import DeviceManager
+from ...core.topology.policy import Policy
+from ...errors import DirectoryUnusable
+from ...peer_limits import Bounds
+from ...rpc.deviceplugin.service import AllocationService, RegistrationService
+from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
+from ...rpc.transport.limits import Limits
+from ...rpc.transport.server import FLUSH_TIME, Server
+from ..access.control import Doors
+from ..directory import Layout, make_way_for_sockets
+from ..event_log import EventLog, Recorded
+from ..manager import DeviceManager
 
 SMALLEST_WINDOW, LARGEST_WINDOW = 2**16, 2**20
 """Bytes of one call that may have come before anybody asks for them: where messages are short, as few as HTTP/2 lets us

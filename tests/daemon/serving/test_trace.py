@@ -9,7 +9,7 @@ import pytest
 
 from devicemgr.cli.events import _line
 from devicemgr.daemon.event_log import EventLog, Recorded
-from devicemgr.daemon.trace import log_to, open_trace
+from devicemgr.daemon.serving.trace import log_to, open_trace
 from devicemgr.events import ManagerStopping, RegistrationRequested, RegistrySocketRestored, Severity
 
 

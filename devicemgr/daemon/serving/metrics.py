@@ -22,11 +22,11 @@ import trio
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from .. import events as e
-from ..core.topology.policy import Policy, Scope
-from ..resource_names import why_not_extended
-from ..version import installed_version
-from .event_log import Recorded
+from ... import events as e
+from ...core.topology.policy import Policy, Scope
+from ...resource_names import why_not_extended
+from ...version import installed_version
+from ..event_log import Recorded
 
 _CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ADMISSION_BUCKETS = tuple(0.05 * 2**k for k in range(15))

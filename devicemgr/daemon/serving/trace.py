@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import DirectoryUnusable
-from ..events import Event, Severity, as_json
-from .event_log import Recorded, Sink
+from ...errors import DirectoryUnusable
+from ...events import Event, Severity, as_json
+from ..event_log import Recorded, Sink
 
 MODE = 0o640
 """Of a trace file, at most: it has names of pods, and daemons often run with a umask of 0."""

@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 import h11
 import trio
 
-from ..errors import AddressUnusable
-from ..events import BoundReached
-from ..peer_limits import Bounds
-from ..rpc.transport.accepting import pause_after
-from ..rpc.transport.metering import metered
-from .access.quotas import LONGEST_DEBT
-from .access.rate_limit import Tally, TokenBucket
-from .event_log import EventLog
+from ...errors import AddressUnusable
+from ...events import BoundReached
+from ...peer_limits import Bounds
+from ...rpc.transport.accepting import pause_after
+from ...rpc.transport.metering import metered
+from ..access.quotas import LONGEST_DEBT
+from ..access.rate_limit import Tally, TokenBucket
+from ..event_log import EventLog
 
 IDLE_TIME = 30.0
 """Seconds until a connection's next request has come."""

@@ -11,7 +11,7 @@ import trio
 
 from devicemgr import Bounds
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.daemon.http import ANSWER_TIME, IDLE_TIME, PAGE_LIFETIME, Page, PageServer, kept, open_listeners
+from devicemgr.daemon.serving.http import ANSWER_TIME, IDLE_TIME, PAGE_LIFETIME, Page, PageServer, kept, open_listeners
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LENGTH = re.compile(rb"content-length: (\d+)")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import trio
 
-from ..rpc.transport.server import Server
-from .directory import Directories
-from .file_watch import FileWatch
+from ...rpc.transport.server import Server
+from ..directory import Directories
+from ..file_watch import FileWatch
 
 
 async def keep_sockets(
