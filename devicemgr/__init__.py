@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .daemon.blocking import BlockingFaults, BlockingManager, BlockingPodResources
     from .daemon.directory import Layout
     from .daemon.event_log import Recorded, Sink
-    from .daemon.faults import Faults
+    from .daemon.faults.actions import Faults
     from .daemon.manager import DeviceManager
     from .daemon.pods.pod_resources import PodResources
     from .daemon.portal import Portal, open_portal
@@ -167,7 +167,7 @@ _MODULES = {
     "daemon.blocking": "BlockingFaults BlockingManager BlockingPodResources",
     "daemon.directory": "Layout",
     "daemon.event_log": "Recorded Sink",
-    "daemon.faults": "Faults",
+    "daemon.faults.actions": "Faults",
     "daemon.manager": "DeviceManager",
     "daemon.pods.pod_resources": "PodResources",
     "daemon.portal": "Portal open_portal",

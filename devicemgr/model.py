@@ -288,7 +288,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault(CheckedFields):
-    """What shall go wrong, by name (``daemon.faults``); which of the rest matter depends on it."""
+    """What shall go wrong, by name (``daemon.faults.actions``); which of the rest matter depends on it."""
 
     name: str
     resource: str = ""

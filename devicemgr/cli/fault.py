@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import trio
 
-from ..daemon.disturbances import CALLS
+from ..daemon.faults.injection import CALLS
 from ..model import Fault
 from ..rpc.admin.client import ManagerClient, wait_for_manager
 from ..yaml_fields import nearest

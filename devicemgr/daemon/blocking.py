@@ -28,7 +28,7 @@ from ..model import (
 from ..resource_names import ExtendedResource
 from .directory import Layout
 from .event_log import Recorded
-from .faults import Faults
+from .faults.actions import Faults
 from .manager import DeviceManager
 from .pods.pod_resources import PodResources
 

@@ -30,9 +30,9 @@ from ..resource_names import ExtendedResource
 from ..steps import done
 from ..turns import in_turns
 from .directory import Layout
-from .disturbances import Disturbances
 from .event_log import EventLog, Recorded
-from .faults import Faults
+from .faults.actions import Faults
+from .faults.injection import Disturbances
 from .kept import Kept
 from .life import Life
 from .open_calls import OpenCalls

@@ -24,7 +24,7 @@ import trio
 from ..arguments import checked
 from ..errors import ManagerClosed
 from .blocking import BlockingManager
-from .faults import steerable_clock
+from .faults.actions import steerable_clock
 from .manager import DeviceManager
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint.writer import CheckpointWriter, open_checkpoint_writer
 from devicemgr.daemon.directory import Layout, owned
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.daemon.faults import Faults
+from devicemgr.daemon.faults.actions import Faults
 from devicemgr.daemon.manager import DeviceManager
 from devicemgr.errors import CheckpointUnwritable, PluginUnavailable
 from devicemgr.model import Fault, Registration

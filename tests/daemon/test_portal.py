@@ -11,7 +11,7 @@ import trio
 
 from devicemgr import Container, ManagerClosed, NeedsTrio, Pod, open_device_manager, open_portal
 from devicemgr.daemon.blocking import BlockingFaults, BlockingManager, BlockingPodResources
-from devicemgr.daemon.faults import Faults
+from devicemgr.daemon.faults.actions import Faults
 from devicemgr.daemon.manager import DeviceManager
 from devicemgr.daemon.pods.pod_resources import PodResources
 from devicemgr.errors import BadInput, DirectoryInUse, ResourceWaitTimeout

@@ -34,8 +34,8 @@ from ...steps import Steps
 from ..access.control import Doors
 from ..access.plugin_policy import PluginDoor
 from ..directory import checked_endpoint
-from ..disturbances import Disturbances
 from ..event_log import EventLog
+from ..faults.injection import Disturbances
 
 _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""

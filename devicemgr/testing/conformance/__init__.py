@@ -5,7 +5,7 @@
 
 A check is a :class:`Check`; its docstring is what ``--explain`` prints. The plug-in is any :class:`Subject`:
 :class:`Command` for a program, :class:`Attached` for one that somebody else starts. What it says is read from the
-event log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.daemon.faults`.
+event log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.daemon.faults.actions`.
 """
 
 from ..check_options import CheckOptions, Timing

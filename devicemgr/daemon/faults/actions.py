@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..arguments import Seconds, checked
-from ..core.checkpoint.kubelet_format import FILE_NAME
-from ..errors import BadInput
-from ..events import FaultInjected
-from ..model import Fault, Times
-from .directory import Layout
-from .disturbances import CALLS, REGISTER, Disturbance, Disturbances
-from .event_log import EventLog
-from .life import Life
-from .open_calls import OpenCalls
+from ...arguments import Seconds, checked
+from ...core.checkpoint.kubelet_format import FILE_NAME
+from ...errors import BadInput
+from ...events import FaultInjected
+from ...model import Fault, Times
+from ..directory import Layout
+from ..event_log import EventLog
+from ..life import Life
+from ..open_calls import OpenCalls
+from .injection import CALLS, REGISTER, Disturbance, Disturbances
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

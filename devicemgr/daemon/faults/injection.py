@@ -1,4 +1,4 @@
-"""What somebody wants to go wrong between the manager and its plug-ins. Empty in real life; see ``faults``."""
+"""What somebody wants to go wrong between the manager and its plug-ins. Empty in real life; see ``actions``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import trio
 
-from ..errors import PluginUnavailable
+from ...errors import PluginUnavailable
 
 CALLS = {
     "options": "GetDevicePluginOptions",
