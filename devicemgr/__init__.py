@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from .core.topology.policy import Policy, Scope, Topology
     from .core.views.pod_resources import DeviceOnNode, PodDevices
     from .daemon.access.callers import Callers
-    from .daemon.blocking import BlockingFaults, BlockingManager, BlockingPodResources
     from .daemon.directory import Layout
     from .daemon.event_log import Recorded, Sink
     from .daemon.faults.actions import Faults
     from .daemon.manager import DeviceManager
     from .daemon.pods.pod_resources import PodResources
-    from .daemon.portal import Portal, open_portal
     from .daemon.supervisor import open_device_manager
+    from .daemon.threads.blocking import BlockingFaults, BlockingManager, BlockingPodResources
+    from .daemon.threads.portal import Portal, open_portal
     from .errors import (
         AddressUnusable,
         BadInput,
@@ -164,14 +164,14 @@ _MODULES = {
     "core.topology.policy": "Policy Scope Topology",
     "core.views.pod_resources": "DeviceOnNode PodDevices",
     "daemon.access.callers": "Callers",
-    "daemon.blocking": "BlockingFaults BlockingManager BlockingPodResources",
     "daemon.directory": "Layout",
     "daemon.event_log": "Recorded Sink",
     "daemon.faults.actions": "Faults",
     "daemon.manager": "DeviceManager",
     "daemon.pods.pod_resources": "PodResources",
-    "daemon.portal": "Portal open_portal",
     "daemon.supervisor": "open_device_manager",
+    "daemon.threads.blocking": "BlockingFaults BlockingManager BlockingPodResources",
+    "daemon.threads.portal": "Portal open_portal",
     "errors": (
         "AddressUnusable BadInput CheckpointUnwritable ContainerStartFailed DeviceManagerError DirectoryInUse "
         "DirectoryUnusable ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused "

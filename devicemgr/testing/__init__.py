@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..daemon.portal import Portal, open_portal
+    from ..daemon.threads.portal import Portal, open_portal
     from ..rpc.pluginregistration import PluginInfo
     from .conformance.command import Command, SubjectUnusable
     from .plugins import open_plugin_process, open_registered_plugin
@@ -48,7 +48,7 @@ __all__ = [
 
 # As in the package itself: pytest imports this at every start, whoever needs it or not.
 _MODULES = {
-    "..daemon.portal": "Portal open_portal",
+    "..daemon.threads.portal": "Portal open_portal",
     "..rpc.pluginregistration": "PluginInfo",
     ".conformance.command": "Command SubjectUnusable",
     ".plugins": "open_plugin_process open_registered_plugin",

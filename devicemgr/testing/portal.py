@@ -1,4 +1,4 @@
-"""What a test holds of a portal's program: see :mod:`devicemgr.daemon.portal` for the portal itself."""
+"""What a test holds of a portal's program: see :mod:`devicemgr.daemon.threads.portal` for the portal itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ..daemon.blocking import BlockingManager
-from ..daemon.portal import Portal, open_portal
+from ..daemon.threads.blocking import BlockingManager
+from ..daemon.threads.portal import Portal, open_portal
 from ..model import API_VERSION, HEALTHY, Device, DeviceId, PluginOptions, RunOptions
 
 __all__ = [

@@ -96,4 +96,4 @@ def test_a_bug_is_shown_whole(run):
         """
     )
     result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(["*devicemgr/daemon/portal.py:*"])
+    result.stdout.fnmatch_lines(["*devicemgr/daemon/threads/portal.py:*"])

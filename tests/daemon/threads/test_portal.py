@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from devicemgr import Container, ManagerClosed, NeedsTrio, Pod, open_device_manager, open_portal
-from devicemgr.daemon.blocking import BlockingFaults, BlockingManager, BlockingPodResources
 from devicemgr.daemon.faults.actions import Faults
 from devicemgr.daemon.manager import DeviceManager
 from devicemgr.daemon.pods.pod_resources import PodResources
+from devicemgr.daemon.threads.blocking import BlockingFaults, BlockingManager, BlockingPodResources
 from devicemgr.errors import BadInput, DirectoryInUse, ResourceWaitTimeout
 from devicemgr.testing import (
     open_plugin_process,

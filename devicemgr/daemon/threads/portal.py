@@ -21,11 +21,11 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import trio
 
-from ..arguments import checked
-from ..errors import ManagerClosed
+from ...arguments import checked
+from ...errors import ManagerClosed
+from ..faults.actions import steerable_clock
+from ..manager import DeviceManager
 from .blocking import BlockingManager
-from .faults.actions import steerable_clock
-from .manager import DeviceManager
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import Count, Seconds, checked
-from ..core.views.pod_resources import DeviceOnNode, PodDevices
-from ..model import (
+from ...arguments import Count, Seconds, checked
+from ...core.views.pod_resources import DeviceOnNode, PodDevices
+from ...model import (
     Admission,
     Container,
     ContainerRun,
@@ -25,12 +25,12 @@ from ..model import (
     ResourceName,
     Times,
 )
-from ..resource_names import ExtendedResource
-from .directory import Layout
-from .event_log import Recorded
-from .faults.actions import Faults
-from .manager import DeviceManager
-from .pods.pod_resources import PodResources
+from ...resource_names import ExtendedResource
+from ..directory import Layout
+from ..event_log import Recorded
+from ..faults.actions import Faults
+from ..manager import DeviceManager
+from ..pods.pod_resources import PodResources
 
 if TYPE_CHECKING:
     from .portal import Portal
