@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from .core.topology.policy import Policy, Scope, Topology
     from .core.views.pod_resources import DeviceOnNode, PodDevices
     from .daemon.access.callers import Callers
-    from .daemon.directory import Layout
     from .daemon.event_log import Recorded, Sink
     from .daemon.faults.actions import Faults
+    from .daemon.layout import Layout
     from .daemon.manager import DeviceManager
     from .daemon.pods.pod_resources import PodResources
     from .daemon.supervisor import open_device_manager
@@ -164,9 +164,9 @@ _MODULES = {
     "core.topology.policy": "Policy Scope Topology",
     "core.views.pod_resources": "DeviceOnNode PodDevices",
     "daemon.access.callers": "Callers",
-    "daemon.directory": "Layout",
     "daemon.event_log": "Recorded Sink",
     "daemon.faults.actions": "Faults",
+    "daemon.layout": "Layout",
     "daemon.manager": "DeviceManager",
     "daemon.pods.pod_resources": "PodResources",
     "daemon.supervisor": "open_device_manager",

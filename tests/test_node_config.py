@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devicemgr.core.topology.numa import Numa
-from devicemgr.daemon.machine import parse_nodes, parse_numa, read_numa
+from devicemgr.daemon.host_numa import parse_nodes, parse_numa, read_numa
 from devicemgr.errors import BadInput, UnusableTopology
 from devicemgr.node_config import parse_node_config, parse_node_configs
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ..daemon.directory import KUBELET_ROOT
+from ..daemon.layout import KUBELET_ROOT
 from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, about
 from ..testing.conformance import Attached, Command, Subject, Verdict, select

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import trio
 
-from ..daemon.machine import parse_nodes
+from ..daemon.host_numa import parse_nodes
 from ..errors import DirectoryUnusable, unwrapped
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..printable import printable

@@ -19,7 +19,7 @@ from ..core.topology.policy import Topology, topology_of
 from ..daemon.access.callers import Callers
 from ..daemon.event_log import Sink
 from ..daemon.faults.actions import steerable_clock
-from ..daemon.machine import parse_numa, read_numa
+from ..daemon.host_numa import parse_numa, read_numa
 from ..daemon.serving.trace import log_to, open_trace
 from ..daemon.supervisor import Settings, run
 from ..errors import BadInput, UnusableTopology, unwrapped

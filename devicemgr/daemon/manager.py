@@ -29,12 +29,12 @@ from ..model import (
 from ..resource_names import ExtendedResource
 from ..steps import done
 from ..turns import in_turns
-from .directory import Layout
 from .event_log import EventLog, Recorded
 from .faults.actions import Faults
 from .faults.injection import Disturbances
+from .incarnation import Life
 from .kept import Kept
-from .life import Life
+from .layout import Layout
 from .open_calls import OpenCalls
 from .plugins.watcher import PluginWatcher
 from .pods.pod_resources import PodResources

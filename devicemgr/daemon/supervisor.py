@@ -35,9 +35,9 @@ from ..rpc.deviceplugin.client import Deadlines
 from .access.callers import Callers
 from .access.control import Doors
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
-from .directory import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
 from .event_log import EventLog, Sink
-from .life import Life
+from .incarnation import Life
+from .layout import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
 from .manager import DeviceManager
 from .plugins.endpoints import Endpoints
 from .serving.listeners import Scrapes, bound_servers, finish

@@ -122,7 +122,7 @@ class CheckOptions(CheckedFields):
 
     def numa_nodes(self) -> Numa | None:
         """None: the machine's. Raises UnusableTopology."""
-        from ..daemon.machine import parse_numa
+        from ..daemon.host_numa import parse_numa
 
         return None if self.numa is None else parse_numa(self.numa)
 

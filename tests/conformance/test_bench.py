@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from devicemgr import Numa
-from devicemgr.daemon.directory import Layout
+from devicemgr.daemon.layout import Layout
 from devicemgr.testing.conformance import Timing
 from devicemgr.testing.conformance.bench import Bench
 

@@ -9,7 +9,7 @@ import trio
 
 from devicemgr import open_device_manager
 from devicemgr.daemon.checkpoint.writer import checkpoint_file
-from devicemgr.daemon.directory import Layout
+from devicemgr.daemon.layout import Layout
 from devicemgr.testing import open_registered_plugin
 from tests.fast_clock import FastClock
 

@@ -12,9 +12,9 @@ from devicemgr import Container, ManagerClosed, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint.writer import CheckpointWriter, open_checkpoint_writer
-from devicemgr.daemon.directory import Layout, owned
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.faults.actions import Faults
+from devicemgr.daemon.layout import Layout, owned
 from devicemgr.daemon.manager import DeviceManager
 from devicemgr.errors import CheckpointUnwritable, PluginUnavailable
 from devicemgr.model import Fault, Registration

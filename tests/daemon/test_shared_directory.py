@@ -20,7 +20,7 @@ import trio
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, Checkpoint, Entry, render
 from devicemgr.daemon.access.callers import Callers
-from devicemgr.daemon.directory import Layout, remove_stale_sockets
+from devicemgr.daemon.layout import Layout, remove_stale_sockets
 from devicemgr.daemon.serving.trace import open_trace
 from devicemgr.daemon.shared_directory import set_aside
 from devicemgr.errors import DirectoryInUse, DirectoryUnusable
@@ -364,7 +364,7 @@ async def test_who_puts_something_there_again_and_again_does_not_stop_the_manage
                 put_again()
             return moved_to
 
-        monkeypatch.setattr("devicemgr.daemon.directory.set_aside", set_aside_in_vain)
+        monkeypatch.setattr("devicemgr.daemon.layout.set_aside", set_aside_in_vain)
         monkeypatch.setattr("devicemgr.daemon.supervisor.remove_stale_sockets", lambda layout: [])
         put_again()
         async with open_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=1):

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from devicemgr import Container, Pod, open_device_manager
-from devicemgr.daemon.directory import Layout
+from devicemgr.daemon.layout import Layout
 from devicemgr.errors import DirectoryInUse, PluginUnavailable, RegistrationRefused, unwrapped
 from devicemgr.rpc.admin.client import ManagerClient
 from devicemgr.rpc.calls import dial

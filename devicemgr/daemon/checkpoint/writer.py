@@ -41,9 +41,9 @@ from ...model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ...rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes
 from ...steps import Steps
 from ...turns import in_turns
-from ..directory import Directories, Layout
 from ..event_log import EventLog
 from ..file_watch import FileWatch
+from ..layout import Directories, Layout
 from .durable_file import GenerationFile, Identity, identity_of
 from .on_disk import OnDisk
 

@@ -20,9 +20,9 @@ from ...core.checkpoint.kubelet_format import FILE_NAME
 from ...errors import BadInput
 from ...events import FaultInjected
 from ...model import Fault, Times
-from ..directory import Layout
 from ..event_log import EventLog
-from ..life import Life
+from ..incarnation import Life
+from ..layout import Layout
 from ..open_calls import OpenCalls
 from .injection import CALLS, REGISTER, Disturbance, Disturbances
 

@@ -33,9 +33,9 @@ from ...rpc.transport.unix_socket import Inode, Place, SocketFile
 from ...steps import Steps
 from ..access.control import Doors
 from ..access.plugin_policy import PluginDoor
-from ..directory import checked_endpoint
 from ..event_log import EventLog
 from ..faults.injection import Disturbances
+from ..layout import checked_endpoint
 
 _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""

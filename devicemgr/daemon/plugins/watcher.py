@@ -18,8 +18,8 @@ from ...events import PluginDirectoryUnwatched, PluginFound, PluginSocketFailed
 from ...rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
 from ...rpc.transport.limits import Limits
 from ..access.control import Doors
-from ..directory import Layout, endpoint_of_found
 from ..event_log import EventLog
+from ..layout import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity
 from .endpoints import SOCKET_GONE, Adopted, Endpoints, Found
 

@@ -18,8 +18,8 @@ from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha
 from ...rpc.transport.limits import Limits
 from ...rpc.transport.server import FLUSH_TIME, Server
 from ..access.control import Doors
-from ..directory import Layout, make_way_for_sockets
 from ..event_log import EventLog, Recorded
+from ..layout import Layout, make_way_for_sockets
 from ..manager import DeviceManager
 
 SMALLEST_WINDOW, LARGEST_WINDOW = 2**16, 2**20

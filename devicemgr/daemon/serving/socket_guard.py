@@ -12,8 +12,8 @@ from pathlib import Path
 import trio
 
 from ...rpc.transport.server import Server
-from ..directory import Directories
 from ..file_watch import FileWatch
+from ..layout import Directories
 
 
 async def keep_sockets(

@@ -26,9 +26,9 @@ from ...model import (
     Times,
 )
 from ...resource_names import ExtendedResource
-from ..directory import Layout
 from ..event_log import Recorded
 from ..faults.actions import Faults
+from ..layout import Layout
 from ..manager import DeviceManager
 from ..pods.pod_resources import PodResources
 

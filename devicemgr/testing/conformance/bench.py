@@ -16,9 +16,9 @@ import trio
 
 from ...arguments import checked
 from ...core.topology.numa import Numa
-from ...daemon.directory import Layout, checked_endpoint, endpoint_of_found, file_name
 from ...daemon.event_log import Recorded, Sink
-from ...daemon.machine import read_numa
+from ...daemon.host_numa import read_numa
+from ...daemon.layout import Layout, checked_endpoint, endpoint_of_found, file_name
 from ...daemon.manager import DeviceManager
 from ...daemon.supervisor import open_device_manager
 from ...errors import RegistrationRefused, require_trio

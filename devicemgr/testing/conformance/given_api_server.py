@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...daemon.directory import KUBELET_ROOT
+from ...daemon.layout import KUBELET_ROOT
 from ...errors import BadInput
 from .isolation import Bind
 from .kubeconfig import InCluster, Kubeconfig

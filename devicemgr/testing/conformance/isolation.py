@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from ...daemon.directory import KUBELET_ROOT
+from ...daemon.layout import KUBELET_ROOT
 from ...errors import BadInput, DirectoryUnusable
 
 # Arguments: pairs of what is to be seen and where, then -- and a command.

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import trio
 
-from ...daemon.directory import file_name
+from ...daemon.layout import file_name
 from ...errors import PluginUnavailable
 from ...events import (
     CallFinished,

@@ -11,8 +11,8 @@ from devicemgr import open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, Checkpoint, canonical_text, checksum_of, render
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint.writer import checkpoint_file, restore
-from devicemgr.daemon.directory import Layout
 from devicemgr.daemon.event_log import EventLog
+from devicemgr.daemon.layout import Layout
 from devicemgr.errors import CorruptCheckpoint
 from devicemgr.events import FileSetAside, StateRestored
 from devicemgr.testing import open_registered_plugin

@@ -17,8 +17,8 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint import writer as checkpointing
 from devicemgr.daemon.checkpoint.durable_file import GenerationFile
 from devicemgr.daemon.checkpoint.writer import checkpoint_file, open_checkpoint_writer, read_boot_id, restore
-from devicemgr.daemon.directory import Layout, owned
 from devicemgr.daemon.event_log import EventLog
+from devicemgr.daemon.layout import Layout, owned
 from devicemgr.errors import CheckpointUnwritable
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from devicemgr.testing import open_registered_plugin

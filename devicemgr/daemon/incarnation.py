@@ -8,8 +8,8 @@ from ..core.devices.store import DeviceStore
 from ..core.topology.policy import Topology
 from .access.control import Doors
 from .checkpoint.writer import CheckpointWriter
-from .directory import Layout
 from .event_log import EventLog
+from .layout import Layout
 from .plugins.endpoints import Endpoints
 from .plugins.watcher import PluginWatcher
 from .pods.admission import Admissions
