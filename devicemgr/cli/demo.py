@@ -15,7 +15,7 @@ from ..daemon.manager import DeviceManager
 from ..daemon.supervisor import open_device_manager
 from ..manifest import parse_pods
 from ..model import HEALTHY, UNHEALTHY, Container, Pod
-from ..testing.simulated_plugin import SimulatedPlugin, numbered_devices, open_simulated_plugin
+from ..testing.plugin.simulated import SimulatedPlugin, numbered_devices, open_simulated_plugin
 from .output import admission_data, console, draw_admission, draw_status, status_data
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"

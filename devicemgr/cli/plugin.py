@@ -18,9 +18,9 @@ from ..model import UNHEALTHY, Device, PluginOptions
 from ..printable import printable
 from ..resource_names import why_not_extended
 from ..rpc.transport.unix_socket import require_short
-from ..testing.script import TRIGGERS, Script, parse_scripts
-from ..testing.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
-from ..testing.simulated_plugin import (
+from ..testing.plugin.script import TRIGGERS, Script, parse_scripts
+from ..testing.plugin.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
+from ..testing.plugin.simulated import (
     MOST_DEVICES,
     REGISTRY_CHECK_PERIOD,
     SimulatedPlugin,

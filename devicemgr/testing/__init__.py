@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ..daemon.threads.portal import Portal, open_portal
     from ..rpc.pluginregistration import PluginInfo
     from .conformance.command import Command, SubjectUnusable
-    from .plugins import open_plugin_process, open_registered_plugin
+    from .plugin.process import open_plugin_process, open_registered_plugin
+    from .plugin.script import CallRule, Script, Step, parse_scripts
+    from .plugin.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
+    from .plugin.simulated import SimulatedPlugin, open_simulated_plugin
     from .portal import BlockingPlugin, BlockingProcess
     from .pytest_fixtures import PluginProcessFactory, SimulatedPluginFactory
-    from .script import CallRule, Script, Step, parse_scripts
-    from .script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
-    from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
 
 __all__ = [
     "BlockingPlugin",
@@ -51,12 +51,12 @@ _MODULES = {
     "..daemon.threads.portal": "Portal open_portal",
     "..rpc.pluginregistration": "PluginInfo",
     ".conformance.command": "Command SubjectUnusable",
-    ".plugins": "open_plugin_process open_registered_plugin",
+    ".plugin.process": "open_plugin_process open_registered_plugin",
+    ".plugin.script": "CallRule Script Step parse_scripts",
+    ".plugin.script_player": "ScriptedCrash ScriptedPlugin open_scripted_plugin",
+    ".plugin.simulated": "SimulatedPlugin open_simulated_plugin",
     ".portal": "BlockingPlugin BlockingProcess",
     ".pytest_fixtures": "PluginProcessFactory SimulatedPluginFactory",
-    ".script": "CallRule Script Step parse_scripts",
-    ".script_player": "ScriptedCrash ScriptedPlugin open_scripted_plugin",
-    ".simulated_plugin": "SimulatedPlugin open_simulated_plugin",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 

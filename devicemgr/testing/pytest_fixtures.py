@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ..daemon.manager import DeviceManager
     from ..model import Device, PluginOptions
     from .conformance.command import Command
+    from .plugin.simulated import SimulatedPlugin
     from .portal import BlockingManager, BlockingPlugin, BlockingProcess, Portal
-    from .simulated_plugin import SimulatedPlugin
 
 
 @contextmanager
@@ -224,7 +224,7 @@ class SimulatedPluginFactory:
         self, manager: DeviceManager, resource: str, **given: Unpack[_Simulated]
     ) -> AbstractAsyncContextManager[SimulatedPlugin]: ...
     def __call__(self, manager: Any, resource: str, **given: Any) -> Any:
-        from .plugins import open_registered_plugin
+        from .plugin.process import open_registered_plugin
         from .portal import BlockingPlugin
 
         return _Either(lambda plain: open_registered_plugin(plain, resource, **given), manager, BlockingPlugin)
@@ -246,7 +246,7 @@ class PluginProcessFactory:
         self, manager: DeviceManager, argv: Sequence[str], resource: str, **given: Unpack[_Started]
     ) -> AbstractAsyncContextManager[Command]: ...
     def __call__(self, manager: Any, argv: Sequence[str], resource: str, **given: Any) -> Any:
-        from .plugins import open_plugin_process
+        from .plugin.process import open_plugin_process
         from .portal import BlockingProcess
 
         return _Either(lambda plain: open_plugin_process(plain, argv, resource, **given), manager, BlockingProcess)

@@ -19,7 +19,7 @@ import trio
 from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from devicemgr.model import Device, Mount, PluginOptions, RunOptions
 from devicemgr.testing.conformance import Skipped, Weight
-from devicemgr.testing.simulated_plugin import endpoint_of, open_simulated_plugin
+from devicemgr.testing.plugin.simulated import endpoint_of, open_simulated_plugin
 
 RESOURCE = "vendor.com/gpu"
 SECOND = "vendor.com/nic"

@@ -14,7 +14,7 @@ from grpc import StatusCode
 
 from devicemgr.errors import PluginUnavailable
 from devicemgr.model import RunOptions
-from devicemgr.testing.simulated_plugin import numbered_devices
+from devicemgr.testing.plugin.simulated import numbered_devices
 
 from .clients import Call
 from .conftest import Node, Process, new_node, wait_until

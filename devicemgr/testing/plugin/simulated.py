@@ -16,9 +16,9 @@ from typing import Any
 
 import trio
 
-from ..arguments import Count, checked
-from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio
-from ..model import (
+from ...arguments import Count, checked
+from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio
+from ...model import (
     API_VERSION,
     HEALTHY,
     Device,
@@ -28,11 +28,11 @@ from ..model import (
     Registration,
     RunOptions,
 )
-from ..rpc.admin.client import register_plugin
-from ..rpc.deviceplugin.service import DevicePluginService, PluginInfoService
-from ..rpc.pluginregistration import PluginInfo
-from ..rpc.transport.server import open_server
-from ..rpc.transport.unix_socket import require_short
+from ...rpc.admin.client import register_plugin
+from ...rpc.deviceplugin.service import DevicePluginService, PluginInfoService
+from ...rpc.pluginregistration import PluginInfo
+from ...rpc.transport.server import open_server
+from ...rpc.transport.unix_socket import require_short
 
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""

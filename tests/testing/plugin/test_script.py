@@ -11,9 +11,9 @@ from devicemgr.cli import main
 from devicemgr.errors import BadInput
 from devicemgr.model import Device, DeviceSpec
 from devicemgr.testing import open_simulated_plugin
-from devicemgr.testing.script import parse_scripts
+from devicemgr.testing.plugin.script import parse_scripts
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin-script.yaml"
+EXAMPLE = Path(__file__).parent.parent.parent.parent / "examples" / "plugin-script.yaml"
 
 
 def parse(text):

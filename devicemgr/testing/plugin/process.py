@@ -8,14 +8,14 @@ from typing import Any
 
 import trio
 
-from ..arguments import Count, Seconds, checked
-from ..daemon.manager import DeviceManager
-from ..errors import ResourceWaitTimeout, require_trio, unwrapped
-from ..model import Device
-from ..resource_names import ExtendedResource
-from .conformance.command import POLL, Command, SubjectUnusable
-from .conformance.subject import tended
-from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
+from ...arguments import Count, Seconds, checked
+from ...daemon.manager import DeviceManager
+from ...errors import ResourceWaitTimeout, require_trio, unwrapped
+from ...model import Device
+from ...resource_names import ExtendedResource
+from ..conformance.command import POLL, Command, SubjectUnusable
+from ..conformance.subject import tended
+from .simulated import SimulatedPlugin, open_simulated_plugin
 
 WAIT = 10.0
 """Seconds a plug-in has to register and to send its first list."""

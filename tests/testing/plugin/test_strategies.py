@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.testing.strategies import STRATEGIES, Question
+from devicemgr.testing.plugin.strategies import STRATEGIES, Question
 
 PLACES = {"a0": (0,), "b0": (1,), "a1": (0,), "b1": (1,), "b2": (1,), "n": None}
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import trio
 
-from ..arguments import checked
-from ..errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio, unwrapped
-from ..model import DeviceId, PluginOptions, RunOptions
+from ...arguments import checked
+from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio, unwrapped
+from ...model import DeviceId, PluginOptions, RunOptions
 from .script import TRIGGERS, CallRule, Script, Step
-from .simulated_plugin import SimulatedPlugin, open_simulated_plugin
+from .simulated import SimulatedPlugin, open_simulated_plugin
 from .strategies import STRATEGIES, Question
 
 

@@ -1,7 +1,7 @@
 """Scripts for simulated plug-ins: what a vendor's plug-in has, answers and goes through, as a YAML file.
 
-:func:`parse_scripts` reads one document per plug-in; :mod:`devicemgr.testing.script_player` plays them. Names are
-those of the device plug-in API, in the spelling of Kubernetes manifests.
+:func:`parse_scripts` reads one document per plug-in; :mod:`.script_player` plays them. Names are those of the device
+plug-in API, in the spelling of Kubernetes manifests.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..arguments import CheckedFields, Count, Seconds, checked
-from ..errors import BadInput
-from ..model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
-from ..resource_names import why_not_extended
-from ..yaml_fields import Field, load_documents, nearest
-from .simulated_plugin import MOST_DEVICES, checked_file_name, endpoint_of
+from ...arguments import CheckedFields, Count, Seconds, checked
+from ...errors import BadInput
+from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
+from ...resource_names import why_not_extended
+from ...yaml_fields import Field, load_documents, nearest
+from .simulated import MOST_DEVICES, checked_file_name, endpoint_of
 from .strategies import STRATEGIES
 
 T = TypeVar("T")

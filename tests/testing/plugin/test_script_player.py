@@ -10,9 +10,9 @@ import trio
 
 from devicemgr import Container, Pod
 from devicemgr.model import DeviceSpec, Mount, RunOptions
-from devicemgr.testing.script import parse_scripts
-from devicemgr.testing.script_player import ScriptedCrash, ScriptedPlugin, filled, open_scripted_plugin
-from devicemgr.testing.simulated_plugin import SimulatedPlugin
+from devicemgr.testing.plugin.script import parse_scripts
+from devicemgr.testing.plugin.script_player import ScriptedCrash, ScriptedPlugin, filled, open_scripted_plugin
+from devicemgr.testing.plugin.simulated import SimulatedPlugin
 
 GPU = "vendor.com/gpu"
 HEAD = "resource: vendor.com/gpu\ndevices: [{count: 4, numa: [0, 1]}]\n"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
-from ..model import DeviceId
+from ...model import DeviceId
 
 Nodes = tuple[int, ...] | None
 """The NUMA nodes of a device. None, for one without topology, counts as a place of its own."""
