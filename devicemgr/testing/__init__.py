@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .plugin.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
     from .plugin.simulated import SimulatedPlugin, open_simulated_plugin
     from .portal import BlockingPlugin, BlockingProcess
-    from .pytest_fixtures import PluginProcessFactory, SimulatedPluginFactory
+    from .pytest_plugin.fixtures import PluginProcessFactory, SimulatedPluginFactory
 
 __all__ = [
     "BlockingPlugin",
@@ -56,7 +56,7 @@ _MODULES = {
     ".plugin.script_player": "ScriptedCrash ScriptedPlugin open_scripted_plugin",
     ".plugin.simulated": "SimulatedPlugin open_simulated_plugin",
     ".portal": "BlockingPlugin BlockingProcess",
-    ".pytest_fixtures": "PluginProcessFactory SimulatedPluginFactory",
+    ".pytest_plugin.fixtures": "PluginProcessFactory SimulatedPluginFactory",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 

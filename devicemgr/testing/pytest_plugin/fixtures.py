@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 import pytest
 
 if TYPE_CHECKING:
-    from ..daemon.manager import DeviceManager
-    from ..model import Device, PluginOptions
-    from .conformance.command import Command
-    from .plugin.simulated import SimulatedPlugin
-    from .portal import BlockingManager, BlockingPlugin, BlockingProcess, Portal
+    from ...daemon.manager import DeviceManager
+    from ...model import Device, PluginOptions
+    from ..conformance.command import Command
+    from ..plugin.simulated import SimulatedPlugin
+    from ..portal import BlockingManager, BlockingPlugin, BlockingProcess, Portal
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def device_manager_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def _devicemgr_portal() -> Iterator[Portal]:
-    from .portal import open_portal
+    from ..portal import open_portal
 
     with open_portal(steerable_time=True) as portal:
         yield portal
@@ -43,7 +43,7 @@ def _devicemgr_portal() -> Iterator[Portal]:
 
 def opened_for(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[DeviceManager]:
     """What ``@pytest.mark.device_manager(…)`` says, the closest one first. A wrong setting is told in one line."""
-    from ..daemon.supervisor import open_device_manager
+    from ...daemon.supervisor import open_device_manager
 
     settings: dict[str, Any] = {}
     for mark in request.node.iter_markers("device_manager"):
@@ -133,7 +133,7 @@ def session_device_manager_sync(request: pytest.FixtureRequest, _devicemgr_porta
 @pytest.fixture
 def module_device_manager(module_device_manager_sync: BlockingManager) -> DeviceManager:
     """The manager of ``module_device_manager_sync``, for Trio tests."""
-    from .portal import AwaitedManager
+    from ..portal import AwaitedManager
 
     return cast("DeviceManager", AwaitedManager(module_device_manager_sync))
 
@@ -141,7 +141,7 @@ def module_device_manager(module_device_manager_sync: BlockingManager) -> Device
 @pytest.fixture
 def session_device_manager(session_device_manager_sync: BlockingManager) -> DeviceManager:
     """The manager of ``session_device_manager_sync``, for Trio tests."""
-    from .portal import AwaitedManager
+    from ..portal import AwaitedManager
 
     return cast("DeviceManager", AwaitedManager(session_device_manager_sync))
 
@@ -161,7 +161,7 @@ class _Either:
         self._opened: Any = None
 
     async def __aenter__(self) -> Any:
-        from .portal import AwaitedManager
+        from ..portal import AwaitedManager
 
         if isinstance(self._manager, AwaitedManager):
             self._opened = self._manager._enter(self._open_one(self._manager._target))
@@ -176,7 +176,7 @@ class _Either:
         return suppressed
 
     def __enter__(self) -> Any:
-        from .portal import BlockingManager
+        from ..portal import BlockingManager
 
         if not isinstance(self._manager, BlockingManager):
             raise TypeError("in a Trio test write 'async with'; 'with' is for device_manager_sync")
@@ -224,8 +224,8 @@ class SimulatedPluginFactory:
         self, manager: DeviceManager, resource: str, **given: Unpack[_Simulated]
     ) -> AbstractAsyncContextManager[SimulatedPlugin]: ...
     def __call__(self, manager: Any, resource: str, **given: Any) -> Any:
-        from .plugin.process import open_registered_plugin
-        from .portal import BlockingPlugin
+        from ..plugin.process import open_registered_plugin
+        from ..portal import BlockingPlugin
 
         return _Either(lambda plain: open_registered_plugin(plain, resource, **given), manager, BlockingPlugin)
 
@@ -246,8 +246,8 @@ class PluginProcessFactory:
         self, manager: DeviceManager, argv: Sequence[str], resource: str, **given: Unpack[_Started]
     ) -> AbstractAsyncContextManager[Command]: ...
     def __call__(self, manager: Any, argv: Sequence[str], resource: str, **given: Any) -> Any:
-        from .plugin.process import open_plugin_process
-        from .portal import BlockingProcess
+        from ..plugin.process import open_plugin_process
+        from ..portal import BlockingProcess
 
         return _Either(lambda plain: open_plugin_process(plain, argv, resource, **given), manager, BlockingProcess)
 

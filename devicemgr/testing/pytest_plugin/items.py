@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ..errors import DeviceManagerError
-from ..printable import printable
-from .check_options import CheckOptions
-from .conformance import Bench, Check, Command, Result, Verdict, open_bench, run_check
-from .portal import Portal, open_portal
-from .pytest_plugin import check_options
+from ...errors import DeviceManagerError
+from ...printable import printable
+from ..check_options import CheckOptions
+from ..conformance import Bench, Check, Command, Result, Verdict, open_bench, run_check
+from ..portal import Portal, open_portal
+from . import check_options
 
 _READABLE = 100
 """Columns beyond which running text is not."""

@@ -14,7 +14,7 @@ from devicemgr.testing.conformance import CHECKS
 
 pytest_plugins = ["pytester"]
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin.py"
+EXAMPLE = Path(__file__).parent.parent.parent.parent / "examples" / "plugin.py"
 COMMAND = f"{sys.executable} {EXAMPLE} {{dir}}"
 
 

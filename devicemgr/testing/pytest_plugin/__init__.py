@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .check_options import CheckOptions, about
+from ..check_options import CheckOptions, about
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,7 +45,7 @@ def _setting(field: Field[Any]) -> str:
 
 def check_options(config: pytest.Config) -> CheckOptions:
     """What the command line says, else the configuration file. Raises UsageError."""
-    from ..errors import BadInput
+    from ...errors import BadInput
 
     said: dict[str, Any] = {}
     for field in fields(CheckOptions):
@@ -74,14 +74,14 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "device_manager(**settings): settings of open_device_manager for the fixtures device_manager[_sync]"
     )
     has_trio = config.pluginmanager.hasplugin("trio")
-    config.pluginmanager.import_plugin("devicemgr.testing.pytest_fixtures")
-    config.pluginmanager.import_plugin(f"devicemgr.testing.pytest_{'trio' if has_trio else 'no_trio'}")
+    config.pluginmanager.import_plugin("devicemgr.testing.pytest_plugin.fixtures")
+    config.pluginmanager.import_plugin(f"devicemgr.testing.pytest_plugin.{'trio' if has_trio else 'no_trio'}")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -k and -m choose
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
     if session.config.getoption("--device-plugin") is not None:
-        from .pytest_items import conformance_items
+        from .items import conformance_items
 
         items += conformance_items(session)
 
@@ -91,7 +91,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     if call.excinfo is not None and "devicemgr.errors" in sys.modules:
-        from .pytest_failures import without_machinery
+        from .failures import without_machinery
 
         call.excinfo = without_machinery(call.excinfo)
     return (yield)

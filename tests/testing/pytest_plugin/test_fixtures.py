@@ -6,7 +6,7 @@ from pathlib import Path
 
 pytest_plugins = ["pytester"]
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "plugin.py"
+EXAMPLE = Path(__file__).parent.parent.parent.parent / "examples" / "plugin.py"
 
 SYNC = f"""
 import sys

@@ -12,9 +12,9 @@ from types import TracebackType
 
 import pytest
 
-from ..errors import DeviceManagerError
+from ...errors import DeviceManagerError
 
-_OURS = str(Path(__file__).parent.parent)
+_OURS = str(Path(__file__).parent.parent.parent)
 _OF_OTHERS = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 

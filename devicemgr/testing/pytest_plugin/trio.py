@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from pytest_trio import trio_fixture
 
-from .pytest_fixtures import opened_for
+from .fixtures import opened_for
 
 if TYPE_CHECKING:
-    from ..daemon.manager import DeviceManager
+    from ...daemon.manager import DeviceManager
 
 
 @pytest.hookimpl(tryfirst=True)
