@@ -23,12 +23,12 @@ ON_DISK = ["tests/daemon/checkpoint", "tests/daemon/test_shared_directory.py"]
 AREAS = {  # what is changed, and the tests that shall notice
     "core": (
         ["devicemgr/core/*"],
-        ["tests/core", "tests/vectors", "tests/limits", "tests/traces", "tests/test_arguments.py"],
+        ["tests/core", "tests/vectors", "tests/kubelet_defects", "tests/traces", "tests/test_arguments.py"],
     ),
     "access": (["devicemgr/daemon/access/*"], ["tests/daemon/access"]),
     "checkpoint": (
         ["devicemgr/core/checkpoint/*", *DISK],
-        ["tests/core/checkpoint", "tests/limits/test_restart.py", *ON_DISK],
+        ["tests/core/checkpoint", "tests/kubelet_defects/test_restart.py", *ON_DISK],
     ),
     "transport": (["devicemgr/rpc/transport/*"], ["tests/rpc/transport"]),
 }
