@@ -8,7 +8,8 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality
 
 from devicemgr import open_device_manager
-from devicemgr.rpc.deviceplugin.service import AllocationService, RegistrationService
+from devicemgr.rpc.admin.service import AllocationService
+from devicemgr.rpc.deviceplugin.service import RegistrationService
 from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 from devicemgr.rpc.transport.channel import open_channel

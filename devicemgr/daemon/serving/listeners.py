@@ -13,7 +13,8 @@ import trio
 from ...core.topology.policy import Policy
 from ...errors import DirectoryUnusable
 from ...peer_limits import Bounds
-from ...rpc.deviceplugin.service import AllocationService, RegistrationService
+from ...rpc.admin.service import AllocationService
+from ...rpc.deviceplugin.service import RegistrationService
 from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ...rpc.transport.limits import Limits
 from ...rpc.transport.server import FLUSH_TIME, Server

@@ -1,4 +1,4 @@
-"""The other side of our own sockets: what the command line asks a manager, and how a plug-in registers."""
+"""The client of our own API: what the command line asks a manager."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ...errors import CallerDenied, ManagerUnavailable, PluginUnavailable, Refused, RegistrationRefused
+from ...errors import CallerDenied, ManagerUnavailable, PluginUnavailable, Refused
 from ...model import (
     Admission,
     EffectiveSettings,
@@ -19,13 +19,11 @@ from ...model import (
     NodeStatus,
     Pod,
     PodStatus,
-    Registration,
     ResourceCounts,
     ResourceName,
 )
 from ..calls import call, dial, read_stream
 from ..deviceplugin.convert import checked
-from ..stubs import v1beta1 as wire
 from ..stubs.devicemgr import v1 as own
 from ..transport.channel import Channel
 from ..transport.limits import Limits
@@ -139,23 +137,3 @@ async def wait_for_manager(socket: Path, *, seconds: float) -> None:
         async with dial(socket):
             return
     raise ManagerUnavailable(f"no manager came back on {socket} within {seconds:g} s")
-
-
-async def register_plugin(registry: Path, registration: Registration, *, seconds: float = 15.0) -> None:
-    """Announce a plug-in on kubelet.sock, as a plug-in does.
-
-    Raises RegistrationRefused with the manager's text, or ManagerUnavailable when it does not answer in time.
-    """
-    request = wire.RegisterRequest(
-        version=registration.version, endpoint=registration.endpoint, resource_name=registration.resource
-    )
-    try:
-        with trio.fail_after(seconds):
-            async with dial(registry, patient=False) as channel:
-                await call(channel.stub(wire.RegistrationStub).register, request)
-    except PluginUnavailable as error:
-        if error.outcome in ("UNKNOWN", "PERMISSION_DENIED"):
-            raise RegistrationRefused(str(error), rule="REG-5") from error
-        raise ManagerUnavailable(f"{registry}: {error}") from error
-    except (OSError, trio.TooSlowError) as error:
-        raise ManagerUnavailable(f"{registry}: {error or 'no answer in time'}") from error

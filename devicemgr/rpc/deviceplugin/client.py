@@ -1,4 +1,5 @@
-"""The calls we make to a plug-in, each with a deadline and an account of how it went (LIM-1)."""
+"""The calls we make to a plug-in, each with a deadline and an account of how it went (LIM-1); and registering, as
+a plug-in does."""
 
 from __future__ import annotations
 
@@ -6,14 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Protocol
 
 import trio
 
 from ...arguments import CheckedFields, Seconds
-from ...errors import PluginUnavailable
+from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from ...events import CallFinished
-from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions
+from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
 from ...peer_limits import Bounds
 from ...steps import Steps
 from ...turns import in_turns
@@ -244,3 +246,23 @@ async def connect_plugin(
         raise PluginUnavailable(
             f"nobody accepts on {place} (tried for {deadlines.dial:g} s)", outcome="DEADLINE_EXCEEDED"
         )
+
+
+async def register_plugin(registry: Path, registration: Registration, *, seconds: float = 15.0) -> None:
+    """Announce a plug-in on kubelet.sock, as a plug-in does.
+
+    Raises RegistrationRefused with the manager's text, or ManagerUnavailable when it does not answer in time.
+    """
+    request = wire.RegisterRequest(
+        version=registration.version, endpoint=registration.endpoint, resource_name=registration.resource
+    )
+    try:
+        with trio.fail_after(seconds):
+            async with dial(registry, patient=False) as channel:
+                await call(channel.stub(wire.RegistrationStub).register, request)
+    except PluginUnavailable as error:
+        if error.outcome in ("UNKNOWN", "PERMISSION_DENIED"):
+            raise RegistrationRefused(str(error), rule="REG-5") from error
+        raise ManagerUnavailable(f"{registry}: {error}") from error
+    except (OSError, trio.TooSlowError) as error:
+        raise ManagerUnavailable(f"{registry}: {error or 'no answer in time'}") from error

@@ -1,4 +1,5 @@
-"""What is served: one class per gRPC service, each a thin skin over a few Trio functions.
+"""The services of the device plug-in API, each a thin skin over a few Trio functions: of the manager, and of a
+plug-in, for tests.
 
 The functions come in as arguments. What becomes of their errors is the server's business: see
 :mod:`~devicemgr.rpc.transport.server`.
@@ -6,33 +7,19 @@ The functions come in as arguments. What becomes of their errors is the server's
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
 
-from ...errors import Refused
 from ...model import (
-    Admission,
     Device,
     DeviceId,
-    EffectiveSettings,
-    Fault,
-    NodeStatus,
     PluginOptions,
-    Pod,
-    PodStatus,
     Registration,
-    ResourceCounts,
-    ResourceName,
     RunOptions,
 )
-from ...turns import in_turns
-from ..admin import convert as convert_own
-from ..admin import status
 from ..pluginregistration import PluginInfo
 from ..stubs import pluginregistration as found
 from ..stubs import v1beta1 as wire
-from ..stubs.devicemgr import v1 as own
 from ..transport.server_call import ClosesStreams
 from . import convert
 
@@ -46,77 +33,6 @@ class RegistrationService(wire.RegistrationBase):
     async def register(self, message: wire.RegisterRequest) -> wire.Empty:
         await self._register(convert.checked(convert.registration_from_wire, message))
         return wire.Empty()
-
-
-class AllocationApi(Protocol):
-    """What the allocation service needs of a manager."""
-
-    def capacity(self) -> Mapping[ResourceName, ResourceCounts]: ...
-    async def pods_in_turns(self) -> Sequence[PodStatus]: ...
-    def node_status(self) -> NodeStatus: ...
-    def settings(self) -> EffectiveSettings: ...
-    def explain(self, namespace: str, name: str) -> Mapping[str, Any] | None: ...
-    async def acknowledge_removed(self, resource: str) -> None: ...
-    def acknowledge_reset(self) -> None: ...
-    async def admit(self, pod: Pod, *, start: bool = ...) -> Admission: ...
-    async def remove(self, namespace: str, name: str) -> bool: ...
-    async def retain(self, uids: Iterable[str]) -> Sequence[Pod]: ...
-    async def events_of_life(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
-
-
-class FaultsApi(Protocol):
-    async def inject(self, fault: Fault) -> None: ...
-
-
-class AllocationService(ClosesStreams, own.AllocationBase):
-    """``/devicemgr.v1.Allocation`` on allocation.sock."""
-
-    def __init__(self, manager: AllocationApi, faults: FaultsApi | None = None) -> None:
-        self._manager = manager
-        self._faults = faults
-        self._status = status.Encoder()
-
-    async def status(self, message: own.StatusRequest) -> Any:
-        capacity, settings = self._manager.capacity(), self._manager.settings()
-        return await in_turns(self._status.encoding(capacity, await self._manager.pods_in_turns(), settings))
-
-    async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
-        pod = convert.checked(convert_own.pod_from_wire, message.pod)
-        admission = await self._manager.admit(pod, start=bool(message.start))
-        return convert_own.admission_to_wire(admission)
-
-    async def remove(self, message: own.RemoveRequest) -> own.RemoveResponse:
-        return own.RemoveResponse(removed=await self._manager.remove(message.namespace, message.name))
-
-    async def retain(self, message: own.RetainRequest) -> own.RetainResponse:
-        uids = convert.checked(lambda message: list(map(convert.text, message.uids)), message)
-        return own.RetainResponse(removed=list(map(convert_own.pod_to_wire, await self._manager.retain(uids))))
-
-    async def events(self, message: own.EventsRequest) -> AsyncIterator[own.Event]:
-        sequence = 0
-        while batch := await self._manager.events_of_life(sequence, wait=message.follow):
-            for sequence, event in batch:
-                yield own.Event(sequence=sequence, json=json.dumps(event))
-
-    async def explain(self, message: own.ExplainRequest) -> own.ExplainResponse:
-        decision = self._manager.explain(message.namespace, message.name)
-        return own.ExplainResponse(json="" if decision is None else json.dumps(decision))
-
-    async def node_status(self, message: own.NodeStatusRequest) -> own.NodeStatusResponse:
-        return convert_own.node_status_to_wire(self._manager.node_status())
-
-    async def acknowledge_removed(self, message: own.AcknowledgeRemovedRequest) -> own.AcknowledgeRemovedResponse:
-        if message.reset:
-            self._manager.acknowledge_reset()
-        else:
-            await self._manager.acknowledge_removed(str(message.resource))
-        return own.AcknowledgeRemovedResponse()
-
-    async def inject_fault(self, message: own.InjectFaultRequest) -> own.InjectFaultResponse:
-        if self._faults is None:
-            raise Refused("this manager allows no faults; start it with --allow-faults")
-        await self._faults.inject(convert.checked(convert_own.fault_from_wire, message))
-        return own.InjectFaultResponse()
 
 
 class PluginApi(Protocol):

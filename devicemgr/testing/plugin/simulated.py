@@ -28,7 +28,7 @@ from ...model import (
     Registration,
     RunOptions,
 )
-from ...rpc.admin.client import register_plugin
+from ...rpc.deviceplugin.client import register_plugin
 from ...rpc.deviceplugin.service import DevicePluginService, PluginInfoService
 from ...rpc.pluginregistration import PluginInfo
 from ...rpc.transport.server import open_server
@@ -191,7 +191,7 @@ class SimulatedPlugin:
         with trio.move_on_after(FAREWELL):
             await self.drain()
 
-    # --- what a manager asks of it (rpc.services.PluginApi) -----------------------------------------
+    # --- what a manager asks of it (rpc.deviceplugin.service.PluginApi) -----------------------------
 
     def get_info(self) -> PluginInfo:
         """For the plug-in watcher, when the socket is in plugins_registry (REG-16)."""

@@ -30,7 +30,8 @@ from devicemgr.events import (
     ReportNormalised,
 )
 from devicemgr.model import Device, DeviceSpec, Mount, Peer, Registration, RunOptions
-from devicemgr.rpc.admin.client import connect_manager, register_plugin
+from devicemgr.rpc.admin.client import connect_manager
+from devicemgr.rpc.deviceplugin.client import register_plugin
 from devicemgr.rpc.stubs.devicemgr.v1 import AllocationStub
 from devicemgr.rpc.stubs.v1 import PodResourcesListerStub
 from devicemgr.rpc.transport.channel import open_channel

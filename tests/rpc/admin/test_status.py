@@ -10,8 +10,8 @@ from devicemgr.errors import ManagerUnavailable, PluginUnavailable
 from devicemgr.model import ContainerStatus, EffectiveSettings, PodStatus, ResourceCounts
 from devicemgr.rpc.admin import status
 from devicemgr.rpc.admin.client import connect_manager
+from devicemgr.rpc.admin.service import AllocationService
 from devicemgr.rpc.deviceplugin import convert
-from devicemgr.rpc.deviceplugin.service import AllocationService
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.wire_format import EncodedMessage
