@@ -7,9 +7,10 @@ from pathlib import Path
 from ...errors import PluginUnavailable
 from ...peer_limits import Bounds
 from ..event_log import EventLog
-from .callers import Callers, Gate
+from .callers import Callers
 from .plugin_policy import PluginDoor
 from .quotas import Accounts
+from .socket_policy import Gate
 
 DEVICE_SIZE = 128
 """Bytes that a device takes in memory, about, however short its id is."""

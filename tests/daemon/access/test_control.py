@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from devicemgr import Bounds, Callers
-from devicemgr.daemon.access.callers import Gate
 from devicemgr.daemon.access.control import Doors
 from devicemgr.daemon.access.plugin_policy import PluginDoor
 from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
+from devicemgr.daemon.access.socket_policy import Gate
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.errors import CallerDenied, CallerTooOften, CallerTooSlow, PluginUnavailable
 from devicemgr.events import BoundReached, CallerTurnedAway, ConnectionBroken

@@ -1,0 +1,104 @@
+"""The policy of one of our sockets: who may call on it, how many connections there are, what waits to be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import trio
+
+from ...errors import CallerDenied, CallerTooSlow
+from ...events import BoundReached, CallerTurnedAway
+from ...model import Peer
+from ...rpc.transport.limits import PeerPolicy
+from ..event_log import EventLog
+from .callers import Callers
+from .quotas import Accounts
+from .rate_limit import Tally
+
+_REGISTER = "/v1beta1.Registration/Register"
+
+
+class Gate(PeerPolicy):
+    """The policy of one socket, called ``name`` in events. Where ``quota_exempt``, its callers' time is not bounded."""
+
+    def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog, *, quota_exempt: bool) -> None:
+        self._name = name
+        self.quota_exempt = quota_exempt
+        self._callers = callers
+        self._accounts = accounts
+        self._bounds = accounts.bounds
+        self._log = log
+        self._connections: Counter[int] = Counter()
+        self._unread: Counter[int] = Counter()
+        self._tally = Tally()
+
+    def admit(self, peer: Peer) -> bool:
+        """So many connections for each process, and so many for all."""
+        if self._connections[peer.pid] >= self._bounds.connections:
+            self._reached("connections", peer, "the connection was closed")
+        elif self._connections.total() >= self._bounds.all_connections:
+            self._reached("all_connections", peer, "the connection was closed")
+        else:
+            self._connections[peer.pid] += 1
+            return True
+        return False
+
+    def leave(self, peer: Peer) -> None:
+        _give_back(self._connections, peer.pid, 1)
+
+    def charge(self, peer: Peer, seconds: float) -> None:
+        if not self.quota_exempt:
+            self._accounts.charge(peer, seconds)
+
+    def pause(self, peer: Peer) -> float:
+        return 0.0 if self.quota_exempt else self._accounts.pause(peer)
+
+    def begin_call(self, peer: Peer, method: str) -> float:
+        """Seconds to wait. Raises CallerDenied for a stranger, and CallerTooOften."""
+        if not self._callers.include(peer):
+            if times := self._tally.count(("denied", peer.pid), now=trio.current_time()):
+                self._log.record(
+                    [CallerTurnedAway(socket=self._name, method=method, pid=peer.pid, uid=peer.uid, times=times)]
+                )
+            raise CallerDenied(
+                f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
+                "and the group of --allow-group"
+            )
+        return self._accounts.charge_registration(peer) if method == _REGISTER else self.wait_on(peer, method)
+
+    def wait_on(self, peer: Peer, method: str) -> float:
+        """A registration has stood in its queue, and waits no more. Raises CallerTooOften."""
+        return 0.0 if self.quota_exempt or method == _REGISTER else self._accounts.begin_question(peer)
+
+    def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
+        """A question's time is its caller's. A registration has a rate of its own."""
+        if method != _REGISTER:
+            self.charge(peer, seconds)
+
+    def hold(self, peer: Peer, size: int) -> None:
+        """Raises CallerTooSlow when others wait already, and are too long together with it."""
+        waiting = self._unread[peer.pid]
+        if waiting and waiting + size > self._bounds.unread_size and not self.quota_exempt:
+            self._reached("unread_size", peer, f"an answer of {size} bytes was not sent")
+            raise CallerTooSlow(f"{waiting} bytes of answers to this process wait to be read")
+        self._unread[peer.pid] += size
+
+    def release(self, peer: Peer, size: int) -> None:
+        _give_back(self._unread, peer.pid, size)
+
+    def message_too_long(self, bound: str, size: int, limit: int) -> None:
+        if times := self._tally.count(bound, now=trio.current_time()):
+            consequence = f"a call with a message of {size} bytes ended; {limit} are the limit"
+            self._log.record([BoundReached(bound=bound, peer=self._name, times=times, consequence=consequence)])
+
+    def unreadable(self, peer: Peer, problem: str) -> None:
+        self._accounts.broke(peer, f"on {self._name}, {problem}")
+
+    def _reached(self, bound: str, peer: Peer, consequence: str) -> None:
+        self._accounts.reached(bound, peer, f"on {self._name}, {consequence}")
+
+
+def _give_back(counter: Counter[int], pid: int, count: int) -> None:
+    counter[pid] -= count
+    if counter[pid] <= 0:
+        del counter[pid]
