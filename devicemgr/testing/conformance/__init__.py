@@ -10,11 +10,12 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 
 from ..check_options import CheckOptions, Timing
 from .bench import Bench, open_bench
-from .check import Check, Failed, Result, Skipped, Verdict, Weight, check
+from .check import Check, check
 from .command import Command, SubjectUnusable
 from .evidence import Seen
 from .runner import CHECKS, Observer, report_of, run_check, run_checks, select
 from .subject import Attached, Subject
+from .verdicts import Failed, Result, Skipped, Verdict, Weight
 
 __all__ = [
     "CHECKS",

@@ -16,9 +16,10 @@ from .answers import Meaning, how_they_differ, meaning
 from .api_server import sign_of_api_server
 from .asking import Asking
 from .bench import Bench, cut
-from .check import Failed, Skipped, Weight, check
+from .check import check
 from .lists import NO_LIST
 from .shown import some
+from .verdicts import Failed, Skipped, Weight
 
 MOST = 16
 """Devices that are looked at one by one, where there are more."""

@@ -37,13 +37,13 @@ from ...rpc.deviceplugin.client import Deadlines, connect_plugin
 from ...rpc.transport.unix_socket import Place
 from ..check_options import Timing
 from .asking import Asking, CallAnswered
-from .check import Failed, Skipped
 from .evidence import RecordedInCheck, Seen, of_instance
 from .last_words import last_words
 from .respawn import open_respawning
 from .shown import some
 from .socket_names import change_by_the_second
 from .subject import Subject, tended
+from .verdicts import Failed, Skipped
 
 E = TypeVar("E", bound=Event)
 SETTLING = 1.0

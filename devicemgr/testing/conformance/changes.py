@@ -12,8 +12,9 @@ from ...events import ListReceived
 from ...model import ResourceName
 from .asking import CallAnswered
 from .bench import Bench
-from .check import Failed, Skipped, check
+from .check import check
 from .lists import NO_LIST
+from .verdicts import Failed, Skipped
 
 _RESTART, _WIPE, _AWAY = "a restart of the manager", "the deletion of its socket", "a time without a manager"
 _CANCEL = "the end of its stream and a new one"

@@ -13,12 +13,12 @@ import trio
 
 from ...arguments import checked
 from ...errors import DeviceManagerError
-from .check import Skipped
 from .given_api_server import GivenApiServer
 from .isolation import Bind, isolated, kubelet_at_its_path, missing, require_allowed
 from .output import Output
 from .processes import PROC, Living, adopt_orphans, bury, family
 from .subject import run_change
+from .verdicts import Skipped
 
 POLL = 0.02
 """Seconds between two looks at whether processes have ended; the kernel tells of children only."""

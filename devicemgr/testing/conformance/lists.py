@@ -15,8 +15,9 @@ from ...events import EndpointStopped, ListReceived, PluginRegistered
 from ...model import HEALTHY, UNHEALTHY
 from ...rpc.deviceplugin.convert import list_size
 from .bench import Bench, names
-from .check import Failed, Proved, Skipped, Weight, check
+from .check import check
 from .shown import difference, some
+from .verdicts import Failed, Proved, Skipped, Weight
 
 LARGEST_MESSAGE = 4 * 1024 * 1024
 """Bytes that a kubelet takes in one message (API-8)."""

@@ -9,7 +9,8 @@ import trio
 
 from ...events import PluginRefused, PluginRegistered, RegistrationRequested
 from .bench import Bench
-from .check import Failed, Skipped, check
+from .check import check
+from .verdicts import Failed, Skipped
 
 PAUSES = 2
 """So many times its patience a plug-in may take after a refusal: NVIDIA's tries again half a minute later."""

@@ -26,9 +26,10 @@ from ...events import (
 from ...model import API_VERSION, ResourceName
 from ...resource_names import why_not_extended
 from .bench import AFTERWARDS, Bench
-from .check import Failed, Proved, Skipped, check
+from .check import check
 from .lists import with_something_new
 from .processes import listening_elsewhere
+from .verdicts import Failed, Proved, Skipped
 
 ENOUGH = 3
 """Calls of Register for one disturbance that are no loop: it may see several signs of it, and a stream end."""

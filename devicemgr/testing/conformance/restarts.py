@@ -8,8 +8,9 @@ import trio
 
 from ...events import PluginRegistered
 from .bench import AFTERWARDS, Bench, Ending
-from .check import Failed, Proved, Skipped, Weight, check
+from .check import check
 from .shown import some
+from .verdicts import Failed, Proved, Skipped, Weight
 
 WARM_UP = 3
 """Restarts before descriptors are counted."""

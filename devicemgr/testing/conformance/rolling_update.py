@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from ...events import PluginRefused, PluginRegistered
 from .bench import Bench
-from .check import Failed, Weight, check
+from .check import check
 from .shown import some
+from .verdicts import Failed, Weight
 
 CONNECTED = "D37-4"
 """The rule by which a kubelet of v1.37 refuses a socket whose stream is open."""

@@ -25,8 +25,9 @@ from . import (
     stream_lost,
 )
 from .bench import Bench
-from .check import Check, Failed, Proved, Result, Skipped, Verdict, Weight
+from .check import Check
 from .evidence import told
+from .verdicts import Failed, Proved, Result, Skipped, Verdict, Weight
 
 MOST_CALLS = 100
 """RPCs that a result keeps."""

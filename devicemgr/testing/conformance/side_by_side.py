@@ -22,7 +22,8 @@ import trio
 
 from ...errors import DeviceManagerError, unwrapped
 from .bench import Bench
-from .check import Check, Failed, Result, Skipped, Verdict
+from .check import Check
+from .verdicts import Failed, Result, Skipped, Verdict
 
 if TYPE_CHECKING:
     from .runner import Observer

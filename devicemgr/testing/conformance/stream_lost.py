@@ -5,7 +5,8 @@ from __future__ import annotations
 import trio
 
 from .bench import Bench
-from .check import Proved, Skipped, Weight, check
+from .check import check
+from .verdicts import Proved, Skipped, Weight
 
 BEYOND = 3.0
 """Seconds, more than for what comes at once: a pause before another attempt, or the start of another process."""

@@ -14,8 +14,8 @@ import trio
 
 from ...arguments import checked
 from ...errors import unwrapped
-from .check import Failed, Skipped
 from .isolation import missing
+from .verdicts import Failed, Skipped
 
 CHANGE_DEADLINE = 10.0
 """Seconds for the command of ``--change``."""
@@ -24,7 +24,7 @@ LAST_WORDS = 4096
 
 
 class Subject(Protocol):
-    """A plug-in. Whatever a kind of plug-in cannot do raises :class:`~.check.Skipped` with the reason."""
+    """A plug-in. Whatever a kind of plug-in cannot do raises :class:`~.verdicts.Skipped` with the reason."""
 
     async def start(self, directory: Path) -> None:
         """Run it, with ``directory`` as the kubelet's directory of plug-ins. Raises SubjectUnusable."""
