@@ -13,7 +13,8 @@ from .bench import Bench, open_bench
 from .check import Check, check
 from .command import Command, SubjectUnusable
 from .evidence import Seen
-from .runner import CHECKS, Observer, report_of, run_check, run_checks, select
+from .observer import Observer
+from .runner import CHECKS, report_of, run_check, run_checks, select
 from .subject import Attached, Subject
 from .verdicts import Failed, Result, Skipped, Verdict, Weight
 

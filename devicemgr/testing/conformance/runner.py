@@ -27,6 +27,7 @@ from . import (
 from .bench import Bench
 from .check import Check
 from .evidence import told
+from .observer import Observer
 from .verdicts import Failed, Proved, Result, Skipped, Verdict, Weight
 
 MOST_CALLS = 100
@@ -79,18 +80,6 @@ def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
 def with_needs(checks: Iterable[Check]) -> set[str]:
     """The names of all checks that are made when these are wanted."""
     return {one for check in checks for one in (check.name, *with_needs(CHECKS[name] for name in check.needs))}
-
-
-class Observer:
-    """Hears of every check that is made, also of those that are only needed; does nothing with it."""
-
-    @checked
-    def begins(self, check: Check) -> None:
-        """It is being made now."""
-
-    @checked
-    def ends(self, result: Result) -> None:
-        """What came of it."""
 
 
 NOBODY = Observer()

@@ -26,7 +26,7 @@ from .check import Check
 from .verdicts import Failed, Result, Skipped, Verdict
 
 if TYPE_CHECKING:
-    from .runner import Observer
+    from .observer import Observer
 
 WATCHED = ("first-list-complete", "registers-once", "stream-stays-open", "stream-silent")
 """What is made of the first instance, which nothing is done to."""
