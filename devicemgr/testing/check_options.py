@@ -9,24 +9,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import CheckedFields, Count, Seconds
+from ..arguments import CheckedFields
+from .timing import Timing
 
 if TYPE_CHECKING:
     from ..core.topology.numa import Numa
     from .conformance.check import Check
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing(CheckedFields):
-    """How long the checks wait, in seconds. ``restarts`` is a number of restarts, ``restarting`` the time for them."""
-
-    patience: Seconds = 30.0  # until a plug-in has registered, again or for the first time
-    prompt: Seconds = 5.0  # for what should come at once: options, the first list
-    quiet: Seconds = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
-    away: Seconds = 5.0  # that the manager is not there
-    ending: Seconds = 10.0  # after SIGTERM
-    restarts: Count = 50
-    restarting: Seconds = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ A check is a :class:`Check`; its docstring is what ``--explain`` prints. The plu
 event log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.daemon.faults.actions`.
 """
 
-from ..check_options import CheckOptions, Timing
+from ..check_options import CheckOptions
+from ..timing import Timing
 from .bench import Bench, open_bench
 from .check import Check, check
 from .command import Command, SubjectUnusable

@@ -35,7 +35,7 @@ from ...events import (
 from ...model import Device, DeviceId, DeviceList, ResourceName
 from ...rpc.deviceplugin.client import Deadlines, connect_plugin
 from ...rpc.transport.unix_socket import Place
-from ..check_options import Timing
+from ..timing import Timing
 from .asking import Asking, CallAnswered
 from .evidence import RecordedInCheck, Seen, of_instance
 from .last_words import last_words

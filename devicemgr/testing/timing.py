@@ -1,0 +1,20 @@
+"""How long the conformance checks wait for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..arguments import CheckedFields, Count, Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing(CheckedFields):
+    """How long the checks wait, in seconds. ``restarts`` is a number of restarts, ``restarting`` the time for them."""
+
+    patience: Seconds = 30.0  # until a plug-in has registered, again or for the first time
+    prompt: Seconds = 5.0  # for what should come at once: options, the first list
+    quiet: Seconds = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
+    away: Seconds = 5.0  # that the manager is not there
+    ending: Seconds = 10.0  # after SIGTERM
+    restarts: Count = 50
+    restarting: Seconds = 30.0
