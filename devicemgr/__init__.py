@@ -11,23 +11,35 @@ Without Trio: :func:`open_portal`.
 
 Read in this order:
 
-===========================  ======================================================================
-``model`` ``events``         the words: values, and everything that can happen
-``core``                     the decisions, pure: no await, no clock, no file, no log, no gRPC
-``steps`` ``turns``          long work, in which everybody else has a turn
-``daemon.supervisor``        the nursery tree on one screen
-``daemon.plugins.endpoints``         one task per registration: where a plug-in's failure stops
-``daemon.pods.admission``         who, align, allocate, fit, write; ``daemon.pods.allocator``: plan → ask → commit
-``daemon.checkpoint.writer``     the state on disk, by one writer
-``daemon.plugins.watcher``    plug-ins that want to be found
-``rpc.transport``            gRPC on Trio: what an HTTP/2 connection is as a nursery
-``cli``                      one file per verb
-===========================  ======================================================================
+``rules/``          the book: what the kubelet does and why, rule by rule
+``model``           the values everything else speaks of
+``events/``         every fact the manager can report
+``errors``          every error a caller can meet
+``core/``           the decisions, pure: no await, no clock, no file, no log, no gRPC
+``daemon/``         the tasks: ``supervisor`` has the nursery tree on one screen
+``rpc/``            the border: gRPC on Trio, and the messages of each API
+``cli/``            the command line, one file per verb
+``testing/``        for tests of any project: plug-ins, conformance checks, pytest fixtures
+``manifest``        pods, read from manifests
+``pod_kinds``       the kinds of objects that are pods or make some
+``quantity``        Kubernetes quantities
+``node_config``     the kubelet's configuration, as people have it
+``node_resources``  resources that a node has without a plug-in
+``resource_names``  which names are those of extended resources
+``yaml_fields``     YAML whose values know their lines; nothing else imports yaml
+``peer_limits``     how much a peer may ask of the manager
+``arguments``       wrong arguments are errors of the call they were given to
+``printable``       texts that others have chosen, on a terminal
+``steps``           long work in steps, without await or clock
+``turns``           such work as a task among others
+``version``         which version this is
+``__main__``        ``python -m devicemgr``
 
-Imports go one way: ``model ← errors, events ← core ← daemon ← cli`` and ``model, errors ← rpc ← daemon``. What cannot
-be seen in the code, because it is absent: ``core`` has no ``async`` and knows no clock; nothing outside ``rpc``
-imports grpclib, betterproto2 or asyncio; nothing outside ``yaml_fields`` imports yaml; only ``daemon.serving.trace`` and ``cli``
-log; no module has a global that changes. ``tests/test_structure.py`` checks it.
+Imports go one way, and never in a circle: ``model, errors ← events ← core ← daemon ← testing ← cli`` and ``model,
+errors, events ← rpc ← daemon``. What cannot be seen in the code, because it is absent: ``core`` has no ``async`` and
+knows no clock; nothing outside ``rpc`` imports grpclib or betterproto2, and nothing imports asyncio; nothing outside
+``yaml_fields`` imports yaml; only ``daemon.serving.trace`` and ``cli`` log; no module has a global that changes. A
+table in ``tests/test_structure.py`` has the reasons, and checks all of it.
 """
 
 from __future__ import annotations

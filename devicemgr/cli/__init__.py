@@ -2,6 +2,37 @@
 
 Without a verb the daemon runs. Exit status: 0 done · 1 refused or failed · 2 bad usage or bad input · 3 no manager
 reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went away.
+
+``run``                without a verb: the daemon
+``admit``              admits the pods of a manifest, and starts their containers
+``check``              runs the conformance checks against a plug-in
+``check_config``       its options in a file
+``check_run``          one run of it
+``check_progress``     what it shows while it runs
+``check_report``       what it shows at the end
+``check_github``       what GitHub Actions shows of it
+``check_last_failed``  what failed the last time
+``checkpoint``         shows a kubelet's checkpoint
+``demo``               shows everything once, embedded
+``demo_pod.yaml``      its pod
+``events``             shows what happened
+``event_filter``       about what, since when, of which types
+``explain``            shows why a pod got its devices, or none
+``fault``              breaks something on purpose
+``node_status``        shows what a kubelet would publish
+``plugin``             runs simulated plug-ins
+``remove``             removes a pod that has ended
+``retain``             removes all pods but those that exist still
+``rule``               prints a rule of the book
+``status``             shows the resources, and who holds what
+``wait``               waits until a resource has its devices
+``ask``                asking a running manager
+``given_file``         a file that was named, or standard input
+``whole_files``        a file that is written whole or not at all
+``output``             JSON shapes, and the tables made of them
+``standard_output``    standard output as it may be: closed, full, of another encoding
+``signals``            which signals end a program of ours
+``systemd``            sd_notify(3)
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """The Device Manager's decisions, pure: no await, no clock, no file, no log, no gRPC.
 
-Read in this order: ``endpoint`` (the life of one registration), ``report`` (what a plug-in's list is worth),
-``resource`` and ``holdings`` (what there is, and who has it) with ``store`` (both together), ``allocation`` (which
-devices to take), ``run_options`` (what a container gets).
+Time comes in as ``now``; what happened goes out as events. Read in this order:
 
-Then, each by itself: ``numa``, ``hints``, ``merge``, ``policy`` (the Topology Manager); ``checkpoint``,
-``node_state`` (what is written down); ``node_status``, ``pod_status``, ``pod_resources`` (what others are told);
-``decision`` (why).
-
-Time comes in as ``now``; what happened goes out as events.
+``devices/``     the state: what plug-ins have reported, and who holds what
+``allocation/``  which devices a container gets, what comes with them, and why
+``topology/``    the Topology Manager: on which NUMA nodes a pod's devices should be
+``checkpoint/``  the state as text, byte for byte as the kubelet writes it
+``views/``       the state as others see it: the node's status, the pods', PodResources
 """

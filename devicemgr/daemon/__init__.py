@@ -1,9 +1,22 @@
 """Tasks: nurseries, the clock, files and the lifetimes of sockets.
 
-``supervisor`` shows the whole nursery tree on one screen; read it first. ``manager`` is what an embedder holds.
-``endpoints`` and ``plugin_watcher`` bring plug-ins in; ``admission``, with ``alignment`` and ``allocation``, lets
-pods in; ``container_start`` starts what was let in. ``checkpointing`` writes down, in files that ``generations``
-keeps whole and ``on_disk`` watches. ``open_calls`` ends with the manager what a program asks of it; through ``portal``
-and ``blocking`` programs ask that are not Trio's. ``event_log`` remembers what happened, ``decisions`` why; ``metrics``
-counts; ``directory`` owns the files.
+Read in this order:
+
+``supervisor``        the nursery tree on one screen
+``incarnation``       what a restart makes anew
+``manager``           the Device Manager as an embedder holds it
+``plugins/``          plug-ins: registered, found, read, lost
+``pods/``             pods: admitted, aligned, allocated, started
+``checkpoint/``       the state on disk, by one writer
+``access/``           who may call, and how much
+``serving/``          what is offered to others: sockets, metrics, traces
+``faults/``           faults on purpose
+``threads/``          the way in for programs that are not Trio's
+``event_log``         the memory of what happened, and how others wait for it
+``open_calls``        the calls of a program's own tasks: none outlasts the manager
+``layout``            the files of one manager under its root directory
+``shared_directory``  files of ours where others may make theirs
+``file_watch``        when it is worth looking at a file again
+``host_numa``         the machine's NUMA nodes, as the kernel tells of them
+``kept``              What is told of the whole state, worked out once for all who ask while nothing changes
 """

@@ -2,6 +2,11 @@
 
 A mutation of the core returns the events it caused; nothing else is its output. The trace, the log, the
 ``events`` verb and the golden tests all show these same values, through :func:`as_json`.
+
+``base``      what all events have in common, and their JSON
+``lifetime``  the manager itself: start, end, files, sockets
+``plugins``   plug-ins, their lists and calls, and what peers did too often
+``pods``      pods: admitted, refused, started, removed
 """
 
 from .base import Event, Severity, as_json

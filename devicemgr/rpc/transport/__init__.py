@@ -17,17 +17,17 @@ Whatever ends something happens at once.
 **What is bounded**, and where: received bytes by the windows, and a message by its prefix (``stream``); bytes to send
 by ``Limits.outgoing`` (``connection``); streams, connections and time by :class:`~.limits.Limits` and its policy.
 
-=====================  ================================================================================
-``connection``         h2 driven by a reader and a writer
-``stream``             one call on the wire
-``server``             accepting, and a task for each call; ``server_call``: what its handler sees of it
-``channel``            connecting, and calling
-``framing``            GOAWAY, which h2 would take for the end, and frames that are too long
-``limits``             what a connection may hold, and the policy that decides about its peer
-``metering``           the CPU time of one call's steps
-``peer_credentials``   who is at the other end
-``unix_socket``        a socket that listens before it can be seen
-=====================  ================================================================================
+``connection``        h2 driven by a reader and a writer
+``stream``            one call on the wire
+``server``            accepting, and a task for each call
+``server_call``       a call as its handler sees it
+``accepting``         which failures of accept(2) pass by themselves
+``channel``           connecting, and calling
+``framing``           GOAWAY, which h2 would take for the end, and frames that are too long
+``limits``            what a connection may hold, and the policy that decides about its peer
+``metering``          the CPU time of one call's steps
+``peer_credentials``  who is at the other end
+``unix_socket``       a socket that listens before it can be seen
 
 # Decision: of grpclib, what is data: ``Handler``, ``Cardinality``, ``Status``, ``GRPCError``, metadata and timeouts,
 # which are the interface of the code that betterproto2 generates. Not its transport, which needs asyncio. So the same

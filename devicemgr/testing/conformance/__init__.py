@@ -6,6 +6,36 @@
 A check is a :class:`Check`; its docstring is what ``--explain`` prints. The plug-in is any :class:`Subject`:
 :class:`Command` for a program, :class:`Attached` for one that somebody else starts. What it says is read from the
 event log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.daemon.faults.actions`.
+
+``check``             what a check is
+``verdicts``          what comes of one
+``runner``            running them in order
+``observer``          somebody who hears of them meanwhile
+``registration``      checks of how a plug-in makes itself known
+``lists``             checks of the lists that it sends
+``allocation``        checks of what it answers when devices are asked of it
+``restarts``          checks of what it does when the kubelet or itself begins anew
+``rolling_update``    a check of an old process that ends after its new one has begun
+``changes``           a check of what it can still say when it had to begin anew
+``side_by_side``      checks of other instances, while the first one is watched
+``bench``             a private manager, the plug-in under test, and what the two said
+``asking``            what the checks ask the plug-in themselves
+``evidence``          what went over the wire during a check
+``answers``           when two answers to Allocate are the same
+``shown``             how ids, and lists of them, are shown
+``subject``           the plug-in under test, as the checks see it
+``command``           one that is a program
+``respawn``           starting it again when it ends, as a kubelet does
+``socket_names``      which of its sockets are named by the second
+``processes``         its processes, and what it has orphaned
+``output``            what it writes
+``last_words``        its panic or exception, found in that
+``isolation``         a private view of the machine's files for it
+``api_server``        whether it needs an API server
+``given_api_server``  giving it one
+``kubeconfig``        what a kubeconfig says of one
+``refused_once``      A check of what a plug-in does when the kubelet refuses it once
+``stream_lost``       A check of what a plug-in does when the kubelet has lost its stream and is still there
 """
 
 from ..check_options import CheckOptions

@@ -2,6 +2,12 @@
 
 pytest loads this module at every start, so it imports nothing of ours before it is needed. The fixtures for Trio
 tests exist where pytest-trio does.
+
+``fixtures``  for ordinary tests, and what both kinds of tests use
+``trio``      the fixture for Trio tests
+``no_trio``   what takes its place where pytest-trio is not installed
+``items``     every conformance check as a test item
+``failures``  what a failed test shows of our errors
 """
 
 from __future__ import annotations
