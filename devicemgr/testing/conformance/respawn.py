@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
 from ...errors import unwrapped
-
-if TYPE_CHECKING:
-    from .bench import Bench
 
 FIRST = 1.0
 """Seconds until a container that has ended for the first time is running again."""
@@ -21,13 +18,26 @@ LONGEST = 300.0
 _POLL = 0.05
 
 
+class Respawned(Protocol):
+    """What a bench is to somebody who starts its plug-in again."""
+
+    @property
+    def check(self) -> str | None: ...
+    @property
+    def disturbances(self) -> Sequence[float]: ...
+    @property
+    def has_ended(self) -> bool: ...
+
+    async def respawn(self) -> None: ...
+
+
 def pause(endings: int) -> float:
     """Before the start that follows the so-manieth time that it ended."""
     return FIRST if endings < 2 else min(BACK_OFF * 2 ** (endings - 2), LONGEST)
 
 
 @asynccontextmanager
-async def open_respawning(bench: Bench | None) -> AsyncIterator[None]:
+async def open_respawning(bench: Respawned | None) -> AsyncIterator[None]:
     """Within, the plug-in is started again whenever it ends unasked; None leaves it as it is."""
     with unwrapped():
         async with trio.open_nursery() as nursery:
@@ -37,7 +47,7 @@ async def open_respawning(bench: Bench | None) -> AsyncIterator[None]:
             nursery.cancel_scope.cancel()
 
 
-async def _respawn(bench: Bench) -> None:
+async def _respawn(bench: Respawned) -> None:
     """Start the plug-in whenever it has ended though nobody asked it to, until cancelled.
 
     Restarts of a kubelet are further apart than the ten minutes after which it forgets, so each check, and each
