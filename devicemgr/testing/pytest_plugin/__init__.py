@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
     if session.config.getoption("--device-plugin") is not None:
         from .items import conformance_items
 
-        items += conformance_items(session)
+        items += conformance_items(session, check_options(session.config))
 
 
 @pytest.hookimpl(wrapper=True)

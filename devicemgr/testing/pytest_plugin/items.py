@@ -16,7 +16,6 @@ from ...printable import printable
 from ..check_options import CheckOptions
 from ..conformance import Bench, Check, Command, Result, Verdict, open_bench, run_check
 from ..portal import Portal, open_portal
-from . import check_options
 
 _READABLE = 100
 """Columns beyond which running text is not."""
@@ -121,9 +120,9 @@ class ConformanceCollector(pytest.Collector):
         ]
 
 
-def conformance_items(session: pytest.Session) -> list[pytest.Item]:
+def conformance_items(session: pytest.Session, options: CheckOptions) -> list[pytest.Item]:
     """Raises UsageError for what can be seen before anything is started."""
-    options, argv = check_options(session.config), _argv(session.config.getoption("--device-plugin"))
+    argv = _argv(session.config.getoption("--device-plugin"))
     try:
         parent = ConformanceCollector.from_parent(
             session, name="device-plugin", nodeid="device-plugin", argv=argv, options=options
