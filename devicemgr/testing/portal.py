@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ..daemon.threads.blocking import BlockingManager
+from ..daemon.threads.blocking import BlockingManager, Program
 from ..daemon.threads.portal import Portal, open_portal
 from ..model import API_VERSION, HEALTHY, Device, DeviceId, PluginOptions, RunOptions
 
@@ -28,7 +28,7 @@ __all__ = [
 class _Elsewhere:
     """An object that lives in a portal's program, for callers outside of it."""
 
-    def __init__(self, portal: Portal, target: Any) -> None:
+    def __init__(self, portal: Program, target: Any) -> None:
         self._portal = portal
         self._target = target
 

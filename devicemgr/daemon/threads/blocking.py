@@ -5,9 +5,11 @@ Made by ``portal.manager(…)``; any thread may call. A test compares every sign
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from ...arguments import Count, Seconds, checked
 from ...core.views.pod_resources import DeviceOnNode, PodDevices
@@ -32,14 +34,28 @@ from ..layout import Layout
 from ..manager import DeviceManager
 from ..pods.pod_resources import PodResources
 
-if TYPE_CHECKING:
-    from .portal import Portal
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Program(Protocol):
+    """The Trio program in which a manager lives: what a portal does for whoever calls from outside."""
+
+    @overload
+    def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def submit(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    @overload
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    def enter(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]: ...
 
 
 class BlockingManager:
     """A :class:`~devicemgr.DeviceManager`, which says what each method does."""
 
-    def __init__(self, portal: Portal, target: DeviceManager) -> None:
+    def __init__(self, portal: Program, target: DeviceManager) -> None:
         self._portal = portal
         self._target = target
         self.layout: Layout = target.layout
@@ -114,7 +130,7 @@ class BlockingManager:
 class BlockingFaults:
     """``manager.faults``."""
 
-    def __init__(self, portal: Portal, target: Faults) -> None:
+    def __init__(self, portal: Program, target: Faults) -> None:
         self._portal = portal
         self._target = target
 
@@ -175,7 +191,7 @@ class BlockingFaults:
 class BlockingPodResources:
     """``manager.pod_resources``."""
 
-    def __init__(self, portal: Portal, target: PodResources) -> None:
+    def __init__(self, portal: Program, target: PodResources) -> None:
         self._portal = portal
         self._target = target
 

@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ...daemon.manager import DeviceManager
+    from ...daemon.threads.blocking import Program
     from ...model import Device, PluginOptions
     from ..conformance.command import Command
     from ..plugin.simulated import SimulatedPlugin
@@ -153,7 +154,7 @@ class _Either:
         self,
         open_one: Callable[[DeviceManager], AbstractAsyncContextManager[Any]],
         manager: Any,
-        blocking: Callable[[Portal, Any], Any],
+        blocking: Callable[[Program, Any], Any],
     ) -> None:
         self._open_one = open_one
         self._manager = manager
