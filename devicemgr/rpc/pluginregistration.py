@@ -1,10 +1,12 @@
-"""The calls of the plug-in watcher to a socket it found: who are you, and what became of it (API-4)."""
+"""The plug-in watcher and a socket it has found: who are you, and what became of it (API-4). Its client, and for tests
+the service, which is a plug-in's."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
@@ -95,3 +97,30 @@ def _info(message: wire.PluginInfo) -> PluginInfo:
         endpoint=message.endpoint,
         supported_versions=tuple(message.supported_versions),
     )
+
+
+class Announced(Protocol):
+    """What a plug-in that wants to be found can do."""
+
+    def get_info(self) -> PluginInfo: ...
+    def notify(self, registered: bool, error: str) -> None: ...
+
+
+class PluginInfoService(wire.RegistrationBase):
+    """``/pluginregistration.Registration`` on a plug-in's own socket, for the watcher (API-4)."""
+
+    def __init__(self, plugin: Announced) -> None:
+        self._plugin = plugin
+
+    async def get_info(self, message: wire.InfoRequest) -> wire.PluginInfo:
+        info = self._plugin.get_info()
+        return wire.PluginInfo(
+            type=info.type,
+            name=info.name,
+            endpoint=info.endpoint,
+            supported_versions=list(info.supported_versions),
+        )
+
+    async def notify_registration_status(self, message: wire.RegistrationStatus) -> wire.RegistrationStatusResponse:
+        self._plugin.notify(message.plugin_registered, message.error)
+        return wire.RegistrationStatusResponse()

@@ -17,8 +17,6 @@ from ...model import (
     Registration,
     RunOptions,
 )
-from ..pluginregistration import PluginInfo
-from ..stubs import pluginregistration as found
 from ..stubs import v1beta1 as wire
 from ..transport.server_call import ClosesStreams
 from . import convert
@@ -38,8 +36,6 @@ class RegistrationService(wire.RegistrationBase):
 class PluginApi(Protocol):
     """What a device plug-in does, as Trio functions. The stand-in for tests implements it."""
 
-    def get_info(self) -> PluginInfo: ...
-    def notify(self, registered: bool, error: str) -> None: ...
     async def get_options(self) -> PluginOptions: ...
     async def next_report(self, seen: int) -> tuple[int, Sequence[Device]] | None: ...
     async def get_preferred_allocation(
@@ -87,23 +83,3 @@ class DevicePluginService(ClosesStreams, wire.DevicePluginBase):
     async def pre_start_container(self, message: wire.PreStartContainerRequest) -> wire.PreStartContainerResponse:
         await self._plugin.pre_start_container(message.devices_ids)
         return wire.PreStartContainerResponse()
-
-
-class PluginInfoService(found.RegistrationBase):
-    """``/pluginregistration.Registration`` on a plug-in's own socket, for the watcher (API-4)."""
-
-    def __init__(self, plugin: PluginApi) -> None:
-        self._plugin = plugin
-
-    async def get_info(self, message: found.InfoRequest) -> found.PluginInfo:
-        info = self._plugin.get_info()
-        return found.PluginInfo(
-            type=info.type,
-            name=info.name,
-            endpoint=info.endpoint,
-            supported_versions=list(info.supported_versions),
-        )
-
-    async def notify_registration_status(self, message: found.RegistrationStatus) -> found.RegistrationStatusResponse:
-        self._plugin.notify(message.plugin_registered, message.error)
-        return found.RegistrationStatusResponse()

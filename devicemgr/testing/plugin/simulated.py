@@ -29,8 +29,8 @@ from ...model import (
     RunOptions,
 )
 from ...rpc.deviceplugin.client import register_plugin
-from ...rpc.deviceplugin.service import DevicePluginService, PluginInfoService
-from ...rpc.pluginregistration import PluginInfo
+from ...rpc.deviceplugin.service import DevicePluginService
+from ...rpc.pluginregistration import PluginInfo, PluginInfoService
 from ...rpc.transport.server import open_server
 from ...rpc.transport.unix_socket import require_short
 
