@@ -190,7 +190,7 @@ def test_an_argument_of_another_type_is_told_at_the_call(name, function, argumen
 def test_all_who_are_asked_for_the_version_say_the_same(is_installed, monkeypatch):
     """Also in a clone, where there is none."""
     from devicemgr.cli import main
-    from devicemgr.daemon.serving.metrics import _build
+    from devicemgr.daemon.serving.metrics import build_info
     from devicemgr.version import installed_version
 
     def missing(name):
@@ -202,7 +202,7 @@ def test_all_who_are_asked_for_the_version_say_the_same(is_installed, monkeypatc
     try:
         said = devicemgr.__version__
         assert (said == "unknown") is not is_installed
-        assert _build()["version"] == said
+        assert build_info()["version"] == said
         assert CliRunner().invoke(main, ["--version"], prog_name="x").output == f"x, version {said}\n"
     finally:
         installed_version.cache_clear()

@@ -29,7 +29,7 @@ def telling(checks: Sequence[Check]) -> Iterator[Observer]:
         return
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     shown = Progress(*columns, console=err, transient=True)
-    now = _Now(shown, len(with_needs(checks)))
+    now = Now(shown, len(with_needs(checks)))
     shown.start()
     try:
         yield now
@@ -38,7 +38,7 @@ def telling(checks: Sequence[Check]) -> Iterator[Observer]:
             shown.stop()
 
 
-class _Now(Observer):
+class Now(Observer):
     def __init__(self, shown: Progress, count: int) -> None:
         self._shown, self._count = shown, count
         self._begun: set[str] = set()

@@ -57,7 +57,7 @@ def command(
     (ask_without_end if follow else ask)(root_dir, read)
 
 
-def _line(event: dict[str, Any]) -> str:
+def line_of(event: dict[str, Any]) -> str:
     rest = {key: value for key, value in event.items() if key not in ("sequence", "time", "event")}
     words = " ".join(f"{key}={json.dumps(value)}" for key, value in rest.items())
     clock = datetime.fromtimestamp(min(event["time"], LATEST)).strftime("%H:%M:%S.%f")[:-3]
@@ -65,7 +65,7 @@ def _line(event: dict[str, Any]) -> str:
 
 
 _RENDER: dict[str, Callable[[dict[str, Any]], str]] = {
-    "table": _line,
+    "table": line_of,
     "json": json.dumps,
     "yaml": lambda event: "---\n" + dump(event).rstrip(),
 }

@@ -47,7 +47,7 @@ class RegistrationClient:
         failed = f"failed to get plugin info using RPC GetInfo at socket {self._socket}"
         with _as_the_kubelet_says(failed), _deadline("GetInfo", GET_INFO_DEADLINE):
             message = await call(self._stub.get_info, wire.InfoRequest())
-        return checked(_info, message)
+        return checked(info_from_wire, message)
 
     async def notify(self, *, registered: bool, error: str = "") -> None:
         status = wire.RegistrationStatus(plugin_registered=registered, error=unicode_text(error))
@@ -87,7 +87,7 @@ def _deadline(name: str, seconds: float) -> Iterator[None]:
         raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", outcome="DEADLINE_EXCEEDED") from None
 
 
-def _info(message: wire.PluginInfo) -> PluginInfo:
+def info_from_wire(message: wire.PluginInfo) -> PluginInfo:
     texts = (message.type, message.name, message.endpoint, *message.supported_versions)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a text is expected")

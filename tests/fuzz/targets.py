@@ -27,7 +27,7 @@ from devicemgr.node_config import parse_node_config
 from devicemgr.rpc.admin import convert as convert_own
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
-from devicemgr.rpc.pluginregistration import _info
+from devicemgr.rpc.pluginregistration import info_from_wire
 from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as own
@@ -140,7 +140,7 @@ _WIRE = [
     (wire.RegisterRequest, convert.registration_from_wire),
     (wire.DevicePluginOptions, convert.options_from_wire),
     (wire.PreferredAllocationResponse, convert.first_preference),
-    (found.PluginInfo, _info),
+    (found.PluginInfo, info_from_wire),
     (own.InjectFaultRequest, convert_own.fault_from_wire),
     (own.AdmitRequest, lambda message: convert_own.pod_from_wire(message.pod)),
 ]

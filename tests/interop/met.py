@@ -37,7 +37,7 @@ def main() -> None:
             if arguments.only not in name:
                 continue
             try:
-                print(_row(name, checked, before), flush=True)
+                print(row_of(name, checked, before), flush=True)
             except NotToBeHad as reason:
                 print(f"{name} is left out: {reason}", file=sys.stderr, flush=True)
 
@@ -70,7 +70,7 @@ def _of_vendor(vendor: Vendor, programs: Path | None, scratch: Path) -> Checked:
     return checked
 
 
-def _row(name: str, checked: Checked, before: Path | None) -> str:
+def row_of(name: str, checked: Checked, before: Path | None) -> str:
     said = checked(ROOT)
     counts = (said.count(verdict) for verdict in ("passed", "failed", "warning", "skipped"))
     earlier = UNKNOWN if before is None else _seconds_of(checked, before)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from .checking import ROOT, Said
-from .met import HEADER, LEARNT, NAMES, UNKNOWN, _row
+from .met import HEADER, LEARNT, NAMES, UNKNOWN, row_of
 from .plugins_met import GRPCIO
 
 
@@ -34,9 +34,8 @@ def test_a_row_tells_what_was_said():
         results = {str(number): {"verdict": verdict} for number, verdict in enumerate(verdicts)}
         return Said(status=1, results=results, seconds=12.4 if tree == ROOT else 60)
 
-    assert (
-        _row(GRPCIO.name, checked, Path("earlier")) == f"| {GRPCIO.name} | 2 | 1 | 1 | 1 | 12 | 60 | {GRPCIO.learnt} |"
-    )
+    row = row_of(GRPCIO.name, checked, Path("earlier"))
+    assert row == f"| {GRPCIO.name} | 2 | 1 | 1 | 1 | 12 | 60 | {GRPCIO.learnt} |"
 
 
 def test_what_an_earlier_revision_could_not_do_has_no_seconds(capsys):
@@ -44,5 +43,5 @@ def test_what_an_earlier_revision_could_not_do_has_no_seconds(capsys):
         assert tree == ROOT, "no such option"
         return Said(status=0, results={}, seconds=1)
 
-    assert _row(GRPCIO.name, checked, Path("earlier")).split(" | ")[5:7] == ["1", UNKNOWN]
+    assert row_of(GRPCIO.name, checked, Path("earlier")).split(" | ")[5:7] == ["1", UNKNOWN]
     assert "no such option" in capsys.readouterr().err

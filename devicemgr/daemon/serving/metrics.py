@@ -46,7 +46,7 @@ _WITHOUT_TOTAL = (
 )
 
 
-def _build() -> dict[str, str]:
+def build_info() -> dict[str, str]:
     return {"version": installed_version(), "python_version": platform.python_version()}
 
 
@@ -64,7 +64,7 @@ class Metrics:
         self._names: set[str] = set()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        Info("devicemgr_build", "What runs.", registry=self._registry).info(_build())
+        Info("devicemgr_build", "What runs.", registry=self._registry).info(build_info())
         self._make_kubelet_metrics()
         self._make_own_metrics()
         if policy is not Policy.NONE:  # MET-1

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from devicemgr.cli.events import _line
+from devicemgr.cli.events import line_of
 from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.serving.trace import log_to, open_trace
 from devicemgr.events import ManagerStopping, RegistrationRequested, RegistrySocketRestored, Severity
@@ -23,7 +23,7 @@ def test_a_clock_that_is_past_the_year_9999_ends_nothing(tmp_path, seconds):
     (recorded,) = log.after(0)
     assert json.loads(lines.getvalue())["time"] == seconds
     assert json.loads((tmp_path / "trace").read_text())["time"] == seconds
-    assert "ManagerStopping" in _line(recorded.as_json())
+    assert "ManagerStopping" in line_of(recorded.as_json())
 
 
 @pytest.mark.parametrize(
