@@ -1,136 +1,224 @@
-"""The house rules that can only be seen by looking for what is absent."""
+"""The rules of the house that can only be seen by looking for what is absent: who imports what, and where it is named.
+
+The tables are read as prose: each row has its reason. A row that no file needs is an error too.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "devicemgr"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "devicemgr"
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "stubs" not in path.parts)
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py"))
 
-# A layer may import the layers listed for it, of its own package.
-LAYERS = {
-    "arguments": set(),
-    "model": {"arguments"},
-    "peer_limits": {"arguments"},
-    "errors": {"model"},
-    "resource_names": {"model"},
-    "quantity": set(),
-    "printable": set(),
-    "rules": set(),
-    "steps": set(),
-    "version": set(),
-    "turns": {"steps"},
-    "node_resources": {"model", "resource_names", "quantity"},
-    "events": {"model"},
-    "yaml_fields": {"errors"},
-    "node_config": {"errors", "yaml_fields", "model", "node_resources"},
-    "pod_kinds": {"yaml_fields"},
-    "manifest": {"errors", "yaml_fields", "model", "resource_names", "pod_kinds", "quantity"},
-    "core": {"arguments", "model", "errors", "events", "resource_names", "steps"},
-    "rpc": {"arguments", "model", "peer_limits", "errors", "events", "steps", "turns"},
-    "daemon": {
-        "arguments",
-        "model",
-        "peer_limits",
-        "errors",
-        "events",
-        "resource_names",
-        "manifest",
-        "node_resources",
-        "steps",
-        "turns",
-        "version",
-        "core",
-        "rpc",
-    },
-    "testing": {"arguments", "model", "peer_limits", "errors", "events", "resource_names", "printable", "yaml_fields"}
-    | {"core", "rpc", "daemon"},
-    "cli": {
-        "model",
-        "peer_limits",
-        "errors",
-        "events",
-        "resource_names",
-        "node_config",
-        "manifest",
-        "node_resources",
-        "yaml_fields",
-    }
-    | {"printable", "rules", "version", "core", "rpc", "daemon", "testing"},
-    "__init__": {"peer_limits", "core", "daemon", "errors", "events", "model", "rpc"},
-    "__main__": {"cli"},
+VALUES = {"arguments", "model", "errors", "events", "resource_names"}
+"""What everything may speak of."""
+
+# A room, what it may import of its own package, and why.
+LAYERS: dict[str, tuple[set[str], str]] = {
+    "arguments": (set(), "looks at the arguments of every public call, so it is below all of them"),
+    "model": ({"arguments"}, "the values everything else speaks of"),
+    "errors": (set(), "an error carries texts"),
+    "events": ({"model"}, "a fact carries values"),
+    "resource_names": (set(), "text → what counts as the name of a resource"),
+    "peer_limits": ({"arguments"}, "numbers that an embedder sets"),
+    "quantity": (set(), "text → number"),
+    "printable": (set(), "text → text"),
+    "steps": (set(), "long work as a plain function: no await, no clock"),
+    "turns": ({"steps"}, "the same work as a task among others"),
+    "version": (set(), "asked for by programs, the command line and the metrics"),
+    "rules": (set(), "the book cites the code, and never the other way round"),
+    "node_resources": ({"model", "resource_names", "quantity"}, "resources that somebody states by name and quantity"),
+    "yaml_fields": ({"errors"}, "a field says where in the file it is wrong"),
+    "pod_kinds": ({"yaml_fields"}, "where the pod is in an object"),
+    "manifest": (
+        {"errors", "model", "pod_kinds", "quantity", "resource_names", "yaml_fields"},
+        "a file → pods, by the rules of the API server",
+    ),
+    "node_config": ({"errors", "model", "node_resources", "yaml_fields"}, "a file → what the kubelet is told"),
+    "core": (VALUES | {"steps"}, "decisions: values in, values and events out; it knows of no wire and no task"),
+    "rpc": (
+        VALUES - {"resource_names"} | {"peer_limits", "steps", "turns"},
+        "messages ↔ values; it decides nothing, so it does not know core",
+    ),
+    "daemon": (
+        VALUES | {"core", "rpc", "peer_limits", "steps", "turns", "version"} | {"manifest", "node_resources"},
+        "decides with core and speaks with rpc; an embedder may admit a manifest and state resources",
+    ),
+    "testing": (
+        VALUES | {"core", "rpc", "daemon"} | {"printable", "yaml_fields"},
+        "runs a manager, and shows what others have said; it does not know the command line",
+    ),
+    "cli": (
+        VALUES - {"arguments"}
+        | {"core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
+        | {"manifest", "node_config", "node_resources", "printable", "yaml_fields"},
+        "options and files → calls; nothing imports it",
+    ),
+    "__init__": ({"core", "daemon", "errors", "events", "model", "peer_limits", "rpc"}, "the public names"),
+    "__main__": ({"cli"}, "python -m devicemgr"),
 }
-# An outside package and the only layers that may import it.
-ONLY_IN = {
-    "grpclib": {"rpc"},
-    "betterproto2": {"rpc"},
-    "asyncio": set(),
-    "trio_asyncio": set(),
-    "yaml": {"yaml_fields"},
-    "click": {"cli"},
-    "rich": {"cli"},
-    "inotify_simple": {"daemon"},
-    "prometheus_client": {"daemon"},
-    "h11": {"daemon"},
-    "fnv_hash_fast": {"core"},
-    "pytest": {"testing"},
-    "pytest_trio": {"testing"},
-    "google": set(),
-    "grpc": set(),
+# An outside package, the rooms that may import it, and why.
+ONLY_IN: dict[str, tuple[set[str], str]] = {
+    "h2": ({"rpc/transport"}, "HTTP/2 is spoken in one place"),
+    "hpack": (set(), "a part of h2 that nobody has to name"),
+    "hyperframe": ({"rpc/transport"}, "a part of h2"),
+    "grpclib": ({"rpc"}, "the interface of generated code"),
+    "betterproto2": ({"rpc"}, "the messages of generated code"),
+    "asyncio": (set(), "Trio all the way down; grpclib's transport, which needs it, is not used"),
+    "trio_asyncio": (set(), "the same"),
+    "yaml": ({"yaml_fields"}, "a value of a file knows its line"),
+    "click": ({"cli"}, "options are the command line's"),
+    "rich": ({"cli"}, "so are tables"),
+    "inotify_simple": ({"daemon/file_watch", "daemon/plugins"}, "files of ours are watched, and plug-ins' sockets"),
+    "prometheus_client": ({"daemon/serving"}, "metrics are the event log, counted"),
+    "h11": ({"daemon/serving"}, "HTTP for the metrics"),
+    "fnv_hash_fast": ({"core/checkpoint"}, "the checkpoint's checksum"),
+    "pytest": ({"testing/pytest_plugin"}, "everything else of testing works without it"),
+    "pytest_trio": ({"testing/pytest_plugin"}, "so does it without Trio tests"),
+    "google": (set(), "a second protobuf runtime is for tests, to compare with"),
+    "grpc": (set(), "so is a second gRPC"),
 }
-ONLY_IN_THE_TRANSPORT = {"h2", "hpack", "hyperframe"}
 PURE_MAY_NOT_IMPORT = {"trio", "time", "os", "pathlib", "logging", "socket", "datetime"}
 
 
-def layer_of(path: Path) -> str:
+def place(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def module_of(path: Path) -> str:
+    """``devicemgr.core.devices`` for ``devicemgr/core/devices/__init__.py``."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> list[tuple[str, bool]]:
-    """(first name, is it of our package) of every import."""
-    found: list[tuple[str, bool]] = []
-    depth = len(path.relative_to(PACKAGE).parts)
-    for node in ast.walk(ast.parse(path.read_text())):
+def is_in(path: Path, rooms: set[str]) -> bool:
+    """Is it one of these folders or files, or below one of them?"""
+    where = path.relative_to(PACKAGE).with_suffix("").as_posix()
+    return any(f"{where}/".startswith(f"{room}/") for room in rooms)
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports_of(path: Path) -> list[tuple[str, str]]:
+    """(module, name) of every import, also inside functions and for type checkers; the name is empty for a module."""
+    found: list[tuple[str, str]] = []
+    package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            found += [(alias.name.split(".")[0], False) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.append(((node.module or "").split(".")[0], False))
-        elif isinstance(node, ast.ImportFrom) and node.level == depth:
-            names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
-            found += [(name, True) for name in names]
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found += [(module, alias.name) for alias in node.names]
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def of_ours(path: Path) -> set[str]:
+    """The modules of the package that this file imports."""
+    modules = {module_of(source) for source in PACKAGE.rglob("*.py")}
+    named = {f"{module}.{name}" if f"{module}.{name}" in modules else module for module, name in imports_of(path)}
+    return named & modules
+
+
+def each(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=place)
+
+
+@each(SOURCES)
 def test_imports_go_one_way(path):
-    layer = layer_of(path)
-    for name, ours in imports_of(path):
-        if ours:
-            assert name == layer or name in LAYERS[layer], f"{layer} must not import {name}"
-        elif name in ONLY_IN:
-            assert layer in ONLY_IN[name], f"only {ONLY_IN[name]} may import {name}"
+    room = room_of(path)
+    allowed, reason = LAYERS[room]
+    for module in of_ours(path) - {"devicemgr"}:
+        other = module.split(".")[1]
+        assert other == room or other in allowed, f"{room} must not import {other}: {reason}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_http_2_is_spoken_in_one_place(path):
-    named = {name for name, ours in imports_of(path) if not ours}
-    assert not named & ONLY_IN_THE_TRANSPORT or path.parent == PACKAGE / "rpc" / "transport"
+@each(SOURCES)
+def test_an_outside_package_is_imported_in_its_rooms_only(path):
+    for module, _ in imports_of(path):
+        rooms, reason = ONLY_IN.get(module.split(".")[0], ({""}, ""))
+        assert rooms == {""} or is_in(path, rooms), f"only {sorted(rooms)} may import {module}: {reason}"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if layer_of(p) == "core"], ids=lambda path: path.name)
+def test_no_row_of_the_tables_is_needless():
+    used: dict[str, set[str]] = {room: set() for room in LAYERS}
+    for path in SOURCES:
+        used[room_of(path)] |= {module.split(".")[1] for module in of_ours(path) - {"devicemgr"}}
+    assert {room: used[room] - {room} for room in LAYERS} == {room: allowed for room, (allowed, _) in LAYERS.items()}
+    for package, (rooms, _) in ONLY_IN.items():
+        users = [path for path in SOURCES if package in {module.split(".")[0] for module, _ in imports_of(path)}]
+        assert {room for room in rooms if any(is_in(path, {room}) for path in users)} == rooms, package
+
+
+def cycles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
+    """One way round for each node from which there is one."""
+    for start in graph:
+        ways = [[start]]
+        seen = {start}
+        while ways:
+            way = ways.pop(0)
+            for after in sorted(graph[way[-1]]):
+                if after == start:
+                    yield [*way, start]
+                    ways = []
+                    break
+                if after not in seen:
+                    seen.add(after)
+                    ways.append([*way, after])
+
+
+def test_no_modules_import_each_other():
+    """In no way: neither inside functions nor for type checkers only."""
+    graph = {module_of(path): of_ours(path) - {module_of(path)} for path in SOURCES}
+    graph = {module: {after for after in imported if after in graph} for module, imported in graph.items()}
+    assert [" → ".join(way) for way in cycles(graph)] == []
+
+
+def test_a_circle_is_found():
+    assert list(cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}})) == [["b", "c", "b"], ["c", "b", "c"]]
+
+
+@each([*SOURCES, *TESTS])
+def test_nobody_imports_what_is_private_to_another_file(path):
+    ours = [(module, name) for module, name in imports_of(path) if module.split(".")[0] in ("devicemgr", "tests")]
+    assert [one for one in ours if re.match("_(?!_)", one[1]) or re.search(r"\._(?!_)", one[0])] == []
+
+
+@each([path for path in SOURCES if room_of(path) == "core"])
 def test_the_core_is_pure(path):
-    tree = ast.parse(path.read_text())
-    assert not [n for n in ast.walk(tree) if isinstance(n, ast.AsyncFunctionDef | ast.Await)]
-    assert not PURE_MAY_NOT_IMPORT & {name for name, ours in imports_of(path) if not ours}
+    assert not [n for n in ast.walk(parsed(path)) if isinstance(n, ast.AsyncFunctionDef | ast.Await)]
+    assert not PURE_MAY_NOT_IMPORT & {module.split(".")[0] for module, _ in imports_of(path)}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@each(SOURCES)
 def test_no_function_declares_a_global_that_changes(path):
-    assert not [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Global)]
+    assert not [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Global)]
+
+
+@each(sorted({path.parent / "__init__.py" for path in SOURCES}))
+def test_a_folders_first_page_names_each_of_its_files_once(path):
+    """A line for each, which begins with its name: ``store``, ``devices/``. The pages of the book have a table of
+    contents of their own."""
+    named = re.findall(r"^``([\w.]+/?)``  +\S.*$", ast.get_docstring(parsed(path)) or "", re.MULTILINE)
+    inside = [one for one in path.parent.iterdir() if one.name != "__pycache__" and one.suffix != ".md"]
+    files = [one.name.removesuffix(".py") for one in inside if one.is_file() and one != path and one.name != "py.typed"]
+    assert sorted(named) == sorted([*files, *(f"{one.name}/" for one in inside if one.is_dir())])
 
 
 def test_every_file_that_is_no_module_is_in_the_wheel():
