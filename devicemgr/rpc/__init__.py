@@ -8,5 +8,5 @@
 ``pod_resources``       the PodResources API, for monitoring agents
 ``admin/``              our own API, which the command line calls
 ``stubs/``              made from ``proto/`` by ``python -m tests.regenerate_stubs``; never edited
-``encoded``             An answer that is encoded once for all who ask the same
+``encoded``             an answer that is encoded once for all who ask the same
 """

@@ -583,7 +583,7 @@ trio.run(main, Path(sys.argv[1]), sys.argv[2:])
     ("again", "verdict", "words"),
     [
         ("", "failed", "and when the old one had ended, the new one did not register again within 3 s"),
-        ("again", "passed", "no maxSurge there, v1.37 refuses it for ever; refused here, it came back"),
+        ("again", "passed", "do not use maxSurge, for v1.37 refuses that name until it is restarted"),
     ],
 )
 def test_a_process_that_is_refused_as_by_v1_37_has_to_register_again(run, script, root_dir, again, verdict, words):

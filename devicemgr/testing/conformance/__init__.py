@@ -15,6 +15,8 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 ``lists``             checks of the lists that it sends
 ``allocation``        checks of what it answers when devices are asked of it
 ``restarts``          checks of what it does when the kubelet or itself begins anew
+``refused_once``      a check of what it does when the kubelet refuses it once
+``stream_lost``       a check of what it does when the kubelet has lost its stream
 ``rolling_update``    a check of an old process that ends after its new one has begun
 ``changes``           a check of what it can still say when it had to begin anew
 ``side_by_side``      checks of other instances, while the first one is watched
@@ -34,8 +36,6 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 ``api_server``        whether it needs an API server
 ``given_api_server``  giving it one
 ``kubeconfig``        what a kubeconfig says of one
-``refused_once``      A check of what a plug-in does when the kubelet refuses it once
-``stream_lost``       A check of what a plug-in does when the kubelet has lost its stream and is still there
 """
 
 from ..check_options import CheckOptions

@@ -6,7 +6,7 @@ import trio
 
 from .bench import Bench
 from .check import check
-from .verdicts import Proved, Skipped, Weight
+from .verdicts import Failed, Proved, Skipped, Weight
 
 BEYOND = 3.0
 """Seconds, more than for what comes at once: a pause before another attempt, or the start of another process."""
@@ -48,7 +48,11 @@ async def stream_lost(bench: Bench) -> str:
         took = trio.current_time() - since
     if late := [resource for resource in bench.resources if not _is_back(bench, resource, since)]:
         which = f"{late[0]}: " if len(bench.resources) > 1 else ""
-        raise Proved(f"{which}no list came within {within:g} s of the end of the stream: {_why(bench, late[0], since)}")
+        what = f"{which}no list came within {within:g} s of the end of the stream"
+        if bench.subject.is_running and not _has_called(bench, late[0], since):
+            raise Proved(f"{what}: it did not call Register")
+        with bench.of([late[0]]):
+            raise Failed(f"{what}: {bench.what_happened(since=since, of=late[0])}")
     return f"registered again, with a list, after {took:.2f} s"
 
 
@@ -57,9 +61,6 @@ def _is_back(bench: Bench, resource: str, since: float) -> bool:
         return bench.are_back(since)
 
 
-def _why(bench: Bench, resource: str, since: float) -> str:
-    """That the stream has ended was our own doing, and is no reason."""
+def _has_called(bench: Bench, resource: str, since: float) -> bool:
     with bench.of([resource]):
-        if bench.subject.is_running and not any(seen.time >= since for seen, _ in bench.registrations()):
-            return "it did not call Register"
-        return bench.what_happened(since=since, of=resource)
+        return any(seen.time >= since for seen, _ in bench.registrations())

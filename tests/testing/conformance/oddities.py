@@ -91,12 +91,15 @@ class LooksEverySixSeconds(Honest):
 
 
 async def register_until_disturbed(subject, plugin, *, period):
-    """Once; returns when it was not taken, when there is another kubelet.sock, or when its own is gone."""
+    """Once; returns when there is another kubelet.sock or its own is gone, and a moment after it was not taken."""
     known = made(plugin.registry)
-    with suppress(ManagerUnavailable, RegistrationRefused):
+    try:
         await plugin.register()
-        while subject.path.exists() and made(plugin.registry) in (known, None):  # noqa: ASYNC110 - as real ones do
-            await trio.sleep(period)
+    except (ManagerUnavailable, RegistrationRefused):
+        await trio.sleep(period)
+        return
+    while subject.path.exists() and made(plugin.registry) in (known, None):  # noqa: ASYNC110 - as real ones do
+        await trio.sleep(period)
 
 
 class EndsWithItsStream(Lister):

@@ -21,7 +21,7 @@ COMMAND = f"{sys.executable} {EXAMPLE} {{dir}}"
 def test_the_conformance_checks_are_test_items(run, tmp_path):
     report = tmp_path / "report.xml"
     result = run("", "--device-plugin", COMMAND, "-k", "registers or allocate", f"--junitxml={report}", "-v")
-    result.assert_outcomes(passed=6, skipped=1, deselected=len(CHECKS) - 7)
+    result.assert_outcomes(passed=7, skipped=1, deselected=len(CHECKS) - 8)
     result.stdout.fnmatch_lines(["*allocate-unknown*PASSED*"])
     names = [case.get("name") for case in ElementTree.parse(report).iter("testcase")]
     assert names[:2] == ["registers", "registers-once"]
@@ -31,7 +31,7 @@ def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
     """In the paragraphs of ``check``."""
     plugin = f"""{sys.executable} -c 'print("4\\x1b[2J2")'"""
     result = run("", "--device-plugin", plugin, "-k", "registers")
-    result.assert_outcomes(failed=1, skipped=1, deselected=len(CHECKS) - 2)
+    result.assert_outcomes(failed=1, skipped=2, deselected=len(CHECKS) - 3)
     assert "\x1b" not in result.stdout.str()
     assert max(map(len, result.outlines[-20:])) <= 80
     text = " ".join(" ".join(result.outlines).split())
