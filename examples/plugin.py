@@ -3,12 +3,15 @@
     python -m devicemgr check -- python examples/plugin.py {dir}
     python -m devicemgr --root-dir /tmp/node & python examples/plugin.py /tmp/node/device-plugins
 
-It starts over when kubelet.sock is made anew, its own socket deleted or its last stream lost, and tidies up."""
+It serves, then registers; streams the whole list at every change; answers Allocate, with an error for what it does not
+have; starts over when kubelet.sock is made anew or its own socket deleted, as a restart of a kubelet does; tidies up.
+"""
 
 import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 from grpclib import GRPCError, Status
@@ -23,19 +26,14 @@ CARDS = [f"card-{number}" for number in range(4)]
 
 class CardPlugin(api.DevicePluginBase):
     def __init__(self) -> None:
-        self.over, self.streams, self.is_lost = asyncio.Event(), 0, False
+        self.over = asyncio.Event()
 
     async def get_device_plugin_options(self, message: api.Empty) -> api.DevicePluginOptions:
         return api.DevicePluginOptions()
 
     async def list_and_watch(self, message: api.Empty) -> AsyncIterator[api.ListAndWatchResponse]:
-        self.streams += 1
-        try:
-            yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
-            await self.over.wait()  # nothing changes: say nothing, and keep the stream open
-        finally:
-            self.streams -= 1
-            self.is_lost = not self.streams  # a kubelet does not call again
+        yield api.ListAndWatchResponse(devices=[api.Device(id=card, health="Healthy") for card in CARDS])
+        await self.over.wait()  # nothing changes: say nothing, and keep the stream open
 
     async def allocate(self, message: api.AllocateRequest) -> api.AllocateResponse:
         return api.AllocateResponse(container_responses=[self.answer(r) for r in message.container_requests])
@@ -48,17 +46,17 @@ class CardPlugin(api.DevicePluginBase):
 
 
 async def one_life(directory: Path) -> None:
-    """Serve and register, until kubelet.sock is another file than it was, our own socket is gone, or our stream is."""
+    """Serve and register, until kubelet.sock is another file than it was, or our own socket is gone."""
     registry, own = directory / "kubelet.sock", directory / SOCKET
-    born, server = registry.stat().st_ctime_ns, Server([plugin := CardPlugin()])
+    born = registry.stat().st_ctime_ns
     own.unlink(missing_ok=True)
+    server = Server([plugin := CardPlugin()])
     try:
         await server.start(path=str(own))
-        made = own.stat().st_ctime_ns
-        async with Channel(path=str(registry)) as channel:
-            await api.RegistrationStub(channel).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
+        async with Channel(path=str(registry)) as kubelet:
+            await api.RegistrationStub(kubelet).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
         print(f"registered {RESOURCE}", flush=True)
-        while registry.stat().st_ctime_ns == born and not (own.stat().st_ctime_ns == made and plugin.is_lost):  # noqa: ASYNC110
+        while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.2)
     finally:
         plugin.over.set()
@@ -68,13 +66,15 @@ async def one_life(directory: Path) -> None:
 
 
 async def main(directory: Path) -> None:
-    while True:
-        try:
-            await one_life(directory)
-        except (OSError, GRPCError) as error:  # a socket is gone; or v1.37 refuses while an older process serves
-            print(f"starting over: {error}", file=sys.stderr)
-            await asyncio.sleep(0.2)
+    if task := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with suppress(asyncio.CancelledError):
+        while True:
+            try:
+                await one_life(directory)
+            except (OSError, GRPCError) as error:  # no manager, or one that still serves an older process of ours
+                print(f"not registered, trying again: {error}", file=sys.stderr)
+                await asyncio.sleep(0.2)
 
 
-signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
 asyncio.run(main(Path(sys.argv[1])))

@@ -2,7 +2,7 @@
 
 It exists because tests with devicemgr's own stand-in would share its mistakes: this one is made of gRPC's C core and
 Google's protobuf, has nothing of devicemgr's, and behaves as plug-ins do. It serves its socket, registers, and when
-kubelet.sock is made anew, or its last stream is lost, it makes its own socket anew and registers again.
+kubelet.sock is made anew it makes its own socket anew and registers again.
 
 Every call is printed to standard output, one line each, so that a test can see who was asked what.
 """
@@ -14,7 +14,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -26,8 +25,6 @@ from grpc_tools import protoc
 PROTO = Path(__file__).parents[2] / "proto" / "deviceplugin" / "v1beta1" / "api.proto"
 CHECK_PERIOD = 0.1
 REGISTER_TIMEOUT = 10.0
-CUT_OFF_AFTER = 1.0
-"""Seconds without a stream after which none will come."""
 
 
 def generate() -> tuple[Any, Any]:
@@ -49,26 +46,21 @@ class Plugin(api_grpc.DevicePluginServicer):
         self.socket = arguments.directory / arguments.endpoint
         self.resource = arguments.resource
         self.ids = [f"dev-{number}" for number in range(arguments.count)]
-        self.streams = 0
-        self.last_end = float("inf")
-        self.lock = threading.Lock()
         self.options = api.DevicePluginOptions(
             pre_start_required=arguments.pre_start, get_preferred_allocation_available=arguments.preferred
         )
 
     def stay_registered(self, ended: threading.Event) -> None:
-        """Serve and register once per life of kubelet.sock, of our own socket and of its streams, until ``ended``; then
-        leave none."""
-        known = own = None
+        """Serve and register once per life of kubelet.sock and of our own socket, until ``ended``; then leave none."""
+        known = None
         server = None
         while not ended.wait(CHECK_PERIOD):
             current = identity(self.registry)
-            if current is None or (current == known and self.socket.exists() and not self.is_cut_off(own)):
+            if current is None or (current == known and self.socket.exists()):
                 continue
             if server is not None:
                 server.stop(grace=None).wait()
             server = self.serve()
-            own = identity(self.socket)
             try:
                 self.register()
             except grpc.RpcError as error:
@@ -80,14 +72,7 @@ class Plugin(api_grpc.DevicePluginServicer):
             server.stop(grace=None).wait()
         self.socket.unlink(missing_ok=True)
 
-    def is_cut_off(self, own: tuple[int, int] | None) -> bool:
-        """Has the last stream ended, and no other begun? Not where another process has taken our socket's place."""
-        with self.lock:
-            is_lost = not self.streams and time.monotonic() > self.last_end + CUT_OFF_AFTER
-        return is_lost and identity(self.socket) == own
-
     def serve(self) -> grpc.Server:
-        self.last_end = float("inf")
         self.socket.unlink(missing_ok=True)
         server = grpc.server(ThreadPoolExecutor())
         api_grpc.add_DevicePluginServicer_to_server(self, server)
@@ -109,17 +94,7 @@ class Plugin(api_grpc.DevicePluginServicer):
 
     def ListAndWatch(self, request: Any, context: grpc.ServicerContext) -> Any:
         ended = threading.Event()
-        with self.lock:
-            self.streams += 1
-
-        def end() -> None:
-            with self.lock:
-                self.streams -= 1
-                self.last_end = time.monotonic()
-            ended.set()
-
-        if not context.add_callback(end):  # it has ended already
-            end()
+        context.add_callback(ended.set)
         yield api.ListAndWatchResponse(devices=[api.Device(ID=id, health="Healthy") for id in self.ids])
         ended.wait()
 

@@ -22,17 +22,17 @@ BEYOND = 3.0
 async def stream_lost(bench: Bench) -> str:
     """Registers again when its stream is lost, though the kubelet has not restarted.
 
-    The kubelet drops its connection to a plug-in when a message is too long, when a later registration of the same
-    resource has taken its place, or when the connection breaks. Then all devices are unhealthy, and nobody calls
-    ListAndWatch again: kubelet.sock and the plug-in's own socket are as they were, so nothing else tells the plug-in
-    that it serves nobody.
+    The kubelet lets go of a plug-in when a message is too long, or when the connection breaks. Then all devices are
+    unhealthy, and nobody calls ListAndWatch again: kubelet.sock and the plug-in's own socket are as they were, so
+    nothing else tells the plug-in that it serves nobody.
 
     It is a warning, since a kubelet that goes on rarely loses a stream. A plug-in that ends then, and is started again
     as every pod of a DaemonSet is, passes.
 
     Mend it: when the last open call of ListAndWatch has been cancelled and no other has come within a second, register
     again, as long as your socket still is the one that you made; or end with an error. One stream of several that ends
-    is no reason (returns-once).
+    is no reason (returns-once); neither is it while another process of the plug-in may have taken over, as in a rolling
+    update, for this manager ends the older one's stream then, and the two would take the resource from each other.
     """
     if bench.was_found:
         raise Skipped("the plug-in was found in plugins_registry, and has no need to call Register")

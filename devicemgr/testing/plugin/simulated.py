@@ -151,10 +151,10 @@ class SimulatedPlugin:
     async def keep_registered(
         self, on_registered: Callable[[], None] = lambda: None, on_waiting: Callable[[str], None] = lambda reason: None
     ) -> None:
-        """Register, and again when kubelet.sock is made anew, our own socket deleted or our last stream cancelled,
-        until cancelled (REG-22).
+        """Register, and again when kubelet.sock is made anew or our own socket deleted, until cancelled (REG-22).
 
-        The first two are how a kubelet's restart looks from here; a fresh socket is served before Register is called.
+        Both are how a kubelet's restart looks from here; a fresh socket is served before Register is called. That its
+        last stream was cancelled (:attr:`is_cut_off`) is no reason: a newer process may have taken the resource over.
         ``on_waiting`` is told why it is not registered, when that is another reason than before.
         """
         registered_on: tuple[int, int] | None = None
@@ -165,7 +165,7 @@ class SimulatedPlugin:
             reason = ""
             if current is None:
                 reason = f"there is no {self.registry}"
-            elif current != registered_on or own_is_lost or self.is_cut_off:
+            elif current != registered_on or own_is_lost:
                 reason = await self._why_not_registered()
                 registered_on = None if reason else current
                 if not reason:

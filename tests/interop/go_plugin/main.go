@@ -2,7 +2,7 @@
 //
 // It exists because tests with devicemgr's own stand-in would share its mistakes: this one is made of the stubs that
 // every Go plug-in uses (k8s.io/kubelet) on grpc-go, and behaves as they do. It serves its socket, registers, and
-// when kubelet.sock is made anew, or its last stream is lost, it makes its own socket anew and registers again.
+// when kubelet.sock is made anew it makes its own socket anew and registers again.
 //
 // Every call is printed to standard output, one line each, so that a test can see who was asked what.
 package main
@@ -20,7 +20,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,7 +34,6 @@ import (
 const (
 	checkPeriod     = 100 * time.Millisecond
 	registerTimeout = 10 * time.Second
-	cutOffAfter     = time.Second // without a stream: then none will come
 )
 
 type plugin struct {
@@ -44,8 +42,6 @@ type plugin struct {
 	options                       *api.DevicePluginOptions
 	ids                           []string
 	serverOptions                 []grpc.ServerOption
-	streams                       atomic.Int64
-	lastEnd                       atomic.Pointer[time.Time]
 }
 
 func main() {
@@ -77,25 +73,22 @@ func main() {
 	p.stayRegistered()
 }
 
-// stayRegistered serves and registers once per life of kubelet.sock, of its own socket and of its streams, until
-// SIGTERM; stopping the server then removes its socket.
+// stayRegistered serves and registers once per life of kubelet.sock and of its own socket, until SIGTERM; stopping the
+// server then removes its socket.
 func (p *plugin) stayRegistered() {
 	ended, release := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer release()
-	var known, own os.FileInfo
+	var known os.FileInfo
 	server := grpc.NewServer()
 	defer func() { server.Stop() }()
 	for ; ended.Err() == nil; pause(ended) {
 		registry, err := os.Stat(p.registry())
-		if err != nil || (isSame(registry, known) && exists(p.socket()) && !p.isCutOff(own)) {
+		if err != nil || (isSame(registry, known) && exists(p.socket())) {
 			continue
 		}
 		server.Stop()
 		if server, err = p.serve(); err != nil {
 			log.Fatal(err)
-		}
-		if own, err = os.Stat(p.socket()); err != nil {
-			continue
 		}
 		if err := p.register(); err != nil {
 			log.Printf("not registered, trying again: %v", err)
@@ -104,17 +97,6 @@ func (p *plugin) stayRegistered() {
 		known = registry
 		fmt.Println("registered")
 	}
-}
-
-// isCutOff tells whether the last stream has ended and no other has begun. Where another process has taken the place of
-// our socket that is as it should be.
-func (p *plugin) isCutOff(own os.FileInfo) bool {
-	last := p.lastEnd.Load()
-	if last == nil || p.streams.Load() > 0 || time.Since(*last) < cutOffAfter {
-		return false
-	}
-	now, err := os.Stat(p.socket())
-	return err == nil && isSame(now, own)
 }
 
 func pause(ended context.Context) {
@@ -143,7 +125,6 @@ func isSame(now, before os.FileInfo) bool {
 }
 
 func (p *plugin) serve() (*grpc.Server, error) {
-	p.lastEnd.Store(nil)
 	socket := p.socket()
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -184,12 +165,6 @@ func (p *plugin) GetDevicePluginOptions(context.Context, *api.Empty) (*api.Devic
 }
 
 func (p *plugin) ListAndWatch(_ *api.Empty, stream grpc.ServerStreamingServer[api.ListAndWatchResponse]) error {
-	p.streams.Add(1)
-	defer func() {
-		now := time.Now()
-		p.lastEnd.Store(&now)
-		p.streams.Add(-1)
-	}()
 	report := &api.ListAndWatchResponse{}
 	for _, id := range p.ids {
 		report.Devices = append(report.Devices, &api.Device{ID: id, Health: api.Healthy})

@@ -2,7 +2,7 @@
 //!
 //! It exists because tests with devicemgr's own stand-in would share its mistakes: this one is made of tonic, prost
 //! and h2, has nothing of devicemgr's, and behaves as plug-ins do. It serves its socket, registers, and when
-//! kubelet.sock is made anew, or its last stream is lost, it makes its own socket anew and registers again.
+//! kubelet.sock is made anew it makes its own socket anew and registers again.
 //!
 //! Every call is printed to standard output, one line each, so that a test can see who was asked what.
 
@@ -13,11 +13,10 @@ use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lexopt::{Parser, ValueExt};
-use service::{Service, Streams, api};
+use service::{Service, api};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -28,8 +27,6 @@ use tonic::transport::{Endpoint, Server};
 
 const CHECK_PERIOD: Duration = Duration::from_millis(100);
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Without a stream: then none will come.
-const CUT_OFF_AFTER: Duration = Duration::from_secs(1);
 /// How long calls that are still running may take when the server is stopped.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -60,8 +57,6 @@ struct RunningServer {
     /// Dropped to tell the server, and the streams that it has open, to end.
     stop: watch::Sender<()>,
     task: JoinHandle<()>,
-    streams: Arc<Streams>,
-    socket: (u64, i64, i64),
 }
 
 impl Plugin {
@@ -89,13 +84,12 @@ impl Plugin {
         Ok(plugin)
     }
 
-    /// Serves and registers once per life of kubelet.sock, of our own socket and of its streams. It returns only when it
-    /// cannot serve.
+    /// Serves and registers once per life of kubelet.sock and of our own socket. It returns only when it cannot serve.
     async fn stay_registered(&mut self) -> AnyResult<()> {
         let mut known = None;
         loop {
             let current = fs::metadata(self.registry()).ok().map(identity);
-            if current.is_some() && (current != known || !self.socket().exists() || self.is_cut_off()) {
+            if current.is_some() && (current != known || !self.socket().exists()) {
                 self.stop().await;
                 self.serve()?;
                 match self.register().await {
@@ -110,14 +104,6 @@ impl Plugin {
         }
     }
 
-    /// Has the last stream ended, and no other begun? Not where another process has taken our socket's place.
-    fn is_cut_off(&self) -> bool {
-        let now = fs::metadata(self.socket()).ok().map(identity);
-        self.server.as_ref().is_some_and(|running| {
-            now == Some(running.socket) && running.streams.idle().is_some_and(|idle| idle > CUT_OFF_AFTER)
-        })
-    }
-
     fn registry(&self) -> PathBuf {
         self.directory.join("kubelet.sock")
     }
@@ -130,8 +116,7 @@ impl Plugin {
         remove_if_there(self.socket())?;
         let listener = UnixListenerStream::new(UnixListener::bind(self.socket())?);
         let (stop, stopped) = watch::channel(());
-        let streams = Arc::new(Streams::default());
-        let service = Service::new(&self.resource, self.count, self.options, stopped.clone(), streams.clone());
+        let service = Service::new(&self.resource, self.count, self.options, stopped.clone());
         let task = tokio::spawn(async move {
             Server::builder()
                 .add_service(service.into_server())
@@ -139,14 +124,13 @@ impl Plugin {
                 .await
                 .expect("the socket can be served");
         });
-        let socket = identity(fs::metadata(self.socket())?);
-        self.server = Some(RunningServer { stop, task, streams, socket });
+        self.server = Some(RunningServer { stop, task });
         Ok(())
     }
 
     /// Leaves no socket behind. Calls that are running may end: their peers are told to make no new ones.
     async fn stop(&mut self) {
-        if let Some(RunningServer { stop, task, .. }) = self.server.take() {
+        if let Some(RunningServer { stop, task }) = self.server.take() {
             drop(stop);
             let _ = timeout(GRACE, task).await;
             let _ = remove_if_there(self.socket());

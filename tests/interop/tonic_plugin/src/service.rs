@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_stream::Stream;
@@ -20,49 +18,13 @@ pub struct Service {
     ids: Vec<String>,
     options: api::DevicePluginOptions,
     stopped: watch::Receiver<()>,
-    streams: Arc<Streams>,
-}
-
-/// How many streams are open, and when the last one ended.
-#[derive(Default)]
-pub struct Streams(Mutex<(usize, Option<Instant>)>);
-
-impl Streams {
-    /// Since when there is none any more.
-    pub fn idle(&self) -> Option<Duration> {
-        match *self.0.lock().unwrap() {
-            (0, Some(ended)) => Some(ended.elapsed()),
-            _ => None,
-        }
-    }
-
-    fn opened(self: Arc<Self>) -> OpenStream {
-        self.0.lock().unwrap().0 += 1;
-        OpenStream(self)
-    }
-}
-
-/// Counts until it is dropped.
-struct OpenStream(Arc<Streams>);
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        let mut streams = self.0.0.lock().unwrap();
-        *streams = (streams.0 - 1, Some(Instant::now()));
-    }
 }
 
 impl Service {
     /// `stopped` ends the streams when its sender is dropped.
-    pub fn new(
-        resource: &str,
-        count: u32,
-        options: api::DevicePluginOptions,
-        stopped: watch::Receiver<()>,
-        streams: Arc<Streams>,
-    ) -> Self {
+    pub fn new(resource: &str, count: u32, options: api::DevicePluginOptions, stopped: watch::Receiver<()>) -> Self {
         let ids = (0..count).map(|number| format!("dev-{number}")).collect();
-        Service { resource: resource.to_owned(), ids, options, stopped, streams }
+        Service { resource: resource.to_owned(), ids, options, stopped }
     }
 
     pub fn into_server(self) -> DevicePluginServer<Self> {
@@ -103,9 +65,7 @@ impl DevicePlugin for Service {
     async fn list_and_watch(&self, _: Request<api::Empty>) -> Result<Response<Self::ListAndWatchStream>, Status> {
         let devices = self.ids.iter().map(|id| healthy_device(id)).collect();
         let stopped = self.stopped.clone();
-        let open = self.streams.clone().opened();
         Ok(Response::new(Box::pin(async_stream::stream! {
-            let _open = open;
             yield Ok(api::ListAndWatchResponse { devices });
             dropped(stopped).await;
         })))
