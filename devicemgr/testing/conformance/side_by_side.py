@@ -41,7 +41,8 @@ OTHERS: tuple[tuple[str, ...], ...] = (
     # broken; the last three look at what became of all that
     ("restart", "wiped", "socket-deleted", "registry-deleted", "ids-stable", "returns-once", "endpoint-fresh"),
     # worn, and left alone
-    ("descriptors", "stream-lost"),
+    ("descriptors",),
+    ("stream-lost",),  # who does not register again is waited for
     CHANGED,
 )
 """What is made of each further instance, in that order. What a check needs besides is made there as well."""
