@@ -113,13 +113,14 @@ class SimulatedPlugin:
     async def register(self, *, version: str = API_VERSION, endpoint: str | None = None) -> None:
         """Announce the plug-in. Raises RegistrationRefused or ManagerUnavailable."""
         self._streams_ended = False
-        self._cut_off_since, self._registered_between = None, self._both_sockets()
+        self._cut_off_since = None
         registration = Registration(
             version=version,
             endpoint=self.endpoint if endpoint is None else endpoint,
             resource=self.resource,
         )
         await register_plugin(self.registry, registration)
+        self._registered_between = self._both_sockets()
 
     @checked
     def set_devices(self, devices: Iterable[Device]) -> None:
