@@ -71,9 +71,12 @@ class Honest:
         """Beside its life, however it looks for a restart of the manager."""
         while True:
             await trio.sleep(0.2)
-            if plugin.is_cut_off:
+            if plugin.is_cut_off and not self.is_busy:
                 with suppress(ManagerUnavailable, RegistrationRefused):
                     await plugin.register()
+
+    is_busy = False
+    """With a stream that it has not begun to answer."""
 
     @staticmethod
     async def keep_registered_with_kubelet_sock(plugin) -> None:
@@ -349,7 +352,12 @@ class SaysItsListLate(Lister):
     breaks = "first-list-complete"
 
     async def say(self, plugin, honest, seen):
-        await trio.sleep(12 if seen < 0 else 0)
+        if seen < 0:
+            self.is_busy = True
+            try:
+                await trio.sleep(12)
+            finally:
+                self.is_busy = False
         return await honest(seen)
 
 
