@@ -320,12 +320,13 @@ class RegistersInALoop(Honest):
     """Under one name after another, of the same socket."""
 
     breaks = "registers-once"
+    period = 5.0
 
     async def live(self, plugin):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(plugin.keep_registered)
             while True:
-                await trio.sleep(5)
+                await trio.sleep(self.period)
                 with suppress(ManagerUnavailable, RegistrationRefused, FileNotFoundError):
                     await plugin.register(endpoint=self.another_name())
 

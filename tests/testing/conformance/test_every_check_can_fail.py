@@ -537,6 +537,7 @@ class DeletesTheOtherOnesSocket(WatchesKubeletSockOnly):
 
 class RegistersAsAHeartbeat(RegistersInALoop):
     breaks = None
+    period = 1.0  # so often that there is one between any two disturbances
 
     def another_name(self):
         return self.endpoint
