@@ -192,9 +192,12 @@ class Bench:
         finally:
             self._chosen = before
 
-    def registrations(self) -> list[tuple[Seen, RegistrationRequested | PluginFound]]:
+    def registrations(self, *, since: float = 0.0) -> list[tuple[Seen, RegistrationRequested | PluginFound]]:
         """What the plug-in said of itself, oldest first: by calling Register, or when it was found and asked."""
-        return sorted([*self.seen(RegistrationRequested), *self.seen(PluginFound)], key=lambda one: one[0].time)
+        return sorted(
+            [*self.seen(RegistrationRequested, since=since), *self.seen(PluginFound, since=since)],
+            key=lambda one: one[0].time,
+        )
 
     @property
     def was_found(self) -> bool:
@@ -301,7 +304,7 @@ class Bench:
         Raises Failed, with what happened instead.
         """
         await self._wait_for_lists(self.resources, since)
-        if late := [resource for resource in self.resources if not self._is_back(resource, since)]:
+        if late := self.not_back(since):
             which = f"{late[0]}: " if len(self.resources) > 1 else ""
             raise Failed(f"{what}; {which}{self.what_happened(since=since, of=late[0])}")
         took = max(self.seen(ListReceived, since=since, of=resource)[0][0].time for resource in self.resources) - since
@@ -313,7 +316,11 @@ class Bench:
 
     def are_back(self, since: float) -> bool:
         """Have all resources under test been registered since, and their lists come?"""
-        return all(self._is_back(resource, since) for resource in self.resources)
+        return not self.not_back(since)
+
+    def not_back(self, since: float) -> list[ResourceName]:
+        """Those that have not, or whose lists have not."""
+        return [resource for resource in self.resources if not self._is_back(resource, since)]
 
     def _is_back(self, resource: ResourceName, since: float) -> bool:
         had_devices = any(event.devices for _, event in self.seen(ListReceived, of=resource))

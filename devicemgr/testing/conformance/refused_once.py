@@ -62,7 +62,7 @@ async def _registered_after(bench: Bench, what: str, since: float, disturb: Call
             return f"{what} it did not call Register at all, which is what the check restart is about"
         raise Failed(f"when it was started again; {bench.what_happened(since=since)}")
     await bench.wait_until(lambda: bench.is_gone or bench.are_back(since), PAUSES * patience)
-    late = [resource for resource in bench.resources if not _is_back(bench, resource, since)]
+    late = bench.not_back(since)
     called = late and bench.seen(RegistrationRequested, since=_just_after_refusal(bench, late[0], since), of=late[0])
     if called and what == _RESTART and bench.subject.is_running:
         return f"refused once {what}, it called Register again; what came of that is what the check restart is about"
@@ -75,11 +75,6 @@ async def _registered_after(bench: Bench, what: str, since: float, disturb: Call
 def _have_called(bench: Bench, since: float) -> bool:
     """Was each refused?"""
     return all(bench.seen(PluginRefused, since=since, of=resource) for resource in bench.resources)
-
-
-def _is_back(bench: Bench, resource: str, since: float) -> bool:
-    with bench.of([resource]):
-        return bench.are_back(since)
 
 
 def _what_came_then(bench: Bench, resource: str, since: float) -> str:

@@ -140,14 +140,9 @@ def _what_is_left(bench: Bench, since: float) -> str:
 
 def _what_came_then(bench: Bench, since: float, ended: float) -> str:
     """Of the first resource that did not come back."""
-    late = [resource for resource in bench.resources if not _is_back(bench, resource, since)] or bench.resources
+    late = bench.not_back(since) or bench.resources
     with bench.of(late[:1]):
         which = f"{late[0]}: " if len(bench.known) > 1 else ""
-        if bench.subject.is_running and not any(seen.time >= ended for seen, _ in bench.registrations()):
+        if bench.subject.is_running and not bench.registrations(since=ended):
             return f"{which}the new one did not register again within {bench.timing.patience:g} s"
         return which + bench.what_happened(since=ended)
-
-
-def _is_back(bench: Bench, resource: str, since: float) -> bool:
-    with bench.of([resource]):
-        return bench.are_back(since)

@@ -46,21 +46,11 @@ async def stream_lost(bench: Bench) -> str:
                 bench.manager.faults.drop_connection(resource)
             await bench.wait_until(lambda: bench.are_back(since), within)
         took = trio.current_time() - since
-    if late := [resource for resource in bench.resources if not _is_back(bench, resource, since)]:
+    if late := bench.not_back(since):
         which = f"{late[0]}: " if len(bench.resources) > 1 else ""
         what = f"{which}no list came within {within:g} s of the end of the stream"
-        if bench.subject.is_running and not _has_called(bench, late[0], since):
-            raise Proved(f"{what}: it did not call Register")
-        with bench.of([late[0]]):
+        with bench.of(late[:1]):
+            if bench.subject.is_running and not bench.registrations(since=since):
+                raise Proved(f"{what}: it did not call Register")
             raise Failed(f"{what}: {bench.what_happened(since=since, of=late[0])}")
     return f"registered again, with a list, after {took:.2f} s"
-
-
-def _is_back(bench: Bench, resource: str, since: float) -> bool:
-    with bench.of([resource]):
-        return bench.are_back(since)
-
-
-def _has_called(bench: Bench, resource: str, since: float) -> bool:
-    with bench.of([resource]):
-        return any(seen.time >= since for seen, _ in bench.registrations())
