@@ -37,9 +37,6 @@ from ...rpc.transport.unix_socket import require_short
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
 
-CUT_OFF_AFTER = 0.5
-"""Seconds without a stream after which none will come: a restart of the manager has shown by then."""
-
 MOST_DEVICES = 1_000_000
 """A list of more is larger than any manager takes."""
 
@@ -93,9 +90,6 @@ class SimulatedPlugin:
         self._version = 0
         self._changed = trio.Event()
         self._streams_ended = False
-        self._listening = 0
-        self._cut_off_since: float | None = None
-        self._registered_between: tuple[object, object] = None, None
         self.restore_socket: Callable[[], bool] = lambda: False
         self.drain: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
@@ -113,14 +107,12 @@ class SimulatedPlugin:
     async def register(self, *, version: str = API_VERSION, endpoint: str | None = None) -> None:
         """Announce the plug-in. Raises RegistrationRefused or ManagerUnavailable."""
         self._streams_ended = False
-        self._cut_off_since = None
         registration = Registration(
             version=version,
             endpoint=self.endpoint if endpoint is None else endpoint,
             resource=self.resource,
         )
         await register_plugin(self.registry, registration)
-        self._registered_between = self._both_sockets()
 
     @checked
     def set_devices(self, devices: Iterable[Device]) -> None:
@@ -133,17 +125,6 @@ class SimulatedPlugin:
         """Report a new health for one device."""
         self.set_devices(replace(d, health=health) if d.id == device else d for d in self._devices)
 
-    @property
-    def is_cut_off(self) -> bool:
-        """Has the manager let go of the last stream, and not come back, though both sockets are those of the last
-        registration? It does not call again then (LW-8)."""
-        if self._cut_off_since is None or self._listening or self._both_sockets() != self._registered_between:
-            return False
-        return trio.current_time() - self._cut_off_since >= CUT_OFF_AFTER
-
-    def _both_sockets(self) -> tuple[object, object]:
-        return _identity(self.registry), _identity(self.directory / self.endpoint)
-
     def end_stream(self) -> None:
         """End every open ListAndWatch stream with status OK."""
         self._streams_ended = True
@@ -155,7 +136,7 @@ class SimulatedPlugin:
         """Register, and again when kubelet.sock is made anew or our own socket deleted, until cancelled (REG-22).
 
         Both are how a kubelet's restart looks from here; a fresh socket is served before Register is called. That its
-        last stream was cancelled (:attr:`is_cut_off`) is no reason: a newer process may have taken the resource over.
+        last stream was cancelled is no reason: a newer process may have taken the resource over.
         ``on_waiting`` is told why it is not registered, when that is another reason than before.
         """
         registered_on: tuple[int, int] | None = None
@@ -210,15 +191,8 @@ class SimulatedPlugin:
         """The list, as soon as it is newer than version ``seen``; None ends the stream."""
         if seen < 0:
             self.calls.append(("ListAndWatch", None))
-        self._listening += 1
-        try:
-            while self._version == seen and not self._streams_ended:
-                await self._changed.wait()
-        except trio.Cancelled:
-            self._cut_off_since = trio.current_time()
-            raise
-        finally:
-            self._listening -= 1
+        while self._version == seen and not self._streams_ended:
+            await self._changed.wait()
         return None if self._streams_ended else (self._version, self.devices)
 
     async def get_preferred_allocation(

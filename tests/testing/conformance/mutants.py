@@ -28,6 +28,47 @@ DEVICES = (
     Device(id="gpu-4", health="Unhealthy"),
 )
 
+LOST_AFTER = 0.5
+"""Seconds without a stream after which none will come: a restart of the manager has shown by then."""
+
+
+class Streams:
+    """Those that the manager has opened on a plug-in. What a mutant does to the plug-in's calls is done before."""
+
+    def __init__(self, plugin) -> None:
+        self._plugin = plugin
+        self._open = 0
+        self._lost_at: float | None = None
+        self._registered_with: tuple[object, object] = None, None
+        self._next_report, self._register = plugin.next_report, plugin.register
+        plugin.next_report, plugin.register = self._noting_its_end, self._noting_the_sockets
+
+    @property
+    def are_lost(self) -> bool:
+        """Has the manager let go of the last one, and not come back, though both sockets are those of the last
+        registration? It does not call again then (LW-8)."""
+        if self._lost_at is None or self._open or self._sockets() != self._registered_with:
+            return False
+        return trio.current_time() - self._lost_at >= LOST_AFTER
+
+    def _sockets(self) -> tuple[object, object]:
+        return made(self._plugin.registry), made(self._plugin.directory / self._plugin.endpoint)
+
+    async def _noting_its_end(self, seen):
+        self._open += 1
+        try:
+            return await self._next_report(seen)
+        except trio.Cancelled:
+            self._lost_at = trio.current_time()
+            raise
+        finally:
+            self._open -= 1
+
+    async def _noting_the_sockets(self, **how):
+        self._lost_at = None
+        await self._register(**how)
+        self._registered_with = self._sockets()
+
 
 class Honest:
     """A subject with everything a check can look at: five devices, one of them broken, both optional calls."""
@@ -67,16 +108,16 @@ class Honest:
         self.path.with_name(name).hardlink_to(self.path)
         return name
 
-    async def mind_its_stream(self, plugin) -> None:
+    async def mind_its_stream(self, plugin, streams: Streams) -> None:
         """Beside its life, however it looks for a restart of the manager."""
         while True:
             await trio.sleep(0.2)
-            if plugin.is_cut_off and not self.is_busy:
+            if streams.are_lost:
                 with suppress(ManagerUnavailable, RegistrationRefused):
                     await plugin.register()
 
-    is_busy = False
-    """With a stream that it has not begun to answer."""
+    async def log_refusal(self, refusal) -> None:
+        self.output += f"E0101 12:00:00 failed to register: {refusal}\n"
 
     @staticmethod
     async def keep_registered_with_kubelet_sock(plugin) -> None:
@@ -131,8 +172,9 @@ class Honest:
             self.plugin.register = counted
             self.plugin.on_allocate = self.with_a_cdi_device(self.plugin.on_allocate)
             self.prepare(self.plugin)
+            streams = Streams(self.plugin)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.mind_its_stream, self.plugin)
+                nursery.start_soon(self.mind_its_stream, self.plugin, streams)
                 await self.live(self.plugin)
                 nursery.cancel_scope.cancel()
 
@@ -353,12 +395,7 @@ class SaysItsListLate(Lister):
     breaks = "first-list-complete"
 
     async def say(self, plugin, honest, seen):
-        if seen < 0:
-            self.is_busy = True
-            try:
-                await trio.sleep(12)
-            finally:
-                self.is_busy = False
+        await trio.sleep(12 if seen < 0 else 0)
         return await honest(seen)
 
 
@@ -937,9 +974,28 @@ class WaitsForeverBesideAnother(Honest):
         await super().serve(directory, options)
 
 
-def is_of_v1_37(refusal):
+def is_of_v1_37(refusal) -> bool:
     """Because of another process, whose stream is open?"""
     return "already connected" in str(refusal)
+
+
+def is_not_of_v1_37(refusal) -> bool:
+    return not is_of_v1_37(refusal)
+
+
+def take_refusals(plugin, take, *, when=lambda refusal: True) -> None:
+    """``take`` these refusals of Register, where its caller would have had them."""
+    register = plugin.register
+
+    async def taken(**how):
+        try:
+            await register(**how)
+        except RegistrationRefused as refusal:
+            if not when(refusal):
+                raise
+            await take(refusal)
+
+    plugin.register = taken
 
 
 class OnlyLogsARefusal(Honest):
@@ -949,17 +1005,7 @@ class OnlyLogsARefusal(Honest):
     breaks = "rolling-update"
 
     def prepare(self, plugin):
-        register = plugin.register
-
-        async def logged(**how):
-            try:
-                await register(**how)
-            except RegistrationRefused as refusal:
-                if not is_of_v1_37(refusal):
-                    raise
-                self.output += f"E0101 12:00:00 failed to register: {refusal}\n"
-
-        plugin.register = logged
+        take_refusals(plugin, self.log_refusal, when=is_of_v1_37)
 
 
 class HangsAfterARefusal(Honest):
@@ -968,17 +1014,10 @@ class HangsAfterARefusal(Honest):
     breaks = "rolling-update"
 
     def prepare(self, plugin):
-        register = plugin.register
+        async def hang(refusal):
+            await trio.sleep_forever()
 
-        async def hang(**how):
-            try:
-                await register(**how)
-            except RegistrationRefused as refusal:
-                if not is_of_v1_37(refusal):
-                    raise
-                await trio.sleep_forever()
-
-        plugin.register = hang
+        take_refusals(plugin, hang, when=is_of_v1_37)
 
 
 class TakesItselfForRegistered(Honest):
@@ -987,17 +1026,7 @@ class TakesItselfForRegistered(Honest):
     breaks = "registers-again"
 
     def prepare(self, plugin):
-        register = plugin.register
-
-        async def logged(**how):
-            try:
-                await register(**how)
-            except RegistrationRefused as refusal:
-                if is_of_v1_37(refusal):
-                    raise
-                self.output += f"E0101 12:00:00 failed to register: {refusal}\n"
-
-        plugin.register = logged
+        take_refusals(plugin, self.log_refusal, when=is_not_of_v1_37)
 
 
 class GivesUpAfterARestart(Honest):
@@ -1106,8 +1135,9 @@ class HasASecondResource(Honest):
             plugin.directory, SECOND, devices=self.devices, options=plugin.options
         ) as self.second:
             self.prepare_second(self.second)
+            streams = Streams(self.second)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.mind_its_stream, self.second)
+                nursery.start_soon(self.mind_its_stream, self.second, streams)
                 await self.keep_both_registered(plugin, self.second)
                 nursery.cancel_scope.cancel()
 

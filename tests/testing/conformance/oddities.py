@@ -13,7 +13,7 @@ import trio
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused
 from devicemgr.model import DeviceSpec, Mount
 
-from .mutants import Answerer, Honest, Lister, made
+from .mutants import Answerer, Honest, Lister, made, take_refusals
 
 
 class BuildsAnswersFromAMap(Answerer):
@@ -82,12 +82,17 @@ class LooksEverySixSeconds(Honest):
     """A poll and a pause: so slow that few restarts fit."""
 
     async def live(self, plugin):
-        while True:
-            if plugin.restore_socket():
-                plugin.end_stream()
-                await plugin.drain()
-            await register_until_disturbed(self, plugin, period=1)
-            await trio.sleep(5)
+        await keep_registered(self, plugin, period=1, pause=5)
+
+
+async def keep_registered(subject, plugin, *, period, pause=0.0):
+    """Until cancelled; with a socket of its own each time that it is gone."""
+    while True:
+        if plugin.restore_socket():
+            plugin.end_stream()
+            await plugin.drain()
+        await register_until_disturbed(subject, plugin, period=period)
+        await trio.sleep(pause)
 
 
 async def register_until_disturbed(subject, plugin, *, period):
@@ -169,33 +174,25 @@ class EndsWhenItIsRefused(Honest):
         await super().start(directory)
 
     def prepare(self, plugin):
-        register, life = plugin.register, self.life
+        life = self.life
 
-        async def panic(**how):
-            try:
-                await register(**how)
-            except RegistrationRefused:
-                self.ending = "with exit status 2"
-                life.cancel()
-                raise
+        async def panic(refusal):
+            self.ending = "with exit status 2"
+            life.cancel()
+            raise refusal
 
-        plugin.register = panic
+        take_refusals(plugin, panic)
 
 
 class TriesAgainLater(Honest):
     """A while after it was refused, and looks at nothing meanwhile (NVIDIA)."""
 
     def prepare(self, plugin):
-        register = plugin.register
+        async def wait(refusal):
+            await trio.sleep(10)
+            raise refusal
 
-        async def later(**how):
-            try:
-                await register(**how)
-            except RegistrationRefused:
-                await trio.sleep(10)
-                raise
-
-        plugin.register = later
+        take_refusals(plugin, wait)
 
 
 class WaitsForTheOther(Honest):
@@ -211,18 +208,14 @@ class WaitsBeforeItRegistersAgain(Honest):
     """Some seconds after its stream is lost; it might have been a restart."""
 
     async def live(self, plugin):
-        while True:
-            if plugin.restore_socket():
-                plugin.end_stream()
-                await plugin.drain()
-            await register_until_disturbed(self, plugin, period=0.2)
+        await keep_registered(self, plugin, period=0.2)
 
-    async def mind_its_stream(self, plugin):
+    async def mind_its_stream(self, plugin, streams):
         while True:
             await trio.sleep(0.2)
-            if plugin.is_cut_off:
+            if streams.are_lost:
                 await trio.sleep(4)
-            if plugin.is_cut_off:
+            if streams.are_lost:
                 with suppress(ManagerUnavailable, RegistrationRefused):
                     await plugin.register()
 
@@ -237,14 +230,10 @@ class EndsWhenItsStreamIsLost(Honest):
         await super().start(directory)
 
     async def live(self, plugin):
-        while True:
-            if plugin.restore_socket():
-                plugin.end_stream()
-                await plugin.drain()
-            await register_until_disturbed(self, plugin, period=0.2)
+        await keep_registered(self, plugin, period=0.2)
 
-    async def mind_its_stream(self, plugin):
-        while not plugin.is_cut_off:  # noqa: ASYNC110 - as real ones do
+    async def mind_its_stream(self, plugin, streams):
+        while not streams.are_lost:  # noqa: ASYNC110 - as real ones do
             await trio.sleep(0.2)
         self.ending = "with exit status 1"
         self.life.cancel()
