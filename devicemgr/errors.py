@@ -14,7 +14,7 @@
     │   └── ContainerStartFailed
     ├── PluginUnavailable    a plug-in did not answer, in time or at all
     ├── CallerDenied         a call from a user who may not
-    ├── ManagerUnavailable   nobody serves the allocation socket
+    ├── ManagerUnavailable   nobody serves admin.sock
     ├── ManagerClosed        the manager inside this program has ended
     ├── NeedsTrio            it was called outside of a Trio program
     ├── DirectoryInUse       another manager owns the directory
@@ -127,7 +127,7 @@ def as_cause(error: DeviceManagerError) -> str:
 
 
 class ManagerUnavailable(DeviceManagerError):
-    """Nobody serves the allocation socket. Start a manager on the same root directory."""
+    """Nobody serves admin.sock. Start a manager on the same root directory."""
 
 
 class ManagerClosed(DeviceManagerError):

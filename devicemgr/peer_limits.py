@@ -4,7 +4,7 @@ The manager runs as root and talks to processes it must not trust. What a peer c
 bound here; reaching one is an event (:class:`~devicemgr.events.BoundReached`) and a metric, and never a crash. The
 kubelet has a bound on the size of a message and no other (API-8).
 
-Not bounded is what callers of allocation.sock ask for: they stand for the kubelet itself. And a process is one account,
+Not bounded is what callers of admin.sock ask for: they stand for the kubelet itself. And a process is one account,
 so somebody who may call and starts a thousand processes has a thousand.
 """
 

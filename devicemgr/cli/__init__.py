@@ -197,8 +197,8 @@ def root_of(root_dir: Path | None) -> Path:
     return root_dir or Path(DEFAULT_ROOT)
 
 
-def allocation_socket(root_dir: Path | None) -> Path:
-    return root_of(root_dir) / "devicemgr" / "allocation.sock"
+def admin_socket(root_dir: Path | None) -> Path:
+    return root_of(root_dir) / "devicemgr" / "admin.sock"
 
 
 def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -14,7 +14,7 @@ import trio
 from ..errors import ManagerUnavailable, unwrapped
 from ..rpc.admin.client import ManagerClient, connect_manager
 from ..yaml_fields import nearest
-from . import allocation_socket, root_of
+from . import admin_socket, root_of
 from .standard_output import until_nobody_reads
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def ask(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[T]]) -> T:
     """Run ``question`` against the manager of ``root_dir``. Raises ManagerUnavailable with the way out."""
-    socket = allocation_socket(root_dir)
+    socket = admin_socket(root_dir)
     reached = False
 
     async def connected() -> T:

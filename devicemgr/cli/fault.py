@@ -13,7 +13,7 @@ from ..daemon.faults.injection import CALLS
 from ..model import Fault
 from ..rpc.admin.client import ManagerClient, wait_for_manager
 from ..yaml_fields import nearest
-from . import Group, Seconds, allocation_socket, root_dir_option
+from . import Group, Seconds, admin_socket, root_dir_option
 from .ask import ask
 
 _KIND = click.argument("call", type=click.Choice(list(CALLS)))
@@ -63,7 +63,7 @@ def restart(root_dir: Path | None, away: float) -> None:
         await client.restart(away=away)
 
     ask(root_dir, restarted)
-    trio.run(partial(wait_for_manager, allocation_socket(root_dir), seconds=away + 15))
+    trio.run(partial(wait_for_manager, admin_socket(root_dir), seconds=away + 15))
 
 
 @_verb("wipe")

@@ -14,7 +14,7 @@ from ..errors import ManagerUnavailable, ResourceWaitTimeout
 from ..model import ResourceCounts, ResourceName
 from ..rpc.admin.client import connect_manager
 from ..yaml_fields import nearest
-from . import allocation_socket, read_resource, root_dir_option
+from . import admin_socket, read_resource, root_dir_option
 
 LOOK_PERIOD = 0.1
 """Seconds between two looks."""
@@ -36,7 +36,7 @@ def command(
     """
     wanted = {key: n for key, n in (("capacity", capacity), ("allocatable", allocatable)) if n is not None}
     waited = _Wait(ResourceName(resource), wanted or {"endpoint": "serving"})
-    socket = allocation_socket(root_dir)
+    socket = admin_socket(root_dir)
     trio.run(waited.until_reached, socket, timeout)
     if waited.last is None:
         raise ManagerUnavailable(f"no manager was reachable on {socket} within {timeout:g} s")

@@ -7,7 +7,7 @@
     ROOT/device-plugins/kubelet_internal_checkpoint     who holds which devices, in the kubelet's format
     ROOT/plugins_registry/**/*.sock        plug-ins that want to be found (the watcher)
     ROOT/pod-resources/kubelet.sock        monitoring agents ask here (PodResources)
-    ROOT/devicemgr/allocation.sock         the command line asks here
+    ROOT/devicemgr/admin.sock              the command line asks here
     ROOT/devicemgr/lock                    held by the one manager of this directory
 
 # Decision: the lock is an ``flock`` on a file of its own. The kernel drops it when the process dies, however it dies,
@@ -62,7 +62,7 @@ class Layout:
 
     @property
     def sockets(self) -> tuple[Path, ...]:
-        return self.registry_socket, self.allocation_socket, self.pod_resources_socket
+        return self.registry_socket, self.admin_socket, self.pod_resources_socket
 
     @property
     def directories(self) -> tuple[Path, ...]:
@@ -74,8 +74,8 @@ class Layout:
         return self.root / "devicemgr"
 
     @property
-    def allocation_socket(self) -> Path:
-        return self.own / "allocation.sock"
+    def admin_socket(self) -> Path:
+        return self.own / "admin.sock"
 
 
 class Directories:
@@ -255,8 +255,8 @@ def remove_stale_sockets(layout: Layout) -> list[Path]:
     raises DirectoryUnusable.
     """
     removed, failures = [], []
-    half_made = leftovers(layout.allocation_socket) + leftovers(layout.pod_resources_socket)
-    for path in [*_sockets_in(layout.plugins), layout.allocation_socket, *half_made]:
+    half_made = leftovers(layout.admin_socket) + leftovers(layout.pod_resources_socket)
+    for path in [*_sockets_in(layout.plugins), layout.admin_socket, *half_made]:
         try:
             if not stat.S_ISSOCK(path.stat().st_mode):  # follows symbolic links
                 continue

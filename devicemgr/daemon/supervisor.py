@@ -54,7 +54,7 @@ class Settings:
     """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
     restart, new pods wait for plug-ins that are expected back; ``bounds`` hold for every peer, and only ``callers`` may
     call; at ``metrics_address``
-    (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of allocation.sock break things;
+    (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of admin.sock break things;
     ``node_resources`` are had without a plug-in."""
 
     root_dir: Path

@@ -6,7 +6,7 @@
 ``deviceplugin/``       the device plug-in API: registration, lists, allocation
 ``pluginregistration``  the plug-in watcher's API: what a socket says that was found
 ``pod_resources``       the PodResources API, for monitoring agents
-``admin/``              our own API, which the command line calls
+``admin/``              the Admin API, our own, which the command line calls
 ``stubs/``              made from ``proto/`` by ``python -m tests.regenerate_stubs``; never edited
 ``encoded``             an answer that is encoded once for all who ask the same
 """

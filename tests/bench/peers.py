@@ -122,19 +122,19 @@ class Client:
 
     def __init__(self, root: Path):
         self._registry = grpc.insecure_channel(f"unix:{root}/device-plugins/kubelet.sock", options=OPTIONS)
-        self._own = grpc.insecure_channel(f"unix:{root}/devicemgr/allocation.sock", options=OPTIONS)
+        self._own = grpc.insecure_channel(f"unix:{root}/devicemgr/admin.sock", options=OPTIONS)
         self._register = unary(self._registry, "/v1beta1.Registration/Register")
-        self.admit = unary(self._own, "/devicemgr.v1.Allocation/Admit")
-        self._remove = unary(self._own, "/devicemgr.v1.Allocation/Remove")
-        self._explain = unary(self._own, "/devicemgr.v1.Allocation/Explain")
-        self._status = unary(self._own, "/devicemgr.v1.Allocation/Status")
+        self.admit = unary(self._own, "/devicemgr.v1.Admin/Admit")
+        self._remove = unary(self._own, "/devicemgr.v1.Admin/Remove")
+        self._explain = unary(self._own, "/devicemgr.v1.Admin/Explain")
+        self._status = unary(self._own, "/devicemgr.v1.Admin/Status")
         self._news: queue.SimpleQueue = queue.SimpleQueue()
         self._following = None
 
     def follow(self):
         """Hear of every event from now on; it costs the daemon something."""
         events = self._own.unary_stream(
-            "/devicemgr.v1.Allocation/Events", request_serializer=bytes, response_deserializer=bytes
+            "/devicemgr.v1.Admin/Events", request_serializer=bytes, response_deserializer=bytes
         )
         self._following = events(bytes(own.EventsRequest(follow=True)))
         threading.Thread(target=self._follow, daemon=True).start()

@@ -248,7 +248,7 @@ async def test_a_bug_ends_the_block_with_itself_and_not_with_what_follows_from_i
             manager.capacity = lambda: 1 / 0
 
             async def ask():
-                async with dial(manager.layout.allocation_socket) as channel:
+                async with dial(manager.layout.admin_socket) as channel:
                     with pytest.raises(PluginUnavailable):
                         await ManagerClient(channel).status()
 
@@ -264,7 +264,7 @@ async def test_calls_of_others_end_when_a_bug_ends_the_manager(root_dir):
             async with open_device_manager(root_dir) as manager:
                 calls.start("events", lambda: manager.events_after(10**6, wait=True))
                 manager.capacity = lambda: 1 / 0
-                async with dial(manager.layout.allocation_socket) as channel:
+                async with dial(manager.layout.admin_socket) as channel:
                     with pytest.raises(PluginUnavailable):
                         await ManagerClient(channel).status()
                     await trio.sleep_forever()

@@ -129,9 +129,9 @@ PREVIOUS = f"device-plugins/.{FILE_NAME}.previous"
 TEMPORARY = f"device-plugins/.{FILE_NAME}.0.tmp"
 KUBELET_SOCK = "device-plugins/kubelet.sock"
 POD_RESOURCES = "pod-resources/kubelet.sock"
-ALLOCATION = "devicemgr/allocation.sock"
+ADMIN = "devicemgr/admin.sock"
 ANYTHING = [a_directory, a_file, a_dangling_link, a_link_to_a_directory, a_pipe]
-SOCKETS = [KUBELET_SOCK, POD_RESOURCES, ALLOCATION]
+SOCKETS = [KUBELET_SOCK, POD_RESOURCES, ADMIN]
 ROWS = [
     *((place, puts) for puts in ANYTHING for place in [CHECKPOINT, PREVIOUS, TEMPORARY, *SOCKETS]),
     *(
@@ -259,7 +259,7 @@ def test_thousands_of_other_files_are_not_looked_at(root_dir, monkeypatch):
     looked, stat = [], Path.stat
     monkeypatch.setattr(Path, "stat", lambda path, **options: looked.append(path.name) or stat(path, **options))
     assert [path.name for path in remove_stale_sockets(Layout(root_dir))] == ["stale.sock"]
-    assert {"stale.sock", "allocation.sock"} <= set(looked)
+    assert {"stale.sock", "admin.sock"} <= set(looked)
     assert [name for name in looked if name.startswith("file-")] == []
 
 

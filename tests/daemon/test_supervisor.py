@@ -28,7 +28,7 @@ async def test_a_bug_in_a_handler_ends_the_manager(root_dir):
     with pytest.raises(ZeroDivisionError):
         async with open_device_manager(root_dir) as manager:
             manager.capacity = lambda: 1 / 0
-            async with dial(manager.layout.allocation_socket) as channel:
+            async with dial(manager.layout.admin_socket) as channel:
                 with pytest.raises(PluginUnavailable, match="the server failed; its log has the traceback"):
                     await ManagerClient(channel).status()
                 await trio.sleep_forever()
@@ -140,5 +140,5 @@ async def test_what_a_kill_has_left_half_made_is_removed_at_the_next_start(root_
         (pods / ".a-dot-file").touch()
         async with open_device_manager(root_dir):
             assert {*pods.iterdir()} == {layout.pod_resources_socket, *others}
-            assert {*layout.own.iterdir()} == {layout.allocation_socket, layout.own / "lock"}
+            assert {*layout.own.iterdir()} == {layout.admin_socket, layout.own / "lock"}
             assert not [path for path in layout.plugins.iterdir() if path.name.startswith(".") and path.is_socket()]

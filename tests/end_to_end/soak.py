@@ -134,8 +134,8 @@ class Soak:
 
     def fault(self, name: str, **more) -> None:
         """Without a deadline, which would go by the daemon's clock."""
-        with grpc.insecure_channel(f"unix:{self.daemon.root}/devicemgr/allocation.sock", options=OPTIONS) as channel:
-            inject = unary(channel, "/devicemgr.v1.Allocation/InjectFault")
+        with grpc.insecure_channel(f"unix:{self.daemon.root}/devicemgr/admin.sock", options=OPTIONS) as channel:
+            inject = unary(channel, "/devicemgr.v1.Admin/InjectFault")
             inject(bytes(own.InjectFaultRequest(fault=name, **more)))
 
     def run(self, seconds: float) -> list[str]:

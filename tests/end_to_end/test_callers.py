@@ -56,12 +56,12 @@ def test_a_verb_without_permission_says_so(daemon, start, root_dir, verb):
     root_dir.chmod(0o755)
     kept_out = start("-c", AS_NOBODY, verb, "--root-dir", root_dir)
     assert kept_out.wait() == 1
-    assert kept_out.lines[0].startswith(f"Error: user {NOBODY} may not reach {root_dir}/devicemgr/allocation.sock. Run")
+    assert kept_out.lines[0].startswith(f"Error: user {NOBODY} may not reach {root_dir}/devicemgr/admin.sock. Run")
     (root_dir / "devicemgr").chmod(0o777)
-    (root_dir / "devicemgr" / "allocation.sock").chmod(0o666)
+    (root_dir / "devicemgr" / "admin.sock").chmod(0o666)
     turned_away = start("-c", AS_NOBODY, verb, "--root-dir", root_dir)
     assert turned_away.wait() == 1
-    assert turned_away.lines[0].startswith(f"Error: user {NOBODY} may not call /devicemgr.v1.Allocation/")
+    assert turned_away.lines[0].startswith(f"Error: user {NOBODY} may not call /devicemgr.v1.Admin/")
 
 
 def test_a_simulated_plugin_without_permission_says_so(daemon, start, root_dir):

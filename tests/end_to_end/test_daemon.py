@@ -29,13 +29,13 @@ def modes(*paths):
 def test_it_starts_serves_and_stops_in_order(daemon, root_dir, how):
     program = daemon()
     registry = root_dir / "device-plugins" / "kubelet.sock"
-    allocation = root_dir / "devicemgr" / "allocation.sock"
+    admin = root_dir / "devicemgr" / "admin.sock"
     assert next(line for line in program.lines if "ManagerReady" in line).count(".sock") == 3
-    assert modes(registry, allocation) == [0o660, 0o660]
-    assert modes(registry.parent, allocation.parent) == [0o750, 0o750]
+    assert modes(registry, admin) == [0o660, 0o660]
+    assert modes(registry.parent, admin.parent) == [0o750, 0o750]
     assert program.end(how) == 0
     assert not registry.exists()
-    assert not allocation.exists()
+    assert not admin.exists()
 
 
 def test_under_nohup_it_outlives_its_terminal(start, run, root_dir):

@@ -301,7 +301,7 @@ def test_a_hang_up_ends_a_plugin_unless_its_script_waits_for_it(daemon, start, r
 def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, root_dir, verb):
     done = run(*verb)
     assert done.returncode == 3
-    assert f"no manager reachable on {root_dir}/devicemgr/allocation.sock" in done.stderr
+    assert f"no manager reachable on {root_dir}/devicemgr/admin.sock" in done.stderr
     assert f"python -m devicemgr --root-dir {root_dir}" in done.stderr
 
 
@@ -360,7 +360,7 @@ def test_what_was_given_is_quoted_within_reason_and_moves_no_cursor(run, verb):
 
 @pytest.mark.parametrize("words", [("fault", "--root-dir", "/a", "wipe"), ("fault", "wipe", "--root-dir", "/a")])
 def test_the_root_directory_is_told_before_the_verb_or_after_it(run, words):
-    assert "no manager reachable on /a/devicemgr/allocation.sock" in run(*words).stderr
+    assert "no manager reachable on /a/devicemgr/admin.sock" in run(*words).stderr
 
 
 def test_pods_and_resources_that_were_misspelt_have_a_hint(daemon, start, run, root_dir):

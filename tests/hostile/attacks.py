@@ -85,7 +85,7 @@ def targets(root: Path) -> list[Target]:
     return [
         Target(root / "device-plugins" / "kubelet.sock", "/v1beta1.Registration/Register"),
         Target(root / "pod-resources" / "kubelet.sock", "/v1.PodResourcesLister/List"),
-        Target(root / "devicemgr" / "allocation.sock", "/devicemgr.v1.Allocation/Status"),
+        Target(root / "devicemgr" / "admin.sock", "/devicemgr.v1.Admin/Status"),
     ]
 
 
@@ -189,7 +189,7 @@ def calls_of_nothing_unread(target: Target) -> None:
 def answers_unread(target: Target) -> None:
     """There is room in every window, and nobody reads."""
     client, service = target.connect(), target.method.rpartition("/")[0]
-    method = {"/devicemgr.v1.Allocation": f"{service}/Events"}.get(service, target.method)
+    method = {"/devicemgr.v1.Admin": f"{service}/Events"}.get(service, target.method)
     client.flood(_batches(STREAMS, lambda stream: call(stream, method)), seconds=1.0, reading=False)
 
 
@@ -501,7 +501,7 @@ def _calls_without_window(target: Target, *methods: str, count: int = 1000) -> N
 def zero_window_for_ever(target: Target) -> None:
     """A thousand answers that nobody takes: lists of pods, events that are followed, and what there is."""
     service = target.method.rpartition("/")[0]
-    more = {"/devicemgr.v1.Allocation": ("Status", "Events", "NodeStatus", "Explain")}.get(service)
+    more = {"/devicemgr.v1.Admin": ("Status", "Events", "NodeStatus", "Explain")}.get(service)
     _calls_without_window(target, *(f"{service}/{name}" for name in more or [target.method.rpartition("/")[2]]))
 
 

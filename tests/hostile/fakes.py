@@ -478,7 +478,7 @@ async def names_odd_resources(root):
 @fake
 async def talks_no_http(root):
     """Bytes that are no HTTP/2, on all sockets."""
-    sockets = ["device-plugins/kubelet.sock", "devicemgr/allocation.sock", "pod-resources/kubelet.sock"]
+    sockets = ["device-plugins/kubelet.sock", "devicemgr/admin.sock", "pod-resources/kubelet.sock"]
     garbage = [b"GET / HTTP/1.1\r\n\r\n", os.urandom(1000), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 1000, b""]
     for number in itertools.count():
         with suppress(OSError):

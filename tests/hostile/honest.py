@@ -32,7 +32,7 @@ class Honest:
         self._names = (f"honest-{number}" for number in itertools.count())
         self._plugin = Plugin(daemon.root / "device-plugins" / "honest.sock")
         self._plugin.say(device_list(4))
-        self._status = unary(self.client._own, "/devicemgr.v1.Allocation/Status")
+        self._status = unary(self.client._own, "/devicemgr.v1.Admin/Status")
         self.client.register(RESOURCE, self._plugin.socket.name)
         self.client.wait_capacity(RESOURCE)
 

@@ -26,7 +26,7 @@ from .wire import Client
 SOCKETS = {
     "device-plugins/kubelet.sock": "/v1beta1.Registration/Register",
     "pod-resources/kubelet.sock": "/v1.PodResourcesLister/List",
-    "devicemgr/allocation.sock": "/devicemgr.v1.Allocation/Status",
+    "devicemgr/admin.sock": "/devicemgr.v1.Admin/Status",
 }
 WATCHED = 2.5
 """Seconds for which processor time is measured."""
@@ -170,7 +170,7 @@ def test_nobody_honest_waits_because_the_manager_is_throttled(honest):
     ],
 )
 def test_many_connections_of_one_process_have_one_share(honest, path, what):
-    """Callers of allocation.sock have no bound."""
+    """Callers of admin.sock have no bound."""
     with crowd(honest.daemon.root / path, 127, what) as connected:
         assert connected == 127
         taken = processor_time(honest, WATCHED)

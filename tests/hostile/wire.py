@@ -288,9 +288,9 @@ def admit(root: Path, name: str, resource: str, *, count: int = 1, seconds: floa
     """Admit a pod and start it. Raises TimeoutError when that is not answered."""
     containers = [own.Container(name="main", kind=own.ContainerKind.MAIN, limits={resource: count})]
     pod = own.Pod(name=name, namespace="default", uid=name, containers=containers)
-    client = Client(root / "devicemgr" / "allocation.sock")
+    client = Client(root / "devicemgr" / "admin.sock")
     try:
-        answer = client.call("/devicemgr.v1.Allocation/Admit", bytes(own.AdmitRequest(pod=pod, start=True)))
+        answer = client.call("/devicemgr.v1.Admin/Admit", bytes(own.AdmitRequest(pod=pod, start=True)))
     finally:
         client.hang_up()
     assert answer.how == "answered", answer

@@ -19,7 +19,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 PROTO = Path(__file__).parents[2] / "proto"
-SERVICES = ("deviceplugin/v1beta1/api.proto", "podresources/v1/api.proto", "devicemgr/v1/allocation.proto")
+SERVICES = ("deviceplugin/v1beta1/api.proto", "podresources/v1/api.proto", "devicemgr/v1/admin.proto")
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Message = dict[str, Any]

@@ -99,7 +99,7 @@ class Node:
     @property
     def sockets(self) -> tuple[Path, Path]:
         """The daemon's own two."""
-        return self.plugins / "kubelet.sock", self.root / "devicemgr" / "allocation.sock"
+        return self.plugins / "kubelet.sock", self.root / "devicemgr" / "admin.sock"
 
     def run(self, name: str, command: Sequence[str | Path]) -> Process:
         process = Process(command, self._logs / f"{len(self._processes)}-{name}")

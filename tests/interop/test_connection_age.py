@@ -16,8 +16,8 @@ REGISTER = Call(
     method="/v1beta1.Registration/Register",
     request={"version": "v1beta1", "endpoint": "aging.sock", "resource_name": AGING},
 )
-ADMIT = "/devicemgr.v1.Allocation/Admit"
-REMOVE = "/devicemgr.v1.Allocation/Remove"
+ADMIT = "/devicemgr.v1.Admin/Admit"
+REMOVE = "/devicemgr.v1.Admin/Remove"
 AT_ONCE = 8
 LIVES = 12
 

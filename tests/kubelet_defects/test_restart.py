@@ -429,7 +429,7 @@ async def test_a_refused_pod_is_told_why_also_where_the_path_is_no_text(root_dir
             await plugin.register()
             await manager.wait_for_resource(GPU, allocatable=2)
             monkeypatch.setattr(GenerationFile, "save", no_space)
-            async with connect_manager(manager.layout.allocation_socket) as client:
+            async with connect_manager(manager.layout.admin_socket) as client:
                 admission = await client.admit(pod("a"))
     assert (admission.admitted, "/?/" in admission.message) == (False, True)
 

@@ -8,7 +8,7 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality
 
 from devicemgr import open_device_manager
-from devicemgr.rpc.admin.service import AllocationService
+from devicemgr.rpc.admin.service import AdminService
 from devicemgr.rpc.deviceplugin.service import RegistrationService
 from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from devicemgr.rpc.stubs.devicemgr import v1 as own
@@ -16,7 +16,7 @@ from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.wire_format import EncodedMessage, RawMessage
 
 SERVICES = {
-    AllocationService: "allocation_socket",
+    AdminService: "admin_socket",
     RegistrationService: "registry_socket",
     PodResourcesService: "pod_resources_socket",
     PodResourcesServiceV1Alpha1: "pod_resources_socket",
@@ -57,7 +57,7 @@ async def test_a_pod_that_cannot_be_is_refused_at_the_door(root_dir, autojump_cl
     """A manifest with such a pod is refused by the command line; who speaks gRPC can send it all the same."""
     two = [own.Container(name="main", limits={"vendor.com/gpu": 1}), own.Container(name="main", limits={"b.com/c": 1})]
     message = own.AdmitRequest(pod=own.Pod(namespace="default", name="p", uid="p", containers=two))
-    async with open_device_manager(root_dir) as manager, open_channel(manager.layout.allocation_socket) as channel:
+    async with open_device_manager(root_dir) as manager, open_channel(manager.layout.admin_socket) as channel:
         with pytest.raises(GRPCError, match="more than one is called 'main'"):
-            await channel.stub(own.AllocationStub).admit(message)
+            await channel.stub(own.AdminStub).admit(message)
         assert manager.pods() == []

@@ -13,7 +13,7 @@ import trio
 from ...core.topology.policy import Policy
 from ...errors import DirectoryUnusable
 from ...peer_limits import Bounds
-from ...rpc.admin.service import AllocationService
+from ...rpc.admin.service import AdminService
 from ...rpc.deviceplugin.service import RegistrationService
 from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ...rpc.transport.limits import Limits
@@ -56,7 +56,7 @@ def bound_servers(
         servers.append(_bound(make, path, layout, log))
 
     try:
-        bind(layout.allocation_socket, AllocationService(manager, faults), size=bounds.message_size, quota_exempt=True)
+        bind(layout.admin_socket, AdminService(manager, faults), size=bounds.message_size, quota_exempt=True)
         bind(
             layout.pod_resources_socket,
             PodResourcesService(pods),

@@ -1,4 +1,4 @@
-"""Our own API, ``devicemgr/v1``, from both ends.
+"""The Admin API, ``devicemgr/v1``, which is our own, from both ends.
 
 ``client``   a manager, seen through its socket
 ``service``  what is served there

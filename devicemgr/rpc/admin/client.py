@@ -1,4 +1,4 @@
-"""The client of our own API: what the command line asks a manager."""
+"""The client of the Admin API: what the command line asks a manager."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _WHATEVER_IT_SAYS = Limits(message=2**32, answer=2**32)
 
 
 class ManagerClient:
-    """A manager, seen through allocation.sock. Every call raises PluginUnavailable when it hangs up or is stuck."""
+    """A manager, seen through admin.sock. Every call raises PluginUnavailable when it hangs up or is stuck."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._stub = channel.stub(own.AllocationStub)
+        self._stub = channel.stub(own.AdminStub)
 
     async def _ask(self, method: Callable[..., Coroutine[Any, Any, T]], request: object) -> T:
         with trio.move_on_after(ANSWER_TIME):
@@ -99,7 +99,7 @@ class ManagerClient:
             on_event(json.loads(message.json))
 
         request = own.EventsRequest(follow=follow)
-        await read_stream(self._channel, "/devicemgr.v1.Allocation/Events", request, own.Event, decode_and_hand)
+        await read_stream(self._channel, "/devicemgr.v1.Admin/Events", request, own.Event, decode_and_hand)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Wire message ↔ value, both ways, for our own service (``proto/devicemgr/v1``)."""
+"""Wire message ↔ value, both ways, for the Admin API (``proto/devicemgr/v1``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service of our own API, on allocation.sock: a thin skin over a manager.
+"""The service of the Admin API, on admin.sock: a thin skin over a manager.
 
 What becomes of errors is the server's business: see :mod:`~devicemgr.rpc.transport.server`.
 """
@@ -19,8 +19,8 @@ from . import convert as convert_own
 from . import status
 
 
-class AllocationApi(Protocol):
-    """What the allocation service needs of a manager."""
+class AdminApi(Protocol):
+    """What the admin service needs of a manager."""
 
     def capacity(self) -> Mapping[ResourceName, ResourceCounts]: ...
     async def pods_in_turns(self) -> Sequence[PodStatus]: ...
@@ -39,10 +39,10 @@ class FaultsApi(Protocol):
     async def inject(self, fault: Fault) -> None: ...
 
 
-class AllocationService(ClosesStreams, own.AllocationBase):
-    """``/devicemgr.v1.Allocation`` on allocation.sock."""
+class AdminService(ClosesStreams, own.AdminBase):
+    """``/devicemgr.v1.Admin`` on admin.sock."""
 
-    def __init__(self, manager: AllocationApi, faults: FaultsApi | None = None) -> None:
+    def __init__(self, manager: AdminApi, faults: FaultsApi | None = None) -> None:
         self._manager = manager
         self._faults = faults
         self._status = status.Encoder()

@@ -1,4 +1,4 @@
-"""Wire message ↔ value, both ways, for the device plug-in API. ``admin/convert`` does it for our own.
+"""Wire message ↔ value, both ways, for the device plug-in API. ``admin/convert`` does it for the Admin API.
 
 betterproto2 keeps the .proto file's field names, except that ``ID`` becomes ``id`` and ``deviceIDs``,
 standing alone, ``device_i_ds``.

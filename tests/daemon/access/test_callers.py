@@ -32,7 +32,7 @@ from devicemgr.events import (
 from devicemgr.model import Device, DeviceSpec, Mount, Peer, Registration, RunOptions
 from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.rpc.deviceplugin.client import register_plugin
-from devicemgr.rpc.stubs.devicemgr.v1 import AllocationStub
+from devicemgr.rpc.stubs.devicemgr.v1 import AdminStub
 from devicemgr.rpc.stubs.v1 import PodResourcesListerStub
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.testing import open_simulated_plugin
@@ -84,14 +84,14 @@ async def test_a_stranger_is_turned_away_from_every_socket(root_dir):
         registration = Registration(version="v1beta1", endpoint="a.sock", resource=GPU)
         with pytest.raises(RegistrationRefused, match=f"user {os.geteuid()} may not call"):
             await register_plugin(manager.layout.registry_socket, registration)
-        async with connect_manager(manager.layout.allocation_socket) as client:
+        async with connect_manager(manager.layout.admin_socket) as client:
             for _ in range(20):
                 with pytest.raises(PluginUnavailable, match="may not call") as refused:
                     await client.status()
                 assert refused.value.outcome == "PERMISSION_DENIED"
         told = happened(manager, CallerTurnedAway)
         assert [(one.uid, one.pid) for one in told] == [(os.geteuid(), os.getpid())] * len(told)
-        assert {one.socket for one in told} == {"device-plugins/kubelet.sock", "devicemgr/allocation.sock"}
+        assert {one.socket for one in told} == {"device-plugins/kubelet.sock", "devicemgr/admin.sock"}
         assert len(told) <= 4, "not an event for each of 21 calls"
 
 
@@ -189,9 +189,9 @@ def test_who_owes_too_much_may_not_ask():
 
 
 @bounds(time_share=1.0, time_burst=1.0)
-@pytest.mark.parametrize("path", ["pod-resources/kubelet.sock", "devicemgr/allocation.sock"])
+@pytest.mark.parametrize("path", ["pod-resources/kubelet.sock", "devicemgr/admin.sock"])
 async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatch, autojump_clock):
-    """Each step of answering takes two seconds here; that of callers of allocation.sock has no bound."""
+    """Each step of answering takes two seconds here; that of callers of admin.sock has no bound."""
     clock = itertools.count(step=2.0)
     monkeypatch.setattr("devicemgr.rpc.transport.metering.thread_time", lambda: next(clock))
     monkeypatch.setattr(Accounts, "is_own", lambda self, peer: False)
@@ -200,7 +200,7 @@ async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatc
             if path.startswith("pod"):
                 await channel.stub(PodResourcesListerStub).list()
             else:
-                await channel.stub(AllocationStub).status()
+                await channel.stub(AdminStub).status()
     assert bool(reached(device_manager, "time_share")) is path.startswith("pod")
 
 

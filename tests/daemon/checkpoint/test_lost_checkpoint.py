@@ -233,7 +233,7 @@ async def test_a_root_that_was_moved_away_can_be_brought_back(root_dir, tmp_path
         (tmp_path / "away").rename(root_dir)
         with trio.fail_after(10):
             await manager.flush()
-            async with connect_manager(manager.layout.allocation_socket) as client:
+            async with connect_manager(manager.layout.admin_socket) as client:
                 assert (await client.status())[1][0].name == "a"
         assert pods_on_disk(path_of(root_dir)) == ["a"]
 

@@ -1,4 +1,4 @@
-"""The client of allocation.sock, which the command line is made of: answers of any size, and none."""
+"""The client of admin.sock, which the command line is made of: answers of any size, and none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_a_status_may_be_longer_than_any_message_of_a_plugin(manager):
         for resource in RESOURCES:
             pod = Pod(name="p", uid=resource, containers=(Container(name="c", limits={resource: len(devices)}),))
             assert await manager.admit(pod)
-        async with connect_manager(manager.layout.allocation_socket) as client:
+        async with connect_manager(manager.layout.admin_socket) as client:
             _, pods, _ = await client.status()
     assert sum(len(id) for pod in pods for ids in pod.containers[0].devices.values() for id in ids) == 19_200_000
 

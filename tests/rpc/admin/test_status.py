@@ -10,7 +10,7 @@ from devicemgr.errors import ManagerUnavailable, PluginUnavailable
 from devicemgr.model import ContainerStatus, EffectiveSettings, PodStatus, ResourceCounts
 from devicemgr.rpc.admin import status
 from devicemgr.rpc.admin.client import connect_manager
-from devicemgr.rpc.admin.service import AllocationService
+from devicemgr.rpc.admin.service import AdminService
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.stubs.devicemgr import v1 as own
 from devicemgr.rpc.transport.server import open_server
@@ -120,7 +120,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
 async def test_bytes_that_are_no_answer_are_the_failure_of_whoever_sent_them(root_dir, raw):
-    class Odd(AllocationService):
+    class Odd(AdminService):
         async def status(self, message):
             return EncodedMessage(raw)
 

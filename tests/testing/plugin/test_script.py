@@ -146,7 +146,7 @@ def test_what_is_in_the_way_of_several_plugins_is_one_error(root_dir):
 async def test_a_simulated_plugin_takes_nobody_elses_file(manager):
     file = manager.layout.plugins / "notes"
     file.touch()
-    for endpoint, error in ("kubelet.sock", ValueError), ("../allocation.sock", ValueError), ("notes", FileExistsError):
+    for endpoint, error in ("kubelet.sock", ValueError), ("../admin.sock", ValueError), ("notes", FileExistsError):
         with pytest.raises(error):
             async with open_simulated_plugin(manager.layout.plugins, "a.com/b", endpoint=endpoint):
                 pass
