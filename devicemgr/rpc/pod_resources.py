@@ -19,8 +19,8 @@ from .stubs import v1, v1alpha1
 from .wire_format import EncodedMessage, field_of_bytes
 
 
-class OnNode(Protocol):
-    """One device on one NUMA node, or on none."""
+class ContainerDevices(Protocol):
+    """One entry of a container: a device on one NUMA node, or on none."""
 
     @property
     def resource(self) -> ResourceName: ...
@@ -30,7 +30,7 @@ class OnNode(Protocol):
     def node(self) -> int | None: ...
 
 
-class HeldByPod(Protocol):
+class PodResources(Protocol):
     """A pod and, container by container, the devices it holds."""
 
     @property
@@ -38,7 +38,7 @@ class HeldByPod(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def containers(self) -> Sequence[tuple[str, Sequence[OnNode]]]: ...
+    def containers(self) -> Sequence[tuple[str, Sequence[ContainerDevices]]]: ...
 
 
 class PodResourcesApi(Protocol):
@@ -47,10 +47,10 @@ class PodResourcesApi(Protocol):
     What they return does not change; the same object again means the same answer.
     """
 
-    async def list_pods(self) -> Sequence[HeldByPod]: ...
-    async def list_pods_v1alpha1(self) -> Sequence[HeldByPod]: ...
-    async def allocatable(self) -> Sequence[OnNode]: ...
-    async def get_pod(self, namespace: str, name: str) -> HeldByPod: ...
+    async def list_pods(self) -> Sequence[PodResources]: ...
+    async def list_pods_v1alpha1(self) -> Sequence[PodResources]: ...
+    async def allocatable(self) -> Sequence[ContainerDevices]: ...
+    async def get_pod(self, namespace: str, name: str) -> PodResources: ...
 
 
 class PodResourcesService(v1.PodResourcesListerBase):
@@ -58,8 +58,8 @@ class PodResourcesService(v1.PodResourcesListerBase):
 
     def __init__(self, api: PodResourcesApi) -> None:
         self._api = api
-        self._list: Encoded[HeldByPod] = Encoded(_pods)
-        self._allocatable: Encoded[OnNode] = Encoded(partial(_devices, 1))
+        self._list: Encoded[PodResources] = Encoded(_pods)
+        self._allocatable: Encoded[ContainerDevices] = Encoded(partial(_devices, 1))
 
     async def list(self, message: v1.ListPodResourcesRequest) -> Any:
         return EncodedMessage(await in_turns(self._list.of(await self._api.list_pods())))
@@ -77,13 +77,13 @@ class PodResourcesServiceV1Alpha1(v1alpha1.PodResourcesListerBase):
 
     def __init__(self, api: PodResourcesApi) -> None:
         self._api = api
-        self._list: Encoded[HeldByPod] = Encoded(partial(_pods, topology=False))
+        self._list: Encoded[PodResources] = Encoded(partial(_pods, topology=False))
 
     async def list(self, message: v1alpha1.ListPodResourcesRequest) -> Any:
         return EncodedMessage(await in_turns(self._list.of(await self._api.list_pods_v1alpha1())))
 
 
-def _pods(pods: Iterable[HeldByPod], *, topology: bool = True) -> Steps[bytes]:
+def _pods(pods: Iterable[PodResources], *, topology: bool = True) -> Steps[bytes]:
     parts = []
     for pod in pods:
         parts.append(field_of_bytes(1, (yield from _pod(pod, topology=topology))))
@@ -91,7 +91,7 @@ def _pods(pods: Iterable[HeldByPod], *, topology: bool = True) -> Steps[bytes]:
     return b"".join(parts)
 
 
-def _pod(pod: HeldByPod, *, topology: bool = True) -> Steps[bytes]:
+def _pod(pod: PodResources, *, topology: bool = True) -> Steps[bytes]:
     """The two versions have the same fields, but for the nodes."""
     parts = [bytes(v1.PodResources(name=pod.name, namespace=pod.namespace))]
     for name, held in pod.containers:
@@ -100,7 +100,7 @@ def _pod(pod: HeldByPod, *, topology: bool = True) -> Steps[bytes]:
     return b"".join(parts)
 
 
-def _devices(number: int, devices: Iterable[OnNode], *, topology: bool = True) -> Steps[bytes]:
+def _devices(number: int, devices: Iterable[ContainerDevices], *, topology: bool = True) -> Steps[bytes]:
     """As fields of this number."""
     parts: list[bytes] = []
     for some in in_chunks(devices):

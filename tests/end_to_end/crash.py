@@ -150,7 +150,7 @@ def pods_of(client: Client) -> dict[str, Devices]:
     status = client.status()
     found: dict[str, Devices] = {pod.name: {} for pod in status.pods}
     names = {pod.uid: pod.name for pod in status.pods}
-    for some in status.held:
+    for some in status.pod_devices:
         held = found[names[some.pod_uid]]
         held[some.resource_name] = held.get(some.resource_name, frozenset()) | set(some.device_ids)
     return found

@@ -3,5 +3,5 @@
 ``client``   a manager, seen through its socket
 ``service``  what is served there
 ``convert``  message ↔ value
-``status``   the answer to Status, which has every device that is held
+``status``   the answer to Status, which lists every allocated device
 """

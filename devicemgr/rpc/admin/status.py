@@ -1,4 +1,4 @@
-"""The answer to Status, which has every device that any pod holds: perhaps 200,000.
+"""The answer to Status, which lists every allocated device: perhaps 200,000.
 
 Serialised messages that stand one after the other are one message, with what each says of a repeated field. So the
 answer is encoded in steps, by betterproto2, a pod or some devices at a time; a message for each device would take it
@@ -60,14 +60,14 @@ def _pods(pods: Iterable[PodStatus]) -> Steps[bytes]:
         for container in pod.containers:
             for resource, devices in container.health.items():
                 for some in in_chunks(devices.items(), SMALL_CHUNK) if devices else [[]]:
-                    held = own.HeldDevices(
+                    entry = own.PodDevicesEntry(
                         pod_uid=pod.uid,
                         container_name=container.name,
                         resource_name=resource,
                         device_ids=[id for id, _ in some],
                         health=[_HEALTHS[health] for _, health in some],
                     )
-                    parts.append(bytes(own.StatusResponse(held=[held])))
+                    parts.append(bytes(own.StatusResponse(pod_devices=[entry])))
                     yield
     return b"".join(parts)
 
@@ -98,11 +98,11 @@ def _health_by_container(
     found: dict[tuple[str, str], dict[ResourceName, dict[DeviceId, str]]] = {
         (pod.uid, container.name): {} for pod in message.pods for container in pod.containers
     }
-    for held in message.held:
-        container = found.get((held.pod_uid, held.container_name))
+    for entry in message.pod_devices:
+        container = found.get((entry.pod_uid, entry.container_name))
         if container is None:
-            raise ValueError(f"there is no container {held.container_name!r} of a pod with uid {held.pod_uid!r}")
-        devices = container.setdefault(held.resource_name, {})
-        healths = (_HEALTHS_BACK.get(health, UNKNOWN) for health in held.health)
-        devices.update(zip(held.device_ids, healths, strict=True))
+            raise ValueError(f"there is no container {entry.container_name!r} of a pod with uid {entry.pod_uid!r}")
+        devices = container.setdefault(entry.resource_name, {})
+        healths = (_HEALTHS_BACK.get(health, UNKNOWN) for health in entry.health)
+        devices.update(zip(entry.device_ids, healths, strict=True))
     return found

@@ -70,7 +70,7 @@ def test_very_many_devices_are_told_in_steps_and_in_several_messages():
     devices = {f"dev-{n}": ("Healthy", "Unhealthy", "Unknown")[n % 3] for n in reversed(range(count))}
     pod = PodStatus(namespace="n", name="p", uid="u", containers=(ContainerStatus(name="c", health={"r": devices}),))
     raw = encoded([pod])
-    assert [len(one.device_ids) for one in own.StatusResponse.parse(raw).held] == [SMALL_CHUNK] * 3 + [1]
+    assert [len(one.device_ids) for one in own.StatusResponse.parse(raw).pod_devices] == [SMALL_CHUNK] * 3 + [1]
     assert devices_of(decoded(raw)[1]) == devices_of([pod])
     assert len(list(status.Encoder().encoding({}, [pod], SETTINGS))) >= 4
 
@@ -95,26 +95,26 @@ def test_many_who_ask_while_nothing_changes_have_it_encoded_once():
     assert decoded(done(encoder.encoding(COUNTS, others, SETTINGS)).SerializeToString())[1] == others
 
 
-def held(**fields):
+def one_entry(**fields):
     """An answer with one pod, and devices with these fields."""
     pod = own.PodStatus(uid="u", containers=[own.ContainerStatus(name="c")])
     default = {"pod_uid": "u", "container_name": "c", "resource_name": "r"}
-    return bytes(own.StatusResponse(pods=[pod], held=[own.HeldDevices(**default | fields)]))
+    return bytes(own.StatusResponse(pods=[pod], pod_devices=[own.PodDevicesEntry(**default | fields)]))
 
 
 def test_a_health_that_is_none_of_ours_is_unknown():
-    found = decoded(held(device_ids=["a", "b"], health=[own.HealthStatus(7), own.HealthStatus.HEALTHY]))
+    found = decoded(one_entry(device_ids=["a", "b"], health=[own.HealthStatus(7), own.HealthStatus.HEALTHY]))
     assert devices_of(found[1]) == [("u", "c", "r", "a", "Unknown"), ("u", "c", "r", "b", "Healthy")]
 
 
 MALFORMED = {
-    "cut-off": held(device_ids=["abc"], health=[own.HealthStatus.HEALTHY])[:-1],
+    "cut-off": one_entry(device_ids=["abc"], health=[own.HealthStatus.HEALTHY])[:-1],
     "number-for-text": b"\x22\x02\x20\x01",
     "no-unicode": b"\x22\x03\x22\x01\xff",
-    "device-without-health": held(device_ids=["a"]),
-    "health-without-device": held(device_ids=["a"], health=[own.HealthStatus.HEALTHY] * 2),
-    "no-such-pod": held(pod_uid="v"),
-    "no-such-container": held(container_name="d"),
+    "device-without-health": one_entry(device_ids=["a"]),
+    "health-without-device": one_entry(device_ids=["a"], health=[own.HealthStatus.HEALTHY] * 2),
+    "no-such-pod": one_entry(pod_uid="v"),
+    "no-such-container": one_entry(container_name="d"),
 }
 
 

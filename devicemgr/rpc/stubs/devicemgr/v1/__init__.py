@@ -22,13 +22,13 @@ __all__ = (
     "ExplainRequest",
     "ExplainResponse",
     "HealthStatus",
-    "HeldDevices",
     "InjectFaultRequest",
     "InjectFaultResponse",
     "Mount",
     "NodeStatusRequest",
     "NodeStatusResponse",
     "Pod",
+    "PodDevicesEntry",
     "PodStatus",
     "RemoveRequest",
     "RemoveResponse",
@@ -371,34 +371,6 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class HeldDevices(betterproto2.Message):
-    """
-    Devices that a container of one of the pods holds, in order. Of very many there are several of these, one after the
-    other.
-    """
-
-    pod_uid: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    container_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-
-    resource_name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-
-    device_ids: "list[str]" = betterproto2.field(
-        4, betterproto2.TYPE_STRING, repeated=True
-    )
-
-    health: "list[HealthStatus]" = betterproto2.field(
-        5, betterproto2.TYPE_ENUM, repeated=True
-    )
-    """
-    Of each of the devices.
-    """
-
-
-default_message_pool.register_message("devicemgr.v1", "HeldDevices", HeldDevices)
-
-
-@dataclass(eq=False, repr=False)
 class InjectFaultRequest(betterproto2.Message):
     fault: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
@@ -509,6 +481,36 @@ class Pod(betterproto2.Message):
 
 
 default_message_pool.register_message("devicemgr.v1", "Pod", Pod)
+
+
+@dataclass(eq=False, repr=False)
+class PodDevicesEntry(betterproto2.Message):
+    """
+    Devices allocated to a container of one of the pods, in order, as in the kubelet's checkpoint. A long list is split over
+    several consecutive entries.
+    """
+
+    pod_uid: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    container_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    resource_name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    device_ids: "list[str]" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, repeated=True
+    )
+
+    health: "list[HealthStatus]" = betterproto2.field(
+        5, betterproto2.TYPE_ENUM, repeated=True
+    )
+    """
+    Of each of the devices.
+    """
+
+
+default_message_pool.register_message(
+    "devicemgr.v1", "PodDevicesEntry", PodDevicesEntry
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -627,7 +629,7 @@ class StatusResponse(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
 
-    held: "list[HeldDevices]" = betterproto2.field(
+    pod_devices: "list[PodDevicesEntry]" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
