@@ -13,7 +13,7 @@
     │   │   └── AdmissionRefused   with a reason of its own
     │   └── ContainerStartFailed
     ├── PluginUnavailable    a plug-in did not answer, in time or at all
-    ├── CallerDenied         a call from a user who may not
+    ├── PermissionDenied     a call from a user who may not
     ├── ManagerUnavailable   nobody serves admin.sock
     ├── ManagerClosed        the manager inside this program has ended
     ├── NeedsTrio            it was called outside of a Trio program
@@ -151,7 +151,7 @@ class AddressUnusable(DeviceManagerError):
     """The address for metrics cannot be served on. Give another one."""
 
 
-class CallerDenied(DeviceManagerError):
+class PermissionDenied(DeviceManagerError):
     """A process of a user who may not call. Run it as the manager's user or as root, or give its group to
     ``--allow-group``."""
 
@@ -164,8 +164,8 @@ class CallerTooOften(DeviceManagerError):
     status = "RESOURCE_EXHAUSTED"
 
 
-class CallerTooSlow(DeviceManagerError):
-    """More bytes of answers wait for the caller's process than it may leave unread: read them first."""
+class UnreadLimitExceeded(DeviceManagerError):
+    """The caller's process has too many bytes of answers unread: read them first."""
 
     status = "RESOURCE_EXHAUSTED"
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import trio
 
-from ...errors import CallerDenied, CallerTooSlow
+from ...errors import PermissionDenied, UnreadLimitExceeded
 from ...events import BoundReached, CallerTurnedAway
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
@@ -54,13 +54,13 @@ class Gate(PeerPolicy):
         return 0.0 if self.quota_exempt else self._accounts.pause(peer)
 
     def begin_call(self, peer: Peer, method: str) -> float:
-        """Seconds to wait. Raises CallerDenied for a stranger, and CallerTooOften."""
+        """Seconds to wait. Raises PermissionDenied for a stranger, and CallerTooOften."""
         if not self._callers.include(peer):
             if times := self._tally.count(("denied", peer.pid), now=trio.current_time()):
                 self._log.record(
                     [CallerTurnedAway(socket=self._name, method=method, pid=peer.pid, uid=peer.uid, times=times)]
                 )
-            raise CallerDenied(
+            raise PermissionDenied(
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
@@ -76,11 +76,11 @@ class Gate(PeerPolicy):
             self.charge(peer, seconds)
 
     def hold(self, peer: Peer, size: int) -> None:
-        """Raises CallerTooSlow when others wait already, and are too long together with it."""
+        """Raises UnreadLimitExceeded when others wait already, and are too long together with it."""
         waiting = self._unread[peer.pid]
         if waiting and waiting + size > self._bounds.unread_size and not self.quota_exempt:
             self._reached("unread_size", peer, f"an answer of {size} bytes was not sent")
-            raise CallerTooSlow(f"{waiting} bytes of answers to this process wait to be read")
+            raise UnreadLimitExceeded(f"{waiting} bytes of answers to this process wait to be read")
         self._unread[peer.pid] += size
 
     def release(self, peer: Peer, size: int) -> None:

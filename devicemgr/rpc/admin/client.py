@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ...errors import CallerDenied, ManagerUnavailable, PluginUnavailable, Refused
+from ...errors import ManagerUnavailable, PermissionDenied, PluginUnavailable, Refused
 from ...model import (
     Admission,
     EffectiveSettings,
@@ -106,15 +106,15 @@ class ManagerClient:
 async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
     """Connect to a running manager.
 
-    Raises ManagerUnavailable when there is none, Refused when it says no, CallerDenied when this user may not call it,
-    DirectoryUnusable when no socket can have such a path.
+    Raises ManagerUnavailable when there is none, Refused when it says no, PermissionDenied when this user may not
+    call it, DirectoryUnusable when no socket can have such a path.
     """
     require_short(socket)
     async with AsyncExitStack() as stack:
         try:
             channel = await stack.enter_async_context(dial(socket, limits=_WHATEVER_IT_SAYS, patient=False))
         except PermissionError as error:
-            raise CallerDenied(
+            raise PermissionDenied(
                 f"user {os.geteuid()} may not reach {socket}. Run this as the manager's user or as root, or start the "
                 "manager with --allow-group and a group of this user"
             ) from error
@@ -125,8 +125,8 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
         except PluginUnavailable as error:
             if error.outcome == "UNKNOWN":  # an answer, and not the lack of one (REG-5)
                 raise Refused(str(error)) from error
-            if error.outcome == CallerDenied.status:
-                raise CallerDenied(str(error)) from error
+            if error.outcome == PermissionDenied.status:
+                raise PermissionDenied(str(error)) from error
             problem = "does not answer" if error.outcome == "DEADLINE_EXCEEDED" else "hung up"
             raise ManagerUnavailable(f"the manager on {socket} {problem}: {error}") from error
 

@@ -16,7 +16,7 @@ from devicemgr.daemon.access.plugin_policy import PluginDoor
 from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
 from devicemgr.daemon.access.socket_policy import Gate
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.errors import CallerDenied, CallerTooOften, CallerTooSlow, PluginUnavailable
+from devicemgr.errors import CallerTooOften, PermissionDenied, PluginUnavailable, UnreadLimitExceeded
 from devicemgr.events import BoundReached, CallerTurnedAway, ConnectionBroken
 from devicemgr.model import Peer
 from devicemgr.turns import TURN
@@ -239,7 +239,7 @@ async def test_a_stranger_is_told_who_may(autojump_clock):
     gate = world.gate()
     other = Peer(pid=11, uid=6, gids=frozenset())
     for stranger in (other, STRANGER, STRANGER):
-        with pytest.raises(CallerDenied) as denied:
+        with pytest.raises(PermissionDenied) as denied:
             gate.begin_call(stranger, LIST)
     assert str(denied.value) == (
         f"user 6 may not call {LIST} on dir/a.sock: only the manager's own user and root may, "
@@ -285,7 +285,7 @@ def test_answers_that_nobody_reads_are_held_up_to_a_bound():
     gate.hold(ONE, 60)
     gate.hold(ONE, 40)
     gate.hold(OTHER, 40)
-    with pytest.raises(CallerTooSlow) as refused:
+    with pytest.raises(UnreadLimitExceeded) as refused:
         gate.hold(ONE, 1)
     assert str(refused.value) == "100 bytes of answers to this process wait to be read"
     told = "on dir/a.sock, an answer of 1 bytes was not sent"
@@ -393,7 +393,7 @@ async def test_doors_share_the_accounts_and_have_names(autojump_clock):
     door.lists_skipped(1)
     assert [gate.admit(ONE) for _ in range(2)] == [True, False]
     door.unreadable(ONE, "no sense")
-    with pytest.raises(CallerDenied):
+    with pytest.raises(PermissionDenied):
         gate.begin_call(STRANGER, LIST)
     told = [recorded.event for recorded in log.after(0)]
     assert [type(event) for event in told] == [BoundReached, BoundReached, ConnectionBroken, CallerTurnedAway]

@@ -12,7 +12,7 @@ import trio
 from grpclib import GRPCError, Status
 from trio.testing import wait_all_tasks_blocked
 
-from devicemgr.errors import CallerDenied, CallerTooSlow
+from devicemgr.errors import PermissionDenied, UnreadLimitExceeded
 from devicemgr.rpc.transport import metering
 from devicemgr.rpc.transport.channel import PeerNotAdmitted, open_channel
 from devicemgr.rpc.transport.limits import Limits, PeerPolicy
@@ -274,11 +274,11 @@ async def test_refusals_are_answers_and_even(path):
     policy = Counting()
     async with open_server(path, [Service(trio.Event)], limits=Limits(policy=policy)):
         async with open_channel(path) as channel:
-            policy.refuse_call = CallerDenied("you may not")
+            policy.refuse_call = PermissionDenied("you may not")
             with pytest.raises(GRPCError, match="you may not") as caught:
                 await unary(channel, "Echo")
             assert caught.value.status is Status.PERMISSION_DENIED
-            policy.refuse_call, policy.refuse_to_hold = None, CallerTooSlow("read first")
+            policy.refuse_call, policy.refuse_to_hold = None, UnreadLimitExceeded("read first")
             with pytest.raises(GRPCError, match="read first") as caught:
                 await unary(channel, "Echo")
             assert caught.value.status is Status.RESOURCE_EXHAUSTED
