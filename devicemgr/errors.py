@@ -189,7 +189,7 @@ class ResourceWaitTimeout(DeviceManagerError):
 
 
 @contextmanager
-def unwrapped() -> Iterator[None]:
+def collapse_exception_group() -> Iterator[None]:
     """Around a nursery the caller cannot see: a group of one error becomes that error.
 
     The group would only tell of our own nesting, and ``except DirectoryInUse`` would not match it. A cancellation that

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import trio
 
-from ..errors import ManagerUnavailable, unwrapped
+from ..errors import ManagerUnavailable, collapse_exception_group
 from ..rpc.admin.client import ManagerClient, connect_manager
 from ..yaml_fields import nearest
 from . import admin_socket, root_of
@@ -60,7 +60,7 @@ def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], A
         if not is_read:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
-    with suppress(KeyboardInterrupt), unwrapped():
+    with suppress(KeyboardInterrupt), collapse_exception_group():
         ask(root_dir, while_read)
 
 

@@ -13,7 +13,7 @@ import trio
 
 from ..daemon.event_log import Sink
 from ..daemon.serving.trace import open_trace
-from ..errors import DeviceManagerError, unwrapped
+from ..errors import DeviceManagerError, collapse_exception_group
 from ..testing.check_options import CheckOptions
 from ..testing.conformance import Check, Observer, Result, Subject, Verdict, open_bench, report_of, run_checks
 from .signals import ending_signals
@@ -112,7 +112,7 @@ async def _until_signal(
 ) -> signal.Signals | None:
     """Returns the signal that ended it before its time: then too the plug-in is ended and everything tidied up."""
     ended_by: list[signal.Signals] = []
-    with trio.open_signal_receiver(*ending_signals()) as signals, unwrapped():
+    with trio.open_signal_receiver(*ending_signals()) as signals, collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on, signals, ended_by, nursery.cancel_scope)
             await _made(run, sinks, made, observer)

@@ -13,7 +13,7 @@ import click
 import trio
 
 from ..daemon.host_numa import parse_nodes
-from ..errors import DirectoryUnusable, unwrapped
+from ..errors import DirectoryUnusable, collapse_exception_group
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..printable import printable
 from ..resource_names import why_not_extended
@@ -82,7 +82,7 @@ def command(
         scripts = [Script(resource=resource, endpoint=endpoint, devices=devices, options=options)]
     directory = root_of(root_dir) / ("plugins_registry" if watched else "device-plugins")
     try:
-        with unwrapped():
+        with collapse_exception_group():
             trio.run(_run_all, directory, scripts, watched)
     except PermissionError as error:
         raise DirectoryUnusable(

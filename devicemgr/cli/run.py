@@ -22,7 +22,7 @@ from ..daemon.faults.actions import steerable_clock
 from ..daemon.host_numa import parse_numa, read_numa
 from ..daemon.serving.trace import log_to, open_trace
 from ..daemon.supervisor import Settings, run
-from ..errors import BadInput, UnusableTopology, unwrapped
+from ..errors import BadInput, UnusableTopology, collapse_exception_group
 from ..model import ResourceName
 from ..node_config import NodeConfig, TopologyConfig, parse_node_configs
 from ..node_resources import node_resource
@@ -88,7 +88,7 @@ def run_daemon(options: Options) -> int:
         sinks = [log_to(sys.stderr, options.log_format, options.log_level), notify_when_ready]
         if options.trace is not None:
             sinks.append(stack.enter_context(open_trace(options.trace)))
-        with unwrapped():
+        with collapse_exception_group():
             trio.run(_run_until_signal, settings, sinks, clock=steerable_clock() if options.allow_faults else None)
     return 0
 

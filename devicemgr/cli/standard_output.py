@@ -13,7 +13,7 @@ from io import TextIOWrapper
 import click
 import trio
 
-from ..errors import OutputLost, unwrapped
+from ..errors import OutputLost, collapse_exception_group
 
 NOBODY_READS = 141
 """Exit status when the reader of a pipe went away: as the shell has it for a program that died of SIGPIPE."""
@@ -29,7 +29,7 @@ def standard_output(ctx: click.Context) -> Iterator[None]:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
-        with unwrapped():
+        with collapse_exception_group():
             yield
     except OSError as error:
         if ctx.invoked_subcommand is None or not is_output_lost(error):

@@ -25,7 +25,7 @@ from ..arguments import Port, Seconds, checked
 from ..core.devices.endpoint import GRACE_PERIOD
 from ..core.devices.store import DeviceStore
 from ..core.topology.policy import Topology
-from ..errors import require_trio, unwrapped
+from ..errors import collapse_exception_group, require_trio
 from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
 from ..model import EffectiveSettings, ResourceName
 from ..node_resources import NodeResources
@@ -262,7 +262,7 @@ async def open_device_manager(
         node_resources=checked_node_resources(node_resources or {}),
     )
     stop = trio.Event()
-    with unwrapped():
+    with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             manager: DeviceManager = await nursery.start(partial(run, settings, stop, sinks=sinks))
             try:

@@ -12,7 +12,7 @@ import trio
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.daemon.layout import Layout
-from devicemgr.errors import DirectoryInUse, PluginUnavailable, RegistrationRefused, unwrapped
+from devicemgr.errors import DirectoryInUse, PluginUnavailable, RegistrationRefused, collapse_exception_group
 from devicemgr.rpc.admin.client import ManagerClient
 from devicemgr.rpc.calls import dial
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -104,7 +104,7 @@ def test_a_failure_says_more_than_the_cancellation_that_came_with_it():
             raise LookupError
 
     async def run():
-        with trio.CancelScope() as scope, unwrapped():
+        with trio.CancelScope() as scope, collapse_exception_group():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.sleep_forever)
                 nursery.start_soon(fail)

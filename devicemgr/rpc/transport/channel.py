@@ -19,7 +19,7 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality
 from grpclib.metadata import Deadline, decode_grpc_message, decode_metadata, encode_metadata, encode_timeout
 
-from ...errors import unwrapped
+from ...errors import collapse_exception_group
 from ...model import Peer
 from ..wire_format import TooManyFields
 from .connection import Connection
@@ -61,7 +61,7 @@ async def open_channel(
         if not limits.policy.admit(peer):
             raise PeerNotAdmitted(f"{path} is served by a process of user {peer.uid}, who may not serve it")
     connection = Connection(sock, peer, limits)
-    with unwrapped():
+    with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.run)
             try:

@@ -19,7 +19,7 @@ import trio
 from grpclib import GRPCError, Status
 from grpclib.const import Handler
 
-from ...errors import DeviceManagerError, unwrapped
+from ...errors import DeviceManagerError, collapse_exception_group
 from ...model import Peer
 from .accepting import pause_after
 from .connection import Connection
@@ -183,7 +183,7 @@ class Server:
     async def _answer(self, call: ServerCall) -> None:
         CALLER.set(call.peer)
         try:
-            with unwrapped(), call.scope:
+            with collapse_exception_group(), call.scope:
                 handler = call.begin(self._methods)
                 pause = self._limits.policy.begin_call(call.peer, call.method)
                 while pause > 0:  # of many that wait, one may make the others wait again
@@ -224,7 +224,7 @@ async def open_server(
     Leaving the block accepts nobody any more, gives calls ``grace`` seconds, and closes all connections; a call that is
     still under way then is told ``farewell``. Raises OSError when the path cannot be bound.
     """
-    with unwrapped():
+    with collapse_exception_group():
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as calls:
                 server = Server(Path(path), services, connections, calls, limits=limits, farewell=farewell)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from ...errors import PluginUnavailable, unwrapped
+from ...errors import PluginUnavailable, collapse_exception_group
 from ...events import ListReceived
 from ...model import ResourceName
 from .asking import CallAnswered
@@ -109,7 +109,7 @@ async def _streams_of_our_own(bench: Bench) -> AsyncIterator[None]:
     if len(bench.respawned) > lives:
         yield
         return
-    with unwrapped():
+    with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             for resource in bench.resources:
                 since = trio.current_time()

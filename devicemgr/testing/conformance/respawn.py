@@ -8,7 +8,7 @@ from typing import Protocol
 
 import trio
 
-from ...errors import unwrapped
+from ...errors import collapse_exception_group
 
 FIRST = 1.0
 """Seconds until a container that has ended for the first time is running again."""
@@ -39,7 +39,7 @@ def pause(endings: int) -> float:
 @asynccontextmanager
 async def open_respawning(bench: Respawned | None) -> AsyncIterator[None]:
     """Within, the plug-in is started again whenever it ends unasked; None leaves it as it is."""
-    with unwrapped():
+    with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             if bench is not None:
                 nursery.start_soon(_respawn, bench)

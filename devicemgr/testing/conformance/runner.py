@@ -11,7 +11,7 @@ from typing import NamedTuple
 import trio
 
 from ...arguments import checked
-from ...errors import BadInput, DeviceManagerError, unwrapped
+from ...errors import BadInput, DeviceManagerError, collapse_exception_group
 from ...yaml_fields import nearest
 from . import (
     allocation,
@@ -247,7 +247,7 @@ async def _tried(bench: Bench, check: Check) -> _Found:
 async def _found(bench: Bench, check: Check) -> _Found:
     """Raises Failed as soon as the plug-in has ended though nobody asked it to: there is nothing more to wait for."""
     found = None
-    with unwrapped():
+    with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at_death, bench, nursery.cancel_scope)
             if check.whole:

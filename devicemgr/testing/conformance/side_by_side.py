@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from ...errors import DeviceManagerError, unwrapped
+from ...errors import DeviceManagerError, collapse_exception_group
 from .bench import Bench
 from .check import Check
 from .verdicts import Failed, Result, Skipped, Verdict
@@ -71,7 +71,7 @@ async def make_beside(
         return
     bench.is_beside = True
     bench.is_changed_beside = any(check.name in CHANGED for group, _ in groups for check in group)
-    with unwrapped():
+    with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             for instance, (group, subject) in enumerate(groups, start=2):
                 another = bench.beside(subject, instance)

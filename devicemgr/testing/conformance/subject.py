@@ -13,7 +13,7 @@ from typing import Protocol
 import trio
 
 from ...arguments import checked
-from ...errors import unwrapped
+from ...errors import collapse_exception_group
 from .isolation import missing
 from .verdicts import Failed, Skipped
 
@@ -80,7 +80,7 @@ class Subject(Protocol):
 @asynccontextmanager
 async def tended(subject: Subject) -> AsyncIterator[None]:
     """Whatever was started within is tended meanwhile, and killed at the end."""
-    with unwrapped():
+    with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(subject.tend)
             try:

@@ -10,7 +10,7 @@ import trio
 
 from ...arguments import Count, Seconds, checked
 from ...daemon.manager import DeviceManager
-from ...errors import ResourceWaitTimeout, require_trio, unwrapped
+from ...errors import ResourceWaitTimeout, collapse_exception_group, require_trio
 from ...model import Device
 from ...resource_names import ExtendedResource
 from ..conformance.command import POLL, Command, SubjectUnusable
@@ -36,7 +36,7 @@ async def open_registered_plugin(
     ``options`` are those of :func:`open_simulated_plugin`. Raises ResourceWaitTimeout.
     """
     require_trio("open_registered_plugin")
-    with unwrapped():
+    with collapse_exception_group():
         async with (
             open_simulated_plugin(manager.layout.plugins, resource, devices=devices, **options) as plugin,
             trio.open_nursery() as nursery,
@@ -71,7 +71,7 @@ async def open_plugin_process(
         await process.start(manager.layout.plugins)
         is_there = False
         try:
-            with unwrapped():
+            with collapse_exception_group():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_cancel_at_end, process, nursery.cancel_scope)
                     await manager.wait_for_resource(

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from ...arguments import checked
-from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio, unwrapped
+from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, collapse_exception_group, require_trio
 from ...model import DeviceId, PluginOptions, RunOptions
 from .script import TRIGGERS, CallRule, Script, Step
 from .simulated import SimulatedPlugin, open_simulated_plugin
@@ -156,7 +156,7 @@ def filled(template: RunOptions, ids: Sequence[DeviceId]) -> RunOptions:
 async def open_scripted_plugin(directory: Path | str, script: Script) -> AsyncIterator[ScriptedPlugin]:
     """Serve the plug-in of a script in ``directory``; its schedule begins when you call ``play``."""
     require_trio("open_scripted_plugin")
-    with unwrapped():
+    with collapse_exception_group():
         async with open_simulated_plugin(
             directory, script.resource, devices=script.devices, options=script.options, endpoint=script.endpoint
         ) as plugin:
