@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         Refused,
         RegistrationRefused,
         ResourceWaitTimeout,
+        RpcFailed,
         UnusableTopology,
     )
     from .events import Event, Severity
@@ -160,6 +161,7 @@ __all__ = [
     "ResourceCounts",
     "ResourceName",
     "ResourceWaitTimeout",
+    "RpcFailed",
     "RunOptions",
     "Scope",
     "Severity",
@@ -187,7 +189,7 @@ _MODULES = {
     "errors": (
         "AddressUnusable BadInput CheckpointUnwritable ContainerStartFailed DeviceManagerError DirectoryInUse "
         "DirectoryUnusable ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused "
-        "RegistrationRefused ResourceWaitTimeout UnusableTopology"
+        "RegistrationRefused ResourceWaitTimeout RpcFailed UnusableTopology"
     ),
     "events": "Event Severity",
     "model": (

@@ -12,7 +12,8 @@
     │   ├── AllocationRefused
     │   │   └── AdmissionRefused   with a reason of its own
     │   └── ContainerStartFailed
-    ├── PluginUnavailable    a plug-in did not answer, in time or at all
+    ├── RpcFailed            a gRPC call failed, with its status
+    │   └── PluginUnavailable      a plug-in did not answer, in time or at all
     ├── PermissionDenied     a call from a user who may not
     ├── ManagerUnavailable   nobody serves admin.sock
     ├── ManagerClosed        the manager inside this program has ended
@@ -98,32 +99,37 @@ class ContainerStartFailed(Refused):
     """An admitted container cannot start now (RUN-E1…E3). The runtime tries again later."""
 
 
-class PluginUnavailable(DeviceManagerError):
-    """A call to a plug-in failed: refused, reset, past its deadline, or answered with an error status.
+class RpcFailed(DeviceManagerError):
+    """A gRPC call failed: nobody accepts, the connection was lost, the deadline passed, or the peer sent an error.
 
-    ``outcome`` is the name of a gRPC status; ``bound`` names the bound the plug-in reached, if that was it.
+    ``status`` is the name of its gRPC status; a handler that raises this ends its call with that status. ``bound``
+    names the bound the peer reached, if that was it.
     """
 
-    def __init__(self, text: str, *, outcome: str = "UNAVAILABLE", bound: str = "") -> None:
+    def __init__(self, text: str, *, status: str = "UNKNOWN", bound: str = "") -> None:
         super().__init__(text)
-        self.outcome = outcome
+        self.status = status
         self.bound = bound
 
     @property
     def rpc_error(self) -> str:
         """The text as grpc-go prints it, with Go's name of the code: so it stands in the kubelet's texts, where people
         look for it (ALLOC-20, REG-5, RUN-E1)."""
-        code = _GO_SPELLS.get(self.outcome) or self.outcome.title().replace("_", "")
+        code = _GO_CODES.get(self.status) or self.status.title().replace("_", "")
         return f"rpc error: code = {code} desc = {self}"
 
 
-_GO_SPELLS = {"OK": "OK", "CANCELLED": "Canceled"}
+_GO_CODES = {"OK": "OK", "CANCELLED": "Canceled"}
 """Codes whose name in Go is not made of the words in capitals."""
+
+
+class PluginUnavailable(RpcFailed):
+    """A call to a plug-in failed."""
 
 
 def as_cause(error: DeviceManagerError) -> str:
     """The error within another one's text, as the kubelet has it there."""
-    return error.rpc_error if isinstance(error, PluginUnavailable) else str(error)
+    return error.rpc_error if isinstance(error, RpcFailed) else str(error)
 
 
 class ManagerUnavailable(DeviceManagerError):

@@ -14,7 +14,7 @@ import trio
 from grpclib import GRPCError
 from grpclib.const import Cardinality
 
-from ..errors import PluginUnavailable
+from ..errors import PluginUnavailable, RpcFailed
 from .transport.channel import Call, Channel, PeerNotAdmitted, open_channel
 from .transport.limits import Limits
 from .transport.unix_socket import Place, SocketFile
@@ -37,7 +37,7 @@ async def dial(
     """Connect to a unix socket. A ``patient`` caller waits for one that is missing or refuses, and sets the
     deadline (REG-7); for others that is an OSError at once.
 
-    Raises PluginUnavailable when the policy does not admit who listens.
+    Raises RpcFailed when the policy does not admit who listens.
     """
     async with AsyncExitStack() as stack:
         yield await _enter(stack, lambda: open_channel(path, limits=limits), str(path), patient=patient)
@@ -47,7 +47,7 @@ async def dial(
 async def dial_place(place: Place, *, limits: Limits) -> AsyncIterator[tuple[Channel, SocketFile]]:
     """As a patient caller, connect to somebody else's socket, and hold it: what is at its place later does not matter.
 
-    Raises PluginUnavailable also when something else is there.
+    Raises RpcFailed also when something else is there.
     """
 
     @asynccontextmanager
@@ -69,20 +69,20 @@ async def _enter(
         try:
             return await stack.enter_async_context(open_one())
         except PeerNotAdmitted as error:
-            raise PluginUnavailable(str(error), outcome="PERMISSION_DENIED") from error
+            raise RpcFailed(str(error), status="PERMISSION_DENIED") from error
         except (FileNotFoundError, ConnectionRefusedError):
             if not patient:
                 raise
         except OSError as error:
             if not patient:
                 raise
-            raise PluginUnavailable(f"cannot connect to {name}: {error.strerror or error}") from error
+            raise RpcFailed(f"cannot connect to {name}: {error.strerror or error}", status="UNAVAILABLE") from error
         await trio.sleep(pause)
         pause = min(pause * 2, LONGEST_DIAL_RETRY)
 
 
 async def call(method: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Make one unary call. Raises PluginUnavailable with the peer's text and the status name as outcome."""
+    """Make one unary call. Raises RpcFailed with the peer's text and status."""
     with failures_translated():
         return await method(*args)
 
@@ -105,7 +105,7 @@ async def read_stream(
     ``pace`` says how many seconds too early a message is: after that wait the newest that has arrived by then is handed
     over, and ``on_skipped`` told how many were not. Meanwhile nothing is taken, and flow control makes the peer wait.
 
-    Returns when the peer ends it with status OK; raises PluginUnavailable when it fails. An exception of
+    Returns when the peer ends it with status OK; raises RpcFailed when it fails. An exception of
     ``on_message`` passes through.
     """
     with failures_translated():
@@ -133,9 +133,20 @@ def _newest(stream: Call, message: Any) -> tuple[Any, int]:
 
 @contextmanager
 def failures_translated() -> Iterator[None]:
-    """A call that fails is a plug-in, or a manager, that is unavailable."""
+    """A GRPCError becomes RpcFailed."""
     try:
         yield
     except GRPCError as error:
         text = (error.message or error.status.name)[:LONGEST_REASON]
-        raise PluginUnavailable(text, outcome=error.status.name) from error
+        raise RpcFailed(text, status=error.status.name) from error
+
+
+@contextmanager
+def plugin_unavailable() -> Iterator[None]:
+    """RpcFailed becomes PluginUnavailable: the peer is a plug-in."""
+    try:
+        yield
+    except PluginUnavailable:
+        raise
+    except RpcFailed as error:
+        raise PluginUnavailable(str(error), status=error.status, bound=error.bound) from error

@@ -11,8 +11,8 @@ from typing import Protocol
 import trio
 
 from ..arguments import CheckedFields
-from ..errors import PluginUnavailable
-from .calls import call, dial_place
+from ..errors import PluginUnavailable, RpcFailed
+from .calls import call, dial_place, plugin_unavailable
 from .deviceplugin.convert import checked
 from .stubs import pluginregistration as wire
 from .transport.channel import Channel
@@ -47,7 +47,8 @@ class RegistrationClient:
         failed = f"failed to get plugin info using RPC GetInfo at socket {self._socket}"
         with _as_the_kubelet_says(failed), _deadline("GetInfo", GET_INFO_DEADLINE):
             message = await call(self._stub.get_info, wire.InfoRequest())
-        return checked(info_from_wire, message)
+        with plugin_unavailable():
+            return checked(info_from_wire, message)
 
     async def notify(self, *, registered: bool, error: str = "") -> None:
         status = wire.RegistrationStatus(plugin_registered=registered, error=unicode_text(error))
@@ -59,12 +60,12 @@ class RegistrationClient:
 @asynccontextmanager
 async def connect_registration(place: Place, limits: Limits) -> AsyncIterator[RegistrationClient]:
     """Dial a socket that was found. Raises PluginUnavailable."""
-    with trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
+    with plugin_unavailable(), trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
         async with dial_place(place, limits=limits) as (channel, _):
             dialling.deadline = float("inf")
             yield RegistrationClient(channel, place)
     if dialling.cancelled_caught:
-        raise PluginUnavailable(f"nobody accepts on {place}", outcome="DEADLINE_EXCEEDED")
+        raise PluginUnavailable(f"nobody accepts on {place}", status="DEADLINE_EXCEEDED")
 
 
 @contextmanager
@@ -72,9 +73,9 @@ def _as_the_kubelet_says(failed: str) -> Iterator[None]:
     """Which call failed, and ``rpc error: code = … desc = …``, for which people look."""
     try:
         yield
-    except PluginUnavailable as error:
+    except RpcFailed as error:
         text = f"{failed}, err: {error.rpc_error}"
-        raise PluginUnavailable(text, outcome=error.outcome, bound=error.bound) from error
+        raise PluginUnavailable(text, status=error.status, bound=error.bound) from error
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def _deadline(name: str, seconds: float) -> Iterator[None]:
         with trio.fail_after(seconds):
             yield
     except trio.TooSlowError:
-        raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", outcome="DEADLINE_EXCEEDED") from None
+        raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", status="DEADLINE_EXCEEDED") from None
 
 
 def info_from_wire(message: wire.PluginInfo) -> PluginInfo:

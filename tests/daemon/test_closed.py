@@ -16,7 +16,7 @@ from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.faults.actions import Faults
 from devicemgr.daemon.layout import Layout, owned
 from devicemgr.daemon.manager import DeviceManager
-from devicemgr.errors import CheckpointUnwritable, PluginUnavailable
+from devicemgr.errors import CheckpointUnwritable, RpcFailed
 from devicemgr.model import Fault, Registration
 from devicemgr.rpc.admin.client import ManagerClient
 from devicemgr.rpc.calls import dial
@@ -249,7 +249,7 @@ async def test_a_bug_ends_the_block_with_itself_and_not_with_what_follows_from_i
 
             async def ask():
                 async with dial(manager.layout.admin_socket) as channel:
-                    with pytest.raises(PluginUnavailable):
+                    with pytest.raises(RpcFailed):
                         await ManagerClient(channel).status()
 
             async with trio.open_nursery() as nursery:
@@ -265,7 +265,7 @@ async def test_calls_of_others_end_when_a_bug_ends_the_manager(root_dir):
                 calls.start("events", lambda: manager.events_after(10**6, wait=True))
                 manager.capacity = lambda: 1 / 0
                 async with dial(manager.layout.admin_socket) as channel:
-                    with pytest.raises(PluginUnavailable):
+                    with pytest.raises(RpcFailed):
                         await ManagerClient(channel).status()
                     await trio.sleep_forever()
     assert calls.ends == {"events": ManagerClosed}

@@ -12,7 +12,7 @@ import trio
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.daemon.layout import Layout
-from devicemgr.errors import DirectoryInUse, PluginUnavailable, RegistrationRefused, collapse_exception_group
+from devicemgr.errors import DirectoryInUse, RegistrationRefused, RpcFailed, collapse_exception_group
 from devicemgr.rpc.admin.client import ManagerClient
 from devicemgr.rpc.calls import dial
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -29,7 +29,7 @@ async def test_a_bug_in_a_handler_ends_the_manager(root_dir):
         async with open_device_manager(root_dir) as manager:
             manager.capacity = lambda: 1 / 0
             async with dial(manager.layout.admin_socket) as channel:
-                with pytest.raises(PluginUnavailable, match="the server failed; its log has the traceback"):
+                with pytest.raises(RpcFailed, match="the server failed; its log has the traceback"):
                     await ManagerClient(channel).status()
                 await trio.sleep_forever()
 

@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 import trio
 import yaml
 
-from devicemgr.errors import PluginUnavailable
+from devicemgr.errors import RpcFailed
 from devicemgr.testing import open_simulated_plugin
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -25,7 +25,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 def in_cluster():
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
     if not host or not port:
-        raise PluginUnavailable("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined")
+        raise RpcFailed("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined")
     for file in (ACCOUNT, *ACCOUNT.iterdir()):
         print(f"{file.name}: {file.stat().st_mode & 0o777:o}")
     token, namespace = ((ACCOUNT / name).read_text() for name in ("token", "namespace"))
@@ -34,7 +34,7 @@ def in_cluster():
 
 def by_kubeconfig():
     if "KUBECONFIG" not in os.environ:
-        raise PluginUnavailable("invalid configuration: no configuration has been provided")
+        raise RpcFailed("invalid configuration: no configuration has been provided")
     config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
     (cluster,), (user,), (context,) = (config[kind] for kind in ("clusters", "users", "contexts"))
     authority = Path(cluster["cluster"]["certificate-authority"]).read_text()
@@ -59,7 +59,7 @@ async def main(directory, find):
             try:
                 await trio.to_thread.run_sync(look_up, find)
             except OSError as error:
-                raise PluginUnavailable(f"API server: {error} for {os.environ['TOKEN']}") from error
+                raise RpcFailed(f"API server: {error} for {os.environ['TOKEN']}") from error
             return replace(await usual(ids), envs={"TOKEN": os.environ["TOKEN"]})
 
         plugin.on_allocate = answer

@@ -21,7 +21,7 @@ from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of
 from devicemgr.core.checkpoint.own_section import combine
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint.writer import parse_saved
-from devicemgr.errors import BadInput, CorruptCheckpoint, PluginUnavailable
+from devicemgr.errors import BadInput, CorruptCheckpoint, RpcFailed
 from devicemgr.manifest import parse_pods
 from devicemgr.node_config import parse_node_config
 from devicemgr.rpc.admin import convert as convert_own
@@ -70,7 +70,7 @@ def value_of(make, data, *, part=""):
     try:
         value = make(data)
         return getattr(value, part) if part else value
-    except PluginUnavailable:
+    except RpcFailed:
         return "refused"
 
 

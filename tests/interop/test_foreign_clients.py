@@ -12,7 +12,7 @@ import pytest
 import trio
 from grpc import StatusCode
 
-from devicemgr.errors import PluginUnavailable
+from devicemgr.errors import RpcFailed
 from devicemgr.model import RunOptions
 from devicemgr.testing.plugin.simulated import numbered_devices
 
@@ -153,7 +153,7 @@ async def test_a_call_whose_deadline_passes_is_given_up_at_both_ends(client, ope
 
 async def test_a_failure_keeps_its_status_and_its_text(client, open_plugin):
     async def fail(devices):
-        raise PluginUnavailable("50 % of the devices are gone: ünplugged\n", outcome="UNKNOWN")
+        raise RpcFailed("50 % of the devices are gone: ünplugged\n", status="UNKNOWN")
 
     async with open_plugin() as plugin:
         plugin.on_allocate = fail

@@ -24,7 +24,7 @@ from devicemgr.core.views.pod_status import pod_statuses
 from devicemgr.daemon.plugins import watcher as plugin_watcher
 from devicemgr.daemon.plugins.directory_watch import DirectoryWatch
 from devicemgr.daemon.supervisor import Settings, run
-from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
 from devicemgr.model import Owner, PluginOptions, PodUid, RunOptions
 from devicemgr.steps import done
@@ -471,7 +471,7 @@ async def test_a_call_of_the_watcher_that_fails_is_told_in_the_kubelets_words(ma
     """REG-16: which call it was, and grpc-go's ``rpc error: code = … desc = …``, for which people look."""
 
     def fail(*_):
-        raise PluginUnavailable("the board is on fire")
+        raise RpcFailed("the board is on fire")
 
     async with found_plugin(manager) as plugin:
         plugin.get_info = fail

@@ -13,7 +13,7 @@ from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
 from devicemgr.core.checkpoint.own_section import parse_state, render_state
 from devicemgr.daemon.checkpoint import durable_file as generations
 from devicemgr.daemon.checkpoint.durable_file import GenerationFile
-from devicemgr.errors import ContainerStartFailed, PluginUnavailable
+from devicemgr.errors import ContainerStartFailed, RpcFailed
 from devicemgr.events import (
     CheckpointFailed,
     CheckpointWritten,
@@ -573,7 +573,7 @@ async def test_lim_14_a_missing_record_is_made_up_for_before_pre_start(root_dir)
             assert [name for name, _ in plugin.calls][-2:] == ["Allocate", "PreStartContainer"]
 
             async def fail(ids):
-                raise PluginUnavailable("no more")
+                raise RpcFailed("no more")
 
             manager._life.store.release(manager._life.store.all_assignments()[0][0], GPU)
             plugin.on_allocate = fail

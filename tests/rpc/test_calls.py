@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from devicemgr.errors import PluginUnavailable
+from devicemgr.errors import PluginUnavailable, RpcFailed
 from devicemgr.model import Peer
 from devicemgr.rpc import calls
 from devicemgr.rpc.calls import call, dial, failures_translated, read_stream
@@ -81,9 +81,9 @@ def test_what_is_handed_over_is_in_order_ends_with_the_newest_and_the_rest_is_co
     if status is Status.OK:
         trio.run(run, clock=MockClock(autojump_threshold=0))
     else:
-        with pytest.raises(PluginUnavailable, match="the end") as caught:
+        with pytest.raises(RpcFailed, match="the end") as caught:
             trio.run(run, clock=MockClock(autojump_threshold=0))
-        assert caught.value.outcome == "ABORTED"
+        assert caught.value.status == "ABORTED"
     assert handed == sorted(set(handed))
     assert handed[-1:] == ([sent] if sent else [])
     assert len(handed) + sum(skipped) == sent
@@ -153,7 +153,7 @@ class Bug(Exception):
     pass
 
 
-@pytest.mark.parametrize("error", [Bug("mine"), PluginUnavailable("a bad list", outcome="DATA_LOSS")])
+@pytest.mark.parametrize("error", [Bug("mine"), RpcFailed("a bad list", status="DATA_LOSS")])
 async def test_what_on_message_raises_passes_through_and_ends_the_call(path, error):
     ended = trio.Event()
 
@@ -183,9 +183,9 @@ async def test_a_newest_that_is_too_long_ends_the_stream(path, autojump_clock):
     handed = []
     async with open_server(path, [Methods(Numbers=(ANSWERS, method))]):
         async with open_channel(path, limits=Limits(message=1000)) as channel:
-            with pytest.raises(PluginUnavailable, match="larger than the limit") as caught:
+            with pytest.raises(RpcFailed, match="larger than the limit") as caught:
                 await read_numbers(channel, handed.append, pace=lambda: 1.0)
-    assert caught.value.outcome == "RESOURCE_EXHAUSTED"
+    assert caught.value.status == "RESOURCE_EXHAUSTED"
 
 
 async def test_a_stream_of_a_lost_connection_is_unavailable_after_what_had_come(path):
@@ -194,9 +194,9 @@ async def test_a_stream_of_a_lost_connection_is_unavailable_after_what_had_come(
         async with trio.open_nursery() as nursery:
 
             async def read():
-                with pytest.raises(PluginUnavailable, match="closed") as caught:
+                with pytest.raises(RpcFailed, match="closed") as caught:
                     await read_numbers(channel, handed.append, hold=lambda: None if event.is_set() else event)
-                assert caught.value.outcome == "UNAVAILABLE"
+                assert caught.value.status == "UNAVAILABLE"
 
             nursery.start_soon(read)
             await wait_all_tasks_blocked()
@@ -217,13 +217,13 @@ async def test_a_stream_of_a_lost_connection_is_unavailable_after_what_had_come(
         (GRPCError(Status.NOT_FOUND, "x" * 5000), "x" * calls.LONGEST_REASON),
     ],
 )
-async def test_a_failed_call_is_a_plugin_that_is_unavailable(error, text):
+async def test_a_failed_call_raises_rpc_failed(error, text):
     async def method(request):
         raise error
 
-    with pytest.raises(PluginUnavailable) as caught:
+    with pytest.raises(RpcFailed) as caught:
         await call(method, None)
-    assert (str(caught.value), caught.value.outcome) == (text, "NOT_FOUND")
+    assert (str(caught.value), caught.value.status) == (text, "NOT_FOUND")
     assert caught.value.__cause__ is error
 
 
@@ -249,7 +249,7 @@ async def test_a_plugin_that_answers_nothing_is_unavailable_and_no_bug_of_ours(p
             for method in (client.get_options, lambda: client.allocate([]), lambda: client.pre_start_container([])):
                 with pytest.raises(PluginUnavailable) as caught:
                     await method()
-                assert caught.value.outcome == "INTERNAL"
+                assert caught.value.status == "INTERNAL"
 
 
 # --- dial ---
@@ -285,7 +285,7 @@ async def test_a_patient_caller_sets_the_deadline(path, autojump_clock):
             Place(path.parent, Path(path.name)), "r", deadlines=Deadlines(dial=5), on_call=lambda finished: None
         ):
             pass
-    assert caught.value.outcome == "DEADLINE_EXCEEDED"
+    assert caught.value.status == "DEADLINE_EXCEEDED"
     assert trio.current_time() == pytest.approx(10)
 
 
@@ -322,10 +322,10 @@ async def test_what_no_patience_helps_against(path):
     with pytest.raises(OSError, match="too long"):
         async with dial(long, patient=False):
             pass
-    with pytest.raises(PluginUnavailable, match="cannot connect") as caught:
+    with pytest.raises(RpcFailed, match="cannot connect") as caught:
         async with dial(long):
             pass
-    assert caught.value.outcome == "UNAVAILABLE"
+    assert caught.value.status == "UNAVAILABLE"
 
 
 async def test_errors_of_the_block_are_not_taken_for_those_of_dialling(path):
@@ -344,10 +344,10 @@ async def test_who_listens_may_be_refused(path, patient):
             return False
 
     async with open_server(path, []):
-        with pytest.raises(PluginUnavailable, match="may not serve it") as caught:
+        with pytest.raises(RpcFailed, match="may not serve it") as caught:
             async with dial(path, patient=patient, limits=Limits(policy=Nobody())):
                 pass
-        assert caught.value.outcome == "PERMISSION_DENIED"
+        assert caught.value.status == "PERMISSION_DENIED"
 
 
 def at(path):

@@ -6,7 +6,7 @@ import pytest
 from grpclib import GRPCError, Status
 
 from devicemgr import Container, Pod
-from devicemgr.errors import AllocationRefused, PluginUnavailable, RegistrationRefused, as_cause
+from devicemgr.errors import AllocationRefused, RegistrationRefused, RpcFailed, as_cause
 from devicemgr.events import EndpointStopped
 from devicemgr.model import PluginOptions
 from devicemgr.rpc.deviceplugin.service import DevicePluginService
@@ -24,7 +24,7 @@ WHOLE = PluginOptions(pre_start_required=True, get_preferred_allocation_availabl
 
 @pytest.mark.parametrize("status", list(Status))
 def test_codes_are_called_as_in_go(status):
-    error = PluginUnavailable("the text", outcome=status.name)
+    error = RpcFailed("the text", status=status.name)
     assert as_cause(error) == f"rpc error: code = {GO_NAMES[status.value]} desc = the text"
 
 

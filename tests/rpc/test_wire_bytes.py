@@ -12,7 +12,7 @@ from grpclib import GRPCError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devicemgr.errors import PluginUnavailable
+from devicemgr.errors import RpcFailed
 from devicemgr.model import RunOptions
 from devicemgr.rpc.deviceplugin.convert import answer_from_bytes, parsed
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -132,7 +132,7 @@ def test_what_google_takes_for_no_message_is_none_here_either(descriptor):
         try:
             theirs(descriptor).FromString(damaged)
         except DecodeError:
-            with pytest.raises(PluginUnavailable, match="malformed"):
+            with pytest.raises(RpcFailed, match="malformed"):
                 parsed(ours(descriptor), damaged)
             with pytest.raises(GRPCError, match="malformed"):
                 decoded(damaged, ours(descriptor))
@@ -160,7 +160,7 @@ def test_what_google_takes_for_no_message_is_none_here_either(descriptor):
     ],
 )
 def test_bytes_that_are_no_answer(raw, problem):
-    with pytest.raises(PluginUnavailable, match=problem):
+    with pytest.raises(RpcFailed, match=problem):
         parsed(wire.ContainerAllocateResponse, raw)
     assert answer_from_bytes(raw) is None
 

@@ -29,7 +29,7 @@ import trio.testing
 
 from devicemgr import Container, ContainerKind, Deadlines, Device, Pod, open_device_manager
 from devicemgr.daemon.serving.trace import format_text
-from devicemgr.errors import DeviceManagerError, PluginUnavailable
+from devicemgr.errors import DeviceManagerError, RpcFailed
 from devicemgr.events import CallFinished
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
@@ -120,7 +120,7 @@ class Scenario:
 
     async def fail(self, name, call, *text):
         async def fail(*arguments):
-            raise PluginUnavailable(" ".join(text))
+            raise RpcFailed(" ".join(text))
 
         setattr(self.plugins[name], HOOKS[call], fail)
 

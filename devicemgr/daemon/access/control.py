@@ -44,7 +44,7 @@ class Doors:
         if others + size > self.bounds.listed_size:
             limit = f"{self.bounds.listed_size} are the limit (--bound listed-size)"
             text = f"a list of {size} bytes beside those of others, {others}; {limit}"
-            raise PluginUnavailable(text, outcome="RESOURCE_EXHAUSTED", bound="listed_size")
+            raise PluginUnavailable(text, status="RESOURCE_EXHAUSTED", bound="listed_size")
         self._listed[resource] = size
 
     def list_ends(self, resource: str) -> None:

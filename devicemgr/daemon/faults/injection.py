@@ -65,7 +65,7 @@ class Disturbances:
                 self._count(one)
                 await trio.sleep(one.seconds)
                 if one.error is not None:
-                    raise PluginUnavailable(one.error, outcome="UNKNOWN")
+                    raise PluginUnavailable(one.error, status="UNKNOWN")
                 return
 
     def held(self, resource: str) -> trio.Event | None:

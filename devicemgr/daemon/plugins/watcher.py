@@ -94,7 +94,7 @@ class PluginWatcher:
                         await self._register_once(path, watched)
                     return
                 except (PluginUnavailable, RegistrationRefused) as error:
-                    again = attempt < ATTEMPTS and getattr(error, "outcome", "") != "UNIMPLEMENTED"
+                    again = attempt < ATTEMPTS and error.status != "UNIMPLEMENTED"
                     failed = PluginSocketFailed(
                         path=str(path), problem=str(error), attempt=attempt, retry_after=pause if again else None
                     )

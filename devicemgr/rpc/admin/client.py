@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ...errors import ManagerUnavailable, PermissionDenied, PluginUnavailable, Refused
+from ...errors import ManagerUnavailable, PermissionDenied, Refused, RpcFailed
 from ...model import (
     Admission,
     EffectiveSettings,
@@ -39,7 +39,7 @@ _WHATEVER_IT_SAYS = Limits(message=2**32, answer=2**32)
 
 
 class ManagerClient:
-    """A manager, seen through admin.sock. Every call raises PluginUnavailable when it hangs up or is stuck."""
+    """A manager, seen through admin.sock. Every call raises RpcFailed when it hangs up or is stuck."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -48,7 +48,7 @@ class ManagerClient:
     async def _ask(self, method: Callable[..., Coroutine[Any, Any, T]], request: object) -> T:
         with trio.move_on_after(ANSWER_TIME):
             return await call(method, request)
-        raise PluginUnavailable(f"no answer within {ANSWER_TIME:g} s", outcome="DEADLINE_EXCEEDED")
+        raise RpcFailed(f"no answer within {ANSWER_TIME:g} s", status="DEADLINE_EXCEEDED")
 
     async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus], EffectiveSettings]:
         return checked(status.decoded, await self._ask(self._stub.status, own.StatusRequest()))
@@ -69,7 +69,7 @@ class ManagerClient:
     async def restart(self, *, away: float) -> None:
         """The manager restarts, and is away in between; its old life is over when this returns."""
         await self.inject(Fault(name="restart", seconds=away))
-        with suppress(PluginUnavailable):
+        with suppress(RpcFailed):
             await self.read_events(lambda event: None, follow=True)  # which ends with the life
 
     async def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
@@ -122,12 +122,12 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
             raise ManagerUnavailable(f"no manager reachable on {socket}: {error.strerror or error}") from error
         try:
             yield ManagerClient(channel)
-        except PluginUnavailable as error:
-            if error.outcome == "UNKNOWN":  # an answer, and not the lack of one (REG-5)
+        except RpcFailed as error:
+            if error.status == "UNKNOWN":  # an answer, and not the lack of one (REG-5)
                 raise Refused(str(error)) from error
-            if error.outcome == PermissionDenied.status:
+            if error.status == PermissionDenied.status:
                 raise PermissionDenied(str(error)) from error
-            problem = "does not answer" if error.outcome == "DEADLINE_EXCEEDED" else "hung up"
+            problem = "does not answer" if error.status == "DEADLINE_EXCEEDED" else "hung up"
             raise ManagerUnavailable(f"the manager on {socket} {problem}: {error}") from error
 
 

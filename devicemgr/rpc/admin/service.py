@@ -52,7 +52,7 @@ class AdminService(ClosesStreams, own.AdminBase):
         return await in_turns(self._status.encoding(capacity, await self._manager.pods_in_turns(), settings))
 
     async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
-        pod = convert.checked(convert_own.pod_from_wire, message.pod)
+        pod = convert.checked_request(convert_own.pod_from_wire, message.pod)
         admission = await self._manager.admit(pod, start=bool(message.start))
         return convert_own.admission_to_wire(admission)
 
@@ -60,7 +60,7 @@ class AdminService(ClosesStreams, own.AdminBase):
         return own.RemoveResponse(removed=await self._manager.remove(message.namespace, message.name))
 
     async def retain(self, message: own.RetainRequest) -> own.RetainResponse:
-        uids = convert.checked(lambda message: list(map(convert.text, message.uids)), message)
+        uids = convert.checked_request(lambda message: list(map(convert.text, message.uids)), message)
         return own.RetainResponse(removed=list(map(convert_own.pod_to_wire, await self._manager.retain(uids))))
 
     async def events(self, message: own.EventsRequest) -> AsyncIterator[own.Event]:
@@ -86,5 +86,5 @@ class AdminService(ClosesStreams, own.AdminBase):
     async def inject_fault(self, message: own.InjectFaultRequest) -> own.InjectFaultResponse:
         if self._faults is None:
             raise Refused("this manager allows no faults; start it with --allow-faults")
-        await self._faults.inject(convert.checked(convert_own.fault_from_wire, message))
+        await self._faults.inject(convert.checked_request(convert_own.fault_from_wire, message))
         return own.InjectFaultResponse()

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 import trio
 
 from ...arguments import CheckedFields, Seconds
-from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, RpcFailed
 from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
 from ...peer_limits import Bounds
 from ...steps import Steps
 from ...turns import in_turns
-from ..calls import call, dial, dial_place, read_stream
+from ..calls import call, dial, dial_place, plugin_unavailable, read_stream
 from ..stubs import v1beta1 as wire
 from ..transport.channel import Channel
 from ..transport.limits import Limits
@@ -108,7 +108,8 @@ class PluginClient:
 
     async def get_options(self) -> PluginOptions:
         message = await self._unary("GetDevicePluginOptions", self._deadlines.options, wire.Empty())
-        return convert.checked(convert.options_from_wire, message)
+        with plugin_unavailable():
+            return convert.checked(convert.options_from_wire, message)
 
     async def list_and_watch(
         self,
@@ -132,16 +133,17 @@ class PluginClient:
             if (rest := on_report(report)) is not None:
                 yield from rest
 
-        await read_stream(
-            self._channel,
-            "/v1beta1.DevicePlugin/ListAndWatch",
-            wire.Empty(),
-            RawMessage,  # the generated method would decode every message as a whole
-            lambda raw: work(receiving(raw)),
-            hold=self._held,
-            pace=pace,
-            on_skipped=on_skipped,
-        )
+        with plugin_unavailable():
+            await read_stream(
+                self._channel,
+                "/v1beta1.DevicePlugin/ListAndWatch",
+                wire.Empty(),
+                RawMessage,  # the generated method would decode every message as a whole
+                lambda raw: work(receiving(raw)),
+                hold=self._held,
+                pace=pace,
+                on_skipped=on_skipped,
+            )
 
     async def get_preferred_allocation(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
@@ -157,7 +159,8 @@ class PluginClient:
             self._deadlines.preferred_allocation,
             wire.PreferredAllocationRequest(container_requests=[question]),
         )
-        return convert.checked(convert.first_preference, message)
+        with plugin_unavailable():
+            return convert.checked(convert.first_preference, message)
 
     async def allocate(self, devices: Sequence[DeviceId]) -> Answer | None:
         """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10); more are ignored."""
@@ -172,7 +175,8 @@ class PluginClient:
             self._deadlines.allocate,
             wire.AllocateRequest(container_requests=requests),
         )
-        return convert.answers_from_bytes(raw)
+        with plugin_unavailable():
+            return convert.answers_from_bytes(raw)
 
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
         await self._unary(
@@ -196,9 +200,9 @@ class PluginClient:
             try:
                 channel = await stack.enter_async_context(dial(self.socket, patient=False, limits=self._limits))
             except OSError as error:
-                raise PluginUnavailable(f"{gone}: {error.strerror}") from error
+                raise PluginUnavailable(f"{gone}: {error.strerror}", status="UNAVAILABLE") from error
             if channel.peer != self._channel.peer:
-                raise PluginUnavailable(gone)
+                raise PluginUnavailable(gone, status="UNAVAILABLE")
             yield channel
 
     async def _unary(self, name: str, seconds: float, message: Any) -> Any:
@@ -206,7 +210,7 @@ class PluginClient:
         outcome = "CANCELLED"
         self._unanswered += 1
         try:
-            with trio.fail_after(seconds):
+            with plugin_unavailable(), trio.fail_after(seconds):
                 if self._interference is not None:
                     await self._interference.before_call(self._resource, name)
                 async with self._channel_now() as channel:
@@ -214,11 +218,11 @@ class PluginClient:
             outcome = "OK"
             return result
         except PluginUnavailable as error:
-            outcome = error.outcome
+            outcome = error.status
             raise
         except trio.TooSlowError:
             outcome = "DEADLINE_EXCEEDED"
-            raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", outcome=outcome) from None
+            raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", status=outcome) from None
         finally:
             self._unanswered -= 1
             self._answered.set()
@@ -238,13 +242,13 @@ async def connect_plugin(
     interference: Interference | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
-    with trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
+    with plugin_unavailable(), trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
         async with dial_place(place, limits=limits) as (channel, socket):
             dialling.deadline = float("inf")
             yield PluginClient(channel, socket, resource, deadlines, on_call, limits, interference)
     if dialling.cancelled_caught:
         raise PluginUnavailable(
-            f"nobody accepts on {place} (tried for {deadlines.dial:g} s)", outcome="DEADLINE_EXCEEDED"
+            f"nobody accepts on {place} (tried for {deadlines.dial:g} s)", status="DEADLINE_EXCEEDED"
         )
 
 
@@ -260,8 +264,8 @@ async def register_plugin(registry: Path, registration: Registration, *, seconds
         with trio.fail_after(seconds):
             async with dial(registry, patient=False) as channel:
                 await call(channel.stub(wire.RegistrationStub).register, request)
-    except PluginUnavailable as error:
-        if error.outcome in ("UNKNOWN", "PERMISSION_DENIED"):
+    except RpcFailed as error:
+        if error.status in ("UNKNOWN", "PERMISSION_DENIED"):
             raise RegistrationRefused(str(error), rule="REG-5") from error
         raise ManagerUnavailable(f"{registry}: {error}") from error
     except (OSError, trio.TooSlowError) as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Protocol, TypeVar
 
-from ...errors import PluginUnavailable
+from ...errors import Refused, RpcFailed
 from ...model import (
     Answer,
     Device,
@@ -33,16 +33,24 @@ V = TypeVar("V")
 def checked(convert: Callable[[M], V], message: M) -> V:
     """``convert(message)``; a field of another type than the .proto file says is the sender's failure.
 
-    betterproto2 takes what the bytes say: an integer where a text belongs, None for a group. Raises PluginUnavailable.
+    betterproto2 takes what the bytes say: an integer where a text belongs, None for a group. Raises RpcFailed.
     """
     try:
         return convert(message)
     except (TypeError, ValueError, AttributeError) as error:
-        raise PluginUnavailable(f"malformed {type(message).__name__}: {error}", outcome="INTERNAL") from error
+        raise RpcFailed(f"malformed {type(message).__name__}: {error}", status="INTERNAL") from error
+
+
+def checked_request(convert: Callable[[M], V], message: M) -> V:
+    """As :func:`checked`, of a request, which is answered with the reason. Raises Refused."""
+    try:
+        return checked(convert, message)
+    except RpcFailed as error:
+        raise Refused(str(error)) from error
 
 
 def parsed(kind: type[P], data: bytes, most_fields: int = sys.maxsize) -> P:
-    """``data`` as such a message. Raises PluginUnavailable: what a decoder raises is the sender's failure; and
+    """``data`` as such a message. Raises RpcFailed: what a decoder raises is the sender's failure; and
     TooManyFields before it decodes more than so many."""
     try:
         check_message(kind, data, most_fields)
@@ -50,7 +58,7 @@ def parsed(kind: type[P], data: bytes, most_fields: int = sys.maxsize) -> P:
     except TooManyFields:
         raise
     except Exception as error:
-        raise PluginUnavailable(f"malformed {kind.__name__}: {error}", outcome="INTERNAL") from error
+        raise RpcFailed(f"malformed {kind.__name__}: {error}", status="INTERNAL") from error
 
 
 def text(value: object) -> str:
@@ -147,11 +155,11 @@ def answer_from_wire(message: plugin.ContainerAllocateResponse) -> RunOptions:
 
 
 def answers_from_bytes(data: bytes) -> tuple[Answer, ...]:
-    """The answers of an AllocateResponse, each with its own bytes. Raises PluginUnavailable."""
+    """The answers of an AllocateResponse, each with its own bytes. Raises RpcFailed."""
     try:
         raws = list(bodies(data, 1))
     except ValueError as error:
-        raise PluginUnavailable(f"malformed AllocateResponse: {error}", outcome="INTERNAL") from error
+        raise RpcFailed(f"malformed AllocateResponse: {error}", status="INTERNAL") from error
     return tuple(
         Answer(options=checked(answer_from_wire, parsed(plugin.ContainerAllocateResponse, raw)), raw=raw)
         for raw in raws
@@ -183,5 +191,5 @@ def answer_from_bytes(data: bytes) -> RunOptions | None:
     """A stored answer, or None when these bytes are none."""
     try:
         return checked(answer_from_wire, parsed(plugin.ContainerAllocateResponse, data))
-    except PluginUnavailable:  # the caller counts it
+    except RpcFailed:  # the caller counts it
         return None

@@ -22,7 +22,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import repeat
 
-from ...errors import PluginUnavailable
+from ...errors import RpcFailed
 from ...model import Device, DeviceList
 from ...peer_limits import Bounds
 from ...steps import CHUNK, Steps, done
@@ -68,7 +68,7 @@ class DeviceListDecoder:
     def decoding(self, raw: bytes) -> Steps[DeviceList]:
         """The devices as they came, with duplicates and all.
 
-        Raises PluginUnavailable for bytes that are no list, and for a list of too many devices, or with too much that
+        Raises RpcFailed for bytes that are no list, and for a list of too many devices, or with too much that
         only betterproto2 can read.
         """
         self._slow_bytes = 0
@@ -105,7 +105,7 @@ class DeviceListDecoder:
     def _entries(self, raw: bytes, at: int, end: int, room: int) -> Steps[tuple[list[int], list[Device]]]:
         """Where the entries between two places begin, and what they are, ``room`` of them at most.
 
-        Raises _OtherShape, or PluginUnavailable when there are more.
+        Raises _OtherShape, or RpcFailed when there are more.
 
         One loop, and flat: for 10,000 new devices every call in it is a millisecond.
         """
@@ -160,7 +160,7 @@ class DeviceListDecoder:
                 yield
         except ValueError as error:
             text = f"malformed {wire.ListAndWatchResponse.__name__}: {error}"
-            raise PluginUnavailable(text, outcome="INTERNAL") from error
+            raise RpcFailed(text, status="INTERNAL") from error
         return devices
 
     def _decoded(self, tail: bytes) -> tuple[str, tuple[int, ...] | None]:
@@ -184,8 +184,8 @@ class DeviceListDecoder:
             raise _too_much("more bytes of an unusual shape", self._slow_size, "slow_size")
 
 
-def _too_much(what: str, limit: int, bound: str) -> PluginUnavailable:
-    return PluginUnavailable(f"a list with {what} than {limit}", outcome="RESOURCE_EXHAUSTED", bound=bound)
+def _too_much(what: str, limit: int, bound: str) -> RpcFailed:
+    return RpcFailed(f"a list with {what} than {limit}", status="RESOURCE_EXHAUSTED", bound=bound)
 
 
 def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:

@@ -29,7 +29,7 @@ class RegistrationService(wire.RegistrationBase):
         self._register = register
 
     async def register(self, message: wire.RegisterRequest) -> wire.Empty:
-        await self._register(convert.checked(convert.registration_from_wire, message))
+        await self._register(convert.checked_request(convert.registration_from_wire, message))
         return wire.Empty()
 
 

@@ -34,7 +34,7 @@ async def _allocate(bench: Bench, client: Asking, *containers: Sequence[DeviceId
         async with _without_api_server(bench):
             answers = await client.allocate_each(containers)
     except PluginUnavailable as error:
-        raise Failed(f"Allocate {asked} was answered with {error.outcome}: {error}") from error
+        raise Failed(f"Allocate {asked} was answered with {error.status}: {error}") from error
     if len(answers) != len(containers):
         raise Failed(f"Allocate {asked} was answered for {len(answers)} of {len(containers)} containers")
     return tuple(answer.options for answer in answers)
@@ -167,7 +167,7 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
             except PluginUnavailable as error:
                 if not bench.subject.is_running:
                     raise Failed(f"the plug-in ended at Allocate [{some(ids)}]") from error
-                said.append(f"Allocate [{some(ids)}]: {error.outcome}: {error}")
+                said.append(f"Allocate [{some(ids)}]: {error.status}: {error}")
                 continue
         raise Failed(f"Allocate [{some(ids)}], with {what}, was answered with success")
     return said[0]
@@ -339,7 +339,7 @@ async def preferred_allocation(bench: Bench) -> str:
             try:
                 said = await client.get_preferred_allocation(available, must, size)
             except PluginUnavailable as error:
-                raise Failed(f"{asked}: {error.outcome}: {error}") from error
+                raise Failed(f"{asked}: {error.status}: {error}") from error
             if wrong := _wrong(in_order(said), available, must, size):
                 raise Failed(f"{asked}: {wrong}")
     return f"{len(questions)} questions"
@@ -375,5 +375,5 @@ async def pre_start(bench: Bench) -> str:
         try:
             await client.pre_start_container(ids)
         except PluginUnavailable as error:
-            raise Failed(f"PreStartContainer [{some(ids)}] was answered with {error.outcome}: {error}") from error
+            raise Failed(f"PreStartContainer [{some(ids)}] was answered with {error.status}: {error}") from error
     return f"PreStartContainer [{some(ids)}] took {trio.current_time() - started:.2f} s"

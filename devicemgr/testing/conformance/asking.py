@@ -69,7 +69,7 @@ class Asking:
             outcome, said = "OK", render(answer)
             return answer
         except PluginUnavailable as error:
-            outcome, said = error.outcome, str(error)
+            outcome, said = error.status, str(error)
             raise
         finally:
             self._note(method, asked, started, outcome, said)

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from ...arguments import checked
-from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, collapse_exception_group, require_trio
+from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed, collapse_exception_group, require_trio
 from ...model import DeviceId, PluginOptions, RunOptions
 from .script import TRIGGERS, CallRule, Script, Step
 from .simulated import SimulatedPlugin, open_simulated_plugin
@@ -100,15 +100,13 @@ class ScriptedPlugin:
         await self._by_rules("PreStartContainer", devices)
 
     async def _by_rules(self, call: str, devices: Iterable[DeviceId]) -> CallRule | None:
-        """Do what the first rule says that holds for this call, and return it. Raises PluginUnavailable."""
+        """Do what the first rule says that holds for this call, and return it. Raises RpcFailed."""
         rule = self._rule(call, set(devices))
         if rule is None:
             return None
         await trio.sleep(math.inf if rule.hang else rule.delay)
         if rule.error:
-            error = PluginUnavailable(rule.error)
-            error.status = rule.status
-            raise error
+            raise RpcFailed(rule.error, status=rule.status)
         return rule
 
     def _rule(self, call: str, devices: set[DeviceId]) -> CallRule | None:

@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from ...arguments import Count, checked
-from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, require_trio
+from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed, require_trio
 from ...model import (
     API_VERSION,
     HEALTHY,
@@ -217,10 +217,10 @@ class SimulatedPlugin:
         return self.usual_answer(devices)
 
     def require_healthy(self, devices: Sequence[DeviceId]) -> None:
-        """Raises PluginUnavailable for ids that are not there or not healthy: the manager may know less than we do."""
+        """Raises RpcFailed for ids that are not there or not healthy: the manager may know less than we do."""
         healthy = {device.id for device in self._devices if device.is_healthy}
         if bad := [id for id in devices if id not in healthy]:
-            raise PluginUnavailable(f"no healthy device {', '.join(map(repr, bad))}")
+            raise RpcFailed(f"no healthy device {', '.join(map(repr, bad))}")
 
     def usual_answer(self, devices: Sequence[DeviceId]) -> RunOptions:
         """An environment variable with the ids, and /dev/null as a device node per id."""

@@ -368,7 +368,7 @@ def test_lists_of_all_plugins_share_one_bound():
     assert (
         str(refused.value) == "a list of 41 bytes beside those of others, 60; 100 are the limit (--bound listed-size)"
     )
-    assert (refused.value.outcome, refused.value.bound) == ("RESOURCE_EXHAUSTED", "listed_size")
+    assert (refused.value.status, refused.value.bound) == ("RESOURCE_EXHAUSTED", "listed_size")
     doors.list_ends("a")
     doors.list_ends("never listed")
     doors.list_grows("b", 99, 0)

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from devicemgr import open_device_manager
 from devicemgr.core.devices.contention import TURN
-from devicemgr.errors import PluginUnavailable, RegistrationRefused
+from devicemgr.errors import RegistrationRefused, RpcFailed
 from devicemgr.events import PluginRegistered, ResourceContended
 from devicemgr.testing import open_simulated_plugin
 
@@ -135,7 +135,7 @@ async def test_who_no_longer_answers_after_the_wait_does_not_take_over(contended
 
     async def fail():
         assert trio.current_time() >= TURN
-        raise PluginUnavailable("changed my mind")
+        raise RpcFailed("changed my mind")
 
     b.on_options = fail
     nursery.start_soon(ticking, clock)

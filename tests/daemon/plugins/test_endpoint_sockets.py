@@ -13,7 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr import open_device_manager
-from devicemgr.errors import PluginUnavailable, RegistrationRefused
+from devicemgr.errors import RegistrationRefused, RpcFailed
 from devicemgr.events import EndpointStopped
 from devicemgr.model import Peer, Registration
 from devicemgr.rpc.transport.server import CALLER
@@ -87,7 +87,7 @@ async def test_a_refused_registration_leaves_the_socket_to_others(manager, open_
     async with open_plugin(GPU, endpoint="x.sock") as plugin:
 
         async def fail():
-            raise PluginUnavailable("not today")
+            raise RpcFailed("not today")
 
         with pytest.raises(RegistrationRefused, match="not today"), pytest.MonkeyPatch.context() as patch:
             patch.setattr(plugin, "on_options", fail)

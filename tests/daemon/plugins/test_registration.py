@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from devicemgr import Bounds, Container, Deadlines, Pod, open_device_manager
-from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.events import PluginRegistered, RegistrySocketRestored
 from devicemgr.model import Device, PluginOptions, Registration
 from devicemgr.testing import open_simulated_plugin
@@ -129,7 +129,7 @@ async def test_options_that_fail_are_the_answer_to_register(manager, open_plugin
     async with open_plugin() as plugin:
 
         async def fail():
-            raise PluginUnavailable("no options today")
+            raise RpcFailed("no options today")
 
         plugin.on_options = fail
         with pytest.raises(
@@ -305,7 +305,7 @@ async def test_lim_28_a_failed_registration_closes_its_connection(manager, open_
     async with open_plugin() as plugin:
 
         async def fail():
-            raise PluginUnavailable("no options today")
+            raise RpcFailed("no options today")
 
         plugin.on_options = fail
 

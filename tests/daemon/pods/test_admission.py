@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from devicemgr import Container, ContainerKind, Deadlines, Pod, open_device_manager
-from devicemgr.errors import PluginUnavailable, Refused
+from devicemgr.errors import Refused, RpcFailed
 from devicemgr.model import Device, DeviceSpec, Mount, PluginOptions, RunOptions
 from devicemgr.testing import open_simulated_plugin
 
@@ -107,7 +107,7 @@ async def test_no_container_response_and_rpc_errors_refuse_the_pod(manager, plug
         return None
 
     async def fail(ids):
-        raise PluginUnavailable("the board is on fire")
+        raise RpcFailed("the board is on fire")
 
     plugins[0].on_allocate = nothing
     refused = await manager.admit(pod(gpu=1))
@@ -219,7 +219,7 @@ async def test_a_failing_pre_start_keeps_the_pod_but_not_the_container(manager, 
     async with open_plugin(devices=1, options=PluginOptions(pre_start_required=True)) as plugin:
 
         async def fail(ids):
-            raise PluginUnavailable("cannot reset")
+            raise RpcFailed("cannot reset")
 
         plugin.on_pre_start = fail
         await plugin.register()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from devicemgr.errors import PluginUnavailable
+from devicemgr.errors import RpcFailed
 from devicemgr.model import Device
 from devicemgr.peer_limits import Bounds
 from devicemgr.rpc.deviceplugin import convert
@@ -60,14 +60,14 @@ def plainly(raw):
             convert.checked(convert.device_from_wire, one)
             for one in convert.parsed(wire.ListAndWatchResponse, raw).devices
         ]
-    except PluginUnavailable:
+    except RpcFailed:
         return "refused"
 
 
 def decoded(decoder, raw):
     try:
         return decoder.decode(raw)
-    except PluginUnavailable:
+    except RpcFailed:
         return "refused"
 
 
@@ -140,7 +140,7 @@ def test_one_device_of_an_unusual_shape_does_not_make_the_others_so():
     found = [Device(id=""), *(Device(id=f"dev-{n}") for n in range(1000)), Device(id="")]
     decoder = DeviceListDecoder(Bounds(slow_size=100))
     assert decoder.decode(encoded(found)).devices == found
-    with pytest.raises(PluginUnavailable, match="more bytes of an unusual shape than 100"):
+    with pytest.raises(RpcFailed, match="more bytes of an unusual shape than 100"):
         decoder.decode(encoded([Device(id="")] * 20))
 
 
@@ -148,7 +148,7 @@ def test_a_device_with_very_many_fields_is_refused_before_it_is_decoded():
     for numbers, refused in ((range(MOST_FIELDS // 2 - 10), False), (range(MOST_FIELDS), True)):
         device = Device(id="a", numa_nodes=tuple(numbers))
         if refused:
-            with pytest.raises(PluginUnavailable, match=f"more fields of one device than {MOST_FIELDS}"):
+            with pytest.raises(RpcFailed, match=f"more fields of one device than {MOST_FIELDS}"):
                 DeviceListDecoder().decode(encoded([device]))
         else:
             assert DeviceListDecoder().decode(encoded([device])).devices == [device]
@@ -158,7 +158,7 @@ def test_more_devices_than_allowed_are_refused_in_a_message_with_other_fields():
     decoder = DeviceListDecoder(Bounds(devices=3))
     other = b"\x12\x00"
     assert len(decoder.decode(other + encoded([Device(id="a")] * 3)).devices) == 3
-    with pytest.raises(PluginUnavailable, match="more devices than 3"):
+    with pytest.raises(RpcFailed, match="more devices than 3"):
         decoder.decode(other + encoded([Device(id="a")] * 4))
 
 

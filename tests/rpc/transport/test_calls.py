@@ -1136,7 +1136,7 @@ async def test_the_plugin_client_dials_again_for_a_new_call_to_a_server_that_goe
             await wait_all_tasks_blocked()
             with pytest.raises(PluginUnavailable) as caught:
                 await client.get_options()
-            assert caught.value.outcome == "UNAVAILABLE"
+            assert caught.value.status == "UNAVAILABLE"
     assert [call.outcome for call in calls] == ["OK"] * 3 + ["UNAVAILABLE"]
     assert reports[3:] == ["ended"]
     assert dialled == {"times": 3, "left": 3}

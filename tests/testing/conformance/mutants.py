@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from devicemgr.errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
+from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.model import Device, Mount, PluginOptions, RunOptions
 from devicemgr.testing.conformance import Skipped, Weight
 from devicemgr.testing.plugin.simulated import endpoint_of, open_simulated_plugin
@@ -342,7 +342,7 @@ class HasNoOptions(Honest):
 
     def prepare(self, plugin):
         async def fail():
-            raise PluginUnavailable("method not implemented")
+            raise RpcFailed("method not implemented")
 
         plugin.on_options = fail
 
@@ -618,7 +618,7 @@ class AnswersForOneDeviceOnly(Answerer):
 
     async def answer(self, honest, ids):
         if len(ids) > 1:
-            raise PluginUnavailable("one device at a time, please")
+            raise RpcFailed("one device at a time, please")
         return await honest(ids)
 
 
@@ -777,7 +777,7 @@ class ForgetsWhatMustBe(Preferring):
 
 class FailsToPrefer(Preferring):
     async def prefer(self, available, must, size):
-        raise PluginUnavailable("no opinion")
+        raise RpcFailed("no opinion")
 
 
 class ResetsForAMinute(Honest):
@@ -1187,7 +1187,7 @@ class FailsToAllocateItsSecond(HasASecondResource):
 
     def prepare_second(self, plugin):
         async def fail(ids):
-            raise PluginUnavailable("out of order")
+            raise RpcFailed("out of order")
 
         plugin.on_allocate = fail
 

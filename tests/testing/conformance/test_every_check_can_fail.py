@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from devicemgr import Numa
-from devicemgr.errors import PluginUnavailable
+from devicemgr.errors import RpcFailed
 from devicemgr.model import Device, RunOptions
 from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
@@ -641,7 +641,7 @@ async def test_what_cannot_be_answered_for_want_of_an_api_server_is_no_failure(w
     class Asks(Answerer):
         async def answer(self, honest, ids):
             self.output += f"E0101 12:00:00 {words}\n"
-            raise PluginUnavailable("no pod found")
+            raise RpcFailed("no pod found")
 
     results = await results_of(Asks)
     assert [name for name, result in results.items() if result.verdict is Verdict.FAILED] == []

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from devicemgr import Numa
-from devicemgr.errors import PluginUnavailable
+from devicemgr.errors import RpcFailed
 from devicemgr.testing.conformance import CHECKS, Command, Verdict, open_bench, run_checks, select
 from devicemgr.testing.conformance.side_by_side import OTHERS, WATCHED
 from tests.fast_clock import FastClock
@@ -51,7 +51,7 @@ class CannotStartBesideAnother(OneOfSeveral):
 class HasOneLock(OneOfSeveral, Answerer):
     async def answer(self, honest, ids):
         if len(self.alive) > 1:
-            raise PluginUnavailable("locked by another process")
+            raise RpcFailed("locked by another process")
         return await honest(ids)
 
 
