@@ -18,7 +18,7 @@ import trio
 from ..core.topology.policy import Topology, topology_of
 from ..daemon.access.callers import Callers
 from ..daemon.event_log import Sink
-from ..daemon.faults.actions import steerable_clock
+from ..daemon.faults.actions import mock_clock
 from ..daemon.host_numa import parse_numa, read_numa
 from ..daemon.serving.trace import log_to, open_trace
 from ..daemon.supervisor import Settings, run
@@ -89,7 +89,7 @@ def run_daemon(options: Options) -> int:
         if options.trace is not None:
             sinks.append(stack.enter_context(open_trace(options.trace)))
         with collapse_exception_group():
-            trio.run(_run_until_signal, settings, sinks, clock=steerable_clock() if options.allow_faults else None)
+            trio.run(_run_until_signal, settings, sinks, clock=mock_clock() if options.allow_faults else None)
     return 0
 
 

@@ -31,7 +31,7 @@ from ..steps import done
 from ..turns import in_turns
 from .event_log import EventLog, Recorded
 from .faults.actions import Faults
-from .faults.injection import Disturbances
+from .faults.injection import FaultInjection
 from .incarnation import Life
 from .kept import Kept
 from .layout import Layout
@@ -53,7 +53,7 @@ class DeviceManager:
     def __init__(self, layout: Layout, log: EventLog, settings: EffectiveSettings) -> None:
         self.layout = layout
         self._settings = settings
-        self.disturbances = Disturbances()
+        self.fault_injection = FaultInjection()
         self._log = log
         self._newest: Life
         self._calls = OpenCalls()
@@ -62,7 +62,7 @@ class DeviceManager:
         self.faults = Faults(
             layout=layout,
             log=log,
-            disturbances=self.disturbances,
+            fault_injection=self.fault_injection,
             current=lambda: self._newest,
             calls=self._calls,
         )

@@ -198,7 +198,7 @@ def _life(
         nursery=readers,
         deadlines=settings.deadlines,
         doors=doors,
-        disturbances=manager.disturbances,
+        fault_injection=manager.fault_injection,
     )
     readers.start_soon(endpoints.wait_for_restored)
     return Life(

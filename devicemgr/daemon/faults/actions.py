@@ -24,7 +24,7 @@ from ..event_log import EventLog
 from ..incarnation import Life
 from ..layout import Layout
 from ..open_calls import OpenCalls
-from .injection import CALLS, REGISTER, Disturbance, Disturbances
+from .injection import CALLS, REGISTER, CallFault, FaultInjection
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -39,13 +39,13 @@ class Faults:
         *,
         layout: Layout,
         log: EventLog,
-        disturbances: Disturbances,
+        fault_injection: FaultInjection,
         current: Callable[[], Life],
         calls: OpenCalls,
     ) -> None:
         self._layout = layout
         self._log = log
-        self._disturbances = disturbances
+        self._fault_injection = fault_injection
         self._current = current
         self._calls = calls
 
@@ -80,47 +80,47 @@ class Faults:
     def stop_reading(self, resource: str) -> None:
         """Take no more lists from the plug-in's stream, without closing it, until :meth:`resume_reading`."""
         self._record("stop-reading", resource)
-        self._disturbances.hold(resource)
+        self._fault_injection.pause_reading(resource)
 
     @checked
     def resume_reading(self, resource: str) -> None:
         self._record("resume-reading", resource)
-        self._disturbances.release(resource)
+        self._fault_injection.resume_reading(resource)
 
     @checked
     def refuse_registrations(self, *, times: Times = 1, resource: str | None = None) -> None:
         """Refuse the next ``times`` calls of Register, as a kubelet does that could not dial the plug-in in time
         (REG-7). What serves goes on to serve; what is found in plugins_registry calls nothing, and is not refused."""
         self._record("refuse-registrations", f"the next {times}")
-        self._disturbances.add(Disturbance(REGISTER, resource, times, 0.0, None))
+        self._fault_injection.add(CallFault(REGISTER, resource, times, 0.0, None))
 
     def accept_registrations(self) -> None:
         """Refuse none of those that have not come yet."""
         self._record("accept-registrations", "")
-        self._disturbances.accept()
+        self._fault_injection.accept_registrations()
 
     def refuse_same_socket(self) -> None:
         """Refuse a socket on which a stream of the same resource is open, as a kubelet of v1.37 does (D37-4), until
         :meth:`accept_same_socket`. What serves goes on to be watched, so when that stream has ended the socket is
         accepted again; the kubelet forgets it, and refuses until it is restarted (LIM-42)."""
         self._record("refuse-same-socket", "")
-        self._disturbances.refuses_same_socket = True
+        self._fault_injection.refuse_same_socket = True
 
     def accept_same_socket(self) -> None:
         self._record("accept-same-socket", "")
-        self._disturbances.refuses_same_socket = False
+        self._fault_injection.refuse_same_socket = False
 
     @checked
     def delay_calls(self, call: str, seconds: Seconds, *, times: Times = 1, resource: str | None = None) -> None:
         """The next ``times`` calls of a kind (see ``CALLS``) take ``seconds`` longer; their deadlines stay."""
-        self._disturb(call, seconds, None, times, resource)
+        self._add_call_fault(call, seconds, None, times, resource)
 
     @checked
     def fail_calls(
         self, call: str, *, error: str = "a fault on purpose", times: Times = 1, resource: str | None = None
     ) -> None:
         """The next ``times`` calls of a kind fail, as if the plug-in had said ``error``."""
-        self._disturb(call, 0.0, error, times, resource)
+        self._add_call_fault(call, 0.0, error, times, resource)
 
     def expire_grace(self) -> None:
         """The grace period of every stopped plug-in is over, now (LW-11)."""
@@ -155,7 +155,7 @@ class Faults:
     def advance_clock(self, seconds: Seconds) -> None:
         """It is ``seconds`` later, at once: grace periods and deadlines end."""
         self._calls.check()
-        _mock_clock().jump(seconds)
+        _current_mock_clock().jump(seconds)
         self._record("advance-clock", f"{seconds:g} s")
 
     @checked
@@ -194,16 +194,16 @@ class Faults:
 
     def _set_rate(self, rate: float) -> None:
         self._calls.check()
-        clock = _mock_clock()
+        clock = _current_mock_clock()
         self._record("resume-clock" if rate else "freeze-clock", "")
         clock.rate = rate
 
-    def _disturb(self, call: str, seconds: float, error: str | None, times: int, resource: str | None) -> None:
+    def _add_call_fault(self, call: str, seconds: float, error: str | None, times: int, resource: str | None) -> None:
         self._calls.check()
         if call not in CALLS:
             raise BadInput(f"no such kind of call; there are {', '.join(CALLS)}", file=call)
         self._record("delay-calls" if error is None else "fail-calls", f"the next {times} of {call}")
-        self._disturbances.add(Disturbance(CALLS[call], resource, times, seconds, error))
+        self._fault_injection.add(CallFault(CALLS[call], resource, times, seconds, error))
 
     def _record(self, fault: str, what: str) -> None:
         self._calls.check()
@@ -217,14 +217,14 @@ def _flip_byte(file: int) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # it is the disk, nobody writes
 
 
-def steerable_clock() -> MockClock:
+def mock_clock() -> MockClock:
     """For ``trio.run``: real time, until somebody freezes or advances it."""
     from trio.testing import MockClock  # takes 100 ms to import
 
     return MockClock(rate=1.0)
 
 
-def _mock_clock() -> MockClock:
+def _current_mock_clock() -> MockClock:
     from trio.testing import MockClock  # takes 100 ms to import
 
     clock = trio.lowlevel.current_clock()

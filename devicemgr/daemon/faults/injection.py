@@ -1,4 +1,4 @@
-"""What somebody wants to go wrong between the manager and its plug-ins. Empty in real life; see ``actions``."""
+"""The faults that are pending between the manager and its plug-ins: none, unless ``actions`` injected some."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ CALLS = {
     "allocate": "Allocate",
     "pre-start": "PreStartContainer",
 }
-"""The kinds of calls that can be disturbed, as in ``--deadline``."""
+"""The calls to a plug-in that can be delayed or fail, by the names they have in ``--deadline``."""
 
 REGISTER = "Register"
-"""The call that plug-ins make; to disturb it is to refuse it."""
+"""The call that plug-ins make; its fault is to be refused."""
 
 
 @dataclass(slots=True)
-class Disturbance:
-    """The next ``times`` calls of ``method`` take ``seconds`` longer and, with an ``error``, fail."""
+class CallFault:
+    """The next ``times`` calls of ``method`` take ``delay`` seconds longer and, with an ``error``, fail."""
 
     method: str
     resource: str | None
     times: int
-    seconds: float
+    delay: float
     error: str | None
 
 
-class Disturbances:
-    """What is to happen to calls and streams. Lives as long as the manager, over its restarts."""
+class FaultInjection:
+    """Pending faults of calls and streams. Survives restarts of the manager."""
 
     def __init__(self) -> None:
-        self._calls: list[Disturbance] = []
-        self._held: dict[str, trio.Event] = {}
-        self.refuses_same_socket = False
+        self._call_faults: list[CallFault] = []
+        self._resumed: dict[str, trio.Event] = {}
+        self.refuse_same_socket = False
 
-    def add(self, disturbance: Disturbance) -> None:
-        self._calls.append(disturbance)
+    def add(self, fault: CallFault) -> None:
+        self._call_faults.append(fault)
 
-    def refuses(self, resource: str) -> bool:
+    def refuse_registration(self, resource: str) -> bool:
         """Is this call of Register one of those that are to be refused?"""
-        one = next((one for one in self._calls if one.method == REGISTER and one.resource in (None, resource)), None)
-        if one is not None:
-            self._count(one)
-        return one is not None
+        fault = next((f for f in self._call_faults if f.method == REGISTER and f.resource in (None, resource)), None)
+        if fault is not None:
+            self._count(fault)
+        return fault is not None
 
-    def accept(self) -> None:
+    def accept_registrations(self) -> None:
         """Refuse no more calls of Register."""
-        self._calls = [one for one in self._calls if one.method != REGISTER]
+        self._call_faults = [fault for fault in self._call_faults if fault.method != REGISTER]
 
-    def _count(self, one: Disturbance) -> None:
-        one.times -= 1
-        if one.times <= 0:
-            self._calls.remove(one)
+    def _count(self, fault: CallFault) -> None:
+        fault.times -= 1
+        if fault.times <= 0:
+            self._call_faults.remove(fault)
 
     async def before_call(self, resource: str, method: str) -> None:
         """Part of the call: its deadline runs. Raises PluginUnavailable when the call is to fail."""
-        for one in self._calls:
-            if one.method == method and one.resource in (None, resource):
-                self._count(one)
-                await trio.sleep(one.seconds)
-                if one.error is not None:
-                    raise PluginUnavailable(one.error, status="UNKNOWN")
+        for fault in self._call_faults:
+            if fault.method == method and fault.resource in (None, resource):
+                self._count(fault)
+                await trio.sleep(fault.delay)
+                if fault.error is not None:
+                    raise PluginUnavailable(fault.error, status="UNKNOWN")
                 return
 
-    def held(self, resource: str) -> trio.Event | None:
-        """Set when the stream of ``resource`` may be read on; None when nobody holds it."""
-        return self._held.get(resource)
+    def reading_paused(self, resource: str) -> trio.Event | None:
+        """While the stream of ``resource`` is not to be read: the event that ends the pause."""
+        return self._resumed.get(resource)
 
-    def hold(self, resource: str) -> None:
-        self._held.setdefault(resource, trio.Event())
+    def pause_reading(self, resource: str) -> None:
+        self._resumed.setdefault(resource, trio.Event())
 
-    def release(self, resource: str) -> None:
-        if (event := self._held.pop(resource, None)) is not None:
+    def resume_reading(self, resource: str) -> None:
+        if (event := self._resumed.pop(resource, None)) is not None:
             event.set()

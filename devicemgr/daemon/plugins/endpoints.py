@@ -34,7 +34,7 @@ from ...steps import Steps
 from ..access.control import Doors
 from ..access.plugin_policy import PluginDoor
 from ..event_log import EventLog
-from ..faults.injection import Disturbances
+from ..faults.injection import FaultInjection
 from ..layout import checked_endpoint
 
 _JUST_AFTER = 0.001
@@ -99,7 +99,7 @@ class Endpoints:
         nursery: trio.Nursery,
         deadlines: Deadlines,
         doors: Doors,
-        disturbances: Disturbances,
+        fault_injection: FaultInjection,
     ) -> None:
         self._directory = directory
         self._store = store
@@ -108,7 +108,7 @@ class Endpoints:
         self._deadlines = deadlines
         self._bounds = doors.bounds
         self._doors = doors
-        self._disturbances = disturbances
+        self._fault_injection = fault_injection
         self._slots: dict[ResourceName, _Slot] = {}
         self._connected: dict[_Slot, tuple[ResourceName, Inode]] = {}
         self._generations = 0
@@ -131,7 +131,7 @@ class Endpoints:
         self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
             name, place = self._checked(registration)
-            if self._disturbances.refuses(registration.resource):
+            if self._fault_injection.refuse_registration(registration.resource):
                 raise RegistrationRefused("failed to dial device plugin: context deadline exceeded", rule="REG-7")
             await self._decided(self._start(registration.resource, place, name, CALLER.get()))
 
@@ -245,7 +245,7 @@ class Endpoints:
 
     def _check_same_socket(self, resource: ResourceName, slot: _Slot, place: Place) -> None:
         """Only when somebody wants to see what becomes of it: the kubelet, too, asks for the options first (D37-4)."""
-        holder = self._slots.get(resource) if self._disturbances.refuses_same_socket else None
+        holder = self._slots.get(resource) if self._fault_injection.refuse_same_socket else None
         if holder is not None and holder.client is not None and holder.name == slot.name:
             raise RegistrationRefused(f"device plugin already connected: {place}", rule="D37-4")
 
@@ -298,7 +298,7 @@ class Endpoints:
                     answer_fields=self._bounds.answer_fields,
                     policy=door,
                 ),
-                interference=self._disturbances,
+                interceptor=self._fault_injection,
             ) as client:
                 connected = True
                 self._check_caller(slot, client)

@@ -23,7 +23,7 @@ import trio
 
 from ...arguments import checked
 from ...errors import ManagerClosed
-from ..faults.actions import steerable_clock
+from ..faults.actions import mock_clock
 from ..manager import DeviceManager
 from .blocking import BlockingManager
 
@@ -194,10 +194,10 @@ async def _await_if_needed(function: Callable[..., Any], *args: Any, **kwargs: A
 
 @checked
 @contextmanager
-def open_portal(*, steerable_time: bool = False) -> Iterator[Portal]:
-    """Run a Trio program in a thread for as long as the block lasts; with ``steerable_time`` faults can stop its clock,
+def open_portal(*, use_mock_clock: bool = False) -> Iterator[Portal]:
+    """Run a Trio program in a thread for as long as the block lasts; with ``use_mock_clock`` faults can stop its clock,
     and advance it."""
-    portal = Portal(steerable_clock() if steerable_time else None)
+    portal = Portal(mock_clock() if use_mock_clock else None)
     portal.start()
     try:
         yield portal

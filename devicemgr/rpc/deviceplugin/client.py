@@ -59,14 +59,14 @@ class Deadlines(CheckedFields):
     pre_start: Seconds = 30.0
 
 
-class Interference(Protocol):
-    """A test bed's hand between the manager and its plug-ins."""
+class ClientInterceptor(Protocol):
+    """Comes before each call to a plug-in, as gRPC's client interceptors do. Tests inject faults with it."""
 
     async def before_call(self, resource: str, method: str) -> None:
         """Runs as part of the call, under its deadline. May raise PluginUnavailable."""
 
-    def held(self, resource: str) -> trio.Event | None:
-        """Not None: the stream is not read on before that event."""
+    def reading_paused(self, resource: str) -> trio.Event | None:
+        """Not None: the stream is not read before that event."""
 
 
 class PluginClient:
@@ -80,12 +80,12 @@ class PluginClient:
         deadlines: Deadlines,
         on_call: Callable[[CallFinished], None],
         limits: Limits,
-        interference: Interference | None = None,
+        interceptor: ClientInterceptor | None = None,
     ) -> None:
         self.socket = socket
         self._channel = channel
         self._limits = limits
-        self._interference = interference
+        self._interceptor = interceptor
         self._resource = resource
         self._deadlines = deadlines
         self._on_call = on_call
@@ -140,7 +140,7 @@ class PluginClient:
                 wire.Empty(),
                 RawMessage,  # the generated method would decode every message as a whole
                 lambda raw: work(receiving(raw)),
-                hold=self._held,
+                hold=self._reading_paused,
                 pace=pace,
                 on_skipped=on_skipped,
             )
@@ -185,8 +185,8 @@ class PluginClient:
             wire.PreStartContainerRequest(devices_ids=list(devices)),
         )
 
-    def _held(self) -> trio.Event | None:
-        return None if self._interference is None else self._interference.held(self._resource)
+    def _reading_paused(self) -> trio.Event | None:
+        return None if self._interceptor is None else self._interceptor.reading_paused(self._resource)
 
     @asynccontextmanager
     async def _channel_now(self) -> AsyncIterator[Channel]:
@@ -211,8 +211,8 @@ class PluginClient:
         self._unanswered += 1
         try:
             with plugin_unavailable(), trio.fail_after(seconds):
-                if self._interference is not None:
-                    await self._interference.before_call(self._resource, name)
+                if self._interceptor is not None:
+                    await self._interceptor.before_call(self._resource, name)
                 async with self._channel_now() as channel:
                     result = await call(_METHODS[name](channel.stub(_Stub)), message)
             outcome = "OK"
@@ -239,13 +239,13 @@ async def connect_plugin(
     deadlines: Deadlines,
     on_call: Callable[[CallFinished], None],
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    interference: Interference | None = None,
+    interceptor: ClientInterceptor | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
     with plugin_unavailable(), trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
         async with dial_place(place, limits=limits) as (channel, socket):
             dialling.deadline = float("inf")
-            yield PluginClient(channel, socket, resource, deadlines, on_call, limits, interference)
+            yield PluginClient(channel, socket, resource, deadlines, on_call, limits, interceptor)
     if dialling.cancelled_caught:
         raise PluginUnavailable(
             f"nobody accepts on {place} (tried for {deadlines.dial:g} s)", status="DEADLINE_EXCEEDED"

@@ -38,7 +38,7 @@ def device_manager_dir() -> Iterator[Path]:
 def _devicemgr_portal() -> Iterator[Portal]:
     from ..portal import open_portal
 
-    with open_portal(steerable_time=True) as portal:
+    with open_portal(use_mock_clock=True) as portal:
         yield portal
 
 

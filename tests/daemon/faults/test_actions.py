@@ -203,7 +203,7 @@ async def test_a_delayed_call_runs_into_its_deadline(root_dir, autojump_clock):
             assert "was not answered within 60 s" in (await manager.admit(pod("late"))).message
 
 
-async def test_only_the_named_resource_is_disturbed(manager, plugin):
+async def test_only_calls_of_the_named_resource_fail(manager, plugin):
     manager.faults.fail_calls("allocate", resource="vendor.com/other")
     assert (await manager.admit(pod("one"))).admitted
 

@@ -162,11 +162,11 @@ def test_the_program_cannot_wait_for_itself(portal):
         portal.call(lambda: portal.call(lambda: 1))
 
 
-def test_time_is_the_real_one_unless_somebody_wants_to_steer_it(root_dir):
-    for steerable in (False, True):
-        with open_portal(steerable_time=steerable) as portal:
+def test_time_is_the_real_one_unless_a_mock_clock_is_used(root_dir):
+    for use_mock_clock in (False, True):
+        with open_portal(use_mock_clock=use_mock_clock) as portal:
             with portal.manager(open_device_manager(root_dir)) as manager:
-                if steerable:
+                if use_mock_clock:
                     manager.faults.advance_clock(1)
                 else:
                     with pytest.raises(BadInput):
