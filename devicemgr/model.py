@@ -65,16 +65,16 @@ class Device(CheckedFields):
 class DeviceList:
     """One ListAndWatch message, as it came: duplicates and all; of ``size`` bytes.
 
-    ``token`` is its identity. Where it follows another one, with the token ``base``, the two differ in that the
-    entries ``gone`` have given way to ``come``.
+    ``token`` is its identity. Where it follows another one, with the token ``base``, the entries ``removed``
+    were replaced by ``added``.
     """
 
     devices: list[Device] = field(default_factory=list)
     size: int = 0
     token: object = field(default_factory=object)
     base: object = None
-    gone: list[Device] = field(default_factory=list)
-    come: list[Device] = field(default_factory=list)
+    removed: list[Device] = field(default_factory=list)
+    added: list[Device] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from ..rpc.transport.unix_socket import require_short
 from ..testing.plugin.script import TRIGGERS, Script, parse_scripts
 from ..testing.plugin.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
 from ..testing.plugin.simulated import (
-    MOST_DEVICES,
+    MAX_DEVICES,
     REGISTRY_CHECK_PERIOD,
     SimulatedPlugin,
     checked_file_name,
@@ -39,7 +39,7 @@ _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
 @click.option("--script", type=click.Path(path_type=Path, dir_okay=False), help="Plug-ins from this YAML file.")
 @click.option("--resource", help="Without a script: the extended resource, for example vendor.com/gpu.")
 @click.option(
-    "--count", type=click.IntRange(0, MOST_DEVICES), default=1, show_default=True, help="How many devices, dev-0 …"
+    "--count", type=click.IntRange(0, MAX_DEVICES), default=1, show_default=True, help="How many devices, dev-0 …"
 )
 @click.option("--numa", default="", help="NUMA nodes to deal the devices out to, as 0,1 or 0-1.")
 @click.option("--unhealthy", multiple=True, metavar="ID", help="A device that is unhealthy. May be repeated.")

@@ -1,7 +1,7 @@
 """The border: wire messages outside, the values of ``model`` inside.
 
 ``transport/``          gRPC over unix sockets, on Trio: knows nothing of device plug-ins
-``calls``               calling: patience while dialling, the newest of a flood, what a failed call means
+``calls``               making calls: waiting for the server, the latest message of a flood, errors
 ``wire_format``         are these bytes a message at all?
 ``deviceplugin/``       the device plug-in API: registration, lists, allocation
 ``pluginregistration``  the plug-in watcher's API: what a socket says that was found

@@ -1,4 +1,4 @@
-"""Calling, in this project's words: patience while dialling, the newest of a flood, and what a failed call means.
+"""Making calls: waiting for the server while dialling, the latest message of a flood, and errors.
 
 Deadlines belong to the caller: ``with trio.fail_after(…)`` around the call.
 """
@@ -21,31 +21,31 @@ from .transport.unix_socket import Place, SocketFile
 
 T = TypeVar("T")
 
-DIAL_RETRY, LONGEST_DIAL_RETRY = 0.02, 0.5
+DIAL_BACKOFF, MAX_DIAL_BACKOFF = 0.02, 0.5
 """Seconds between two attempts to connect to a socket that is not there yet (REG-7), doubled up to the longest."""
-LONGEST_REASON = 1000
-"""Characters of a peer's error message that are kept."""
+MAX_STATUS_MESSAGE = 1000
+"""Characters of a peer's status message that are kept."""
 
 
 @asynccontextmanager
 async def dial(
     path: str | os.PathLike[str],
     *,
-    patient: bool = True,
+    wait_for_ready: bool = True,
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Channel]:
-    """Connect to a unix socket. A ``patient`` caller waits for one that is missing or refuses, and sets the
-    deadline (REG-7); for others that is an OSError at once.
+    """Connect to a unix socket. With ``wait_for_ready``, as gRPC calls it, wait for one that is missing or refuses; the
+    caller sets the deadline (REG-7). Without it, that is an OSError at once.
 
     Raises RpcFailed when the policy does not admit who listens.
     """
     async with AsyncExitStack() as stack:
-        yield await _enter(stack, lambda: open_channel(path, limits=limits), str(path), patient=patient)
+        yield await _enter(stack, lambda: open_channel(path, limits=limits), str(path), wait_for_ready=wait_for_ready)
 
 
 @asynccontextmanager
 async def dial_place(place: Place, *, limits: Limits) -> AsyncIterator[tuple[Channel, SocketFile]]:
-    """As a patient caller, connect to somebody else's socket, and hold it: what is at its place later does not matter.
+    """Wait for somebody else's socket, connect to it and hold it: what is at its path later does not matter.
 
     Raises RpcFailed also when something else is there.
     """
@@ -57,33 +57,33 @@ async def dial_place(place: Place, *, limits: Limits) -> AsyncIterator[tuple[Cha
                 yield channel, socket
 
     async with AsyncExitStack() as stack:
-        yield await _enter(stack, open_both, str(place), patient=True)
+        yield await _enter(stack, open_both, str(place), wait_for_ready=True)
 
 
 async def _enter(
-    stack: AsyncExitStack, open_one: Callable[[], AbstractAsyncContextManager[T]], name: str, *, patient: bool
+    stack: AsyncExitStack, open_one: Callable[[], AbstractAsyncContextManager[T]], name: str, *, wait_for_ready: bool
 ) -> T:
     """The errors of opening are those of dialling; the block's own are not."""
-    pause = DIAL_RETRY
+    pause = DIAL_BACKOFF
     while True:
         try:
             return await stack.enter_async_context(open_one())
         except PeerNotAdmitted as error:
             raise RpcFailed(str(error), status="PERMISSION_DENIED") from error
         except (FileNotFoundError, ConnectionRefusedError):
-            if not patient:
+            if not wait_for_ready:
                 raise
         except OSError as error:
-            if not patient:
+            if not wait_for_ready:
                 raise
             raise RpcFailed(f"cannot connect to {name}: {error.strerror or error}", status="UNAVAILABLE") from error
         await trio.sleep(pause)
-        pause = min(pause * 2, LONGEST_DIAL_RETRY)
+        pause = min(pause * 2, MAX_DIAL_BACKOFF)
 
 
 async def call(method: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Make one unary call. Raises RpcFailed with the peer's text and status."""
-    with failures_translated():
+    with translate_grpc_errors():
         return await method(*args)
 
 
@@ -94,37 +94,38 @@ async def read_stream(
     reply_type: type[Any],
     on_message: Callable[[Any], Awaitable[None] | None],
     *,
-    hold: Callable[[], trio.Event | None] = lambda: None,
+    paused: Callable[[], trio.Event | None] = lambda: None,
     pace: Callable[[], float] = lambda: 0.0,
     on_skipped: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Call a streaming method and hand each message to ``on_message``, until the stream ends; the next one when it has
     returned, and when what it returned has been awaited.
 
-    An event that ``hold`` returns is waited for before the next message is handed over; then nothing is read either.
-    ``pace`` says how many seconds too early a message is: after that wait the newest that has arrived by then is handed
-    over, and ``on_skipped`` told how many were not. Meanwhile nothing is taken, and flow control makes the peer wait.
+    An event that ``paused`` returns is waited for before the next message is handed over; then nothing is read either.
+    ``pace`` says how many seconds too early a message is: after that wait the latest that has arrived by then is handed
+    over, and ``on_skipped`` gets the number of the others. Meanwhile nothing is taken, and flow control makes the peer
+    wait.
 
     Returns when the peer ends it with status OK; raises RpcFailed when it fails. An exception of
     ``on_message`` passes through.
     """
-    with failures_translated():
+    with translate_grpc_errors():
         async with channel.request(name, Cardinality.UNARY_STREAM, type(request), reply_type) as stream:
             await stream.send_message(request, end=True)
             async for message in stream:
-                while (held := hold()) is not None:
-                    await held.wait()
+                while (resumed := paused()) is not None:
+                    await resumed.wait()
                 while (pause := pace()) > 0:
                     await trio.sleep(pause)
-                    message, skipped = _newest(stream, message)
+                    message, skipped = _latest(stream, message)
                     if skipped:
                         on_skipped(skipped)
                 if (rest := on_message(message)) is not None:
                     await rest
 
 
-def _newest(stream: Call, message: Any) -> tuple[Any, int]:
-    """What has arrived last, and how many messages came before it that nobody will get."""
+def _latest(stream: Call, message: Any) -> tuple[Any, int]:
+    """The message that arrived last, and how many before it are skipped."""
     skipped = 0
     while (newer := stream.take_message()) is not None:
         message, skipped = newer, skipped + 1
@@ -132,17 +133,17 @@ def _newest(stream: Call, message: Any) -> tuple[Any, int]:
 
 
 @contextmanager
-def failures_translated() -> Iterator[None]:
+def translate_grpc_errors() -> Iterator[None]:
     """A GRPCError becomes RpcFailed."""
     try:
         yield
     except GRPCError as error:
-        text = (error.message or error.status.name)[:LONGEST_REASON]
+        text = (error.message or error.status.name)[:MAX_STATUS_MESSAGE]
         raise RpcFailed(text, status=error.status.name) from error
 
 
 @contextmanager
-def plugin_unavailable() -> Iterator[None]:
+def translate_rpc_failed() -> Iterator[None]:
     """RpcFailed becomes PluginUnavailable: the peer is a plug-in."""
     try:
         yield

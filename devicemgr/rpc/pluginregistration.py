@@ -12,7 +12,7 @@ import trio
 
 from ..arguments import CheckedFields
 from ..errors import PluginUnavailable, RpcFailed
-from .calls import call, dial_place, plugin_unavailable
+from .calls import call, dial_place, translate_rpc_failed
 from .deviceplugin.convert import checked
 from .stubs import pluginregistration as wire
 from .transport.channel import Channel
@@ -45,22 +45,22 @@ class RegistrationClient:
 
     async def get_info(self) -> PluginInfo:
         failed = f"failed to get plugin info using RPC GetInfo at socket {self._socket}"
-        with _as_the_kubelet_says(failed), _deadline("GetInfo", GET_INFO_DEADLINE):
+        with _kubelet_error_text(failed), _deadline("GetInfo", GET_INFO_DEADLINE):
             message = await call(self._stub.get_info, wire.InfoRequest())
-        with plugin_unavailable():
+        with translate_rpc_failed():
             return checked(info_from_wire, message)
 
     async def notify(self, *, registered: bool, error: str = "") -> None:
         status = wire.RegistrationStatus(plugin_registered=registered, error=unicode_text(error))
         failed = f"failed to send registration status at socket {self._socket}"
-        with _as_the_kubelet_says(failed), _deadline("NotifyRegistrationStatus", NOTIFY_DEADLINE):
+        with _kubelet_error_text(failed), _deadline("NotifyRegistrationStatus", NOTIFY_DEADLINE):
             await call(self._stub.notify_registration_status, status)
 
 
 @asynccontextmanager
 async def connect_registration(place: Place, limits: Limits) -> AsyncIterator[RegistrationClient]:
     """Dial a socket that was found. Raises PluginUnavailable."""
-    with plugin_unavailable(), trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
+    with translate_rpc_failed(), trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
         async with dial_place(place, limits=limits) as (channel, _):
             dialling.deadline = float("inf")
             yield RegistrationClient(channel, place)
@@ -69,7 +69,7 @@ async def connect_registration(place: Place, limits: Limits) -> AsyncIterator[Re
 
 
 @contextmanager
-def _as_the_kubelet_says(failed: str) -> Iterator[None]:
+def _kubelet_error_text(failed: str) -> Iterator[None]:
     """Which call failed, and ``rpc error: code = … desc = …``, for which people look."""
     try:
         yield
@@ -100,7 +100,7 @@ def info_from_wire(message: wire.PluginInfo) -> PluginInfo:
     )
 
 
-class Announced(Protocol):
+class WatchedPlugin(Protocol):
     """What a plug-in that wants to be found can do."""
 
     def get_info(self) -> PluginInfo: ...
@@ -110,7 +110,7 @@ class Announced(Protocol):
 class PluginInfoService(wire.RegistrationBase):
     """``/pluginregistration.Registration`` on a plug-in's own socket, for the watcher (API-4)."""
 
-    def __init__(self, plugin: Announced) -> None:
+    def __init__(self, plugin: WatchedPlugin) -> None:
         self._plugin = plugin
 
     async def get_info(self, message: wire.InfoRequest) -> wire.PluginInfo:

@@ -67,11 +67,11 @@ class TooManyFields(ValueError):
     """It would take too long to decode them."""
 
 
-def check_message(kind: type[Any], data: bytes, most_fields: int = sys.maxsize) -> None:
+def check_message(kind: type[Any], data: bytes, max_fields: int = sys.maxsize) -> None:
     """Raises ValueError unless ``data`` is a message of this generated class as far as its lengths and types go; what
     the values are is left to the decoder. Other classes are not looked at. Raises TooManyFields, too."""
     if hasattr(kind := getattr(kind, "kind", None) or kind, "_betterproto"):
-        _check(kind, data, 0, len(data), most_fields)
+        _check(kind, data, 0, len(data), max_fields)
 
 
 def bodies(data: bytes, number: int) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from devicemgr.errors import PluginUnavailable, RpcFailed
 from devicemgr.model import Peer
 from devicemgr.rpc import calls
-from devicemgr.rpc.calls import call, dial, failures_translated, read_stream
+from devicemgr.rpc.calls import call, dial, read_stream, translate_grpc_errors
 from devicemgr.rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport import unix_socket
@@ -134,7 +134,7 @@ async def test_while_it_is_held_nothing_is_handed_over_or_lost(path):
         async with trio.open_nursery() as nursery:
 
             async def read():
-                await read_numbers(channel, handed.append, hold=lambda: holds[0] if holds else None)
+                await read_numbers(channel, handed.append, paused=lambda: holds[0] if holds else None)
 
             nursery.start_soon(read)
             await wait_all_tasks_blocked()
@@ -195,7 +195,7 @@ async def test_a_stream_of_a_lost_connection_is_unavailable_after_what_had_come(
 
             async def read():
                 with pytest.raises(RpcFailed, match="closed") as caught:
-                    await read_numbers(channel, handed.append, hold=lambda: None if event.is_set() else event)
+                    await read_numbers(channel, handed.append, paused=lambda: None if event.is_set() else event)
                 assert caught.value.status == "UNAVAILABLE"
 
             nursery.start_soon(read)
@@ -214,7 +214,7 @@ async def test_a_stream_of_a_lost_connection_is_unavailable_after_what_had_come(
         (GRPCError(Status.NOT_FOUND, "no such thing"), "no such thing"),
         (GRPCError(Status.NOT_FOUND), "NOT_FOUND"),
         (GRPCError(Status.NOT_FOUND, ""), "NOT_FOUND"),
-        (GRPCError(Status.NOT_FOUND, "x" * 5000), "x" * calls.LONGEST_REASON),
+        (GRPCError(Status.NOT_FOUND, "x" * 5000), "x" * calls.MAX_STATUS_MESSAGE),
     ],
 )
 async def test_a_failed_call_raises_rpc_failed(error, text):
@@ -228,7 +228,7 @@ async def test_a_failed_call_raises_rpc_failed(error, text):
 
 
 def test_other_errors_are_left_alone():
-    with pytest.raises(Bug), failures_translated():
+    with pytest.raises(Bug), translate_grpc_errors():
         raise Bug
 
 
@@ -255,7 +255,7 @@ async def test_a_plugin_that_answers_nothing_is_unavailable_and_no_bug_of_ours(p
 # --- dial ---
 
 
-async def test_a_patient_caller_waits_for_a_socket_that_is_missing_or_refuses(path, autojump_clock):
+async def test_wait_for_ready_waits_for_a_socket_that_is_missing_or_refuses(path, autojump_clock):
     async with trio.open_nursery() as nursery:
 
         async def serve_later():
@@ -269,12 +269,12 @@ async def test_a_patient_caller_waits_for_a_socket_that_is_missing_or_refuses(pa
         nursery.start_soon(serve_later)
         handed = []
         async with dial(path) as channel:
-            assert 6 <= trio.current_time() <= 6 + calls.LONGEST_DIAL_RETRY
+            assert 6 <= trio.current_time() <= 6 + calls.MAX_DIAL_BACKOFF
             await read_numbers(channel, handed.append)
         assert handed == [1]
 
 
-async def test_a_patient_caller_sets_the_deadline(path, autojump_clock):
+async def test_the_caller_of_wait_for_ready_sets_the_deadline(path, autojump_clock):
     with pytest.raises(trio.TooSlowError):
         with trio.fail_after(5):
             async with dial(path):
@@ -289,13 +289,13 @@ async def test_a_patient_caller_sets_the_deadline(path, autojump_clock):
     assert trio.current_time() == pytest.approx(10)
 
 
-async def test_an_impatient_caller_hears_at_once(path):
+async def test_without_wait_for_ready_dialling_fails_at_once(path):
     with pytest.raises(FileNotFoundError):
-        async with dial(path, patient=False):
+        async with dial(path, wait_for_ready=False):
             pass
     listen(path).close()
     with pytest.raises(ConnectionRefusedError):
-        async with dial(path, patient=False):
+        async with dial(path, wait_for_ready=False):
             pass
 
 
@@ -303,7 +303,7 @@ async def test_a_full_queue_is_a_reason_to_wait(path, autojump_clock, monkeypatc
     monkeypatch.setattr(unix_socket, "BACKLOG", 0)
     with listen(path) as listener, connect(path):
         with pytest.raises(ConnectionRefusedError):
-            async with dial(path, patient=False):
+            async with dial(path, wait_for_ready=False):
                 pass
         async with trio.open_nursery() as nursery:
 
@@ -316,11 +316,11 @@ async def test_a_full_queue_is_a_reason_to_wait(path, autojump_clock, monkeypatc
                 assert 2 <= trio.current_time() <= 3
 
 
-async def test_what_no_patience_helps_against(path):
+async def test_a_path_that_is_too_long_fails_at_once(path):
     """A path that is too long: OSError for the one, a plug-in that is unavailable for the other."""
     long = path.with_name("n" * 200)
     with pytest.raises(OSError, match="too long"):
-        async with dial(long, patient=False):
+        async with dial(long, wait_for_ready=False):
             pass
     with pytest.raises(RpcFailed, match="cannot connect") as caught:
         async with dial(long):
@@ -337,15 +337,15 @@ async def test_errors_of_the_block_are_not_taken_for_those_of_dialling(path):
             assert caught.value is error
 
 
-@pytest.mark.parametrize("patient", [True, False])
-async def test_who_listens_may_be_refused(path, patient):
+@pytest.mark.parametrize("wait_for_ready", [True, False])
+async def test_who_listens_may_be_refused(path, wait_for_ready):
     class Nobody(PeerPolicy):
         def admit(self, peer):
             return False
 
     async with open_server(path, []):
         with pytest.raises(RpcFailed, match="may not serve it") as caught:
-            async with dial(path, patient=patient, limits=Limits(policy=Nobody())):
+            async with dial(path, wait_for_ready=wait_for_ready, limits=Limits(policy=Nobody())):
                 pass
         assert caught.value.status == "PERMISSION_DENIED"
 

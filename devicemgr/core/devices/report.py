@@ -85,13 +85,13 @@ def difference(
 ) -> Difference | None:
     """How ``report`` differs from the list before it, which was without problems and is ``known``; None when the new
     one has problems, or differs in so much, and the whole of it must be normalised."""
-    if len(report.come) + len(report.gone) > LARGEST_DIFFERENCE:
+    if len(report.added) + len(report.removed) > LARGEST_DIFFERENCE:
         return None
-    come = {device.id: device for device in report.come}
-    gone = {device.id for device in report.gone}
-    if len(come) < len(report.come) or any(id in known and id not in gone for id in come):
+    come = {device.id: device for device in report.added}
+    gone = {device.id for device in report.removed}
+    if len(come) < len(report.added) or any(id in known and id not in gone for id in come):
         return None
-    if not _are_usable(come, id_length) or _has_odd_values(report.come):
+    if not _are_usable(come, id_length) or _has_odd_values(report.added):
         return None
     return Difference(tuple(gone - come.keys()), tuple(d for d in come.values() if known.get(d.id) != d))
 

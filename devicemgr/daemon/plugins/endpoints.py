@@ -168,7 +168,7 @@ class Endpoints:
         slot = self._slots.get(resource)
         if slot is None or slot.client is None:
             return False
-        slot.client.cut()
+        slot.client.disconnect()
         return True
 
     @contextmanager

@@ -112,7 +112,7 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
     require_short(socket)
     async with AsyncExitStack() as stack:
         try:
-            channel = await stack.enter_async_context(dial(socket, limits=_WHATEVER_IT_SAYS, patient=False))
+            channel = await stack.enter_async_context(dial(socket, limits=_WHATEVER_IT_SAYS, wait_for_ready=False))
         except PermissionError as error:
             raise PermissionDenied(
                 f"user {os.geteuid()} may not reach {socket}. Run this as the manager's user or as root, or start the "

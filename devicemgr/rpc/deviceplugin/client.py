@@ -19,7 +19,7 @@ from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registra
 from ...peer_limits import Bounds
 from ...steps import Steps
 from ...turns import in_turns
-from ..calls import call, dial, dial_place, plugin_unavailable, read_stream
+from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed
 from ..stubs import v1beta1 as wire
 from ..transport.channel import Channel
 from ..transport.limits import Limits
@@ -89,7 +89,7 @@ class PluginClient:
         self._resource = resource
         self._deadlines = deadlines
         self._on_call = on_call
-        self._unanswered = 0
+        self._in_flight = 0
         self._answered = trio.Event()
 
     @property
@@ -98,17 +98,17 @@ class PluginClient:
         return self._channel.peer
 
     async def wait_idle(self) -> None:
-        """Return when nothing is unanswered; every call has a deadline, so that is soon."""
-        while self._unanswered:
+        """Return when no call is in flight; every call has a deadline, so that is soon."""
+        while self._in_flight:
             await self._answered.wait()
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection under whatever uses it."""
         self._channel.close()
 
     async def get_options(self) -> PluginOptions:
         message = await self._unary("GetDevicePluginOptions", self._deadlines.options, wire.Empty())
-        with plugin_unavailable():
+        with translate_rpc_failed():
             return convert.checked(convert.options_from_wire, message)
 
     async def list_and_watch(
@@ -123,7 +123,7 @@ class PluginClient:
         """Hand each complete list to ``on_report``, which may return the rest of its work in steps; returns when the
         plug-in ends the stream.
 
-        ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.calls.read_stream`: of a flood the newest list counts.
+        ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.calls.read_stream`: of a flood the latest list counts.
         ``work`` does the steps of decoding a list and of ``on_report``.
         """
         decoder = DeviceListDecoder(bounds)
@@ -133,14 +133,14 @@ class PluginClient:
             if (rest := on_report(report)) is not None:
                 yield from rest
 
-        with plugin_unavailable():
+        with translate_rpc_failed():
             await read_stream(
                 self._channel,
                 "/v1beta1.DevicePlugin/ListAndWatch",
                 wire.Empty(),
                 RawMessage,  # the generated method would decode every message as a whole
                 lambda raw: work(receiving(raw)),
-                hold=self._reading_paused,
+                paused=self._reading_paused,
                 pace=pace,
                 on_skipped=on_skipped,
             )
@@ -159,7 +159,7 @@ class PluginClient:
             self._deadlines.preferred_allocation,
             wire.PreferredAllocationRequest(container_requests=[question]),
         )
-        with plugin_unavailable():
+        with translate_rpc_failed():
             return convert.checked(convert.first_preference, message)
 
     async def allocate(self, devices: Sequence[DeviceId]) -> Answer | None:
@@ -175,7 +175,7 @@ class PluginClient:
             self._deadlines.allocate,
             wire.AllocateRequest(container_requests=requests),
         )
-        with plugin_unavailable():
+        with translate_rpc_failed():
             return convert.answers_from_bytes(raw)
 
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
@@ -189,7 +189,7 @@ class PluginClient:
         return None if self._interceptor is None else self._interceptor.reading_paused(self._resource)
 
     @asynccontextmanager
-    async def _channel_now(self) -> AsyncIterator[Channel]:
+    async def _usable_channel(self) -> AsyncIterator[Channel]:
         """A server that says GOAWAY goes on with its streams, perhaps for ever. A new call needs a new connection, to
         the same socket and the same process: whoever else sits there now has not registered."""
         if not self._channel.is_going_away:
@@ -198,7 +198,7 @@ class PluginClient:
         async with AsyncExitStack() as stack:
             gone = f"process {self._channel.peer.pid} no longer serves its socket"
             try:
-                channel = await stack.enter_async_context(dial(self.socket, patient=False, limits=self._limits))
+                channel = await stack.enter_async_context(dial(self.socket, wait_for_ready=False, limits=self._limits))
             except OSError as error:
                 raise PluginUnavailable(f"{gone}: {error.strerror}", status="UNAVAILABLE") from error
             if channel.peer != self._channel.peer:
@@ -208,12 +208,12 @@ class PluginClient:
     async def _unary(self, name: str, seconds: float, message: Any) -> Any:
         started = trio.current_time()
         outcome = "CANCELLED"
-        self._unanswered += 1
+        self._in_flight += 1
         try:
-            with plugin_unavailable(), trio.fail_after(seconds):
+            with translate_rpc_failed(), trio.fail_after(seconds):
                 if self._interceptor is not None:
                     await self._interceptor.before_call(self._resource, name)
-                async with self._channel_now() as channel:
+                async with self._usable_channel() as channel:
                     result = await call(_METHODS[name](channel.stub(_Stub)), message)
             outcome = "OK"
             return result
@@ -224,7 +224,7 @@ class PluginClient:
             outcome = "DEADLINE_EXCEEDED"
             raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", status=outcome) from None
         finally:
-            self._unanswered -= 1
+            self._in_flight -= 1
             self._answered.set()
             self._answered = trio.Event()
             took = trio.current_time() - started
@@ -242,7 +242,7 @@ async def connect_plugin(
     interceptor: ClientInterceptor | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
-    with plugin_unavailable(), trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
+    with translate_rpc_failed(), trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
         async with dial_place(place, limits=limits) as (channel, socket):
             dialling.deadline = float("inf")
             yield PluginClient(channel, socket, resource, deadlines, on_call, limits, interceptor)
@@ -262,7 +262,7 @@ async def register_plugin(registry: Path, registration: Registration, *, seconds
     )
     try:
         with trio.fail_after(seconds):
-            async with dial(registry, patient=False) as channel:
+            async with dial(registry, wait_for_ready=False) as channel:
                 await call(channel.stub(wire.RegistrationStub).register, request)
     except RpcFailed as error:
         if error.status in ("UNKNOWN", "PERMISSION_DENIED"):

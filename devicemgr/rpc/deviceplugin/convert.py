@@ -49,11 +49,11 @@ def checked_request(convert: Callable[[M], V], message: M) -> V:
         raise Refused(str(error)) from error
 
 
-def parsed(kind: type[P], data: bytes, most_fields: int = sys.maxsize) -> P:
+def parsed(kind: type[P], data: bytes, max_fields: int = sys.maxsize) -> P:
     """``data`` as such a message. Raises RpcFailed: what a decoder raises is the sender's failure; and
     TooManyFields before it decodes more than so many."""
     try:
-        check_message(kind, data, most_fields)
+        check_message(kind, data, max_fields)
         return kind.parse(data)
     except TooManyFields:
         raise

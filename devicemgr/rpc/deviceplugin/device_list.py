@@ -9,10 +9,10 @@ of it again with betterproto2 takes a quarter of a second. Three observations ma
 3. *What follows the id in a device repeats*: health and topology, a handful of different texts of bytes. Each is
    decoded once, by betterproto2 itself.
 
-Whatever is not of this shape (another field, an id that does not come first) is left to betterproto2, device by device,
+Any other encoding (an unknown field, an id that is not first) is left to betterproto2, device by device,
 so the result is always the one that it would give, of bytes that are a message at all (``wire_format``); a property
 test says so for any bytes. That takes up to 2 µs for each byte, so how many bytes of one list may need it is bounded
-(``slow_size``), and how many fields one device has, which is a step of its own (``MOST_FIELDS``).
+(``slow_size``), and how many fields one device has, which is a step of its own (``MAX_FIELDS``).
 
 A long list is decoded in steps (``steps``), between which others have a turn.
 """
@@ -33,9 +33,9 @@ from . import convert
 _FIELD_1 = 0x0A
 """Tag of field 1 with a length: an entry of a list, and the id of an entry."""
 _STEP = 4096
-MOST_TAILS = 1000
+MAX_TAILS = 1000
 """Different combinations of health and topology that are kept decoded."""
-MOST_FIELDS = 4096
+MAX_FIELDS = 4096
 """Of one device, which take 6 µs each: twice as many as one has that is on every NUMA node there can be."""
 
 
@@ -45,7 +45,7 @@ _NEW = object.__new__
 _SET_ID, _SET_HEALTH, _SET_NODES = (getattr(Device, name).__set__ for name in ("id", "health", "numa_nodes"))
 
 
-class _OtherShape(Exception):
+class _UnusualEncoding(Exception):
     """These bytes are for betterproto2: a device, or the whole message."""
 
 
@@ -53,7 +53,7 @@ class DeviceListDecoder:
     """Decodes one message after the other, and remembers the last."""
 
     def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
-        self._most = bounds.devices
+        self._max_devices = bounds.devices
         self._slow_size = bounds.slow_size
         self._slow_bytes = 0
         self._raw = b""
@@ -74,9 +74,9 @@ class DeviceListDecoder:
         self._slow_bytes = 0
         try:
             starts, found = yield from self._difference(raw)
-        except _OtherShape:
+        except _UnusualEncoding:
             self._raw, self._starts, self._list = b"", [0], DeviceList()  # the next one has nothing to go by
-            devices = yield from self._plainly(raw)
+            devices = yield from self._decode_one_by_one(raw)
             return DeviceList(devices=devices, size=len(raw))
         self._raw, self._starts, self._list = raw, starts, found
         return found
@@ -88,24 +88,24 @@ class DeviceListDecoder:
         # From here on they are the same again; no byte may count as both beginning and end.
         same_end = min(_common_end(old, raw), len(old) - starts[first], len(raw) - starts[first])
         last = bisect_left(starts, len(old) - same_end)
-        room = self._most - first - (len(starts) - 1 - last)
-        cuts, come = yield from self._entries(raw, starts[first], starts[last] + shift, room)
+        room = self._max_devices - first - (len(starts) - 1 - last)
+        cuts, added = yield from self._entries(raw, starts[first], starts[last] + shift, room)
         rest = [start + shift for start in starts[last:]] if shift else starts[last:]
         return (
             starts[:first] + cuts + rest,
             DeviceList(
-                devices=devices[:first] + come + devices[last:],
+                devices=devices[:first] + added + devices[last:],
                 size=len(raw),
                 base=self._list.token,
-                gone=devices[first:last],
-                come=come,
+                removed=devices[first:last],
+                added=added,
             ),
         )
 
     def _entries(self, raw: bytes, at: int, end: int, room: int) -> Steps[tuple[list[int], list[Device]]]:
         """Where the entries between two places begin, and what they are, ``room`` of them at most.
 
-        Raises _OtherShape, or RpcFailed when there are more.
+        Raises _UnusualEncoding, or RpcFailed when there are more.
 
         One loop, and flat: for 10,000 new devices every call in it is a millisecond.
         """
@@ -117,15 +117,15 @@ class DeviceListDecoder:
                         break
                     cuts.append(at)
                     if raw[at] != _FIELD_1:
-                        raise _OtherShape
+                        raise _UnusualEncoding
                     begin, at = (at + 2, at + 2 + raw[at + 1]) if raw[at + 1] < 128 else _body(raw, at)
                     try:
                         if raw[begin] != _FIELD_1:
-                            raise _OtherShape
+                            raise _UnusualEncoding
                         length = raw[begin + 1]
                         id_begin, id_end = (begin + 2, begin + 2 + length) if length < 128 else _body(raw, begin)
                         if not id_end <= at <= end:
-                            raise _OtherShape
+                            raise _UnusualEncoding
                         tail = raw[id_end:at]
                         if (known := tails.get(tail)) is None:
                             known = self._decoded(tail)
@@ -135,7 +135,7 @@ class DeviceListDecoder:
                         _SET_ID(device, raw[id_begin:id_end].decode())
                         _SET_HEALTH(device, health)
                         _SET_NODES(device, nodes)
-                    except (_OtherShape, IndexError, UnicodeDecodeError):
+                    except (_UnusualEncoding, IndexError, UnicodeDecodeError):
                         if at > end:
                             raise
                         device = self._decoded_whole(raw[begin:at])
@@ -144,18 +144,18 @@ class DeviceListDecoder:
                 room -= CHUNK
                 yield
         except (IndexError, UnicodeDecodeError) as error:
-            raise _OtherShape from error
+            raise _UnusualEncoding from error
         if at < end:
-            raise _too_much("more devices", self._most, "devices")
+            raise _limit_exceeded("more devices", self._max_devices, "devices")
         return cuts, devices
 
-    def _plainly(self, raw: bytes) -> Steps[list[Device]]:
+    def _decode_one_by_one(self, raw: bytes) -> Steps[list[Device]]:
         """The devices of a message that has something else in it, too."""
         devices: list[Device] = []
         try:
             for body in bodies(raw, 1):
-                if len(devices) >= self._most:
-                    raise _too_much("more devices", self._most, "devices")
+                if len(devices) >= self._max_devices:
+                    raise _limit_exceeded("more devices", self._max_devices, "devices")
                 devices.append(self._decoded_whole(body))
                 yield
         except ValueError as error:
@@ -166,7 +166,7 @@ class DeviceListDecoder:
     def _decoded(self, tail: bytes) -> tuple[str, tuple[int, ...] | None]:
         """Health and NUMA nodes of a device from what follows its id."""
         self._count_slow(tail)
-        if len(self._tails) >= MOST_TAILS:
+        if len(self._tails) >= MAX_TAILS:
             self._tails.clear()
         found = self._tails[tail] = _decoded_tail(tail)
         return found
@@ -174,37 +174,37 @@ class DeviceListDecoder:
     def _decoded_whole(self, body: bytes) -> Device:
         self._count_slow(body)
         try:
-            return convert.checked(convert.device_from_wire, convert.parsed(wire.Device, body, MOST_FIELDS))
+            return convert.checked(convert.device_from_wire, convert.parsed(wire.Device, body, MAX_FIELDS))
         except TooManyFields:
-            raise _too_much("more fields of one device", MOST_FIELDS, "slow_size") from None
+            raise _limit_exceeded("more fields of one device", MAX_FIELDS, "slow_size") from None
 
     def _count_slow(self, data: bytes) -> None:
         self._slow_bytes += len(data)
         if self._slow_bytes > self._slow_size:
-            raise _too_much("more bytes of an unusual shape", self._slow_size, "slow_size")
+            raise _limit_exceeded("more bytes of an unusual shape", self._slow_size, "slow_size")
 
 
-def _too_much(what: str, limit: int, bound: str) -> RpcFailed:
+def _limit_exceeded(what: str, limit: int, bound: str) -> RpcFailed:
     return RpcFailed(f"a list with {what} than {limit}", status="RESOURCE_EXHAUSTED", bound=bound)
 
 
 def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:
     try:
-        message = convert.parsed(wire.Device, b"\x0a\x01x" + tail, MOST_FIELDS)
+        message = convert.parsed(wire.Device, b"\x0a\x01x" + tail, MAX_FIELDS)
         if message.id != "x":
-            raise _OtherShape  # a second id, which counts instead of the first
+            raise _UnusualEncoding  # a second id, which counts instead of the first
         device = convert.device_from_wire(message)
-    except _OtherShape:
+    except _UnusualEncoding:
         raise
     except Exception as error:  # whatever it is: the device as a whole will be refused, in the usual words
-        raise _OtherShape from error
+        raise _UnusualEncoding from error
     return device.health, device.numa_nodes
 
 
 def _body(raw: bytes, start: int) -> tuple[int, int]:
     """From where to where the bytes of the field at ``start`` go, whose tag has one byte, wherever that is.
 
-    Raises _OtherShape or IndexError.
+    Raises _UnusualEncoding or IndexError.
     """
     length, at, bits = raw[start + 1], start + 2, 0
     if length > 127:
@@ -215,7 +215,7 @@ def _body(raw: bytes, start: int) -> tuple[int, int]:
             if byte < 128:
                 break
             if bits > 21:
-                raise _OtherShape
+                raise _UnusualEncoding
     return at, at + length
 
 

@@ -164,7 +164,7 @@ class Stream:
 
     async def receive(self) -> bytes | None:
         """The next message, or None at the end."""
-        if self._has_received:  # when many have come, taking them one after the other is a loop that can be cancelled
+        if self._has_received:  # when many have added, taking them one after the other is a loop that can be cancelled
             await trio.lowlevel.checkpoint()
             if not self._peer_ended and trio.current_time() >= self.deadline:
                 raise GRPCError(Status.DEADLINE_EXCEEDED, "no answer in time")
@@ -206,7 +206,7 @@ class Stream:
             self._is_compressed, self._expected = _PREFIX.unpack(self._pull(_PREFIX.size))
 
     def _pull(self, size: int) -> bytes:
-        """So many of the received bytes, which have come, and are taken now."""
+        """So many of the received bytes, which have added, and are taken now."""
         parts, left = [], size
         while left:
             part = self._received.popleft()
@@ -243,13 +243,13 @@ class Stream:
             raise GRPCError(*self._failure)
 
 
-def decoded(data: bytes, message_type: Any, most_fields: int = sys.maxsize) -> Any:
+def decoded(data: bytes, message_type: Any, max_fields: int = sys.maxsize) -> Any:
     """A message from its bytes. Whatever foreign bytes make the decoder raise is their sender's failure.
 
     Raises TooManyFields before it decodes more than so many.
     """
     try:
-        check_message(message_type, data, most_fields)
+        check_message(message_type, data, max_fields)
         return message_type.FromString(data)
     except TooManyFields:
         raise

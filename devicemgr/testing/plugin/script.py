@@ -16,7 +16,7 @@ from ...errors import BadInput
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ...resource_names import why_not_extended
 from ...yaml_fields import Field, load_documents, nearest
-from .simulated import MOST_DEVICES, checked_file_name, endpoint_of
+from .simulated import MAX_DEVICES, checked_file_name, endpoint_of
 from .strategies import STRATEGIES
 
 T = TypeVar("T")
@@ -282,8 +282,8 @@ def _known(field: Field, *names: str) -> dict[str, Field]:
 
 
 def _bounded(field: Field) -> int:
-    if (count := _whole(field)) > MOST_DEVICES:
-        raise field.bad(f"must be at most {MOST_DEVICES}: a list of more is larger than any manager takes")
+    if (count := _whole(field)) > MAX_DEVICES:
+        raise field.bad(f"must be at most {MAX_DEVICES}: a list of more is larger than any manager takes")
     return count
 
 

@@ -37,7 +37,7 @@ from ...rpc.transport.unix_socket import require_short
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
 
-MOST_DEVICES = 1_000_000
+MAX_DEVICES = 1_000_000
 """A list of more is larger than any manager takes."""
 
 FAREWELL = 1.0

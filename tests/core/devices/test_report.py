@@ -49,8 +49,8 @@ def test_a_difference_leads_to_the_same_as_the_whole_list(first, second, data):
     after = DeviceList(
         devices=second,
         base=before.token,
-        gone=first[start : len(first) - end],
-        come=second[start : len(second) - end],
+        removed=first[start : len(first) - end],
+        added=second[start : len(second) - end],
     )
     by_difference, _ = store_with(before)
     if data.draw(st.booleans()):

@@ -50,7 +50,7 @@ def test_counts_by_place_give_the_hints_of_the_rule(places, request, data):
     store.connect(Endpoint(resource="r", generation=1, socket="s"))
     moved = data.draw(st.lists(PLACES, min_size=len(devices), max_size=len(devices)))
     earlier = [Device(id=device.id, numa_nodes=at) for device, at in zip(devices, moved, strict=True)]
-    before, after = DeviceList(devices=earlier), DeviceList(devices=devices, gone=earlier, come=devices)
+    before, after = DeviceList(devices=earlier), DeviceList(devices=devices, removed=earlier, added=devices)
     if data.draw(st.booleans()):  # the counts follow a change, and are not made anew
         store.apply_report("r", 1, before)
         store.free("r")

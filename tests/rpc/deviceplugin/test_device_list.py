@@ -10,7 +10,7 @@ from devicemgr.errors import RpcFailed
 from devicemgr.model import Device
 from devicemgr.peer_limits import Bounds
 from devicemgr.rpc.deviceplugin import convert
-from devicemgr.rpc.deviceplugin.device_list import MOST_FIELDS, MOST_TAILS, DeviceListDecoder
+from devicemgr.rpc.deviceplugin.device_list import MAX_FIELDS, MAX_TAILS, DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
 
 ids = st.text(max_size=4) | st.sampled_from(["a", "b", "gpu-1", "x" * 130])
@@ -94,9 +94,9 @@ def test_one_list_after_another_is_told_by_what_has_gone_and_come(first, data):
         assert found.base is last.token
         assert found.devices == changed
         rest = list(last.devices)
-        for device in found.gone:
+        for device in found.removed:
             rest.remove(device)
-        assert sorted(map(repr, [*rest, *found.come])) == sorted(map(repr, changed))
+        assert sorted(map(repr, [*rest, *found.added])) == sorted(map(repr, changed))
         last = found
 
 
@@ -118,15 +118,15 @@ def test_a_change_in_the_middle_of_a_long_list_is_all_that_is_decoded():
     decoder.decode(encoded(before))
     after = [*before[:5000], Device(id="dev-5000", health="Unhealthy"), *before[5001:]]
     found = decoder.decode(encoded(after))
-    assert (found.gone, found.come) == (before[5000:5001], after[5000:5001])
+    assert (found.removed, found.added) == (before[5000:5001], after[5000:5001])
     assert found.devices[4999] is decoder.decode(encoded(after)).devices[4999]
 
 
 def test_a_plugin_that_invents_something_new_every_time_fills_no_memory():
     decoder = DeviceListDecoder()
-    for n in range(MOST_TAILS * 2):
+    for n in range(MAX_TAILS * 2):
         decoder.decode(encoded([Device(id="a", health=f"odd {n}")]))
-    assert len(decoder._tails) <= MOST_TAILS
+    assert len(decoder._tails) <= MAX_TAILS
 
 
 @pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 129, 300, 20_000])
@@ -145,10 +145,10 @@ def test_one_device_of_an_unusual_shape_does_not_make_the_others_so():
 
 
 def test_a_device_with_very_many_fields_is_refused_before_it_is_decoded():
-    for numbers, refused in ((range(MOST_FIELDS // 2 - 10), False), (range(MOST_FIELDS), True)):
+    for numbers, refused in ((range(MAX_FIELDS // 2 - 10), False), (range(MAX_FIELDS), True)):
         device = Device(id="a", numa_nodes=tuple(numbers))
         if refused:
-            with pytest.raises(RpcFailed, match=f"more fields of one device than {MOST_FIELDS}"):
+            with pytest.raises(RpcFailed, match=f"more fields of one device than {MAX_FIELDS}"):
                 DeviceListDecoder().decode(encoded([device]))
         else:
             assert DeviceListDecoder().decode(encoded([device])).devices == [device]

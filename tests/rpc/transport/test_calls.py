@@ -1132,7 +1132,7 @@ async def test_the_plugin_client_dials_again_for_a_new_call_to_a_server_that_goe
                 assert (await client.get_options()).pre_start_required
             assert dialled == {"times": 3, "left": 2}
             assert first.lost is None, "the stream goes on where it is"
-            client.cut()
+            client.disconnect()
             await wait_all_tasks_blocked()
             with pytest.raises(PluginUnavailable) as caught:
                 await client.get_options()
