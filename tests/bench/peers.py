@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 
 OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -122,21 +122,21 @@ class Client:
 
     def __init__(self, root: Path):
         self._registry = grpc.insecure_channel(f"unix:{root}/device-plugins/kubelet.sock", options=OPTIONS)
-        self._own = grpc.insecure_channel(f"unix:{root}/devicemgr/admin.sock", options=OPTIONS)
+        self._admin = grpc.insecure_channel(f"unix:{root}/devicemgr/admin.sock", options=OPTIONS)
         self._register = unary(self._registry, "/v1beta1.Registration/Register")
-        self.admit = unary(self._own, "/devicemgr.v1.Admin/Admit")
-        self._remove = unary(self._own, "/devicemgr.v1.Admin/Remove")
-        self._explain = unary(self._own, "/devicemgr.v1.Admin/Explain")
-        self._status = unary(self._own, "/devicemgr.v1.Admin/Status")
+        self.admit = unary(self._admin, "/devicemgr.v1.Admin/Admit")
+        self._remove = unary(self._admin, "/devicemgr.v1.Admin/Remove")
+        self._explain = unary(self._admin, "/devicemgr.v1.Admin/Explain")
+        self._status = unary(self._admin, "/devicemgr.v1.Admin/Status")
         self._news: queue.SimpleQueue = queue.SimpleQueue()
         self._following = None
 
     def follow(self):
         """Hear of every event from now on; it costs the daemon something."""
-        events = self._own.unary_stream(
+        events = self._admin.unary_stream(
             "/devicemgr.v1.Admin/Events", request_serializer=bytes, response_deserializer=bytes
         )
-        self._following = events(bytes(own.EventsRequest(follow=True)))
+        self._following = events(bytes(admin.EventsRequest(follow=True)))
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self):
@@ -171,7 +171,7 @@ class Client:
 
     def remove(self, *names: str) -> None:
         """All at once."""
-        requests = [bytes(own.RemoveRequest(namespace="default", name=name)) for name in names]
+        requests = [bytes(admin.RemoveRequest(namespace="default", name=name)) for name in names]
         for answer in [self._remove.future(request, timeout=60) for request in requests]:
             answer.result()
 
@@ -185,8 +185,8 @@ class Client:
     def capacity(self) -> dict[str, int]:
         return {resource.name: resource.allocatable for resource in self.status().resources}
 
-    def status(self) -> own.StatusResponse:
-        return own.StatusResponse.parse(self._status(b"", timeout=60))
+    def status(self) -> admin.StatusResponse:
+        return admin.StatusResponse.parse(self._status(b"", timeout=60))
 
     def nothing(self) -> None:
         """Ask about a pod that is not here."""
@@ -195,7 +195,7 @@ class Client:
     def close(self):
         self.unfollow()
         self._registry.close()
-        self._own.close()
+        self._admin.close()
 
 
 def register_request(resource: str, endpoint: str) -> bytes:
@@ -203,13 +203,13 @@ def register_request(resource: str, endpoint: str) -> bytes:
 
 
 def admit_request(name: str, limits: dict[str, int]) -> bytes:
-    container = own.Container(name="main", kind=own.ContainerKind.MAIN, limits=limits)
+    container = admin.Container(name="main", kind=admin.ContainerKind.MAIN, limits=limits)
     return bytes(
-        own.AdmitRequest(pod=own.Pod(name=name, namespace="default", uid=name, containers=[container]), start=False)
+        admin.AdmitRequest(pod=admin.Pod(name=name, namespace="default", uid=name, containers=[container]), start=False)
     )
 
 
 def admitted(answer: bytes) -> bool:
-    response = own.AdmitResponse.parse(answer)
+    response = admin.AdmitResponse.parse(answer)
     assert response.admitted, json.dumps(response.to_dict())
     return True

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import grpc
 
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from tests.bench.daemon import Daemon
 from tests.bench.peers import Client, Plugin, admit_request, device_list
 
@@ -75,7 +75,7 @@ class Ledger:
 def admit(client: Client, ledger: Ledger, pod: str, limits: dict[str, int]) -> bool:
     """Ask for a pod, and note what was asked and answered. Raises grpc.RpcError: then it may be here or not."""
     ledger.asked.add(pod)
-    answer = own.AdmitResponse.parse(client.admit(admit_request(pod, limits), timeout=60))
+    answer = admin.AdmitResponse.parse(client.admit(admit_request(pod, limits), timeout=60))
     if answer.admitted:
         ledger.admitted[pod] = {
             name: frozenset(ids.ids) for one in answer.containers for name, ids in one.devices.items() if ids.ids

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from devicemgr.core.devices.endpoint import GRACE_PERIOD
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from tests.bench.daemon import open_daemon
 from tests.bench.peers import OPTIONS, Client, unary
 
@@ -136,7 +136,7 @@ class Soak:
         """Without a deadline, which would go by the daemon's clock."""
         with grpc.insecure_channel(f"unix:{self.daemon.root}/devicemgr/admin.sock", options=OPTIONS) as channel:
             inject = unary(channel, "/devicemgr.v1.Admin/InjectFault")
-            inject(bytes(own.InjectFaultRequest(fault=name, **more)))
+            inject(bytes(admin.InjectFaultRequest(fault=name, **more)))
 
     def run(self, seconds: float) -> list[str]:
         """Returns what did not hold at the first check that failed."""

@@ -24,13 +24,13 @@ from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, RpcFailed
 from devicemgr.manifest import parse_pods
 from devicemgr.node_config import parse_node_config
-from devicemgr.rpc.admin import convert as convert_own
+from devicemgr.rpc.admin import convert as admin_convert
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.pluginregistration import info_from_wire
 from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 
 from .http2 import ANSWER, CALL, PREFACE, feed_client, feed_server, frame
 
@@ -141,8 +141,8 @@ _WIRE = [
     (wire.DevicePluginOptions, convert.options_from_wire),
     (wire.PreferredAllocationResponse, convert.first_preference),
     (found.PluginInfo, info_from_wire),
-    (own.InjectFaultRequest, convert_own.fault_from_wire),
-    (own.AdmitRequest, lambda message: convert_own.pod_from_wire(message.pod)),
+    (admin.InjectFaultRequest, admin_convert.fault_from_wire),
+    (admin.AdmitRequest, lambda message: admin_convert.pod_from_wire(message.pod)),
 ]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.server import open_server
 
 from .http2 import ANSWER, CALL, PREFACE, TRAILERS, frame
@@ -59,7 +59,9 @@ ALLOCATED = bytes(
     )
 )
 ADMITTED = bytes(
-    own.AdmitRequest(pod=own.Pod(name="p", uid="u", containers=[own.Container(name="c", limits={"v.com/gpu": 1})]))
+    admin.AdmitRequest(
+        pod=admin.Pod(name="p", uid="u", containers=[admin.Container(name="c", limits={"v.com/gpu": 1})])
+    )
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from tests.bench.daemon import Daemon
 from tests.bench.peers import Client, Plugin, admit_request, admitted, device_list, unary
 
@@ -32,7 +32,7 @@ class Honest:
         self._names = (f"honest-{number}" for number in itertools.count())
         self._plugin = Plugin(daemon.root / "device-plugins" / "honest.sock")
         self._plugin.say(device_list(4))
-        self._status = unary(self.client._own, "/devicemgr.v1.Admin/Status")
+        self._status = unary(self.client._admin, "/devicemgr.v1.Admin/Status")
         self.client.register(RESOURCE, self._plugin.socket.name)
         self.client.wait_capacity(RESOURCE)
 
@@ -47,16 +47,16 @@ class Honest:
         """Its list, with some devices broken."""
         self._plugin.say(device_list(4, bad=bad))
 
-    def admit(self, name: str, resource: str, *, start: bool = False) -> own.AdmitResponse:
+    def admit(self, name: str, resource: str, *, start: bool = False) -> admin.AdmitResponse:
         """What becomes of a pod that wants one device."""
-        request = own.AdmitRequest.parse(admit_request(name, {resource: 1}))
+        request = admin.AdmitRequest.parse(admit_request(name, {resource: 1}))
         request.start = start
         with self._asking():
-            return own.AdmitResponse.parse(self.client.admit(bytes(request), timeout=2 * PATIENCE))
+            return admin.AdmitResponse.parse(self.client.admit(bytes(request), timeout=2 * PATIENCE))
 
-    def status(self, resource: str) -> own.ResourceStatus | None:
+    def status(self, resource: str) -> admin.ResourceStatus | None:
         with self._asking():
-            response = own.StatusResponse.parse(self._status(b"", timeout=PATIENCE))
+            response = admin.StatusResponse.parse(self._status(b"", timeout=PATIENCE))
         return next((one for one in response.resources if one.name == resource), None)
 
     @contextmanager

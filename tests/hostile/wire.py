@@ -20,7 +20,7 @@ from typing import NamedTuple
 from hpack import Decoder, Encoder
 
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -284,17 +284,17 @@ def register(root: Path, resource: str, endpoint: str, *, seconds: float = PATIE
         client.hang_up()
 
 
-def admit(root: Path, name: str, resource: str, *, count: int = 1, seconds: float = PATIENCE) -> own.AdmitResponse:
+def admit(root: Path, name: str, resource: str, *, count: int = 1, seconds: float = PATIENCE) -> admin.AdmitResponse:
     """Admit a pod and start it. Raises TimeoutError when that is not answered."""
-    containers = [own.Container(name="main", kind=own.ContainerKind.MAIN, limits={resource: count})]
-    pod = own.Pod(name=name, namespace="default", uid=name, containers=containers)
+    containers = [admin.Container(name="main", kind=admin.ContainerKind.MAIN, limits={resource: count})]
+    pod = admin.Pod(name=name, namespace="default", uid=name, containers=containers)
     client = Client(root / "devicemgr" / "admin.sock")
     try:
-        answer = client.call("/devicemgr.v1.Admin/Admit", bytes(own.AdmitRequest(pod=pod, start=True)))
+        answer = client.call("/devicemgr.v1.Admin/Admit", bytes(admin.AdmitRequest(pod=pod, start=True)))
     finally:
         client.hang_up()
     assert answer.how == "answered", answer
-    return own.AdmitResponse.parse(answer.data[5:])
+    return admin.AdmitResponse.parse(answer.data[5:])
 
 
 # --- a device plug-in ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from devicemgr import open_device_manager
 from devicemgr.rpc.admin.service import AdminService
 from devicemgr.rpc.deviceplugin.service import RegistrationService
 from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.wire_format import EncodedMessage, RawMessage
 
@@ -55,9 +55,12 @@ async def test_a_field_of_another_type_fails_its_call(root_dir, autojump_clock, 
 
 async def test_a_pod_that_cannot_be_is_refused_at_the_door(root_dir, autojump_clock):
     """A manifest with such a pod is refused by the command line; who speaks gRPC can send it all the same."""
-    two = [own.Container(name="main", limits={"vendor.com/gpu": 1}), own.Container(name="main", limits={"b.com/c": 1})]
-    message = own.AdmitRequest(pod=own.Pod(namespace="default", name="p", uid="p", containers=two))
+    two = [
+        admin.Container(name="main", limits={"vendor.com/gpu": 1}),
+        admin.Container(name="main", limits={"b.com/c": 1}),
+    ]
+    message = admin.AdmitRequest(pod=admin.Pod(namespace="default", name="p", uid="p", containers=two))
     async with open_device_manager(root_dir) as manager, open_channel(manager.layout.admin_socket) as channel:
         with pytest.raises(GRPCError, match="more than one is called 'main'"):
-            await channel.stub(own.AdminStub).admit(message)
+            await channel.stub(admin.AdminStub).admit(message)
         assert manager.pods() == []

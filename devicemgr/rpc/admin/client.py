@@ -24,7 +24,7 @@ from ...model import (
 )
 from ..calls import call, dial, read_stream
 from ..deviceplugin.convert import checked
-from ..stubs.devicemgr import v1 as own
+from ..stubs.devicemgr import v1 as wire
 from ..transport.channel import Channel
 from ..transport.limits import Limits
 from ..transport.unix_socket import require_short
@@ -32,9 +32,9 @@ from . import convert, status
 
 T = TypeVar("T")
 
-ANSWER_TIME = 15.0
+ANSWER_TIMEOUT = 15.0
 """Seconds for a question that needs no plug-in; admissions and events take as long as they take."""
-_WHATEVER_IT_SAYS = Limits(message=2**32, answer=2**32)
+_ANY_SIZE = Limits(message=2**32, answer=2**32)
 """A status has every device that is held: of several plug-ins that is more than a message of one."""
 
 
@@ -43,28 +43,28 @@ class ManagerClient:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._stub = channel.stub(own.AdminStub)
+        self._stub = channel.stub(wire.AdminStub)
 
-    async def _ask(self, method: Callable[..., Coroutine[Any, Any, T]], request: object) -> T:
-        with trio.move_on_after(ANSWER_TIME):
+    async def _call(self, method: Callable[..., Coroutine[Any, Any, T]], request: object) -> T:
+        with trio.move_on_after(ANSWER_TIMEOUT):
             return await call(method, request)
-        raise RpcFailed(f"no answer within {ANSWER_TIME:g} s", status="DEADLINE_EXCEEDED")
+        raise RpcFailed(f"no answer within {ANSWER_TIMEOUT:g} s", status="DEADLINE_EXCEEDED")
 
     async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus], EffectiveSettings]:
-        return checked(status.decoded, await self._ask(self._stub.status, own.StatusRequest()))
+        return checked(status.decoded, await self._call(self._stub.status, wire.StatusRequest()))
 
     async def node_status(self) -> NodeStatus:
-        return convert.node_status_from_wire(await self._ask(self._stub.node_status, own.NodeStatusRequest()))
+        return convert.node_status_from_wire(await self._call(self._stub.node_status, wire.NodeStatusRequest()))
 
     async def acknowledge_removed(self, resource: str) -> None:
-        await self._ask(self._stub.acknowledge_removed, own.AcknowledgeRemovedRequest(resource=resource))
+        await self._call(self._stub.acknowledge_removed, wire.AcknowledgeRemovedRequest(resource=resource))
 
     async def acknowledge_reset(self) -> None:
-        await self._ask(self._stub.acknowledge_removed, own.AcknowledgeRemovedRequest(reset=True))
+        await self._call(self._stub.acknowledge_removed, wire.AcknowledgeRemovedRequest(reset=True))
 
     async def inject(self, fault: Fault) -> None:
         """Something goes wrong on purpose; a restart is under way, and not over, when this returns."""
-        await self._ask(self._stub.inject_fault, convert.fault_to_wire(fault))
+        await self._call(self._stub.inject_fault, convert.fault_to_wire(fault))
 
     async def restart(self, *, away: float) -> None:
         """The manager restarts, and is away in between; its old life is over when this returns."""
@@ -74,32 +74,32 @@ class ManagerClient:
 
     async def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The newest decision about a pod, or None when there is none."""
-        message = await self._ask(self._stub.explain, own.ExplainRequest(namespace=namespace, name=name))
+        message = await self._call(self._stub.explain, wire.ExplainRequest(namespace=namespace, name=name))
         found: dict[str, Any] | None = json.loads(message.json) if message.json else None
         return found
 
     async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
-        request = own.AdmitRequest(pod=convert.pod_to_wire(pod), start=start)
+        request = wire.AdmitRequest(pod=convert.pod_to_wire(pod), start=start)
         return convert.admission_from_wire(await call(self._stub.admit, request))
 
     async def remove(self, namespace: str, name: str) -> bool:
         """False when there is no such pod."""
-        message = await self._ask(self._stub.remove, own.RemoveRequest(namespace=namespace, name=name))
+        message = await self._call(self._stub.remove, wire.RemoveRequest(namespace=namespace, name=name))
         return message.removed
 
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
         """Only these pods exist still; returns those that were removed."""
-        message = await call(self._stub.retain, own.RetainRequest(uids=list(uids)))  # it may wait for admissions
+        message = await call(self._stub.retain, wire.RetainRequest(uids=list(uids)))  # it may wait for admissions
         return list(map(convert.pod_from_wire, message.removed))
 
     async def read_events(self, on_event: Callable[[dict[str, Any]], None], *, follow: bool) -> None:
         """Hand over every event the manager remembers and, with ``follow``, those to come."""
 
-        def decode_and_hand(message: own.Event) -> None:
+        def decode_and_hand(message: wire.Event) -> None:
             on_event(json.loads(message.json))
 
-        request = own.EventsRequest(follow=follow)
-        await read_stream(self._channel, "/devicemgr.v1.Admin/Events", request, own.Event, decode_and_hand)
+        request = wire.EventsRequest(follow=follow)
+        await read_stream(self._channel, "/devicemgr.v1.Admin/Events", request, wire.Event, decode_and_hand)
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
     require_short(socket)
     async with AsyncExitStack() as stack:
         try:
-            channel = await stack.enter_async_context(dial(socket, limits=_WHATEVER_IT_SAYS, wait_for_ready=False))
+            channel = await stack.enter_async_context(dial(socket, limits=_ANY_SIZE, wait_for_ready=False))
         except PermissionError as error:
             raise PermissionDenied(
                 f"user {os.geteuid()} may not reach {socket}. Run this as the manager's user or as root, or start the "

@@ -12,11 +12,10 @@ from typing import Any, Protocol
 from ...errors import Refused
 from ...model import Admission, EffectiveSettings, Fault, NodeStatus, Pod, PodStatus, ResourceCounts, ResourceName
 from ...turns import in_turns
-from ..deviceplugin import convert
-from ..stubs.devicemgr import v1 as own
+from ..deviceplugin.convert import checked_request, text
+from ..stubs.devicemgr import v1 as wire
 from ..transport.server_call import ClosesStreams
-from . import convert as convert_own
-from . import status
+from . import convert, status
 
 
 class AdminApi(Protocol):
@@ -39,7 +38,7 @@ class FaultsApi(Protocol):
     async def inject(self, fault: Fault) -> None: ...
 
 
-class AdminService(ClosesStreams, own.AdminBase):
+class AdminService(ClosesStreams, wire.AdminBase):
     """``/devicemgr.v1.Admin`` on admin.sock."""
 
     def __init__(self, manager: AdminApi, faults: FaultsApi | None = None) -> None:
@@ -47,44 +46,44 @@ class AdminService(ClosesStreams, own.AdminBase):
         self._faults = faults
         self._status = status.Encoder()
 
-    async def status(self, message: own.StatusRequest) -> Any:
+    async def status(self, message: wire.StatusRequest) -> Any:
         capacity, settings = self._manager.capacity(), self._manager.settings()
         return await in_turns(self._status.encoding(capacity, await self._manager.pods_in_turns(), settings))
 
-    async def admit(self, message: own.AdmitRequest) -> own.AdmitResponse:
-        pod = convert.checked_request(convert_own.pod_from_wire, message.pod)
+    async def admit(self, message: wire.AdmitRequest) -> wire.AdmitResponse:
+        pod = checked_request(convert.pod_from_wire, message.pod)
         admission = await self._manager.admit(pod, start=bool(message.start))
-        return convert_own.admission_to_wire(admission)
+        return convert.admission_to_wire(admission)
 
-    async def remove(self, message: own.RemoveRequest) -> own.RemoveResponse:
-        return own.RemoveResponse(removed=await self._manager.remove(message.namespace, message.name))
+    async def remove(self, message: wire.RemoveRequest) -> wire.RemoveResponse:
+        return wire.RemoveResponse(removed=await self._manager.remove(message.namespace, message.name))
 
-    async def retain(self, message: own.RetainRequest) -> own.RetainResponse:
-        uids = convert.checked_request(lambda message: list(map(convert.text, message.uids)), message)
-        return own.RetainResponse(removed=list(map(convert_own.pod_to_wire, await self._manager.retain(uids))))
+    async def retain(self, message: wire.RetainRequest) -> wire.RetainResponse:
+        uids = checked_request(lambda message: list(map(text, message.uids)), message)
+        return wire.RetainResponse(removed=list(map(convert.pod_to_wire, await self._manager.retain(uids))))
 
-    async def events(self, message: own.EventsRequest) -> AsyncIterator[own.Event]:
+    async def events(self, message: wire.EventsRequest) -> AsyncIterator[wire.Event]:
         sequence = 0
         while batch := await self._manager.events_of_life(sequence, wait=message.follow):
             for sequence, event in batch:
-                yield own.Event(sequence=sequence, json=json.dumps(event))
+                yield wire.Event(sequence=sequence, json=json.dumps(event))
 
-    async def explain(self, message: own.ExplainRequest) -> own.ExplainResponse:
+    async def explain(self, message: wire.ExplainRequest) -> wire.ExplainResponse:
         decision = self._manager.explain(message.namespace, message.name)
-        return own.ExplainResponse(json="" if decision is None else json.dumps(decision))
+        return wire.ExplainResponse(json="" if decision is None else json.dumps(decision))
 
-    async def node_status(self, message: own.NodeStatusRequest) -> own.NodeStatusResponse:
-        return convert_own.node_status_to_wire(self._manager.node_status())
+    async def node_status(self, message: wire.NodeStatusRequest) -> wire.NodeStatusResponse:
+        return convert.node_status_to_wire(self._manager.node_status())
 
-    async def acknowledge_removed(self, message: own.AcknowledgeRemovedRequest) -> own.AcknowledgeRemovedResponse:
+    async def acknowledge_removed(self, message: wire.AcknowledgeRemovedRequest) -> wire.AcknowledgeRemovedResponse:
         if message.reset:
             self._manager.acknowledge_reset()
         else:
             await self._manager.acknowledge_removed(str(message.resource))
-        return own.AcknowledgeRemovedResponse()
+        return wire.AcknowledgeRemovedResponse()
 
-    async def inject_fault(self, message: own.InjectFaultRequest) -> own.InjectFaultResponse:
+    async def inject_fault(self, message: wire.InjectFaultRequest) -> wire.InjectFaultResponse:
         if self._faults is None:
             raise Refused("this manager allows no faults; start it with --allow-faults")
-        await self._faults.inject(convert.checked_request(convert_own.fault_from_wire, message))
-        return own.InjectFaultResponse()
+        await self._faults.inject(checked_request(convert.fault_from_wire, message))
+        return wire.InjectFaultResponse()

@@ -22,16 +22,16 @@ from ...model import (
 )
 from ...steps import SMALL_CHUNK, Steps, in_chunks
 from ..encoded import Encoded
-from ..stubs.devicemgr import v1 as own
+from ..stubs.devicemgr import v1 as wire
 from ..wire_format import EncodedMessage
-from . import convert as convert_own
+from . import convert
 
 _HEALTHS = {
-    HEALTHY: own.HealthStatus.HEALTHY,
-    UNHEALTHY: own.HealthStatus.UNHEALTHY,
-    UNKNOWN: own.HealthStatus.UNKNOWN,
+    HEALTHY: wire.HealthStatus.HEALTHY,
+    UNHEALTHY: wire.HealthStatus.UNHEALTHY,
+    UNKNOWN: wire.HealthStatus.UNKNOWN,
 }
-_HEALTHS_BACK = {wire: health for health, wire in _HEALTHS.items()}
+_HEALTHS_FROM_WIRE = {there: here for here, there in _HEALTHS.items()}
 
 
 class Encoder:
@@ -44,8 +44,8 @@ class Encoder:
         self, capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus], settings: EffectiveSettings
     ) -> Steps[EncodedMessage]:
         """The answer, in steps. The same ``pods`` again must not have changed."""
-        head = own.StatusResponse(
-            resources=convert_own.counts_to_wire(capacity), settings=convert_own.settings_to_wire(settings)
+        head = wire.StatusResponse(
+            resources=convert.counts_to_wire(capacity), settings=convert.settings_to_wire(settings)
         )
         return EncodedMessage(bytes(head) + (yield from self._pods.of(pods)))
 
@@ -53,27 +53,27 @@ class Encoder:
 def _pods(pods: Iterable[PodStatus]) -> Steps[bytes]:
     parts = []
     for pod in pods:
-        containers = [own.ContainerStatus(name=one.name) for one in pod.containers]
-        names = own.PodStatus(namespace=pod.namespace, name=pod.name, uid=pod.uid, containers=containers)
-        parts.append(bytes(own.StatusResponse(pods=[names])))
+        containers = [wire.ContainerStatus(name=one.name) for one in pod.containers]
+        names = wire.PodStatus(namespace=pod.namespace, name=pod.name, uid=pod.uid, containers=containers)
+        parts.append(bytes(wire.StatusResponse(pods=[names])))
         yield
         for container in pod.containers:
             for resource, devices in container.health.items():
                 for some in in_chunks(devices.items(), SMALL_CHUNK) if devices else [[]]:
-                    entry = own.PodDevicesEntry(
+                    entry = wire.PodDevicesEntry(
                         pod_uid=pod.uid,
                         container_name=container.name,
                         resource_name=resource,
                         device_ids=[id for id, _ in some],
                         health=[_HEALTHS[health] for _, health in some],
                     )
-                    parts.append(bytes(own.StatusResponse(pod_devices=[entry])))
+                    parts.append(bytes(wire.StatusResponse(pod_devices=[entry])))
                     yield
     return b"".join(parts)
 
 
 def decoded(
-    message: own.StatusResponse,
+    message: wire.StatusResponse,
 ) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus], EffectiveSettings]:
     """What the answer says. Raises ValueError when it contradicts itself."""
     health = _health_by_container(message)
@@ -88,11 +88,11 @@ def decoded(
         )
         for pod in message.pods
     ]
-    return convert_own.counts_from_wire(message.resources), pods, convert_own.settings_from_wire(message.settings)
+    return convert.counts_from_wire(message.resources), pods, convert.settings_from_wire(message.settings)
 
 
 def _health_by_container(
-    message: own.StatusResponse,
+    message: wire.StatusResponse,
 ) -> dict[tuple[str, str], dict[ResourceName, dict[DeviceId, str]]]:
     """By the pod's uid and the container's name. A health that this version does not know is Unknown."""
     found: dict[tuple[str, str], dict[ResourceName, dict[DeviceId, str]]] = {
@@ -103,6 +103,6 @@ def _health_by_container(
         if container is None:
             raise ValueError(f"there is no container {entry.container_name!r} of a pod with uid {entry.pod_uid!r}")
         devices = container.setdefault(entry.resource_name, {})
-        healths = (_HEALTHS_BACK.get(health, UNKNOWN) for health in entry.health)
+        healths = (_HEALTHS_FROM_WIRE.get(health, UNKNOWN) for health in entry.health)
         devices.update(zip(entry.device_ids, healths, strict=True))
     return found

@@ -22,7 +22,7 @@ from ...model import (
     Registration,
     RunOptions,
 )
-from ..stubs import v1beta1 as plugin
+from ..stubs import v1beta1 as wire
 from ..wire_format import TooManyFields, bodies, check_message
 
 M = TypeVar("M")
@@ -107,44 +107,44 @@ def specs_from_wire(messages: Iterable[_WireSpec]) -> tuple[DeviceSpec, ...]:
 # --- deviceplugin v1beta1 ------------------------------------------------------------------------
 
 
-def device_from_wire(message: plugin.Device) -> Device:
+def device_from_wire(message: wire.Device) -> Device:
     nodes = None if message.topology is None else tuple(int(node.id) for node in message.topology.nodes)
     return Device(id=text(message.id), health=text(message.health), numa_nodes=nodes)
 
 
-def device_to_wire(device: Device) -> plugin.Device:
+def device_to_wire(device: Device) -> wire.Device:
     nodes = device.numa_nodes
-    topology = None if nodes is None else plugin.TopologyInfo(nodes=[plugin.NumaNode(id=node) for node in nodes])
-    return plugin.Device(id=device.id, health=device.health, topology=topology)
+    topology = None if nodes is None else wire.TopologyInfo(nodes=[wire.NumaNode(id=node) for node in nodes])
+    return wire.Device(id=device.id, health=device.health, topology=topology)
 
 
 def list_size(devices: Iterable[Device]) -> int:
     """Bytes of the message that carries this list."""
-    return len(bytes(plugin.ListAndWatchResponse(devices=[device_to_wire(device) for device in devices])))
+    return len(bytes(wire.ListAndWatchResponse(devices=[device_to_wire(device) for device in devices])))
 
 
-def options_from_wire(message: plugin.DevicePluginOptions) -> PluginOptions:
+def options_from_wire(message: wire.DevicePluginOptions) -> PluginOptions:
     return PluginOptions(
         pre_start_required=bool(message.pre_start_required),
         get_preferred_allocation_available=bool(message.get_preferred_allocation_available),
     )
 
 
-def options_to_wire(options: PluginOptions) -> plugin.DevicePluginOptions:
-    return plugin.DevicePluginOptions(
+def options_to_wire(options: PluginOptions) -> wire.DevicePluginOptions:
+    return wire.DevicePluginOptions(
         pre_start_required=options.pre_start_required,
         get_preferred_allocation_available=options.get_preferred_allocation_available,
     )
 
 
-def registration_from_wire(message: plugin.RegisterRequest) -> Registration:
+def registration_from_wire(message: wire.RegisterRequest) -> Registration:
     """``options`` is left behind on purpose: only the plug-in's own answer counts (REG-8)."""
     return Registration(
         version=text(message.version), endpoint=text(message.endpoint), resource=text(message.resource_name)
     )
 
 
-def answer_from_wire(message: plugin.ContainerAllocateResponse) -> RunOptions:
+def answer_from_wire(message: wire.ContainerAllocateResponse) -> RunOptions:
     return RunOptions(
         envs=_texts(message.envs),
         mounts=mounts_from_wire(message.mounts),
@@ -161,24 +161,23 @@ def answers_from_bytes(data: bytes) -> tuple[Answer, ...]:
     except ValueError as error:
         raise RpcFailed(f"malformed AllocateResponse: {error}", status="INTERNAL") from error
     return tuple(
-        Answer(options=checked(answer_from_wire, parsed(plugin.ContainerAllocateResponse, raw)), raw=raw)
-        for raw in raws
+        Answer(options=checked(answer_from_wire, parsed(wire.ContainerAllocateResponse, raw)), raw=raw) for raw in raws
     )
 
 
-def first_preference(message: plugin.PreferredAllocationResponse) -> tuple[DeviceId, ...]:
+def first_preference(message: wire.PreferredAllocationResponse) -> tuple[DeviceId, ...]:
     """The preferred ids for the one container we asked for; none when there is no answer (ALLOC-18)."""
     answers = message.container_responses
     return tuple(text(id) for id in answers[0].device_i_ds) if answers else ()
 
 
-def answer_to_wire(answer: RunOptions) -> plugin.ContainerAllocateResponse:
-    return plugin.ContainerAllocateResponse(
+def answer_to_wire(answer: RunOptions) -> wire.ContainerAllocateResponse:
+    return wire.ContainerAllocateResponse(
         envs=dict(answer.envs),
-        mounts=[plugin.Mount(**asdict(mount)) for mount in answer.mounts],
-        devices=[plugin.DeviceSpec(**asdict(spec)) for spec in answer.device_specs],
+        mounts=[wire.Mount(**asdict(mount)) for mount in answer.mounts],
+        devices=[wire.DeviceSpec(**asdict(spec)) for spec in answer.device_specs],
         annotations=dict(answer.annotations),
-        cdi_devices=[plugin.CdiDevice(name=name) for name in answer.cdi_devices],
+        cdi_devices=[wire.CdiDevice(name=name) for name in answer.cdi_devices],
     )
 
 
@@ -190,6 +189,6 @@ def answer_to_bytes(answer: RunOptions) -> bytes:
 def answer_from_bytes(data: bytes) -> RunOptions | None:
     """A stored answer, or None when these bytes are none."""
     try:
-        return checked(answer_from_wire, parsed(plugin.ContainerAllocateResponse, data))
+        return checked(answer_from_wire, parsed(wire.ContainerAllocateResponse, data))
     except RpcFailed:  # the caller counts it
         return None

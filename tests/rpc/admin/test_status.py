@@ -12,7 +12,7 @@ from devicemgr.rpc.admin import status
 from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.rpc.admin.service import AdminService
 from devicemgr.rpc.deviceplugin import convert
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.wire_format import EncodedMessage
 from devicemgr.steps import SMALL_CHUNK, done
@@ -42,7 +42,7 @@ def encoded(pods):
 
 
 def decoded(raw):
-    return convert.checked(status.decoded, convert.parsed(own.StatusResponse, raw))
+    return convert.checked(status.decoded, convert.parsed(admin.StatusResponse, raw))
 
 
 def devices_of(pods):
@@ -70,7 +70,7 @@ def test_very_many_devices_are_told_in_steps_and_in_several_messages():
     devices = {f"dev-{n}": ("Healthy", "Unhealthy", "Unknown")[n % 3] for n in reversed(range(count))}
     pod = PodStatus(namespace="n", name="p", uid="u", containers=(ContainerStatus(name="c", health={"r": devices}),))
     raw = encoded([pod])
-    assert [len(one.device_ids) for one in own.StatusResponse.parse(raw).pod_devices] == [SMALL_CHUNK] * 3 + [1]
+    assert [len(one.device_ids) for one in admin.StatusResponse.parse(raw).pod_devices] == [SMALL_CHUNK] * 3 + [1]
     assert devices_of(decoded(raw)[1]) == devices_of([pod])
     assert len(list(status.Encoder().encoding({}, [pod], SETTINGS))) >= 4
 
@@ -97,22 +97,22 @@ def test_many_who_ask_while_nothing_changes_have_it_encoded_once():
 
 def one_entry(**fields):
     """An answer with one pod, and devices with these fields."""
-    pod = own.PodStatus(uid="u", containers=[own.ContainerStatus(name="c")])
+    pod = admin.PodStatus(uid="u", containers=[admin.ContainerStatus(name="c")])
     default = {"pod_uid": "u", "container_name": "c", "resource_name": "r"}
-    return bytes(own.StatusResponse(pods=[pod], pod_devices=[own.PodDevicesEntry(**default | fields)]))
+    return bytes(admin.StatusResponse(pods=[pod], pod_devices=[admin.PodDevicesEntry(**default | fields)]))
 
 
 def test_a_health_that_is_none_of_ours_is_unknown():
-    found = decoded(one_entry(device_ids=["a", "b"], health=[own.HealthStatus(7), own.HealthStatus.HEALTHY]))
+    found = decoded(one_entry(device_ids=["a", "b"], health=[admin.HealthStatus(7), admin.HealthStatus.HEALTHY]))
     assert devices_of(found[1]) == [("u", "c", "r", "a", "Unknown"), ("u", "c", "r", "b", "Healthy")]
 
 
 MALFORMED = {
-    "cut-off": one_entry(device_ids=["abc"], health=[own.HealthStatus.HEALTHY])[:-1],
+    "cut-off": one_entry(device_ids=["abc"], health=[admin.HealthStatus.HEALTHY])[:-1],
     "number-for-text": b"\x22\x02\x20\x01",
     "no-unicode": b"\x22\x03\x22\x01\xff",
     "device-without-health": one_entry(device_ids=["a"]),
-    "health-without-device": one_entry(device_ids=["a"], health=[own.HealthStatus.HEALTHY] * 2),
+    "health-without-device": one_entry(device_ids=["a"], health=[admin.HealthStatus.HEALTHY] * 2),
     "no-such-pod": one_entry(pod_uid="v"),
     "no-such-container": one_entry(container_name="d"),
 }

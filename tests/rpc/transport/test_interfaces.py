@@ -19,12 +19,12 @@ from grpclib import client, const, metadata, server
 from grpclib.metadata import Deadline
 
 from devicemgr.rpc.stubs import pluginregistration, v1, v1alpha1, v1beta1
-from devicemgr.rpc.stubs.devicemgr import v1 as own
+from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.channel import Call, Channel
 from devicemgr.rpc.transport.server_call import ClosesStreams, ServerCall
 
 ROOT = Path(__file__).parents[3]
-STUBS = [pluginregistration, v1, v1alpha1, v1beta1, own]
+STUBS = [pluginregistration, v1, v1alpha1, v1beta1, admin]
 
 
 def parameters(function):
