@@ -121,7 +121,16 @@ BY_OURSELVES += (
     "Result.",
 )
 BY_OURSELVES += ("check", "CheckOptions.", "Observer.")
-BY_ITS_SERVICE = ("allocate", "get_", "keep_", "next_report", "notify", "pre_start", "require_healthy", "usual_answer")
+BY_ITS_SERVICE = (
+    "allocate",
+    "get_",
+    "keep_",
+    "next_report",
+    "notify",
+    "pre_start",
+    "require_healthy",
+    "default_answer",
+)
 
 
 def _arguments() -> Iterator[tuple[str, Any, str]]:

@@ -24,8 +24,8 @@ from ..testing.plugin.simulated import (
     MAX_DEVICES,
     REGISTRY_CHECK_PERIOD,
     SimulatedPlugin,
-    checked_file_name,
     numbered_devices,
+    valid_endpoint,
 )
 from . import root_dir_option, root_of
 from .given_file import read_given
@@ -76,7 +76,7 @@ def command(
         options = PluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=preferred)
         devices = _devices(count, numa, unhealthy)
         try:
-            endpoint = endpoint and checked_file_name(endpoint)
+            endpoint = endpoint and valid_endpoint(endpoint)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--endpoint") from error
         scripts = [Script(resource=resource, endpoint=endpoint, devices=devices, options=options)]

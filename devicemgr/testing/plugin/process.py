@@ -69,7 +69,7 @@ async def open_plugin_process(
     process = Command(argv, **options)
     async with tended(process):
         await process.start(manager.layout.plugins)
-        is_there = False
+        is_published = False
         try:
             with collapse_exception_group():
                 async with trio.open_nursery() as nursery:
@@ -77,11 +77,11 @@ async def open_plugin_process(
                     await manager.wait_for_resource(
                         resource, capacity=capacity, allocatable=allocatable, timeout=timeout
                     )
-                    is_there = True
+                    is_published = True
                     nursery.cancel_scope.cancel()
         except ResourceWaitTimeout as error:
             raise ResourceWaitTimeout(f"{error}\nwhat {argv[0]} wrote:\n{process.output}") from None
-        if not is_there:
+        if not is_published:
             ended = f"{argv[0]} has ended, {process.ending}, before {resource} was there as wanted"
             raise SubjectUnusable(f"{ended}\nwhat it wrote:\n{process.output}")
         yield process

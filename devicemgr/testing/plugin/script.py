@@ -16,7 +16,7 @@ from ...errors import BadInput
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ...resource_names import why_not_extended
 from ...yaml_fields import Field, load_documents, nearest
-from .simulated import MAX_DEVICES, checked_file_name, endpoint_of
+from .simulated import MAX_DEVICES, default_endpoint, valid_endpoint
 from .strategies import STRATEGIES
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class Script(CheckedFields):
     @property
     def socket(self) -> str:
         """The file name of its socket."""
-        return self.endpoint or endpoint_of(self.resource)
+        return self.endpoint or default_endpoint(self.resource)
 
 
 @checked
@@ -109,7 +109,7 @@ def parse_scripts(text: str, *, file: str) -> list[Script]:
 
 
 def _script(document: Field) -> Script:
-    top = _known(
+    top = _mapping_of(
         document, "resource", "endpoint", "devices", "options", "preferred", "allocate", "calls", "schedule", "repeat"
     )
     if "resource" not in top:
@@ -156,7 +156,7 @@ def _device_group(item: Field) -> list[Device]:
 
     Without ``numa`` it has no topology; ``[]`` is a topology without nodes, and -1 what sysfs says of no node.
     """
-    keys = _known(item, "id", "count", "prefix", "health", "numa")
+    keys = _mapping_of(item, "id", "count", "prefix", "health", "numa")
     if ("id" in keys) == ("count" in keys):
         raise item.bad("write either an id, or a count (with a prefix)")
     health = keys["health"].text() if "health" in keys else HEALTHY
@@ -170,7 +170,7 @@ def _device_group(item: Field) -> list[Device]:
             health=health,
             numa_nodes=(nodes[number % len(nodes)],) if nodes else nodes,
         )
-        for number in range(_bounded(keys["count"]))
+        for number in range(_device_count(keys["count"]))
     ]
 
 
@@ -186,7 +186,7 @@ def _check_ids(devices: tuple[Device, ...], field: Field | None, schedule: tuple
 
 
 def _options(field: Field | None, *, preferred: bool) -> PluginOptions:
-    keys = _known(field, "preStartRequired", "getPreferredAllocationAvailable") if field else {}
+    keys = _mapping_of(field, "preStartRequired", "getPreferredAllocationAvailable") if field else {}
     return PluginOptions(
         pre_start_required=_flag(keys, "preStartRequired"),
         get_preferred_allocation_available=_flag(keys, "getPreferredAllocationAvailable", preferred),
@@ -194,7 +194,7 @@ def _options(field: Field | None, *, preferred: bool) -> PluginOptions:
 
 
 def _answer(field: Field) -> RunOptions:
-    keys = _known(field, "envs", "annotations", "mounts", "devices", "cdiDevices")
+    keys = _mapping_of(field, "envs", "annotations", "mounts", "devices", "cdiDevices")
     return RunOptions(
         envs=_texts(keys.get("envs")),
         annotations=_texts(keys.get("annotations")),
@@ -205,7 +205,7 @@ def _answer(field: Field) -> RunOptions:
 
 
 def _mount(item: Field) -> Mount:
-    keys = _known(item, "containerPath", "hostPath", "readOnly")
+    keys = _mapping_of(item, "containerPath", "hostPath", "readOnly")
     return Mount(
         container_path=_text_of(item, keys, "containerPath"),
         host_path=_text_of(item, keys, "hostPath"),
@@ -214,7 +214,7 @@ def _mount(item: Field) -> Mount:
 
 
 def _device_spec(item: Field) -> DeviceSpec:
-    keys = _known(item, "containerPath", "hostPath", "permissions")
+    keys = _mapping_of(item, "containerPath", "hostPath", "permissions")
     return DeviceSpec(
         container_path=_text_of(item, keys, "containerPath"),
         host_path=_text_of(item, keys, "hostPath"),
@@ -223,7 +223,7 @@ def _device_spec(item: Field) -> DeviceSpec:
 
 
 def _call_rule(item: Field) -> CallRule:
-    keys = _known(item, "call", "devices", "skip", "times", "delay", "error", "status", "hang", "answer", "ids")
+    keys = _mapping_of(item, "call", "devices", "skip", "times", "delay", "error", "status", "hang", "answer", "ids")
     if "call" not in keys:
         raise item.bad(f"call is missing: one of {', '.join(CALLS)}")
     call = _one_of(keys["call"], CALLS, "")
@@ -235,8 +235,8 @@ def _call_rule(item: Field) -> CallRule:
     return CallRule(
         call=call,
         devices=frozenset(_each(keys.get("devices"), Field.text)),
-        skip=_whole(keys["skip"]) if "skip" in keys else 0,
-        times=_whole(keys["times"]) if "times" in keys else math.inf,
+        skip=_whole_number(keys["skip"]) if "skip" in keys else 0,
+        times=_whole_number(keys["times"]) if "times" in keys else math.inf,
         delay=_seconds(keys["delay"]) if "delay" in keys else 0.0,
         error=keys["error"].text() if "error" in keys else "",
         status=_one_of(keys.get("status"), STATUSES, "UNKNOWN"),
@@ -250,7 +250,9 @@ def _call_rule(item: Field) -> CallRule:
 
 
 def _step(item: Field) -> Step:
-    keys = _known(item, "at", "on", "healthy", "unhealthy", "health", "remove", "add", "endStream", "register", "crash")
+    keys = _mapping_of(
+        item, "at", "on", "healthy", "unhealthy", "health", "remove", "add", "endStream", "register", "crash"
+    )
     if ("at" in keys) == ("on" in keys):
         raise item.bad(f"write either at, in seconds, or on, one of {', '.join(TRIGGERS)}")
     if len(keys) == 1:
@@ -273,7 +275,7 @@ def _step(item: Field) -> Step:
 # --- readers of one field --------------------------------------------------------------------------
 
 
-def _known(field: Field, *names: str) -> dict[str, Field]:
+def _mapping_of(field: Field, *names: str) -> dict[str, Field]:
     keys = field.mapping()
     for name, value in keys.items():
         if name not in names:
@@ -281,8 +283,8 @@ def _known(field: Field, *names: str) -> dict[str, Field]:
     return keys
 
 
-def _bounded(field: Field) -> int:
-    if (count := _whole(field)) > MAX_DEVICES:
+def _device_count(field: Field) -> int:
+    if (count := _whole_number(field)) > MAX_DEVICES:
         raise field.bad(f"must be at most {MAX_DEVICES}: a list of more is larger than any manager takes")
     return count
 
@@ -311,7 +313,7 @@ def _flag(keys: Mapping[str, Field], name: str, default: bool = False) -> bool:
 
 def _file_name(field: Field) -> str:
     try:
-        return checked_file_name(field.text())
+        return valid_endpoint(field.text())
     except ValueError as error:
         raise field.bad(str(error)) from error
 
@@ -325,7 +327,7 @@ def _one_of(field: Field | None, choices: Any, default: str) -> str:
     return text
 
 
-def _whole(field: Field) -> int:
+def _whole_number(field: Field) -> int:
     text = field.text()
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise field.bad(f"must be a whole number that is not negative, not {text!r}")
@@ -333,7 +335,7 @@ def _whole(field: Field) -> int:
 
 
 def _node(field: Field) -> int:
-    return -1 if field.text() == "-1" else _whole(field)
+    return -1 if field.text() == "-1" else _whole_number(field)
 
 
 def _seconds(field: Field) -> float:

@@ -17,7 +17,7 @@ from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed, collap
 from ...model import DeviceId, PluginOptions, RunOptions
 from .script import TRIGGERS, CallRule, Script, Step
 from .simulated import SimulatedPlugin, open_simulated_plugin
-from .strategies import STRATEGIES, Question
+from .strategies import STRATEGIES, PreferredAllocationRequest
 
 
 class ScriptedCrash(Exception):
@@ -30,9 +30,9 @@ class ScriptedPlugin:
     def __init__(self, plugin: SimulatedPlugin, script: Script) -> None:
         self.plugin = plugin
         self.script = script
-        self._asked: Counter[int] = Counter()
+        self._matches: Counter[int] = Counter()
         waiting = {on: [step for step in script.schedule if step.on == on] for on in TRIGGERS}
-        self._turns = {on: cycle(steps) for on, steps in waiting.items() if steps}
+        self._triggered = {on: cycle(steps) for on, steps in waiting.items() if steps}
         plugin.on_options = self._options
         plugin.on_preferred = self._preferred
         plugin.on_allocate = self._allocate
@@ -47,7 +47,7 @@ class ScriptedPlugin:
         while steps:
             for step in steps:
                 await trio.sleep_until(began + (step.at or 0.0))
-                await self._take(step)
+                await self._apply(step)
             if math.isinf(self.script.repeat):
                 return
             began += self.script.repeat
@@ -55,12 +55,12 @@ class ScriptedPlugin:
     @checked
     async def trigger(self, on: str) -> bool:
         """Take the next of the steps that wait for a signal; False if there are none. Raises ScriptedCrash."""
-        if on not in self._turns:
+        if on not in self._triggered:
             return False
-        await self._take(next(self._turns[on]))
+        await self._apply(next(self._triggered[on]))
         return True
 
-    async def _take(self, step: Step) -> None:
+    async def _apply(self, step: Step) -> None:
         if step.crash:
             raise ScriptedCrash(self.script.resource)
         if step.health or step.remove or step.add:
@@ -77,29 +77,29 @@ class ScriptedPlugin:
     # --- the answers --------------------------------------------------------------------------------
 
     async def _options(self) -> PluginOptions:
-        await self._by_rules("GetDevicePluginOptions", ())
+        await self._follow_rules("GetDevicePluginOptions", ())
         return self.script.options
 
     async def _preferred(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
     ) -> Sequence[DeviceId]:
-        rule = await self._by_rules("GetPreferredAllocation", available)
+        rule = await self._follow_rules("GetPreferredAllocation", available)
         if rule and rule.ids is not None:
             return rule.ids
         nodes = {device.id: device.numa_nodes for device in self.plugin.devices}
-        question = Question(available=available, must_include=must_include, size=size, nodes=nodes)
-        return STRATEGIES[self.script.preferred](question)
+        request = PreferredAllocationRequest(available=available, must_include=must_include, size=size, nodes=nodes)
+        return STRATEGIES[self.script.preferred](request)
 
     async def _allocate(self, devices: Sequence[DeviceId]) -> RunOptions:
-        rule = await self._by_rules("Allocate", devices)
+        rule = await self._follow_rules("Allocate", devices)
         self.plugin.require_healthy(devices)
         answer = rule.answer if rule and rule.answer else self.script.answer
-        return filled(answer, devices) if answer else self.plugin.usual_answer(devices)
+        return fill_template(answer, devices) if answer else self.plugin.default_answer(devices)
 
     async def _pre_start(self, devices: Sequence[DeviceId]) -> None:
-        await self._by_rules("PreStartContainer", devices)
+        await self._follow_rules("PreStartContainer", devices)
 
-    async def _by_rules(self, call: str, devices: Iterable[DeviceId]) -> CallRule | None:
+    async def _follow_rules(self, call: str, devices: Iterable[DeviceId]) -> CallRule | None:
         """Do what the first rule says that holds for this call, and return it. Raises RpcFailed."""
         rule = self._rule(call, set(devices))
         if rule is None:
@@ -112,13 +112,13 @@ class ScriptedPlugin:
     def _rule(self, call: str, devices: set[DeviceId]) -> CallRule | None:
         for index, rule in enumerate(self.script.calls):
             if rule.call == call and (not rule.devices or rule.devices & devices):
-                self._asked[index] += 1
-                if rule.skip < self._asked[index] <= rule.skip + rule.times:
+                self._matches[index] += 1
+                if rule.skip < self._matches[index] <= rule.skip + rule.times:
                     return rule
         return None
 
 
-def filled(template: RunOptions, ids: Sequence[DeviceId]) -> RunOptions:
+def fill_template(template: RunOptions, ids: Sequence[DeviceId]) -> RunOptions:
     """The answer for these devices: ``{ids}`` becomes all of them; what has ``{id}`` in it is there once per device."""
 
     def one(text: str) -> str:

@@ -40,7 +40,7 @@ REGISTRY_CHECK_PERIOD = 0.2
 MAX_DEVICES = 1_000_000
 """A list of more is larger than any manager takes."""
 
-FAREWELL = 1.0
+DRAIN_TIMEOUT = 1.0
 """Seconds that calls may take to end, when the socket they came on is lost."""
 
 
@@ -56,12 +56,12 @@ def numbered_devices(count: Count, *, prefix: str = "dev", numa_nodes: Sequence[
     ]
 
 
-def endpoint_of(resource: str) -> str:
+def default_endpoint(resource: str) -> str:
     """The usual name of a socket that serves ``resource``."""
     return resource.replace("/", "-") + ".sock"
 
 
-def checked_file_name(endpoint: str) -> str:
+def valid_endpoint(endpoint: str) -> str:
     """The same, when a plug-in may have it for its socket. Raises ValueError."""
     if not endpoint or endpoint in (".", "..") or "/" in endpoint or "\0" in endpoint:
         raise ValueError(f"must be a plain file name, not {endpoint!r}")
@@ -82,10 +82,10 @@ class SimulatedPlugin:
         self.endpoint = endpoint
         self.calls: list[tuple[str, Any]] = []
         self.info = PluginInfo(type="DevicePlugin", name=resource, endpoint="", supported_versions=(API_VERSION,))
-        self.on_options: Callable[[], Awaitable[PluginOptions]] = self._own_options
-        self.on_allocate: Callable[[Sequence[DeviceId]], Awaitable[RunOptions | None]] = self._own_answer
-        self.on_preferred: Callable[..., Awaitable[Sequence[DeviceId]]] = self._first_ids
-        self.on_pre_start: Callable[[Sequence[DeviceId]], Awaitable[None]] = self._nothing_to_do
+        self.on_options: Callable[[], Awaitable[PluginOptions]] = self._default_options
+        self.on_allocate: Callable[[Sequence[DeviceId]], Awaitable[RunOptions | None]] = self._answer_if_healthy
+        self.on_preferred: Callable[..., Awaitable[Sequence[DeviceId]]] = self._prefer_first
+        self.on_pre_start: Callable[[Sequence[DeviceId]], Awaitable[None]] = self._prepare_nothing
         self._devices = list(devices)
         self._version = 0
         self._changed = trio.Event()
@@ -137,10 +137,10 @@ class SimulatedPlugin:
 
         Both are how a kubelet's restart looks from here; a fresh socket is served before Register is called. That its
         last stream was cancelled is no reason: a newer process may have taken the resource over.
-        ``on_waiting`` is told why it is not registered, when that is another reason than before.
+        ``on_waiting`` gets the reason why it is not registered, whenever the reason changes.
         """
         registered_on: tuple[int, int] | None = None
-        told = ""
+        reported = ""
         while True:
             current = _identity(self.registry)
             own_is_lost = not os.path.lexists(self.directory / self.endpoint)
@@ -148,29 +148,29 @@ class SimulatedPlugin:
             if current is None:
                 reason = f"there is no {self.registry}"
             elif current != registered_on or own_is_lost:
-                reason = await self._why_not_registered()
+                reason = await self._try_to_register()
                 registered_on = None if reason else current
                 if not reason:
                     on_registered()
-            if reason and reason != told:
+            if reason and reason != reported:
                 on_waiting(reason)
-            told = reason
+            reported = reason
             await trio.sleep(REGISTRY_CHECK_PERIOD)
 
-    async def _why_not_registered(self) -> str:
-        """Register; empty when that is done."""
+    async def _try_to_register(self) -> str:
+        """Register; returns why that failed, or nothing."""
         try:
             if self.restore_socket():
-                await self._end_what_was_served()
+                await self._drain_streams()
             await self.register()
         except (ManagerUnavailable, RegistrationRefused, OSError) as error:
             return str(error)
         return ""
 
-    async def _end_what_was_served(self) -> None:
+    async def _drain_streams(self) -> None:
         """Or a kubelet refuses the socket for ever, from v1.37 on (D37-4)."""
         self.end_stream()
-        with trio.move_on_after(FAREWELL):
+        with trio.move_on_after(DRAIN_TIMEOUT):
             await self.drain()
 
     # --- what a manager asks of it (rpc.deviceplugin.service.PluginApi) -----------------------------
@@ -209,12 +209,12 @@ class SimulatedPlugin:
         self.calls.append(("PreStartContainer", tuple(devices)))
         await self.on_pre_start(devices)
 
-    async def _own_options(self) -> PluginOptions:
+    async def _default_options(self) -> PluginOptions:
         return self.options
 
-    async def _own_answer(self, devices: Sequence[DeviceId]) -> RunOptions:
+    async def _answer_if_healthy(self, devices: Sequence[DeviceId]) -> RunOptions:
         self.require_healthy(devices)
-        return self.usual_answer(devices)
+        return self.default_answer(devices)
 
     def require_healthy(self, devices: Sequence[DeviceId]) -> None:
         """Raises RpcFailed for ids that are not there or not healthy: the manager may know less than we do."""
@@ -222,7 +222,7 @@ class SimulatedPlugin:
         if bad := [id for id in devices if id not in healthy]:
             raise RpcFailed(f"no healthy device {', '.join(map(repr, bad))}")
 
-    def usual_answer(self, devices: Sequence[DeviceId]) -> RunOptions:
+    def default_answer(self, devices: Sequence[DeviceId]) -> RunOptions:
         """An environment variable with the ids, and /dev/null as a device node per id."""
         variable = self.resource.rpartition("/")[2].upper().replace("-", "_").replace(".", "_")
         return RunOptions(
@@ -232,13 +232,13 @@ class SimulatedPlugin:
             ),
         )
 
-    async def _first_ids(
+    async def _prefer_first(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
     ) -> Sequence[DeviceId]:
         rest = [id for id in available if id not in must_include]
         return [*must_include, *rest][:size]
 
-    async def _nothing_to_do(self, devices: Sequence[DeviceId]) -> None:
+    async def _prepare_nothing(self, devices: Sequence[DeviceId]) -> None:
         return None
 
     def _notify(self) -> None:
@@ -274,7 +274,7 @@ async def open_simulated_plugin(
     """
     require_trio("open_simulated_plugin")
     listed = numbered_devices(devices) if isinstance(devices, int) else devices
-    name = checked_file_name(endpoint or endpoint_of(resource))
+    name = valid_endpoint(endpoint or default_endpoint(resource))
     plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)
     path = plugin.directory / name
     require_short(path)

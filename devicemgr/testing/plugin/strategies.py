@@ -9,11 +9,11 @@ from itertools import chain, zip_longest
 from ...model import DeviceId
 
 Nodes = tuple[int, ...] | None
-"""The NUMA nodes of a device. None, for one without topology, counts as a place of its own."""
+"""The NUMA nodes of a device. None, for one without topology, counts as a NUMA node of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class PreferredAllocationRequest:
     """``size`` ids are wanted out of ``available``, with all of ``must_include``; ``nodes`` is where devices are."""
 
     available: Sequence[DeviceId]
@@ -28,44 +28,44 @@ class Question:
     def answer(self, others: Iterable[DeviceId]) -> list[DeviceId]:
         return [*self.must_include, *others][: self.size]
 
-    def others_by_place(self) -> dict[Nodes, list[DeviceId]]:
-        places: dict[Nodes, list[DeviceId]] = {}
+    def others_by_numa_nodes(self) -> dict[Nodes, list[DeviceId]]:
+        groups: dict[Nodes, list[DeviceId]] = {}
         for id in self.others:
-            places.setdefault(self.nodes.get(id), []).append(id)
-        return places
+            groups.setdefault(self.nodes.get(id), []).append(id)
+        return groups
 
 
-def first(question: Question) -> list[DeviceId]:
+def first(request: PreferredAllocationRequest) -> list[DeviceId]:
     """In the order of the request."""
-    return question.answer(question.others)
+    return request.answer(request.others)
 
 
-def last(question: Question) -> list[DeviceId]:
-    """From the end of the request: easily told from what the manager takes by itself."""
-    return question.answer(reversed(question.others))
+def last(request: PreferredAllocationRequest) -> list[DeviceId]:
+    """From the end of the request: so it differs from what the manager takes by itself."""
+    return request.answer(reversed(request.others))
 
 
-def packed(question: Question) -> list[DeviceId]:
+def packed(request: PreferredAllocationRequest) -> list[DeviceId]:
     """On as few NUMA nodes as can be: beside those that must be included, then where just enough is left."""
-    places = question.others_by_place()
-    used = {question.nodes.get(id) for id in question.must_include}
-    missing = question.size - len(question.must_include)
+    groups = request.others_by_numa_nodes()
+    used = {request.nodes.get(id) for id in request.must_include}
+    missing = request.size - len(request.must_include)
 
-    def rank(place: Nodes) -> tuple[bool, bool, int]:
-        count = len(places[place])
-        return place not in used, count < missing, count if count >= missing else -count
+    def rank(nodes: Nodes) -> tuple[bool, bool, int]:
+        count = len(groups[nodes])
+        return nodes not in used, count < missing, count if count >= missing else -count
 
-    return question.answer(chain.from_iterable(places[place] for place in sorted(places, key=rank)))
+    return request.answer(chain.from_iterable(groups[nodes] for nodes in sorted(groups, key=rank)))
 
 
-def spread(question: Question) -> list[DeviceId]:
+def spread(request: PreferredAllocationRequest) -> list[DeviceId]:
     """From each NUMA node in turn; a node waits as many rounds as it has devices that must be included."""
-    taken = [question.nodes.get(id) for id in question.must_include]
-    columns = ([None] * taken.count(place) + ids for place, ids in question.others_by_place().items())
-    return question.answer(id for id in chain.from_iterable(zip_longest(*columns)) if id is not None)
+    taken = [request.nodes.get(id) for id in request.must_include]
+    columns = ([None] * taken.count(nodes) + ids for nodes, ids in request.others_by_numa_nodes().items())
+    return request.answer(id for id in chain.from_iterable(zip_longest(*columns)) if id is not None)
 
 
-STRATEGIES: Mapping[str, Callable[[Question], list[DeviceId]]] = {
+STRATEGIES: Mapping[str, Callable[[PreferredAllocationRequest], list[DeviceId]]] = {
     "first": first,
     "last": last,
     "packed": packed,

@@ -11,7 +11,7 @@ import trio
 from devicemgr import Container, Pod
 from devicemgr.model import DeviceSpec, Mount, RunOptions
 from devicemgr.testing.plugin.script import parse_scripts
-from devicemgr.testing.plugin.script_player import ScriptedCrash, ScriptedPlugin, filled, open_scripted_plugin
+from devicemgr.testing.plugin.script_player import ScriptedCrash, ScriptedPlugin, fill_template, open_scripted_plugin
 from devicemgr.testing.plugin.simulated import SimulatedPlugin
 
 GPU = "vendor.com/gpu"
@@ -146,7 +146,7 @@ def test_what_has_id_in_it_is_there_once_per_device():
         device_specs=(DeviceSpec(container_path="/dev/x", host_path="/dev/{id}", permissions="r"),),
         cdi_devices=("a.com/b={id}", "a.com/b=all"),
     )
-    assert filled(template, ["p", "q"]) == RunOptions(
+    assert fill_template(template, ["p", "q"]) == RunOptions(
         envs={"ALL": "p,q", "ONE_p": "yes", "ONE_q": "yes"},
         annotations={"p": "x", "q": "x"},
         mounts=(

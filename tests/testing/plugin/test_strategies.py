@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.testing.plugin.strategies import STRATEGIES, Question
+from devicemgr.testing.plugin.strategies import STRATEGIES, PreferredAllocationRequest
 
 PLACES = {"a0": (0,), "b0": (1,), "a1": (0,), "b1": (1,), "b2": (1,), "n": None}
 
@@ -28,8 +28,8 @@ PLACES = {"a0": (0,), "b0": (1,), "a1": (0,), "b1": (1,), "b2": (1,), "n": None}
     ],
 )
 def test_the_answer(strategy, must, size, expected):
-    question = Question(available=list(PLACES), must_include=must, size=size, nodes=PLACES)
-    assert STRATEGIES[strategy](question) == expected
+    request = PreferredAllocationRequest(available=list(PLACES), must_include=must, size=size, nodes=PLACES)
+    assert STRATEGIES[strategy](request) == expected
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -37,6 +37,8 @@ def test_the_answer(strategy, must, size, expected):
 def test_every_answer_is_one_that_a_kubelet_takes(strategy, size):
     """ALLOC-7d: as many as asked for, all available, each once, with all that must be included."""
     must = ["b1", "n"][:size]
-    answer = STRATEGIES[strategy](Question(available=list(PLACES), must_include=must, size=size, nodes=PLACES))
+    answer = STRATEGIES[strategy](
+        PreferredAllocationRequest(available=list(PLACES), must_include=must, size=size, nodes=PLACES)
+    )
     assert len(answer) == len(set(answer)) == size
     assert set(must) <= set(answer) <= set(PLACES)
