@@ -50,7 +50,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .core.topology.numa import Numa
     from .core.topology.policy import Policy, Scope, Topology
-    from .core.views.pod_resources import DeviceOnNode, PodDevices
+    from .core.views.pod_resources import DeviceOnNode, PodResourcesEntry
     from .daemon.access.callers import Callers
     from .daemon.event_log import Recorded, Sink
     from .daemon.faults.actions import Faults
@@ -148,8 +148,8 @@ __all__ = [
     "PluginOptions",
     "PluginUnavailable",
     "Pod",
-    "PodDevices",
     "PodResources",
+    "PodResourcesEntry",
     "PodStatus",
     "PodUid",
     "Policy",
@@ -176,7 +176,7 @@ __all__ = [
 _MODULES = {
     "core.topology.numa": "Numa",
     "core.topology.policy": "Policy Scope Topology",
-    "core.views.pod_resources": "DeviceOnNode PodDevices",
+    "core.views.pod_resources": "DeviceOnNode PodResourcesEntry",
     "daemon.access.callers": "Callers",
     "daemon.event_log": "Recorded Sink",
     "daemon.faults.actions": "Faults",

@@ -105,7 +105,7 @@ def test_every_public_name_can_be_imported(module):
 # --- arguments -----------------------------------------------------------------------------------------
 
 RESULTS = {"Admission", "ContainerRun", "ContainerStatus", "DeviceOnNode", "EffectiveSettings", "Layout", "Peer"}
-RESULTS |= {"PodDevices", "PodStatus", "Recorded", "ResourceCounts", "Event", "Check", "Result", "Seen"}
+RESULTS |= {"PodResourcesEntry", "PodStatus", "Recorded", "ResourceCounts", "Event", "Check", "Result", "Seen"}
 """Values that are handed out, and in by nobody."""
 BY_OURSELVES = ("DeviceManager.living", "DeviceManager.events_of_life", "Callers.include", "Numa.", "Bench", "Check.")
 BY_OURSELVES += (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devicemgr.core.views.pod_resources import DeviceOnNode, PodDevices
+from devicemgr.core.views.pod_resources import DeviceOnNode, PodResourcesEntry
 from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from devicemgr.rpc.stubs import v1, v1alpha1
 
@@ -13,7 +13,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampl
 on_nodes = st.builds(DeviceOnNode, resource=texts, device=texts, node=st.none() | st.integers(0, 300))
 devices = st.lists(on_nodes, max_size=4).map(tuple)
 containers = st.lists(st.tuples(texts, devices), max_size=3).map(tuple)
-pods = st.lists(st.builds(PodDevices, namespace=texts, name=texts, containers=containers), max_size=3).map(tuple)
+pods = st.lists(st.builds(PodResourcesEntry, namespace=texts, name=texts, containers=containers), max_size=3).map(tuple)
 
 
 class Api:
@@ -88,7 +88,7 @@ def test_the_bytes_are_those_of_the_messages(pods, devices):
 
 def test_an_answer_is_encoded_once_for_the_same_object():
     one = DeviceOnNode("vendor.com/gpu", "d0", 0)
-    api = Api((PodDevices("n", "p", (("c", (one,)),)),), (one,))
+    api = Api((PodResourcesEntry("n", "p", (("c", (one,)),)),), (one,))
     service = PodResourcesService(api)
     questions = (service.list, service.get_allocatable_resources)
     first = [result(ask(None)) for ask in questions]

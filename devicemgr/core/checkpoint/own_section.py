@@ -214,7 +214,7 @@ def _lasting(held: _Held) -> set[str]:
     another one, be it of one resource among several (ALLOC-13); so as many as can be last that share nothing.
 
     Who shares least, and has most of its own, comes first. Of two that are alike the one that the file has later
-    lasts, which matters only to who lists it (PR-3): a pod's request does not depend on it (``Holdings``).
+    lasts, which matters only to who lists it (PR-3): a pod's request does not depend on it (``PodDevices``).
     """
     holders = Counter(device for one in held.values() for device in _devices(one))
     shared = {name: sum(holders[device] > 1 for device in _devices(one)) for name, one in held.items()}

@@ -41,7 +41,7 @@ class Assignment:
     raw: bytes | None = None
 
 
-class Holdings:
+class PodDevices:
     """Pods and what they hold. Every method is synchronous: it is its own critical section."""
 
     def __init__(self) -> None:
@@ -161,11 +161,11 @@ class Holdings:
 
     def release(self, owner: Owner, resource: ResourceName) -> tuple[DeviceId, ...]:
         """Give back what ``owner`` reserved or holds of one resource; returns the ids nobody holds any more."""
-        holdings = self._assignments.get(owner, {})
-        ended = holdings.pop(resource, None)
+        assignments = self._assignments.get(owner, {})
+        ended = assignments.pop(resource, None)
         self.version += ended is not None
         self.answers_size -= _size(ended)
-        if not holdings and self._assignments.pop(owner, None) is not None:
+        if not assignments and self._assignments.pop(owner, None) is not None:
             self._owners[owner.pod_uid].pop(owner)
             if not self._owners[owner.pod_uid]:
                 del self._owners[owner.pod_uid]

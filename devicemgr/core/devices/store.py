@@ -1,7 +1,7 @@
 """The one place where the manager's state lives: per resource its plug-in and its devices, and who holds them.
 
-*Resources* are here: per name the endpoint and the last list, split into healthy and unhealthy ids. *Holdings*, the
-base class, are who holds what. Queries change nothing (LIM-5); a mutation returns the events it caused.
+*Resources* are here: per name the endpoint and the last list, split into healthy and unhealthy ids. ``PodDevices``, the
+base class, says who holds what. Queries change nothing (LIM-5); a mutation returns the events it caused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ...model import (
 from ...steps import Steps, done
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
 from .free_devices import FreeDevices
-from .pod_devices import Assignment, Holdings, in_order
+from .pod_devices import Assignment, PodDevices, in_order
 from .report import ID_LENGTH, difference, normalising
 from .resource import NOTHING_REPORTED, Reported, Resource, health_of
 
@@ -57,7 +57,7 @@ MOST_REMOVED = 1000
 """Resources whose zero is kept until somebody has seen it; they stand in the checkpoint, too."""
 
 
-class DeviceStore(Holdings):
+class DeviceStore(PodDevices):
     """The state of the manager. ``grace`` is the seconds a stopped endpoint keeps its capacity (LW-11),
     ``id_length`` the characters a device id may have; ``node_resources`` are had without a plug-in."""
 
@@ -151,7 +151,7 @@ class DeviceStore(Holdings):
         return [stopped, *self._health_changes(resource, health)]
 
     def sweep(self, *, now: float) -> list[Event]:
-        """Remove the resources whose grace period is over (CAP-3). Holdings stay: pods keep their record."""
+        """Remove the resources whose grace period is over (CAP-3). Their assignments stay: pods keep their record."""
         expired = sorted(
             name for name, state in self._resources.items() if state.endpoint.is_expired(now=now, grace=self.grace)
         )

@@ -32,7 +32,7 @@ class DeviceOnNode:
 
 
 @dataclass(frozen=True, slots=True)
-class PodDevices:
+class PodResourcesEntry:
     """Every container stands here, in the order of the spec, also one without devices."""
 
     namespace: str
@@ -40,18 +40,20 @@ class PodDevices:
     containers: tuple[tuple[str, tuple[DeviceOnNode, ...]], ...]
 
 
-def devices_of_pod(store: DeviceStore, pod: Pod, kinds: tuple[ContainerKind, ...]) -> Steps[PodDevices]:
+def devices_of_pod(store: DeviceStore, pod: Pod, kinds: tuple[ContainerKind, ...]) -> Steps[PodResourcesEntry]:
     """One pod's containers of these kinds; NUMA nodes are those of the time of allocation (PR-4, LW-6)."""
     (found,) = yield from _devices_of(store, [pod], kinds)
     return found
 
 
-def named_pods(store: DeviceStore, kinds: tuple[ContainerKind, ...]) -> Steps[tuple[PodDevices, ...]]:
+def named_pods(store: DeviceStore, kinds: tuple[ContainerKind, ...]) -> Steps[tuple[PodResourcesEntry, ...]]:
     """Every pod that is here; one from a kubelet's checkpoint has no name, and is not among them."""
     return (yield from _devices_of(store, [pod for pod in store.pods if pod.name], kinds))
 
 
-def _devices_of(store: DeviceStore, pods: list[Pod], kinds: tuple[ContainerKind, ...]) -> Steps[tuple[PodDevices, ...]]:
+def _devices_of(
+    store: DeviceStore, pods: list[Pod], kinds: tuple[ContainerKind, ...]
+) -> Steps[tuple[PodResourcesEntry, ...]]:
     """As they are now: what is looked up is looked up in the first step."""
     found = [
         (pod, container.name, sorted(store.assignments(Owner(pod.uid, container.name)).items()))
@@ -68,7 +70,7 @@ def _devices_of(store: DeviceStore, pods: list[Pod], kinds: tuple[ContainerKind,
                 devices += [one for id in ids for one in on_nodes(resource, id, assignment.devices[id])]
                 yield
         containers[pod.uid].append((name, tuple(devices)))
-    return tuple(PodDevices(pod.namespace, pod.name, tuple(containers[pod.uid])) for pod in pods)
+    return tuple(PodResourcesEntry(pod.namespace, pod.name, tuple(containers[pod.uid])) for pod in pods)
 
 
 def allocatable_devices(store: DeviceStore) -> Steps[tuple[DeviceOnNode, ...]]:

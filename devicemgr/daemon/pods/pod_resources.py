@@ -16,7 +16,7 @@ from ...core.views.pod_resources import (
     LASTING,
     MAIN_ONLY,
     DeviceOnNode,
-    PodDevices,
+    PodResourcesEntry,
     allocatable_devices,
     devices_of_pod,
     named_pods,
@@ -40,16 +40,16 @@ class PodResources:
         self._current = current
         self._log = log
         self._bucket = TokenBucket(RATE, BURST)
-        self._pods: Kept[tuple[PodDevices, ...]] = Kept(lambda store: named_pods(store, LASTING))
-        self._pods_v1alpha1: Kept[tuple[PodDevices, ...]] = Kept(lambda store: named_pods(store, MAIN_ONLY))
+        self._pods: Kept[tuple[PodResourcesEntry, ...]] = Kept(lambda store: named_pods(store, LASTING))
+        self._pods_v1alpha1: Kept[tuple[PodResourcesEntry, ...]] = Kept(lambda store: named_pods(store, MAIN_ONLY))
         self._allocatable: Kept[tuple[DeviceOnNode, ...]] = Kept(allocatable_devices)
 
-    async def list_pods(self) -> tuple[PodDevices, ...]:
+    async def list_pods(self) -> tuple[PodResourcesEntry, ...]:
         """Every pod that is here, with its sidecars and main containers (PR-3)."""
         self._count("list", "v1")
         return await in_turns(self._pods.of(self._current()))
 
-    async def list_pods_v1alpha1(self) -> tuple[PodDevices, ...]:
+    async def list_pods_v1alpha1(self) -> tuple[PodResourcesEntry, ...]:
         """Every pod that is here, with its main containers (PR-7)."""
         self._count("list", "v1alpha1")
         return await in_turns(self._pods_v1alpha1.of(self._current()))
@@ -60,7 +60,7 @@ class PodResources:
         return await in_turns(self._allocatable.of(self._current()))
 
     @checked
-    async def get_pod(self, namespace: str, name: str) -> PodDevices:
+    async def get_pod(self, namespace: str, name: str) -> PodResourcesEntry:
         """One pod. Raises NoSuchPod (PR-6)."""
         store = self._current()
         pod = store.find_pod(namespace, name) if name else None

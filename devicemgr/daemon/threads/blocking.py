@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from ...arguments import Count, Seconds, checked
-from ...core.views.pod_resources import DeviceOnNode, PodDevices
+from ...core.views.pod_resources import DeviceOnNode, PodResourcesEntry
 from ...model import (
     Admission,
     Container,
@@ -195,14 +195,14 @@ class BlockingPodResources:
         self._portal = portal
         self._target = target
 
-    def list_pods(self) -> tuple[PodDevices, ...]:
+    def list_pods(self) -> tuple[PodResourcesEntry, ...]:
         return self._portal.call(self._target.list_pods)
 
-    def list_pods_v1alpha1(self) -> tuple[PodDevices, ...]:
+    def list_pods_v1alpha1(self) -> tuple[PodResourcesEntry, ...]:
         return self._portal.call(self._target.list_pods_v1alpha1)
 
     def allocatable(self) -> tuple[DeviceOnNode, ...]:
         return self._portal.call(self._target.allocatable)
 
-    def get_pod(self, namespace: str, name: str) -> PodDevices:
+    def get_pod(self, namespace: str, name: str) -> PodResourcesEntry:
         return self._portal.call(self._target.get_pod, namespace, name)

@@ -27,7 +27,7 @@ IDS = [f"dev{n}" for n in range(6)]
 PODS = st.sampled_from(["a", "b", "c", "d"])
 
 
-class Holdings(RuleBasedStateMachine):
+class StateMachine(RuleBasedStateMachine):
     """No device is ever held twice, none leaks, and the counts add up."""
 
     def __init__(self):
@@ -142,8 +142,8 @@ class Holdings(RuleBasedStateMachine):
         assert all(store._holders.values())
 
 
-TestHoldings = Holdings.TestCase
-TestHoldings.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
+TestStateMachine = StateMachine.TestCase
+TestStateMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize("first", [[Device(id="a")], [Device(id="a", health="Unhealthy")], []])

@@ -17,7 +17,7 @@ from devicemgr.core.views.pod_resources import (
     LASTING,
     MAIN_ONLY,
     DeviceOnNode,
-    PodDevices,
+    PodResourcesEntry,
     allocatable_devices,
     devices_of_pod,
     named_pods,
@@ -81,8 +81,8 @@ def test_what_the_containers_of_a_pod_hold():
     """PR-3, PR-7: sidecars first, then main containers; each in the order of the spec, also one without devices."""
     main = ("main", (DeviceOnNode(GPU, "g2", None), DeviceOnNode(GPU, "g10", 0), DeviceOnNode(GPU, "g10", 1)))
     proxy = ("proxy", (DeviceOnNode(NIC, "n0", None),))
-    assert done(devices_of_pod(store(), POD, LASTING)) == PodDevices("n", "p", (proxy, main, ("idle", ())))
-    assert done(devices_of_pod(store(), POD, MAIN_ONLY)) == PodDevices("n", "p", (main, ("idle", ())))
+    assert done(devices_of_pod(store(), POD, LASTING)) == PodResourcesEntry("n", "p", (proxy, main, ("idle", ())))
+    assert done(devices_of_pod(store(), POD, MAIN_ONLY)) == PodResourcesEntry("n", "p", (main, ("idle", ())))
 
 
 def test_only_a_pod_with_a_name_is_told():
