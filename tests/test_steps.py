@@ -33,7 +33,7 @@ def store():
 
 def seen(store):
     """All that anybody can see of the resource."""
-    return store.counts(R), dict(store.devices(R)), list(store.free(R).all()), store.version, store.reports
+    return store.counts(R), dict(store.devices(R)), list(store.free_devices(R).all()), store.version, store.reports
 
 
 def halfway(steps):
@@ -100,7 +100,7 @@ def test_what_is_held_and_given_back_meanwhile_counts(store):
     store.release(OWNER, R)
     store.reserve(OWNER, R, ["d3"])
     done(steps)
-    assert list(store.free(R).all()) == [d.id for d in BEFORE if d.id != "d3"]
+    assert list(store.free_devices(R).all()) == [d.id for d in BEFORE if d.id != "d3"]
 
 
 @pytest.mark.parametrize("change", ["whole", "difference", "end"])
@@ -116,7 +116,7 @@ def test_what_was_sorted_of_a_list_that_is_gone_is_not_used(store, change):
         store.stop_endpoint(R, 1, reason="gone", now=0.0)
     done(mine), done(other)
     healthy = [device.id for device in store.devices(R).values() if device.id in (store.healthy(R) or ())]
-    assert list(store.free(R).all()) == healthy
+    assert list(store.free_devices(R).all()) == healthy
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -130,7 +130,7 @@ def test_a_list_that_comes_meanwhile_is_sorted_in_steps_as_well(store, shared):
     assert sum(1 for _ in steps) >= alone - 1
     if shared:
         done(other)
-    assert list(store.free(R).all()) == [device.id for device in BEFORE]
+    assert list(store.free_devices(R).all()) == [device.id for device in BEFORE]
 
 
 def test_who_wants_it_sorted_does_not_wait_for_ever_for_a_plug_in_that_always_has_news(store):

@@ -72,7 +72,7 @@ class ResourceDecision:
     def refused(self, store: DeviceStore, resource: ResourceName) -> None:
         """There was no plan: what there was instead."""
         healthy, held = store.healthy(resource) or set(), store.held(resource).keys()
-        order = store.free(resource).order
+        order = store.free_devices(resource).order
         self.considered = {
             name: {"count": len(ids), "ids": list(islice((id for id in order if id in ids), LISTED))}
             for name, ids in (

@@ -112,7 +112,7 @@ def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[De
     missing = request.count - _count(steps)
     if not missing:
         return Plan(request=request, reusable=reusable, steps=steps)
-    free = store.free(request.resource)
+    free = store.free_devices(request.resource)
     available = free.all(without=request.reusable)
     if len(available) < missing:  # 7b
         raise AllocationRefused(

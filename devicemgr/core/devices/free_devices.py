@@ -1,10 +1,10 @@
-"""The free devices of one resource, by place, kept in order: what an allocation chooses from (ALLOC-15, ALLOC-16).
+"""The free devices of one resource, by NUMA nodes, kept in order: what an allocation chooses from (ALLOC-15, ALLOC-16).
 
 A container wants two of 10,000 devices. Sorting all that are free by affinity and by name, for every container, is what
 makes an admission cost more with every device there is. Here they stand sorted: a device has a *rank*, its position in
-the natural order of all ids (ALLOC-8), and each *place*, a combination of NUMA nodes, has a sorted list of the ranks
+the natural order of all ids (ALLOC-8), and each *node set*, the NUMA nodes of a device, has a sorted list of the ranks
 that are free there. Taking a device or giving it back moves one number; a choice reads the first few. How many devices
-stand at each place is counted along, for the hints of the topology (``hints``), which ask for nothing else.
+are in each node set is counted along, for the hints of the topology (``hints``), which ask for nothing else.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ...model import HEALTHY, Device, DeviceId
 from ...steps import Steps, done, in_chunks
 from .pod_devices import in_order, ordering
 
-Place = frozenset[int]
+NodeSet = frozenset[int]
 """NUMA nodes; empty without topology. A node -1 is no node (ALLOC-16)."""
 FEW = 50
 """Ids that are quicker moved one by one; of more, whole lists are made anew."""
-_Kind = tuple[Place, bool]
+_Kind = tuple[NodeSet, bool]
 """Of a device: where it is, and whether it is healthy."""
 
 
@@ -88,18 +88,18 @@ class FreeDevices:
         self.rank: dict[DeviceId, int] = {}
         self._kinds: dict[DeviceId, _Kind] = {}
         self._counts: Counter[_Kind] = Counter()
-        self._ranks: dict[Place, list[int]] = {}
+        self._ranks: dict[NodeSet, list[int]] = {}
         for ids in in_chunks(self.order):
             ranks = range(len(self.rank), len(self.rank) + len(ids))
             kinds = [_kind(devices[id].numa_nodes, devices[id].health) for id in ids]
             self.rank.update(zip(ids, ranks, strict=True))
             self._kinds.update(zip(ids, kinds, strict=True))
             self._counts.update(kinds)
-            for place, _ in set(kinds):
-                self._ranks.setdefault(place, [])
-            for rank, id, (place, _) in zip(ranks, ids, kinds, strict=True):
+            for nodes, _ in set(kinds):
+                self._ranks.setdefault(nodes, [])
+            for rank, id, (nodes, _) in zip(ranks, ids, kinds, strict=True):
                 if id in free:
-                    self._ranks[place].append(rank)
+                    self._ranks[nodes].append(rank)
             yield
 
     def __len__(self) -> int:
@@ -108,38 +108,38 @@ class FreeDevices:
     @property
     def has_topology(self) -> bool:
         """Is any device, free or not, on a NUMA node?"""
-        return any(self.places)
+        return any(self.node_sets)
 
     @property
-    def places(self) -> AbstractSet[Place]:
+    def node_sets(self) -> AbstractSet[NodeSet]:
         """Where there are devices, free or not."""
-        return {place for (place, _), count in self._counts.items() if count}
+        return {nodes for (nodes, _), count in self._counts.items() if count}
 
     @property
-    def healthy(self) -> dict[Place, int]:
+    def healthy_counts(self) -> dict[NodeSet, int]:
         """How many healthy devices, free or not, stand where."""
-        return {place: count for (place, is_healthy), count in self._counts.items() if is_healthy and count}
+        return {nodes: count for (nodes, is_healthy), count in self._counts.items() if is_healthy and count}
 
-    def free(self, *, without: AbstractSet[DeviceId] = frozenset()) -> dict[Place, int]:
+    def free_counts(self, *, without: AbstractSet[DeviceId] = frozenset()) -> dict[NodeSet, int]:
         """How many free devices, not counting some, stand where."""
-        return {place: len(Ids(self, (ranks,), without)) for place, ranks in self._ranks.items() if ranks}
+        return {nodes: len(Ids(self, (ranks,), without)) for nodes, ranks in self._ranks.items() if ranks}
 
-    def place_of(self, id: DeviceId) -> Place:
+    def nodes_of(self, id: DeviceId) -> NodeSet:
         """Empty also for a device that is not listed."""
         return self._kinds[id][0] if id in self._kinds else frozenset()
 
     def add(self, ids: Collection[DeviceId]) -> None:
         """These, which are listed, are free."""
         if len(ids) > FEW:
-            come: dict[Place, set[int]] = {place: set() for place in self._ranks}
+            come: dict[NodeSet, set[int]] = {nodes: set() for nodes in self._ranks}
             for id in ids:
-                come[self.place_of(id)].add(self.rank[id])
-            for place, ranks in self._ranks.items():
-                ranks.extend(come[place].difference(ranks))
+                come[self.nodes_of(id)].add(self.rank[id])
+            for nodes, ranks in self._ranks.items():
+                ranks.extend(come[nodes].difference(ranks))
                 ranks.sort()
             return
         for id in ids:
-            ranks, rank = self._ranks[self.place_of(id)], self.rank[id]
+            ranks, rank = self._ranks[self.nodes_of(id)], self.rank[id]
             if not _has(ranks, rank):
                 insort(ranks, rank)
 
@@ -147,12 +147,12 @@ class FreeDevices:
         """Somebody holds these, or they are not healthy; some may not be listed at all."""
         if len(ids) > FEW:
             gone = {self.rank[id] for id in ids if id in self.rank}
-            for place, ranks in self._ranks.items():
-                self._ranks[place] = [rank for rank in ranks if rank not in gone]
+            for nodes, ranks in self._ranks.items():
+                self._ranks[nodes] = [rank for rank in ranks if rank not in gone]
             return
         for id in ids:
             rank = self.rank.get(id)
-            if rank is not None and _has(ranks := self._ranks[self.place_of(id)], rank):
+            if rank is not None and _has(ranks := self._ranks[self.nodes_of(id)], rank):
                 del ranks[bisect_left(ranks, rank)]
 
     def update(self, device: Device, *, free: bool) -> None:
@@ -174,8 +174,8 @@ class FreeDevices:
         if affinity is None or not self.has_topology:
             return Ids(self, (), without), Ids(self, (), without), self.all(without=without)
         by_class: list[list[list[int]]] = [[], [], []]
-        for place, ranks in self._ranks.items():
-            by_class[2 if not place else 0 if place & affinity else 1].append(ranks)
+        for nodes, ranks in self._ranks.items():
+            by_class[2 if not nodes else 0 if nodes & affinity else 1].append(ranks)
         aligned, unaligned, none = (Ids(self, lists, without) for lists in by_class)
         return aligned, unaligned, none
 

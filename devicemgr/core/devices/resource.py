@@ -18,8 +18,8 @@ NAMED = 20
 NAME_LENGTH = 200
 """Devices that an event about a list names of each kind, and how many characters of each: events are remembered."""
 
-MOST_SORTED = 10
-"""Lists of one resource that are put in order for one admission, which are old news before they are."""
+MAX_SORTING_ATTEMPTS = 10
+"""Lists of one resource that one admission begins to sort, each replaced before it is sorted."""
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class Resource:
         if self.healthy is not None:
             self.healthy = set()
 
-    def free(self, held: Mapping[DeviceId, object]) -> FreeDevices:
+    def free_devices(self, held: Mapping[DeviceId, object]) -> FreeDevices:
         """Healthy, and not ``held``."""
         if self._free is None:
             self._free = FreeDevices(self.devices, (self.healthy or set()) - held.keys())
@@ -187,9 +187,9 @@ class Resource:
         return len(healthy) - sum(map(healthy.__contains__, held))
 
     def sorting(self, held: Callable[[], Mapping[DeviceId, object]]) -> Steps[None]:
-        """In steps, what :meth:`free` would do at once. When another list comes meanwhile, it begins again, but not for
-        ever: whoever wants it does not wait for a plug-in that has something new to say each time."""
-        for _ in range(MOST_SORTED):
+        """In steps, what :meth:`free_devices` would do at once. When another list comes meanwhile, it begins again,
+        a limited number of times: the caller must not wait for a plug-in that keeps sending."""
+        for _ in range(MAX_SORTING_ATTEMPTS):
             if self._free is not None:
                 return
             if self._sorting is None:
@@ -203,12 +203,12 @@ class Resource:
                 self._free, self._sorting = done(work.steps()), None
                 self._free.discard(held())
 
-    def now_held(self, ids: Collection[DeviceId]) -> None:
+    def mark_held(self, ids: Collection[DeviceId]) -> None:
         """Somebody holds these from now on."""
         if self._free is not None:
             self._free.discard(ids)
 
-    def now_free(self, ids: Collection[DeviceId]) -> None:
+    def mark_free(self, ids: Collection[DeviceId]) -> None:
         """Nobody holds these any more."""
         if self._free is not None:
             self._free.add([id for id in ids if id in (self.healthy or ())])

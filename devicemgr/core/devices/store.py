@@ -286,13 +286,13 @@ class DeviceStore(PodDevices):
         """Healthy, and held by nobody."""
         return (self.healthy(resource) or set()) - self.held(resource).keys()
 
-    def free(self, resource: ResourceName) -> FreeDevices:
+    def free_devices(self, resource: ResourceName) -> FreeDevices:
         """The same, in order and by place; up to date from now on."""
         state = self._resources.get(resource)
-        return FreeDevices({}, ()) if state is None else state.free(self.held(resource))
+        return FreeDevices({}, ()) if state is None else state.free_devices(self.held(resource))
 
     def sorting(self, resources: Iterable[ResourceName]) -> Steps[None]:
-        """In steps, what :meth:`free` would do at once, for each of these, when it is first asked about a new list."""
+        """In steps, what the first :meth:`free_devices` after a new list would do at once, for each of these."""
         for resource in resources:
             if (state := self._resources.get(resource)) is not None:
                 yield from state.sorting(partial(self.held, resource))
@@ -341,12 +341,12 @@ class DeviceStore(PodDevices):
         devices = list(devices)
         super().reserve(owner, resource, devices)
         if (state := self._resources.get(resource)) is not None:
-            state.now_held(devices)
+            state.mark_held(devices)
 
     def release(self, owner: Owner, resource: ResourceName) -> tuple[DeviceId, ...]:
         freed = super().release(owner, resource)
         if (state := self._resources.get(resource)) is not None:
-            state.now_free(freed)
+            state.mark_free(freed)
         return freed
 
     # --- inside --------------------------------------------------------------------------------

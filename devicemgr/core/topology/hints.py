@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import islice
 
 from ...model import Container, DeviceId, Owner, Pod, ResourceName
-from ..devices.free_devices import Place
+from ..devices.free_devices import NodeSet
 from ..devices.pod_devices import pod_request
 from ..devices.store import DeviceStore
 from .node_search import Demand, Demands, Work, bits_of, fewest_nodes, sets_that_meet
@@ -40,8 +40,8 @@ class Hint:
 
 FEW_NODES = 8
 """As many as the kubelet allows by default: 255 masks, which can be looked at one by one if nothing else helps."""
-_NOWHERE: Place = frozenset()
-Counts = Mapping[Place, int]
+_NOWHERE: NodeSet = frozenset()
+Counts = Mapping[NodeSet, int]
 """How many devices stand where. The cost of hints goes with the places, however many devices there are."""
 
 
@@ -100,7 +100,7 @@ Hints = Mapping[ResourceName, HintList | None]
 """By resource: its hints, [] for impossible, None for no preference."""
 
 
-def candidate_nodes(places: Iterable[Place], machine: Sequence[int]) -> tuple[int, ...]:
+def candidate_nodes(places: Iterable[NodeSet], machine: Sequence[int]) -> tuple[int, ...]:
     """The machine's nodes that host a device of the resource; all of the machine's when there is none (TM-8)."""
     hosting = {node for place in places for node in place} & set(machine)
     return tuple(sorted(hosting)) or tuple(machine)
@@ -109,7 +109,7 @@ def candidate_nodes(places: Iterable[Place], machine: Sequence[int]) -> tuple[in
 def nodes_elsewhere(store: DeviceStore, hints: Hints, numa: Numa) -> dict[ResourceName, tuple[int, ...]]:
     """Of what is impossible: the nodes that its devices name and this machine does not have."""
     found = {
-        resource: {node for place in store.free(resource).places for node in place} - set(numa.nodes)
+        resource: {node for place in store.free_devices(resource).node_sets for node in place} - set(numa.nodes)
         for resource, listed in hints.items()
         if listed is not None and not listed
     }
@@ -117,7 +117,7 @@ def nodes_elsewhere(store: DeviceStore, hints: Hints, numa: Numa) -> dict[Resour
 
 
 def generate_hints(
-    free: Counts, *, reusable: Iterable[Place], request: int, nodes: Sequence[int], possible: Counts
+    free: Counts, *, reusable: Iterable[NodeSet], request: int, nodes: Sequence[int], possible: Counts
 ) -> HintList:
     """The masks over ``nodes`` that can serve ``request`` devices now; preferred are the narrowest possible ones.
 
@@ -166,18 +166,18 @@ def resource_hints(
     # fit every node. The kubelet calls it impossible though enough devices are free. And unhealthy devices do not
     # count for what the machine could offer; held ones do, or *restricted* would mean nothing on a busy node.
     """
-    devices = store.free(resource)
+    devices = store.free_devices(resource)
     if not devices.has_topology:  # an empty topology is none (LIM-12)
         return None
-    taken_over = [] if held else list(map(devices.place_of, reusable))
-    free = Counter(map(devices.place_of, held)) if held else devices.free(without=reusable)
+    taken_over = [] if held else list(map(devices.nodes_of, reusable))
+    free = Counter(map(devices.nodes_of, held)) if held else devices.free_counts(without=reusable)
     there = sum(free.values()) + len(taken_over)
     if there < request or (held and there != request):
         return []
 
     def generate(wanted: int) -> HintList:
-        nodes = candidate_nodes(devices.places, numa.nodes)
-        return generate_hints(free, reusable=taken_over, request=wanted, nodes=nodes, possible=devices.healthy)
+        nodes = candidate_nodes(devices.node_sets, numa.nodes)
+        return generate_hints(free, reusable=taken_over, request=wanted, nodes=nodes, possible=devices.healthy_counts)
 
     unplaced = free.get(_NOWHERE, 0) + taken_over.count(_NOWHERE)
     return generate(request) or (generate(max(request - unplaced, 0)) if unplaced else [])

@@ -81,11 +81,13 @@ class Free(RuleBasedStateMachine):
     @invariant()
     def as_many_everywhere(self):
         if hasattr(self, "kept"):
-            place = {id: frozenset(device.numa_nodes or ()) - {-1} for id, device in self.devices.items()}
-            assert self.kept.places == set(place.values())
-            assert self.kept.healthy == Counter(place[id] for id, device in self.devices.items() if device.is_healthy)
+            at = {id: frozenset(device.numa_nodes or ()) - {-1} for id, device in self.devices.items()}
+            assert self.kept.node_sets == set(at.values())
+            assert self.kept.healthy_counts == Counter(
+                at[id] for id, device in self.devices.items() if device.is_healthy
+            )
             without = frozenset(IDS[::3])
-            assert Counter(self.kept.free(without=without)) == Counter(place[id] for id in self.free - without)
+            assert Counter(self.kept.free_counts(without=without)) == Counter(at[id] for id in self.free - without)
 
 
 TestFree = Free.TestCase

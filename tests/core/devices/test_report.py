@@ -54,7 +54,7 @@ def test_a_difference_leads_to_the_same_as_the_whole_list(first, second, data):
     )
     by_difference, _ = store_with(before)
     if data.draw(st.booleans()):
-        by_difference.free(R)  # which is kept from now on, and not made anew
+        by_difference.free_devices(R)  # which is kept from now on, and not made anew
     version = by_difference.version
     events = by_difference.apply_report(R, 1, after)
     whole, _ = store_with(list(first))
@@ -63,8 +63,8 @@ def test_a_difference_leads_to_the_same_as_the_whole_list(first, second, data):
     assert by_difference.counts(R) == whole.counts(R)
     assert by_difference.healthy(R) == whole.healthy(R)
     assert dict(by_difference.devices(R)) == dict(whole.devices(R))
-    assert [*by_difference.free(R).all()] == [*whole.free(R).all()]
-    assert by_difference.free(R).healthy == whole.free(R).healthy
+    assert [*by_difference.free_devices(R).all()] == [*whole.free_devices(R).all()]
+    assert by_difference.free_devices(R).healthy_counts == whole.free_devices(R).healthy_counts
     assert sorted(map(str, events)) == sorted(map(str, expected))
     changed = set(whole.snapshot().registered[R]) != set(store_with(list(first))[0].snapshot().registered[R])
     assert (by_difference.version > version) >= changed, "what must be on disk has changed"

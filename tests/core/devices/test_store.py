@@ -119,7 +119,7 @@ class StateMachine(RuleBasedStateMachine):
         healthy = {id for id, good in self.listed.items() if good}
         assert (counts.capacity, counts.allocatable) == (len(self.listed), len(healthy))
         assert (counts.allocated, counts.available) == (len(taken), len(healthy - taken))
-        assert list(self.store.free(R).all()) == sorted(healthy - taken)
+        assert list(self.store.free_devices(R).all()) == sorted(healthy - taken)
         assert set(self.store.snapshot().registered.get(R, ())) == healthy
 
     @invariant()

@@ -53,7 +53,7 @@ def test_counts_by_place_give_the_hints_of_the_rule(places, request, data):
     before, after = DeviceList(devices=earlier), DeviceList(devices=devices, removed=earlier, added=devices)
     if data.draw(st.booleans()):  # the counts follow a change, and are not made anew
         store.apply_report("r", 1, before)
-        store.free("r")
+        store.free_devices("r")
         after = replace(after, base=before.token)
     store.apply_report("r", 1, after)
     ids = [device.id for device in devices]

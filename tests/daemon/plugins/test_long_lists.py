@@ -56,7 +56,7 @@ def at_once(no_garbage):
     store.connect(Endpoint(resource=GPU, generation=1, socket="s"))
     began = thread_time()
     store.apply_report(GPU, 1, DeviceListDecoder().decode(raw))
-    store.free(GPU)
+    store.free_devices(GPU)
     return thread_time() - began
 
 
