@@ -22,7 +22,7 @@ class RegistrationRequested(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginFound(Event):
+class PluginDiscovered(Event):
     """The plug-in behind a socket in plugins_registry said who it is; nothing of that is validated yet (REG-16)."""
 
     _severity: ClassVar[Severity] = Severity.DEBUG
@@ -95,7 +95,7 @@ class PluginDirectoryUnwatched(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListReceived(Event):
+class DeviceListReceived(Event):
     """A message of a ListAndWatch stream, as it came: nothing is mended or left out yet (LW-2)."""
 
     _severity: ClassVar[Severity] = Severity.DEBUG
@@ -107,10 +107,10 @@ class ListReceived(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportApplied(Event):
+class DeviceListApplied(Event):
     """A list of devices was taken over (LW-3); the three tuples tell it from the list before.
 
-    Each names a few devices; ``unnamed`` is how many more there are of all three.
+    Each names a few devices; ``omitted`` is how many more there are of all three.
     """
 
     resource: ResourceName
@@ -119,11 +119,11 @@ class ReportApplied(Event):
     added: tuple[DeviceId, ...]
     removed: tuple[DeviceId, ...]
     changed: tuple[DeviceId, ...]
-    unnamed: int = 0
+    omitted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportNormalised(Event):
+class DeviceListNormalised(Event):
     """Part of a report made no sense and was mended or left out (LIM-16); ``devices`` names the first ten."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
@@ -148,7 +148,7 @@ class BoundReached(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerOdd(Event):
+class AllocateAnswerFlagged(Event):
     """An Allocate answer has texts that nobody should find there; they were passed on, as the kubelet does."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
@@ -158,7 +158,7 @@ class AnswerOdd(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallerTurnedAway(Event):
+class CallsDenied(Event):
     """A user who may not call did, ``times`` times since the last such event; the answer was PERMISSION_DENIED."""
 
     _severity: ClassVar[Severity] = Severity.WARNING

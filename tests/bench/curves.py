@@ -67,7 +67,7 @@ def _changes(client, plugin, resource: str, devices: int, *, streams: int | None
     for number in range(TIMES):
         client.hush()
         started = plugin.say(lists[number % 2], streams=streams)
-        found.append(client.wait_for("ReportApplied", resource) - started)
+        found.append(client.wait_for("DeviceListApplied", resource) - started)
     client.unfollow()
     return statistics.median(found)
 

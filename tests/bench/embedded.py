@@ -30,7 +30,7 @@ UNBOUNDED = Bounds(
     time_burst=3600.0,
 )
 """All plug-ins of the benchmark are one process; what one process may ask for is measured elsewhere."""
-MARKS = {"ReportApplied": "applied", "EndpointStopped": "gone"}
+MARKS = {"DeviceListApplied": "applied", "EndpointStopped": "gone"}
 
 
 class Marks:

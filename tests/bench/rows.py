@@ -68,7 +68,7 @@ def register(devices: int, times: int) -> Iterator[Figure]:
             plugin.say(message)
             started = time.perf_counter()
             client.register(resource, plugin.socket.name)
-            found.append(client.wait_for("ReportApplied", resource) - started)
+            found.append(client.wait_for("DeviceListApplied", resource) - started)
             plugin.stop()
     yield Figure("register → visible", f"{devices:,} devices", statistics.median(found[1:]))
 
@@ -84,7 +84,7 @@ def many_plugins(count: int, devices: int) -> Iterator[Figure]:
         started = time.perf_counter()
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda n: client.register(f"bench.example/p{n}", f"p{n}.sock"), range(count)))
-        client.wait_for("ReportApplied", *(f"bench.example/p{number}" for number in range(count)))
+        client.wait_for("DeviceListApplied", *(f"bench.example/p{number}" for number in range(count)))
         yield Figure(f"register {count} plug-ins", f"{devices} devices each", time.perf_counter() - started)
 
 

@@ -150,11 +150,11 @@ class DaemonSide(Side):
         if what == "written":
             time.sleep(WRITING_TIME)
             return time.perf_counter()
-        return self._client.wait_for({"applied": "ReportApplied", "gone": "EndpointStopped"}[what], resource)
+        return self._client.wait_for({"applied": "DeviceListApplied", "gone": "EndpointStopped"}[what], resource)
 
     def wait_listed(self, resource: str) -> None:
         if self._hears:  # or its news comes later, and is taken for that of the next list
-            self._client.wait_for("ReportApplied", resource)
+            self._client.wait_for("DeviceListApplied", resource)
         self._client.wait_capacity(resource)
         self._client.hush()
         time.sleep(WRITING_TIME)

@@ -226,8 +226,8 @@ def report(figures: Figures, wrong: list[str], said: str, before, after, log: st
         f"{len(times)} pods admitted (p50 {times[len(times) // 2] * 1000:.1f} ms, "
         f"p99 {times[len(times) * 99 // 100] * 1000:.0f} ms), {figures.refused} refused, {figures.failed} calls broken "
         f"off by {figures.restarts} restarts\n"
-        f"{figures.checks} checks; {log.count('PluginRegistered')} registrations, {log.count('ReportApplied')} lists, "
-        f"{log.count('EndpointStopped')} ends of streams\n"
+        f"{figures.checks} checks; {log.count('PluginRegistered')} registrations, "
+        f"{log.count('DeviceListApplied')} lists, {log.count('EndpointStopped')} ends of streams\n"
         f"memory {warm[0] / 2**20:.1f} MB after warm-up, {warm[-1] / 2**20:.1f} MB at the end ({growth / 2**20:+.1f}); "
         f"descriptors {before[0]} → {after[0]}, tasks {before[1]} → {after[1]}"
     )

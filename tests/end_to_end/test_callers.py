@@ -29,14 +29,14 @@ def test_where_permissions_were_opened_credentials_keep_a_stranger_out(daemon, n
     (root_dir / "device-plugins").chmod(0o777)
     (root_dir / "device-plugins" / "kubelet.sock").chmod(0o666)
     nobody(NOBODY).wait_for("Status.PERMISSION_DENIED")
-    manager.wait_for("CallerTurnedAway socket=device-plugins/kubelet.sock method=/v1beta1.Registration/Register pid=")
+    manager.wait_for("CallsDenied socket=device-plugins/kubelet.sock method=/v1beta1.Registration/Register pid=")
     assert any(f"uid={NOBODY}" in line for line in manager.lines)
 
 
 def test_a_member_of_the_allowed_group_may_serve_devices(daemon, nobody, root_dir):
     manager = daemon("--allow-group", GROUP)
     nobody(GROUP).wait_for("registered")
-    manager.wait_for("ReportApplied resource=nobody.example/gpu")
+    manager.wait_for("DeviceListApplied resource=nobody.example/gpu")
     assert (root_dir / "device-plugins" / "kubelet.sock").stat().st_gid == GROUP
     assert (root_dir / "device-plugins").stat().st_mode & 0o7777 == 0o1770, "each may remove only its own"
 

@@ -122,7 +122,7 @@ def test_reports_are_written_for_machines(run, root_dir):
     suite = ElementTree.parse(files["junit"]).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
     events = [json.loads(line)["event"] for line in files["trace"].read_text().splitlines()]
-    assert {"RegistrationRequested", "ListReceived"} <= set(events)
+    assert {"RegistrationRequested", "DeviceListReceived"} <= set(events)
     assert "registered vendor.com/gpu" in files["log"].read_text()
 
 

@@ -49,7 +49,7 @@ def test_a_file_that_may_not_grow_refuses_pods_and_keeps_those_that_fit(start, p
     )  # fmt: skip
     small.wait_for("ManagerReady")
     plugin()
-    small.wait_for("ReportApplied")
+    small.wait_for("DeviceListApplied")
     status, said = admit(run, *PODS)
     assert (status, "File too large" in said) == (1, True)
     small.wait_for("CheckpointFailed")
@@ -79,7 +79,7 @@ def test_a_full_disk_and_one_that_must_not_be_written(start, plugin, run, root_d
         manager = start("-m", "devicemgr", "--root-dir", root_dir)
         manager.wait_for("ManagerReady")
         plugin()
-        manager.wait_for("ReportApplied")
+        manager.wait_for("DeviceListApplied")
         assert admit(run, PODS[0])[0] == 0
 
         filler = root_dir / "filler"

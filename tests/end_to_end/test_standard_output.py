@@ -23,7 +23,7 @@ def node(daemon, start, root_dir):
     script = root_dir / "script.yaml"
     script.write_text("resource: vendor.com/gpu\ndevices: [{id: gpu-é-Ω}]\n", encoding="utf-8")
     start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--script", script).wait_for("registered")
-    program.wait_for("ReportApplied")
+    program.wait_for("DeviceListApplied")
     return program
 
 

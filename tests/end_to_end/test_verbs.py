@@ -34,7 +34,7 @@ def node(daemon, start, root_dir):
     arguments = ["--root-dir", root_dir, "--resource", "vendor.com/gpu", "--count", "4", "--unhealthy", "dev-3"]
     plugin = start("-m", "devicemgr", "plugin", *arguments, "--numa", "0,1")
     plugin.wait_for("registered vendor.com/gpu with 4 devices")
-    program.wait_for("ReportApplied")
+    program.wait_for("DeviceListApplied")
     return program, plugin
 
 
@@ -177,7 +177,7 @@ def test_off_a_terminal_a_row_is_a_line_that_other_programs_can_take_apart(daemo
 def test_events_are_json_lines(node, run):
     events = [json.loads(line) for line in run("events", "-o", "json").stdout.splitlines()]
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-    assert {"ManagerReady", "PluginRegistered", "ReportApplied"} <= {event["event"] for event in events}
+    assert {"ManagerReady", "PluginRegistered", "DeviceListApplied"} <= {event["event"] for event in events}
 
 
 def test_events_are_filtered_as_kubectl_does(node, run, start, root_dir):
@@ -196,7 +196,7 @@ def test_events_are_filtered_as_kubectl_does(node, run, start, root_dir):
     assert types("--for", "pod/default/b") == story[:3]
     assert types("--for", "pod/other") == []
     nic = types("--for", "vendor.com/nic")
-    assert set(nic) == {"CallFinished", "PluginRegistered", "ReportApplied"}
+    assert set(nic) == {"CallFinished", "PluginRegistered", "DeviceListApplied"}
     assert types("--type", "PodAdmitted,PodRemoved", "--type", "PodRefused") == [
         "PodAdmitted",
         "PodAdmitted",
@@ -253,13 +253,13 @@ def test_the_plugin_registers_again_with_a_new_manager(node, daemon):
     program.end()
     again = daemon()
     plugin.wait_for("registered vendor.com/gpu", count=2)
-    again.wait_for("ReportApplied")
+    again.wait_for("DeviceListApplied")
 
 
 def test_a_plugin_that_is_there_before_the_manager_waits_and_says_for_what(start, daemon, root_dir):
     plugin = start("-m", "devicemgr", "plugin", "--root-dir", root_dir / "new", "--resource", "vendor.com/gpu")
     plugin.wait_for(f"waiting for a manager: there is no {root_dir}/new/device-plugins")
-    daemon("--root-dir", root_dir / "new").wait_for("ReportApplied")
+    daemon("--root-dir", root_dir / "new").wait_for("DeviceListApplied")
     plugin.wait_for("registered vendor.com/gpu with 1 devices")
 
 
@@ -579,7 +579,7 @@ def test_a_watched_plugin_is_found_and_goes(daemon, start, run, root_dir):
     arguments = ["--root-dir", root_dir, "--resource", "vendor.com/gpu", "--count", "2", "--watched"]
     plugin = start("-m", "devicemgr", "plugin", *arguments)
     plugin.wait_for("waiting to be found")
-    program.wait_for("ReportApplied")
+    program.wait_for("DeviceListApplied")
     assert json.loads(run("status", "-o", "json").stdout)["resources"]["vendor.com/gpu"]["allocatable"] == 2
     (root_dir / "plugins_registry" / "vendor.com-gpu.sock").unlink()
     plugin.wait_for("made again")

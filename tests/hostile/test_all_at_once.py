@@ -45,7 +45,7 @@ TOLD = {
     "fills_the_directory_that_is_watched": "directories deep",
     "resets_calls_before_they_begin": "bound=time_share",
     "sends_odd_lists": "bound=slow_size",
-    "answers_oddly": "AnswerOdd",
+    "answers_oddly": "AllocateAnswerFlagged",
     "opens_a_thousand_connections": "bound=connections",
     "registers_ten_thousand_names": "bound=registration_rate",
     "takes_over_the_name_of_another": "replaced=True",

@@ -122,7 +122,7 @@ def test_a_rolling_update_never_loses_a_device(node, plugin):
     old = plugin.start(node, resource=GADGET, count=4, endpoint="old.sock")
     node.wait_for_resource(GADGET, allocatable=4)
     new = plugin.start(node, resource=GADGET, count=4, endpoint="new.sock")
-    node.wait_for_events("ReportApplied", 2)
+    node.wait_for_events("DeviceListApplied", 2)
     assert node.status()["resources"] == {GADGET: ALL_FREE}
 
     old.kill()

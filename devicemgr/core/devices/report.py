@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...events import ReportNormalised
+from ...events import DeviceListNormalised
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceList, ResourceName
 from ...steps import SMALL_CHUNK, Steps, done, in_chunks
 
@@ -33,7 +33,7 @@ class Report:
     """A list in which each id stands once, and what had to be mended to get there."""
 
     devices: dict[DeviceId, Device]
-    problems: tuple[ReportNormalised, ...]
+    problems: tuple[DeviceListNormalised, ...]
 
 
 def normalise_report(resource: ResourceName, entries: Iterable[Device], *, id_length: int = ID_LENGTH) -> Report:
@@ -66,7 +66,7 @@ def _corrected(resource: ResourceName, entries: Sequence[Device], id_length: int
                 devices[entry.id] = _merged(_without_absurd_nodes(entry), devices.get(entry.id))
         yield
     problems = tuple(
-        ReportNormalised(resource=resource, problem=problem, count=len(ids), devices=tuple(ids[:_EXAMPLES]))
+        DeviceListNormalised(resource=resource, problem=problem, count=len(ids), devices=tuple(ids[:_EXAMPLES]))
         for problem, ids in found.items()
     )
     return Report(devices, problems)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from ...events import ReportApplied
+from ...events import DeviceListApplied
 from ...model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
 from ...steps import Shared, Steps, done, in_chunks
 from .endpoint import RESTORED, Endpoint, State
@@ -14,8 +14,8 @@ from .free_devices import FreeDevices
 from .pod_devices import in_order
 from .report import Difference
 
-NAMED = 20
-NAME_LENGTH = 200
+MAX_NAMED = 20
+MAX_NAME_LENGTH = 200
 """Devices that an event about a list names of each kind, and how many characters of each: events are remembered."""
 
 MAX_SORTING_ATTEMPTS = 10
@@ -115,7 +115,7 @@ class Resource:
             yield
         return found
 
-    def replace(self, new: Compared) -> ReportApplied:
+    def replace(self, new: Compared) -> DeviceListApplied:
         """Take over a complete list that was compared with the one that is here; the answer says how they differ."""
         if self.healthy is None or new.healthy != self.healthy:
             self._now_registered()
@@ -123,7 +123,7 @@ class Resource:
         self._free = self._sorting = None
         return self._applied(new.added, new.removed, new.changed)
 
-    def change(self, difference: Difference, held: Mapping[DeviceId, object]) -> ReportApplied:
+    def change(self, difference: Difference, held: Mapping[DeviceId, object]) -> DeviceListApplied:
         """Take over what differs from the list that is here. Equals :meth:`replace`, at the cost of the difference."""
         devices = self.devices
         added = [device.id for device in difference.come if device.id not in devices]
@@ -151,17 +151,17 @@ class Resource:
 
     def _applied(
         self, added: Iterable[DeviceId], removed: Iterable[DeviceId], changed: Iterable[DeviceId]
-    ) -> ReportApplied:
+    ) -> DeviceListApplied:
         kinds = [list(added), list(removed), list(changed)]
-        named = [in_order(id[:NAME_LENGTH] for id in ids[:NAMED]) for ids in kinds]
-        return ReportApplied(
+        named = [in_order(id[:MAX_NAME_LENGTH] for id in ids[:MAX_NAMED]) for ids in kinds]
+        return DeviceListApplied(
             resource=self.endpoint.resource,
             capacity=len(self.devices),
             allocatable=len(self.healthy or ()),
             added=named[0],
             removed=named[1],
             changed=named[2],
-            unnamed=sum(map(len, kinds)) - sum(map(len, named)),
+            omitted=sum(map(len, kinds)) - sum(map(len, named)),
         )
 
     def stop(self, *, now: float) -> None:

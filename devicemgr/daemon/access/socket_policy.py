@@ -7,7 +7,7 @@ from collections import Counter
 import trio
 
 from ...errors import PermissionDenied, UnreadLimitExceeded
-from ...events import BoundReached, CallerTurnedAway
+from ...events import BoundReached, CallsDenied
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
 from ..event_log import EventLog
@@ -58,7 +58,7 @@ class Gate(PeerPolicy):
         if not self._callers.include(peer):
             if times := self._tally.count(("denied", peer.pid), now=trio.current_time()):
                 self._log.record(
-                    [CallerTurnedAway(socket=self._name, method=method, pid=peer.pid, uid=peer.uid, times=times)]
+                    [CallsDenied(socket=self._name, method=method, pid=peer.pid, uid=peer.uid, times=times)]
                 )
             raise PermissionDenied(
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "

@@ -23,7 +23,7 @@ from ...core.devices.contention import Claimant, Contention
 from ...core.devices.endpoint import Endpoint
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, PluginUnavailable, RegistrationRefused
-from ...events import CallFinished, ListReceived, PluginRefused, RegistrationRequested, ResourceContended
+from ...events import CallFinished, DeviceListReceived, PluginRefused, RegistrationRequested, ResourceContended
 from ...model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
 from ...resource_names import why_not_extended
 from ...rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
@@ -387,7 +387,7 @@ class Endpoints:
 
         def receiving(report: DeviceList) -> Steps[None]:
             self._doors.list_grows(resource, report.size, len(report.devices))
-            received = ListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
+            received = DeviceListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
             events = yield from self._store.applying(resource, slot.generation, report)
             self._log.record([received, *events])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 from ...errors import PluginUnavailable, RegistrationRefused
-from ...events import PluginDirectoryUnwatched, PluginFound, PluginSocketFailed
+from ...events import PluginDirectoryUnwatched, PluginDiscovered, PluginSocketFailed
 from ...rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
 from ...rpc.transport.limits import Limits
 from ..access.control import Doors
@@ -128,7 +128,7 @@ class PluginWatcher:
             raise RegistrationRefused(
                 f"no handler registered for plugin type {info.type!r} at socket {path}", rule="REG-16"
             )
-        found = PluginFound(
+        found = PluginDiscovered(
             path=str(path), versions=info.supported_versions, endpoint=info.endpoint, resource=info.name
         )
         self._log.record([found])

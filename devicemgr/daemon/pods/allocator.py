@@ -18,7 +18,7 @@ from ...core.allocation.explanation import LISTED, ContainerDecision, Decision, 
 from ...core.allocation.plan import Plan, Request, Reusable, plan_allocation
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, PluginUnavailable
-from ...events import AnswerOdd, BoundReached
+from ...events import AllocateAnswerFlagged, BoundReached
 from ...model import Answer, Container, DeviceId, Owner, Pod, ResourceName
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
@@ -148,7 +148,7 @@ class Allocator:
         if answer is None:
             raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
         if oddities := odd_texts(answer.options):  # told and passed on, as the kubelet does
-            self._log.record([AnswerOdd(resource=resource, texts=oddities)])
+            self._log.record([AllocateAnswerFlagged(resource=resource, texts=oddities)])
         return answer
 
     def _find_room(self, resource: ResourceName, size: int) -> None:

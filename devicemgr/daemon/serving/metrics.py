@@ -120,9 +120,9 @@ class Metrics:
         self._write_time = self._histogram("devicemgr_checkpoint_write_duration_seconds", "Durable writes.", [])
         self._set_aside = self._counter("devicemgr_files_set_aside", "State files that could not be believed.", [])
         self._bounds = self._counter("devicemgr_bounds_reached", "How often a peer reached a bound.", ["bound"])
-        self._strangers = self._counter("devicemgr_callers_turned_away", "Calls by users who may not call.", [])
+        self._strangers = self._counter("devicemgr_calls_denied", "Calls by users who may not call.", [])
         self._broken = self._counter("devicemgr_connections_broken", "Connections that sent what cannot be read.", [])
-        self._odd = self._counter("devicemgr_odd_answers", "Allocate answers with odd texts.", resource)
+        self._odd = self._counter("devicemgr_allocate_answers_flagged", "Allocate answers with odd texts.", resource)
         self._removals = self._counter("devicemgr_pods_removed", "Pods whose devices were given back.", [])
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
@@ -142,17 +142,17 @@ class Metrics:
                 self._count_registration(resource)
             case e.PluginRefused(rule=rule):
                 self._refused.labels(rule).inc()
-            case e.ReportApplied(resource=resource):
+            case e.DeviceListApplied(resource=resource):
                 self._reports.labels(self._name(resource)).inc()
-            case e.ReportNormalised(resource=resource, count=count):
+            case e.DeviceListNormalised(resource=resource, count=count):
                 self._problems.labels(self._name(resource)).inc(count)
             case e.BoundReached(bound=bound, times=times):
                 self._bounds.labels(bound).inc(times)
-            case e.CallerTurnedAway(times=times):
+            case e.CallsDenied(times=times):
                 self._strangers.inc(times)
             case e.ConnectionBroken(times=times):
                 self._broken.inc(times)
-            case e.AnswerOdd(resource=resource):
+            case e.AllocateAnswerFlagged(resource=resource):
                 self._odd.labels(self._name(resource)).inc()
             case e.EndpointStopped(resource=resource):
                 self._stream_ends.labels(self._name(resource)).inc()

@@ -9,7 +9,7 @@ import trio
 
 from ...core.devices.pod_devices import in_order
 from ...errors import PluginUnavailable
-from ...events import ListReceived, PluginRegistered
+from ...events import DeviceListReceived, PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...resource_names import is_cdi_name
 from .answers import Meaning, how_they_differ, meaning
@@ -152,7 +152,7 @@ async def _changed(bench: Bench) -> bool:
     """Has a list come of a change, in time?"""
     since = trio.current_time()
     await bench.subject.change()
-    return await bench.wait_until(lambda: bool(bench.seen(ListReceived, since=since)), bench.timing.prompt)
+    return await bench.wait_until(lambda: bool(bench.seen(DeviceListReceived, since=since)), bench.timing.prompt)
 
 
 async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:

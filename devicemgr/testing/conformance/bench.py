@@ -23,10 +23,10 @@ from ...daemon.manager import DeviceManager
 from ...daemon.supervisor import open_device_manager
 from ...errors import RegistrationRefused, require_trio
 from ...events import (
+    DeviceListReceived,
     EndpointStopped,
     Event,
-    ListReceived,
-    PluginFound,
+    PluginDiscovered,
     PluginRefused,
     PluginRegistered,
     PluginSocketFailed,
@@ -146,16 +146,16 @@ class Bench:
 
     def _accepts(self, event: Event) -> bool:
         """Of a plug-in that makes itself known: does somebody listen where it says that it serves?"""
-        if not isinstance(event, RegistrationRequested | PluginFound):
+        if not isinstance(event, RegistrationRequested | PluginDiscovered):
             return False
         try:
             return _listens(self._place_of(event))
         except RegistrationRefused:
             return False
 
-    def _place_of(self, event: RegistrationRequested | PluginFound) -> Place:
+    def _place_of(self, event: RegistrationRequested | PluginDiscovered) -> Place:
         """Raises RegistrationRefused."""
-        if isinstance(event, PluginFound):
+        if isinstance(event, PluginDiscovered):
             return endpoint_of_found(self.manager.layout, Path(event.path), event.endpoint)
         return checked_endpoint(self.directory, event.endpoint)[1]
 
@@ -166,7 +166,7 @@ class Bench:
     @property
     def known(self) -> list[ResourceName]:
         """All resources that somebody has registered, under test or not, in that order."""
-        known = RegistrationRequested, PluginFound, PluginRegistered
+        known = RegistrationRequested, PluginDiscovered, PluginRegistered
         return list(dict.fromkeys(seen.event.resource for seen in self.history if isinstance(seen.event, known)))
 
     @property
@@ -192,17 +192,17 @@ class Bench:
         finally:
             self._chosen = before
 
-    def registrations(self, *, since: float = 0.0) -> list[tuple[Seen, RegistrationRequested | PluginFound]]:
+    def registrations(self, *, since: float = 0.0) -> list[tuple[Seen, RegistrationRequested | PluginDiscovered]]:
         """What the plug-in said of itself, oldest first: by calling Register, or when it was found and asked."""
         return sorted(
-            [*self.seen(RegistrationRequested, since=since), *self.seen(PluginFound, since=since)],
+            [*self.seen(RegistrationRequested, since=since), *self.seen(PluginDiscovered, since=since)],
             key=lambda one: one[0].time,
         )
 
     @property
     def was_found(self) -> bool:
         """In plugins_registry, so that it has no need to call Register."""
-        return bool(self.seen(PluginFound))
+        return bool(self.seen(PluginDiscovered))
 
     def seen(self, kind: type[E], *, since: float = 0.0, of: ResourceName | None = None) -> list[tuple[Seen, E]]:
         """The events of one kind about a resource, by default the one under test, oldest first."""
@@ -217,7 +217,7 @@ class Bench:
 
     def devices(self) -> tuple[Device, ...]:
         """The newest list. Raises Skipped when it is empty: there is nothing to check."""
-        lists = self.seen(ListReceived)
+        lists = self.seen(DeviceListReceived)
         if not lists:
             raise Failed("no list of devices has come")
         if not lists[-1][1].devices:
@@ -267,7 +267,7 @@ class Bench:
         """Until the newest list has devices, or for that while: an empty list may be the first of several."""
         _, end = self._while_quiet()
         left = max(0.0, end - trio.current_time())
-        await self.wait_until(lambda: bool(self.seen(ListReceived)[-1][1].devices), left)
+        await self.wait_until(lambda: bool(self.seen(DeviceListReceived)[-1][1].devices), left)
 
     def _while_quiet(self) -> tuple[float, float]:
         if (begin := self._first_list(self.resource)) is None:  # of a resource that came later than others
@@ -279,7 +279,7 @@ class Bench:
         return begin, self._quiet_ends
 
     def _first_list(self, resource: ResourceName) -> float | None:
-        lists = self.seen(ListReceived, since=self.watched_since, of=resource)
+        lists = self.seen(DeviceListReceived, since=self.watched_since, of=resource)
         return lists[0][0].time if lists else None
 
     async def watch_anew(self) -> None:
@@ -291,7 +291,7 @@ class Bench:
 
     async def _note_changed_list(self) -> None:
         """With what a new stream has then."""
-        lists = self.seen(ListReceived)
+        lists = self.seen(DeviceListReceived)
         if len(lists) > 1 and lists[-1][1].generation == lists[-2][1].generation:
             fresh = await self.fresh_list()
             sent = frozenset(d.id for d in lists[-1][1].devices)
@@ -307,7 +307,10 @@ class Bench:
         if late := self.not_back(since):
             which = f"{late[0]}: " if len(self.resources) > 1 else ""
             raise Failed(f"{what}; {which}{self.what_happened(since=since, of=late[0])}")
-        took = max(self.seen(ListReceived, since=since, of=resource)[0][0].time for resource in self.resources) - since
+        took = (
+            max(self.seen(DeviceListReceived, since=since, of=resource)[0][0].time for resource in self.resources)
+            - since
+        )
         # What is not under test is not judged, but whoever is still busy with it is not disturbed.
         others = set(self.known) - set(self.resources) - self._not_waited_for
         await self._wait_for_lists(others, since)
@@ -323,8 +326,8 @@ class Bench:
         return [resource for resource in self.resources if not self._is_back(resource, since)]
 
     def _is_back(self, resource: ResourceName, since: float) -> bool:
-        had_devices = any(event.devices for _, event in self.seen(ListReceived, of=resource))
-        lists = self.seen(ListReceived, since=since, of=resource)
+        had_devices = any(event.devices for _, event in self.seen(DeviceListReceived, of=resource))
+        lists = self.seen(DeviceListReceived, since=since, of=resource)
         has_devices = bool(lists and (lists[-1][1].devices or not had_devices))
         return bool(self.seen(PluginRegistered, since=since, of=resource) and has_devices)
 
@@ -454,7 +457,7 @@ class Bench:
 
     def _served(self) -> list[ResourceName]:
         """Of the resources under test those that once had a list."""
-        return [resource for resource in self.resources if self.seen(ListReceived, of=resource)]
+        return [resource for resource in self.resources if self.seen(DeviceListReceived, of=resource)]
 
     def serving(self) -> list[ResourceName]:
         """Those of which the manager has a stream, and would find the socket again."""
@@ -482,7 +485,7 @@ class Bench:
         if stops := self.seen(EndpointStopped, since=since, of=of):
             return f"its stream ended without a list: {stops[-1][1].reason}"
         if self.seen(PluginRegistered, since=since, of=of):
-            lists = self.seen(ListReceived, since=since, of=of)
+            lists = self.seen(DeviceListReceived, since=since, of=of)
             return "it has registered, but " + ("sent no devices" if lists else "sent no list")
         if self.seen(RegistrationRequested, since=since, of=of):
             return "it called Register, but did not answer"
@@ -516,7 +519,7 @@ class Bench:
 
     def obituary(self) -> str:
         how = f", {self.subject.ending}" if self.subject.ending else ""
-        served = any(self.seen(ListReceived, since=self.lives[-1], of=resource) for resource in self.resources)
+        served = any(self.seen(DeviceListReceived, since=self.lives[-1], of=resource) for resource in self.resources)
         hint = _HINT if self.is_dead and served else ""  # who could not even start would not the next time
         return f"the plug-in has ended{how}{self._wrote('its last words')}{hint}"
 
@@ -574,7 +577,7 @@ class Bench:
         """The first list of a new stream, which is cancelled then; an empty one only when no other follows, where the
         manager has another. Raises Failed when none comes in time."""
         lists: list[list[Device]] = []
-        has_none = not any(event.devices for _, event in self.seen(ListReceived)[-1:])
+        has_none = not any(event.devices for _, event in self.seen(DeviceListReceived)[-1:])
         with trio.move_on_after(self.timing.patience) as scope:
             async with self.client() as client:
 

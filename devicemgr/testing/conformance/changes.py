@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 from ...errors import PluginUnavailable, collapse_exception_group
-from ...events import ListReceived
+from ...events import DeviceListReceived
 from ...model import ResourceName
 from .asking import CallAnswered
 from .bench import Bench
@@ -94,7 +94,9 @@ async def _arrives(bench: Bench, after: str) -> bool:
 def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
     """On the manager's stream or on one of our own."""
     own = (call for _, call in bench.seen(CallAnswered, since=since, of=resource))
-    return bool(bench.seen(ListReceived, since=since, of=resource)) or any(c.method == "ListAndWatch" for c in own)
+    return bool(bench.seen(DeviceListReceived, since=since, of=resource)) or any(
+        c.method == "ListAndWatch" for c in own
+    )
 
 
 @asynccontextmanager

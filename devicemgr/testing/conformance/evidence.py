@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...daemon.event_log import Recorded, Sink
-from ...events import CallFinished, EndpointStopped, Event, ListReceived, RegistrationRequested
+from ...events import CallFinished, DeviceListReceived, EndpointStopped, Event, RegistrationRequested
 from .asking import CallAnswered
 from .shown import some
 
@@ -73,7 +73,7 @@ def told(history: Iterable[Seen], *, since: float) -> Iterator[str]:
                 words = f"{method} {ids}".rstrip() + f": {outcome} after {seconds * 1000:.1f} ms"
             case CallFinished(method=method, outcome=outcome, seconds=seconds):
                 words = f"{method}: {outcome} after {seconds * 1000:.1f} ms"
-            case ListReceived(devices=devices):
+            case DeviceListReceived(devices=devices):
                 words = f"ListAndWatch: a list of {len(devices)} devices"
             case EndpointStopped(reason=reason):
                 words = f"ListAndWatch ended: {reason}"

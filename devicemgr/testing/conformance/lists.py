@@ -11,7 +11,7 @@ from itertools import pairwise
 import trio
 
 from ...errors import PluginUnavailable
-from ...events import EndpointStopped, ListReceived, PluginRegistered
+from ...events import DeviceListReceived, EndpointStopped, PluginRegistered
 from ...model import HEALTHY, UNHEALTHY
 from ...rpc.deviceplugin.convert import list_size
 from .bench import Bench, names
@@ -38,9 +38,9 @@ async def first_list(bench: Bench) -> str:
     Mend it: send the list as the first thing in ListAndWatch; where there is no device, an empty one.
     """
     await _has_come(bench)
-    took = bench.seen(ListReceived)[0][0].time - _registered(bench)
+    took = bench.seen(DeviceListReceived)[0][0].time - _registered(bench)
     await bench.some_devices()  # none is a list, too: where the hardware is missing
-    devices = bench.seen(ListReceived)[-1][1].devices
+    devices = bench.seen(DeviceListReceived)[-1][1].devices
     return f"{len(devices)} devices, the first list after {took * 1000:.1f} ms: {names(devices) or 'none here'}"
 
 
@@ -52,10 +52,10 @@ async def _has_come(bench: Bench) -> None:
         raise Failed(bench.what_happened(since=bench.started))
     since = _registered(bench)
     await bench.wait_until(
-        lambda: bool(bench.seen(ListReceived, since=began) or bench.seen(EndpointStopped, since=since)),
+        lambda: bool(bench.seen(DeviceListReceived, since=began) or bench.seen(EndpointStopped, since=since)),
         bench.timing.patience,
     )
-    if not bench.seen(ListReceived, since=began):
+    if not bench.seen(DeviceListReceived, since=began):
         raise Failed(
             f"within {bench.timing.patience:g} s of the opening of the stream: {bench.what_happened(since=since)}"
         )
@@ -78,12 +78,12 @@ async def first_list_complete(bench: Bench) -> str:
     Mend it: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
     """
     await _has_come(bench)  # that of a resource which is registered only now, too
-    seen, first = bench.seen(ListReceived, since=bench.watched_since)[0]
+    seen, first = bench.seen(DeviceListReceived, since=bench.watched_since)[0]
     if (took := seen.time - _registered(bench)) > bench.timing.prompt:
         raise Failed(f"the first list came {took:.1f} s after the opening of the stream")
     _, end = await bench.quiet()
     known = {device.id for device in first.devices}
-    lists = [event for seen, event in bench.seen(ListReceived, since=bench.watched_since) if seen.time <= end]
+    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
     later = {device.id for event in lists for device in event.devices} - known
     if later:
         raise Failed(f"the first list had {len(known)} devices; later ones added {some(sorted(later))}")
@@ -183,7 +183,7 @@ async def message_size(bench: Bench) -> str:
 
     Mend it: shorter ids; fewer shares of a device; or several resources.
     """
-    sizes = [list_size(event.devices) for _, event in bench.seen(ListReceived)]
+    sizes = [list_size(event.devices) for _, event in bench.seen(DeviceListReceived)]
     if max(sizes) >= LARGEST_MESSAGE:
         raise Failed(f"a list of {max(sizes):,} bytes")
     return f"the longest list has {max(sizes):,} bytes"
@@ -216,14 +216,14 @@ async def stream_silent(bench: Bench) -> str:
     Mend it: compare with the list you sent last, sorted: what is built from a Go map has another order each time.
     """
     _, end = await bench.quiet()
-    lists = [event for seen, event in bench.seen(ListReceived, since=bench.watched_since) if seen.time <= end]
+    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
     again = sum(1 for one, next in pairwise(lists) if _says_the_same(one, next))
     if again > REPEATS:
         raise Failed(f"{again} lists in {bench.timing.quiet:g} s had the same devices as the one before")
     return f"{again} repeated lists in {bench.timing.quiet:g} s{with_something_new(bench, lists)}"
 
 
-def with_something_new(bench: Bench, lists: Sequence[ListReceived]) -> str:
+def with_something_new(bench: Bench, lists: Sequence[DeviceListReceived]) -> str:
     """How many of them were no repetition and, where that is known, why there was something to say."""
     new = sum(1 for one, next in pairwise(lists) if not _says_the_same(one, next))
     if not new:
@@ -232,7 +232,7 @@ def with_something_new(bench: Bench, lists: Sequence[ListReceived]) -> str:
     return f", {new} with something new" + why * bench.is_changed_beside
 
 
-def _says_the_same(one: ListReceived, next: ListReceived) -> bool:
+def _says_the_same(one: DeviceListReceived, next: DeviceListReceived) -> bool:
     """On the same stream, in whatever order: the kubelet makes sets of it."""
     return one.generation == next.generation and Counter(one.devices) == Counter(next.devices)
 
@@ -287,7 +287,7 @@ def _ids_by_registration(bench: Bench) -> list[tuple[float, frozenset[str]]]:
     """When it was, and the devices that were listed until the next one."""
     begins = [seen.time for seen, _ in bench.seen(PluginRegistered)]
     found: list[set[str]] = [set() for _ in begins]
-    for seen, event in bench.seen(ListReceived):
+    for seen, event in bench.seen(DeviceListReceived):
         if at := bisect_right(begins, seen.time):
             found[at - 1] |= {device.id for device in event.devices}
     return list(zip(begins, map(frozenset, found), strict=True))
@@ -338,7 +338,7 @@ async def _changed(bench: Bench, since: float) -> str | None:
     """The resource of which a new list has come, if one has in time."""
 
     def changed() -> list[str]:
-        return [resource for resource in bench.resources if bench.seen(ListReceived, since=since, of=resource)]
+        return [resource for resource in bench.resources if bench.seen(DeviceListReceived, since=since, of=resource)]
 
     await bench.wait_until(lambda: bool(changed()), bench.timing.prompt)
     return next(iter(changed()), None)

@@ -13,11 +13,11 @@ from ...daemon.layout import file_name
 from ...errors import PluginUnavailable
 from ...events import (
     CallFinished,
+    DeviceListReceived,
     EndpointStopped,
-    ListReceived,
     ManagerReady,
     ManagerStopping,
-    PluginFound,
+    PluginDiscovered,
     PluginRefused,
     PluginRegistered,
     RegistrationRequested,
@@ -49,7 +49,7 @@ async def registers(bench: Bench) -> str:
     Without devices, register anyway and send an empty list.
     """
     started = bench.started
-    known = RegistrationRequested, PluginFound, PluginRegistered
+    known = RegistrationRequested, PluginDiscovered, PluginRegistered
 
     def has_come() -> bool:
         return any(isinstance(seen.event, known) and bench.is_about(seen.event) for seen in bench.history)
@@ -65,7 +65,7 @@ async def registers(bench: Bench) -> str:
     return ", ".join(f"{resource} after {seconds:.2f} s" for resource, seconds in firsts.items())
 
 
-def _said(bench: Bench) -> RegistrationRequested | PluginFound:
+def _said(bench: Bench) -> RegistrationRequested | PluginDiscovered:
     """What the plug-in first said of itself. Raises Skipped."""
     said = bench.registrations()
     if not said:  # with --attach
@@ -73,8 +73,8 @@ def _said(bench: Bench) -> RegistrationRequested | PluginFound:
     return said[0][1]
 
 
-def _call(said: RegistrationRequested | PluginFound) -> str:
-    return "GetInfo" if isinstance(said, PluginFound) else "Register"
+def _call(said: RegistrationRequested | PluginDiscovered) -> str:
+    return "GetInfo" if isinstance(said, PluginDiscovered) else "Register"
 
 
 @check("api-version", rule="REG-4, API-3", needs=("registers",))
@@ -87,7 +87,7 @@ async def api_version(bench: Bench) -> str:
     Mend it: send the constant of the API package (``pluginapi.Version``), not a version of your own.
     """
     said = _said(bench)
-    if isinstance(said, PluginFound):
+    if isinstance(said, PluginDiscovered):
         if API_VERSION not in said.versions:
             raise Failed(f"GetInfo said versions {list(said.versions)}")
         return f"GetInfo said versions {list(said.versions)}"
@@ -129,7 +129,7 @@ async def endpoint_name(bench: Bench) -> str:
     """
     said = _said(bench)
     endpoint = said.endpoint
-    if isinstance(said, PluginFound):
+    if isinstance(said, PluginDiscovered):
         if endpoint and not endpoint.startswith("/"):
             raise Failed(f"GetInfo said endpoint {endpoint!r}, which is no absolute path")
         return f"GetInfo said endpoint {endpoint!r}" if endpoint else f"GetInfo said no endpoint: it is {said.path}"
@@ -208,7 +208,7 @@ async def registers_once(bench: Bench) -> str:
     times = f"found {len(calls)} time(s)" if bench.was_found else f"{len(calls)} call(s) of Register"
     if len(calls) > 1:
         raise Failed(f"{times} by {end - begin:.1f} s after the first list")
-    lists = [event for seen, event in bench.seen(ListReceived, since=bench.watched_since) if seen.time <= end]
+    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
     new = with_something_new(bench, lists)
     return f"{times} and {len(lists)} list(s){new} by {end - begin:.1f} s after the first list"
 

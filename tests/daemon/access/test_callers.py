@@ -21,13 +21,13 @@ from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.serving.metrics import MOST_NAMES, Metrics
 from devicemgr.errors import CallerTooOften, ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.events import (
-    AnswerOdd,
+    AllocateAnswerFlagged,
     BoundReached,
-    CallerTurnedAway,
+    CallsDenied,
     ConnectionBroken,
+    DeviceListNormalised,
     EndpointStopped,
     RegistrationRequested,
-    ReportNormalised,
 )
 from devicemgr.model import Device, DeviceSpec, Mount, Peer, Registration, RunOptions
 from devicemgr.rpc.admin.client import connect_manager
@@ -89,7 +89,7 @@ async def test_a_stranger_is_turned_away_from_every_socket(root_dir):
                 with pytest.raises(RpcFailed, match="may not call") as refused:
                     await client.status()
                 assert refused.value.status == "PERMISSION_DENIED"
-        told = happened(manager, CallerTurnedAway)
+        told = happened(manager, CallsDenied)
         assert [(one.uid, one.pid) for one in told] == [(os.geteuid(), os.getpid())] * len(told)
         assert {one.socket for one in told} == {"device-plugins/kubelet.sock", "devicemgr/admin.sock"}
         assert len(told) <= 4, "not an event for each of 21 calls"
@@ -279,7 +279,7 @@ async def test_an_id_beyond_its_bound_is_left_out(device_manager):
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=listed) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, capacity=1)
-        (mended,) = happened(manager, ReportNormalised)
+        (mended,) = happened(manager, DeviceListNormalised)
         assert mended.devices == ("123456",)
         plugin.set_devices([*listed, Device(id="ok")])  # which comes as a difference
         await manager.wait_for_resource(GPU, capacity=2)
@@ -323,7 +323,7 @@ async def test_odd_texts_of_an_answer_are_told_and_passed_on(manager, open_plugi
         admission = await manager.admit(pod(gpu=1))
         (container,) = admission.containers
         assert container.options == odd
-        (told,) = happened(manager, AnswerOdd)
+        (told,) = happened(manager, AllocateAnswerFlagged)
         assert told.texts == (
             "environment variable 'A\\nB' has control characters",
             "mount's container path '/x/../../etc' climbs",
@@ -335,18 +335,18 @@ async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels
     metrics = Metrics(Policy.NONE)
     events = [
         BoundReached(bound="connections", peer="process 1", times=3, consequence="x"),
-        CallerTurnedAway(socket="s", method="m", pid=1, uid=2, times=4),
+        CallsDenied(socket="s", method="m", pid=1, uid=2, times=4),
         ConnectionBroken(pid=1, uid=2, times=5, problem="x"),
-        AnswerOdd(resource=GPU, texts=("x",)),
+        AllocateAnswerFlagged(resource=GPU, texts=("x",)),
         *(RegistrationRequested(version="v", endpoint="e", resource=f"v.com/n{n}") for n in range(MOST_NAMES + 10)),
     ]
     for event in events:
         metrics(Recorded(0, 0.0, event))
     text = (await metrics.render(manager)).decode()
     assert 'devicemgr_bounds_reached_total{bound="connections"} 3.0' in text
-    assert "devicemgr_callers_turned_away_total 4.0" in text
+    assert "devicemgr_calls_denied_total 4.0" in text
     assert "devicemgr_connections_broken_total 5.0" in text
-    assert f'devicemgr_odd_answers_total{{resource_name="{GPU}"}} 1.0' in text
+    assert f'devicemgr_allocate_answers_flagged_total{{resource_name="{GPU}"}} 1.0' in text
     assert 'kubelet_device_plugin_registration_total{resource_name="other"} 11.0' in text
 
 

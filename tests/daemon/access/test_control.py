@@ -17,7 +17,7 @@ from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_
 from devicemgr.daemon.access.socket_policy import Gate
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.errors import CallerTooOften, PermissionDenied, PluginUnavailable, UnreadLimitExceeded
-from devicemgr.events import BoundReached, CallerTurnedAway, ConnectionBroken
+from devicemgr.events import BoundReached, CallsDenied, ConnectionBroken
 from devicemgr.model import Peer
 from devicemgr.turns import TURN
 
@@ -246,7 +246,7 @@ async def test_a_stranger_is_told_who_may(autojump_clock):
         "and the group of --allow-group"
     )
     assert world.told() == [
-        CallerTurnedAway(socket="dir/a.sock", method=LIST, pid=pid, uid=6, times=1) for pid in (11, 10)
+        CallsDenied(socket="dir/a.sock", method=LIST, pid=pid, uid=6, times=1) for pid in (11, 10)
     ], "each process, once a second"
 
 
@@ -396,7 +396,7 @@ async def test_doors_share_the_accounts_and_have_names(autojump_clock):
     with pytest.raises(PermissionDenied):
         gate.begin_call(STRANGER, LIST)
     told = [recorded.event for recorded in log.after(0)]
-    assert [type(event) for event in told] == [BoundReached, BoundReached, ConnectionBroken, CallerTurnedAway]
+    assert [type(event) for event in told] == [BoundReached, BoundReached, ConnectionBroken, CallsDenied]
     assert [told[0].peer, told[2].problem] == [GPU, f"serving {GPU}, no sense"]
     assert (door._accounts, door._callers) == (gate._accounts, gate._callers) == (doors._accounts, CALLERS)
     assert gate._name == "x/a.sock"

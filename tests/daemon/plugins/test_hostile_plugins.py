@@ -12,7 +12,7 @@ import trio
 
 from devicemgr import Bounds, Container, Pod
 from devicemgr.errors import RegistrationRefused
-from devicemgr.events import BoundReached, EndpointStopped, ReportApplied
+from devicemgr.events import BoundReached, DeviceListApplied, EndpointStopped
 from devicemgr.model import Device, Registration
 from devicemgr.rpc.deviceplugin.service import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -115,7 +115,7 @@ async def test_of_a_flood_of_lists_the_newest_counts(manager, honest, then):
         await manager.wait_for_resource(EVIL, capacity=9)
         took = trio.current_time() - started
         events = [one.event for one in manager.events()]
-        applied = [e for e in events if isinstance(e, ReportApplied) and e.resource == EVIL]
+        applied = [e for e in events if isinstance(e, DeviceListApplied) and e.resource == EVIL]
         skipped = [e.times for e in events if isinstance(e, BoundReached) and e.bound == "report_rate"]
         assert len(applied) + sum(skipped) == 5001
         assert len(applied) <= Bounds().report_burst + took * Bounds().report_rate + 1
