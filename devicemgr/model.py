@@ -65,8 +65,8 @@ class Device(CheckedFields):
 class DeviceList:
     """One ListAndWatch message, as it came: duplicates and all; of ``size`` bytes.
 
-    ``token`` is its identity. Where it follows another one, with the token ``base``, the entries ``removed``
-    were replaced by ``added``.
+    ``token`` is its identity. Where it follows another one, with the token ``base``, the two differ in that the
+    entries ``removed`` are replaced by ``added``.
     """
 
     devices: list[Device] = field(default_factory=list)

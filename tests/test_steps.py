@@ -68,12 +68,12 @@ def test_a_long_list_is_taken_over_all_at_once(store, looks):
 def test_so_is_one_that_differs_in_much(store):
     first = DeviceList(devices=BEFORE)
     done(store.applying(R, 1, first))
-    different = DeviceList(devices=AFTER, base=first.token, gone=BEFORE, come=AFTER)
+    different = DeviceList(devices=AFTER, base=first.token, removed=BEFORE, added=AFTER)
     steps = halfway(store.applying(R, 1, different))
     assert store.counts(R).allocatable == COUNT
     done(steps)
     assert dict(store.devices(R)) == {device.id: device for device in AFTER}
-    done(store.applying(R, 1, DeviceList(devices=AFTER[1:], base=different.token, gone=AFTER[:1])))
+    done(store.applying(R, 1, DeviceList(devices=AFTER[1:], base=different.token, removed=AFTER[:1])))
     assert store.counts(R).capacity == COUNT + 9
 
 
@@ -111,7 +111,7 @@ def test_what_was_sorted_of_a_list_that_is_gone_is_not_used(store, change):
     if change == "whole":
         store.apply_report(R, 1, AFTER)
     elif change == "difference":
-        done(store.applying(R, 1, DeviceList(devices=BEFORE[:-1], base=first.token, gone=BEFORE[-1:])))
+        done(store.applying(R, 1, DeviceList(devices=BEFORE[:-1], base=first.token, removed=BEFORE[-1:])))
     else:
         store.stop_endpoint(R, 1, reason="gone", now=0.0)
     done(mine), done(other)
@@ -167,7 +167,9 @@ def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
 @pytest.mark.parametrize(
     "news",
     [
-        lambda store, token: done(store.applying(R, 1, DeviceList(devices=BEFORE[:-9], base=token, gone=BEFORE[-9:]))),
+        lambda store, token: done(
+            store.applying(R, 1, DeviceList(devices=BEFORE[:-9], base=token, removed=BEFORE[-9:]))
+        ),
         lambda store, token: store.apply_report(R, 1, AFTER),
         lambda store, token: store.stop_endpoint(R, 1, reason="gone", now=0.0),
         lambda store, token: store.release(OWNER, R),

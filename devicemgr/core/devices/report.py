@@ -74,10 +74,10 @@ def _corrected(resource: ResourceName, entries: Sequence[Device], id_length: int
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Two lists without problems differ in this: ids that have gone, and devices that have come or are others now."""
+    """How two lists without problems differ: the ids removed, and the devices that were added or changed."""
 
-    gone: tuple[DeviceId, ...]
-    come: tuple[Device, ...]
+    removed: tuple[DeviceId, ...]
+    updated: tuple[Device, ...]
 
 
 def difference(
@@ -87,13 +87,13 @@ def difference(
     one has problems, or differs in so much, and the whole of it must be normalised."""
     if len(report.added) + len(report.removed) > LARGEST_DIFFERENCE:
         return None
-    come = {device.id: device for device in report.added}
-    gone = {device.id for device in report.removed}
-    if len(come) < len(report.added) or any(id in known and id not in gone for id in come):
+    updated = {device.id: device for device in report.added}
+    removed = {device.id for device in report.removed}
+    if len(updated) < len(report.added) or any(id in known and id not in removed for id in updated):
         return None
-    if not _are_usable(come, id_length) or _has_odd_values(report.added):
+    if not _are_usable(updated, id_length) or _has_odd_values(report.added):
         return None
-    return Difference(tuple(gone - come.keys()), tuple(d for d in come.values() if known.get(d.id) != d))
+    return Difference(tuple(removed - updated.keys()), tuple(d for d in updated.values() if known.get(d.id) != d))
 
 
 def _are_usable(ids: Collection[DeviceId], id_length: int) -> bool:

@@ -23,7 +23,7 @@ MAX_SORTING_ATTEMPTS = 10
 
 
 @dataclass(slots=True)
-class Compared:
+class ComparedList:
     """A complete list, split by health, and how it differs from the one before: by ids, in the order of the lists."""
 
     devices: dict[DeviceId, Device]
@@ -87,10 +87,10 @@ class Resource:
         """Another registration takes over; the old list stays until its first own one (REG-9)."""
         self.endpoint, self.is_current, self.token = endpoint, False, None
 
-    def comparing(self, devices: dict[DeviceId, Device]) -> Steps[Compared]:
+    def comparing(self, devices: dict[DeviceId, Device]) -> Steps[ComparedList]:
         """A complete list, compared with the one before (LW-3), in steps. Nothing is changed yet."""
         before, was_healthy = self.devices, self.healthy or set()
-        found = Compared(devices)
+        found = ComparedList(devices)
         for some in in_chunks(devices.values()):
             healthy = {device.id for device in some if device.health == HEALTHY}
             found.healthy |= healthy
@@ -115,7 +115,7 @@ class Resource:
             yield
         return found
 
-    def replace(self, new: Compared) -> DeviceListApplied:
+    def apply_list(self, new: ComparedList) -> DeviceListApplied:
         """Take over a complete list that was compared with the one that is here; the answer says how they differ."""
         if self.healthy is None or new.healthy != self.healthy:
             self._now_registered()
@@ -123,31 +123,31 @@ class Resource:
         self._free = self._sorting = None
         return self._applied(new.added, new.removed, new.changed)
 
-    def change(self, difference: Difference, held: Mapping[DeviceId, object]) -> DeviceListApplied:
-        """Take over what differs from the list that is here. Equals :meth:`replace`, at the cost of the difference."""
+    def apply_difference(self, difference: Difference, held: Mapping[DeviceId, object]) -> DeviceListApplied:
+        """Equals :meth:`apply_list` of the whole list, at the cost of the difference."""
         devices = self.devices
-        added = [device.id for device in difference.come if device.id not in devices]
-        changed = [device.id for device in difference.come if device.id in devices]
+        added = [device.id for device in difference.updated if device.id not in devices]
+        changed = [device.id for device in difference.updated if device.id in devices]
         self._sorting = None
-        if added or difference.gone:
+        if added or difference.removed:
             self._free = None
-        for id in difference.gone:
+        for id in difference.removed:
             del devices[id]
-        for device in difference.come:
+        for device in difference.updated:
             devices[device.id] = device
             if self._free is not None:
                 self._free.update(device, free=device.is_healthy and device.id not in held)
-        ids = {*difference.gone, *(device.id for device in difference.come)}
-        now_healthy = {device.id for device in difference.come if device.is_healthy}
+        ids = {*difference.removed, *(device.id for device in difference.updated)}
+        now_healthy = {device.id for device in difference.updated if device.is_healthy}
         if self.healthy is None or self.unhealthy is None:
             raise RuntimeError("a difference from no list at all")
         if ids & self.healthy != now_healthy:
             self._now_registered()
         self.healthy -= ids - now_healthy
         self.healthy |= now_healthy
-        self.unhealthy -= now_healthy | set(difference.gone)
-        self.unhealthy |= {device.id for device in difference.come} - now_healthy
-        return self._applied(added, difference.gone, changed)
+        self.unhealthy -= now_healthy | set(difference.removed)
+        self.unhealthy |= {device.id for device in difference.updated} - now_healthy
+        return self._applied(added, difference.removed, changed)
 
     def _applied(
         self, added: Iterable[DeviceId], removed: Iterable[DeviceId], changed: Iterable[DeviceId]

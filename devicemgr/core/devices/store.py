@@ -133,7 +133,9 @@ class DeviceStore(PodDevices):
             if self._current(resource, generation) is not state or not state.is_serving:
                 return []
         health, registrations = self._health_of_held(resource), state.registrations
-        applied = state.replace(compared) if changed is None else state.change(changed, self.held(resource))
+        applied = (
+            state.apply_list(compared) if changed is None else state.apply_difference(changed, self.held(resource))
+        )
         state.token = None if problems else report.token
         self.version += state.registrations != registrations
         self.reports += 1
