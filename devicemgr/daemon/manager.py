@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from ..arguments import Count, Seconds, checked
-from ..core.views.node_status import node_status, reset_node
+from ..core.views.node_status import node_status, reset_node_status
 from ..core.views.pod_status import pod_statuses
 from ..errors import Refused, ResourceWaitTimeout
 from ..manifest import as_pod
@@ -132,7 +132,7 @@ class DeviceManager:
         store, node = self._life.store, node or NodeStatus(capacity={}, allocatable={})
         counts = store.capacity()
         return node_status(
-            reset_node(node) if store.is_fresh else node,
+            reset_node_status(node) if store.is_fresh else node,
             capacity={name: one.capacity for name, one in counts.items()},
             allocatable={name: one.allocatable for name, one in counts.items()},
             removed=store.removed,

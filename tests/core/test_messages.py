@@ -22,7 +22,7 @@ from devicemgr.core.topology.hints import Hint, container_hints
 from devicemgr.core.topology.merge import merge_hints
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Alignment, Policy, Scope, Topology, align, topology_of
-from devicemgr.core.views.node_status import Misfit, first_misfit
+from devicemgr.core.views.node_status import InsufficientResource, first_insufficient_resource
 from devicemgr.errors import DeviceManagerError
 from devicemgr.model import (
     Container,
@@ -261,11 +261,11 @@ def answers_that_are_odd_or_in_conflict():
 
 
 @scenario
-def misfits():
+def insufficient_resources():
     yield (
-        str(Misfit(resource=GPU, requested=3, used=2, capacity=4))
+        str(InsufficientResource(resource=GPU, requested=3, used=2, capacity=4))
         + " "
-        + Misfit(resource=GPU, requested=3, used=2, capacity=4).reason
+        + InsufficientResource(resource=GPU, requested=3, used=2, capacity=4).reason
     )
     for requests, used, allocatable in (
         ({GPU: 2}, {}, {GPU: 2}),
@@ -275,7 +275,7 @@ def misfits():
         ({"cpu": 1}, {}, {}),
         ({"cpu": 1, GPU: 0}, {"cpu": 1, GPU: 5}, {"cpu": 2, GPU: 1}),
     ):
-        yield repr(first_misfit(requests, used, allocatable))
+        yield repr(first_insufficient_resource(requests, used, allocatable))
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.hints import Hint, resource_hints
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology, align
-from devicemgr.core.views.node_status import should_reset
+from devicemgr.core.views.node_status import should_reset_extended_resources
 from devicemgr.core.views.pod_resources import allocatable_devices
 from devicemgr.daemon.pods.explanations import REMEMBERED
 from devicemgr.daemon.serving.metrics import Metrics
@@ -321,9 +321,9 @@ def test_lim_12_a_device_with_an_empty_topology_is_a_device():
 
 def test_lim_17_only_a_checkpoint_counts_as_a_checkpoint():
     """CC-056, CC-057: to the kubelet a plug-in's socket that was quicker is one too, and stale numbers stay."""
-    assert should_reset([])
-    assert should_reset(["kubelet.sock", "gpu.sock", "DEPRECATION", ".hidden"])
-    assert not should_reset(["gpu.sock", FILE_NAME])
+    assert should_reset_extended_resources([])
+    assert should_reset_extended_resources(["kubelet.sock", "gpu.sock", "DEPRECATION", ".hidden"])
+    assert not should_reset_extended_resources(["gpu.sock", FILE_NAME])
 
 
 async def test_lim_29_only_a_valid_name_becomes_a_label(manager, open_plugin):

@@ -7,17 +7,7 @@ import pytest
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.core.views.node_status import (
-    corrected,
-    reset_extended,
-    without_missing,
-)
-from devicemgr.core.views.node_status import (
-    node_status as status_after,
-)
-from devicemgr.core.views.node_status import (
-    should_reset as resets,
-)
+from devicemgr.core.views import node_status as views
 from devicemgr.core.views.pod_resources import allocatable_devices, on_nodes
 from devicemgr.events import DeviceHealthChanged
 from devicemgr.model import Device, NodeStatus, Owner, RunOptions
@@ -30,7 +20,7 @@ R = "vendor.com/res"
 
 def node_status(case):
     """CC-053…CC-055."""
-    found = status_after(
+    found = views.node_status(
         NodeStatus(capacity=case["node_capacity"], allocatable=case["node_allocatable"]),
         capacity=case["dm_capacity"],
         allocatable=case["dm_allocatable"],
@@ -43,7 +33,7 @@ def node_status(case):
 def reset_extended_resources(case):
     """CC-058, CC-059."""
     given = case["capacity_and_allocatable"]
-    assert (reset_extended(given) if case["should_reset"] else given) == case["expect"]
+    assert (views.reset_extended_resources(given) if case["should_reset"] else given) == case["expect"]
 
 
 def should_reset(case):
@@ -54,19 +44,19 @@ def should_reset(case):
     expect = case["expect"]
     if FILE_NAME not in entries and any(not name.startswith(".") for name in entries):
         expect = better(expect, kubelet=False, ours=True)
-    assert resets(entries) == expect
+    assert views.should_reset_extended_resources(entries) == expect
 
 
 def remove_missing_extended_resources(case):
     """CC-157."""
     requests = case["requests"]
-    assert without_missing(requests, case["node_allocatable"]) == case["expect_requests"]
+    assert views.remove_missing_extended_resources(requests, case["node_allocatable"]) == case["expect_requests"]
 
 
 def sanitize_allocatable(case):
     """CC-073."""
     held = case["allocated_counts"] if case["pod_known"] else {}
-    assert corrected(case["node_allocatable"], held) == case["expect"]
+    assert views.sanitize_node_allocatable(case["node_allocatable"], held) == case["expect"]
 
 
 def holding(listed, owners):

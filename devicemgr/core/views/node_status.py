@@ -40,7 +40,7 @@ def node_status(
     )
 
 
-def should_reset(directory: Iterable[str]) -> bool:
+def should_reset_extended_resources(directory: Iterable[str]) -> bool:
     """Is this a node that lost its checkpoint, so that what it published before means nothing? (CAP-6)
 
     # Decision (LIM-17): only a checkpoint counts. To the kubelet any file that is not hidden is one, so a plug-in's
@@ -49,19 +49,22 @@ def should_reset(directory: Iterable[str]) -> bool:
     return FILE_NAME not in directory
 
 
-def reset_extended(quantities: Quantities) -> dict[str, int]:
+def reset_extended_resources(quantities: Quantities) -> dict[str, int]:
     """Every extended resource as 0, everything else as it is (CAP-6)."""
     return {name: 0 if is_extended(name) else count for name, count in quantities.items()}
 
 
-def reset_node(node: NodeStatus) -> NodeStatus:
+def reset_node_status(node: NodeStatus) -> NodeStatus:
     """A node whose extended resources are void until their plug-ins report (CAP-6)."""
     return replace(
-        node, capacity=reset_extended(node.capacity), allocatable=reset_extended(node.allocatable), reset=True
+        node,
+        capacity=reset_extended_resources(node.capacity),
+        allocatable=reset_extended_resources(node.allocatable),
+        reset=True,
     )
 
 
-def corrected(allocatable: Quantities, held: Quantities) -> dict[str, int]:
+def sanitize_node_allocatable(allocatable: Quantities, held: Quantities) -> dict[str, int]:
     """Allocatable as the admission of a pod with devices sees it: never less than what is held (CAP-7).
 
     Running pods would not fit otherwise while their plug-in is away.
@@ -69,13 +72,13 @@ def corrected(allocatable: Quantities, held: Quantities) -> dict[str, int]:
     return {**allocatable, **{name: max(allocatable.get(name, 0), count) for name, count in held.items()}}
 
 
-def without_missing(requests: Quantities, allocatable: Quantities) -> dict[str, int]:
+def remove_missing_extended_resources(requests: Quantities, allocatable: Quantities) -> dict[str, int]:
     """The requests the fit check looks at: extended resources the node does not list are dropped (CAP-8)."""
     return {name: count for name, count in requests.items() if name in allocatable or not is_extended(name)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Misfit:
+class InsufficientResource:
     """The first resource of which there is not enough (CAP-9)."""
 
     resource: str
@@ -94,10 +97,12 @@ class Misfit:
         )
 
 
-def first_misfit(requests: Quantities, used: Quantities, allocatable: Quantities) -> Misfit | None:
+def first_insufficient_resource(
+    requests: Quantities, used: Quantities, allocatable: Quantities
+) -> InsufficientResource | None:
     """Does a pod fit beside what the others use? The first resource in which it does not, by name."""
-    for name, count in sorted(without_missing(requests, allocatable).items()):
+    for name, count in sorted(remove_missing_extended_resources(requests, allocatable).items()):
         there = allocatable.get(name, 0)
         if count and used.get(name, 0) + count > there:
-            return Misfit(resource=name, requested=count, used=used.get(name, 0), capacity=there)
+            return InsufficientResource(resource=name, requested=count, used=used.get(name, 0), capacity=there)
     return None

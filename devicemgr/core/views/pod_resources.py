@@ -16,9 +16,9 @@ from ..checkpoint.kubelet_format import NO_NUMA_NODE
 from ..devices.pod_devices import ordering
 from ..devices.store import DeviceStore
 
-LASTING = (ContainerKind.SIDECAR, ContainerKind.MAIN)
+V1_KINDS = (ContainerKind.SIDECAR, ContainerKind.MAIN)
 """What v1 lists: ordinary init containers are left out (PR-3)."""
-MAIN_ONLY = (ContainerKind.MAIN,)
+V1ALPHA1_KINDS = (ContainerKind.MAIN,)
 """What v1alpha1 lists (PR-7)."""
 
 

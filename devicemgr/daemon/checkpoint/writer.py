@@ -34,7 +34,7 @@ from ...core.checkpoint.kubelet_format import (
 from ...core.checkpoint.own_section import Saved, combine, format_section, parse_state, pod_fragment
 from ...core.devices.pod_devices import Assignment
 from ...core.devices.store import DeviceStore, Snapshot
-from ...core.views.node_status import should_reset
+from ...core.views.node_status import should_reset_extended_resources
 from ...errors import CheckpointUnwritable
 from ...events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from ...model import DeviceId, Owner, Pod, PodUid, ResourceName
@@ -80,7 +80,9 @@ def parse_saved(text: str) -> Saved:
 def restore(file: GenerationFile[Saved], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
     """Read what an earlier life left, and say what came of it. Raises DirectoryUnusable."""
     saved, problems = file.load()
-    store.is_fresh = should_reset(os.listdir(file.path.parent))  # what is not believed is gone from there
+    store.is_fresh = should_reset_extended_resources(
+        os.listdir(file.path.parent)
+    )  # what is not believed is gone from there
     log.record(problems)
     if saved is None:
         return

@@ -21,7 +21,7 @@ from ...core.allocation.explanation import Decision
 from ...core.devices.pod_devices import pod_request
 from ...core.devices.store import DeviceStore
 from ...core.topology.policy import Topology
-from ...core.views.node_status import Quantities, corrected, first_misfit
+from ...core.views.node_status import Quantities, first_insufficient_resource, sanitize_node_allocatable
 from ...errors import (
     AdmissionRefused,
     AllocationRefused,
@@ -218,9 +218,9 @@ class Admissions:
         own = store.request_of(pod.uid)
         used = {name: store.requested[name] - own.get(name, 0) for name in requested}
         if store.owners_of(pod.uid):
-            allocatable = corrected(allocatable, {name: len(store.held(name)) for name in requested})
-        if misfit := first_misfit(dict(requested.items()), dict(used.items()), allocatable):
-            raise AdmissionRefused(str(misfit), rule="CAP-9", reason=misfit.reason)
+            allocatable = sanitize_node_allocatable(allocatable, {name: len(store.held(name)) for name in requested})
+        if insufficient := first_insufficient_resource(dict(requested.items()), dict(used.items()), allocatable):
+            raise AdmissionRefused(str(insufficient), rule="CAP-9", reason=insufficient.reason)
 
     def _refused(self, pod: Pod, error: Refused | PluginUnavailable, decision: Decision, seconds: float) -> Admission:
         """The kubelet's wording (ALLOC-20, TM-15)."""

@@ -13,8 +13,8 @@ import trio
 from ...arguments import checked
 from ...core.devices.store import DeviceStore
 from ...core.views.pod_resources import (
-    LASTING,
-    MAIN_ONLY,
+    V1_KINDS,
+    V1ALPHA1_KINDS,
     DeviceOnNode,
     PodResourcesEntry,
     allocatable_devices,
@@ -40,8 +40,8 @@ class PodResources:
         self._current = current
         self._log = log
         self._bucket = TokenBucket(RATE, BURST)
-        self._pods: Kept[tuple[PodResourcesEntry, ...]] = Kept(lambda store: named_pods(store, LASTING))
-        self._pods_v1alpha1: Kept[tuple[PodResourcesEntry, ...]] = Kept(lambda store: named_pods(store, MAIN_ONLY))
+        self._pods: Kept[tuple[PodResourcesEntry, ...]] = Kept(lambda store: named_pods(store, V1_KINDS))
+        self._pods_v1alpha1: Kept[tuple[PodResourcesEntry, ...]] = Kept(lambda store: named_pods(store, V1ALPHA1_KINDS))
         self._allocatable: Kept[tuple[DeviceOnNode, ...]] = Kept(allocatable_devices)
 
     async def list_pods(self) -> tuple[PodResourcesEntry, ...]:
@@ -67,7 +67,7 @@ class PodResources:
         self._count("get", "v1", failed=pod is None)
         if pod is None:
             raise NoSuchPod(f"pod {name} in namespace {namespace} not found")
-        return await in_turns(devices_of_pod(store, pod, LASTING))
+        return await in_turns(devices_of_pod(store, pod, V1_KINDS))
 
     def _count(self, method: str, version: str, *, failed: bool = False) -> None:
         self._current()  # raises when the manager has ended

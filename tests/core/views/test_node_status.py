@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devicemgr.core.views.node_status import is_extended, node_status, reset_node
+from devicemgr.core.views.node_status import is_extended, node_status, reset_node_status
 from devicemgr.model import NodeStatus
 
 GPU, NIC, OLD = "v.com/gpu", "v.com/nic", "v.com/old"
@@ -28,5 +28,5 @@ def test_the_report_is_laid_over_what_the_node_has():
 
 def test_a_node_that_lost_its_checkpoint_has_no_extended_resources():
     node = NodeStatus(capacity={"cpu": 8, GPU: 4}, allocatable={"cpu": 7, GPU: 3})
-    reset = reset_node(node)
+    reset = reset_node_status(node)
     assert (reset.capacity, reset.allocatable, reset.reset) == ({"cpu": 8, GPU: 0}, {"cpu": 7, GPU: 0}, True)

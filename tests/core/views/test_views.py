@@ -6,16 +6,16 @@ from devicemgr.core.allocation.container_options import as_data
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.views.node_status import (
-    Misfit,
-    corrected,
-    first_misfit,
-    reset_extended,
-    should_reset,
-    without_missing,
+    InsufficientResource,
+    first_insufficient_resource,
+    remove_missing_extended_resources,
+    reset_extended_resources,
+    sanitize_node_allocatable,
+    should_reset_extended_resources,
 )
 from devicemgr.core.views.pod_resources import (
-    LASTING,
-    MAIN_ONLY,
+    V1_KINDS,
+    V1ALPHA1_KINDS,
     DeviceOnNode,
     PodResourcesEntry,
     allocatable_devices,
@@ -81,14 +81,14 @@ def test_what_the_containers_of_a_pod_hold():
     """PR-3, PR-7: sidecars first, then main containers; each in the order of the spec, also one without devices."""
     main = ("main", (DeviceOnNode(GPU, "g2", None), DeviceOnNode(GPU, "g10", 0), DeviceOnNode(GPU, "g10", 1)))
     proxy = ("proxy", (DeviceOnNode(NIC, "n0", None),))
-    assert done(devices_of_pod(store(), POD, LASTING)) == PodResourcesEntry("n", "p", (proxy, main, ("idle", ())))
-    assert done(devices_of_pod(store(), POD, MAIN_ONLY)) == PodResourcesEntry("n", "p", (main, ("idle", ())))
+    assert done(devices_of_pod(store(), POD, V1_KINDS)) == PodResourcesEntry("n", "p", (proxy, main, ("idle", ())))
+    assert done(devices_of_pod(store(), POD, V1ALPHA1_KINDS)) == PodResourcesEntry("n", "p", (main, ("idle", ())))
 
 
 def test_only_a_pod_with_a_name_is_told():
     found = store()
     found.add_pod(Pod(namespace="", name="", uid="x", containers=()))
-    assert [(pod.namespace, pod.name) for pod in done(named_pods(found, LASTING))] == [("n", "p")]
+    assert [(pod.namespace, pod.name) for pod in done(named_pods(found, V1_KINDS))] == [("n", "p")]
 
 
 def test_what_there_is_to_have_is_healthy_and_its_plugin_is_there():
@@ -138,25 +138,27 @@ def test_an_answer_as_data():
 
 def test_only_a_checkpoint_is_a_checkpoint():
     """LIM-17."""
-    assert should_reset([])
-    assert should_reset(["gpu.sock", "kubelet_internal_checkpoint.corrupt"])
-    assert not should_reset(["gpu.sock", "kubelet_internal_checkpoint"])
+    assert should_reset_extended_resources([])
+    assert should_reset_extended_resources(["gpu.sock", "kubelet_internal_checkpoint.corrupt"])
+    assert not should_reset_extended_resources(["gpu.sock", "kubelet_internal_checkpoint"])
 
 
 def test_quantities_before_a_plugin_reports_and_while_it_is_away():
     """CAP-6, CAP-7, CAP-8."""
-    assert reset_extended({"cpu": 8, GPU: 4}) == {"cpu": 8, GPU: 0}
-    assert corrected({"cpu": 8, GPU: 1, NIC: 3}, {GPU: 2, NIC: 2, "v.com/x": 1, "v.com/y": 0}) == {
+    assert reset_extended_resources({"cpu": 8, GPU: 4}) == {"cpu": 8, GPU: 0}
+    assert sanitize_node_allocatable({"cpu": 8, GPU: 1, NIC: 3}, {GPU: 2, NIC: 2, "v.com/x": 1, "v.com/y": 0}) == {
         "cpu": 8, GPU: 2, NIC: 3, "v.com/x": 1, "v.com/y": 0,
     }  # fmt: skip
-    assert without_missing({"cpu": 1, GPU: 1, NIC: 1}, {NIC: 0}) == {"cpu": 1, NIC: 1}
+    assert remove_missing_extended_resources({"cpu": 1, GPU: 1, NIC: 1}, {NIC: 0}) == {"cpu": 1, NIC: 1}
 
 
 def test_a_pod_fits_up_to_the_last_one_and_the_first_by_name_is_told():
     """CAP-9."""
-    assert first_misfit({GPU: 2}, {GPU: 3}, {GPU: 5}) is None
-    assert first_misfit({NIC: 2, GPU: 3, "cpu": 1}, {GPU: 3}, {GPU: 5, NIC: 1, "cpu": 1}) == Misfit(
-        resource=GPU, requested=3, used=3, capacity=5
+    assert first_insufficient_resource({GPU: 2}, {GPU: 3}, {GPU: 5}) is None
+    assert first_insufficient_resource(
+        {NIC: 2, GPU: 3, "cpu": 1}, {GPU: 3}, {GPU: 5, NIC: 1, "cpu": 1}
+    ) == InsufficientResource(resource=GPU, requested=3, used=3, capacity=5)
+    assert first_insufficient_resource({"cpu": 1}, {}, {}) == InsufficientResource(
+        resource="cpu", requested=1, used=0, capacity=0
     )
-    assert first_misfit({"cpu": 1}, {}, {}) == Misfit(resource="cpu", requested=1, used=0, capacity=0)
-    assert first_misfit({GPU: 0}, {GPU: 9}, {GPU: 5}) is None, "nothing always fits"
+    assert first_insufficient_resource({GPU: 0}, {GPU: 9}, {GPU: 5}) is None, "nothing always fits"

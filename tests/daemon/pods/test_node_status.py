@@ -8,7 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.topology.policy import Policy, Scope, Topology
-from devicemgr.core.views.node_status import Misfit, corrected, first_misfit, is_extended
+from devicemgr.core.views.node_status import (
+    InsufficientResource,
+    first_insufficient_resource,
+    is_extended,
+    sanitize_node_allocatable,
+)
 from devicemgr.daemon.serving.http import open_listeners
 from devicemgr.errors import AddressUnusable
 from devicemgr.events import ManagerReady, RegistrySocketReplaced, RegistrySocketRestored
@@ -86,13 +91,13 @@ async def test_a_running_pod_fits_while_its_plugin_is_away(manager, open_plugin)
     assert (await manager.admit(pod(gpu=1))).admitted
 
 
-def test_the_first_misfit_by_name_is_told():
+def test_the_first_insufficient_resource_by_name_is_told():
     """CAP-8, CAP-9: what the node does not list is not looked at; native resources are not ours."""
-    assert first_misfit({"b.com/x": 2, "c.com/y": 1, "z.com/no": 5}, {"b.com/x": 1}, {"b.com/x": 2, "c.com/y": 0}) == (
-        Misfit(resource="b.com/x", requested=2, used=1, capacity=2)
-    )
-    assert first_misfit({"b.com/x": 0}, {"b.com/x": 9}, {"b.com/x": 2}) is None
-    assert corrected({"a": 2}, {"a": 1, "b": 3}) == {"a": 2, "b": 3}
+    assert first_insufficient_resource(
+        {"b.com/x": 2, "c.com/y": 1, "z.com/no": 5}, {"b.com/x": 1}, {"b.com/x": 2, "c.com/y": 0}
+    ) == (InsufficientResource(resource="b.com/x", requested=2, used=1, capacity=2))
+    assert first_insufficient_resource({"b.com/x": 0}, {"b.com/x": 9}, {"b.com/x": 2}) is None
+    assert sanitize_node_allocatable({"a": 2}, {"a": 1, "b": 3}) == {"a": 2, "b": 3}
     assert not is_extended("cpu")
     assert not is_extended("kubernetes.io/batch")
 
