@@ -103,7 +103,7 @@ if TYPE_CHECKING:
         ResourceName,
         RunOptions,
     )
-    from .peer_limits import Bounds
+    from .peer_limits import PeerLimits
     from .rpc.deviceplugin.client import Deadlines
 
     __version__: str
@@ -115,7 +115,6 @@ __all__ = [
     "BlockingFaults",
     "BlockingManager",
     "BlockingPodResources",
-    "Bounds",
     "Callers",
     "CheckpointUnwritable",
     "Container",
@@ -145,6 +144,7 @@ __all__ = [
     "NodeStatus",
     "Numa",
     "Peer",
+    "PeerLimits",
     "PluginOptions",
     "PluginUnavailable",
     "Pod",
@@ -197,7 +197,7 @@ _MODULES = {
         "EffectiveSettings Fault Mount NodeStatus Peer PluginOptions Pod PodStatus PodUid Registration "
         "ResourceCounts ResourceName RunOptions"
     ),
-    "peer_limits": "Bounds",
+    "peer_limits": "PeerLimits",
     "rpc.deviceplugin.client": "Deadlines",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

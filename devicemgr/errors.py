@@ -102,14 +102,14 @@ class ContainerStartFailed(Refused):
 class RpcFailed(DeviceManagerError):
     """A gRPC call failed: nobody accepts, the connection was lost, the deadline passed, or the peer sent an error.
 
-    ``status`` is the name of its gRPC status; a handler that raises this ends its call with that status. ``bound``
-    names the bound the peer reached, if that was it.
+    ``status`` is the name of its gRPC status; a handler that raises this ends its call with that status. ``peer_limit``
+    names the limit that the peer exceeded, if that was it.
     """
 
-    def __init__(self, text: str, *, status: str = "UNKNOWN", bound: str = "") -> None:
+    def __init__(self, text: str, *, status: str = "UNKNOWN", peer_limit: str = "") -> None:
         super().__init__(text)
         self.status = status
-        self.bound = bound
+        self.peer_limit = peer_limit
 
     @property
     def rpc_error(self) -> str:

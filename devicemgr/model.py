@@ -187,14 +187,14 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveSettings:
-    """What the manager goes by, whoever has set it. ``bounds`` have the names they have on the command line."""
+    """What the manager goes by, whoever has set it. ``peer_limits`` have the names they have on the command line."""
 
     policy: str
     scope: str
     prefer_closest: bool
     numa_nodes: tuple[int, ...]
     gates: Mapping[str, bool]
-    bounds: Mapping[str, float]
+    peer_limits: Mapping[str, float]
     node_resources: Mapping[ResourceName, int]
 
 

@@ -1,10 +1,10 @@
 """How much a peer may ask of the manager.
 
 The manager runs as root and talks to processes it must not trust. What a peer can make grow or happen often has a
-bound here; reaching one is an event (:class:`~devicemgr.events.BoundReached`) and a metric, and never a crash. The
-kubelet has a bound on the size of a message and no other (API-8).
+limit here; reaching one is an event (:class:`~devicemgr.events.PeerLimitReached`) and a metric, and never a crash. The
+kubelet limits the size of a message and nothing else (API-8).
 
-Not bounded is what callers of admin.sock ask for: they stand for the kubelet itself. And a process is one account,
+What callers of admin.sock ask for is not limited: they stand for the kubelet itself. And a process is one account,
 so somebody who may call and starts a thousand processes has a thousand.
 """
 
@@ -17,7 +17,7 @@ from .arguments import CheckedFields
 KUBELET_MESSAGE = 4 * 1024 * 1024
 """Bytes. The kubelet dials plug-ins, and serves, with grpc-go's defaults: no longer message is received (API-8)."""
 MESSAGE_SIZE = 4 * KUBELET_MESSAGE
-"""Bytes. What agents of the PodResources API receive at most; the kubelet's own bound is about 50,000 devices (LIM-38).
+"""Bytes. What agents of the PodResources API receive at most; the kubelet's own limit is about 50,000 devices (LIM-38).
 All sizes below are derived from these two."""
 SHORTEST_DEVICE = 16
 """Bytes of a healthy device with an id of three characters, in a list."""
@@ -29,11 +29,11 @@ _WITHIN = (
     ("answer_size", "answers_size", "an answer that may be sent could not be kept"),
     ("id_length", "answer_size", "a device that is listed could not be preferred"),
 )
-"""Bounds that contradict each other unless the first is at most the second."""
+"""Limits that contradict each other unless the first is at most the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds(CheckedFields):
+class PeerLimits(CheckedFields):
     """Sizes in bytes, rates per second; a burst is how much of it may come at once.
 
     ======================  =========================================================================================

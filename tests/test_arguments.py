@@ -7,13 +7,13 @@ import math
 import pytest
 
 from devicemgr import (
-    Bounds,
     Container,
     Deadlines,
     Device,
     Fault,
     NodeStatus,
     Numa,
+    PeerLimits,
     Pod,
     Topology,
     open_device_manager,
@@ -26,7 +26,7 @@ GPU = "vendor.com/gpu"
 OPENED = {
     "topology": "restricted",
     "deadlines": {"allocate": 3},
-    "bounds": {"devices": 3},
+    "peer_limits": {"devices": 3},
     "callers": 0,
     "metrics_address": "127.0.0.1:9400",
     "sinks": [None],
@@ -47,7 +47,7 @@ MADE = {
     r"Numa: nodes\[0\]=-1: must be at least 0": lambda: Numa(nodes=(-1,)),
     "Deadlines: allocate=-1: must be at least 0": lambda: Deadlines(allocate=-1),
     "Deadlines: dial=nan: must be at least 0": lambda: Deadlines(dial=math.nan),
-    "Bounds: devices must be a whole number, not True": lambda: Bounds(devices=True),
+    "PeerLimits: devices must be a whole number, not True": lambda: PeerLimits(devices=True),
     "Fault: times=0: must be at least 1": lambda: Fault(name="fail-calls", times=0),
     "NodeStatus: allocatable must be a mapping, not None": lambda: NodeStatus(capacity={}, allocatable=None),
     "Script: repeat=-1: must be at least 0": lambda: Script(resource=GPU, repeat=-1),

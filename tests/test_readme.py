@@ -1,4 +1,4 @@
-"""What the README says of options and bounds is what there is."""
+"""What the README says of options and peer limits is what there is."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr import Bounds
+from devicemgr import PeerLimits
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("name", "usual"), asdict(Bounds()).items())
-def test_every_bound_stands_in_the_readme_with_its_usual_value(name, usual):
+@pytest.mark.parametrize(("name", "usual"), asdict(PeerLimits()).items())
+def test_every_peer_limit_is_in_the_readme_with_its_default(name, usual):
     (row,) = [line for line in README.splitlines() if line.startswith("| `") and f"`{name.replace('_', '-')}`" in line]
     names, values = (cell.strip().split(", ") for cell in row.split("|")[1:3])
     assert values[names.index(f"`{name.replace('_', '-')}`")] == str(usual).removesuffix(".0")

@@ -249,8 +249,8 @@ def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> No
     help="How long after a restart new pods wait for plug-ins that were there before.",
 )
 @click.option(
-    "--bound",
-    "bounds",
+    "--peer-limit",
+    "peer_limits",
     multiple=True,
     metavar="NAME=NUMBER",
     help="How much a peer may ask for, for example report-rate=20; a wrong name lists them all. "
@@ -291,7 +291,7 @@ def main(
     deadlines: tuple[str, ...],
     numa: str | None,
     restart_wait: float,
-    bounds: tuple[str, ...],
+    peer_limits: tuple[str, ...],
     allow_group: str | None,
     metrics_address: str | None,
     node_resources: tuple[str, ...],
@@ -312,7 +312,7 @@ def main(
                     deadlines=deadlines,
                     numa=numa,
                     restart_wait=restart_wait,
-                    bounds=bounds,
+                    peer_limits=peer_limits,
                     allow_group=allow_group,
                     metrics_address=metrics_address,
                     node_resources=node_resources,

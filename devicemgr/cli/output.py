@@ -137,7 +137,7 @@ def settings_data(settings: EffectiveSettings) -> dict[str, Any]:
         },
         "numa_nodes": list(settings.numa_nodes),
         "gates": dict(settings.gates),
-        "bounds": dict(settings.bounds),
+        "peer_limits": dict(settings.peer_limits),
         "node_resources": dict(settings.node_resources),
     }
 

@@ -26,7 +26,7 @@ from ..errors import BadInput, UnusableTopology, collapse_exception_group
 from ..model import ResourceName
 from ..node_config import NodeConfig, TopologyConfig, parse_node_configs
 from ..node_resources import node_resource
-from ..peer_limits import Bounds
+from ..peer_limits import PeerLimits
 from ..rpc.deviceplugin.client import Deadlines
 from ..yaml_fields import nearest
 from .given_file import read_given
@@ -50,7 +50,7 @@ class Options:
     deadlines: tuple[str, ...]
     numa: str | None
     restart_wait: float
-    bounds: tuple[str, ...]
+    peer_limits: tuple[str, ...]
     allow_group: str | None
     metrics_address: str | None
     node_resources: tuple[str, ...]
@@ -66,7 +66,7 @@ def run_daemon(options: Options) -> int:
         deadlines=parse_deadlines(options.deadlines),
         topology=_topology(node.topology, options.numa),
         restart_wait=options.restart_wait,
-        bounds=parse_bounds(options.bounds),
+        peer_limits=parse_peer_limits(options.peer_limits),
         callers=Callers.usual(group_id(options.allow_group) if options.allow_group else None),
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
         node_resources={**node.node_resources, **parse_node_resources(options.node_resources)},
@@ -170,17 +170,17 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def parse_bounds(texts: tuple[str, ...]) -> Bounds:
-    """``report-rate=5`` → Bounds(report_rate=5.0). Raises click.BadParameter."""
-    numbers = _numbers(texts, Bounds, "--bound", "NAME=NUMBER")
+def parse_peer_limits(texts: tuple[str, ...]) -> PeerLimits:
+    """``report-rate=5`` → PeerLimits(report_rate=5.0). Raises click.BadParameter."""
+    numbers = _numbers(texts, PeerLimits, "--peer-limit", "NAME=NUMBER")
     try:
-        return Bounds(**numbers)
+        return PeerLimits(**numbers)
     except ValueError as error:
         written = re.sub("[a-z]+(_[a-z]+)+", lambda name: name[0].replace("_", "-"), str(error))
-        raise click.BadParameter(written, param_hint="--bound") from None
+        raise click.BadParameter(written, param_hint="--peer-limit") from None
 
 
-def _numbers(texts: tuple[str, ...], into: type[Bounds | Deadlines], option: str, form: str) -> dict[str, Any]:
+def _numbers(texts: tuple[str, ...], into: type[PeerLimits | Deadlines], option: str, form: str) -> dict[str, Any]:
     """``name=number`` for the fields of a dataclass; whole numbers where a field's default is one.
 
     A name may also be written as events have it, ``report_rate``.

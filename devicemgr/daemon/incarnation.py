@@ -38,7 +38,7 @@ class Life:
         self.endpoints = endpoints
         self.writer = writer
         self.watcher = PluginWatcher(layout, endpoints, doors, log)
-        allocator = Allocator(store=store, endpoints=endpoints, log=log, answers_size=doors.bounds.answers_size)
+        allocator = Allocator(store=store, endpoints=endpoints, log=log, answers_size=doors.peer_limits.answers_size)
         aligner = Aligner(store, allocator, log, topology)
         starts = ContainerStarts(store=store, endpoints=endpoints, aligner=aligner, writer=writer, log=log)
         self.admissions = Admissions(

@@ -139,7 +139,7 @@ class DeviceManager:
         )
 
     def settings(self) -> EffectiveSettings:
-        """What this manager goes by: how it aligns pods, on which NUMA nodes, and its bounds."""
+        """What this manager goes by: how it aligns pods, on which NUMA nodes, and its peer limits."""
         self._calls.check()
         return self._settings
 

@@ -30,7 +30,7 @@ from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, Regi
 from ..model import EffectiveSettings, ResourceName
 from ..node_resources import NodeResources
 from ..node_resources import node_resources as checked_node_resources
-from ..peer_limits import Bounds
+from ..peer_limits import PeerLimits
 from ..rpc.deviceplugin.client import Deadlines
 from .access.callers import Callers
 from .access.control import Doors
@@ -52,15 +52,15 @@ RESTART_WAIT = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
-    restart, new pods wait for plug-ins that are expected back; ``bounds`` hold for every peer, and only ``callers`` may
-    call; at ``metrics_address``
+    restart, new pods wait for plug-ins that are expected back; ``peer_limits`` hold for all peers, and only ``callers``
+    may call; at ``metrics_address``
     (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of admin.sock break things;
     ``node_resources`` are had without a plug-in."""
 
     root_dir: Path
     deadlines: Deadlines = field(default_factory=Deadlines)
     grace: float = GRACE_PERIOD
-    bounds: Bounds = Bounds()
+    peer_limits: PeerLimits = PeerLimits()
     callers: Callers = field(default_factory=Callers.usual)
     topology: Topology = Topology()
     restart_wait: float = RESTART_WAIT
@@ -110,7 +110,7 @@ async def _one_life(
         trio.open_nursery() as readers,
         trio.open_nursery() as connections,
     ):
-        doors = Doors(settings.callers, settings.bounds, log)
+        doors = Doors(settings.callers, settings.peer_limits, log)
         life = _life(settings, manager, store, log, writer, readers, doors)
         async with manager.living(life), trio.open_nursery() as handlers:
             faults = settings.allow_faults
@@ -123,7 +123,7 @@ async def _one_life(
                     listeners.start_soon(_end_with, stop, life)
                     served = [str(server.path) for server in servers]
                     if scrapes:
-                        scraped = settings.metrics_address, manager, servers, settings.bounds, log
+                        scraped = settings.metrics_address, manager, servers, settings.peer_limits, log
                         served.append(await listeners.start(scrapes.serve, *scraped))
                     log.open()
                     log.record([_ready(tuple(served), manager.settings())])
@@ -144,7 +144,7 @@ def _store_of_the_life_before(settings: Settings, layout: Layout, log: EventLog)
     """With what is on disk; what else an earlier life, or somebody, has left in our way is gone. Raises
     DirectoryUnusable."""
     store = DeviceStore(
-        grace=settings.grace, id_length=settings.bounds.id_length, node_resources=settings.node_resources
+        grace=settings.grace, id_length=settings.peer_limits.id_length, node_resources=settings.node_resources
     )
     log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(layout))
     log.record(make_way_for_sockets(layout))
@@ -160,20 +160,22 @@ def _effective(settings: Settings) -> EffectiveSettings:
         prefer_closest=topology.closest,
         numa_nodes=topology.numa.nodes,
         gates={"DevicePlugins": True},
-        bounds={name.replace("_", "-"): value for name, value in asdict(settings.bounds).items()},
+        peer_limits={name.replace("_", "-"): value for name, value in asdict(settings.peer_limits).items()},
         node_resources=dict(settings.node_resources),
     )
 
 
 def _ready(sockets: tuple[str, ...], settings: EffectiveSettings) -> ManagerReady:
-    usual = asdict(Bounds())
+    usual = asdict(PeerLimits())
     return ManagerReady(
         sockets=sockets,
         policy=settings.policy,
         scope=settings.scope,
         numa_nodes=settings.numa_nodes,
         gates=tuple(f"{name}={str(on).lower()}" for name, on in settings.gates.items()),
-        bounds=tuple(f"{name}={n}" for name, n in settings.bounds.items() if n != usual[name.replace("-", "_")]),
+        peer_limits=tuple(
+            f"{name}={n}" for name, n in settings.peer_limits.items() if n != usual[name.replace("-", "_")]
+        ),
     )
 
 
@@ -228,7 +230,7 @@ async def open_device_manager(
     *,
     deadlines: Deadlines | None = None,
     grace: Seconds = GRACE_PERIOD,
-    bounds: Bounds | None = None,
+    peer_limits: PeerLimits | None = None,
     callers: Callers | None = None,
     topology: Topology | None = None,
     restart_wait: Seconds = RESTART_WAIT,
@@ -239,7 +241,7 @@ async def open_device_manager(
     """A Device Manager inside your Trio program, for as long as the block lasts.
 
     It serves ``root_dir/device-plugins/kubelet.sock`` for real plug-ins; ``deadlines`` bound every call to them,
-    ``grace`` is the seconds a stopped plug-in's capacity is kept, ``bounds`` are how much a peer may ask for,
+    ``grace`` is the seconds a stopped plug-in's capacity is kept, ``peer_limits`` are how much a peer may ask for,
     ``callers`` who may call at all (this user and root); ``topology`` aligns pods on NUMA nodes;
     ``restart_wait`` is for how many seconds new pods wait for plug-ins that
     an earlier life knew; at ``metrics_address`` (host, port) /metrics and /healthz are served; ``node_resources`` are
@@ -254,7 +256,7 @@ async def open_device_manager(
         root_dir=Path(root_dir),
         deadlines=deadlines or Deadlines(),
         grace=grace,
-        bounds=bounds or Bounds(),
+        peer_limits=peer_limits or PeerLimits(),
         callers=callers or Callers.usual(),
         topology=topology or Topology(),
         restart_wait=restart_wait,

@@ -26,7 +26,6 @@ from .lifetime import (
 )
 from .plugins import (
     AllocateAnswerFlagged,
-    BoundReached,
     CallFinished,
     CallsDenied,
     ConnectionBroken,
@@ -60,7 +59,6 @@ from .pods import (
 __all__ = [
     "AllocateAnswerFlagged",
     "AnswersConflicted",
-    "BoundReached",
     "CallFinished",
     "CallsDenied",
     "CheckpointFailed",
@@ -81,6 +79,7 @@ __all__ = [
     "FileSetAside",
     "ManagerReady",
     "ManagerStopping",
+    "PeerLimitReached",
     "PluginDirectoryUnwatched",
     "PluginDiscovered",
     "PluginRefused",

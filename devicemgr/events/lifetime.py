@@ -11,14 +11,14 @@ from .base import Event, Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerReady(Event):
-    """Every socket accepts. The rest is what the manager goes by; of ``bounds`` those that are not the usual ones."""
+    """Every socket accepts. The rest is what the manager goes by; of ``peer_limits`` those that are not the default."""
 
     sockets: tuple[str, ...]
     policy: str
     scope: str
     numa_nodes: tuple[int, ...]
     gates: tuple[str, ...]
-    bounds: tuple[str, ...]
+    peer_limits: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

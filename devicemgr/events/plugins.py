@@ -135,13 +135,13 @@ class DeviceListNormalised(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoundReached(Event):
-    """Somebody asked more of the manager than one of its bounds allows: ``bound`` names it, ``times`` says how often
+class PeerLimitReached(Event):
+    """A peer asked more of the manager than one of the peer limits allows: ``limit`` names it, ``times`` says how often
     since the last such event, ``peer`` who it was (a resource, or a process)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
-    bound: str
+    limit: str
     peer: str
     times: int
     consequence: str

@@ -16,10 +16,10 @@ from typing import Any
 
 import trio
 
-from devicemgr import Bounds, Container, DeviceManager, Numa, Pod, Policy, Topology, open_device_manager
+from devicemgr import Container, DeviceManager, Numa, PeerLimits, Pod, Policy, Topology, open_device_manager
 
 MESSAGE_SIZE = 2**28
-UNBOUNDED = Bounds(
+UNBOUNDED = PeerLimits(
     message_size=MESSAGE_SIZE,
     listed_size=2**30,
     report_rate=1e6,
@@ -59,7 +59,9 @@ async def serve(commands: AsyncIterator[dict[str, Any]], start: dict[str, Any]) 
     """Everything after the command ``start``."""
     marks = Marks()
     topology = Topology(policy=Policy(start["policy"]), numa=Numa(nodes=tuple(range(start["nodes"]))))
-    async with open_device_manager(start["directory"], topology=topology, bounds=UNBOUNDED, sinks=[marks]) as manager:
+    async with open_device_manager(
+        start["directory"], topology=topology, peer_limits=UNBOUNDED, sinks=[marks]
+    ) as manager:
         answer()
         async for command in commands:
             with trio.fail_after(60):

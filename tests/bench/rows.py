@@ -31,8 +31,8 @@ def timed(work) -> float:
 @contextmanager
 def node(*options: str, config: str = ""):
     """(daemon, client, open_plugin). What one process may take is not bounded: all plug-ins are in this one."""
-    bounds = ("registration-burst=1000", "time-burst=3600", f"listed-size={2**30}")
-    unbounded = [part for bound in bounds for part in ("--bound", bound)]
+    peer_limits = ("registration-burst=1000", "time-burst=3600", f"listed-size={2**30}")
+    unbounded = [part for limit in peer_limits for part in ("--peer-limit", limit)]
     with open_daemon(*unbounded, *options, config=config) as daemon:
         client, plugins = Client(daemon.root), []
 
@@ -60,7 +60,7 @@ def serve(client: Client, open_plugin, resource: str, message: bytes) -> Plugin:
 def register(devices: int, times: int) -> Iterator[Figure]:
     """From the call of Register until a list that was never seen before is known."""
     message, found = device_list(devices), []
-    with node("--bound", f"message-size={256 * 2**20}") as (_, client, open_plugin):
+    with node("--peer-limit", f"message-size={256 * 2**20}") as (_, client, open_plugin):
         client.follow()
         for number in range(times + 1):
             resource = f"bench.example/gpu-{number}"
@@ -90,7 +90,7 @@ def many_plugins(count: int, devices: int) -> Iterator[Figure]:
 
 def flood(times: int) -> Iterator[Figure]:
     """What one plug-in that sends lists as fast as it can, in a process of its own, costs the pods of another."""
-    with open_daemon() as daemon:  # with the usual bounds
+    with open_daemon() as daemon:  # with the usual peer limits
         client, plugin = Client(daemon.root), Plugin(daemon.root / "device-plugins" / "gpu.sock")
         plugin.say(device_list(100))
         client.register(GPU, plugin.socket.name)
@@ -106,7 +106,7 @@ def flood(times: int) -> Iterator[Figure]:
 
         quiet = admissions("quiet")
         flooding = subprocess.Popen([sys.executable, "-m", "tests.hostile.fakes", daemon.root, "floods"])
-        while "bound=report_rate" not in daemon.log:
+        while "limit=report_rate" not in daemon.log:
             time.sleep(0.05)
         loud = admissions("loud")
         flooding.kill()

@@ -202,8 +202,8 @@ def open_embedded(*, policy: str = "none", nodes: int = 1):
 @contextmanager
 def _open_daemon_side(policy: str, nodes: int, *, news: bool) -> Iterator[DaemonSide]:
     config = f"kind: KubeletConfiguration\ntopologyManagerPolicy: {policy}\n"
-    bounds = [part for bound in UNBOUNDED for part in ("--bound", bound)]
-    with open_daemon("--numa", ",".join(map(str, range(nodes))), *bounds, config=config) as daemon:
+    limits = [part for limit in UNBOUNDED for part in ("--peer-limit", limit)]
+    with open_daemon("--numa", ",".join(map(str, range(nodes))), *limits, config=config) as daemon:
         side = DaemonSide(daemon.root, daemon.pid, news=news)
         try:
             yield side

@@ -1,4 +1,4 @@
-"""What is promised of sizes passes all bounds: it is derived from them, and done with a plug-in on real sockets."""
+"""What is promised of sizes is within all peer limits: derived from them, and done with a plug-in on real sockets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from devicemgr import Bounds, Container, Device, Pod
-from devicemgr.events import BoundReached
+from devicemgr import Container, Device, PeerLimits, Pod
+from devicemgr.events import PeerLimitReached
 from devicemgr.model import DeviceSpec, Mount, PluginOptions, RunOptions
 from devicemgr.peer_limits import KUBELET_MESSAGE
 from devicemgr.rpc.deviceplugin.convert import answer_to_bytes
@@ -16,7 +16,7 @@ from devicemgr.rpc.stubs import v1beta1 as wire
 
 GPU = "vendor.com/gpu"
 OPTIONS = PluginOptions(get_preferred_allocation_available=True)
-USUAL = Bounds()
+USUAL = PeerLimits()
 
 
 def listed(devices):
@@ -76,12 +76,12 @@ def test_bounds_that_contradict_each_other_are_refused(smaller, larger):
     with pytest.raises(ValueError, match=rf"{smaller} \(\d+\) must be at most {larger} \(\d+\): .*; set both"):
         replace(USUAL, **{smaller: getattr(USUAL, larger) + 1})
     with pytest.raises(ValueError, match="set both"):
-        Bounds(**{larger: getattr(USUAL, smaller) - 1})
+        PeerLimits(**{larger: getattr(USUAL, smaller) - 1})
 
 
 def test_no_bound_is_left_out_here():
     """A new one is to be thought about in this file, unless it is no size."""
-    sizes = {field.name for field in fields(Bounds) if "rate" not in field.name and "burst" not in field.name}
+    sizes = {field.name for field in fields(PeerLimits) if "rate" not in field.name and "burst" not in field.name}
     derived = {"message_size", "answer_size", "answer_fields", "answers_size", "unread_size", "listed_size", "devices"}
     derived |= {"id_length"}
     no_sizes = {"resources", "time_share", "connections", "all_connections", "scrapers"}
@@ -98,7 +98,7 @@ async def registered(manager, plugin, count):
 
 
 def reached(manager):
-    return [one.event for one in manager.events() if isinstance(one.event, BoundReached)]
+    return [one.event for one in manager.events() if isinstance(one.event, PeerLimitReached)]
 
 
 def pod(count):

@@ -39,10 +39,10 @@ WARM_UP = 0.4
 """Share of the time after which memory must not grow any more."""
 MOST_GROWTH = 10 * 2**20
 """Bytes by which it may nevertheless, for what a process of Python does with its heap."""
-NO_BOUNDS = [
+NO_PEER_LIMITS = [
     option
-    for bound in ("registration-rate=1000", "registration-burst=1000", "time-share=1", "time-burst=3600")
-    for option in ("--bound", bound)
+    for limit in ("registration-rate=1000", "registration-burst=1000", "time-share=1", "time-burst=3600")
+    for option in ("--peer-limit", limit)
 ]
 """All plug-ins are in one process here, which would have the share of one."""
 
@@ -189,7 +189,7 @@ def main() -> int:
     arguments = parser.parse_args()
     address = f"127.0.0.1:{random.randrange(20_000, 30_000)}"
     print(f"seed {arguments.seed}", flush=True)
-    options = ("--allow-faults", "--metrics-address", address, "--restart-wait", "1", *NO_BOUNDS)
+    options = ("--allow-faults", "--metrics-address", address, "--restart-wait", "1", *NO_PEER_LIMITS)
     with open_daemon(*options) as daemon:
         tasks(address)
         before = descriptors(daemon), tasks(address)

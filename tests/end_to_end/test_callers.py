@@ -81,7 +81,7 @@ def test_a_group_that_does_not_exist_is_bad_usage(run):
 
 
 @pytest.mark.parametrize(
-    ("bound", "problem"),
+    ("limit", "problem"),
     [
         ("report-rate=0", "must be a number of more than 0"),
         ("message-size=1.5", "must be a whole number of more than 0"),
@@ -91,7 +91,7 @@ def test_a_group_that_does_not_exist_is_bad_usage(run):
         ("reports=3", "one of message-size"),
     ],
 )
-def test_bounds_that_let_nothing_through_are_bad_usage(run, bound, problem):
-    result = run("--bound", bound)
+def test_peer_limits_that_let_nothing_through_are_bad_usage(run, limit, problem):
+    result = run("--peer-limit", limit)
     assert result.returncode == 2
     assert problem in " ".join(result.stderr.split())

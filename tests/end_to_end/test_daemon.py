@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from devicemgr import Bounds
+from devicemgr import PeerLimits
 from devicemgr.core.checkpoint.kubelet_format import Checkpoint, render
 
 from .conftest import ROOT
@@ -164,24 +164,24 @@ def test_what_it_goes_by_is_one_line_at_the_start_and_stands_in_the_status(daemo
         "kind: KubeletConfiguration\ntopologyManagerPolicy: restricted\ntopologyManagerScop: pod\n"
         "topologyManagerPolicyOptions: {prefer-closest-numa-nodes: 'true'}\n"
     )
-    options = ["--numa", "0=10,21;1=21,10", "--bound", "devices=77", "--bound", "report_rate=2.5"]
+    options = ["--numa", "0=10,21;1=21,10", "--peer-limit", "devices=77", "--peer-limit", "report_rate=2.5"]
     options += ["--node-resource", "vendor.com/gpumem=16Gi"]
     program = daemon("--config", config, *options)
     (line,) = [line for line in program.lines if "ManagerReady" in line]
     assert "policy=restricted scope=container numa_nodes=[0,1] gates=[DevicePlugins=true]" in line
-    assert line.endswith("bounds=[devices=77,report-rate=2.5]\n")
+    assert line.endswith("peer_limits=[devices=77,report-rate=2.5]\n")
     warning = "topologyManagerScop: it means nothing; did you mean topologyManagerScope?"
     assert f"warning: {config}:3: {warning}\n" in program.lines
     settings = json.loads(run("status", "-o", "json").stdout)["settings"]
-    bounds = settings.pop("bounds")
+    peer_limits = settings.pop("peer_limits")
     assert settings == {
         "topology": {"policy": "restricted", "scope": "container", "prefer-closest-numa-nodes": True},
         "numa_nodes": [0, 1],
         "gates": {"DevicePlugins": True},
         "node_resources": {"vendor.com/gpumem": 16 * 2**30},
     }
-    usual = {name.replace("_", "-"): value for name, value in asdict(Bounds()).items()}
-    assert bounds == usual | {"devices": 77, "report-rate": 2.5}
+    usual = {name.replace("_", "-"): value for name, value in asdict(PeerLimits()).items()}
+    assert peer_limits == usual | {"devices": 77, "report-rate": 2.5}
 
 
 def test_a_directory_of_drop_ins_counts_by_name(daemon, run, tmp_path):

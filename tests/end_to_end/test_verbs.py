@@ -264,11 +264,11 @@ def test_a_plugin_that_is_there_before_the_manager_waits_and_says_for_what(start
 
 
 def test_a_plugin_that_is_not_registered_says_why(start, daemon, root_dir):
-    daemon("--bound", "resources=1").end(signal.SIGKILL)
+    daemon("--peer-limit", "resources=1").end(signal.SIGKILL)
     plugin = ["-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource"]
     first = start(*plugin, "vendor.com/a")
     first.wait_for(f"waiting for a manager: {root_dir}/device-plugins/kubelet.sock: [Errno 111] Connection refused")
-    daemon("--bound", "resources=1")
+    daemon("--peer-limit", "resources=1")
     first.wait_for("registered")
     start(*plugin, "vendor.com/b").wait_for("waiting for a manager: no room for vendor.com/b")
 
@@ -325,7 +325,7 @@ def test_without_a_manager_the_exit_status_is_3_and_the_way_out_is_named(run, ro
         (["fault", "restrt"], "No such command 'restrt'; did you mean restart?\n"),
         (["checkpoint", "shwo"], "No such command 'shwo'; did you mean show?\n"),
         (["status", "--wacth"], "--watch"),
-        (["--bound", "devcies=3"], "did you mean devices?"),
+        (["--peer-limit", "devcies=3"], "did you mean devices?"),
         (["--deadline", "alocate=3"], "did you mean allocate?"),
         (["plugin", "--resource", "gpu"], "it has no domain"),
     ],
@@ -345,7 +345,7 @@ def test_bad_input_has_exit_status_2(run, verb, words):
         ["checkpoint", "show"],
         ["plugin", "--resource"],
         ["check", "--only"],
-        ["--bound"],
+        ["--peer-limit"],
         ["--root-dir"],
     ],
 )

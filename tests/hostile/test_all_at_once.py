@@ -28,26 +28,26 @@ SLOWER = 2.0
 ROUNDS = 10
 FILLS = "fills_the_checkpoint"
 """Is let alone here: within ``listed_size`` it makes every admission write 32 MB, which is told in the README."""
-SEEN = ("bound=message_size", "bound=report_rate", "bound=time_share", "bound=connections", "PluginRefused")
+SEEN = ("limit=message_size", "limit=report_rate", "limit=time_share", "limit=connections", "PluginRefused")
 """What is in the log for certain when all go at it together; what else each does, it does alone."""
 TOLD = {
     "never_answers": "method=GetDevicePluginOptions seconds=2",
     "answers_too_late": "method=Allocate seconds=2",
-    "floods": "bound=report_rate",
-    "floods_with_empty_lists": "bound=report_rate",
+    "floods": "limit=report_rate",
+    "floods_with_empty_lists": "limit=report_rate",
     "announces_four_gigabytes": "message of 4294967295 bytes",
-    "sends_a_hundred_megabytes": "bound=message_size",
+    "sends_a_hundred_megabytes": "limit=message_size",
     "resets_its_stream": "the peer ended the call",
     "hangs_up_in_the_middle_of_a_message": "EndpointStopped",
     "answers_with_what_no_library_sends": "malformed",
-    "answers_with_a_million_nothings": "bound=answer_fields",
-    "fills_the_checkpoint": "bound=listed_size",
+    "answers_with_a_million_nothings": "limit=answer_fields",
+    "fills_the_checkpoint": "limit=listed_size",
     "fills_the_directory_that_is_watched": "directories deep",
-    "resets_calls_before_they_begin": "bound=time_share",
-    "sends_odd_lists": "bound=slow_size",
+    "resets_calls_before_they_begin": "limit=time_share",
+    "sends_odd_lists": "limit=slow_size",
     "answers_oddly": "AllocateAnswerFlagged",
-    "opens_a_thousand_connections": "bound=connections",
-    "registers_ten_thousand_names": "bound=registration_rate",
+    "opens_a_thousand_connections": "limit=connections",
+    "registers_ten_thousand_names": "limit=registration_rate",
     "takes_over_the_name_of_another": "replaced=True",
     "names_odd_endpoints": "rule=LIM-27",
     "names_odd_resources": "rule=API-12",

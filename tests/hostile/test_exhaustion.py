@@ -170,7 +170,7 @@ def test_nobody_honest_waits_because_the_manager_is_throttled(honest):
     ],
 )
 def test_many_connections_of_one_process_have_one_share(honest, path, what):
-    """Callers of admin.sock have no bound."""
+    """Callers of admin.sock have no limit."""
     with crowd(honest.daemon.root / path, 127, what) as connected:
         assert connected == 127
         taken = processor_time(honest, WATCHED)

@@ -28,7 +28,12 @@ ROUNDS = 12
 """Admissions, each after another registration."""
 ABANDONED = 30
 DEADLINES = [f"--deadline={name}=3" for name in ("options", "preferred-allocation", "allocate", "pre-start")]
-OPTIONS = ("--bound=registration-rate=1000", "--bound=registration-burst=1000", "--bound=time-share=1", *DEADLINES)
+OPTIONS = (
+    "--peer-limit=registration-rate=1000",
+    "--peer-limit=registration-burst=1000",
+    "--peer-limit=time-share=1",
+    *DEADLINES,
+)
 """Here it is not about how much: the plug-in and its honest neighbour are one process."""
 FAILURE = re.compile(
     r"code = Unavailable desc = (the peer closed the connection|the connection was lost|process \d+ no longer serves)"

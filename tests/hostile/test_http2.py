@@ -38,7 +38,7 @@ def usual() -> Iterator[Shared]:
 @pytest.fixture(scope="module")
 def hurried() -> Iterator[Shared]:
     """Many plug-ins of one process are silent on purpose; how much of its time they may take is not the question."""
-    yield from _shared(*DEADLINES, "--bound=time-share=1", "--bound=registration-rate=1000")
+    yield from _shared(*DEADLINES, "--peer-limit=time-share=1", "--peer-limit=registration-rate=1000")
 
 
 class Attack:

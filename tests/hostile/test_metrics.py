@@ -56,7 +56,7 @@ def test_1100_idle_connections(honest):
         assert "devicemgr_devices" in scrape(honest)
         honest.wait_until(lambda: descriptors(honest.daemon) <= usual + 40, "they stay open")
         honest.lives()
-    assert "bound=scrapers peer=127.0.0.1" in honest.daemon.log
+    assert "limit=scrapers peer=127.0.0.1" in honest.daemon.log
     honest.wait_until(lambda: descriptors(honest.daemon) <= usual, "descriptors were leaked")
 
 

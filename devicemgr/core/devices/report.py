@@ -3,7 +3,7 @@
 The kubelet takes every list as it comes: a duplicate id counts twice in capacity, an empty id is a device.
 Here each id counts once, and every mend is reported:
 
-1. an entry without an id, or with one longer than the bound ``id_length``, is left out;
+1. an entry without an id, or with one longer than the peer limit ``id_length``, is left out;
 2. of several entries with one id the last counts, but one bad health among them makes the device unhealthy:
    a plug-in in doubt about a device must not get pods placed on it;
 3. a health other than Healthy and Unhealthy counts as unhealthy (the kubelet's rule, LW-3) and is reported;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import PluginUnavailable
-from ...peer_limits import Bounds
+from ...peer_limits import PeerLimits
 from ..event_log import EventLog
 from .callers import Callers
 from .plugin_policy import PluginDoor
@@ -17,13 +17,13 @@ DEVICE_SIZE = 128
 
 
 class Doors:
-    """What all of them share: who may call, what each process has taken, the bounds, the log, and how long the lists of
-    all plug-ins are together."""
+    """What all of them share: who may call, what each process has taken, the peer limits, the log, and the size of
+    the lists of all plug-ins together."""
 
-    def __init__(self, callers: Callers, bounds: Bounds, log: EventLog) -> None:
+    def __init__(self, callers: Callers, peer_limits: PeerLimits, log: EventLog) -> None:
         self.callers = callers
-        self.bounds = bounds
-        self._accounts = Accounts(bounds, log)
+        self.peer_limits = peer_limits
+        self._accounts = Accounts(peer_limits, log)
         self._listed: dict[str, int] = {}
         self._log = log
 
@@ -41,10 +41,10 @@ class Doors:
         """The list of a resource is so many bytes from now on. Raises PluginUnavailable when all are too long then."""
         size = max(size, DEVICE_SIZE * devices)
         others = sum(self._listed.values()) - self._listed.get(resource, 0)
-        if others + size > self.bounds.listed_size:
-            limit = f"{self.bounds.listed_size} are the limit (--bound listed-size)"
+        if others + size > self.peer_limits.listed_size:
+            limit = f"{self.peer_limits.listed_size} are the limit (--peer-limit listed-size)"
             text = f"a list of {size} bytes beside those of others, {others}; {limit}"
-            raise PluginUnavailable(text, status="RESOURCE_EXHAUSTED", bound="listed_size")
+            raise PluginUnavailable(text, status="RESOURCE_EXHAUSTED", peer_limit="listed_size")
         self._listed[resource] = size
 
     def list_ends(self, resource: str) -> None:

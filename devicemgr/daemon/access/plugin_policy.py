@@ -1,7 +1,7 @@
 """What one plug-in may ask of the manager over its connection: how many lists, and how much time.
 
 A few long lists stop everybody else as well as many short ones, so both their number and the time they take are
-bounded: the number for each stream, the time, together with that for reading its bytes, for the process behind it.
+limited: the number for each stream, the time, together with that for reading its bytes, for the process behind it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 import trio
 
-from ...events import BoundReached
+from ...events import PeerLimitReached
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
 from ...steps import Steps
@@ -32,7 +32,7 @@ class PluginDoor(PeerPolicy):
         self._callers = callers
         self._accounts = accounts
         self._log = log
-        self._lists = TokenBucket(accounts.bounds.report_rate, accounts.bounds.report_burst)
+        self._lists = TokenBucket(accounts.peer_limits.report_rate, accounts.peer_limits.report_burst)
         self._peer: Peer | None = None
 
     def admit(self, peer: Peer) -> bool:
@@ -46,11 +46,11 @@ class PluginDoor(PeerPolicy):
     def pause(self, peer: Peer) -> float:
         return self._accounts.pause(peer)
 
-    def message_too_long(self, bound: str, size: int, limit: int) -> None:
-        self.reached(bound, 1, f"the call with a message of {size} bytes ended; {limit} are the limit")
+    def message_too_long(self, limit: str, size: int, maximum: int) -> None:
+        self.reached(limit, 1, f"the call with a message of {size} bytes ended; {maximum} are the limit")
 
-    def too_many_fields(self, limit: int) -> None:
-        self.reached("answer_fields", 1, f"the call with an answer of more than {limit} fields ended")
+    def too_many_fields(self, maximum: int) -> None:
+        self.reached("answer_fields", 1, f"the call with an answer of more than {maximum} fields ended")
 
     def unreadable(self, peer: Peer, problem: str) -> None:
         self._accounts.broke(peer, f"serving {self._name}, {problem}")
@@ -74,6 +74,6 @@ class PluginDoor(PeerPolicy):
     def lists_skipped(self, count: int) -> None:
         self.reached("report_rate", count, "lists came too fast: the newest counts, the others do not")
 
-    def reached(self, bound: str, times: int, consequence: str) -> None:
-        """The plug-in, or its registration, has reached a bound."""
-        self._log.record([BoundReached(bound=bound, peer=self._name, times=times, consequence=consequence)])
+    def reached(self, limit: str, times: int, consequence: str) -> None:
+        """The plug-in, or its registration, has reached a peer limit."""
+        self._log.record([PeerLimitReached(limit=limit, peer=self._name, times=times, consequence=consequence)])

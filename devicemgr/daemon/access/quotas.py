@@ -1,7 +1,7 @@
 """What each process has taken of the manager's time, and how often it has registered.
 
 A process is known by its id, which the kernel tells (SO_PEERCRED): a plug-in that registers again, under another name
-or with another socket, is still the same one. The manager's own process has no bounds: what calls from there embeds it.
+or with another socket, is still the same one. The manager's own process has no limits: what calls from there embeds it.
 
 It is no defence against somebody who starts a new process for each call: who may call may also fork. And where the
 manager has a process namespace of its own, all callers outside are "process 0" to it, and share one account.
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import trio
 
 from ...errors import CallerTooOften
-from ...events import BoundReached, ConnectionBroken
+from ...events import ConnectionBroken, PeerLimitReached
 from ...model import Peer
-from ...peer_limits import Bounds
+from ...peer_limits import PeerLimits
 from ..event_log import EventLog
 from .rate_limit import Tally, TokenBucket
 
@@ -47,13 +47,13 @@ class Accounts:
 
     def __init__(
         self,
-        bounds: Bounds,
+        peer_limits: PeerLimits,
         log: EventLog,
         *,
         own_pid: int | None = None,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        self.bounds = bounds
+        self.peer_limits = peer_limits
         self._log = log
         self._own_pid = os.getpid() if own_pid is None else own_pid
         self._clock = clock
@@ -61,7 +61,7 @@ class Accounts:
         self._tally = Tally()
 
     def is_own(self, peer: Peer) -> bool:
-        """Is it the manager's own process, which has no bounds?"""
+        """Is it the manager's own process, which has no limits?"""
         return peer.pid == self._own_pid
 
     def charge(self, peer: Peer, seconds: float) -> None:
@@ -107,11 +107,11 @@ class Accounts:
             self.reached("registration_rate", peer, f"the registration waits {pause:.2f} s")
         return pause
 
-    def reached(self, bound: str, peer: Peer, consequence: str) -> None:
-        """Tell that a process has reached a bound, once a second at most."""
-        if times := self._tally.count((bound, peer.pid), now=self._clock()):
+    def reached(self, limit: str, peer: Peer, consequence: str) -> None:
+        """Record that a process has reached a peer limit, once a second at most."""
+        if times := self._tally.count((limit, peer.pid), now=self._clock()):
             who = f"process {peer.pid} of user {peer.uid}"
-            self._log.record([BoundReached(bound=bound, peer=who, times=times, consequence=consequence)])
+            self._log.record([PeerLimitReached(limit=limit, peer=who, times=times, consequence=consequence)])
 
     def broke(self, peer: Peer, problem: str) -> None:
         """Tell that a process has sent what could not be read, once a second at most."""
@@ -123,10 +123,10 @@ class Accounts:
         if account is None:
             if len(self._accounts) >= MOST_PROCESSES:
                 self._accounts.popitem(last=False)
-            bounds = self.bounds
+            peer_limits = self.peer_limits
             account = self._accounts[peer.pid] = _Account(
-                seconds=TokenBucket(bounds.time_share, bounds.time_burst),
-                registrations=TokenBucket(bounds.registration_rate, bounds.registration_burst),
+                seconds=TokenBucket(peer_limits.time_share, peer_limits.time_burst),
+                registrations=TokenBucket(peer_limits.registration_rate, peer_limits.registration_burst),
             )
         self._accounts.move_to_end(peer.pid)
         return account

@@ -7,7 +7,7 @@ from collections import Counter
 import trio
 
 from ...errors import PermissionDenied, UnreadLimitExceeded
-from ...events import BoundReached, CallsDenied
+from ...events import PeerLimitReached, CallsDenied
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
 from ..event_log import EventLog
@@ -26,7 +26,7 @@ class Gate(PeerPolicy):
         self.quota_exempt = quota_exempt
         self._callers = callers
         self._accounts = accounts
-        self._bounds = accounts.bounds
+        self._peer_limits = accounts.peer_limits
         self._log = log
         self._connections: Counter[int] = Counter()
         self._unread: Counter[int] = Counter()
@@ -34,9 +34,9 @@ class Gate(PeerPolicy):
 
     def admit(self, peer: Peer) -> bool:
         """So many connections for each process, and so many for all."""
-        if self._connections[peer.pid] >= self._bounds.connections:
+        if self._connections[peer.pid] >= self._peer_limits.connections:
             self._reached("connections", peer, "the connection was closed")
-        elif self._connections.total() >= self._bounds.all_connections:
+        elif self._connections.total() >= self._peer_limits.all_connections:
             self._reached("all_connections", peer, "the connection was closed")
         else:
             self._connections[peer.pid] += 1
@@ -78,7 +78,7 @@ class Gate(PeerPolicy):
     def hold(self, peer: Peer, size: int) -> None:
         """Raises UnreadLimitExceeded when others wait already, and are too long together with it."""
         waiting = self._unread[peer.pid]
-        if waiting and waiting + size > self._bounds.unread_size and not self.quota_exempt:
+        if waiting and waiting + size > self._peer_limits.unread_size and not self.quota_exempt:
             self._reached("unread_size", peer, f"an answer of {size} bytes was not sent")
             raise UnreadLimitExceeded(f"{waiting} bytes of answers to this process wait to be read")
         self._unread[peer.pid] += size
@@ -86,16 +86,16 @@ class Gate(PeerPolicy):
     def release(self, peer: Peer, size: int) -> None:
         _give_back(self._unread, peer.pid, size)
 
-    def message_too_long(self, bound: str, size: int, limit: int) -> None:
-        if times := self._tally.count(bound, now=trio.current_time()):
-            consequence = f"a call with a message of {size} bytes ended; {limit} are the limit"
-            self._log.record([BoundReached(bound=bound, peer=self._name, times=times, consequence=consequence)])
+    def message_too_long(self, limit: str, size: int, maximum: int) -> None:
+        if times := self._tally.count(limit, now=trio.current_time()):
+            consequence = f"a call with a message of {size} bytes ended; {maximum} are the limit"
+            self._log.record([PeerLimitReached(limit=limit, peer=self._name, times=times, consequence=consequence)])
 
     def unreadable(self, peer: Peer, problem: str) -> None:
         self._accounts.broke(peer, f"on {self._name}, {problem}")
 
-    def _reached(self, bound: str, peer: Peer, consequence: str) -> None:
-        self._accounts.reached(bound, peer, f"on {self._name}, {consequence}")
+    def _reached(self, limit: str, peer: Peer, consequence: str) -> None:
+        self._accounts.reached(limit, peer, f"on {self._name}, {consequence}")
 
 
 def _give_back(counter: Counter[int], pid: int, count: int) -> None:

@@ -106,7 +106,7 @@ class Endpoints:
         self._log = log
         self._nursery = nursery
         self._deadlines = deadlines
-        self._bounds = doors.bounds
+        self._peer_limits = doors.peer_limits
         self._doors = doors
         self._fault_injection = fault_injection
         self._slots: dict[ResourceName, _Slot] = {}
@@ -223,7 +223,7 @@ class Endpoints:
         return checked_endpoint(self._directory, registration.endpoint)
 
     def _check_room(self, resource: ResourceName) -> None:
-        if resource not in self._slots and len(self._slots) >= self._bounds.resources:
+        if resource not in self._slots and len(self._slots) >= self._peer_limits.resources:
             consequence = f"the registration is refused: there are {len(self._slots)} resources already"
             self._doors.of_plugin(resource).reached("resources", 1, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
@@ -293,9 +293,9 @@ class Endpoints:
                 deadlines=self._deadlines,
                 on_call=self._record_call,
                 limits=Limits(
-                    message=self._bounds.message_size,
-                    answer=self._bounds.answer_size,
-                    answer_fields=self._bounds.answer_fields,
+                    message=self._peer_limits.message_size,
+                    answer=self._peer_limits.answer_size,
+                    answer_fields=self._peer_limits.answer_fields,
                     policy=door,
                 ),
                 interceptor=self._fault_injection,
@@ -324,8 +324,8 @@ class Endpoints:
             with slot.reading:
                 await self._read_lists(client, resource, slot, door)
         except PluginUnavailable as error:
-            if error.bound:
-                door.reached(error.bound, 1, f"the stream ended: {error}")
+            if error.peer_limit:
+                door.reached(error.peer_limit, 1, f"the stream ended: {error}")
             return error.rpc_error
         finally:
             slot.client = None
@@ -393,7 +393,7 @@ class Endpoints:
 
         await client.list_and_watch(
             receiving,
-            bounds=self._bounds,
+            peer_limits=self._peer_limits,
             pace=door.next_list,
             work=door.work_on_list,
             on_skipped=door.lists_skipped,

@@ -64,7 +64,7 @@ class PluginWatcher:
     async def watch(self) -> None:
         """Until cancelled."""
         with DirectoryWatch(
-            self._layout.plugins_registry, self._on_trouble, most=self._doors.bounds.resources
+            self._layout.plugins_registry, self._on_trouble, most=self._doors.peer_limits.resources
         ) as directory:
             async with trio.open_nursery() as nursery:
                 while True:
@@ -105,7 +105,7 @@ class PluginWatcher:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _register_once(self, path: Path, watched: _Watched) -> None:
-        limits = Limits(answer=self._doors.bounds.registration_size, policy=self._doors.of_plugin(str(path)))
+        limits = Limits(answer=self._doors.peer_limits.registration_size, policy=self._doors.of_plugin(str(path)))
         async with connect_registration(endpoint_of_found(self._layout, path, ""), limits) as client:
             info = await client.get_info()
             try:

@@ -18,7 +18,7 @@ from ...core.allocation.explanation import LISTED, ContainerDecision, Decision, 
 from ...core.allocation.plan import Plan, Request, Reusable, plan_allocation
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, PluginUnavailable
-from ...events import AllocateAnswerFlagged, BoundReached
+from ...events import AllocateAnswerFlagged, PeerLimitReached
 from ...model import Answer, Container, DeviceId, Owner, Pod, ResourceName
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
@@ -157,9 +157,9 @@ class Allocator:
         if others + size > most:
             refusal = (
                 f"an answer of {size} bytes for {resource} beside those for other pods, {others}; {most} are the limit "
-                "(--bound answers-size)"
+                "(--peer-limit answers-size)"
             )
-            event = BoundReached(bound="answers_size", peer=resource, times=1, consequence="the pod is refused")
+            event = PeerLimitReached(limit="answers_size", peer=resource, times=1, consequence="the pod is refused")
             self._log.record([event])
             raise AllocationRefused(refusal, rule="CKPT-3")
 

@@ -20,8 +20,8 @@ import h11
 import trio
 
 from ...errors import AddressUnusable
-from ...events import BoundReached
-from ...peer_limits import Bounds
+from ...events import PeerLimitReached
+from ...peer_limits import PeerLimits
 from ...rpc.transport.accepting import pause_after
 from ...rpc.transport.metering import metered
 from ..access.quotas import LONGEST_DEBT
@@ -88,13 +88,13 @@ class _Visitor:
 
 
 class PageServer:
-    """Serves pages to anybody, within the bounds ``scrapers``, ``time_share`` and ``time_burst``."""
+    """Serves pages to anybody, within the peer limits ``scrapers``, ``time_share`` and ``time_burst``."""
 
-    def __init__(self, pages: Pages, bounds: Bounds, log: EventLog) -> None:
+    def __init__(self, pages: Pages, peer_limits: PeerLimits, log: EventLog) -> None:
         self._pages = pages
-        self._most = bounds.scrapers
+        self._most = peer_limits.scrapers
         self._log = log
-        self._seconds = TokenBucket(bounds.time_share, bounds.time_burst)
+        self._seconds = TokenBucket(peer_limits.time_share, peer_limits.time_burst)
         self._accepts = TokenBucket(_ACCEPT_RATE, _ACCEPT_BURST)
         self._queue = trio.Lock()
         self._visitors: dict[_Visitor, None] = {}
@@ -141,7 +141,7 @@ class PageServer:
         oldest.scope.cancel()
         if times := self._tally.count(busiest, now=trio.current_time()):
             consequence = "the connection to /metrics whose last request is the longest ago was closed"
-            self._log.record([BoundReached(bound="scrapers", peer=busiest, times=times, consequence=consequence)])
+            self._log.record([PeerLimitReached(limit="scrapers", peer=busiest, times=times, consequence=consequence)])
 
     async def _serve(self, visitor: _Visitor) -> None:
         """Request after request. What a client does wrong ends its connection, and nothing else."""

@@ -12,7 +12,7 @@ import trio
 
 from ...core.topology.policy import Policy
 from ...errors import DirectoryUnusable
-from ...peer_limits import Bounds
+from ...peer_limits import PeerLimits
 from ...rpc.admin.service import AdminService
 from ...rpc.deviceplugin.service import RegistrationService
 from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
@@ -43,7 +43,7 @@ def bound_servers(
 ) -> Iterator[list[Server]]:
     """Every socket, which is there for as long as the block lasts; kubelet.sock last, so that whoever sees it finds all
     others. What connects and calls runs in the two nurseries. Raises DirectoryUnusable when a path cannot be bound."""
-    layout, pods, bounds = manager.layout, manager.pod_resources, doors.bounds
+    layout, pods, peer_limits = manager.layout, manager.pod_resources, doors.peer_limits
     faults = manager.faults if allow_faults else None
 
     servers: list[Server] = []
@@ -56,15 +56,15 @@ def bound_servers(
         servers.append(_bound(make, path, layout, log))
 
     try:
-        bind(layout.admin_socket, AdminService(manager, faults), size=bounds.message_size, quota_exempt=True)
+        bind(layout.admin_socket, AdminService(manager, faults), size=peer_limits.message_size, quota_exempt=True)
         bind(
             layout.pod_resources_socket,
             PodResourcesService(pods),
             PodResourcesServiceV1Alpha1(pods),
-            size=bounds.registration_size,
+            size=peer_limits.registration_size,
             replace=True,
         )
-        bind(layout.registry_socket, RegistrationService(manager.register), size=bounds.registration_size)
+        bind(layout.registry_socket, RegistrationService(manager.register), size=peer_limits.registration_size)
         yield servers
     finally:
         for server in servers:
@@ -109,7 +109,7 @@ class Scrapes:
         address: tuple[str, int],
         manager: DeviceManager,
         servers: Sequence[Server],
-        bounds: Bounds,
+        peer_limits: PeerLimits,
         log: EventLog,
         *,
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
@@ -130,4 +130,4 @@ class Scrapes:
         host, port = listeners[0].socket.getsockname()[:2]
         task_status.started(f"http://{host}:{port}/metrics")
         pages = {"/metrics": kept(metrics), "/healthz": healthz}
-        await PageServer(pages, bounds, log).serve(listeners)
+        await PageServer(pages, peer_limits, log).serve(listeners)

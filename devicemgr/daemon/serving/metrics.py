@@ -119,7 +119,9 @@ class Metrics:
         self._writes = self._counter("devicemgr_checkpoint_writes", "Attempts to write the state.", ["outcome"])
         self._write_time = self._histogram("devicemgr_checkpoint_write_duration_seconds", "Durable writes.", [])
         self._set_aside = self._counter("devicemgr_files_set_aside", "State files that could not be believed.", [])
-        self._bounds = self._counter("devicemgr_bounds_reached", "How often a peer reached a bound.", ["bound"])
+        self._peer_limits = self._counter(
+            "devicemgr_peer_limits_reached", "How often a peer reached a peer limit.", ["limit"]
+        )
         self._strangers = self._counter("devicemgr_calls_denied", "Calls by users who may not call.", [])
         self._broken = self._counter("devicemgr_connections_broken", "Connections that sent what cannot be read.", [])
         self._odd = self._counter("devicemgr_allocate_answers_flagged", "Allocate answers with odd texts.", resource)
@@ -146,8 +148,8 @@ class Metrics:
                 self._reports.labels(self._name(resource)).inc()
             case e.DeviceListNormalised(resource=resource, count=count):
                 self._problems.labels(self._name(resource)).inc(count)
-            case e.BoundReached(bound=bound, times=times):
-                self._bounds.labels(bound).inc(times)
+            case e.PeerLimitReached(limit=limit, times=times):
+                self._peer_limits.labels(limit).inc(times)
             case e.CallsDenied(times=times):
                 self._strangers.inc(times)
             case e.ConnectionBroken(times=times):

@@ -130,7 +130,7 @@ def node_status_from_wire(message: wire.NodeStatusResponse) -> NodeStatus:
     )
 
 
-_MAPS = ("gates", "bounds", "node_resources")
+_MAPS = ("gates", "peer_limits", "node_resources")
 
 
 def settings_to_wire(settings: EffectiveSettings) -> wire.EffectiveSettings:
@@ -139,12 +139,12 @@ def settings_to_wire(settings: EffectiveSettings) -> wire.EffectiveSettings:
 
 
 def settings_from_wire(message: wire.EffectiveSettings | None) -> EffectiveSettings:
-    """A bound that came as a whole number is one again."""
+    """A limit that came as a whole number is one again."""
     message = message or wire.EffectiveSettings()
-    bounds = {name: int(value) if value.is_integer() else value for name, value in message.bounds.items()}
+    peer_limits = {name: int(value) if value.is_integer() else value for name, value in message.peer_limits.items()}
     numa_nodes, maps = tuple(message.numa_nodes), {name: dict(getattr(message, name)) for name in _MAPS}
     return EffectiveSettings(
-        **_fields_of_same_name(EffectiveSettings, message, numa_nodes=numa_nodes, **maps | {"bounds": bounds})
+        **_fields_of_same_name(EffectiveSettings, message, numa_nodes=numa_nodes, **maps | {"peer_limits": peer_limits})
     )
 
 

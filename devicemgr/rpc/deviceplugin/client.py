@@ -16,7 +16,7 @@ from ...arguments import CheckedFields, Seconds
 from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, RpcFailed
 from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
-from ...peer_limits import Bounds
+from ...peer_limits import PeerLimits
 from ...steps import Steps
 from ...turns import in_turns
 from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed
@@ -115,7 +115,7 @@ class PluginClient:
         self,
         on_report: Callable[[DeviceList], Steps[None] | None],
         *,
-        bounds: Bounds = Bounds(),  # noqa: B008 - frozen
+        peer_limits: PeerLimits = PeerLimits(),  # noqa: B008 - frozen
         pace: Callable[[], float] = lambda: 0.0,
         work: Callable[[Steps[None]], Awaitable[None]] = in_turns,
         on_skipped: Callable[[int], None] = lambda count: None,
@@ -126,7 +126,7 @@ class PluginClient:
         ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.calls.read_stream`: of a flood the latest list counts.
         ``work`` does the steps of decoding a list and of ``on_report``.
         """
-        decoder = DeviceListDecoder(bounds)
+        decoder = DeviceListDecoder(peer_limits)
 
         def receiving(raw: bytes) -> Steps[None]:
             report = yield from decoder.decoding(raw)

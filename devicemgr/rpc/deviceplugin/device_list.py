@@ -24,7 +24,7 @@ from itertools import repeat
 
 from ...errors import RpcFailed
 from ...model import Device, DeviceList
-from ...peer_limits import Bounds
+from ...peer_limits import PeerLimits
 from ...steps import CHUNK, Steps, done
 from ..stubs import v1beta1 as wire
 from ..wire_format import TooManyFields, bodies
@@ -52,9 +52,9 @@ class _UnusualEncoding(Exception):
 class DeviceListDecoder:
     """Decodes one message after the other, and remembers the last."""
 
-    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
-        self._max_devices = bounds.devices
-        self._slow_size = bounds.slow_size
+    def __init__(self, peer_limits: PeerLimits = PeerLimits()) -> None:  # noqa: B008 - frozen
+        self._max_devices = peer_limits.devices
+        self._slow_size = peer_limits.slow_size
         self._slow_bytes = 0
         self._raw = b""
         self._starts = [0]  # where each entry begins, and where the last one ends
@@ -184,8 +184,8 @@ class DeviceListDecoder:
             raise _limit_exceeded("more bytes of an unusual shape", self._slow_size, "slow_size")
 
 
-def _limit_exceeded(what: str, limit: int, bound: str) -> RpcFailed:
-    return RpcFailed(f"a list with {what} than {limit}", status="RESOURCE_EXHAUSTED", bound=bound)
+def _limit_exceeded(what: str, limit: int, peer_limit: str) -> RpcFailed:
+    return RpcFailed(f"a list with {what} than {limit}", status="RESOURCE_EXHAUSTED", peer_limit=peer_limit)
 
 
 def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:

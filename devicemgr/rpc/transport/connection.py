@@ -173,10 +173,10 @@ class Connection:
 
     def too_long(self, stream: Stream, size: int) -> GRPCError:
         """What to raise for a message of so many bytes."""
-        bound, text = "message_size", f"message of {size} bytes is larger than the limit of {stream.limit}"
+        limit, text = "message_size", f"message of {size} bytes is larger than the limit of {stream.limit}"
         if stream.limit != self.limits.message:
-            bound, text = "answer_size", f"an answer of {size} bytes; {stream.limit} are the limit"
-        self._policy.message_too_long(bound, size, stream.limit)
+            limit, text = "answer_size", f"an answer of {size} bytes; {stream.limit} are the limit"
+        self._policy.message_too_long(limit, size, stream.limit)
         return GRPCError(Status.RESOURCE_EXHAUSTED, text)
 
     def too_many_fields(self) -> GRPCError:

@@ -50,10 +50,10 @@ class PeerPolicy:
     def release(self, peer: Peer, size: int) -> None:
         """It no longer does."""
 
-    def message_too_long(self, bound: str, size: int, limit: int) -> None:
-        """A message was longer than the bound of that name, and its call has ended."""
+    def message_too_long(self, limit: str, size: int, maximum: int) -> None:
+        """A message was longer than the limit of that name, and its call has ended."""
 
-    def too_many_fields(self, limit: int) -> None:
+    def too_many_fields(self, maximum: int) -> None:
         """An answer had more fields than that, and its call has ended."""
 
     def unreadable(self, peer: Peer, problem: str) -> None:
@@ -64,7 +64,7 @@ class PeerPolicy:
 class Limits:
     """Sizes in bytes.
 
-    ``message`` bounds a request and each message of a stream, ``answer`` the answer to a unary call, and
+    ``message`` limits a request and each message of a stream, ``answer`` the answer to a unary call, and
     ``answer_fields`` how many fields it has. Received bytes
     that nobody has asked for are at most ``stream_window`` of one call and ``connection_window`` of all together, both
     at least the 65535 that a peer takes for granted; bytes to be sent wait in a buffer of about ``outgoing``. So many

@@ -1,4 +1,4 @@
-"""Who may call, and how much: the credentials of peers, and the bounds of :mod:`devicemgr.peer_limits`."""
+"""Who may call, and how much: the credentials of peers, and the limits of :mod:`devicemgr.peer_limits`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from time import thread_time
 import pytest
 import trio
 
-from devicemgr import Bounds, Callers, Container, Pod, open_device_manager
+from devicemgr import Callers, Container, PeerLimits, Pod, open_device_manager
 from devicemgr.core.topology.policy import Policy
 from devicemgr.daemon.access.plugin_policy import PluginDoor
 from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSES, Accounts
@@ -22,11 +22,12 @@ from devicemgr.daemon.serving.metrics import MOST_NAMES, Metrics
 from devicemgr.errors import CallerTooOften, ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.events import (
     AllocateAnswerFlagged,
-    BoundReached,
+    PeerLimitReached,
     CallsDenied,
     ConnectionBroken,
     DeviceListNormalised,
     EndpointStopped,
+    PeerLimitReached,
     RegistrationRequested,
 )
 from devicemgr.model import Device, DeviceSpec, Mount, Peer, Registration, RunOptions
@@ -46,8 +47,8 @@ def happened(manager, kind):
     return [one.event for one in manager.events() if isinstance(one.event, kind)]
 
 
-def reached(manager, bound):
-    return [event for event in happened(manager, BoundReached) if event.bound == bound]
+def reached(manager, limit):
+    return [event for event in happened(manager, PeerLimitReached) if event.limit == limit]
 
 
 def pod(**limits):
@@ -56,9 +57,9 @@ def pod(**limits):
     return Pod(name="p", uid="p", containers=(Container(name="main", limits=limits),))
 
 
-def bounds(**values):
-    """The manager of the test has these bounds."""
-    return pytest.mark.device_manager(bounds=Bounds(**values))
+def peer_limits(**values):
+    """The manager of the test has these peer limits."""
+    return pytest.mark.device_manager(peer_limits=PeerLimits(**values))
 
 
 # --- who ---------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ async def test_a_socket_that_a_stranger_serves_is_not_used(root_dir):
 # --- how much ----------------------------------------------------------------------------------------
 
 
-@bounds(connections=3)
+@peer_limits(connections=3)
 async def test_a_process_has_so_many_connections_and_no_more(device_manager):
     manager = device_manager
 
@@ -132,7 +133,7 @@ async def test_a_process_has_so_many_connections_and_no_more(device_manager):
                     await trio.lowlevel.checkpoint()
 
 
-@bounds(all_connections=1)
+@peer_limits(all_connections=1)
 async def test_all_processes_together_have_a_bound_too(device_manager):
     manager = device_manager
     with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
@@ -145,19 +146,19 @@ async def test_all_processes_together_have_a_bound_too(device_manager):
 
 def test_registrations_of_one_process_stand_in_a_queue():
     now, log = [0.0], EventLog()
-    accounts = Accounts(Bounds(registration_rate=2.0, registration_burst=3), log, own_pid=1, clock=lambda: now[0])
+    accounts = Accounts(PeerLimits(registration_rate=2.0, registration_burst=3), log, own_pid=1, clock=lambda: now[0])
     one, other, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 9, 1))
     assert [accounts.charge_registration(one) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
     assert accounts.charge_registration(other) == 0.0
     assert [accounts.charge_registration(own) for _ in range(5)] == [0.0] * 5
-    assert [(one.event.bound, one.event.times) for one in log.after(0)] == [("registration_rate", 1)]
+    assert [(one.event.limit, one.event.times) for one in log.after(0)] == [("registration_rate", 1)]
     now[0] = 10.0
     assert accounts.charge_registration(one) == 0.0
 
 
 def test_a_process_has_a_share_of_the_managers_time():
     now, log = [0.0], EventLog()
-    accounts = Accounts(Bounds(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
+    accounts = Accounts(PeerLimits(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
 
     def pause_after(peer, seconds):
@@ -170,13 +171,13 @@ def test_a_process_has_a_share_of_the_managers_time():
     assert pause_after(own, 100.0) == 0.0
     now[0] = LONGEST_DEBT
     assert accounts.pause(greedy) == 0.0, "what it owes is capped"
-    assert {one.event.bound for one in log.after(0)} == {"time_share"}
+    assert {one.event.limit for one in log.after(0)} == {"time_share"}
 
 
 def test_who_owes_too_much_may_not_ask():
     """Many questions that wait would wake each other in vain."""
     now, log = [0.0], EventLog()
-    accounts = Accounts(Bounds(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
+    accounts = Accounts(PeerLimits(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
     assert accounts.begin_question(greedy) == 0.0
     accounts.charge(greedy, 1.35)
@@ -188,10 +189,10 @@ def test_who_owes_too_much_may_not_ask():
     assert len(log.after(0)) == 2
 
 
-@bounds(time_share=1.0, time_burst=1.0)
+@peer_limits(time_share=1.0, time_burst=1.0)
 @pytest.mark.parametrize("path", ["pod-resources/kubelet.sock", "devicemgr/admin.sock"])
 async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatch, autojump_clock):
-    """Each step of answering takes two seconds here; that of callers of admin.sock has no bound."""
+    """Each step of answering takes two seconds here; that of callers of admin.sock has no limit."""
     clock = itertools.count(step=2.0)
     monkeypatch.setattr("devicemgr.rpc.transport.metering.thread_time", lambda: next(clock))
     monkeypatch.setattr(Accounts, "is_own", lambda self, peer: False)
@@ -205,14 +206,16 @@ async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatc
 
 
 def test_only_so_many_accounts_are_kept():
-    accounts = Accounts(Bounds(registration_burst=1, registration_rate=0.1), EventLog(), own_pid=1, clock=lambda: 0.0)
+    accounts = Accounts(
+        PeerLimits(registration_burst=1, registration_rate=0.1), EventLog(), own_pid=1, clock=lambda: 0.0
+    )
     peers = [Peer(pid=pid, uid=0, gids=frozenset()) for pid in range(2, MOST_PROCESSES + 3)]
     assert not any(accounts.charge_registration(peer) for peer in peers)
     assert accounts.charge_registration(peers[-1]) > 0
     assert accounts.charge_registration(peers[0]) == 0.0  # the oldest had to go
 
 
-@bounds(resources=1)
+@peer_limits(resources=1)
 async def test_one_name_too_many_is_refused_and_others_go_on(device_manager):
     manager = device_manager
     async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
@@ -226,18 +229,18 @@ async def test_one_name_too_many_is_refused_and_others_go_on(device_manager):
 
 
 @pytest.mark.parametrize(
-    ("count", "bound"),
+    ("count", "limit"),
     [
-        pytest.param(11, "devices", marks=bounds(devices=10)),
-        pytest.param(40, "message_size", marks=bounds(message_size=200)),
+        pytest.param(11, "devices", marks=peer_limits(devices=10)),
+        pytest.param(40, "message_size", marks=peer_limits(message_size=200)),
     ],
 )
-async def test_a_list_beyond_a_bound_ends_its_stream(device_manager, count, bound):
+async def test_a_list_beyond_a_limit_ends_its_stream(device_manager, count, limit):
     manager = device_manager
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=count) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, capacity=0, allocatable=0)
-        assert len(reached(manager, bound)) == 1
+        assert len(reached(manager, limit)) == 1
         (stopped,) = happened(manager, EndpointStopped)
         assert "than" in stopped.reason
         plugin.set_devices([Device(id=f"d{n}") for n in range(5)])
@@ -245,7 +248,7 @@ async def test_a_list_beyond_a_bound_ends_its_stream(device_manager, count, boun
         await manager.wait_for_resource(GPU, capacity=5, allocatable=5)
 
 
-@bounds(listed_size=8000, message_size=1000)
+@peer_limits(listed_size=8000, message_size=1000)
 async def test_all_lists_together_are_bounded_and_a_resource_that_goes_makes_room(device_manager, autojump_clock):
     manager = device_manager
     forty = [Device(id=f"d{n}") for n in range(40)]
@@ -262,7 +265,7 @@ async def test_all_lists_together_are_bounded_and_a_resource_that_goes_makes_roo
             await manager.wait_for_resource(NIC, capacity=40)
 
 
-@bounds(slow_size=100)
+@peer_limits(slow_size=100)
 async def test_what_must_be_read_the_slow_way_is_bounded(device_manager):
     manager = device_manager
     listed = [Device(id="", health="Healthy")] * 40  # an entry without an id is of an unusual shape
@@ -272,7 +275,7 @@ async def test_what_must_be_read_the_slow_way_is_bounded(device_manager):
         assert len(reached(manager, "slow_size")) == 1
 
 
-@bounds(id_length=5)
+@peer_limits(id_length=5)
 async def test_an_id_beyond_its_bound_is_left_out(device_manager):
     manager = device_manager
     listed = [Device(id="123456"), Device(id="12345")]
@@ -285,7 +288,7 @@ async def test_an_id_beyond_its_bound_is_left_out(device_manager):
         await manager.wait_for_resource(GPU, capacity=2)
 
 
-@bounds(answer_size=1000, id_length=100)
+@peer_limits(answer_size=1000, id_length=100)
 async def test_an_answer_too_long_for_the_checkpoint_refuses_the_pod(device_manager):
     manager = device_manager
     async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
@@ -334,7 +337,7 @@ async def test_odd_texts_of_an_answer_are_told_and_passed_on(manager, open_plugi
 async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels(manager):
     metrics = Metrics(Policy.NONE)
     events = [
-        BoundReached(bound="connections", peer="process 1", times=3, consequence="x"),
+        PeerLimitReached(limit="connections", peer="process 1", times=3, consequence="x"),
         CallsDenied(socket="s", method="m", pid=1, uid=2, times=4),
         ConnectionBroken(pid=1, uid=2, times=5, problem="x"),
         AllocateAnswerFlagged(resource=GPU, texts=("x",)),
@@ -343,14 +346,14 @@ async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels
     for event in events:
         metrics(Recorded(0, 0.0, event))
     text = (await metrics.render(manager)).decode()
-    assert 'devicemgr_bounds_reached_total{bound="connections"} 3.0' in text
+    assert 'devicemgr_peer_limits_reached_total{limit="connections"} 3.0' in text
     assert "devicemgr_calls_denied_total 4.0" in text
     assert "devicemgr_connections_broken_total 5.0" in text
     assert f'devicemgr_allocate_answers_flagged_total{{resource_name="{GPU}"}} 1.0' in text
     assert 'kubelet_device_plugin_registration_total{resource_name="other"} 11.0' in text
 
 
-@bounds(answers_size=5000, answer_size=4000, id_length=100)
+@peer_limits(answers_size=5000, answer_size=4000, id_length=100)
 async def test_all_answers_together_are_bounded_and_a_pod_that_goes_makes_room(device_manager):
     manager = device_manager
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=3) as plugin:
@@ -362,7 +365,7 @@ async def test_all_answers_together_are_bounded_and_a_pod_that_goes_makes_room(d
         refused = await manager.admit(second)
         assert (
             "an answer of 3009 bytes for vendor.com/gpu beside those for other pods, 3009; 5000 are the limit "
-            "(--bound answers-size)" in refused.message
+            "(--peer-limit answers-size)" in refused.message
         )
         assert [event.peer for event in reached(manager, "answers_size")] == [GPU]
         assert manager.capacity()[GPU].available == 2
@@ -370,7 +373,7 @@ async def test_all_answers_together_are_bounded_and_a_pod_that_goes_makes_room(d
         assert (await manager.admit(second)).admitted
 
 
-@bounds(answer_fields=100)
+@peer_limits(answer_fields=100)
 async def test_an_answer_of_too_many_fields_refuses_the_pod(device_manager):
     """Decoding them is what would keep everybody else waiting. The answer is one, and each CDI device two."""
     manager = device_manager
@@ -412,8 +415,8 @@ def test_a_tally_tells_at_once_and_then_once_a_second():
 
 async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
     now = [0.0]
-    bounds = Bounds(time_share=0.01, time_burst=0.01)
-    accounts = Accounts(bounds, EventLog(), own_pid=1, clock=lambda: now[0])
+    peer_limits = PeerLimits(time_share=0.01, time_burst=0.01)
+    accounts = Accounts(peer_limits, EventLog(), own_pid=1, clock=lambda: now[0])
     door = PluginDoor("vendor.com/gpu", Callers.usual(), accounts, EventLog())
     peer = Peer(pid=8, uid=0, gids=frozenset())
     assert door.admit(peer)

@@ -10,14 +10,14 @@ from time import thread_time
 import pytest
 import trio
 
-from devicemgr import Bounds, Callers
+from devicemgr import Callers, PeerLimits
 from devicemgr.daemon.access.control import Doors
 from devicemgr.daemon.access.plugin_policy import PluginDoor
 from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
 from devicemgr.daemon.access.socket_policy import Gate
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.errors import CallerTooOften, PermissionDenied, PluginUnavailable, UnreadLimitExceeded
-from devicemgr.events import BoundReached, CallsDenied, ConnectionBroken
+from devicemgr.events import PeerLimitReached, CallsDenied, ConnectionBroken
 from devicemgr.model import Peer
 from devicemgr.turns import TURN
 
@@ -32,9 +32,9 @@ FAST = {"registration_rate": 1.0, "registration_burst": 1, "time_share": 0.1, "t
 class World:
     """Doors, and what stands in the log."""
 
-    def __init__(self, **bounds):
+    def __init__(self, **peer_limits):
         self.now, self.log = 0.0, EventLog()
-        self.accounts = Accounts(Bounds(**FAST | bounds), self.log, own_pid=OWN.pid, clock=lambda: self.now)
+        self.accounts = Accounts(PeerLimits(**FAST | peer_limits), self.log, own_pid=OWN.pid, clock=lambda: self.now)
 
     def gate(self, *, quota_exempt=False):
         return Gate("dir/a.sock", CALLERS, self.accounts, self.log, quota_exempt=quota_exempt)
@@ -49,8 +49,8 @@ class World:
         return events
 
 
-def reached(bound, who, consequence, times=1):
-    return BoundReached(bound=bound, peer=who, times=times, consequence=consequence)
+def reached(limit, who, consequence, times=1):
+    return PeerLimitReached(limit=limit, peer=who, times=times, consequence=consequence)
 
 
 # --- the lists of a process ---
@@ -200,7 +200,7 @@ def test_what_cannot_be_read_is_told_once_a_second_for_each_process():
         ConnectionBroken(pid=8, uid=5, times=3, problem="still none"),
     ]
     world.accounts.reached("time_share", ONE, "waits")
-    assert len(world.told()) == 1, "it is another thing than a bound"
+    assert len(world.told()) == 1, "it is another thing than a limit"
 
 
 def test_the_account_that_was_not_used_for_the_longest_time_is_closed():
@@ -276,7 +276,7 @@ def test_where_quotas_do_not_count_nobody_waits():
         gate.hold(ONE, 90)
 
 
-def test_answers_that_nobody_reads_are_held_up_to_a_bound():
+def test_answers_that_nobody_reads_are_held_up_to_a_limit():
     world = World(unread_size=100)
     gate = world.gate()
     gate.hold(ONE, 1000)  # the first one may be as long as it likes
@@ -337,7 +337,7 @@ def test_what_a_plugin_does_beyond_its_bounds_is_told_by_its_name():
 
 
 def test_the_managers_own_process_is_this_one():
-    accounts = Accounts(Bounds(), EventLog(), clock=lambda: 0.0)
+    accounts = Accounts(PeerLimits(), EventLog(), clock=lambda: 0.0)
     own, other = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (os.getpid(), os.getpid() + 1))
     assert (accounts.is_own(own), accounts.is_own(other)) == (True, False)
 
@@ -357,18 +357,19 @@ async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_cloc
     assert owing.pause(ONE) == owing.next_list() == pytest.approx(0.5)
 
 
-def test_lists_of_all_plugins_share_one_bound():
+def test_lists_of_all_plugins_share_one_limit():
     log = EventLog()
-    doors = Doors(CALLERS, Bounds(listed_size=100, message_size=100), log)
+    doors = Doors(CALLERS, PeerLimits(listed_size=100, message_size=100), log)
     doors.list_grows("a", 60, 0)
     doors.list_grows("b", 40, 0)
     doors.list_grows("a", 60, 0)
     with pytest.raises(PluginUnavailable) as refused:
         doors.list_grows("b", 41, 0)
     assert (
-        str(refused.value) == "a list of 41 bytes beside those of others, 60; 100 are the limit (--bound listed-size)"
+        str(refused.value)
+        == "a list of 41 bytes beside those of others, 60; 100 are the limit (--peer-limit listed-size)"
     )
-    assert (refused.value.status, refused.value.bound) == ("RESOURCE_EXHAUSTED", "listed_size")
+    assert (refused.value.status, refused.value.peer_limit) == ("RESOURCE_EXHAUSTED", "listed_size")
     doors.list_ends("a")
     doors.list_ends("never listed")
     doors.list_grows("b", 99, 0)
@@ -378,7 +379,7 @@ def test_lists_of_all_plugins_share_one_bound():
 
 
 def test_a_device_with_a_short_id_takes_memory_too():
-    doors = Doors(CALLERS, Bounds(listed_size=1280, message_size=100), EventLog())
+    doors = Doors(CALLERS, PeerLimits(listed_size=1280, message_size=100), EventLog())
     doors.list_grows("a", 60, 10)
     with pytest.raises(PluginUnavailable, match="a list of 128 bytes"):
         doors.list_grows("b", 5, 1)
@@ -386,7 +387,7 @@ def test_a_device_with_a_short_id_takes_memory_too():
 
 async def test_doors_share_the_accounts_and_have_names(autojump_clock):
     log = EventLog()
-    doors = Doors(CALLERS, Bounds(**FAST, connections=1), log)
+    doors = Doors(CALLERS, PeerLimits(**FAST, connections=1), log)
     gate, door = doors.of_socket(Path("/var/lib/kubelet/x/a.sock"), quota_exempt=False), doors.of_plugin(GPU)
     assert doors.of_socket(Path("/x/a.sock"), quota_exempt=True).quota_exempt
     assert not gate.quota_exempt
@@ -396,7 +397,7 @@ async def test_doors_share_the_accounts_and_have_names(autojump_clock):
     with pytest.raises(PermissionDenied):
         gate.begin_call(STRANGER, LIST)
     told = [recorded.event for recorded in log.after(0)]
-    assert [type(event) for event in told] == [BoundReached, BoundReached, ConnectionBroken, CallsDenied]
+    assert [type(event) for event in told] == [PeerLimitReached, PeerLimitReached, ConnectionBroken, CallsDenied]
     assert [told[0].peer, told[2].problem] == [GPU, f"serving {GPU}, no sense"]
     assert (door._accounts, door._callers) == (gate._accounts, gate._callers) == (doors._accounts, CALLERS)
     assert gate._name == "x/a.sock"

@@ -10,9 +10,9 @@ import grpclib.const
 import pytest
 import trio
 
-from devicemgr import Bounds, Container, Pod
+from devicemgr import Container, PeerLimits, Pod
 from devicemgr.errors import RegistrationRefused
-from devicemgr.events import BoundReached, DeviceListApplied, EndpointStopped
+from devicemgr.events import PeerLimitReached, DeviceListApplied, EndpointStopped
 from devicemgr.model import Device, Registration
 from devicemgr.rpc.deviceplugin.service import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -116,9 +116,9 @@ async def test_of_a_flood_of_lists_the_newest_counts(manager, honest, then):
         took = trio.current_time() - started
         events = [one.event for one in manager.events()]
         applied = [e for e in events if isinstance(e, DeviceListApplied) and e.resource == EVIL]
-        skipped = [e.times for e in events if isinstance(e, BoundReached) and e.bound == "report_rate"]
+        skipped = [e.times for e in events if isinstance(e, PeerLimitReached) and e.limit == "report_rate"]
         assert len(applied) + sum(skipped) == 5001
-        assert len(applied) <= Bounds().report_burst + took * Bounds().report_rate + 1
+        assert len(applied) <= PeerLimits().report_burst + took * PeerLimits().report_rate + 1
 
 
 @pytest.mark.parametrize("name", ["a" * 100, "é" * 200])

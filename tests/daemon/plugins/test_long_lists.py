@@ -8,7 +8,7 @@ from time import thread_time
 import pytest
 import trio
 
-from devicemgr import Bounds, Container, Pod, Registration, open_device_manager
+from devicemgr import Container, PeerLimits, Pod, Registration, open_device_manager
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
@@ -17,7 +17,7 @@ from devicemgr.turns import TURN, in_turns
 from tests.bench.peers import Plugin
 
 GPU = "vendor.com/gpu"
-COUNT = Bounds().devices
+COUNT = PeerLimits().devices
 
 
 def device_list(bad=frozenset()):
@@ -68,7 +68,7 @@ def pod(name):
 async def test_nobody_waits_for_a_long_list(root_dir, at_once):
     longest, many = Longest(), range(0, COUNT, 2)
     lists = [device_list(), device_list({COUNT // 2}), device_list(set(many))]
-    async with open_device_manager(root_dir, bounds=Bounds(time_burst=3600.0)) as manager:
+    async with open_device_manager(root_dir, peer_limits=PeerLimits(time_burst=3600.0)) as manager:
         plugin = await trio.to_thread.run_sync(Plugin, root_dir / "device-plugins" / "gpu.sock")
         trio.lowlevel.add_instrument(longest)
         await manager.register(Registration(version="v1beta1", endpoint="gpu.sock", resource=GPU))

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from devicemgr import Bounds, Container, Deadlines, Pod, open_device_manager
+from devicemgr import Container, Deadlines, PeerLimits, Pod, open_device_manager
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.events import PluginRegistered, RegistrySocketRestored
 from devicemgr.model import Device, PluginOptions, Registration
@@ -216,7 +216,7 @@ async def test_lim_16_a_list_that_makes_no_sense_is_mended_and_reported(manager,
 
 async def test_lim_38_a_list_over_the_size_limit_ends_the_stream_before_it_is_taken(root_dir):
     """API-8, LIM-38: as in the kubelet, but with a limit that can be raised."""
-    async with open_device_manager(root_dir, bounds=Bounds(message_size=1000)) as manager:
+    async with open_device_manager(root_dir, peer_limits=PeerLimits(message_size=1000)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
             await honest(manager, plugin)
             plugin.set_devices([Device(id=f"dev-{n}") for n in range(200)])

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 import trio
 
-from devicemgr import Bounds
+from devicemgr import PeerLimits
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.serving.http import ANSWER_TIME, IDLE_TIME, PAGE_LIFETIME, Page, PageServer, kept, open_listeners
 
@@ -33,7 +33,7 @@ class Site:
         listeners = await open_listeners("127.0.0.1", 0)
         self._port = listeners[0].socket.getsockname()[1]
         async with self._streams, trio.open_nursery() as nursery:
-            nursery.start_soon(PageServer({"/": kept(self._make)}, Bounds(scrapers=3), self.log).serve, listeners)
+            nursery.start_soon(PageServer({"/": kept(self._make)}, PeerLimits(scrapers=3), self.log).serve, listeners)
             yield self
             nursery.cancel_scope.cancel()
 
@@ -127,7 +127,7 @@ async def test_whose_last_request_is_the_longest_ago_gives_way(site):
         await stream.send_all(GET)
         assert b"page" in await answer(stream)
     (told,) = [recorded.event for recorded in site.log.after(0)]
-    assert (told.bound, told.peer) == ("scrapers", "127.0.0.1")
+    assert (told.limit, told.peer) == ("scrapers", "127.0.0.1")
 
 
 async def test_of_the_address_that_has_most(site):

@@ -13,7 +13,7 @@ RESOURCES = "a.com/x", "a.com/y"
 
 
 async def test_a_status_may_be_longer_than_any_message_of_a_plugin(manager):
-    """Of two plug-ins with as much as the usual bounds let them list: 600 ids of 16,000 characters each."""
+    """Of two plug-ins with as much as the usual limits let them list: 600 ids of 16,000 characters each."""
 
     async def say_little(ids):
         return RunOptions()

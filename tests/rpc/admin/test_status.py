@@ -32,7 +32,7 @@ SETTINGS = EffectiveSettings(
     prefer_closest=False,
     numa_nodes=(0, 1),
     gates={"DevicePlugins": True},
-    bounds={"time-share": 0.02},
+    peer_limits={"time-share": 0.02},
     node_resources={},
 )
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from devicemgr.errors import RpcFailed
 from devicemgr.model import Device
-from devicemgr.peer_limits import Bounds
+from devicemgr.peer_limits import PeerLimits
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import MAX_FIELDS, MAX_TAILS, DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -136,9 +136,9 @@ def test_entries_of_every_length(size):
 
 
 def test_one_device_of_an_unusual_shape_does_not_make_the_others_so():
-    """A list of which every byte counted would be above the bound."""
+    """A list of which every byte counted would be above the limit."""
     found = [Device(id=""), *(Device(id=f"dev-{n}") for n in range(1000)), Device(id="")]
-    decoder = DeviceListDecoder(Bounds(slow_size=100))
+    decoder = DeviceListDecoder(PeerLimits(slow_size=100))
     assert decoder.decode(encoded(found)).devices == found
     with pytest.raises(RpcFailed, match="more bytes of an unusual shape than 100"):
         decoder.decode(encoded([Device(id="")] * 20))
@@ -155,7 +155,7 @@ def test_a_device_with_very_many_fields_is_refused_before_it_is_decoded():
 
 
 def test_more_devices_than_allowed_are_refused_in_a_message_with_other_fields():
-    decoder = DeviceListDecoder(Bounds(devices=3))
+    decoder = DeviceListDecoder(PeerLimits(devices=3))
     other = b"\x12\x00"
     assert len(decoder.decode(other + encoded([Device(id="a")] * 3)).devices) == 3
     with pytest.raises(RpcFailed, match="more devices than 3"):

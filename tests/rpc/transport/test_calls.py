@@ -816,19 +816,19 @@ async def test_a_message_longer_than_the_limit(path):
     told = []
 
     class Policy(PeerPolicy):
-        def message_too_long(self, bound, size, limit):
-            told.append((bound, size, limit))
+        def message_too_long(self, limit, size, maximum):
+            told.append((limit, size, maximum))
 
     limits, client_limits = Limits(message=1000, policy=Policy()), Limits(message=3000, answer=2000, policy=Policy())
     async with opened(path, Service(trio.Event), limits=limits, client_limits=client_limits) as channel:
-        for name, data, bound in (
+        for name, data, limit in (
             ("Echo", bytes(1001), ("message_size", 1001, 1000)),
             ("Count", b"1 3000", ("message_size", 3001, 3000)),
         ):
             with pytest.raises(GRPCError) as caught:
                 await collect(channel, name, data)
             assert caught.value.status is Status.RESOURCE_EXHAUSTED
-            assert told.pop() == bound
+            assert told.pop() == limit
         with pytest.raises(GRPCError, match="an answer of 2001 bytes; 2000 are the limit") as caught:
             await unary(channel, "Count", b"1 2000")
         assert told == [("answer_size", 2001, 2000)]

@@ -11,7 +11,7 @@ from devicemgr.testing.conformance import CHECKS, Failed
 from devicemgr.testing.conformance.evidence import Seen
 
 GPU = "vendor.com/gpu"
-READY = ManagerReady(sockets=(), policy="none", scope="none", numa_nodes=(0,), gates=(), bounds=())
+READY = ManagerReady(sockets=(), policy="none", scope="none", numa_nodes=(0,), gates=(), peer_limits=())
 REGISTERED = PluginRegistered(
     resource=GPU,
     endpoint="gpu.sock",

@@ -298,7 +298,7 @@ class EffectiveSettings(betterproto2.Message):
         ),
     )
 
-    bounds: "dict[str, float]" = betterproto2.field(
+    peer_limits: "dict[str, float]" = betterproto2.field(
         6,
         betterproto2.TYPE_MAP,
         map_meta=betterproto2.map_meta(
