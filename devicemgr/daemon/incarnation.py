@@ -6,7 +6,7 @@ import trio
 
 from ..core.devices.store import DeviceStore
 from ..core.topology.policy import Topology
-from .access.control import Doors
+from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter
 from .event_log import EventLog
 from .layout import Layout
@@ -31,14 +31,14 @@ class Life:
         endpoints: Endpoints,
         writer: CheckpointWriter,
         topology: Topology,
-        doors: Doors,
+        access: AccessControl,
         restart_wait: float,
     ) -> None:
         self.store = store
         self.endpoints = endpoints
         self.writer = writer
-        self.watcher = PluginWatcher(layout, endpoints, doors, log)
-        allocator = Allocator(store=store, endpoints=endpoints, log=log, answers_size=doors.peer_limits.answers_size)
+        self.watcher = PluginWatcher(layout, endpoints, access, log)
+        allocator = Allocator(store=store, endpoints=endpoints, log=log, answers_size=access.peer_limits.answers_size)
         aligner = Aligner(store, allocator, log, topology)
         starts = ContainerStarts(store=store, endpoints=endpoints, aligner=aligner, writer=writer, log=log)
         self.admissions = Admissions(

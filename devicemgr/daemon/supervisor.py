@@ -33,7 +33,7 @@ from ..node_resources import node_resources as checked_node_resources
 from ..peer_limits import PeerLimits
 from ..rpc.deviceplugin.client import Deadlines
 from .access.callers import Callers
-from .access.control import Doors
+from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .event_log import EventLog, Sink
 from .incarnation import Life
@@ -110,11 +110,11 @@ async def _one_life(
         trio.open_nursery() as readers,
         trio.open_nursery() as connections,
     ):
-        doors = Doors(settings.callers, settings.peer_limits, log)
-        life = _life(settings, manager, store, log, writer, readers, doors)
+        access = AccessControl(settings.callers, settings.peer_limits, log)
+        life = _life(settings, manager, store, log, writer, readers, access)
         async with manager.living(life), trio.open_nursery() as handlers:
             faults = settings.allow_faults
-            with bound_servers(manager, connections, handlers, doors, log, allow_faults=faults) as servers:
+            with bound_servers(manager, connections, handlers, access, log, allow_faults=faults) as servers:
                 async with trio.open_nursery() as listeners:
                     for server in servers:
                         listeners.start_soon(server.serve)
@@ -191,7 +191,7 @@ def _life(
     log: EventLog,
     writer: CheckpointWriter,
     readers: trio.Nursery,
-    doors: Doors,
+    access: AccessControl,
 ) -> Life:
     endpoints = Endpoints(
         directory=manager.layout.plugins,
@@ -199,7 +199,7 @@ def _life(
         log=log,
         nursery=readers,
         deadlines=settings.deadlines,
-        doors=doors,
+        access=access,
         fault_injection=manager.fault_injection,
     )
     readers.start_soon(endpoints.wait_for_restored)
@@ -210,7 +210,7 @@ def _life(
         endpoints=endpoints,
         writer=writer,
         topology=settings.topology,
-        doors=doors,
+        access=access,
         restart_wait=settings.restart_wait,
     )
 

@@ -244,7 +244,7 @@ def test_sixteen_registrations_on_one_connection_get_an_answer_each(client, serv
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class Target:
     """A socket of ours, who listens there, a call that is answered with ``usual``, and one that can be made long."""
 
     socket: Path
@@ -259,12 +259,12 @@ class Door:
         return Call(method=f"{self.good.method.rpartition('/')[0]}/Nothing")
 
 
-def name_of(door_of):
-    return door_of.__name__.removesuffix("_door")
+def name_of(target_of):
+    return target_of.__name__.removesuffix("_target")
 
 
-def plugin_door(served):
-    return Door(
+def plugin_target(served):
+    return Target(
         socket=served.plugin_socket,
         process=served.plugin,
         good=OPTIONS,
@@ -273,8 +273,8 @@ def plugin_door(served):
     )
 
 
-def registration_door(served):
-    return Door(
+def registration_target(served):
+    return Target(
         socket=served.kubelet,
         process=served.daemon,
         good=registration(version="v0"),
@@ -283,8 +283,8 @@ def registration_door(served):
     )
 
 
-def pod_resources_door(served):
-    return Door(
+def pod_resources_target(served):
+    return Target(
         socket=served.pod_resources,
         process=served.daemon,
         good=replace(GET, request={"pod_name": "q", "pod_namespace": "x"}),
@@ -293,43 +293,43 @@ def pod_resources_door(served):
     )
 
 
-@pytest.fixture(params=[plugin_door, registration_door, pod_resources_door], ids=name_of)
-def door(request, served):
+@pytest.fixture(params=[plugin_target, registration_target, pod_resources_target], ids=name_of)
+def target(request, served):
     return request.param(served)
 
 
-def test_a_method_that_is_not_there_is_unimplemented(client, door):
-    unknown, other = client.in_turn(door.socket, door.nothing, door.good)
+def test_a_method_that_is_not_there_is_unimplemented(client, target):
+    unknown, other = client.in_turn(target.socket, target.nothing, target.good)
     assert unknown.code is StatusCode.UNIMPLEMENTED, unknown.text
-    assert other.code is door.usual
+    assert other.code is target.usual
 
 
-def test_a_compressed_request_is_unimplemented(client, door):
+def test_a_compressed_request_is_unimplemented(client, target):
     """As gRPC's own text on compression has it; the text is long enough for grpcio to think it worth while."""
-    compressed, other = client.in_turn(door.socket, replace(door.long("x" * 4000), gzip=True), door.good)
+    compressed, other = client.in_turn(target.socket, replace(target.long("x" * 4000), gzip=True), target.good)
     assert compressed.code is StatusCode.UNIMPLEMENTED, compressed.text
-    assert other.code is door.usual
+    assert other.code is target.usual
 
 
-def test_a_request_of_twenty_megabytes_is_refused_for_its_size(client, door):
-    huge, other = client.in_turn(door.socket, door.long("x" * HUGE), door.good)
+def test_a_request_of_twenty_megabytes_is_refused_for_its_size(client, target):
+    huge, other = client.in_turn(target.socket, target.long("x" * HUGE), target.good)
     assert huge.code is StatusCode.RESOURCE_EXHAUSTED, huge.text
-    assert other.code is door.usual
+    assert other.code is target.usual
 
 
-def test_metadata_of_any_kind_is_accepted(client, door):
+def test_metadata_of_any_kind_is_accepted(client, target):
     metadata = {"x-request-id": "42", "trace-bin": "\x00\x01 ü", "empty": "", "long": "x" * 4000}
-    assert client.call(door.socket, replace(door.good, metadata=metadata)).code is door.usual
+    assert client.call(target.socket, replace(target.good, metadata=metadata)).code is target.usual
 
 
-@pytest.mark.parametrize("door_of", [plugin_door, registration_door], ids=name_of)
-def test_five_hundred_connections_leave_no_descriptor(client, served, door_of):
-    door = door_of(served)
-    client.call(door.socket, door.good)
-    before = door.process.descriptors()
-    answers = client.reconnecting(door.socket, [door.good] * CYCLES)
-    assert {answer.code for answer in answers} == {door.usual}
+@pytest.mark.parametrize("target_of", [plugin_target, registration_target], ids=name_of)
+def test_five_hundred_connections_leave_no_descriptor(client, served, target_of):
+    target = target_of(served)
+    client.call(target.socket, target.good)
+    before = target.process.descriptors()
+    answers = client.reconnecting(target.socket, [target.good] * CYCLES)
+    assert {answer.code for answer in answers} == {target.usual}
     wait_until(
-        lambda: door.process.descriptors() <= before,
-        lambda: f"{before} open descriptors as before; there are {door.process.descriptors()}",
+        lambda: target.process.descriptors() <= before,
+        lambda: f"{before} open descriptors as before; there are {target.process.descriptors()}",
     )

@@ -1,4 +1,4 @@
-"""Every door of one manager: to its own sockets, and to those of plug-ins."""
+"""The policies of one manager: for its own sockets, and for those of plug-ins."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ...errors import PluginUnavailable
 from ...peer_limits import PeerLimits
 from ..event_log import EventLog
 from .callers import Callers
-from .plugin_policy import PluginDoor
+from .plugin_policy import PluginPolicy
 from .quotas import Accounts
-from .socket_policy import Gate
+from .socket_policy import SocketPolicy
 
 DEVICE_SIZE = 128
 """Bytes that a device takes in memory, about, however short its id is."""
 
 
-class Doors:
+class AccessControl:
     """What all of them share: who may call, what each process has taken, the peer limits, the log, and the size of
     the lists of all plug-ins together."""
 
@@ -27,17 +27,17 @@ class Doors:
         self._listed: dict[str, int] = {}
         self._log = log
 
-    def of_socket(self, path: Path, *, quota_exempt: bool) -> Gate:
+    def socket_policy(self, path: Path, *, quota_exempt: bool) -> SocketPolicy:
         """One of our own sockets, which is called by its last two names in events."""
-        return Gate(
+        return SocketPolicy(
             f"{path.parent.name}/{path.name}", self.callers, self._accounts, self._log, quota_exempt=quota_exempt
         )
 
-    def of_plugin(self, name: str) -> PluginDoor:
+    def plugin_policy(self, name: str) -> PluginPolicy:
         """A plug-in's socket; ``name`` is what the plug-in is called in events: its resource, or its socket."""
-        return PluginDoor(name, self.callers, self._accounts, self._log)
+        return PluginPolicy(name, self.callers, self._accounts, self._log)
 
-    def list_grows(self, resource: str, size: int, devices: int) -> None:
+    def hold_list(self, resource: str, size: int, devices: int) -> None:
         """The list of a resource is so many bytes from now on. Raises PluginUnavailable when all are too long then."""
         size = max(size, DEVICE_SIZE * devices)
         others = sum(self._listed.values()) - self._listed.get(resource, 0)
@@ -47,6 +47,6 @@ class Doors:
             raise PluginUnavailable(text, status="RESOURCE_EXHAUSTED", peer_limit="listed_size")
         self._listed[resource] = size
 
-    def list_ends(self, resource: str) -> None:
+    def release_list(self, resource: str) -> None:
         """The resource is gone, and its list with it."""
         self._listed.pop(resource, None)

@@ -21,8 +21,8 @@ from .quotas import LONGEST_PAUSE, Accounts
 from .rate_limit import TokenBucket
 
 
-class PluginDoor(PeerPolicy):
-    """The door to a plug-in's socket: who listens there must be somebody who may call us.
+class PluginPolicy(PeerPolicy):
+    """The policy for a plug-in's socket: who listens there must be somebody who may call us.
 
     ``name`` is what the plug-in is called in events: its resource, or its socket.
     """

@@ -18,7 +18,7 @@ from .rate_limit import Tally
 _REGISTER = "/v1beta1.Registration/Register"
 
 
-class Gate(PeerPolicy):
+class SocketPolicy(PeerPolicy):
     """The policy of one socket, called ``name`` in events. Where ``quota_exempt``, its callers' time is not bounded."""
 
     def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog, *, quota_exempt: bool) -> None:

@@ -31,8 +31,8 @@ from ...rpc.transport.limits import Limits
 from ...rpc.transport.server import CALLER
 from ...rpc.transport.unix_socket import Inode, Place, SocketFile
 from ...steps import Steps
-from ..access.control import Doors
-from ..access.plugin_policy import PluginDoor
+from ..access.control import AccessControl
+from ..access.plugin_policy import PluginPolicy
 from ..event_log import EventLog
 from ..faults.injection import FaultInjection
 from ..layout import checked_endpoint
@@ -98,7 +98,7 @@ class Endpoints:
         log: EventLog,
         nursery: trio.Nursery,
         deadlines: Deadlines,
-        doors: Doors,
+        access: AccessControl,
         fault_injection: FaultInjection,
     ) -> None:
         self._directory = directory
@@ -106,8 +106,8 @@ class Endpoints:
         self._log = log
         self._nursery = nursery
         self._deadlines = deadlines
-        self._peer_limits = doors.peer_limits
-        self._doors = doors
+        self._peer_limits = access.peer_limits
+        self._access = access
         self._fault_injection = fault_injection
         self._slots: dict[ResourceName, _Slot] = {}
         self._connected: dict[_Slot, tuple[ResourceName, Inode]] = {}
@@ -225,7 +225,7 @@ class Endpoints:
     def _check_room(self, resource: ResourceName) -> None:
         if resource not in self._slots and len(self._slots) >= self._peer_limits.resources:
             consequence = f"the registration is refused: there are {len(self._slots)} resources already"
-            self._doors.of_plugin(resource).reached("resources", 1, consequence)
+            self._access.plugin_policy(resource).reached("resources", 1, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
 
     def _check_caller(self, slot: _Slot, client: PluginClient) -> None:
@@ -273,7 +273,7 @@ class Endpoints:
                 now = trio.current_time()
                 self._log.record(self._store.stop_endpoint(resource, slot.generation, reason=reason, now=now))
                 await trio.sleep(self._store.grace + _JUST_AFTER)
-                self._doors.list_ends(resource)
+                self._access.release_list(resource)
                 self._log.record(self._store.sweep(now=trio.current_time()))
         except RegistrationRefused as refusal:
             slot.refusal = refusal
@@ -285,7 +285,7 @@ class Endpoints:
 
     async def _serve(self, resource: ResourceName, place: Place, slot: _Slot) -> str:
         """Connect, take the slot, read lists; returns why the stream ended (LW-8)."""
-        connected, door = False, self._doors.of_plugin(resource)
+        connected, policy = False, self._access.plugin_policy(resource)
         try:
             async with connect_plugin(
                 place,
@@ -296,21 +296,21 @@ class Endpoints:
                     message=self._peer_limits.message_size,
                     answer=self._peer_limits.answer_size,
                     answer_fields=self._peer_limits.answer_fields,
-                    policy=door,
+                    policy=policy,
                 ),
                 interceptor=self._fault_injection,
             ) as client:
                 connected = True
                 self._check_caller(slot, client)
                 with self._not_shared(resource, slot, client.socket):
-                    return await self._serve_connected(resource, place, slot, client, door)
+                    return await self._serve_connected(resource, place, slot, client, policy)
         except PluginUnavailable as error:
             if connected:
                 raise
             raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
 
     async def _serve_connected(
-        self, resource: ResourceName, place: Place, slot: _Slot, client: PluginClient, door: PluginDoor
+        self, resource: ResourceName, place: Place, slot: _Slot, client: PluginClient, policy: PluginPolicy
     ) -> str:
         slot.pid = client.peer.pid
         options = await self._options_in_turn(resource, slot, client)
@@ -322,10 +322,10 @@ class Endpoints:
         slot.decided.set()
         try:
             with slot.reading:
-                await self._read_lists(client, resource, slot, door)
+                await self._read_lists(client, resource, slot, policy)
         except PluginUnavailable as error:
             if error.peer_limit:
-                door.reached(error.peer_limit, 1, f"the stream ended: {error}")
+                policy.reached(error.peer_limit, 1, f"the stream ended: {error}")
             return error.rpc_error
         finally:
             slot.client = None
@@ -382,11 +382,13 @@ class Endpoints:
         endpoint = Endpoint(resource=resource, generation=slot.generation, socket=slot.name, options=options)
         self._log.record(self._store.connect(endpoint))
 
-    async def _read_lists(self, client: PluginClient, resource: ResourceName, slot: _Slot, door: PluginDoor) -> None:
+    async def _read_lists(
+        self, client: PluginClient, resource: ResourceName, slot: _Slot, policy: PluginPolicy
+    ) -> None:
         """Apply list after list until the stream ends; of a flood the newest."""
 
         def receiving(report: DeviceList) -> Steps[None]:
-            self._doors.list_grows(resource, report.size, len(report.devices))
+            self._access.hold_list(resource, report.size, len(report.devices))
             received = DeviceListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
             events = yield from self._store.applying(resource, slot.generation, report)
             self._log.record([received, *events])
@@ -394,9 +396,9 @@ class Endpoints:
         await client.list_and_watch(
             receiving,
             peer_limits=self._peer_limits,
-            pace=door.next_list,
-            work=door.work_on_list,
-            on_skipped=door.lists_skipped,
+            pace=policy.next_list,
+            work=policy.work_on_list,
+            on_skipped=policy.lists_skipped,
         )
 
     def _record_call(self, call: CallFinished) -> None:

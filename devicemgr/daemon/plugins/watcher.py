@@ -17,7 +17,7 @@ from ...errors import PluginUnavailable, RegistrationRefused
 from ...events import PluginDirectoryUnwatched, PluginDiscovered, PluginSocketFailed
 from ...rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
 from ...rpc.transport.limits import Limits
-from ..access.control import Doors
+from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..layout import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity
@@ -43,10 +43,10 @@ class _Watched:
 class PluginWatcher:
     """Keeps what is registered the same as what is there."""
 
-    def __init__(self, layout: Layout, endpoints: Endpoints, doors: Doors, log: EventLog) -> None:
+    def __init__(self, layout: Layout, endpoints: Endpoints, access: AccessControl, log: EventLog) -> None:
         self._layout = layout
         self._endpoints = endpoints
-        self._doors = doors
+        self._access = access
         self._log = log
         self._sockets: dict[Path, _Watched] = {}
         self._at_once = trio.CapacityLimiter(AT_ONCE)
@@ -64,7 +64,7 @@ class PluginWatcher:
     async def watch(self) -> None:
         """Until cancelled."""
         with DirectoryWatch(
-            self._layout.plugins_registry, self._on_trouble, most=self._doors.peer_limits.resources
+            self._layout.plugins_registry, self._on_trouble, most=self._access.peer_limits.resources
         ) as directory:
             async with trio.open_nursery() as nursery:
                 while True:
@@ -105,7 +105,7 @@ class PluginWatcher:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _register_once(self, path: Path, watched: _Watched) -> None:
-        limits = Limits(answer=self._doors.peer_limits.registration_size, policy=self._doors.of_plugin(str(path)))
+        limits = Limits(answer=self._access.peer_limits.registration_size, policy=self._access.plugin_policy(str(path)))
         async with connect_registration(endpoint_of_found(self._layout, path, ""), limits) as client:
             info = await client.get_info()
             try:

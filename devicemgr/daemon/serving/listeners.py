@@ -18,7 +18,7 @@ from ...rpc.deviceplugin.service import RegistrationService
 from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
 from ...rpc.transport.limits import Limits
 from ...rpc.transport.server import FLUSH_TIME, Server
-from ..access.control import Doors
+from ..access.control import AccessControl
 from ..event_log import EventLog, Recorded
 from ..layout import Layout, make_way_for_sockets
 from ..manager import DeviceManager
@@ -36,20 +36,20 @@ def bound_servers(
     manager: DeviceManager,
     connections: trio.Nursery,
     handlers: trio.Nursery,
-    doors: Doors,
+    access: AccessControl,
     log: EventLog,
     *,
     allow_faults: bool,
 ) -> Iterator[list[Server]]:
     """Every socket, which is there for as long as the block lasts; kubelet.sock last, so that whoever sees it finds all
     others. What connects and calls runs in the two nurseries. Raises DirectoryUnusable when a path cannot be bound."""
-    layout, pods, peer_limits = manager.layout, manager.pod_resources, doors.peer_limits
+    layout, pods, peer_limits = manager.layout, manager.pod_resources, access.peer_limits
     faults = manager.faults if allow_faults else None
 
     servers: list[Server] = []
 
     def bind(path: Path, *services: object, size: int, quota_exempt: bool = False, replace: bool = False) -> None:
-        policy, group = doors.of_socket(path, quota_exempt=quota_exempt), doors.callers.group
+        policy, group = access.socket_policy(path, quota_exempt=quota_exempt), access.callers.group
         window = min(max(size, SMALLEST_WINDOW), LARGEST_WINDOW)
         limits = Limits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
         make = partial(Server, path, services, connections, handlers, limits=limits, group=group, replace=replace)

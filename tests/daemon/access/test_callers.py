@@ -14,7 +14,7 @@ import trio
 
 from devicemgr import Callers, Container, PeerLimits, Pod, open_device_manager
 from devicemgr.core.topology.policy import Policy
-from devicemgr.daemon.access.plugin_policy import PluginDoor
+from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSES, Accounts
 from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
 from devicemgr.daemon.event_log import EventLog, Recorded
@@ -417,9 +417,9 @@ async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
     now = [0.0]
     peer_limits = PeerLimits(time_share=0.01, time_burst=0.01)
     accounts = Accounts(peer_limits, EventLog(), own_pid=1, clock=lambda: now[0])
-    door = PluginDoor("vendor.com/gpu", Callers.usual(), accounts, EventLog())
+    policy = PluginPolicy("vendor.com/gpu", Callers.usual(), accounts, EventLog())
     peer = Peer(pid=8, uid=0, gids=frozenset())
-    assert door.admit(peer)
+    assert policy.admit(peer)
 
     def reading():
         began = thread_time()
@@ -429,7 +429,7 @@ async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
         raise ValueError("too many")
 
     with pytest.raises(ValueError, match="too many"):
-        await in_turns(reading(), door.charge_list)
-    assert door.pause(peer) == LONGEST_PAUSE
+        await in_turns(reading(), policy.charge_list)
+    assert policy.pause(peer) == LONGEST_PAUSE
     now[0] = 3.0
-    assert door.pause(peer) > 0, "0.04 s at a hundredth of the time"
+    assert policy.pause(peer) > 0, "0.04 s at a hundredth of the time"

@@ -1,4 +1,4 @@
-"""What the doors say, and to the last second and byte when: operators read these events, and callers these refusals."""
+"""What access control says, and to the last second and byte when: operators and callers read it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from devicemgr import Callers, PeerLimits
-from devicemgr.daemon.access.control import Doors
-from devicemgr.daemon.access.plugin_policy import PluginDoor
+from devicemgr.daemon.access.control import AccessControl
+from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
-from devicemgr.daemon.access.socket_policy import Gate
+from devicemgr.daemon.access.socket_policy import SocketPolicy
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.errors import CallerTooOften, PermissionDenied, PluginUnavailable, UnreadLimitExceeded
 from devicemgr.events import PeerLimitReached, CallsDenied, ConnectionBroken
@@ -30,17 +30,17 @@ FAST = {"registration_rate": 1.0, "registration_burst": 1, "time_share": 0.1, "t
 
 
 class World:
-    """Doors, and what stands in the log."""
+    """Policies, and what stands in the log."""
 
     def __init__(self, **peer_limits):
         self.now, self.log = 0.0, EventLog()
         self.accounts = Accounts(PeerLimits(**FAST | peer_limits), self.log, own_pid=OWN.pid, clock=lambda: self.now)
 
-    def gate(self, *, quota_exempt=False):
-        return Gate("dir/a.sock", CALLERS, self.accounts, self.log, quota_exempt=quota_exempt)
+    def socket_policy(self, *, quota_exempt=False):
+        return SocketPolicy("dir/a.sock", CALLERS, self.accounts, self.log, quota_exempt=quota_exempt)
 
-    def door(self):
-        return PluginDoor(GPU, CALLERS, self.accounts, self.log)
+    def plugin_policy(self):
+        return PluginPolicy(GPU, CALLERS, self.accounts, self.log)
 
     def told(self):
         """What was said since the last time."""
@@ -59,7 +59,7 @@ def reached(limit, who, consequence, times=1):
 async def order_of_work(peers):
     """Whose turns come one after the other, when a list of each is worked on at the same time; what is charged."""
     world, turns = World(time_burst=2 * TURN), []
-    doors = [world.door() for _ in peers]
+    policies = [world.plugin_policy() for _ in peers]
 
     def work(number):
         for _ in range(4):
@@ -70,9 +70,9 @@ async def order_of_work(peers):
             yield
 
     async with trio.open_nursery() as nursery:
-        for number, (door, peer) in enumerate(zip(doors, peers, strict=True)):
-            assert door.admit(peer)
-            nursery.start_soon(door.work_on_list, work(number))
+        for number, (policy, peer) in enumerate(zip(policies, peers, strict=True)):
+            assert policy.admit(peer)
+            nursery.start_soon(policy.work_on_list, work(number))
     return turns, world
 
 
@@ -91,7 +91,7 @@ async def test_those_of_others_have_their_turns_meanwhile(peers):
 
 async def test_a_stream_that_ends_in_the_middle_of_its_list_leaves_room_for_the_next():
     world = World()
-    one, other, did = world.door(), world.door(), []
+    one, other, did = world.plugin_policy(), world.plugin_policy(), []
     assert one.admit(ONE)
     assert other.admit(ONE)
 
@@ -219,28 +219,28 @@ def test_the_account_that_was_not_used_for_the_longest_time_is_closed():
 
 def test_connections_of_a_process_and_of_all_are_counted_and_given_back():
     world = World(connections=2, all_connections=3)
-    gate = world.gate()
-    assert [gate.admit(ONE) for _ in range(3)] == [True, True, False]
+    policy = world.socket_policy()
+    assert [policy.admit(ONE) for _ in range(3)] == [True, True, False]
     closed = "on dir/a.sock, the connection was closed"
     assert world.told() == [reached("connections", "process 8 of user 5", closed)]
-    assert [gate.admit(OTHER) for _ in range(2)] == [True, False]
+    assert [policy.admit(OTHER) for _ in range(2)] == [True, False]
     assert world.told() == [reached("all_connections", "process 9 of user 5", closed)]
-    gate.leave(ONE)
-    assert [gate.admit(OTHER) for _ in range(2)] == [True, False]
-    gate.leave(OTHER)
-    assert [gate.admit(OTHER) for _ in range(2)] == [True, False], "one that left makes room for one"
+    policy.leave(ONE)
+    assert [policy.admit(OTHER) for _ in range(2)] == [True, False]
+    policy.leave(OTHER)
+    assert [policy.admit(OTHER) for _ in range(2)] == [True, False], "one that left makes room for one"
     for peer in (ONE, OTHER, OTHER):
-        gate.leave(peer)
-    assert not gate._connections, "nothing is remembered of who has gone"
+        policy.leave(peer)
+    assert not policy._connections, "nothing is remembered of who has gone"
 
 
 async def test_a_stranger_is_told_who_may(autojump_clock):
     world = World()
-    gate = world.gate()
+    policy = world.socket_policy()
     other = Peer(pid=11, uid=6, gids=frozenset())
     for stranger in (other, STRANGER, STRANGER):
         with pytest.raises(PermissionDenied) as denied:
-            gate.begin_call(stranger, LIST)
+            policy.begin_call(stranger, LIST)
     assert str(denied.value) == (
         f"user 6 may not call {LIST} on dir/a.sock: only the manager's own user and root may, "
         "and the group of --allow-group"
@@ -252,55 +252,55 @@ async def test_a_stranger_is_told_who_may(autojump_clock):
 
 def test_a_question_waits_for_its_time_and_a_registration_in_its_queue():
     world = World()
-    gate = world.gate()
+    policy = world.socket_policy()
     for _ in range(2):
-        gate.charge_call(ONE, LIST, 0.6)
-        gate.charge_call(OTHER, REGISTER, 0.6)
-    assert gate.pause(ONE) == gate.begin_call(ONE, LIST) == gate.wait_on(ONE, LIST) == LONGEST_PAUSE
-    assert gate.pause(OTHER) == 0.0, "a registration has a rate of its own"
-    assert [gate.begin_call(ONE, REGISTER) for _ in range(2)] == [0.0, 1.0]
-    assert gate.wait_on(ONE, REGISTER) == 0.0, "it has waited"
-    gate.charge(OTHER, 1.2)
-    assert gate.pause(OTHER) == LONGEST_PAUSE
+        policy.charge_call(ONE, LIST, 0.6)
+        policy.charge_call(OTHER, REGISTER, 0.6)
+    assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == policy.wait_on(ONE, LIST) == LONGEST_PAUSE
+    assert policy.pause(OTHER) == 0.0, "a registration has a rate of its own"
+    assert [policy.begin_call(ONE, REGISTER) for _ in range(2)] == [0.0, 1.0]
+    assert policy.wait_on(ONE, REGISTER) == 0.0, "it has waited"
+    policy.charge(OTHER, 1.2)
+    assert policy.pause(OTHER) == LONGEST_PAUSE
 
 
 def test_where_quotas_do_not_count_nobody_waits():
     world = World(unread_size=100)
-    gate = world.gate(quota_exempt=True)
-    gate.charge(ONE, 100.0)
-    gate.charge_call(ONE, LIST, 100.0)
+    policy = world.socket_policy(quota_exempt=True)
+    policy.charge(ONE, 100.0)
+    policy.charge_call(ONE, LIST, 100.0)
     assert world.accounts.pause(ONE) == 0.0
-    world.accounts.charge(ONE, 100.0)  # at another door
-    assert gate.pause(ONE) == gate.begin_call(ONE, LIST) == 0.0
+    world.accounts.charge(ONE, 100.0)  # by another policy
+    assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == 0.0
     for _ in range(5):
-        gate.hold(ONE, 90)
+        policy.hold(ONE, 90)
 
 
 def test_answers_that_nobody_reads_are_held_up_to_a_limit():
     world = World(unread_size=100)
-    gate = world.gate()
-    gate.hold(ONE, 1000)  # the first one may be as long as it likes
-    gate.release(ONE, 1000)
-    assert not gate._unread
-    gate.hold(ONE, 60)
-    gate.hold(ONE, 40)
-    gate.hold(OTHER, 40)
+    policy = world.socket_policy()
+    policy.hold(ONE, 1000)  # the first one may be as long as it likes
+    policy.release(ONE, 1000)
+    assert not policy._unread
+    policy.hold(ONE, 60)
+    policy.hold(ONE, 40)
+    policy.hold(OTHER, 40)
     with pytest.raises(UnreadLimitExceeded) as refused:
-        gate.hold(ONE, 1)
+        policy.hold(ONE, 1)
     assert str(refused.value) == "100 bytes of answers to this process wait to be read"
     told = "on dir/a.sock, an answer of 1 bytes was not sent"
     assert world.told() == [reached("unread_size", "process 8 of user 5", told)]
-    gate.release(ONE, 40)
-    gate.hold(ONE, 40)
+    policy.release(ONE, 40)
+    policy.hold(ONE, 40)
 
 
 async def test_what_a_caller_sends_that_cannot_be_taken_is_told(autojump_clock):
     world = World()
-    gate = world.gate()
+    policy = world.socket_policy()
     for _ in range(2):
-        gate.message_too_long("registration_size", 200, 100)
-        gate.message_too_long("answer_size", 300, 30)
-    gate.unreadable(ONE, "no sense")
+        policy.message_too_long("registration_size", 200, 100)
+        policy.message_too_long("answer_size", 300, 30)
+    policy.unreadable(ONE, "no sense")
     assert world.told() == [
         reached("registration_size", "dir/a.sock", "a call with a message of 200 bytes ended; 100 are the limit"),
         reached("answer_size", "dir/a.sock", "a call with a message of 300 bytes ended; 30 are the limit"),
@@ -313,21 +313,21 @@ async def test_what_a_caller_sends_that_cannot_be_taken_is_told(autojump_clock):
 
 def test_who_serves_a_plugins_socket_must_be_somebody_who_may_call():
     world = World()
-    assert world.door().admit(ONE)
-    assert not world.door().admit(STRANGER)
+    assert world.plugin_policy().admit(ONE)
+    assert not world.plugin_policy().admit(STRANGER)
     for peer in (OWN, ONE):
-        door = world.door()
-        door.admit(peer)
-        assert door.quota_exempt is (peer is OWN), "our own time need not be measured"
+        policy = world.plugin_policy()
+        policy.admit(peer)
+        assert policy.quota_exempt is (peer is OWN), "our own time need not be measured"
 
 
 def test_what_a_plugin_does_beyond_its_bounds_is_told_by_its_name():
     world = World()
-    door = world.door()
-    door.message_too_long("answer_size", 200, 100)
-    door.too_many_fields(100)
-    door.unreadable(ONE, "no sense")
-    door.lists_skipped(7)
+    policy = world.plugin_policy()
+    policy.message_too_long("answer_size", 200, 100)
+    policy.too_many_fields(100)
+    policy.unreadable(ONE, "no sense")
+    policy.lists_skipped(7)
     assert world.told() == [
         reached("answer_size", GPU, "the call with a message of 200 bytes ended; 100 are the limit"),
         reached("answer_fields", GPU, "the call with an answer of more than 100 fields ended"),
@@ -344,14 +344,16 @@ def test_the_managers_own_process_is_this_one():
 
 async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_clock):
     world = World(report_rate=4.0, report_burst=2)
-    door = world.door()
-    assert [door.next_list() for _ in range(3)] == [0.0, 0.0, pytest.approx(0.25)], "before anybody has connected, too"
+    policy = world.plugin_policy()
+    assert [policy.next_list() for _ in range(3)] == [0.0, 0.0, pytest.approx(0.25)], (
+        "before anybody has connected, too"
+    )
     await trio.sleep(0.25)
-    assert [door.next_list() for _ in range(2)] == [0.0, pytest.approx(0.25)]
-    slow = World(report_rate=1.0, report_burst=1).door()
+    assert [policy.next_list() for _ in range(2)] == [0.0, pytest.approx(0.25)]
+    slow = World(report_rate=1.0, report_burst=1).plugin_policy()
     slow.admit(ONE)
     assert [slow.next_list() for _ in range(2)] == [0.0, LONGEST_PAUSE]
-    owing = World().door()
+    owing = World().plugin_policy()
     owing.admit(ONE)
     owing.charge(ONE, 1.05)
     assert owing.pause(ONE) == owing.next_list() == pytest.approx(0.5)
@@ -359,45 +361,46 @@ async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_cloc
 
 def test_lists_of_all_plugins_share_one_limit():
     log = EventLog()
-    doors = Doors(CALLERS, PeerLimits(listed_size=100, message_size=100), log)
-    doors.list_grows("a", 60, 0)
-    doors.list_grows("b", 40, 0)
-    doors.list_grows("a", 60, 0)
+    access = AccessControl(CALLERS, PeerLimits(listed_size=100, message_size=100), log)
+    access.hold_list("a", 60, 0)
+    access.hold_list("b", 40, 0)
+    access.hold_list("a", 60, 0)
     with pytest.raises(PluginUnavailable) as refused:
-        doors.list_grows("b", 41, 0)
+        access.hold_list("b", 41, 0)
     assert (
         str(refused.value)
         == "a list of 41 bytes beside those of others, 60; 100 are the limit (--peer-limit listed-size)"
     )
     assert (refused.value.status, refused.value.peer_limit) == ("RESOURCE_EXHAUSTED", "listed_size")
-    doors.list_ends("a")
-    doors.list_ends("never listed")
-    doors.list_grows("b", 99, 0)
+    access.release_list("a")
+    access.release_list("never listed")
+    access.hold_list("b", 99, 0)
     with pytest.raises(PluginUnavailable):
-        doors.list_grows("c", 2, 0)
-    doors.list_grows("c", 1, 0)
+        access.hold_list("c", 2, 0)
+    access.hold_list("c", 1, 0)
 
 
 def test_a_device_with_a_short_id_takes_memory_too():
-    doors = Doors(CALLERS, PeerLimits(listed_size=1280, message_size=100), EventLog())
-    doors.list_grows("a", 60, 10)
+    access = AccessControl(CALLERS, PeerLimits(listed_size=1280, message_size=100), EventLog())
+    access.hold_list("a", 60, 10)
     with pytest.raises(PluginUnavailable, match="a list of 128 bytes"):
-        doors.list_grows("b", 5, 1)
+        access.hold_list("b", 5, 1)
 
 
-async def test_doors_share_the_accounts_and_have_names(autojump_clock):
+async def test_policies_share_the_quotas_and_have_names(autojump_clock):
     log = EventLog()
-    doors = Doors(CALLERS, PeerLimits(**FAST, connections=1), log)
-    gate, door = doors.of_socket(Path("/var/lib/kubelet/x/a.sock"), quota_exempt=False), doors.of_plugin(GPU)
-    assert doors.of_socket(Path("/x/a.sock"), quota_exempt=True).quota_exempt
-    assert not gate.quota_exempt
-    door.lists_skipped(1)
-    assert [gate.admit(ONE) for _ in range(2)] == [True, False]
-    door.unreadable(ONE, "no sense")
+    access = AccessControl(CALLERS, PeerLimits(**FAST, connections=1), log)
+    socket = access.socket_policy(Path("/var/lib/kubelet/x/a.sock"), quota_exempt=False)
+    plugin = access.plugin_policy(GPU)
+    assert access.socket_policy(Path("/x/a.sock"), quota_exempt=True).quota_exempt
+    assert not socket.quota_exempt
+    plugin.lists_skipped(1)
+    assert [socket.admit(ONE) for _ in range(2)] == [True, False]
+    plugin.unreadable(ONE, "no sense")
     with pytest.raises(PermissionDenied):
-        gate.begin_call(STRANGER, LIST)
+        socket.begin_call(STRANGER, LIST)
     told = [recorded.event for recorded in log.after(0)]
     assert [type(event) for event in told] == [PeerLimitReached, PeerLimitReached, ConnectionBroken, CallsDenied]
     assert [told[0].peer, told[2].problem] == [GPU, f"serving {GPU}, no sense"]
-    assert (door._accounts, door._callers) == (gate._accounts, gate._callers) == (doors._accounts, CALLERS)
-    assert gate._name == "x/a.sock"
+    assert (plugin._accounts, plugin._callers) == (socket._accounts, socket._callers) == (access._accounts, CALLERS)
+    assert socket._name == "x/a.sock"
