@@ -4,7 +4,7 @@ The manager runs as root and talks to processes it must not trust. What a peer c
 limit here; reaching one is an event (:class:`~devicemgr.events.PeerLimitReached`) and a metric, and never a crash. The
 kubelet limits the size of a message and nothing else (API-8).
 
-What callers of admin.sock ask for is not limited: they stand for the kubelet itself. And a process is one account,
+What callers of admin.sock ask for is not limited: they stand for the kubelet itself. And quotas are per process,
 so somebody who may call and starts a thousand processes has a thousand.
 """
 

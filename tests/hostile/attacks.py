@@ -1,6 +1,6 @@
 """The attacks of ``test_http2``, each a function: ``python -m tests.hostile.attacks ROOT_DIR NAME`` makes one.
 
-An attack is a process of its own, because the manager keeps an account of each. It prints ``done`` when it has sent all
+An attack is a process of its own, because the manager has a quota for each. It prints ``done`` when it has sent all
 it wants to, or what it was not given that everybody must be given (an answer, or an end), and then holds on to its
 connections until its standard input ends.
 """

@@ -1,7 +1,7 @@
 """``python -m tests.hostile.crowd SOCKET COUNT WHAT``: one process with many connections.
 
 It prints ``connected`` and how many are; then all go on saying ``pings``, ``garbage`` or ``calls``, or ``nothing``,
-until the process is killed. ``questions`` are a hundred at once to the PodResources API, ``unread`` the same with a
+until the process is killed. ``requests`` are a hundred at once to the PodResources API, ``unread`` the same with a
 window of zero. It never waits for one that is not read from.
 
 Where SOCKET is ``HOST:PORT``, they are ``scrapes``, one after the other without waiting for answers, or ``unread``, the
@@ -85,7 +85,7 @@ def main(path: str, count: int, what: str) -> None:
     if what == "calls":
         calls = b"".join(call(stream, "/a.B/C") + reset(stream) for stream in range(1, 2 * CALLS, 2))
         speak(crowd, calls, again=False)
-    elif what == "questions":
+    elif what == "requests":
         speak(crowd, QUESTIONS, again=False)
     elif what == "unread":
         for one in crowd:

@@ -27,8 +27,8 @@ def honest() -> Iterator[Honest]:
         plugin.stop()
 
 
-@pytest.mark.parametrize(("count", "what"), [(1, "questions"), (20, "questions"), (20, "unread")])
-def test_questions_about_10000_devices(honest, count, what):
+@pytest.mark.parametrize(("count", "what"), [(1, "requests"), (20, "requests"), (20, "unread")])
+def test_requests_about_10000_devices(honest, count, what):
     path, memory = honest.daemon.root / "pod-resources" / "kubelet.sock", honest.daemon.memory
     with crowd(path, count, what) as connected:
         assert connected == count

@@ -5,7 +5,7 @@ and each call is also checked against the credentials of the process that connec
 and root may call; ``--allow-group`` adds the members of one group. A stranger gets PERMISSION_DENIED. The same rule
 holds the other way round: a plug-in's socket is used only if who listens on it might call us.
 
-Whoever may call is still not trusted: one process can hold so many connections, and has an account of what else it
+Whoever may call is still not trusted: one process can hold so many connections, and has a quota for what else it
 takes (``quotas``).
 """
 

@@ -17,7 +17,7 @@ from ...steps import Steps
 from ...turns import in_turns
 from ..event_log import EventLog
 from .callers import Callers
-from .quotas import LONGEST_PAUSE, Accounts
+from .quotas import MAX_PAUSE, Quotas
 from .rate_limit import TokenBucket
 
 
@@ -27,24 +27,24 @@ class PluginPolicy(PeerPolicy):
     ``name`` is what the plug-in is called in events: its resource, or its socket.
     """
 
-    def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog) -> None:
+    def __init__(self, name: str, callers: Callers, quotas: Quotas, log: EventLog) -> None:
         self._name = name
         self._callers = callers
-        self._accounts = accounts
+        self._quotas = quotas
         self._log = log
-        self._lists = TokenBucket(accounts.peer_limits.report_rate, accounts.peer_limits.report_burst)
+        self._lists = TokenBucket(quotas.peer_limits.report_rate, quotas.peer_limits.report_burst)
         self._peer: Peer | None = None
 
     def admit(self, peer: Peer) -> bool:
         self._peer = peer
-        self.quota_exempt = self._accounts.is_own(peer)
+        self.quota_exempt = self._quotas.is_own_process(peer)
         return self._callers.include(peer)
 
     def charge(self, peer: Peer, seconds: float) -> None:
-        self._accounts.charge(peer, seconds)
+        self._quotas.charge(peer, seconds)
 
     def pause(self, peer: Peer) -> float:
-        return self._accounts.pause(peer)
+        return self._quotas.pause(peer)
 
     def message_too_long(self, limit: str, size: int, maximum: int) -> None:
         self.reached(limit, 1, f"the call with a message of {size} bytes ended; {maximum} are the limit")
@@ -53,23 +53,23 @@ class PluginPolicy(PeerPolicy):
         self.reached("answer_fields", 1, f"the call with an answer of more than {maximum} fields ended")
 
     def unreadable(self, peer: Peer, problem: str) -> None:
-        self._accounts.broke(peer, f"serving {self._name}, {problem}")
+        self._quotas.report_unreadable(peer, f"serving {self._name}, {problem}")
 
     def next_list(self) -> float:
         """Seconds for which the next list must wait; 0 when it may be applied, and is counted."""
-        pause = 0.0 if self._peer is None else self._accounts.pause(self._peer)
-        return pause or min(self._lists.take_or_wait(now=trio.current_time()), LONGEST_PAUSE)
+        pause = 0.0 if self._peer is None else self._quotas.pause(self._peer)
+        return pause or min(self._lists.take_or_wait(now=trio.current_time()), MAX_PAUSE)
 
     async def work_on_list(self, steps: Steps[None]) -> None:
         """Do it, and charge the plug-in. Of one process only one list is worked on at a time: with a turn for each of
         its streams, a hundred of them would leave everybody else one turn in a hundred."""
-        async with nullcontext() if self._peer is None else self._accounts.one_list_of(self._peer):
+        async with nullcontext() if self._peer is None else self._quotas.list_lock(self._peer):
             await in_turns(steps, self.charge_list)
 
     def charge_list(self, seconds: float) -> None:
         """So much CPU time was spent on a list: it is the plug-in's, whatever comes of it."""
         if self._peer is not None:
-            self._accounts.charge(self._peer, seconds)
+            self._quotas.charge(self._peer, seconds)
 
     def lists_skipped(self, count: int) -> None:
         self.reached("report_rate", count, "lists came too fast: the newest counts, the others do not")

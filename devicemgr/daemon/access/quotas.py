@@ -4,7 +4,7 @@ A process is known by its id, which the kernel tells (SO_PEERCRED): a plug-in th
 or with another socket, is still the same one. The manager's own process has no limits: what calls from there embeds it.
 
 It is no defence against somebody who starts a new process for each call: who may call may also fork. And where the
-manager has a process namespace of its own, all callers outside are "process 0" to it, and share one account.
+manager has a process namespace of its own, all callers outside are "process 0" to it, and share one quota.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from ...peer_limits import PeerLimits
 from ..event_log import EventLog
 from .rate_limit import Tally, TokenBucket
 
-LONGEST_PAUSE = 1.0
+MAX_PAUSE = 1.0
 """Seconds for which nothing is read from a process, at most: so late may the end of a stream be noticed."""
-LONGEST_DEBT = 10.0
+MAX_DEBT = 10.0
 """Seconds for which a process can owe time, at most: by then it may have changed its ways."""
-LONGEST_QUEUE = 3.0
+MAX_QUEUE_TIME = 3.0
 """Seconds that registrations of one process wait for each other, at most; a plug-in's patience is often five. A
-question does not wait longer for the time that its process owes, either."""
-MOST_PROCESSES = 1000
-"""Accounts that are kept; one more closes the one that was not used for the longest time."""
+request does not wait longer for the time that its process owes, either."""
+MAX_PROCESSES = 1000
+"""Processes whose quotas are kept; one more drops the one that was not used for the longest time."""
 
 
 @dataclass(slots=True)
-class _Account:
+class _ProcessQuota:
     seconds: TokenBucket
     registrations: TokenBucket
     lists: trio.Lock = field(default_factory=trio.Lock)
 
 
-class Accounts:
+class Quotas:
     """What is charged is CPU time: how long a busy or a throttled machine takes is nobody's fault."""
 
     def __init__(
@@ -57,38 +57,41 @@ class Accounts:
         self._log = log
         self._own_pid = os.getpid() if own_pid is None else own_pid
         self._clock = clock
-        self._accounts: OrderedDict[int, _Account] = OrderedDict()
+        self._quotas: OrderedDict[int, _ProcessQuota] = OrderedDict()
         self._tally = Tally()
 
-    def is_own(self, peer: Peer) -> bool:
+    def is_own_process(self, peer: Peer) -> bool:
         """Is it the manager's own process, which has no limits?"""
         return peer.pid == self._own_pid
 
     def charge(self, peer: Peer, seconds: float) -> None:
-        """It has taken so much of the manager's CPU time. What it owes for that is capped: see ``LONGEST_DEBT``."""
-        if not self.is_own(peer):
-            self._of(peer).seconds.spend(seconds, now=self._clock(), longest_debt=LONGEST_DEBT)
+        """It has taken so much of the manager's CPU time. What it owes for that is capped: see ``MAX_DEBT``."""
+        if not self.is_own_process(peer):
+            self._quota_of(peer).seconds.spend(seconds, now=self._clock(), max_debt=MAX_DEBT)
 
-    def one_list_of(self, peer: Peer) -> AbstractAsyncContextManager[object]:
+    def list_lock(self, peer: Peer) -> AbstractAsyncContextManager[object]:
         """Held by whoever works on a list of this process."""
-        return nullcontext() if self.is_own(peer) else self._of(peer).lists
+        return nullcontext() if self.is_own_process(peer) else self._quota_of(peer).lists
 
     def pause(self, peer: Peer) -> float:
         """Seconds for which it must wait now, over all of its connections: until what it has taken is its share."""
-        if self.is_own(peer):
+        if self.is_own_process(peer):
             return 0.0
-        if pause := min(self._of(peer).seconds.debt(now=self._clock()), LONGEST_PAUSE):
-            self.reached("time_share", peer, f"nothing is read from it for {pause:.2f} s")
+        if pause := min(self._quota_of(peer).seconds.debt(now=self._clock()), MAX_PAUSE):
+            self.report_limit("time_share", peer, f"nothing is read from it for {pause:.2f} s")
         return pause
 
-    def begin_question(self, peer: Peer) -> float:
-        """It asks something. Returns the seconds to wait.
+    def begin_request(self, peer: Peer) -> float:
+        """It makes a request. Returns the seconds to wait.
 
-        Raises CallerTooOften when it owes so much that many questions would wait, and wake each other in vain.
+        Raises CallerTooOften when it owes so much that many requests would wait, and wake each other in vain.
         """
-        if not self.is_own(peer) and (debt := self._of(peer).seconds.debt(now=self._clock())) > LONGEST_QUEUE:
-            self.reached("time_share", peer, "the question is refused")
-            raise CallerTooOften(f"the questions of this process take too much time: try again in {debt:.0f} s")
+        if (
+            not self.is_own_process(peer)
+            and (debt := self._quota_of(peer).seconds.debt(now=self._clock())) > MAX_QUEUE_TIME
+        ):
+            self.report_limit("time_share", peer, "the request is refused")
+            raise CallerTooOften(f"the requests of this process take too much time: try again in {debt:.0f} s")
         return self.pause(peer)
 
     def charge_registration(self, peer: Peer) -> float:
@@ -96,37 +99,37 @@ class Accounts:
 
         Raises CallerTooOften when the queue is full: callers that gave up in it still have their places.
         """
-        if self.is_own(peer):
+        if self.is_own_process(peer):
             return 0.0
-        bucket, now = self._of(peer).registrations, self._clock()
-        if (wait := bucket.debt(now=now)) > LONGEST_QUEUE:
-            self.reached("registration_rate", peer, "the registration is refused")
+        bucket, now = self._quota_of(peer).registrations, self._clock()
+        if (wait := bucket.debt(now=now)) > MAX_QUEUE_TIME:
+            self.report_limit("registration_rate", peer, "the registration is refused")
             raise CallerTooOften(f"too many registrations of one process: try again in {wait:.0f} s")
         pause = bucket.reserve(now=now)
         if pause:
-            self.reached("registration_rate", peer, f"the registration waits {pause:.2f} s")
+            self.report_limit("registration_rate", peer, f"the registration waits {pause:.2f} s")
         return pause
 
-    def reached(self, limit: str, peer: Peer, consequence: str) -> None:
+    def report_limit(self, limit: str, peer: Peer, consequence: str) -> None:
         """Record that a process has reached a peer limit, once a second at most."""
         if times := self._tally.count((limit, peer.pid), now=self._clock()):
             who = f"process {peer.pid} of user {peer.uid}"
             self._log.record([PeerLimitReached(limit=limit, peer=who, times=times, consequence=consequence)])
 
-    def broke(self, peer: Peer, problem: str) -> None:
-        """Tell that a process has sent what could not be read, once a second at most."""
+    def report_unreadable(self, peer: Peer, problem: str) -> None:
+        """Record that a process has sent what could not be read, once a second at most."""
         if times := self._tally.count(("broke", peer.pid), now=self._clock()):
             self._log.record([ConnectionBroken(pid=peer.pid, uid=peer.uid, times=times, problem=problem)])
 
-    def _of(self, peer: Peer) -> _Account:
-        account = self._accounts.get(peer.pid)
-        if account is None:
-            if len(self._accounts) >= MOST_PROCESSES:
-                self._accounts.popitem(last=False)
+    def _quota_of(self, peer: Peer) -> _ProcessQuota:
+        quota = self._quotas.get(peer.pid)
+        if quota is None:
+            if len(self._quotas) >= MAX_PROCESSES:
+                self._quotas.popitem(last=False)
             peer_limits = self.peer_limits
-            account = self._accounts[peer.pid] = _Account(
+            quota = self._quotas[peer.pid] = _ProcessQuota(
                 seconds=TokenBucket(peer_limits.time_share, peer_limits.time_burst),
                 registrations=TokenBucket(peer_limits.registration_rate, peer_limits.registration_burst),
             )
-        self._accounts.move_to_end(peer.pid)
-        return account
+        self._quotas.move_to_end(peer.pid)
+        return quota

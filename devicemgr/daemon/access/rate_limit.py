@@ -38,10 +38,10 @@ class TokenBucket:
             return 0.0
         return max((1 - self._tokens) / self.rate, 1e-6)
 
-    def spend(self, amount: float, *, now: float, longest_debt: float = float("inf")) -> None:
+    def spend(self, amount: float, *, now: float, max_debt: float = float("inf")) -> None:
         """Take so many tokens; going into debt, for that many seconds at most, is allowed."""
         self._fill(now)
-        self._tokens = max(self._tokens - amount, -longest_debt * self.rate)
+        self._tokens = max(self._tokens - amount, -max_debt * self.rate)
 
     def debt(self, *, now: float) -> float:
         """Seconds until what was spent is there again."""

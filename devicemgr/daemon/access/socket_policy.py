@@ -12,7 +12,7 @@ from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
 from ..event_log import EventLog
 from .callers import Callers
-from .quotas import Accounts
+from .quotas import Quotas
 from .rate_limit import Tally
 
 _REGISTER = "/v1beta1.Registration/Register"
@@ -21,12 +21,12 @@ _REGISTER = "/v1beta1.Registration/Register"
 class SocketPolicy(PeerPolicy):
     """The policy of one socket, called ``name`` in events. Where ``quota_exempt``, its callers' time is not bounded."""
 
-    def __init__(self, name: str, callers: Callers, accounts: Accounts, log: EventLog, *, quota_exempt: bool) -> None:
+    def __init__(self, name: str, callers: Callers, quotas: Quotas, log: EventLog, *, quota_exempt: bool) -> None:
         self._name = name
         self.quota_exempt = quota_exempt
         self._callers = callers
-        self._accounts = accounts
-        self._peer_limits = accounts.peer_limits
+        self._quotas = quotas
+        self._peer_limits = quotas.peer_limits
         self._log = log
         self._connections: Counter[int] = Counter()
         self._unread: Counter[int] = Counter()
@@ -48,10 +48,10 @@ class SocketPolicy(PeerPolicy):
 
     def charge(self, peer: Peer, seconds: float) -> None:
         if not self.quota_exempt:
-            self._accounts.charge(peer, seconds)
+            self._quotas.charge(peer, seconds)
 
     def pause(self, peer: Peer) -> float:
-        return 0.0 if self.quota_exempt else self._accounts.pause(peer)
+        return 0.0 if self.quota_exempt else self._quotas.pause(peer)
 
     def begin_call(self, peer: Peer, method: str) -> float:
         """Seconds to wait. Raises PermissionDenied for a stranger, and CallerTooOften."""
@@ -64,14 +64,14 @@ class SocketPolicy(PeerPolicy):
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
-        return self._accounts.charge_registration(peer) if method == _REGISTER else self.wait_on(peer, method)
+        return self._quotas.charge_registration(peer) if method == _REGISTER else self.wait_on(peer, method)
 
     def wait_on(self, peer: Peer, method: str) -> float:
         """A registration has stood in its queue, and waits no more. Raises CallerTooOften."""
-        return 0.0 if self.quota_exempt or method == _REGISTER else self._accounts.begin_question(peer)
+        return 0.0 if self.quota_exempt or method == _REGISTER else self._quotas.begin_request(peer)
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
-        """A question's time is its caller's. A registration has a rate of its own."""
+        """The time of a request is charged to its caller. A registration has a rate of its own."""
         if method != _REGISTER:
             self.charge(peer, seconds)
 
@@ -92,10 +92,10 @@ class SocketPolicy(PeerPolicy):
             self._log.record([PeerLimitReached(limit=limit, peer=self._name, times=times, consequence=consequence)])
 
     def unreadable(self, peer: Peer, problem: str) -> None:
-        self._accounts.broke(peer, f"on {self._name}, {problem}")
+        self._quotas.report_unreadable(peer, f"on {self._name}, {problem}")
 
     def _reached(self, limit: str, peer: Peer, consequence: str) -> None:
-        self._accounts.reached(limit, peer, f"on {self._name}, {consequence}")
+        self._quotas.report_limit(limit, peer, f"on {self._name}, {consequence}")
 
 
 def _give_back(counter: Counter[int], pid: int, count: int) -> None:

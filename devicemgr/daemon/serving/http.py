@@ -24,7 +24,7 @@ from ...events import PeerLimitReached
 from ...peer_limits import PeerLimits
 from ...rpc.transport.accepting import pause_after
 from ...rpc.transport.metering import metered
-from ..access.quotas import LONGEST_DEBT
+from ..access.quotas import MAX_DEBT
 from ..access.rate_limit import Tally, TokenBucket
 from ..event_log import EventLog
 
@@ -108,7 +108,7 @@ class PageServer:
                 nursery.start_soon(self._accept, listener, nursery)
 
     def _charge(self, seconds: float) -> None:
-        self._seconds.spend(seconds, now=trio.current_time(), longest_debt=LONGEST_DEBT)
+        self._seconds.spend(seconds, now=trio.current_time(), max_debt=MAX_DEBT)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

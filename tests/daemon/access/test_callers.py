@@ -15,7 +15,7 @@ import trio
 from devicemgr import Callers, Container, PeerLimits, Pod, open_device_manager
 from devicemgr.core.topology.policy import Policy
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
-from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, MOST_PROCESSES, Accounts
+from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, Quotas
 from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
 from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.serving.metrics import MOST_NAMES, Metrics
@@ -146,46 +146,46 @@ async def test_all_processes_together_have_a_bound_too(device_manager):
 
 def test_registrations_of_one_process_stand_in_a_queue():
     now, log = [0.0], EventLog()
-    accounts = Accounts(PeerLimits(registration_rate=2.0, registration_burst=3), log, own_pid=1, clock=lambda: now[0])
+    quotas = Quotas(PeerLimits(registration_rate=2.0, registration_burst=3), log, own_pid=1, clock=lambda: now[0])
     one, other, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 9, 1))
-    assert [accounts.charge_registration(one) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
-    assert accounts.charge_registration(other) == 0.0
-    assert [accounts.charge_registration(own) for _ in range(5)] == [0.0] * 5
+    assert [quotas.charge_registration(one) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
+    assert quotas.charge_registration(other) == 0.0
+    assert [quotas.charge_registration(own) for _ in range(5)] == [0.0] * 5
     assert [(one.event.limit, one.event.times) for one in log.after(0)] == [("registration_rate", 1)]
     now[0] = 10.0
-    assert accounts.charge_registration(one) == 0.0
+    assert quotas.charge_registration(one) == 0.0
 
 
 def test_a_process_has_a_share_of_the_managers_time():
     now, log = [0.0], EventLog()
-    accounts = Accounts(PeerLimits(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
+    quotas = Quotas(PeerLimits(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
 
     def pause_after(peer, seconds):
-        accounts.charge(peer, seconds)
-        return accounts.pause(peer)
+        quotas.charge(peer, seconds)
+        return quotas.pause(peer)
 
     assert pause_after(greedy, 1.0) == 0.0
     assert pause_after(greedy, 0.05) == pytest.approx(0.5)
-    assert pause_after(greedy, 5.0) == LONGEST_PAUSE
+    assert pause_after(greedy, 5.0) == MAX_PAUSE
     assert pause_after(own, 100.0) == 0.0
-    now[0] = LONGEST_DEBT
-    assert accounts.pause(greedy) == 0.0, "what it owes is capped"
+    now[0] = MAX_DEBT
+    assert quotas.pause(greedy) == 0.0, "what it owes is capped"
     assert {one.event.limit for one in log.after(0)} == {"time_share"}
 
 
 def test_who_owes_too_much_may_not_ask():
-    """Many questions that wait would wake each other in vain."""
+    """Many requests that wait would wake each other in vain."""
     now, log = [0.0], EventLog()
-    accounts = Accounts(PeerLimits(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
+    quotas = Quotas(PeerLimits(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
-    assert accounts.begin_question(greedy) == 0.0
-    accounts.charge(greedy, 1.35)
+    assert quotas.begin_request(greedy) == 0.0
+    quotas.charge(greedy, 1.35)
     with pytest.raises(CallerTooOften, match="too much time: try again in 4 s"):
-        accounts.begin_question(greedy)
+        quotas.begin_request(greedy)
     now[0] = 1.0
-    assert accounts.begin_question(greedy) == LONGEST_PAUSE
-    assert accounts.begin_question(own) == 0.0
+    assert quotas.begin_request(greedy) == MAX_PAUSE
+    assert quotas.begin_request(own) == 0.0
     assert len(log.after(0)) == 2
 
 
@@ -195,7 +195,7 @@ async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatc
     """Each step of answering takes two seconds here; that of callers of admin.sock has no limit."""
     clock = itertools.count(step=2.0)
     monkeypatch.setattr("devicemgr.rpc.transport.metering.thread_time", lambda: next(clock))
-    monkeypatch.setattr(Accounts, "is_own", lambda self, peer: False)
+    monkeypatch.setattr(Quotas, "is_own_process", lambda self, peer: False)
     async with open_channel(device_manager.layout.root / path) as channel:
         for _ in range(2):
             if path.startswith("pod"):
@@ -206,13 +206,11 @@ async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatc
 
 
 def test_only_so_many_accounts_are_kept():
-    accounts = Accounts(
-        PeerLimits(registration_burst=1, registration_rate=0.1), EventLog(), own_pid=1, clock=lambda: 0.0
-    )
-    peers = [Peer(pid=pid, uid=0, gids=frozenset()) for pid in range(2, MOST_PROCESSES + 3)]
-    assert not any(accounts.charge_registration(peer) for peer in peers)
-    assert accounts.charge_registration(peers[-1]) > 0
-    assert accounts.charge_registration(peers[0]) == 0.0  # the oldest had to go
+    quotas = Quotas(PeerLimits(registration_burst=1, registration_rate=0.1), EventLog(), own_pid=1, clock=lambda: 0.0)
+    peers = [Peer(pid=pid, uid=0, gids=frozenset()) for pid in range(2, MAX_PROCESSES + 3)]
+    assert not any(quotas.charge_registration(peer) for peer in peers)
+    assert quotas.charge_registration(peers[-1]) > 0
+    assert quotas.charge_registration(peers[0]) == 0.0  # the oldest had to go
 
 
 @peer_limits(resources=1)
@@ -416,8 +414,8 @@ def test_a_tally_tells_at_once_and_then_once_a_second():
 async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
     now = [0.0]
     peer_limits = PeerLimits(time_share=0.01, time_burst=0.01)
-    accounts = Accounts(peer_limits, EventLog(), own_pid=1, clock=lambda: now[0])
-    policy = PluginPolicy("vendor.com/gpu", Callers.usual(), accounts, EventLog())
+    quotas = Quotas(peer_limits, EventLog(), own_pid=1, clock=lambda: now[0])
+    policy = PluginPolicy("vendor.com/gpu", Callers.usual(), quotas, EventLog())
     peer = Peer(pid=8, uid=0, gids=frozenset())
     assert policy.admit(peer)
 
@@ -430,6 +428,6 @@ async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
 
     with pytest.raises(ValueError, match="too many"):
         await in_turns(reading(), policy.charge_list)
-    assert policy.pause(peer) == LONGEST_PAUSE
+    assert policy.pause(peer) == MAX_PAUSE
     now[0] = 3.0
     assert policy.pause(peer) > 0, "0.04 s at a hundredth of the time"

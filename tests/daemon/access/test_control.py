@@ -13,7 +13,7 @@ import trio
 from devicemgr import Callers, PeerLimits
 from devicemgr.daemon.access.control import AccessControl
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
-from devicemgr.daemon.access.quotas import LONGEST_DEBT, LONGEST_PAUSE, LONGEST_QUEUE, MOST_PROCESSES, Accounts
+from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, MAX_QUEUE_TIME, Quotas
 from devicemgr.daemon.access.socket_policy import SocketPolicy
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.errors import CallerTooOften, PermissionDenied, PluginUnavailable, UnreadLimitExceeded
@@ -34,18 +34,18 @@ class World:
 
     def __init__(self, **peer_limits):
         self.now, self.log = 0.0, EventLog()
-        self.accounts = Accounts(PeerLimits(**FAST | peer_limits), self.log, own_pid=OWN.pid, clock=lambda: self.now)
+        self.quotas = Quotas(PeerLimits(**FAST | peer_limits), self.log, own_pid=OWN.pid, clock=lambda: self.now)
 
     def socket_policy(self, *, quota_exempt=False):
-        return SocketPolicy("dir/a.sock", CALLERS, self.accounts, self.log, quota_exempt=quota_exempt)
+        return SocketPolicy("dir/a.sock", CALLERS, self.quotas, self.log, quota_exempt=quota_exempt)
 
     def plugin_policy(self):
-        return PluginPolicy(GPU, CALLERS, self.accounts, self.log)
+        return PluginPolicy(GPU, CALLERS, self.quotas, self.log)
 
     def told(self):
         """What was said since the last time."""
         events = [recorded.event for recorded in self.log.after(0)]
-        self.log = self.accounts._log = EventLog()
+        self.log = self.quotas._log = EventLog()
         return events
 
 
@@ -80,7 +80,7 @@ async def test_lists_of_one_process_are_worked_on_one_after_the_other():
     """However many streams it has, it is one among all others."""
     turns, world = await order_of_work([ONE, ONE, ONE])
     assert len([1 for before, now in pairwise(turns) if before != now]) == 2
-    assert world.accounts.pause(ONE) > 0, "and it has paid for them"
+    assert world.quotas.pause(ONE) > 0, "and it has paid for them"
 
 
 @pytest.mark.parametrize("peers", [[ONE, OTHER], [OWN, OWN]], ids=["two-processes", "our-own"])
@@ -118,100 +118,100 @@ async def test_a_stream_that_ends_in_the_middle_of_its_list_leaves_room_for_the_
     assert did[-1] == "other"
 
 
-# --- the account of a process ---
+# --- the quota of a process ---
 
 
 def test_its_registrations_stand_in_a_queue_of_three_seconds():
     world, who = World(), "process 8 of user 5"
-    waits = [world.accounts.charge_registration(ONE) for _ in range(1 + int(LONGEST_QUEUE) + 1)]
+    waits = [world.quotas.charge_registration(ONE) for _ in range(1 + int(MAX_QUEUE_TIME) + 1)]
     assert waits == [0.0, 1.0, 2.0, 3.0, 4.0], "one that finds three seconds still stands there"
     assert world.told() == [reached("registration_rate", who, "the registration waits 1.00 s")]
     with pytest.raises(CallerTooOften) as refused:
-        world.accounts.charge_registration(ONE)
+        world.quotas.charge_registration(ONE)
     assert str(refused.value) == "too many registrations of one process: try again in 4 s"
     assert world.told() == [], "it is told once a second"
     world.now = 1.0
-    assert world.accounts.charge_registration(ONE) == 4.0
+    assert world.quotas.charge_registration(ONE) == 4.0
     world.now = 1.5
     with pytest.raises(CallerTooOften):
-        world.accounts.charge_registration(ONE)
+        world.quotas.charge_registration(ONE)
     world.now = 2.0
-    assert world.accounts.charge_registration(OTHER) == world.accounts.charge_registration(OWN) == 0.0
-    world.accounts.charge_registration(ONE)
+    assert world.quotas.charge_registration(OTHER) == world.quotas.charge_registration(OWN) == 0.0
+    world.quotas.charge_registration(ONE)
     assert [event.times for event in world.told()] == [5, 2], "those that were not told are counted"
 
 
 def test_a_refused_registration_is_told():
     world = World()
     for _ in range(5):
-        world.accounts.charge_registration(ONE)
+        world.quotas.charge_registration(ONE)
     world.told()
     world.now = 0.9
     with pytest.raises(CallerTooOften):
-        world.accounts.charge_registration(ONE)
+        world.quotas.charge_registration(ONE)
     assert world.told() == []
-    world.accounts._tally._told_at.clear()
+    world.quotas._tally._told_at.clear()
     with pytest.raises(CallerTooOften):
-        world.accounts.charge_registration(ONE)
+        world.quotas.charge_registration(ONE)
     assert [event.consequence for event in world.told()] == ["the registration is refused"]
 
 
 def test_what_it_owes_is_told_and_capped():
     world, who = World(), "process 8 of user 5"
-    world.accounts.charge(OWN, 1e6)
-    assert world.accounts.pause(OWN) == 0.0
-    world.accounts.charge(ONE, 1.02)
-    assert world.accounts.pause(ONE) == pytest.approx(0.2)
+    world.quotas.charge(OWN, 1e6)
+    assert world.quotas.pause(OWN) == 0.0
+    world.quotas.charge(ONE, 1.02)
+    assert world.quotas.pause(ONE) == pytest.approx(0.2)
     assert world.told() == [reached("time_share", who, "nothing is read from it for 0.20 s")]
-    world.accounts.charge(ONE, 1e6)
-    assert world.accounts.pause(ONE) == LONGEST_PAUSE
-    world.now = LONGEST_DEBT - 0.5
-    assert world.accounts.pause(ONE) == pytest.approx(0.5)
+    world.quotas.charge(ONE, 1e6)
+    assert world.quotas.pause(ONE) == MAX_PAUSE
+    world.now = MAX_DEBT - 0.5
+    assert world.quotas.pause(ONE) == pytest.approx(0.5)
     with pytest.raises(CallerTooOften, match="too much time: try again in 3 s"):
-        world.accounts.charge(ONE, 0.29)
-        world.accounts.begin_question(ONE)
+        world.quotas.charge(ONE, 0.29)
+        world.quotas.begin_request(ONE)
 
 
-def test_a_question_is_refused_beyond_three_seconds_and_not_at_three():
+def test_a_request_is_refused_beyond_three_seconds_and_not_at_three():
     world, who = World(time_share=0.5, time_burst=0.5), "process 8 of user 5"
-    world.accounts.charge(ONE, 0.5 + 0.5 * LONGEST_QUEUE)
-    assert world.accounts.begin_question(ONE) == LONGEST_PAUSE
+    world.quotas.charge(ONE, 0.5 + 0.5 * MAX_QUEUE_TIME)
+    assert world.quotas.begin_request(ONE) == MAX_PAUSE
     assert [event.consequence for event in world.told()] == ["nothing is read from it for 1.00 s"]
-    world.accounts.charge(ONE, 1.0)
+    world.quotas.charge(ONE, 1.0)
     world.now = 1.0
     with pytest.raises(CallerTooOften) as refused:
-        world.accounts.begin_question(ONE)
-    assert str(refused.value) == "the questions of this process take too much time: try again in 4 s"
-    assert world.told() == [reached("time_share", who, "the question is refused")]
-    assert world.accounts.begin_question(OTHER) == 0.0
-    world.accounts.charge(OWN, 100.0)
-    assert world.accounts.begin_question(OWN) == 0.0
+        world.quotas.begin_request(ONE)
+    assert str(refused.value) == "the requests of this process take too much time: try again in 4 s"
+    assert world.told() == [reached("time_share", who, "the request is refused")]
+    assert world.quotas.begin_request(OTHER) == 0.0
+    world.quotas.charge(OWN, 100.0)
+    assert world.quotas.begin_request(OWN) == 0.0
 
 
 def test_what_cannot_be_read_is_told_once_a_second_for_each_process():
     world = World()
     for peer in (ONE, ONE, OTHER, ONE):
-        world.accounts.broke(peer, "no sense")
+        world.quotas.report_unreadable(peer, "no sense")
     world.now = 1.0
-    world.accounts.broke(ONE, "still none")
+    world.quotas.report_unreadable(ONE, "still none")
     assert world.told() == [
         ConnectionBroken(pid=8, uid=5, times=1, problem="no sense"),
         ConnectionBroken(pid=9, uid=5, times=1, problem="no sense"),
         ConnectionBroken(pid=8, uid=5, times=3, problem="still none"),
     ]
-    world.accounts.reached("time_share", ONE, "waits")
+    world.quotas.report_limit("time_share", ONE, "waits")
     assert len(world.told()) == 1, "it is another thing than a limit"
 
 
 def test_the_account_that_was_not_used_for_the_longest_time_is_closed():
     world = World()
-    peers = [Peer(pid=pid, uid=5, gids=frozenset()) for pid in range(2, MOST_PROCESSES + 2)]
-    assert {world.accounts.charge_registration(peer) for peer in peers} == {0.0}
-    assert world.accounts.charge_registration(peers[0]) > 0, "there is room for so many"
-    world.accounts.charge_registration(Peer(pid=MOST_PROCESSES + 2, uid=5, gids=frozenset()))
-    assert world.accounts.charge_registration(peers[0]) > 0, "it was used again"
-    assert world.accounts.charge_registration(peers[2]) > 0
-    assert world.accounts.charge_registration(peers[1]) == 0.0
+    peers = [Peer(pid=pid, uid=5, gids=frozenset()) for pid in range(2, MAX_PROCESSES + 2)]
+    assert {world.quotas.charge_registration(peer) for peer in peers} == {0.0}
+    assert world.quotas.charge_registration(peers[0]) > 0, "there is room for so many"
+    world.quotas.charge_registration(Peer(pid=MAX_PROCESSES + 2, uid=5, gids=frozenset()))
+    assert world.quotas.charge_registration(peers[0]) > 0, "it was used again"
+    assert world.quotas.charge_registration(peers[2]) > 0
+    assert world.quotas.charge_registration(peers[1]) == 0.0
 
 
 # --- our own sockets ---
@@ -250,18 +250,18 @@ async def test_a_stranger_is_told_who_may(autojump_clock):
     ], "each process, once a second"
 
 
-def test_a_question_waits_for_its_time_and_a_registration_in_its_queue():
+def test_a_request_waits_for_its_time_and_a_registration_in_its_queue():
     world = World()
     policy = world.socket_policy()
     for _ in range(2):
         policy.charge_call(ONE, LIST, 0.6)
         policy.charge_call(OTHER, REGISTER, 0.6)
-    assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == policy.wait_on(ONE, LIST) == LONGEST_PAUSE
+    assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == policy.wait_on(ONE, LIST) == MAX_PAUSE
     assert policy.pause(OTHER) == 0.0, "a registration has a rate of its own"
     assert [policy.begin_call(ONE, REGISTER) for _ in range(2)] == [0.0, 1.0]
     assert policy.wait_on(ONE, REGISTER) == 0.0, "it has waited"
     policy.charge(OTHER, 1.2)
-    assert policy.pause(OTHER) == LONGEST_PAUSE
+    assert policy.pause(OTHER) == MAX_PAUSE
 
 
 def test_where_quotas_do_not_count_nobody_waits():
@@ -269,8 +269,8 @@ def test_where_quotas_do_not_count_nobody_waits():
     policy = world.socket_policy(quota_exempt=True)
     policy.charge(ONE, 100.0)
     policy.charge_call(ONE, LIST, 100.0)
-    assert world.accounts.pause(ONE) == 0.0
-    world.accounts.charge(ONE, 100.0)  # by another policy
+    assert world.quotas.pause(ONE) == 0.0
+    world.quotas.charge(ONE, 100.0)  # by another policy
     assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == 0.0
     for _ in range(5):
         policy.hold(ONE, 90)
@@ -337,9 +337,9 @@ def test_what_a_plugin_does_beyond_its_bounds_is_told_by_its_name():
 
 
 def test_the_managers_own_process_is_this_one():
-    accounts = Accounts(PeerLimits(), EventLog(), clock=lambda: 0.0)
+    quotas = Quotas(PeerLimits(), EventLog(), clock=lambda: 0.0)
     own, other = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (os.getpid(), os.getpid() + 1))
-    assert (accounts.is_own(own), accounts.is_own(other)) == (True, False)
+    assert (quotas.is_own_process(own), quotas.is_own_process(other)) == (True, False)
 
 
 async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_clock):
@@ -352,7 +352,7 @@ async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_cloc
     assert [policy.next_list() for _ in range(2)] == [0.0, pytest.approx(0.25)]
     slow = World(report_rate=1.0, report_burst=1).plugin_policy()
     slow.admit(ONE)
-    assert [slow.next_list() for _ in range(2)] == [0.0, LONGEST_PAUSE]
+    assert [slow.next_list() for _ in range(2)] == [0.0, MAX_PAUSE]
     owing = World().plugin_policy()
     owing.admit(ONE)
     owing.charge(ONE, 1.05)
@@ -402,5 +402,5 @@ async def test_policies_share_the_quotas_and_have_names(autojump_clock):
     told = [recorded.event for recorded in log.after(0)]
     assert [type(event) for event in told] == [PeerLimitReached, PeerLimitReached, ConnectionBroken, CallsDenied]
     assert [told[0].peer, told[2].problem] == [GPU, f"serving {GPU}, no sense"]
-    assert (plugin._accounts, plugin._callers) == (socket._accounts, socket._callers) == (access._accounts, CALLERS)
+    assert (plugin._quotas, plugin._callers) == (socket._quotas, socket._callers) == (access._quotas, CALLERS)
     assert socket._name == "x/a.sock"

@@ -37,7 +37,7 @@ def test_more_can_be_spent_than_there_is_up_to_a_debt():
     assert bucket.debt(now=8.0) == bucket.debt(now=100.0) == 0.0
     bucket.spend(1000.0, now=100.0)
     assert bucket.debt(now=100.0) == pytest.approx(9990.0), "of any size, if nobody says how much"
-    bucket.spend(1.0, now=100.0, longest_debt=30.0)
+    bucket.spend(1.0, now=100.0, max_debt=30.0)
     assert bucket.debt(now=100.0) == pytest.approx(30.0)
 
 
