@@ -164,8 +164,8 @@ class PermissionDenied(DeviceManagerError):
     status = "PERMISSION_DENIED"
 
 
-class CallerTooOften(DeviceManagerError):
-    """More registrations of one process than wait for each other: try again in a moment."""
+class QuotaExceeded(DeviceManagerError):
+    """A process has used up its quota of CPU time, or its queue of registrations is full: try again in a moment."""
 
     status = "RESOURCE_EXHAUSTED"
 

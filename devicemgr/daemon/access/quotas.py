@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ...errors import CallerTooOften
+from ...errors import QuotaExceeded
 from ...events import ConnectionBroken, PeerLimitReached
 from ...model import Peer
 from ...peer_limits import PeerLimits
@@ -84,27 +84,27 @@ class Quotas:
     def begin_request(self, peer: Peer) -> float:
         """It makes a request. Returns the seconds to wait.
 
-        Raises CallerTooOften when it owes so much that many requests would wait, and wake each other in vain.
+        Raises QuotaExceeded when it owes so much that many requests would wait, and wake each other in vain.
         """
         if (
             not self.is_own_process(peer)
             and (debt := self._quota_of(peer).seconds.debt(now=self._clock())) > MAX_QUEUE_TIME
         ):
             self.report_limit("time_share", peer, "the request is refused")
-            raise CallerTooOften(f"the requests of this process take too much time: try again in {debt:.0f} s")
+            raise QuotaExceeded(f"the requests of this process take too much time: try again in {debt:.0f} s")
         return self.pause(peer)
 
     def charge_registration(self, peer: Peer) -> float:
         """It registers: in a queue of its own, at a bounded rate. Returns the seconds to wait.
 
-        Raises CallerTooOften when the queue is full: callers that gave up in it still have their places.
+        Raises QuotaExceeded when the queue is full: callers that gave up in it still have their places.
         """
         if self.is_own_process(peer):
             return 0.0
         bucket, now = self._quota_of(peer).registrations, self._clock()
         if (wait := bucket.debt(now=now)) > MAX_QUEUE_TIME:
             self.report_limit("registration_rate", peer, "the registration is refused")
-            raise CallerTooOften(f"too many registrations of one process: try again in {wait:.0f} s")
+            raise QuotaExceeded(f"too many registrations of one process: try again in {wait:.0f} s")
         pause = bucket.reserve(now=now)
         if pause:
             self.report_limit("registration_rate", peer, f"the registration waits {pause:.2f} s")

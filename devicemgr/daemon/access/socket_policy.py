@@ -7,7 +7,7 @@ from collections import Counter
 import trio
 
 from ...errors import PermissionDenied, UnreadLimitExceeded
-from ...events import PeerLimitReached, CallsDenied
+from ...events import CallsDenied, PeerLimitReached
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
 from ..event_log import EventLog
@@ -54,7 +54,7 @@ class SocketPolicy(PeerPolicy):
         return 0.0 if self.quota_exempt else self._quotas.pause(peer)
 
     def begin_call(self, peer: Peer, method: str) -> float:
-        """Seconds to wait. Raises PermissionDenied for a stranger, and CallerTooOften."""
+        """Seconds to wait. Raises PermissionDenied for a stranger, and QuotaExceeded."""
         if not self._callers.include(peer):
             if times := self._tally.count(("denied", peer.pid), now=trio.current_time()):
                 self._log.record(
@@ -67,7 +67,7 @@ class SocketPolicy(PeerPolicy):
         return self._quotas.charge_registration(peer) if method == _REGISTER else self.wait_on(peer, method)
 
     def wait_on(self, peer: Peer, method: str) -> float:
-        """A registration has stood in its queue, and waits no more. Raises CallerTooOften."""
+        """A registration has stood in its queue, and waits no more. Raises QuotaExceeded."""
         return 0.0 if self.quota_exempt or method == _REGISTER else self._quotas.begin_request(peer)
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:

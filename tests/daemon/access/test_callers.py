@@ -19,10 +19,9 @@ from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, Q
 from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
 from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.serving.metrics import MOST_NAMES, Metrics
-from devicemgr.errors import CallerTooOften, ManagerUnavailable, RegistrationRefused, RpcFailed
+from devicemgr.errors import ManagerUnavailable, QuotaExceeded, RegistrationRefused, RpcFailed
 from devicemgr.events import (
     AllocateAnswerFlagged,
-    PeerLimitReached,
     CallsDenied,
     ConnectionBroken,
     DeviceListNormalised,
@@ -181,7 +180,7 @@ def test_who_owes_too_much_may_not_ask():
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
     assert quotas.begin_request(greedy) == 0.0
     quotas.charge(greedy, 1.35)
-    with pytest.raises(CallerTooOften, match="too much time: try again in 4 s"):
+    with pytest.raises(QuotaExceeded, match="too much time: try again in 4 s"):
         quotas.begin_request(greedy)
     now[0] = 1.0
     assert quotas.begin_request(greedy) == MAX_PAUSE

@@ -16,8 +16,8 @@ from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, MAX_QUEUE_TIME, Quotas
 from devicemgr.daemon.access.socket_policy import SocketPolicy
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.errors import CallerTooOften, PermissionDenied, PluginUnavailable, UnreadLimitExceeded
-from devicemgr.events import PeerLimitReached, CallsDenied, ConnectionBroken
+from devicemgr.errors import PermissionDenied, PluginUnavailable, QuotaExceeded, UnreadLimitExceeded
+from devicemgr.events import CallsDenied, ConnectionBroken, PeerLimitReached
 from devicemgr.model import Peer
 from devicemgr.turns import TURN
 
@@ -126,14 +126,14 @@ def test_its_registrations_stand_in_a_queue_of_three_seconds():
     waits = [world.quotas.charge_registration(ONE) for _ in range(1 + int(MAX_QUEUE_TIME) + 1)]
     assert waits == [0.0, 1.0, 2.0, 3.0, 4.0], "one that finds three seconds still stands there"
     assert world.told() == [reached("registration_rate", who, "the registration waits 1.00 s")]
-    with pytest.raises(CallerTooOften) as refused:
+    with pytest.raises(QuotaExceeded) as refused:
         world.quotas.charge_registration(ONE)
     assert str(refused.value) == "too many registrations of one process: try again in 4 s"
     assert world.told() == [], "it is told once a second"
     world.now = 1.0
     assert world.quotas.charge_registration(ONE) == 4.0
     world.now = 1.5
-    with pytest.raises(CallerTooOften):
+    with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
     world.now = 2.0
     assert world.quotas.charge_registration(OTHER) == world.quotas.charge_registration(OWN) == 0.0
@@ -147,11 +147,11 @@ def test_a_refused_registration_is_told():
         world.quotas.charge_registration(ONE)
     world.told()
     world.now = 0.9
-    with pytest.raises(CallerTooOften):
+    with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
     assert world.told() == []
     world.quotas._tally._told_at.clear()
-    with pytest.raises(CallerTooOften):
+    with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
     assert [event.consequence for event in world.told()] == ["the registration is refused"]
 
@@ -167,7 +167,7 @@ def test_what_it_owes_is_told_and_capped():
     assert world.quotas.pause(ONE) == MAX_PAUSE
     world.now = MAX_DEBT - 0.5
     assert world.quotas.pause(ONE) == pytest.approx(0.5)
-    with pytest.raises(CallerTooOften, match="too much time: try again in 3 s"):
+    with pytest.raises(QuotaExceeded, match="too much time: try again in 3 s"):
         world.quotas.charge(ONE, 0.29)
         world.quotas.begin_request(ONE)
 
@@ -179,7 +179,7 @@ def test_a_request_is_refused_beyond_three_seconds_and_not_at_three():
     assert [event.consequence for event in world.told()] == ["nothing is read from it for 1.00 s"]
     world.quotas.charge(ONE, 1.0)
     world.now = 1.0
-    with pytest.raises(CallerTooOften) as refused:
+    with pytest.raises(QuotaExceeded) as refused:
         world.quotas.begin_request(ONE)
     assert str(refused.value) == "the requests of this process take too much time: try again in 4 s"
     assert world.told() == [reached("time_share", who, "the request is refused")]

@@ -12,7 +12,7 @@ import trio
 
 from devicemgr import Container, PeerLimits, Pod
 from devicemgr.errors import RegistrationRefused
-from devicemgr.events import PeerLimitReached, DeviceListApplied, EndpointStopped
+from devicemgr.events import DeviceListApplied, EndpointStopped, PeerLimitReached
 from devicemgr.model import Device, Registration
 from devicemgr.rpc.deviceplugin.service import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire

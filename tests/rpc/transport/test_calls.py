@@ -15,7 +15,7 @@ from grpclib.metadata import Deadline
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
 from trio.testing import wait_all_tasks_blocked
 
-from devicemgr.errors import CallerTooOften, NoSuchPod, PluginUnavailable
+from devicemgr.errors import NoSuchPod, PluginUnavailable, QuotaExceeded
 from devicemgr.rpc.deviceplugin.client import Deadlines, connect_plugin
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
@@ -213,7 +213,7 @@ async def test_a_status_comes_after_the_messages_before_it(path):
     ("error", "status"),
     [
         (NoSuchPod("pod ö"), Status.UNKNOWN),
-        (CallerTooOften("later"), Status.RESOURCE_EXHAUSTED),
+        (QuotaExceeded("later"), Status.RESOURCE_EXHAUSTED),
     ],
     ids=lambda value: type(value).__name__,
 )
