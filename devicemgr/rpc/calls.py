@@ -16,7 +16,7 @@ from grpclib.const import Cardinality
 
 from ..errors import PluginUnavailable, RpcFailed
 from .transport.channel import Call, Channel, PeerNotAdmitted, open_channel
-from .transport.limits import Limits
+from .transport.limits import ConnectionLimits
 from .transport.unix_socket import Place, SocketFile
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ async def dial(
     path: str | os.PathLike[str],
     *,
     wait_for_ready: bool = True,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Channel]:
     """Connect to a unix socket. With ``wait_for_ready``, as gRPC calls it, wait for one that is missing or refuses; the
     caller sets the deadline (REG-7). Without it, that is an OSError at once.
@@ -44,7 +44,7 @@ async def dial(
 
 
 @asynccontextmanager
-async def dial_place(place: Place, *, limits: Limits) -> AsyncIterator[tuple[Channel, SocketFile]]:
+async def dial_place(place: Place, *, limits: ConnectionLimits) -> AsyncIterator[tuple[Channel, SocketFile]]:
     """Wait for somebody else's socket, connect to it and hold it: what is at its path later does not matter.
 
     Raises RpcFailed also when something else is there.

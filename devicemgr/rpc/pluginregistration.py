@@ -16,7 +16,7 @@ from .calls import call, dial_place, translate_rpc_failed
 from .deviceplugin.convert import checked
 from .stubs import pluginregistration as wire
 from .transport.channel import Channel
-from .transport.limits import Limits
+from .transport.limits import ConnectionLimits
 from .transport.unix_socket import Place
 from .wire_format import unicode_text
 
@@ -58,7 +58,7 @@ class RegistrationClient:
 
 
 @asynccontextmanager
-async def connect_registration(place: Place, limits: Limits) -> AsyncIterator[RegistrationClient]:
+async def connect_registration(place: Place, limits: ConnectionLimits) -> AsyncIterator[RegistrationClient]:
     """Dial a socket that was found. Raises PluginUnavailable."""
     with translate_rpc_failed(), trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
         async with dial_place(place, limits=limits) as (channel, _):

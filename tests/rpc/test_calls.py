@@ -21,12 +21,12 @@ from devicemgr.rpc.deviceplugin.client import Deadlines, PluginClient, connect_p
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.transport.unix_socket import Place, connect, listen
 from tests.rpc.transport.made_up import ANSWERS, Methods, Raw
 
-SMALL = Limits(stream_window=2**16, connection_window=2**17, outgoing=2**14)
+SMALL = ConnectionLimits(stream_window=2**16, connection_window=2**17, outgoing=2**14)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ async def test_a_newest_that_is_too_long_ends_the_stream(path, autojump_clock):
 
     handed = []
     async with open_server(path, [Methods(Numbers=(ANSWERS, method))]):
-        async with open_channel(path, limits=Limits(message=1000)) as channel:
+        async with open_channel(path, limits=ConnectionLimits(message=1000)) as channel:
             with pytest.raises(RpcFailed, match="larger than the limit") as caught:
                 await read_numbers(channel, handed.append, pace=lambda: 1.0)
     assert caught.value.status == "RESOURCE_EXHAUSTED"
@@ -345,7 +345,7 @@ async def test_who_listens_may_be_refused(path, wait_for_ready):
 
     async with open_server(path, []):
         with pytest.raises(RpcFailed, match="may not serve it") as caught:
-            async with dial(path, wait_for_ready=wait_for_ready, limits=Limits(policy=Nobody())):
+            async with dial(path, wait_for_ready=wait_for_ready, limits=ConnectionLimits(policy=Nobody())):
                 pass
         assert caught.value.status == "PERMISSION_DENIED"
 
@@ -371,6 +371,8 @@ async def test_a_call_after_goodbye_goes_to_the_same_process_or_to_nobody(path):
         async with open_server(path, []):
             with at(path).opened() as another:
                 for file, why in (gone, ": Connection refused$"), (another, "$"):
-                    client = PluginClient(GoingAway(pid=1), file, "r", Deadlines(), lambda call: None, Limits())
+                    client = PluginClient(
+                        GoingAway(pid=1), file, "r", Deadlines(), lambda call: None, ConnectionLimits()
+                    )
                     with pytest.raises(PluginUnavailable, match="process 1 no longer serves its socket" + why):
                         await client.get_options()

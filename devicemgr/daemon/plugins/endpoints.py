@@ -27,7 +27,7 @@ from ...events import CallFinished, DeviceListReceived, PluginRefused, Registrat
 from ...model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
 from ...resource_names import why_not_extended
 from ...rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
-from ...rpc.transport.limits import Limits
+from ...rpc.transport.limits import ConnectionLimits
 from ...rpc.transport.server import CALLER
 from ...rpc.transport.unix_socket import Inode, Place, SocketFile
 from ...steps import Steps
@@ -292,7 +292,7 @@ class Endpoints:
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                limits=Limits(
+                limits=ConnectionLimits(
                     message=self._peer_limits.message_size,
                     answer=self._peer_limits.answer_size,
                     answer_fields=self._peer_limits.answer_fields,

@@ -16,7 +16,7 @@ from ...peer_limits import PeerLimits
 from ...rpc.admin.service import AdminService
 from ...rpc.deviceplugin.service import RegistrationService
 from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
-from ...rpc.transport.limits import Limits
+from ...rpc.transport.limits import ConnectionLimits
 from ...rpc.transport.server import FLUSH_TIME, Server
 from ..access.control import AccessControl
 from ..event_log import EventLog, Recorded
@@ -51,7 +51,7 @@ def bound_servers(
     def bind(path: Path, *services: object, size: int, quota_exempt: bool = False, replace: bool = False) -> None:
         policy, group = access.socket_policy(path, quota_exempt=quota_exempt), access.callers.group
         window = min(max(size, SMALLEST_WINDOW), LARGEST_WINDOW)
-        limits = Limits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
+        limits = ConnectionLimits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
         make = partial(Server, path, services, connections, handlers, limits=limits, group=group, replace=replace)
         servers.append(_bound(make, path, layout, log))
 

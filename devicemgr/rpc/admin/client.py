@@ -26,7 +26,7 @@ from ..calls import call, dial, read_stream
 from ..deviceplugin.convert import checked
 from ..stubs.devicemgr import v1 as wire
 from ..transport.channel import Channel
-from ..transport.limits import Limits
+from ..transport.limits import ConnectionLimits
 from ..transport.unix_socket import require_short
 from . import convert, status
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 ANSWER_TIMEOUT = 15.0
 """Seconds for a question that needs no plug-in; admissions and events take as long as they take."""
-_ANY_SIZE = Limits(message=2**32, answer=2**32)
+_ANY_SIZE = ConnectionLimits(message=2**32, answer=2**32)
 """A status has every device that is held: of several plug-ins that is more than a message of one."""
 
 

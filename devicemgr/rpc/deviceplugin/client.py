@@ -22,7 +22,7 @@ from ...turns import in_turns
 from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed
 from ..stubs import v1beta1 as wire
 from ..transport.channel import Channel
-from ..transport.limits import Limits
+from ..transport.limits import ConnectionLimits
 from ..transport.unix_socket import Place, SocketFile
 from ..wire_format import RawMessage
 from . import convert
@@ -79,7 +79,7 @@ class PluginClient:
         resource: str,
         deadlines: Deadlines,
         on_call: Callable[[CallFinished], None],
-        limits: Limits,
+        limits: ConnectionLimits,
         interceptor: ClientInterceptor | None = None,
     ) -> None:
         self.socket = socket
@@ -238,7 +238,7 @@ async def connect_plugin(
     *,
     deadlines: Deadlines,
     on_call: Callable[[CallFinished], None],
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
     interceptor: ClientInterceptor | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""

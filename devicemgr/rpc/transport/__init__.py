@@ -15,7 +15,8 @@ nothing outlives its block: no callback, no detached task, no reconnecting behin
 Whatever ends something happens at once.
 
 **What is bounded**, and where: received bytes by the windows, and a message by its prefix (``stream``); bytes to send
-by ``Limits.outgoing`` (``connection``); streams, connections and time by :class:`~.limits.Limits` and its policy.
+by ``ConnectionLimits.outgoing`` (``connection``); streams, connections and time by the rest of
+:class:`~.limits.ConnectionLimits`, and its policy.
 
 ``connection``        h2 driven by a reader and a writer
 ``stream``            one call on the wire

@@ -23,7 +23,7 @@ from ...errors import collapse_exception_group
 from ...model import Peer
 from ..wire_format import TooManyFields
 from .connection import Connection
-from .limits import Limits
+from .limits import ConnectionLimits
 from .peer_credentials import peer_of
 from .stream import Headers, Stream, decoded
 from .unix_socket import closed_on_error, connect
@@ -50,7 +50,7 @@ class PeerNotAdmitted(Exception):
 async def open_channel(
     path: str | os.PathLike[str],
     *,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Channel]:
     """Connect to the unix socket at ``path``, or to a ``SocketFile``; leaving the block closes the connection.
 

@@ -14,8 +14,8 @@ Five rules make the rest of it simple:
 3. *Whatever ends a call does not wait*: trailers, resets, GOAWAY. Messages do, in :class:`~.stream.Stream`. So nobody
    needs a shield to leave.
 4. *Every buffer has a bound.* Received bytes: the window, since they are acknowledged when they are taken. Bytes to
-   be sent: ``Limits.outgoing`` for messages. Answers to PING and SETTINGS come on top; when they fill four times as
-   much, the peer writes and does not read, and is not read either.
+   be sent: ``ConnectionLimits.outgoing`` for messages. Answers to PING and SETTINGS come on top; when they fill four
+   times as much, the peer writes and does not read, and is not read either.
 5. *A peer's failure is a status, a bug is an exception.* The one call that interprets foreign bytes is wrapped, and
    nothing else is. (h2 reads ahead: a request that was reset in the same read is none.)
 """
@@ -40,7 +40,7 @@ from trio.lowlevel import ParkingLot
 
 from ...model import Peer
 from .framing import FrameSplitter, FrameTooLong, GoAway, goaway_frame
-from .limits import Limits
+from .limits import ConnectionLimits
 from .peer_credentials import is_gone
 from .stream import Headers, Stream
 
@@ -70,7 +70,7 @@ class Connection:
         self,
         sock: socket.socket,
         peer: Peer,
-        limits: Limits,
+        limits: ConnectionLimits,
         on_request: Callable[[Stream], None] | None = None,
     ) -> None:
         self.peer = peer
@@ -403,7 +403,7 @@ class _H2Connection(H2Connection):
     MAX_CLOSED_STREAMS = 1000  # that it remembers, for frames that were on their way; 65,536 of them are 9 MB
 
 
-def _h2_connection(limits: Limits, *, is_client: bool) -> H2Connection:
+def _h2_connection(limits: ConnectionLimits, *, is_client: bool) -> H2Connection:
     """h2 with nothing checked that gRPC does not need, so that odd headers get an answer instead of a lost connection.
 
     The bound on streams is told to the peer, but not to h2, which would end the connection over one too many.

@@ -61,7 +61,7 @@ class PeerPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ConnectionLimits:
     """Sizes in bytes.
 
     ``message`` limits a request and each message of a stream, ``answer`` the answer to a unary call, and

@@ -23,7 +23,7 @@ from ...errors import DeviceManagerError, collapse_exception_group
 from ...model import Peer
 from .accepting import pause_after
 from .connection import Connection
-from .limits import Limits
+from .limits import ConnectionLimits
 from .metering import metered
 from .peer_credentials import peer_of
 from .server_call import ServerCall
@@ -55,7 +55,7 @@ class Server:
         connections: trio.Nursery,
         handlers: trio.Nursery,
         *,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
         group: int | None = None,
         replace: bool = False,
         farewell: str = FAREWELL,
@@ -215,7 +215,7 @@ async def open_server(
     path: str | os.PathLike[str],
     services: Collection[Any],
     *,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
     grace: float = FLUSH_TIME,
     farewell: str = FAREWELL,
 ) -> AsyncIterator[Server]:

@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from devicemgr.model import Peer
 from devicemgr.rpc.transport import connection as connection_module
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
 from devicemgr.rpc.transport.server import CALLER, Server, open_server
 
 from .made_up import ANSWERS, UNARY, Methods, Raw, unary
@@ -86,7 +86,7 @@ async def test_a_call_that_was_cancelled_leaves_its_place_to_the_next(path):
         await stream.send_message(Raw(b"here"))
 
     service = Methods(Slow=(UNARY, slow_to_end), Answer=(UNARY, answer))
-    async with open_server(path, [service], limits=Limits(streams=1), grace=0), open_channel(path) as channel:
+    async with open_server(path, [service], limits=ConnectionLimits(streams=1), grace=0), open_channel(path) as channel:
         async with channel.request("/t.T/Slow", UNARY, Raw, Raw) as call:
             await call.send_message(Raw())
             await wait_all_tasks_blocked()
@@ -103,7 +103,7 @@ async def test_a_bug_in_a_policy_is_no_failure_of_the_peer(path):
             raise OSError(28, "no space left on device")
 
     with pytest.raises(OSError, match="no space"):
-        async with open_server(path, [Methods(Any=(UNARY, flood))], limits=Limits(policy=Full()), grace=0):
+        async with open_server(path, [Methods(Any=(UNARY, flood))], limits=ConnectionLimits(policy=Full()), grace=0):
             async with raw_client(path) as peer:
                 await peer.send(peer.headers(1, request("/t.T/Any"), end=True))
                 await trio.sleep_forever()
@@ -117,7 +117,7 @@ async def test_what_a_process_sent_before_it_died_is_not_read_while_it_owes_time
             return 1.0
 
     monkeypatch.setattr(connection_module, "is_gone", lambda peer: True)
-    async with open_server(path, [Methods()], limits=Limits(policy=Owing())) as server, raw_client(path):
+    async with open_server(path, [Methods()], limits=ConnectionLimits(policy=Owing())) as server, raw_client(path):
         await wait_all_tasks_blocked()
         await trio.sleep(3)
         assert not server._connections
@@ -135,7 +135,7 @@ async def test_a_call_to_a_process_that_has_ended_and_owes_time_is_told_so(path,
             await unary(channel, "Any")
         found.append((caught.value.status, caught.value.message))
 
-    async with raw_server(path) as listener, open_channel(path, limits=Limits(policy=Owing())) as channel:
+    async with raw_server(path) as listener, open_channel(path, limits=ConnectionLimits(policy=Owing())) as channel:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call, channel)
             async with greeted(listener) as peer:

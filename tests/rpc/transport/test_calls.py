@@ -19,7 +19,7 @@ from devicemgr.errors import NoSuchPod, PluginUnavailable, QuotaExceeded
 from devicemgr.rpc.deviceplugin.client import Deadlines, connect_plugin
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.transport.server_call import ClosesStreams
 from devicemgr.rpc.transport.unix_socket import Place
@@ -36,7 +36,7 @@ from tests.rpc.transport.made_up import (
 )
 from tests.rpc.transport.raw_peer import ANSWER, greeted, message, raw_client, raw_server, request
 
-SMALL = Limits(stream_window=2**16, connection_window=2**17, outgoing=2**14)
+SMALL = ConnectionLimits(stream_window=2**16, connection_window=2**17, outgoing=2**14)
 BIG = b"0123456789abcdef" * 2**16
 
 
@@ -46,7 +46,7 @@ def path(root_dir):
 
 
 @asynccontextmanager
-async def opened(path, service, *, limits=Limits(), client_limits=Limits(), **options):  # noqa: B008 - frozen
+async def opened(path, service, *, limits=ConnectionLimits(), client_limits=ConnectionLimits(), **options):  # noqa: B008 - frozen
     async with open_server(path, [service], limits=limits, **options):
         async with open_channel(path, limits=client_limits) as channel:
             yield channel
@@ -73,7 +73,7 @@ async def collect(channel, name, *requests, cardinality=ANSWERS, **options):
 # --- the four cardinalities ---
 
 
-@pytest.mark.parametrize("limits", [Limits(), SMALL], ids=["usual", "small windows"])
+@pytest.mark.parametrize("limits", [ConnectionLimits(), SMALL], ids=["usual", "small windows"])
 @pytest.mark.parametrize("size", [0, 1, 2**14 - 5, 2**14 - 4, 2**16, 2**20])
 async def test_messages_arrive_as_they_were_sent(path, size, limits):
     data = BIG[:size]
@@ -607,7 +607,7 @@ async def test_calls_beyond_the_servers_limit_wait_for_their_turn(path):
         await trio.lowlevel.checkpoint()
         running -= 1
 
-    async with opened(path, Methods(Echo=(UNARY, method)), limits=Limits(streams=3)) as channel:
+    async with opened(path, Methods(Echo=(UNARY, method)), limits=ConnectionLimits(streams=3)) as channel:
         await unary(channel, "Echo")  # the server's settings have come
         async with trio.open_nursery() as nursery:
             for _ in range(50):
@@ -622,7 +622,7 @@ async def test_calls_wait_for_their_turn_before_the_servers_settings_have_come_t
 
 
 async def test_two_calls_that_begin_late_do_not_both_take_the_last_place(path):
-    async with opened(path, Service(trio.Event), limits=Limits(streams=1)) as channel:
+    async with opened(path, Service(trio.Event), limits=ConnectionLimits(streams=1)) as channel:
         await unary(channel, "Echo")
 
         async def call():
@@ -638,7 +638,10 @@ async def test_two_calls_that_begin_late_do_not_both_take_the_last_place(path):
 
 
 async def test_a_call_waits_for_its_turn_until_its_deadline(path, autojump_clock):
-    async with opened(path, Service(trio.Event), limits=Limits(streams=1)) as channel, trio.open_nursery() as nursery:
+    async with (
+        opened(path, Service(trio.Event), limits=ConnectionLimits(streams=1)) as channel,
+        trio.open_nursery() as nursery,
+    ):
         await unary(channel, "Echo")
         nursery.start_soon(unary, channel, "Hang")
         await wait_all_tasks_blocked()
@@ -681,7 +684,7 @@ async def test_a_server_that_takes_more_calls_than_it_first_said_gets_them(path)
 async def test_a_call_too_many_is_refused(path):
     """By the server, if the client does not wait."""
     service = Service(trio.Event)
-    async with open_server(path, [service], limits=Limits(streams=2)):
+    async with open_server(path, [service], limits=ConnectionLimits(streams=2)):
         async with raw_client(path) as peer:
             for number in (1, 3, 5):
                 await peer.send(peer.headers(number, request("/t.T/Echo")))
@@ -696,7 +699,7 @@ async def test_a_call_too_many_is_refused(path):
 
 async def test_many_streams_that_were_read_a_little_do_not_stop_each_other(path):
     """What is held back of each stream's window adds up."""
-    limits = Limits(streams=1000)
+    limits = ConnectionLimits(streams=1000)
     go_on = trio.Event()
 
     async def method(stream):
@@ -735,7 +738,7 @@ async def test_a_client_holds_no_more_streams_than_its_window_is_for(path):
         await stream.send_message(Raw(BIG[:5000]))
         most["running"] -= 1
 
-    async with opened(path, Methods(Two=(ANSWERS, method)), limits=Limits(streams=1000)) as channel:
+    async with opened(path, Methods(Two=(ANSWERS, method)), limits=ConnectionLimits(streams=1000)) as channel:
 
         async def call():
             assert [len(data) for data in await collect(channel, "Two", b"")] == [5000, 5000]
@@ -750,7 +753,7 @@ async def test_a_client_holds_no_more_streams_than_its_window_is_for(path):
 
 async def test_a_small_window_of_a_stream_in_a_large_one_of_the_connection(path):
     """What is held back of a window is a part of both."""
-    limits = Limits(stream_window=2**16, connection_window=2**26)
+    limits = ConnectionLimits(stream_window=2**16, connection_window=2**26)
     async with opened(path, Service(trio.Event), limits=limits, client_limits=limits) as channel:
         assert len(await collect(channel, "Count", b"100 10000")) == 100
         assert len(await collect(channel, "Each", *[BIG[:10_000]] * 100, cardinality=BOTH)) == 100
@@ -819,7 +822,10 @@ async def test_a_message_longer_than_the_limit(path):
         def message_too_long(self, limit, size, maximum):
             told.append((limit, size, maximum))
 
-    limits, client_limits = Limits(message=1000, policy=Policy()), Limits(message=3000, answer=2000, policy=Policy())
+    limits, client_limits = (
+        ConnectionLimits(message=1000, policy=Policy()),
+        ConnectionLimits(message=3000, answer=2000, policy=Policy()),
+    )
     async with opened(path, Service(trio.Event), limits=limits, client_limits=client_limits) as channel:
         for name, data, limit in (
             ("Echo", bytes(1001), ("message_size", 1001, 1000)),
@@ -848,7 +854,7 @@ async def test_an_answer_of_more_fields_than_the_limit(path):
         await stream.send_message(Raw(device * count))
 
     methods = Methods(One=(UNARY, answer), Many=(ANSWERS, answer))
-    limits = Limits(answer_fields=10, policy=Policy())
+    limits = ConnectionLimits(answer_fields=10, policy=Policy())
     async with opened(path, methods, client_limits=limits) as channel:
 
         async def devices(name, cardinality, count):
@@ -922,7 +928,7 @@ async def test_when_the_connection_is_gone_each_call_is_unavailable_and_nothing_
         failures.append(caught.value.status)
         reasons.add(caught.value.message)
 
-    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=Policy())) as server:
+    async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=Policy())) as server:
         async with open_channel(path) as channel, trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(call, channel, UNARY, "Hang")
@@ -1117,7 +1123,7 @@ async def test_the_plugin_client_dials_again_for_a_new_call_to_a_server_that_goe
             dialled["left"] += 1
 
     async with open_server(path, [Plugin()]) as server, trio.open_nursery() as nursery:
-        limits = Limits(policy=Policy())
+        limits = ConnectionLimits(policy=Policy())
         place = Place(path.parent, Path(path.name))
         async with connect_plugin(
             place, "v.com/r", deadlines=Deadlines(), on_call=calls.append, limits=limits

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from devicemgr.rpc.calls import dial, read_stream
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
 from tests.rpc.transport.made_up import ANSWERS, BOTH, Raw, Service, unary
 
@@ -64,7 +64,7 @@ class Balance(PeerPolicy):
 
 async def everything(path, policy):
     """A unary call, a stream that is left, one of both directions, large messages, and a graceful close."""
-    limits = Limits(**SMALL, policy=policy)
+    limits = ConnectionLimits(**SMALL, policy=policy)
     async with open_server(path, [Service(trio.Event)], limits=limits, grace=1):
         async with dial(path, limits=limits) as channel, trio.open_nursery() as nursery:
             assert await unary(channel, "Echo", b"x") == b"x"
@@ -112,7 +112,7 @@ def test_cancelled_at_any_step_nothing_is_left(first, root_dir):
 async def test_five_hundred_connections_and_calls_leave_nothing(root_dir):
     path, policy = root_dir / "s.sock", Balance()
     policy.begin_call = lambda peer, method: 0.0
-    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=policy)) as server:
+    async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=policy)) as server:
         async with open_channel(path) as channel:
             await unary(channel, "Echo")
         before, tasks = len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living

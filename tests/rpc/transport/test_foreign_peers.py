@@ -18,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 from devicemgr.model import Peer
 from devicemgr.rpc.transport import connection
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
 from tests.rpc.transport.made_up import ANSWERS, ODD_TEXT, REQUESTS, UNARY, Methods, Raw, Service, unary
 from tests.rpc.transport.raw_peer import ANSWER, RawPeer, greeted, message, raw_client, raw_server, request
@@ -346,7 +346,7 @@ async def test_what_nobody_read_of_requests_is_given_back(path):
 
 
 async def test_who_asks_and_does_not_read_is_not_read_either(path, service):
-    limits = Limits()
+    limits = ConnectionLimits()
     async with raw_client(path) as peer:
         await wait_all_tasks_blocked()
         (connection,) = service.server._connections
@@ -437,7 +437,7 @@ async def test_many_streams_that_are_reset_at_once_run_as_few_handlers_as_the_li
                 await stop.wait()
             running -= 1
 
-    async with open_server(path, [Methods(Slow=(UNARY, method))], limits=Limits(streams=10), grace=0):
+    async with open_server(path, [Methods(Slow=(UNARY, method))], limits=ConnectionLimits(streams=10), grace=0):
         async with raw_client(path) as peer:
             for number in range(1, 400, 2):
                 await peer.send(peer.headers(number, request("/t.T/Slow")))
@@ -533,7 +533,7 @@ async def test_who_called_is_told_what_cannot_be_read(path, nonsense, problem):
             await unary(channel, "Echo")
         told.append((caught.value.status, caught.value.message))
 
-    limits = Limits(policy=Policy())
+    limits = ConnectionLimits(policy=Policy())
     async with raw_server(path) as listener, open_channel(path, limits=limits) as channel:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call, channel)
@@ -576,7 +576,10 @@ async def test_the_longer_a_read_takes_the_shorter_is_the_next_one(path, monkeyp
 
     now = itertools.count()
     monkeypatch.setattr(connection, "thread_time", lambda: next(now) * seconds)
-    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=Policy())), raw_client(path) as peer:
+    async with (
+        open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=Policy())),
+        raw_client(path) as peer,
+    ):
         flood = PingFrame(0, opaque_data=b"12345678", flags=["ACK"])
         before = len(charged)
         await peer.send(*[flood] * 7000)  # 119,000 bytes
@@ -606,6 +609,6 @@ def test_a_read_is_as_long_as_the_last_one_says(seconds, received, size):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         peer = Peer(pid=8, uid=5, gids=frozenset())
-        one = connection.Connection(ours, peer, Limits(policy=Policy()))
+        one = connection.Connection(ours, peer, ConnectionLimits(policy=Policy()))
         assert one._charge(seconds, received) == pytest.approx(size, abs=1)
         assert charged == [(peer, seconds)]

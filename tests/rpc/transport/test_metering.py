@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from devicemgr.errors import PermissionDenied, UnreadLimitExceeded
 from devicemgr.rpc.transport import metering
 from devicemgr.rpc.transport.channel import PeerNotAdmitted, open_channel
-from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
 from devicemgr.rpc.transport.metering import metered
 from devicemgr.rpc.transport.server import ACCEPT_TIME, open_server
 from tests.rpc.transport.made_up import ANSWERS, UNARY, Methods, Raw, Service, unary
@@ -237,7 +237,7 @@ async def test_after_everything_the_balance_is_even(path, autojump_clock):
 
     methods = Methods(Fails=(ANSWERS, fails), Floods=(ANSWERS, floods), Waits=(UNARY, waits))
     services = [methods, type("Both", (), {"__mapping__": Service(trio.Event).__mapping__})()]
-    async with open_server(path, services, limits=Limits(policy=policy)):
+    async with open_server(path, services, limits=ConnectionLimits(policy=policy)):
         for ending in ("leave", "cut", "deadline"):
             async with open_channel(path) as channel, trio.open_nursery() as nursery:
                 assert await unary(channel, "Echo", bytes(1000)) == bytes(1000)
@@ -272,7 +272,7 @@ async def test_after_everything_the_balance_is_even(path, autojump_clock):
 
 async def test_refusals_are_answers_and_even(path):
     policy = Counting()
-    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=policy)):
+    async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=policy)):
         async with open_channel(path) as channel:
             policy.refuse_call = PermissionDenied("you may not")
             with pytest.raises(GRPCError, match="you may not") as caught:
@@ -290,7 +290,7 @@ async def test_refusals_are_answers_and_even(path):
 async def test_a_call_may_have_to_wait(path, autojump_clock):
     policy = Counting()
     policy.call_pause = 7.0
-    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=policy)):
+    async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=policy)):
         async with open_channel(path) as channel:
             assert await unary(channel, "Echo", b"x") == b"x"
             assert trio.current_time() == pytest.approx(7)
@@ -306,7 +306,7 @@ async def test_a_call_may_have_to_wait(path, autojump_clock):
 async def test_nothing_is_read_while_the_policy_says_so(path, autojump_clock):
     policy = Counting()
     policy.pauses = [2.0, 0.5, 1.5]
-    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=policy)):
+    async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=policy)):
         async with open_channel(path) as channel:
             assert await unary(channel, "Echo", b"x") == b"x"
             assert trio.current_time() == pytest.approx(4)
@@ -318,7 +318,7 @@ async def test_a_client_that_is_not_to_be_served_is_closed_and_not_counted(path)
             return False
 
     policy = Nobody()
-    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=policy)):
+    async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=policy)):
         async with open_channel(path) as channel:
             with pytest.raises(GRPCError) as caught:
                 await unary(channel, "Echo")
@@ -327,14 +327,14 @@ async def test_a_client_that_is_not_to_be_served_is_closed_and_not_counted(path)
     async with open_server(path, [Service(trio.Event)]):
         refused = f"{path} is served by a process of user {os.geteuid()}, who may not serve it"
         with pytest.raises(PeerNotAdmitted, match=refused):
-            async with open_channel(path, limits=Limits(policy=policy)):
+            async with open_channel(path, limits=ConnectionLimits(policy=policy)):
                 pass
     assert policy.connections == 0
 
 
 async def test_nonsense_is_told_and_ends_the_connection(path):
     policy = Counting()
-    async with open_server(path, [Service(trio.Event)], limits=Limits(policy=policy)):
+    async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=policy)):
         async with raw_client(path) as peer:
             await peer.send(peer.headers(1, request("/t.T/Hang")), peer.data(1, message(b"")))
             await peer.stream.send_all(b"\0\0\x01\x04\0\0\0\0\x00\0")  # settings of one byte

@@ -21,7 +21,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from devicemgr.rpc.transport import connection as connection_module
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.limits import Limits, PeerPolicy
+from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
 
 from .made_up import ANSWERS, BOTH, REQUESTS, UNARY, Methods, Raw, Service, unary
@@ -129,7 +129,7 @@ async def test_each_message_of_a_stream_is_written_at_once(path):
 
 async def test_bytes_to_be_sent_fill_the_buffer_and_the_window_and_no_more(path):
     """The peer takes 250 bytes, and the buffer has 100: all of the window is used, and never more than the buffer."""
-    limits = Limits(outgoing=100)
+    limits = ConnectionLimits(outgoing=100)
     async with raw_server(path) as listener, open_channel(path, limits=limits) as channel:
         async with trio.open_nursery() as nursery:
             sock, _ = await listener.accept()
@@ -155,7 +155,7 @@ async def test_a_handler_that_answers_on_and_on_fills_no_more_than_the_buffer(pa
         for _ in range(9):
             await stream.send_message(Raw(bytes(995)))
 
-    limits = Limits(outgoing=2500)
+    limits = ConnectionLimits(outgoing=2500)
     async with open_server(path, [Methods(On=(UNARY, method))], limits=limits) as server, raw_client(path) as peer:
         await peer.send(peer.headers(1, request("/t.T/On")))
         await wait_all_tasks_blocked()
@@ -174,7 +174,7 @@ async def increments(peer, number, count):
     return [(await peer.frame_of(WindowUpdateFrame, number)).window_increment for _ in range(count)]
 
 
-SMALL = Limits(stream_window=2**16, connection_window=2**17)
+SMALL = ConnectionLimits(stream_window=2**16, connection_window=2**17)
 QUARTER = 2**14
 
 
@@ -227,7 +227,7 @@ async def test_what_nobody_took_is_given_back_to_the_byte_when_its_call_has_ende
         await stream.recv_message()
         await may_end.wait()
 
-    limits = Limits(stream_window=2**16, connection_window=2**16, streams=1)
+    limits = ConnectionLimits(stream_window=2**16, connection_window=2**16, streams=1)
     async with open_server(path, [Methods(Up=(REQUESTS, method))], limits=limits, grace=0), raw_client(path) as peer:
         await peer.frame_of(WindowUpdateFrame, 0)  # the greeting
         await peer.send(
@@ -395,7 +395,7 @@ async def test_what_a_library_says_of_nonsense_is_told_in_200_characters(path, m
     def raises(self, data):
         raise LookupError("x" * 1000)
 
-    async with open_server(path, [], limits=Limits(policy=Policy())), raw_client(path) as peer:
+    async with open_server(path, [], limits=ConnectionLimits(policy=Policy())), raw_client(path) as peer:
         await peer.frame_of(SettingsFrame)
         monkeypatch.setattr(H2Connection, "receive_data", raises)
         await peer.send(PingFrame(0))
@@ -427,7 +427,7 @@ async def test_the_first_read_of_a_peer_whose_time_counts_is_a_short_one(path, m
     flood = PREFACE + SettingsFrame(0).serialize()
     flood += PingFrame(0, opaque_data=b"12345678", flags=["ACK"]).serialize() * 7082
     with socket.socket(socket.AF_UNIX) as sock:
-        async with open_server(path, [], limits=Limits(policy=Policy())) as server:
+        async with open_server(path, [], limits=ConnectionLimits(policy=Policy())) as server:
             sock.connect(str(path))
             sock.sendall(flood)
             while sum(sizes) < len(flood):
@@ -507,7 +507,7 @@ async def test_a_call_that_waits_for_its_turn_hears_of_a_server_that_goes_away(p
             await unary(channel, "Echo")
         statuses.append((caught.value.status, caught.value.message))
 
-    limits = Limits(streams=1)
+    limits = ConnectionLimits(streams=1)
     async with raw_server(path) as listener, open_channel(path, limits=limits) as channel:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call, channel)
