@@ -1,7 +1,7 @@
 """Long work in steps: a generator that yields wherever others may have a turn, and returns its result.
 
-Who asks for the work decides what a step means. :func:`done` does all of it at once; ``turns.in_turns`` gives way to
-other tasks between the steps. The work itself stays a plain function of its arguments, without await or clock.
+The caller decides what a step means. :func:`run_steps` does all of the work at once; ``turns.run_in_turns`` gives way
+to other tasks between the steps. The work itself stays a plain function of its arguments, without await or clock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SMALL_CHUNK = 256
 """Items of one step where each takes several microseconds."""
 
 
-def done(steps: Steps[T]) -> T:
+def run_steps(steps: Steps[T]) -> T:
     """The result, at once."""
     try:
         while True:
@@ -37,7 +37,7 @@ def in_chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
-class Shared(Generic[T]):
+class SharedSteps(Generic[T]):
     """Work of which several want the result at the same time: each does some of the steps, and all get it.
 
     Work that fails fails for all of them: a generator that has raised would say that it has ended, with None.

@@ -16,7 +16,7 @@ TURN = 0.005
 """Seconds of CPU time after which others have a turn: as long as reading the bytes of a connection takes."""
 
 
-async def in_turns(steps: Steps[T], charge: Callable[[float], None] = lambda seconds: None) -> T:
+async def run_in_turns(steps: Steps[T], charge: Callable[[float], None] = lambda seconds: None) -> T:
     """Do the work, and give way after every turn; what takes no longer than one is done without a checkpoint.
 
     ``charge`` gets the CPU time of each turn, also of the one that raises. When the task is cancelled, the rest of the

@@ -10,7 +10,7 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.views.pod_resources import allocatable_devices
 from devicemgr.core.views.pod_status import pod_statuses
 from devicemgr.model import Container, Device, DeviceList, Owner, Pod, RunOptions
-from devicemgr.steps import CHUNK, Shared, done, in_chunks
+from devicemgr.steps import CHUNK, SharedSteps, in_chunks, run_steps
 
 R = "vendor.com/gpu"
 COUNT = 3 * CHUNK
@@ -60,20 +60,20 @@ def test_a_long_list_is_taken_over_all_at_once(store, looks):
             assert not looks or seen(store) == before
             yield
 
-    assert done(watched()) == wanted
+    assert run_steps(watched()) == wanted
     assert count >= 2 * COUNT // CHUNK
     assert seen(store)[:3] == seen(expected)[:3]
 
 
 def test_so_is_one_that_differs_in_much(store):
     first = DeviceList(devices=BEFORE)
-    done(store.applying(R, 1, first))
+    run_steps(store.applying(R, 1, first))
     different = DeviceList(devices=AFTER, base=first.token, removed=BEFORE, added=AFTER)
     steps = halfway(store.applying(R, 1, different))
     assert store.counts(R).allocatable == COUNT
-    done(steps)
+    run_steps(steps)
     assert dict(store.devices(R)) == {device.id: device for device in AFTER}
-    done(store.applying(R, 1, DeviceList(devices=AFTER[1:], base=different.token, removed=AFTER[:1])))
+    run_steps(store.applying(R, 1, DeviceList(devices=AFTER[1:], base=different.token, removed=AFTER[:1])))
     assert store.counts(R).capacity == COUNT + 9
 
 
@@ -90,7 +90,7 @@ def test_a_list_that_is_old_news_by_then_changes_nothing(store, news):
     steps = halfway(store.applying(R, 1, DeviceList(devices=AFTER)))
     news(store)
     before = seen(store)
-    assert done(steps) == []
+    assert run_steps(steps) == []
     assert seen(store) == before
 
 
@@ -99,22 +99,22 @@ def test_what_is_held_and_given_back_meanwhile_counts(store):
     store.reserve(OWNER, R, ["d1", "d2"])
     store.release(OWNER, R)
     store.reserve(OWNER, R, ["d3"])
-    done(steps)
+    run_steps(steps)
     assert list(store.free_devices(R).all()) == [d.id for d in BEFORE if d.id != "d3"]
 
 
 @pytest.mark.parametrize("change", ["whole", "difference", "end"])
 def test_what_was_sorted_of_a_list_that_is_gone_is_not_used(store, change):
     first = DeviceList(devices=BEFORE)
-    done(store.applying(R, 1, first))
+    run_steps(store.applying(R, 1, first))
     mine, other = halfway(store.sorting([R])), halfway(store.sorting([R]))
     if change == "whole":
         store.apply_report(R, 1, AFTER)
     elif change == "difference":
-        done(store.applying(R, 1, DeviceList(devices=BEFORE[:-1], base=first.token, removed=BEFORE[-1:])))
+        run_steps(store.applying(R, 1, DeviceList(devices=BEFORE[:-1], base=first.token, removed=BEFORE[-1:])))
     else:
         store.stop_endpoint(R, 1, reason="gone", now=0.0)
-    done(mine), done(other)
+    run_steps(mine), run_steps(other)
     healthy = [device.id for device in store.devices(R).values() if device.id in (store.healthy(R) or ())]
     assert list(store.free_devices(R).all()) == healthy
 
@@ -129,7 +129,7 @@ def test_a_list_that_comes_meanwhile_is_sorted_in_steps_as_well(store, shared):
     store.apply_report(R, 1, BEFORE)
     assert sum(1 for _ in steps) >= alone - 1
     if shared:
-        done(other)
+        run_steps(other)
     assert list(store.free_devices(R).all()) == [device.id for device in BEFORE]
 
 
@@ -143,7 +143,7 @@ def test_who_wants_it_sorted_does_not_wait_for_ever_for_a_plug_in_that_always_ha
 def test_the_available_are_as_many_whether_they_are_sorted_or_not(store):
     store.reserve(OWNER, R, ["d1", "d2", "gone"])
     assert store.counts(R).available == COUNT - 2
-    done(store.sorting([R]))
+    run_steps(store.sorting([R]))
     assert store.counts(R).available == COUNT - 2
     store.release(OWNER, R)
     assert store.counts(R).available == COUNT
@@ -161,13 +161,13 @@ def test_of_several_who_want_the_same_sorted_each_does_a_part(store):
 def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
     steps = halfway(allocatable_devices(store))
     store.apply_report(R, 1, AFTER)
-    assert [one.device for one in done(steps)] == [device.id for device in BEFORE]
+    assert [one.device for one in run_steps(steps)] == [device.id for device in BEFORE]
 
 
 @pytest.mark.parametrize(
     "news",
     [
-        lambda store, token: done(
+        lambda store, token: run_steps(
             store.applying(R, 1, DeviceList(devices=BEFORE[:-9], base=token, removed=BEFORE[-9:]))
         ),
         lambda store, token: store.apply_report(R, 1, AFTER),
@@ -178,12 +178,12 @@ def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
 )
 def test_so_is_what_is_told_of_the_pods(store, news):
     first = DeviceList(devices=BEFORE)
-    done(store.applying(R, 1, first))
+    run_steps(store.applying(R, 1, first))
     store.add_pod(Pod(name="p", uid=OWNER.pod_uid, containers=(Container(name=OWNER.container),)))
     store.record(OWNER, R, Assignment(devices={device.id: None for device in BEFORE}, answer=RunOptions()))
     steps = halfway(pod_statuses(store))
     news(store, first.token)
-    (status,) = done(steps)
+    (status,) = run_steps(steps)
     assert status.containers[0].health == {R: {device.id: "Healthy" for device in BEFORE}}
 
 
@@ -196,10 +196,10 @@ def test_all_who_share_work_get_its_result_and_none_does_it_again():
             yield
         return "result"
 
-    shared = Shared(work())
+    shared = SharedSteps(work())
     one, other = shared.steps(), shared.steps()
     next(one), next(other), next(one)
-    assert (done(other), done(one), done(shared.steps())) == ("result",) * 3
+    assert (run_steps(other), run_steps(one), run_steps(shared.steps())) == ("result",) * 3
     assert did == [0, 1, 2, 3]
 
 
@@ -208,12 +208,12 @@ def test_work_that_fails_fails_for_all_who_share_it():
         yield
         raise MemoryError("no room")
 
-    shared = Shared(work())
+    shared = SharedSteps(work())
     one, other, late = shared.steps(), shared.steps(), shared.steps()
     next(one)
     for steps in (one, other, late):
         with pytest.raises(MemoryError):
-            done(steps)
+            run_steps(steps)
 
 
 def test_who_gives_up_leaves_the_work_to_the_others():
@@ -222,11 +222,11 @@ def test_who_gives_up_leaves_the_work_to_the_others():
             yield
         return "result"
 
-    shared = Shared(work())
+    shared = SharedSteps(work())
     one, other = shared.steps(), shared.steps()
     next(one), next(other)
     one.close()
-    assert done(other) == "result"
+    assert run_steps(other) == "result"
 
 
 def test_chunks_are_the_items_in_order():
@@ -246,4 +246,4 @@ def test_the_healthy_ones_are_chosen_in_steps():
         )
         next(steps)
         assert 0 < len(chosen) <= CHUNK
-        assert [one.device for one in done(steps)] == [d.id for d in AFTER if d.health == "Healthy"]
+        assert [one.device for one in run_steps(steps)] == [d.id for d in AFTER if d.health == "Healthy"]

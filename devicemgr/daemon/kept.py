@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ..core.devices.store import DeviceStore
-from ..steps import Shared, Steps
+from ..steps import SharedSteps, Steps
 
 T = TypeVar("T")
 
@@ -18,11 +18,11 @@ class Kept(Generic[T]):
     def __init__(self, work_out: Callable[[DeviceStore], Steps[T]]) -> None:
         self._work_out = work_out
         self._of: tuple[DeviceStore, int, int] | None = None
-        self._work: Shared[T] | None = None
+        self._work: SharedSteps[T] | None = None
 
     def of(self, store: DeviceStore) -> Steps[T]:
         """The same object as before if nothing has changed. Do not change it."""
         state = store, store.version, store.reports
         if self._work is None or self._of != state:
-            self._work, self._of = Shared(self._work_out(store)), state
+            self._work, self._of = SharedSteps(self._work_out(store)), state
         return self._work.steps()

@@ -27,8 +27,8 @@ from ..model import (
     ResourceName,
 )
 from ..resource_names import ExtendedResource
-from ..steps import done
-from ..turns import in_turns
+from ..steps import run_steps
+from ..turns import run_in_turns
 from .event_log import EventLog, Recorded
 from .faults.actions import Faults
 from .faults.injection import FaultInjection
@@ -115,12 +115,12 @@ class DeviceManager:
 
     def pods(self) -> list[PodStatus]:
         """The admitted pods, oldest first: the devices their containers hold, each with its health (RHS-1)."""
-        return done(pod_statuses(self._life.store))
+        return run_steps(pod_statuses(self._life.store))
 
     async def pods_in_turns(self) -> list[PodStatus]:
         """The same, as they are at the call; others have their turns meanwhile, however much is held. All who ask while
         nothing changes get the same list: do not change it."""
-        return await in_turns(self._pod_statuses.of(self._life.store))
+        return await run_in_turns(self._pod_statuses.of(self._life.store))
 
     @checked
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:

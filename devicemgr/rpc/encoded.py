@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from ..steps import Shared, Steps
+from ..steps import SharedSteps, Steps
 
 T = TypeVar("T")
 
@@ -16,10 +16,10 @@ class Encoded(Generic[T]):
     def __init__(self, encode: Callable[[Sequence[T]], Steps[bytes]]) -> None:
         self._encode = encode
         self._content: Sequence[T] | None = None
-        self._work: Shared[bytes]
+        self._work: SharedSteps[bytes]
 
     def of(self, content: Sequence[T]) -> Steps[bytes]:
         """In steps; of several who ask at the same time each does some of them."""
         if content is not self._content:
-            self._work, self._content = Shared(self._encode(content)), content
+            self._work, self._content = SharedSteps(self._encode(content)), content
         return self._work.steps()

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..model import ResourceName
 from ..steps import Steps, in_chunks
-from ..turns import in_turns
+from ..turns import run_in_turns
 from .encoded import Encoded
 from .stubs import v1, v1alpha1
 from .wire_format import EncodedMessage, field_of_bytes
@@ -62,14 +62,14 @@ class PodResourcesService(v1.PodResourcesListerBase):
         self._allocatable: Encoded[ContainerDevices] = Encoded(partial(_devices, 1))
 
     async def list(self, message: v1.ListPodResourcesRequest) -> Any:
-        return EncodedMessage(await in_turns(self._list.of(await self._api.list_pods())))
+        return EncodedMessage(await run_in_turns(self._list.of(await self._api.list_pods())))
 
     async def get_allocatable_resources(self, message: v1.AllocatableResourcesRequest) -> Any:
-        return EncodedMessage(await in_turns(self._allocatable.of(await self._api.allocatable())))
+        return EncodedMessage(await run_in_turns(self._allocatable.of(await self._api.allocatable())))
 
     async def get(self, message: v1.GetPodResourcesRequest) -> Any:
         pod = await self._api.get_pod(str(message.pod_namespace), str(message.pod_name))
-        return EncodedMessage(field_of_bytes(1, await in_turns(_pod(pod))))
+        return EncodedMessage(field_of_bytes(1, await run_in_turns(_pod(pod))))
 
 
 class PodResourcesServiceV1Alpha1(v1alpha1.PodResourcesListerBase):
@@ -80,7 +80,7 @@ class PodResourcesServiceV1Alpha1(v1alpha1.PodResourcesListerBase):
         self._list: Encoded[PodResources] = Encoded(partial(_pods, topology=False))
 
     async def list(self, message: v1alpha1.ListPodResourcesRequest) -> Any:
-        return EncodedMessage(await in_turns(self._list.of(await self._api.list_pods_v1alpha1())))
+        return EncodedMessage(await run_in_turns(self._list.of(await self._api.list_pods_v1alpha1())))
 
 
 def _pods(pods: Iterable[PodResources], *, topology: bool = True) -> Steps[bytes]:

@@ -22,7 +22,7 @@ from devicemgr.daemon.pods.explanations import REMEMBERED
 from devicemgr.daemon.serving.metrics import Metrics
 from devicemgr.errors import RegistrationRefused
 from devicemgr.model import Registration
-from devicemgr.steps import done
+from devicemgr.steps import run_steps
 from devicemgr.testing import open_simulated_plugin
 
 GPU = "vendor.com/gpu"
@@ -315,7 +315,7 @@ def test_lim_12_a_device_with_an_empty_topology_is_a_device():
         1,
         [Device(id="empty", numa_nodes=()), device("none"), device("both", 0, 1), device("bad", 0, health="Unhealthy")],
     )
-    found = [(one.device, one.node) for one in done(allocatable_devices(store))]
+    found = [(one.device, one.node) for one in run_steps(allocatable_devices(store))]
     assert found == [("both", 0), ("both", 1), ("empty", None), ("none", None)]
 
 

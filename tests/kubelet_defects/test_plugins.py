@@ -27,7 +27,7 @@ from devicemgr.daemon.supervisor import Settings, run
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
 from devicemgr.model import Owner, PluginOptions, PodUid, RunOptions
-from devicemgr.steps import done
+from devicemgr.steps import run_steps
 from devicemgr.testing import open_simulated_plugin
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
@@ -414,7 +414,7 @@ def test_lim_20_the_same_state_reads_the_same():
         type(store.all_assignments()[0][2])(devices={"d10": None, "d2": None}, answer=RunOptions()),
     )
     store.add_pod(pod("p", gpu=1))
-    (status,) = done(pod_statuses(store))
+    (status,) = run_steps(pod_statuses(store))
     assert [(name, list(ids.items())) for name, ids in status.containers[0].health.items()] == [
         ("a", [("x", "Healthy")]),
         ("z", [("d2", "Unhealthy"), ("d10", "Healthy")]),

@@ -11,7 +11,7 @@ from devicemgr.core.views import node_status as views
 from devicemgr.core.views.pod_resources import allocatable_devices, on_nodes
 from devicemgr.events import DeviceHealthChanged
 from devicemgr.model import Device, NodeStatus, Owner, RunOptions
-from devicemgr.steps import done
+from devicemgr.steps import run_steps
 
 from .better import better
 
@@ -114,7 +114,7 @@ def filter_healthy_devices(case):
             listed = [Device(id=id, health="Healthy" if id in healthy else "Unhealthy") for id in ids]
             store.apply_report(resource, 1, listed)
     found = {}
-    for one in done(allocatable_devices(store)):
+    for one in run_steps(allocatable_devices(store)):
         found.setdefault(one.resource, []).append(one.device)
     assert found == {resource: ids for resource, ids in case["expect"].items() if ids}
 

@@ -29,7 +29,7 @@ from fnv_hash_fast import fnv1a_32
 
 from ...errors import CorruptCheckpoint
 from ...model import DeviceId, Owner, ResourceName
-from ...steps import Steps, done, in_chunks
+from ...steps import Steps, in_chunks, run_steps
 
 FILE_NAME = "kubelet_internal_checkpoint"
 SECTION = "DeviceManager"
@@ -130,7 +130,7 @@ def render(checkpoint: Checkpoint, *, section: str = "") -> str:
     """The text of a whole checkpoint, with nothing kept from earlier."""
     return format_checkpoint(
         map(entry_fragment, checkpoint.entries),
-        {name: done(registered_fragment(name, ids)) for name, ids in checkpoint.registered.items()},
+        {name: run_steps(registered_fragment(name, ids)) for name, ids in checkpoint.registered.items()},
         section=section,
     )
 

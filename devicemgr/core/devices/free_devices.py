@@ -17,7 +17,7 @@ from functools import lru_cache
 from heapq import merge
 
 from ...model import HEALTHY, Device, DeviceId
-from ...steps import Steps, done, in_chunks
+from ...steps import Steps, in_chunks, run_steps
 from .pod_devices import in_order, ordering
 
 NodeSet = frozenset[int]
@@ -74,7 +74,7 @@ class FreeDevices:
     """Made of all ``devices`` of a list, of which ``free`` are free."""
 
     def __init__(self, devices: Mapping[DeviceId, Device], free: Iterable[DeviceId]) -> None:
-        done(self._fill(devices, set(free)))
+        run_steps(self._fill(devices, set(free)))
 
     @classmethod
     def making(cls, devices: Mapping[DeviceId, Device], free: AbstractSet[DeviceId]) -> Steps[FreeDevices]:

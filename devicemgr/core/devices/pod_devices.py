@@ -25,7 +25,7 @@ from ...model import (
     RunOptions,
     natural_order,
 )
-from ...steps import CHUNK, SMALL_CHUNK, Steps, done, in_chunks
+from ...steps import CHUNK, SMALL_CHUNK, Steps, in_chunks, run_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +185,7 @@ class PodDevices:
 
 def in_order(ids: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
     """The fixed order of ALLOC-8: natural, so that ``gpu-2`` comes before ``gpu-10``."""
-    return done(ordering(ids))
+    return run_steps(ordering(ids))
 
 
 def ordering(ids: Iterable[DeviceId]) -> Steps[tuple[DeviceId, ...]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from ...events import DeviceListNormalised
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceList, ResourceName
-from ...steps import SMALL_CHUNK, Steps, done, in_chunks
+from ...steps import SMALL_CHUNK, Steps, in_chunks, run_steps
 
 MAX_NUMA_NODE = 1023
 """Linux' own limit on node numbers (MAX_NUMNODES is at most 1024)."""
@@ -38,7 +38,7 @@ class Report:
 
 def normalise_report(resource: ResourceName, entries: Iterable[Device], *, id_length: int = ID_LENGTH) -> Report:
     """Turn one ListAndWatch message into devices by id."""
-    return done(normalising(resource, list(entries), id_length=id_length))
+    return run_steps(normalising(resource, list(entries), id_length=id_length))
 
 
 def normalising(resource: ResourceName, entries: Sequence[Device], *, id_length: int = ID_LENGTH) -> Steps[Report]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ...events import DeviceListApplied
 from ...model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
-from ...steps import Shared, Steps, done, in_chunks
+from ...steps import SharedSteps, Steps, in_chunks, run_steps
 from .endpoint import RESTORED, Endpoint, State
 from .free_devices import FreeDevices
 from .pod_devices import in_order
@@ -51,7 +51,7 @@ class Resource:
     registrations: int = 0
     """Grows whenever ``registered`` becomes another one."""
     _free: FreeDevices | None = None  # made when it is first asked for, kept up to date from then on
-    _sorting: Shared[FreeDevices] | None = None  # of this list; who holds what of it is looked up at the end
+    _sorting: SharedSteps[FreeDevices] | None = None  # of this list; who holds what of it is looked up at the end
     _registered: tuple[DeviceId, ...] | None = None
 
     @property
@@ -193,14 +193,14 @@ class Resource:
             if self._free is not None:
                 return
             if self._sorting is None:
-                self._sorting = Shared(FreeDevices.making(self.devices, self.healthy or set()))
+                self._sorting = SharedSteps(FreeDevices.making(self.devices, self.healthy or set()))
             work = self._sorting
             for _ in work.steps():
                 yield
                 if self._sorting is not work:
                     break
             else:
-                self._free, self._sorting = done(work.steps()), None
+                self._free, self._sorting = run_steps(work.steps()), None
                 self._free.discard(held())
 
     def mark_held(self, ids: Collection[DeviceId]) -> None:

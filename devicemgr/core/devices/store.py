@@ -31,7 +31,7 @@ from ...model import (
     ResourceName,
     RunOptions,
 )
-from ...steps import Steps, done
+from ...steps import Steps, run_steps
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
 from .free_devices import FreeDevices
 from .pod_devices import Assignment, PodDevices, in_order
@@ -112,7 +112,7 @@ class DeviceStore(PodDevices):
         """:meth:`applying`, at once."""
         if not isinstance(report, DeviceList):
             report = DeviceList(devices=list(report))
-        return done(self.applying(resource, generation, report))
+        return run_steps(self.applying(resource, generation, report))
 
     def applying(self, resource: ResourceName, generation: int, report: DeviceList) -> Steps[list[Event]]:
         """Take over a complete list (LW-3). News of an older generation, or of a stopped one, is dropped (LIM-2).

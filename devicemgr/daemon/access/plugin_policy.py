@@ -14,7 +14,7 @@ from ...events import PeerLimitReached
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
 from ...steps import Steps
-from ...turns import in_turns
+from ...turns import run_in_turns
 from ..event_log import EventLog
 from .callers import Callers
 from .quotas import MAX_PAUSE, Quotas
@@ -64,7 +64,7 @@ class PluginPolicy(PeerPolicy):
         """Do it, and charge the plug-in. Of one process only one list is worked on at a time: with a turn for each of
         its streams, a hundred of them would leave everybody else one turn in a hundred."""
         async with nullcontext() if self._peer is None else self._quotas.list_lock(self._peer):
-            await in_turns(steps, self.charge_list)
+            await run_in_turns(steps, self.charge_list)
 
     def charge_list(self, seconds: float) -> None:
         """So much CPU time was spent on a list: it is the plug-in's, whatever comes of it."""

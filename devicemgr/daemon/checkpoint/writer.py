@@ -40,7 +40,7 @@ from ...events import CheckpointFailed, CheckpointLost, CheckpointWritten, State
 from ...model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ...rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes
 from ...steps import Steps
-from ...turns import in_turns
+from ...turns import run_in_turns
 from ..event_log import EventLog
 from ..file_watch import FileWatch
 from ..layout import Directories, Layout
@@ -261,7 +261,7 @@ class CheckpointWriter:
         self._asked = False
         snapshot = self._store.snapshot()
         started = trio.current_time()
-        text = await in_turns(self._rendered.rendering(snapshot, self._boot_id))
+        text = await run_in_turns(self._rendered.rendering(snapshot, self._boot_id))
         try:
             if text != self._text:
                 await self._save(text)

@@ -23,7 +23,7 @@ from ...core.views.pod_resources import (
 )
 from ...errors import NoSuchPod, RateLimited
 from ...events import PodResourcesCalled
-from ...turns import in_turns
+from ...turns import run_in_turns
 from ..access.rate_limit import TokenBucket
 from ..event_log import EventLog
 from ..kept import Kept
@@ -47,17 +47,17 @@ class PodResources:
     async def list_pods(self) -> tuple[PodResourcesEntry, ...]:
         """Every pod that is here, with its sidecars and main containers (PR-3)."""
         self._count("list", "v1")
-        return await in_turns(self._pods.of(self._current()))
+        return await run_in_turns(self._pods.of(self._current()))
 
     async def list_pods_v1alpha1(self) -> tuple[PodResourcesEntry, ...]:
         """Every pod that is here, with its main containers (PR-7)."""
         self._count("list", "v1alpha1")
-        return await in_turns(self._pods_v1alpha1.of(self._current()))
+        return await run_in_turns(self._pods_v1alpha1.of(self._current()))
 
     async def allocatable(self) -> tuple[DeviceOnNode, ...]:
         """Every healthy device (PR-5)."""
         self._count("get_allocatable", "v1")
-        return await in_turns(self._allocatable.of(self._current()))
+        return await run_in_turns(self._allocatable.of(self._current()))
 
     @checked
     async def get_pod(self, namespace: str, name: str) -> PodResourcesEntry:
@@ -67,7 +67,7 @@ class PodResources:
         self._count("get", "v1", failed=pod is None)
         if pod is None:
             raise NoSuchPod(f"pod {name} in namespace {namespace} not found")
-        return await in_turns(devices_of_pod(store, pod, V1_KINDS))
+        return await run_in_turns(devices_of_pod(store, pod, V1_KINDS))
 
     def _count(self, method: str, version: str, *, failed: bool = False) -> None:
         self._current()  # raises when the manager has ended

@@ -19,7 +19,7 @@ from ...core.topology.policy import Alignment, Policy, Scope, Topology, align
 from ...errors import AdmissionRefused
 from ...events import PodAligned
 from ...model import Container, Owner
-from ...turns import in_turns
+from ...turns import run_in_turns
 from ..event_log import EventLog
 from .allocator import Allocator, Attempt
 
@@ -62,7 +62,7 @@ class Aligner:
 
     async def _sort(self, containers: Sequence[Container]) -> None:
         """Put what they may choose from in order: of a long list, everybody else would have to wait for that."""
-        await in_turns(self._store.sorting({name for container in containers for name in container.limits}))
+        await run_in_turns(self._store.sorting({name for container in containers for name in container.limits}))
 
     def _align_container(self, attempt: Attempt, container: Container) -> None:
         owner = Owner(attempt.pod.uid, container.name)

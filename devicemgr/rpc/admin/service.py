@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ...errors import Refused
 from ...model import Admission, EffectiveSettings, Fault, NodeStatus, Pod, PodStatus, ResourceCounts, ResourceName
-from ...turns import in_turns
+from ...turns import run_in_turns
 from ..deviceplugin.convert import checked_request, text
 from ..stubs.devicemgr import v1 as wire
 from ..transport.server_call import ClosesStreams
@@ -48,7 +48,7 @@ class AdminService(ClosesStreams, wire.AdminBase):
 
     async def status(self, message: wire.StatusRequest) -> Any:
         capacity, settings = self._manager.capacity(), self._manager.settings()
-        return await in_turns(self._status.encoding(capacity, await self._manager.pods_in_turns(), settings))
+        return await run_in_turns(self._status.encoding(capacity, await self._manager.pods_in_turns(), settings))
 
     async def admit(self, message: wire.AdmitRequest) -> wire.AdmitResponse:
         pod = checked_request(convert.pod_from_wire, message.pod)

@@ -18,7 +18,7 @@ from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
 from ...peer_limits import PeerLimits
 from ...steps import Steps
-from ...turns import in_turns
+from ...turns import run_in_turns
 from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed
 from ..stubs import v1beta1 as wire
 from ..transport.channel import Channel
@@ -117,7 +117,7 @@ class PluginClient:
         *,
         peer_limits: PeerLimits = PeerLimits(),  # noqa: B008 - frozen
         pace: Callable[[], float] = lambda: 0.0,
-        work: Callable[[Steps[None]], Awaitable[None]] = in_turns,
+        work: Callable[[Steps[None]], Awaitable[None]] = run_in_turns,
         on_skipped: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Hand each complete list to ``on_report``, which may return the rest of its work in steps; returns when the

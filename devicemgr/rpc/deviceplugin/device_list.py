@@ -25,7 +25,7 @@ from itertools import repeat
 from ...errors import RpcFailed
 from ...model import Device, DeviceList
 from ...peer_limits import PeerLimits
-from ...steps import CHUNK, Steps, done
+from ...steps import CHUNK, Steps, run_steps
 from ..stubs import v1beta1 as wire
 from ..wire_format import TooManyFields, bodies
 from . import convert
@@ -63,7 +63,7 @@ class DeviceListDecoder:
 
     def decode(self, raw: bytes) -> DeviceList:
         """:meth:`decoding`, at once."""
-        return done(self.decoding(raw))
+        return run_steps(self.decoding(raw))
 
     def decoding(self, raw: bytes) -> Steps[DeviceList]:
         """The devices as they came, with duplicates and all.

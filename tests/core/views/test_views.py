@@ -36,7 +36,7 @@ from devicemgr.model import (
     PodStatus,
     RunOptions,
 )
-from devicemgr.steps import done
+from devicemgr.steps import run_steps
 
 GPU, NIC = "v.com/gpu", "v.com/nic"
 POD = Pod(
@@ -81,30 +81,30 @@ def test_what_the_containers_of_a_pod_hold():
     """PR-3, PR-7: sidecars first, then main containers; each in the order of the spec, also one without devices."""
     main = ("main", (DeviceOnNode(GPU, "g2", None), DeviceOnNode(GPU, "g10", 0), DeviceOnNode(GPU, "g10", 1)))
     proxy = ("proxy", (DeviceOnNode(NIC, "n0", None),))
-    assert done(devices_of_pod(store(), POD, V1_KINDS)) == PodResourcesEntry("n", "p", (proxy, main, ("idle", ())))
-    assert done(devices_of_pod(store(), POD, V1ALPHA1_KINDS)) == PodResourcesEntry("n", "p", (main, ("idle", ())))
+    assert run_steps(devices_of_pod(store(), POD, V1_KINDS)) == PodResourcesEntry("n", "p", (proxy, main, ("idle", ())))
+    assert run_steps(devices_of_pod(store(), POD, V1ALPHA1_KINDS)) == PodResourcesEntry("n", "p", (main, ("idle", ())))
 
 
 def test_only_a_pod_with_a_name_is_told():
     found = store()
     found.add_pod(Pod(namespace="", name="", uid="x", containers=()))
-    assert [(pod.namespace, pod.name) for pod in done(named_pods(found, V1_KINDS))] == [("n", "p")]
+    assert [(pod.namespace, pod.name) for pod in run_steps(named_pods(found, V1_KINDS))] == [("n", "p")]
 
 
 def test_what_there_is_to_have_is_healthy_and_its_plugin_is_there():
     """PR-5: held or not."""
     found = store()
-    told = [(one.resource, one.device, one.node) for one in done(allocatable_devices(found))]
+    told = [(one.resource, one.device, one.node) for one in run_steps(allocatable_devices(found))]
     assert told == [(GPU, "g2", None), (GPU, "g3", 1), (GPU, "g10", 0), (GPU, "g10", 1), (NIC, "n0", None)]
     found.stop_endpoint(GPU, 1, reason="gone", now=0.0)
-    assert [one.device for one in done(allocatable_devices(found))] == ["n0"]
+    assert [one.device for one in run_steps(allocatable_devices(found))] == ["n0"]
 
 
 def test_the_health_of_what_each_container_holds():
     """Section 9, LIM-7, LIM-20: of every container, in the order of the ids; Unknown when nobody reports the device."""
     found = store()
     found.apply_report(GPU, 1, [Device(id="g10", health="Unhealthy")])
-    (status,) = done(pod_statuses(found))
+    (status,) = run_steps(pod_statuses(found))
     assert status == PodStatus(
         namespace="n",
         name="p",

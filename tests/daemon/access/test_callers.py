@@ -36,7 +36,7 @@ from devicemgr.rpc.stubs.devicemgr.v1 import AdminStub
 from devicemgr.rpc.stubs.v1 import PodResourcesListerStub
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.testing import open_simulated_plugin
-from devicemgr.turns import in_turns
+from devicemgr.turns import run_in_turns
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 STRANGERS_ONLY = Callers(uids=frozenset({54321}))
@@ -426,7 +426,7 @@ async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
         raise ValueError("too many")
 
     with pytest.raises(ValueError, match="too many"):
-        await in_turns(reading(), policy.charge_list)
+        await run_in_turns(reading(), policy.charge_list)
     assert policy.pause(peer) == MAX_PAUSE
     now[0] = 3.0
     assert policy.pause(peer) > 0, "0.04 s at a hundredth of the time"

@@ -13,7 +13,7 @@ from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.wire_format import field_of_bytes
-from devicemgr.turns import TURN, in_turns
+from devicemgr.turns import TURN, run_in_turns
 from tests.bench.peers import Plugin
 
 GPU = "vendor.com/gpu"
@@ -104,7 +104,7 @@ async def test_whoever_works_for_long_gives_way_and_pays_for_each_turn():
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        assert await in_turns(work(), charged.append) == "result"
+        assert await run_in_turns(work(), charged.append) == "result"
         nursery.cancel_scope.cancel()
     assert others >= 4
     assert sum(charged) >= 5 * TURN
@@ -114,7 +114,7 @@ async def test_whoever_works_for_long_gives_way_and_pays_for_each_turn():
 async def test_short_work_is_done_without_a_checkpoint():
     with trio.CancelScope() as scope:
         scope.cancel()
-        assert await in_turns(_ for _ in range(3)) is None
+        assert await run_in_turns(_ for _ in range(3)) is None
         assert not scope.cancelled_caught
 
 
@@ -127,6 +127,6 @@ async def test_who_is_cancelled_leaves_the_rest_undone():
             yield
 
     with trio.move_on_after(0.02) as scope:
-        await in_turns(work())
+        await run_in_turns(work())
     assert scope.cancelled_caught
     assert did

@@ -15,7 +15,7 @@ from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.wire_format import EncodedMessage
-from devicemgr.steps import SMALL_CHUNK, done
+from devicemgr.steps import SMALL_CHUNK, run_steps
 
 texts = st.text(max_size=4) | st.sampled_from(["gpu-1", "x" * 130])
 healths = st.sampled_from(["Healthy", "Unhealthy", "Unknown"])
@@ -38,7 +38,7 @@ SETTINGS = EffectiveSettings(
 
 
 def encoded(pods):
-    return done(status.Encoder().encoding(COUNTS, pods, SETTINGS)).SerializeToString()
+    return run_steps(status.Encoder().encoding(COUNTS, pods, SETTINGS)).SerializeToString()
 
 
 def decoded(raw):
@@ -90,9 +90,9 @@ def test_many_who_ask_while_nothing_changes_have_it_encoded_once():
     next(one), next(other)
     left = sum(1 for _ in one)
     assert left <= alone - 2
-    assert decoded(done(other).SerializeToString()) == ({}, pods, SETTINGS)
+    assert decoded(run_steps(other).SerializeToString()) == ({}, pods, SETTINGS)
     others = [PodStatus(namespace="n", name="other", uid="v", containers=())]
-    assert decoded(done(encoder.encoding(COUNTS, others, SETTINGS)).SerializeToString())[1] == others
+    assert decoded(run_steps(encoder.encoding(COUNTS, others, SETTINGS)).SerializeToString())[1] == others
 
 
 def one_entry(**fields):
