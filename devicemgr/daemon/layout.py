@@ -29,7 +29,7 @@ from pathlib import Path
 
 from ..errors import DirectoryInUse, DirectoryUnusable, RegistrationRefused
 from ..events import DirectoryOpenToOthers, FileSetAside
-from ..rpc.transport.unix_socket import MAX_PATH, Place, leftovers, require_short
+from ..rpc.transport.unix_socket import MAX_PATH, Place, require_short, stale_temporary_sockets
 from .shared_directory import is_own, kind_of, set_aside
 
 KUBELET_ROOT = Path("/var/lib/kubelet")
@@ -255,7 +255,7 @@ def remove_stale_sockets(layout: Layout) -> list[Path]:
     raises DirectoryUnusable.
     """
     removed, failures = [], []
-    half_made = leftovers(layout.admin_socket) + leftovers(layout.pod_resources_socket)
+    half_made = stale_temporary_sockets(layout.admin_socket) + stale_temporary_sockets(layout.pod_resources_socket)
     for path in [*_sockets_in(layout.plugins), layout.admin_socket, *half_made]:
         try:
             if not stat.S_ISSOCK(path.stat().st_mode):  # follows symbolic links

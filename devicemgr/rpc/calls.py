@@ -127,7 +127,7 @@ async def read_stream(
 def _latest(stream: Call, message: Any) -> tuple[Any, int]:
     """The message that arrived last, and how many before it are skipped."""
     skipped = 0
-    while (newer := stream.take_message()) is not None:
+    while (newer := stream.recv_message_nowait()) is not None:
         message, skipped = newer, skipped + 1
     return message, skipped
 

@@ -58,23 +58,23 @@ class TokenBucket:
 class Tally:
     """Counts what happens too often to be told each time: at the first time, then once in ``period`` seconds.
 
-    When there are more than ``most`` different things, all counts that were not told are given up.
+    When there are more than ``max_keys`` different things, all counts that were not told are given up.
     """
 
     period: float = 1.0
-    most: int = 1000
-    _untold: dict[Hashable, int] = field(default_factory=dict, init=False)
-    _told_at: dict[Hashable, float] = field(default_factory=dict, init=False)
+    max_keys: int = 1000
+    _unreported: dict[Hashable, int] = field(default_factory=dict, init=False)
+    _reported_at: dict[Hashable, float] = field(default_factory=dict, init=False)
 
     def count(self, what: Hashable, *, now: float) -> int:
         """How often it happened since it was last told; 0 when it is too soon to tell."""
-        if len(self._told_at) >= self.most and what not in self._told_at:
-            self._untold.clear()
-            self._told_at.clear()
-        times = self._untold.get(what, 0) + 1
-        if now - self._told_at.get(what, float("-inf")) < self.period:
-            self._untold[what] = times
+        if len(self._reported_at) >= self.max_keys and what not in self._reported_at:
+            self._unreported.clear()
+            self._reported_at.clear()
+        times = self._unreported.get(what, 0) + 1
+        if now - self._reported_at.get(what, float("-inf")) < self.period:
+            self._unreported[what] = times
             return 0
-        self._told_at[what] = now
-        self._untold[what] = 0
+        self._reported_at[what] = now
+        self._unreported[what] = 0
         return times

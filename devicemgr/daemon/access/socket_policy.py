@@ -64,9 +64,9 @@ class SocketPolicy(PeerPolicy):
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
-        return self._quotas.charge_registration(peer) if method == _REGISTER else self.wait_on(peer, method)
+        return self._quotas.charge_registration(peer) if method == _REGISTER else self.recheck_call(peer, method)
 
-    def wait_on(self, peer: Peer, method: str) -> float:
+    def recheck_call(self, peer: Peer, method: str) -> float:
         """A registration has stood in its queue, and waits no more. Raises QuotaExceeded."""
         return 0.0 if self.quota_exempt or method == _REGISTER else self._quotas.begin_request(peer)
 

@@ -14,7 +14,7 @@ from ...model import Admission, EffectiveSettings, Fault, NodeStatus, Pod, PodSt
 from ...turns import run_in_turns
 from ..deviceplugin.convert import checked_request, text
 from ..stubs.devicemgr import v1 as wire
-from ..transport.server_call import ClosesStreams
+from ..transport.server_call import StreamClosingMixin
 from . import convert, status
 
 
@@ -38,7 +38,7 @@ class FaultsApi(Protocol):
     async def inject(self, fault: Fault) -> None: ...
 
 
-class AdminService(ClosesStreams, wire.AdminBase):
+class AdminService(StreamClosingMixin, wire.AdminBase):
     """``/devicemgr.v1.Admin`` on admin.sock."""
 
     def __init__(self, manager: AdminApi, faults: FaultsApi | None = None) -> None:

@@ -18,7 +18,7 @@ from ...model import (
     RunOptions,
 )
 from ..stubs import v1beta1 as wire
-from ..transport.server_call import ClosesStreams
+from ..transport.server_call import StreamClosingMixin
 from . import convert
 
 
@@ -45,7 +45,7 @@ class PluginApi(Protocol):
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None: ...
 
 
-class DevicePluginService(ClosesStreams, wire.DevicePluginBase):
+class DevicePluginService(StreamClosingMixin, wire.DevicePluginBase):
     """``/v1beta1.DevicePlugin`` on a plug-in's own socket."""
 
     def __init__(self, plugin: PluginApi) -> None:

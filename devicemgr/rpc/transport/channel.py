@@ -178,12 +178,12 @@ class Call:
 
     async def recv_initial_metadata(self) -> None:
         if self.initial_metadata is None:
-            self._check_headers(await self._known().receive_headers())
+            self._check_headers(await self._require_stream().receive_headers())
 
     async def recv_message(self) -> Any:
         """The next message; None when the call has ended well."""
         await self.recv_initial_metadata()
-        if (data := await self._known().receive()) is None:
+        if (data := await self._require_stream().receive()) is None:
             return self._end()
         if self._has_answer and not self._cardinality.server_streaming:
             raise GRPCError(Status.INTERNAL, "the answer has more than one message")
@@ -193,11 +193,11 @@ class Call:
         try:
             return decoded(data, self._reply_type, self._connection.limits.answer_fields)
         except TooManyFields:
-            raise self._connection.too_many_fields() from None
+            raise self._connection.too_many_fields_error() from None
 
-    def take_message(self) -> Any:
+    def recv_message_nowait(self) -> Any:
         """The next message if it has arrived, else None."""
-        data = self._known().take()
+        data = self._require_stream().receive_nowait()
         return None if data is None else decoded(data, self._reply_type)
 
     async def recv_trailing_metadata(self) -> None:
@@ -216,7 +216,7 @@ class Call:
         """Wait until there is room for one more call."""
         while self._connection.is_full:
             with trio.move_on_at(self._deadline) as waiting:
-                await self._connection.settled.park()
+                await self._connection.work_finished.park()
             if waiting.cancelled_caught:
                 raise GRPCError(Status.DEADLINE_EXCEEDED, "too many calls at a time")
         limits = self._connection.limits
@@ -225,7 +225,7 @@ class Call:
         self._stream.deadline = self._deadline
         return self._stream
 
-    def _known(self) -> Stream:
+    def _require_stream(self) -> Stream:
         assert self._stream is not None, "nothing was sent"
         return self._stream
 
@@ -240,7 +240,7 @@ class Call:
     def _end(self) -> None:
         """Raises GRPCError unless the status is OK. An answer of one block of headers has it there."""
         self._is_over = True
-        trailers = self._known().trailers or self._known().headers or ()
+        trailers = self._require_stream().trailers or self._require_stream().headers or ()
         fields = dict(trailers)
         self.trailing_metadata = _metadata(trailers)
         try:
@@ -252,7 +252,7 @@ class Call:
         if status is not Status.OK:
             text = fields.get("grpc-message")
             raise GRPCError(status, text if text is None else decode_grpc_message(text))
-        self._known().check_end()
+        self._require_stream().check_end()
         if not (self._has_answer or self._cardinality.server_streaming):
             raise GRPCError(Status.INTERNAL, "the answer has no message")
 

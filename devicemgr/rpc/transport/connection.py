@@ -41,12 +41,12 @@ from trio.lowlevel import ParkingLot
 from ...model import Peer
 from .framing import FrameSplitter, FrameTooLong, GoAway, goaway_frame
 from .limits import ConnectionLimits
-from .peer_credentials import is_gone
+from .peer_credentials import has_exited
 from .stream import Headers, Stream
 
 READ_TIME = 0.005
 """Seconds of CPU time that the bytes of one read may take, about: so long is everybody else kept waiting."""
-SHORTEST_READ, FIRST_READ, LONGEST_READ = 2**10, 2**15, 2**18
+MIN_READ, INITIAL_READ, MAX_READ = 2**10, 2**15, 2**18
 """Bytes of one read. A frame of a few bytes takes as long as one of 16 kB, so the next read depends on the last."""
 
 _STATUS_OF_RESET = {
@@ -57,7 +57,7 @@ _STATUS_OF_RESET = {
 }
 
 
-def _texts(headers: Any) -> Headers:
+def _text_headers(headers: Any) -> Headers:
     """h2 decodes them, as it was told to (``header_encoding``); its annotations do not know."""
     texts: Headers = headers
     return texts
@@ -79,13 +79,13 @@ class Connection:
         """One of us has said GOAWAY: open streams go on, new ones are refused."""
         self.lost: str | None = None
         """Why nothing can be sent or received any more."""
-        self.settled = ParkingLot()
+        self.work_finished = ParkingLot()
         """A stream has ended, or all bytes were sent: there may be less work than before."""
         self._socket = sock
         self._policy = limits.policy
         self._on_request = on_request
         self._streams: dict[int, Stream] = {}
-        self._ending: set[Stream] = set()
+        self._reset_streams: set[Stream] = set()
         """Those that the peer has reset, and whose handlers have not ended yet: as many again may there be."""
         self._last_request = 0
         self._splitter = FrameSplitter(preface=on_request is not None)
@@ -93,8 +93,8 @@ class Connection:
         """Bytes that were taken from all streams, and of which the peer does not know yet."""
         self._unflushed = 0
         self._outgoing = bytearray()
-        self._is_behind = ParkingLot()
-        self._caught_up = ParkingLot()
+        self._has_outgoing = ParkingLot()
+        self._outgoing_sent = ParkingLot()
         self._h2 = _h2_connection(limits, is_client=on_request is None)
 
     async def run(self) -> None:
@@ -137,19 +137,19 @@ class Connection:
         stream.send_headers(headers, end=end, flush=False)
         return stream
 
-    def forget(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None:
+    def close_stream(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None:
         """Nobody is interested in the stream any more, nor in so many bytes of it that were not taken."""
-        self._ending.discard(stream)
+        self._reset_streams.discard(stream)
         if self._streams.pop(stream.number, None) is None or self.lost is not None:
             return
         if reset is not None:
             with suppress(ProtocolError):  # it is closed already
                 self._h2.reset_stream(stream.number, reset)
-        self._credit(unread)
+        self._acknowledge_connection(unread)
         self.flush()
-        self.settled.unpark_all()
+        self.work_finished.unpark_all()
 
-    def taken(self, stream: Stream, size: int) -> None:
+    def acknowledge(self, stream: Stream, size: int) -> None:
         """So many bytes were taken: the peer may send as many more, and hears of it when they are worth a frame.
 
         h2 would hold back half of a window. Then one stream that nobody reads could stop the others on its connection,
@@ -161,9 +161,9 @@ class Connection:
             with suppress(ProtocolError):  # the peer has ended the stream already
                 self._h2.increment_flow_control_window(size_of_frame, stream.number)
             self.flush()
-        self._credit(size)
+        self._acknowledge_connection(size)
 
-    def _credit(self, size: int) -> None:
+    def _acknowledge_connection(self, size: int) -> None:
         """The same for the connection as a whole, whatever stream it was."""
         self._unacknowledged += size
         if self._unacknowledged >= self.limits.connection_window // 4 and self.lost is None:
@@ -171,7 +171,7 @@ class Connection:
             self._h2.increment_flow_control_window(size)
             self.flush()
 
-    def too_long(self, stream: Stream, size: int) -> GRPCError:
+    def too_long_error(self, stream: Stream, size: int) -> GRPCError:
         """What to raise for a message of so many bytes."""
         limit, text = "message_size", f"message of {size} bytes is larger than the limit of {stream.limit}"
         if stream.limit != self.limits.message:
@@ -179,7 +179,7 @@ class Connection:
         self._policy.message_too_long(limit, size, stream.limit)
         return GRPCError(Status.RESOURCE_EXHAUSTED, text)
 
-    def too_many_fields(self) -> GRPCError:
+    def too_many_fields_error(self) -> GRPCError:
         """What to raise for an answer that has them."""
         limit = self.limits.answer_fields
         self._policy.too_many_fields(limit)
@@ -230,29 +230,29 @@ class Connection:
                 return
         if data:
             self._outgoing += data
-            self._is_behind.unpark()
+            self._has_outgoing.unpark()
 
     async def _write(self) -> None:
         while True:
             while not self._outgoing:
-                await self._is_behind.park()
+                await self._has_outgoing.park()
             await trio.lowlevel.wait_writable(self._socket)
             try:
-                sent = self._socket.send(self._outgoing[:LONGEST_READ])
+                sent = self._socket.send(self._outgoing[:MAX_READ])
             except BlockingIOError:
                 continue
             except OSError:
                 self._stop_sending()
                 return
             del self._outgoing[:sent]
-            self._caught_up.unpark_all()
-            self.settled.unpark_all()
-            self._let_senders_look()
+            self._outgoing_sent.unpark_all()
+            self.work_finished.unpark_all()
+            self._wake_senders()
 
     # --- in ---
 
     async def _read(self) -> None:
-        size = LONGEST_READ if self._policy.quota_exempt else FIRST_READ
+        size = MAX_READ if self._policy.quota_exempt else INITIAL_READ
         while self.lost is None:
             await self._wait_for_bytes()
             try:
@@ -275,22 +275,22 @@ class Connection:
         """Until something has come, the peer reads what we answer, and it owes no time for what it sent before."""
         await trio.lowlevel.wait_readable(self._socket)
         while len(self._outgoing) >= 4 * self.limits.outgoing:
-            await self._caught_up.park()
+            await self._outgoing_sent.park()
         while self.lost is None and (pause := self._policy.pause(self.peer)) > 0:
             await trio.sleep(pause)
-            if is_gone(self.peer):  # what it sent before it died is not worth the time, nor the descriptor
+            if has_exited(self.peer):  # what it sent before it died is not worth the time, nor the descriptor
                 self._lose("the peer's process has ended")
 
     def _charge(self, seconds: float, received: int) -> int:
         """The peer has taken so much CPU time. Returns the size of the next read."""
         self._policy.charge(self.peer, seconds)
-        fitting = int(received * READ_TIME / seconds) if seconds > 0 else LONGEST_READ
-        return min(max(fitting, SHORTEST_READ), LONGEST_READ)
+        fitting = int(received * READ_TIME / seconds) if seconds > 0 else MAX_READ
+        return min(max(fitting, MIN_READ), MAX_READ)
 
     def _receive(self, data: bytes) -> None:
         """Do what the bytes say. h2 has read all of them before the first of its events is looked at, or all up to what
         cannot be read: then nothing is sent any more, but what came before that counts."""
-        found, problem = self._interpreted(data)
+        found, problem = self._parse(data)
         self.lost = self.lost or problem
         ended = {event.stream_id for event in found if isinstance(event, events.StreamReset)}
         may_send_more = False
@@ -306,9 +306,9 @@ class Connection:
         if problem is not None:
             self._end(problem)
         if may_send_more:
-            self._let_senders_look()
+            self._wake_senders()
 
-    def _interpreted(self, data: bytes) -> tuple[list[events.Event | GoAway], str | None]:
+    def _parse(self, data: bytes) -> tuple[list[events.Event | GoAway], str | None]:
         """What the peer says, and why the rest of it cannot be read."""
         found: list[events.Event | GoAway] = []
         try:
@@ -319,12 +319,12 @@ class Connection:
                 try:
                     found += self._h2.receive_data(part)
                 except Exception as error:  # whatever foreign bytes make a library raise is their sender's failure
-                    return found, self._nonsense(error)
+                    return found, self._protocol_error(error)
         except FrameTooLong as error:
-            return found, self._nonsense(error, goaway_frame(self._last_request, ErrorCodes.FRAME_SIZE_ERROR))
+            return found, self._protocol_error(error, goaway_frame(self._last_request, ErrorCodes.FRAME_SIZE_ERROR))
         return found, None
 
-    def _nonsense(self, error: Exception, goaway: bytes = b"") -> str:
+    def _protocol_error(self, error: Exception, goaway: bytes = b"") -> str:
         problem = f"{type(error).__name__}: {error}"[:200]
         self._policy.unreadable(self.peer, problem)
         self.flush(goaway)  # h2 has one of its own for what it has raised
@@ -335,34 +335,34 @@ class Connection:
         match event:
             case events.DataReceived():
                 if stream is None:
-                    self._credit(event.flow_controlled_length)
+                    self._acknowledge_connection(event.flow_controlled_length)
                     return
                 if padding := event.flow_controlled_length - len(event.data):
-                    self.taken(stream, padding)
+                    self.acknowledge(stream, padding)
                 if event.data:
                     stream.feed(event.data)
             case events.ResponseReceived() if stream:
-                stream.begin(_texts(event.headers))
+                stream.begin(_text_headers(event.headers))
             case events.TrailersReceived() if stream:
-                stream.trailers = _texts(event.headers)
+                stream.trailers = _text_headers(event.headers)
             case events.StreamEnded() if stream:
                 stream.end()
             case events.StreamReset() if stream:
                 code: Any = event.error_code
                 stream.fail(_STATUS_OF_RESET.get(code, Status.INTERNAL), "the peer ended the call")
                 if self._on_request is not None:  # its place is free, though its handler has to end yet
-                    self.forget(stream, stream.untaken, None)
-                    self._ending.add(stream)
+                    self.close_stream(stream, stream.unread_size, None)
+                    self._reset_streams.add(stream)
 
     def _on_request_received(self, event: events.RequestReceived, *, is_reset: bool) -> None:
         self._last_request = event.stream_id
         if is_reset or self.lost is not None:
             return  # in the same breath: to h2 the stream is gone, and nobody waits for an answer
-        is_full = len(self._streams) >= self.limits.streams or len(self._ending) > self.limits.streams
+        is_full = len(self._streams) >= self.limits.streams or len(self._reset_streams) > self.limits.streams
         if self.is_going_away or self._on_request is None or is_full:
             self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
-        stream = Stream(self, event.stream_id, self.limits.message, _texts(event.headers))
+        stream = Stream(self, event.stream_id, self.limits.message, _text_headers(event.headers))
         self._streams[event.stream_id] = stream
         self._on_request(stream)
 
@@ -373,12 +373,12 @@ class Connection:
             for number, stream in list(self._streams.items()):
                 if number > last_stream:
                     stream.fail(Status.UNAVAILABLE, "the peer closed the connection to new calls (GOAWAY)")
-        self.settled.unpark_all()
+        self.work_finished.unpark_all()
 
-    def _let_senders_look(self) -> None:
+    def _wake_senders(self) -> None:
         for stream in self._streams.values():
             stream.may_send.unpark_all()
-        self.settled.unpark_all()
+        self.work_finished.unpark_all()
 
     def _lose(self, reason: str) -> None:
         if self.lost is None:
@@ -389,13 +389,13 @@ class Connection:
         """Every stream fails, and the reader finds the end of the socket."""
         for stream in self._streams.values():
             stream.fail(Status.UNAVAILABLE, reason)
-        self.settled.unpark_all()
+        self.work_finished.unpark_all()
         self._stop_sending()
 
     def _stop_sending(self) -> None:
         """The peer takes nothing any more. What it has sent can still be read, and then the end of it."""
         self._outgoing.clear()
-        self._caught_up.unpark_all()
+        self._outgoing_sent.unpark_all()
         self._socket.shutdown(socket.SHUT_RDWR)  # which a unix socket always can
 
 

@@ -37,7 +37,7 @@ class PeerPolicy:
         """A call begins. Returns the seconds for which it must wait; raises what answers it instead."""
         return 0.0
 
-    def wait_on(self, peer: Peer, method: str) -> float:
+    def recheck_call(self, peer: Peer, method: str) -> float:
         """The call has waited. Seconds for which it must wait again: others may have spent what there was."""
         return 0.0
 

@@ -21,7 +21,7 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(pid=pid, uid=uid, gids=frozenset((gid, *_groups(sock, pid))))
 
 
-def is_gone(peer: Peer) -> bool:
+def has_exited(peer: Peer) -> bool:
     """Has the process ended? One of another process namespace, which is 0 to us, may live."""
     if peer.pid <= 0:
         return False

@@ -32,11 +32,11 @@ from .unix_socket import Identity, closed_on_error, identity, listen
 
 ACCEPT_TIME = 0.0005
 """Seconds of CPU time that a new connection takes, about."""
-FORMER = 16
+MAX_FORMER = 16
 """Sockets that were lost and are still known when they come back."""
 FLUSH_TIME = 0.2
 """Seconds that calls, and answers on their way, have when the server closes."""
-FAREWELL = "the server is shutting down"
+SHUTDOWN_MESSAGE = "the server is shutting down"
 CALLER: ContextVar[Peer | None] = ContextVar("CALLER", default=None)
 """Whose call a handler answers; None outside of one. Generated services do not pass it on."""
 
@@ -58,7 +58,7 @@ class Server:
         limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
         group: int | None = None,
         replace: bool = False,
-        farewell: str = FAREWELL,
+        shutdown_message: str = SHUTDOWN_MESSAGE,
     ) -> None:
         self.path = path
         self._methods: dict[str, Handler] = {
@@ -69,9 +69,9 @@ class Server:
         self._limits = limits
         self._group = group
         self._replace = replace
-        self._farewell = farewell
+        self._shutdown_message = shutdown_message
         self._connections: set[Connection] = set()
-        self._former: deque[Identity | None] = deque(maxlen=FORMER)
+        self._former: deque[Identity | None] = deque(maxlen=MAX_FORMER)
         self._listener = self._listen()
 
     def _listen(self) -> socket.socket:
@@ -107,7 +107,7 @@ class Server:
         lost, former = self._listener, self._identity
         self._listener = self._listen()
         self._former.append(former)
-        self._nursery.start_soon(self._empty, lost)
+        self._nursery.start_soon(self._drain_backlog, lost)
         return True
 
     def is_lost(self) -> bool:
@@ -124,7 +124,7 @@ class Server:
         for connection in self._connections:
             connection.go_away()
         while working := [connection for connection in self._connections if connection.has_work]:
-            await working[0].settled.park()
+            await working[0].work_finished.park()
 
     async def _accept(self, listener: socket.socket) -> None:
         while listener is self._listener:
@@ -135,7 +135,7 @@ class Server:
                 if pause := self._accept_next(listener):
                     await trio.sleep(pause)
 
-    async def _empty(self, listener: socket.socket) -> None:
+    async def _drain_backlog(self, listener: socket.socket) -> None:
         """Accept whoever waits at a socket that has lost its name: they have connected to us, and no more can."""
         try:
             with suppress(BlockingIOError):
@@ -170,7 +170,7 @@ class Server:
             try:
                 self._handlers.start_soon(self._answer, call)
             except RuntimeError:  # that nursery is closed
-                call.finish(Status.UNAVAILABLE, self._farewell)
+                call.finish(Status.UNAVAILABLE, self._shutdown_message)
 
         connection = Connection(sock, peer, self._limits, on_request)
         self._connections.add(connection)
@@ -188,7 +188,7 @@ class Server:
                 pause = self._limits.policy.begin_call(call.peer, call.method)
                 while pause > 0:  # of many that wait, one may make the others wait again
                     await trio.sleep(pause)
-                    pause = self._limits.policy.wait_on(call.peer, call.method)
+                    pause = self._limits.policy.recheck_call(call.peer, call.method)
                 await self._metered(call, handler.func(call))
                 call.finish()
             call.finish(Status.DEADLINE_EXCEEDED, "the call's deadline has passed")
@@ -200,7 +200,7 @@ class Server:
             call.finish(Status.INTERNAL, "the server failed; its log has the traceback")
             raise
         finally:
-            call.finish(Status.UNAVAILABLE, self._farewell)
+            call.finish(Status.UNAVAILABLE, self._shutdown_message)
 
     async def _metered(self, call: ServerCall, answering: Coroutine[Any, Any, None]) -> None:
         policy = self._limits.policy
@@ -217,17 +217,19 @@ async def open_server(
     *,
     limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
     grace: float = FLUSH_TIME,
-    farewell: str = FAREWELL,
+    shutdown_message: str = SHUTDOWN_MESSAGE,
 ) -> AsyncIterator[Server]:
     """A :class:`Server` that serves while the block lasts, with nurseries of its own.
 
     Leaving the block accepts nobody any more, gives calls ``grace`` seconds, and closes all connections; a call that is
-    still under way then is told ``farewell``. Raises OSError when the path cannot be bound.
+    still under way then is told ``shutdown_message``. Raises OSError when the path cannot be bound.
     """
     with collapse_exception_group():
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as calls:
-                server = Server(Path(path), services, connections, calls, limits=limits, farewell=farewell)
+                server = Server(
+                    Path(path), services, connections, calls, limits=limits, shutdown_message=shutdown_message
+                )
                 try:
                     async with trio.open_nursery() as listeners:
                         listeners.start_soon(server.serve)

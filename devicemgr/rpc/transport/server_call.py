@@ -17,12 +17,12 @@ from ..wire_format import unicode_text
 from .limits import PeerPolicy
 from .stream import Stream, decoded
 
-LONGEST_TEXT = 1000
+MAX_TEXT = 1000
 """Characters of an error's text. A peer takes so many bytes of headers, and ends the connection over more."""
 _HEADERS = (":status", "200"), ("content-type", "application/grpc")
 
 
-class ClosesStreams:
+class StreamClosingMixin:
     """Stands before a generated service base: a streaming method whose caller has gone is closed there and then.
 
     The generated code leaves that to the garbage collector, and Trio warns of it. On grpclib's own server it does the
@@ -73,7 +73,7 @@ class ServerCall:
 
     async def recv_message(self) -> Any:
         """The next message of the request; None at its end."""
-        handler = self._known()
+        handler = self._require_handler()
         if (data := await self._stream.receive()) is None:
             self._stream.check_end()
             if not (handler.cardinality.client_streaming or self._has_request):
@@ -87,7 +87,7 @@ class ServerCall:
 
     async def send_message(self, message: Any) -> None:
         """Send a message of the answer. An only one goes out together with the status that follows it."""
-        is_stream = self._known().cardinality.server_streaming
+        is_stream = self._require_handler().cardinality.server_streaming
         data = message.SerializeToString()
         self._policy.hold(self.peer, len(data))
         try:
@@ -113,7 +113,7 @@ class ServerCall:
         headers = [] if self._headers_sent else [*_HEADERS]
         headers.append(("grpc-status", str(status.value)))
         if message:
-            headers.append(("grpc-message", encode_grpc_message(unicode_text(message[:LONGEST_TEXT]))))
+            headers.append(("grpc-message", encode_grpc_message(unicode_text(message[:MAX_TEXT]))))
         headers += encode_metadata(metadata or ())
         self._is_over = True
         self._stream.send_headers(headers, end=True, flush=False)
@@ -133,7 +133,7 @@ class ServerCall:
             self._headers_sent = True
             self._stream.send_headers(headers, flush=flush)
 
-    def _known(self) -> Handler:
+    def _require_handler(self) -> Handler:
         assert self._handler is not None, "the call has not begun"
         return self._handler
 

@@ -29,7 +29,7 @@ _PREFIX = struct.Struct(">BI")
 """In front of each message: whether it is compressed, and its size."""
 
 
-class Carrier(Protocol):
+class StreamTransport(Protocol):
     """What a stream needs of its connection; only :mod:`.connection` is one. None of it waits."""
 
     def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None: ...
@@ -37,15 +37,15 @@ class Carrier(Protocol):
     def end_stream(self, stream: Stream) -> None: ...
     def flush(self) -> None: ...
     def room_for(self, stream: Stream) -> int: ...
-    def taken(self, stream: Stream, size: int) -> None: ...
-    def too_long(self, stream: Stream, size: int) -> GRPCError: ...
-    def forget(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None: ...
+    def acknowledge(self, stream: Stream, size: int) -> None: ...
+    def too_long_error(self, stream: Stream, size: int) -> GRPCError: ...
+    def close_stream(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None: ...
 
 
 class Stream:
     """Made by its connection. A failure of the stream is raised as GRPCError by whoever waits on it."""
 
-    def __init__(self, connection: Carrier, number: int, limit: int, headers: Headers | None = None) -> None:
+    def __init__(self, connection: StreamTransport, number: int, limit: int, headers: Headers | None = None) -> None:
         self.number = number
         self.limit = limit
         """Bytes that a received message may have."""
@@ -66,7 +66,7 @@ class Stream:
         self._expected: int | None = None
         """Bytes of the next message, when its prefix has come."""
         self._is_compressed = False
-        self._taken_ahead = 0
+        self._acknowledged_ahead = 0
         """So many of the received bytes count as taken already, because somebody waits for them."""
         self._is_awaited = False
         self._has_received = self._has_sent = False
@@ -79,8 +79,8 @@ class Stream:
         self._received.append(data)
         self._size += len(data)
         if self._is_awaited:
-            self._taken_ahead += len(data)
-            self._connection.taken(self, len(data))
+            self._acknowledged_ahead += len(data)
+            self._connection.acknowledge(self, len(data))
         self._read_prefix()
         if self._expected is not None and (self._size >= self._expected or self._expected > self.limit):
             self.arrived.unpark_all()
@@ -115,9 +115,9 @@ class Stream:
         return self._is_ours and self._peer_ended
 
     @property
-    def untaken(self) -> int:
+    def unread_size(self) -> int:
         """Received bytes that still count against the connection's window."""
-        return self._size - self._taken_ahead
+        return self._size - self._acknowledged_ahead
 
     # --- what its task does with it ----------------------------------------------------------------
 
@@ -169,12 +169,12 @@ class Stream:
             if not self._peer_ended and trio.current_time() >= self.deadline:
                 raise GRPCError(Status.DEADLINE_EXCEEDED, "no answer in time")
         self._has_received = True
-        while (message := self.take()) is None:
+        while (message := self.receive_nowait()) is None:
             if self._peer_ended:
                 return None
             self._is_awaited = True
-            self._connection.taken(self, self._size - self._taken_ahead)
-            self._taken_ahead = self._size
+            self._connection.acknowledge(self, self._size - self._acknowledged_ahead)
+            self._acknowledged_ahead = self._size
             try:
                 await self._wait(self.arrived)
             finally:
@@ -186,14 +186,14 @@ class Stream:
         if self._size or self._expected is not None:
             raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
 
-    def take(self) -> bytes | None:
+    def receive_nowait(self) -> bytes | None:
         """The next message if all of it has come; raises GRPCError when its prefix tells that it cannot be taken."""
         if (size := self._expected) is None:
             return None
         if self._is_compressed:
             raise GRPCError(Status.UNIMPLEMENTED, "compressed messages are not supported")
         if size > self.limit:
-            raise self._connection.too_long(self, size)
+            raise self._connection.too_long_error(self, size)
         if self._size < size:
             return None
         message = self._pull(size)
@@ -216,14 +216,14 @@ class Stream:
             parts.append(part)
             left -= len(part)
         self._size -= size
-        ahead = min(size, self._taken_ahead)
-        self._taken_ahead -= ahead
-        self._connection.taken(self, size - ahead)
+        ahead = min(size, self._acknowledged_ahead)
+        self._acknowledged_ahead -= ahead
+        self._connection.acknowledge(self, size - ahead)
         return b"".join(parts)
 
     def close(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """Forget the stream. If one side is not through with it, the peer is told by RST_STREAM, with ``code``."""
-        self._connection.forget(self, self.untaken, None if self.is_over else code)
+        self._connection.close_stream(self, self.unread_size, None if self.is_over else code)
         self._we_ended = True
         self._received.clear()
 

@@ -34,7 +34,7 @@ def listen(path: Path, *, group: int | None = None, replace: bool = False) -> so
     whoever watches for that may connect at once; or, with ``replace``, by a rename, and an old one gives way.
     """
     with closed_on_error(_unix_socket()) as listener:
-        bound = _bind_unseen(listener, path)
+        bound = _bind_temporary(listener, path)
         try:
             _set_permissions(bound, group)
             listener.listen(BACKLOG)
@@ -47,11 +47,11 @@ def listen(path: Path, *, group: int | None = None, replace: bool = False) -> so
         return listener
 
 
-def leftovers(path: Path) -> list[Path]:
+def stale_temporary_sockets(path: Path) -> list[Path]:
     """What :func:`listen` has left beside ``path`` if it was killed before it was through; what another process is
     doing at this moment looks the same."""
-    unseen = re.compile(rf"\.[0-9a-f]{{{_size_of_unseen(path)}}}")
-    return sorted(other for other in path.parent.glob(".*") if unseen.fullmatch(other.name) and identity(other))
+    temporary = re.compile(rf"\.[0-9a-f]{{{_temporary_name_size(path)}}}")
+    return sorted(other for other in path.parent.glob(".*") if temporary.fullmatch(other.name) and identity(other))
 
 
 def connect(path: str | os.PathLike[str]) -> socket.socket:
@@ -153,13 +153,13 @@ def _unix_socket() -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
-def _size_of_unseen(path: Path) -> int:
+def _temporary_name_size(path: Path) -> int:
     return max(len(os.fsencode(path.name)) - 1, 1)
 
 
-def _bind_unseen(listener: socket.socket, path: Path) -> Path:
+def _bind_temporary(listener: socket.socket, path: Path) -> Path:
     """Bind to a name that nobody expects, no longer than the path itself: that of a socket has at most 107 bytes."""
-    size = _size_of_unseen(path)
+    size = _temporary_name_size(path)
     os.fchmod(listener.fileno(), MODE)  # the file will have no more than that, and the umask may take away of it
     while True:
         bound = path.with_name("." + secrets.token_hex(size)[:size])

@@ -283,6 +283,6 @@ async def open_simulated_plugin(
     elif os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, "is no socket", str(path))
     services = [DevicePluginService(plugin), PluginInfoService(plugin)]
-    async with open_server(path, services, grace=0, farewell="the simulated plug-in was stopped") as server:
+    async with open_server(path, services, grace=0, shutdown_message="the simulated plug-in was stopped") as server:
         plugin.restore_socket, plugin.drain = server.restore, server.drain
         yield plugin

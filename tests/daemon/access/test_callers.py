@@ -401,7 +401,7 @@ def test_a_bucket_gives_tokens_in_turn():
 
 
 def test_a_tally_tells_at_once_and_then_once_a_second():
-    tally = Tally(most=2)
+    tally = Tally(max_keys=2)
     assert [tally.count("a", now=now) for now in (0.0, 0.5, 0.9, 1.0, 1.5)] == [1, 0, 0, 3, 0]
     assert tally.count("b", now=1.5) == 1
     assert tally.count("c", now=1.5) == 1  # a third one: the others are forgotten

@@ -150,7 +150,7 @@ def test_a_refused_registration_is_told():
     with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
     assert world.told() == []
-    world.quotas._tally._told_at.clear()
+    world.quotas._tally._reported_at.clear()
     with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
     assert [event.consequence for event in world.told()] == ["the registration is refused"]
@@ -256,10 +256,10 @@ def test_a_request_waits_for_its_time_and_a_registration_in_its_queue():
     for _ in range(2):
         policy.charge_call(ONE, LIST, 0.6)
         policy.charge_call(OTHER, REGISTER, 0.6)
-    assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == policy.wait_on(ONE, LIST) == MAX_PAUSE
+    assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == policy.recheck_call(ONE, LIST) == MAX_PAUSE
     assert policy.pause(OTHER) == 0.0, "a registration has a rate of its own"
     assert [policy.begin_call(ONE, REGISTER) for _ in range(2)] == [0.0, 1.0]
-    assert policy.wait_on(ONE, REGISTER) == 0.0, "it has waited"
+    assert policy.recheck_call(ONE, REGISTER) == 0.0, "it has waited"
     policy.charge(OTHER, 1.2)
     assert policy.pause(OTHER) == MAX_PAUSE
 

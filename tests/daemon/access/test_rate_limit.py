@@ -50,7 +50,7 @@ def test_a_tally_tells_at_once_and_then_once_in_a_period():
 
 
 def test_a_tally_of_too_many_things_begins_anew():
-    tally = Tally(most=2)
+    tally = Tally(max_keys=2)
     assert [tally.count(what, now=0.0) for what in "abab"] == [1, 1, 0, 0]
     assert tally.count("c", now=0.5) == 1
     assert tally.count("a", now=0.6) == 1, "what was not told of it is given up"

@@ -9,7 +9,7 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
 
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.rpc.transport.server_call import ClosesStreams
+from devicemgr.rpc.transport.server_call import StreamClosingMixin
 
 UNARY, ANSWERS, REQUESTS, BOTH = (
     Cardinality.UNARY_UNARY,
@@ -151,7 +151,7 @@ class Service:
             await stream.send_message(Raw(message.data.upper()))
 
 
-class GeneratedService(ClosesStreams, wire.DevicePluginBase):
+class GeneratedService(StreamClosingMixin, wire.DevicePluginBase):
     """What betterproto2 made of a .proto file, and what we put in front of it."""
 
     async def get_device_plugin_options(self, message: wire.Empty) -> wire.DevicePluginOptions:

@@ -116,7 +116,7 @@ async def test_what_a_process_sent_before_it_died_is_not_read_while_it_owes_time
         def pause(self, peer: Peer) -> float:
             return 1.0
 
-    monkeypatch.setattr(connection_module, "is_gone", lambda peer: True)
+    monkeypatch.setattr(connection_module, "has_exited", lambda peer: True)
     async with open_server(path, [Methods()], limits=ConnectionLimits(policy=Owing())) as server, raw_client(path):
         await wait_all_tasks_blocked()
         await trio.sleep(3)
@@ -140,7 +140,7 @@ async def test_a_call_to_a_process_that_has_ended_and_owes_time_is_told_so(path,
             nursery.start_soon(call, channel)
             async with greeted(listener) as peer:
                 await peer.frame_of(HeadersFrame, 1)
-                monkeypatch.setattr(connection_module, "is_gone", lambda peer: True)
+                monkeypatch.setattr(connection_module, "has_exited", lambda peer: True)
                 await peer.frames_until_end()
     assert found == [(Status.UNAVAILABLE, "the peer's process has ended")]
 

@@ -21,7 +21,7 @@ from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
 from devicemgr.rpc.transport.server import open_server
-from devicemgr.rpc.transport.server_call import ClosesStreams
+from devicemgr.rpc.transport.server_call import StreamClosingMixin
 from devicemgr.rpc.transport.unix_socket import Place
 from tests.rpc.transport.made_up import (
     ANSWERS,
@@ -105,7 +105,7 @@ async def test_both_sides_talk_in_turns(path):
             assert await stream.recv_message() is None
 
 
-class Plugin(ClosesStreams, wire.DevicePluginBase):
+class Plugin(StreamClosingMixin, wire.DevicePluginBase):
     def __init__(self, error=None):
         self.error = error
         self.streams = 0
@@ -398,7 +398,7 @@ async def test_what_has_arrived_can_be_taken_without_waiting(path):
             await stream.send_message(Raw(b"3 0"), end=True)
             assert await stream.recv_message() == Raw(b"0")
             await wait_all_tasks_blocked()
-            assert [stream.take_message() for _ in range(3)] == [Raw(b"1"), Raw(b"2"), None]
+            assert [stream.recv_message_nowait() for _ in range(3)] == [Raw(b"1"), Raw(b"2"), None]
 
 
 async def test_the_end_of_a_request_is_said_once(path):
@@ -1005,9 +1005,10 @@ async def test_a_call_that_ends_within_the_grace_is_answered(path, autojump_cloc
 
 
 @pytest.mark.parametrize(
-    ("options", "farewell"), [({}, "the server is shutting down"), ({"farewell": "until Monday"}, "until Monday")]
+    ("options", "shutdown_message"),
+    [({}, "the server is shutting down"), ({"shutdown_message": "until Monday"}, "until Monday")],
 )
-async def test_a_call_that_does_not_end_within_the_grace_is_cancelled(path, autojump_clock, options, farewell):
+async def test_a_call_that_does_not_end_within_the_grace_is_cancelled(path, autojump_clock, options, shutdown_message):
     service = Service(trio.Event)
     statuses = []
     async with trio.open_nursery() as nursery:
@@ -1015,7 +1016,7 @@ async def test_a_call_that_does_not_end_within_the_grace_is_cancelled(path, auto
             await nursery.start(_call_and_note, path, statuses)
             await wait_all_tasks_blocked()
         assert trio.current_time() == pytest.approx(5)
-    assert statuses == [(Status.UNAVAILABLE, farewell)]
+    assert statuses == [(Status.UNAVAILABLE, shutdown_message)]
     assert service.seen["x"][-1] == "cancelled"
 
 

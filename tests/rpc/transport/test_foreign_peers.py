@@ -591,11 +591,11 @@ async def test_the_longer_a_read_takes_the_shorter_is_the_next_one(path, monkeyp
 @pytest.mark.parametrize(
     ("seconds", "received", "size"),
     [
-        (0.0, 1, connection.LONGEST_READ),
+        (0.0, 1, connection.MAX_READ),
         (connection.READ_TIME, 50_000, 50_000),
         (connection.READ_TIME / 2, 50_000, 100_000),
-        (1.0, 50_000, connection.SHORTEST_READ),
-        (1e-9, 50_000, connection.LONGEST_READ),
+        (1.0, 50_000, connection.MIN_READ),
+        (1e-9, 50_000, connection.MAX_READ),
     ],
 )
 def test_a_read_is_as_long_as_the_last_one_says(seconds, received, size):

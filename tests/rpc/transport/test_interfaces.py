@@ -21,7 +21,7 @@ from grpclib.metadata import Deadline
 from devicemgr.rpc.stubs import pluginregistration, v1, v1alpha1, v1beta1
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.channel import Call, Channel
-from devicemgr.rpc.transport.server_call import ClosesStreams, ServerCall
+from devicemgr.rpc.transport.server_call import ServerCall, StreamClosingMixin
 
 ROOT = Path(__file__).parents[3]
 STUBS = [pluginregistration, v1, v1alpha1, v1beta1, admin]
@@ -213,9 +213,9 @@ def test_a_stub_is_made_of_a_channel():
 
 
 async def test_a_service_answers_a_stream_through_one_method_of_its_base():
-    """Which :class:`ClosesStreams` replaces: the generated handlers have to call it by this name, in this way."""
+    """Which :class:`StreamClosingMixin` replaces: the generated handlers have to call it by this name, in this way."""
     name = "_call_rpc_handler_server_stream"
-    theirs, ours = getattr(betterproto2_grpclib.ServiceBase, name), getattr(ClosesStreams, name)
+    theirs, ours = getattr(betterproto2_grpclib.ServiceBase, name), getattr(StreamClosingMixin, name)
     assert parameters(theirs) == parameters(ours) == "self handler stream request"
     called = []
 

@@ -195,7 +195,7 @@ class Counting(PeerPolicy):
             raise self.refuse_call
         return self.call_pause
 
-    def wait_on(self, peer, method):
+    def recheck_call(self, peer, method):
         assert (peer.pid, method[:5]) == (os.getpid(), "/t.T/")
         return self.waits_on.pop() if self.waits_on else 0.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from devicemgr.model import Peer
 from devicemgr.rpc.transport import peer_credentials
-from devicemgr.rpc.transport.peer_credentials import is_gone, peer_of
+from devicemgr.rpc.transport.peer_credentials import has_exited, peer_of
 from devicemgr.rpc.transport.unix_socket import connect, listen
 
 CONNECT_AS = """
@@ -58,10 +58,10 @@ def test_all_groups_of_the_peer_count(path, count):
                 peer = peer_of(server)
                 assert (peer.pid, peer.uid) == (process.pid, 1234)
                 assert peer.gids == {4321, *groups}
-                assert not is_gone(peer)
+                assert not has_exited(peer)
                 process.stdin.close()
                 process.wait()
-                assert is_gone(peer)
+                assert has_exited(peer)
                 if count <= 256:
                     assert peer_of(server) == peer, "the kernel remembers"
                 else:
@@ -79,9 +79,9 @@ def test_an_older_kernel_tells_one_group(path, monkeypatch):
 def test_a_process_that_has_ended_is_gone():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         peer = Peer(pid=process.pid, uid=0, gids=frozenset())
-        assert not is_gone(peer)
+        assert not has_exited(peer)
         process.communicate(b"\n")
-        assert is_gone(peer)
+        assert has_exited(peer)
 
 
 def test_one_that_may_live_is_not_gone(monkeypatch):
@@ -92,8 +92,8 @@ def test_one_that_may_live_is_not_gone(monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refuse)
-    assert not is_gone(Peer(pid=0, uid=0, gids=frozenset())), "one of another process namespace"
-    assert not is_gone(Peer(pid=1, uid=0, gids=frozenset()))
+    assert not has_exited(Peer(pid=0, uid=0, gids=frozenset())), "one of another process namespace"
+    assert not has_exited(Peer(pid=1, uid=0, gids=frozenset()))
     assert asked == [(1, 0)], "to look is all that is done, and 0 would be all of our own group"
 
 

@@ -19,7 +19,7 @@ from devicemgr.errors import DirectoryUnusable
 from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.accepting import ACCEPT_PAUSE, pause_after
 from devicemgr.rpc.transport.channel import open_channel
-from devicemgr.rpc.transport.server import FORMER, Server, open_server
+from devicemgr.rpc.transport.server import MAX_FORMER, Server, open_server
 from devicemgr.rpc.transport.unix_socket import Place, connect, identity, listen
 from tests.rpc.transport.made_up import Service, unary
 
@@ -96,17 +96,17 @@ def test_what_has_taken_its_place_before_it_has_its_name_is_left_alone(path, mon
     """Where others may write: a file, or a link to one, at the name under which it was bound."""
     victim = path.with_name("victim")
     victim.touch(mode=0o600)
-    bind_unseen = unix_socket._bind_unseen
+    bind_temporary = unix_socket._bind_temporary
 
     for put in (lambda bound: bound.symlink_to(victim), lambda bound: bound.hardlink_to(victim)):
 
         def bind_and_swap(listener, path, put=put):
-            bound = bind_unseen(listener, path)
+            bound = bind_temporary(listener, path)
             bound.unlink()
             put(bound)
             return bound
 
-        monkeypatch.setattr(unix_socket, "_bind_unseen", bind_and_swap)
+        monkeypatch.setattr(unix_socket, "_bind_temporary", bind_and_swap)
         with pytest.raises(OSError, match="in use"):
             listen(path)
         assert stat.S_IMODE(victim.stat().st_mode) == 0o600
@@ -218,7 +218,7 @@ def test_a_socket_that_cannot_be_seen_yet_is_a_leftover_if_that_is_the_end(root_
     path, seen, link = root_dir / ("n" * length), [], os.link
 
     def killed_here(bound, path, **options):
-        seen.extend(unix_socket.leftovers(path))
+        seen.extend(unix_socket.stale_temporary_sockets(path))
         assert seen == [bound]
         assert len(bound.name) <= len(path.name)
         link(bound, path, **options)
@@ -226,7 +226,7 @@ def test_a_socket_that_cannot_be_seen_yet_is_a_leftover_if_that_is_the_end(root_
     monkeypatch.setattr(os, "link", killed_here)
     with listen(path):
         assert seen
-        assert unix_socket.leftovers(path) == []
+        assert unix_socket.stale_temporary_sockets(path) == []
 
 
 GROUP = 12345 if os.geteuid() == 0 else os.getegid()
@@ -241,7 +241,7 @@ def test_a_group_may_be_given(path):
 def test_a_group_is_given_to_nothing_else(path, monkeypatch):
     """Who may write in the directory may put a link in the place of what is bound: then no file of ours changes hands,
     or gets a second name."""
-    victim, bind = path.with_name("victim"), unix_socket._bind_unseen
+    victim, bind = path.with_name("victim"), unix_socket._bind_temporary
     victim.touch()
     before = victim.stat()
 
@@ -251,7 +251,7 @@ def test_a_group_is_given_to_nothing_else(path, monkeypatch):
         bound.symlink_to(victim)
         return bound
 
-    monkeypatch.setattr(unix_socket, "_bind_unseen", replaced)
+    monkeypatch.setattr(unix_socket, "_bind_temporary", replaced)
     with pytest.raises(OSError, match="in use"):
         listen(path, group=GROUP)
     after = victim.stat()
@@ -462,7 +462,7 @@ def test_leftovers_are_sockets_with_a_name_that_nobody_else_gives(path):
         for name in (".abcdef", ".abcd", "abcdef", ".abcdx", ".ABCDE"):
             stack.enter_context(socket.socket(socket.AF_UNIX)).bind(str(path.with_name(name)))
         path.with_name(".fffff").touch()
-        assert unix_socket.leftovers(path) == [path.with_name(".01234"), path.with_name(".abcde")]
+        assert unix_socket.stale_temporary_sockets(path) == [path.with_name(".01234"), path.with_name(".abcde")]
 
 
 def test_a_path_too_long_is_named_before_anything_is_bound(root_dir):
@@ -479,7 +479,7 @@ def test_a_path_too_long_is_named_before_anything_is_bound(root_dir):
 async def test_sockets_of_a_server_that_were_lost_are_known_again_and_others_are_not(path):
     """Up to a number of them: each that comes back gives way, and a stranger's does not."""
     async with open_server(path, [Service(trio.Event)]) as server:
-        lost = [path.with_name(f"away-{n}") for n in range(FORMER + 1)]
+        lost = [path.with_name(f"away-{n}") for n in range(MAX_FORMER + 1)]
         for place in lost:
             path.rename(place)
             assert server.restore()
