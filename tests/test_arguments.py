@@ -66,7 +66,7 @@ ASKED = {
     r"remove\(\): name must be a str, not None": lambda m: m.remove("default", None),
     r"explain\(\): name must be a str": lambda m: m.explain("default", 1),
     r"events_after\(\): sequence=-1: must be at least 0": lambda m: m.events_after(-1, wait=False),
-    r"restart\(\): away=-1: must be at least 0": lambda m: m.faults.restart(away=-1),
+    r"restart\(\): delay=-1: must be at least 0": lambda m: m.faults.restart(delay=-1),
     r"delay_calls\(\): seconds=-1: must": lambda m: m.faults.delay_calls("allocate", -1),
     r"fail_calls\(\): times=0: must be at least 1": lambda m: m.faults.fail_calls("allocate", times=0),
     r"advance_clock\(\): seconds=-1: must be at least 0": lambda m: m.faults.advance_clock(-1),

@@ -29,7 +29,7 @@ MODULES = (devicemgr, devicemgr.testing, devicemgr.testing.conformance)
 PUBLIC = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 MADE_BY_OTHERS = ("DeviceManager", "Blocking", "Portal", "Faults", "PodResources", "ScriptedPlugin", "SimulatedPlugin")
 """Classes of which nobody makes one, so that their constructors are nobody's business."""
-FOR_OURSELVES = {"DeviceManager.living", "DeviceManager.watcher", "Bench.client", "Bench.registrations"}
+FOR_OURSELVES = {"DeviceManager.enter", "DeviceManager.watcher", "Bench.client", "Bench.registrations"}
 
 
 def _functions() -> Iterator[tuple[str, Any]]:
@@ -107,7 +107,14 @@ def test_every_public_name_can_be_imported(module):
 RESULTS = {"Admission", "ContainerRun", "ContainerStatus", "DeviceOnNode", "EffectiveSettings", "Layout", "Peer"}
 RESULTS |= {"PodResourcesEntry", "PodStatus", "Recorded", "ResourceCounts", "Event", "Check", "Result", "Seen"}
 """Values that are handed out, and in by nobody."""
-BY_OURSELVES = ("DeviceManager.living", "DeviceManager.events_of_life", "Callers.include", "Numa.", "Bench", "Check.")
+BY_OURSELVES = (
+    "DeviceManager.enter",
+    "DeviceManager.events_of_incarnation",
+    "Callers.include",
+    "Numa.",
+    "Bench",
+    "Check.",
+)
 BY_OURSELVES += (
     "Command.start",
     "Command.missing",

@@ -55,15 +55,15 @@ def _inject(root_dir: Path | None, fault: Fault) -> None:
 
 
 @_verb("restart")
-@click.option("--away", type=Seconds(0), default=0.0, metavar="SECONDS", help="Time between the two lives.")
-def restart(root_dir: Path | None, away: float) -> None:
+@click.option("--delay", type=Seconds(0), default=0.0, metavar="SECONDS", help="Time until it is back.")
+def restart(root_dir: Path | None, delay: float) -> None:
     """Restart as the kubelet does: all sockets are wiped and made anew. Returns when it serves again."""
 
     async def restarted(client: ManagerClient) -> None:
-        await client.restart(away=away)
+        await client.restart(delay=delay)
 
     ask(root_dir, restarted)
-    trio.run(partial(wait_for_manager, admin_socket(root_dir), seconds=away + 15))
+    trio.run(partial(wait_for_manager, admin_socket(root_dir), seconds=delay + 15))
 
 
 @_verb("wipe")

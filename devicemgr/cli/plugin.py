@@ -150,7 +150,7 @@ async def _run(directory: Path, script: Script, watched: bool, task_status: trio
         if watched:
             nursery.start_soon(_stay_findable, scripted.plugin)
         else:
-            # One life of the socket per life of kubelet.sock: a manager that starts wipes the directory (REG-17).
+            # One socket per incarnation of kubelet.sock: a manager that starts wipes the directory (REG-17).
             nursery.start_soon(scripted.plugin.keep_registered, report, _say_why)
         with _dying_of_a_crash():
             await scripted.play()

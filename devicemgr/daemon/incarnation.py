@@ -1,4 +1,4 @@
-"""One life of a manager: everything that a restart makes anew. What outlasts it is in the supervisor and on disk."""
+"""One incarnation of the manager: everything that a restart replaces. The supervisor and the disk outlast it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .pods.container_start import ContainerStarts
 from .pods.topology_manager import Aligner
 
 
-class Life:
-    """``ready`` is set when every socket accepts, ``over`` when it shall end; ``away`` is then the seconds until the
-    next one begins; ``is_left`` when nobody is served by it any more."""
+class Incarnation:
+    """``ready`` is set when every socket accepts, ``stop_requested`` when it is to end. ``restart_delay`` is then the
+    seconds until the next one begins (infinite: there is none); ``has_ended`` says that it serves nobody any more."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class Life:
             patience_ends=trio.current_time() + restart_wait,
         )
         self.ready = trio.Event()
-        self.over = trio.Event()
-        self.away = float("inf")
-        self.is_left = False
+        self.stop_requested = trio.Event()
+        self.restart_delay = float("inf")
+        self.has_ended = False
 
-    def end(self, *, away: float = float("inf")) -> None:
-        """End this life, and begin another ``away`` seconds later."""
-        if not self.over.is_set():
-            self.away = away
-            self.over.set()
+    def stop(self, *, restart_delay: float = float("inf")) -> None:
+        """End this incarnation, and begin another ``restart_delay`` seconds later."""
+        if not self.stop_requested.is_set():
+            self.restart_delay = restart_delay
+            self.stop_requested.set()

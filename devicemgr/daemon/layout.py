@@ -109,7 +109,7 @@ class Directories:
         os.close(root)
 
     def begin(self) -> None:
-        """A life begins: whatever somebody has done while nobody served. Raises DirectoryUnusable."""
+        """An incarnation begins: whatever somebody has done while nobody served. Raises DirectoryUnusable."""
         with _usable():
             self.make_all()
 
@@ -248,7 +248,7 @@ def _accepts(path: Path) -> bool:
 
 
 def remove_stale_sockets(layout: Layout) -> list[Path]:
-    """Remove every socket of the plug-in directory, and nothing else (REG-17); also our own of an earlier life, and
+    """Remove every socket of the plug-in directory, and nothing else (REG-17); also our own of an earlier run, and
     what it had half made when it was killed.
 
     A live plug-in's socket goes too: that is its sign to make a new one and register again. Returns what was removed;

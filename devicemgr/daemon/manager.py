@@ -32,7 +32,7 @@ from ..turns import run_in_turns
 from .event_log import EventLog, Recorded
 from .faults.actions import Faults
 from .faults.injection import FaultInjection
-from .incarnation import Life
+from .incarnation import Incarnation
 from .kept import Kept
 from .layout import Layout
 from .open_calls import OpenCalls
@@ -55,31 +55,31 @@ class DeviceManager:
         self._settings = settings
         self.fault_injection = FaultInjection()
         self._log = log
-        self._newest: Life
+        self._latest: Incarnation
         self._calls = OpenCalls()
-        self._pod_resources = PodResources(lambda: self._life.store, log)
+        self._pod_resources = PodResources(lambda: self._incarnation.store, log)
         self._pod_statuses = Kept(pod_statuses)
         self.faults = Faults(
             layout=layout,
             log=log,
             fault_injection=self.fault_injection,
-            current=lambda: self._newest,
+            current=lambda: self._latest,
             calls=self._calls,
         )
 
     # --- for the supervisor ------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def living(self, life: Life) -> AsyncIterator[None]:
-        """This is the manager's life, for as long as the block lasts. With the last one the manager is closed: before
+    async def enter(self, incarnation: Incarnation) -> AsyncIterator[None]:
+        """This incarnation serves for as long as the block lasts. With the last one the manager is closed: before
         anything ends that a call could still need, and before the last write, for what a call had taken is given back.
         """
-        self._newest = life
+        self._latest = incarnation
         try:
             yield
         finally:
-            life.is_left = True
-            if life.away == float("inf"):
+            incarnation.has_ended = True
+            if incarnation.restart_delay == float("inf"):
                 self.close()
                 await self._calls.ended()
 
@@ -88,14 +88,14 @@ class DeviceManager:
         self._calls.close()
 
     @property
-    def _life(self) -> Life:
+    def _incarnation(self) -> Incarnation:
         self._calls.check()
-        return self._newest
+        return self._latest
 
-    async def _serving(self) -> Life:
-        """The life that can be told something: between two of them, the next."""
-        await self._log.wait_until(lambda: not self._newest.is_left)
-        return self._newest
+    async def _serving(self) -> Incarnation:
+        """The incarnation that takes commands: between two of them, the next."""
+        await self._log.wait_until(lambda: not self._latest.has_ended)
+        return self._latest
 
     # --- queries: they look, and change nothing --------------------------------------------------
 
@@ -107,20 +107,20 @@ class DeviceManager:
 
     @property
     def watcher(self) -> PluginWatcher:
-        return self._life.watcher
+        return self._incarnation.watcher
 
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
         """Per resource what the node would publish (CAP-1). A removed resource stands with zeroes (LIM-5)."""
-        return self._life.store.capacity()
+        return self._incarnation.store.capacity()
 
     def pods(self) -> list[PodStatus]:
         """The admitted pods, oldest first: the devices their containers hold, each with its health (RHS-1)."""
-        return run_steps(pod_statuses(self._life.store))
+        return run_steps(pod_statuses(self._incarnation.store))
 
     async def pods_in_turns(self) -> list[PodStatus]:
         """The same, as they are at the call; others have their turns meanwhile, however much is held. All who ask while
         nothing changes get the same list: do not change it."""
-        return await run_in_turns(self._pod_statuses.of(self._life.store))
+        return await run_in_turns(self._pod_statuses.of(self._incarnation.store))
 
     @checked
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:
@@ -129,7 +129,7 @@ class DeviceManager:
         ``node`` is what the node publishes now, of all resources. Where this manager has started without a
         checkpoint, its extended resources count for nothing, and ``reset`` says so (CAP-6).
         """
-        store, node = self._life.store, node or NodeStatus(capacity={}, allocatable={})
+        store, node = self._incarnation.store, node or NodeStatus(capacity={}, allocatable={})
         counts = store.capacity()
         return node_status(
             reset_node_status(node) if store.is_fresh else node,
@@ -149,8 +149,8 @@ class DeviceManager:
 
         Of several pods of one name the last counts. With an empty ``namespace``, ``name`` may also be a uid.
         """
-        life = self._life
-        decisions, pod = life.admissions.decisions, _find(life, namespace, name)
+        incarnation = self._incarnation
+        decisions, pod = incarnation.admissions.decisions, _find(incarnation, namespace, name)
         decision = decisions.past(namespace, name) if pod is None else decisions.current(pod.uid)
         return None if decision is None else decision.as_json()
 
@@ -179,7 +179,7 @@ class DeviceManager:
         return [
             (*watched, ["socket_path", "state"], sockets),
             ("devicemgr_devices", "Devices by resource and state.", ["resource_name", "state"], devices),
-            ("devicemgr_pods", "Admitted pods.", [], [([], float(len(self._life.store.pods)))]),
+            ("devicemgr_pods", "Admitted pods.", [], [([], float(len(self._incarnation.store.pods)))]),
             ("devicemgr_tasks", "Trio tasks of the program.", [], [([], float(_tasks()))]),
         ]
 
@@ -215,14 +215,14 @@ class DeviceManager:
         a guess could take a running pod's devices away.
         """
         with self._calls.one():
-            life = await self._serving()
-            if len(namesakes := life.store.find_pods(namespace, name)) > 1:
+            incarnation = await self._serving()
+            if len(namesakes := incarnation.store.find_pods(namespace, name)) > 1:
                 uids = ", ".join(pod.uid for pod in namesakes)
                 raise Refused(
                     f"there are {len(namesakes)} pods {namespace}/{name}; say which by its uid: {uids}", rule="GC-3"
                 )
-            pod = _find(life, namespace, name)
-            return pod is not None and await life.admissions.remove(pod)
+            pod = _find(incarnation, namespace, name)
+            return pod is not None and await incarnation.admissions.remove(pod)
 
     @checked
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
@@ -237,13 +237,13 @@ class DeviceManager:
     async def acknowledge_removed(self, resource: str) -> None:
         """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
         with self._calls.one():
-            life = await self._serving()
-            life.store.acknowledge_removed(resource)
-            await life.writer.flush()
+            incarnation = await self._serving()
+            incarnation.store.acknowledge_removed(resource)
+            await incarnation.writer.flush()
 
     def acknowledge_reset(self) -> None:
         """The node's extended resources were reset; what it publishes from now on counts (CAP-6)."""
-        self._life.store.is_fresh = False
+        self._incarnation.store.is_fresh = False
 
     async def flush(self) -> None:
         """Return when everything up to now is on disk. Raises CheckpointUnwritable."""
@@ -267,7 +267,7 @@ class DeviceManager:
         """
 
         def reached() -> bool:
-            counts = self._newest.store.capacity().get(resource)
+            counts = self._latest.store.capacity().get(resource)
             return (
                 counts is not None and capacity in (None, counts.capacity) and allocatable in (None, counts.allocatable)
             )
@@ -297,15 +297,15 @@ class DeviceManager:
                 await self._log.wait_until(lambda: self._log.has_after(sequence))
             return _as_json(self._log.after(sequence))
 
-    async def events_of_life(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
+    async def events_of_incarnation(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """The same, for those who follow through a socket, which does not outlast a restart: empty when it is time to
         go."""
         with self._calls.one():
             return _as_json(await self._log.wait_after(sequence) if wait else self._log.after(sequence))
 
 
-def _find(life: Life, namespace: str, name: str) -> Pod | None:
-    return life.store.find_pod(namespace, name) or (None if namespace else life.store.pod(name))
+def _find(incarnation: Incarnation, namespace: str, name: str) -> Pod | None:
+    return incarnation.store.find_pod(namespace, name) or (None if namespace else incarnation.store.pod(name))
 
 
 def _as_json(recorded: Iterable[Recorded]) -> list[tuple[int, Mapping[str, Any]]]:

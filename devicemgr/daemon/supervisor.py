@@ -8,7 +8,7 @@
                 └─ listeners   sockets · plug-in watcher · metrics     ends first: no new work
 
 There are no flags, counters or "stopping" states: leaving a block *is* the stop of what it owns. A restart is leaving
-all of it and entering it again, in ``run``: only the directory's lock and the event log outlast a life.
+all of it and entering it again, in ``run``: only the directory's lock and the event log outlast an incarnation.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .access.callers import Callers
 from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .event_log import EventLog, Sink
-from .incarnation import Life
+from .incarnation import Incarnation
 from .layout import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
 from .manager import DeviceManager
 from .plugins.endpoints import Endpoints
@@ -87,13 +87,13 @@ async def run(
     with owned(manager.layout) as directories, closing(manager):
         log.record(open_to_others(manager.layout))
         while not stop.is_set():
-            away = await _one_life(settings, manager, directories, log, scrapes or None, stop, task_status)
+            delay = await _run_incarnation(settings, manager, directories, log, scrapes or None, stop, task_status)
             task_status = trio.TASK_STATUS_IGNORED
-            with trio.move_on_after(away):
+            with trio.move_on_after(delay):
                 await stop.wait()
 
 
-async def _one_life(
+async def _run_incarnation(
     settings: Settings,
     manager: DeviceManager,
     directories: Directories,
@@ -102,34 +102,34 @@ async def _one_life(
     stop: trio.Event,
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
-    """Until ``stop`` is set or the life is over; returns the seconds until the next one begins."""
+    """Until ``stop`` is set or the incarnation is stopped; returns the seconds until the next one begins."""
     directories.begin()
-    store = _store_of_the_life_before(settings, manager.layout, log)
+    store = _restored_store(settings, manager.layout, log)
     async with (
         open_checkpoint_writer(store, directories, log, boot_id=settings.boot_id) as writer,
         trio.open_nursery() as readers,
         trio.open_nursery() as connections,
     ):
         access = AccessControl(settings.callers, settings.peer_limits, log)
-        life = _life(settings, manager, store, log, writer, readers, access)
-        async with manager.living(life), trio.open_nursery() as handlers:
+        incarnation = _new_incarnation(settings, manager, store, log, writer, readers, access)
+        async with manager.enter(incarnation), trio.open_nursery() as handlers:
             faults = settings.allow_faults
             with bound_servers(manager, connections, handlers, access, log, allow_faults=faults) as servers:
                 async with trio.open_nursery() as listeners:
                     for server in servers:
                         listeners.start_soon(server.serve)
                     listeners.start_soon(keep_sockets, directories, servers, *_reporters(log))
-                    listeners.start_soon(life.watcher.watch)
-                    listeners.start_soon(_end_with, stop, life)
+                    listeners.start_soon(incarnation.watcher.watch)
+                    listeners.start_soon(_stop_with, stop, incarnation)
                     served = [str(server.path) for server in servers]
                     if scrapes:
                         scraped = settings.metrics_address, manager, servers, settings.peer_limits, log
                         served.append(await listeners.start(scrapes.serve, *scraped))
                     log.open()
                     log.record([_ready(tuple(served), manager.settings())])
-                    life.ready.set()
+                    incarnation.ready.set()
                     task_status.started(manager)
-                    await life.over.wait()
+                    await incarnation.stop_requested.wait()
                     log.record([ManagerStopping()])
                     listeners.cancel_scope.cancel()
             log.close()
@@ -137,11 +137,11 @@ async def _one_life(
         await finish(servers)
         connections.cancel_scope.cancel()
         readers.cancel_scope.cancel()
-    return life.away
+    return incarnation.restart_delay
 
 
-def _store_of_the_life_before(settings: Settings, layout: Layout, log: EventLog) -> DeviceStore:
-    """With what is on disk; what else an earlier life, or somebody, has left in our way is gone. Raises
+def _restored_store(settings: Settings, layout: Layout, log: EventLog) -> DeviceStore:
+    """With what is on disk; what else an earlier run, or somebody, has left in our way is gone. Raises
     DirectoryUnusable."""
     store = DeviceStore(
         grace=settings.grace, id_length=settings.peer_limits.id_length, node_resources=settings.node_resources
@@ -179,12 +179,12 @@ def _ready(sockets: tuple[str, ...], settings: EffectiveSettings) -> ManagerRead
     )
 
 
-async def _end_with(stop: trio.Event, life: Life) -> None:
+async def _stop_with(stop: trio.Event, incarnation: Incarnation) -> None:
     await stop.wait()
-    life.end()
+    incarnation.stop()
 
 
-def _life(
+def _new_incarnation(
     settings: Settings,
     manager: DeviceManager,
     store: DeviceStore,
@@ -192,7 +192,7 @@ def _life(
     writer: CheckpointWriter,
     readers: trio.Nursery,
     access: AccessControl,
-) -> Life:
+) -> Incarnation:
     endpoints = Endpoints(
         directory=manager.layout.plugins,
         store=store,
@@ -203,7 +203,7 @@ def _life(
         fault_injection=manager.fault_injection,
     )
     readers.start_soon(endpoints.wait_for_restored)
-    return Life(
+    return Incarnation(
         layout=manager.layout,
         store=store,
         log=log,
@@ -244,9 +244,9 @@ async def open_device_manager(
     ``grace`` is the seconds a stopped plug-in's capacity is kept, ``peer_limits`` are how much a peer may ask for,
     ``callers`` who may call at all (this user and root); ``topology`` aligns pods on NUMA nodes;
     ``restart_wait`` is for how many seconds new pods wait for plug-ins that
-    an earlier life knew; at ``metrics_address`` (host, port) /metrics and /healthz are served; ``node_resources`` are
+    an earlier run knew; at ``metrics_address`` (host, port) /metrics and /healthz are served; ``node_resources`` are
     extended resources that the node has without a plug-in, as ``{"nvidia.com/gpumem": "16Gi"}``: they are counted, and
-    nobody is asked for them, unless a plug-in reports devices of that name. What an earlier life left on disk is taken
+    nobody is asked for them, unless a plug-in reports devices of that name. What an earlier run left on disk is taken
     over.
     Leaving the block stops everything and removes the sockets. Raises DirectoryInUse, DirectoryUnusable or NeedsTrio;
     ValueError for node resources that cannot be.

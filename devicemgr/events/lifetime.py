@@ -1,4 +1,4 @@
-"""The manager's own life: its start and end, its sockets and its files."""
+"""The manager itself: its start and end, its sockets and its files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ManagerStopping(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleSocketRemoved(Event):
-    """A socket of an earlier life was deleted: its plug-in's sign to register again (REG-17)."""
+    """A socket of an earlier run was deleted: its plug-in's sign to register again (REG-17)."""
 
     path: str
 

@@ -418,7 +418,7 @@ def the_story_of_a_pod_that_was_refused():
 
 
 @scenario
-def the_story_of_a_pod_from_an_earlier_life():
+def the_story_of_a_pod_from_an_earlier_run():
     store = store_with(device("d0"), device("d1"))
     pod = Pod(name="p", namespace="n", uid="u", containers=(Container(name="main", limits={GPU: 2}),))
     owner = Owner("u", "main")

@@ -1,4 +1,4 @@
-"""A manager that has ended says so, at once, whatever it is asked; between the two lives of a restart it does not."""
+"""A manager that has ended says so, at once, whatever it is asked; between two incarnations it does not."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ QUESTIONS = {
     "flush": lambda m: m.flush(),
     "wait_for_resource": lambda m: m.wait_for_resource(GPU),
     "events_after": lambda m: m.events_after(10**6, wait=True),
-    "events_of_life": lambda m: m.events_of_life(10**6, wait=True),
+    "events_of_incarnation": lambda m: m.events_of_incarnation(10**6, wait=True),
 }
 FAULTS = {
     "restart": lambda f: f.restart(),
@@ -67,7 +67,7 @@ FAULTS = {
     "advance_clock": lambda f: f.advance_clock(1.0),
     "inject": lambda f: f.inject(Fault(name="nonsense")),
 }
-FOR_THE_SUPERVISOR = {"living", "close"}
+FOR_THE_SUPERVISOR = {"enter", "close"}
 
 
 async def awaited(value):
@@ -110,7 +110,7 @@ async def test_what_was_kept_of_a_manager_says_so_too(root_dir, method):
         await getattr(kept, method)()
 
 
-async def test_what_was_kept_of_a_manager_knows_its_next_life(manager):
+async def test_what_was_kept_of_a_manager_knows_its_next_incarnation(manager):
     kept = manager.pod_resources
     await manager.faults.restart()
     async with open_registered_plugin(manager, GPU):
@@ -189,7 +189,7 @@ async def test_what_a_call_had_taken_when_it_was_broken_off_is_not_on_disk(root_
 
 
 async def test_a_follower_in_this_program_waits_through_a_restart_and_never_spins(root_dir):
-    """Between the two lives nothing happens; to be told so again and again would stop everybody else."""
+    """Between two incarnations nothing happens; to be told so again and again would stop everybody else."""
     seen = []
     async with trio.open_nursery() as outer:
         async with open_device_manager(root_dir) as manager:
@@ -203,7 +203,7 @@ async def test_a_follower_in_this_program_waits_through_a_restart_and_never_spin
                         sequence = news[-1][0]
 
             outer.start_soon(follow)
-            await manager.faults.restart(away=0.05)
+            await manager.faults.restart(delay=0.05)
     assert [name for name in seen if name.startswith("Manager")] == ["ManagerReady", "ManagerStopping"] * 2
 
 
@@ -211,19 +211,19 @@ async def test_a_restart_that_is_under_way_when_the_block_is_left(root_dir, auto
     async with trio.open_nursery() as outer:
         calls = InFlight(outer)
         async with open_device_manager(root_dir) as manager:
-            calls.start("restart", lambda: manager.faults.restart(away=1e6))
+            calls.start("restart", lambda: manager.faults.restart(delay=1e6))
             await manager._log.wait_until(lambda: type(manager.events()[-1].event).__name__ == "ManagerStopping")
     assert calls.ends == {"restart": ManagerClosed}
     assert trio.current_time() < 1e5
 
 
 async def test_between_two_lives_a_command_waits_for_the_next(root_dir, autojump_clock):
-    """What the old life would be told nobody would write down: the pod would be back."""
+    """What the old incarnation would be told nobody would write down: the pod would be back."""
     async with trio.open_nursery() as outer:
         calls = InFlight(outer)
         async with open_device_manager(root_dir, restart_wait=0) as manager, open_registered_plugin(manager, GPU):
             assert (await manager.admit(POD)).admitted
-            calls.start("restart", lambda: manager.faults.restart(away=60.0))
+            calls.start("restart", lambda: manager.faults.restart(delay=60.0))
             await manager._log.wait_until(lambda: type(manager.events()[-1].event).__name__ == "ManagerStopping")
             await trio.sleep(30)
             assert await manager.remove("default", "p")
@@ -232,13 +232,13 @@ async def test_between_two_lives_a_command_waits_for_the_next(root_dir, autojump
     assert calls.ends == {"restart": None}
 
 
-async def test_a_flush_of_a_life_that_is_over_fails_instead_of_waiting_for_ever(root_dir):
+async def test_a_flush_of_an_incarnation_that_has_ended_fails_instead_of_waiting_for_ever(root_dir):
     store, log = DeviceStore(), EventLog()
     with owned(Layout(root_dir)) as directories:
         async with open_checkpoint_writer(store, directories, log, boot_id="") as writer:
             pass
     store.add_pod(POD)
-    with trio.fail_after(5), pytest.raises(CheckpointUnwritable, match="life of the manager is over"):
+    with trio.fail_after(5), pytest.raises(CheckpointUnwritable, match="incarnation of the manager has ended"):
         await writer.flush()
 
 

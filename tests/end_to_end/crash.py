@@ -54,7 +54,7 @@ class Ledger:
     answers: int = 0
 
     def settle(self, found: dict[str, Devices]) -> list[str]:
-        """Compare with what a new life knows, which is the truth from then on; returns what does not hold."""
+        """Compare with what a new run knows, which is the truth from then on; returns what does not hold."""
         wrong = [
             f"{pod} was told {held}, has {found.get(pod)}"
             for pod, held in self.admitted.items()
@@ -97,7 +97,7 @@ def remove(client: Client, ledger: Ledger, pod: str) -> None:
 
 
 class Workload:
-    """Workers and a plug-in for one life of the daemon."""
+    """Workers and a plug-in for one run of the daemon."""
 
     def __init__(self, root: Path, ledger: Ledger, seed: int):
         self.client = Client(root)
@@ -164,7 +164,7 @@ def left_over(directory: Path) -> list[str]:
     return [f"{name} was left" for name in found]
 
 
-def one_life(root: Path, ledger: Ledger, seed: int) -> list[str]:
+def one_run(root: Path, ledger: Ledger, seed: int) -> list[str]:
     """Start, compare, load, kill; returns what did not hold."""
     daemon = Daemon(root)
     workload = Workload(root, ledger, seed)
@@ -188,10 +188,10 @@ def main() -> int:
     arguments = parser.parse_args()
     ledger, started = Ledger(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dm-") as made:
-        for number in range(arguments.kills + 1):  # the last life checks the one before it
-            wrong = one_life(Path(made) / "node", ledger, arguments.seed + number)
+        for number in range(arguments.kills + 1):  # the last run checks the one before it
+            wrong = one_run(Path(made) / "node", ledger, arguments.seed + number)
             if wrong:
-                print(f"life {number} of --seed {arguments.seed}:", *wrong, sep="\n  ")
+                print(f"run {number} of --seed {arguments.seed}:", *wrong, sep="\n  ")
                 return 1
     print(
         f"{arguments.kills} times kill -9 (seed {arguments.seed}), {ledger.answers} admissions and removals answered: "

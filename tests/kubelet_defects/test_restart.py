@@ -45,7 +45,7 @@ def devices(manager):
     return {one.name: {c.name: c.devices.get(GPU, ()) for c in one.containers} for one in manager.pods()}
 
 
-async def first_life(root_dir, *pods, count=4, options=PluginOptions(), end=None):  # noqa: B008 - frozen
+async def first_run(root_dir, *pods, count=4, options=PluginOptions(), end=None):  # noqa: B008 - frozen
     """A manager with a plug-in and these pods; then both are gone. Returns what the pods held."""
     async with open_device_manager(root_dir) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=count, options=options) as plugin:
@@ -68,7 +68,7 @@ def checkpoint_of(root_dir):
 
 async def test_running_pods_keep_their_devices_while_plugins_are_away(root_dir):
     """CC-095. CC-101, CC-102, REG-18, REG-19, ALLOC-10."""
-    held = await first_life(root_dir, pod("a"), pod("b", 2))
+    held = await first_run(root_dir, pod("a"), pod("b", 2))
     async with open_device_manager(root_dir) as manager:
         assert devices(manager) == held
         assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].allocated) == (0, 3)
@@ -85,7 +85,7 @@ async def test_running_pods_keep_their_devices_while_plugins_are_away(root_dir):
 
 async def test_a_pod_that_ended_while_nobody_looked_is_given_up(root_dir):
     """CC-107, GC-1: whoever knows the pods again says so, and the others' devices are free."""
-    await first_life(root_dir, pod("a"), pod("b"))
+    await first_run(root_dir, pod("a"), pod("b"))
     async with open_device_manager(root_dir) as manager:
         assert [one.name for one in await manager.retain(["b"])] == ["a"]
         assert list(devices(manager)) == ["b"]
@@ -107,7 +107,7 @@ async def test_many_pods_that_ended_are_given_up_in_one_write(root_dir):
 
 async def test_a_resource_that_does_not_come_back_is_removed_after_the_grace_period(root_dir, autojump_clock):
     """REG-19, LW-11; its pods keep their record."""
-    held = await first_life(root_dir, pod("a"))
+    held = await first_run(root_dir, pod("a"))
     async with open_device_manager(root_dir) as manager:
         await trio.sleep(299)
         assert manager.capacity()[GPU].endpoint == "stopped"
@@ -118,7 +118,7 @@ async def test_a_resource_that_does_not_come_back_is_removed_after_the_grace_per
 
 async def test_a_kubelets_checkpoint_is_taken_over_and_its_pods_go_by_uid(root_dir):
     """CKPT-2: files are interchangeable. The kubelet's has no names, and knows nothing of options."""
-    await first_life(root_dir, pod("a", 2), pod("b"))
+    await first_run(root_dir, pod("a", 2), pod("b"))
     as_a_kubelet_writes_it(root_dir)
     async with open_device_manager(root_dir) as manager:
         assert [one.full_name for one in manager.pods()] == ["uid a", "uid b"]
@@ -150,7 +150,7 @@ async def test_running_pods_of_a_kubelet_fit_again_though_their_containers_share
     specs = [(ContainerKind.INIT, {GPU: 2, NIC: 1}), (ContainerKind.MAIN, {GPU: 1, NIC: 2})]
     containers = tuple(Container(name=kind.value, kind=kind, limits=limits) for kind, limits in specs)
     pods = [Pod(name=name, uid=name, containers=containers) for name in ("a", "b")]
-    for life in range(2):
+    for run in range(2):
         async with open_device_manager(root_dir) as manager:
             directory = manager.layout.plugins
             async with (
@@ -161,7 +161,7 @@ async def test_running_pods_of_a_kubelet_fit_again_though_their_containers_share
                 await nics.register()
                 await manager.wait_for_resource(GPU, allocatable=4)
                 await manager.wait_for_resource(NIC, allocatable=4)
-                if life:
+                if run:
                     third = Pod(name="c", uid="c", containers=(Container(name="c", limits={GPU: 1}),))
                     assert not (await manager.admit(third)).admitted
                 for one in pods:
@@ -180,7 +180,7 @@ async def test_what_an_answer_says_in_fields_of_another_version_is_kept_on_disk(
         return answer
 
     monkeypatch.setattr(DevicePluginService, "allocate", allocate)
-    await first_life(root_dir, pod("a"))
+    await first_run(root_dir, pod("a"))
     for _ in range(2):
         assert [entry.answer for entry in checkpoint_of(root_dir).entries] == [raw]
         async with open_device_manager(root_dir) as manager:
@@ -197,7 +197,7 @@ async def test_lim_8_a_container_starts_from_its_stored_answer_when_the_plugin_i
 ):
     """RUN-4, RUN-5: after the grace period the kubelet fails with RUN-E3 what worked a second before."""
     one = pod("a")
-    await first_life(root_dir, one)
+    await first_run(root_dir, one)
     async with open_device_manager(root_dir) as manager:
         await trio.sleep(400)
         assert manager.capacity()[GPU].endpoint == "removed"
@@ -208,7 +208,7 @@ async def test_lim_8_a_container_starts_from_its_stored_answer_when_the_plugin_i
 async def test_lim_8_with_pre_start_the_error_says_what_is_missing(root_dir, autojump_clock):
     """RUN-E3: retryable, since the plug-in may return."""
     one = pod("a")
-    await first_life(root_dir, one, options=PluginOptions(pre_start_required=True))
+    await first_run(root_dir, one, options=PluginOptions(pre_start_required=True))
     async with open_device_manager(root_dir) as manager:
         await trio.sleep(400)
         with pytest.raises(ContainerStartFailed) as caught:
@@ -219,7 +219,7 @@ async def test_lim_8_with_pre_start_the_error_says_what_is_missing(root_dir, aut
 async def test_lim_39_options_survive_a_restart(root_dir):
     """LW-10, RUN-1: the kubelet forgets them, and starts the container without its PreStartContainer call."""
     one = pod("a")
-    await first_life(root_dir, one, options=PluginOptions(pre_start_required=True))
+    await first_run(root_dir, one, options=PluginOptions(pre_start_required=True))
     async with open_device_manager(root_dir) as manager:
         with pytest.raises(ContainerStartFailed, match="has been stopped"):
             await manager.start_container(one, one.containers[0])
@@ -234,7 +234,7 @@ async def test_lim_39_options_survive_a_restart(root_dir):
 async def test_lim_39_options_that_nobody_kept_hold_the_start_until_the_plugin_is_back(root_dir):
     """A kubelet's checkpoint has no options."""
     one = pod("a")
-    await first_life(root_dir, one)
+    await first_run(root_dir, one)
     as_a_kubelet_writes_it(root_dir)
     async with open_device_manager(root_dir) as manager:
         await manager.admit(one, start=False)
@@ -249,7 +249,7 @@ async def test_lim_39_options_that_nobody_kept_hold_the_start_until_the_plugin_i
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b'{"Data":{},"Checksum":1}', b"[" * 100_000, b'{"Data": 3}'])
 async def test_lim_10_a_corrupt_checkpoint_is_set_aside_and_the_one_before_it_used(root_dir, damage):
     """CC-099, CC-100. The kubelet starts empty, and hands the same devices out again."""
-    held = await first_life(root_dir, pod("a"), pod("b"))
+    held = await first_run(root_dir, pod("a"), pod("b"))
     path = root_dir / "device-plugins" / FILE_NAME
     path.write_bytes(damage)
     async with open_device_manager(root_dir) as manager:
@@ -283,7 +283,7 @@ async def test_lim_10_a_moment_after_the_last_change_damage_to_the_file_loses_no
 
 
 async def test_lim_10_when_no_generation_is_left_the_loss_is_told(root_dir):
-    await first_life(root_dir, pod("a"))
+    await first_run(root_dir, pod("a"))
     for path in (root_dir / "device-plugins").glob(f"*{FILE_NAME}*"):
         path.write_text("nonsense")
     async with open_device_manager(root_dir) as manager:
@@ -440,7 +440,7 @@ async def test_a_refused_pod_is_told_why_also_where_the_path_is_no_text(root_dir
 async def test_lim_30_a_running_pod_is_not_refused_because_its_init_container_has_ended(root_dir):
     """ALLOC-6b, CC-103, CC-109: the kubelet looks at each container, and fails the pod for good."""
     one = pod("a", kinds=(ContainerKind.INIT, ContainerKind.MAIN))
-    held = await first_life(root_dir, one)
+    held = await first_run(root_dir, one)
     async with open_device_manager(root_dir) as manager:
         admission = await manager.admit(one)
         assert admission.admitted
@@ -449,7 +449,7 @@ async def test_lim_30_a_running_pod_is_not_refused_because_its_init_container_ha
 
 async def test_lim_32_a_new_pod_waits_for_a_plugin_that_is_expected_back(root_dir):
     """The kubelet fails it for good, a second before the plug-in is back."""
-    await first_life(root_dir, pod("a"))
+    await first_run(root_dir, pod("a"))
     async with open_device_manager(root_dir) as manager, trio.open_nursery() as nursery:
         answers = []
 
@@ -470,7 +470,7 @@ async def test_lim_32_a_new_pod_waits_for_a_plugin_that_is_expected_back(root_di
 
 async def test_lim_32_the_wait_is_bounded(root_dir, autojump_clock):
     """CC-108: then the pod is refused as in the kubelet."""
-    await first_life(root_dir, pod("a"))
+    await first_run(root_dir, pod("a"))
     async with open_device_manager(root_dir, restart_wait=20) as manager:
         started = trio.current_time()
         refused = await manager.admit(pod("b"))
@@ -484,7 +484,7 @@ async def test_lim_32_the_wait_is_bounded(root_dir, autojump_clock):
 
 async def test_after_a_reboot_pods_are_looked_at_anew(root_dir):
     """ALLOC-10: none of their containers runs, so a device that is gone refuses the pod and frees its record."""
-    await first_life(root_dir, pod("a"), pod("b"))
+    await first_run(root_dir, pod("a"), pod("b"))
     path = root_dir / "device-plugins" / FILE_NAME
     found = parse_checkpoint(path.read_text())
     path.write_text(render(found, section=render_state(replace(parse_state(found.section), boot_id="another boot"))))
@@ -502,8 +502,8 @@ async def test_after_a_reboot_pods_are_looked_at_anew(root_dir):
 
 
 async def test_a_crash_after_a_reboot_does_not_make_pods_run(root_dir):
-    """What the first life after it wrote is of this boot; but at most of its pods nobody has looked yet."""
-    await first_life(root_dir, pod("a"), pod("b"))
+    """What the first run after it wrote is of this boot; but at most of its pods nobody has looked yet."""
+    await first_run(root_dir, pod("a"), pod("b"))
     path = root_dir / "device-plugins" / FILE_NAME
     found = parse_checkpoint(path.read_text())
     path.write_text(render(found, section=render_state(replace(parse_state(found.section), boot_id="another boot"))))
@@ -516,7 +516,7 @@ async def test_a_crash_after_a_reboot_does_not_make_pods_run(root_dir):
     path.write_text(crashed)
     async with open_device_manager(root_dir) as manager:
         assert not happened(manager, StateRestored)[0].rebooted
-        assert manager._life.store.unconfirmed == {"a"}
+        assert manager._incarnation.store.unconfirmed == {"a"}
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
             for device in ("dev-0", "dev-1"):
                 plugin.set_health(device, "Unhealthy")
@@ -528,7 +528,7 @@ async def test_a_crash_after_a_reboot_does_not_make_pods_run(root_dir):
 
 async def test_an_admission_after_a_reboot_that_is_only_broken_off_costs_nothing(root_dir):
     """A caller that hangs up, or a manager that stops, has not refused anybody."""
-    held = await first_life(root_dir, pod("a"))
+    held = await first_run(root_dir, pod("a"))
     path = root_dir / "device-plugins" / FILE_NAME
     found = parse_checkpoint(path.read_text())
     state = replace(parse_state(found.section), boot_id="another boot")
@@ -540,7 +540,7 @@ async def test_an_admission_after_a_reboot_that_is_only_broken_off_costs_nothing
         assert devices(manager) == held
         await manager.flush()
         assert [one.uid for one in parse_state(checkpoint_of(root_dir).section).pods] == ["a"]
-        assert manager._life.store.unconfirmed == {"a"}, "and the next admission looks at it as the first would have"
+        assert manager._incarnation.store.unconfirmed == {"a"}, "and the next admission looks at it as the first would"
 
 
 async def test_lim_34_a_running_pod_may_be_looked_at_again_whatever_its_devices_health(manager, open_plugin):
@@ -559,14 +559,14 @@ async def test_lim_34_a_running_pod_may_be_looked_at_again_whatever_its_devices_
 async def test_lim_14_a_missing_record_is_made_up_for_before_pre_start(root_dir):
     """RUN-3 after RUN-2 cannot help a plug-in that wants PreStartContainer: the kubelet fails with RUN-E2."""
     one = pod("a")
-    await first_life(root_dir, one, options=PluginOptions(pre_start_required=True))
+    await first_run(root_dir, one, options=PluginOptions(pre_start_required=True))
     async with open_device_manager(root_dir) as manager:
         options = PluginOptions(pre_start_required=True)
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4, options=options) as plugin:
             await plugin.register()
             await manager.wait_for_resource(GPU, allocatable=4)
-            manager._life.store.release(
-                manager._life.store.all_assignments()[0][0], GPU
+            manager._incarnation.store.release(
+                manager._incarnation.store.all_assignments()[0][0], GPU
             )  # what a lost checkpoint leaves
             run = await manager.start_container(one, one.containers[0])
             assert run.devices == {GPU: ("dev-0",)}
@@ -575,7 +575,7 @@ async def test_lim_14_a_missing_record_is_made_up_for_before_pre_start(root_dir)
             async def fail(ids):
                 raise RpcFailed("no more")
 
-            manager._life.store.release(manager._life.store.all_assignments()[0][0], GPU)
+            manager._incarnation.store.release(manager._incarnation.store.all_assignments()[0][0], GPU)
             plugin.on_allocate = fail
             with pytest.raises(ContainerStartFailed, match="no more"):
                 await manager.start_container(one, one.containers[0])

@@ -171,7 +171,7 @@ class Decision:
     """One admission. ``time`` is in seconds since the epoch; ``rule`` is the item that refused, if one did.
 
     ``later`` are refusals of the same pod while it went on as it was admitted here. ``is_lost`` says that an earlier
-    life of the manager decided: what the pod holds is known, but not why.
+    incarnation of the manager decided: what the pod holds is known, but not why.
     """
 
     namespace: str
@@ -205,7 +205,7 @@ class Decision:
 
     @classmethod
     def lost(cls, store: DeviceStore, pod: Pod) -> Decision:
-        """About a pod from an earlier life: only what it holds."""
+        """About a pod from an earlier run: only what it holds."""
         decision = cls.about(pod, time=0.0)
         decision.admitted = decision.is_lost = True
         for name, container in decision.containers.items():

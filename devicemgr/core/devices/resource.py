@@ -65,7 +65,7 @@ class Resource:
 
     @property
     def is_expected_back(self) -> bool:
-        """Known from before a restart, and its plug-in has not reported its devices in this life yet."""
+        """Known from before a restart, and its plug-in has not reported its devices since."""
         waits_for_list = self.is_serving and not self.is_current and self.healthy is not None
         return self.endpoint.generation == RESTORED or waits_for_list
 

@@ -191,7 +191,7 @@ class DeviceStore(PodDevices):
         )
 
     def restore(self, snapshot: Snapshot, *, now: float, rebooted: bool = False) -> None:
-        """Start from what an earlier life left. Its resources count 0 until their plug-ins return (REG-19).
+        """Start from what an earlier run left. Its resources count 0 until their plug-ins return (REG-19).
 
         After a reboot no container runs any more: the pods keep their devices, but are looked at anew (ALLOC-10).
         """
@@ -255,7 +255,7 @@ class DeviceStore(PodDevices):
         return None if self._is_reported(resource) else self._node_resources.get(resource)
 
     def is_expected_back(self, resource: ResourceName) -> bool:
-        """Known from before the restart, and its plug-in has not reported its devices in this life yet."""
+        """Known from before the restart, and its plug-in has not reported its devices since."""
         state = self._resources.get(resource)
         return state is not None and state.is_expected_back
 

@@ -78,7 +78,7 @@ def parse_saved(text: str) -> Saved:
 
 
 def restore(file: GenerationFile[Saved], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
-    """Read what an earlier life left, and say what came of it. Raises DirectoryUnusable."""
+    """Read what an earlier run left, and say what came of it. Raises DirectoryUnusable."""
     saved, problems = file.load()
     store.is_fresh = should_reset_extended_resources(
         os.listdir(file.path.parent)
@@ -171,7 +171,7 @@ class CheckpointWriter:
         self._durable = self._tried = 0  # versions: what is on disk, and what the last attempt was about
         self._is_doubled = True
         self._on_disk = OnDisk(watch)
-        left = identity_of(file.path)  # by an earlier life
+        left = identity_of(file.path)  # by an earlier run
         self._file = replace(file, is_first=left is None)
         self._on_disk.expect(file.path, left)
         self._is_ours = True  # what stands there, if anything
@@ -189,7 +189,7 @@ class CheckpointWriter:
         self._log.record(())  # wakes the writer
         while self._durable < version:
             if self._is_finished:
-                raise CheckpointUnwritable("this life of the manager is over; the next one knows what is on disk")
+                raise CheckpointUnwritable("this incarnation of the manager has ended; the next knows what is on disk")
             await self._attempted.wait()
             if self._durable < version <= self._tried:
                 raise CheckpointUnwritable(self._problem)

@@ -21,7 +21,7 @@ from ...errors import BadInput
 from ...events import FaultInjected
 from ...model import Fault, Times
 from ..event_log import EventLog
-from ..incarnation import Life
+from ..incarnation import Incarnation
 from ..layout import Layout
 from ..open_calls import OpenCalls
 from .injection import CALLS, REGISTER, CallFault, FaultInjection
@@ -40,7 +40,7 @@ class Faults:
         layout: Layout,
         log: EventLog,
         fault_injection: FaultInjection,
-        current: Callable[[], Life],
+        current: Callable[[], Incarnation],
         calls: OpenCalls,
     ) -> None:
         self._layout = layout
@@ -50,14 +50,14 @@ class Faults:
         self._calls = calls
 
     @checked
-    async def restart(self, *, away: Seconds = 0.0) -> None:
-        """Restart as the kubelet does: streams and sockets end; after ``away`` seconds every socket in the directory
-        is removed and kubelet.sock is made anew (REG-17). Returns when the new life serves."""
+    async def restart(self, *, delay: Seconds = 0.0) -> None:
+        """Restart as the kubelet does: streams and sockets end; after ``delay`` seconds every socket in the directory
+        is removed and kubelet.sock is created again (REG-17). Returns when the new incarnation serves."""
         with self._calls.one():
-            life = self._current()
-            self._record("restart", f"away for {away:g} s")
-            life.end(away=away)
-            await self._log.wait_until(lambda: self._current() is not life)
+            incarnation = self._current()
+            self._record("restart", f"back after {delay:g} s")
+            incarnation.stop(restart_delay=delay)
+            await self._log.wait_until(lambda: self._current() is not incarnation)
             await self._current().ready.wait()
 
     def wipe(self) -> None:
@@ -167,8 +167,8 @@ class Faults:
         self._calls.check()
         match fault.name:
             case "restart":
-                self._record("restart", f"away for {fault.seconds:g} s")
-                self._current().end(away=fault.seconds)
+                self._record("restart", f"back after {fault.seconds:g} s")
+                self._current().stop(restart_delay=fault.seconds)
             case "wipe" | "expire-grace" | "freeze-clock" | "resume-clock":
                 self._method(fault.name)()
             case "refuse-same-socket" | "accept-same-socket" | "accept-registrations":

@@ -203,7 +203,7 @@ class Endpoints:
             raise slot.refusal
 
     async def wait_for_restored(self) -> None:
-        """Remove, when their grace period is over, the resources of an earlier life that did not come back (REG-19)."""
+        """Remove, when their grace period is over, the resources of an earlier run that did not come back (REG-19)."""
         await trio.sleep(self._store.grace + _JUST_AFTER)
         self._log.record(self._store.sweep(now=trio.current_time()))
 

@@ -35,7 +35,7 @@ class Decisions:
             self._past.append(decision)
 
     def current(self, uid: PodUid) -> Decision | None:
-        """About a pod that is here; None when an earlier life decided."""
+        """About a pod that is here; None when an earlier run decided."""
         return self._current.get(uid)
 
     def past(self, namespace: str, name: str) -> Decision | None:

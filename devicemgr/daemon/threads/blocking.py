@@ -134,8 +134,8 @@ class BlockingFaults:
         self._portal = portal
         self._target = target
 
-    def restart(self, *, away: Seconds = 0.0) -> None:
-        self._portal.call(self._target.restart, away=away)
+    def restart(self, *, delay: Seconds = 0.0) -> None:
+        self._portal.call(self._target.restart, delay=delay)
 
     def wipe(self) -> None:
         self._portal.call(self._target.wipe)

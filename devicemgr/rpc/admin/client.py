@@ -66,11 +66,11 @@ class ManagerClient:
         """Something goes wrong on purpose; a restart is under way, and not over, when this returns."""
         await self._call(self._stub.inject_fault, convert.fault_to_wire(fault))
 
-    async def restart(self, *, away: float) -> None:
-        """The manager restarts, and is away in between; its old life is over when this returns."""
-        await self.inject(Fault(name="restart", seconds=away))
+    async def restart(self, *, delay: float) -> None:
+        """The manager restarts, back ``delay`` seconds later; the old incarnation has ended when this returns."""
+        await self.inject(Fault(name="restart", seconds=delay))
         with suppress(RpcFailed):
-            await self.read_events(lambda event: None, follow=True)  # which ends with the life
+            await self.read_events(lambda event: None, follow=True)  # which ends with the incarnation
 
     async def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The newest decision about a pod, or None when there is none."""

@@ -31,7 +31,7 @@ class AdminApi(Protocol):
     async def admit(self, pod: Pod, *, start: bool = ...) -> Admission: ...
     async def remove(self, namespace: str, name: str) -> bool: ...
     async def retain(self, uids: Iterable[str]) -> Sequence[Pod]: ...
-    async def events_of_life(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
+    async def events_of_incarnation(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
 
 
 class FaultsApi(Protocol):
@@ -64,7 +64,7 @@ class AdminService(StreamClosingMixin, wire.AdminBase):
 
     async def events(self, message: wire.EventsRequest) -> AsyncIterator[wire.Event]:
         sequence = 0
-        while batch := await self._manager.events_of_life(sequence, wait=message.follow):
+        while batch := await self._manager.events_of_incarnation(sequence, wait=message.follow):
             for sequence, event in batch:
                 yield wire.Event(sequence=sequence, json=json.dumps(event))
 

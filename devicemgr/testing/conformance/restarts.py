@@ -120,7 +120,7 @@ async def away(bench: Bench) -> str:
     Mend it: keep trying, with a bounded pause between attempts.
     """
     since = await bench.disturb()
-    await bench.manager.faults.restart(away=bench.timing.away)
+    await bench.manager.faults.restart(delay=bench.timing.away)
     back = trio.current_time()
     await bench.wait_for_list(since=since, what=f"after the manager was away for {bench.timing.away:g} s")
     firsts = [bench.seen(PluginRegistered, since=back, of=resource)[:1] for resource in bench.resources]

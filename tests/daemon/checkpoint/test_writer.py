@@ -1,4 +1,4 @@
-"""When the checkpoint is written, by the clock; what is said of it; and what an earlier life's is taken for."""
+"""When the checkpoint is written, by the clock; what is said of it; and what an earlier run's is taken for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pod(name, count=1):
     return Pod(name=name, uid=name, containers=(Container(name="c", limits={GPU: count}),))
 
 
-class Life:
+class Run:
     """A store and its writer, and what was told when."""
 
     def __init__(self, root_dir):
@@ -72,17 +72,17 @@ def no_threads(monkeypatch):
 
 @asynccontextmanager
 async def opened(root_dir):
-    life = Life(root_dir)
-    with owned(life.layout) as directories:
-        async with open_checkpoint_writer(life.store, directories, life.log, boot_id="b") as life.writer:
-            yield life
+    run = Run(root_dir)
+    with owned(run.layout) as directories:
+        async with open_checkpoint_writer(run.store, directories, run.log, boot_id="b") as run.writer:
+            yield run
 
 
 @pytest.fixture
-async def life(root_dir, no_threads):
+async def run(root_dir, no_threads):
     """For tests that ask for ``autojump_clock``."""
-    async with opened(root_dir) as life:
-        yield life
+    async with opened(root_dir) as run:
+        yield run
 
 
 def fail(file, text):
@@ -92,69 +92,69 @@ def fail(file, text):
 # --- when ---
 
 
-async def test_a_change_is_written_at_once_and_once_more_when_nothing_has_changed_for_a_second(life, autojump_clock):
+async def test_a_change_is_written_at_once_and_once_more_when_nothing_has_changed_for_a_second(run, autojump_clock):
     await trio.sleep(10)
-    assert not life.told
-    life.add("a")
+    assert not run.told
+    run.add("a")
     await trio.sleep(0.9)
-    life.add("b")
+    run.add("b")
     await trio.sleep(0.9)
-    assert life.times(CheckpointWritten) == [10, 10.9]
-    assert life.copy.read_text() != life.path.read_text()
+    assert run.times(CheckpointWritten) == [10, 10.9]
+    assert run.copy.read_text() != run.path.read_text()
     await trio.sleep(0.2)
-    assert life.copy.read_text() == life.path.read_text()
-    told = len(life.told)
+    assert run.copy.read_text() == run.path.read_text()
+    told = len(run.told)
     await trio.sleep(80_000)
-    assert len(life.told) == told
+    assert len(run.told) == told
 
 
-async def test_a_failed_write_is_tried_again_after_ever_longer_until_it_is_good(life, autojump_clock, monkeypatch):
+async def test_a_failed_write_is_tried_again_after_ever_longer_until_it_is_good(run, autojump_clock, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(GenerationFile, "save", fail)
-        life.add("a")
+        run.add("a")
         await trio.sleep(100)
-        assert life.times(CheckpointFailed) == [0, 1, 3, 7, 15, 31, 61, 91]
+        assert run.times(CheckpointFailed) == [0, 1, 3, 7, 15, 31, 61, 91]
     await trio.sleep(30)
-    assert life.times(CheckpointWritten) == [121]
-    life.told.clear()
+    assert run.times(CheckpointWritten) == [121]
+    run.told.clear()
     monkeypatch.setattr(GenerationFile, "save", fail)
-    life.add("b")
+    run.add("b")
     await trio.sleep(3.5)
-    assert [when - 130 for when in life.times(CheckpointFailed)] == [0, 1, 3], "it begins anew"
+    assert [when - 130 for when in run.times(CheckpointFailed)] == [0, 1, 3], "it begins anew"
 
 
-async def test_a_change_after_a_failed_write_is_an_attempt_at_once(life, autojump_clock, monkeypatch):
+async def test_a_change_after_a_failed_write_is_an_attempt_at_once(run, autojump_clock, monkeypatch):
     monkeypatch.setattr(GenerationFile, "save", fail)
-    life.add("a")
+    run.add("a")
     await trio.sleep(20)
-    life.told.clear()
-    life.add("b")
+    run.told.clear()
+    run.add("b")
     await trio.testing.wait_all_tasks_blocked()
-    assert life.times(CheckpointFailed) == [20]
+    assert run.times(CheckpointFailed) == [20]
 
 
-async def test_who_waits_for_the_disk_after_a_failed_write_brings_the_next_attempt(life, autojump_clock, monkeypatch):
+async def test_who_waits_for_the_disk_after_a_failed_write_brings_the_next_attempt(run, autojump_clock, monkeypatch):
     """And not the second, or the half minute, that is there for those who do not wait."""
     with monkeypatch.context() as patch:
         patch.setattr(GenerationFile, "save", fail)
-        life.add("a")
+        run.add("a")
         await trio.sleep(40)
         with pytest.raises(CheckpointUnwritable, match=BUSY):
-            await life.writer.flush()
-        assert life.times(CheckpointFailed)[-1] == life.now == 40
-    await life.writer.flush()
-    assert life.times(CheckpointWritten) == [40]
-    assert life.now == 40
+            await run.writer.flush()
+        assert run.times(CheckpointFailed)[-1] == run.now == 40
+    await run.writer.flush()
+    assert run.times(CheckpointWritten) == [40]
+    assert run.now == 40
 
 
-async def test_who_waits_for_what_is_on_disk_already_brings_nothing(life, autojump_clock):
-    life.add("a")
-    await life.writer.flush()
-    told = len(life.told)
+async def test_who_waits_for_what_is_on_disk_already_brings_nothing(run, autojump_clock):
+    run.add("a")
+    await run.writer.flush()
+    told = len(run.told)
     for _ in range(3):
-        await life.writer.flush()
+        await run.writer.flush()
     await trio.testing.wait_all_tasks_blocked()
-    assert (len(life.told), life.now) == (told, 0)
+    assert (len(run.told), run.now) == (told, 0)
 
 
 async def test_who_waits_while_something_older_is_written_waits_for_the_next_attempt(root_dir, monkeypatch):
@@ -164,20 +164,20 @@ async def test_who_waits_while_something_older_is_written_waits_for_the_next_att
     async def slow(save, text):
         calls.append(text)
         if len(calls) == 1:
-            life.store.add_pod(pod("b"))
+            run.store.add_pod(pod("b"))
             nursery.start_soon(flush)
             await trio.testing.wait_all_tasks_blocked()
             raise OSError(5, BUSY)
         return save(text)
 
     async def flush():
-        await life.writer.flush()
+        await run.writer.flush()
         flushed.append(len(calls))
 
     flushed = []
     monkeypatch.setattr(checkpointing, "_in_a_thread", slow)
-    async with trio.open_nursery() as nursery, opened(root_dir) as life:
-        life.add("a")
+    async with trio.open_nursery() as nursery, opened(root_dir) as run:
+        run.add("a")
         with trio.fail_after(5):
             while not flushed:  # noqa: ASYNC110
                 await trio.sleep(0.01)
@@ -185,76 +185,76 @@ async def test_who_waits_while_something_older_is_written_waits_for_the_next_att
 
 
 async def test_a_flush_of_a_life_that_is_over_says_so(root_dir):
-    async with opened(root_dir) as life:
+    async with opened(root_dir) as run:
         pass
-    life.store.add_pod(pod("a"))
+    run.store.add_pod(pod("a"))
     with trio.fail_after(5), pytest.raises(CheckpointUnwritable) as caught:
-        await life.writer.flush()
-    assert str(caught.value) == "this life of the manager is over; the next one knows what is on disk"
+        await run.writer.flush()
+    assert str(caught.value) == "this incarnation of the manager has ended; the next knows what is on disk"
 
 
-async def test_what_is_deleted_again_and_again_is_written_again_ever_later(life, autojump_clock):
+async def test_what_is_deleted_again_and_again_is_written_again_ever_later(run, autojump_clock):
     """And at once again when that has stopped for a while."""
 
     async def delete_always():
         while True:
-            if life.path.exists():
-                life.path.unlink()
+            if run.path.exists():
+                run.path.unlink()
             await trio.sleep(0.25)
 
-    life.add("a")
-    await life.writer.flush()
+    run.add("a")
+    await run.writer.flush()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(delete_always)
         await trio.sleep(100)
         nursery.cancel_scope.cancel()
-    losses = [when for when, event in life.told if isinstance(event, CheckpointLost) and event.path == str(life.path)]
+    losses = [when for when, event in run.told if isinstance(event, CheckpointLost) and event.path == str(run.path)]
     assert [b - a for a, b in pairwise(losses)] == pytest.approx([1, 2, 4, 8, 16, 30, 30], abs=0.26)
     await trio.sleep(200)
     for wait in (0, 1):
-        told, began = len(life.told), life.now
-        life.path.unlink()
-        await life.log.wait_until(lambda told=told: len(life.told) > told)
-        assert life.now - began == pytest.approx(wait)
-        await life.writer.flush()
+        told, began = len(run.told), run.now
+        run.path.unlink()
+        await run.log.wait_until(lambda told=told: len(run.told) > told)
+        assert run.now - began == pytest.approx(wait)
+        await run.writer.flush()
 
 
 async def test_the_end_leaves_both_copies(root_dir, no_threads, autojump_clock):
     """Of what was said last, though nobody waited for it; and nothing more is written when that is there."""
-    async with opened(root_dir) as life:
-        life.store.add_pod(pod("a"))
-    assert [one.owner.pod_uid for one in parse_checkpoint(life.path.read_text()).entries] == []
-    assert parse_state(parse_checkpoint(life.path.read_text()).section).pods == (pod("a"),)
-    assert life.copy.read_text() == life.path.read_text()
-    assert [type(event) for _, event in life.told] == [CheckpointWritten]
-    async with opened(root_dir) as life:
-        life.add("b")
+    async with opened(root_dir) as run:
+        run.store.add_pod(pod("a"))
+    assert [one.owner.pod_uid for one in parse_checkpoint(run.path.read_text()).entries] == []
+    assert parse_state(parse_checkpoint(run.path.read_text()).section).pods == (pod("a"),)
+    assert run.copy.read_text() == run.path.read_text()
+    assert [type(event) for _, event in run.told] == [CheckpointWritten]
+    async with opened(root_dir) as run:
+        run.add("b")
         await trio.sleep(5)
-        before = os.listdir(life.layout.plugins), life.path.stat(), life.copy.stat()
-    assert (os.listdir(life.layout.plugins), life.path.stat(), life.copy.stat()) == before
+        before = os.listdir(run.layout.plugins), run.path.stat(), run.copy.stat()
+    assert (os.listdir(run.layout.plugins), run.path.stat(), run.copy.stat()) == before
 
 
-async def test_a_second_copy_that_fails_is_told_and_left_until_the_next_change(life, autojump_clock, monkeypatch):
+async def test_a_second_copy_that_fails_is_told_and_left_until_the_next_change(run, autojump_clock, monkeypatch):
     """The first one is good: nobody waits, and nobody is refused."""
-    life.add("a")
-    await life.writer.flush()
+    run.add("a")
+    await run.writer.flush()
     with monkeypatch.context() as patch:
         patch.setattr(GenerationFile, "double", fail)
         await trio.sleep(50)
-        version = life.store.version
-        assert life.told[1:] == [(1, CheckpointFailed(version=version, problem=f"{life.path}: {BUSY}"))]
-        await life.writer.flush()
+        version = run.store.version
+        assert run.told[1:] == [(1, CheckpointFailed(version=version, problem=f"{run.path}: {BUSY}"))]
+        await run.writer.flush()
     await trio.sleep(50)
-    assert not life.copy.exists()
-    life.add("b")
+    assert not run.copy.exists()
+    run.add("b")
     await trio.sleep(1.5)
-    assert life.copy.read_text() == life.path.read_text()
+    assert run.copy.read_text() == run.path.read_text()
 
 
 # --- what is said ---
 
 
-async def test_a_write_is_told_with_its_version_size_and_duration(life, monkeypatch, autojump_clock):
+async def test_a_write_is_told_with_its_version_size_and_duration(run, monkeypatch, autojump_clock):
     save = GenerationFile.save
 
     def slow(file, text):
@@ -263,11 +263,11 @@ async def test_a_write_is_told_with_its_version_size_and_duration(life, monkeypa
 
     monkeypatch.setattr(GenerationFile, "save", slow)
     await trio.sleep(5)
-    life.add("a")
-    await life.writer.flush()
-    size = life.path.stat().st_size
-    assert life.events(CheckpointWritten) == [CheckpointWritten(version=1, size=size, seconds=0.123457)]
-    assert life.store.version == 1
+    run.add("a")
+    await run.writer.flush()
+    size = run.path.stat().st_size
+    assert run.events(CheckpointWritten) == [CheckpointWritten(version=1, size=size, seconds=0.123457)]
+    assert run.store.version == 1
 
 
 @pytest.mark.parametrize(
@@ -278,17 +278,17 @@ async def test_a_write_is_told_with_its_version_size_and_duration(life, monkeypa
         (OSError("words only"), "{path}: words only"),
     ],
 )
-async def test_a_failure_is_told_in_the_systems_words(life, autojump_clock, monkeypatch, error, problem):
+async def test_a_failure_is_told_in_the_systems_words(run, autojump_clock, monkeypatch, error, problem):
     def fail(file, text):
         raise error
 
     monkeypatch.setattr(GenerationFile, "save", fail)
-    life.add("a")
-    problem = problem.format(path=life.path)
+    run.add("a")
+    problem = problem.format(path=run.path)
     with pytest.raises(CheckpointUnwritable) as caught:
-        await life.writer.flush()
+        await run.writer.flush()
     assert str(caught.value) == problem
-    assert life.events(CheckpointFailed)[0] == CheckpointFailed(version=life.store.version, problem=problem)
+    assert run.events(CheckpointFailed)[0] == CheckpointFailed(version=run.store.version, problem=problem)
 
 
 async def test_a_bug_in_a_write_is_no_failure_of_the_disk(root_dir, monkeypatch):
@@ -299,8 +299,8 @@ async def test_a_bug_in_a_write_is_no_failure_of_the_disk(root_dir, monkeypatch)
 
     monkeypatch.setattr(GenerationFile, "save", bug)
     with pytest.raises(RuntimeError, match="a bug"):
-        async with opened(root_dir) as life:
-            life.add("a")
+        async with opened(root_dir) as run:
+            run.add("a")
             await trio.sleep_forever()
 
 
@@ -331,7 +331,7 @@ async def test_what_has_not_changed_is_not_made_into_text_again(root_dir, monkey
         assert found.registered == {GPU: tuple(f"dev-{n}" for n in range(5))}
 
 
-# --- what an earlier life has left ---
+# --- what an earlier run has left ---
 
 
 async def test_what_was_restored_is_told(root_dir):

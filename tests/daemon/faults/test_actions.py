@@ -48,7 +48,7 @@ async def test_a_restart_is_a_new_life_of_the_same_manager(manager, plugin):
 
 async def test_a_manager_that_is_away_has_no_sockets_until_it_is_back(manager, nursery, autojump_clock):
     started = trio.current_time()
-    nursery.start_soon(lambda: manager.faults.restart(away=30.0))
+    nursery.start_soon(lambda: manager.faults.restart(delay=30.0))
     await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
     await trio.sleep(29)
     assert not manager.layout.registry_socket.exists()
@@ -58,7 +58,7 @@ async def test_a_manager_that_is_away_has_no_sockets_until_it_is_back(manager, n
 
 async def test_a_directory_that_is_deleted_while_the_manager_is_away_is_made_again(root_dir, nursery, autojump_clock):
     async with open_device_manager(root_dir) as manager:
-        nursery.start_soon(lambda: manager.faults.restart(away=30.0))
+        nursery.start_soon(lambda: manager.faults.restart(delay=30.0))
         await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
         await trio.sleep(29)
         shutil.rmtree(root_dir)
@@ -69,7 +69,7 @@ async def test_a_directory_that_is_deleted_while_the_manager_is_away_is_made_aga
 async def test_a_manager_that_is_away_can_be_stopped(root_dir, autojump_clock):
     async with trio.open_nursery() as nursery:
         async with open_device_manager(root_dir) as manager:
-            nursery.start_soon(lambda: manager.faults.restart(away=1e6))
+            nursery.start_soon(lambda: manager.faults.restart(delay=1e6))
             await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
             nursery.cancel_scope.cancel()
     assert trio.current_time() < 1e5

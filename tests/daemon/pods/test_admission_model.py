@@ -78,7 +78,7 @@ class World(RuleBasedStateMachine):
         listed = {d.id: d.health for d in self.plugins[resource].devices}
 
         def is_known():
-            state = self.manager._life.store._resources[resource]
+            state = self.manager._incarnation.store._resources[resource]
             return state.is_current and {id: device.health for id, device in state.devices.items()} == listed
 
         with trio.fail_after(10):

@@ -161,7 +161,7 @@ async def test_a_pod_from_before_a_restart_has_no_story_but_its_devices(aligned)
     await manager.admit(pod("p", container("main", 2)))
     (refused,) = manager.explain("default", "p")["later"]
     assert refused["rule"] == "ALLOC-E1"
-    del manager._life.admissions.decisions.current("uid-p").later[:]
+    del manager._incarnation.admissions.decisions.current("uid-p").later[:]
     assert story(manager, "p") == [
         "Pod default/p (uid uid-p) was admitted.",
         "  That was before the manager was started anew; what it holds is known, but no longer why.",

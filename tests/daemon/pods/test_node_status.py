@@ -47,13 +47,13 @@ async def test_the_node_publishes_what_the_plugins_report(manager, open_plugin):
 
 
 async def test_without_a_checkpoint_what_the_node_published_before_is_void(manager, open_plugin):
-    """CC-058, CAP-6: until its plug-in has reported, nothing of a former life counts; then its report does."""
+    """CC-058, CAP-6: until its plug-in has reported, nothing of an earlier run counts; then its report does."""
     before = NodeStatus(capacity={GPU: 8, NIC: 2, "cpu": 4}, allocatable={GPU: 8, NIC: 2, "cpu": 3})
     status = manager.node_status(before)
     assert (status.capacity, status.reset) == ({GPU: 0, NIC: 0, "cpu": 4}, True)
     manager.acknowledge_reset()
     assert manager.node_status(before).capacity == before.capacity, "once, when the node registers"
-    manager._life.store.is_fresh = True
+    manager._incarnation.store.is_fresh = True
     async with open_plugin(GPU, devices=1) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=1)

@@ -85,7 +85,7 @@ async def test_the_numa_nodes_are_those_of_the_time_of_allocation(manager, pods)
     """LW-6."""
     pods.set_devices([Device(id="d0", numa_nodes=(1,)), *pods.devices[1:]])
     await manager.wait_for_resource(GPU, allocatable=3)
-    while dict(manager._life.store.devices(GPU))["d0"].numa_nodes != (1,):
+    while dict(manager._incarnation.store.devices(GPU))["d0"].numa_nodes != (1,):
         await manager.events_after(len(manager.events()), wait=True)
     one, _ = await manager.pod_resources.list_pods()
     assert [(d.device, d.node) for d in one.containers[0][1]] == [("d0", 0)]
@@ -102,7 +102,7 @@ async def test_as_long_as_nothing_changes_everybody_gets_the_same(manager, pods,
     assert all(one is other for one, other in zip(first, await ask(), strict=True))
     pods.set_devices([Device(id="d0", numa_nodes=(1,)), *pods.devices[1:]])
     with trio.fail_after(5):
-        while dict(manager._life.store.devices(GPU))["d0"].numa_nodes != (1,):
+        while dict(manager._incarnation.store.devices(GPU))["d0"].numa_nodes != (1,):
             await manager.events_after(len(manager.events()), wait=True)
     listed, _, allocatable = second = await ask()
     assert (listed, [one.node for one in allocatable if one.device == "d0"]) == (first[0], [1])
