@@ -11,8 +11,8 @@ import trio
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.checkpoint.own_section import parse_state, render_state
-from devicemgr.daemon.checkpoint import durable_file as generations
-from devicemgr.daemon.checkpoint.durable_file import GenerationFile
+from devicemgr.daemon.checkpoint import durable_file
+from devicemgr.daemon.checkpoint.durable_file import DurableFile
 from devicemgr.errors import ContainerStartFailed, RpcFailed
 from devicemgr.events import (
     CheckpointFailed,
@@ -297,7 +297,7 @@ async def test_lim_10_when_no_generation_is_left_the_loss_is_told(root_dir):
 
 async def test_lim_25_many_changes_are_few_writes_and_the_newest_is_the_last(root_dir, monkeypatch):
     """In the kubelet two writers can overtake each other, and the older state stays on disk."""
-    save, gate, written = GenerationFile.save, threading.Event(), []
+    save, gate, written = DurableFile.save, threading.Event(), []
 
     def slow_save(file, text):
         gate.wait(10)
@@ -309,7 +309,7 @@ async def test_lim_25_many_changes_are_few_writes_and_the_newest_is_the_last(roo
             await plugin.register()
             await manager.wait_for_resource(GPU, allocatable=50)
             await manager.flush()
-            monkeypatch.setattr(GenerationFile, "save", slow_save)
+            monkeypatch.setattr(DurableFile, "save", slow_save)
             async with trio.open_nursery() as nursery:
                 for n in range(50):
                     nursery.start_soon(manager.admit, pod(f"p{n}"))
@@ -341,7 +341,7 @@ async def test_lim_26_a_write_that_fails_refuses_the_pod_and_frees_its_devices(r
             await manager.wait_for_resource(GPU, allocatable=2)
             await manager.flush()
             with monkeypatch.context() as patch:
-                patch.setattr(GenerationFile, "save", no_space)
+                patch.setattr(DurableFile, "save", no_space)
                 refused = await manager.admit(pod("a", 2))
                 assert (refused.admitted, refused.reason) == (False, "UnexpectedAdmissionError")
                 assert "failed to write checkpoint file" in refused.message
@@ -367,7 +367,7 @@ async def test_lim_26_a_write_that_fails_after_the_rename_is_made_up_for(root_di
             await manager.wait_for_resource(GPU, allocatable=2)
             await manager.admit(pod("a"))
             with monkeypatch.context() as patch:
-                patch.setattr(generations, "_sync_directory", fail)
+                patch.setattr(durable_file, "_sync_directory", fail)
                 assert not (await manager.admit(pod("b"))).admitted
             assert [entry.owner.pod_uid for entry in checkpoint_of(root_dir).entries] == ["a"]
             await manager.flush()
@@ -384,7 +384,7 @@ async def test_lim_26_after_a_write_that_failed_the_generation_before_is_left_al
             await manager.admit(pod("a"))
             await manager.admit(pod("b"))
             before = previous.read_text()
-            monkeypatch.setattr(GenerationFile, "save", no_space)
+            monkeypatch.setattr(DurableFile, "save", no_space)
             assert not (await manager.admit(pod("c"))).admitted
     assert previous.read_text() == before
     assert parse_checkpoint(before).entries[0].owner.pod_uid == "a"
@@ -410,7 +410,7 @@ async def test_a_failed_write_is_made_up_for_without_being_asked(root_dir, monke
     async with open_device_manager(root_dir, sinks=[lambda recorded: trace.append(recorded.event)]) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
             with monkeypatch.context() as patch:
-                patch.setattr(GenerationFile, "save", no_space)
+                patch.setattr(DurableFile, "save", no_space)
                 await plugin.register()
                 while not happened(manager, CheckpointFailed):
                     await manager.events_after(len(manager.events()), wait=True)
@@ -428,7 +428,7 @@ async def test_a_refused_pod_is_told_why_also_where_the_path_is_no_text(root_dir
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
             await plugin.register()
             await manager.wait_for_resource(GPU, allocatable=2)
-            monkeypatch.setattr(GenerationFile, "save", no_space)
+            monkeypatch.setattr(DurableFile, "save", no_space)
             async with connect_manager(manager.layout.admin_socket) as client:
                 admission = await client.admit(pod("a"))
     assert (admission.admitted, "/?/" in admission.message) == (False, True)

@@ -3,7 +3,7 @@
 ::
 
     NAME                  the newest generation
-    .NAME.previous        the one before, or a second copy of the newest (``double``)
+    .NAME.previous        the one before, or a second copy of the newest (``save_copy``)
     .NAME.….tmp           being written; what a crash leaves of it is removed at the next start
     NAME.corrupt          what could not be believed (LIM-10); the next ones are NAME.corrupt-2 …, and where others
                           may write NAME.corrupt- and a word that nobody can guess
@@ -35,22 +35,22 @@ T = TypeVar("T")
 MODE = 0o600
 
 
-class Identity(NamedTuple):
+class FileIdentity(NamedTuple):
     """Which file it is, and when it was last written."""
 
     device: int
     inode: int
     size: int
-    written: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationFile(Generic[T]):
+class DurableFile(Generic[T]):
     """A file at ``path`` whose text ``parse`` turns into a value, or raises CorruptCheckpoint for."""
 
     path: Path
     parse: Callable[[str], T]
-    is_first: bool = False
+    is_new: bool = False
     """Is none there yet, and has none been lost?"""
 
     @property
@@ -58,7 +58,7 @@ class GenerationFile(Generic[T]):
         return self.path.with_name(f".{self.path.name}.previous")
 
     @contextmanager
-    def _temporary(self) -> Iterator[Path]:
+    def _temporary_name(self) -> Iterator[Path]:
         """A name that nobody can guess; what stands there is gone after the block, one way or the other."""
         path = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.tmp")
         try:
@@ -69,17 +69,17 @@ class GenerationFile(Generic[T]):
 
     def load(self) -> tuple[T | None, list[FileSetAside]]:
         """The newest generation that can be believed; None when there is none. Raises DirectoryUnusable."""
-        told: list[FileSetAside] = []
+        events: list[FileSetAside] = []
         try:
             self._remove_leftovers()
             found, problem = self._read(self.path)
             if not problem:
-                return found, self._missing() if found is None else []
+                return found, self._report_missing() if found is None else []
             found, older_problem = self._read(self.previous)
             if older_problem:
-                told = [_told(self.previous, set_aside(self.previous), older_problem)]
+                events = [_file_set_aside(self.previous, set_aside(self.previous), older_problem)]
             used = "" if found is None else self.previous.name
-            return found, [_told(self.path, self._replace(found is not None), problem, used), *told]
+            return found, [_file_set_aside(self.path, self._replace_corrupt(found is not None), problem, used), *events]
         except OSError as error:
             raise DirectoryUnusable(
                 f"cannot read {error.filename or self.path}, or set it aside: {error.strerror or error}. "
@@ -92,7 +92,7 @@ class GenerationFile(Generic[T]):
             with suppress(OSError):
                 leftover.unlink()
 
-    def _missing(self) -> list[FileSetAside]:
+    def _report_missing(self) -> list[FileSetAside]:
         """Somebody deleted the file, which is how people reset a kubelet's devices; but it may have been a mistake."""
         try:
             is_ours = not why_not_ours(self.previous.lstat())
@@ -101,64 +101,64 @@ class GenerationFile(Generic[T]):
         problem = f"it is not there, though {self.previous.name} is: this is taken for a reset"
         return [FileSetAside(path=str(self.path), moved_to="", problem=problem, used="")] if is_ours else []
 
-    def make_way(self) -> list[FileSetAside]:
+    def set_aside_foreign(self) -> list[FileSetAside]:
         """Set aside what is not of our making where we are about to write: no file takes the place of a directory, and
         whose file it is nobody knows. Raises OSError."""
-        told = []
+        events = []
         for path in (self.path, self.previous):
             with suppress(FileNotFoundError):
                 if problem := why_not_ours(path.lstat()):
-                    told.append(_told(path, set_aside(path), problem))
-        return told
+                    events.append(_file_set_aside(path, set_aside(path), problem))
+        return events
 
-    def save(self, text: str) -> Identity | None:
+    def save(self, text: str) -> FileIdentity | None:
         """Put ``text`` on disk as the newest generation, and keep the old one.
 
         Returns what stands there now. Raises OSError; the old one is then untouched.
         """
-        with self._written(text.encode()) as temporary:
+        with self._temporary_with(text.encode()) as temporary:
             identity = identity_of(temporary)
             is_kept = self._keep_previous()
-            is_first = self.is_first and not os.path.lexists(self.path)
+            is_new = self.is_new and not os.path.lexists(self.path)
             temporary.replace(self.path)
-        take_back = self._put_back if is_kept else self.path.unlink if is_first else _leave
-        with _taken_back(take_back):
+        undo = self._restore_previous if is_kept else self.path.unlink if is_new else _nothing_to_undo
+        with _undone_on_error(undo):
             _sync_directory(self.path.parent)
         return identity
 
-    def save_over(self, text: str, before: str | None = None) -> Identity | None:
+    def save_after_loss(self, text: str, before: str | None = None) -> FileIdentity | None:
         """The same, where what stood there was lost, and what stands there now is no generation to be kept.
 
         ``before`` is the text of the one that was lost, None when nobody knows it.
         """
-        with self._written(text.encode()) as temporary:
+        with self._temporary_with(text.encode()) as temporary:
             identity = identity_of(temporary)
             temporary.replace(self.path)
-        with _taken_back(_leave if before is None else partial(self._put_again, before)):
+        with _undone_on_error(_nothing_to_undo if before is None else partial(self._restore_text, before)):
             _sync_directory(self.path.parent)
         return identity
 
-    def _put_again(self, text: str) -> None:
-        with self._written(text.encode()) as temporary:
+    def _restore_text(self, text: str) -> None:
+        with self._temporary_with(text.encode()) as temporary:
             temporary.replace(self.path)
 
-    def double(self, text: str) -> Identity | None:
+    def save_copy(self, text: str) -> FileIdentity | None:
         """Put the newest generation, whose text this is, on disk a second time: damage to one file is then no loss.
 
         Returns what stands there now. Raises OSError.
         """
-        with self._written(text.encode()) as temporary:
+        with self._temporary_with(text.encode()) as temporary:
             identity = identity_of(temporary)
             temporary.replace(self.previous)
         _sync_directory(self.path.parent)
         return identity
 
     @contextmanager
-    def _written(self, data: bytes) -> Iterator[Path]:
+    def _temporary_with(self, data: bytes) -> Iterator[Path]:
         """A temporary file with these bytes, which are on disk."""
         if len(data) > LARGEST:  # nobody would read it
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(self.path))
-        with self._temporary() as temporary:
+        with self._temporary_name() as temporary:
             _write_new(temporary, data)
             yield temporary
 
@@ -177,7 +177,7 @@ class GenerationFile(Generic[T]):
         To rename one of two names of the same file does nothing, and after a crash between this and the next rename
         they are the same file; then the temporary name stays, and is removed.
         """
-        with self._temporary() as link:
+        with self._temporary_name() as link:
             try:
                 _link_or_copy(self.path, link)
             except (FileNotFoundError, CorruptCheckpoint):
@@ -185,33 +185,33 @@ class GenerationFile(Generic[T]):
             link.replace(self.previous)
         return True
 
-    def _replace(self, has_replacement: bool) -> Path:
+    def _replace_corrupt(self, has_replacement: bool) -> Path:
         """Give the bad file another name, and put the generation before in its place, if there is one.
 
         At no moment is there no file: a crash in between must not look like an empty start. Only what is no file, or is
         somebody else's and can have no second name, is away for a moment.
         """
         target = free_name(self.path)
-        if not (has_replacement and _has_second_name(self.path, target)):
+        if not (has_replacement and _try_link_or_copy(self.path, target)):
             self.path.rename(target)
         if has_replacement:
-            self._put_back()
+            self._restore_previous()
             _sync_directory(self.path.parent)
         return target
 
-    def _put_back(self) -> None:
+    def _restore_previous(self) -> None:
         data = read_ours(self.previous)
         try:  # a copy: what damages one of them next must not damage both
-            with self._written(data) as temporary:
+            with self._temporary_with(data) as temporary:
                 temporary.replace(self.path)
         except OSError:  # no room: then the same file, until there is
-            with self._temporary() as link:
+            with self._temporary_name() as link:
                 link.hardlink_to(self.previous)
                 link.replace(self.path)
 
 
 @contextmanager
-def _taken_back(take_back: Callable[[], None]) -> Iterator[None]:
+def _undone_on_error(undo: Callable[[], None]) -> Iterator[None]:
     """When the block fails somebody is about to be told that his change is not on disk: so it must not be found there,
     if only this program is killed. What the disk itself has, nobody knows before it works again.
 
@@ -221,25 +221,25 @@ def _taken_back(take_back: Callable[[], None]) -> Iterator[None]:
         yield
     except OSError:
         with suppress(OSError, CorruptCheckpoint):
-            take_back()
+            undo()
         raise
 
 
-def _leave() -> None:
+def _nothing_to_undo() -> None:
     """It stays as it is."""
 
 
-def _told(path: Path, moved_to: Path, problem: str, used: str = "") -> FileSetAside:
+def _file_set_aside(path: Path, moved_to: Path, problem: str, used: str = "") -> FileSetAside:
     return FileSetAside(path=str(path), moved_to=str(moved_to), problem=problem, used=used)
 
 
-def identity_of(path: Path) -> Identity | None:
+def identity_of(path: Path) -> FileIdentity | None:
     """Of what is at the path, be it a link; None when nothing is, or nobody can tell."""
     try:
         status = path.lstat()
     except OSError:
         return None
-    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return FileIdentity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _write_new(path: Path, data: bytes) -> None:
@@ -264,7 +264,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
         _write_new(target, read_ours(source))
 
 
-def _has_second_name(path: Path, name: Path) -> bool:
+def _try_link_or_copy(path: Path, name: Path) -> bool:
     try:
         _link_or_copy(path, name)
     except CorruptCheckpoint:

@@ -7,7 +7,7 @@ Whoever promised something waits for :meth:`CheckpointWriter.flush`.
 When nothing has changed for a moment, the file is written a second time, beside the first: should the one be damaged,
 the other knows of every pod that was admitted (LIM-10).
 
-What was written is watched (``on_disk``): should somebody delete or replace it, it is written again.
+What was written is watched (``loss_detector``): should somebody delete or replace it, it is written again.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from ...turns import run_in_turns
 from ..event_log import EventLog
 from ..file_watch import FileWatch
 from ..layout import Directories, Layout
-from .durable_file import GenerationFile, Identity, identity_of
-from .on_disk import OnDisk
+from .durable_file import DurableFile, FileIdentity, identity_of
+from .loss_detector import LossDetector
 
-RETRY_AFTER = 1.0
-"""Seconds after a failed write until the next attempt, doubled each time up to ``LONGEST_RETRY``."""
-LONGEST_RETRY = 30.0
-QUIET = 1.0
+RETRY_DELAY = 1.0
+"""Seconds after a failed write until the next attempt, doubled each time up to ``MAX_RETRY_DELAY``."""
+MAX_RETRY_DELAY = 30.0
+COPY_DELAY = 1.0
 """Seconds without a change before the file is written a second time."""
-NOTHING = -1
+NO_VERSION = -1
 """The version that is on disk when nothing is."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -65,9 +65,9 @@ def read_boot_id() -> str:
         return ""
 
 
-def checkpoint_file(layout: Layout) -> GenerationFile[Saved]:
+def checkpoint_file(layout: Layout) -> DurableFile[Saved]:
     """The file of one manager."""
-    return GenerationFile(layout.plugins / FILE_NAME, parse_saved)
+    return DurableFile(layout.plugins / FILE_NAME, parse_saved)
 
 
 def parse_saved(text: str) -> Saved:
@@ -77,7 +77,7 @@ def parse_saved(text: str) -> Saved:
     return Saved(checkpoint=checkpoint, state=state)
 
 
-def restore(file: GenerationFile[Saved], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
+def restore(file: DurableFile[Saved], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
     """Read what an earlier run left, and say what came of it. Raises DirectoryUnusable."""
     saved, problems = file.load()
     store.is_fresh = should_reset_extended_resources(
@@ -105,28 +105,28 @@ def restore(file: GenerationFile[Saved], store: DeviceStore, log: EventLog, *, b
 
 
 @dataclass(slots=True)
-class _Rendered:
+class _FragmentCache:
     """Texts of what did not change since the last write, by the identity of what they were made of."""
 
     entries: dict[tuple[Owner, ResourceName], tuple[Assignment, Fragment]] = field(default_factory=dict)
     registered: dict[ResourceName, tuple[tuple[DeviceId, ...], Fragment]] = field(default_factory=dict)
     pods: dict[PodUid, tuple[Pod, str]] = field(default_factory=dict)
 
-    def rendering(self, snapshot: Snapshot, boot_id: str) -> Steps[str]:
+    def render(self, snapshot: Snapshot, boot_id: str) -> Steps[str]:
         """The text of the file."""
         entries: dict[tuple[Owner, ResourceName], tuple[Assignment, Fragment]] = {}
         for owner, name, assignment in snapshot.assignments:
-            kept = self.entries.get((owner, name))
-            if kept is None or kept[0] is not assignment:
-                kept = assignment, _fragment(owner, name, assignment)
+            cached = self.entries.get((owner, name))
+            if cached is None or cached[0] is not assignment:
+                cached = assignment, _fragment(owner, name, assignment)
                 yield
-            entries[owner, name] = kept
+            entries[owner, name] = cached
         registered: dict[ResourceName, tuple[tuple[DeviceId, ...], Fragment]] = {}
         for name, healthy in snapshot.registered.items():
-            was = self.registered.get(name)
-            if was is None or was[0] is not healthy:
-                was = healthy, (yield from registered_fragment(name, healthy))
-            registered[name] = was
+            known = self.registered.get(name)
+            if known is None or known[0] is not healthy:
+                known = healthy, (yield from registered_fragment(name, healthy))
+            registered[name] = known
         pods: dict[PodUid, tuple[Pod, str]] = {}
         for pod in snapshot.pods:
             old = self.pods.get(pod.uid)
@@ -156,7 +156,7 @@ class CheckpointWriter:
         self,
         store: DeviceStore,
         directories: Directories,
-        file: GenerationFile[Saved],
+        file: DurableFile[Saved],
         log: EventLog,
         boot_id: str,
         watch: FileWatch,
@@ -165,64 +165,64 @@ class CheckpointWriter:
         self._directories = directories
         self._log = log
         self._boot_id = boot_id
-        self._rendered = _Rendered()
-        self._text = ""  # of the last good write
-        self._lost: str | None = None  # the same, when it is not there any more
-        self._durable = self._tried = 0  # versions: what is on disk, and what the last attempt was about
-        self._is_doubled = True
-        self._on_disk = OnDisk(watch)
+        self._fragments = _FragmentCache()
+        self._saved_text = ""  # of the last good write
+        self._lost_text: str | None = None  # the same, when it is not there any more
+        self._saved_version = self._tried_version = 0  # versions: what is on disk, and what the last attempt was about
+        self._is_copy_due = False
+        self._loss_detector = LossDetector(watch)
         left = identity_of(file.path)  # by an earlier run
-        self._file = replace(file, is_first=left is None)
-        self._on_disk.expect(file.path, left)
-        self._is_ours = True  # what stands there, if anything
-        self._look_at, self._calm = -math.inf, RETRY_AFTER
+        self._file = replace(file, is_new=left is None)
+        self._loss_detector.expect(file.path, left)
+        self._is_file_ours = True  # what stands there, if anything
+        self._next_check, self._check_interval = -math.inf, RETRY_DELAY
         self._problem = ""
         self._attempted = trio.Event()
-        self._asked = False
+        self._flush_requested = False
         self._is_finished = False
 
     async def flush(self) -> None:
         """Return when everything up to now is on disk. Raises CheckpointUnwritable when the attempt failed, and when
         nothing is written any more."""
         version = self._store.version
-        self._asked = self._durable < version
+        self._flush_requested = self._saved_version < version
         self._log.record(())  # wakes the writer
-        while self._durable < version:
+        while self._saved_version < version:
             if self._is_finished:
                 raise CheckpointUnwritable("this incarnation of the manager has ended; the next knows what is on disk")
             await self._attempted.wait()
-            if self._durable < version <= self._tried:
+            if self._saved_version < version <= self._tried_version:
                 raise CheckpointUnwritable(self._problem)
 
     async def run(self) -> None:
         """Write whenever something changed, until cancelled."""
         pause = 0.0  # after a failed write, until the next attempt
         while True:
-            patience = pause or (math.inf if self._is_doubled else QUIET)
+            patience = pause or (COPY_DELAY if self._is_copy_due else math.inf)
             with trio.move_on_after(patience) as waiting:
                 await self._wait_for_work()
             if waiting.cancelled_caught and not pause:
-                await self._double()
-            elif await self._attempt():
+                await self._save_copy()
+            elif await self._write():
                 pause = 0.0
             else:
-                pause = min(max(pause * 2, RETRY_AFTER), LONGEST_RETRY)
+                pause = min(max(pause * 2, RETRY_DELAY), MAX_RETRY_DELAY)
 
     async def finish(self) -> None:
         """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
         self._notice_losses()
-        if self._store.version > self._durable:
+        if self._store.version > self._saved_version:
             # At the end nobody waits for a root that was moved away.
             with suppress(OSError):  # to write will fail too, and tell; what failed may be all that we know of a loss
                 self._directories.make_all()
-            await self._attempt()
-        if not self._is_doubled:
-            await self._double()
+            await self._write()
+        if self._is_copy_due:
+            await self._save_copy()
         self._is_finished = True
         self._attempted.set()
 
     def _has_work(self) -> bool:
-        return self._asked or self._store.version > self._tried
+        return self._flush_requested or self._store.version > self._tried_version
 
     async def _wait_for_work(self) -> None:
         """Until something was said that is not on disk, or something is not there any more that was."""
@@ -235,83 +235,84 @@ class CheckpointWriter:
 
     async def _watch_disk(self, waiting: trio.CancelScope) -> None:
         """Who deletes it again and again makes us write again and again, but not as fast as that one likes."""
-        await trio.sleep_until(self._look_at)
-        await self._on_disk.lost()
+        await trio.sleep_until(self._next_check)
+        await self._loss_detector.wait_for_loss()
         waiting.cancel()
 
     def _notice_losses(self) -> None:
-        losses = self._on_disk.losses()
+        losses = self._loss_detector.losses()
         if not losses:
             return
         for path in losses:
-            self._on_disk.expect(path, None)
+            self._loss_detector.expect(path, None)
         if self._file.path in losses:
-            self._lost = self._text or self._lost
-            self._text, self._durable, self._is_ours = "", NOTHING, False
-            self._on_disk.expect(self._file.previous, None)  # it is written again after that, in any case
+            self._lost_text = self._saved_text or self._lost_text
+            self._saved_text, self._saved_version, self._is_file_ours = "", NO_VERSION, False
+            self._loss_detector.expect(self._file.previous, None)  # it is written again after that, in any case
         else:
-            self._is_doubled = False
+            self._is_copy_due = True
         now = trio.current_time()
-        self._calm = min(self._calm * 2, LONGEST_RETRY) if now < self._look_at + LONGEST_RETRY else RETRY_AFTER
-        self._look_at = now + self._calm
+        is_repeated = now < self._next_check + MAX_RETRY_DELAY
+        self._check_interval = min(self._check_interval * 2, MAX_RETRY_DELAY) if is_repeated else RETRY_DELAY
+        self._next_check = now + self._check_interval
         self._log.record(CheckpointLost(path=str(path), how=how) for path, how in losses.items())
 
-    async def _attempt(self) -> bool:
+    async def _write(self) -> bool:
         self._notice_losses()
-        self._asked = False
+        self._flush_requested = False
         snapshot = self._store.snapshot()
         started = trio.current_time()
-        text = await run_in_turns(self._rendered.rendering(snapshot, self._boot_id))
+        text = await run_in_turns(self._fragments.render(snapshot, self._boot_id))
         try:
-            if text != self._text:
+            if text != self._saved_text:
                 await self._save(text)
         except OSError as error:
-            # It may have failed after the rename: nobody knows what the file is now, and there is nothing to double.
-            self._text, self._is_doubled = "", True
-            self._on_disk.expect(self._file.path, None)
-            self._fail(error, snapshot.version)
+            # It may have failed after the rename: nobody knows what the file is now, and there is nothing to copy.
+            self._saved_text, self._is_copy_due = "", False
+            self._loss_detector.expect(self._file.path, None)
+            self._record_failure(error, snapshot.version)
         else:
-            self._durable = snapshot.version
+            self._saved_version = snapshot.version
             took = round(trio.current_time() - started, 6)
             self._log.record([CheckpointWritten(version=snapshot.version, size=len(text), seconds=took)])
-        self._tried = snapshot.version
+        self._tried_version = snapshot.version
         self._attempted.set()
         self._attempted = trio.Event()
-        return self._durable == snapshot.version
+        return self._saved_version == snapshot.version
 
     async def _save(self, text: str) -> None:
         file = self._file
-        self._make_way()
-        save = file.save if self._is_ours else partial(file.save_over, before=self._lost)
-        identity = await _in_a_thread(save, text)
-        self._on_disk.expect(file.path, identity)
-        if self._is_ours:  # another one is the copy now; nobody looks at it before it is the newest
-            self._on_disk.expect(file.previous, None)
-        self._text, self._is_doubled, self._is_ours, self._lost = text, False, True, None
-        self._file = replace(file, is_first=False)
+        self._prepare_directory()
+        save = file.save if self._is_file_ours else partial(file.save_after_loss, before=self._lost_text)
+        identity = await _in_thread(save, text)
+        self._loss_detector.expect(file.path, identity)
+        if self._is_file_ours:  # another one is the copy now; nobody looks at it before it is the newest
+            self._loss_detector.expect(file.previous, None)
+        self._saved_text, self._is_copy_due, self._is_file_ours, self._lost_text = text, True, True, None
+        self._file = replace(file, is_new=False)
 
-    async def _double(self) -> None:
+    async def _save_copy(self) -> None:
         """Nobody waits for it: a failure is told, and the next write brings the next occasion."""
-        self._is_doubled = True
+        self._is_copy_due = False
         try:
-            self._make_way()
-            identity = await _in_a_thread(self._file.double, self._text)
-            self._on_disk.expect(self._file.previous, identity)
+            self._prepare_directory()
+            identity = await _in_thread(self._file.save_copy, self._saved_text)
+            self._loss_detector.expect(self._file.previous, identity)
         except OSError as error:
-            self._fail(error, self._durable)
+            self._record_failure(error, self._saved_version)
 
-    def _make_way(self) -> None:
+    def _prepare_directory(self) -> None:
         """Somebody may have deleted the directory, or put something of his there. Raises OSError, also when he has
         moved the root away."""
         self._directories.make(self._directories.layout.plugins)
-        self._log.record(self._file.make_way())
+        self._log.record(self._file.set_aside_foreign())
 
-    def _fail(self, error: OSError, version: int) -> None:
+    def _record_failure(self, error: OSError, version: int) -> None:
         self._problem = f"{error.filename or self._file.path}: {error.strerror or error}"
         self._log.record([CheckpointFailed(version=version, problem=self._problem)])
 
 
-async def _in_a_thread(save: Callable[[str], Identity | None], text: str) -> Identity | None:
+async def _in_thread(save: Callable[[str], FileIdentity | None], text: str) -> FileIdentity | None:
     """Where the machine has no thread to spare, everybody waits for the disk."""
     try:
         return await trio.to_thread.run_sync(save, text)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from devicemgr.daemon import shared_directory
-from devicemgr.daemon.checkpoint import durable_file as generations
-from devicemgr.daemon.checkpoint.durable_file import GenerationFile, identity_of
+from devicemgr.daemon.checkpoint import durable_file
+from devicemgr.daemon.checkpoint.durable_file import DurableFile, identity_of
 from devicemgr.daemon.shared_directory import kind_of
 from devicemgr.errors import CorruptCheckpoint, DirectoryUnusable
 from devicemgr.events import FileSetAside
@@ -28,7 +28,7 @@ def parse(text):
 
 @pytest.fixture
 def file(tmp_path):
-    return GenerationFile(tmp_path / "name", parse)
+    return DurableFile(tmp_path / "name", parse)
 
 
 def names(file):
@@ -162,10 +162,10 @@ def test_at_no_moment_is_there_no_file(file, monkeypatch):
 
 
 def test_the_two_copies_of_a_generation_are_two_files(file):
-    """What damages one of them does not damage the other: after a load of the one before, and after ``double``."""
+    """What damages one of them does not damage the other: after a load of the one before, and after ``save_copy``."""
     file.save("good one")
     file.save("good two")
-    assert file.double("good two") == identity_of(file.previous)
+    assert file.save_copy("good two") == identity_of(file.previous)
     assert (file.path.read_text(), file.previous.read_text()) == ("good two", "good two")
     assert file.path.stat().st_ino != file.previous.stat().st_ino
     file.path.write_text("bad")
@@ -175,7 +175,7 @@ def test_the_two_copies_of_a_generation_are_two_files(file):
 
 
 def test_whoever_writes_knows_what_stands_there_then(file):
-    for write in (file.save, file.save, lambda text: file.save_over(text, None)):
+    for write in (file.save, file.save, lambda text: file.save_after_loss(text, None)):
         assert write("good one") == identity_of(file.path)
     status = file.path.stat()
     assert identity_of(file.path) == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -185,7 +185,7 @@ def test_whoever_writes_knows_what_stands_there_then(file):
 def test_what_stands_there_of_somebody_else_is_no_generation(file):
     file.save("good one")
     file.path.write_text("good, says somebody else")
-    file.save_over("good two", None)
+    file.save_after_loss("good two", None)
     assert names(file) == ["name"]
 
 
@@ -206,7 +206,7 @@ def test_all_is_on_disk_before_anybody_is_told(file, monkeypatch):
     file.save("good two")
     assert order == ["fsync", "replace", "replace", "fsync"]
     order.clear()
-    file.double("good two")
+    file.save_copy("good two")
     assert order == ["fsync", "replace", "fsync"]
     order.clear()
     file.path.write_text("bad")
@@ -246,15 +246,15 @@ def test_what_is_told_of_files_that_were_set_aside(file):
 def test_way_is_made_for_a_write(file):
     file.save("good one")
     file.save("good two")
-    assert file.make_way() == []
+    assert file.set_aside_foreign() == []
     for path in (file.path, file.previous):
         path.unlink()
         path.mkdir()
-    assert file.make_way() == [
+    assert file.set_aside_foreign() == [
         FileSetAside(path=str(path), moved_to=f"{path}.corrupt", problem="it is no file, but a directory", used="")
         for path in (file.path, file.previous)
     ]
-    assert file.make_way() == []
+    assert file.set_aside_foreign() == []
     file.save("good three")
 
 
@@ -392,7 +392,7 @@ def test_what_cannot_be_read_is_named_in_the_systems_words(file, monkeypatch, er
     def fails(path):
         raise error
 
-    monkeypatch.setattr(generations, "read_ours", fails)
+    monkeypatch.setattr(durable_file, "read_ours", fails)
     with pytest.raises(DirectoryUnusable) as caught:
         file.load()
     assert told in str(caught.value)
@@ -410,7 +410,7 @@ def test_when_the_directory_cannot_be_synced_the_old_generation_is_there_again(f
     if not links:
         monkeypatch.setattr(os, "link", io_error)
     with monkeypatch.context() as patch:
-        patch.setattr(generations, "_sync_directory", io_error)
+        patch.setattr(durable_file, "_sync_directory", io_error)
         with pytest.raises(OSError, match="Input/output"):
             file.save("good two")
     assert file.load() == ("one", [])
@@ -423,20 +423,20 @@ def test_when_the_old_generation_cannot_be_put_back_the_first_error_is_told(file
         raise problem
 
     file.save("good one")
-    monkeypatch.setattr(generations, "_sync_directory", io_error)
-    monkeypatch.setattr(GenerationFile, "_put_back", fail)
+    monkeypatch.setattr(durable_file, "_sync_directory", io_error)
+    monkeypatch.setattr(DurableFile, "_restore_previous", fail)
     with pytest.raises(OSError, match="Input/output"):
         file.save("good two")
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypatch, is_first):
+@pytest.mark.parametrize("is_new", [True, False])
+def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypatch, is_new):
     """Where there should be one, and somebody has just deleted it, this one has all that was in it."""
     file.previous.write_text("good old one, before a reset")
-    monkeypatch.setattr(generations, "_sync_directory", io_error)
+    monkeypatch.setattr(durable_file, "_sync_directory", io_error)
     with pytest.raises(OSError, match="Input/output"):
-        replace(file, is_first=is_first).save("good one")
-    assert file.path.exists() is not is_first
+        replace(file, is_new=is_new).save("good one")
+    assert file.path.exists() is not is_new
 
 
 @pytest.mark.parametrize("there", [None, "good, says a stranger"])
@@ -444,12 +444,12 @@ def test_when_what_takes_the_place_of_a_lost_one_cannot_be_synced_the_lost_one_i
     """Whoever only wanted one change more is not to lose all the others, should we be killed now."""
     if there:
         file.path.write_text(there)
-    monkeypatch.setattr(generations, "_sync_directory", io_error)
+    monkeypatch.setattr(durable_file, "_sync_directory", io_error)
     with pytest.raises(OSError, match="Input/output"):
-        file.save_over("good two", "good one")
+        file.save_after_loss("good two", "good one")
     assert file.load()[0] == "one"
     with pytest.raises(OSError, match="Input/output"):
-        file.save_over("good two", None)
+        file.save_after_loss("good two", None)
     assert file.load()[0] == "two", "nobody knows the one before"
     assert not list(file.path.parent.glob(".*.tmp"))
 
@@ -469,14 +469,14 @@ def test_where_others_may_write_nobody_can_guess_what_a_file_is_set_aside_as(fil
 def test_when_a_strangers_file_was_written_over_and_cannot_be_synced_there_is_no_reset(file, monkeypatch):
     """What stood there was none of ours, and is not put back; but to leave nothing there would be a reset."""
     file.path.write_text("theirs")
-    monkeypatch.setattr(generations, "_sync_directory", io_error)
+    monkeypatch.setattr(durable_file, "_sync_directory", io_error)
     with pytest.raises(OSError, match="Input/output"):
-        file.save_over("good one")
+        file.save_after_loss("good one")
     assert file.load() == ("one", [])
 
 
 def test_what_nobody_would_read_is_not_written(file, monkeypatch):
-    monkeypatch.setattr(generations, "LARGEST", 100)
+    monkeypatch.setattr(durable_file, "LARGEST", 100)
     file.save("good one")
     with pytest.raises(OSError, match="File too large"):
         file.save("good " + "x" * 100)
@@ -533,7 +533,7 @@ def test_no_file_of_somebody_else_is_written(file, puts, tmp_path):
         puts(path, victim)
     file.save("good one")
     file.save("good two")
-    file.double("good two")
+    file.save_copy("good two")
     assert (file.path.read_text(), file.previous.read_text()) == ("good two", "good two")
     assert victim.read_text() == "secret"
     assert file.load() == ("two", [])

@@ -15,9 +15,8 @@ import trio.testing
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
-from devicemgr.daemon.checkpoint import durable_file as generations
-from devicemgr.daemon.checkpoint import on_disk
-from devicemgr.daemon.checkpoint.durable_file import GenerationFile, identity_of
+from devicemgr.daemon.checkpoint import durable_file, loss_detector
+from devicemgr.daemon.checkpoint.durable_file import DurableFile, identity_of
 from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.daemon.file_watch import FileWatch
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
@@ -199,7 +198,7 @@ async def test_a_disk_that_fails_after_the_loss_does_not_make_it_final(root_dir,
         await with_one_pod(manager)
         lose(path_of(root_dir))
         with monkeypatch.context() as patch:
-            patch.setattr(generations, "_sync_directory", io_error)
+            patch.setattr(durable_file, "_sync_directory", io_error)
             refused = await manager.admit(Pod(name="b", uid="b", containers=(Container(name="c"),)))
             assert "failed to write checkpoint" in refused.message
             found = pods_in_section(path_of(root_dir))
@@ -300,8 +299,8 @@ async def test_our_own_writes_wake_nobody_and_an_idle_manager_does_not_look(root
             assert (await manager.admit(pod(name))).admitted
         await trio.sleep(5)
         looks = []
-        look = on_disk.OnDisk.losses
-        monkeypatch.setattr(on_disk.OnDisk, "losses", lambda self: looks.append(1) or look(self))
+        look = loss_detector.LossDetector.losses
+        monkeypatch.setattr(loss_detector.LossDetector, "losses", lambda self: looks.append(1) or look(self))
         await trio.sleep(3600)
         assert len(looks) <= 61
         assert losses(manager) == []
@@ -312,8 +311,8 @@ async def test_what_others_do_in_the_directory_wakes_nobody(root_dir, monkeypatc
         await with_one_pod(manager)
         await trio.testing.wait_all_tasks_blocked(0.05)
         looks = []
-        look = on_disk.OnDisk.losses
-        monkeypatch.setattr(on_disk.OnDisk, "losses", lambda self: looks.append(1) or look(self))
+        look = loss_detector.LossDetector.losses
+        monkeypatch.setattr(loss_detector.LossDetector, "losses", lambda self: looks.append(1) or look(self))
         for number in range(100):
             (path_of(root_dir).parent / f"theirs-{number}").touch()
         async with open_simulated_plugin(manager.layout.plugins, "vendor.com/nic"):
@@ -347,26 +346,26 @@ async def test_a_manager_that_has_nothing_to_remember_leaves_nothing(root_dir):
     ],
 )
 async def test_what_became_of_it_is_told(tmp_path, lose, how):
-    file = GenerationFile(tmp_path / "plugins" / "name", str)
+    file = DurableFile(tmp_path / "plugins" / "name", str)
     file.path.parent.mkdir()
     other = tmp_path / "other"
     other.touch()
     with FileWatch() as watch:
-        expected = on_disk.OnDisk(watch)
+        expected = loss_detector.LossDetector(watch)
         expected.expect(file.path, file.save("text"))
         expected.expect(other, identity_of(other))
         assert expected.losses() == {}
         lose(file.path)
         assert expected.losses() == {file.path: how}
         with trio.fail_after(5):
-            await expected.lost()
+            await expected.wait_for_loss()
         expected.expect(file.path, None)
         assert expected.losses() == {}, "nothing is expected of it any more"
 
 
 def test_a_watch_forgets_the_files_that_had_the_name_before(tmp_path):
     """They may live on under another name, as in a backup of links: each would be watched for ever."""
-    file = GenerationFile(tmp_path / "name", str)
+    file = DurableFile(tmp_path / "name", str)
     with FileWatch() as watch:
         for number in range(50):
             file.save(str(number))
@@ -378,8 +377,8 @@ def test_a_watch_forgets_the_files_that_had_the_name_before(tmp_path):
 
 
 def test_what_stands_there_is_known_before_anybody_can_replace_it(tmp_path):
-    file = GenerationFile(tmp_path / "name", str)
-    for put, path in ((file.save, file.path), (file.save, file.path), (file.double, file.previous)):
+    file = DurableFile(tmp_path / "name", str)
+    for put, path in ((file.save, file.path), (file.save, file.path), (file.save_copy, file.previous)):
         assert put("text") == identity_of(path)
 
 

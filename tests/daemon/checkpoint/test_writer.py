@@ -14,8 +14,8 @@ from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.checkpoint.own_section import parse_state, render_state
 from devicemgr.core.devices.store import DeviceStore
-from devicemgr.daemon.checkpoint import writer as checkpointing
-from devicemgr.daemon.checkpoint.durable_file import GenerationFile
+from devicemgr.daemon.checkpoint import writer
+from devicemgr.daemon.checkpoint.durable_file import DurableFile
 from devicemgr.daemon.checkpoint.writer import checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.layout import Layout, owned
@@ -110,21 +110,21 @@ async def test_a_change_is_written_at_once_and_once_more_when_nothing_has_change
 
 async def test_a_failed_write_is_tried_again_after_ever_longer_until_it_is_good(run, autojump_clock, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(GenerationFile, "save", fail)
+        patch.setattr(DurableFile, "save", fail)
         run.add("a")
         await trio.sleep(100)
         assert run.times(CheckpointFailed) == [0, 1, 3, 7, 15, 31, 61, 91]
     await trio.sleep(30)
     assert run.times(CheckpointWritten) == [121]
     run.told.clear()
-    monkeypatch.setattr(GenerationFile, "save", fail)
+    monkeypatch.setattr(DurableFile, "save", fail)
     run.add("b")
     await trio.sleep(3.5)
     assert [when - 130 for when in run.times(CheckpointFailed)] == [0, 1, 3], "it begins anew"
 
 
 async def test_a_change_after_a_failed_write_is_an_attempt_at_once(run, autojump_clock, monkeypatch):
-    monkeypatch.setattr(GenerationFile, "save", fail)
+    monkeypatch.setattr(DurableFile, "save", fail)
     run.add("a")
     await trio.sleep(20)
     run.told.clear()
@@ -136,7 +136,7 @@ async def test_a_change_after_a_failed_write_is_an_attempt_at_once(run, autojump
 async def test_who_waits_for_the_disk_after_a_failed_write_brings_the_next_attempt(run, autojump_clock, monkeypatch):
     """And not the second, or the half minute, that is there for those who do not wait."""
     with monkeypatch.context() as patch:
-        patch.setattr(GenerationFile, "save", fail)
+        patch.setattr(DurableFile, "save", fail)
         run.add("a")
         await trio.sleep(40)
         with pytest.raises(CheckpointUnwritable, match=BUSY):
@@ -175,7 +175,7 @@ async def test_who_waits_while_something_older_is_written_waits_for_the_next_att
         flushed.append(len(calls))
 
     flushed = []
-    monkeypatch.setattr(checkpointing, "_in_a_thread", slow)
+    monkeypatch.setattr(writer, "_in_thread", slow)
     async with trio.open_nursery() as nursery, opened(root_dir) as run:
         run.add("a")
         with trio.fail_after(5):
@@ -239,7 +239,7 @@ async def test_a_second_copy_that_fails_is_told_and_left_until_the_next_change(r
     run.add("a")
     await run.writer.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(GenerationFile, "double", fail)
+        patch.setattr(DurableFile, "save_copy", fail)
         await trio.sleep(50)
         version = run.store.version
         assert run.told[1:] == [(1, CheckpointFailed(version=version, problem=f"{run.path}: {BUSY}"))]
@@ -255,13 +255,13 @@ async def test_a_second_copy_that_fails_is_told_and_left_until_the_next_change(r
 
 
 async def test_a_write_is_told_with_its_version_size_and_duration(run, monkeypatch, autojump_clock):
-    save = GenerationFile.save
+    save = DurableFile.save
 
     def slow(file, text):
         autojump_clock.jump(0.123456789)
         return save(file, text)
 
-    monkeypatch.setattr(GenerationFile, "save", slow)
+    monkeypatch.setattr(DurableFile, "save", slow)
     await trio.sleep(5)
     run.add("a")
     await run.writer.flush()
@@ -282,7 +282,7 @@ async def test_a_failure_is_told_in_the_systems_words(run, autojump_clock, monke
     def fail(file, text):
         raise error
 
-    monkeypatch.setattr(GenerationFile, "save", fail)
+    monkeypatch.setattr(DurableFile, "save", fail)
     run.add("a")
     problem = problem.format(path=run.path)
     with pytest.raises(CheckpointUnwritable) as caught:
@@ -297,7 +297,7 @@ async def test_a_bug_in_a_write_is_no_failure_of_the_disk(root_dir, monkeypatch)
     def bug(file, text):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(GenerationFile, "save", bug)
+    monkeypatch.setattr(DurableFile, "save", bug)
     with pytest.raises(RuntimeError, match="a bug"):
         async with opened(root_dir) as run:
             run.add("a")
@@ -308,9 +308,9 @@ async def test_what_has_not_changed_is_not_made_into_text_again(root_dir, monkey
     """With thousands of pods that would take longer than the disk."""
     made = []
     for name in ("entry_fragment", "registered_fragment", "pod_fragment"):
-        function = getattr(checkpointing, name)
+        function = getattr(writer, name)
         monkeypatch.setattr(
-            checkpointing, name, lambda *args, name=name, function=function: made.append(name) or function(*args)
+            writer, name, lambda *args, name=name, function=function: made.append(name) or function(*args)
         )
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=6) as plugin:
         for name in "abc":
@@ -366,7 +366,7 @@ async def test_a_reboot_is_another_boot_of_two_that_are_known(root_dir, before, 
 
 def test_a_boots_name_is_what_the_kernel_says(tmp_path, monkeypatch):
     path = tmp_path / "boot_id"
-    monkeypatch.setattr(checkpointing, "_BOOT_ID", path)
+    monkeypatch.setattr(writer, "_BOOT_ID", path)
     assert read_boot_id() == ""
     path.write_text("0123-4567\n")
     assert read_boot_id() == "0123-4567"

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devicemgr import Container, ContainerKind, Device, Numa, Pod, Policy, Scope, Topology, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
-from devicemgr.daemon.checkpoint import writer as checkpointing
+from devicemgr.daemon.checkpoint import writer
 from devicemgr.testing import open_simulated_plugin
 from devicemgr.testing.portal import open_portal
 
@@ -51,7 +51,7 @@ class World(RuleBasedStateMachine):
         self.pods = {}
         self.listed = {GPU: {}, NIC: {}}
         self.stack = ExitStack()
-        self.stack.enter_context(mock.patch.object(checkpointing, "QUIET", 0.01))
+        self.stack.enter_context(mock.patch.object(writer, "COPY_DELAY", 0.01))
         self.root = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="dm-"))
         self.portal = self.stack.enter_context(open_portal())
         opened = open_device_manager(self.root, topology=self.topology, restart_wait=0)

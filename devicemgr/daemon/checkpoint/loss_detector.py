@@ -13,17 +13,17 @@ from pathlib import Path
 import trio
 
 from ..file_watch import FileWatch
-from .durable_file import Identity, identity_of
+from .durable_file import FileIdentity, identity_of
 
 
-class OnDisk:
+class LossDetector:
     """What should stand where. Nothing is expected of a path that nobody has named."""
 
     def __init__(self, watch: FileWatch) -> None:
         self._watch = watch
-        self._expected: dict[Path, Identity] = {}
+        self._expected: dict[Path, FileIdentity] = {}
 
-    def expect(self, path: Path, identity: Identity | None) -> None:
+    def expect(self, path: Path, identity: FileIdentity | None) -> None:
         """This stands there from now on; None: who knows."""
         self._expected.pop(path, None)
         if identity is not None:
@@ -34,7 +34,7 @@ class OnDisk:
         found = {path: (was, identity_of(path)) for path, was in self._expected.items()}
         return {path: _what_became(was, now) for path, (was, now) in found.items() if was != now}
 
-    async def lost(self) -> None:
+    async def wait_for_loss(self) -> None:
         """Return when something is lost. While the writer writes nobody waits here, so its own writes wake nobody."""
         if not self._expected:
             await trio.sleep_forever()
@@ -44,7 +44,7 @@ class OnDisk:
             self._watch.arm(self._expected)
 
 
-def _what_became(was: Identity, now: Identity | None) -> str:
+def _what_became(was: FileIdentity, now: FileIdentity | None) -> str:
     if now is None:
         return "deleted"
     return "changed" if (was.device, was.inode) == (now.device, now.inode) else "replaced"
