@@ -22,7 +22,7 @@ async def test_plugin_serves_four_cards_and_comes_back(manager):
     process = await trio.lowlevel.open_process(command)
     try:
         await manager.wait_for_resource("vendor.com/card", allocatable=4)
-        manager.layout.registry_socket.unlink()  # the manager makes it anew: to the plug-in, a restart
+        manager.layout.registration_socket.unlink()  # the manager makes it anew: to the plug-in, a restart
         again = "PluginRegistered"
         with trio.fail_after(15):
             while [type(r.event).__name__ for r in manager.events()].count(again) < 2:

@@ -31,7 +31,7 @@ def command() -> None:
 
 async def _story(directory: Path) -> None:
     async with open_device_manager(directory) as manager:
-        _say("1. The manager is ready", f"It serves {manager.layout.registry_socket}.")
+        _say("1. The manager is ready", f"It serves {manager.layout.registration_socket}.")
         async with open_simulated_plugin(manager.layout.plugins, NIC, devices=2) as nic:
             await nic.register()
             async with _gpu(manager) as gpu:

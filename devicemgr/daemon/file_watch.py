@@ -16,8 +16,8 @@ from pathlib import Path
 import trio
 from inotify_simple import INotify, flags
 
-RETRY_PERIOD = 1.0
-"""Seconds between two looks while something is amiss, or the kernel does not tell."""
+POLL_PERIOD = 1.0
+"""Seconds between two looks while a caller polls, or where the kernel does not notify us of everything."""
 SLOW_PERIOD = 60.0
 """Seconds between two looks while all is well."""
 _GONE = flags.MOVE_SELF | flags.DELETE_SELF
@@ -30,7 +30,7 @@ class FileWatch:
     def __init__(self) -> None:
         self._inotify: INotify | None = None
         self._watched: dict[Path, int] = {}
-        self._is_told = False
+        self._is_complete = False
         with suppress(OSError):
             self._inotify = INotify(nonblocking=True)
 
@@ -45,12 +45,12 @@ class FileWatch:
         """Watch these files as they are now. What was told before is forgotten: whoever looks now sees it."""
         if self._inotify is not None:
             told = [self._add(self._inotify, path) for path in paths]
-            self._is_told = all(told)
+            self._is_complete = all(told)
             self._inotify.read(timeout=0)
 
-    async def changed(self, *, amiss: bool = False) -> None:
-        """Return when it is worth looking again: soon, where something is ``amiss``."""
-        with trio.move_on_after(SLOW_PERIOD if self._is_told and not amiss else RETRY_PERIOD):
+    async def changed(self, *, poll: bool = False) -> None:
+        """Return when it is worth looking again: after ``POLL_PERIOD`` at the latest with ``poll``."""
+        with trio.move_on_after(SLOW_PERIOD if self._is_complete and not poll else POLL_PERIOD):
             if self._inotify is None:
                 await trio.sleep_forever()
             else:

@@ -49,7 +49,7 @@ class Layout:
         return self.root / "device-plugins"
 
     @property
-    def registry_socket(self) -> Path:
+    def registration_socket(self) -> Path:
         return self.plugins / "kubelet.sock"
 
     @property
@@ -62,7 +62,7 @@ class Layout:
 
     @property
     def sockets(self) -> tuple[Path, ...]:
-        return self.registry_socket, self.admin_socket, self.pod_resources_socket
+        return self.registration_socket, self.admin_socket, self.pod_resources_socket
 
     @property
     def directories(self) -> tuple[Path, ...]:
@@ -79,7 +79,7 @@ class Layout:
 
 
 class Directories:
-    """Those of a manager that runs, to be made again when they are lost. Made by :func:`owned`.
+    """Those of a manager that runs, to be made again when they are lost. Made by :func:`acquire_directories`.
 
     # Decision: a root that was deleted is made again at once; the kubelet does so when it next writes its checkpoint.
     # One that was moved away is not: who did that may be about to bring it back, or to put another one in its place.
@@ -108,7 +108,7 @@ class Directories:
         root, self._root = self._root, self._open_root()
         os.close(root)
 
-    def begin(self) -> None:
+    def prepare(self) -> None:
         """An incarnation begins: whatever somebody has done while nobody served. Raises DirectoryUnusable."""
         with _usable():
             self.make_all()
@@ -130,7 +130,7 @@ class Directories:
 
 
 @contextmanager
-def owned(layout: Layout) -> Iterator[Directories]:
+def acquire_directories(layout: Layout) -> Iterator[Directories]:
     """Make the directories and own them for as long as the block lasts.
 
     Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
@@ -194,7 +194,7 @@ def _hand_over(layout: Layout, directory: Path) -> None:
         directory.chmod(0o1770 if directory == layout.plugins else 0o750)
 
 
-def open_to_others(layout: Layout) -> list[DirectoryOpenToOthers]:
+def check_permissions(layout: Layout) -> list[DirectoryOpenToOthers]:
     """Which directories let others remove and replace what is in them. In a sticky one each has only what is his."""
     found = []
     for directory in layout.directories:
@@ -217,9 +217,9 @@ def _lock(lock: int, layout: Layout) -> None:
             f"another manager (process {owner or 'unknown'}) serves {layout.root}. "
             "Stop it, or give this one another --root-dir"
         ) from None
-    if _may_be_a_kubelet(layout) and _accepts(layout.registry_socket):
+    if _may_be_a_kubelet(layout) and _accepts(layout.registration_socket):
         raise DirectoryInUse(
-            f"somebody, perhaps a kubelet, accepts connections on {layout.registry_socket}. "
+            f"somebody, perhaps a kubelet, accepts connections on {layout.registration_socket}. "
             "Stop it, or give this manager another --root-dir"
         )
     os.ftruncate(lock, 0)
@@ -229,7 +229,7 @@ def _lock(lock: int, layout: Layout) -> None:
 def _may_be_a_kubelet(layout: Layout) -> bool:
     """Members of the group can make sockets of that name, or links to any: that is no kubelet, and does not stop us."""
     try:
-        status = layout.registry_socket.lstat()
+        status = layout.registration_socket.lstat()
     except OSError:
         return False
     return layout.group is None or (stat.S_ISSOCK(status.st_mode) and is_own(status))
@@ -283,7 +283,7 @@ def _sockets_in(directory: Path) -> list[Path]:
     return list(map(Path, sorted(others)))
 
 
-def make_way_for_sockets(layout: Layout) -> list[FileSetAside]:
+def clear_socket_paths(layout: Layout) -> list[FileSetAside]:
     """Set aside what is at the paths of our sockets and is none: a socket takes the place of nothing. Raises
     DirectoryUnusable."""
     told = []

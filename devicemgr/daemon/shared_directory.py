@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ..errors import CorruptCheckpoint
 
-LARGEST = 2**28
+MAX_FILE_SIZE = 2**28
 """Bytes of a file that is read, and so of one that is written: the longest lists and 10,000 pods make a tenth."""
-NUMBERED = 99
+MAX_NUMBERED = 99
 """Things set aside under one name that are told apart by their number."""
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -35,7 +35,7 @@ def is_own(status: os.stat_result) -> bool:
     return status.st_uid in (0, os.geteuid())
 
 
-def why_not_ours(status: os.stat_result) -> str:
+def why_untrusted(status: os.stat_result) -> str:
     """Why this is no file that only we can have written; empty when it is."""
     if not stat.S_ISREG(status.st_mode):
         return f"it is no file, but {kind_of(status)}"
@@ -46,7 +46,7 @@ def why_not_ours(status: os.stat_result) -> str:
     return ""
 
 
-def read_ours(path: Path) -> bytes:
+def read_trusted(path: Path) -> bytes:
     """The bytes of a file that only we can have written. Raises CorruptCheckpoint for anything else; OSError.
 
     It is looked at before it is opened: to open what is somebody else's may mean to wait for him (a pipe, a lease). And
@@ -57,30 +57,30 @@ def read_ours(path: Path) -> bytes:
     try:
         _check(os.fstat(descriptor))
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(LARGEST)
+            return file.read(MAX_FILE_SIZE)
     finally:
         os.close(descriptor)
 
 
 def _check(status: os.stat_result) -> None:
-    if problem := why_not_ours(status):
+    if problem := why_untrusted(status):
         raise CorruptCheckpoint(problem)
-    if status.st_size > LARGEST:
-        raise CorruptCheckpoint(f"it has {status.st_size} bytes, and {LARGEST} are the limit")
+    if status.st_size > MAX_FILE_SIZE:
+        raise CorruptCheckpoint(f"it has {status.st_size} bytes, and {MAX_FILE_SIZE} are the limit")
 
 
 def set_aside(path: Path) -> Path:
     """Give what stands at the path another name, which is returned. Raises OSError."""
-    target = free_name(path)
+    target = unused_name(path)
     path.rename(target)
     return target
 
 
-def free_name(path: Path) -> Path:
+def unused_name(path: Path) -> Path:
     """``NAME.corrupt``, ``NAME.corrupt-2`` … in the same directory. Where others can make files there too, a name that
     nobody can guess: at one that is known somebody would put a file first, to be overwritten, or a directory."""
     if not _is_open_to_others(path.parent):
-        numbers = ("", *(f"-{number}" for number in range(2, NUMBERED + 1)))
+        numbers = ("", *(f"-{number}" for number in range(2, MAX_NUMBERED + 1)))
         names = (path.with_name(f"{path.name}.corrupt{number}") for number in numbers)
         if (free := next((one for one in names if not os.path.lexists(one)), None)) is not None:
             return free

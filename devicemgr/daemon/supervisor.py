@@ -26,7 +26,7 @@ from ..core.devices.endpoint import GRACE_PERIOD
 from ..core.devices.store import DeviceStore
 from ..core.topology.policy import Topology
 from ..errors import collapse_exception_group, require_trio
-from ..events import ManagerReady, ManagerStopping, RegistrySocketReplaced, RegistrySocketRestored, StaleSocketRemoved
+from ..events import ManagerReady, ManagerStopping, SocketReplaced, SocketRestored, StaleSocketRemoved
 from ..model import EffectiveSettings, ResourceName
 from ..node_resources import NodeResources
 from ..node_resources import node_resources as checked_node_resources
@@ -37,7 +37,14 @@ from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .event_log import EventLog, Sink
 from .incarnation import Incarnation
-from .layout import Directories, Layout, make_way_for_sockets, open_to_others, owned, remove_stale_sockets
+from .layout import (
+    Directories,
+    Layout,
+    acquire_directories,
+    check_permissions,
+    clear_socket_paths,
+    remove_stale_sockets,
+)
 from .manager import DeviceManager
 from .plugins.endpoints import Endpoints
 from .serving.listeners import Scrapes, bound_servers, finish
@@ -84,8 +91,8 @@ async def run(
     scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
     log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
     manager = DeviceManager(Layout(settings.root_dir.absolute(), settings.callers.group), log, _effective(settings))
-    with owned(manager.layout) as directories, closing(manager):
-        log.record(open_to_others(manager.layout))
+    with acquire_directories(manager.layout) as directories, closing(manager):
+        log.record(check_permissions(manager.layout))
         while not stop.is_set():
             delay = await _run_incarnation(settings, manager, directories, log, scrapes or None, stop, task_status)
             task_status = trio.TASK_STATUS_IGNORED
@@ -103,7 +110,7 @@ async def _run_incarnation(
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
     """Until ``stop`` is set or the incarnation is stopped; returns the seconds until the next one begins."""
-    directories.begin()
+    directories.prepare()
     store = _restored_store(settings, manager.layout, log)
     async with (
         open_checkpoint_writer(store, directories, log, boot_id=settings.boot_id) as writer,
@@ -147,7 +154,7 @@ def _restored_store(settings: Settings, layout: Layout, log: EventLog) -> Device
         grace=settings.grace, id_length=settings.peer_limits.id_length, node_resources=settings.node_resources
     )
     log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(layout))
-    log.record(make_way_for_sockets(layout))
+    log.record(clear_socket_paths(layout))
     restore(checkpoint_file(layout), store, log, boot_id=settings.boot_id)
     return store
 
@@ -218,8 +225,8 @@ def _new_incarnation(
 def _reporters(log: EventLog) -> tuple[Callable[[Path], None], Callable[[Path], None]]:
     """What to do when a socket was restored, and when it was replaced."""
     return (
-        lambda path: log.record([RegistrySocketRestored(path=str(path))]),
-        lambda path: log.record([RegistrySocketReplaced(path=str(path))]),
+        lambda path: log.record([SocketRestored(path=str(path))]),
+        lambda path: log.record([SocketReplaced(path=str(path))]),
     )
 
 

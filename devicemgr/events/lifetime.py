@@ -34,7 +34,7 @@ class StaleSocketRemoved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrySocketRestored(Event):
+class SocketRestored(Event):
     """Somebody deleted kubelet.sock at run time; it was made anew (LIM-36)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
@@ -43,7 +43,7 @@ class RegistrySocketRestored(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrySocketReplaced(Event):
+class SocketReplaced(Event):
     """Somebody put something else where one of our sockets was; it is not fought over, but callers reach others now."""
 
     _severity: ClassVar[Severity] = Severity.WARNING

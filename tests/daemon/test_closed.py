@@ -14,7 +14,7 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint.writer import CheckpointWriter, open_checkpoint_writer
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.faults.actions import Faults
-from devicemgr.daemon.layout import Layout, owned
+from devicemgr.daemon.layout import Layout, acquire_directories
 from devicemgr.daemon.manager import DeviceManager
 from devicemgr.errors import CheckpointUnwritable, RpcFailed
 from devicemgr.model import Fault, Registration
@@ -124,7 +124,7 @@ async def test_a_wipe_through_a_manager_that_has_ended_leaves_the_next_one_alone
     async with open_device_manager(root_dir) as second:
         with pytest.raises(ManagerClosed):
             first.faults.wipe()
-        assert second.layout.registry_socket.is_socket()
+        assert second.layout.registration_socket.is_socket()
 
 
 class InFlight:
@@ -234,7 +234,7 @@ async def test_between_two_lives_a_command_waits_for_the_next(root_dir, autojump
 
 async def test_a_flush_of_an_incarnation_that_has_ended_fails_instead_of_waiting_for_ever(root_dir):
     store, log = DeviceStore(), EventLog()
-    with owned(Layout(root_dir)) as directories:
+    with acquire_directories(Layout(root_dir)) as directories:
         async with open_checkpoint_writer(store, directories, log, boot_id="") as writer:
             pass
     store.add_pod(POD)

@@ -29,7 +29,7 @@ async def test_a_relative_directory_and_one_that_is_not_there_yet(tmp_path, monk
     """REG-2, CC-001, CC-002, REG-1: where the kubelet wants an absolute path, any path is one here."""
     monkeypatch.chdir(tmp_path)
     async with open_device_manager("n/o/d/e") as manager:
-        assert manager.layout.registry_socket.is_absolute()
+        assert manager.layout.registration_socket.is_absolute()
         assert (tmp_path / "n/o/d/e/device-plugins/kubelet.sock").is_socket()
 
 

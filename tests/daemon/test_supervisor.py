@@ -44,7 +44,7 @@ async def test_a_second_manager_in_one_program_is_refused(manager, root_dir):
     with pytest.raises(DirectoryInUse):
         async with open_device_manager(root_dir):
             pass
-    assert manager.layout.registry_socket.exists()
+    assert manager.layout.registration_socket.exists()
 
 
 async def test_a_program_that_is_cancelled_during_an_admission_ends_and_cleans_up(root_dir):

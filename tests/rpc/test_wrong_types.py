@@ -17,7 +17,7 @@ from devicemgr.rpc.wire_format import EncodedMessage, RawMessage
 
 SERVICES = {
     AdminService: "admin_socket",
-    RegistrationService: "registry_socket",
+    RegistrationService: "registration_socket",
     PodResourcesService: "pod_resources_socket",
     PodResourcesServiceV1Alpha1: "pod_resources_socket",
 }

@@ -29,7 +29,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ...errors import CorruptCheckpoint, DirectoryUnusable
 from ...events import FileSetAside
-from ..shared_directory import LARGEST, free_name, read_ours, set_aside, why_not_ours
+from ..shared_directory import MAX_FILE_SIZE, read_trusted, set_aside, unused_name, why_untrusted
 
 T = TypeVar("T")
 MODE = 0o600
@@ -95,7 +95,7 @@ class DurableFile(Generic[T]):
     def _report_missing(self) -> list[FileSetAside]:
         """Somebody deleted the file, which is how people reset a kubelet's devices; but it may have been a mistake."""
         try:
-            is_ours = not why_not_ours(self.previous.lstat())
+            is_ours = not why_untrusted(self.previous.lstat())
         except FileNotFoundError:
             is_ours = False
         problem = f"it is not there, though {self.previous.name} is: this is taken for a reset"
@@ -107,7 +107,7 @@ class DurableFile(Generic[T]):
         events = []
         for path in (self.path, self.previous):
             with suppress(FileNotFoundError):
-                if problem := why_not_ours(path.lstat()):
+                if problem := why_untrusted(path.lstat()):
                     events.append(_file_set_aside(path, set_aside(path), problem))
         return events
 
@@ -156,7 +156,7 @@ class DurableFile(Generic[T]):
     @contextmanager
     def _temporary_with(self, data: bytes) -> Iterator[Path]:
         """A temporary file with these bytes, which are on disk."""
-        if len(data) > LARGEST:  # nobody would read it
+        if len(data) > MAX_FILE_SIZE:  # nobody would read it
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(self.path))
         with self._temporary_name() as temporary:
             _write_new(temporary, data)
@@ -165,7 +165,7 @@ class DurableFile(Generic[T]):
     def _read(self, path: Path) -> tuple[T | None, str]:
         """(value, "") or (None, "") when there is no such file, or (None, problem)."""
         try:
-            return self.parse(read_ours(path).decode()), ""
+            return self.parse(read_trusted(path).decode()), ""
         except FileNotFoundError:
             return None, ""
         except (CorruptCheckpoint, UnicodeDecodeError) as error:
@@ -191,7 +191,7 @@ class DurableFile(Generic[T]):
         At no moment is there no file: a crash in between must not look like an empty start. Only what is no file, or is
         somebody else's and can have no second name, is away for a moment.
         """
-        target = free_name(self.path)
+        target = unused_name(self.path)
         if not (has_replacement and _try_link_or_copy(self.path, target)):
             self.path.rename(target)
         if has_replacement:
@@ -200,7 +200,7 @@ class DurableFile(Generic[T]):
         return target
 
     def _restore_previous(self) -> None:
-        data = read_ours(self.previous)
+        data = read_trusted(self.previous)
         try:  # a copy: what damages one of them next must not damage both
             with self._temporary_with(data) as temporary:
                 temporary.replace(self.path)
@@ -261,7 +261,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:  # a file system without hard links
-        _write_new(target, read_ours(source))
+        _write_new(target, read_trusted(source))
 
 
 def _try_link_or_copy(path: Path, name: Path) -> bool:

@@ -20,7 +20,7 @@ from ...rpc.transport.limits import ConnectionLimits
 from ...rpc.transport.server import FLUSH_TIME, Server
 from ..access.control import AccessControl
 from ..event_log import EventLog, Recorded
-from ..layout import Layout, make_way_for_sockets
+from ..layout import Layout, clear_socket_paths
 from ..manager import DeviceManager
 
 SMALLEST_WINDOW, LARGEST_WINDOW = 2**16, 2**20
@@ -64,7 +64,7 @@ def bound_servers(
             size=peer_limits.registration_size,
             replace=True,
         )
-        bind(layout.registry_socket, RegistrationService(manager.register), size=peer_limits.registration_size)
+        bind(layout.registration_socket, RegistrationService(manager.register), size=peer_limits.registration_size)
         yield servers
     finally:
         for server in servers:
@@ -82,7 +82,7 @@ def _bound(make: Callable[[], Server], path: Path, layout: Layout, log: EventLog
                     f"cannot make a socket at {path}: {error.strerror}. Move away what somebody has put there, or mend "
                     "the permissions of its directory, and start again"
                 ) from error
-            log.record(make_way_for_sockets(layout))
+            log.record(clear_socket_paths(layout))
     raise AssertionError  # the last attempt returns or raises
 
 

@@ -36,7 +36,7 @@ async def keep_sockets(
                 on_replaced(path)
             replaced = others
             if not restored:
-                await watch.changed(amiss=any(server.is_lost() for server in servers))
+                await watch.changed(poll=any(server.is_lost() for server in servers))
             await trio.lowlevel.checkpoint()  # a manager that ends deletes them itself: nothing is made anew then
 
 

@@ -81,7 +81,7 @@ class Bench:
     ) -> None:
         self.subject = subject
         self.directory = layout.plugins
-        self.registry = layout.registry_socket
+        self.registry = layout.registration_socket
         self.timing = timing
         self.numa = numa
         self.manager: DeviceManager

@@ -21,7 +21,7 @@ from ...events import (
     PluginRefused,
     PluginRegistered,
     RegistrationRequested,
-    RegistrySocketRestored,
+    SocketRestored,
 )
 from ...model import API_VERSION, ResourceName
 from ...resource_names import why_not_extended
@@ -285,7 +285,7 @@ def _registered_over_itself(bench: Bench) -> str | None:
                 open_on, is_stopping = None, False
             case _ if not bench.was_alone(seen.time):
                 open_on = None
-            case RegistrySocketRestored() | EndpointStopped(resource=bench.resource):
+            case SocketRestored() | EndpointStopped(resource=bench.resource):
                 open_on = None
             case PluginRegistered(resource=bench.resource, endpoint=endpoint) if not is_stopping:
                 if endpoint == open_on:

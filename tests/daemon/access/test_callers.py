@@ -83,7 +83,7 @@ async def test_a_stranger_is_turned_away_from_every_socket(root_dir):
     async with open_device_manager(root_dir, callers=STRANGERS_ONLY) as manager:
         registration = Registration(version="v1beta1", endpoint="a.sock", resource=GPU)
         with pytest.raises(RegistrationRefused, match=f"user {os.geteuid()} may not call"):
-            await register_plugin(manager.layout.registry_socket, registration)
+            await register_plugin(manager.layout.registration_socket, registration)
         async with connect_manager(manager.layout.admin_socket) as client:
             for _ in range(20):
                 with pytest.raises(RpcFailed, match="may not call") as refused:
@@ -112,7 +112,7 @@ async def test_a_process_has_so_many_connections_and_no_more(device_manager):
     with ExitStack() as stack:
         connections = [stack.enter_context(trio.socket.socket(socket.AF_UNIX)) for _ in range(5)]
         for connection in connections:
-            await connection.connect(str(manager.layout.registry_socket))
+            await connection.connect(str(manager.layout.registration_socket))
         with trio.fail_after(5):
             for connection in connections[3:]:
                 while await connection.recv(1000):  # first the settings of HTTP/2, then the end
@@ -136,8 +136,8 @@ async def test_a_process_has_so_many_connections_and_no_more(device_manager):
 async def test_all_processes_together_have_a_bound_too(device_manager):
     manager = device_manager
     with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
-        first.connect(str(manager.layout.registry_socket))
-        second.connect(str(manager.layout.registry_socket))
+        first.connect(str(manager.layout.registration_socket))
+        second.connect(str(manager.layout.registration_socket))
         with trio.fail_after(5):
             while not reached(manager, "all_connections"):
                 await trio.lowlevel.checkpoint()

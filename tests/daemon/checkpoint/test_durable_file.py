@@ -281,7 +281,7 @@ def test_what_belongs_to_somebody_else_is_not_believed(file, user):
 
 
 def test_what_is_too_long_is_not_read(file, monkeypatch):
-    monkeypatch.setattr(shared_directory, "LARGEST", 10)
+    monkeypatch.setattr(shared_directory, "MAX_FILE_SIZE", 10)
     file.path.write_text("good one, but long")
     file.path.chmod(0o600)
     (event,) = file.load()[1]
@@ -330,11 +330,11 @@ def test_what_takes_its_place_after_a_first_look_is_not_read(file, monkeypatch, 
         if len(looks) == 1:
             puts(file.path, tmp_path / "victim")
 
-    monkeypatch.setattr(shared_directory, "LARGEST", 10)
+    monkeypatch.setattr(shared_directory, "MAX_FILE_SIZE", 10)
     monkeypatch.setattr(shared_directory, "_check", look)
     file.save("good one")
     with pytest.raises(error, match=problem):
-        shared_directory.read_ours(file.path)
+        shared_directory.read_trusted(file.path)
     assert len(looks) == 1
 
 
@@ -346,12 +346,12 @@ def test_of_a_file_that_grows_while_it_is_read_no_more_is_read_than_of_any(file,
         with file.path.open("ab") as growing:
             growing.write(b"x")
 
-    monkeypatch.setattr(shared_directory, "LARGEST", 10)
+    monkeypatch.setattr(shared_directory, "MAX_FILE_SIZE", 10)
     monkeypatch.setattr(shared_directory, "_check", look)
     file.save("good one")
-    assert shared_directory.read_ours(file.path) == b"good onexx"
+    assert shared_directory.read_trusted(file.path) == b"good onexx"
     file.save("good one2")
-    assert shared_directory.read_ours(file.path) == b"good one2x"
+    assert shared_directory.read_trusted(file.path) == b"good one2x"
 
 
 def test_each_kind_of_thing_has_a_name(tmp_path):
@@ -392,7 +392,7 @@ def test_what_cannot_be_read_is_named_in_the_systems_words(file, monkeypatch, er
     def fails(path):
         raise error
 
-    monkeypatch.setattr(durable_file, "read_ours", fails)
+    monkeypatch.setattr(durable_file, "read_trusted", fails)
     with pytest.raises(DirectoryUnusable) as caught:
         file.load()
     assert told in str(caught.value)
@@ -476,7 +476,7 @@ def test_when_a_strangers_file_was_written_over_and_cannot_be_synced_there_is_no
 
 
 def test_what_nobody_would_read_is_not_written(file, monkeypatch):
-    monkeypatch.setattr(durable_file, "LARGEST", 100)
+    monkeypatch.setattr(durable_file, "MAX_FILE_SIZE", 100)
     file.save("good one")
     with pytest.raises(OSError, match="File too large"):
         file.save("good " + "x" * 100)

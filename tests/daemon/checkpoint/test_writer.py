@@ -18,7 +18,7 @@ from devicemgr.daemon.checkpoint import writer
 from devicemgr.daemon.checkpoint.durable_file import DurableFile
 from devicemgr.daemon.checkpoint.writer import checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.daemon.layout import Layout, owned
+from devicemgr.daemon.layout import Layout, acquire_directories
 from devicemgr.errors import CheckpointUnwritable
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from devicemgr.testing import open_registered_plugin
@@ -73,7 +73,7 @@ def no_threads(monkeypatch):
 @asynccontextmanager
 async def opened(root_dir):
     run = Run(root_dir)
-    with owned(run.layout) as directories:
+    with acquire_directories(run.layout) as directories:
         async with open_checkpoint_writer(run.store, directories, run.log, boot_id="b") as run.writer:
             yield run
 

@@ -40,7 +40,7 @@ async def test_a_restart_is_a_new_life_of_the_same_manager(manager, plugin):
     await manager.faults.restart()
 
     assert not (plugin.directory / plugin.endpoint).exists(), "the plug-in's sign to come back (REG-17)"
-    assert manager.layout.registry_socket.is_socket()
+    assert manager.layout.registration_socket.is_socket()
     assert [p.full_name for p in manager.pods()] == [p.full_name for p in before]
     assert kinds(manager).count("ManagerReady") == 2
     assert manager.capacity()[GPU].endpoint == "stopped"
@@ -51,7 +51,7 @@ async def test_a_manager_that_is_away_has_no_sockets_until_it_is_back(manager, n
     nursery.start_soon(lambda: manager.faults.restart(delay=30.0))
     await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
     await trio.sleep(29)
-    assert not manager.layout.registry_socket.exists()
+    assert not manager.layout.registration_socket.exists()
     await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerReady")
     assert trio.current_time() - started == pytest.approx(30, abs=0.2)
 
@@ -76,11 +76,11 @@ async def test_a_manager_that_is_away_can_be_stopped(root_dir, autojump_clock):
 
 
 async def test_a_wipe_removes_every_socket_and_ours_comes_back(manager, plugin):
-    before = manager.layout.registry_socket.stat().st_ctime_ns
+    before = manager.layout.registration_socket.stat().st_ctime_ns
     manager.faults.wipe()
     assert not (plugin.directory / plugin.endpoint).exists()
-    await manager._log.wait_until(lambda: "RegistrySocketRestored" in kinds(manager))
-    assert manager.layout.registry_socket.stat().st_ctime_ns > before
+    await manager._log.wait_until(lambda: "SocketRestored" in kinds(manager))
+    assert manager.layout.registration_socket.stat().st_ctime_ns > before
     assert manager.capacity()[GPU].allocatable == 2, "its stream is still open"
 
 

@@ -152,7 +152,7 @@ async def test_a_deleted_plugin_directory_is_made_anew(manager):
         path.unlink()
     manager.layout.plugins.rmdir()
     with trio.fail_after(10):
-        while not manager.layout.registry_socket.exists():
+        while not manager.layout.registration_socket.exists():
             await manager.events_after(len(manager.events()), wait=True)
 
 

@@ -12,7 +12,7 @@ import trio.testing
 
 from devicemgr import Container, Deadlines, PeerLimits, Pod, open_device_manager
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
-from devicemgr.events import PluginRegistered, RegistrySocketRestored
+from devicemgr.events import PluginRegistered, SocketRestored
 from devicemgr.model import Device, PluginOptions, Registration
 from devicemgr.testing import open_simulated_plugin
 
@@ -225,9 +225,9 @@ async def test_lim_38_a_list_over_the_size_limit_ends_the_stream_before_it_is_ta
             assert "is larger than the limit of 1000" in stopped.reason
 
 
-async def test_lim_36_a_deleted_registry_socket_is_made_anew(manager, open_plugin):
+async def test_lim_36_a_deleted_registration_socket_is_made_anew(manager, open_plugin):
     """LIM-36."""
-    manager.layout.registry_socket.unlink()
+    manager.layout.registration_socket.unlink()
     async with open_plugin(devices=2) as plugin:
         with pytest.raises(ManagerUnavailable):
             await plugin.register()
@@ -245,10 +245,10 @@ def the_root_is_moved_away_and_made_anew(layout):
 
 
 def a_link_takes_its_place_and_goes(layout):
-    layout.registry_socket.unlink()
-    layout.registry_socket.symlink_to("/etc/hostname")
+    layout.registration_socket.unlink()
+    layout.registration_socket.symlink_to("/etc/hostname")
     yield
-    layout.registry_socket.unlink()
+    layout.registration_socket.unlink()
 
 
 def the_directory_is_moved_away(layout):
@@ -259,13 +259,13 @@ def the_directory_is_moved_away(layout):
 @pytest.mark.parametrize(
     "loses", [the_root_is_moved_away_and_made_anew, a_link_takes_its_place_and_goes, the_directory_is_moved_away]
 )
-async def test_lim_36_however_the_registry_socket_is_lost_it_is_made_anew(manager, loses):
+async def test_lim_36_however_the_registration_socket_is_lost_it_is_made_anew(manager, loses):
     for _ in loses(manager.layout):
         await trio.testing.wait_all_tasks_blocked(0.01)
     with trio.fail_after(5):
-        while not any(isinstance(one.event, RegistrySocketRestored) for one in manager.events()):
+        while not any(isinstance(one.event, SocketRestored) for one in manager.events()):
             await manager.events_after(manager.events()[-1].sequence, wait=True)
-    assert manager.layout.registry_socket.is_socket()
+    assert manager.layout.registration_socket.is_socket()
     shutil.rmtree(f"{manager.layout.root}.away", ignore_errors=True)
 
 

@@ -16,7 +16,7 @@ from devicemgr.core.views.node_status import (
 )
 from devicemgr.daemon.serving.http import open_listeners
 from devicemgr.errors import AddressUnusable
-from devicemgr.events import ManagerReady, RegistrySocketReplaced, RegistrySocketRestored
+from devicemgr.events import ManagerReady, SocketReplaced, SocketRestored
 from devicemgr.model import NodeStatus
 from devicemgr.testing import open_simulated_plugin
 
@@ -198,16 +198,16 @@ async def test_healthz_says_when_nobody_can_register(measured):
     """REG-21: and again that all is well, when the socket has been made anew."""
     manager, address = measured
     assert await get(address, "/healthz") == (200, "ok\n")
-    manager.layout.registry_socket.unlink()
-    manager.layout.registry_socket.touch()  # before the manager could make it anew: nobody can register now
+    manager.layout.registration_socket.unlink()
+    manager.layout.registration_socket.touch()  # before the manager could make it anew: nobody can register now
     status, text = await get(address, "/healthz")
     assert (status, "device registration error" in text) == (500, True)
     with trio.fail_after(5):
-        while not any(isinstance(one.event, RegistrySocketReplaced) for one in manager.events()):
+        while not any(isinstance(one.event, SocketReplaced) for one in manager.events()):
             await manager.events_after(manager.events()[-1].sequence, wait=True)
-    manager.layout.registry_socket.unlink()
+    manager.layout.registration_socket.unlink()
     with trio.fail_after(5):
-        while not any(isinstance(one.event, RegistrySocketRestored) for one in manager.events()):
+        while not any(isinstance(one.event, SocketRestored) for one in manager.events()):
             await manager.events_after(manager.events()[-1].sequence, wait=True)
     assert await get(address, "/healthz") == (200, "ok\n")
 

@@ -10,7 +10,7 @@ import pytest
 from devicemgr.cli.events import line_of
 from devicemgr.daemon.event_log import EventLog, Recorded
 from devicemgr.daemon.serving.trace import log_to, open_trace
-from devicemgr.events import ManagerStopping, RegistrationRequested, RegistrySocketRestored, Severity
+from devicemgr.events import ManagerStopping, RegistrationRequested, Severity, SocketRestored
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9, 253402300800.0, 4e11, 9e15, 1e300])
@@ -38,6 +38,6 @@ def test_the_log_has_what_is_severe_enough(least, shown):
     stream = io.StringIO()
     log = log_to(stream, "text", least)
     requested = RegistrationRequested(version="v1beta1", endpoint="a.sock", resource="vendor.com/gpu")
-    for event in (requested, ManagerStopping(), RegistrySocketRestored(path="/x")):
+    for event in (requested, ManagerStopping(), SocketRestored(path="/x")):
         log(Recorded(1, 0.0, event))
     assert [line.split()[1] for line in stream.getvalue().splitlines()] == shown

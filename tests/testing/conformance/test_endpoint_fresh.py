@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from devicemgr.events import EndpointStopped, ManagerReady, ManagerStopping, PluginRegistered, RegistrySocketRestored
+from devicemgr.events import EndpointStopped, ManagerReady, ManagerStopping, PluginRegistered, SocketRestored
 from devicemgr.testing.conformance import CHECKS, Failed
 from devicemgr.testing.conformance.evidence import Seen
 
@@ -21,7 +21,7 @@ REGISTERED = PluginRegistered(
     replaced=False,
 )
 STOPPED = EndpointStopped(resource=GPU, generation=1, reason="the peer closed the connection")
-RESTORED = RegistrySocketRestored(path="kubelet.sock")
+RESTORED = SocketRestored(path="kubelet.sock")
 
 
 async def evidence_of(events):

@@ -151,4 +151,4 @@ async def test_a_simulated_plugin_takes_nobody_elses_file(manager):
             async with open_simulated_plugin(manager.layout.plugins, "a.com/b", endpoint=endpoint):
                 pass
     assert file.exists()
-    assert manager.layout.registry_socket.is_socket()
+    assert manager.layout.registration_socket.is_socket()

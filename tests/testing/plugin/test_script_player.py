@@ -128,7 +128,7 @@ async def test_a_stream_that_ends_and_a_new_registration(manager, scripted):
 
 async def test_a_registration_nobody_answers_is_the_next_ones_business(manager, scripted):
     async with scripted("schedule: [{on: HUP, register: true}]") as plugin:
-        manager.layout.registry_socket.unlink()
+        manager.layout.registration_socket.unlink()
         assert await plugin.trigger("HUP")
 
 
