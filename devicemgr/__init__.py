@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .core.topology.policy import Policy, Scope, Topology
     from .core.views.pod_resources import DeviceOnNode, PodResourcesEntry
     from .daemon.access.callers import Callers
-    from .daemon.event_log import Recorded, Sink
+    from .daemon.event_log import RecordedEvent, Sink
     from .daemon.faults.actions import Faults
     from .daemon.layout import Layout
     from .daemon.manager import DeviceManager
@@ -154,7 +154,7 @@ __all__ = [
     "PodUid",
     "Policy",
     "Portal",
-    "Recorded",
+    "RecordedEvent",
     "Refused",
     "Registration",
     "RegistrationRefused",
@@ -178,7 +178,7 @@ _MODULES = {
     "core.topology.policy": "Policy Scope Topology",
     "core.views.pod_resources": "DeviceOnNode PodResourcesEntry",
     "daemon.access.callers": "Callers",
-    "daemon.event_log": "Recorded Sink",
+    "daemon.event_log": "RecordedEvent Sink",
     "daemon.faults.actions": "Faults",
     "daemon.layout": "Layout",
     "daemon.manager": "DeviceManager",

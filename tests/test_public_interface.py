@@ -105,7 +105,7 @@ def test_every_public_name_can_be_imported(module):
 # --- arguments -----------------------------------------------------------------------------------------
 
 RESULTS = {"Admission", "ContainerRun", "ContainerStatus", "DeviceOnNode", "EffectiveSettings", "Layout", "Peer"}
-RESULTS |= {"PodResourcesEntry", "PodStatus", "Recorded", "ResourceCounts", "Event", "Check", "Result", "Seen"}
+RESULTS |= {"PodResourcesEntry", "PodStatus", "RecordedEvent", "ResourceCounts", "Event", "Check", "Result", "Seen"}
 """Values that are handed out, and in by nobody."""
 BY_OURSELVES = (
     "DeviceManager.enter",

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..daemon.serving.trace import LATEST
+from ..daemon.serving.trace import MAX_TIMESTAMP
 from ..rpc.admin.client import ManagerClient
 from ..yaml_fields import dump
 from . import output_option, root_dir_option
@@ -60,7 +60,7 @@ def command(
 def line_of(event: dict[str, Any]) -> str:
     rest = {key: value for key, value in event.items() if key not in ("sequence", "time", "event")}
     words = " ".join(f"{key}={json.dumps(value)}" for key, value in rest.items())
-    clock = datetime.fromtimestamp(min(event["time"], LATEST)).strftime("%H:%M:%S.%f")[:-3]
+    clock = datetime.fromtimestamp(min(event["time"], MAX_TIMESTAMP)).strftime("%H:%M:%S.%f")[:-3]
     return f"{event['sequence']:5} {clock} {event['event']:22} {words}"
 
 

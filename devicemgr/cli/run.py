@@ -20,7 +20,7 @@ from ..daemon.access.callers import Callers
 from ..daemon.event_log import Sink
 from ..daemon.faults.actions import mock_clock
 from ..daemon.host_numa import parse_numa, read_numa
-from ..daemon.serving.trace import log_to, open_trace
+from ..daemon.serving.trace import open_trace, stream_sink
 from ..daemon.supervisor import Settings, run
 from ..errors import BadInput, UnusableTopology, collapse_exception_group
 from ..model import ResourceName
@@ -85,7 +85,7 @@ def run_daemon(options: Options) -> int:
         return GATE_OFF
     raise_descriptor_limit()
     with ExitStack() as stack:
-        sinks = [log_to(sys.stderr, options.log_format, options.log_level), notify_when_ready]
+        sinks = [stream_sink(sys.stderr, options.log_format, options.log_level), notify_when_ready]
         if options.trace is not None:
             sinks.append(stack.enter_context(open_trace(options.trace)))
         with collapse_exception_group():

@@ -7,7 +7,7 @@ import socket
 
 import click
 
-from ..daemon.event_log import Recorded
+from ..daemon.event_log import RecordedEvent
 from ..events import ManagerReady
 
 
@@ -26,7 +26,7 @@ def notify(state: str) -> None:
         click.echo(f"warning: systemd could not be told {state}: {error}", err=True)
 
 
-def notify_when_ready(recorded: Recorded) -> None:
+def notify_when_ready(recorded: RecordedEvent) -> None:
     """A sink of the event log."""
     if isinstance(recorded.event, ManagerReady):
         notify("READY=1")

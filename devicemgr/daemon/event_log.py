@@ -12,12 +12,12 @@ import trio
 
 from ..events import Event, as_json
 
-REMEMBERED = 1000
+MAX_EVENTS = 1000
 """How many events the log keeps; older ones are in the trace file only."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedEvent:
     """An event with its number (from 1) and the time it was recorded, in seconds since the epoch.
 
     One that the log does not keep has the number of the one before it.
@@ -31,7 +31,7 @@ class Recorded:
         return {"sequence": self.sequence, "time": round(self.time, 6), **as_json(self.event)}
 
 
-Sink = Callable[[Recorded], None]
+Sink = Callable[[RecordedEvent], None]
 """Gets every event as it is recorded: the log, the trace file. Must not block for long."""
 
 
@@ -41,7 +41,7 @@ class EventLog:
     def __init__(self, sinks: Iterable[Sink] = (), *, clock: Callable[[], float] = time.time) -> None:
         self._sinks = tuple(sinks)
         self._clock = clock
-        self._events: deque[Recorded] = deque(maxlen=REMEMBERED)
+        self._events: deque[RecordedEvent] = deque(maxlen=MAX_EVENTS)
         self._count = 0
         self._waiting: dict[trio.Event, Callable[[], bool]] = {}
         self._closed = False
@@ -50,25 +50,25 @@ class EventLog:
         """Remember what happened, tell the sinks, wake the waiters."""
         for event in events:
             self._count += event.is_remembered
-            recorded = Recorded(self._count, self._clock(), event)
+            recorded = RecordedEvent(self._count, self._clock(), event)
             if event.is_remembered:
                 self._events.append(recorded)
             for sink in self._sinks:
                 sink(recorded)
         self._wake()
 
-    def age(self, recorded: Recorded) -> float:
+    def age(self, recorded: RecordedEvent) -> float:
         """Seconds since it was recorded."""
         return self._clock() - recorded.time
 
-    def after(self, sequence: int) -> list[Recorded]:
+    def after(self, sequence: int) -> list[RecordedEvent]:
         """The remembered events with a higher number."""
         return [recorded for recorded in self._events if recorded.sequence > sequence]
 
     def has_after(self, sequence: int) -> bool:
         return bool(self._events) and self._events[-1].sequence > sequence
 
-    async def wait_after(self, sequence: int) -> list[Recorded]:
+    async def wait_after(self, sequence: int) -> list[RecordedEvent]:
         """The same, but waits for the next one when there is none; empty only after :meth:`close`."""
         await self.wait_until(lambda: self._closed or self.has_after(sequence))
         return self.after(sequence)

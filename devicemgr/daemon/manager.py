@@ -29,7 +29,7 @@ from ..model import (
 from ..resource_names import ExtendedResource
 from ..steps import run_steps
 from ..turns import run_in_turns
-from .event_log import EventLog, Recorded
+from .event_log import EventLog, RecordedEvent
 from .faults.actions import Faults
 from .faults.injection import FaultInjection
 from .incarnation import Incarnation
@@ -38,7 +38,7 @@ from .layout import Layout
 from .open_calls import OpenCalls
 from .plugins.watcher import PluginWatcher
 from .pods.pod_resources import PodResources
-from .serving.trace import in_words
+from .serving.trace import format_event
 
 SHOWN_EVENTS = 10
 """How many events the error of a wait shows."""
@@ -154,7 +154,7 @@ class DeviceManager:
         decision = decisions.past(namespace, name) if pod is None else decisions.current(pod.uid)
         return None if decision is None else decision.as_json()
 
-    def events(self) -> list[Recorded]:
+    def events(self) -> list[RecordedEvent]:
         """The last events, oldest first."""
         self._calls.check()
         return self._log.after(0)
@@ -286,7 +286,7 @@ class DeviceManager:
         counts = self.capacity().get(resource)
         state = "has " + ", ".join(f"{k} {v}" for k, v in asdict(counts).items()) if counts else "is not published"
         last = self.events()[-SHOWN_EVENTS:]
-        events = "".join(f"\n  {-self._log.age(one):8.3f} s  {in_words(one.event)}" for one in last)
+        events = "".join(f"\n  {-self._log.age(one):8.3f} s  {format_event(one.event)}" for one in last)
         return f"{resource} did not reach {words} within {seconds:g} s; it {state}; the last events:{events}"
 
     @checked
@@ -308,7 +308,7 @@ def _find(incarnation: Incarnation, namespace: str, name: str) -> Pod | None:
     return incarnation.store.find_pod(namespace, name) or (None if namespace else incarnation.store.pod(name))
 
 
-def _as_json(recorded: Iterable[Recorded]) -> list[tuple[int, Mapping[str, Any]]]:
+def _as_json(recorded: Iterable[RecordedEvent]) -> list[tuple[int, Mapping[str, Any]]]:
     return [(one.sequence, one.as_json()) for one in recorded]
 
 

@@ -47,7 +47,7 @@ from .layout import (
 )
 from .manager import DeviceManager
 from .plugins.endpoints import Endpoints
-from .serving.listeners import Scrapes, bound_servers, finish
+from .serving.listeners import MetricsServer, bound_servers, drain
 from .serving.socket_guard import keep_sockets
 
 HANDLER_GRACE = 5.0
@@ -88,13 +88,13 @@ async def run(
 
     Raises DirectoryInUse, DirectoryUnusable or AddressUnusable before anything is served.
     """
-    scrapes = settings.metrics_address and Scrapes(settings.topology.policy)
-    log = EventLog([*sinks, scrapes.count] if scrapes else sinks)
+    metrics = settings.metrics_address and MetricsServer(settings.topology.policy)
+    log = EventLog([*sinks, metrics.count] if metrics else sinks)
     manager = DeviceManager(Layout(settings.root_dir.absolute(), settings.callers.group), log, _effective(settings))
     with acquire_directories(manager.layout) as directories, closing(manager):
         log.record(check_permissions(manager.layout))
         while not stop.is_set():
-            delay = await _run_incarnation(settings, manager, directories, log, scrapes or None, stop, task_status)
+            delay = await _run_incarnation(settings, manager, directories, log, metrics or None, stop, task_status)
             task_status = trio.TASK_STATUS_IGNORED
             with trio.move_on_after(delay):
                 await stop.wait()
@@ -105,7 +105,7 @@ async def _run_incarnation(
     manager: DeviceManager,
     directories: Directories,
     log: EventLog,
-    scrapes: Scrapes | None,
+    metrics: MetricsServer | None,
     stop: trio.Event,
     task_status: trio.TaskStatus[DeviceManager],
 ) -> float:
@@ -129,9 +129,9 @@ async def _run_incarnation(
                     listeners.start_soon(incarnation.watcher.watch)
                     listeners.start_soon(_stop_with, stop, incarnation)
                     served = [str(server.path) for server in servers]
-                    if scrapes:
-                        scraped = settings.metrics_address, manager, servers, settings.peer_limits, log
-                        served.append(await listeners.start(scrapes.serve, *scraped))
+                    if metrics:
+                        arguments = settings.metrics_address, manager, servers, settings.peer_limits, log
+                        served.append(await listeners.start(metrics.serve, *arguments))
                     log.open()
                     log.record([_ready(tuple(served), manager.settings())])
                     incarnation.ready.set()
@@ -141,7 +141,7 @@ async def _run_incarnation(
                     listeners.cancel_scope.cancel()
             log.close()
             handlers.cancel_scope.deadline = trio.current_time() + HANDLER_GRACE
-        await finish(servers)
+        await drain(servers)
         connections.cancel_scope.cancel()
         readers.cancel_scope.cancel()
     return incarnation.restart_delay

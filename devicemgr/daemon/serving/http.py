@@ -28,9 +28,9 @@ from ..access.quotas import MAX_DEBT
 from ..access.rate_limit import Tally, TokenBucket
 from ..event_log import EventLog
 
-IDLE_TIME = 30.0
+IDLE_TIMEOUT = 30.0
 """Seconds until a connection's next request has come."""
-ANSWER_TIME = 30.0
+SEND_TIMEOUT = 30.0
 """Seconds until it has taken the answer."""
 PAGE_LIFETIME = 1.0
 """Seconds for which everybody gets the same page."""
@@ -53,7 +53,7 @@ Pages = Mapping[str, MakePage]
 """By path, what makes the page."""
 
 
-def kept(make: MakePage) -> MakePage:
+def cached(make: MakePage) -> MakePage:
     """The same page, made once a second at most. For one caller at a time."""
     page, stale_at = Page(503, b""), float("-inf")
 
@@ -79,7 +79,7 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
 
 
 @dataclass(eq=False, slots=True)
-class _Visitor:
+class _Client:
     """A connection; ``scope`` ends it."""
 
     stream: trio.SocketStream
@@ -92,12 +92,12 @@ class PageServer:
 
     def __init__(self, pages: Pages, peer_limits: PeerLimits, log: EventLog) -> None:
         self._pages = pages
-        self._most = peer_limits.scrapers
+        self._max_clients = peer_limits.scrapers
         self._log = log
         self._seconds = TokenBucket(peer_limits.time_share, peer_limits.time_burst)
         self._accepts = TokenBucket(_ACCEPT_RATE, _ACCEPT_BURST)
         self._queue = trio.Lock()
-        self._visitors: dict[_Visitor, None] = {}
+        self._clients: dict[_Client, None] = {}
         """Whose last request is the longest ago stands first."""
         self._tally = Tally()
 
@@ -125,49 +125,49 @@ class PageServer:
                 except OSError as error:
                     await trio.sleep(pause_after(error))
                     continue
-                visitor = _Visitor(trio.SocketStream(sock), address[0])
+                client = _Client(trio.SocketStream(sock), address[0])
                 self._make_room()
-                self._visitors[visitor] = None
-                nursery.start_soon(self._serve, visitor)
+                self._clients[client] = None
+                nursery.start_soon(self._serve, client)
                 await trio.sleep(self._accepts.reserve(now=trio.current_time()))
 
     def _make_room(self) -> None:
         """Somebody who asks for nothing gives way to one more."""
-        if len(self._visitors) < self._most:
+        if len(self._clients) < self._max_clients:
             return
-        ((busiest, _),) = Counter(one.address for one in self._visitors).most_common(1)
-        oldest = next(one for one in self._visitors if one.address == busiest)
-        del self._visitors[oldest]
+        ((busiest, _),) = Counter(one.address for one in self._clients).most_common(1)
+        oldest = next(one for one in self._clients if one.address == busiest)
+        del self._clients[oldest]
         oldest.scope.cancel()
         if times := self._tally.count(busiest, now=trio.current_time()):
             consequence = "the connection to /metrics whose last request is the longest ago was closed"
             self._log.record([PeerLimitReached(limit="scrapers", peer=busiest, times=times, consequence=consequence)])
 
-    async def _serve(self, visitor: _Visitor) -> None:
+    async def _serve(self, client: _Client) -> None:
         """Request after request. What a client does wrong ends its connection, and nothing else."""
         try:
-            async with visitor.stream:
-                with visitor.scope:
-                    with trio.fail_after(IDLE_TIME):
-                        await trio.lowlevel.wait_readable(visitor.stream.socket)
-                    await metered(self._converse(visitor), self._charge)
+            async with client.stream:
+                with client.scope:
+                    with trio.fail_after(IDLE_TIMEOUT):
+                        await trio.lowlevel.wait_readable(client.stream.socket)
+                    await metered(self._serve_requests(client), self._charge)
         except (h11.ProtocolError, trio.BrokenResourceError, trio.TooSlowError):
             pass
         finally:
-            self._visitors.pop(visitor, None)
+            self._clients.pop(client, None)
 
-    async def _converse(self, visitor: _Visitor) -> None:
+    async def _serve_requests(self, client: _Client) -> None:
         connection = h11.Connection(h11.SERVER)
         while connection.our_state is not h11.MUST_CLOSE:
-            with trio.fail_after(IDLE_TIME):
-                request = await self._next_request(connection, visitor.stream)
+            with trio.fail_after(IDLE_TIMEOUT):
+                request = await self._next_request(connection, client.stream)
             if request is None:
                 return
-            if visitor in self._visitors:
-                del self._visitors[visitor]
-                self._visitors[visitor] = None
-            with trio.fail_after(ANSWER_TIME):
-                await self._answer(connection, visitor.stream, request)
+            if client in self._clients:
+                del self._clients[client]
+                self._clients[client] = None
+            with trio.fail_after(SEND_TIMEOUT):
+                await self._respond(connection, client.stream, request)
             if connection.our_state is h11.DONE:
                 connection.start_next_cycle()
 
@@ -182,7 +182,7 @@ class PageServer:
                 return None
             connection.receive_data(bytes(await stream.receive_some(_RECEIVE_SIZE)))
 
-    async def _answer(self, connection: h11.Connection, stream: trio.SocketStream, request: h11.Request) -> None:
+    async def _respond(self, connection: h11.Connection, stream: trio.SocketStream, request: h11.Request) -> None:
         async with self._turn():
             page = await self._page(request)
         headers = [("content-type", page.content_type), ("content-length", str(len(page.body)))]

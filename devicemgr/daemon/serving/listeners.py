@@ -19,15 +19,15 @@ from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha
 from ...rpc.transport.limits import ConnectionLimits
 from ...rpc.transport.server import FLUSH_TIME, Server
 from ..access.control import AccessControl
-from ..event_log import EventLog, Recorded
+from ..event_log import EventLog, RecordedEvent
 from ..layout import Layout, clear_socket_paths
 from ..manager import DeviceManager
 
-SMALLEST_WINDOW, LARGEST_WINDOW = 2**16, 2**20
+MIN_WINDOW, MAX_WINDOW = 2**16, 2**20
 """Bytes of one call that may have come before anybody asks for them: where messages are short, as few as HTTP/2 lets us
 say."""
 
-ATTEMPTS = 20
+MAX_BIND_ATTEMPTS = 20
 """To bind a socket, where members of a group may put something at its path as often as we set it aside."""
 
 
@@ -50,7 +50,7 @@ def bound_servers(
 
     def bind(path: Path, *services: object, size: int, quota_exempt: bool = False, replace: bool = False) -> None:
         policy, group = access.socket_policy(path, quota_exempt=quota_exempt), access.callers.group
-        window = min(max(size, SMALLEST_WINDOW), LARGEST_WINDOW)
+        window = min(max(size, MIN_WINDOW), MAX_WINDOW)
         limits = ConnectionLimits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
         make = partial(Server, path, services, connections, handlers, limits=limits, group=group, replace=replace)
         servers.append(_bound(make, path, layout, log))
@@ -73,7 +73,7 @@ def bound_servers(
 
 def _bound(make: Callable[[], Server], path: Path, layout: Layout, log: EventLog) -> Server:
     """Raises DirectoryUnusable."""
-    for left in reversed(range(ATTEMPTS)):
+    for left in reversed(range(MAX_BIND_ATTEMPTS)):
         try:
             return make()
         except OSError as error:
@@ -86,14 +86,14 @@ def _bound(make: Callable[[], Server], path: Path, layout: Layout, log: EventLog
     raise AssertionError  # the last attempt returns or raises
 
 
-async def finish(servers: Iterable[Server]) -> None:
+async def drain(servers: Iterable[Server]) -> None:
     """Give the last answers a moment to be sent."""
     with trio.move_on_after(FLUSH_TIME, shield=True):
         for server in servers:
             await server.drain()
 
 
-class Scrapes:
+class MetricsServer:
     """Counts events, and serves ``/metrics`` and ``/healthz``. Imported only by those who want it: it takes 50 ms."""
 
     def __init__(self, policy: Policy) -> None:
@@ -101,7 +101,7 @@ class Scrapes:
 
         self._metrics = Metrics(policy)
 
-    def count(self, recorded: Recorded) -> None:
+    def count(self, recorded: RecordedEvent) -> None:
         self._metrics(recorded)
 
     async def serve(
@@ -115,7 +115,7 @@ class Scrapes:
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Until cancelled; starts with the address that was bound. Raises AddressUnusable."""
-        from .http import Page, PageServer, kept, open_listeners
+        from .http import Page, PageServer, cached, open_listeners
 
         async def metrics() -> Page:
             return Page(200, await self._metrics.render(manager), "text/plain; version=0.0.4; charset=utf-8")
@@ -129,5 +129,5 @@ class Scrapes:
         listeners = await open_listeners(*address)
         host, port = listeners[0].socket.getsockname()[:2]
         task_status.started(f"http://{host}:{port}/metrics")
-        pages = {"/metrics": kept(metrics), "/healthz": healthz}
+        pages = {"/metrics": cached(metrics), "/healthz": healthz}
         await PageServer(pages, peer_limits, log).serve(listeners)

@@ -26,11 +26,11 @@ from ... import events as e
 from ...core.topology.policy import Policy, Scope
 from ...resource_names import why_not_extended
 from ...version import installed_version
-from ..event_log import Recorded
+from ..event_log import RecordedEvent
 
 _CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ADMISSION_BUCKETS = tuple(0.05 * 2**k for k in range(15))
-MOST_NAMES = 2000
+MAX_RESOURCE_LABELS = 2000
 """Resource names that become labels."""
 _NUMA = "numa_node"
 _REASONS = frozenset({"UnexpectedAdmissionError", "TopologyAffinityError"})
@@ -134,11 +134,11 @@ class Metrics:
         return Histogram(name, text, labels, buckets=_CALL_BUCKETS, registry=self._registry)
 
     def _name(self, resource: str) -> str:
-        if len(self._names) < MOST_NAMES:
+        if len(self._names) < MAX_RESOURCE_LABELS:
             self._names.add(resource)
         return resource if resource in self._names else "other"
 
-    def __call__(self, recorded: Recorded) -> None:
+    def __call__(self, recorded: RecordedEvent) -> None:
         match recorded.event:
             case e.RegistrationRequested(resource=resource):
                 self._count_registration(resource)

@@ -13,11 +13,11 @@ from typing import Any, TextIO
 
 from ...errors import DirectoryUnusable
 from ...events import Event, Severity, as_json
-from ..event_log import Recorded, Sink
+from ..event_log import RecordedEvent, Sink
 
 MODE = 0o640
 """Of a trace file, at most: it has names of pods, and daemons often run with a umask of 0."""
-LATEST = 253_370_764_800.0
+MAX_TIMESTAMP = 253_370_764_800.0
 """The last time that is put into words, in seconds since the epoch: the beginning of the year 9999.
 
 A later one is told as this; as a number it is told as it is.
@@ -38,40 +38,40 @@ def open_trace(path: Path) -> Iterator[Sink]:
             file.close()
 
 
-def log_to(stream: TextIO, log_format: str, least: str = Severity.INFO) -> Sink:
-    """Events from severity ``least`` on, as ``text`` or ``json`` lines."""
-    shown = list(Severity)[list(Severity).index(Severity(least)) :]
+def stream_sink(stream: TextIO, log_format: str, min_severity: str = Severity.INFO) -> Sink:
+    """Events from severity ``min_severity`` on, as ``text`` or ``json`` lines."""
+    shown = list(Severity)[list(Severity).index(Severity(min_severity)) :]
     render = {"text": format_text, "json": _format_json}[log_format]
     write = _writer(stream, render)
 
-    def sink(recorded: Recorded) -> None:
+    def sink(recorded: RecordedEvent) -> None:
         if recorded.event.severity in shown:
             write(recorded)
 
     return sink
 
 
-def format_text(recorded: Recorded) -> str:
+def format_text(recorded: RecordedEvent) -> str:
     """``2026-11-24T02:13:24.123Z INFO PluginRegistered resource=vendor.com/gpu endpoint=gpu.sock …``"""
-    return f"{_timestamp(recorded.time)} {recorded.event.severity.upper():7} {in_words(recorded.event)}"
+    return f"{_timestamp(recorded.time)} {recorded.event.severity.upper():7} {format_event(recorded.event)}"
 
 
-def in_words(event: Event) -> str:
+def format_event(event: Event) -> str:
     """``PluginRegistered resource=vendor.com/gpu endpoint=gpu.sock …``"""
     values = as_json(event)
     name = values.pop("event")
     return " ".join([name, *(f"{key}={_short(value)}" for key, value in values.items())])
 
 
-def _format_json(recorded: Recorded) -> str:
+def _format_json(recorded: RecordedEvent) -> str:
     return json.dumps({"level": str(recorded.event.severity), **recorded.as_json()})
 
 
-def _writer(stream: TextIO, render: Callable[[Recorded], str]) -> Sink:
+def _writer(stream: TextIO, render: Callable[[RecordedEvent], str]) -> Sink:
     """A sink that ends when its stream does: a reader that went away or a full disk must not end the manager."""
     broken: list[OSError] = []
 
-    def write(recorded: Recorded) -> None:
+    def write(recorded: RecordedEvent) -> None:
         if broken:
             return
         try:
@@ -86,7 +86,11 @@ def _writer(stream: TextIO, render: Callable[[Recorded], str]) -> Sink:
 
 
 def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(min(seconds, LATEST), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(min(seconds, MAX_TIMESTAMP), UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _short(value: Any) -> str:

@@ -28,7 +28,7 @@ from ...model import (
     Times,
 )
 from ...resource_names import ExtendedResource
-from ..event_log import Recorded
+from ..event_log import RecordedEvent
 from ..faults.actions import Faults
 from ..layout import Layout
 from ..manager import DeviceManager
@@ -83,7 +83,7 @@ class BlockingManager:
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         return self._portal.call(self._target.explain, namespace, name)
 
-    def events(self) -> list[Recorded]:
+    def events(self) -> list[RecordedEvent]:
         return self._portal.call(self._target.events)
 
     def register(self, registration: Registration) -> None:

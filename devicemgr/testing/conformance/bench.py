@@ -16,7 +16,7 @@ import trio
 
 from ...arguments import checked
 from ...core.topology.numa import Numa
-from ...daemon.event_log import Recorded, Sink
+from ...daemon.event_log import RecordedEvent, Sink
 from ...daemon.host_numa import read_numa
 from ...daemon.layout import Layout, checked_endpoint, endpoint_of_found, file_name
 from ...daemon.manager import DeviceManager
@@ -130,7 +130,7 @@ class Bench:
 
     # --- what was said ----------------------------------------------------------------------------
 
-    def record(self, recorded: Recorded) -> None:
+    def record(self, recorded: RecordedEvent) -> None:
         """A sink of the manager's event log."""
         served = self._accepts(recorded.event)
         self.history.append(Seen(trio.current_time(), recorded.event, served, recorded.time))
@@ -138,7 +138,7 @@ class Bench:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _tell(self, recorded: Recorded) -> None:
+    def _tell(self, recorded: RecordedEvent) -> None:
         """Whoever listens hears of it with the check during which it happened."""
         for sink in self._sinks:
             hide = self.subject.without_secrets
@@ -571,7 +571,7 @@ class Bench:
     def _note(self, call: CallAnswered) -> None:
         """A call of our own: the manager's event log does not know of it."""
         self.history.append(Seen(trio.current_time(), call))
-        self._tell(Recorded(0, time.time(), call))
+        self._tell(RecordedEvent(0, time.time(), call))
 
     async def fresh_list(self) -> Sequence[Device]:
         """The first list of a new stream, which is cancelled then; an empty one only when no other follows, where the

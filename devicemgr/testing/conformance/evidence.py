@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...daemon.event_log import Recorded, Sink
+from ...daemon.event_log import RecordedEvent, Sink
 from ...events import CallFinished, DeviceListReceived, EndpointStopped, Event, RegistrationRequested
 from .asking import CallAnswered
 from .shown import some
@@ -24,7 +24,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedInCheck(Recorded):
+class RecordedInCheck(RecordedEvent):
     """``check`` is the one that was being made; None before the first. ``without_secrets`` is what a text has to go
     through before anybody else may see it. ``instance`` tells those of the plug-in apart that were checked side by
     side, each with a manager, and numbers of events, of its own."""
@@ -34,7 +34,7 @@ class RecordedInCheck(Recorded):
     instance: int = 1
 
     def as_json(self) -> dict[str, Any]:
-        event = _each_text(Recorded.as_json(self), self.without_secrets)
+        event = _each_text(RecordedEvent.as_json(self), self.without_secrets)
         return {"check": self.check, "instance": self.instance, **event}
 
 
@@ -52,7 +52,7 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 def of_instance(sink: Sink, instance: int) -> Sink:
     """The same one, for what another instance's bench tells."""
 
-    def tell(recorded: Recorded) -> None:
+    def tell(recorded: RecordedEvent) -> None:
         assert isinstance(recorded, RecordedInCheck)
         sink(replace(recorded, instance=instance))
 

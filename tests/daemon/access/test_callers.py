@@ -17,8 +17,8 @@ from devicemgr.core.topology.policy import Policy
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, Quotas
 from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
-from devicemgr.daemon.event_log import EventLog, Recorded
-from devicemgr.daemon.serving.metrics import MOST_NAMES, Metrics
+from devicemgr.daemon.event_log import EventLog, RecordedEvent
+from devicemgr.daemon.serving.metrics import MAX_RESOURCE_LABELS, Metrics
 from devicemgr.errors import ManagerUnavailable, QuotaExceeded, RegistrationRefused, RpcFailed
 from devicemgr.events import (
     AllocateAnswerFlagged,
@@ -338,10 +338,13 @@ async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels
         CallsDenied(socket="s", method="m", pid=1, uid=2, times=4),
         ConnectionBroken(pid=1, uid=2, times=5, problem="x"),
         AllocateAnswerFlagged(resource=GPU, texts=("x",)),
-        *(RegistrationRequested(version="v", endpoint="e", resource=f"v.com/n{n}") for n in range(MOST_NAMES + 10)),
+        *(
+            RegistrationRequested(version="v", endpoint="e", resource=f"v.com/n{n}")
+            for n in range(MAX_RESOURCE_LABELS + 10)
+        ),
     ]
     for event in events:
-        metrics(Recorded(0, 0.0, event))
+        metrics(RecordedEvent(0, 0.0, event))
     text = (await metrics.render(manager)).decode()
     assert 'devicemgr_peer_limits_reached_total{limit="connections"} 3.0' in text
     assert "devicemgr_calls_denied_total 4.0" in text

@@ -11,7 +11,15 @@ import trio
 
 from devicemgr import PeerLimits
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.daemon.serving.http import ANSWER_TIME, IDLE_TIME, PAGE_LIFETIME, Page, PageServer, kept, open_listeners
+from devicemgr.daemon.serving.http import (
+    IDLE_TIMEOUT,
+    PAGE_LIFETIME,
+    SEND_TIMEOUT,
+    Page,
+    PageServer,
+    cached,
+    open_listeners,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LENGTH = re.compile(rb"content-length: (\d+)")
@@ -33,7 +41,7 @@ class Site:
         listeners = await open_listeners("127.0.0.1", 0)
         self._port = listeners[0].socket.getsockname()[1]
         async with self._streams, trio.open_nursery() as nursery:
-            nursery.start_soon(PageServer({"/": kept(self._make)}, PeerLimits(scrapers=3), self.log).serve, listeners)
+            nursery.start_soon(PageServer({"/": cached(self._make)}, PeerLimits(scrapers=3), self.log).serve, listeners)
             yield self
             nursery.cancel_scope.cancel()
 
@@ -98,7 +106,7 @@ async def test_who_says_no_more_is_let_go(site, autojump_clock, said):
     await stream.send_all(said)
     began = trio.current_time()
     await received(stream)
-    assert trio.current_time() - began <= IDLE_TIME + 1
+    assert trio.current_time() - began <= IDLE_TIMEOUT + 1
 
 
 async def test_a_body_is_not_read(site):
@@ -112,7 +120,7 @@ async def test_a_body_is_not_read(site):
 async def test_who_does_not_read_is_let_go(site, autojump_clock):
     stream = await site.connect()
     await stream.send_all(GET)
-    await trio.sleep(ANSWER_TIME + 1)
+    await trio.sleep(SEND_TIMEOUT + 1)
     assert await received(stream) < len(LONG)
 
 

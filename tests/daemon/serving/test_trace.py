@@ -8,8 +8,8 @@ import json
 import pytest
 
 from devicemgr.cli.events import line_of
-from devicemgr.daemon.event_log import EventLog, Recorded
-from devicemgr.daemon.serving.trace import log_to, open_trace
+from devicemgr.daemon.event_log import EventLog, RecordedEvent
+from devicemgr.daemon.serving.trace import open_trace, stream_sink
 from devicemgr.events import ManagerStopping, RegistrationRequested, Severity, SocketRestored
 
 
@@ -17,7 +17,7 @@ from devicemgr.events import ManagerStopping, RegistrationRequested, Severity, S
 def test_a_clock_that_is_past_the_year_9999_ends_nothing(tmp_path, seconds):
     text, lines = io.StringIO(), io.StringIO()
     with open_trace(tmp_path / "trace") as trace:
-        log = EventLog([log_to(text, "text"), log_to(lines, "json"), trace], clock=lambda: seconds)
+        log = EventLog([stream_sink(text, "text"), stream_sink(lines, "json"), trace], clock=lambda: seconds)
         log.record([ManagerStopping()])
     assert text.getvalue().endswith("Z INFO    ManagerStopping\n")
     (recorded,) = log.after(0)
@@ -27,17 +27,17 @@ def test_a_clock_that_is_past_the_year_9999_ends_nothing(tmp_path, seconds):
 
 
 @pytest.mark.parametrize(
-    ("least", "shown"),
+    ("min_severity", "shown"),
     [
         (Severity.DEBUG, ["DEBUG", "INFO", "WARNING"]),
         (Severity.INFO, ["INFO", "WARNING"]),
         (Severity.WARNING, ["WARNING"]),
     ],
 )
-def test_the_log_has_what_is_severe_enough(least, shown):
+def test_the_log_has_what_is_severe_enough(min_severity, shown):
     stream = io.StringIO()
-    log = log_to(stream, "text", least)
+    log = stream_sink(stream, "text", min_severity)
     requested = RegistrationRequested(version="v1beta1", endpoint="a.sock", resource="vendor.com/gpu")
     for event in (requested, ManagerStopping(), SocketRestored(path="/x")):
-        log(Recorded(1, 0.0, event))
+        log(RecordedEvent(1, 0.0, event))
     assert [line.split()[1] for line in stream.getvalue().splitlines()] == shown
