@@ -18,5 +18,5 @@ Read in this order:
 ``shared_directory``  files of ours where others may make theirs
 ``file_watch``        when it is worth looking at a file again
 ``host_numa``         the machine's NUMA nodes, as the kernel tells of them
-``kept``              what is told of the whole state, worked out once for all who ask
+``cached_view``       a view of the whole state, computed once for all callers until it changes
 """

@@ -29,11 +29,11 @@ from ..model import (
 from ..resource_names import ExtendedResource
 from ..steps import run_steps
 from ..turns import run_in_turns
+from .cached_view import CachedView
 from .event_log import EventLog, RecordedEvent
 from .faults.actions import Faults
 from .faults.injection import FaultInjection
 from .incarnation import Incarnation
-from .kept import Kept
 from .layout import Layout
 from .open_calls import OpenCalls
 from .plugins.watcher import PluginWatcher
@@ -58,7 +58,7 @@ class DeviceManager:
         self._latest: Incarnation
         self._calls = OpenCalls()
         self._pod_resources = PodResources(lambda: self._incarnation.store, log)
-        self._pod_statuses = Kept(pod_statuses)
+        self._pod_statuses = CachedView(pod_statuses)
         self.faults = Faults(
             layout=layout,
             log=log,
@@ -81,7 +81,7 @@ class DeviceManager:
             incarnation.has_ended = True
             if incarnation.restart_delay == float("inf"):
                 self.close()
-                await self._calls.ended()
+                await self._calls.wait_ended()
 
     def close(self) -> None:
         """Every call ends with ManagerClosed from now on, and so do those that are under way."""
@@ -120,7 +120,7 @@ class DeviceManager:
     async def pods_in_turns(self) -> list[PodStatus]:
         """The same, as they are at the call; others have their turns meanwhile, however much is held. All who ask while
         nothing changes get the same list: do not change it."""
-        return await run_in_turns(self._pod_statuses.of(self._incarnation.store))
+        return await run_in_turns(self._pod_statuses.steps(self._incarnation.store))
 
     @checked
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:
@@ -188,7 +188,7 @@ class DeviceManager:
     @checked
     async def register(self, registration: Registration) -> None:
         """What a Register call does. Raises RegistrationRefused."""
-        with self._calls.one():
+        with self._calls.track():
             await (await self._serving()).endpoints.register(registration)
 
     @checked
@@ -198,13 +198,13 @@ class DeviceManager:
         A manifest may be given too, as a dictionary or as YAML. A refusal is a value: look at ``admitted``, ``reason``
         and ``message``. Raises BadInput for a manifest that is none.
         """
-        with self._calls.one():
+        with self._calls.track():
             return await (await self._serving()).admissions.admit(as_pod(pod), start=start)
 
     @checked
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
-        with self._calls.one():
+        with self._calls.track():
             return await (await self._serving()).admissions.start_container(pod, container)
 
     @checked
@@ -214,7 +214,7 @@ class DeviceManager:
         With an empty ``namespace``, ``name`` may also be a uid. Raises Refused when several pods have that name, since
         a guess could take a running pod's devices away.
         """
-        with self._calls.one():
+        with self._calls.track():
             incarnation = await self._serving()
             if len(namesakes := incarnation.store.find_pods(namespace, name)) > 1:
                 uids = ", ".join(pod.uid for pod in namesakes)
@@ -230,13 +230,13 @@ class DeviceManager:
 
         After a restart, call it when you know again which pods there are.
         """
-        with self._calls.one():
+        with self._calls.track():
             return await (await self._serving()).admissions.retain(uids)
 
     @checked
     async def acknowledge_removed(self, resource: str) -> None:
         """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
-        with self._calls.one():
+        with self._calls.track():
             incarnation = await self._serving()
             incarnation.store.acknowledge_removed(resource)
             await incarnation.writer.flush()
@@ -247,7 +247,7 @@ class DeviceManager:
 
     async def flush(self) -> None:
         """Return when everything up to now is on disk. Raises CheckpointUnwritable."""
-        with self._calls.one():
+        with self._calls.track():
             await (await self._serving()).writer.flush()
 
     # --- waiting -----------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ class DeviceManager:
                 counts is not None and capacity in (None, counts.capacity) and allocatable in (None, counts.allocatable)
             )
 
-        with self._calls.one(), trio.move_on_after(timeout) as scope:
+        with self._calls.track(), trio.move_on_after(timeout) as scope:
             await self._log.wait_until(reached)
         if scope.cancelled_caught:
             raise ResourceWaitTimeout(self._describe_wait(resource, capacity, allocatable, timeout))
@@ -292,7 +292,7 @@ class DeviceManager:
     @checked
     async def events_after(self, sequence: Count, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """Events with a higher number, as JSON-ready values; with ``wait``, waits for the next one."""
-        with self._calls.one():
+        with self._calls.track():
             if wait:
                 await self._log.wait_until(lambda: self._log.has_after(sequence))
             return _as_json(self._log.after(sequence))
@@ -300,7 +300,7 @@ class DeviceManager:
     async def events_of_incarnation(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """The same, for those who follow through a socket, which does not outlast a restart: empty when it is time to
         go."""
-        with self._calls.one():
+        with self._calls.track():
             return _as_json(await self._log.wait_after(sequence) if wait else self._log.after(sequence))
 
 

@@ -29,7 +29,7 @@ class OpenCalls:
             raise ManagerClosed("the manager has ended: the block of open_device_manager was left")
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def track(self) -> Iterator[None]:
         """Around one call, which is broken off when the manager ends. Raises ManagerClosed.
 
         What the call has taken it gives back, as when its caller is cancelled; a result that is there already counts.
@@ -51,7 +51,7 @@ class OpenCalls:
         for scope in self._scopes:
             scope.cancel()
 
-    async def ended(self) -> None:
+    async def wait_ended(self) -> None:
         """Return when every call that was broken off has ended: none of them waits for anything then."""
         with trio.CancelScope(shield=True):
             while self._scopes:

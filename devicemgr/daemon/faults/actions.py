@@ -53,7 +53,7 @@ class Faults:
     async def restart(self, *, delay: Seconds = 0.0) -> None:
         """Restart as the kubelet does: streams and sockets end; after ``delay`` seconds every socket in the directory
         is removed and kubelet.sock is created again (REG-17). Returns when the new incarnation serves."""
-        with self._calls.one():
+        with self._calls.track():
             incarnation = self._current()
             self._record("restart", f"back after {delay:g} s")
             incarnation.stop(restart_delay=delay)
@@ -133,7 +133,7 @@ class Faults:
         The manager finds out when it starts the next time (LIM-10). Raises CheckpointUnwritable, or BadInput when there
         is no checkpoint yet.
         """
-        with self._calls.one():
+        with self._calls.track():
             await self._current().writer.flush()
         path = self._layout.plugins / FILE_NAME
         try:

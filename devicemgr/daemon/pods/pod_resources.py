@@ -25,8 +25,8 @@ from ...errors import NoSuchPod, RateLimited
 from ...events import PodResourcesCalled
 from ...turns import run_in_turns
 from ..access.rate_limit import TokenBucket
+from ..cached_view import CachedView
 from ..event_log import EventLog
-from ..kept import Kept
 
 RATE = 100.0
 """Calls a second, over all clients."""
@@ -40,24 +40,24 @@ class PodResources:
         self._current = current
         self._log = log
         self._bucket = TokenBucket(RATE, BURST)
-        self._pods: Kept[tuple[PodResourcesEntry, ...]] = Kept(lambda store: named_pods(store, V1_KINDS))
-        self._pods_v1alpha1: Kept[tuple[PodResourcesEntry, ...]] = Kept(lambda store: named_pods(store, V1ALPHA1_KINDS))
-        self._allocatable: Kept[tuple[DeviceOnNode, ...]] = Kept(allocatable_devices)
+        self._pods: CachedView[tuple[PodResourcesEntry, ...]] = CachedView(lambda store: named_pods(store, V1_KINDS))
+        self._pods_v1alpha1: CachedView[tuple[PodResourcesEntry, ...]] = CachedView(lambda store: named_pods(store, V1ALPHA1_KINDS))
+        self._allocatable: CachedView[tuple[DeviceOnNode, ...]] = CachedView(allocatable_devices)
 
     async def list_pods(self) -> tuple[PodResourcesEntry, ...]:
         """Every pod that is here, with its sidecars and main containers (PR-3)."""
         self._count("list", "v1")
-        return await run_in_turns(self._pods.of(self._current()))
+        return await run_in_turns(self._pods.steps(self._current()))
 
     async def list_pods_v1alpha1(self) -> tuple[PodResourcesEntry, ...]:
         """Every pod that is here, with its main containers (PR-7)."""
         self._count("list", "v1alpha1")
-        return await run_in_turns(self._pods_v1alpha1.of(self._current()))
+        return await run_in_turns(self._pods_v1alpha1.steps(self._current()))
 
     async def allocatable(self) -> tuple[DeviceOnNode, ...]:
         """Every healthy device (PR-5)."""
         self._count("get_allocatable", "v1")
-        return await run_in_turns(self._allocatable.of(self._current()))
+        return await run_in_turns(self._allocatable.steps(self._current()))
 
     @checked
     async def get_pod(self, namespace: str, name: str) -> PodResourcesEntry:
