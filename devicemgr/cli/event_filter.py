@@ -33,10 +33,10 @@ class EventFilter:
     async def prepare(self, client: ManagerClient) -> None:
         """Ask for the pod's uid, which events have before one has the name, too."""
         if self.pod is not None:
-            decision = await client.explain(*self.pod)
+            explanation = await client.explain(*self.pod)
             _, pods, _ = await client.status()
             self.about |= {pod.uid for pod in pods if (pod.namespace, pod.name) == self.pod}
-            self.about |= {decision["uid"]} if decision else set()
+            self.about |= {explanation["uid"]} if explanation else set()
 
     def wants(self, event: dict[str, Any]) -> bool:
         if self.pod is not None and (event.get("namespace"), event.get("name")) == self.pod:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..core.allocation.explanation import tell
+from ..core.allocation.explanation import render
 from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from ..rules.book import sentences_in
@@ -25,7 +25,7 @@ from .output import show
 def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[str, str], uid: bool) -> None:
     """Tell which devices were considered, which rule took which, what the plug-in was asked and what it said.
 
-    Decisions are kept for the pods that are here and for the last 100 that were refused or have ended, until the
+    Explanations are kept for the pods that are here and for the last 100 that were refused or have ended, until the
     manager stops. The ids in brackets (ALLOC-7d, TM-12 …) are rules of the kubelet; the verb rule prints one in full.
     """
     namespace, name = pod
@@ -34,18 +34,18 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
         """A text is a pod that may have been meant."""
         return await client.explain("" if uid else namespace, name) or await like(client, namespace, name)
 
-    decision = ask(root_dir, explain)
-    if isinstance(decision, str):
+    explanation = ask(root_dir, explain)
+    if isinstance(explanation, str):
         click.echo(
             f"Error: there is no pod {namespace}/{name}, and none of that name is remembered: the last 100 refused "
-            f"or ended ones are, since the manager was started{decision}",
+            f"or ended ones are, since the manager was started{explanation}",
             err=True,
         )
         ctx.exit(1)
-    show(decision | {"rules": sentences_in("\n".join(tell(decision)))}, output, _draw)
+    show(explanation | {"rules": sentences_in("\n".join(render(explanation)))}, output, _draw)
 
 
 def _draw(data: dict[str, Any]) -> None:
     width = max(map(len, data["rules"]), default=0)
     rules = [f"  {id:{width}}  {sentence}" for id, sentence in data["rules"].items()]
-    click.echo("\n".join(map(printable, [*tell(data), "Rules:", *rules])))
+    click.echo("\n".join(map(printable, [*render(data), "Rules:", *rules])))

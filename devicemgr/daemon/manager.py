@@ -145,14 +145,14 @@ class DeviceManager:
 
     @checked
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest decision.
+        """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest explanation.
 
         Of several pods of one name the last counts. With an empty ``namespace``, ``name`` may also be a uid.
         """
         incarnation = self._incarnation
-        decisions, pod = incarnation.admissions.decisions, _find(incarnation, namespace, name)
-        decision = decisions.past(namespace, name) if pod is None else decisions.current(pod.uid)
-        return None if decision is None else decision.as_json()
+        explanations, pod = incarnation.admissions.explanations, _find(incarnation, namespace, name)
+        explanation = explanations.past(namespace, name) if pod is None else explanations.current(pod.uid)
+        return None if explanation is None else explanation.as_json()
 
     def events(self) -> list[RecordedEvent]:
         """The last events, oldest first."""

@@ -11,7 +11,13 @@ import json
 from pathlib import Path
 
 from devicemgr.core.allocation.container_options import merge_run_options, odd_texts
-from devicemgr.core.allocation.explanation import AlignmentDecision, Decision, ResourceDecision, ToldHints, tell
+from devicemgr.core.allocation.explanation import (
+    AlignmentExplanation,
+    Explanation,
+    RenderedHints,
+    ResourceExplanation,
+    render,
+)
 from devicemgr.core.allocation.plan import Request, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint
 from devicemgr.core.checkpoint.own_section import parse_state
@@ -361,15 +367,15 @@ def sections_that_are_not_believed():
         yield str(said(parse_state, value))
 
 
-# --- stories ---------------------------------------------------------------------------------------------
+# --- explanations ---------------------------------------------------------------------------------------------
 
 
-def story(decision):
-    return tell(json.loads(json.dumps(decision.as_json())))
+def explained(explanation):
+    return render(json.loads(json.dumps(explanation.as_json())))
 
 
 @scenario
-def the_story_of_a_pod():
+def the_explanation_of_a_pod():
     store = store_with(*(device(f"d{n}", n % 2) for n in range(6)), device("bad", health="Unhealthy"))
     containers = (
         Container(name="setup", kind=ContainerKind.INIT, limits={GPU: 1}),
@@ -378,43 +384,43 @@ def the_story_of_a_pod():
     )
     pod = Pod(name="p", namespace="n", uid="u", containers=containers)
     topology = Topology(policy=Policy.RESTRICTED, scope=Scope.CONTAINER, numa=TWO)
-    decision = Decision.about(pod, time=1.0, topology=topology)
-    yield from story(decision)
+    explanation = Explanation.about(pod, time=1.0, topology=topology)
+    yield from explained(explanation)
     hints = container_hints(store, Owner("u", "main"), containers[2], {}, TWO)
     hints = {**hints, "v.com/any": None, "v.com/no": []}
-    decision.containers["main"].alignment = AlignmentDecision(align(topology, [hints]), hints)
-    setup, main = decision.containers["setup"].resources[GPU], decision.containers["main"].resources[GPU]
+    explanation.containers["main"].alignment = AlignmentExplanation(align(topology, [hints]), hints)
+    setup, main = explanation.containers["setup"].resources[GPU], explanation.containers["main"].resources[GPU]
     for account, asked in (
         (setup, request(1, affinity=frozenset({0}))),
         (main, request(4, reusable=frozenset({"d0"}))),
     ):
         account.planned(plan_allocation(store, asked))
-    yield from story(decision)
-    main.advice = ()
+    yield from explained(explanation)
+    main.preferred_allocation = ()
     main.answered(RunOptions(envs={"A": "1", "B": "2"}, mounts=(Mount(container_path="/a", host_path="/b"),)))
-    setup.advice = ("d2", "d4")
+    setup.preferred_allocation = ("d2", "d4")
     setup.answered(RunOptions())
-    decision.admitted, decision.waited_for = True, (GPU, "v.com/nic")
-    decision.later.append({"message": "no", "rule": "X-1"})
-    yield from story(decision)
-    decision.admitted = False
-    decision.refuse("Reason", "message", "RULE-1")
-    decision.alignment = AlignmentDecision(align(topology, []), {})
-    yield from story(decision)
-    yield str(decision.took_devices)
+    explanation.admitted, explanation.waited_for = True, (GPU, "v.com/nic")
+    explanation.later_refusals.append({"message": "no", "rule": "X-1"})
+    yield from explained(explanation)
+    explanation.admitted = False
+    explanation.refuse("Reason", "message", "RULE-1")
+    explanation.alignment = AlignmentExplanation(align(topology, []), {})
+    yield from explained(explanation)
+    yield str(explanation.took_devices)
 
 
 @scenario
-def the_story_of_a_pod_that_was_refused():
+def the_explanation_of_a_pod_that_was_refused():
     store = store_with(*(device(f"d{n}") for n in range(14)), device("bad", health="Unhealthy"))
     store.reserve(Owner("other", "main"), GPU, ["d0", "d1"])
     pod = Pod(name="p", namespace="n", uid="u", containers=(Container(name="main", limits={GPU: 20, "v.com/x": 1}),))
-    decision = Decision.about(pod, time=1.0, topology=Topology())
-    decision.containers["main"].resources[GPU].refused(store, GPU)
-    decision.containers["main"].resources["v.com/x"].refused(store, "v.com/x")
-    decision.refuse("UnexpectedAdmissionError", "because", "ALLOC-E6")
-    yield from story(decision)
-    yield json.dumps(decision.as_json())
+    explanation = Explanation.about(pod, time=1.0, topology=Topology())
+    explanation.containers["main"].resources[GPU].refused(store, GPU)
+    explanation.containers["main"].resources["v.com/x"].refused(store, "v.com/x")
+    explanation.refuse("UnexpectedAdmissionError", "because", "ALLOC-E6")
+    yield from explained(explanation)
+    yield json.dumps(explanation.as_json())
 
 
 @scenario
@@ -424,30 +430,32 @@ def the_story_of_a_pod_from_an_earlier_run():
     owner = Owner("u", "main")
     store.reserve(owner, GPU, ["d1", "d0"])
     store.commit(owner, GPU, ("d1", "d0"), RunOptions())
-    decision = Decision.lost(store, pod)
-    yield from story(decision)
-    yield json.dumps(decision.as_json())
-    yield str(ResourceDecision(requested=1))
+    explanation = Explanation.from_before_restart(store, pod)
+    yield from explained(explanation)
+    yield json.dumps(explanation.as_json())
+    yield str(ResourceExplanation(requested=1))
 
 
 @scenario
-def the_story_of_what_cannot_be_told_in_full():
+def the_explanation_of_what_cannot_be_listed_in_full():
     """Hints without an end, nodes that this machine does not have, and many devices."""
     limits = {GPU: 1, "v.com/nic": 2, "v.com/no": 1, "v.com/here": 0, "v.com/counted": 3}
     pod = Pod(name="p", namespace="n", uid="u", containers=(Container(name="main", limits=limits),))
-    decision = Decision.about(pod, time=1.5, topology=Topology(policy=Policy.BEST_EFFORT, scope=Scope.POD, numa=TWO))
+    explanation = Explanation.about(
+        pod, time=1.5, topology=Topology(policy=Policy.BEST_EFFORT, scope=Scope.POD, numa=TWO)
+    )
     words = [f"nodes {{{n}}} (preferred)" for n in range(12)]
     hints = {
-        GPU: ToldHints(words, is_all=False),
-        "v.com/nic": ToldHints([], is_all=False),
-        "v.com/all": ToldHints(words[:10], is_all=True),
-        "v.com/most": ToldHints(words[:11], is_all=True),
+        GPU: RenderedHints(words, is_complete=False),
+        "v.com/nic": RenderedHints([], is_complete=False),
+        "v.com/all": RenderedHints(words[:10], is_complete=True),
+        "v.com/most": RenderedHints(words[:11], is_complete=True),
         "v.com/no": [],
         "v.com/none": [],
     }
     undecided = Alignment(hint=Hint(None, False), admit=False, because="there are too many", is_decided=False)
-    decision.alignment = AlignmentDecision(undecided, hints, {"v.com/no": (7, 9)})
-    main = decision.containers["main"].resources
+    explanation.alignment = AlignmentExplanation(undecided, hints, {"v.com/no": (7, 9)})
+    main = explanation.containers["main"].resources
     main[GPU].planned(plan_allocation(store_with(*(device(f"d{n:02}") for n in range(60))), request(1)))
     main[GPU].answered(
         RunOptions(
@@ -459,23 +467,23 @@ def the_story_of_what_cannot_be_told_in_full():
         )
     )
     main["v.com/nic"].held = ("n1", "n2")
-    main["v.com/counted"].node_has = 7
-    yield from story(decision)
-    yield json.dumps(decision.as_json())
-    older = decision.as_json()
-    for key in ("more", "elsewhere"):  # as a daemon from before there were these would tell it
+    main["v.com/counted"].node_resource = 7
+    yield from explained(explanation)
+    yield json.dumps(explanation.as_json())
+    older = explanation.as_json()
+    for key in ("truncated", "absent_nodes"):  # as a daemon from before there were these would tell it
         del older["alignment"][key]
-    yield from tell(older)
+    yield from render(older)
 
 
 @scenario
-def the_story_of_a_pod_without_a_policy():
+def the_explanation_of_a_pod_without_a_policy():
     pod = Pod(name="p", namespace="n", uid="u", containers=(Container(name="main", limits={}),))
-    decision = Decision.about(pod, time=1.0, topology=Topology())
-    decision.admitted = True
-    yield from story(decision)
-    yield from story(Decision.about(pod, time=1.0))
-    yield str(decision.took_devices)
+    explanation = Explanation.about(pod, time=1.0, topology=Topology())
+    explanation.admitted = True
+    yield from explained(explanation)
+    yield from explained(Explanation.about(pod, time=1.0))
+    yield str(explanation.took_devices)
 
 
 def test_every_text_is_the_one_that_was_read(request):

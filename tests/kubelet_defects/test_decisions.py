@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
-from devicemgr.core.allocation.explanation import tell
+from devicemgr.core.allocation.explanation import render
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
@@ -18,7 +18,7 @@ from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology, align
 from devicemgr.core.views.node_status import should_reset_extended_resources
 from devicemgr.core.views.pod_resources import allocatable_devices
-from devicemgr.daemon.pods.explanations import REMEMBERED
+from devicemgr.daemon.pods.explanations import MAX_PAST
 from devicemgr.daemon.serving.metrics import Metrics
 from devicemgr.errors import RegistrationRefused
 from devicemgr.model import Registration
@@ -192,9 +192,9 @@ async def test_four_devices_that_each_name_all_of_34_nodes(root_dir, policy, sco
             assert (await manager.admit(pod("r", 1))).admitted
         told = manager.explain("default", "r")
         (alignment,) = filter(None, [told["alignment"], *(one["alignment"] for one in told["containers"])])
-        assert (alignment["won"], alignment["more"]) == ("nodes {0} (preferred)", [GPU])
+        assert (alignment["best_hint"], alignment["truncated"]) == ("nodes {0} (preferred)", [GPU])
         assert alignment["hints"][GPU][:2] == ["nodes {0} (preferred)", "nodes {1} (preferred)"]
-        assert "nodes {8} (preferred); nodes {9} (preferred) and many more (TM-8)" in "\n".join(tell(told))
+        assert "nodes {8} (preferred); nodes {9} (preferred) and many more (TM-8)" in "\n".join(render(told))
 
 
 @pytest.mark.parametrize("policy", STRICT)
@@ -232,7 +232,7 @@ async def test_a_pod_whose_best_nodes_take_too_long_to_find_is_refused(root_dir,
         assert manager.capacity()[GPU].allocated == 1
         told = manager.explain("default", "p")
         assert told["rule"] == "TM-4"
-        assert "no nodes were found: devices on 34 NUMA nodes can be combined" in "\n".join(tell(told))
+        assert "no nodes were found: devices on 34 NUMA nodes can be combined" in "\n".join(render(told))
 
 
 def test_lim_13_unhealthy_devices_do_not_count_for_what_would_be_possible():
@@ -245,13 +245,13 @@ def test_lim_13_unhealthy_devices_do_not_count_for_what_would_be_possible():
 
 
 async def test_lim_19_pods_that_were_refused_leave_nothing_behind(root_dir):
-    """CC-138, CC-139, TM-16: the kubelet keeps their hints for ever. Here it is the last hundred decisions."""
+    """CC-138, CC-139, TM-16: the kubelet keeps their hints for ever. Here it is the last hundred explanations."""
     devices = [device("a0", 0), device("b0", 1)]
     async with node(root_dir, devices, topology("single-numa-node")) as (manager, _):
-        for n in range(REMEMBERED + 20):
+        for n in range(MAX_PAST + 20):
             assert not (await manager.admit(pod(f"r{n}", 2))).admitted
         assert manager.explain("default", "r0") is None
-        assert manager.explain("default", f"r{REMEMBERED + 19}")["reason"] == AFFINITY
+        assert manager.explain("default", f"r{MAX_PAST + 19}")["reason"] == AFFINITY
         assert (manager.pods(), manager.capacity()[GPU].allocated) == ([], 0)
 
 

@@ -1,7 +1,7 @@
 """Why a pod got the devices it got, or none: what was decided, as data (kubernetes #123037).
 
-Filled in while an admission goes on, and never read by it. :func:`tell` puts it into plain words, with the id of each
-rule.
+Filled in while an admission goes on, and never read by it. :func:`render` puts it into plain words, with the id of
+each rule.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from ..topology.policy import Alignment, Topology
 from .plan import Plan
 
 LISTED = 50
-"""Ids that a decision names of each class; of more it keeps the number."""
+"""Ids that an explanation names of each class; of more it keeps the number."""
 
-NODES_TOLD = 10
-ALL_HINTS = 2**NODES_TOLD
+ENUMERATED_NODES = 10
+MAX_HINTS = 2**ENUMERATED_NODES
 """Of so many NUMA nodes every hint is put into words when somebody asks, of more the first :data:`LISTED`."""
-PLACES_KEPT = 100
+MAX_PLACES = 100
 """The hints of devices in so many places are kept as they are."""
 
 
 def listed(ids: Collection[DeviceId]) -> dict[str, Any]:
-    """So many ids, and which they are, or the first of them: a decision is kept as long as its pod is."""
+    """So many ids, and which they are, or the first of them: an explanation is kept as long as its pod is."""
     return {"count": len(ids), "ids": list(islice(ids, LISTED))}
 
 
 @dataclass(slots=True)
-class ResourceDecision:
+class ResourceExplanation:
     """One resource of one container: the last plan, what was asked, and what the plug-in said.
 
-    ``considered`` has by class the devices there were, as :func:`listed` gives them. ``node_has`` is how many there
-    are of what no plug-in provides.
+    ``considered`` has by class the devices there were, as :func:`listed` gives them. ``node_resource`` is how many
+    there are of what no plug-in provides.
     """
 
     requested: int
     held: tuple[DeviceId, ...] = ()
     considered: dict[str, dict[str, Any]] = field(default_factory=dict)
     taken: list[dict[str, Any]] = field(default_factory=list)
-    question: dict[str, Any] | None = None
-    advice: tuple[DeviceId, ...] | None = None
+    preferred_allocation_request: dict[str, Any] | None = None
+    preferred_allocation: tuple[DeviceId, ...] | None = None
     answer: dict[str, int] | None = None
-    node_has: int | None = None
+    node_resource: int | None = None
 
     def planned(self, plan: Plan) -> None:
         """Take over a plan; a later one, after the plug-in's advice, replaces it."""
@@ -63,7 +63,7 @@ class ResourceDecision:
             }
         self.taken = [asdict(step) for step in plan.steps]
         if question is not None:
-            self.question = {
+            self.preferred_allocation_request = {
                 "available": listed(question.available),
                 "must_include": listed(question.must_include),
                 "size": question.size,
@@ -93,85 +93,87 @@ class ResourceDecision:
 
 
 @dataclass(frozen=True, slots=True)
-class ToldHints:
+class RenderedHints:
     """Hints in words, and whether these are all."""
 
     words: list[str]
-    is_all: bool
+    is_complete: bool
 
 
 @dataclass(frozen=True, slots=True)
-class AlignmentDecision:
+class AlignmentExplanation:
     """The hints of each resource, and what the policy made of them. There may be a thousand, and with many NUMA nodes
     more than anybody can list; they are put into words when somebody asks, which takes longer than to decide."""
 
     alignment: Alignment
-    hints: Mapping[ResourceName, HintList | ToldHints | None]
-    elsewhere: Mapping[ResourceName, tuple[int, ...]] = field(default_factory=dict)
+    hints: Mapping[ResourceName, HintList | RenderedHints | None]
+    absent_nodes: Mapping[ResourceName, tuple[int, ...]] = field(default_factory=dict)
     """Nodes that this machine does not have and the devices name, where that may be why it is impossible."""
 
     @classmethod
     def of(
-        cls, alignment: Alignment, hints: Hints, elsewhere: Mapping[ResourceName, tuple[int, ...]]
-    ) -> AlignmentDecision:
+        cls, alignment: Alignment, hints: Hints, absent_nodes: Mapping[ResourceName, tuple[int, ...]]
+    ) -> AlignmentExplanation:
         """What would take much memory, for as long as the pod is there, is put into words at once."""
-        kept = {name: _told(found) if _is_large(found) else found for name, found in hints.items()}
-        return cls(alignment, kept, elsewhere)
+        kept = {name: _rendered(found) if _is_large(found) else found for name, found in hints.items()}
+        return cls(alignment, kept, absent_nodes)
 
     def as_json(self) -> dict[str, Any]:
-        """``more`` names the resources with more hints than are told here."""
-        told = {str(name): _told(found) for name, found in self.hints.items()}
-        won = self.alignment
+        """``truncated`` names the resources with more hints than are listed here."""
+        rendered = {str(name): _rendered(found) for name, found in self.hints.items()}
+        alignment = self.alignment
         return {
-            "hints": {name: None if one is None else one.words for name, one in told.items()},
-            "elsewhere": {str(name): list(nodes) for name, nodes in self.elsewhere.items()},
-            "more": [name for name, one in told.items() if one is not None and not one.is_all],
-            "won": str(won.hint) if won.is_decided else None,
-            "because": won.because,
-            "admit": won.admit,
+            "hints": {name: None if one is None else one.words for name, one in rendered.items()},
+            "absent_nodes": {str(name): list(nodes) for name, nodes in self.absent_nodes.items()},
+            "truncated": [name for name, one in rendered.items() if one is not None and not one.is_complete],
+            "best_hint": str(alignment.hint) if alignment.is_decided else None,
+            "because": alignment.because,
+            "admit": alignment.admit,
         }
 
 
 def _is_large(hints: HintList | None) -> bool:
-    return isinstance(hints, DeviceHints) and len(hints.possible.places) > PLACES_KEPT
+    return isinstance(hints, DeviceHints) and len(hints.possible.places) > MAX_PLACES
 
 
-def _told(hints: HintList | ToldHints | None) -> ToldHints | None:
-    if hints is None or isinstance(hints, ToldHints):
+def _rendered(hints: HintList | RenderedHints | None) -> RenderedHints | None:
+    if hints is None or isinstance(hints, RenderedHints):
         return hints
     words: list[str] = []
-    most = ALL_HINTS if not isinstance(hints, DeviceHints) or hints.nodes.bit_count() <= NODES_TOLD else LISTED
+    most = MAX_HINTS if not isinstance(hints, DeviceHints) or hints.nodes.bit_count() <= ENUMERATED_NODES else LISTED
     try:
         for hint in hints.told(Work()) if isinstance(hints, DeviceHints) else hints:
             if len(words) == most:
-                return ToldHints(words, is_all=False)
+                return RenderedHints(words, is_complete=False)
             words.append(str(hint))
     except TooManyChoices:
-        return ToldHints(words, is_all=False)
-    return ToldHints(words, is_all=True)
+        return RenderedHints(words, is_complete=False)
+    return RenderedHints(words, is_complete=True)
 
 
 @dataclass(slots=True)
-class ContainerDecision:
+class ContainerExplanation:
     """``kind`` is init, sidecar or main."""
 
     name: str
     kind: str
-    alignment: AlignmentDecision | None = None
-    resources: dict[ResourceName, ResourceDecision] = field(default_factory=dict)
+    alignment: AlignmentExplanation | None = None
+    resources: dict[ResourceName, ResourceExplanation] = field(default_factory=dict)
 
     @classmethod
-    def about(cls, container: Container) -> ContainerDecision:
-        asked = {name: ResourceDecision(requested=count) for name, count in sorted(container.limits.items()) if count}
+    def about(cls, container: Container) -> ContainerExplanation:
+        asked = {
+            name: ResourceExplanation(requested=count) for name, count in sorted(container.limits.items()) if count
+        }
         return cls(name=container.name, kind=container.kind.value, resources=asked)
 
 
 @dataclass(slots=True)
-class Decision:
+class Explanation:
     """One admission. ``time`` is in seconds since the epoch; ``rule`` is the item that refused, if one did.
 
-    ``later`` are refusals of the same pod while it went on as it was admitted here. ``is_lost`` says that an earlier
-    incarnation of the manager decided: what the pod holds is known, but not why.
+    ``later_refusals`` are refusals of the same pod while it went on as it was admitted here. ``predates_restart`` says
+    that the pod was admitted before the manager restarted: what it holds is known, but not why.
     """
 
     namespace: str
@@ -185,13 +187,13 @@ class Decision:
     message: str = ""
     rule: str = ""
     waited_for: tuple[ResourceName, ...] = ()
-    alignment: AlignmentDecision | None = None
-    containers: dict[str, ContainerDecision] = field(default_factory=dict)
-    later: list[dict[str, Any]] = field(default_factory=list)
-    is_lost: bool = False
+    alignment: AlignmentExplanation | None = None
+    containers: dict[str, ContainerExplanation] = field(default_factory=dict)
+    later_refusals: list[dict[str, Any]] = field(default_factory=list)
+    predates_restart: bool = False
 
     @classmethod
-    def about(cls, pod: Pod, *, time: float, topology: Topology | None = None) -> Decision:
+    def about(cls, pod: Pod, *, time: float, topology: Topology | None = None) -> Explanation:
         """Nothing decided yet: what is asked for."""
         return cls(
             namespace=pod.namespace,
@@ -200,21 +202,21 @@ class Decision:
             time=time,
             policy=topology.policy.value if topology else "",
             scope=topology.scope.value if topology else "",
-            containers={container.name: ContainerDecision.about(container) for container in pod.containers},
+            containers={container.name: ContainerExplanation.about(container) for container in pod.containers},
         )
 
     @classmethod
-    def lost(cls, store: DeviceStore, pod: Pod) -> Decision:
-        """About a pod from an earlier run: only what it holds."""
-        decision = cls.about(pod, time=0.0)
-        decision.admitted = decision.is_lost = True
-        for name, container in decision.containers.items():
+    def from_before_restart(cls, store: DeviceStore, pod: Pod) -> Explanation:
+        """About a pod that was admitted before the manager restarted: only what it holds."""
+        explanation = cls.about(pod, time=0.0)
+        explanation.admitted = explanation.predates_restart = True
+        for name, container in explanation.containers.items():
             for resource, asked in container.resources.items():
-                asked.node_has = store.node_has(resource)
+                asked.node_resource = store.node_has(resource)
             for resource, assignment in store.assignments(Owner(pod.uid, name)).items():
                 count = len(assignment.devices)
-                container.resources[resource] = ResourceDecision(requested=count, held=in_order(assignment.devices))
-        return decision
+                container.resources[resource] = ResourceExplanation(requested=count, held=in_order(assignment.devices))
+        return explanation
 
     @property
     def took_devices(self) -> bool:
@@ -228,7 +230,7 @@ class Decision:
         return {**_as_json(replace(self, containers={})), "containers": containers}
 
 
-def _as_json(decided: Decision | ContainerDecision) -> dict[str, Any]:
+def _as_json(decided: Explanation | ContainerExplanation) -> dict[str, Any]:
     alignment = decided.alignment
     data = asdict(replace(decided, alignment=None))
     return {**data, "alignment": None if alignment is None else alignment.as_json()}
@@ -237,46 +239,46 @@ def _as_json(decided: Decision | ContainerDecision) -> dict[str, Any]:
 # --- in plain words ------------------------------------------------------------------------------
 
 
-def tell(decision: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of the story, from :meth:`Decision.as_json`."""
-    pod = f"{decision['namespace']}/{decision['name']}"
-    yield f"Pod {pod} (uid {decision['uid']}) was {'admitted' if decision['admitted'] else 'refused'}."
-    if not decision["admitted"]:
-        yield f"  {decision['reason']} by rule {decision['rule']}: {decision['message']}"
-    for refusal in decision["later"]:
+def render(explanation: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of the explanation, from :meth:`Explanation.as_json`."""
+    pod = f"{explanation['namespace']}/{explanation['name']}"
+    yield f"Pod {pod} (uid {explanation['uid']}) was {'admitted' if explanation['admitted'] else 'refused'}."
+    if not explanation["admitted"]:
+        yield f"  {explanation['reason']} by rule {explanation['rule']}: {explanation['message']}"
+    for refusal in explanation["later_refusals"]:
         yield f"  Asked again, it was refused, and goes on as it was: {refusal['message']} (rule {refusal['rule']})"
-    if decision["waited_for"]:
-        yield f"  It waited for the plug-in of {_words(decision['waited_for'])} to return after a restart (LIM-32)."
-    if decision["is_lost"]:
+    if explanation["waited_for"]:
+        yield f"  It waited for the plug-in of {_words(explanation['waited_for'])} to return after a restart (LIM-32)."
+    if explanation["predates_restart"]:
         yield "  That was before the manager was started anew; what it holds is known, but no longer why."
-    elif decision["policy"] == "none":
+    elif explanation["policy"] == "none":
         yield "  Topology policy none: NUMA nodes were not looked at (TM-13)."
     else:
-        yield f"  Topology policy {decision['policy']}, scope {decision['scope']} (TM-14)."
-    if decision["alignment"]:
-        yield from _tell_alignment(decision["alignment"], "  ", "the whole pod")
-    for container in decision["containers"]:
-        yield from _tell_container(container)
-    taken = [one["taken"] for container in decision["containers"] for one in container["resources"].values()]
-    if any(taken) and not decision["admitted"]:
+        yield f"  Topology policy {explanation['policy']}, scope {explanation['scope']} (TM-14)."
+    if explanation["alignment"]:
+        yield from _render_alignment(explanation["alignment"], "  ", "the whole pod")
+    for container in explanation["containers"]:
+        yield from _render_container(container)
+    taken = [one["taken"] for container in explanation["containers"] for one in container["resources"].values()]
+    if any(taken) and not explanation["admitted"]:
         yield "  All that was taken was given back (ALLOC-5)."
 
 
-def _tell_container(container: Mapping[str, Any]) -> Iterator[str]:
+def _render_container(container: Mapping[str, Any]) -> Iterator[str]:
     kinds = {"init": "Init container", "sidecar": "Sidecar", "main": "Container"}
     yield f"  {kinds[container['kind']]} {container['name']}:"
     if container["alignment"]:
-        yield from _tell_alignment(container["alignment"], "    ", "this container")
+        yield from _render_alignment(container["alignment"], "    ", "this container")
     if not container["resources"]:
         yield "    asks for no extended resource."
     for resource, one in container["resources"].items():
         yield f"    {resource}: wants {one['requested']}."
-        yield from (f"      {line}" for line in _tell_resource(one))
+        yield from (f"      {line}" for line in _render_resource(one))
 
 
-def _tell_resource(one: Mapping[str, Any]) -> Iterator[str]:
-    if one["node_has"] is not None:
-        yield f"Counted only (CAP-9): the node has {one['node_has']}, by --node-resource, and no plug-in was asked."
+def _render_resource(one: Mapping[str, Any]) -> Iterator[str]:
+    if (count := one["node_resource"]) is not None:
+        yield f"Counted only (CAP-9): the node has {count}, by --node-resource, and no plug-in was asked."
         return
     if one["held"]:
         yield f"It holds {_words(one['held'])} already, so nothing was allocated (ALLOC-6f)."
@@ -287,17 +289,17 @@ def _tell_resource(one: Mapping[str, Any]) -> Iterator[str]:
         yield "Considered: " + "; ".join(f"{name}: {_listed(devices)}" for name, devices in shown.items()) + "."
     elif one["considered"]:
         yield "Considered: there is no device of this resource."
-    question = one["question"]
-    if question and (one["advice"] is not None or question["size"] < question["available"]["count"]):
-        include = _listed(question["must_include"]) or "none in particular"
+    request, preferred = one["preferred_allocation_request"], one["preferred_allocation"]
+    if request and (preferred is not None or request["size"] < request["available"]["count"]):
+        include = _listed(request["must_include"]) or "none in particular"
         yield (
-            f"There was a choice: {question['size']} of {question['available']['count']} devices, "
+            f"There was a choice: {request['size']} of {request['available']['count']} devices, "
             f"{include} among them (ALLOC-18)."
         )
-        if one["advice"] is None:
+        if preferred is None:
             yield "The plug-in does not offer GetPreferredAllocation, so it was not asked."
         else:
-            yield f"The plug-in, asked for its preference, said: {_words(one['advice']) or 'nothing'}."
+            yield f"The plug-in, asked for its preference, said: {_words(preferred) or 'nothing'}."
     for step in one["taken"]:
         yield f"Taken: {_words(step['devices'])}: {step['because']} ({step['rule']})."
     if one["answer"] is not None:
@@ -307,33 +309,33 @@ def _tell_resource(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"Allocate was answered with {given or 'nothing to add'}."
 
 
-def _tell_alignment(alignment: Mapping[str, Any], indent: str, what: str) -> Iterator[str]:
-    more = alignment.get("more", ())  # a daemon of an older version does not say it
+def _render_alignment(alignment: Mapping[str, Any], indent: str, what: str) -> Iterator[str]:
+    truncated = alignment.get("truncated", ())  # a daemon of an older version does not say it
     for resource, hints in alignment["hints"].items():
         if hints is None:
             yield f"{indent}{resource} has no NUMA preference (TM-7)."
-        elif not hints and resource not in more:
+        elif not hints and resource not in truncated:
             yield f"{indent}{resource} cannot be satisfied on any set of NUMA nodes (TM-7)."
-            if elsewhere := alignment.get("elsewhere", {}).get(resource):
-                nodes = _words([str(node) for node in elsewhere])
+            if absent_nodes := alignment.get("absent_nodes", {}).get(resource):
+                nodes = _words([str(node) for node in absent_nodes])
                 yield f"{indent}Its plug-in names nodes that this machine does not have: {nodes}."
         else:
-            words = _words(hints, "; ", is_all=resource not in more)
+            words = _words(hints, "; ", is_complete=resource not in truncated)
             yield f"{indent}{resource} could be served on {words} (TM-8)."
-    if alignment["won"] is None:
+    if alignment["best_hint"] is None:
         yield f"{indent}For {what}, no nodes were found: {alignment['because']} (TM-4)."
         return
     verdict = "good enough for this policy" if alignment["admit"] else "not good enough for this policy"
-    yield f"{indent}For {what}, {alignment['won']} won: {alignment['because']} (TM-12); {verdict} (TM-13)."
+    yield f"{indent}For {what}, {alignment['best_hint']} won: {alignment['because']} (TM-12); {verdict} (TM-13)."
 
 
 def _listed(devices: Mapping[str, Any]) -> str:
     return _words(devices["ids"], count=devices["count"])
 
 
-def _words(items: Sequence[str], separator: str = ", ", *, count: int | None = None, is_all: bool = True) -> str:
+def _words(items: Sequence[str], separator: str = ", ", *, count: int | None = None, is_complete: bool = True) -> str:
     count = len(items) if count is None else count
     shown = separator.join(items[:10])
-    if not is_all:
+    if not is_complete:
         return f"{shown} and many more" if items else "more than can be found"
     return f"{shown} and {count - 10} more" if count > 10 else shown

@@ -106,7 +106,7 @@ def candidate_nodes(places: Iterable[NodeSet], machine: Sequence[int]) -> tuple[
     return tuple(sorted(hosting)) or tuple(machine)
 
 
-def nodes_elsewhere(store: DeviceStore, hints: Hints, numa: Numa) -> dict[ResourceName, tuple[int, ...]]:
+def absent_nodes(store: DeviceStore, hints: Hints, numa: Numa) -> dict[ResourceName, tuple[int, ...]]:
     """Of what is impossible: the nodes that its devices name and this machine does not have."""
     found = {
         resource: {node for place in store.free_devices(resource).node_sets for node in place} - set(numa.nodes)

@@ -4,6 +4,6 @@
 ``topology_manager``  hints → one affinity → allocation by it
 ``allocator``         the devices of one container: plan → ask → commit
 ``container_start``   starting the containers of admitted pods
-``explanations``      why: one decision per pod that is here, and the last of those that are gone
+``explanations``      why: one explanation per pod that is here, and the last of those that are gone
 ``pod_resources``     the PodResources API's questions
 """

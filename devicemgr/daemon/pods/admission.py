@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from ...core.allocation.explanation import Decision
+from ...core.allocation.explanation import Explanation
 from ...core.devices.pod_devices import pod_request
 from ...core.devices.store import DeviceStore
 from ...core.topology.policy import Topology
@@ -37,7 +37,7 @@ from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from .allocator import Attempt
 from .container_start import ContainerStarts
-from .explanations import Decisions
+from .explanations import Explanations
 from .topology_manager import Aligner
 
 UNEXPECTED = "UnexpectedAdmissionError"
@@ -58,9 +58,9 @@ class Admissions:
         topology: Topology,
         patience_ends: float,
     ) -> None:
-        self.decisions = Decisions()
+        self.explanations = Explanations()
         for pod in store.pods:
-            self.decisions.record(Decision.lost(store, pod))
+            self.explanations.record(Explanation.from_before_restart(store, pod))
         self._store = store
         self._aligner = aligner
         self._starts = starts
@@ -76,15 +76,15 @@ class Admissions:
         A pod that is already admitted keeps its devices (ALLOC-6f). Source: ALLOC-2, ALLOC-5, ALLOC-20.
         """
         async with self._turn_of(pod.uid):
-            decision = Decision.about(pod, time=time.time(), topology=self._topology)
+            explanation = Explanation.about(pod, time=time.time(), topology=self._topology)
             started = trio.current_time()
             try:
                 self._check_identity(pod)
-                await self._place(self._attempt(pod, decision))
+                await self._place(self._attempt(pod, explanation))
             except (AllocationRefused, PluginUnavailable) as error:
-                return self._refused(pod, error, decision, trio.current_time() - started)
-            decision.admitted = True
-            self.decisions.record(decision)
+                return self._refused(pod, error, explanation, trio.current_time() - started)
+            explanation.admitted = True
+            self.explanations.record(explanation)
             self._log.record([PodAdmitted.of(pod, seconds=trio.current_time() - started)])
             return await self._starts.start_pod(pod) if start else self._starts.without_starting(pod)
 
@@ -105,7 +105,7 @@ class Admissions:
         if self._store.pod(pod.uid) is None:
             return False  # somebody else was faster
         freed = self._store.remove_pod(pod.uid)
-        self.decisions.pod_ended(pod.uid)
+        self.explanations.pod_ended(pod.uid)
         self._log.record([PodRemoved(namespace=pod.namespace, name=pod.name, uid=pod.uid, freed=freed)])
         return True
 
@@ -155,10 +155,10 @@ class Admissions:
             for before in known.containers:
                 _check_same(pod, before, asked[before.name])
 
-    def _attempt(self, pod: Pod, decision: Decision) -> Attempt:
+    def _attempt(self, pod: Pod, explanation: Explanation) -> Attempt:
         """A pod that is here already runs, unless the machine was started anew since (ALLOC-10)."""
         known = self._store.pod(pod.uid)
-        return Attempt(pod, decision, is_running=known is not None and pod.uid not in self._store.unconfirmed)
+        return Attempt(pod, explanation, is_running=known is not None and pod.uid not in self._store.unconfirmed)
 
     async def _place(self, attempt: Attempt) -> None:
         """All of it, or nothing: whatever ends this early gives back what was taken."""
@@ -190,7 +190,7 @@ class Admissions:
 
         if attempt.is_running or left <= 0 or not missing():
             return
-        attempt.decision.waited_for = missing()
+        attempt.explanation.waited_for = missing()
         self._log.record(
             [
                 PodWaiting(
@@ -222,15 +222,17 @@ class Admissions:
         if insufficient := first_insufficient_resource(dict(requested.items()), dict(used.items()), allocatable):
             raise AdmissionRefused(str(insufficient), rule="CAP-9", reason=insufficient.reason)
 
-    def _refused(self, pod: Pod, error: Refused | PluginUnavailable, decision: Decision, seconds: float) -> Admission:
+    def _refused(
+        self, pod: Pod, error: Refused | PluginUnavailable, explanation: Explanation, seconds: float
+    ) -> Admission:
         """The kubelet's wording (ALLOC-20, TM-15)."""
         if isinstance(error, AdmissionRefused):
             reason, text = error.reason, str(error)
         else:
             reason, text = UNEXPECTED, f"Allocate failed due to {as_cause(error)}, which is unexpected"
         rule = error.rule if isinstance(error, Refused) else "ALLOC-E9"
-        decision.refuse(reason, f"Pod was rejected: {text}", rule)
-        self.decisions.record(decision)
+        explanation.refuse(reason, f"Pod was rejected: {text}", rule)
+        self.explanations.record(explanation)
         self._log.record(
             [
                 PodRefused(
@@ -238,13 +240,13 @@ class Admissions:
                     name=pod.name,
                     uid=pod.uid,
                     reason=reason,
-                    message=decision.message,
-                    rule=decision.rule,
+                    message=explanation.message,
+                    rule=explanation.rule,
                     seconds=round(seconds, 6),
                 )
             ]
         )
-        return Admission(admitted=False, reason=reason, message=decision.message)
+        return Admission(admitted=False, reason=reason, message=explanation.message)
 
 
 def _check_same(pod: Pod, before: Container, now: Container) -> None:

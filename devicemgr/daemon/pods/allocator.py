@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from ...core.allocation.container_options import odd_texts
-from ...core.allocation.explanation import LISTED, ContainerDecision, Decision, ResourceDecision
+from ...core.allocation.explanation import LISTED, ContainerExplanation, Explanation, ResourceExplanation
 from ...core.allocation.plan import Plan, Request, Reusable, plan_allocation
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, PluginUnavailable
@@ -29,14 +29,14 @@ _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 
 @dataclass(slots=True)
 class Attempt:
-    """One pod's way through allocation: what it has taken so far, and what was decided.
+    """One pod's way through allocation: what it has taken so far, and why.
 
     ``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30). ``counted`` are the
     resources that the node has without a plug-in.
     """
 
     pod: Pod
-    decision: Decision
+    explanation: Explanation
     is_running: bool = False
     counted: set[ResourceName] = field(default_factory=set)
     taken: list[tuple[Owner, ResourceName]] = field(default_factory=list)
@@ -46,11 +46,11 @@ class Attempt:
     @classmethod
     def unexplained(cls, pod: Pod, container: Container) -> Attempt:
         """For an allocation outside of an admission, whose account nobody will read."""
-        return cls(pod, Decision.about(replace(pod, containers=(container,)), time=0.0))
+        return cls(pod, Explanation.about(replace(pod, containers=(container,)), time=0.0))
 
-    def container(self, container: Container) -> ContainerDecision:
+    def container(self, container: Container) -> ContainerExplanation:
         """The account of one container."""
-        return self.decision.containers[container.name]
+        return self.explanation.containers[container.name]
 
     def give_back(self, store: DeviceStore) -> None:
         for owner, resource in self.taken:
@@ -105,7 +105,7 @@ class Allocator:
                     )
                 )
             elif (there := self._store.node_has(resource)) is not None:
-                attempt.container(container).resources[resource].node_has = there
+                attempt.container(container).resources[resource].node_resource = there
                 attempt.counted.add(resource)
             elif not self._store.is_published(resource):
                 raise AllocationRefused(
@@ -188,9 +188,9 @@ class Allocator:
             raise AllocationRefused(
                 f"device plugin GetPreferredAllocation rpc failed with err: {error.rpc_error}", rule="ALLOC-E11"
             ) from error
-        _account(attempt, container, request).advice = advice[:LISTED]
+        _account(attempt, container, request).preferred_allocation = advice[:LISTED]
         return self._plan(attempt, container, request, advice)
 
 
-def _account(attempt: Attempt, container: Container, request: Request) -> ResourceDecision:
+def _account(attempt: Attempt, container: Container, request: Request) -> ResourceExplanation:
     return attempt.container(container).resources[request.resource]

@@ -1,44 +1,44 @@
-"""The manager's memory of why: one decision per pod that is here, and the last hundred of those that are not."""
+"""The manager's memory of why: one explanation per pod that is here, and the last hundred of those that are not."""
 
 from __future__ import annotations
 
 from collections import deque
 
-from ...core.allocation.explanation import Decision
+from ...core.allocation.explanation import Explanation
 from ...model import PodUid
 
-REMEMBERED = 100
-"""Decisions about pods that were refused or have ended."""
-LATER = 10
+MAX_PAST = 100
+"""Explanations of pods that were refused or have ended."""
+MAX_LATER_REFUSALS = 10
 """Refusals that are remembered of a pod that goes on."""
 
 
-class Decisions:
+class Explanations:
     def __init__(self) -> None:
-        self._current: dict[PodUid, Decision] = {}
-        self._past: deque[Decision] = deque(maxlen=REMEMBERED)
+        self._current: dict[PodUid, Explanation] = {}
+        self._past: deque[Explanation] = deque(maxlen=MAX_PAST)
 
-    def record(self, decision: Decision) -> None:
-        """A pod that is here and is asked about again keeps the decision that gave it its devices."""
-        uid = decision.uid
+    def record(self, explanation: Explanation) -> None:
+        """A pod that is here and is asked about again keeps the explanation that gave it its devices."""
+        uid = explanation.uid
         current = self._current.get(uid)
-        if not decision.admitted and current is not None:
-            refusal = {"time": decision.time, "message": decision.message, "rule": decision.rule}
-            current.later = [*current.later[1 - LATER :], refusal]
-        elif not decision.admitted:
-            self._past.append(decision)
-        elif current is None or decision.took_devices:
-            self._current[uid] = decision
+        if not explanation.admitted and current is not None:
+            refusal = {"time": explanation.time, "message": explanation.message, "rule": explanation.rule}
+            current.later_refusals = [*current.later_refusals[1 - MAX_LATER_REFUSALS :], refusal]
+        elif not explanation.admitted:
+            self._past.append(explanation)
+        elif current is None or explanation.took_devices:
+            self._current[uid] = explanation
 
     def pod_ended(self, uid: PodUid) -> None:
-        if decision := self._current.pop(uid, None):
-            self._past.append(decision)
+        if explanation := self._current.pop(uid, None):
+            self._past.append(explanation)
 
-    def current(self, uid: PodUid) -> Decision | None:
-        """About a pod that is here; None when an earlier run decided."""
+    def current(self, uid: PodUid) -> Explanation | None:
+        """Of a pod that is here."""
         return self._current.get(uid)
 
-    def past(self, namespace: str, name: str) -> Decision | None:
+    def past(self, namespace: str, name: str) -> Explanation | None:
         """The newest about a pod of this name that is not here."""
         found = (one for one in reversed(self._past) if (one.namespace, one.name) == (namespace, name))
         return next(found, None)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...core.allocation.explanation import AlignmentDecision
+from ...core.allocation.explanation import AlignmentExplanation
 from ...core.devices.store import DeviceStore
-from ...core.topology.hints import Hints, container_hints, nodes_elsewhere, pod_hints
+from ...core.topology.hints import Hints, absent_nodes, container_hints, pod_hints
 from ...core.topology.numa import nodes_of
 from ...core.topology.policy import Alignment, Policy, Scope, Topology, align
 from ...errors import AdmissionRefused
@@ -44,7 +44,7 @@ class Aligner:
         if once := self._topology.scope is Scope.POD and not attempt.is_running:
             hints = pod_hints(self._store, pod, self._topology.numa)
             alignment = align(self._topology, [hints])
-            attempt.decision.alignment = self._told(alignment, hints)
+            attempt.explanation.alignment = self._explained(alignment, hints)
             self._accept(attempt, alignment, pod.containers)
         for container in pod.containers:
             await self.allocate_container(attempt, container)
@@ -69,11 +69,11 @@ class Aligner:
         reusable = {resource: frozenset(attempt.reusable.of(resource)) for resource in container.limits}
         hints = container_hints(self._store, owner, container, reusable, self._topology.numa)
         alignment = align(self._topology, [hints])
-        attempt.container(container).alignment = self._told(alignment, hints)
+        attempt.container(container).alignment = self._explained(alignment, hints)
         self._accept(attempt, alignment, (container,))
 
-    def _told(self, alignment: Alignment, hints: Hints) -> AlignmentDecision:
-        return AlignmentDecision.of(alignment, hints, nodes_elsewhere(self._store, hints, self._topology.numa))
+    def _explained(self, alignment: Alignment, hints: Hints) -> AlignmentExplanation:
+        return AlignmentExplanation.of(alignment, hints, absent_nodes(self._store, hints, self._topology.numa))
 
     def _accept(self, attempt: Attempt, alignment: Alignment, containers: Sequence[Container]) -> None:
         """The affinity counts for these containers; a result that is not good enough refuses the pod (TM-15)."""

@@ -69,8 +69,8 @@ class AdminService(StreamClosingMixin, wire.AdminBase):
                 yield wire.Event(sequence=sequence, json=json.dumps(event))
 
     async def explain(self, message: wire.ExplainRequest) -> wire.ExplainResponse:
-        decision = self._manager.explain(message.namespace, message.name)
-        return wire.ExplainResponse(json="" if decision is None else json.dumps(decision))
+        explanation = self._manager.explain(message.namespace, message.name)
+        return wire.ExplainResponse(json="" if explanation is None else json.dumps(explanation))
 
     async def node_status(self, message: wire.NodeStatusRequest) -> wire.NodeStatusResponse:
         return convert.node_status_to_wire(self._manager.node_status())

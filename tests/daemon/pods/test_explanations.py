@@ -1,4 +1,4 @@
-"""Why a pod got its devices: the story has every decision, in words, with its rule (kubernetes #123037)."""
+"""Why a pod got its devices: every decision, in words, with its rule (kubernetes #123037)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import pytest
 
 from devicemgr import Container, ContainerKind, Device, Pod, open_device_manager
-from devicemgr.core.allocation.explanation import tell
-from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
+from devicemgr.core.allocation.explanation import render
+from devicemgr.core.checkpoint import kubelet_format
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.model import PluginOptions
@@ -37,13 +37,13 @@ async def aligned(root_dir):
             yield manager, plugin
 
 
-def story(manager, name):
-    decision = manager.explain("default", name)
-    json.dumps(decision)  # it goes over a socket
-    return list(tell(decision))
+def explained(manager, name):
+    explanation = manager.explain("default", name)
+    json.dumps(explanation)  # it goes over a socket
+    return list(render(explanation))
 
 
-async def test_an_admitted_pods_story(aligned):
+async def test_an_admitted_pods_explanation(aligned):
     manager, plugin = aligned
 
     async def prefer(available, must_include, size):
@@ -51,7 +51,7 @@ async def test_an_admitted_pods_story(aligned):
 
     plugin.on_preferred = prefer
     await manager.admit(pod("p", container("setup", 1, ContainerKind.INIT), container("main", 2)))
-    assert story(manager, "p") == [
+    assert explained(manager, "p") == [
         "Pod default/p (uid uid-p) was admitted.",
         "  Topology policy restricted, scope container (TM-14).",
         "  Init container setup:",
@@ -77,40 +77,40 @@ async def test_an_admitted_pods_story(aligned):
     ]
 
 
-async def test_a_refused_pods_story_ends_where_it_was_refused(aligned):
+async def test_a_refused_pods_explanation_ends_where_it_was_refused(aligned):
     manager, _ = aligned
     await manager.admit(pod("first", container("main", 1)))
     await manager.admit(pod("second", container("main", 3)))
     await manager.admit(pod("third", container("main", 5)))
-    told = story(manager, "third")
+    told = explained(manager, "third")
     assert told[0] == "Pod default/third (uid uid-third) was refused."
     assert told[1].startswith("  TopologyAffinityError by rule TM-13: Pod was rejected: Resources cannot be allocated")
     assert "    vendor.com/gpu cannot be satisfied on any set of NUMA nodes (TM-7)." in told
     assert told[-2:] == ["    vendor.com/gpu: wants 5.", "      It got none."]
 
 
-async def test_a_story_names_the_nodes_that_only_the_plugin_knows(aligned):
+async def test_an_explanation_names_the_nodes_that_only_the_plugin_knows(aligned):
     """A wrong node is refused in the words of one that is full."""
     manager, plugin = aligned
     plugin.set_devices([Device(id="x", numa_nodes=(7, 9)), Device(id="y", numa_nodes=(-1,))])
     await manager.wait_for_resource(GPU, capacity=2)
     await manager.admit(pod("p", container("main", 2)))
-    told = story(manager, "p")
+    told = explained(manager, "p")
     line = told.index("    vendor.com/gpu cannot be satisfied on any set of NUMA nodes (TM-7).")
     assert told[line + 1] == "    Its plug-in names nodes that this machine does not have: 7, 9."
 
 
-async def test_the_story_of_a_pod_that_asked_for_too_much(manager, open_plugin):
+async def test_the_explanation_of_a_pod_that_asked_for_too_much(manager, open_plugin):
     async with open_plugin(GPU, devices=1) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=1)
         await manager.admit(pod("p", container("main", 2)))
-        assert story(manager, "p")[1:3] == [
+        assert explained(manager, "p")[1:3] == [
             "  UnexpectedAdmissionError by rule ALLOC-E6: Pod was rejected: Allocate failed due to requested number of "
             "devices unavailable for vendor.com/gpu. Requested: 2, Available: 1, which is unexpected",
             "  Topology policy none: NUMA nodes were not looked at (TM-13).",
         ]
-        assert story(manager, "p")[3:] == [
+        assert explained(manager, "p")[3:] == [
             "  Container main:",
             "    vendor.com/gpu: wants 2.",
             "      It got none.",
@@ -118,34 +118,34 @@ async def test_the_story_of_a_pod_that_asked_for_too_much(manager, open_plugin):
         ]
 
 
-async def test_a_refused_pods_story_says_who_else_was_in_the_way(manager, open_plugin):
+async def test_a_refused_pods_explanation_says_who_else_was_in_the_way(manager, open_plugin):
     async with open_plugin(GPU, devices=3) as plugin:
         plugin.set_health("dev-2", "Unhealthy")
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=2)
         await manager.admit(pod("first", container("main", 1)))
         await manager.admit(pod("second", container("main", 2)))
-        assert story(manager, "second")[-1] == "      Considered: free: dev-1; held: dev-0; not healthy: dev-2."
+        assert explained(manager, "second")[-1] == "      Considered: free: dev-1; held: dev-0; not healthy: dev-2."
         unknown = Container(name="main", limits={"vendor.com/unknown": 1})
         await manager.admit(pod("third", unknown))
-        assert story(manager, "third")[-3:] == [
+        assert explained(manager, "third")[-3:] == [
             "  Container main:",
             "    vendor.com/unknown: wants 1.",
             "      It got none.",
         ]
 
 
-async def test_the_newest_decision_counts_and_an_ended_pod_is_remembered(manager, open_plugin):
+async def test_the_newest_explanation_counts_and_an_ended_pod_is_remembered(manager, open_plugin):
     async with open_plugin(GPU, devices=1) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=1)
         one = pod("p", container("main", 1))
         await manager.admit(one)
-        before = story(manager, "p")
+        before = explained(manager, "p")
         await manager.admit(one)
-        assert story(manager, "p") == before, "what gave it its devices, not that it has them already"
+        assert explained(manager, "p") == before, "what gave it its devices, not that it has them already"
         await manager.admit(pod("p", container("main", 2)))
-        told = story(manager, "p")
+        told = explained(manager, "p")
         assert told[0] == before[0]
         assert told[1].startswith("  Asked again, it was refused, and goes on as it was: Pod was rejected: ")
         assert told[1].endswith("(rule ALLOC-E1)")
@@ -154,15 +154,15 @@ async def test_the_newest_decision_counts_and_an_ended_pod_is_remembered(manager
         assert manager.explain("default", "nobody") is None
 
 
-async def test_a_pod_from_before_a_restart_has_no_story_but_its_devices(aligned):
+async def test_a_pod_from_before_a_restart_has_no_explanation_but_its_devices(aligned):
     manager, _ = aligned
     await manager.admit(pod("p", container("main", 1)))
     await manager.faults.restart()
     await manager.admit(pod("p", container("main", 2)))
-    (refused,) = manager.explain("default", "p")["later"]
+    (refused,) = manager.explain("default", "p")["later_refusals"]
     assert refused["rule"] == "ALLOC-E1"
-    del manager._incarnation.admissions.decisions.current("uid-p").later[:]
-    assert story(manager, "p") == [
+    del manager._incarnation.admissions.explanations.current("uid-p").later_refusals[:]
+    assert explained(manager, "p") == [
         "Pod default/p (uid uid-p) was admitted.",
         "  That was before the manager was started anew; what it holds is known, but no longer why.",
         "  Container main:",
@@ -171,13 +171,13 @@ async def test_a_pod_from_before_a_restart_has_no_story_but_its_devices(aligned)
     ]
 
 
-async def test_a_decision_about_many_devices_names_a_few(manager, open_plugin):
+async def test_an_explanation_of_many_devices_names_a_few(manager, open_plugin):
     async with open_plugin(GPU, devices=300) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=300)
         await manager.admit(pod("p", container("main", 1)))
-        assert "      Considered: no affinity: dev-0, dev-1" in "\n".join(story(manager, "p"))
-        assert "dev-9 and 290 more." in "\n".join(story(manager, "p"))
+        assert "      Considered: no affinity: dev-0, dev-1" in "\n".join(explained(manager, "p"))
+        assert "dev-9 and 290 more." in "\n".join(explained(manager, "p"))
         assert len(json.dumps(manager.explain("default", "p"))) < 5000
 
 
@@ -187,7 +187,7 @@ async def test_what_a_refused_pod_had_taken_was_given_back(manager, open_plugin)
         await manager.wait_for_resource(GPU, allocatable=2)
         manager.faults.fail_calls("allocate")
         await manager.admit(pod("p", container("main", 1)))
-        assert story(manager, "p")[-2:] == [
+        assert explained(manager, "p")[-2:] == [
             "      Taken: dev-0: free, and first in order (ALLOC-7f).",
             "  All that was taken was given back (ALLOC-5).",
         ]
@@ -199,10 +199,10 @@ async def test_a_pod_without_a_name_is_asked_about_by_its_uid(root_dir):
             await plugin.register()
             await manager.wait_for_resource(GPU, allocatable=2)
             await manager.admit(pod("p", container("main", 1)))
-    path = root_dir / "device-plugins" / FILE_NAME
-    path.write_text(render(parse_checkpoint(path.read_text())))  # as a kubelet writes it
+    path = root_dir / "device-plugins" / kubelet_format.FILE_NAME
+    path.write_text(kubelet_format.render(kubelet_format.parse_checkpoint(path.read_text())))  # as a kubelet writes it
     async with open_device_manager(root_dir) as manager:
         assert manager.explain("default", "uid-p") is None
-        assert "      It holds dev-0 already, so nothing was allocated (ALLOC-6f)." in tell(
+        assert "      It holds dev-0 already, so nothing was allocated (ALLOC-6f)." in render(
             manager.explain("", "uid-p")
         )

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
-from devicemgr.core.allocation.explanation import tell
+from devicemgr.core.allocation.explanation import render
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.model import NodeStatus
@@ -110,9 +110,9 @@ async def test_no_plugin_is_asked_and_none_is_waited_for(root_dir):
 async def test_a_pods_story_says_that_it_was_counted(manager):
     await manager.admit(pod("p", memory=6))
     line = "      Counted only (CAP-9): the node has 10, by --node-resource, and no plug-in was asked."
-    assert list(tell(manager.explain("default", "p")))[-2:] == [f"    {MEMORY}: wants 6.", line]
+    assert list(render(manager.explain("default", "p")))[-2:] == [f"    {MEMORY}: wants 6.", line]
     await manager.faults.restart()
-    assert list(tell(manager.explain("default", "p")))[-1] == line
+    assert list(render(manager.explain("default", "p")))[-1] == line
 
 
 async def test_what_pods_use_is_known_after_a_restart(root_dir):

@@ -361,7 +361,7 @@ default_message_pool.register_message("devicemgr.v1", "ExplainRequest", ExplainR
 class ExplainResponse(betterproto2.Message):
     json: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The decision as one JSON object; empty when there is none about such a pod.
+    The explanation as one JSON object; empty when there is none of such a pod.
     """
 
 
@@ -756,7 +756,7 @@ class AdminStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ExplainResponse":
         """
-        Why a pod got its devices, or none: the newest decision about it.
+        Why a pod got its devices, or none: the newest explanation of it.
         """
 
         return await self._unary_unary(
@@ -874,7 +874,7 @@ class AdminBase(betterproto2_grpclib.ServiceBase):
 
     async def explain(self, message: "ExplainRequest") -> "ExplainResponse":
         """
-        Why a pod got its devices, or none: the newest decision about it.
+        Why a pod got its devices, or none: the newest explanation of it.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
