@@ -35,7 +35,7 @@ from ...events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
 from ...model import Admission, Container, ContainerRun, Pod, PodUid, ResourceName
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
-from .allocator import Attempt
+from .allocator import PodAdmission
 from .container_start import ContainerStarts
 from .explanations import Explanations
 from .topology_manager import Aligner
@@ -80,7 +80,7 @@ class Admissions:
             started = trio.current_time()
             try:
                 self._check_identity(pod)
-                await self._place(self._attempt(pod, explanation))
+                await self._place(self._begin(pod, explanation))
             except (AllocationRefused, PluginUnavailable) as error:
                 return self._refused(pod, error, explanation, trio.current_time() - started)
             explanation.admitted = True
@@ -155,42 +155,42 @@ class Admissions:
             for before in known.containers:
                 _check_same(pod, before, asked[before.name])
 
-    def _attempt(self, pod: Pod, explanation: Explanation) -> Attempt:
+    def _begin(self, pod: Pod, explanation: Explanation) -> PodAdmission:
         """A pod that is here already runs, unless the machine was started anew since (ALLOC-10)."""
         known = self._store.pod(pod.uid)
-        return Attempt(pod, explanation, is_running=known is not None and pod.uid not in self._store.unconfirmed)
+        return PodAdmission(pod, explanation, is_running=known is not None and pod.uid not in self._store.unconfirmed)
 
-    async def _place(self, attempt: Attempt) -> None:
+    async def _place(self, admission: PodAdmission) -> None:
         """All of it, or nothing: whatever ends this early gives back what was taken."""
-        pod, before = attempt.pod, self._store.pod(attempt.pod.uid)
+        pod, before = admission.pod, self._store.pod(admission.pod.uid)
         try:
-            await self._wait_for_plugins(attempt)
-            await self._aligner.allocate_pod(attempt)
-            self._check_fit(attempt)
+            await self._wait_for_plugins(admission)
+            await self._aligner.allocate_pod(admission)
+            self._check_fit(admission)
             self._store.add_pod(pod)
             await self._writer.flush()
         except BaseException as error:
-            attempt.give_back(self._store)
+            admission.roll_back(self._store)
             refused = isinstance(error, DeviceManagerError)
-            if before is None or (refused and not attempt.is_running):
+            if before is None or (refused and not admission.is_running):
                 self._store.remove_pod(pod.uid)
             else:  # also one from before a reboot whose admission was only broken off
-                self._store.add_pod(before, confirmed=attempt.is_running)
+                self._store.add_pod(before, confirmed=admission.is_running)
             if isinstance(error, CheckpointUnwritable):
                 raise AllocationRefused(f"failed to write checkpoint file: {error}", rule="ALLOC-E12") from error
             raise
 
-    async def _wait_for_plugins(self, attempt: Attempt) -> None:
+    async def _wait_for_plugins(self, admission: PodAdmission) -> None:
         """Not for good does a pod fail that came before a plug-in did, after a restart (LIM-32): wait, bounded."""
-        pod, left = attempt.pod, self._patience_ends - trio.current_time()
+        pod, left = admission.pod, self._patience_ends - trio.current_time()
 
         def missing() -> tuple[ResourceName, ...]:
             wanted = {resource for c in pod.containers for resource, count in c.limits.items() if count}
             return tuple(sorted(filter(self._store.is_expected_back, wanted)))
 
-        if attempt.is_running or left <= 0 or not missing():
+        if admission.is_running or left <= 0 or not missing():
             return
-        attempt.explanation.waited_for = missing()
+        admission.explanation.waited_for = missing()
         self._log.record(
             [
                 PodWaiting(
@@ -205,10 +205,10 @@ class Admissions:
         with trio.move_on_after(left):
             await self._log.wait_until(lambda: not missing())
 
-    def _check_fit(self, attempt: Attempt) -> None:
+    def _check_fit(self, admission: PodAdmission) -> None:
         """The kubelet's fit check, on what the node publishes (CAP-7…CAP-9). It comes after allocation (ALLOC-1)."""
-        store, pod, requested = self._store, attempt.pod, pod_request(attempt.pod.containers)
-        if come := sorted(filter(store.is_known, attempt.counted)):  # nobody asked it for a device (LIM-6)
+        store, pod, requested = self._store, admission.pod, pod_request(admission.pod.containers)
+        if come := sorted(filter(store.is_known, admission.node_resources)):  # nobody asked it for a device (LIM-6)
             raise AllocationRefused(
                 f"a device plug-in has come for {come[0]} while the pod was admitted without one", rule="LIM-6"
             )

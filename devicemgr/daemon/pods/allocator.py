@@ -3,7 +3,7 @@
 Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
 plan is made again after the plug-in's advice, and ``commit`` looks again after its answer.
 
-What is taken is noted as it is taken, in the :class:`Attempt`; whoever began it gives exactly that back when it fails.
+Every reservation is recorded in the :class:`PodAdmission`; whoever began it rolls exactly these back when it fails.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 
 
 @dataclass(slots=True)
-class Attempt:
-    """One pod's way through allocation: what it has taken so far, and why.
+class PodAdmission:
+    """One pod's way through allocation: what is reserved for it so far, and why.
 
-    ``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30). ``counted`` are the
-    resources that the node has without a plug-in.
+    ``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30). ``node_resources`` are
+    the requested resources that the node has without a plug-in.
     """
 
     pod: Pod
     explanation: Explanation
     is_running: bool = False
-    counted: set[ResourceName] = field(default_factory=set)
-    taken: list[tuple[Owner, ResourceName]] = field(default_factory=list)
+    node_resources: set[ResourceName] = field(default_factory=set)
+    reservations: list[tuple[Owner, ResourceName]] = field(default_factory=list)
     reusable: Reusable = field(default_factory=Reusable)
     affinities: dict[str, frozenset[int] | None] = field(default_factory=dict)
 
     @classmethod
-    def unexplained(cls, pod: Pod, container: Container) -> Attempt:
-        """For an allocation outside of an admission, whose account nobody will read."""
+    def without_explanation(cls, pod: Pod, container: Container) -> PodAdmission:
+        """For an allocation outside of an admission, whose explanation nobody will read."""
         return cls(pod, Explanation.about(replace(pod, containers=(container,)), time=0.0))
 
-    def container(self, container: Container) -> ContainerExplanation:
-        """The account of one container."""
+    def explanation_of(self, container: Container) -> ContainerExplanation:
+        """That of one container."""
         return self.explanation.containers[container.name]
 
-    def give_back(self, store: DeviceStore) -> None:
-        for owner, resource in self.taken:
+    def roll_back(self, store: DeviceStore) -> None:
+        for owner, resource in self.reservations:
             store.release(owner, resource)
 
 
@@ -66,26 +66,26 @@ class Allocator:
         self._log = log
         self._answers_size = answers_size
 
-    async def allocate(self, attempt: Attempt, container: Container) -> None:
+    async def allocate(self, admission: PodAdmission, container: Container) -> None:
         """All resources of one container (ALLOC-5): plan, ask side by side, commit in the order of their names.
 
-        Raises AllocationRefused or PluginUnavailable; what was taken until then stands in ``attempt``.
+        Raises AllocationRefused or PluginUnavailable; what was reserved until then is in ``admission.reservations``.
         """
-        owner = Owner(attempt.pod.uid, container.name)
-        requests = self._requests(attempt, container, owner)
+        owner = Owner(admission.pod.uid, container.name)
+        requests = self._requests(admission, container, owner)
         if len(requests) > 1:  # all must be possible before anybody is asked
             for request in requests:
-                self._plan(attempt, container, request)
-        answers = await self._ask_all(attempt, container, requests)
+                self._plan(admission, container, request)
+        answers = await self._ask_all(admission, container, requests)
         for request in requests:
             if request.resource in answers:
                 devices, answer = answers[request.resource]
                 self._find_room(request.resource, len(answer.raw))
                 self._log.record(self._store.commit(owner, request.resource, devices, answer.options, raw=answer.raw))
         for resource, assignment in self._store.assignments(owner).items():
-            attempt.reusable.after(container, resource, assignment.devices)
+            admission.reusable.after(container, resource, assignment.devices)
 
-    def _requests(self, attempt: Attempt, container: Container, owner: Owner) -> list[Request]:
+    def _requests(self, admission: PodAdmission, container: Container, owner: Owner) -> list[Request]:
         """What is asked of plug-ins. A resource the node lists without having any, or has without a plug-in, is left to
         the fit check (ALLOC-5b); one that nobody ever reported is refused here, where the kubelet would start the pod
         without (LIM-31)."""
@@ -99,14 +99,14 @@ class Allocator:
                         owner=owner,
                         resource=resource,
                         count=count,
-                        reusable=frozenset(attempt.reusable.of(resource)),
-                        affinity=attempt.affinities.get(container.name),
-                        is_running=attempt.is_running,
+                        reusable=frozenset(admission.reusable.of(resource)),
+                        affinity=admission.affinities.get(container.name),
+                        is_running=admission.is_running,
                     )
                 )
             elif (there := self._store.node_has(resource)) is not None:
-                attempt.container(container).resources[resource].node_resource = there
-                attempt.counted.add(resource)
+                admission.explanation_of(container).resources[resource].node_resource = there
+                admission.node_resources.add(resource)
             elif not self._store.is_published(resource):
                 raise AllocationRefused(
                     f"resource {resource} is not known to this node: no device plug-in has reported devices of it "
@@ -115,20 +115,20 @@ class Allocator:
                 )
         return requests
 
-    async def _ask_all(self, attempt: Attempt, container: Container, requests: list[Request]) -> _Answers:
+    async def _ask_all(self, admission: PodAdmission, container: Container, requests: list[Request]) -> _Answers:
         """Choose, reserve and ask the plug-ins, side by side. The first failure cancels the others and is raised."""
         answers: _Answers = {}
         failures: list[AllocationRefused | PluginUnavailable] = []
 
         async def ask(request: Request) -> None:
             try:
-                devices = (await self._advised_plan(attempt, container, request)).devices
+                devices = (await self._advised_plan(admission, container, request)).devices
                 if not devices:
                     return
                 self._store.reserve(request.owner, request.resource, devices)
-                attempt.taken.append((request.owner, request.resource))
+                admission.reservations.append((request.owner, request.resource))
                 answer = await self._ask_allocate(request.resource, devices)
-                _account(attempt, container, request).answered(answer.options)
+                _explanation_of(admission, container, request).answered(answer.options)
                 answers[request.resource] = devices, answer
             except (AllocationRefused, PluginUnavailable) as error:
                 failures.append(error)
@@ -163,19 +163,21 @@ class Allocator:
             self._log.record([event])
             raise AllocationRefused(refusal, rule="CKPT-3")
 
-    def _plan(self, attempt: Attempt, container: Container, request: Request, advice: Sequence[DeviceId] = ()) -> Plan:
+    def _plan(
+        self, admission: PodAdmission, container: Container, request: Request, advice: Sequence[DeviceId] = ()
+    ) -> Plan:
         """The devices the container would get now."""
-        account = _account(attempt, container, request)
+        explanation = _explanation_of(admission, container, request)
         try:
             plan = plan_allocation(self._store, request, advice=advice)
         except AllocationRefused:
-            account.refused(self._store, request.resource)
+            explanation.refused(self._store, request.resource)
             raise
-        account.planned(plan)
+        explanation.planned(plan)
         return plan
 
-    async def _advised_plan(self, attempt: Attempt, container: Container, request: Request) -> Plan:
-        plan = self._plan(attempt, container, request)
+    async def _advised_plan(self, admission: PodAdmission, container: Container, request: Request) -> Plan:
+        plan = self._plan(admission, container, request)
         endpoint = self._store.endpoint(request.resource)
         if plan.question is None or endpoint is None or not endpoint.options.get_preferred_allocation_available:
             return plan
@@ -188,9 +190,9 @@ class Allocator:
             raise AllocationRefused(
                 f"device plugin GetPreferredAllocation rpc failed with err: {error.rpc_error}", rule="ALLOC-E11"
             ) from error
-        _account(attempt, container, request).preferred_allocation = advice[:LISTED]
-        return self._plan(attempt, container, request, advice)
+        _explanation_of(admission, container, request).preferred_allocation = advice[:LISTED]
+        return self._plan(admission, container, request, advice)
 
 
-def _account(attempt: Attempt, container: Container, request: Request) -> ResourceExplanation:
-    return attempt.container(container).resources[request.resource]
+def _explanation_of(admission: PodAdmission, container: Container, request: Request) -> ResourceExplanation:
+    return admission.explanation_of(container).resources[request.resource]

@@ -19,7 +19,7 @@ from ...model import Admission, Container, ContainerRun, Owner, Pod, ResourceNam
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
-from .allocator import Attempt
+from .allocator import PodAdmission
 from .topology_manager import Aligner
 
 
@@ -82,17 +82,17 @@ class ContainerStarts:
         records = self._store.assignments(Owner(pod.uid, container.name))
         if all(resource in records or not count for resource, count in container.limits.items()):
             return
-        attempt = Attempt.unexplained(pod, container)
+        admission = PodAdmission.without_explanation(pod, container)
         try:
-            await self._aligner.allocate_container(attempt, container)
+            await self._aligner.allocate_container(admission, container)
             await self._writer.flush()
         except (AllocationRefused, PluginUnavailable, CheckpointUnwritable) as error:
-            attempt.give_back(self._store)
+            admission.roll_back(self._store)
             raise ContainerStartFailed(
                 f"devices could not be allocated again: {as_cause(error)}", rule="RUN-3"
             ) from error
         except BaseException:
-            attempt.give_back(self._store)
+            admission.roll_back(self._store)
             raise
 
     async def _pre_start(self, owner: Owner, resource: ResourceName) -> None:
