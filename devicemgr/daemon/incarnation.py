@@ -12,10 +12,10 @@ from .event_log import EventLog
 from .layout import Layout
 from .plugins.endpoints import Endpoints
 from .plugins.watcher import PluginWatcher
-from .pods.admission import Admissions
+from .pods.admission import PodAdmitHandler
 from .pods.allocator import Allocator
-from .pods.container_start import ContainerStarts
-from .pods.topology_manager import Aligner
+from .pods.container_start import ContainerStarter
+from .pods.topology_manager import TopologyManager
 
 
 class Incarnation:
@@ -39,16 +39,18 @@ class Incarnation:
         self.writer = writer
         self.watcher = PluginWatcher(layout, endpoints, access, log)
         allocator = Allocator(store=store, endpoints=endpoints, log=log, answers_size=access.peer_limits.answers_size)
-        aligner = Aligner(store, allocator, log, topology)
-        starts = ContainerStarts(store=store, endpoints=endpoints, aligner=aligner, writer=writer, log=log)
-        self.admissions = Admissions(
+        topology_manager = TopologyManager(store, allocator, log, topology)
+        starter = ContainerStarter(
+            store=store, endpoints=endpoints, topology_manager=topology_manager, writer=writer, log=log
+        )
+        self.pod_admit_handler = PodAdmitHandler(
             store=store,
-            aligner=aligner,
-            starts=starts,
+            topology_manager=topology_manager,
+            starter=starter,
             writer=writer,
             log=log,
             topology=topology,
-            patience_ends=trio.current_time() + restart_wait,
+            plugin_wait_deadline=trio.current_time() + restart_wait,
         )
         self.ready = trio.Event()
         self.stop_requested = trio.Event()

@@ -150,7 +150,7 @@ class DeviceManager:
         Of several pods of one name the last counts. With an empty ``namespace``, ``name`` may also be a uid.
         """
         incarnation = self._incarnation
-        explanations, pod = incarnation.admissions.explanations, _find(incarnation, namespace, name)
+        explanations, pod = incarnation.pod_admit_handler.explanations, _find(incarnation, namespace, name)
         explanation = explanations.past(namespace, name) if pod is None else explanations.current(pod.uid)
         return None if explanation is None else explanation.as_json()
 
@@ -199,13 +199,13 @@ class DeviceManager:
         and ``message``. Raises BadInput for a manifest that is none.
         """
         with self._calls.track():
-            return await (await self._serving()).admissions.admit(as_pod(pod), start=start)
+            return await (await self._serving()).pod_admit_handler.admit(as_pod(pod), start=start)
 
     @checked
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
         with self._calls.track():
-            return await (await self._serving()).admissions.start_container(pod, container)
+            return await (await self._serving()).pod_admit_handler.start_container(pod, container)
 
     @checked
     async def remove(self, namespace: str, name: str) -> bool:
@@ -222,7 +222,7 @@ class DeviceManager:
                     f"there are {len(namesakes)} pods {namespace}/{name}; say which by its uid: {uids}", rule="GC-3"
                 )
             pod = _find(incarnation, namespace, name)
-            return pod is not None and await incarnation.admissions.remove(pod)
+            return pod is not None and await incarnation.pod_admit_handler.remove(pod)
 
     @checked
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
@@ -231,7 +231,7 @@ class DeviceManager:
         After a restart, call it when you know again which pods there are.
         """
         with self._calls.track():
-            return await (await self._serving()).admissions.retain(uids)
+            return await (await self._serving()).pod_admit_handler.retain(uids)
 
     @checked
     async def acknowledge_removed(self, resource: str) -> None:

@@ -36,72 +36,73 @@ from ...model import Admission, Container, ContainerRun, Pod, PodUid, ResourceNa
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from .allocator import PodAdmission
-from .container_start import ContainerStarts
+from .container_start import ContainerStarter
 from .explanations import Explanations
-from .topology_manager import Aligner
+from .topology_manager import TopologyManager
 
 UNEXPECTED = "UnexpectedAdmissionError"
 """The reason of every refusal that is an allocation error (ALLOC-20)."""
 
 
-class Admissions:
-    """Admits, starts and removes pods. New pods wait for plug-ins expected back until the time ``patience_ends``."""
+class PodAdmitHandler:
+    """Admits, starts and removes pods. New pods wait for plug-ins that are expected back until
+    ``plugin_wait_deadline``."""
 
     def __init__(
         self,
         *,
         store: DeviceStore,
-        aligner: Aligner,
-        starts: ContainerStarts,
+        topology_manager: TopologyManager,
+        starter: ContainerStarter,
         writer: CheckpointWriter,
         log: EventLog,
         topology: Topology,
-        patience_ends: float,
+        plugin_wait_deadline: float,
     ) -> None:
         self.explanations = Explanations()
         for pod in store.pods:
             self.explanations.record(Explanation.from_before_restart(store, pod))
         self._store = store
-        self._aligner = aligner
-        self._starts = starts
+        self._topology_manager = topology_manager
+        self._starter = starter
         self._writer = writer
         self._log = log
         self._topology = topology
-        self._patience_ends = patience_ends
-        self._turns: dict[PodUid, trio.Lock] = {}  # queues in order of arrival, not guards of state
+        self._plugin_wait_deadline = plugin_wait_deadline
+        self._pod_locks: dict[PodUid, trio.Lock] = {}  # queues in order of arrival, not guards of state
 
     async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
         """Allocate for every container in start order; with ``start`` also start them.
 
         A pod that is already admitted keeps its devices (ALLOC-6f). Source: ALLOC-2, ALLOC-5, ALLOC-20.
         """
-        async with self._turn_of(pod.uid):
+        async with self._pod_lock(pod.uid):
             explanation = Explanation.about(pod, time=time.time(), topology=self._topology)
             started = trio.current_time()
             try:
                 self._check_identity(pod)
-                await self._place(self._begin(pod, explanation))
+                await self._allocate_or_roll_back(self._begin(pod, explanation))
             except (AllocationRefused, PluginUnavailable) as error:
                 return self._refused(pod, error, explanation, trio.current_time() - started)
             explanation.admitted = True
             self.explanations.record(explanation)
             self._log.record([PodAdmitted.of(pod, seconds=trio.current_time() - started)])
-            return await self._starts.start_pod(pod) if start else self._starts.without_starting(pod)
+            return await self._starter.start_pod(pod) if start else self._starter.without_starting(pod)
 
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts. Raises ContainerStartFailed."""
-        async with self._turn_of(pod.uid):
-            return await self._starts.start_container(pod, container)
+        async with self._pod_lock(pod.uid):
+            return await self._starter.start_container(pod, container)
 
     async def remove(self, pod: Pod) -> bool:
         """The pod has ended; its devices are free, on disk too, when this returns. False when it is not here."""
-        async with self._turn_of(pod.uid):
-            is_here = self._forget(pod)
+        async with self._pod_lock(pod.uid):
+            is_here = self._remove(pod)
             if is_here:
-                await self._write_down()
+                await self._flush_checkpoint()
             return is_here
 
-    def _forget(self, pod: Pod) -> bool:
+    def _remove(self, pod: Pod) -> bool:
         if self._store.pod(pod.uid) is None:
             return False  # somebody else was faster
         freed = self._store.remove_pod(pod.uid)
@@ -109,7 +110,7 @@ class Admissions:
         self._log.record([PodRemoved(namespace=pod.namespace, name=pod.name, uid=pod.uid, freed=freed)])
         return True
 
-    async def _write_down(self) -> None:
+    async def _flush_checkpoint(self) -> None:
         with suppress(CheckpointUnwritable):  # an event told of it, and the writer tries again
             await self._writer.flush()
 
@@ -117,21 +118,21 @@ class Admissions:
         """These pods exist, and no others: remove the rest, and return it (GC-1)."""
         known = set(uids)
         gone = [pod for pod in self._store.pods if pod.uid not in known]
-        busy = [pod for pod in gone if pod.uid in self._turns]
+        busy = [pod for pod in gone if pod.uid in self._pod_locks]
         # In one step, with one write for all: with a write for each, 10,000 would take minutes.
-        removed = [pod for pod in gone if pod.uid not in self._turns and self._forget(pod)]
-        await self._write_down()
+        removed = [pod for pod in gone if pod.uid not in self._pod_locks and self._remove(pod)]
+        await self._flush_checkpoint()
         return removed + [pod for pod in busy if await self.remove(pod)]  # after what is asked about them now
 
     @asynccontextmanager
-    async def _turn_of(self, uid: PodUid) -> AsyncIterator[None]:
-        lock = self._turns.setdefault(uid, trio.Lock())
+    async def _pod_lock(self, uid: PodUid) -> AsyncIterator[None]:
+        lock = self._pod_locks.setdefault(uid, trio.Lock())
         try:
             async with lock:
                 yield
         finally:
-            if not lock.locked() and self._turns.get(uid) is lock:
-                del self._turns[uid]
+            if not lock.locked() and self._pod_locks.get(uid) is lock:
+                del self._pod_locks[uid]
 
     def _check_identity(self, pod: Pod) -> None:
         """A uid means one pod, whose name and containers do not change, nor what they ask for. A name may be another
@@ -160,12 +161,12 @@ class Admissions:
         known = self._store.pod(pod.uid)
         return PodAdmission(pod, explanation, is_running=known is not None and pod.uid not in self._store.unconfirmed)
 
-    async def _place(self, admission: PodAdmission) -> None:
+    async def _allocate_or_roll_back(self, admission: PodAdmission) -> None:
         """All of it, or nothing: whatever ends this early gives back what was taken."""
         pod, before = admission.pod, self._store.pod(admission.pod.uid)
         try:
             await self._wait_for_plugins(admission)
-            await self._aligner.allocate_pod(admission)
+            await self._topology_manager.allocate_pod(admission)
             self._check_fit(admission)
             self._store.add_pod(pod)
             await self._writer.flush()
@@ -182,7 +183,7 @@ class Admissions:
 
     async def _wait_for_plugins(self, admission: PodAdmission) -> None:
         """Not for good does a pod fail that came before a plug-in did, after a restart (LIM-32): wait, bounded."""
-        pod, left = admission.pod, self._patience_ends - trio.current_time()
+        pod, left = admission.pod, self._plugin_wait_deadline - trio.current_time()
 
         def missing() -> tuple[ResourceName, ...]:
             wanted = {resource for c in pod.containers for resource, count in c.limits.items() if count}

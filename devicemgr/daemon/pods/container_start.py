@@ -20,18 +20,24 @@ from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
 from .allocator import PodAdmission
-from .topology_manager import Aligner
+from .topology_manager import TopologyManager
 
 
-class ContainerStarts:
+class ContainerStarter:
     """Starts containers from the assignments of ``store``."""
 
     def __init__(
-        self, *, store: DeviceStore, endpoints: Endpoints, aligner: Aligner, writer: CheckpointWriter, log: EventLog
+        self,
+        *,
+        store: DeviceStore,
+        endpoints: Endpoints,
+        topology_manager: TopologyManager,
+        writer: CheckpointWriter,
+        log: EventLog,
     ) -> None:
         self._store = store
         self._endpoints = endpoints
-        self._aligner = aligner
+        self._topology_manager = topology_manager
         self._writer = writer
         self._log = log
 
@@ -84,7 +90,7 @@ class ContainerStarts:
             return
         admission = PodAdmission.without_explanation(pod, container)
         try:
-            await self._aligner.allocate_container(admission, container)
+            await self._topology_manager.allocate_container(admission, container)
             await self._writer.flush()
         except (AllocationRefused, PluginUnavailable, CheckpointUnwritable) as error:
             admission.roll_back(self._store)

@@ -27,7 +27,7 @@ AFFINITY_ERROR = "TopologyAffinityError"
 NOT_ALIGNED = "Resources cannot be allocated with Topology locality"
 
 
-class Aligner:
+class TopologyManager:
     """Allocates whole pods by one topology policy."""
 
     def __init__(self, store: DeviceStore, allocator: Allocator, log: EventLog, topology: Topology) -> None:

@@ -161,7 +161,7 @@ async def test_a_pod_from_before_a_restart_has_no_explanation_but_its_devices(al
     await manager.admit(pod("p", container("main", 2)))
     (refused,) = manager.explain("default", "p")["later_refusals"]
     assert refused["rule"] == "ALLOC-E1"
-    del manager._incarnation.admissions.explanations.current("uid-p").later_refusals[:]
+    del manager._incarnation.pod_admit_handler.explanations.current("uid-p").later_refusals[:]
     assert explained(manager, "p") == [
         "Pod default/p (uid uid-p) was admitted.",
         "  That was before the manager was started anew; what it holds is known, but no longer why.",
