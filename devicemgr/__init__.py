@@ -81,7 +81,6 @@ if TYPE_CHECKING:
     )
     from .events import Event, Severity
     from .model import (
-        Admission,
         Container,
         ContainerKind,
         ContainerRun,
@@ -96,6 +95,7 @@ if TYPE_CHECKING:
         Peer,
         PluginOptions,
         Pod,
+        PodAdmitResult,
         PodStatus,
         PodUid,
         Registration,
@@ -110,7 +110,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddressUnusable",
-    "Admission",
     "BadInput",
     "BlockingFaults",
     "BlockingManager",
@@ -193,8 +192,8 @@ _MODULES = {
     ),
     "events": "Event Severity",
     "model": (
-        "Admission Container ContainerKind ContainerRun ContainerStatus Device DeviceId DeviceSpec "
-        "EffectiveSettings Fault Mount NodeStatus Peer PluginOptions Pod PodStatus PodUid Registration "
+        "Container ContainerKind ContainerRun ContainerStatus Device DeviceId DeviceSpec "
+        "EffectiveSettings Fault Mount NodeStatus Peer PluginOptions Pod PodAdmitResult PodStatus PodUid Registration "
         "ResourceCounts ResourceName RunOptions"
     ),
     "peer_limits": "PeerLimits",

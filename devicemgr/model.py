@@ -262,7 +262,7 @@ class ContainerRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class PodAdmitResult:
     """The answer to "may this pod run here?"; a refusal is an answer, not a failure (ALLOC-20), and false.
 
     ``failed_container`` names the container that was admitted but could not start, ``message`` says why.

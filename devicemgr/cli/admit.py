@@ -8,7 +8,7 @@ import click
 
 from ..errors import BadInput
 from ..manifest import parse_manifest
-from ..model import Admission, Pod
+from ..model import Pod, PodAdmitResult
 from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from . import output_option, root_dir_option
@@ -59,7 +59,7 @@ def command(
     """
     pods = _pods(filenames, replicas=replicas, strict=strict)
 
-    async def admit_all(client: ManagerClient) -> list[tuple[Pod, Admission]]:
+    async def admit_all(client: ManagerClient) -> list[tuple[Pod, PodAdmitResult]]:
         return [(pod, await client.admit(pod, start=not no_start)) for pod in pods]
 
     admissions = ask(root_dir, admit_all)

@@ -16,11 +16,11 @@ from rich.table import Table
 from ..core.allocation.container_options import as_data
 from ..model import (
     HEALTHY,
-    Admission,
     Container,
     ContainerStatus,
     EffectiveSettings,
     Pod,
+    PodAdmitResult,
     PodStatus,
     ResourceCounts,
     ResourceName,
@@ -189,7 +189,7 @@ def draw_names(data: Mapping[str, Any]) -> None:
             click.echo(f"{kind}/{printable(name)}")
 
 
-def admission_data(pod: Pod, admission: Admission) -> dict[str, Any]:
+def admission_data(pod: Pod, admission: PodAdmitResult) -> dict[str, Any]:
     if not admission.admitted:
         return {"admitted": False, "reason": admission.reason, "message": admission.message}
     data: dict[str, Any] = {

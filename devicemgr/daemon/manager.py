@@ -15,12 +15,12 @@ from ..core.views.pod_status import pod_statuses
 from ..errors import Refused, ResourceWaitTimeout
 from ..manifest import as_pod
 from ..model import (
-    Admission,
     Container,
     ContainerRun,
     EffectiveSettings,
     NodeStatus,
     Pod,
+    PodAdmitResult,
     PodStatus,
     Registration,
     ResourceCounts,
@@ -192,7 +192,7 @@ class DeviceManager:
             await (await self._serving()).endpoints.register(registration)
 
     @checked
-    async def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> Admission:
+    async def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> PodAdmitResult:
         """May ``pod`` run here? Allocates its devices and, with ``start``, starts its containers in order.
 
         A manifest may be given too, as a dictionary or as YAML. A refusal is a value: look at ``admitted``, ``reason``

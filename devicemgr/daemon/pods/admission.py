@@ -32,7 +32,7 @@ from ...errors import (
     as_cause,
 )
 from ...events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
-from ...model import Admission, Container, ContainerRun, Pod, PodUid, ResourceName
+from ...model import Container, ContainerRun, Pod, PodAdmitResult, PodUid, ResourceName
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from .allocator import PodAdmission
@@ -71,7 +71,7 @@ class PodAdmitHandler:
         self._plugin_wait_deadline = plugin_wait_deadline
         self._pod_locks: dict[PodUid, trio.Lock] = {}  # queues in order of arrival, not guards of state
 
-    async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
+    async def admit(self, pod: Pod, *, start: bool = True) -> PodAdmitResult:
         """Allocate for every container in start order; with ``start`` also start them.
 
         A pod that is already admitted keeps its devices (ALLOC-6f). Source: ALLOC-2, ALLOC-5, ALLOC-20.
@@ -225,7 +225,7 @@ class PodAdmitHandler:
 
     def _refused(
         self, pod: Pod, error: Refused | PluginUnavailable, explanation: Explanation, seconds: float
-    ) -> Admission:
+    ) -> PodAdmitResult:
         """The kubelet's wording (ALLOC-20, TM-15)."""
         if isinstance(error, AdmissionRefused):
             reason, text = error.reason, str(error)
@@ -247,7 +247,7 @@ class PodAdmitHandler:
                 )
             ]
         )
-        return Admission(admitted=False, reason=reason, message=explanation.message)
+        return PodAdmitResult(admitted=False, reason=reason, message=explanation.message)
 
 
 def _check_same(pod: Pod, before: Container, now: Container) -> None:

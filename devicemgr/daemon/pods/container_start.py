@@ -15,7 +15,7 @@ from ...core.devices.pod_devices import in_order
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, CheckpointUnwritable, ContainerStartFailed, PluginUnavailable, as_cause
 from ...events import AnswersConflicted, ContainerNotStarted, ContainerStarted
-from ...model import Admission, Container, ContainerRun, Owner, Pod, ResourceName, RunOptions
+from ...model import Container, ContainerRun, Owner, Pod, PodAdmitResult, ResourceName, RunOptions
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
@@ -41,20 +41,20 @@ class ContainerStarter:
         self._writer = writer
         self._log = log
 
-    async def start_pod(self, pod: Pod) -> Admission:
+    async def start_pod(self, pod: Pod) -> PodAdmitResult:
         """Start the containers of an admitted pod in order; the first that cannot start ends it (RUN-1, RUN-2)."""
         runs: list[ContainerRun] = []
         for container in pod.containers:
             try:
                 runs.append(await self.start_container(pod, container))
             except (ContainerStartFailed, PluginUnavailable) as error:
-                return Admission(
+                return PodAdmitResult(
                     admitted=True,
                     containers=tuple(runs),
                     failed_container=container.name,
                     message=str(error),
                 )
-        return Admission(admitted=True, containers=tuple(runs))
+        return PodAdmitResult(admitted=True, containers=tuple(runs))
 
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """What the runtime adds to a container that (re)starts, after PreStartContainer where it is wanted.
@@ -78,10 +78,10 @@ class ContainerStarter:
         self._log.record([ContainerStarted(pod_uid=pod.uid, container=container.name)])
         return run
 
-    def without_starting(self, pod: Pod) -> Admission:
+    def without_starting(self, pod: Pod) -> PodAdmitResult:
         """What a start would give, with nobody asked."""
         runs = tuple(self._run_of(Owner(pod.uid, c.name)) for c in pod.containers)
-        return Admission(admitted=True, containers=runs)
+        return PodAdmitResult(admitted=True, containers=runs)
 
     async def _make_up_for_missing(self, pod: Pod, container: Container) -> None:
         """Allocate what the container should have and has no record of (RUN-3), and write it down."""

@@ -14,13 +14,13 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 from ...arguments import Count, Seconds, checked
 from ...core.views.pod_resources import DeviceOnNode, PodResourcesEntry
 from ...model import (
-    Admission,
     Container,
     ContainerRun,
     EffectiveSettings,
     Fault,
     NodeStatus,
     Pod,
+    PodAdmitResult,
     PodStatus,
     Registration,
     ResourceCounts,
@@ -89,8 +89,8 @@ class BlockingManager:
     def register(self, registration: Registration) -> None:
         self._portal.call(self._target.register, registration)
 
-    def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> Admission:
-        admission: Admission = self._portal.call(self._target.admit, pod, start=start)
+    def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> PodAdmitResult:
+        admission: PodAdmitResult = self._portal.call(self._target.admit, pod, start=start)
         return admission
 
     def start_container(self, pod: Pod, container: Container) -> ContainerRun:

@@ -13,11 +13,11 @@ import trio
 
 from ...errors import ManagerUnavailable, PermissionDenied, Refused, RpcFailed
 from ...model import (
-    Admission,
     EffectiveSettings,
     Fault,
     NodeStatus,
     Pod,
+    PodAdmitResult,
     PodStatus,
     ResourceCounts,
     ResourceName,
@@ -78,7 +78,7 @@ class ManagerClient:
         found: dict[str, Any] | None = json.loads(message.json) if message.json else None
         return found
 
-    async def admit(self, pod: Pod, *, start: bool = True) -> Admission:
+    async def admit(self, pod: Pod, *, start: bool = True) -> PodAdmitResult:
         request = wire.AdmitRequest(pod=convert.pod_to_wire(pod), start=start)
         return convert.admission_from_wire(await call(self._stub.admit, request))
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ...model import (
-    Admission,
     Container,
     ContainerKind,
     ContainerRun,
@@ -16,6 +15,7 @@ from ...model import (
     Fault,
     NodeStatus,
     Pod,
+    PodAdmitResult,
     ResourceCounts,
     ResourceName,
     RunOptions,
@@ -92,15 +92,15 @@ def run_from_wire(message: wire.ContainerRun) -> ContainerRun:
     return ContainerRun(name=message.name, devices=_ids_from_wire(message.devices), options=options)
 
 
-def admission_to_wire(admission: Admission) -> wire.AdmitResponse:
+def admission_to_wire(admission: PodAdmitResult) -> wire.AdmitResponse:
     containers = [run_to_wire(run) for run in admission.containers]
     message = unicode_text(admission.message)
-    return wire.AdmitResponse(**_fields_of_same_name(Admission, admission, containers=containers, message=message))
+    return wire.AdmitResponse(**_fields_of_same_name(PodAdmitResult, admission, containers=containers, message=message))
 
 
-def admission_from_wire(message: wire.AdmitResponse) -> Admission:
-    return Admission(
-        **_fields_of_same_name(Admission, message, containers=tuple(map(run_from_wire, message.containers)))
+def admission_from_wire(message: wire.AdmitResponse) -> PodAdmitResult:
+    return PodAdmitResult(
+        **_fields_of_same_name(PodAdmitResult, message, containers=tuple(map(run_from_wire, message.containers)))
     )
 
 
