@@ -15,7 +15,7 @@ from typing import Any
 import click
 import trio
 
-from ..core.topology.policy import Topology, topology_of
+from ..core.topology.policy import Topology, parse_topology
 from ..daemon.access.callers import Callers
 from ..daemon.event_log import Sink
 from ..daemon.faults.actions import mock_clock
@@ -97,7 +97,7 @@ def _topology(config: TopologyConfig, numa: str | None) -> Topology:
     """The configured policy on this machine's NUMA nodes, or on stated ones. Raises BadInput, UnusableTopology."""
     nodes = read_numa() if numa is None else parse_numa(numa)
     try:
-        return topology_of(config.policy, config.scope, config.options, nodes)
+        return parse_topology(config.policy, config.scope, config.options, nodes)
     except UnusableTopology as error:
         raise error if config.place is None else config.place.bad(str(error)) from error
 

@@ -164,7 +164,7 @@ def _effective(settings: Settings) -> EffectiveSettings:
     return EffectiveSettings(
         policy=topology.policy,
         scope=topology.scope,
-        prefer_closest=topology.closest,
+        prefer_closest=topology.prefer_closest,
         numa_nodes=topology.numa.nodes,
         gates={"DevicePlugins": True},
         peer_limits={name.replace("_", "-"): value for name, value in asdict(settings.peer_limits).items()},

@@ -27,7 +27,7 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.hints import Hint, container_hints
 from devicemgr.core.topology.merge import merge_hints
 from devicemgr.core.topology.numa import Numa
-from devicemgr.core.topology.policy import Alignment, Policy, Scope, Topology, align, topology_of
+from devicemgr.core.topology.policy import Alignment, Policy, Scope, Topology, align, parse_topology
 from devicemgr.core.views.node_status import InsufficientResource, first_insufficient_resource
 from devicemgr.errors import DeviceManagerError
 from devicemgr.model import (
@@ -156,7 +156,7 @@ def merged_hints():
         ([[Hint(0b11, False)], [Hint(0b110, False), Hint(0b111, False)]], near, False),
         ([], TWO, False),
     ):
-        merged = merge_hints(lists, numa, closest=closest)
+        merged = merge_hints(lists, numa, prefer_closest=closest)
         yield f"{merged.hint}: {merged.because}"
 
 
@@ -167,7 +167,7 @@ def policies():
     for policy in Policy:
         for providers in (hints, narrow, [{GPU: [Hint(3, False)]}], []):
             for closest in (False, True):
-                alignment = align(Topology(policy=policy, scope=Scope.POD, closest=closest, numa=TWO), providers)
+                alignment = align(Topology(policy=policy, scope=Scope.POD, prefer_closest=closest, numa=TWO), providers)
                 yield f"{policy}: {alignment.admit}, {alignment.hint}: {alignment.because}"
 
 
@@ -196,7 +196,7 @@ def topologies_that_cannot_be_used():
         ("restricted", "pod", {most: "٩"}, TWO),
         ("restricted", "pod", {"colour": "red"}, TWO),
     ):
-        yield str(said(topology_of, policy, scope, options, numa))
+        yield str(said(parse_topology, policy, scope, options, numa))
 
 
 # --- lists and answers -----------------------------------------------------------------------------------

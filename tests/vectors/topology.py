@@ -9,9 +9,9 @@ import pytest
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.hints import Hint, candidate_nodes, container_hints, generate_hints, pod_hints, pod_request
-from devicemgr.core.topology.merge import Fitness, single_node_hints, widest_need
+from devicemgr.core.topology.merge import Fitness, filter_single_numa_hints, widest_need
 from devicemgr.core.topology.numa import Numa, is_narrower, mask_of, nodes_of, subsets
-from devicemgr.core.topology.policy import Policy, Topology, align, check_distances, parse_options, topology_of
+from devicemgr.core.topology.policy import Policy, Topology, align, check_distances, parse_options, parse_topology
 from devicemgr.errors import UnusableTopology
 from devicemgr.model import Container, ContainerKind, Device, Owner, Pod, RunOptions
 
@@ -39,7 +39,7 @@ def tuples(devices):
 def hint_merge(case):
     """CC-123…CC-127."""
     numa = Numa(nodes=tuple(case["numa_nodes"]), distances=distances_of(case))
-    topology = Topology(policy=Policy(case["policy"]), closest=case["prefer_closest_numa"], numa=numa)
+    topology = Topology(policy=Policy(case["policy"]), prefer_closest=case["prefer_closest_numa"], numa=numa)
     providers = [
         provider and {name: None if hints is None else list(map(hint_of, hints)) for name, hints in provider.items()}
         for provider in case["providers"]
@@ -50,7 +50,7 @@ def hint_merge(case):
 
 def single_numa_filter(case):
     """CC-129."""
-    left = [[data_of(hint) for hint in single_node_hints(map(hint_of, hints))] for hints in case["hints"]]
+    left = [[data_of(hint) for hint in filter_single_numa_hints(map(hint_of, hints))] for hints in case["hints"]]
     assert left == case["expect"]
 
 
@@ -76,7 +76,7 @@ def avg_numa_distance(case):
 
 def closest_mask(case):
     """CC-132."""
-    fitness = Fitness(numa=Numa(distances=distances_of(case)), closest=True)
+    fitness = Fitness(numa=Numa(distances=distances_of(case)), prefer_closest=True)
     current, candidate = Hint(mask_of(case["current"]), True), Hint(mask_of(case["candidate"]), True)
     better = fitness.better(current, candidate)
     assert ("candidate" if better is candidate else "current") == case["expect"]
@@ -139,7 +139,7 @@ def topology_manager_config(case):
     """CC-134."""
 
     def configured():
-        return topology_of(case["policy"], case["scope"], case["options"], numa_of(case["topology"]))
+        return parse_topology(case["policy"], case["scope"], case["options"], numa_of(case["topology"]))
 
     if "error" in case["expect"]:
         with pytest.raises(UnusableTopology) as caught:

@@ -15,7 +15,7 @@ from ...model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
 from ..devices.pod_devices import in_order
 from ..devices.store import DeviceStore
 from ..topology.hints import DeviceHints, HintList, Hints
-from ..topology.node_search import TooManyChoices, Work
+from ..topology.node_search import SearchBudget, SearchBudgetExceeded
 from ..topology.policy import Alignment, Topology
 from .plan import Plan
 
@@ -142,11 +142,11 @@ def _rendered(hints: HintList | RenderedHints | None) -> RenderedHints | None:
     words: list[str] = []
     most = MAX_HINTS if not isinstance(hints, DeviceHints) or hints.nodes.bit_count() <= ENUMERATED_NODES else LISTED
     try:
-        for hint in hints.told(Work()) if isinstance(hints, DeviceHints) else hints:
+        for hint in hints.iterate(SearchBudget()) if isinstance(hints, DeviceHints) else hints:
             if len(words) == most:
                 return RenderedHints(words, is_complete=False)
             words.append(str(hint))
-    except TooManyChoices:
+    except SearchBudgetExceeded:
         return RenderedHints(words, is_complete=False)
     return RenderedHints(words, is_complete=True)
 

@@ -22,7 +22,7 @@ from ...model import Container, DeviceId, Owner, Pod, ResourceName
 from ..devices.free_devices import NodeSet
 from ..devices.pod_devices import pod_request
 from ..devices.store import DeviceStore
-from .node_search import Demand, Demands, Work, bits_of, fewest_nodes, sets_that_meet
+from .node_search import Demand, Demands, SearchBudget, bits_of, fewest_nodes, sets_that_meet
 from .numa import Mask, Numa, mask_of, nodes_of, subsets
 
 
@@ -40,7 +40,7 @@ class Hint:
 
 FEW_NODES = 8
 """As many as the kubelet allows by default: 255 masks, which can be looked at one by one if nothing else helps."""
-_NOWHERE: NodeSet = frozenset()
+_NO_NODES: NodeSet = frozenset()
 Counts = Mapping[NodeSet, int]
 """How many devices stand where. The cost of hints goes with the places, however many devices there are."""
 
@@ -57,11 +57,11 @@ class DeviceHints:
     demands: Demands
     possible: Demand
 
-    def preferred_size(self, work: Work) -> int:
-        return fewest_nodes((self.possible,), self.nodes, work) or self.nodes.bit_count()
+    def preferred_size(self, budget: SearchBudget) -> int:
+        return fewest_nodes((self.possible,), self.nodes, budget) or self.nodes.bit_count()
 
-    def narrowest_size(self, work: Work) -> int:
-        return fewest_nodes(self.demands, self.nodes, work) or self.nodes.bit_count()
+    def narrowest_size(self, budget: SearchBudget) -> int:
+        return fewest_nodes(self.demands, self.nodes, budget) or self.nodes.bit_count()
 
     def of_one_node(self) -> list[Hint]:
         """The preferred hints for exactly one node; there are none when no node alone could ever do."""
@@ -72,24 +72,24 @@ class DeviceHints:
     def are_of_few_nodes(self) -> bool:
         return self.nodes.bit_count() <= FEW_NODES
 
-    def listed(self) -> list[Hint]:
+    def as_list(self) -> list[Hint]:
         """All, by looking at every mask: with few nodes that has an end."""
         masks = list(subsets(nodes_of(self.nodes)))
         could = (mask.bit_count() for mask in masks if _is_met((self.possible,), mask))
         preferred = min(could, default=self.nodes.bit_count())
         return [_hint(mask, mask.bit_count() == preferred) for mask in masks if _is_met(self.demands, mask)]
 
-    def told(self, work: Work) -> Iterator[Hint]:
-        """One after the other. Raises TooManyChoices in the middle."""
+    def iterate(self, budget: SearchBudget) -> Iterator[Hint]:
+        """One after the other. Raises SearchBudgetExceeded in the middle."""
         if self.are_of_few_nodes:
-            yield from self.listed()
+            yield from self.as_list()
             return
-        preferred = self.preferred_size(work)
-        for mask in sets_that_meet(self.demands, self.nodes, work):
+        preferred = self.preferred_size(budget)
+        for mask in sets_that_meet(self.demands, self.nodes, budget):
             yield _hint(mask, mask.bit_count() == preferred)
 
     def __iter__(self) -> Iterator[Hint]:
-        return self.told(Work(sys.maxsize))
+        return self.iterate(SearchBudget(sys.maxsize))
 
     def __getitem__(self, at: int) -> Hint:
         return next(islice(self, at, None))
@@ -179,7 +179,7 @@ def resource_hints(
         nodes = candidate_nodes(devices.node_sets, numa.nodes)
         return generate_hints(free, reusable=taken_over, request=wanted, nodes=nodes, possible=devices.healthy_counts)
 
-    unplaced = free.get(_NOWHERE, 0) + taken_over.count(_NOWHERE)
+    unplaced = free.get(_NO_NODES, 0) + taken_over.count(_NO_NODES)
     return generate(request) or (generate(max(request - unplaced, 0)) if unplaced else [])
 
 

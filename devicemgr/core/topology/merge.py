@@ -5,7 +5,7 @@ The rule speaks of every combination of one hint per list: its mask is what they
 and 3 resources there are 16.6 million, and the kubelet visits each: 3.5 s for one pod.
 
 Hints that come from devices are not even listed (:class:`DeviceHints`). Each such list has, with a mask, every wider
-one over its nodes, and that leaves little to look for, in ``_merge_rules``:
+one over its nodes, and that leaves little to look for, in ``_merge_device_hints``:
 
 * Preferred combinations are one mask: as wide as every list prefers, and meeting the demands of all lists.
 * Otherwise, of the nodes that all lists have, the combinations have some masks in common, and every wider one. What is
@@ -37,7 +37,7 @@ from typing import Any
 
 from ...model import ResourceName
 from .hints import FEW_NODES, DeviceHints, Hint, HintList, Hints
-from .node_search import Demand, TooManyChoices, Work, best_in_common, sets_of_size, twin_groups
+from .node_search import Demand, SearchBudget, SearchBudgetExceeded, best_in_common, sets_of_size, twin_groups
 from .numa import Mask, Numa
 
 ANY_PREFERRED = Hint(None, True)
@@ -59,18 +59,18 @@ class Merged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitness:
-    """Which of two masks is better: the narrower; with ``closest`` of equally narrow ones the nearer together.
+    """Which of two masks is better: the narrower; with ``prefer_closest`` of equally narrow ones the nearer together.
 
     ``key`` is smaller for the better one. ``widest_need`` is B of TM-12: the size of the narrowest mask of the list
     that needs most.
     """
 
     numa: Numa
-    closest: bool = False
+    prefer_closest: bool = False
     widest_need: int = 0
 
     def of_mask(self, mask: Mask) -> tuple[Any, ...]:
-        distance = self.numa.average_distance(mask) if self.closest else 0.0
+        distance = self.numa.average_distance(mask) if self.prefer_closest else 0.0
         return mask.bit_count(), distance, mask
 
     def of_hint(self, hint: Hint) -> tuple[Any, ...]:
@@ -94,7 +94,7 @@ class Fitness:
         return candidate if self.of_hint(candidate) < self.of_hint(current) else current
 
 
-def hint_lists(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, HintList]]:
+def filter_providers_hints(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, HintList]]:
     """Every hint list with its resource, after the rules for "no preference" and "impossible" (TM-10)."""
     lists: list[tuple[ResourceName, HintList]] = []
     for hints in providers:
@@ -112,78 +112,85 @@ def widest_need(lists: Iterable[Iterable[Hint]]) -> int:
     return max((min(one) for one in sizes if one), default=0)
 
 
-def merge_hints(lists: Sequence[HintList], numa: Numa, *, closest: bool = False, work: Work | None = None) -> Merged:
+def merge_hints(
+    lists: Sequence[HintList], numa: Numa, *, prefer_closest: bool = False, budget: SearchBudget | None = None
+) -> Merged:
     """The best combination of one hint per list (TM-11, TM-12).
 
-    Raises TooManyChoices when the ``work`` is used up before it is found; with few nodes every hint is looked at then.
+    Raises SearchBudgetExceeded when the ``budget`` is used up before it is found; with few nodes every hint is looked
+    at then.
     """
     rules = [hints for hints in lists if isinstance(hints, DeviceHints)]
     others = [hints for hints in lists if not isinstance(hints, DeviceHints)]
     if rules and all(len(hints) == 1 and hints[0].affinity is None for hints in others):
         is_preferable = all(hints[0].preferred for hints in others)
         try:
-            return _merge_rules(rules, numa, is_preferable=is_preferable, closest=closest, work=work or Work())
-        except TooManyChoices:
+            return _merge_device_hints(
+                rules, numa, is_preferable=is_preferable, prefer_closest=prefer_closest, budget=budget or SearchBudget()
+            )
+        except SearchBudgetExceeded:
             if len(numa.nodes) > FEW_NODES:
                 raise
-    return _merge_listed(
-        [hints.listed() if isinstance(hints, DeviceHints) else hints for hints in lists], numa, closest
+    return _merge_hint_lists(
+        [hints.as_list() if isinstance(hints, DeviceHints) else hints for hints in lists], numa, prefer_closest
     )
 
 
 # --- hints of devices ------------------------------------------------------------------------------------
 
 
-def _merge_rules(lists: Sequence[DeviceHints], numa: Numa, *, is_preferable: bool, closest: bool, work: Work) -> Merged:
-    near = numa if closest else None
-    if is_preferable and (found := _preferred_by_all(lists, near, work)):
+def _merge_device_hints(
+    lists: Sequence[DeviceHints], numa: Numa, *, is_preferable: bool, prefer_closest: bool, budget: SearchBudget
+) -> Merged:
+    near = numa if prefer_closest else None
+    if is_preferable and (found := _preferred_by_all(lists, near, budget)):
         return found
     if not (nodes := reduce(and_, (hints.nodes for hints in lists))):
         return Merged(hint=Hint(numa.mask, False), because=NOTHING_IN_COMMON)
-    need = max(hints.narrowest_size(work) for hints in lists)
+    need = max(hints.narrowest_size(budget) for hints in lists)
     best: Mask | None = nodes
     if need < nodes.bit_count():
         demands = [tuple(one.after(hints.nodes & ~nodes, nodes) for one in hints.demands) for hints in lists]
-        best = best_in_common(demands, nodes, need, work, near=near)
+        best = best_in_common(demands, nodes, need, budget, near=near)
     return Merged(hint=Hint(best, False), because=BEST_IN_COMMON)
 
 
-def _preferred_by_all(lists: Sequence[DeviceHints], near: Numa | None, work: Work) -> Merged | None:
+def _preferred_by_all(lists: Sequence[DeviceHints], near: Numa | None, budget: SearchBudget) -> Merged | None:
     """The best mask that is in each list and as wide as each prefers."""
     nodes = reduce(and_, (hints.nodes for hints in lists))
-    sizes = {hints.preferred_size(work) for hints in lists}
+    sizes = {hints.preferred_size(budget) for hints in lists}
     demands = tuple(one.after(0, nodes) for hints in lists for one in hints.demands)
     if len(sizes) > 1 or not all(one.can_be_met for one in demands):
         return None
     (size,) = sizes
-    best = best_in_common([demands], nodes, size, work, near=near)
+    best = best_in_common([demands], nodes, size, budget, near=near)
     if best is None:
         return None
-    words = PREFERRED + (_reason(closest=near is not None) if _is_one_of_many(best, demands, nodes, work) else "")
+    is_one_of_many = _is_one_of_many(best, demands, nodes, budget)
+    words = PREFERRED + (_reason(prefer_closest=near is not None) if is_one_of_many else "")
     return Merged(hint=Hint(best, True), because=words)
 
 
-def _is_one_of_many(best: Mask, demands: tuple[Demand, ...], nodes: Mask, work: Work) -> bool:
+def _is_one_of_many(best: Mask, demands: tuple[Demand, ...], nodes: Mask, budget: SearchBudget) -> bool:
     """Is there another mask of this size? There is when a node of it has a twin outside."""
-    if any(0 < (best & twins).bit_count() < twins.bit_count() for twins in twin_groups(demands, nodes, work)):
+    if any(0 < (best & twins).bit_count() < twins.bit_count() for twins in twin_groups(demands, nodes, budget)):
         return True
-    found = sets_of_size(demands, nodes, best.bit_count(), work)
+    found = sets_of_size(demands, nodes, best.bit_count(), budget)
     return any(mask != best for mask in found)
 
 
 # --- hints of any kind -----------------------------------------------------------------------------------
 
 
-def _merge_listed(lists: Sequence[Sequence[Hint]], numa: Numa, closest: bool) -> Merged:
+def _merge_hint_lists(lists: Sequence[Sequence[Hint]], numa: Numa, prefer_closest: bool) -> Merged:
     machine = numa.mask
-    fitness = Fitness(numa=numa, closest=closest, widest_need=widest_need(lists))
+    fitness = Fitness(numa=numa, prefer_closest=prefer_closest, widest_need=widest_need(lists))
     if any(not hints for hints in lists):
         return Merged(hint=Hint(machine, False), because="one list has no hint that may be used")
     if preferred := _preferred_masks(lists, machine):
         best = min(preferred, key=fitness.of_mask)
-        return Merged(
-            hint=Hint(best, True), because=PREFERRED + (_reason(closest=closest) if len(preferred) > 1 else "")
-        )
+        why = _reason(prefer_closest=prefer_closest) if len(preferred) > 1 else ""
+        return Merged(hint=Hint(best, True), because=PREFERRED + why)
     reached = set() if _is_settled(lists) else masks_in_common([_masks(hints, machine) for hints in lists], machine)
     if not (reached := reached - {0}):
         return Merged(hint=Hint(machine, False), because=NOTHING_IN_COMMON)
@@ -196,8 +203,8 @@ def _is_settled(lists: Iterable[Iterable[Hint]]) -> bool:
     return all(h.preferred and (h.affinity is None or h.affinity.bit_count() == 1) for hints in lists for h in hints)
 
 
-def _reason(*, closest: bool) -> str:
-    best = "the nearest together" if closest else "the narrowest and lowest"
+def _reason(*, prefer_closest: bool) -> str:
+    best = "the nearest together" if prefer_closest else "the narrowest and lowest"
     return f", and of those it is {best}"
 
 
@@ -255,7 +262,7 @@ def _preferred_masks(lists: Iterable[Sequence[Hint]], machine: Mask) -> set[Mask
     return common - {0}
 
 
-def single_node_hints(hints: Iterable[Hint]) -> list[Hint]:
+def filter_single_numa_hints(hints: Iterable[Hint]) -> list[Hint]:
     """What single-numa-node leaves of a list: preferred hints for any node or for exactly one (TM-13)."""
     if isinstance(hints, DeviceHints):
         return hints.of_one_node()

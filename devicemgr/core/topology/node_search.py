@@ -14,7 +14,7 @@ found is the numerically smallest. Four observations keep that short:
 4. When nothing is missing any more, the rest is the lowest nodes there are.
 
 What remains is exponential in the worst case: how many nodes touch all devices is the set cover problem. So every step
-is paid from a :class:`Work` that has an end. It is a number of steps and no time: the same pod has the same answer.
+is paid from a :class:`SearchBudget`. It is a number of steps and no time: the same pod has the same answer.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from dataclasses import dataclass
 
 from .numa import Mask, Numa, nodes_of
 
-STEPS = 20_000
+MAX_STEPS = 20_000
 """What one alignment may cost: places looked at. About 20 ms, in which nobody else is served. Devices on one node each,
 or on all nodes, take a small part of it with 64 nodes, and whatever stands on 8 nodes too."""
 
 
-class TooManyChoices(Exception):
+class SearchBudgetExceeded(Exception):
     """The steps are used up, and the best set of nodes is not found."""
 
 
-class Work:
+class SearchBudget:
     """The steps that are left."""
 
-    def __init__(self, steps: int = STEPS) -> None:
+    def __init__(self, steps: int = MAX_STEPS) -> None:
         self._left = steps
 
     def spend(self, steps: int) -> None:
         self._left -= steps
         if self._left < 0:
-            raise TooManyChoices
+            raise SearchBudgetExceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def bits_of(mask: Mask) -> Iterator[Mask]:
         mask ^= bit
 
 
-def fewest_nodes(demands: Demands, nodes: Mask, work: Work) -> int | None:
+def fewest_nodes(demands: Demands, nodes: Mask, budget: SearchBudget) -> int | None:
     """How many of ``nodes`` are enough; at least one, and None when all are not."""
     if not all(demand.can_be_met for demand in demands):
         return None
@@ -130,12 +130,12 @@ def fewest_nodes(demands: Demands, nodes: Mask, work: Work) -> int | None:
     if not unmet or (len(unmet) == 1 and (at_least == 1 or unmet[0].are_apart)):
         return at_least
     sizes = range(at_least, nodes.bit_count())
-    enough = (size for size in sizes if best_in_common([demands], nodes, size, work) is not None)
+    enough = (size for size in sizes if best_in_common([demands], nodes, size, budget) is not None)
     return next(enough, nodes.bit_count())
 
 
 def best_in_common(
-    lists: Sequence[Demands], nodes: Mask, size: int, work: Work, *, near: Numa | None = None
+    lists: Sequence[Demands], nodes: Mask, size: int, budget: SearchBudget, *, near: Numa | None = None
 ) -> Mask | None:
     """The best of all sets of ``size`` of ``nodes`` that one set of each list have exactly in common.
 
@@ -143,7 +143,7 @@ def best_in_common(
     one that meets its demands. With one list these are simply its sets. With several, each node that is left out must
     be left out by one of them; it is best left out by no more, since sets of more nodes meet more.
     """
-    return _Search(lists, nodes, size, work, near).best()
+    return _Search(lists, nodes, size, budget, near).best()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +163,14 @@ class _Step:
 class _Search:
     """One question. A choice is a number: n is "left out by list n", and the highest is "chosen"."""
 
-    def __init__(self, lists: Sequence[Demands], nodes: Mask, size: int, work: Work, near: Numa | None) -> None:
+    def __init__(
+        self, lists: Sequence[Demands], nodes: Mask, size: int, budget: SearchBudget, near: Numa | None
+    ) -> None:
         self._bits = list(bits_of(nodes))[::-1]
         self._rest = [nodes & ((bit << 1) - 1) for bit in self._bits] + [0]
-        self._lists, self._size, self._work = lists, size, work
+        self._lists, self._size, self._budget = lists, size, budget
         self._near = _Nearness(near, self._bits, size) if near else None
-        groups = twin_groups([one for demands in lists for one in demands], nodes, work, near)
+        groups = twin_groups([one for demands in lists for one in demands], nodes, budget, near)
         self._twins = [group for group in groups if group.bit_count() > 1]
         self._kinds = {bit: kind for kind, twins in enumerate(self._twins) for bit in bits_of(twins)}
 
@@ -180,7 +182,7 @@ class _Search:
         best: Mask | None = None
         while stack:
             step = stack.pop()
-            self._work.spend(self._price(step))
+            self._budget.spend(self._price(step))
             if not self._is_promising(step, seen):
                 continue
             if self._near is not None and step.left:
@@ -264,17 +266,17 @@ class _Nearness:
 # --- twins -----------------------------------------------------------------------------------------
 
 
-def twin_groups(demands: Sequence[Demand], nodes: Mask, work: Work, near: Numa | None = None) -> list[Mask]:
+def twin_groups(demands: Sequence[Demand], nodes: Mask, budget: SearchBudget, near: Numa | None = None) -> list[Mask]:
     """The nodes in groups of twins: to exchange two of one group changes nothing.
 
     If one can be exchanged with a second, and that with a third, so can the first with the third.
     """
     counts = [dict(demand.places) for demand in demands]
-    work.spend(sum(mask.bit_count() for one in counts for mask in one))
+    budget.spend(sum(mask.bit_count() for one in counts for mask in one))
     places = [_places_by_node(one) for one in counts]
     groups: dict[Mask, Mask] = {}
     for bit in bits_of(nodes):
-        work.spend(1 + len(groups))
+        budget.spend(1 + len(groups))
         alike = (one for one in groups if _are_twins(bit, one, counts, places) and _as_far(bit, one, nodes, near))
         first = next(alike, bit)
         groups[first] = groups.get(first, 0) | bit
@@ -314,18 +316,18 @@ def _as_far(one: Mask, other: Mask, nodes: Mask, numa: Numa | None) -> bool:
 # --- one after the other ---------------------------------------------------------------------------
 
 
-def sets_that_meet(demands: Demands, nodes: Mask, work: Work) -> Iterator[Mask]:
-    """All of them: by size, then in the order of the nodes (TM-5). Raises TooManyChoices in the middle."""
+def sets_that_meet(demands: Demands, nodes: Mask, budget: SearchBudget) -> Iterator[Mask]:
+    """All of them: by size, then in the order of the nodes (TM-5). Raises SearchBudgetExceeded in the middle."""
     for size in range(1, nodes.bit_count() + 1):
-        yield from sets_of_size(demands, nodes, size, work)
+        yield from sets_of_size(demands, nodes, size, budget)
 
 
-def sets_of_size(demands: Demands, nodes: Mask, size: int, work: Work) -> Iterator[Mask]:
+def sets_of_size(demands: Demands, nodes: Mask, size: int, budget: SearchBudget) -> Iterator[Mask]:
     """Those of one size, in the order of the nodes."""
     stack = [(nodes, size, 0, tuple(demand.after(0, nodes) for demand in demands))]
     while stack:
         rest, left, chosen, missing = stack.pop()
-        work.spend(1 + sum(len(demand.places) for demand in missing))
+        budget.spend(1 + sum(len(demand.places) for demand in missing))
         if left > rest.bit_count() or any(demand.fewest(rest) > left for demand in missing):
             continue
         if not left:

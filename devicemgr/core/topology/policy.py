@@ -19,8 +19,8 @@ from enum import StrEnum
 from ...arguments import CheckedFields
 from ...errors import UnusableTopology
 from .hints import DeviceHints, Hint, HintList, Hints
-from .merge import ANY, Merged, hint_lists, merge_hints, single_node_hints
-from .node_search import STEPS, TooManyChoices
+from .merge import ANY, Merged, filter_providers_hints, filter_single_numa_hints, merge_hints
+from .node_search import MAX_STEPS, SearchBudgetExceeded
 from .numa import Numa
 
 DEFAULT_MAX_NODES = 8
@@ -51,12 +51,12 @@ class Scope(StrEnum):
 class Topology(CheckedFields):
     """How pods are aligned. Raises UnusableTopology for a policy with the scope none, which would align nothing.
 
-    :func:`topology_of` makes one of words and checks the rest. With the policy none the scope is none, too (TM-1).
+    :func:`parse_topology` makes one of words and checks the rest. With the policy none the scope is none, too (TM-1).
     """
 
     policy: Policy = Policy.NONE
     scope: Scope = Scope.CONTAINER
-    closest: bool = False
+    prefer_closest: bool = False
     numa: Numa = Numa()
 
     def __post_init__(self) -> None:
@@ -78,15 +78,15 @@ class Alignment:
     """Not when the search for the best nodes took too many steps: then the pod is refused, whatever the policy."""
 
 
-def topology_of(policy: str, scope: str, options: Mapping[str, str], numa: Numa) -> Topology:
+def parse_topology(policy: str, scope: str, options: Mapping[str, str], numa: Numa) -> Topology:
     """The configured topology, checked in the kubelet's order: options, NUMA, policy, scope (TM-1, TM-2).
 
     With policy none nothing else is looked at. Raises UnusableTopology.
     """
     if policy == Policy.NONE:
         return Topology(numa=numa)
-    closest, max_nodes = parse_options(options)
-    if closest:
+    prefer_closest, max_nodes = parse_options(options)
+    if prefer_closest:
         check_distances(numa)
     if len(numa.nodes) > max_nodes:
         raise UnusableTopology(
@@ -100,7 +100,7 @@ def topology_of(policy: str, scope: str, options: Mapping[str, str], numa: Numa)
         )
     if scope not in (Scope.CONTAINER, Scope.POD):
         raise _unknown_scope(scope)
-    return Topology(policy=Policy(policy), scope=Scope(scope), closest=closest, numa=numa)
+    return Topology(policy=Policy(policy), scope=Scope(scope), prefer_closest=prefer_closest, numa=numa)
 
 
 def _unknown_scope(scope: str) -> UnusableTopology:
@@ -111,12 +111,12 @@ def _unknown_scope(scope: str) -> UnusableTopology:
 
 def parse_options(options: Mapping[str, str]) -> tuple[bool, int]:
     """(prefer-closest-numa-nodes, max-allowable-numa-nodes). Raises UnusableTopology (TM-3)."""
-    closest, max_nodes = False, DEFAULT_MAX_NODES
+    prefer_closest, max_nodes = False, DEFAULT_MAX_NODES
     for name, value in options.items():
         if name == "prefer-closest-numa-nodes":
             if value not in _BOOLEANS:
                 raise UnusableTopology(f"{name} must be true or false, not {value!r}", code="bad_bool")
-            closest = _BOOLEANS[value]
+            prefer_closest = _BOOLEANS[value]
         elif name == "max-allowable-numa-nodes":
             max_nodes = _node_limit(name, value)
         else:
@@ -125,7 +125,7 @@ def parse_options(options: Mapping[str, str]) -> tuple[bool, int]:
                 "there are prefer-closest-numa-nodes and max-allowable-numa-nodes",
                 code="unknown_option",
             )
-    return closest, max_nodes
+    return prefer_closest, max_nodes
 
 
 def _node_limit(name: str, value: str) -> int:
@@ -152,15 +152,17 @@ def align(topology: Topology, providers: Iterable[Hints | None]) -> Alignment:
     policy, numa = topology.policy, topology.numa
     if policy is Policy.NONE:
         return Alignment(hint=ANY, admit=True, because="the policy none does not look at NUMA nodes")
-    lists: list[HintList] = [hints for _, hints in hint_lists(providers)]
+    lists: list[HintList] = [hints for _, hints in filter_providers_hints(providers)]
     if policy is Policy.SINGLE_NUMA_NODE:
-        lists = [single_node_hints(hints) for hints in lists]
+        lists = [filter_single_numa_hints(hints) for hints in lists]
     # Closeness does not matter where exactly one node is wanted.
-    closest = topology.closest and policy is not Policy.SINGLE_NUMA_NODE
+    prefer_closest = topology.prefer_closest and policy is not Policy.SINGLE_NUMA_NODE
     try:
-        merged: Merged = merge_hints(lists, numa, closest=closest)
-    except TooManyChoices:
-        return Alignment(hint=ANY, admit=False, because=_too_many(lists, closest=closest), is_decided=False)
+        merged: Merged = merge_hints(lists, numa, prefer_closest=prefer_closest)
+    except SearchBudgetExceeded:
+        return Alignment(
+            hint=ANY, admit=False, because=_too_many(lists, prefer_closest=prefer_closest), is_decided=False
+        )
     hint = merged.hint
     if policy is Policy.SINGLE_NUMA_NODE and hint.affinity == numa.mask:
         hint = Hint(None, hint.preferred)
@@ -168,11 +170,11 @@ def align(topology: Topology, providers: Iterable[Hints | None]) -> Alignment:
     return Alignment(hint=hint, admit=admit, because=merged.because)
 
 
-def _too_many(lists: Iterable[HintList], *, closest: bool) -> str:
+def _too_many(lists: Iterable[HintList], *, prefer_closest: bool) -> str:
     """Why, and what helps."""
     count = max(hints.nodes.bit_count() for hints in lists if isinstance(hints, DeviceHints))
-    option = "no prefer-closest-numa-nodes, " if closest else ""
+    option = "no prefer-closest-numa-nodes, " if prefer_closest else ""
     return (
-        f"devices on {count} NUMA nodes can be combined in too many ways to find the best in {STEPS:,} steps; what "
+        f"devices on {count} NUMA nodes can be combined in too many ways to find the best in {MAX_STEPS:,} steps; what "
         f"helps is {option}each device on fewer NUMA nodes, or the policy single-numa-node or none"
     )

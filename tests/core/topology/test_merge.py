@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devicemgr.core.topology.hints import Hint
-from devicemgr.core.topology.merge import hint_lists, masks_in_common, merge_hints
+from devicemgr.core.topology.merge import filter_providers_hints, masks_in_common, merge_hints
 from devicemgr.core.topology.numa import Numa, mask_of, subsets
 
 NODES = 4
@@ -88,14 +88,14 @@ def test_masks_in_common_are_those_of_the_product(lists, machine):
 @given(lists, machines, st.booleans())
 def test_the_merge_finds_what_the_product_finds(hint_lists, numa, closest):
     expected = brute_force(hint_lists, numa, closest=closest)
-    assert merge_hints(hint_lists, numa, closest=closest).hint == expected
+    assert merge_hints(hint_lists, numa, prefer_closest=closest).hint == expected
 
 
 @given(lists, machines, st.booleans(), st.randoms())
 def test_no_order_of_lists_or_hints_changes_the_result(hint_lists, numa, closest, random):
-    before = merge_hints(hint_lists, numa, closest=closest)
+    before = merge_hints(hint_lists, numa, prefer_closest=closest)
     shuffled = [random.sample(one, len(one)) for one in random.sample(hint_lists, len(hint_lists))]
-    assert merge_hints(shuffled, numa, closest=closest).hint == before.hint
+    assert merge_hints(shuffled, numa, prefer_closest=closest).hint == before.hint
 
 
 def test_eight_nodes_and_four_resources_take_milliseconds():
@@ -124,8 +124,8 @@ def test_a_machine_of_many_nodes_with_devices_in_few_places_is_a_small_one():
 
 def test_no_provider_and_no_hints_are_not_the_same():
     """CC-137, TM-10: nothing asked is preferred anywhere; an empty list is impossible."""
-    assert hint_lists([]) == []
-    assert hint_lists([None, {}, {"r": None}, {"r": []}]) == [
+    assert filter_providers_hints([]) == []
+    assert filter_providers_hints([None, {}, {"r": None}, {"r": []}]) == [
         ("", [Hint(None, True)]),
         ("", [Hint(None, True)]),
         ("r", [Hint(None, True)]),

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from devicemgr.core.topology.hints import FEW_NODES, DeviceHints, candidate_nodes, generate_hints
 from devicemgr.core.topology.merge import ANY, ANY_PREFERRED, merge_hints
 from devicemgr.core.topology.node_search import (
-    STEPS,
+    MAX_STEPS,
     Demand,
-    TooManyChoices,
-    Work,
+    SearchBudget,
+    SearchBudgetExceeded,
     best_in_common,
     fewest_nodes,
     sets_that_meet,
@@ -57,9 +57,9 @@ def test_the_sets_that_meet_come_in_the_kubelets_order(case):
     """TM-5, and how many nodes are enough."""
     nodes, demands = case
     expected = [mask for mask in subsets(range(nodes)) if meets(demands, mask)]
-    assert list(sets_that_meet(demands, 2**nodes - 1, Work(10**9))) == expected
+    assert list(sets_that_meet(demands, 2**nodes - 1, SearchBudget(10**9))) == expected
     fewest = expected[0].bit_count() if expected else None
-    assert fewest_nodes(demands, 2**nodes - 1, Work(10**9)) == fewest
+    assert fewest_nodes(demands, 2**nodes - 1, SearchBudget(10**9)) == fewest
 
 
 @given(
@@ -79,7 +79,7 @@ def test_the_best_set_is_the_best_of_the_product(case):
     common = functools.reduce(lambda ones, others: {one & other for one in ones for other in others}, members)
     found = [mask for mask in common if mask.bit_count() == size]
     best = min(found, key=lambda mask: (near.total_distance(mask) if near else 0, mask), default=None)
-    assert best_in_common(lists, 2**nodes - 1, size, Work(10**9), near=near) == best
+    assert best_in_common(lists, 2**nodes - 1, size, SearchBudget(10**9), near=near) == best
 
 
 @given(st.integers(1, 8).flatmap(lambda n: st.tuples(demands_on(n), st.none() | machine_of(n), st.just(n))))
@@ -90,7 +90,7 @@ def test_to_exchange_twins_changes_nothing(case):
     def exchanged(mask, one, other):
         return mask ^ (one | other) if bool(mask & one) != bool(mask & other) else mask
 
-    groups = twin_groups(demands, 2**nodes - 1, Work(), near)
+    groups = twin_groups(demands, 2**nodes - 1, SearchBudget(), near)
     assert functools.reduce(operator.or_, groups) == sum(groups) == 2**nodes - 1
     bits = [[1 << node for node in nodes_of(group)] for group in groups]
     for one, other in [pair for group in bits for pair in itertools.combinations(group, 2)]:
@@ -102,10 +102,10 @@ def test_to_exchange_twins_changes_nothing(case):
 
 def test_nodes_of_one_box_are_twins_as_far_as_distances_go():
     anything = (Demand.of(1, [(2**24 - 1, 4)], 2**24 - 1),)
-    assert twin_groups(anything, 2**24 - 1, Work()) == [2**24 - 1]
-    assert twin_groups(anything, 2**24 - 1, Work(), machine(24)) == [0xFF, 0xFF00, 0xFF0000]
+    assert twin_groups(anything, 2**24 - 1, SearchBudget()) == [2**24 - 1]
+    assert twin_groups(anything, 2**24 - 1, SearchBudget(), machine(24)) == [0xFF, 0xFF00, 0xFF0000]
     odd = Numa(nodes=(0, 1, 2), distances={0: (10, 20, 20), 1: (20, 10, 30), 2: (20, 20, 11)})
-    assert twin_groups(anything, 0b111, Work(), odd) == [0b1, 0b10, 0b100]
+    assert twin_groups(anything, 0b111, SearchBudget(), odd) == [0b1, 0b10, 0b100]
 
 
 # --- hints and merges ------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def cases(largest, most):
 
 
 def all_listed(lists):
-    return [hints.listed() if isinstance(hints, DeviceHints) else hints for hints in lists]
+    return [hints.as_list() if isinstance(hints, DeviceHints) else hints for hints in lists]
 
 
 @given(cases(4, 3), st.booleans())
@@ -140,7 +140,7 @@ def all_listed(lists):
 def test_devices_are_merged_as_the_product_of_their_hints(case, closest):
     lists, numa = case
     expected = brute_force(all_listed(lists), numa, closest=closest)
-    assert merge_hints(lists, numa, closest=closest).hint == expected
+    assert merge_hints(lists, numa, prefer_closest=closest).hint == expected
 
 
 @given(cases(10, 3), st.booleans(), st.sampled_from(Policy))
@@ -148,7 +148,7 @@ def test_devices_are_merged_as_the_product_of_their_hints(case, closest):
 def test_devices_of_up_to_ten_nodes_are_aligned_as_their_hints_one_by_one(case, closest, policy):
     """The mask, whether it is preferred, whether the pod may run, and the words."""
     lists, numa = case
-    topology = Topology(policy=policy, scope=Scope.POD, closest=closest, numa=numa)
+    topology = Topology(policy=policy, scope=Scope.POD, prefer_closest=closest, numa=numa)
     named = {f"r{n}": hints for n, hints in enumerate(lists)}
     listed = {f"r{n}": hints for n, hints in enumerate(all_listed(lists))}
     assert align(topology, [named]) == align(topology, [listed])
@@ -157,7 +157,7 @@ def test_devices_of_up_to_ten_nodes_are_aligned_as_their_hints_one_by_one(case, 
 @given(st.integers(1, 10).flatmap(device_hints))
 @settings(deadline=None)
 def test_hints_come_one_after_the_other_as_they_stand_in_the_list(hints):
-    assert list(hints) == (hints.listed() if hints else [])
+    assert list(hints) == (hints.as_list() if hints else [])
 
 
 @given(cases(FEW_NODES, 3), st.booleans())
@@ -165,7 +165,9 @@ def test_hints_come_one_after_the_other_as_they_stand_in_the_list(hints):
 def test_with_few_nodes_there_is_always_an_answer(case, closest):
     """Within the kubelet's own limit no pod is refused because its answer costs too much."""
     lists, numa = case
-    assert merge_hints(lists, numa, closest=closest, work=Work(0)) == merge_hints(lists, numa, closest=closest)
+    assert merge_hints(lists, numa, prefer_closest=closest, budget=SearchBudget(0)) == merge_hints(
+        lists, numa, prefer_closest=closest
+    )
 
 
 # --- many nodes ------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ FAR = ("half of them", True)
 def test_many_nodes_take_few_steps(case, closest):
     """The kubelet looks at 2^64 masks for each list, and at their product; here it is a count and no time."""
     lists, nodes, preferred = MANY[case]
-    found = merge_hints(lists, machine(64), closest=closest, work=Work(STEPS // 2))
+    found = merge_hints(lists, machine(64), prefer_closest=closest, budget=SearchBudget(MAX_STEPS // 2))
     assert (set(nodes_of(found.hint.affinity)), found.hint.preferred) == (nodes, preferred)
 
 
@@ -255,7 +257,7 @@ def scattered(nodes, request):
 
 def test_what_is_too_much_is_said_and_not_tried():
     lists = [scattered(34, 90), scattered(33, 80)]
-    with pytest.raises(TooManyChoices):
+    with pytest.raises(SearchBudgetExceeded):
         merge_hints(lists, machine(34))
     hints = dict(zip("ab", lists, strict=True))
     for policy in (Policy.BEST_EFFORT, Policy.RESTRICTED):
@@ -267,7 +269,7 @@ def test_what_is_too_much_is_said_and_not_tried():
 
 
 def test_the_nearest_of_very_many_are_not_searched_for_either():
-    topology = Topology(policy=Policy.BEST_EFFORT, scope=Scope.POD, closest=True, numa=machine(64))
+    topology = Topology(policy=Policy.BEST_EFFORT, scope=Scope.POD, prefer_closest=True, numa=machine(64))
     found = align(topology, [{"r": MANY[FAR[0]][0][0]}])
     assert (found.admit, found.is_decided) == (False, False)
     assert "no prefer-closest-numa-nodes" in found.because
@@ -278,12 +280,12 @@ def test_the_same_question_takes_the_same_steps():
 
     def refused(steps):
         try:
-            merge_hints([one_each(34, 9, busy=[3, 4]), pairs(34, 3)], machine(34), work=Work(steps))
-        except TooManyChoices:
+            merge_hints([one_each(34, 9, busy=[3, 4]), pairs(34, 3)], machine(34), budget=SearchBudget(steps))
+        except SearchBudgetExceeded:
             return True
         return False
 
-    enough = next(steps for steps in range(0, STEPS, 50) if not refused(steps))
+    enough = next(steps for steps in range(0, MAX_STEPS, 50) if not refused(steps))
     assert refused(enough - 50)
     assert not any(refused(enough) for _ in range(3))
 
@@ -313,7 +315,7 @@ def test_one_node_each_and_never_the_same():
     assert (found.admit, found.because) == (False, "the lists have no node in common")
 
 
-class Counted(Work):
+class Counted(SearchBudget):
     """Steps that never end, and how many were taken."""
 
     def __init__(self):
@@ -350,19 +352,19 @@ def test_how_many_steps_a_question_takes(case):
     taken = []
     for closest in (False, True):
         if (case, closest) != FAR:
-            work = Counted()
-            merge_hints(MANY[case][0], machine(64), closest=closest, work=work)
-            taken.append(work.taken)
+            budget = Counted()
+            merge_hints(MANY[case][0], machine(64), prefer_closest=closest, budget=budget)
+            taken.append(budget.taken)
     assert tuple(taken) == TAKEN[case]
 
 
 def test_work_ends_when_more_is_asked_for_than_there_is():
-    work = Work(3)
-    work.spend(2)
-    work.spend(1)
-    work.spend(0)
-    with pytest.raises(TooManyChoices):
-        work.spend(1)
+    budget = SearchBudget(3)
+    budget.spend(2)
+    budget.spend(1)
+    budget.spend(0)
+    with pytest.raises(SearchBudgetExceeded):
+        budget.spend(1)
 
 
 def test_nodes_that_are_alike_are_not_tried_in_every_order():
@@ -370,16 +372,16 @@ def test_nodes_that_are_alike_are_not_tried_in_every_order():
     rows = {one: tuple(10 if one == n else 20 if one // 4 == n // 4 else 40 for n in range(12)) for one in range(12)}
     boxes = Numa(nodes=tuple(range(12)), distances=rows)
     demand = Demand.of(6, [(1 << node, 1) for node in range(12)], 2**12 - 1)
-    work = Counted()
-    assert best_in_common([(demand,)], 2**12 - 1, 6, work, near=boxes) == 0b111111
-    assert work.taken == 4596
+    budget = Counted()
+    assert best_in_common([(demand,)], 2**12 - 1, 6, budget, near=boxes) == 0b111111
+    assert budget.taken == 4596
 
 
 def test_the_sets_of_a_question_are_paid_for_as_they_are_found():
     """Whoever wants the first of 2^24 does not pay for the others."""
     demand = Demand.of(2, [(1 << node, 1) for node in range(24)], 2**24 - 1)
-    work = Counted()
-    found = sets_that_meet((demand,), 2**24 - 1, work)
+    budget = Counted()
+    found = sets_that_meet((demand,), 2**24 - 1, budget)
     assert [next(found) for _ in range(3)] == [0b11, 0b101, 0b1001]
-    assert work.taken == 122
+    assert budget.taken == 122
     assert fewest_nodes((demand,), 2**24 - 1, Counted()) == 2
