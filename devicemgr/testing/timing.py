@@ -15,6 +15,6 @@ class Timing(CheckedFields):
     prompt: Seconds = 5.0  # for what should come at once: options, the first list
     quiet: Seconds = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
     away: Seconds = 5.0  # that the manager is not there
-    ending: Seconds = 10.0  # after SIGTERM
+    termination_grace_period: Seconds = 10.0  # after SIGTERM
     restarts: Count = 50
     restarting: Seconds = 30.0

@@ -56,7 +56,7 @@ LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Termination:
     """How the plug-in took SIGTERM: its exit status, None if it did not end; and its sockets, with those of them that
     were still there then."""
 
@@ -93,14 +93,14 @@ class Bench:
         """What it is at, if it has several steps: the evidence begins with it when the plug-in ends."""
         self.has_given_directory = False
         """Has somebody chosen where the manager lives, as where the plug-in looks for it?"""
-        self.lives: list[float] = []
+        self.start_times: list[float] = []
         """When the plug-in was started."""
-        self._written_before = 0  # before that life
+        self._written_before = 0  # before that start
         self.disturbances: list[float] = []
         """When something was broken on purpose that makes it register again."""
         self.overlaps: list[tuple[float, float]] = []
         """From when until when two of it ran, and neither is to be judged by what both did."""
-        self.ending: Ending | None = None
+        self.termination: Termination | None = None
         self.unanswerable: dict[ResourceName, str] = {}
         """Why Allocate cannot be answered here at all, where that is so."""
         self.is_beside = False
@@ -111,8 +111,8 @@ class Bench:
         """The checks whose failure another instance cannot be the reason of."""
         self.failed_beside: dict[str, str] = {}
         """What was found when a check was made while there was one."""
-        self.respawned: list[str] = []
-        """How it ended, each time that it was started again for it."""
+        self.respawn_causes: list[str] = []
+        """How it exited, each time that it was started again for that."""
         self._respawns = respawns
         self.changed_lists: dict[ResourceName, tuple[frozenset[str], frozenset[str]]] = {}
         """The ids of a list that the plug-in sent after its first one, and those a new stream began with then."""
@@ -261,7 +261,7 @@ class Bench:
         if self.resource not in self._watched:
             self._watched.add(self.resource)
             await self._note_changed_list()
-        return begin, min([end, *(time for time in (*self.lives, *self.disturbances) if time > begin)])
+        return begin, min([end, *(time for time in (*self.start_times, *self.disturbances) if time > begin)])
 
     async def some_devices(self) -> None:
         """Until the newest list has devices, or for that while: an empty list may be the first of several."""
@@ -285,7 +285,7 @@ class Bench:
     async def watch_anew(self) -> None:
         """Begin anew, and with it what is watched. Raises Skipped."""
         await self.begin_anew()
-        self.watched_since, self._quiet_ends = self.lives[-1], None
+        self.watched_since, self._quiet_ends = self.start_times[-1], None
         self._watched.clear()
         self.changed_lists.clear()
 
@@ -333,21 +333,21 @@ class Bench:
 
     async def _wait_for_lists(self, resources: Collection[ResourceName], since: float) -> None:
         await self.wait_until(
-            lambda: self.is_gone or all(self._is_back(one, since) for one in resources), self.timing.patience
+            lambda: self.is_down or all(self._is_back(one, since) for one in resources), self.timing.patience
         )
 
-    # --- its lives --------------------------------------------------------------------------------
+    # --- starting and ending it --------------------------------------------------------------------
 
     async def start(self) -> None:
         """Run the plug-in. Raises SubjectUnusable."""
-        self.lives.append(trio.current_time())
+        self.start_times.append(trio.current_time())
         self._written_before = len(self.subject.output)
         await self.subject.start(self.directory)
 
     async def respawn(self) -> None:
         """Run it again, as what starts containers does. Raises SubjectUnusable."""
-        self.respawned.append(self.subject.ending or "")
-        self.lives.append(trio.current_time())
+        self.respawn_causes.append(self.subject.unexpected_exit or "")
+        self.start_times.append(trio.current_time())
         self._written_before = len(self.subject.output)
         await self.subject.start(self.directory)
 
@@ -365,11 +365,11 @@ class Bench:
         """Run a second one beside it, as a rolling update with ``maxSurge`` does, and end the first when ``ready``
         returns. Raises Skipped, SubjectUnusable."""
         begin = trio.current_time()
-        self.lives.append(begin)
+        self.start_times.append(begin)
         try:
-            await self.subject.surge(self.directory, ready, self.timing.ending)
+            await self.subject.surge(self.directory, ready, self.timing.termination_grace_period)
         except Skipped:
-            self.lives.pop()
+            self.start_times.pop()
             raise
         self.overlaps.append((begin, trio.current_time()))
 
@@ -378,14 +378,14 @@ class Bench:
         return not any(begin <= time <= end for begin, end in self.overlaps)
 
     @property
-    def starts(self) -> int:
+    def requested_starts(self) -> int:
         """How often it was started, by checks and before them."""
-        return len(self.lives) - len(self.respawned)
+        return len(self.start_times) - len(self.respawn_causes)
 
     @property
     def is_disturbed(self) -> bool:
         """Has anything been broken since it was started?"""
-        return bool(self.disturbances) and self.disturbances[-1] >= self.lives[-1]
+        return bool(self.disturbances) and self.disturbances[-1] >= self.start_times[-1]
 
     async def disturb(self) -> float:
         """To be called before something is broken; returns when that is.
@@ -428,7 +428,7 @@ class Bench:
         if not self._served():
             return  # there is no better state to go back to
         with self.of(self._served()):
-            if self._respawns and self.has_ended:
+            if self._respawns and self.has_exited:
                 await self._until_served_again()
             if self.subject.is_running and self.serves():
                 return
@@ -446,14 +446,14 @@ class Bench:
     async def until_respawned(self) -> None:
         """After a stream has ended: if the plug-in ends of it, and is started again, until it serves all it has, for as
         long as patience lasts."""
-        if self._respawns and await self.wait_until(lambda: self.has_ended, AFTERWARDS):
+        if self._respawns and await self.wait_until(lambda: self.has_exited, AFTERWARDS):
             with self.of([resource for resource in self.known if resource not in self._not_waited_for]):
                 await self._until_served_again()
 
     async def _until_served_again(self) -> None:
         with self.of(self._served()):
             # The manager may not have read yet that the stream of the one that has ended is over.
-            await self.wait_until(lambda: not self.has_ended and self.serves(), self.timing.patience)
+            await self.wait_until(lambda: not self.has_exited and self.serves(), self.timing.patience)
 
     def _served(self) -> list[ResourceName]:
         """Of the resources under test those that once had a list."""
@@ -479,7 +479,7 @@ class Bench:
     def what_happened(self, *, since: float, of: ResourceName | None = None) -> str:
         """For evidence: how the plug-in tried to register, or that it did not."""
         if not self.subject.is_running:
-            return self.obituary()
+            return self.exit_report()
         if refused := self.seen(PluginRefused, since=since, of=of):
             return f"its registration was refused: {refused[-1][1].message}"
         if stops := self.seen(EndpointStopped, since=since, of=of):
@@ -492,8 +492,8 @@ class Bench:
         if failed := self._found_in_vain(since):
             return f"it was found in plugins_registry, but not registered: {failed[-1].problem}"
         took = f"it did not call Register within {trio.current_time() - since:.1f} s"
-        if self.subject.ending:
-            took += f"; its program has ended, {self.subject.ending}, but what that started goes on"
+        if self.subject.unexpected_exit:
+            took += f"; its program has ended, {self.subject.unexpected_exit}, but what that started goes on"
         return took + self._wrote("it last wrote")
 
     def _found_in_vain(self, since: float) -> list[PluginSocketFailed]:
@@ -501,30 +501,30 @@ class Bench:
         return [event for event in events if isinstance(event, PluginSocketFailed)]
 
     @property
-    def has_ended(self) -> bool:
+    def has_exited(self) -> bool:
         """Has the plug-in ended, with all that it started, though nobody asked it to?"""
-        return self.subject.ending is not None and not self.subject.is_running
+        return self.subject.unexpected_exit is not None and not self.subject.is_running
 
     @property
-    def is_dead(self) -> bool:
+    def has_exited_for_good(self) -> bool:
         """Has it, and nobody starts it again?"""
-        return self.has_ended and not self._respawns
+        return self.has_exited and not self._respawns
 
     @property
-    def is_gone(self) -> bool:
+    def is_down(self) -> bool:
         """Does it not run, and will not by itself?"""
         if self.subject.is_running:  # asked once: while it is started again the answer changes at any time
             return False
-        return not self._respawns or self.subject.ending is None
+        return not self._respawns or self.subject.unexpected_exit is None
 
-    def obituary(self) -> str:
-        how = f", {self.subject.ending}" if self.subject.ending else ""
-        served = any(self.seen(DeviceListReceived, since=self.lives[-1], of=resource) for resource in self.resources)
-        hint = _HINT if self.is_dead and served else ""  # who could not even start would not the next time
+    def exit_report(self) -> str:
+        how = f", {self.subject.unexpected_exit}" if self.subject.unexpected_exit else ""
+        served = any(self.seen(DeviceListReceived, since=self.start_times[-1], of=resource) for resource in self.resources)
+        hint = _HINT if self.has_exited_for_good and served else ""  # who could not even start would not the next time
         return f"the plug-in has ended{how}{self._wrote('its last words')}{hint}"
 
     def _wrote(self, what: str) -> str:
-        """The last of it in this life: what an earlier one died of is not why this one has ended."""
+        """The last of it since this start: why an earlier process exited is not why this one has."""
         written, before = self.subject.output, self._written_before
         is_cut = len(written) < before  # of very much there is only the beginning and the end
         lines = last_words(written if is_cut else written[before:])

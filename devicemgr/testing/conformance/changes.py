@@ -50,7 +50,7 @@ async def changes_arrive(bench: Bench) -> str:
 
 
 async def _require_changes(bench: Bench) -> None:
-    """In an undisturbed life of the plug-in a change must be possible, and a second one. Raises Skipped."""
+    """In a process that was not disturbed a change must be possible, and a second one. Raises Skipped."""
     try:
         if bench.is_disturbed:
             await bench.begin_anew()
@@ -79,7 +79,7 @@ async def _disturb(bench: Bench, what: str) -> None:
 
 async def _arrives(bench: Bench, after: str) -> bool:
     """Does a list come of a change? The evidence of a plug-in that ends from it is the step."""
-    since, lives = trio.current_time(), len(bench.lives)
+    since, starts = trio.current_time(), len(bench.start_times)
     bench.step = f"at a change after {after}: " if after else "at a change: "
     await bench.subject.change()
 
@@ -88,7 +88,7 @@ async def _arrives(bench: Bench, after: str) -> bool:
 
     came = await bench.wait_until(has_come, bench.timing.prompt)
     bench.step = ""
-    return came and len(bench.lives) == lives  # a new life begins with a list, whatever the old one died of
+    return came and len(bench.start_times) == starts  # a new process begins with a list, whatever ended the old one
 
 
 def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
@@ -104,11 +104,11 @@ async def _streams_of_our_own(bench: Bench) -> AsyncIterator[None]:
     """The manager's streams are cut; within, others are open, and have begun with a list. They are the manager's where
     the plug-in ended with its streams and was started again."""
     await bench.disturb()
-    lives = len(bench.respawned)
+    respawns = len(bench.respawn_causes)
     for resource in bench.serving():
         bench.manager.faults.drop_connection(resource)
     await bench.until_respawned()
-    if len(bench.respawned) > lives:
+    if len(bench.respawn_causes) > respawns:
         yield
         return
     with collapse_exception_group():

@@ -200,10 +200,10 @@ class Command:
         return self._process.poll() is None or bool(self._look_around())
 
     @property
-    def ending(self) -> str | None:
+    def unexpected_exit(self) -> str | None:
         if self._process is None or self._is_asked_to_end or (status := self._process.poll()) is None:
             return None
-        return how_it_ended(status)
+        return describe_exit(status)
 
     @property
     def output(self) -> str:
@@ -248,7 +248,7 @@ def _signal(process: trio.Process, number: int) -> None:
         raise Skipped("the plug-in runs as another user and is not ours to end") from error
 
 
-def how_it_ended(status: int) -> str:
+def describe_exit(status: int) -> str:
     """Of a negative one the signal, which a shell adds to 128."""
     if status >= 0:
         return f"with exit status {status}" + (f", which is how a shell says {_named(status - 128)}" * (status > 128))

@@ -257,13 +257,15 @@ async def ids_stable(bench: Bench) -> str:
     same = sum(not _are_others(ids, reference) for _, ids in found)
     for (before, _), (time, ids) in pairwise(found):
         if _are_others(ids, reference):
-            begun_anew = any(before < life <= time for life in bench.lives)
+            begun_anew = any(before < start <= time for start in bench.start_times)
             what = "a new start of its process" if begun_anew else "a registration of the same process"
             raise Proved(
                 f"{same} of {len(found)} registrations had the same ids; with {what} they became others: "
                 f"{difference(reference, ids)}"
             )
-    return f"the same {len(reference)} ids in {len(found)} registrations, {len(bench.lives)} starts of the plug-in"
+    return (
+        f"the same {len(reference)} ids in {len(found)} registrations, {len(bench.start_times)} starts of the plug-in"
+    )
 
 
 async def _several_starts(bench: Bench) -> None:
@@ -273,7 +275,7 @@ async def _several_starts(bench: Bench) -> None:
         await bench.manager.faults.restart()
         with suppress(Failed):  # which is what restart is about
             await bench.wait_for_list(since=since, what="")
-    if len(bench.lives) < 2:
+    if len(bench.start_times) < 2:
         with suppress(Skipped):
             await bench.begin_anew()
 
@@ -353,9 +355,9 @@ async def stream_cancel(bench: Bench) -> str:
 
     Mend it: give each call of ListAndWatch a channel of its own, and end when the call's context ends.
     """
-    lives = len(bench.respawned)
+    respawns = len(bench.respawn_causes)
     first = {device.id for device in await bench.fresh_list()}
-    if len(bench.respawned) > lives:
+    if len(bench.respawn_causes) > respawns:
         return "it ends with its stream"
     for _ in range(3):
         again = {device.id for device in await bench.fresh_list()}

@@ -54,14 +54,14 @@ async def _registered_after(bench: Bench, what: str, since: float, disturb: Call
         bench.manager.faults.refuse_registrations(resource=resource)
     try:
         await disturb()
-        await bench.wait_until(lambda: bench.is_gone or _have_called(bench, since), patience)
+        await bench.wait_until(lambda: bench.is_down or _have_called(bench, since), patience)
     finally:
         bench.manager.faults.accept_registrations()
     if not _have_called(bench, since):
         if what == _RESTART:
             return f"{what} it did not call Register at all, which is what the check restart is about"
         raise Failed(f"when it was started again; {bench.what_happened(since=since)}")
-    await bench.wait_until(lambda: bench.is_gone or bench.are_back(since), PAUSES * patience)
+    await bench.wait_until(lambda: bench.is_down or bench.are_back(since), PAUSES * patience)
     late = bench.not_back(since)
     called = late and bench.seen(RegistrationRequested, since=_just_after_refusal(bench, late[0], since), of=late[0])
     if called and what == _RESTART and bench.subject.is_running:

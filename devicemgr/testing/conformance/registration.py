@@ -54,7 +54,7 @@ async def registers(bench: Bench) -> str:
     def has_come() -> bool:
         return any(isinstance(seen.event, known) and bench.is_about(seen.event) for seen in bench.history)
 
-    await bench.wait_until(lambda: has_come() or bench.is_gone, bench.timing.patience)
+    await bench.wait_until(lambda: has_come() or bench.is_down, bench.timing.patience)
     if not has_come():
         raise Failed(bench.what_happened(since=started))
     await bench.settle()
@@ -245,7 +245,11 @@ def most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, Resour
     refused = {one.time for one, next in pairwise(bench.history) if isinstance(next.event, PluginRefused)}
     with bench.of([resource]):
         calls = [s.time for s, _ in bench.registrations() if bench.was_alone(s.time) and s.time not in refused]
-    marks = [*bench.disturbances, *(time for time in bench.lives if time > bench.disturbances[0]), trio.current_time()]
+    marks = [
+        *bench.disturbances,
+        *(start for start in bench.start_times if start > bench.disturbances[0]),
+        trio.current_time(),
+    ]
     spans = pairwise(sorted(marks))
     return max((sum(begin <= time < end for time in calls), end - begin, resource) for begin, end in spans)
 
@@ -256,11 +260,11 @@ async def endpoint_fresh(bench: Bench) -> str:
 
     From v1.37 on the kubelet refuses a socket that still has an open stream ("device plugin already connected"), and
     takes none of that name any more until it is restarted itself: the node keeps a frozen list, and a restart of the
-    plug-in does not help. The same becomes of a name that is the same in each life, when the DaemonSet is updated with
+    plug-in does not help. The same becomes of a name that each process has, when the DaemonSet is updated with
     ``maxSurge`` and the new pod registers while the old one runs (rolling-update).
 
     Mend it: stop the old server, and wait until its streams have ended, before you serve and register again; or take a
-    name that no other life has, such as one with the time in it, and remove the old socket.
+    name that no other process has, such as one with the time in it, and remove the old socket.
     """
     if name := _registered_over_itself(bench):
         raise Proved(f"{name!r} was registered again while its stream was open: v1.37 takes that name no more")

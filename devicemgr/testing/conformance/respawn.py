@@ -26,7 +26,7 @@ class Respawned(Protocol):
     @property
     def disturbances(self) -> Sequence[float]: ...
     @property
-    def has_ended(self) -> bool: ...
+    def has_exited(self) -> bool: ...
 
     async def respawn(self) -> None: ...
 
@@ -55,10 +55,10 @@ async def _respawn(bench: Respawned) -> None:
     """
     cause, endings = (bench.check, len(bench.disturbances)), 0
     while True:
-        while not bench.has_ended:  # noqa: ASYNC110 - the end of what a program has started has no event
+        while not bench.has_exited:  # noqa: ASYNC110 - the end of what a program has started has no event
             await trio.sleep(_POLL)
         now = bench.check, len(bench.disturbances)
         cause, endings = now, endings + 1 if cause == now else 1
         await trio.sleep(pause(endings))
-        if bench.has_ended:  # and nobody was quicker
+        if bench.has_exited:  # and nobody was quicker
             await bench.respawn()

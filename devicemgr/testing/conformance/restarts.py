@@ -7,7 +7,7 @@ from contextlib import suppress
 import trio
 
 from ...events import PluginRegistered
-from .bench import AFTERWARDS, Bench, Ending
+from .bench import AFTERWARDS, Bench, Termination
 from .check import check
 from .shown import some
 from .verdicts import Failed, Proved, Skipped, Weight
@@ -113,9 +113,9 @@ async def registry_deleted(bench: Bench) -> str:
 async def away(bench: Bench) -> str:
     """Waits while the kubelet is away, and registers when it is back.
 
-    Between two lives of a kubelet lie seconds, and minutes when a node is being updated. A plug-in that tries to
-    register three times and gives up, or ends with an error, is in CrashLoopBackOff when the kubelet is ready; its
-    devices come minutes late.
+    Between the end of a kubelet and its next start lie seconds, and minutes when a node is being updated. A
+    plug-in that tries to register three times and gives up, or ends with an error, is in CrashLoopBackOff when the
+    kubelet is ready; its devices come minutes late.
 
     Mend it: keep trying, with a bounded pause between attempts.
     """
@@ -139,9 +139,9 @@ async def descriptors(bench: Bench) -> str:
     keep one watch.
     """
     bench.subject.descriptors()
-    started, lives = trio.current_time(), len(bench.respawned)
+    started, respawns = trio.current_time(), len(bench.respawn_causes)
     await _restarted(bench, "after one of many restarts of the manager")
-    if len(bench.respawned) > lives:
+    if len(bench.respawn_causes) > respawns:
         return "it ends with its stream, and with it all that is open"
     end = started + bench.timing.restarting
     warm, _ = await _restarts(bench, WARM_UP - 1, until=started + bench.timing.restarting / 4)  # opened once: no leak
@@ -235,26 +235,30 @@ async def sigterm_ends(bench: Bench) -> str:
     Mend it: handle SIGTERM: end the streams, stop the server, remove the socket, exit 0. As process 1 of a container a
     program without a handler does not get the signal at all.
     """
-    ending = await _ended(bench)
-    if ending.status is None:
-        raise Failed(f"it was still running {bench.timing.ending:g} s after SIGTERM")
-    if ending.status not in (0, -15, 143):
-        raise Failed(f"it ended with exit status {ending.status} after {ending.seconds:.2f} s", Weight.WARNING)
-    how = "exit status" if ending.status >= 0 else "signal"
-    return f"it ended with {how} {abs(ending.status)} after {ending.seconds:.2f} s"
+    termination = await _terminated(bench)
+    if termination.status is None:
+        raise Failed(f"it was still running {bench.timing.termination_grace_period:g} s after SIGTERM")
+    if termination.status not in (0, -15, 143):
+        raise Failed(
+            f"it ended with exit status {termination.status} after {termination.seconds:.2f} s", Weight.WARNING
+        )
+    how = "exit status" if termination.status >= 0 else "signal"
+    return f"it ended with {how} {abs(termination.status)} after {termination.seconds:.2f} s"
 
 
-async def _ended(bench: Bench) -> Ending:
+async def _terminated(bench: Bench) -> Termination:
     """How the plug-in takes SIGTERM, once for all who ask. It is left ended: whatever needs it starts it again, and
     that it cannot start over what it left is not the signal's affair."""
-    if bench.ending is None:
+    if bench.termination is None:
         status, started, sockets = None, trio.current_time(), bench.sockets
-        with trio.move_on_after(bench.timing.ending):
+        with trio.move_on_after(bench.timing.termination_grace_period):
             status = await bench.subject.terminate()
         left = [socket.name for socket in sockets if socket.is_socket()]
-        bench.ending = Ending(status, trio.current_time() - started, [socket.name for socket in sockets], left)
+        bench.termination = Termination(
+            status, trio.current_time() - started, [socket.name for socket in sockets], left
+        )
         await bench.subject.kill()
-    return bench.ending
+    return bench.termination
 
 
 @check(
@@ -268,17 +272,17 @@ async def _ended(bench: Bench) -> Ending:
 async def sigterm_removes_socket(bench: Bench) -> str:
     """Removes its socket when it ends on SIGTERM.
 
-    A socket without a server looks like a plug-in to whoever looks into the directory, and to a plug-in's own next
-    life: it has to guess whether somebody still serves it.
+    A socket without a server looks like a plug-in to whoever looks into the directory, and to the next process
+    of a plug-in: it has to guess whether somebody still serves it.
 
     It is a warning: the kubelet deletes what is left when it starts, and nothing comes of it meanwhile, as long as the
     plug-in can start over its own socket (kill-restart).
 
     Mend it: stop the gRPC server gracefully, or remove the file as the last thing you do.
     """
-    ending = await _ended(bench)
-    if ending.status is None:
+    termination = await _terminated(bench)
+    if termination.status is None:
         raise Skipped("it did not end on SIGTERM (sigterm-ends)")
-    if ending.left:
-        raise Failed(f"{some(ending.left)} was still there when the plug-in had ended")
-    return f"{some(ending.sockets)} was gone when the plug-in had ended"
+    if termination.left:
+        raise Failed(f"{some(termination.left)} was still there when the plug-in had ended")
+    return f"{some(termination.sockets)} was gone when the plug-in had ended"

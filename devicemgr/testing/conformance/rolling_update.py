@@ -41,7 +41,7 @@ async def rolling_update(bench: Bench) -> str:
 
     Mend it: a name that no other process has, such as one with the time in it, or else wait until nobody serves yours,
     and register again after every refusal; at the end delete your own socket only, if it still is the one that you
-    made; and watch it (socket-deleted). With a name for each life nobody deletes what a killed one has left: at the
+    made; and watch it (socket-deleted). With a name for each process nobody deletes what a killed one has left: at the
     start connect to each socket that has your prefix, and remove it when the connection is refused (ECONNREFUSED), for
     then nobody serves it.
     """
@@ -71,7 +71,7 @@ async def _update(bench: Bench, has_come: Callable[[], bool]) -> bool:
 
     async def until_it_has_come() -> None:
         nonlocal came
-        await bench.wait_until(lambda: bench.subject.ending is not None or has_come(), bench.timing.patience)
+        await bench.wait_until(lambda: bench.subject.unexpected_exit is not None or has_come(), bench.timing.patience)
         came = has_come()
 
     await bench.surge(until_it_has_come)

@@ -34,7 +34,7 @@ MOST_CALLS = 100
 """RPCs that a result keeps."""
 POLL = 0.05
 """Seconds between two looks at whether the plug-in has ended."""
-DYING = 1.0
+EXIT_GRACE = 1.0
 """Seconds in which a plug-in that failed a check may end from it, and a check fail of a plug-in that has ended."""
 _FAMILIES = (registration, lists, allocation, restarts, refused_once, stream_lost, rolling_update, changes)
 
@@ -160,7 +160,7 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
             raise Skipped(f"needs {', '.join(blocked_by)}")
         await bench.restore()
         with bench.of(sound) if causes else nullcontext():
-            verdict, evidence, lacking, _ = await _with_its_lives(bench, check)
+            verdict, evidence, lacking, _ = await _with_respawns_noted(bench, check)
         if verdict is Verdict.PASSED and (beside := bench.failed_beside.get(check.name)):
             evidence += f"; when there was another instance of the plug-in beside it: {beside}"
         if causes:
@@ -200,11 +200,11 @@ class _Found(NamedTuple):
         return self._replace(evidence=self.evidence + text)
 
 
-async def _with_its_lives(bench: Bench, check: Check) -> _Found:
+async def _with_respawns_noted(bench: Bench, check: Check) -> _Found:
     """What passes only because somebody starts the plug-in again says so."""
-    before = len(bench.respawned)
+    before = len(bench.respawn_causes)
     found = await _independent(bench, check)
-    if found.verdict is Verdict.PASSED and (endings := bench.respawned[before:]):
+    if found.verdict is Verdict.PASSED and (endings := bench.respawn_causes[before:]):
         often = "once" if len(endings) == 1 else f"{len(endings)} times"
         return found.adding(f"; meanwhile it ended {often}, {endings[-1]}, and was started again")
     return found
@@ -213,14 +213,14 @@ async def _with_its_lives(bench: Bench, check: Check) -> _Found:
 async def _independent(bench: Bench, check: Check) -> _Found:
     """What fails on a plug-in that was disturbed before is tried on one that was not: some give up after so many errors
     in so many seconds, and that a check was not the first is nothing that a kubelet does. Not what a check has proved,
-    or seen of a life that it began itself; and what fails beside another instance is made again anyway."""
-    was_disturbed, starts = bench.is_disturbed and not bench.is_beside, bench.starts
+    or seen of a process that it started itself; and what fails beside another instance is made again anyway."""
+    was_disturbed, starts = bench.is_disturbed and not bench.is_beside, bench.requested_starts
     first = await _tried(bench, check)
     if first.is_proved:
         bench.proved.add(check.name)
     if not first.verdict.is_broken or not was_disturbed:
         return first
-    if first.is_proved or bench.starts > starts:
+    if first.is_proved or bench.requested_starts > starts:
         return first
     try:
         await bench.begin_anew()
@@ -239,8 +239,8 @@ async def _tried(bench: Bench, check: Check) -> _Found:
     except (Failed, DeviceManagerError) as failure:
         found = _Found(_verdict_of(failure, check), str(failure), is_proved=isinstance(failure, Proved))
     if found.verdict.is_broken and not bench.is_beside:
-        found = found._replace(evidence=await _with_its_cause(bench, found.evidence))
-        return found._replace(verdict=Verdict.FAILED) if bench.is_dead else found
+        found = found._replace(evidence=await _with_exit_report(bench, found.evidence))
+        return found._replace(verdict=Verdict.FAILED) if bench.has_exited_for_good else found
     return found
 
 
@@ -249,14 +249,14 @@ async def _found(bench: Bench, check: Check) -> _Found:
     found = None
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_at_death, bench, nursery.cancel_scope)
+            nursery.start_soon(_cancel_after_exit, bench, nursery.cancel_scope)
             if check.whole:
                 found = _Found(Verdict.PASSED, await check.run(bench))
             else:
                 found = await _found_of_each(bench, check)
             nursery.cancel_scope.cancel()
-    if found is None or (bench.is_dead and found.verdict is not Verdict.FAILED):
-        raise Failed(f"{bench.step}{bench.obituary()}", Weight.ERROR)  # whatever the check is about
+    if found is None or (bench.has_exited_for_good and found.verdict is not Verdict.FAILED):
+        raise Failed(f"{bench.step}{bench.exit_report()}", Weight.ERROR)  # whatever the check is about
     return found
 
 
@@ -294,23 +294,25 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
     return _Found(verdict, all_told, lacking, is_proved)
 
 
-async def _death(bench: Bench) -> None:
-    while not bench.is_dead:  # noqa: ASYNC110 - the end of what a program has started has no event
+async def _until_exit(bench: Bench) -> None:
+    while not bench.has_exited_for_good:  # noqa: ASYNC110 - the end of what a program has started has no event
         await trio.sleep(POLL)
 
 
-async def _cancel_at_death(bench: Bench, scope: trio.CancelScope) -> None:
+async def _cancel_after_exit(bench: Bench, scope: trio.CancelScope) -> None:
     """Not in that moment: what the check is doing to the plug-in breaks of it as well, and says what it was."""
-    await _death(bench)
-    await trio.sleep(DYING)
+    await _until_exit(bench)
+    await trio.sleep(EXIT_GRACE)
     scope.cancel()
 
 
-async def _with_its_cause(bench: Bench, evidence: str) -> str:
+async def _with_exit_report(bench: Bench, evidence: str) -> str:
     """A connection breaks a moment before its process has ended, which says more."""
-    with trio.move_on_after(DYING):
-        await _death(bench)
-    return evidence if not bench.is_dead or bench.obituary() in evidence else f"{evidence}; {bench.obituary()}"
+    with trio.move_on_after(EXIT_GRACE):
+        await _until_exit(bench)
+    if not bench.has_exited_for_good or bench.exit_report() in evidence:
+        return evidence
+    return f"{evidence}; {bench.exit_report()}"
 
 
 def _root(check: Check, resource: str, made: Mapping[str, Result]) -> str:

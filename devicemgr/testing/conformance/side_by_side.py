@@ -86,7 +86,7 @@ async def make_beside(
 def _is_sound(bench: Bench, first_list: Result) -> bool:
     """Is all well with the first instance, and can there be another one?"""
     has_list = first_list.verdict is Verdict.PASSED and not first_list.lacking
-    return has_list and bench.serves() and len(bench.lives) == 1 and not bench.has_given_directory
+    return has_list and bench.serves() and len(bench.start_times) == 1 and not bench.has_given_directory
 
 
 def _groups(bench: Bench, checks: Iterable[Check]) -> list[list[Check]]:

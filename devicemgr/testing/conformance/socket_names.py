@@ -1,4 +1,4 @@
-"""Which names of sockets change with the second only, so that two lives within one second would have the same."""
+"""Which names of sockets change with the second only: two processes started within one second would have the same."""
 
 from __future__ import annotations
 

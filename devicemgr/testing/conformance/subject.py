@@ -59,7 +59,7 @@ class Subject(Protocol):
     def is_running(self) -> bool: ...
 
     @property
-    def ending(self) -> str | None:
+    def unexpected_exit(self) -> str | None:
         """How its program ended, if nobody asked it to: "with exit status 1". What it has started may go on."""
 
     @property
@@ -95,7 +95,7 @@ class Attached:
     """A plug-in that somebody else starts and ends; ``change`` is a shell command that makes it report a change."""
 
     is_running = True
-    ending = None
+    unexpected_exit = None
     output = ""
     has_api_server = False
 

@@ -82,12 +82,12 @@ async def open_plugin_process(
         except ResourceWaitTimeout as error:
             raise ResourceWaitTimeout(f"{error}\nwhat {argv[0]} wrote:\n{process.output}") from None
         if not is_published:
-            ended = f"{argv[0]} has ended, {process.ending}, before {resource} was there as wanted"
+            ended = f"{argv[0]} has ended, {process.unexpected_exit}, before {resource} was there as wanted"
             raise SubjectUnusable(f"{ended}\nwhat it wrote:\n{process.output}")
         yield process
 
 
 async def _cancel_at_end(process: Command, scope: trio.CancelScope) -> None:
-    while process.ending is None or process.is_running:  # noqa: ASYNC110 - what it has started has no event
+    while process.unexpected_exit is None or process.is_running:  # noqa: ASYNC110 - what it has started has no event
         await trio.sleep(POLL)
     scope.cancel()

@@ -81,16 +81,16 @@ class Honest:
     removes_socket = True
     stands_stale_socket = True
     open_descriptors = 7
-    ending = None
+    unexpected_exit = None
     has_api_server = False
     folder = "device-plugins"
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
-        self.life: trio.CancelScope | None = None
+        self.run_scope: trio.CancelScope | None = None
         self.ended = trio.Event()
         self.output = "hello\n"
-        self.lives = 0
+        self.start_count = 0
         self.registrations = 0
 
     # --- what a mutant may do differently ----------------------------------------------------------
@@ -98,7 +98,7 @@ class Honest:
     def prepare(self, plugin) -> None:
         """Before it serves."""
 
-    async def live(self, plugin) -> None:
+    async def stay_registered(self, plugin) -> None:
         """From the moment it serves until it is ended."""
         await plugin.keep_registered()
 
@@ -109,7 +109,7 @@ class Honest:
         return name
 
     async def mind_its_stream(self, plugin, streams: Streams) -> None:
-        """Beside its life, however it looks for a restart of the manager."""
+        """Meanwhile, however it looks for a restart of the manager."""
         while True:
             await trio.sleep(0.2)
             if streams.are_lost:
@@ -141,19 +141,19 @@ class Honest:
         directory = directory.parent / self.folder
         self.path = directory / self.endpoint
         self.ended = trio.Event()
-        self.lives += 1
+        self.start_count += 1
         if self.path.exists() and not self.stands_stale_socket:
             self.output += "bind: address already in use\n"
             self.ended.set()
             return
-        self.life = trio.CancelScope()
+        self.run_scope = trio.CancelScope()
         self.nursery.start_soon(self._run, directory)
 
     async def _run(self, directory: Path) -> None:
         options = PluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
-        life, ended = self.life, self.ended
+        run_scope, ended = self.run_scope, self.ended
         try:
-            with life:
+            with run_scope:
                 await self.serve(directory, options)
         finally:
             ended.set()
@@ -175,7 +175,7 @@ class Honest:
             streams = Streams(self.plugin)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.mind_its_stream, self.plugin, streams)
-                await self.live(self.plugin)
+                await self.stay_registered(self.plugin)
                 nursery.cancel_scope.cancel()
 
     @staticmethod
@@ -199,14 +199,14 @@ class Honest:
     async def terminate(self) -> int:
         if not self.ends_in_time:
             await trio.sleep_forever()
-        self.life.cancel()
+        self.run_scope.cancel()
         await self.ended.wait()
         if not self.removes_socket:
             leave_socket(self.path)
         return 0
 
     async def surge(self, directory: Path, ready, grace: float) -> None:
-        first, ended = self.life, self.ended
+        first, ended = self.run_scope, self.ended
         await self.start(directory)
         await ready()
         with trio.move_on_after(grace):
@@ -228,7 +228,7 @@ class Honest:
 
     async def kill(self) -> None:
         if self.is_running:
-            self.life.cancel()
+            self.run_scope.cancel()
             await self.ended.wait()
             leave_socket(self.path)
 
@@ -240,7 +240,7 @@ class Honest:
 
     @property
     def is_running(self) -> bool:
-        return self.life is not None and not self.ended.is_set()
+        return self.run_scope is not None and not self.ended.is_set()
 
     def descriptors(self) -> int:
         return self.open_descriptors
@@ -272,14 +272,14 @@ def leave_socket(path: Path) -> None:
 class NeverRegisters(Honest):
     breaks = "registers"
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         await trio.sleep_forever()
 
 
 class EndsAtOnce(Honest):
     breaks = "registers"
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         self.output += "no devices found\n"
 
 
@@ -364,7 +364,7 @@ class RegistersInALoop(Honest):
     breaks = "registers-once"
     period = 5.0
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(plugin.keep_registered)
             while True:
@@ -507,10 +507,10 @@ class CountsItsIdsUp(Honest):
 
     @property
     def devices(self):
-        return [replace(device, id=f"{device.id}-{self.lives}") for device in DEVICES]
+        return [replace(device, id=f"{device.id}-{self.start_count}") for device in DEVICES]
 
     async def change(self):
-        self.plugin.set_health(f"gpu-3-{self.lives}", "Unhealthy")
+        self.plugin.set_health(f"gpu-3-{self.start_count}", "Unhealthy")
 
 
 class Delta(Lister):
@@ -535,7 +535,7 @@ class SendsWhatChangedOnlyByItself(Delta):
 
     changing = ("gpu-3", "gpu-4")
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(plugin.keep_registered)
             await trio.sleep(2)
@@ -564,7 +564,7 @@ class LosesItsListWithAStream(Lister):
 
 
 class CountsItsStreams(Lister):
-    """Those of one life: whatever comes after the first one begins with a list, and hears of no change."""
+    """Those of one process: whatever comes after the first one begins with a list, and hears of no change."""
 
     breaks = "changes-arrive"
 
@@ -588,13 +588,13 @@ class PanicsAtAChange(CountsItsStreams):
     """It sends it to its first stream, which is closed."""
 
     async def start(self, directory):
-        self.ending = None
+        self.unexpected_exit = None
         await super().start(directory)
 
     async def change(self):
         if self.streams > 1:
-            self.ending = "with exit status 2"
-            self.life.cancel()
+            self.unexpected_exit = "with exit status 2"
+            self.run_scope.cancel()
         await super().change()
 
 
@@ -793,7 +793,7 @@ class ResetsForAMinute(Honest):
 class NeverComesBack(Honest):
     breaks = "restart"
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         await register_once(plugin)
         await trio.sleep_forever()
 
@@ -828,7 +828,7 @@ class WaitsForTheEndOfItsStream(Honest):
 
     breaks = "wiped"
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         def nothing():
             return False
 
@@ -859,7 +859,7 @@ class WatchesKubeletSockOnly(Honest):
 
     breaks = "socket-deleted"
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         await self.keep_registered_with_kubelet_sock(plugin)
 
 
@@ -878,7 +878,7 @@ class EndsWithKubeletSock(Honest):
 
         async def only_after_a_wipe():
             if self.is_known and not self.has_restored:
-                self.life.cancel()
+                self.run_scope.cancel()
             self.is_known = False
             await register()
             self.is_known = True
@@ -892,7 +892,7 @@ class TakesTheEndOfAStreamForARestart(Honest):
     breaks = "returns-once"
     clock_rate = 1.0  # it goes round as fast as the processor lets it
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(plugin.keep_registered)
             while True:
@@ -918,7 +918,7 @@ class RegistersOverAnOpenStream(Honest):
 class GivesUp(Honest):
     breaks = "away"
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(plugin.keep_registered)
             missing = 0
@@ -1054,7 +1054,7 @@ class FightsAndLosesHeart(Honest):
     breaks = "rolling-update"
     weight = Weight.WARNING
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         with trio.CancelScope() as self.watch:
             await plugin.keep_registered()
         await trio.sleep_forever()
@@ -1097,7 +1097,7 @@ class Found(Honest):
 
     folder = "plugins_registry"
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         await trio.sleep_forever()
 
 
@@ -1130,7 +1130,7 @@ class TellsOnceWhoItIs(Found):
 class HasASecondResource(Honest):
     """In the same process, on a socket of its own."""
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         async with open_simulated_plugin(
             plugin.directory, SECOND, devices=self.devices, options=plugin.options
         ) as self.second:
@@ -1153,10 +1153,10 @@ class HasASecondResource(Honest):
 class RegistersOneAfterTheOther(HasASecondResource):
     """It takes its time for it, and a Register that fails ends it: there is nothing wrong with that."""
 
-    ending = None
+    unexpected_exit = None
 
     async def start(self, directory):
-        self.ending = None
+        self.unexpected_exit = None
         await super().start(directory)
 
     async def keep_both_registered(self, first, second):
@@ -1177,7 +1177,7 @@ class RegistersOneAfterTheOther(HasASecondResource):
                             await one.register()
                         except (ManagerUnavailable, RegistrationRefused) as error:
                             self.output += f"Register failed: {error}\n"
-                            self.ending = "with exit status 1"
+                            self.unexpected_exit = "with exit status 1"
                             return
             await trio.sleep(0.1)
 

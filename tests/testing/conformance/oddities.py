@@ -53,14 +53,14 @@ class NamesItsSocketByTheSecond(Honest):
         self.plugin = None
         await super().start(directory)
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         await register_until_disturbed(self, plugin, period=0.2)
 
 
 class GivesUpAfterManyErrors(Honest):
     """Within a minute: one absence of the kubelet makes fewer than so many, but not with all that was before."""
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         register, errors = plugin.register, []
 
         async def counted(**how):
@@ -81,7 +81,7 @@ class GivesUpAfterManyErrors(Honest):
 class LooksEverySixSeconds(Honest):
     """A poll and a pause: so slow that few restarts fit."""
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         await keep_registered(self, plugin, period=1, pause=5)
 
 
@@ -118,7 +118,7 @@ class EndsWithItsStream(Lister):
         await super().start(directory)
 
     @property
-    def ending(self):
+    def unexpected_exit(self):
         return None if self.is_asked or self.is_running else "with exit status 1"
 
     async def terminate(self):
@@ -131,13 +131,13 @@ class EndsWithItsStream(Lister):
 
     def prepare(self, plugin):
         super().prepare(plugin)
-        plugin.life = self.life  # of two processes each ends with its own stream
+        plugin.run_scope = self.run_scope  # of two processes each ends with its own stream
 
     async def say(self, plugin, honest, seen):
         try:
             return await honest(seen)
         except trio.Cancelled:
-            plugin.life.cancel()
+            plugin.run_scope.cancel()
             raise
 
 
@@ -151,15 +151,15 @@ class DeletesWhateverHasItsName(Honest):
 class EndsBesideAnother(Honest):
     """And is started again, as every pod of a DaemonSet is."""
 
-    ending = None
+    unexpected_exit = None
 
     async def start(self, directory):
-        self.ending = None
+        self.unexpected_exit = None
         await super().start(directory)
 
     async def serve(self, directory, options):
         if self.is_served():
-            self.ending = "with exit status 1"
+            self.unexpected_exit = "with exit status 1"
             return
         await super().serve(directory, options)
 
@@ -167,18 +167,18 @@ class EndsBesideAnother(Honest):
 class EndsWhenItIsRefused(Honest):
     """And is started again, as every pod of a DaemonSet is: it panics."""
 
-    ending = None
+    unexpected_exit = None
 
     async def start(self, directory):
-        self.ending = None
+        self.unexpected_exit = None
         await super().start(directory)
 
     def prepare(self, plugin):
-        life = self.life
+        run_scope = self.run_scope
 
         async def panic(refusal):
-            self.ending = "with exit status 2"
-            life.cancel()
+            self.unexpected_exit = "with exit status 2"
+            run_scope.cancel()
             raise refusal
 
         take_refusals(plugin, panic)
@@ -207,7 +207,7 @@ class WaitsForTheOther(Honest):
 class WaitsBeforeItRegistersAgain(Honest):
     """Some seconds after its stream is lost; it might have been a restart."""
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         await keep_registered(self, plugin, period=0.2)
 
     async def mind_its_stream(self, plugin, streams):
@@ -223,28 +223,28 @@ class WaitsBeforeItRegistersAgain(Honest):
 class EndsWhenItsStreamIsLost(Honest):
     """And is started again, as every pod of a DaemonSet is. It minds its stream in no other way."""
 
-    ending = None
+    unexpected_exit = None
 
     async def start(self, directory):
-        self.ending = None
+        self.unexpected_exit = None
         await super().start(directory)
 
-    async def live(self, plugin):
+    async def stay_registered(self, plugin):
         await keep_registered(self, plugin, period=0.2)
 
     async def mind_its_stream(self, plugin, streams):
         while not streams.are_lost:  # noqa: ASYNC110 - as real ones do
             await trio.sleep(0.2)
-        self.ending = "with exit status 1"
-        self.life.cancel()
+        self.unexpected_exit = "with exit status 1"
+        self.run_scope.cancel()
 
 
 class HasANameOfItsOwn(Honest):
-    """In each life."""
+    """In each process."""
 
     @property
     def endpoint(self):
-        return f"gpu-{self.lives}.sock"
+        return f"gpu-{self.start_count}.sock"
 
 
 def all_oddities() -> list[type[Honest]]:

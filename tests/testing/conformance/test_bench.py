@@ -14,8 +14,8 @@ from devicemgr.testing.conformance.bench import Bench
 class Ended:
     """``seen`` are its answers, one after the other, to whether it runs."""
 
-    def __init__(self, *seen, ending="with exit status 1"):
-        self._seen, self.ending = iter(seen), ending
+    def __init__(self, *seen, unexpected_exit="with exit status 1"):
+        self._seen, self.unexpected_exit = iter(seen), unexpected_exit
 
     @property
     def is_running(self):
@@ -23,25 +23,25 @@ class Ended:
 
 
 @pytest.mark.parametrize(
-    ("subject", "respawns", "is_gone"),
+    ("subject", "respawns", "is_down"),
     [
         (Ended(True), True, False),
         (Ended(False, False), True, False),
         (Ended(False, True), True, False),  # the next one has just been forked
-        (Ended(False, False, ending=None), True, True),  # on our own request
+        (Ended(False, False, unexpected_exit=None), True, True),  # on our own request
         (Ended(False, False), False, True),
     ],
 )
-async def test_one_that_is_started_again_is_not_gone(subject, respawns, is_gone, tmp_path):
+async def test_one_that_is_started_again_is_not_down(subject, respawns, is_down, tmp_path):
     bench = Bench(subject, Layout(tmp_path), None, Timing(), Numa(nodes=(0,)), respawns=respawns)
-    assert bench.is_gone == is_gone
+    assert bench.is_down == is_down
 
 
 class DiesAtOnce:
-    """``words`` are what it says in each of its lives."""
+    """``words`` are what each of its processes writes."""
 
     is_running = False
-    ending = "with exit status 1"
+    unexpected_exit = "with exit status 1"
 
     def __init__(self, *words):
         self._words, self.output = iter(words), ""
@@ -58,16 +58,16 @@ async def test_one_that_runs_has_no_last_words(tmp_path):
 
 class Runs:
     is_running = True
-    ending = None
+    unexpected_exit = None
     output = "no kubelet here\n"
 
 
-async def test_the_last_words_are_those_of_the_last_life(tmp_path):
+async def test_the_last_words_are_those_of_the_last_process(tmp_path):
     bench = Bench(DiesAtOnce("panic: no hope\n", "in use\n", ""), Layout(tmp_path), None, Timing(), Numa(nodes=(0,)))
     told = []
     for _ in range(3):
         await bench.start()
-        told.append(bench.obituary())
+        told.append(bench.exit_report())
     assert told == [
         "the plug-in has ended, with exit status 1; its last words: panic: no hope",
         "the plug-in has ended, with exit status 1; its last words: in use",

@@ -20,7 +20,7 @@ async def test_one_that_was_killed_has_not_ended_unasked_while_the_next_one_star
     await command.kill()
 
     async def look(*args, **kwargs):
-        seen.append(command.ending)
+        seen.append(command.unexpected_exit)
         return await really(*args, **kwargs)
 
     monkeypatch.setattr(trio.lowlevel, "open_process", look)
@@ -31,9 +31,9 @@ async def test_one_that_was_killed_has_not_ended_unasked_while_the_next_one_star
     command_died = Command(["false"])
     await command_died.start(tmp_path)
     with trio.fail_after(30):
-        while command_died.ending is None:  # noqa: ASYNC110 - the end of a process that nobody waits for has no event
+        while command_died.unexpected_exit is None:  # noqa: ASYNC110 - the end of a process that nobody waits for has no event
             await trio.sleep(0.01)
-    assert command_died.ending == "with exit status 1"
+    assert command_died.unexpected_exit == "with exit status 1"
 
 
 ENDS, IGNORES = "trap 'echo bye; exit 0' TERM", "trap '' TERM"
@@ -81,7 +81,7 @@ async def test_a_second_one_runs_beside_it_and_is_it_from_then_on(tmp_path, pair
             await until(lambda: alive() == [True, True])
 
         await command.surge(tmp_path, ready, grace)
-        assert (alive(), command.is_running, command.ending) == ([False, True], True, None)
+        assert (alive(), command.is_running, command.unexpected_exit) == ([False, True], True, None)
         assert ("bye" in command.output) is has_said
     assert alive() == [False, False]
 

@@ -91,7 +91,7 @@ class NotOurs(Honest):
         try:
             await trio.sleep_forever()
         finally:
-            self.life.cancel()
+            self.run_scope.cancel()
 
     def another(self):
         return None
@@ -441,7 +441,7 @@ async def test_one_that_has_ended_is_waited_for_though_its_stream_seems_open(fas
                 self.is_ending = True
                 with trio.CancelScope(shield=True):
                     await trio.sleep(0.5)
-                plugin.life.cancel()
+                plugin.run_scope.cancel()
                 raise
 
     result = (await results_of(IsSeenToEndBeforeItsStream, only=["stream-cancel"], respawn=True))["stream-cancel"]
@@ -598,7 +598,7 @@ async def test_who_dies_of_a_check_that_only_warns_fails_it(fast_clock):
 
         async def answer(self, honest, ids):
             if "gpu-4" in ids:
-                self.life.cancel()
+                self.run_scope.cancel()
             return await honest(ids)
 
     result = (await results_of(DiesOfABrokenDevice, only=["allocate-unhealthy"]))["allocate-unhealthy"]

@@ -31,7 +31,7 @@ async def test_a_call_that_was_refused_at_once_does_not_count(autojump_clock, ev
     bench = SimpleNamespace(
         history=history,
         disturbances=[0.0],
-        lives=[],
+        start_times=[],
         of=lambda resources: nullcontext(),
         registrations=lambda: calls,
         was_alone=lambda time: True,

@@ -42,7 +42,7 @@ class CannotStartBesideAnother(OneOfSeveral):
     async def start(self, directory):
         if self.alive:
             self.output += "bind: address already in use\n"
-            self.life = trio.CancelScope()
+            self.run_scope = trio.CancelScope()
             self.ended.set()
             return
         await super().start(directory)
@@ -58,7 +58,7 @@ class HasOneLock(OneOfSeveral, Answerer):
 class TakesTheOldOnesPlace(OneOfSeveral):
     async def start(self, directory):
         for old in self.alive:
-            old.life.cancel()
+            old.run_scope.cancel()
         await super().start(directory)
 
 

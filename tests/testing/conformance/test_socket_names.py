@@ -19,7 +19,7 @@ def registered(*names, apart=3.0):
     [
         ("nvidia-gpu-1764160000.sock", "nvidia-gpu-1764160003.sock"),
         ("nvidiaGPU-1764160000.sock", "nvidiaGPU-1764160003.sock"),
-        pytest.param(("nvidiaGPU-1764159998.sock",), id="of one life it is not known what else changes"),
+        pytest.param(("nvidiaGPU-1764159998.sock",), id="of one start it is not known what else changes"),
         ("gpu1764160000.sock", "gpu1764160003.sock"),
         ("gpu-692706c0.sock", "gpu-692706c3.sock"),
         ("x-20251126-122640.sock", "x-20251126-122643.sock"),
