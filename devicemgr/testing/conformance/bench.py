@@ -49,7 +49,7 @@ E = TypeVar("E", bound=Event)
 SETTLING = 1.0
 """Seconds without another resource after which the plug-in has no more of them."""
 AFTERWARDS = 2.0
-"""Seconds in which a plug-in does what it does after a disturbance."""
+"""Seconds in which a plug-in does what it does after a disruption."""
 _HINT = "; one that relies on being started again is checked with --respawn"
 LONGEST = 200
 """Characters of a line of the plug-in's that are quoted."""
@@ -96,7 +96,7 @@ class Bench:
         self.start_times: list[float] = []
         """When the plug-in was started."""
         self._written_before = 0  # before that start
-        self.disturbances: list[float] = []
+        self.disruptions: list[float] = []
         """When something was broken on purpose that makes it register again."""
         self.overlaps: list[tuple[float, float]] = []
         """From when until when two of it ran, and neither is to be judged by what both did."""
@@ -261,7 +261,7 @@ class Bench:
         if self.resource not in self._watched:
             self._watched.add(self.resource)
             await self._note_changed_list()
-        return begin, min([end, *(time for time in (*self.start_times, *self.disturbances) if time > begin)])
+        return begin, min([end, *(time for time in (*self.start_times, *self.disruptions) if time > begin)])
 
     async def some_devices(self) -> None:
         """Until the newest list has devices, or for that while: an empty list may be the first of several."""
@@ -311,7 +311,7 @@ class Bench:
             max(self.seen(DeviceListReceived, since=since, of=resource)[0][0].time for resource in self.resources)
             - since
         )
-        # What is not under test is not judged, but whoever is still busy with it is not disturbed.
+        # What is not under test is not judged, but whoever is still busy with it is not disrupted.
         others = set(self.known) - set(self.resources) - self._not_waited_for
         await self._wait_for_lists(others, since)
         self._not_waited_for |= {resource for resource in others if not self._is_back(resource, since)}
@@ -383,11 +383,11 @@ class Bench:
         return len(self.start_times) - len(self.respawn_causes)
 
     @property
-    def is_disturbed(self) -> bool:
+    def is_disrupted(self) -> bool:
         """Has anything been broken since it was started?"""
-        return bool(self.disturbances) and self.disturbances[-1] >= self.start_times[-1]
+        return bool(self.disruptions) and self.disruptions[-1] >= self.start_times[-1]
 
-    async def disturb(self) -> float:
+    async def begin_disruption(self) -> float:
         """To be called before something is broken; returns when that is.
 
         A socket whose name changes with the second, as many do, cannot be made twice within that second: no kubelet
@@ -397,8 +397,8 @@ class Bench:
             registered = self.seen(PluginRegistered, of=resource)
             if change_by_the_second((event.endpoint, seen.at) for seen, event in registered):
                 await trio.sleep_until(registered[-1][0].time + 1.0)
-        self.disturbances.append(trio.current_time())
-        return self.disturbances[-1]
+        self.disruptions.append(trio.current_time())
+        return self.disruptions[-1]
 
     async def begin_anew(self) -> None:
         """Kill the plug-in, and start it without its old sockets. Raises Skipped when that cannot be, or what it has

@@ -34,10 +34,10 @@ async def changes_arrive(bench: Bench) -> str:
     await _require_changes(bench)
     arrived: dict[str, bool] = {}
     for what in (_RESTART, _AWAY) if bench.was_found else (_RESTART, _WIPE, _AWAY):
-        if bench.is_disturbed:  # some give up after so many disturbances in so many seconds
+        if bench.is_disrupted:  # some give up after so many disruptions in so many seconds
             await bench.begin_anew()
         try:
-            await _disturb(bench, what)
+            await _disrupt(bench, what)
         except Failed:  # that it does not come back has a check of its own
             continue
         arrived[what] = await _arrives(bench, what)
@@ -50,9 +50,9 @@ async def changes_arrive(bench: Bench) -> str:
 
 
 async def _require_changes(bench: Bench) -> None:
-    """In a process that was not disturbed a change must be possible, and a second one. Raises Skipped."""
+    """In a process that was not disrupted a change must be possible, and a second one. Raises Skipped."""
     try:
-        if bench.is_disturbed:
+        if bench.is_disrupted:
             await bench.begin_anew()
         came = [await _arrives(bench, "") for _ in range(2)]
     except Skipped as skipped:
@@ -67,9 +67,9 @@ async def _require_changes(bench: Bench) -> None:
         )
 
 
-async def _disturb(bench: Bench, what: str) -> None:
+async def _disrupt(bench: Bench, what: str) -> None:
     """Raises Failed when the plug-in does not come back."""
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     if what == _WIPE:
         bench.manager.faults.wipe()
     else:
@@ -103,7 +103,7 @@ def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
 async def _streams_of_our_own(bench: Bench) -> AsyncIterator[None]:
     """The manager's streams are cut; within, others are open, and have begun with a list. They are the manager's where
     the plug-in ended with its streams and was started again."""
-    await bench.disturb()
+    await bench.begin_disruption()
     respawns = len(bench.respawn_causes)
     for resource in bench.serving():
         bench.manager.faults.drop_connection(resource)

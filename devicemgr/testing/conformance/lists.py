@@ -270,8 +270,8 @@ async def ids_stable(bench: Bench) -> str:
 
 async def _several_starts(bench: Bench) -> None:
     """Of the manager and of the plug-in, whether other checks have seen to that or not."""
-    if not bench.disturbances:
-        since = await bench.disturb()
+    if not bench.disruptions:
+        since = await bench.begin_disruption()
         await bench.manager.faults.restart()
         with suppress(Failed):  # which is what restart is about
             await bench.wait_for_list(since=since, what="")

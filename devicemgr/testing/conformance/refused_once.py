@@ -43,17 +43,19 @@ async def registers_again(bench: Bench) -> str:
             bench.delete_sockets()
             await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)
             told.append(await _registered_after(bench, "at its start", trio.current_time(), bench.start))
-        told.append(await _registered_after(bench, _RESTART, await bench.disturb(), bench.manager.faults.restart))
+        told.append(
+            await _registered_after(bench, _RESTART, await bench.begin_disruption(), bench.manager.faults.restart)
+        )
     return "; ".join(told)
 
 
-async def _registered_after(bench: Bench, what: str, since: float, disturb: Callable[[], Awaitable[None]]) -> str:
+async def _registered_after(bench: Bench, what: str, since: float, trigger: Callable[[], Awaitable[None]]) -> str:
     """Make the plug-in register, and refuse it once; the evidence that it is back. Raises Failed."""
     patience = bench.timing.patience
     for resource in bench.resources:
         bench.manager.faults.refuse_registrations(resource=resource)
     try:
-        await disturb()
+        await trigger()
         await bench.wait_until(lambda: bench.is_down or _have_called(bench, since), patience)
     finally:
         bench.manager.faults.accept_registrations()

@@ -32,7 +32,7 @@ from .processes import listening_elsewhere
 from .verdicts import Failed, Proved, Skipped
 
 ENOUGH = 3
-"""Calls of Register for one disturbance that are no loop: it may see several signs of it, and a stream end."""
+"""Calls of Register for one disruption that are no loop: it may see several signs of it, and a stream end."""
 
 
 @check("registers", rule="REG-3", seen_in="squat/generic-device-plugin#94", whole=True)
@@ -215,15 +215,15 @@ async def registers_once(bench: Bench) -> str:
 
 @check("returns-once", rule="REG-22", needs=("restart",), seen_in="kubernetes/kubernetes#118534", whole=True)
 async def returns_once(bench: Bench) -> str:
-    """Registers once after each disturbance, and then no more.
+    """Registers once after each disruption, and then no more.
 
     A new registration ends the old one's stream. A plug-in that takes the end of a stream, or its own new socket, for a
-    reason to register again does so without end from the first disturbance on, until its node is out of sockets.
+    reason to register again does so without end from the first disruption on, until its node is out of sockets.
 
     Mend it: register when kubelet.sock is another file than at the last time, or your own socket is gone; the end of a
     stream is no reason while another one is open, or within a second of your last registration.
     """
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     await bench.manager.faults.restart()
     with suppress(Failed):  # which others are about
         await bench.wait_for_list(since=since, what="")
@@ -234,20 +234,20 @@ async def returns_once(bench: Bench) -> str:
     most, took, resource = max(map(partial(most_calls, bench), bench.resources))
     if most > ENOUGH:
         which = f" for {resource}" if len(bench.resources) > 1 else ""
-        raise Proved(f"{most} calls of Register{which} in the {took:.1f} s after something was disturbed")
+        raise Proved(f"{most} calls of Register{which} in the {took:.1f} s after a disruption")
     times = f"found {most} time(s)" if bench.was_found else f"{most} call(s) of Register"
-    return f"at most {times} after each of {len(bench.disturbances)} disturbances"
+    return f"at most {times} after each of {len(bench.disruptions)} disruptions"
 
 
 def most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
-    """After one disturbance, or one start of the plug-in after that, and in how many seconds. A call that was
+    """After one disruption, or one start of the plug-in after that, and in how many seconds. A call that was
     refused at once is none of them: after that it has to call again (registers-again)."""
     refused = {one.time for one, next in pairwise(bench.history) if isinstance(next.event, PluginRefused)}
     with bench.of([resource]):
         calls = [s.time for s, _ in bench.registrations() if bench.was_alone(s.time) and s.time not in refused]
     marks = [
-        *bench.disturbances,
-        *(start for start in bench.start_times if start > bench.disturbances[0]),
+        *bench.disruptions,
+        *(start for start in bench.start_times if start > bench.disruptions[0]),
         trio.current_time(),
     ]
     spans = pairwise(sorted(marks))

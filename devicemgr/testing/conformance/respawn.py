@@ -24,7 +24,7 @@ class Respawned(Protocol):
     @property
     def check(self) -> str | None: ...
     @property
-    def disturbances(self) -> Sequence[float]: ...
+    def disruptions(self) -> Sequence[float]: ...
     @property
     def has_exited(self) -> bool: ...
 
@@ -51,13 +51,13 @@ async def _respawn(bench: Respawned) -> None:
     """Start the plug-in whenever it has ended though nobody asked it to, until cancelled.
 
     Restarts of a kubelet are further apart than the ten minutes after which it forgets, so each check, and each
-    disturbance, begins to count anew. Raises SubjectUnusable.
+    disruption, begins to count anew. Raises SubjectUnusable.
     """
-    cause, endings = (bench.check, len(bench.disturbances)), 0
+    cause, endings = (bench.check, len(bench.disruptions)), 0
     while True:
         while not bench.has_exited:  # noqa: ASYNC110 - the end of what a program has started has no event
             await trio.sleep(_POLL)
-        now = bench.check, len(bench.disturbances)
+        now = bench.check, len(bench.disruptions)
         cause, endings = now, endings + 1 if cause == now else 1
         await trio.sleep(pause(endings))
         if bench.has_exited:  # and nobody was quicker

@@ -60,7 +60,7 @@ async def wiped(bench: Bench) -> str:
     """
     if bench.was_found:
         raise Skipped("the plug-in was found in plugins_registry, where the kubelet deletes nothing")
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     bench.manager.faults.wipe()
     took = await bench.wait_for_list(since=since, what="after all sockets were deleted")
     return f"registered again, with a list, after {took:.2f} s"
@@ -78,7 +78,7 @@ async def socket_deleted(bench: Bench) -> str:
     """
     if bench.was_found:
         raise Skipped("the plug-in was found in plugins_registry, where nobody but itself deletes its socket")
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     bench.delete_sockets()
     took = await bench.wait_for_list(since=since, what="after its own socket was deleted")
     return f"registered again, with a list, after {took:.2f} s"
@@ -93,12 +93,12 @@ async def registry_deleted(bench: Bench) -> str:
 
     Mend it: take the new kubelet.sock, and not the end of the old one, for the sign to register again.
     """
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     bench.registry.unlink(missing_ok=True)
     await bench.wait_until(bench.registry.exists, bench.timing.prompt)
     await trio.sleep(AFTERWARDS)
     again = any(bench.seen(PluginRegistered, since=since, of=resource) for resource in bench.known)
-    if again:  # then with all it has, and nothing disturbs it meanwhile
+    if again:  # then with all it has, and nothing disrupts it meanwhile
         with suppress(Failed):
             await bench.wait_for_list(since=since, what="")
     if not await bench.wait_until(bench.serves, bench.timing.patience):
@@ -119,7 +119,7 @@ async def away(bench: Bench) -> str:
 
     Mend it: keep trying, with a bounded pause between attempts.
     """
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     await bench.manager.faults.restart(delay=bench.timing.away)
     back = trio.current_time()
     await bench.wait_for_list(since=since, what=f"after the manager was away for {bench.timing.away:g} s")
@@ -191,7 +191,7 @@ async def _fewest_descriptors(bench: Bench, before: int) -> int:
 
 async def _restarted(bench: Bench, what: str) -> float:
     """Seconds until the plug-in was back. Raises Failed, which begins with ``what``."""
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     await bench.manager.faults.restart()
     return await bench.wait_for_list(since=since, what=what)
 

@@ -45,7 +45,7 @@ async def rolling_update(bench: Bench) -> str:
     start connect to each socket that has your prefix, and remove it when the connection is refused (ECONNREFUSED), for
     then nobody serves it.
     """
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     before = _names(bench)
     async with bench.respawning():
         has_come = await _update(bench, lambda: bench.are_back(since))
@@ -94,7 +94,7 @@ async def _told_of_names(bench: Bench, same: set[str], has_come: bool) -> str:
 
 async def _comes_after_a_refusal(bench: Bench, both: str) -> bool:
     """Update it once more, with a manager that refuses as v1.37 does; was anybody refused? Raises Failed."""
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     bench.manager.faults.refuse_same_socket()
     try:
         await _update(bench, lambda: bool(_refusals(bench, since)) or bench.are_back(since))

@@ -211,14 +211,14 @@ async def _with_respawns_noted(bench: Bench, check: Check) -> _Found:
 
 
 async def _independent(bench: Bench, check: Check) -> _Found:
-    """What fails on a plug-in that was disturbed before is tried on one that was not: some give up after so many errors
+    """What fails on a plug-in that was disrupted before is tried on one that was not: some give up after so many errors
     in so many seconds, and that a check was not the first is nothing that a kubelet does. Not what a check has proved,
     or seen of a process that it started itself; and what fails beside another instance is made again anyway."""
-    was_disturbed, starts = bench.is_disturbed and not bench.is_beside, bench.requested_starts
+    was_disrupted, starts = bench.is_disrupted and not bench.is_beside, bench.requested_starts
     first = await _tried(bench, check)
     if first.is_proved:
         bench.proved.add(check.name)
-    if not first.verdict.is_broken or not was_disturbed:
+    if not first.verdict.is_broken or not was_disrupted:
         return first
     if first.is_proved or bench.requested_starts > starts:
         return first

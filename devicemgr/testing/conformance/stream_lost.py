@@ -38,7 +38,7 @@ async def stream_lost(bench: Bench) -> str:
         raise Skipped("the plug-in was found in plugins_registry, and has no need to call Register")
     if not bench.serves():
         raise Skipped("no stream is open that could be cut (stream-stays-open)")
-    since = await bench.disturb()
+    since = await bench.begin_disruption()
     within = bench.timing.prompt + BEYOND
     async with bench.respawning():
         with bench.of(bench.known):  # whoever registers one of them again may do so with all

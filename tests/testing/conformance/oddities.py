@@ -54,7 +54,7 @@ class NamesItsSocketByTheSecond(Honest):
         await super().start(directory)
 
     async def stay_registered(self, plugin):
-        await register_until_disturbed(self, plugin, period=0.2)
+        await register_until_disrupted(self, plugin, period=0.2)
 
 
 class GivesUpAfterManyErrors(Honest):
@@ -91,11 +91,11 @@ async def keep_registered(subject, plugin, *, period, pause=0.0):
         if plugin.restore_socket():
             plugin.end_stream()
             await plugin.drain()
-        await register_until_disturbed(subject, plugin, period=period)
+        await register_until_disrupted(subject, plugin, period=period)
         await trio.sleep(pause)
 
 
-async def register_until_disturbed(subject, plugin, *, period):
+async def register_until_disrupted(subject, plugin, *, period):
     """Once; returns when there is another kubelet.sock or its own is gone, and a moment after it was not taken."""
     known = made(plugin.registry)
     try:

@@ -247,7 +247,7 @@ async def test_where_it_ended_at_a_change_is_told(fast_clock):
 
 @pytest.mark.parametrize("kind", [HasASecondResource, RegistersOneAfterTheOther])
 @pytest.mark.parametrize("resource", [None, "vendor.com/gpu"])
-async def test_one_with_two_resources_is_disturbed_only_when_both_are_back(fast_clock, kind, resource):
+async def test_one_with_two_resources_is_disrupted_only_when_both_are_back(fast_clock, kind, resource):
     results = await results_of(kind, resource=resource)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
     for name in ("vendor.com/gpu", "vendor.com/nic"):
@@ -404,7 +404,7 @@ async def test_one_that_does_not_start_beside_another_takes_over_when_it_is_star
     assert "it ended once, with exit status 1, and was started again" in result.evidence
 
 
-async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disturbed_twice_in_one(mock_clock):
+async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disrupted_twice_in_one(mock_clock):
     mock_clock.rate = 1.0
     timing = replace(TIMING, quiet=0.1, patience=5)
     results = await results_of(NamesItsSocketByTheSecond, timing, ("wiped", "socket-deleted"))
@@ -537,7 +537,7 @@ class DeletesTheOtherOnesSocket(WatchesKubeletSockOnly):
 
 class RegistersAsAHeartbeat(RegistersInALoop):
     breaks = None
-    period = 1.0  # so often that there is one between any two disturbances
+    period = 1.0  # so often that there is one between any two disruptions
 
     def another_name(self):
         return self.endpoint

@@ -30,7 +30,7 @@ async def test_a_call_that_was_refused_at_once_does_not_count(autojump_clock, ev
     calls = [(seen, seen.event) for seen in history if seen.event is CALLED]
     bench = SimpleNamespace(
         history=history,
-        disturbances=[0.0],
+        disruptions=[0.0],
         start_times=[],
         of=lambda resources: nullcontext(),
         registrations=lambda: calls,

@@ -1,4 +1,4 @@
-"""For which names of sockets a second has to pass before the plug-in is disturbed again."""
+"""For which names of sockets a second has to pass before the plug-in is disrupted again."""
 
 from __future__ import annotations
 
