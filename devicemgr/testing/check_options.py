@@ -55,14 +55,12 @@ class CheckOptions(CheckedFields):
     respawn: bool = _option(
         False, "Start the command again when it ends: after a second, then with a back-off, as a kubelet does."
     )
-    alone: bool = _option(
-        False, "Never run a second instance of the command beside the first: the hardware takes one only."
-    )
+    alone: bool = _option(False, "Never run a second instance of the command in parallel: the hardware takes one only.")
     change: str | None = _option(
         None,
         "A shell command that makes the plug-in report a change each time: break something, and heal it the next time. "
         "It is run seven times or more, where check runs, with the plug-in's environment and DEVICE_PLUGIN_PID. "
-        "Instances side by side share the files that it changes.",
+        "Instances in parallel share the files that it changes.",
         "COMMAND",
     )
     numa: str | None = _option(None, "The NUMA nodes there are, as 0,1.  [default: the machine's]", "NODES")

@@ -19,7 +19,7 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 ``stream_lost``       a check of what it does when the kubelet has lost its stream
 ``rolling_update``    a check of an old process that ends after its new one has begun
 ``changes``           a check of what it can still say when it had to begin anew
-``side_by_side``      checks of other instances, while the first one is watched
+``parallel``          checks of other instances, while the first one is watched
 ``bench``             a private manager, the plug-in under test, and what the two said
 ``asking``            what the checks ask the plug-in themselves
 ``evidence``          what went over the wire during a check

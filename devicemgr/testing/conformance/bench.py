@@ -103,13 +103,13 @@ class Bench:
         self.termination: Termination | None = None
         self.unanswerable: dict[ResourceName, str] = {}
         """Why Allocate cannot be answered here at all, where that is so."""
-        self.is_beside = False
+        self.has_parallel_instances = False
         """Is there another instance of the plug-in, on another bench?"""
-        self.is_changed_beside = False
+        self.runs_change_in_parallel = False
         """And is the command of --change run for it?"""
-        self.proved: set[str] = set()
+        self.conclusive_failures: set[str] = set()
         """The checks whose failure another instance cannot be the reason of."""
-        self.failed_beside: dict[str, str] = {}
+        self.failed_in_parallel: dict[str, str] = {}
         """What was found when a check was made while there was one."""
         self.respawn_causes: list[str] = []
         """How it exited, each time that it was started again for that."""
@@ -548,7 +548,7 @@ class Bench:
             raise Failed("the plug-in was never registered")
         return self.directory / file_name(registered[-1][1].endpoint)
 
-    def beside(self, subject: Subject, instance: int) -> AbstractAsyncContextManager[Bench]:
+    def open_parallel(self, subject: Subject, instance: int) -> AbstractAsyncContextManager[Bench]:
         """Another bench, with another instance of the plug-in and no patience with it. Raises as :func:`open_bench`."""
         return open_bench(
             subject,

@@ -35,7 +35,7 @@ class Command:
     ``kubeconfig`` is a file that names an API server: the plug-in has its path as ``KUBECONFIG`` and, with ``isolate``,
     the API server as a pod has it. Raises BadInput for a text that is no bind, and for a file that cannot be used so.
     ``change`` is a shell command that makes it report a change; it has the same environment, and
-    ``DEVICE_PLUGIN_PID``. With ``alone`` no second instance is started beside it.
+    ``DEVICE_PLUGIN_PID``. With ``alone`` no second instance runs in parallel.
 
     What it starts is ended with it. That it has let go of (a daemon, forked twice) is found with ``adopt`` only: then
     all of this process's children that nobody else is the parent of any more count as the plug-in's.
@@ -70,8 +70,8 @@ class Command:
         self._adopt = adopt
         self._family: set[Living] = set()
         self._not_ours: set[Living] = set()
-        self._beside: set[int] = set()
-        """The groups of all instances that were started beside each other, this one among them."""
+        self._instance_groups: set[int] = set()
+        """The process groups of all instances that run in parallel, this one among them."""
         self._output = Output()
 
     async def start(self, directory: Path) -> None:
@@ -100,12 +100,12 @@ class Command:
         except OSError as error:
             raise SubjectUnusable(f"cannot start {argv[0]}: {error.strerror}") from error
         if self._process is not None:
-            self._beside.discard(self._process.pid)
+            self._instance_groups.discard(self._process.pid)
         # At once, for the one before was asked to end, and who looks while this one starts must not think otherwise.
         self._process, self._family, self._is_asked_to_end = process, set(), False
-        self._beside.add(process.pid)
+        self._instance_groups.add(process.pid)
 
-    def another(self) -> Command | None:
+    def new_instance(self) -> Command | None:
         """Not of a program that has ended, or let go of others, which go on: whose they are could not be known."""
         if self._is_alone:
             return None
@@ -122,7 +122,7 @@ class Command:
             kubeconfig=self._kubeconfig,
             env=self._env,
         )
-        one._beside = self._beside
+        one._instance_groups = self._instance_groups
         return one
 
     @property
@@ -233,7 +233,7 @@ class Command:
         """The program's processes that are alive, those included whose parent has ended since we looked last."""
         leader = self._running().pid
         self._family = {one for one in self._family if one.is_alive} | family(
-            leader, orphans=self._adopt, others=self._beside
+            leader, orphans=self._adopt, others=self._instance_groups
         )
         return self._family
 

@@ -17,7 +17,7 @@ from ...rpc.deviceplugin.convert import list_size
 from .bench import Bench, names
 from .check import check
 from .shown import difference, some
-from .verdicts import Failed, Proved, Skipped, Weight
+from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 LARGEST_MESSAGE = 4 * 1024 * 1024
 """Bytes that a kubelet takes in one message (API-8)."""
@@ -229,7 +229,7 @@ def with_something_new(bench: Bench, lists: Sequence[DeviceListReceived]) -> str
     if not new:
         return ""
     why = " (--change was run for another instance meanwhile, which may share what it changes)"
-    return f", {new} with something new" + why * bench.is_changed_beside
+    return f", {new} with something new" + why * bench.runs_change_in_parallel
 
 
 def _says_the_same(one: DeviceListReceived, next: DeviceListReceived) -> bool:
@@ -259,7 +259,7 @@ async def ids_stable(bench: Bench) -> str:
         if _are_others(ids, reference):
             begun_anew = any(before < start <= time for start in bench.start_times)
             what = "a new start of its process" if begun_anew else "a registration of the same process"
-            raise Proved(
+            raise ConclusiveFailure(
                 f"{same} of {len(found)} registrations had the same ids; with {what} they became others: "
                 f"{difference(reference, ids)}"
             )

@@ -29,7 +29,7 @@ from .bench import AFTERWARDS, Bench
 from .check import check
 from .lists import with_something_new
 from .processes import listening_elsewhere
-from .verdicts import Failed, Proved, Skipped
+from .verdicts import ConclusiveFailure, Failed, Skipped
 
 ENOUGH = 3
 """Calls of Register for one disruption that are no loop: it may see several signs of it, and a stream end."""
@@ -234,7 +234,7 @@ async def returns_once(bench: Bench) -> str:
     most, took, resource = max(map(partial(most_calls, bench), bench.resources))
     if most > ENOUGH:
         which = f" for {resource}" if len(bench.resources) > 1 else ""
-        raise Proved(f"{most} calls of Register{which} in the {took:.1f} s after a disruption")
+        raise ConclusiveFailure(f"{most} calls of Register{which} in the {took:.1f} s after a disruption")
     times = f"found {most} time(s)" if bench.was_found else f"{most} call(s) of Register"
     return f"at most {times} after each of {len(bench.disruptions)} disruptions"
 
@@ -267,7 +267,9 @@ async def endpoint_fresh(bench: Bench) -> str:
     name that no other process has, such as one with the time in it, and remove the old socket.
     """
     if name := _registered_over_itself(bench):
-        raise Proved(f"{name!r} was registered again while its stream was open: v1.37 takes that name no more")
+        raise ConclusiveFailure(
+            f"{name!r} was registered again while its stream was open: v1.37 takes that name no more"
+        )
     names = [event.endpoint for _, event in bench.seen(PluginRegistered)]
     is_fixed = len(set(names)) == 1
     if is_fixed:

@@ -10,7 +10,7 @@ from ...events import PluginRegistered
 from .bench import AFTERWARDS, Bench, Termination
 from .check import check
 from .shown import some
-from .verdicts import Failed, Proved, Skipped, Weight
+from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 WARM_UP = 3
 """Restarts before descriptors are counted."""
@@ -157,7 +157,7 @@ async def descriptors(bench: Bench) -> str:
         return f"{before} open descriptors; after {made} restarts in {took:.1f} s, more than a kubelet makes, {gave_up}"
     more = await _fewest_descriptors(bench, before) - before
     if more > made / TOLERATED if made >= FEWEST else more >= made:
-        raise Proved(f"{before} open descriptors, and {more} more after {made} restarts")
+        raise ConclusiveFailure(f"{before} open descriptors, and {more} more after {made} restarts")
     enough = f"; of {most}, as many as are enough when none is left open" if made == CONVINCING < most else ""
     return f"{before} open descriptors before, {before + more} after {made} restarts in {took:.1f} s{enough}"
 

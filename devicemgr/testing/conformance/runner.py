@@ -17,18 +17,18 @@ from . import (
     allocation,
     changes,
     lists,
+    parallel,
     refused_once,
     registration,
     restarts,
     rolling_update,
-    side_by_side,
     stream_lost,
 )
 from .bench import Bench
 from .check import Check
 from .evidence import told
 from .observer import Observer
-from .verdicts import Failed, Proved, Result, Skipped, Verdict, Weight
+from .verdicts import ConclusiveFailure, Failed, Result, Skipped, Verdict, Weight
 
 MOST_CALLS = 100
 """RPCs that a result keeps."""
@@ -95,16 +95,16 @@ async def run_checks(
     fail_fast: bool = False,
     strict: bool = False,
 ) -> list[Result]:
-    """Make the checks, what passes so side by side and all else one after the other, until the first failure with
+    """Run the checks, what passes so in parallel and all else one after the other, until the first failure with
     ``fail_fast``. With ``strict`` a warning is a failure.
 
     ``made`` grows with each: what is there when the run is cancelled is what :func:`report_of` makes a report of.
     """
     made = {} if made is None else made
-    if side_by_side.saves_time(checks):
+    if parallel.saves_time(checks):
         make = partial(run_check, strict=strict)
         await make(bench, CHECKS["first-list"], made, observer)
-        await side_by_side.make_beside(bench, checks, made, observer, make=make)
+        await parallel.run_in_parallel(bench, checks, made, observer, make=make)
     for check in checks:
         await run_check(bench, check, made, observer, strict=strict)
         if fail_fast and any(result.verdict is Verdict.FAILED for result in made.values()):
@@ -161,8 +161,8 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         await bench.restore()
         with bench.of(sound) if causes else nullcontext():
             verdict, evidence, lacking, _ = await _with_respawns_noted(bench, check)
-        if verdict is Verdict.PASSED and (beside := bench.failed_beside.get(check.name)):
-            evidence += f"; when there was another instance of the plug-in beside it: {beside}"
+        if verdict is Verdict.PASSED and (failure := bench.failed_in_parallel.get(check.name)):
+            evidence += f"; when other instances of the plug-in ran in parallel: {failure}"
         if causes:
             left_out = tuple(one for one in bench.resources if one not in sound)
             evidence += "".join(
@@ -194,7 +194,7 @@ class _Found(NamedTuple):
     verdict: Verdict
     evidence: str
     lacking: tuple[str, ...] = ()
-    is_proved: bool = False
+    is_conclusive: bool = False
 
     def adding(self, text: str) -> _Found:
         return self._replace(evidence=self.evidence + text)
@@ -212,15 +212,15 @@ async def _with_respawns_noted(bench: Bench, check: Check) -> _Found:
 
 async def _independent(bench: Bench, check: Check) -> _Found:
     """What fails on a plug-in that was disrupted before is tried on one that was not: some give up after so many errors
-    in so many seconds, and that a check was not the first is nothing that a kubelet does. Not what a check has proved,
-    or seen of a process that it started itself; and what fails beside another instance is made again anyway."""
-    was_disrupted, starts = bench.is_disrupted and not bench.is_beside, bench.requested_starts
+    in so many seconds, and that a check was not the first is nothing that a kubelet does. Not a conclusive failure,
+    nor one of a process that the check started itself; and what fails in parallel is run again anyway."""
+    was_disrupted, starts = bench.is_disrupted and not bench.has_parallel_instances, bench.requested_starts
     first = await _tried(bench, check)
-    if first.is_proved:
-        bench.proved.add(check.name)
+    if first.is_conclusive:
+        bench.conclusive_failures.add(check.name)
     if not first.verdict.is_broken or not was_disrupted:
         return first
-    if first.is_proved or bench.requested_starts > starts:
+    if first.is_conclusive or bench.requested_starts > starts:
         return first
     try:
         await bench.begin_anew()
@@ -237,8 +237,8 @@ async def _tried(bench: Bench, check: Check) -> _Found:
     try:
         found = await _found(bench, check)
     except (Failed, DeviceManagerError) as failure:
-        found = _Found(_verdict_of(failure, check), str(failure), is_proved=isinstance(failure, Proved))
-    if found.verdict.is_broken and not bench.is_beside:
+        found = _Found(_verdict_of(failure, check), str(failure), is_conclusive=isinstance(failure, ConclusiveFailure))
+    if found.verdict.is_broken and not bench.has_parallel_instances:
         found = found._replace(evidence=await _with_exit_report(bench, found.evidence))
         return found._replace(verdict=Verdict.FAILED) if bench.has_exited_for_good else found
     return found
@@ -272,7 +272,7 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
         verdict: {} for verdict in (Verdict.FAILED, Verdict.WARNING, Verdict.PASSED, Verdict.SKIPPED)
     }
     made: list[str] = []
-    is_proved = False
+    is_conclusive = False
     while resource := next((one for one in bench.resources if one not in made), None):
         made.append(resource)
         with bench.of([resource]):
@@ -282,16 +282,16 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
                 said[Verdict.SKIPPED][resource] = str(skipped)
             except (Failed, DeviceManagerError) as failure:
                 said[_verdict_of(failure, check)][resource] = str(failure)
-                is_proved = is_proved or isinstance(failure, Proved)
+                is_conclusive = is_conclusive or isinstance(failure, ConclusiveFailure)
     verdict = next(verdict for verdict, evidence in said.items() if evidence)
     broken = said[Verdict.FAILED] | said[Verdict.WARNING]
     told = broken or said[Verdict.PASSED] | said[Verdict.SKIPPED]
     lacking = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(made) else ()
     if len(told) == len(made) and len(set(told.values())) == 1:
         each = f"of each of {len(made)} resources: " if len(made) > 1 else ""
-        return _Found(verdict, each + told[made[0]], lacking, is_proved)
+        return _Found(verdict, each + told[made[0]], lacking, is_conclusive)
     all_told = "; ".join(f"{resource}: {evidence}" for resource, evidence in told.items())
-    return _Found(verdict, all_told, lacking, is_proved)
+    return _Found(verdict, all_told, lacking, is_conclusive)
 
 
 async def _until_exit(bench: Bench) -> None:

@@ -6,7 +6,7 @@ import trio
 
 from .bench import Bench
 from .check import check
-from .verdicts import Failed, Proved, Skipped, Weight
+from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 BEYOND = 3.0
 """Seconds, more than for what comes at once: a pause before another attempt, or the start of another process."""
@@ -51,6 +51,6 @@ async def stream_lost(bench: Bench) -> str:
         what = f"{which}no list came within {within:g} s of the end of the stream"
         with bench.of(late[:1]):
             if bench.subject.is_running and not bench.registrations(since=since):
-                raise Proved(f"{what}: it did not call Register")
+                raise ConclusiveFailure(f"{what}: it did not call Register")
             raise Failed(f"{what}: {bench.what_happened(since=since, of=late[0])}")
     return f"registered again, with a list, after {took:.2f} s"

@@ -29,8 +29,8 @@ class Subject(Protocol):
     async def start(self, directory: Path) -> None:
         """Run it, with ``directory`` as the kubelet's directory of plug-ins. Raises SubjectUnusable."""
 
-    def another(self) -> Subject | None:
-        """Another instance of the same program, to be started beside this one; None where there is one only."""
+    def new_instance(self) -> Subject | None:
+        """Another instance of the same program, to run in parallel with this one; None where there is one only."""
 
     @property
     def can_change(self) -> bool:
@@ -109,7 +109,7 @@ class Attached:
     async def start(self, directory: Path) -> None:
         return None
 
-    def another(self) -> None:
+    def new_instance(self) -> None:
         return None
 
     @property

@@ -37,8 +37,8 @@ class Failed(Exception):
         self.weight = weight
 
 
-class Proved(Failed):
-    """By all that was seen, so that nothing is gained by a second try."""
+class ConclusiveFailure(Failed):
+    """It follows from all that was seen, so nothing is gained by a second try."""
 
 
 class Skipped(Exception):

@@ -185,7 +185,7 @@ class Honest:
 
         return answer
 
-    def another(self) -> Honest | None:
+    def new_instance(self) -> Honest | None:
         return type(self)(self.nursery)
 
     can_change = True

@@ -109,7 +109,7 @@ async def test_one_that_owns_its_hardware_is_never_there_twice(tmp_path):
     command = Command(["sleep", "60"], alone=True)
     async with tended(command):
         await command.start(tmp_path)
-        assert command.another() is None
+        assert command.new_instance() is None
         with pytest.raises(Skipped, match="--alone"):
             await command.surge(tmp_path, ready, 0.1)
         assert command.is_running

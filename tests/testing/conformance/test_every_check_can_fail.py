@@ -93,7 +93,7 @@ class NotOurs(Honest):
         finally:
             self.run_scope.cancel()
 
-    def another(self):
+    def new_instance(self):
         return None
 
     async def kill(self):

@@ -57,7 +57,7 @@ def idle_clock():
 
 
 class AloneOnTheMachine(Honest):
-    def another(self):
+    def new_instance(self):
         return None
 
 

@@ -1,4 +1,4 @@
-"""Checks side by side: other instances of the plug-in are asked and broken while the first one is watched.
+"""Checks in parallel: other instances of the plug-in are asked and broken while the first one is watched.
 
 Watching that nothing happens takes its time, in which nothing may be done to who is watched. So the other checks are
 made meanwhile of further instances, each on a bench of its own: with another directory, another manager, and nothing in
@@ -8,8 +8,8 @@ common that we know of; on a bench one after the other, as usual.
 # others; if it passes then, that it did not is told. They may stand in each other's way (a port, a lock, a file under
 # /run, the hardware itself), which makes an honest plug-in fail; it makes no broken one pass. So nobody has to know
 # what plug-ins share, and one that cannot be there twice loses nothing but the time. For the same reason the others are
-# given no patience: one that is slow is waited for alone. What proves a fault by all that was done before, as `Proved`
-# does, counts at once: to the first instance nothing was done.
+# given no patience: one that is slow is waited for alone. A `ConclusiveFailure`, which rests on all that was done
+# before, counts at once: to the first instance nothing was done.
 """
 
 from __future__ import annotations
@@ -60,24 +60,24 @@ def saves_time(checks: Iterable[Check]) -> bool:
     return not names.isdisjoint(WATCHED) and any(not names.isdisjoint(group) for group in OTHERS)
 
 
-async def make_beside(
+async def run_in_parallel(
     bench: Bench, checks: Sequence[Check], made: dict[str, Result], observer: Observer, *, make: Make
 ) -> None:
     """Make as many of the checks as can be made so; ``made`` grows by what came of them."""
     if not _is_sound(bench, made["first-list"]):
         return
-    groups = [(group, subject) for group in _groups(bench, checks) if (subject := bench.subject.another())]
+    groups = [(group, subject) for group in _groups(bench, checks) if (subject := bench.subject.new_instance())]
     if not groups:
         return
-    bench.is_beside = True
-    bench.is_changed_beside = any(check.name in CHANGED for group, _ in groups for check in group)
+    bench.has_parallel_instances = True
+    bench.runs_change_in_parallel = any(check.name in CHANGED for group, _ in groups for check in group)
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             for instance, (group, subject) in enumerate(groups, start=2):
-                another = bench.beside(subject, instance)
-                nursery.start_soon(_by_another, bench, another, group, made, observer, make)
+                another = bench.open_parallel(subject, instance)
+                nursery.start_soon(_run_on_new_instance, bench, another, group, made, observer, make)
             is_sound = await _watch(bench, _among(checks, WATCHED), made, observer, make)
-    bench.is_beside = bench.is_changed_beside = False
+    bench.has_parallel_instances = bench.runs_change_in_parallel = False
     if not is_sound:
         with suppress(Skipped):
             await bench.watch_anew()
@@ -110,7 +110,7 @@ async def _watch(
             return False
         observer.begins(check)
         if (result := await make(bench, check, own)).verdict is not Verdict.PASSED:
-            bench.failed_beside[check.name] = result.evidence
+            bench.failed_in_parallel[check.name] = result.evidence
             return False
     for check in checks:
         made[check.name] = own[check.name]
@@ -118,7 +118,7 @@ async def _watch(
     return True
 
 
-async def _by_another(
+async def _run_on_new_instance(
     first: Bench,
     another: AbstractAsyncContextManager[Bench],
     checks: Sequence[Check],
@@ -129,16 +129,16 @@ async def _by_another(
     own = dict(made)
     with suppress(DeviceManagerError, Failed):  # that there cannot be another one is no failure
         async with another as bench:
-            bench.is_beside = True
+            bench.has_parallel_instances = True
             with bench.of(first.known):
                 await bench.wait_for_list(since=bench.started, what="")
             for check in checks:
                 observer.begins(check)
                 result = await make(bench, check, own)
-                if result.verdict is Verdict.PASSED or check.name in bench.proved:
+                if result.verdict is Verdict.PASSED or check.name in bench.conclusive_failures:
                     made[check.name] = result
                     observer.ends(result)
                 elif result.seconds >= bench.timing.patience:
                     return  # we have waited for it in vain, and would again
                 elif result.verdict is not Verdict.SKIPPED:
-                    first.failed_beside[check.name] = result.evidence
+                    first.failed_in_parallel[check.name] = result.evidence

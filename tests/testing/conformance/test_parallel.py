@@ -12,7 +12,7 @@ import trio
 from devicemgr import Numa
 from devicemgr.errors import RpcFailed
 from devicemgr.testing.conformance import CHECKS, Command, Verdict, open_bench, run_checks, select
-from devicemgr.testing.conformance.side_by_side import OTHERS, WATCHED
+from devicemgr.testing.conformance.parallel import OTHERS, WATCHED
 from tests.fast_clock import FastClock
 
 from .mutants import Answerer, FloodsTheStream, Honest, RegistersInALoop
@@ -91,14 +91,14 @@ async def test_an_honest_plugin_that_stands_in_its_own_way_passes_all(kind, fast
 async def test_that_it_did_is_told(fast_clock):
     results = await results_of(apart(HasOneLock), only=("stream-silent", "allocate-answers"))
     assert results["allocate-answers"].verdict is Verdict.PASSED
-    assert "; when there was another instance of the plug-in beside it: " in results["allocate-answers"].evidence
+    assert "; when other instances of the plug-in ran in parallel: " in results["allocate-answers"].evidence
     assert "locked by another process" in results["allocate-answers"].evidence
 
 
 async def test_one_that_does_not_start_beside_another_is_checked_all_the_same(fast_clock):
     results = await results_of(apart(CannotStartBesideAnother))
     assert set(broken(results)) <= {"rolling-update"}
-    assert [r.evidence for r in results.values() if "beside it" in r.evidence] == []
+    assert [r.evidence for r in results.values() if "in parallel" in r.evidence] == []
 
 
 @pytest.mark.parametrize("kind", [FloodsTheStream, RegistersInALoop])
@@ -120,7 +120,7 @@ async def test_what_was_seen_in_the_while_is_the_evidence_of_each_that_watched(f
 async def test_what_is_changed_for_another_instance_is_nothing_that_the_first_one_did(fast_clock):
     results = await results_of(apart(SharesWhatChanges), only=(*WATCHED, "changes-arrive"))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
-    assert [r.evidence for r in results.values() if "beside it" in r.evidence] == []
+    assert [r.evidence for r in results.values() if "in parallel" in r.evidence] == []
     for name in ("registers-once", "stream-silent"):
         assert " with something new (--change was run for another instance meanwhile" in results[name].evidence
 
@@ -170,7 +170,7 @@ async def test_the_end_of_one_instance_is_not_that_of_another(tmp_path):
     """Though whatever a program lets go of becomes our child, as they are."""
     first = Command([sys.executable, "-c", "import time; time.sleep(60)"], adopt=True)
     await first.start(tmp_path)
-    second = first.another()
+    second = first.new_instance()
     await second.start(tmp_path)
     await first.kill()
     assert (first.is_running, second.is_running) == (False, True)
@@ -182,6 +182,6 @@ async def test_of_one_that_let_go_of_another_process_there_is_no_second(tmp_path
     command = Command(["sh", "-c", "setsid -f sleep 60; sleep 60"], adopt=True)
     await command.start(tmp_path)
     with trio.fail_after(20):
-        while command.another() is not None:  # noqa: ASYNC110 - a process has no event
+        while command.new_instance() is not None:  # noqa: ASYNC110 - a process has no event
             await trio.sleep(0.02)
     await command.kill()
