@@ -89,7 +89,7 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
 )
 @config_option
 @click.option("--list", "list_checks", is_flag=True, help="List the checks, and make none.")
-@click.option("--explain", metavar="CHECK", help="Tell why a check exists and how plug-ins mend what it finds.")
+@click.option("--explain", metavar="CHECK", help="Explain why a check exists and how plug-ins fix what it finds.")
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Check a device plug-in: run COMMAND against a private manager, break things, and report.

@@ -39,9 +39,9 @@ def summary(results: Sequence[Result]) -> str:
     for verdict in (Verdict.FAILED, Verdict.WARNING):
         if not (broken := [result for result in results if result.verdict is verdict]):
             continue
-        lines += ["", f"| {verdict} | a plug-in … | found | mend it |", "|---|---|---|---|"]
+        lines += ["", f"| {verdict} | a plug-in … | found | fix |", "|---|---|---|---|"]
         for result in broken:
-            remedy = CHECKS[result.check].remedy.removeprefix("Mend it: ")
+            remedy = CHECKS[result.check].remedy.removeprefix("Fix: ")
             cells = [result.check, result.title, result.evidence, remedy]
             lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     return "\n".join(lines) + "\n"

@@ -53,7 +53,7 @@ def test_list_and_explain_need_no_plugin(run):
     assert explained.returncode == 0
     for words in (
         "after an update of the kubelet the node has no devices",
-        "Mend it:",
+        "Fix:",
         "Rule: REG-17",
         f"REG-17: {read_book()['REG-17'].sentence}",
         "sriov-network-device-plugin#411",
@@ -89,7 +89,7 @@ def test_a_program_that_ends_is_shown_with_what_it_wrote(run, script):
         "not made",
         "│ looking for devices\n│ panic: none",
         "registers ──",
-        "Mend it: call Register",
+        "Fix: call Register",
         "0 passed, 1 failed",
     ]
     assert [done.stdout.index(words) for words in order] == sorted(done.stdout.index(words) for words in order)
@@ -304,7 +304,7 @@ def test_github_is_told(run, script, monkeypatch, tmp_path):
     assert line.startswith(
         "::error title=device plug-in check registers::Registers with the kubelet after its start.%0A"
     )
-    assert "with exit status 4%0AMend it: call Register" in line
+    assert "with exit status 4%0AFix: call Register" in line
     json.loads(done.stdout)
     assert "| registers | Registers with" in (tmp_path / "summary.md").read_text()
 

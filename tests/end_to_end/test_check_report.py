@@ -70,7 +70,7 @@ def test_no_line_is_too_long_and_no_word_lost(drawn, width):
     text = re.sub(r"[\s│]+", "", "".join(lines))
     for words in (LONG, r"[red]gpu.sock[/] \x1b[31m was\nthere", "interrupted by SIGINT: stream-cancel"):
         assert re.sub(r"\s+", "", words) in text
-    assert "Mend it: after the first list, wait" in " ".join(" ".join(lines).split())
+    assert "Fix: after the first list, wait" in " ".join(" ".join(lines).split())
 
 
 def test_off_a_terminal_a_row_is_one_line_without_a_box(capsys):
@@ -98,7 +98,7 @@ def test_the_list_of_checks_has_their_names_whole(width, monkeypatch, capsys):
 
 def test_the_failures_come_last_with_the_way_out(drawn):
     text = "\n".join(drawn(80))
-    ends = ["not run", "sigterm-removes-socket (a warning) ──", "Mend it: stop the gRPC", "stream-stays-open ──"]
+    ends = ["not run", "sigterm-removes-socket (a warning) ──", "Fix: stop the gRPC", "stream-stays-open ──"]
     assert sorted(map(text.index, ends)) == [*map(text.index, ends)]
     assert "Seen in public: TencentBlueKing/bk-bcs#925." in text
     assert text.splitlines()[-1] == "1 passed, 1 failed, 1 warning, 2 skipped, 1 not run in 3.0 s"
@@ -152,8 +152,8 @@ def test_a_warning_is_one_to_github_too():
     assert [table.splitlines()[0] for table in tables] == [
         "### Device plug-in conformance",
         "0 passed, 1 failed, 1 warning, 0 skipped",
-        "| failed | a plug-in … | found | mend it |",
-        "| warning | a plug-in … | found | mend it |",
+        "| failed | a plug-in … | found | fix |",
+        "| warning | a plug-in … | found | fix |",
     ]
     assert tables[-1].splitlines()[-1].startswith("| numa-plausible | Names NUMA nodes")
 
@@ -174,7 +174,7 @@ def test_to_junit_a_warning_is_skipped_with_all_that_is_known_of_it():
     }
     (case,) = [case for case in suite if case.get("name") == "sigterm-removes-socket"]
     assert case.find("skipped").get("message").startswith("warning: [red]gpu.sock")
-    assert "Mend it: stop the gRPC server" in case.find("system-out").text
+    assert "Fix: stop the gRPC server" in case.find("system-out").text
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def allocate_answers(bench: Bench) -> str:
     Without a response the kubelet refuses the pod ("no containers return in allocation response"), and one that is
     made per device instead of per container loses all devices but the first.
 
-    Mend it: loop over the container requests, and append exactly one response for each.
+    Fix: loop over the container requests, and append exactly one response for each.
     """
     ids = bench.healthy()
     questions: list[list[list[DeviceId]]] = [[ids[:1]]]
@@ -93,7 +93,7 @@ async def allocate_unknown(bench: Bench) -> str:
     The kubelet asks for what it knows, and that may be older than what the plug-in knows: a device has just gone, or
     the ids have changed. A success means a container that starts without its device and fails somewhere inside.
 
-    Mend it: look each id up, and return an error that names the one that is missing.
+    Fix: look each id up, and return an error that names the one that is missing.
     """
     return await _expect_error(bench, "devicemgr-no-such-device", "an unknown id")
 
@@ -115,7 +115,7 @@ async def allocate_unhealthy(bench: Bench) -> str:
 
     It is a warning: the moment is short, and the same becomes of a pod whose device breaks just after Allocate.
 
-    Mend it: look at the health in Allocate too.
+    Fix: look at the health in Allocate too.
     """
     if broken := _unhealthy(bench):
         return await _expect_error(bench, broken[0], "an unhealthy device")
@@ -181,7 +181,7 @@ async def allocate_same(bench: Bench) -> str:
     that gets it, and again when an admission failed after it. A plug-in that counts or remembers what it handed out
     runs out of devices.
 
-    Mend it: compute the answer from the ids alone.
+    Fix: compute the answer from the ids alone.
     """
     ids, known = bench.healthy()[:2], {device.id for device in bench.devices()}
     async with bench.client() as client:
@@ -199,7 +199,7 @@ async def allocate_concurrent(bench: Bench) -> str:
     gRPC serves every call in a thread or task of its own. State that is shared without care mixes up answers: one pod
     gets the other's devices.
 
-    Mend it: no state (see allocate-same), or a lock around it.
+    Fix: no state (see allocate-same), or a lock around it.
     """
     ids, known = bench.healthy()[:MOST], {device.id for device in bench.devices()}
     answers: dict[DeviceId, Meaning] = {}
@@ -245,7 +245,7 @@ async def paths_absolute(bench: Bench) -> str:
     The kubelet passes them on unseen; the container runtime refuses a relative one, and the pod hangs in
     CreateContainerError, with an event that does not name the plug-in.
 
-    Mend it: join names to /dev, or to the directory you mean, before you answer.
+    Fix: join names to /dev, or to the directory you mean, before you answer.
     """
     count = 0
     for id, answer in await _answers(bench):
@@ -265,7 +265,7 @@ async def permissions(bench: Bench) -> str:
     They go into the container's device cgroup as they are: r to read, w to write, m to make nodes. Anything else, and
     nothing at all, is an error of the container runtime when the container is made.
 
-    Mend it: "rw" is what nearly every device wants.
+    Fix: "rw" is what nearly every device wants.
     """
     seen = set()
     for id, answer in await _answers(bench):
@@ -285,7 +285,7 @@ async def host_paths_exist(bench: Bench) -> str:
     A container with a device node or mount that is not there cannot be made: the pod has been admitted, holds its
     devices, and hangs in CreateContainerError. Paths as they look inside the plug-in's own container are the usual way.
 
-    Mend it: answer with the path on the node, and look whether it is there before you report the device healthy.
+    Fix: answer with the path on the node, and look whether it is there before you report the device healthy.
     """
     answers = await _answers(bench)
     told = [(id, what, path) for id, answer in answers for what, path in _paths(answer) if what.startswith("host")]
@@ -305,7 +305,7 @@ async def cdi_names(bench: Bench) -> str:
     The runtime looks them up in its registry of CDI specs by the whole name. With a bare "gpu0" the container fails
     with "unresolvable CDI devices".
 
-    Mend it: vendor and class from the spec you wrote, "=", and the name of one device in it.
+    Fix: vendor and class from the spec you wrote, "=", and the name of one device in it.
     """
     count = 0
     for id, answer in await _answers(bench):
@@ -325,7 +325,7 @@ async def preferred_allocation(bench: Bench) -> str:
     The kubelet keeps what fits and fills up the rest by itself, so a wrong answer is no error: the pod silently gets
     devices that nobody preferred, such as two that are not linked.
 
-    Mend it: start from the must-include ids, add the best of the others, stop at the size; all of it is in the request.
+    Fix: start from the must-include ids, add the best of the others, stop at the size; all of it is in the request.
     """
     if not bench.seen(PluginRegistered)[-1][1].get_preferred_allocation_available:
         raise Skipped("the plug-in does not offer GetPreferredAllocation")
@@ -364,7 +364,7 @@ async def pre_start(bench: Bench) -> str:
     The kubelet waits that long, once per start of a container, and fails the start otherwise. A reset of hardware that
     takes longer makes containers that never start.
 
-    Mend it: begin the slow work when a device comes free, and do here only what must be done last.
+    Fix: begin the slow work when a device comes free, and do here only what must be done last.
     """
     if not bench.seen(PluginRegistered)[-1][1].pre_start_required:
         raise Skipped("the plug-in does not ask for PreStartContainer")

@@ -28,7 +28,7 @@ async def changes_arrive(bench: Bench) -> str:
     until the first device breaks after the first update of the kubelet, perhaps months later: then the device stays
     allocatable, or the plug-in panics, sending on a closed channel, and all devices of the node are gone.
 
-    Mend it: give each call of ListAndWatch a channel of its own, let go of it when the call's context ends, and make
+    Fix: give each call of ListAndWatch a channel of its own, let go of it when the call's context ends, and make
     updates and calls meet under one lock.
     """
     await _require_changes(bench)

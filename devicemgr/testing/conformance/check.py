@@ -1,7 +1,7 @@
 """What a check is: one sentence that holds for a good plug-in, and a function that tries to see it broken.
 
 The function's docstring is what ``--explain`` prints. Its first line is the title; then why the rule exists and what
-goes wrong in a cluster, what of it is a warning only, and, after "Mend it:", what plug-ins usually do.
+goes wrong in a cluster, what of it is a warning only, and, after "Fix:", what plug-ins usually do.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Check:
 
     @property
     def remedy(self) -> str:
-        """The paragraph that begins with "Mend it:"."""
-        return next(paragraph for paragraph in self.explanation if paragraph.startswith("Mend it:"))
+        """The paragraph that begins with "Fix:"."""
+        return next(paragraph for paragraph in self.explanation if paragraph.startswith("Fix:"))
 
     @property
     def sources(self) -> str:
         return f"Rule: {self.rule}." + (f" Seen in public: {self.seen_in}." if self.seen_in else "")
 
     def report(self, evidence: str) -> list[str]:
-        """The paragraphs of a failure: the rule, what was found, why it matters, how it is mended, where it is from."""
+        """The paragraphs of a failure: the rule, what was found, why it matters, how to fix it, where it is from."""
         return [self.title, f"Found: {printable(evidence)}", *self.explanation, self.sources]
 
     @property

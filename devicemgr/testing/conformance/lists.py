@@ -35,7 +35,7 @@ async def first_list(bench: Bench) -> str:
     Until the first list the resource has no devices, whatever the plug-in knows, and every pod that asks for it stays
     Pending.
 
-    Mend it: send the list as the first thing in ListAndWatch; where there is no device, an empty one.
+    Fix: send the list as the first thing in ListAndWatch; where there is no device, an empty one.
     """
     await _has_come(bench)
     took = bench.seen(DeviceListReceived)[0][0].time - _registered(bench)
@@ -75,7 +75,7 @@ async def first_list_complete(bench: Bench) -> str:
     steps at every start of a kubelet: pods that were running before are refused because their devices are "not there"
     yet.
 
-    Mend it: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
+    Fix: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
     """
     await _has_come(bench)  # that of a resource which is registered only now, too
     seen, first = bench.seen(DeviceListReceived, since=bench.watched_since)[0]
@@ -97,7 +97,7 @@ async def ids_unique(bench: Bench) -> str:
     The kubelet keeps the last device of an id and still counts the others: the node promises more devices than it
     has, and the pods that get the difference fail at admission.
 
-    Mend it: build the id from what tells devices apart: a serial number or PCI address, with an index for shares of it.
+    Fix: build the id from what tells devices apart: a serial number or PCI address, with an index for shares of it.
     """
     counts = Counter(device.id for device in bench.devices())
     if twice := [f"{id!r} {count} times" for id, count in counts.items() if count > 1]:
@@ -114,7 +114,7 @@ async def ids_valid(bench: Bench) -> str:
 
     A space or a comma is a warning: Kubernetes takes it as it is, and only those who split such lists stumble.
 
-    Mend it: letters, digits and "-_.:/" are safe everywhere.
+    Fix: letters, digits and "-_.:/" are safe everywhere.
     """
     devices = bench.devices()
     if bad := [repr(device.id) for device in devices if not device.id or not device.id.isprintable()]:
@@ -131,7 +131,7 @@ async def health_valid(bench: Bench) -> str:
     Every string but "Healthy" is taken for unhealthy, in whatever case and language: with "healthy" or "OK" all
     devices are there and none can be allocated.
 
-    Mend it: use the constants of the API package.
+    Fix: use the constants of the API package.
     """
     counts = Counter(device.health for device in bench.devices())
     if bad := [repr(health) for health in counts if health not in (HEALTHY, UNHEALTHY)]:
@@ -152,7 +152,7 @@ async def numa_plausible(bench: Bench) -> str:
     A node that only this machine lacks is a warning: with fake hardware, or in CI, the next one may have it. Tell which
     nodes there are with --numa.
 
-    Mend it: leave the topology out when /sys/…/numa_node says -1; never copy it unseen.
+    Fix: leave the topology out when /sys/…/numa_node says -1; never copy it unseen.
     """
     devices = bench.devices()
     placed = [(device, device.numa_nodes) for device in devices if device.numa_nodes]
@@ -181,7 +181,7 @@ async def message_size(bench: Bench) -> str:
     That is what the kubelet's gRPC takes. A longer list ends the stream with ResourceExhausted, at every attempt: with
     the one device too many, the resource goes from thousands to zero.
 
-    Mend it: shorter ids; fewer shares of a device; or several resources.
+    Fix: shorter ids; fewer shares of a device; or several resources.
     """
     sizes = [list_size(event.devices) for _, event in bench.seen(DeviceListReceived)]
     if max(sizes) >= LARGEST_MESSAGE:
@@ -197,7 +197,7 @@ async def stream_stays_open(bench: Bench) -> str:
     the call is never repeated. A ListAndWatch that returns after its first list leaves a node with a capacity and
     nothing allocatable.
 
-    Mend it: after the first list, wait for a change or for the end of the call's context, in a loop.
+    Fix: after the first list, wait for a change or for the end of the call's context, in a loop.
     """
     begin, end = await bench.quiet()
     ends = bench.seen(EndpointStopped, since=begin)
@@ -213,7 +213,7 @@ async def stream_silent(bench: Bench) -> str:
     For every message the kubelet rebuilds its sets of devices and writes its checkpoint to disk, changed or not. A
     plug-in that polls its hardware and sends every result costs processor time and disk writes on every node.
 
-    Mend it: compare with the list you sent last, sorted: what is built from a Go map has another order each time.
+    Fix: compare with the list you sent last, sorted: what is built from a Go map has another order each time.
     """
     _, end = await bench.quiet()
     lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
@@ -244,7 +244,7 @@ async def ids_stable(bench: Bench) -> str:
     The kubelet knows a pod's devices by id only. When they change, the devices of running pods are gone for it (their
     health is Unknown), and the hardware they still use is handed out a second time under its new id.
 
-    Mend it: ids from what stays (serial number, UUID, PCI address), not from a process id, a counter, a random number
+    Fix: ids from what stays (serial number, UUID, PCI address), not from a process id, a counter, a random number
     or the time.
     """
     await _several_starts(bench)
@@ -302,7 +302,7 @@ async def lists_complete(bench: Bench) -> str:
     Each list replaces the one before: a device that is not in it no longer exists. A plug-in that sends the one device
     which broke takes all others from the node. One that sends no list at a change hands out devices that are broken.
 
-    Mend it: keep one list, change it, send all of it. Where no list comes at all, try the command of --change by hand:
+    Fix: keep one list, change it, send all of it. Where no list comes at all, try the command of --change by hand:
     it may change nothing that the plug-in looks at.
     """
     second, fresh = await _after_a_change(bench)
@@ -353,7 +353,7 @@ async def stream_cancel(bench: Bench) -> str:
     The kubelet cancels the stream when it restarts and when the plug-in registers again. A plug-in that writes to the
     ended stream, closes a channel twice or hands its updates to the old stream's goroutine then crashes or goes silent.
 
-    Mend it: give each call of ListAndWatch a channel of its own, and end when the call's context ends.
+    Fix: give each call of ListAndWatch a channel of its own, and end when the call's context ends.
     """
     respawns = len(bench.respawn_causes)
     first = {device.id for device in await bench.fresh_list()}

@@ -29,7 +29,7 @@ async def registers_again(bench: Bench) -> str:
     The manager refuses the first call after a start of the plug-in, and the first after a restart of its own. A plug-in
     may also end: it is started again here, as every pod of a DaemonSet is.
 
-    Mend it: take yourself for registered only when Register has succeeded; until then call it again, with a bounded
+    Fix: take yourself for registered only when Register has succeeded; until then call it again, with a bounded
     pause between attempts.
     """
     if bench.was_found:

@@ -44,7 +44,7 @@ async def registers(bench: Bench) -> str:
     (a host path that is not mounted, a distribution with its own root directory) and an early exit because no device
     was found.
 
-    Mend it: call Register on kubelet.sock in the directory of device plug-ins, and keep trying while it is not there
+    Fix: call Register on kubelet.sock in the directory of device plug-ins, and keep trying while it is not there
     (or wait in plugins_registry, with a socket that answers GetInfo with the type DevicePlugin).
     Without devices, register anyway and send an empty list.
     """
@@ -84,7 +84,7 @@ async def api_version(bench: Bench) -> str:
     The kubelet knows no other version and refuses everything else, "v1alpha" and "1.0" alike; the plug-in then runs
     and is never used.
 
-    Mend it: send the constant of the API package (``pluginapi.Version``), not a version of your own.
+    Fix: send the constant of the API package (``pluginapi.Version``), not a version of your own.
     """
     said = _said(bench)
     if isinstance(said, PluginDiscovered):
@@ -104,7 +104,7 @@ async def resource_name(bench: Bench) -> str:
     kubernetes.io, or with characters that are not allowed. A name made from a product's name ("GeForce RTX 3080")
     or from a configuration file is how it happens.
 
-    Mend it: vendor-domain/resource, of letters, digits, '-', '_' and '.'; replace all others when you build the name.
+    Fix: vendor-domain/resource, of letters, digits, '-', '_' and '.'; replace all others when you build the name.
     """
     name = _said(bench).resource
     if problem := why_not_extended(name):
@@ -125,7 +125,7 @@ async def endpoint_name(bench: Bench) -> str:
     nothing is, and "../" leads out of it: the kubelet then reports that it cannot dial the plug-in. Of a plug-in that
     is found in plugins_registry GetInfo says nothing, which is the socket itself, or an absolute path.
 
-    Mend it: send the base name ("gpu.sock"), and make the socket in the directory of kubelet.sock.
+    Fix: send the base name ("gpu.sock"), and make the socket in the directory of kubelet.sock.
     """
     said = _said(bench)
     endpoint = said.endpoint
@@ -156,7 +156,7 @@ async def serves_first(bench: Bench) -> str:
     The kubelet dials back before it answers Register. A plug-in that starts its server in the background and
     registers at once wins or loses a race: now and then the node comes up without its devices.
 
-    Mend it: start the server, wait until a connection to your own socket succeeds, then call Register.
+    Fix: start the server, wait until a connection to your own socket succeeds, then call Register.
     """
     said, calls = _said(bench), bench.registrations()
     where = said.endpoint if isinstance(said, RegistrationRequested) else said.endpoint or said.path
@@ -177,7 +177,7 @@ async def options(bench: Bench) -> str:
     The kubelet asks as part of Register, and a registration whose options cannot be had fails. It does not look at the
     options within the Register request at all, so that is no substitute.
 
-    Mend it: implement the call; an empty answer is a good one.
+    Fix: implement the call; an empty answer is a good one.
     """
 
     def calls() -> list[CallFinished]:
@@ -200,7 +200,7 @@ async def registers_once(bench: Bench) -> str:
     Each Register replaces the endpoint: the old stream is cancelled and all devices are taken over anew. In a loop
     that is work for the kubelet without an end, the resource's capacity may flicker, and pods are refused in between.
 
-    Mend it: call Register again only when kubelet.sock is another file, your own socket was deleted, or no stream is
+    Fix: call Register again only when kubelet.sock is another file, your own socket was deleted, or no stream is
     open any more (stream-lost).
     """
     begin, end = await bench.quiet()
@@ -220,7 +220,7 @@ async def returns_once(bench: Bench) -> str:
     A new registration ends the old one's stream. A plug-in that takes the end of a stream, or its own new socket, for a
     reason to register again does so without end from the first disruption on, until its node is out of sockets.
 
-    Mend it: register when kubelet.sock is another file than at the last time, or your own socket is gone; the end of a
+    Fix: register when kubelet.sock is another file than at the last time, or your own socket is gone; the end of a
     stream is no reason while another one is open, or within a second of your last registration.
     """
     since = await bench.begin_disruption()
@@ -263,7 +263,7 @@ async def endpoint_fresh(bench: Bench) -> str:
     plug-in does not help. The same becomes of a name that each process has, when the DaemonSet is updated with
     ``maxSurge`` and the new pod registers while the old one runs (rolling-update).
 
-    Mend it: stop the old server, and wait until its streams have ended, before you serve and register again; or take a
+    Fix: stop the old server, and wait until its streams have ended, before you serve and register again; or take a
     name that no other process has, such as one with the time in it, and remove the old socket.
     """
     if name := _registered_over_itself(bench):

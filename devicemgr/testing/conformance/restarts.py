@@ -40,7 +40,7 @@ async def restart(bench: Bench) -> str:
     most frequent defect not to come back: after an update of the kubelet the node has no devices, and stays so until
     somebody deletes the plug-in's pod.
 
-    Mend it: watch the directory; when kubelet.sock is made anew or your own socket is gone, stop your server, make a
+    Fix: watch the directory; when kubelet.sock is made anew or your own socket is gone, stop your server, make a
     new socket, serve, and register. The end of ListAndWatch alone is no reliable sign (a kubelet may be slow to die),
     nor is a timer.
     """
@@ -56,7 +56,7 @@ async def wiped(bench: Bench) -> str:
     process is slow to die, deletes sockets while the old stream is still open: a plug-in that only waits for the
     stream's end serves on a socket that nobody can reach any more.
 
-    Mend it: watch for the removal of your own socket.
+    Fix: watch for the removal of your own socket.
     """
     if bench.was_found:
         raise Skipped("the plug-in was found in plugins_registry, where the kubelet deletes nothing")
@@ -74,7 +74,7 @@ async def socket_deleted(bench: Bench) -> str:
     a new kubelet.sock may have looked away in that moment. Nothing else will ever tell the plug-in that the manager's
     next connection finds nobody.
 
-    Mend it: watch your own socket as well as kubelet.sock; when it is gone, make a new one, serve, and register.
+    Fix: watch your own socket as well as kubelet.sock; when it is gone, make a new one, serve, and register.
     """
     if bench.was_found:
         raise Skipped("the plug-in was found in plugins_registry, where nobody but itself deletes its socket")
@@ -91,7 +91,7 @@ async def registry_deleted(bench: Bench) -> str:
     It may register again or not: its stream and its own socket are as they were. A plug-in that ends when a file goes
     away, or stops its server and finds its own socket in the way, is lost to a node that has lost nothing.
 
-    Mend it: take the new kubelet.sock, and not the end of the old one, for the sign to register again.
+    Fix: take the new kubelet.sock, and not the end of the old one, for the sign to register again.
     """
     since = await bench.begin_disruption()
     bench.registry.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ async def away(bench: Bench) -> str:
     plug-in that tries to register three times and gives up, or ends with an error, is in CrashLoopBackOff when the
     kubelet is ready; its devices come minutes late.
 
-    Mend it: keep trying, with a bounded pause between attempts.
+    Fix: keep trying, with a bounded pause between attempts.
     """
     since = await bench.begin_disruption()
     await bench.manager.faults.restart(delay=bench.timing.away)
@@ -135,7 +135,7 @@ async def descriptors(bench: Bench) -> str:
     Each registration opens a connection, a listener, often a watch of the directory. What is not closed adds up over
     the restarts of months, until "too many open files" ends the plug-in.
 
-    Mend it: close the connection to kubelet.sock after Register, stop the old server before the new one starts, and
+    Fix: close the connection to kubelet.sock after Register, stop the old server before the new one starts, and
     keep one watch.
     """
     bench.subject.descriptors()
@@ -209,7 +209,7 @@ async def kill_restart(bench: Bench) -> str:
     Nobody removes a dead plug-in's socket but the next start of the kubelet. A plug-in that only binds finds "address
     already in use", ends, and does so at every restart of its pod.
 
-    Mend it: remove the socket of your own name before you bind.
+    Fix: remove the socket of your own name before you bind.
     """
     sockets = bench.sockets
     await bench.subject.kill()
@@ -232,7 +232,7 @@ async def sigterm_ends(bench: Bench) -> str:
 
     With another exit status than 0 it is a warning: of a pod that is being deleted nobody reads it.
 
-    Mend it: handle SIGTERM: end the streams, stop the server, remove the socket, exit 0. As process 1 of a container a
+    Fix: handle SIGTERM: end the streams, stop the server, remove the socket, exit 0. As process 1 of a container a
     program without a handler does not get the signal at all.
     """
     termination = await _terminated(bench)
@@ -278,7 +278,7 @@ async def sigterm_removes_socket(bench: Bench) -> str:
     It is a warning: the kubelet deletes what is left when it starts, and nothing comes of it meanwhile, as long as the
     plug-in can start over its own socket (kill-restart).
 
-    Mend it: stop the gRPC server gracefully, or remove the file as the last thing you do.
+    Fix: stop the gRPC server gracefully, or remove the file as the last thing you do.
     """
     termination = await _terminated(bench)
     if termination.status is None:

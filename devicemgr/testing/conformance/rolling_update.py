@@ -13,7 +13,7 @@ from .verdicts import Failed, Weight
 CONNECTED = "D37-4"
 """The rule by which a kubelet of v1.37 refuses a socket whose stream is open."""
 _CAME_BACK = "; when the new one was refused here, it registered again"
-_MEND = "take a name that no other process has, and register again after a refusal"
+_FIX = "take a name that no other process has, and register again after a refusal"
 
 
 @check(
@@ -39,7 +39,7 @@ async def rolling_update(bench: Bench) -> str:
     has forgotten the old stream by then, and goes on refusing the name until it is restarted (LIM-42). Before v1.37 the
     end of any one stream takes all devices away. So leave ``maxSurge`` alone unless each process has a name of its own.
 
-    Mend it: a name that no other process has, such as one with the time in it, or else wait until nobody serves yours,
+    Fix: a name that no other process has, such as one with the time in it, or else wait until nobody serves yours,
     and register again after every refusal; at the end delete your own socket only, if it still is the one that you
     made; and watch it (socket-deleted). With a name for each process nobody deletes what a killed one has left: at the
     start connect to each socket that has your prefix, and remove it when the connection is refused (ECONNREFUSED), for
@@ -104,7 +104,7 @@ async def _comes_after_a_refusal(bench: Bench, both: str) -> bool:
     ended = bench.overlaps[-1][1]
     if not await bench.wait_until(lambda: bench.are_back(since) and _is_reached(bench), bench.timing.patience):
         fight = _fight(bench, since)
-        then = f"when the old one had ended, {_what_came_then(bench, since, ended)}{fight}; {_MEND}"
+        then = f"when the old one had ended, {_what_came_then(bench, since, ended)}{fight}; {_FIX}"
         if refusals:
             then = (
                 f"Register was answered UNKNOWN, {refusals[-1].message!r}, as by v1.37 until a stream ends, and {then}"

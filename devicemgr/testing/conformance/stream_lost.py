@@ -29,7 +29,7 @@ async def stream_lost(bench: Bench) -> str:
     It is a warning, since a kubelet that goes on rarely loses a stream. A plug-in that ends then, and is started again
     as every pod of a DaemonSet is, passes.
 
-    Mend it: when the last open call of ListAndWatch has been cancelled and no other has come within a second, register
+    Fix: when the last open call of ListAndWatch has been cancelled and no other has come within a second, register
     again, as long as your socket still is the one that you made; or end with an error. One stream of several that ends
     is no reason (returns-once); neither is it while another process of the plug-in may have taken over, as in a rolling
     update, for this manager ends the older one's stream then, and the two would take the resource from each other.

@@ -54,7 +54,7 @@ def test_a_warning_is_one_of_pytests(run, tmp_path):
     result = run("", *usual, "-Wdefault")
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(
-        ["*ConformanceWarning: Names NUMA nodes*", "*Found: this machine has [[]0]; dev-0 on [[]1]*", "*Mend it: *"]
+        ["*ConformanceWarning: Names NUMA nodes*", "*Found: this machine has [[]0]; dev-0 on [[]1]*", "*Fix: *"]
     )
     run("", *usual, "-Werror").assert_outcomes(failed=1)
     run("", *usual, "--device-plugin-strict").assert_outcomes(failed=1)
