@@ -462,8 +462,11 @@ def test_a_daemon_that_the_plugin_let_go_of_is_ended_too(run, script):
 @pytest.mark.parametrize(
     ("ends", "words"),
     [
-        ("exit 4", "the plug-in has ended, with exit status 4; its last words: looking | none found"),
-        ("kill -SEGV $$", "the plug-in has ended, killed by signal 11 (SIGSEGV); its last words: looking | none found"),
+        ("exit 4", "the plug-in has ended, with exit status 4; its last output: looking | none found"),
+        (
+            "kill -SEGV $$",
+            "the plug-in has ended, killed by signal 11 (SIGSEGV); its last output: looking | none found",
+        ),
         ("sh -c 'kill -9 $$'; exit $?", "with exit status 137, which is how a shell says signal 9 (SIGKILL)"),
     ],
 )
@@ -500,7 +503,7 @@ trio.run(main, sys.argv[2])
 @pytest.mark.parametrize(
     ("when", "check", "words"),
     [
-        ("dial", "registers", "the plug-in has ended, with exit status 3; its last words: no hardware"),
+        ("dial", "registers", "the plug-in has ended, with exit status 3; its last output: no hardware"),
         ("allocate", "allocate-answers", "; the plug-in has ended, killed by signal 11 (SIGSEGV)"),
     ],
 )

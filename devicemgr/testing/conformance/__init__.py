@@ -24,14 +24,14 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 ``asking``            what the checks ask the plug-in themselves
 ``evidence``          what went over the wire during a check
 ``answers``           when two answers to Allocate are the same
-``shown``             how ids, and lists of them, are shown
+``abbreviation``      how ids, and lists of them, are shown
 ``subject``           the plug-in under test, as the checks see it
 ``command``           one that is a program
 ``respawn``           starting it again when it ends, as a kubelet does
 ``socket_names``      which of its sockets are named by the second
 ``processes``         its processes, and what it has orphaned
 ``output``            what it writes
-``last_words``        its panic or exception, found in that
+``exit_message``      its panic or exception, found in that
 ``isolation``         a private view of the machine's files for it
 ``api_server``        whether it needs an API server
 ``given_api_server``  giving it one

@@ -12,13 +12,13 @@ from ...errors import PluginUnavailable
 from ...events import DeviceListReceived, PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...resource_names import is_cdi_name
-from .answers import Meaning, how_they_differ, meaning
+from .abbreviation import first_few
+from .answers import NormalizedAnswer, first_difference, normalized
 from .api_server import sign_of_api_server
 from .asking import Asking
 from .bench import Bench, cut
 from .check import check
 from .lists import NO_LIST
-from .shown import some
 from .verdicts import Failed, Skipped, Weight
 
 MOST = 16
@@ -29,7 +29,7 @@ PRE_START_DEADLINE = 30.0
 
 async def _allocate(bench: Bench, client: Asking, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
     """The answers, one for each. Raises Failed with what was asked and what came back."""
-    asked = " and ".join(f"[{some(ids)}]" for ids in containers)
+    asked = " and ".join(f"[{first_few(ids)}]" for ids in containers)
     try:
         async with _without_api_server(bench):
             answers = await client.allocate_each(containers)
@@ -166,10 +166,10 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
                     await client.allocate_each([ids])
             except PluginUnavailable as error:
                 if not bench.subject.is_running:
-                    raise Failed(f"the plug-in ended at Allocate [{some(ids)}]") from error
-                said.append(f"Allocate [{some(ids)}]: {error.status}: {error}")
+                    raise Failed(f"the plug-in ended at Allocate [{first_few(ids)}]") from error
+                said.append(f"Allocate [{first_few(ids)}]: {error.status}: {error}")
                 continue
-        raise Failed(f"Allocate [{some(ids)}], with {what}, was answered with success")
+        raise Failed(f"Allocate [{first_few(ids)}], with {what}, was answered with success")
     return said[0]
 
 
@@ -185,11 +185,11 @@ async def allocate_same(bench: Bench) -> str:
     """
     ids, known = bench.healthy()[:2], {device.id for device in bench.devices()}
     async with bench.client() as client:
-        answers = [meaning((await _allocate(bench, client, ids))[0], known) for _ in range(3)]
+        answers = [normalized((await _allocate(bench, client, ids))[0], known) for _ in range(3)]
     for answer in answers[1:]:
-        if differs := how_they_differ(answers[0], answer):
-            raise Failed(f"Allocate [{some(ids)}] has another answer each time: {differs}")
-    return f"Allocate [{some(ids)}], 3 times"
+        if differs := first_difference(answers[0], answer):
+            raise Failed(f"Allocate [{first_few(ids)}] has another answer each time: {differs}")
+    return f"Allocate [{first_few(ids)}], 3 times"
 
 
 @check("allocate-concurrent", rule="LIM-1", needs=("allocate-same",), seen_in="Project-HAMi/HAMi#2640")
@@ -202,18 +202,18 @@ async def allocate_concurrent(bench: Bench) -> str:
     Fix: no state (see allocate-same), or a lock around it.
     """
     ids, known = bench.healthy()[:MOST], {device.id for device in bench.devices()}
-    answers: dict[DeviceId, Meaning] = {}
+    answers: dict[DeviceId, NormalizedAnswer] = {}
     failures: list[Failed] = []
 
     async with bench.client() as client:
 
         async def ask(id: DeviceId) -> None:
             try:
-                answers[id] = meaning((await _allocate(bench, client, [id]))[0], known)
+                answers[id] = normalized((await _allocate(bench, client, [id]))[0], known)
             except Failed as failure:
                 failures.append(failure)
 
-        alone = {id: meaning((await _allocate(bench, client, [id]))[0], known) for id in ids}
+        alone = {id: normalized((await _allocate(bench, client, [id]))[0], known) for id in ids}
         for _ in range(3):
             async with trio.open_nursery() as nursery:
                 for id in ids:
@@ -221,7 +221,7 @@ async def allocate_concurrent(bench: Bench) -> str:
             if failures:
                 raise Failed(f"{len(ids)} calls at the same time: {failures[0]}")
             for id in ids:
-                if differs := how_they_differ(alone[id], answers[id]):
+                if differs := first_difference(alone[id], answers[id]):
                     raise Failed(f"{id} among {len(ids)} calls: {differs}")
     return f"3 times {len(ids)} calls at the same time"
 
@@ -275,7 +275,7 @@ async def permissions(bench: Bench) -> str:
                 raise Failed(f"Allocate [{id}]: {spec.container_path} has permissions {spec.permissions!r}")
     if not seen:
         raise Skipped("no answer has a device node")
-    return some(sorted(seen))
+    return first_few(sorted(seen))
 
 
 @check("host-paths-exist", rule="RUN-6", needs=("paths-absolute",), seen_in="kubevirt/kubernetes-device-plugins#8")
@@ -288,14 +288,16 @@ async def host_paths_exist(bench: Bench) -> str:
     Fix: answer with the path on the node, and look whether it is there before you report the device healthy.
     """
     answers = await _answers(bench)
-    told = [(id, what, path) for id, answer in answers for what, path in _paths(answer) if what.startswith("host")]
-    if not told:
+    host_paths = [
+        (id, what, path) for id, answer in answers for what, path in _paths(answer) if what.startswith("host")
+    ]
+    if not host_paths:
         raise Skipped("no answer names a path")
-    missing = set(await bench.subject.missing(sorted({path for _, _, path in told})))
-    for id, what, path in told:
+    missing = set(await bench.subject.missing(sorted({path for _, _, path in host_paths})))
+    for id, what, path in host_paths:
         if path in missing:
             raise Failed(f"Allocate [{id}]: the {what} is {path!r}, which does not exist here")
-    return f"{len(told)} host paths"
+    return f"{len(host_paths)} host paths"
 
 
 @check("cdi-names", rule="RUN-6", needs=("allocate-answers",))
@@ -335,7 +337,7 @@ async def preferred_allocation(bench: Bench) -> str:
         questions += [(ids, ids[-1:], 1), (ids[1:], [], len(ids) - 1), (ids, ids[-1:], len(ids) - 1 or 1)]
     async with bench.client() as client:
         for available, must, size in questions:
-            asked = f"{size} of [{some(available, among=ids)}] with [{some(must, among=ids)}]"
+            asked = f"{size} of [{first_few(available, among=ids)}] with [{first_few(must, among=ids)}]"
             try:
                 said = await client.get_preferred_allocation(available, must, size)
             except PluginUnavailable as error:
@@ -349,9 +351,9 @@ def _wrong(said: Sequence[DeviceId], available: Sequence[DeviceId], must: Sequen
     """With a preference; empty when nothing is."""
     known = {*said, *available}
     if others := [id for id in said if id not in available]:
-        return f"it said {some(others, among=known)}, which nobody offered"
+        return f"it said {first_few(others, among=known)}, which nobody offered"
     if missing := [id for id in must if id not in said]:
-        return f"{some(missing, among=known)} is missing in what it said"
+        return f"{first_few(missing, among=known)} is missing in what it said"
     if len(said) != size or len(set(said)) != size:
         return f"it said {len(said)} devices, {len(set(said))} different ones"
     return ""
@@ -375,5 +377,5 @@ async def pre_start(bench: Bench) -> str:
         try:
             await client.pre_start_container(ids)
         except PluginUnavailable as error:
-            raise Failed(f"PreStartContainer [{some(ids)}] was answered with {error.status}: {error}") from error
-    return f"PreStartContainer [{some(ids)}] took {trio.current_time() - started:.2f} s"
+            raise Failed(f"PreStartContainer [{first_few(ids)}] was answered with {error.status}: {error}") from error
+    return f"PreStartContainer [{first_few(ids)}] took {trio.current_time() - started:.2f} s"

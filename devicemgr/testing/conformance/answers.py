@@ -6,19 +6,19 @@ import re
 from collections.abc import Collection, Mapping
 
 from ...model import DeviceId, DeviceSpec, Mount, RunOptions
-from .shown import difference
+from .abbreviation import difference
 
 _NONCE = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<![\w-])[0-9a-zA-Z_-]{16,}(?![\w-])")
 """A UUID, or a long word: one that has digits and letters is taken for random."""
 _CDI_ANNOTATION = "cdi.k8s.io/"
 _LONGEST = 60
-"""Characters of a value that are told."""
+"""Characters of a value that are shown."""
 
-Meaning = Mapping[str, tuple[str, ...]]
+NormalizedAnswer = Mapping[str, tuple[str, ...]]
 """By the name of a field, what stands there, in one order."""
 
 
-def meaning(answer: RunOptions, known: Collection[DeviceId] = ()) -> Meaning:
+def normalized(answer: RunOptions, known: Collection[DeviceId] = ()) -> NormalizedAnswer:
     """The answer without what means nothing: of two answers that do the same to a container, the same.
 
     The kubelet asks for ids in the order of a Go map, and the runtime sorts mounts and makes every device node, so no
@@ -60,7 +60,7 @@ def _read_of(key: str) -> str:
     return _CDI_ANNOTATION if key.startswith(_CDI_ANNOTATION) else key
 
 
-def how_they_differ(one: Meaning, other: Meaning) -> str:
+def first_difference(one: NormalizedAnswer, other: NormalizedAnswer) -> str:
     """In the first field that does; empty when none does."""
     for name in one:
         if one[name] != other[name]:

@@ -36,11 +36,11 @@ from ...model import Device, DeviceId, DeviceList, ResourceName
 from ...rpc.deviceplugin.client import Deadlines, connect_plugin
 from ...rpc.transport.unix_socket import Place
 from ..timing import Timing
+from .abbreviation import first_few
 from .asking import Asking, CallAnswered
 from .evidence import RecordedInCheck, Seen, of_instance
-from .last_words import last_words
+from .exit_message import exit_message
 from .respawn import open_respawning
-from .shown import some
 from .socket_names import change_by_the_second
 from .subject import Subject, tended
 from .verdicts import Failed, Skipped
@@ -134,11 +134,11 @@ class Bench:
         """A sink of the manager's event log."""
         served = self._accepts(recorded.event)
         self.history.append(Seen(trio.current_time(), recorded.event, served, recorded.time))
-        self._tell(recorded)
+        self._forward(recorded)
         self._changed.set()
         self._changed = trio.Event()
 
-    def _tell(self, recorded: RecordedEvent) -> None:
+    def _forward(self, recorded: RecordedEvent) -> None:
         """Whoever listens hears of it with the check during which it happened."""
         for sink in self._sinks:
             hide = self.subject.without_secrets
@@ -521,13 +521,13 @@ class Bench:
         how = f", {self.subject.unexpected_exit}" if self.subject.unexpected_exit else ""
         served = any(self.seen(DeviceListReceived, since=self.start_times[-1], of=resource) for resource in self.resources)
         hint = _HINT if self.has_exited_for_good and served else ""  # who could not even start would not the next time
-        return f"the plug-in has ended{how}{self._wrote('its last words')}{hint}"
+        return f"the plug-in has ended{how}{self._wrote('its last output')}{hint}"
 
     def _wrote(self, what: str) -> str:
         """The last of it since this start: why an earlier process exited is not why this one has."""
         written, before = self.subject.output, self._written_before
         is_cut = len(written) < before  # of very much there is only the beginning and the end
-        lines = last_words(written if is_cut else written[before:])
+        lines = exit_message(written if is_cut else written[before:])
         return f"; {what}: {' | '.join(map(cut, lines))}" if lines else ""
 
     # --- asking the plug-in itself ------------------------------------------------------------------
@@ -571,7 +571,7 @@ class Bench:
     def _note(self, call: CallAnswered) -> None:
         """A call of our own: the manager's event log does not know of it."""
         self.history.append(Seen(trio.current_time(), call))
-        self._tell(RecordedEvent(0, time.time(), call))
+        self._forward(RecordedEvent(0, time.time(), call))
 
     async def fresh_list(self) -> Sequence[Device]:
         """The first list of a new stream, which is cancelled then; an empty one only when no other follows, where the
@@ -647,4 +647,4 @@ def cut(line: str) -> str:
 
 def names(devices: Sequence[Device]) -> str:
     """Their ids, for evidence."""
-    return some([device.id for device in devices])
+    return first_few([device.id for device in devices])

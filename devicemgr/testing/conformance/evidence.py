@@ -1,4 +1,4 @@
-"""What went over the wire during a check, and how it is told."""
+"""What went over the wire during a check, and how it is shown."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from ...daemon.event_log import RecordedEvent, Sink
 from ...events import CallFinished, DeviceListReceived, EndpointStopped, Event, RegistrationRequested
+from .abbreviation import first_few
 from .asking import CallAnswered
-from .shown import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +50,16 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def of_instance(sink: Sink, instance: int) -> Sink:
-    """The same one, for what another instance's bench tells."""
+    """The same one, for what another instance's bench forwards."""
 
-    def tell(recorded: RecordedEvent) -> None:
+    def relay(recorded: RecordedEvent) -> None:
         assert isinstance(recorded, RecordedInCheck)
         sink(replace(recorded, instance=instance))
 
-    return tell
+    return relay
 
 
-def told(history: Iterable[Seen], *, since: float) -> Iterator[str]:
+def rpc_lines(history: Iterable[Seen], *, since: float) -> Iterator[str]:
     """The RPCs, a line each: who was asked what, when, and how it ended."""
     history = list(history)
     calls = [seen.event for seen in history if isinstance(seen.event, CallAnswered)]
@@ -69,7 +69,7 @@ def told(history: Iterable[Seen], *, since: float) -> Iterator[str]:
             case RegistrationRequested(resource=resource, endpoint=endpoint):
                 words = f"Register {resource!r} on {endpoint!r}"
             case CallAnswered(method=method, outcome=outcome, seconds=seconds, asked=asked):
-                ids = " and ".join(f"[{some(ids, among=known)}]" for ids in asked.get("containers", ()))
+                ids = " and ".join(f"[{first_few(ids, among=known)}]" for ids in asked.get("containers", ()))
                 words = f"{method} {ids}".rstrip() + f": {outcome} after {seconds * 1000:.1f} ms"
             case CallFinished(method=method, outcome=outcome, seconds=seconds):
                 words = f"{method}: {outcome} after {seconds * 1000:.1f} ms"

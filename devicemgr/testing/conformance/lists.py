@@ -14,9 +14,9 @@ from ...errors import PluginUnavailable
 from ...events import DeviceListReceived, EndpointStopped, PluginRegistered
 from ...model import HEALTHY, UNHEALTHY
 from ...rpc.deviceplugin.convert import list_size
+from .abbreviation import difference, first_few
 from .bench import Bench, names
 from .check import check
-from .shown import difference, some
 from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 LARGEST_MESSAGE = 4 * 1024 * 1024
@@ -86,7 +86,7 @@ async def first_list_complete(bench: Bench) -> str:
     lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
     later = {device.id for event in lists for device in event.devices} - known
     if later:
-        raise Failed(f"the first list had {len(known)} devices; later ones added {some(sorted(later))}")
+        raise Failed(f"the first list had {len(known)} devices; later ones added {first_few(sorted(later))}")
     return f"all {len(known)} devices after {took * 1000:.1f} ms"
 
 
@@ -101,7 +101,7 @@ async def ids_unique(bench: Bench) -> str:
     """
     counts = Counter(device.id for device in bench.devices())
     if twice := [f"{id!r} {count} times" for id, count in counts.items() if count > 1]:
-        raise Failed(some(twice))
+        raise Failed(first_few(twice))
     return f"{len(counts)} different ids"
 
 
@@ -118,9 +118,9 @@ async def ids_valid(bench: Bench) -> str:
     """
     devices = bench.devices()
     if bad := [repr(device.id) for device in devices if not device.id or not device.id.isprintable()]:
-        raise Failed(some(bad))
+        raise Failed(first_few(bad))
     if bad := [repr(device.id) for device in devices if set(device.id) & set(" ,")]:
-        raise Failed(some(bad), Weight.WARNING)
+        raise Failed(first_few(bad), Weight.WARNING)
     return names(devices)
 
 
@@ -135,7 +135,7 @@ async def health_valid(bench: Bench) -> str:
     """
     counts = Counter(device.health for device in bench.devices())
     if bad := [repr(health) for health in counts if health not in (HEALTHY, UNHEALTHY)]:
-        raise Failed(f"{some(bad)} instead")
+        raise Failed(f"{first_few(bad)} instead")
     return ", ".join(f"{count} {health}" for health, count in sorted(counts.items()))
 
 
@@ -158,9 +158,9 @@ async def numa_plausible(bench: Bench) -> str:
     placed = [(device, device.numa_nodes) for device in devices if device.numa_nodes]
     machine = f"this machine has {list(bench.numa.nodes)}"
     if bad := [f"{device.id} on {list(nodes)}" for device, nodes in placed if not _are_nodes(nodes)]:
-        raise Failed(f"{machine}; {some(bad)}")
+        raise Failed(f"{machine}; {first_few(bad)}")
     if bad := [f"{device.id} on {list(nodes)}" for device, nodes in placed if set(nodes) - set(bench.numa.nodes)]:
-        raise Failed(f"{machine}; {some(bad)}", Weight.WARNING)
+        raise Failed(f"{machine}; {first_few(bad)}", Weight.WARNING)
     return f"{len(placed)} of {len(devices)} devices have a node; {machine}"
 
 

@@ -34,19 +34,19 @@ async def registers_again(bench: Bench) -> str:
     """
     if bench.was_found:
         raise Skipped("the plug-in was found in plugins_registry, where it is the kubelet that tries again")
-    told = []
+    found = []
     async with bench.respawning():
         await bench.subject.kill()
         if bench.subject.is_running:
-            told.append("its start was not tried (--attach)")
+            found.append("its start was not tried (--attach)")
         else:
             bench.delete_sockets()
             await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)
-            told.append(await _registered_after(bench, "at its start", trio.current_time(), bench.start))
-        told.append(
+            found.append(await _registered_after(bench, "at its start", trio.current_time(), bench.start))
+        found.append(
             await _registered_after(bench, _RESTART, await bench.begin_disruption(), bench.manager.faults.restart)
         )
-    return "; ".join(told)
+    return "; ".join(found)
 
 
 async def _registered_after(bench: Bench, what: str, since: float, trigger: Callable[[], Awaitable[None]]) -> str:

@@ -7,9 +7,9 @@ from contextlib import suppress
 import trio
 
 from ...events import PluginRegistered
+from .abbreviation import first_few
 from .bench import AFTERWARDS, Bench, Termination
 from .check import check
-from .shown import some
 from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 WARM_UP = 3
@@ -284,5 +284,5 @@ async def sigterm_removes_socket(bench: Bench) -> str:
     if termination.status is None:
         raise Skipped("it did not end on SIGTERM (sigterm-ends)")
     if termination.left:
-        raise Failed(f"{some(termination.left)} was still there when the plug-in had ended")
-    return f"{some(termination.sockets)} was gone when the plug-in had ended"
+        raise Failed(f"{first_few(termination.left)} was still there when the plug-in had ended")
+    return f"{first_few(termination.sockets)} was gone when the plug-in had ended"

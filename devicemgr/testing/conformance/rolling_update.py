@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...events import PluginRefused, PluginRegistered
+from .abbreviation import first_few
 from .bench import Bench
 from .check import check
-from .shown import some
 from .verdicts import Failed, Weight
 
 CONNECTED = "D37-4"
@@ -83,7 +83,7 @@ async def _told_of_names(bench: Bench, same: set[str], has_come: bool) -> str:
     that. Raises Failed."""
     if not same:
         return "each had a name of its own"
-    both = f"both had {some(sorted(same))}"
+    both = f"both had {first_few(sorted(same))}"
     if bench.was_found:
         return f"{both}, which a kubelet takes from plugins_registry when it is made anew"
     if not has_come:
@@ -134,7 +134,7 @@ def _fight(bench: Bench, since: float) -> str:
 def _what_is_left(bench: Bench, since: float) -> str:
     gone = [socket.name for socket in bench.sockets if not socket.exists()]
     if gone and bench.subject.is_running and bench.are_back(since):
-        return f"{some(gone)} was gone, which was the second one's by then, and nobody made it again"
+        return f"{first_few(gone)} was gone, which was the second one's by then, and nobody made it again"
     return bench.what_happened(since=since)
 
 

@@ -26,7 +26,7 @@ from . import (
 )
 from .bench import Bench
 from .check import Check
-from .evidence import told
+from .evidence import rpc_lines
 from .observer import Observer
 from .verdicts import ConclusiveFailure, Failed, Result, Skipped, Verdict, Weight
 
@@ -184,7 +184,7 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         verdict=verdict,
         evidence=bench.subject.without_secrets(evidence),
         seconds=round(trio.current_time() - started, 3),
-        calls=tuple(islice(told(bench.history[before:], since=since or started), MOST_CALLS)),
+        calls=tuple(islice(rpc_lines(bench.history[before:], since=since or started), MOST_CALLS)),
         blocked_by=blocked_by,
         lacking=lacking,
     )
@@ -285,13 +285,13 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
                 is_conclusive = is_conclusive or isinstance(failure, ConclusiveFailure)
     verdict = next(verdict for verdict, evidence in said.items() if evidence)
     broken = said[Verdict.FAILED] | said[Verdict.WARNING]
-    told = broken or said[Verdict.PASSED] | said[Verdict.SKIPPED]
+    reported = broken or said[Verdict.PASSED] | said[Verdict.SKIPPED]
     lacking = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(made) else ()
-    if len(told) == len(made) and len(set(told.values())) == 1:
+    if len(reported) == len(made) and len(set(reported.values())) == 1:
         each = f"of each of {len(made)} resources: " if len(made) > 1 else ""
-        return _Found(verdict, each + told[made[0]], lacking, is_conclusive)
-    all_told = "; ".join(f"{resource}: {evidence}" for resource, evidence in told.items())
-    return _Found(verdict, all_told, lacking, is_conclusive)
+        return _Found(verdict, each + reported[made[0]], lacking, is_conclusive)
+    all_reported = "; ".join(f"{resource}: {evidence}" for resource, evidence in reported.items())
+    return _Found(verdict, all_reported, lacking, is_conclusive)
 
 
 async def _until_exit(bench: Bench) -> None:

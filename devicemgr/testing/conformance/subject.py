@@ -19,8 +19,8 @@ from .verdicts import Failed, Skipped
 
 CHANGE_DEADLINE = 10.0
 """Seconds for the command of ``--change``."""
-LAST_WORDS = 4096
-"""Bytes of its output that are told."""
+MAX_OUTPUT_SHOWN = 4096
+"""Bytes of its output that are shown."""
 
 
 class Subject(Protocol):
@@ -149,7 +149,7 @@ async def run_change(command: str | None, env: Mapping[str, str]) -> None:
             )
         if scope.cancelled_caught:
             raise Failed(f"the command of --change did not end within {CHANGE_DEADLINE:g} s")
-        output.seek(max(0, output.seek(0, os.SEEK_END) - LAST_WORDS))
-        wrote = output.read(LAST_WORDS).decode(errors="replace").strip()
+        output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT_SHOWN))
+        wrote = output.read(MAX_OUTPUT_SHOWN).decode(errors="replace").strip()
     if done.returncode:
         raise Failed(f"the command of --change ended with {done.returncode}" + (f": {wrote}" if wrote else ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devicemgr.model import DeviceSpec, RunOptions
-from devicemgr.testing.conformance.answers import how_they_differ, meaning
+from devicemgr.testing.conformance.answers import first_difference, normalized
 
 NODES = tuple(DeviceSpec(container_path=path, host_path=path) for path in ("/dev/full", "/dev/zero"))
 ONE, OTHER = "3f2b8c1e-6a7d-4e0f-9b1a-2c3d4e5f6a7b", "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -30,4 +30,4 @@ NONCE = "9e8d7c6b-5a49-3827-1605-f4e3d2c1b0a9"
 )
 def test_what_means_something_is_compared(one, other, is_same):
     known = {f"GPU-{ONE}", "GPU-" + "7" * 8 + ONE[8:]}
-    assert (how_they_differ(meaning(one, known), meaning(other, known)) == "") is is_same
+    assert (first_difference(normalized(one, known), normalized(other, known)) == "") is is_same

@@ -50,7 +50,7 @@ class DiesAtOnce:
         self.output += next(self._words)
 
 
-async def test_one_that_runs_has_no_last_words(tmp_path):
+async def test_one_that_runs_is_quoted_without_having_exited(tmp_path):
     bench = Bench(Runs(), Layout(tmp_path), None, Timing(), Numa(nodes=(0,)))
     told = bench.what_happened(since=trio.current_time())
     assert told == "it did not call Register within 0.0 s; it last wrote: no kubelet here"
@@ -62,14 +62,14 @@ class Runs:
     output = "no kubelet here\n"
 
 
-async def test_the_last_words_are_those_of_the_last_process(tmp_path):
+async def test_the_last_output_is_that_of_the_last_process(tmp_path):
     bench = Bench(DiesAtOnce("panic: no hope\n", "in use\n", ""), Layout(tmp_path), None, Timing(), Numa(nodes=(0,)))
     told = []
     for _ in range(3):
         await bench.start()
         told.append(bench.exit_report())
     assert told == [
-        "the plug-in has ended, with exit status 1; its last words: panic: no hope",
-        "the plug-in has ended, with exit status 1; its last words: in use",
+        "the plug-in has ended, with exit status 1; its last output: panic: no hope",
+        "the plug-in has ended, with exit status 1; its last output: in use",
         "the plug-in has ended, with exit status 1",
     ]

@@ -326,7 +326,7 @@ async def test_who_was_refused_and_never_calls_again_is_told_of_what(fast_clock,
     assert result.evidence.startswith(f"Register was refused once {what}, {refusal}, and then it did not call it again")
 
 
-async def test_its_last_words_are_told_with_it(fast_clock):
+async def test_its_last_output_is_shown_with_it(fast_clock):
     (result,) = (
         await results_of(TakesItselfForRegistered, replace(TIMING, patience=10), only=["registers-again"])
     ).values()

@@ -49,8 +49,8 @@ def test_a_path_that_is_missing_is_made_and_hides_nothing(root_dir):
     (above / "pipe with spaces").touch()
     mounted = Bind(Path("/proc/sys/kernel"), above / "directory")
     look = f"cd {above}; ls -A; ls link/hostname; test -c new/device && echo >new/device; readlink link"
-    shown = seen([mounted, Bind(Path("/dev/null"), above / "new" / "device")], "sh", "-c", look)
-    assert shown.splitlines() == [
+    abbreviation = seen([mounted, Bind(Path("/dev/null"), above / "new" / "device")], "sh", "-c", look)
+    assert abbreviation.splitlines() == [
         *(".hidden", "directory", "link", "new", "pipe with spaces"),
         *("link/hostname", "directory"),
     ]

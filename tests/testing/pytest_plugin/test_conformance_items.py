@@ -35,7 +35,7 @@ def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
     assert "\x1b" not in result.stdout.str()
     assert max(map(len, result.outlines[-20:])) <= 80
     text = " ".join(" ".join(result.outlines).split())
-    found = r"Found: the plug-in has ended, with exit status 0; its last words: 4\x1b[2J2"
+    found = r"Found: the plug-in has ended, with exit status 0; its last output: 4\x1b[2J2"
     for paragraph in (CHECKS["registers"].title, found, *CHECKS["registers"].explanation, CHECKS["registers"].sources):
         assert paragraph in text
 

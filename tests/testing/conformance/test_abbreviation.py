@@ -1,4 +1,4 @@
-"""How ids and lists are told: short, and never so that two of them look the same."""
+"""How ids and lists are shown: short, and never so that two of them look the same."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devicemgr.model import DeviceSpec, RunOptions
-from devicemgr.testing.conformance.answers import how_they_differ, meaning
-from devicemgr.testing.conformance.shown import LONGEST, difference, shortened, some
+from devicemgr.testing.conformance.abbreviation import LONGEST, difference, first_few, shortened
+from devicemgr.testing.conformance.answers import first_difference, normalized
 
 UUIDS = [f"GPU-8dcd427f-483b-b48f-d7e5-75fb19a52b{number:02}" for number in range(40)]
 
 
 def test_a_long_id_is_cut_in_the_middle():
     assert shortened(["gpu-0", UUIDS[36]]) == ["gpu-0", "GPU-8dcd427f…5fb19a52b36"]
-    assert some(["x" * LONGEST]) == "x" * LONGEST
+    assert first_few(["x" * LONGEST]) == "x" * LONGEST
 
 
-def test_of_ids_that_differ_in_the_middle_more_is_told():
+def test_of_ids_that_differ_in_the_middle_more_is_shown():
     alike = ["a" * 30 + middle + "b" * 30 for middle in "xy"]
     assert shortened(alike) == alike
     assert shortened(alike[:1]) == ["a" * 12 + "…" + "b" * 11]
@@ -40,11 +40,11 @@ def test_also_among_others_that_are_not_told(texts, others):
 
 
 def test_of_many_the_first_and_how_many_more():
-    assert some(range(7)) == "0, 1, 2, 3, 4 and 2 more"
+    assert first_few(range(7)) == "0, 1, 2, 3, 4 and 2 more"
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "shown"),
     [
         (UUIDS, UUIDS[1:], "missing GPU-8dcd427f…5fb19a52b00; 39 the same"),
         (UUIDS[:2], UUIDS[1:3], "missing GPU-8dcd427f…5fb19a52b00; new GPU-8dcd427f…5fb19a52b02; 1 the same"),
@@ -53,12 +53,12 @@ def test_of_many_the_first_and_how_many_more():
         ([], [f"new-{number}" for number in range(7)], "new new-0, new-1, new-2, new-3, new-4 and 2 more; 0 the same"),
     ],
 )
-def test_of_two_lists_the_difference_is_told(before, after, told):
-    assert difference(before, after) == told
+def test_of_two_lists_the_difference_is_shown(before, after, shown):
+    assert difference(before, after) == shown
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "told"),
+    ("one", "other", "shown"),
     [
         (
             {"envs": {"GPUS": ",".join(UUIDS)}},
@@ -74,9 +74,11 @@ def test_of_two_lists_the_difference_is_told(before, after, told):
         ),
     ],
 )
-def test_of_two_answers_too(one, other, told):
-    answers = [meaning(RunOptions(**{name: _frozen(value) for name, value in x.items()}), UUIDS) for x in (one, other)]
-    assert how_they_differ(*answers) == told
+def test_of_two_answers_too(one, other, shown):
+    answers = [
+        normalized(RunOptions(**{name: _frozen(value) for name, value in x.items()}), UUIDS) for x in (one, other)
+    ]
+    assert first_difference(*answers) == shown
 
 
 def _frozen(value):

@@ -1,4 +1,4 @@
-"""How ids, and lists of them, are told in evidence: short, and so that no two of them look the same."""
+"""How ids, and lists of them, are shown in evidence: short, and so that no two of them look the same."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST = 24
-"""Characters of an id that is told whole."""
+"""Characters of an id that is shown whole."""
 MOST = 5
-"""Ids that are told of a list."""
+"""Ids that are shown of a list."""
 
 
 def shortened(texts: Sequence[str], *, longest: int = LONGEST, among: Iterable[str] = ()) -> list[str]:
     """Each of them whole, or cut in the middle: ``GPU-4f2a1c07…93b59c1b``. Where two would look the same, or one like
-    another ``among`` which they are, more of them is told."""
+    another ``among`` which they are, more of them is shown."""
     kept = dict.fromkeys([*texts, *among], longest)
     while alike := _alike(kept):
         for text in alike:
@@ -22,7 +22,7 @@ def shortened(texts: Sequence[str], *, longest: int = LONGEST, among: Iterable[s
 
 
 def _alike(kept: Mapping[str, int]) -> list[str]:
-    """Those that look like another one and have more to tell."""
+    """Those that look like another one and have more to show."""
     by_look: dict[str, list[str]] = defaultdict(list)
     for text, length in kept.items():
         by_look[_cut(text, length)].append(text)
@@ -38,7 +38,7 @@ def _cut(text: str, length: int) -> str:
     return f"{text[:head]}…{text[head + 1 - length :]}"
 
 
-def some(items: Iterable[object], *, among: Iterable[str] = ()) -> str:
+def first_few(items: Iterable[object], *, among: Iterable[str] = ()) -> str:
     """The first few, in their order."""
     return _first(shortened(list(map(str, items)), among=among))
 
@@ -53,8 +53,8 @@ def difference(before: Iterable[str], after: Iterable[str], *, longest: int = LO
     one, other = Counter(before), Counter(after)
     texts = sorted(one | other)
     looks = dict(zip(texts, shortened(texts, longest=longest), strict=True))
-    told = []
+    changes = []
     for what, changed in (("missing", one - other), ("new", other - one)):
         if changed:
-            told.append(f"{what} {_first([looks[text] for text in sorted(changed.elements())])}")
-    return "; ".join([*told, f"{(one & other).total()} the same"])
+            changes.append(f"{what} {_first([looks[text] for text in sorted(changed.elements())])}")
+    return "; ".join([*changes, f"{(one & other).total()} the same"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.testing.conformance.last_words import NEAR, last_words
+from devicemgr.testing.conformance.exit_message import NEAR, exit_message
 
 GO_NIL = """\
 Starting FS watcher.
@@ -240,22 +240,22 @@ Node.js v20.20.2
     ],
 )
 def test_its_words_are_told_and_not_the_dump(output, words):
-    assert last_words(output) == words
-    assert last_words(output.replace("\n", "\r\n")) == words
+    assert exit_message(output) == words
+    assert exit_message(output.replace("\n", "\r\n")) == words
 
 
 @pytest.mark.parametrize("output", [GO_NIL, GO_MAPS, GO_IN_C])
 def test_however_long_the_dump_is(output):
     goroutine = "\ngoroutine 2 [select (no cases)]:\nmain.main.func1()\n\t/src/nil.go:10 +0xf\n"
-    assert last_words(output + goroutine * 5000) == last_words(output)
+    assert exit_message(output + goroutine * 5000) == exit_message(output)
 
 
 @pytest.mark.parametrize("output", [PYTHON_CHAIN, PYTHON_GROUP, RUST, JAVA])
-def test_what_it_has_outlived_are_not_its_last_words(output):
-    said = last_words(output)
-    assert last_words(output + "stopping\n" * NEAR) == said
-    assert last_words(output + "registered\n" * (NEAR + 1)) == ["registered"] * 3
+def test_what_it_has_outlived_is_not_its_exit_message(output):
+    said = exit_message(output)
+    assert exit_message(output + "stopping\n" * NEAR) == said
+    assert exit_message(output + "registered\n" * (NEAR + 1)) == ["registered"] * 3
 
 
 def test_of_many_exceptions_the_last_is_found_in_no_time():
-    assert last_words(PYTHON_CHAIN * 5000 + "going on\n" * 100) == ["going on"] * 3
+    assert exit_message(PYTHON_CHAIN * 5000 + "going on\n" * 100) == ["going on"] * 3

@@ -1,7 +1,7 @@
 """What a program said last, of all that it wrote: its panic or exception, and not the dump that follows.
 
-Each runtime has its own way to end a program. A kind is how that begins, and a function that tells its words from what
-comes after them.
+Each runtime has its own way to end a program. A kind is how that begins, and a function that separates its words from
+what comes after them.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from itertools import islice
 from typing import NamedTuple
 
 MOST = 3
-"""Lines that are told."""
+"""Lines that are shown."""
 NEAR = 5
 """Lines that may follow what a program can outlive, an exception for example: after more it is not what ended it."""
 RECENT = 10
-"""Lines among which an error that was logged is told rather than the last ones."""
+"""Lines among which an error that was logged is shown rather than the last ones."""
 LONGEST_DUMP = 1000
 """Lines of an exception that are looked at."""
 _READ = 1000
 """Characters of a line that are looked at."""
 
 
-class _Found(NamedTuple):
+class _Message(NamedTuple):
     words: Sequence[str]
     length: int
     """Lines, with the dump."""
@@ -33,32 +33,32 @@ class _Kind(NamedTuple):
     """``ends``: no program goes on after it."""
 
     begins: str
-    tell: Callable[[Sequence[str]], _Found | None]
+    extract: Callable[[Sequence[str]], _Message | None]
     ends: bool
 
 
-def last_words(output: str) -> list[str]:
+def exit_message(output: str) -> list[str]:
     """A few lines, without space around them."""
     lines = [_COLOUR.sub("", line) for line in output.splitlines()]
     for at in range(len(lines) - 1, -1, -1):
-        if (found := _told(lines, at)) is not None:
+        if (found := _crash_at(lines, at)) is not None:
             return [word.strip() for word in found.words]
-    return _logged([line.strip() for line in lines if line.strip()])
+    return _last_logged([line.strip() for line in lines if line.strip()])
 
 
-def _told(lines: Sequence[str], at: int) -> _Found | None:
+def _crash_at(lines: Sequence[str], at: int) -> _Message | None:
     """What begins here and has ended the program."""
     if not (begin := _BEGINS.match(lines[at][:_READ])):
         return None
     kind = _KINDS[int(str(begin.lastgroup).removeprefix("kind"))]
-    found = kind.tell(lines[at : at + LONGEST_DUMP])
+    found = kind.extract(lines[at : at + LONGEST_DUMP])
     if found is None or kind.ends:
         return found
     after = (line for line in lines[at + found.length :] if line.strip())
     return found if len(list(islice(after, NEAR + 1))) <= NEAR else None
 
 
-def _logged(lines: Sequence[str]) -> list[str]:
+def _last_logged(lines: Sequence[str]) -> list[str]:
     """The last ones, those first that a logger calls errors."""
     *recent, last = lines[-RECENT:] or [""]
     if errors := [line for line in recent if _ERROR.match(line[:_READ])][1 - MOST :]:
@@ -66,26 +66,26 @@ def _logged(lines: Sequence[str]) -> list[str]:
     return list(lines[-MOST:])
 
 
-def _until(ends: str, *, most: int = MOST) -> Callable[[Sequence[str]], _Found]:
+def _until(ends: str, *, most: int = MOST) -> Callable[[Sequence[str]], _Message]:
     """The first line, and those after it until one is empty or matches; without registers."""
 
-    def tell(lines: Sequence[str]) -> _Found:
+    def extract(lines: Sequence[str]) -> _Message:
         end = next((at for at, line in enumerate(lines[1:], 1) if not line.strip() or re.match(ends, line)), len(lines))
         words = [line for line in lines[:end] if not _REGISTERS.match(line)]
-        return _Found(words[:most], end)
+        return _Message(words[:most], end)
 
-    return tell
+    return extract
 
 
-def _rust(lines: Sequence[str]) -> _Found:
+def _rust(lines: Sequence[str]) -> _Message:
     """The message stands behind the place since 1.73, in lines of its own."""
     words, length = _until(r"note:|stack backtrace:")(lines)
     while length < len(lines) and re.match(r"note:|stack backtrace:|\s+\d+: |\s+at ", lines[length]):
         length += 1
-    return _Found(words, length)
+    return _Message(words, length)
 
 
-def _python(lines: Sequence[str]) -> _Found | None:
+def _python(lines: Sequence[str]) -> _Message | None:
     """The exception after the frames, with what is indented below it, as gRPC's details are."""
     end = next((at for at, line in enumerate(lines[1:], 1) if line and not line[0].isspace()), None)
     if end is None:
@@ -93,19 +93,19 @@ def _python(lines: Sequence[str]) -> _Found | None:
     more = end + 1
     while more < len(lines) and re.match(r"\s+\S|>$", lines[more]):
         more += 1
-    return _Found(lines[end:more][:MOST], more)
+    return _Message(lines[end:more][:MOST], more)
 
 
-def _python_group(lines: Sequence[str]) -> _Found | None:
+def _python_group(lines: Sequence[str]) -> _Message | None:
     """The group, and the exceptions in it that are none."""
     length = next((at for at, line in enumerate(lines) if not re.match(r"\s*[|+]", line)), len(lines))
-    told = [found[1] for line in lines[:length] if (found := re.match(r"\s*\| ([\w.]+(?:: .*)?)$", line))]
-    leaves = [word for word in told if not re.match(r"[\w.]*ExceptionGroup\b", word)]
+    names = [found[1] for line in lines[:length] if (found := re.match(r"\s*\| ([\w.]+(?:: .*)?)$", line))]
+    leaves = [word for word in names if not re.match(r"[\w.]*ExceptionGroup\b", word)]
     more = [f"and {len(leaves) - MOST + 1} more"] if len(leaves) >= MOST else []
-    return _Found([*told[:1], *leaves[: MOST - 1], *more], length) if told else None
+    return _Message([*names[:1], *leaves[: MOST - 1], *more], length) if names else None
 
 
-def _with_places(lines: Sequence[str]) -> _Found | None:
+def _with_places(lines: Sequence[str]) -> _Message | None:
     """Of the JVM, .NET and Node: the exception, what caused it at the root, and where each was."""
     frame = r"\s+at \S"
     begin = next((at for at, line in enumerate(lines[:MOST]) if re.match(frame, line)), None)
@@ -115,7 +115,7 @@ def _with_places(lines: Sequence[str]) -> _Found | None:
     while length < len(lines) and re.match(rf"{frame}|{_BETWEEN_FRAMES}", lines[length]):
         length += 1
     causes = [line for line in lines[:length] if line.startswith("Caused by: ")]
-    return _Found([*lines[:begin], *causes[-1:]], length)
+    return _Message([*lines[:begin], *causes[-1:]], length)
 
 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
@@ -125,7 +125,7 @@ _STAMP = r"\d{4}(?:\d{4})? \d\d:\d\d:\d\d\.\d+ +\d+ "
 """Of a line of glog or klog, behind the severity; glog for C++ has the year."""
 
 _KINDS = (
-    # Go: of a fault in C it tells the signal, and then the registers.
+    # Go: of a fault in C it names the signal, and then the registers.
     _Kind(r"panic: |fatal error: |SIG[A-Z]+: ", _until(r"goroutine \d|runtime stack:"), ends=True),
     # A fatal line of a logger: glog and klog, logrus, zap.
     _Kind(
