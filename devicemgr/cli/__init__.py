@@ -27,8 +27,8 @@ reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went aw
 ``status``             shows the resources, and who holds what
 ``wait``               waits until a resource has its devices
 ``ask``                asking a running manager
-``given_file``         a file that was named, or standard input
-``whole_files``        a file that is written whole or not at all
+``input_file``         a file named on the command line, or standard input
+``atomic_files``       a file that is written whole or not at all
 ``output``             JSON shapes, and the tables made of them
 ``standard_output``    standard output as it may be: closed, full, of another encoding
 ``signals``            which signals end a program of ours

@@ -13,7 +13,7 @@ from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from . import output_option, root_dir_option
 from .ask import ask
-from .given_file import read_given, shown
+from .input_file import display_name, read_input
 from .output import admission_data, draw_admission, show
 
 _SUFFIXES = (".json", ".yaml", ".yml")
@@ -74,7 +74,7 @@ def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Po
     names = [name for filename in filenames for name in _files(filename)]
     if names.count("-") > 1:
         raise click.UsageError("standard input can be read only once; give -f - once")
-    found = parse_manifest(((shown(name), read_given(name)) for name in names), replicas=replicas)
+    found = parse_manifest(((display_name(name), read_input(name)) for name in names), replicas=replicas)
     if strict and found.doubts:
         raise found.doubts[0]
     for remark in found.remarks:

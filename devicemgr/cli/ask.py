@@ -64,7 +64,7 @@ def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], A
         ask(root_dir, while_read)
 
 
-async def like(client: ManagerClient, namespace: str, name: str) -> str:
+async def did_you_mean(client: ManagerClient, namespace: str, name: str) -> str:
     """``; did you mean …?`` when the node has a pod of a name that is near, for the end of a message."""
     _, pods, _ = await client.status()
     return nearest(f"{namespace}/{name}", [f"{pod.namespace}/{pod.name}" for pod in pods])

@@ -19,6 +19,7 @@ from ..testing.check_options import CheckOptions, about
 from ..testing.conformance import Attached, Command, Subject, Verdict, select
 from ..testing.conformance.api_server import sign_of_api_server
 from . import Seconds, output_option, root_of
+from .atomic_files import check_writable, write_atomically
 from .check_config import config_option
 from .check_github import tell_github
 from .check_last_failed import LastFailed
@@ -36,7 +37,6 @@ from .check_report import (
 from .check_run import BUG, Outcome, Run, make, second_signal_ends
 from .output import show
 from .standard_output import discard, is_output_lost
-from .whole_files import check_writable, write_whole
 
 
 def _check_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -225,10 +225,10 @@ def _write_reports(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
     """Each for itself: a disk may be full now, and the verdict is still worth telling."""
     if (junit := wanted.junit) is not None:
         with _told():
-            write_whole(junit, junit_text(outcome.results))
+            write_atomically(junit, junit_text(outcome.results))
     if (log := wanted.plugin_log) is not None:
         with _told():
-            write_whole(log, run.subject.output)
+            write_atomically(log, run.subject.output)
     with _told():
         tell_github(outcome.results)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..testing.conformance import Check, Result, Verdict
-from .whole_files import write_whole
+from .atomic_files import write_atomically
 
 
 class LastFailed:
@@ -45,7 +45,7 @@ class LastFailed:
                 self._path.unlink(missing_ok=True)
                 return
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._path, json.dumps({**self._about, "failed": sorted(failed)}))
+            write_atomically(self._path, json.dumps({**self._about, "failed": sorted(failed)}))
 
 
 def _cache() -> Path:

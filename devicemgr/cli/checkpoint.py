@@ -16,7 +16,7 @@ from ..model import RunOptions
 from ..printable import printable
 from ..rpc.deviceplugin.convert import answer_from_bytes
 from . import Group, output_option
-from .given_file import read_given, shown
+from .input_file import display_name, read_input
 from .output import answer_rows, console, listing, plain, print_listing, show
 
 _LARGEST = 256 * 2**20
@@ -38,9 +38,9 @@ def show_checkpoint(ctx: click.Context, file: Path, output: str) -> None:
     FILE may have the layout of any kubelet since 1.8; - reads standard input. Exit status 1 when the checksum does not
     fit the content, which is shown with a warning; 2 when it is no checkpoint: not JSON, or another layout.
     """
-    name = shown(file)
+    name = display_name(file)
     try:
-        found = parse_any_checkpoint(read_given(file, largest=_LARGEST))
+        found = parse_any_checkpoint(read_input(file, largest=_LARGEST))
     except CorruptCheckpoint as error:
         raise BadInput(f"this checkpoint cannot be read: {error}", file=name) from error
     show(_data(found), output, _draw)

@@ -12,7 +12,7 @@ from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from ..rules.book import sentences_in
 from . import output_option, pod_argument, root_dir_option, uid_option
-from .ask import ask, like
+from .ask import ask, did_you_mean
 from .output import show
 
 
@@ -32,7 +32,7 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
 
     async def explain(client: ManagerClient) -> dict[str, Any] | str:
         """A text is a pod that may have been meant."""
-        return await client.explain("" if uid else namespace, name) or await like(client, namespace, name)
+        return await client.explain("" if uid else namespace, name) or await did_you_mean(client, namespace, name)
 
     explanation = ask(root_dir, explain)
     if isinstance(explanation, str):

@@ -28,7 +28,7 @@ from ..testing.plugin.simulated import (
     valid_endpoint,
 )
 from . import root_dir_option, root_of
-from .given_file import read_given
+from .input_file import read_input
 from .signals import ending_signals
 
 _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
@@ -99,7 +99,7 @@ def _refuse_other_options(ctx: click.Context) -> None:
 
 
 def _read(path: Path) -> list[Script]:
-    return parse_scripts(read_given(path), file=str(path))
+    return parse_scripts(read_input(path), file=str(path))
 
 
 def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> tuple[Device, ...]:

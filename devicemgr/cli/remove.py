@@ -8,7 +8,7 @@ import click
 
 from ..rpc.admin.client import ManagerClient
 from . import pod_argument, root_dir_option, uid_option
-from .ask import ask, like
+from .ask import ask, did_you_mean
 
 
 @click.command("remove")
@@ -23,7 +23,9 @@ def command(ctx: click.Context, root_dir: Path | None, pod: tuple[str, str], uid
 
     async def remove(client: ManagerClient) -> str | None:
         """None when it is done, else a pod that may have been meant."""
-        return None if await client.remove("" if uid else namespace, name) else await like(client, namespace, name)
+        return (
+            None if await client.remove("" if uid else namespace, name) else await did_you_mean(client, namespace, name)
+        )
 
     hint = ask(root_dir, remove)
     if hint is not None:

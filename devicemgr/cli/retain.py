@@ -11,7 +11,7 @@ from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from . import root_dir_option
 from .ask import ask
-from .given_file import read_given
+from .input_file import read_input
 
 
 @click.command("retain")
@@ -24,7 +24,7 @@ def command(root_dir: Path | None, uids: tuple[str, ...]) -> None:
     ended, and only you know which those are. "-" reads the uids from standard input. Name them all in one call: the
     next one would remove what this one kept.
     """
-    wanted = [uid for word in uids for uid in (read_given(word) if word == "-" else word).split()]
+    wanted = [uid for word in uids for uid in (read_input(word) if word == "-" else word).split()]
     if not wanted:
         raise click.UsageError("no pod is named, and all of them would be removed")
 

@@ -29,7 +29,7 @@ from ..node_resources import node_resource
 from ..peer_limits import PeerLimits
 from ..rpc.deviceplugin.client import Deadlines
 from ..yaml_fields import nearest
-from .given_file import read_given
+from .input_file import read_input
 from .signals import ending_signals
 from .systemd import notify, notify_when_ready
 
@@ -127,7 +127,7 @@ def _sources(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
         if not files:
             raise BadInput("no file of this directory ends in .conf, as the kubelet's drop-ins do", file=str(path))
         for file in files:
-            yield str(file), read_given(file)
+            yield str(file), read_input(file)
 
 
 def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
+from devicemgr.cli.atomic_files import write_atomically
 from devicemgr.cli.check import command
 from devicemgr.cli.check_github import annotation, summary
 from devicemgr.cli.check_last_failed import LastFailed
@@ -22,7 +23,6 @@ from devicemgr.cli.check_report import (
     report_data,
 )
 from devicemgr.cli.check_run import Outcome
-from devicemgr.cli.whole_files import write_whole
 from devicemgr.errors import BadInput
 from devicemgr.testing.conformance import CHECKS, Result, Verdict
 
@@ -271,7 +271,7 @@ def test_what_the_command_line_checks_wins(tmp_path, monkeypatch, file, options,
 def test_a_report_goes_where_no_file_can_be_replaced(tmp_path):
     """``--junit /dev/stdout`` with a file behind it: what else is written there stays."""
     with (tmp_path / "log").open("w") as log:
-        write_whole(Path(f"/dev/fd/{log.fileno()}"), "report")
+        write_atomically(Path(f"/dev/fd/{log.fileno()}"), "report")
         log.flush()
         assert (tmp_path / "log").read_text() == "report"
         assert os.fstat(log.fileno()).st_nlink == 1
@@ -279,7 +279,7 @@ def test_a_report_goes_where_no_file_can_be_replaced(tmp_path):
 
 def test_a_report_keeps_the_symbolic_link_it_is_reached_by(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    write_whole(tmp_path / "link", "report")
+    write_atomically(tmp_path / "link", "report")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_text() == "report"
     assert (tmp_path / "target").stat().st_mode & 0o777 == 0o666 & ~os.umask(os.umask(0o022))

@@ -12,11 +12,11 @@ LARGEST = 16 * 2**20
 """Bytes; five times what an API server takes in one request. A device that never ends is refused, too."""
 
 
-def read_given(file: Path | str, *, largest: int = LARGEST) -> str:
+def read_input(file: Path | str, *, largest: int = LARGEST) -> str:
     """The text of ``file``, or of standard input for ``-``: UTF-8, or UTF-16 with a byte order mark, which is what
     PowerShell's ``>`` writes. Raises BadInput.
     """
-    name = shown(file)
+    name = display_name(file)
     try:
         if name == STDIN:
             raw = sys.stdin.buffer.read(largest + 1)
@@ -36,5 +36,5 @@ def read_given(file: Path | str, *, largest: int = LARGEST) -> str:
 STDIN = "<stdin>"
 
 
-def shown(file: Path | str) -> str:
+def display_name(file: Path | str) -> str:
     return STDIN if str(file) == "-" else str(file)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devicemgr.cli import main
-from devicemgr.cli.given_file import LARGEST, read_given
+from devicemgr.cli.input_file import LARGEST, read_input
 from devicemgr.errors import BadInput
 from devicemgr.manifest import parse_pods
 from devicemgr.node_config import parse_node_config
@@ -62,17 +62,17 @@ def test_a_pair_of_escapes_in_json_is_one_character():
 def test_the_encodings_that_editors_write_are_read(tmp_path, encoding):
     file = tmp_path / "pod.json"
     file.write_text('{\t"kind": "Päd"}', encoding=encoding)
-    assert read_given(file) == '{\t"kind": "Päd"}'
+    assert read_input(file) == '{\t"kind": "Päd"}'
 
 
 def test_a_device_that_never_ends_a_directory_and_other_bytes_are_refused(tmp_path):
     with pytest.raises(BadInput, match=f"/dev/zero: cannot be read: it has more than {LARGEST // 2**20} MiB"):
-        read_given("/dev/zero")
+        read_input("/dev/zero")
     with pytest.raises(BadInput, match="cannot be read: Is a directory"):
-        read_given(tmp_path)
+        read_input(tmp_path)
     (tmp_path / "f").write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(BadInput, match="f:2: cannot be read: this is no UTF-8 text"):
-        read_given(tmp_path / "f")
+        read_input(tmp_path / "f")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import BadInput
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Through a temporary file beside it; what is no file of its own, such as ``/dev/stdout``, is written to.
 
     Raises OSError.
@@ -17,7 +17,7 @@ def write_whole(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
         return
     target = path.resolve()  # a symbolic link stays one
-    temporary = _beside(target)
+    temporary = _temporary_name(target)
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, target)
@@ -30,7 +30,7 @@ def check_writable(path: Path) -> None:
     try:
         if not _is_replaceable(path):  # a pipe may have no reader yet
             return
-        temporary = _beside(path.resolve())
+        temporary = _temporary_name(path.resolve())
         temporary.touch(exist_ok=False)
         temporary.unlink()
     except OSError as error:
@@ -42,5 +42,5 @@ def _is_replaceable(path: Path) -> bool:
     return not is_of_the_system and (path.is_file() or not path.exists())
 
 
-def _beside(target: Path) -> Path:
+def _temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}")
