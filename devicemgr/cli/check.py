@@ -34,7 +34,7 @@ from .check_report import (
     junit_text,
     report_data,
 )
-from .check_run import BUG, Outcome, Run, make, second_signal_ends
+from .check_run import BUG, Outcome, Run, run_until_signal, second_signal_ends
 from .output import show
 from .standard_output import discard, is_output_lost
 
@@ -78,8 +78,10 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
 @click.option("--attach", metavar="RESOURCE", help="Check a plug-in that somebody else starts on --root-dir.")
 @_check_options
 @click.option("--fail-fast", is_flag=True, help="End with the first check that fails.")
-@click.option("--last-failed", is_flag=True, help="Make those checks only that failed the last time; if none, all.")
-@click.option("--allow-skipped", is_flag=True, help="Nothing failed is success, also when most checks were not made.")
+@click.option("--last-failed", is_flag=True, help="Run only those checks that failed the last time; if none, all.")
+@click.option(
+    "--allow-skipped", is_flag=True, help="Nothing failed is success, also when most checks could not be run."
+)
 @output_option
 @click.option("--show-output", is_flag=True, help="Show what the plug-in wrote, whatever came of it.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit report to this file.")
@@ -88,7 +90,7 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
     "--plugin-log", type=click.Path(path_type=Path, dir_okay=False), help="Write the plug-in's output to this file."
 )
 @config_option
-@click.option("--list", "list_checks", is_flag=True, help="List the checks, and make none.")
+@click.option("--list", "list_checks", is_flag=True, help="List the checks, and run none.")
 @click.option("--explain", metavar="CHECK", help="Explain why a check exists and how plug-ins fix what it finds.")
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
@@ -101,7 +103,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     Exit status:
       0      none failed: all passed, or are warnings
       1      some failed; with --strict, or are warnings
-      2      it could not be run, or most checks could not be made
+      2      it could not be run, or most checks could not be run
       3      devicemgr itself failed, which is a bug and no verdict
       128+n  ended by signal n
     With 3 and 128+n too, what was found until then is reported.
@@ -161,7 +163,7 @@ def _done(wanted: _Wanted) -> int:
     remembered = LastFailed(wanted.attach or shlex.join(wanted.argv))
     run = _run_of(wanted, remembered)
     with telling(run.checks) as observer:
-        outcome = make(run, observer)
+        outcome = run_until_signal(run, observer)
     remembered.remember(outcome.results)
     _write_reports(wanted, run, outcome)
     _tell(wanted, run, outcome)
@@ -207,7 +209,7 @@ def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
         )
     checks = options.checks()
     if wanted.last_failed and not (checks := remembered.among(checks)):
-        click.echo("None of these checks is known to have failed the last time: all are made.", err=True)
+        click.echo("None of these checks is known to have failed the last time: all are run.", err=True)
         checks = options.checks()
     return Run(
         subject=subject,
@@ -272,24 +274,26 @@ def _advise(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
         click.echo("Does it need an API server to start? Then use --kubeconfig.")
     if repeat := how_to_repeat(outcome.results, patience=wanted.options.patience):
         click.echo(repeat)
-    for advice in _how_more_could_be_made(wanted.options, bool(wanted.argv), outcome):
+    for advice in _missing_option_hints(wanted.options, bool(wanted.argv), outcome):
         click.echo(advice)
     if not outcome.is_proof:
-        click.echo(_how_little_is_proved(outcome))
+        click.echo(_missing_verdicts_note(outcome))
 
 
-def _how_more_could_be_made(options: CheckOptions, is_ours: bool, outcome: Outcome) -> Iterator[str]:
-    """A line for each option that is missing, if checks say that they were not made for want of it."""
+def _missing_option_hints(options: CheckOptions, is_ours: bool, outcome: Outcome) -> Iterator[str]:
+    """A line for each option that is missing, if checks say that they were not run for want of it."""
     missing = {"--change COMMAND": options.change is None, "--kubeconfig FILE": is_ours and options.kubeconfig is None}
     for option in (option for option, is_missing in missing.items() if is_missing):
         word = f"({option.partition(' ')[0]}"
         wanting = [r.check for r in outcome.results if r.verdict is Verdict.SKIPPED and word in r.evidence]
         if wanting:
-            yield f"With {option} these could be made as well: {', '.join(wanting)}."
+            yield f"With {option} these could run as well: {', '.join(wanting)}."
 
 
-def _how_little_is_proved(outcome: Outcome) -> str:
-    told = f"{outcome.not_made} of {len(outcome.results)} checks were not made: this proves little about the plug-in"
+def _missing_verdicts_note(outcome: Outcome) -> str:
+    told = (
+        f"{outcome.without_verdict} of {len(outcome.results)} checks were not run: this proves little about the plug-in"
+    )
     if outcome.status != 2:
         return told
-    return f"{told}, and is exit status 2" + " (--allow-skipped: 0)" * outcome.any_made
+    return f"{told}, and is exit status 2" + " (--allow-skipped: 0)" * outcome.has_verdicts

@@ -36,7 +36,7 @@ class LastFailed:
         return [check for check in checks if check.name in names]
 
     def remember(self, results: Sequence[Result]) -> None:
-        """What was not made now is as it was. Without a place to write nothing is remembered."""
+        """What was not run now is as it was. Without a place to write nothing is remembered."""
         sound = Verdict.PASSED, Verdict.WARNING
         failed = self.names() - {result.check for result in results if result.verdict in sound}
         failed |= {result.check for result in results if result.verdict is Verdict.FAILED}

@@ -22,7 +22,7 @@ _LONGEST = 200
 
 @contextmanager
 def telling(checks: Sequence[Check]) -> Iterator[Observer]:
-    """On a terminal what is made now, and for how long; else, and in a log, what came of each as it is known."""
+    """On a terminal what runs now, and for how long; else, and in a log, what came of each as it is known."""
     err = Console(stderr=True, highlight=False)
     if not err.is_terminal:
         yield _Lines({check.name for check in checks})
@@ -51,7 +51,7 @@ class Now(Observer):
         self._show()
 
     def ends(self, result: Result) -> None:
-        """Of what was made beside other checks, and is made again alone, this is the end of that."""
+        """Of what ran in parallel with other checks, and is run again alone, this is the end of that."""
         self._now.pop(result.check, None)
         if self._now:
             self._show()
@@ -63,7 +63,7 @@ class Now(Observer):
 
 
 class _Lines(Observer):
-    """Not of those that could not be made: what they needed has its line, and the report counts them."""
+    """Not of those that could not be run: what they needed has its line, and the report counts them."""
 
     def __init__(self, wanted: set[str]) -> None:
         self._wanted = wanted

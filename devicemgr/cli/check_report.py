@@ -53,14 +53,14 @@ def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_o
 
 
 def _rows(results: Sequence[Result]) -> list[_Row]:
-    """What was not made for one reason has one row."""
+    """What was not run for one reason has one row."""
     rows: list[_Row] = []
     together: dict[tuple[Verdict, str], list[str]] = {}
     for result in results:
         if result.verdict is Verdict.NOT_RUN:
             together.setdefault((result.verdict, result.evidence), []).append(result.check)
         elif result.blocked_by:
-            causes = f"not made, for they need {', '.join(result.blocked_by)}"
+            causes = f"not run, because they need {', '.join(result.blocked_by)}"
             together.setdefault((result.verdict, causes), []).append(result.check)
         else:
             rows.append((result.verdict, result.check, printable(result.evidence), f"{result.seconds:.2f}"))
@@ -142,7 +142,7 @@ def draw_checks(checks: Sequence[Check]) -> None:
             out.print(Padding(escape(check.title), (0, 0, 0, 2)))
         return
     table = listing(
-        "Checks, in the order in which they are made", "check", "a plug-in …", "weight", "rule", whole=("check",)
+        "Checks, in the order in which they are run", "check", "a plug-in …", "weight", "rule", whole=("check",)
     )
     for check in checks:
         table.add_row(check.name, escape(check.title), check.weight, check.rule)
@@ -166,7 +166,7 @@ def checks_data(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 def draw_explanation(check: Check) -> None:
     title = f"[bold]{check.name}[/]: {escape(check.title)}"
-    needs = [f"Made only when these have passed: {', '.join(check.needs)}"] if check.needs else []
+    needs = [f"Run only when these have passed: {', '.join(check.needs)}"] if check.needs else []
     weight = "What breaks it is no failure, unless --strict is given." if check.weight is Weight.WARNING else ""
     rules = "\n".join(f"{id}: {escape(sentence)}" for id, sentence in sentences_in(check.rule).items())
     paragraphs = [title, *map(escape, check.explanation), check.sources, rules, *needs, weight]

@@ -1,4 +1,4 @@
-"""One run of the checks as the command line makes it: whatever ends it, what was found until then is kept."""
+"""One run of the checks as the command line starts it: whatever ends it, what was found until then is kept."""
 
 from __future__ import annotations
 
@@ -47,29 +47,29 @@ class Outcome:
     allow_skipped: bool = False
 
     @property
-    def not_made(self) -> int:
-        """How many of the checks proved nothing, for or against the plug-in."""
+    def without_verdict(self) -> int:
+        """How many of the checks say nothing, for or against the plug-in."""
         return sum(result.verdict in (Verdict.SKIPPED, Verdict.NOT_RUN) for result in self.results)
 
     @property
-    def any_made(self) -> bool:
-        return self.not_made < len(self.results)
+    def has_verdicts(self) -> bool:
+        return self.without_verdict < len(self.results)
 
     @property
     def is_proof(self) -> bool:
-        """Were most checks made? What passes the few that could be is no good plug-in yet."""
-        return self.not_made * 2 <= len(self.results)
+        """Were most checks run? A plug-in that passes the few that could be is no good one yet."""
+        return self.without_verdict * 2 <= len(self.results)
 
     @property
     def status(self) -> int:
-        """The exit status. Nothing failed is no proof when nothing, or only the lesser part, was made."""
+        """The exit status. Nothing failed is no proof when nothing, or only the lesser part, was run."""
         if self.bug is not None:
             return BUG
         if self.signal is not None:
             return 128 + self.signal
         if any(result.verdict is Verdict.FAILED for result in self.results):
             return 1
-        return 0 if self.any_made and (self.is_proof or self.allow_skipped) else 2
+        return 0 if self.has_verdicts and (self.is_proof or self.allow_skipped) else 2
 
 
 @contextmanager
@@ -88,34 +88,34 @@ def second_signal_ends() -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
 
 
-def make(run: Run, observer: Observer) -> Outcome:
-    """Make the checks, until a signal comes. Raises DeviceManagerError when they cannot be made."""
-    started, made = time.monotonic(), dict[str, Result]()
+def run_until_signal(run: Run, observer: Observer) -> Outcome:
+    """Run the checks, until a signal comes. Raises DeviceManagerError when they cannot be run."""
+    started, results = time.monotonic(), dict[str, Result]()
     ended_by, bug, why_not = None, None, "a check before it failed (--fail-fast)"
     try:
         with ExitStack() as stack:
             sinks = [] if run.trace is None else [stack.enter_context(open_trace(run.trace))]
-            ended_by = trio.run(_until_signal, run, sinks, made, observer)
+            ended_by = trio.run(_until_signal, run, sinks, results, observer)
     except DeviceManagerError:
         raise
     except Exception as error:  # any: what was found before it is told first, then it ends the program as a bug does
         bug, why_not = error, f"devicemgr failed: {type(error).__name__}"
     if ended_by is not None:
         why_not = f"interrupted by {ended_by.name}"
-    results = report_of(run.checks, made, why_not=why_not)
+    report = report_of(run.checks, results, why_not=why_not)
     seconds = time.monotonic() - started
-    return Outcome(results=results, seconds=seconds, signal=ended_by, bug=bug, allow_skipped=run.allow_skipped)
+    return Outcome(results=report, seconds=seconds, signal=ended_by, bug=bug, allow_skipped=run.allow_skipped)
 
 
 async def _until_signal(
-    run: Run, sinks: Sequence[Sink], made: dict[str, Result], observer: Observer
+    run: Run, sinks: Sequence[Sink], results: dict[str, Result], observer: Observer
 ) -> signal.Signals | None:
     """Returns the signal that ended it before its time: then too the plug-in is ended and everything tidied up."""
     ended_by: list[signal.Signals] = []
     with trio.open_signal_receiver(*ending_signals()) as signals, collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on, signals, ended_by, nursery.cancel_scope)
-            await _made(run, sinks, made, observer)
+            await _run_on_bench(run, sinks, results, observer)
             nursery.cancel_scope.cancel()
     return ended_by[0] if ended_by else None
 
@@ -128,7 +128,7 @@ async def _cancel_on(signals: AsyncIterator[int], ended_by: list[signal.Signals]
         scope.cancel()
 
 
-async def _made(run: Run, sinks: Sequence[Sink], made: dict[str, Result], observer: Observer) -> None:
+async def _run_on_bench(run: Run, sinks: Sequence[Sink], results: dict[str, Result], observer: Observer) -> None:
     async with open_bench(
         run.subject,
         resource=run.resource,
@@ -139,5 +139,5 @@ async def _made(run: Run, sinks: Sequence[Sink], made: dict[str, Result], observ
         respawn=run.options.respawn,
     ) as bench:
         await run_checks(
-            bench, run.checks, made=made, observer=observer, fail_fast=run.fail_fast, strict=run.options.strict
+            bench, run.checks, results=results, observer=observer, fail_fast=run.fail_fast, strict=run.options.strict
         )

@@ -64,7 +64,7 @@ class CheckOptions(CheckedFields):
         "COMMAND",
     )
     numa: str | None = _option(None, "The NUMA nodes there are, as 0,1.  [default: the machine's]", "NODES")
-    only: tuple[str, ...] = _option((), "Make this check only. Repeatable, or several with commas between.", "CHECK")
+    only: tuple[str, ...] = _option((), "Run this check only. Repeatable, or several with commas between.", "CHECK")
     skip: tuple[str, ...] = _option((), "Leave this check out. Repeatable, or several with commas between.", "CHECK")
     strict: bool = _option(False, "Take warnings for failures.")
     patience: float = _option(

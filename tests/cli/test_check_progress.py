@@ -1,4 +1,4 @@
-"""What a terminal shows while checks are made, several at a time."""
+"""What a terminal shows while checks run, several at a time."""
 
 from __future__ import annotations
 

@@ -84,9 +84,9 @@ def test_a_program_that_ends_is_shown_with_what_it_wrote(run, script):
     assert done.returncode == 1
     assert f"0 passed, 1 failed, {len(CHECKS) - 1} skipped" in done.stdout
     assert "failed  registers: the plug-in has ended, with exit status 1" in done.stderr
-    assert "not made, for they need registers" in done.stdout
+    assert "not run, because they need registers" in done.stdout
     order = [
-        "not made",
+        "not run",
         "│ looking for devices\n│ panic: none",
         "registers ──",
         "Fix: call Register",
@@ -228,7 +228,7 @@ def test_few_checks_passed_and_most_not_made_is_no_success(run):
     done = run("check", *little, "{dir}/..")
     assert (done.returncode, "1 passed, 0 failed, 2 skipped" in done.stdout) == (2, True)
     assert done.stdout.splitlines()[-1] == (
-        "2 of 3 checks were not made: this proves little about the plug-in, and is exit status 2 (--allow-skipped: 0)"
+        "2 of 3 checks were not run: this proves little about the plug-in, and is exit status 2 (--allow-skipped: 0)"
     )
     assert run("check", "--allow-skipped", *little, "{dir}/..").returncode == 0
 
@@ -269,7 +269,7 @@ def test_after_the_first_failure_nothing_more_is_made_with_fail_fast(run):
 
 
 def test_what_failed_the_last_time_is_made_again(run, cache):
-    """And what was not made the last time is not forgotten."""
+    """And what was not run the last time is not forgotten."""
     command = "--", *PLUGIN, "--root-dir", "{dir}/.."
     usual = "check", "--quiet", "0.5", "-o", "json"
 
@@ -427,14 +427,14 @@ def test_a_change_that_was_asked_for_and_cannot_be_had_is_a_failure(run, change,
 
 
 def test_what_an_option_would_make_possible_is_told_in_one_line(run, root_dir):
-    told = "With --change COMMAND these could be made as well: "
+    told = "With --change COMMAND these could run as well: "
     usual = ("check", "--quiet", "1", "--only", "allocate-unhealthy,lists-complete")
     done = run(*usual, "--", *PLUGIN, "--root-dir", "{dir}/..")
-    assert [line for line in done.stdout.splitlines() if "could be made as well" in line] == [
+    assert [line for line in done.stdout.splitlines() if "could run as well" in line] == [
         f"{told}allocate-unhealthy, lists-complete."
     ]
     done = run(*usual, "--change", "true", "--", *PLUGIN, "--root-dir", "{dir}/..")
-    assert "could be made as well" not in done.stdout
+    assert "could run as well" not in done.stdout
 
 
 def test_the_change_of_a_scripted_plugin_is_seen(run, root_dir):

@@ -88,7 +88,7 @@ class Bench:
         self.history: list[Seen] = []
         self.started = trio.current_time()
         self.check: str | None = None
-        """The one that is being made."""
+        """The one that is running."""
         self.step = ""
         """What it is at, if it has several steps: the evidence begins with it when the plug-in ends."""
         self.has_given_directory = False
@@ -110,7 +110,7 @@ class Bench:
         self.conclusive_failures: set[str] = set()
         """The checks whose failure another instance cannot be the reason of."""
         self.failed_in_parallel: dict[str, str] = {}
-        """What was found when a check was made while there was one."""
+        """What was found when a check ran while there was one."""
         self.respawn_causes: list[str] = []
         """How it exited, each time that it was started again for that."""
         self._respawns = respawns
@@ -124,7 +124,7 @@ class Bench:
         self.watched_since = 0.0
         """What was before that is nothing that was watched."""
         self.watching_since: float | None = None
-        """When the while began that the check which is being made watches."""
+        """When the while began that the check which is running watches."""
         self._changed = trio.Event()
         self._quiet_ends: float | None = None
 

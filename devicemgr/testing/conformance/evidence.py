@@ -25,9 +25,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class RecordedInCheck(RecordedEvent):
-    """``check`` is the one that was being made; None before the first. ``without_secrets`` is what a text has to go
-    through before anybody else may see it. ``instance`` tells those of the plug-in apart that were checked side by
-    side, each with a manager, and numbers of events, of its own."""
+    """``check`` is the one that was running; None before the first. ``without_secrets`` is what a text has to go
+    through before anybody else may see it. ``instance`` tells those of the plug-in apart that were checked in
+    parallel, each with a manager, and numbers of events, of its own."""
 
     check: str | None
     without_secrets: Callable[[str], str] = str

@@ -1,4 +1,4 @@
-"""Somebody who hears of the checks as they are made."""
+"""Somebody who hears of the checks as they run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .verdicts import Result
 
 
 class Observer:
-    """Hears of every check that is made, also of those that are only needed; does nothing with it."""
+    """Hears of every check that runs, also of those that are only needed; does nothing with it."""
 
     @checked
     def begins(self, check: Check) -> None:
-        """It is being made now."""
+        """It runs now."""
 
     @checked
     def ends(self, result: Result) -> None:

@@ -1,10 +1,10 @@
 """Checks in parallel: other instances of the plug-in are asked and broken while the first one is watched.
 
 Watching that nothing happens takes its time, in which nothing may be done to who is watched. So the other checks are
-made meanwhile of further instances, each on a bench of its own: with another directory, another manager, and nothing in
+run meanwhile on further instances, each on a bench of its own: with another directory, another manager, and nothing in
 common that we know of; on a bench one after the other, as usual.
 
-# Decision: what passes so is believed, and whatever does not is made again, of the first instance and without the
+# Decision: what passes so is believed, and whatever does not is run again, on the first instance and without the
 # others; if it passes then, that it did not is told. They may stand in each other's way (a port, a lock, a file under
 # /run, the hardware itself), which makes an honest plug-in fail; it makes no broken one pass. So nobody has to know
 # what plug-ins share, and one that cannot be there twice loses nothing but the time. For the same reason the others are
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .observer import Observer
 
 WATCHED = ("first-list-complete", "registers-once", "stream-stays-open", "stream-silent")
-"""What is made of the first instance, which nothing is done to."""
+"""What is run on the first instance, which nothing is done to."""
 CHANGED = ("changes-arrive",)
 OTHERS: tuple[tuple[str, ...], ...] = (
     (  # asked, ended, and left alone
@@ -45,13 +45,13 @@ OTHERS: tuple[tuple[str, ...], ...] = (
     ("stream-lost",),  # who does not register again is waited for
     CHANGED,
 )
-"""What is made of each further instance, in that order. What a check needs besides is made there as well."""
+"""What is run on each further instance, in that order. What a check needs besides is run there as well."""
 
 
-class Make(Protocol):
+class RunCheck(Protocol):
     """``run_check``."""
 
-    def __call__(self, bench: Bench, check: Check, made: dict[str, Result], /) -> Awaitable[Result]: ...
+    def __call__(self, bench: Bench, check: Check, results: dict[str, Result], /) -> Awaitable[Result]: ...
 
 
 def saves_time(checks: Iterable[Check]) -> bool:
@@ -61,10 +61,10 @@ def saves_time(checks: Iterable[Check]) -> bool:
 
 
 async def run_in_parallel(
-    bench: Bench, checks: Sequence[Check], made: dict[str, Result], observer: Observer, *, make: Make
+    bench: Bench, checks: Sequence[Check], results: dict[str, Result], observer: Observer, *, run: RunCheck
 ) -> None:
-    """Make as many of the checks as can be made so; ``made`` grows by what came of them."""
-    if not _is_sound(bench, made["first-list"]):
+    """Run as many of the checks as can be run so; ``results`` grows by theirs."""
+    if not _is_sound(bench, results["first-list"]):
         return
     groups = [(group, subject) for group in _groups(bench, checks) if (subject := bench.subject.new_instance())]
     if not groups:
@@ -75,8 +75,8 @@ async def run_in_parallel(
         async with trio.open_nursery() as nursery:
             for instance, (group, subject) in enumerate(groups, start=2):
                 another = bench.open_parallel(subject, instance)
-                nursery.start_soon(_run_on_new_instance, bench, another, group, made, observer, make)
-            is_sound = await _watch(bench, _among(checks, WATCHED), made, observer, make)
+                nursery.start_soon(_run_on_new_instance, bench, another, group, results, observer, run)
+            is_sound = await _watch(bench, _among(checks, WATCHED), results, observer, run)
     bench.has_parallel_instances = bench.runs_change_in_parallel = False
     if not is_sound:
         with suppress(Skipped):
@@ -101,19 +101,19 @@ def _among(checks: Iterable[Check], names: Collection[str]) -> list[Check]:
 
 
 async def _watch(
-    bench: Bench, checks: Sequence[Check], made: dict[str, Result], observer: Observer, make: Make
+    bench: Bench, checks: Sequence[Check], results: dict[str, Result], observer: Observer, run: RunCheck
 ) -> bool:
-    """Do all pass? Else all are made again: they watch the same while."""
-    own = dict(made)
+    """Do all pass? Else all are run again: they watch the same while."""
+    own = dict(results)
     for check in checks:
         if not bench.serves():  # to begin anew is for later, when it is alone
             return False
         observer.begins(check)
-        if (result := await make(bench, check, own)).verdict is not Verdict.PASSED:
+        if (result := await run(bench, check, own)).verdict is not Verdict.PASSED:
             bench.failed_in_parallel[check.name] = result.evidence
             return False
     for check in checks:
-        made[check.name] = own[check.name]
+        results[check.name] = own[check.name]
         observer.ends(own[check.name])
     return True
 
@@ -122,11 +122,11 @@ async def _run_on_new_instance(
     first: Bench,
     another: AbstractAsyncContextManager[Bench],
     checks: Sequence[Check],
-    made: dict[str, Result],
+    results: dict[str, Result],
     observer: Observer,
-    make: Make,
+    run: RunCheck,
 ) -> None:
-    own = dict(made)
+    own = dict(results)
     with suppress(DeviceManagerError, Failed):  # that there cannot be another one is no failure
         async with another as bench:
             bench.has_parallel_instances = True
@@ -134,9 +134,9 @@ async def _run_on_new_instance(
                 await bench.wait_for_list(since=bench.started, what="")
             for check in checks:
                 observer.begins(check)
-                result = await make(bench, check, own)
+                result = await run(bench, check, own)
                 if result.verdict is Verdict.PASSED or check.name in bench.conclusive_failures:
-                    made[check.name] = result
+                    results[check.name] = result
                     observer.ends(result)
                 elif result.seconds >= bench.timing.patience:
                     return  # we have waited for it in vain, and would again

@@ -61,7 +61,7 @@ _ORDER = (
 )
 _FOUND = {value.name: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Check)}
 CHECKS: dict[str, Check] = {name: _FOUND[name] for name in _ORDER}
-"""All checks by name, in the order in which they are made."""
+"""All checks by name, in the order in which they are run."""
 
 
 @checked
@@ -73,12 +73,12 @@ def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
         raise BadInput(f"no such check{near}; there are {', '.join(CHECKS)}", file=", ".join(sorted(unknown)))
     chosen = [check for name, check in CHECKS.items() if (not wanted or name in wanted) and name not in unwanted]
     if not chosen:
-        raise BadInput("no check is left to be made", file=", ".join(sorted(unwanted)))
+        raise BadInput("no check is left to be run", file=", ".join(sorted(unwanted)))
     return chosen
 
 
 def with_needs(checks: Iterable[Check]) -> set[str]:
-    """The names of all checks that are made when these are wanted."""
+    """The names of all checks that are run when these are wanted."""
     return {one for check in checks for one in (check.name, *with_needs(CHECKS[name] for name in check.needs))}
 
 
@@ -90,7 +90,7 @@ async def run_checks(
     bench: Bench,
     checks: Sequence[Check],
     *,
-    made: dict[str, Result] | None = None,
+    results: dict[str, Result] | None = None,
     observer: Observer = NOBODY,
     fail_fast: bool = False,
     strict: bool = False,
@@ -98,59 +98,59 @@ async def run_checks(
     """Run the checks, what passes so in parallel and all else one after the other, until the first failure with
     ``fail_fast``. With ``strict`` a warning is a failure.
 
-    ``made`` grows with each: what is there when the run is cancelled is what :func:`report_of` makes a report of.
+    ``results`` grows with each: what is there when the run is cancelled is what :func:`report_of` makes a report of.
     """
-    made = {} if made is None else made
+    results = {} if results is None else results
     if parallel.saves_time(checks):
-        make = partial(run_check, strict=strict)
-        await make(bench, CHECKS["first-list"], made, observer)
-        await parallel.run_in_parallel(bench, checks, made, observer, make=make)
+        run_one = partial(run_check, strict=strict)
+        await run_one(bench, CHECKS["first-list"], results, observer)
+        await parallel.run_in_parallel(bench, checks, results, observer, run=run_one)
     for check in checks:
-        await run_check(bench, check, made, observer, strict=strict)
-        if fail_fast and any(result.verdict is Verdict.FAILED for result in made.values()):
+        await run_check(bench, check, results, observer, strict=strict)
+        if fail_fast and any(result.verdict is Verdict.FAILED for result in results.values()):
             break
-    return report_of(checks, made, why_not="a check before it failed (--fail-fast)")
+    return report_of(checks, results, why_not="a check before it failed (--fail-fast)")
 
 
 @checked
-def report_of(checks: Iterable[Check], made: Mapping[str, Result], *, why_not: str) -> list[Result]:
+def report_of(checks: Iterable[Check], results: Mapping[str, Result], *, why_not: str) -> list[Result]:
     """What came of the checks, or ``why_not``, in their order.
 
     A check that was needed by these and has failed is among the results too, or its failure would be nobody's.
     """
     wanted, place = {check.name for check in checks}, {name: place for place, name in enumerate(CHECKS)}
-    in_order = sorted(made.items(), key=lambda item: place.get(item[0], len(place)))  # and not as they were made
+    in_order = sorted(results.items(), key=lambda item: place.get(item[0], len(place)))  # and not as they ran
     reported = [result for name, result in in_order if name in wanted or result.verdict is Verdict.FAILED]
     return reported + [
         Result(check=name, title=CHECKS[name].title, rule=CHECKS[name].rule, verdict=Verdict.NOT_RUN, evidence=why_not)
         for name in CHECKS
-        if name in wanted - set(made)
+        if name in wanted - set(results)
     ]
 
 
 @checked
 async def run_check(
-    bench: Bench, check: Check, made: dict[str, Result], observer: Observer = NOBODY, *, strict: bool = False
+    bench: Bench, check: Check, results: dict[str, Result], observer: Observer = NOBODY, *, strict: bool = False
 ) -> Result:
-    """Make one check, and those it needs first; ``made`` is what has been made on this bench, and grows. With
+    """Run one check, and those it needs first; ``results`` are those of this bench, and grow. With
     ``strict`` a warning is a failure.
 
     An error of our own is a bug, and leaves.
     """
-    if check.name not in made:
+    if check.name not in results:
         for name in check.needs:
-            await run_check(bench, CHECKS[name], made, observer, strict=strict)
+            await run_check(bench, CHECKS[name], results, observer, strict=strict)
         observer.begins(check)
-        result = await _result_of(bench, check, made)
-        made[check.name] = result.strictly() if strict else result
-        observer.ends(made[check.name])
-    return made[check.name]
+        result = await _result_of(bench, check, results)
+        results[check.name] = result.strictly() if strict else result
+        observer.ends(results[check.name])
+    return results[check.name]
 
 
-async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> Result:
+async def _result_of(bench: Bench, check: Check, results: Mapping[str, Result]) -> Result:
     bench.check, bench.step, bench.watching_since = check.name, "", None
     started, before = trio.current_time(), len(bench.history)
-    needed = [made[name] for name in check.needs]
+    needed = [results[name] for name in check.needs]
     causes = _causes(needed)
     sound = [one for one in bench.resources if not any(result.stops(one) for result in needed)]
     blocked_by = () if sound else causes
@@ -166,7 +166,7 @@ async def _result_of(bench: Bench, check: Check, made: Mapping[str, Result]) -> 
         if causes:
             left_out = tuple(one for one in bench.resources if one not in sound)
             evidence += "".join(
-                f"; not made for {one}, which did not pass {_root(check, one, made)}" for one in left_out
+                f"; not run for {one}, which did not pass {_root(check, one, results)}" for one in left_out
             )
             lacking += left_out
     except Skipped as skipped:
@@ -271,10 +271,10 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
     said: dict[Verdict, dict[str, str]] = {
         verdict: {} for verdict in (Verdict.FAILED, Verdict.WARNING, Verdict.PASSED, Verdict.SKIPPED)
     }
-    made: list[str] = []
+    checked_resources: list[str] = []
     is_conclusive = False
-    while resource := next((one for one in bench.resources if one not in made), None):
-        made.append(resource)
+    while resource := next((one for one in bench.resources if one not in checked_resources), None):
+        checked_resources.append(resource)
         with bench.of([resource]):
             try:
                 said[Verdict.PASSED][resource] = await check.run(bench)
@@ -286,10 +286,10 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
     verdict = next(verdict for verdict, evidence in said.items() if evidence)
     broken = said[Verdict.FAILED] | said[Verdict.WARNING]
     reported = broken or said[Verdict.PASSED] | said[Verdict.SKIPPED]
-    lacking = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(made) else ()
-    if len(reported) == len(made) and len(set(reported.values())) == 1:
-        each = f"of each of {len(made)} resources: " if len(made) > 1 else ""
-        return _Found(verdict, each + reported[made[0]], lacking, is_conclusive)
+    lacking = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(checked_resources) else ()
+    if len(reported) == len(checked_resources) and len(set(reported.values())) == 1:
+        each = f"of each of {len(checked_resources)} resources: " if len(checked_resources) > 1 else ""
+        return _Found(verdict, each + reported[checked_resources[0]], lacking, is_conclusive)
     all_reported = "; ".join(f"{resource}: {evidence}" for resource, evidence in reported.items())
     return _Found(verdict, all_reported, lacking, is_conclusive)
 
@@ -315,16 +315,16 @@ async def _with_exit_report(bench: Bench, evidence: str) -> str:
     return f"{evidence}; {bench.exit_report()}"
 
 
-def _root(check: Check, resource: str, made: Mapping[str, Result]) -> str:
+def _root(check: Check, resource: str, results: Mapping[str, Result]) -> str:
     """The first check that a resource did not pass, of those that this one needs."""
     for name in check.needs:
-        if made[name].stops(resource):
-            return _root(CHECKS[name], resource, made)
+        if results[name].stops(resource):
+            return _root(CHECKS[name], resource, results)
     return check.name
 
 
 def _causes(needed: Iterable[Result]) -> tuple[str, ...]:
-    """The checks at the root of what is missing: of a chain of checks that were not made, the first."""
+    """The checks at the root of what is missing: of a chain of checks that were not run, the first."""
     missing = [result for result in needed if result.lacking or result.verdict is Verdict.FAILED or result.blocked_by]
     return tuple(dict.fromkeys(name for result in missing for name in result.blocked_by or (result.check,)))
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 class Weight(StrEnum):
     """What a broken rule means: ``ERROR`` that a cluster suffers, ``WARNING`` that something is only untidy, or says
-    more about the machine that the checks are made on."""
+    more about the machine that the checks run on."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -42,7 +42,7 @@ class ConclusiveFailure(Failed):
 
 
 class Skipped(Exception):
-    """The check could not be made; the text says why."""
+    """The check could not be run; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Result:
     """``evidence`` is what proves the verdict: calls, ids, times. ``seconds`` is how long the check took.
 
     ``calls`` are the RPCs that were seen meanwhile, each a line with the seconds since the check began.
-    ``blocked_by`` are the checks whose own verdict is why this one was not made. Of a plug-in with several resources
+    ``blocked_by`` are the checks whose own verdict is why this one was not run. Of a plug-in with several resources
     ``lacking`` are those that failed, or could not be tried, where others did not.
     """
 
@@ -65,7 +65,7 @@ class Result:
     lacking: tuple[str, ...] = ()
 
     def stops(self, resource: str) -> bool:
-        """Is it in vain to make of this resource what needs this check? Not for want of something else, as of a healthy
+        """Is it in vain to run for this resource what needs this check? Not for want of something else, as of a healthy
         device, which others can do without."""
         if self.lacking:
             return resource in self.lacking

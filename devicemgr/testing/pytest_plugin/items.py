@@ -28,14 +28,14 @@ class Session:
         self._argv = argv
         self._options = options
         self._stack = ExitStack()
-        self._made: dict[str, Result] = {}
+        self._results: dict[str, Result] = {}
         self._opened: tuple[Portal, Bench] | None = None
         self._is_unusable = False
         config.add_cleanup(self._stack.close)
 
     def result_of(self, check: Check) -> Result:
         portal, bench = self._open()
-        result: Result = portal.call(run_check, bench, check, self._made, strict=self._options.strict)
+        result: Result = portal.call(run_check, bench, check, self._results, strict=self._options.strict)
         return result
 
     def _open(self) -> tuple[Portal, Bench]:

@@ -259,7 +259,7 @@ async def test_what_one_resource_fails_is_still_checked_of_the_other(fast_clock)
     assert results["allocate-answers"].evidence.startswith("vendor.com/nic: Allocate [gpu-0] was answered with")
     concurrent = results["allocate-concurrent"]
     assert concurrent.verdict is Verdict.PASSED
-    assert concurrent.evidence.endswith("; not made for vendor.com/nic, which did not pass allocate-answers")
+    assert concurrent.evidence.endswith("; not run for vendor.com/nic, which did not pass allocate-answers")
     first_alone = await results_of(FailsToAllocateItsSecond, resource="vendor.com/gpu")
     assert first_alone["allocate-answers"].verdict is Verdict.PASSED
 
@@ -492,7 +492,7 @@ def test_the_pauses_before_a_start_are_those_of_a_kubelet():
 
 
 WHATEVER_IT_BREAKS = "nobody said how", "the plug-in was found in plugins_registry"
-"""Why a check is not made of a plug-in of that kind, honest or not."""
+"""Why a check is not run on a plug-in of that kind, honest or not."""
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.breaks}-{mutant.__name__}")
