@@ -62,13 +62,13 @@ _VERBS = {
     "checkpoint": "Read a kubelet_internal_checkpoint file.",
     "demo": "Watch everything once, in a temporary directory.",
     "events": "Show what happened, oldest first.",
-    "explain": "Tell why a pod got its devices, or none.",
+    "explain": "Explain why a pod got its devices, or none.",
     "fault": "Break something on purpose, to see what a plug-in does.",
     "node-status": "Show what the node publishes.",
     "plugin": "Run a simulated device plug-in.",
     "remove": "Remove a pod: its devices are free at once.",
     "rule": "Print a rule of the kubelet by its id, such as ALLOC-7d.",
-    "retain": "Say which pods exist still; remove all others.",
+    "retain": "Keep the pods that still exist; remove all others.",
     "status": "Show the resources, and who holds which devices.",
     "wait": "Wait until a resource has so many devices.",
 }
@@ -154,7 +154,9 @@ class Seconds(click.FloatRange):
 
 root_dir_option = click.option(
     "--root-dir",
-    type=click.Path(path_type=Path, file_okay=False, readable=False),  # who may not read it is told so with the way out
+    type=click.Path(
+        path_type=Path, file_okay=False, readable=False
+    ),  # who may not read it gets an error with the way out
     default=None,
     help=f"The kubelet's root directory.  [default: {DEFAULT_ROOT}]",
 )
@@ -201,7 +203,7 @@ def admin_socket(root_dir: Path | None) -> Path:
     return root_of(root_dir) / "devicemgr" / "admin.sock"
 
 
-def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
         click.echo(f"{context.find_root().info_name}, version {installed_version()}")
         context.exit()
@@ -276,7 +278,7 @@ def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> No
     is_flag=True,
     expose_value=False,
     is_eager=True,
-    callback=_tell_version,
+    callback=_print_version,
     help="Show the version and exit.",
 )
 @click.pass_context

@@ -70,7 +70,7 @@ def command(
 
 
 def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Pod]:
-    """What the files say; what is odd about them is told on standard error. Raises BadInput."""
+    """What the files say; what is odd about them is printed on standard error. Raises BadInput."""
     names = [name for filename in filenames for name in _files(filename)]
     if names.count("-") > 1:
         raise click.UsageError("standard input can be read only once; give -f - once")

@@ -15,7 +15,7 @@ from ..errors import ManagerUnavailable, collapse_exception_group
 from ..rpc.admin.client import ManagerClient, connect_manager
 from ..yaml_fields import nearest
 from . import admin_socket, root_of
-from .standard_output import until_nobody_reads
+from .standard_output import until_reader_is_gone
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], A
 
         async def watch_reader() -> None:  # it raises nothing: whoever writes may find out in the same moment
             nonlocal is_read
-            await until_nobody_reads()
+            await until_reader_is_gone()
             is_read = False
             nursery.cancel_scope.cancel()
 

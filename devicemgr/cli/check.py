@@ -15,26 +15,26 @@ from click.core import ParameterSource
 
 from ..daemon.layout import KUBELET_ROOT
 from ..errors import DeviceManagerError
-from ..testing.check_options import CheckOptions, about
+from ..testing.check_options import CheckOptions, option_spec
 from ..testing.conformance import Attached, Command, Subject, Verdict, select
 from ..testing.conformance.api_server import sign_of_api_server
 from . import Seconds, output_option, root_of
 from .atomic_files import check_writable, write_atomically
 from .check_config import config_option
-from .check_github import tell_github
+from .check_github import report_to_github
 from .check_last_failed import LastFailed
-from .check_progress import telling
+from .check_progress import open_progress
 from .check_report import (
     checks_data,
     draw_checks,
     draw_explanation,
     draw_report,
     explanation_data,
-    how_to_repeat,
     junit_text,
     report_data,
+    rerun_hint,
 )
-from .check_run import BUG, Outcome, Run, run_until_signal, second_signal_ends
+from .check_run import BUG, Outcome, Run, run_until_signal, second_signal_terminates
 from .output import show
 from .standard_output import discard, is_output_lost
 
@@ -42,13 +42,13 @@ from .standard_output import discard, is_output_lost
 def _check_options(command: Callable[..., None]) -> Callable[..., None]:
     """An option for each field of :class:`CheckOptions`."""
     for field in reversed(fields(CheckOptions)):
-        told, kind = about(field), _KINDS[type(field.default)]
+        spec, kind = option_spec(field), _KINDS[type(field.default)]
         option = click.option(
             f"--{field.name.replace('_', '-')}",
-            **kind(told.least),
+            **kind(spec.least),
             default=field.default,
-            metavar=told.metavar,
-            help=told.help,
+            metavar=spec.metavar,
+            help=spec.help,
         )
         command = option(command)
     return command
@@ -110,27 +110,27 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """
     how = {field.name: given.pop(field.name) for field in fields(CheckOptions)}
     try:
-        with second_signal_ends():
-            status = _done(_Wanted(options=CheckOptions(**how), **(given | _outdone(ctx))))
+        with second_signal_terminates():
+            status = _execute(_CommandLine(options=CheckOptions(**how), **(given | _overridden_by_command_line(ctx))))
     except DeviceManagerError as error:
         click.echo(f"Error: {error}", err=True)
         status = 2
     except Exception as bug:  # any: status 1 would say that the plug-in has failed
         if isinstance(bug, click.ClickException) or is_output_lost(bug):
             raise
-        _tell_bug(bug)
+        _print_bug(bug)
         status = BUG
     ctx.exit(status)
 
 
-def _outdone(ctx: click.Context) -> dict[str, Any]:
+def _overridden_by_command_line(ctx: click.Context) -> dict[str, Any]:
     """A command in the file is none when the command line says --attach, and the other way round."""
     here = {name for name in ("argv", "attach") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     return {"attach": None} if here == {"argv"} else {"argv": ()} if here == {"attach"} else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class _CommandLine:
     """The command line, as given."""
 
     options: CheckOptions
@@ -149,42 +149,42 @@ class _Wanted:
     explain: str | None
 
 
-def _done(wanted: _Wanted) -> int:
+def _execute(args: _CommandLine) -> int:
     """Returns the exit status. Raises DeviceManagerError, UsageError."""
-    if wanted.list_checks:
-        chosen = wanted.options.checks()
-        show(checks_data(chosen), wanted.output, lambda _: draw_checks(chosen))
+    if args.list_checks:
+        chosen = args.options.checks()
+        show(checks_data(chosen), args.output, lambda _: draw_checks(chosen))
         return 0
-    if wanted.explain is not None:
-        check = select([wanted.explain])[0]
-        show(explanation_data(check), wanted.output, lambda _: draw_explanation(check))
+    if args.explain is not None:
+        check = select([args.explain])[0]
+        show(explanation_data(check), args.output, lambda _: draw_explanation(check))
         return 0
-    _check_usage(wanted)
-    remembered = LastFailed(wanted.attach or shlex.join(wanted.argv))
-    run = _run_of(wanted, remembered)
-    with telling(run.checks) as observer:
+    _check_usage(args)
+    remembered = LastFailed(args.attach or shlex.join(args.argv))
+    run = _run_from(args, remembered)
+    with open_progress(run.checks) as observer:
         outcome = run_until_signal(run, observer)
     remembered.remember(outcome.results)
-    _write_reports(wanted, run, outcome)
-    _tell(wanted, run, outcome)
+    _write_reports(args, run, outcome)
+    _print_report(args, run, outcome)
     return outcome.status
 
 
-def _check_usage(wanted: _Wanted) -> None:
-    if bool(wanted.argv) == bool(wanted.attach):
+def _check_usage(args: _CommandLine) -> None:
+    if bool(args.argv) == bool(args.attach):
         raise click.UsageError("give either a command after -- or --attach RESOURCE")
-    options = wanted.options
+    options = args.options
     view = options.isolate or options.bind or options.kubeconfig
-    if wanted.attach and (view or options.resource or options.respawn or options.alone or wanted.plugin_log):
+    if args.attach and (view or options.resource or options.respawn or options.alone or args.plugin_log):
         raise click.UsageError(
             "--isolate, --bind, --kubeconfig, --resource, --respawn, --alone and --plugin-log are about a COMMAND, not "
             "about --attach"
         )
-    for path in filter(None, (wanted.junit, wanted.plugin_log)):
+    for path in filter(None, (args.junit, args.plugin_log)):
         check_writable(path)
 
 
-def _tell_bug(bug: Exception) -> None:
+def _print_bug(bug: Exception) -> None:
     click.echo("".join(traceback.format_exception(bug)), err=True)
     click.echo(
         "This is a bug in devicemgr, and no verdict about the plug-in. Please report it: the lines above, the command, "
@@ -193,13 +193,13 @@ def _tell_bug(bug: Exception) -> None:
     )
 
 
-def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
-    options = wanted.options
-    if wanted.attach:
+def _run_from(args: _CommandLine, remembered: LastFailed) -> Run:
+    options = args.options
+    if args.attach:
         subject: Subject = Attached(change=options.change)
     else:
         subject = Command(
-            wanted.argv,
+            args.argv,
             change=options.change,
             isolate=options.isolate,
             bind=options.bind,
@@ -208,53 +208,53 @@ def _run_of(wanted: _Wanted, remembered: LastFailed) -> Run:
             adopt=True,
         )
     checks = options.checks()
-    if wanted.last_failed and not (checks := remembered.among(checks)):
+    if args.last_failed and not (checks := remembered.among(checks)):
         click.echo("None of these checks is known to have failed the last time: all are run.", err=True)
         checks = options.checks()
     return Run(
         subject=subject,
         checks=checks,
-        resource=wanted.attach or options.resource,
+        resource=args.attach or options.resource,
         options=options,
-        root_dir=root_of(wanted.root_dir) if wanted.attach else wanted.root_dir,
-        trace=wanted.trace,
-        fail_fast=wanted.fail_fast,
-        allow_skipped=wanted.allow_skipped,
+        root_dir=root_of(args.root_dir) if args.attach else args.root_dir,
+        trace=args.trace,
+        fail_fast=args.fail_fast,
+        allow_skipped=args.allow_skipped,
     )
 
 
-def _write_reports(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
-    """Each for itself: a disk may be full now, and the verdict is still worth telling."""
-    if (junit := wanted.junit) is not None:
-        with _told():
+def _write_reports(args: _CommandLine, run: Run, outcome: Outcome) -> None:
+    """Each for itself: a disk may be full now, and the verdict is still worth printing."""
+    if (junit := args.junit) is not None:
+        with _errors_on_stderr():
             write_atomically(junit, junit_text(outcome.results))
-    if (log := wanted.plugin_log) is not None:
-        with _told():
+    if (log := args.plugin_log) is not None:
+        with _errors_on_stderr():
             write_atomically(log, run.subject.output)
-    with _told():
-        tell_github(outcome.results)
+    with _errors_on_stderr():
+        report_to_github(outcome.results)
 
 
-def _tell(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
+def _print_report(args: _CommandLine, run: Run, outcome: Outcome) -> None:
     def draw(data: object) -> None:
         text, results = run.subject.output, outcome.results
-        draw_report(results, seconds=outcome.seconds, output=text, all_output=wanted.show_output)
-        _advise(wanted, run, outcome)
+        draw_report(results, seconds=outcome.seconds, output=text, all_output=args.show_output)
+        _advise(args, run, outcome)
 
-    with _told():
+    with _errors_on_stderr():
         try:
-            show(report_data(outcome.results), wanted.output, draw)
+            show(report_data(outcome.results), args.output, draw)
         except OSError as error:  # the verdict stands, whoever reads it
             discard()
             if not isinstance(error, BrokenPipeError):
                 raise
     if outcome.bug is not None:
-        _tell_bug(outcome.bug)
+        _print_bug(outcome.bug)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """A report that cannot be written is told on standard error, if that is still there."""
+def _errors_on_stderr() -> Iterator[None]:
+    """A report that cannot be written is an error on standard error, if that is still there."""
     try:
         yield
     except OSError as error:
@@ -262,19 +262,19 @@ def _told() -> Iterator[None]:
             click.echo(f"Error: a report could not be written: {error}", err=True)
 
 
-def _advise(wanted: _Wanted, run: Run, outcome: Outcome) -> None:
+def _advise(args: _CommandLine, run: Run, outcome: Outcome) -> None:
     failed = {result.check for result in outcome.results if result.verdict is Verdict.FAILED}
-    if wanted.argv and not wanted.options.isolate and failed & {"registers", "endpoint-name"}:
+    if args.argv and not args.options.isolate and failed & {"registers", "endpoint-name"}:
         click.echo(
             "Does it look for kubelet.sock, or make its own socket, in "
             f"{KUBELET_ROOT}/device-plugins whatever it is told? Then use --isolate."
         )
     asks = "registers" in failed and sign_of_api_server(run.subject.output)
-    if wanted.argv and asks and not wanted.options.kubeconfig:
+    if args.argv and asks and not args.options.kubeconfig:
         click.echo("Does it need an API server to start? Then use --kubeconfig.")
-    if repeat := how_to_repeat(outcome.results, patience=wanted.options.patience):
+    if repeat := rerun_hint(outcome.results, patience=args.options.patience):
         click.echo(repeat)
-    for advice in _missing_option_hints(wanted.options, bool(wanted.argv), outcome):
+    for advice in _missing_option_hints(args.options, bool(args.argv), outcome):
         click.echo(advice)
     if not outcome.is_proof:
         click.echo(_missing_verdicts_note(outcome))
@@ -291,9 +291,9 @@ def _missing_option_hints(options: CheckOptions, is_ours: bool, outcome: Outcome
 
 
 def _missing_verdicts_note(outcome: Outcome) -> str:
-    told = (
+    message = (
         f"{outcome.without_verdict} of {len(outcome.results)} checks were not run: this proves little about the plug-in"
     )
     if outcome.status != 2:
-        return told
-    return f"{told}, and is exit status 2" + " (--allow-skipped: 0)" * outcome.has_verdicts
+        return message
+    return f"{message}, and is exit status 2" + " (--allow-skipped: 0)" * outcome.has_verdicts

@@ -10,10 +10,10 @@ import click
 
 from ..printable import printable
 from ..testing.conformance import CHECKS, Result, Verdict
-from .check_report import counts_in_words
+from .check_report import summary_line
 
 
-def tell_github(results: Sequence[Result], environ: Mapping[str, str] = os.environ) -> None:
+def report_to_github(results: Sequence[Result], environ: Mapping[str, str] = os.environ) -> None:
     """Nothing where there is no GitHub. Raises OSError when the summary cannot be written."""
     if environ.get("GITHUB_ACTIONS") != "true":
         return
@@ -35,7 +35,7 @@ def annotation(result: Result) -> str:
 
 def summary(results: Sequence[Result]) -> str:
     """Markdown."""
-    lines = ["### Device plug-in conformance", "", counts_in_words(results)]
+    lines = ["### Device plug-in conformance", "", summary_line(results)]
     for verdict in (Verdict.FAILED, Verdict.WARNING):
         if not (broken := [result for result in results if result.verdict is verdict]):
             continue

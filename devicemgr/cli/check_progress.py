@@ -1,4 +1,4 @@
-"""What ``check`` tells while it goes on, on standard error: what runs now, or a line for each verdict.
+"""What ``check`` shows while it goes on, on standard error: what runs now, or a line for each verdict.
 
 When nobody reads on, or the terminal is gone, the checks go on.
 """
@@ -21,15 +21,15 @@ _LONGEST = 200
 
 
 @contextmanager
-def telling(checks: Sequence[Check]) -> Iterator[Observer]:
+def open_progress(checks: Sequence[Check]) -> Iterator[Observer]:
     """On a terminal what runs now, and for how long; else, and in a log, what came of each as it is known."""
     err = Console(stderr=True, highlight=False)
     if not err.is_terminal:
-        yield _Lines({check.name for check in checks})
+        yield _LineProgress({check.name for check in checks})
         return
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     shown = Progress(*columns, console=err, transient=True)
-    now = Now(shown, len(with_needs(checks)))
+    now = LiveProgress(shown, len(with_needs(checks)))
     shown.start()
     try:
         yield now
@@ -38,7 +38,7 @@ def telling(checks: Sequence[Check]) -> Iterator[Observer]:
             shown.stop()
 
 
-class Now(Observer):
+class LiveProgress(Observer):
     def __init__(self, shown: Progress, count: int) -> None:
         self._shown, self._count = shown, count
         self._begun: set[str] = set()
@@ -62,7 +62,7 @@ class Now(Observer):
             self._shown.reset(self._task, description=f"{len(self._begun)} of {self._count}: {names}")
 
 
-class _Lines(Observer):
+class _LineProgress(Observer):
     """Not of those that could not be run: what they needed has its line, and the report counts them."""
 
     def __init__(self, wanted: set[str]) -> None:

@@ -46,10 +46,10 @@ def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_o
         _draw_output(out, output.splitlines(), all_output)
     broken = [result for result in results if result.verdict is Verdict.WARNING] + failed
     for result in broken:
-        _draw_broken(out, result)
+        _draw_violation(out, result)
     if broken:
         out.print()
-    out.print(f"{counts_in_words(results, markup=True)} in {seconds:.1f} s")
+    out.print(f"{summary_line(results, markup=True)} in {seconds:.1f} s")
 
 
 def _rows(results: Sequence[Result]) -> list[_Row]:
@@ -65,8 +65,8 @@ def _rows(results: Sequence[Result]) -> list[_Row]:
         else:
             rows.append((result.verdict, result.check, printable(result.evidence), f"{result.seconds:.2f}"))
     for (verdict, reason), names in together.items():
-        told = reason if verdict is Verdict.SKIPPED else f"{reason}: {', '.join(names)}"
-        rows.append((verdict, f"{len(names)} checks", told, ""))
+        text = reason if verdict is Verdict.SKIPPED else f"{reason}: {', '.join(names)}"
+        rows.append((verdict, f"{len(names)} checks", text, ""))
     return rows
 
 
@@ -96,7 +96,7 @@ def _draw_output(out: Console, lines: Sequence[str], all_of_it: bool) -> None:
             out.print(f"│ {plain(line)}", soft_wrap=True)
 
 
-def _draw_broken(out: Console, result: Result) -> None:
+def _draw_violation(out: Console, result: Result) -> None:
     """As the pytest report has it."""
     colour = _COLOURS[result.verdict]
     name = f"{result.check} (a warning)" if result.verdict is Verdict.WARNING else result.check
@@ -110,28 +110,29 @@ def _draw_paragraphs(out: Console, paragraphs: Sequence[str]) -> None:
     out.print("\n\n".join(paragraphs), width=min(out.width, _READABLE), overflow="fold")
 
 
-def counts_in_words(results: Sequence[Result], *, markup: bool = False) -> str:
+def summary_line(results: Sequence[Result], *, markup: bool = False) -> str:
     """``35 passed, 1 failed, 2 warnings, 0 skipped``: with those only that a run has usually, or this one has."""
     counts = Counter(result.verdict for result in results)
     unusual = Verdict.WARNING, Verdict.NOT_RUN
-    told = [verdict for verdict in Verdict if verdict not in unusual or counts[verdict]]
+    listed = [verdict for verdict in Verdict if verdict not in unusual or counts[verdict]]
     words = [
-        f"{counts[verdict]} {verdict}" + "s" * (verdict is Verdict.WARNING and counts[verdict] > 1) for verdict in told
+        f"{counts[verdict]} {verdict}" + "s" * (verdict is Verdict.WARNING and counts[verdict] > 1)
+        for verdict in listed
     ]
     if markup:
-        words = [f"[{_COLOURS[verdict]}]{word}[/]" for verdict, word in zip(told, words, strict=True)]
+        words = [f"[{_COLOURS[verdict]}]{word}[/]" for verdict, word in zip(listed, words, strict=True)]
     return ", ".join(words)
 
 
-def how_to_repeat(results: Sequence[Result], *, patience: float) -> str:
+def rerun_hint(results: Sequence[Result], *, patience: float) -> str:
     """How the failures of a run are tried again in less time than it took; empty where nothing is to be said."""
     failed = [result for result in results if result.verdict is Verdict.FAILED]
-    told = []
+    hints = []
     if failed and len(failed) < len(results):
-        told.append("To run only the failed checks again: --last-failed.")
+        hints.append("To run only the failed checks again: --last-failed.")
     if any(result.seconds >= patience for result in failed):
-        told.append(f"To wait less for what does not come: --patience SECONDS ({patience:g} now).")
-    return " ".join(told)
+        hints.append(f"To wait less for what does not come: --patience SECONDS ({patience:g} now).")
+    return " ".join(hints)
 
 
 def draw_checks(checks: Sequence[Check]) -> None:
@@ -223,8 +224,8 @@ def _add_case(suite: ElementTree.Element, result: Result) -> None:
     evidence = "\n".join(map(printable, lines))
     match result.verdict:
         case Verdict.FAILED:
-            told = f"{evidence}\n{CHECKS[result.check].remedy}"
-            ElementTree.SubElement(case, "failure", message=printable(result.evidence)).text = told
+            text = f"{evidence}\n{CHECKS[result.check].remedy}"
+            ElementTree.SubElement(case, "failure", message=printable(result.evidence)).text = text
         case Verdict.WARNING:
             message = f"warning: {printable(result.evidence)}"
             ElementTree.SubElement(case, "skipped", message=message)

@@ -16,7 +16,7 @@ from ..daemon.serving.trace import open_trace
 from ..errors import DeviceManagerError, collapse_exception_group
 from ..testing.check_options import CheckOptions
 from ..testing.conformance import Check, Observer, Result, Subject, Verdict, open_bench, report_of, run_checks
-from .signals import ending_signals
+from .signals import termination_signals
 
 BUG = 3
 """The exit status when devicemgr itself has failed: no verdict about the plug-in."""
@@ -73,7 +73,7 @@ class Outcome:
 
 
 @contextmanager
-def second_signal_ends() -> Iterator[None]:
+def second_signal_terminates() -> Iterator[None]:
     """Within, SIGINT does what SIGTERM and SIGHUP do: where nobody listens for them, they end us at once.
 
     A KeyboardInterrupt could come anywhere, also while a report is written.
@@ -98,7 +98,9 @@ def run_until_signal(run: Run, observer: Observer) -> Outcome:
             ended_by = trio.run(_until_signal, run, sinks, results, observer)
     except DeviceManagerError:
         raise
-    except Exception as error:  # any: what was found before it is told first, then it ends the program as a bug does
+    except (
+        Exception
+    ) as error:  # any: what was found before it is reported first, then it ends the program as a bug does
         bug, why_not = error, f"devicemgr failed: {type(error).__name__}"
     if ended_by is not None:
         why_not = f"interrupted by {ended_by.name}"
@@ -112,7 +114,7 @@ async def _until_signal(
 ) -> signal.Signals | None:
     """Returns the signal that ended it before its time: then too the plug-in is ended and everything tidied up."""
     ended_by: list[signal.Signals] = []
-    with trio.open_signal_receiver(*ending_signals()) as signals, collapse_exception_group():
+    with trio.open_signal_receiver(*termination_signals()) as signals, collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on, signals, ended_by, nursery.cancel_scope)
             await _run_on_bench(run, sinks, results, observer)
@@ -123,7 +125,7 @@ async def _until_signal(
 async def _cancel_on(signals: AsyncIterator[int], ended_by: list[signal.Signals], scope: trio.CancelScope) -> None:
     async for number in signals:
         ended_by.append(signal.Signals(number))
-        for one in ending_signals():  # whoever says it again does not want to wait for us
+        for one in termination_signals():  # whoever says it again does not want to wait for us
             signal.signal(one, signal.SIG_DFL)
         scope.cancel()
 

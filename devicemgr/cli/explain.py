@@ -23,7 +23,7 @@ from .output import show
 @uid_option
 @click.pass_context
 def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[str, str], uid: bool) -> None:
-    """Tell which devices were considered, which rule took which, what the plug-in was asked and what it said.
+    """Explain which devices were considered, which rule took which, what the plug-in was asked and what it said.
 
     Explanations are kept for the pods that are here and for the last 100 that were refused or have ended, until the
     manager stops. The ids in brackets (ALLOC-7d, TM-12 …) are rules of the kubelet; the verb rule prints one in full.

@@ -29,7 +29,7 @@ from ..testing.plugin.simulated import (
 )
 from . import root_dir_option, root_of
 from .input_file import read_input
-from .signals import ending_signals
+from .signals import termination_signals
 
 _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
 
@@ -118,7 +118,7 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
     """All plug-ins of a file, until a signal ends them; the others are passed on to the schedules."""
     playing: list[ScriptedPlugin] = []
     scheduled = {step.on for script in scripts for step in script.schedule}
-    ending = {number for number in ending_signals() if _SIGNALS.get(number) not in scheduled}
+    ending = {number for number in termination_signals() if _SIGNALS.get(number) not in scheduled}
     with trio.open_signal_receiver(*ending, *_SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_run_each, directory, scripts, watched, playing)
@@ -127,15 +127,15 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
                     nursery.cancel_scope.cancel()
                     break
                 for one in playing:
-                    with _dying_of_a_crash():
+                    with _killed_on_crash():
                         await one.trigger(_SIGNALS[signal.Signals(number)])
 
 
 async def _run_each(directory: Path, scripts: list[Script], watched: bool, playing: list[ScriptedPlugin]) -> None:
-    """They begin one after the other: what stands in the way of several is then told once."""
+    """They begin one after the other: what stands in the way of several is then reported once."""
     for path in (directory / script.socket for script in scripts):
         require_short(path)
-    await _made(directory)
+    await _until_directory_exists(directory)
     async with trio.open_nursery() as nursery:
         for script in scripts:
             playing.append(await nursery.start(_run, directory, script, watched))
@@ -148,27 +148,27 @@ async def _run(directory: Path, script: Script, watched: bool, task_status: trio
     async with open_scripted_plugin(directory, script) as scripted, trio.open_nursery() as nursery:
         task_status.started(scripted)
         if watched:
-            nursery.start_soon(_stay_findable, scripted.plugin)
+            nursery.start_soon(_keep_discoverable, scripted.plugin)
         else:
             # One socket per incarnation of kubelet.sock: a manager that starts wipes the directory (REG-17).
-            nursery.start_soon(scripted.plugin.keep_registered, report, _say_why)
-        with _dying_of_a_crash():
+            nursery.start_soon(scripted.plugin.keep_registered, report, _print_waiting)
+        with _killed_on_crash():
             await scripted.play()
 
 
-async def _made(directory: Path) -> None:
+async def _until_directory_exists(directory: Path) -> None:
     """A manager makes it when it starts."""
     require_short(directory / "kubelet.sock")
     if directory.is_dir():
         return
-    _say_why(f"there is no {directory}")
+    _print_waiting(f"there is no {directory}")
     while True:
         await trio.sleep(REGISTRY_CHECK_PERIOD)
         if directory.is_dir():
             return
 
 
-async def _stay_findable(plugin: SimulatedPlugin) -> None:
+async def _keep_discoverable(plugin: SimulatedPlugin) -> None:
     """The socket is made again when it is lost, with the whole directory perhaps."""
     path = plugin.directory / plugin.endpoint
     click.echo(f"waiting to be found: {path}")
@@ -179,12 +179,12 @@ async def _stay_findable(plugin: SimulatedPlugin) -> None:
                 click.echo(f"waiting to be found: {path}, made again")
 
 
-def _say_why(reason: str) -> None:
+def _print_waiting(reason: str) -> None:
     click.echo(f"waiting for a manager: {printable(reason)}")
 
 
 @contextmanager
-def _dying_of_a_crash() -> Iterator[None]:
+def _killed_on_crash() -> Iterator[None]:
     """Here and not further out: on its way the exception would remove the sockets, and a crash leaves them behind."""
     try:
         yield

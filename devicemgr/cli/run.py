@@ -30,7 +30,7 @@ from ..peer_limits import PeerLimits
 from ..rpc.deviceplugin.client import Deadlines
 from ..yaml_fields import nearest
 from .input_file import read_input
-from .signals import ending_signals
+from .signals import termination_signals
 from .systemd import notify, notify_when_ready
 
 GATE_OFF = 4
@@ -104,7 +104,7 @@ def _topology(config: TopologyConfig, numa: str | None) -> Topology:
 
 async def _run_until_signal(settings: Settings, sinks: list[Sink]) -> None:
     stop = trio.Event()
-    with trio.open_signal_receiver(*ending_signals()) as signals:
+    with trio.open_signal_receiver(*termination_signals()) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_set_on_signal, signals, stop)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 
-def ending_signals() -> set[signal.Signals]:
+def termination_signals() -> set[signal.Signals]:
     """SIGTERM; SIGINT; and SIGHUP: the terminal is gone. Not the last two where whoever started us has switched them
     off, as nohup does, and a shell for what it runs in the background."""
     optional = {signal.SIGINT, signal.SIGHUP}

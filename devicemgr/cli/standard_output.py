@@ -15,7 +15,7 @@ import trio
 
 from ..errors import OutputLost, collapse_exception_group
 
-NOBODY_READS = 141
+BROKEN_PIPE = 141
 """Exit status when the reader of a pipe went away: as the shell has it for a program that died of SIGPIPE."""
 _LOST = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -36,7 +36,7 @@ def standard_output(ctx: click.Context) -> Iterator[None]:
             raise  # the daemon writes nothing there: that is a bug
         discard()
         if error.errno == errno.EPIPE:
-            sys.exit(NOBODY_READS)
+            sys.exit(BROKEN_PIPE)
         raise OutputLost(f"the output cannot be written: {error.strerror}") from error
 
 
@@ -45,7 +45,7 @@ def is_output_lost(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in _LOST
 
 
-async def until_nobody_reads() -> None:
+async def until_reader_is_gone() -> None:
     """Wait until the reader of a pipe is gone, for a verb that may have nothing to write for long; for ever where
     standard output is no pipe."""
     if sys.stdout is None or not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):

@@ -12,7 +12,7 @@ from ..events import ManagerReady
 
 
 def notify(state: str) -> None:
-    """Tell ``READY=1`` or ``STOPPING=1`` to whoever started us; nobody, where ``NOTIFY_SOCKET`` is not set."""
+    """Send ``READY=1`` or ``STOPPING=1`` to the service manager; to nobody, where ``NOTIFY_SOCKET`` is not set."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -23,7 +23,7 @@ def notify(state: str) -> None:
             sock.setblocking(False)
             sock.sendto(state.encode(), address)
     except OSError as error:  # it may kill us for it, but that is up to it
-        click.echo(f"warning: systemd could not be told {state}: {error}", err=True)
+        click.echo(f"warning: systemd could not be notified of {state}: {error}", err=True)
 
 
 def notify_when_ready(recorded: RecordedEvent) -> None:

@@ -9,7 +9,7 @@ and ``plugin_process`` are there without an import (:mod:`.pytest_plugin`).
 ``plugin/``         plug-ins for a test: simulated, by script, as processes
 ``pytest_plugin/``  fixtures, and ``pytest --device-plugin``
 ``conformance/``    the checks that a device plug-in has to pass
-``check_options``   what a run of the checks can be told
+``check_options``   the options of a run of the checks
 ``timing``          how long the checks wait for what
 ``portal``          what a test holds of a portal's program
 """

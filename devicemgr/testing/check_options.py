@@ -1,4 +1,4 @@
-"""What a run of the checks can be told, written down once: the options of ``check`` and of pytest are made from it.
+"""The options of a run of the checks, written down once: those of ``check`` and of pytest are derived from it.
 
 pytest asks for options at every start, whoever needs them or not, so what is imported here costs nothing.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class OptionSpec:
     """For whoever makes a command line's option of a field. Seconds must be more than ``least``, a number no less."""
 
     help: str
@@ -27,16 +27,17 @@ class About:
 
 
 def _option(default: Any, help: str, metavar: str | None = None, *, least: int = 0) -> Any:
-    return dataclasses.field(default=default, metadata={"about": About(help, metavar, least)})
+    return dataclasses.field(default=default, metadata={"spec": OptionSpec(help, metavar, least)})
 
 
-_USUAL = Timing()
+_DEFAULTS = Timing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOptions(CheckedFields):
-    """How a plug-in is checked. The default of a field tells its kind: False a flag, None a text, a tuple several
-    names, a float seconds, an int a number; :func:`about` tells the rest. Raises BadInput for a number out of range.
+    """How a plug-in is checked. The default of a field gives its kind: False a flag, None a text, a tuple several
+    names, a float seconds, an int a number; :func:`option_spec` gives the rest. Raises BadInput for a number out of
+    range.
     """
 
     resource: str | None = _option(None, "Which of the plug-in's resources.  [default: all]", "NAME")
@@ -68,11 +69,11 @@ class CheckOptions(CheckedFields):
     skip: tuple[str, ...] = _option((), "Leave this check out. Repeatable, or several with commas between.", "CHECK")
     strict: bool = _option(False, "Take warnings for failures.")
     patience: float = _option(
-        _USUAL.patience, "How long the plug-in may take to register, and to register again.", "SECONDS"
+        _DEFAULTS.patience, "How long the plug-in may take to register, and to register again.", "SECONDS"
     )
-    quiet: float = _option(_USUAL.quiet, "How long to watch that nothing is said while nothing changes.", "SECONDS")
+    quiet: float = _option(_DEFAULTS.quiet, "How long to watch that nothing is said while nothing changes.", "SECONDS")
     restarts: int = _option(
-        _USUAL.restarts,
+        _DEFAULTS.restarts,
         "How many restarts of the manager the search for leaked descriptors may take.",
         "NUMBER",
         least=5,
@@ -83,7 +84,7 @@ class CheckOptions(CheckedFields):
 
         CheckedFields.__post_init__(self)
         for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), about(field).least
+            value, least = getattr(self, field.name), option_spec(field).least
             if type(field.default) is float and not least < value < float("inf"):
                 raise BadInput(f"{value} is not a number above {least}", file=field.name)
             if type(field.default) is int and value < least:
@@ -113,7 +114,7 @@ class CheckOptions(CheckedFields):
         return None if self.numa is None else parse_numa(self.numa)
 
 
-def about(field: dataclasses.Field[Any]) -> About:
+def option_spec(field: dataclasses.Field[Any]) -> OptionSpec:
     """What there is to say of a field of :class:`CheckOptions`."""
-    told: About = field.metadata["about"]
-    return told
+    spec: OptionSpec = field.metadata["spec"]
+    return spec

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from rich.progress import Progress
 
-from devicemgr.cli.check_progress import Now
+from devicemgr.cli.check_progress import LiveProgress
 from devicemgr.testing.conformance import CHECKS, Result, Verdict
 
 
 def test_all_that_is_being_made_is_shown_and_counted_once():
     progress = Progress()
-    now, shown = Now(progress, 4), []
+    now, shown = LiveProgress(progress, 4), []
 
     def show():
         shown.append(progress.tasks[0].description)

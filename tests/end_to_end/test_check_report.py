@@ -15,12 +15,12 @@ from devicemgr.cli.check import command
 from devicemgr.cli.check_github import annotation, summary
 from devicemgr.cli.check_last_failed import LastFailed
 from devicemgr.cli.check_report import (
-    counts_in_words,
     draw_checks,
     draw_report,
-    how_to_repeat,
     junit_text,
     report_data,
+    rerun_hint,
+    summary_line,
 )
 from devicemgr.cli.check_run import Outcome
 from devicemgr.errors import BadInput
@@ -119,13 +119,13 @@ def test_the_failures_come_last_with_the_way_out(drawn):
 def test_how_the_failures_are_tried_again_is_told(seconds, patience, told):
     passed = result("registers", Verdict.PASSED, "vendor.com/gpu after 0.96 s")
     failed = result("restart", Verdict.FAILED, "it did not call Register", seconds=seconds)
-    assert how_to_repeat([passed, failed], patience=patience) == told
-    assert "--last-failed" not in how_to_repeat([failed], patience=patience)
+    assert rerun_hint([passed, failed], patience=patience) == told
+    assert "--last-failed" not in rerun_hint([failed], patience=patience)
 
 
 def test_nothing_is_told_of_a_run_without_failures():
     slow = result("numa-plausible", Verdict.WARNING, "gpu-0 on [1]", seconds=40)
-    assert how_to_repeat([slow, result("restart", Verdict.PASSED, "", seconds=31)], patience=30) == ""
+    assert rerun_hint([slow, result("restart", Verdict.PASSED, "", seconds=31)], patience=30) == ""
 
 
 def test_a_check_that_was_seen_nowhere_in_public_does_not_say_so():
@@ -160,7 +160,7 @@ def test_a_warning_is_one_to_github_too():
 
 def test_warnings_are_counted_as_what_they_are():
     warning = result("numa-plausible", Verdict.WARNING, "this machine has [0]; gpu-0 on [1]")
-    assert counts_in_words([warning] * 2) == "0 passed, 0 failed, 2 warnings, 0 skipped"
+    assert summary_line([warning] * 2) == "0 passed, 0 failed, 2 warnings, 0 skipped"
     data = report_data([warning])
     assert (data["summary"]["warning"], data["results"][0]["verdict"]) == (1, "warning")
 

@@ -68,7 +68,7 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(start, root_dir, kin
 def test_a_systemd_that_does_not_listen_is_no_reason_to_end(start, root_dir):
     environment = os.environ | {"NOTIFY_SOCKET": f"{root_dir}/nobody"}
     program = start("-m", "devicemgr", "--root-dir", root_dir, env=environment)
-    program.wait_for("warning: systemd could not be told READY=1: [Errno 2]")
+    program.wait_for("warning: systemd could not be notified of READY=1: [Errno 2]")
     assert program.end() == 0
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ..check_options import CheckOptions, about
+from ..check_options import CheckOptions, option_spec
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,12 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     types: dict[type, Any] = {bool: "bool", tuple: "args"}
     group.addoption("--device-plugin", metavar="COMMAND", help="run the conformance checks against this command")
     for field in fields(CheckOptions):
-        told, kind = about(field), _kind(field)
+        spec, kind = option_spec(field), _kind(field)
         how: dict[str, Any] = actions.get(kind) or {"type": kind}
         if kind is not bool:
-            how["metavar"] = told.metavar
-        group.addoption(_flag(field), default=None, help=told.help, **how)
-        parser.addini(_setting(field), told.help, type=types.get(kind, "string"), default=None)
+            how["metavar"] = spec.metavar
+        group.addoption(_flag(field), default=None, help=spec.help, **how)
+        parser.addini(_setting(field), spec.help, type=types.get(kind, "string"), default=None)
 
 
 def _kind(field: Field[Any]) -> type:
