@@ -154,9 +154,8 @@ class Seconds(click.FloatRange):
 
 root_dir_option = click.option(
     "--root-dir",
-    type=click.Path(
-        path_type=Path, file_okay=False, readable=False
-    ),  # who may not read it gets an error with the way out
+    # Whoever may not read it gets an error with the way out.
+    type=click.Path(path_type=Path, file_okay=False, readable=False),
     default=None,
     help=f"The kubelet's root directory.  [default: {DEFAULT_ROOT}]",
 )

@@ -98,9 +98,7 @@ def run_until_signal(run: Run, observer: Observer) -> Outcome:
             ended_by = trio.run(_until_signal, run, sinks, results, observer)
     except DeviceManagerError:
         raise
-    except (
-        Exception
-    ) as error:  # any: what was found before it is reported first, then it ends the program as a bug does
+    except Exception as error:  # any: what was found before is reported first, then it ends the program as a bug does
         bug, why_not = error, f"devicemgr failed: {type(error).__name__}"
     if ended_by is not None:
         why_not = f"interrupted by {ended_by.name}"

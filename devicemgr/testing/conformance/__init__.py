@@ -21,7 +21,7 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 ``changes``           a check of what it can still say when it had to begin anew
 ``parallel``          checks of other instances, while the first one is watched
 ``bench``             a private manager, the plug-in under test, and what the two said
-``asking``            what the checks ask the plug-in themselves
+``recording_client``  calls of the checks themselves, with their requests and responses
 ``evidence``          what went over the wire during a check
 ``answers``           when two answers to Allocate are the same
 ``abbreviation``      how ids, and lists of them, are shown

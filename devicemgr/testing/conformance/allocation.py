@@ -15,10 +15,10 @@ from ...resource_names import is_cdi_name
 from .abbreviation import first_few
 from .answers import NormalizedAnswer, first_difference, normalized
 from .api_server import sign_of_api_server
-from .asking import Asking
 from .bench import Bench, cut
 from .check import check
 from .lists import NO_LIST
+from .recording_client import RecordingClient
 from .verdicts import Failed, Skipped, Weight
 
 MOST = 16
@@ -27,7 +27,7 @@ PRE_START_DEADLINE = 30.0
 """Seconds the kubelet gives PreStartContainer (API-9)."""
 
 
-async def _allocate(bench: Bench, client: Asking, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
+async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
     """The answers, one for each. Raises Failed with what was asked and what came back."""
     asked = " and ".join(f"[{first_few(ids)}]" for ids in containers)
     try:

@@ -37,9 +37,9 @@ from ...rpc.deviceplugin.client import Deadlines, connect_plugin
 from ...rpc.transport.unix_socket import Place
 from ..timing import Timing
 from .abbreviation import first_few
-from .asking import Asking, CallAnswered
 from .evidence import RecordedInCheck, Seen, of_instance
 from .exit_message import exit_message
+from .recording_client import CheckCallFinished, RecordingClient
 from .respawn import open_respawning
 from .socket_names import change_by_the_second
 from .subject import Subject, tended
@@ -274,7 +274,7 @@ class Bench:
             raise Failed("no list of devices has come")
         if self._quiet_ends is None:
             first_lists = (time for resource in self.known if (time := self._first_list(resource)) is not None)
-            asked = (seen.time for seen in self.history if isinstance(seen.event, CallAnswered))
+            asked = (seen.time for seen in self.history if isinstance(seen.event, CheckCallFinished))
             self._quiet_ends = max(*first_lists, *asked, self.watched_since) + self.timing.quiet
         return begin, self._quiet_ends
 
@@ -530,7 +530,7 @@ class Bench:
         lines = exit_message(written if is_cut else written[before:])
         return f"; {what}: {' | '.join(map(cut, lines))}" if lines else ""
 
-    # --- asking the plug-in itself ------------------------------------------------------------------
+    # --- calling the plug-in ------------------------------------------------------------------------
 
     @property
     def socket(self) -> Path:
@@ -560,15 +560,15 @@ class Bench:
         )
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[Asking]:
+    async def client(self) -> AsyncIterator[RecordingClient]:
         """A connection of our own, for questions a kubelet would ask through its own."""
         deadlines = Deadlines(dial=self.timing.prompt, allocate=self.timing.patience)
         async with connect_plugin(
             _place_at(self.socket), self.resource, deadlines=deadlines, on_call=lambda call: None
         ) as client:
-            yield Asking(client, self.resource, self._note)
+            yield RecordingClient(client, self.resource, self._note)
 
-    def _note(self, call: CallAnswered) -> None:
+    def _note(self, call: CheckCallFinished) -> None:
         """A call of our own: the manager's event log does not know of it."""
         self.history.append(Seen(trio.current_time(), call))
         self._forward(RecordedEvent(0, time.time(), call))

@@ -10,10 +10,10 @@ import trio
 from ...errors import PluginUnavailable, collapse_exception_group
 from ...events import DeviceListReceived
 from ...model import ResourceName
-from .asking import CallAnswered
 from .bench import Bench
 from .check import check
 from .lists import NO_LIST
+from .recording_client import CheckCallFinished
 from .verdicts import Failed, Skipped
 
 _RESTART, _WIPE, _AWAY = "a restart of the manager", "the deletion of its socket", "a time without a manager"
@@ -93,7 +93,7 @@ async def _arrives(bench: Bench, after: str) -> bool:
 
 def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
     """On the manager's stream or on one of our own."""
-    own = (call for _, call in bench.seen(CallAnswered, since=since, of=resource))
+    own = (call for _, call in bench.seen(CheckCallFinished, since=since, of=resource))
     return bool(bench.seen(DeviceListReceived, since=since, of=resource)) or any(
         c.method == "ListAndWatch" for c in own
     )

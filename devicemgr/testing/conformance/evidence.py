@@ -9,7 +9,7 @@ from typing import Any
 from ...daemon.event_log import RecordedEvent, Sink
 from ...events import CallFinished, DeviceListReceived, EndpointStopped, Event, RegistrationRequested
 from .abbreviation import first_few
-from .asking import CallAnswered
+from .recording_client import CheckCallFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ def of_instance(sink: Sink, instance: int) -> Sink:
 def rpc_lines(history: Iterable[Seen], *, since: float) -> Iterator[str]:
     """The RPCs, a line each: who was asked what, when, and how it ended."""
     history = list(history)
-    calls = [seen.event for seen in history if isinstance(seen.event, CallAnswered)]
-    known = {id for call in calls for ids in call.asked.get("containers", ()) for id in ids}
+    calls = [seen.event for seen in history if isinstance(seen.event, CheckCallFinished)]
+    known = {id for call in calls for ids in call.request.get("containers", ()) for id in ids}
     for seen in history:
         match seen.event:
             case RegistrationRequested(resource=resource, endpoint=endpoint):
                 words = f"Register {resource!r} on {endpoint!r}"
-            case CallAnswered(method=method, outcome=outcome, seconds=seconds, asked=asked):
-                ids = " and ".join(f"[{first_few(ids, among=known)}]" for ids in asked.get("containers", ()))
+            case CheckCallFinished(method=method, outcome=outcome, seconds=seconds, request=request):
+                ids = " and ".join(f"[{first_few(ids, among=known)}]" for ids in request.get("containers", ()))
                 words = f"{method} {ids}".rstrip() + f": {outcome} after {seconds * 1000:.1f} ms"
             case CallFinished(method=method, outcome=outcome, seconds=seconds):
                 words = f"{method}: {outcome} after {seconds * 1000:.1f} ms"

@@ -1,4 +1,4 @@
-"""What the checks ask a plug-in themselves, with a record of what was asked and what came back."""
+"""The client with which checks call a plug-in themselves; it records each request and response."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallAnswered(CallFinished):
-    """A call of a check: ``asked`` are the ids by their name in the message, ``answer`` what the plug-in said; or the
-    words of the error. Plain data."""
+class CheckCallFinished(CallFinished):
+    """A call of a check: ``request`` has the ids by their names in the message, ``response`` what the plug-in answered,
+    or the text of the error. Plain data."""
 
-    asked: dict[str, Any]
-    answer: Any
+    request: dict[str, Any]
+    response: Any
 
 
-class Asking:
+class RecordingClient:
     """A :class:`PluginClient` whose calls are recorded. As there, each raises PluginUnavailable."""
 
-    def __init__(self, client: PluginClient, resource: str, record: Callable[[CallAnswered], None]) -> None:
+    def __init__(self, client: PluginClient, resource: str, record: Callable[[CheckCallFinished], None]) -> None:
         self._client = client
         self._resource = resource
         self._record = record
@@ -48,37 +48,44 @@ class Asking:
         await self._client.list_and_watch(receive)
 
     async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[Answer, ...]:
-        asked = {"containers": list(map(list, containers))}
-        return await self._recorded("Allocate", asked, self._client.allocate_each(containers), _data_of)
+        request = {"containers": list(map(list, containers))}
+        return await self._recorded("Allocate", request, self._client.allocate_each(containers), _data_of)
 
     async def get_preferred_allocation(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
     ) -> tuple[DeviceId, ...]:
-        asked = {"available": list(available), "must_include": list(must_include), "size": size}
+        request = {"available": list(available), "must_include": list(must_include), "size": size}
         call = self._client.get_preferred_allocation(available, must_include, size)
-        return await self._recorded("GetPreferredAllocation", asked, call, list)
+        return await self._recorded("GetPreferredAllocation", request, call, list)
 
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
-        asked = {"containers": [list(devices)]}
-        await self._recorded("PreStartContainer", asked, self._client.pre_start_container(devices), lambda _: {})
+        request = {"containers": [list(devices)]}
+        await self._recorded("PreStartContainer", request, self._client.pre_start_container(devices), lambda _: {})
 
-    async def _recorded(self, method: str, asked: dict[str, Any], call: Awaitable[T], render: Callable[[T], Any]) -> T:
-        started, outcome, said = trio.current_time(), "CANCELLED", None
+    async def _recorded(
+        self, method: str, request: dict[str, Any], call: Awaitable[T], render: Callable[[T], Any]
+    ) -> T:
+        started, outcome, response = trio.current_time(), "CANCELLED", None
         try:
             answer = await call
-            outcome, said = "OK", render(answer)
+            outcome, response = "OK", render(answer)
             return answer
         except PluginUnavailable as error:
-            outcome, said = error.status, str(error)
+            outcome, response = error.status, str(error)
             raise
         finally:
-            self._note(method, asked, started, outcome, said)
+            self._note(method, request, started, outcome, response)
 
-    def _note(self, method: str, asked: dict[str, Any], started: float, outcome: str, answer: Any) -> None:
+    def _note(self, method: str, request: dict[str, Any], started: float, outcome: str, response: Any) -> None:
         seconds = round(trio.current_time() - started, 6)
         self._record(
-            CallAnswered(
-                resource=self._resource, method=method, seconds=seconds, outcome=outcome, asked=asked, answer=answer
+            CheckCallFinished(
+                resource=self._resource,
+                method=method,
+                seconds=seconds,
+                outcome=outcome,
+                request=request,
+                response=response,
             )
         )
 
