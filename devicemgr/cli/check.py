@@ -17,7 +17,7 @@ from ..daemon.layout import KUBELET_ROOT
 from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, option_spec
 from ..testing.conformance import Attached, Command, Subject, Verdict, select
-from ..testing.conformance.api_server import sign_of_api_server
+from ..testing.conformance.api_server import api_server_error_in
 from . import Seconds, output_option, root_of
 from .atomic_files import check_writable, write_atomically
 from .check_config import config_option
@@ -269,7 +269,7 @@ def _advise(args: _CommandLine, run: Run, outcome: Outcome) -> None:
             "Does it look for kubelet.sock, or make its own socket, in "
             f"{KUBELET_ROOT}/device-plugins whatever it is told? Then use --isolate."
         )
-    asks = "registers" in failed and sign_of_api_server(run.subject.output)
+    asks = "registers" in failed and api_server_error_in(run.subject.output)
     if args.argv and asks and not args.options.kubeconfig:
         click.echo("Does it need an API server to start? Then use --kubeconfig.")
     if repeat := rerun_hint(outcome.results, patience=args.options.patience):

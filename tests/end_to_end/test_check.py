@@ -256,7 +256,7 @@ def test_the_evidence_has_the_calls_in_every_report_and_in_the_trace(run, root_d
     assert any("Allocate [dev-0]: OK after" in call for call in allocate["calls"])
     (call,) = [one for line in trace.read_text().splitlines() if (one := json.loads(line)).get("method") == "Allocate"]
     assert (call["check"], call["outcome"], call["request"]) == ("allocate-answers", "OK", {"containers": [["dev-0"]]})
-    assert call["answer"][0]["envs"] == {"GPU_DEVICES": "dev-0"}
+    assert call["response"][0]["envs"] == {"GPU_DEVICES": "dev-0"}
     assert "Allocate [dev-0]: OK after" in junit.read_text()
 
 

@@ -14,7 +14,7 @@ from ...model import DeviceId, RunOptions
 from ...resource_names import is_cdi_name
 from .abbreviation import first_few
 from .answers import NormalizedAnswer, first_difference, normalized
-from .api_server import sign_of_api_server
+from .api_server import api_server_error_in
 from .bench import Bench, cut
 from .check import check
 from .lists import NO_LIST
@@ -49,14 +49,14 @@ async def _without_api_server(bench: Bench) -> AsyncIterator[None]:
     try:
         yield
     except PluginUnavailable as error:
-        if sign := sign_of_api_server(f"{error}\n{bench.subject.output[before:]}"):
-            why = f"{_why_in_vain(bench)}: {cut(sign)}"
+        if sign := api_server_error_in(f"{error}\n{bench.subject.output[before:]}"):
+            why = f"{_api_server_reason(bench)}: {cut(sign)}"
             bench.unanswerable[bench.resource] = why
             raise Skipped(why) from error
         raise
 
 
-def _why_in_vain(bench: Bench) -> str:
+def _api_server_reason(bench: Bench) -> str:
     if bench.subject.has_api_server:
         return "Allocate asks the API server of --kubeconfig, and does not get what it needs from it"
     return "Allocate asks an API server, and has none here (--kubeconfig FILE gives it one)"

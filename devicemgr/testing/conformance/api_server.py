@@ -13,6 +13,6 @@ _SIGNS = re.compile(
 )
 
 
-def sign_of_api_server(text: str) -> str | None:
+def api_server_error_in(text: str) -> str | None:
     """The first line that tells that somebody wanted to ask an API server."""
     return next((line.strip() for line in text.splitlines() if _SIGNS.search(line)), None)

@@ -41,8 +41,8 @@ from .evidence import RecordedInCheck, Seen, of_instance
 from .exit_message import exit_message
 from .recording_client import CheckCallFinished, RecordingClient
 from .respawn import open_respawning
-from .socket_names import change_by_the_second
-from .subject import Subject, tended
+from .socket_names import differ_by_timestamp_only
+from .subject import Subject, open_subject
 from .verdicts import Failed, Skipped
 
 E = TypeVar("E", bound=Event)
@@ -395,7 +395,7 @@ class Bench:
         """
         for resource in self.known:
             registered = self.seen(PluginRegistered, of=resource)
-            if change_by_the_second((event.endpoint, seen.at) for seen, event in registered):
+            if differ_by_timestamp_only((event.endpoint, seen.at) for seen, event in registered):
                 await trio.sleep_until(registered[-1][0].time + 1.0)
         self.disruptions.append(trio.current_time())
         return self.disruptions[-1]
@@ -617,7 +617,7 @@ async def open_bench(
         layout = Layout(root.absolute())
         bench = Bench(subject, layout, resource, timing or Timing(), numa or read_numa(), sinks, respawn)
         bench.has_given_directory = root_dir is not None
-        async with open_device_manager(root, sinks=[bench.record]) as bench.manager, tended(subject):
+        async with open_device_manager(root, sinks=[bench.record]) as bench.manager, open_subject(subject):
             await bench.start()
             async with open_respawning(bench if respawn else None):
                 yield bench

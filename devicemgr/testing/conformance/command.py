@@ -16,7 +16,7 @@ from ...errors import DeviceManagerError
 from .given_api_server import GivenApiServer
 from .isolation import Bind, isolated, kubelet_at_its_path, missing, require_allowed
 from .output import Output
-from .processes import PROC, Living, adopt_orphans, bury, family
+from .processes import PROC, ProcessIdentity, become_subreaper, process_tree, reap
 from .subject import run_change
 from .verdicts import Skipped
 
@@ -68,8 +68,8 @@ class Command:
         self._process: trio.Process | None = None
         self._is_asked_to_end = False
         self._adopt = adopt
-        self._family: set[Living] = set()
-        self._not_ours: set[Living] = set()
+        self._processes: set[ProcessIdentity] = set()
+        self._not_ours: set[ProcessIdentity] = set()
         self._instance_groups: set[int] = set()
         """The process groups of all instances that run in parallel, this one among them."""
         self._output = Output()
@@ -79,7 +79,7 @@ class Command:
         argv = [_filled(word, places) for word in self._argv]
         self._env |= {"DEVICE_PLUGIN_DIR": places["{dir}"], "KUBELET_SOCKET": places["{socket}"]}
         if self._adopt:
-            adopt_orphans()
+            become_subreaper()
         self._view = [kubelet_at_its_path(directory.parent)] * self._isolate
         if self._api_server is not None:
             self._env |= self._api_server.environment
@@ -102,15 +102,15 @@ class Command:
         if self._process is not None:
             self._instance_groups.discard(self._process.pid)
         # At once, for the one before was asked to end, and who looks while this one starts must not think otherwise.
-        self._process, self._family, self._is_asked_to_end = process, set(), False
+        self._process, self._processes, self._is_asked_to_end = process, set(), False
         self._instance_groups.add(process.pid)
 
     def new_instance(self) -> Command | None:
         """Not of a program that has ended, or let go of others, which go on: whose they are could not be known."""
         if self._is_alone:
             return None
-        leader = self._running()
-        others = self._look_around() - family(leader.pid, orphans=False)
+        leader = self._require_started()
+        others = self._refresh_processes() - process_tree(leader.pid, orphans=False)
         if leader.poll() is not None or any(one.is_alive for one in others):
             return None
         binds = [f"{bind.here}:{bind.there}" for bind in self._binds]
@@ -129,7 +129,7 @@ class Command:
     def can_change(self) -> bool:
         return self._change is not None
 
-    async def tend(self) -> None:
+    async def run_in_background(self) -> None:
         try:
             await self._output.collect()
         finally:
@@ -137,31 +137,31 @@ class Command:
                 self._api_server.remove()
 
     async def terminate(self) -> int:
-        process = self._running()
-        self._look_around()
+        process = self._require_started()
+        self._refresh_processes()
         self._is_asked_to_end = True
         _signal(process, signal.SIGTERM)
         status = await process.wait()
         # A shell may be gone while what it started goes on.
-        while any(one.is_alive for one in self._family):  # noqa: ASYNC110 - the end of somebody else's child has no event
+        while any(one.is_alive for one in self._processes):  # noqa: ASYNC110 - the end of somebody else's child has no event
             await trio.sleep(POLL)
         return status
 
     async def surge(self, directory: Path, ready: Callable[[], Awaitable[object]], grace: float) -> None:
         if self._is_alone:
             raise Skipped("no second instance may run beside the first (--alone)")
-        first, its_family = self._running(), self._look_around()
+        first, its_processes = self._require_started(), self._refresh_processes()
         await self.start(directory)
         try:
             await ready()
             _signal(first, signal.SIGTERM)
             with trio.move_on_after(grace):
-                while alive := {one for one in its_family if one.is_alive}:
-                    its_family = alive | family(first.pid, orphans=False)
+                while alive := {one for one in its_processes if one.is_alive}:
+                    its_processes = alive | process_tree(first.pid, orphans=False)
                     await trio.sleep(POLL)
         finally:
             with trio.CancelScope(shield=True):
-                for one in its_family | family(first.pid, orphans=False):
+                for one in its_processes | process_tree(first.pid, orphans=False):
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(one.pid, signal.SIGKILL)
                 await first.wait()
@@ -170,8 +170,8 @@ class Command:
         if self._process is None:
             return
         self._is_asked_to_end = True
-        killed: set[Living] = set()
-        while killable := self._look_around() - self._not_ours:
+        killed: set[ProcessIdentity] = set()
+        while killable := self._refresh_processes() - self._not_ours:
             killed |= killable
             for one in killable:
                 try:
@@ -183,10 +183,10 @@ class Command:
             await trio.sleep(POLL)
         if not self._not_ours:
             await self._process.wait()
-        bury({one for one in killed if one.pid != self._process.pid})
+        reap({one for one in killed if one.pid != self._process.pid})
 
     async def change(self) -> None:
-        env = self._env | {"DEVICE_PLUGIN_PID": str(self._running().pid)}
+        env = self._env | {"DEVICE_PLUGIN_PID": str(self._require_started().pid)}
         await run_change(self._change, env)
 
     async def missing(self, paths: Sequence[str]) -> list[str]:
@@ -197,7 +197,7 @@ class Command:
         """Also when the program has ended, and what it started goes on."""
         if self._process is None:
             return False
-        return self._process.poll() is None or bool(self._look_around())
+        return self._process.poll() is None or bool(self._refresh_processes())
 
     @property
     def unexpected_exit(self) -> str | None:
@@ -218,24 +218,24 @@ class Command:
         return text if self._api_server is None else self._api_server.without_secrets(text)
 
     def descriptors(self) -> int:
-        self._running()
+        self._require_started()
         try:
-            return sum(len(os.listdir(PROC / str(one.pid) / "fd")) for one in self._look_around() if one.is_alive)
+            return sum(len(os.listdir(PROC / str(one.pid) / "fd")) for one in self._refresh_processes() if one.is_alive)
         except (PermissionError, FileNotFoundError) as error:
             raise Skipped(f"the descriptors of its processes cannot be counted: {error}") from error
 
-    def _running(self) -> trio.Process:
+    def _require_started(self) -> trio.Process:
         if self._process is None:
             raise Skipped("the plug-in is not running")
         return self._process
 
-    def _look_around(self) -> set[Living]:
+    def _refresh_processes(self) -> set[ProcessIdentity]:
         """The program's processes that are alive, those included whose parent has ended since we looked last."""
-        leader = self._running().pid
-        self._family = {one for one in self._family if one.is_alive} | family(
+        leader = self._require_started().pid
+        self._processes = {one for one in self._processes if one.is_alive} | process_tree(
             leader, orphans=self._adopt, others=self._instance_groups
         )
-        return self._family
+        return self._processes
 
 
 def _signal(process: trio.Process, number: int) -> None:

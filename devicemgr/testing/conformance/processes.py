@@ -17,7 +17,7 @@ _LISTENING = 0x10000
 
 
 @dataclass(frozen=True, slots=True)
-class Living:
+class ProcessIdentity:
     """A process by its number and the time of its start: numbers are used again."""
 
     pid: int
@@ -29,14 +29,14 @@ class Living:
         return fields is not None and fields.started == self.started
 
 
-def adopt_orphans() -> None:
+def become_subreaper() -> None:
     """From now on a process below us whose parent ends becomes our child, and not that of process 1."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (1, 0, 0, 0))):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def family(leader: int, *, orphans: bool, others: Collection[int] = ()) -> set[Living]:
+def process_tree(leader: int, *, orphans: bool, others: Collection[int] = ()) -> set[ProcessIdentity]:
     """The living processes of a process group, and whatever they have started, in groups of their own too; with
     ``orphans`` also every other child of ours, but for those in the groups ``others``."""
     found = {int(path.name): fields for path in PROC.iterdir() if path.name.isdecimal() and (fields := _stat(path))}
@@ -48,11 +48,11 @@ def family(leader: int, *, orphans: bool, others: Collection[int] = ()) -> set[L
     }
     while more := {pid for pid, fields in found.items() if fields.parent in members} - members:
         members |= more
-    return {Living(pid, found[pid].started) for pid in members}
+    return {ProcessIdentity(pid, found[pid].started) for pid in members}
 
 
-def bury(dead: set[Living]) -> None:
-    """Those of them that are children of ours and have ended: nobody else asks how."""
+def reap(dead: set[ProcessIdentity]) -> None:
+    """Wait for those of them that are children of ours and have ended; nobody else does."""
     for one in dead:
         with suppress(ChildProcessError):
             os.waitpid(one.pid, os.WNOHANG)

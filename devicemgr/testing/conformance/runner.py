@@ -36,7 +36,7 @@ POLL = 0.05
 """Seconds between two looks at whether the plug-in has ended."""
 EXIT_GRACE = 1.0
 """Seconds in which a plug-in that failed a check may end from it, and a check fail of a plug-in that has ended."""
-_FAMILIES = (registration, lists, allocation, restarts, refused_once, stream_lost, rolling_update, changes)
+_MODULES = (registration, lists, allocation, restarts, refused_once, stream_lost, rolling_update, changes)
 
 # The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
 # without a manager's stream.
@@ -59,8 +59,8 @@ _ORDER = (
     *("kill-restart", "sigterm-ends", "sigterm-removes-socket", "rolling-update"),
     *("ids-stable", "lists-complete", "stream-cancel", "changes-arrive", "returns-once", "endpoint-fresh"),
 )
-_FOUND = {value.name: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Check)}
-CHECKS: dict[str, Check] = {name: _FOUND[name] for name in _ORDER}
+_BY_NAME = {value.name: value for module in _MODULES for value in vars(module).values() if isinstance(value, Check)}
+CHECKS: dict[str, Check] = {name: _BY_NAME[name] for name in _ORDER}
 """All checks by name, in the order in which they are run."""
 
 

@@ -20,7 +20,7 @@ _TIME_OF_DAY = rf"(?<!\d)(?:{_DATE}[-_.:T]?)?([01]\d|2[0-3])[-_.:]?([0-5]\d)[-_.
 _SECOND = re.compile(f"(?P<decimal>{_SECONDS})|(?P<day>{_TIME_OF_DAY})|(?P<hex>{_HEX_SECONDS})")
 
 
-def change_by_the_second(registered: Iterable[tuple[str, float]]) -> bool:
+def differ_by_timestamp_only(registered: Iterable[tuple[str, float]]) -> bool:
     """Is a second of the clock all that tells the names of these registrations apart?
 
     Each is a name with the time of its registration, in seconds since the epoch. Of one registration alone it is not

@@ -36,8 +36,8 @@ class Subject(Protocol):
     def can_change(self) -> bool:
         """Has somebody said how?"""
 
-    async def tend(self) -> None:
-        """Whatever has to be done for it as long as the bench stands; cancelled then."""
+    async def run_in_background(self) -> None:
+        """Whatever has to be done for it as long as the bench is open; cancelled then."""
 
     async def terminate(self) -> int:
         """Ask it to end (SIGTERM); returns its exit status when it has ended. Negative: the signal that ended it."""
@@ -78,11 +78,11 @@ class Subject(Protocol):
 
 
 @asynccontextmanager
-async def tended(subject: Subject) -> AsyncIterator[None]:
-    """Whatever was started within is tended meanwhile, and killed at the end."""
+async def open_subject(subject: Subject) -> AsyncIterator[None]:
+    """Run its background tasks meanwhile, and kill whatever was started within at the end."""
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(subject.tend)
+            nursery.start_soon(subject.run_in_background)
             try:
                 yield
             finally:
@@ -116,7 +116,7 @@ class Attached:
     def can_change(self) -> bool:
         return self._change is not None
 
-    async def tend(self) -> None:
+    async def run_in_background(self) -> None:
         return None
 
     async def terminate(self) -> int:

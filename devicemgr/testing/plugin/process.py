@@ -14,7 +14,7 @@ from ...errors import ResourceWaitTimeout, collapse_exception_group, require_tri
 from ...model import Device
 from ...resource_names import ExtendedResource
 from ..conformance.command import POLL, Command, SubjectUnusable
-from ..conformance.subject import tended
+from ..conformance.subject import open_subject
 from .simulated import SimulatedPlugin, open_simulated_plugin
 
 WAIT = 10.0
@@ -67,7 +67,7 @@ async def open_plugin_process(
     """
     require_trio("open_plugin_process")
     process = Command(argv, **options)
-    async with tended(process):
+    async with open_subject(process):
         await process.start(manager.layout.plugins)
         is_published = False
         try:

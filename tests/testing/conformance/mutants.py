@@ -190,7 +190,7 @@ class Honest:
 
     can_change = True
 
-    async def tend(self) -> None:
+    async def run_in_background(self) -> None:
         """Nothing: it runs in this process."""
 
     def without_secrets(self, text: str) -> str:

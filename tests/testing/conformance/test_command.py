@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from devicemgr.testing.conformance import Command, Skipped
-from devicemgr.testing.conformance.processes import family
-from devicemgr.testing.conformance.subject import tended
+from devicemgr.testing.conformance.processes import process_tree
+from devicemgr.testing.conformance.subject import open_subject
 
 
 async def test_one_that_was_killed_has_not_ended_unasked_while_the_next_one_starts(tmp_path, monkeypatch):
@@ -73,7 +73,7 @@ async def until(condition):
 @pytest.mark.parametrize(("trap", "grace", "has_said"), [(ENDS, 30.0, True), (IGNORES, 0.1, False)])
 async def test_a_second_one_runs_beside_it_and_is_it_from_then_on(tmp_path, pair, trap, grace, has_said):
     command, alive = pair(trap)
-    async with tended(command):
+    async with open_subject(command):
         await command.start(tmp_path)
         await until(lambda: alive() == [True])
 
@@ -95,7 +95,7 @@ async def test_of_two_that_run_when_somebody_gives_up_neither_is_left(tmp_path, 
             scope.cancel()
             await trio.sleep_forever()
 
-        async with tended(command):
+        async with open_subject(command):
             await command.start(tmp_path)
             await until(lambda: alive() == [True])
             await command.surge(tmp_path, ready, 30.0)
@@ -107,7 +107,7 @@ async def test_one_that_owns_its_hardware_is_never_there_twice(tmp_path):
         pytest.fail("there is a second one")
 
     command = Command(["sleep", "60"], alone=True)
-    async with tended(command):
+    async with open_subject(command):
         await command.start(tmp_path)
         assert command.new_instance() is None
         with pytest.raises(Skipped, match="--alone"):
@@ -121,6 +121,6 @@ def test_a_process_may_have_a_name_that_was_cut_within_a_character():
     before = name.read_bytes()
     name.write_bytes(b"fourteen-bytes\xc3")
     try:
-        assert os.getpid() in {one.pid for one in family(os.getpid(), orphans=False)}
+        assert os.getpid() in {one.pid for one in process_tree(os.getpid(), orphans=False)}
     finally:
         name.write_bytes(before)

@@ -87,7 +87,7 @@ class NotOurs(Honest):
 
     is_running = True
 
-    async def tend(self):
+    async def run_in_background(self):
         try:
             await trio.sleep_forever()
         finally:

@@ -14,7 +14,7 @@ from devicemgr.testing.check_options import CheckOptions
 from devicemgr.testing.conformance import Command
 from devicemgr.testing.conformance.isolation import isolated
 from devicemgr.testing.conformance.kubeconfig import HIDDEN, InCluster, Kubeconfig
-from devicemgr.testing.conformance.subject import tended
+from devicemgr.testing.conformance.subject import open_subject
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.secret"
 CLUSTER = {"server": "https://10.0.0.1:6443"}
@@ -191,7 +191,7 @@ async def test_the_files_of_the_service_account_are_there_as_long_as_the_plugin(
     command = Command(["sleep", "60"], kubeconfig=str(write()), isolate=True)
     (root_dir / "device-plugins").mkdir()
     assert list(scratch.iterdir()) == []
-    async with tended(command):
+    async with open_subject(command):
         for _ in range(2):
             await command.start(root_dir / "device-plugins")
             assert sorted(path.name for path in scratch.glob("*/*")) == ["namespace", "token"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.testing.conformance.socket_names import change_by_the_second
+from devicemgr.testing.conformance.socket_names import differ_by_timestamp_only
 
 NOW = 1_764_160_000.0  # 12:26:40 on 2025-11-26, UTC
 UUIDS = ("5f0c1d1e-8a5b-4c7e-9d55-446655440000", "0b1f7a52-1764-4160-8e11-c0ffee001122")
@@ -32,13 +32,13 @@ def registered(*names, apart=3.0):
     ],
 )
 def test_a_name_of_the_second_is_waited_for(names):
-    assert change_by_the_second(registered(*names))
+    assert differ_by_timestamp_only(registered(*names))
 
 
 def test_also_when_the_date_changes_with_the_second():
     midnight = 1_764_201_600.0
     names = [("x-20251126-235959.sock", midnight - 1), ("x-20251127-000002.sock", midnight + 2)]
-    assert change_by_the_second(names)
+    assert differ_by_timestamp_only(names)
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_also_when_the_date_changes_with_the_second():
     ],
 )
 def test_one_that_has_something_finer_or_nothing_is_not(names):
-    assert not change_by_the_second(registered(*names))
+    assert not differ_by_timestamp_only(registered(*names))
