@@ -63,7 +63,7 @@ def test_the_github_action_checks_a_plugin_with_the_lines_it_has(tmp_path):
     plugin = tmp_path / "plugin"
     plugin.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{EXAMPLES}/plugin.py" "$2"\n')
     plugin.chmod(0o755)
-    quick = "check --quiet 1 --only registers,socket-deleted,endpoint-fresh"
+    quick = "check --quiet-period 1 --only registers,socket-deleted,endpoint-fresh"
     script = step["run"].replace("python -m", f'"{sys.executable}" -m').replace("check \\", f"{quick} \\")
     assert quick in script
     done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)

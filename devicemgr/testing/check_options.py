@@ -71,7 +71,9 @@ class CheckOptions(CheckedFields):
     patience: float = _option(
         _DEFAULTS.patience, "How long the plug-in may take to register, and to register again.", "SECONDS"
     )
-    quiet: float = _option(_DEFAULTS.quiet, "How long to watch that nothing is said while nothing changes.", "SECONDS")
+    quiet_period: float = _option(
+        _DEFAULTS.quiet_period, "How long to watch that nothing is said while nothing changes.", "SECONDS"
+    )
     restarts: int = _option(
         _DEFAULTS.restarts,
         "How many restarts of the manager the search for leaked descriptors may take.",
@@ -99,7 +101,7 @@ class CheckOptions(CheckedFields):
 
     @property
     def timing(self) -> Timing:
-        return Timing(patience=self.patience, quiet=self.quiet, restarts=self.restarts)
+        return Timing(patience=self.patience, quiet_period=self.quiet_period, restarts=self.restarts)
 
     def checks(self) -> list[Check]:
         """Those that are wanted. Raises BadInput for a name that is none."""

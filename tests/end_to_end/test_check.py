@@ -17,7 +17,7 @@ from devicemgr.rules.book import read_book
 from devicemgr.testing.conformance import CHECKS
 
 PLUGIN = (sys.executable, "-m", "devicemgr", "plugin", "--resource", "vendor.com/gpu")
-QUICK = ("--quiet", "1", "--only", "first-list,allocate-answers")
+QUICK = ("--quiet-period", "1", "--only", "first-list,allocate-answers")
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ def test_a_host_path_is_looked_for_where_the_plugin_sees_it(run, mounts_allowed,
     node = "{containerPath: /dev/gpu, hostPath: /dev/devicemgr-fake0, permissions: rw}"
     script.write_text(f"resource: vendor.com/gpu\ndevices: [{{count: 1}}]\nallocate: {{devices: [{node}]}}\n")
     plugin = "--", sys.executable, "-m", "devicemgr", "plugin", "--script", script, "--root-dir", "{dir}/.."
-    usual = "check", "--quiet", "0.5", "--only", "host-paths-exist"
+    usual = "check", "--quiet-period", "0.5", "--only", "host-paths-exist"
     assert run(*usual, "--bind", "/dev/null:/dev/devicemgr-fake0", *plugin).returncode == 0
     without = run(*usual, *plugin)
     assert (without.returncode, "'/dev/devicemgr-fake0', which does not exist here" in without.stdout) == (1, True)
@@ -204,7 +204,7 @@ def test_a_warning_fails_the_run_only_when_it_is_meant_strictly(run, root_dir):
     script = root_dir / "gpu.yaml"
     script.write_text("resource: vendor.com/gpu\ndevices: [{count: 1, numa: [1]}]\n")
     plugin = "--", sys.executable, "-m", "devicemgr", "plugin", "--script", script, "--root-dir", "{dir}/.."
-    usual = "check", "--quiet", "0.5", "--numa", "0", "--only", "numa-plausible"
+    usual = "check", "--quiet-period", "0.5", "--numa", "0", "--only", "numa-plausible"
     done = run(*usual, *plugin)
     assert (done.returncode, "0 passed, 0 failed, 1 warning, 0 skipped" in done.stdout) == (0, True), done.stdout
     assert "warning numa-plausible: this machine has [0]" in done.stderr
@@ -217,14 +217,14 @@ def test_a_warning_fails_the_run_only_when_it_is_meant_strictly(run, root_dir):
 
 
 def test_nothing_proved_is_no_success(run):
-    skipped = run("check", "--quiet", "1", "--only", "pre-start", "--", *PLUGIN, "--root-dir", "{dir}/..")
+    skipped = run("check", "--quiet-period", "1", "--only", "pre-start", "--", *PLUGIN, "--root-dir", "{dir}/..")
     assert (skipped.returncode, "0 passed, 0 failed, 1 skipped" in skipped.stdout) == (2, True)
     nothing = run("check", "--only", "registers", "--skip", "registers", "--", "true")
     assert (nothing.returncode, "no check is left" in nothing.stderr) == (2, True)
 
 
 def test_few_checks_passed_and_most_not_made_is_no_success(run):
-    little = "--quiet", "0.5", "--only", "first-list,pre-start,preferred-allocation", "--", *PLUGIN, "--root-dir"
+    little = "--quiet-period", "0.5", "--only", "first-list,pre-start,preferred-allocation", "--", *PLUGIN, "--root-dir"
     done = run("check", *little, "{dir}/..")
     assert (done.returncode, "1 passed, 0 failed, 2 skipped" in done.stdout) == (2, True)
     assert done.stdout.splitlines()[-1] == (
@@ -235,7 +235,7 @@ def test_few_checks_passed_and_most_not_made_is_no_success(run):
 
 def test_a_plugin_that_waits_to_be_found_is_checked(run):
     only = "--only", "endpoint-name,serves-first,restart"
-    done = run("check", "--quiet", "0.5", *only, "--", *PLUGIN, "--watched", "--root-dir", "{dir}/..")
+    done = run("check", "--quiet-period", "0.5", *only, "--", *PLUGIN, "--watched", "--root-dir", "{dir}/..")
     assert (done.returncode, "3 passed, 0 failed, 0 skipped" in done.stdout) == (0, True), done.stdout
     assert "accepted a connection when GetInfo was called" in done.stdout
 
@@ -262,7 +262,9 @@ def test_the_evidence_has_the_calls_in_every_report_and_in_the_trace(run, root_d
 
 def test_after_the_first_failure_nothing_more_is_made_with_fail_fast(run):
     checks = ("--only", "lists-complete,stream-cancel", "--change", "false")
-    done = run("check", "--quiet", "1", "--fail-fast", *checks, "-o", "yaml", "--", *PLUGIN, "--root-dir", "{dir}/..")
+    done = run(
+        "check", "--quiet-period", "1", "--fail-fast", *checks, "-o", "yaml", "--", *PLUGIN, "--root-dir", "{dir}/.."
+    )
     assert done.returncode == 1
     assert "  failed: 1\n  warning: 0\n  skipped: 0\n  not run: 1\n" in done.stdout
     assert "evidence: a check before it failed (--fail-fast)" in done.stdout
@@ -271,7 +273,7 @@ def test_after_the_first_failure_nothing_more_is_made_with_fail_fast(run):
 def test_what_failed_the_last_time_is_made_again(run, cache):
     """And what was not run the last time is not forgotten."""
     command = "--", *PLUGIN, "--root-dir", "{dir}/.."
-    usual = "check", "--quiet", "0.5", "-o", "json"
+    usual = "check", "--quiet-period", "0.5", "-o", "json"
 
     def made(*options):
         done = run(*usual, *options, *command)
@@ -313,7 +315,7 @@ def test_a_plugin_behind_a_shell_that_lives_on_after_sigterm_has_not_ended(run, 
     """And it is gone when the check is: also from a process group of its own."""
     plugin = " ".join(PLUGIN).replace("gpu", f"gpu-{os.getpid()}")
     text = f"(trap '' TERM; exec setsid {plugin} --root-dir \"$(dirname $1)\") & wait"
-    done = run("check", "--quiet", "1", "--only", "sigterm-ends", "--", script(text), "{dir}")
+    done = run("check", "--quiet-period", "1", "--only", "sigterm-ends", "--", script(text), "{dir}")
     assert done.returncode == 1
     assert "it was still running 10 s after SIGTERM" in done.stdout
     assert f"gpu-{os.getpid()}" not in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
@@ -337,7 +339,7 @@ def start_check(start, root_dir):
 
     def start_one(*options, **how):
         program = start(
-            *("-m", "devicemgr", "check", "--quiet", "60"),
+            *("-m", "devicemgr", "check", "--quiet-period", "60"),
             *("--only", "registers,first-list-complete,registers-once", *options),
             *("--", *PLUGIN, "--root-dir", "{dir}/.."),
             **how,
@@ -376,7 +378,7 @@ def test_a_report_that_is_there_stays_until_the_new_one_is_whole(start_check, ro
 def test_a_terminal_that_is_closed_takes_no_report_with_it(root_dir):
     """Whatever is written there fails from then on."""
     ours, theirs = os.openpty()
-    command = "check", "--junit", root_dir / "junit", "--quiet", "60", "--only", "registers,first-list-complete"
+    command = "check", "--junit", root_dir / "junit", "--quiet-period", "60", "--only", "registers,first-list-complete"
     with subprocess.Popen(
         [sys.executable, "-m", "devicemgr", *command, "--", *PLUGIN, "--root-dir", "{dir}/.."],
         **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
@@ -420,7 +422,7 @@ def test_a_signal_ends_the_plugin_too(start, root_dir, script):
 @pytest.mark.parametrize(("change", "evidence"), [("exit 3", "ended with 3"), ("true", "brings no list, whatever")])
 def test_a_change_that_was_asked_for_and_cannot_be_had_is_a_failure(run, change, evidence):
     done = run(
-        *("check", "--quiet", "1", "--only", "lists-complete", "--change", change),
+        *("check", "--quiet-period", "1", "--only", "lists-complete", "--change", change),
         *("--", *PLUGIN, "--root-dir", "{dir}/.."),
     )
     assert (done.returncode, evidence in done.stdout) == (1, True)
@@ -428,7 +430,7 @@ def test_a_change_that_was_asked_for_and_cannot_be_had_is_a_failure(run, change,
 
 def test_what_an_option_would_make_possible_is_told_in_one_line(run, root_dir):
     told = "With --change COMMAND these could run as well: "
-    usual = ("check", "--quiet", "1", "--only", "allocate-unhealthy,lists-complete")
+    usual = ("check", "--quiet-period", "1", "--only", "allocate-unhealthy,lists-complete")
     done = run(*usual, "--", *PLUGIN, "--root-dir", "{dir}/..")
     assert [line for line in done.stdout.splitlines() if "could run as well" in line] == [
         f"{told}allocate-unhealthy, lists-complete."
@@ -442,7 +444,7 @@ def test_the_change_of_a_scripted_plugin_is_seen(run, root_dir):
     script.write_text("resource: vendor.com/gpu\ndevices: [{count: 3}]\nschedule: [{on: HUP, unhealthy: [dev-1]}]\n")
     command = [sys.executable, "-m", "devicemgr", "plugin", "--script", script, "--root-dir", "{dir}/.."]
     change = ("--change", 'kill -HUP "$DEVICE_PLUGIN_PID"')
-    done = run("check", "--quiet", "1", "--only", "lists-complete", *change, "--", *command)
+    done = run("check", "--quiet-period", "1", "--only", "lists-complete", *change, "--", *command)
     assert (done.returncode, "has all 3 devices" in done.stdout) == (0, True)
 
 
@@ -512,7 +514,7 @@ def test_a_plugin_that_dies_fails_the_check_at_once(run, root_dir, when, check, 
     program = root_dir / "dies.py"
     program.write_text(DIES)
     done = run(
-        *("check", "-o", "json", "--quiet", "0.5", "--only", check),
+        *("check", "-o", "json", "--quiet-period", "0.5", "--only", check),
         *("--", sys.executable, program, "{dir}", when),
     )
     (failed,) = [result for result in json.loads(done.stdout)["results"] if result["verdict"] == "failed"]

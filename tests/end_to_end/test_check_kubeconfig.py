@@ -28,7 +28,7 @@ IN_A_POD = (
     "in-cluster",
 )
 BOTH = [pytest.param(BY_KUBECONFIG, id="KUBECONFIG"), pytest.param(IN_A_POD, id="in a pod", marks=needs_namespaces)]
-QUICK = ("--quiet", "1", "--only", "allocate-answers,allocate-concurrent")
+QUICK = ("--quiet-period", "1", "--only", "allocate-answers,allocate-concurrent")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_no_report_has_a_secret_and_nobody_else_can_read_one(run, kubeconfig, tm
 @needs_namespaces
 def test_no_file_stays_when_a_signal_ends_it(start, kubeconfig, scratch):
     program = start(
-        *("-m", "devicemgr", "check", "--quiet", "60", "--only", "registers,first-list-complete"),
+        *("-m", "devicemgr", "check", "--quiet-period", "60", "--only", "registers,first-list-complete"),
         *("--kubeconfig", kubeconfig, *IN_A_POD),
     )
     program.wait_for("passed  registers")

@@ -8,7 +8,7 @@ from .checking import check
 from .conftest import skipped_where_it_cannot_be_had
 from .plugins_met import PEERS, SAMPLE, SIMULATED
 
-QUICKLY = ("--restarts", "5", "--quiet", "3")
+QUICKLY = ("--restarts", "5", "--quiet-period", "3")
 """In less time than the README's figures were made in."""
 
 

@@ -22,7 +22,7 @@ def programs(request):
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.program)
 def test_a_vendors_plugin_gets_the_verdict_of_its_source(vendor, programs, tmp_path):
     with skipped_where_it_cannot_be_had():
-        said = vendor.check(programs, tmp_path, "--restarts", "5", "--quiet", "3")
+        said = vendor.check(programs, tmp_path, "--restarts", "5", "--quiet-period", "3")
     assert said.broken.keys() - vendor.by_chance.keys() == vendor.broken.keys(), said.broken
     not_made = said.not_passed.keys() - said.broken.keys()
     assert vendor.not_made <= not_made, said.not_passed

@@ -43,15 +43,15 @@ async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence
 @asynccontextmanager
 async def _without_api_server(bench: Bench) -> AsyncIterator[None]:
     """Within, Allocate is called. Raises Skipped when it fails for want of an API server, then and from then on."""
-    if bench.resource in bench.unanswerable:
-        raise Skipped(bench.unanswerable[bench.resource])
+    if bench.resource in bench.allocate_skip_reasons:
+        raise Skipped(bench.allocate_skip_reasons[bench.resource])
     before = len(bench.subject.output)
     try:
         yield
     except PluginUnavailable as error:
         if sign := api_server_error_in(f"{error}\n{bench.subject.output[before:]}"):
             why = f"{_api_server_reason(bench)}: {cut(sign)}"
-            bench.unanswerable[bench.resource] = why
+            bench.allocate_skip_reasons[bench.resource] = why
             raise Skipped(why) from error
         raise
 

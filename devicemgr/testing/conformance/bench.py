@@ -101,7 +101,7 @@ class Bench:
         self.overlaps: list[tuple[float, float]] = []
         """From when until when two of it ran, and neither is to be judged by what both did."""
         self.termination: Termination | None = None
-        self.unanswerable: dict[ResourceName, str] = {}
+        self.allocate_skip_reasons: dict[ResourceName, str] = {}
         """Why Allocate cannot be answered here at all, where that is so."""
         self.has_parallel_instances = False
         """Is there another instance of the plug-in, on another bench?"""
@@ -117,9 +117,9 @@ class Bench:
         self.changed_lists: dict[ResourceName, tuple[frozenset[str], frozenset[str]]] = {}
         """The ids of a list that the plug-in sent after its first one, and those a new stream began with then."""
         self._sinks = sinks
-        self._wanted = resource
-        self._chosen: Sequence[ResourceName] | None = None
-        self._not_waited_for: set[ResourceName] = set()
+        self._requested = resource
+        self._selected: Sequence[ResourceName] | None = None
+        self._given_up: set[ResourceName] = set()
         self._watched: set[ResourceName] = set()
         self.watched_since = 0.0
         """What was before that is nothing that was watched."""
@@ -161,7 +161,7 @@ class Bench:
 
     def is_about(self, event: Event) -> bool:
         """Is it about the resource under test, or may it be?"""
-        return self._wanted in (None, getattr(event, "resource", None))
+        return self._requested in (None, getattr(event, "resource", None))
 
     @property
     def known(self) -> list[ResourceName]:
@@ -172,9 +172,9 @@ class Bench:
     @property
     def resources(self) -> Sequence[ResourceName]:
         """Those under test: within :meth:`of` these, else the one that was asked for, else all."""
-        if self._chosen is not None:
-            return self._chosen
-        return self.known if self._wanted is None else [self._wanted]
+        if self._selected is not None:
+            return self._selected
+        return self.known if self._requested is None else [self._requested]
 
     @property
     def resource(self) -> ResourceName:
@@ -186,11 +186,11 @@ class Bench:
     @contextmanager
     def of(self, resources: Sequence[ResourceName]) -> Iterator[None]:
         """Within, only these are under test."""
-        before, self._chosen = self._chosen, resources
+        before, self._selected = self._selected, resources
         try:
             yield
         finally:
-            self._chosen = before
+            self._selected = before
 
     def registrations(self, *, since: float = 0.0) -> list[tuple[Seen, RegistrationRequested | PluginDiscovered]]:
         """What the plug-in said of itself, oldest first: by calling Register, or when it was found and asked."""
@@ -200,7 +200,7 @@ class Bench:
         )
 
     @property
-    def was_found(self) -> bool:
+    def was_discovered(self) -> bool:
         """In plugins_registry, so that it has no need to call Register."""
         return bool(self.seen(PluginDiscovered))
 
@@ -249,51 +249,51 @@ class Bench:
             known = self.known
             await trio.sleep(SETTLING)
 
-    async def quiet(self) -> tuple[float, float]:
+    async def quiet_period(self) -> tuple[float, float]:
         """Watch for a while after the first list, with nothing going on; returns when that began and ended.
 
         The same while for all who ask, and whether somebody asks yet or not; it ends when the plug-in is started anew.
         If the plug-in changes by itself meanwhile, that is noted.
         """
-        begin, end = self._while_quiet()
+        begin, end = self._quiet_period_bounds()
         self.watching_since = begin
         await trio.sleep_until(end)
         if self.resource not in self._watched:
             self._watched.add(self.resource)
-            await self._note_changed_list()
+            await self._record_changed_list()
         return begin, min([end, *(time for time in (*self.start_times, *self.disruptions) if time > begin)])
 
-    async def some_devices(self) -> None:
+    async def until_devices(self) -> None:
         """Until the newest list has devices, or for that while: an empty list may be the first of several."""
-        _, end = self._while_quiet()
+        _, end = self._quiet_period_bounds()
         left = max(0.0, end - trio.current_time())
         await self.wait_until(lambda: bool(self.seen(DeviceListReceived)[-1][1].devices), left)
 
-    def _while_quiet(self) -> tuple[float, float]:
+    def _quiet_period_bounds(self) -> tuple[float, float]:
         if (begin := self._first_list(self.resource)) is None:  # of a resource that came later than others
             raise Failed("no list of devices has come")
         if self._quiet_ends is None:
             first_lists = (time for resource in self.known if (time := self._first_list(resource)) is not None)
             asked = (seen.time for seen in self.history if isinstance(seen.event, CheckCallFinished))
-            self._quiet_ends = max(*first_lists, *asked, self.watched_since) + self.timing.quiet
+            self._quiet_ends = max(*first_lists, *asked, self.watched_since) + self.timing.quiet_period
         return begin, self._quiet_ends
 
     def _first_list(self, resource: ResourceName) -> float | None:
         lists = self.seen(DeviceListReceived, since=self.watched_since, of=resource)
         return lists[0][0].time if lists else None
 
-    async def watch_anew(self) -> None:
+    async def restart_observation(self) -> None:
         """Begin anew, and with it what is watched. Raises Skipped."""
-        await self.begin_anew()
+        await self.restart_plugin()
         self.watched_since, self._quiet_ends = self.start_times[-1], None
         self._watched.clear()
         self.changed_lists.clear()
 
-    async def _note_changed_list(self) -> None:
+    async def _record_changed_list(self) -> None:
         """With what a new stream has then."""
         lists = self.seen(DeviceListReceived)
         if len(lists) > 1 and lists[-1][1].generation == lists[-2][1].generation:
-            fresh = await self.fresh_list()
+            fresh = await self.list_of_new_stream()
             sent = frozenset(d.id for d in lists[-1][1].devices)
             self.changed_lists[self.resource] = sent, frozenset(d.id for d in fresh)
 
@@ -312,9 +312,9 @@ class Bench:
             - since
         )
         # What is not under test is not judged, but whoever is still busy with it is not disrupted.
-        others = set(self.known) - set(self.resources) - self._not_waited_for
+        others = set(self.known) - set(self.resources) - self._given_up
         await self._wait_for_lists(others, since)
-        self._not_waited_for |= {resource for resource in others if not self._is_back(resource, since)}
+        self._given_up |= {resource for resource in others if not self._is_back(resource, since)}
         return took
 
     def are_back(self, since: float) -> bool:
@@ -400,19 +400,19 @@ class Bench:
         self.disruptions.append(trio.current_time())
         return self.disruptions[-1]
 
-    async def begin_anew(self) -> None:
+    async def restart_plugin(self) -> None:
         """Kill the plug-in, and start it without its old sockets. Raises Skipped when that cannot be, or what it has
         served does not come back."""
-        if not await self._is_killed():
+        if not await self._kill():
             raise Skipped("the plug-in has to be started again, and is not ours (--attach)")
-        await self._start_anew()
+        await self._start_afresh()
 
-    async def _is_killed(self) -> bool:
+    async def _kill(self) -> bool:
         """One that is not ours is not."""
         await self.subject.kill()
         return not self.subject.is_running
 
-    async def _start_anew(self) -> None:
+    async def _start_afresh(self) -> None:
         self.delete_sockets()
         since = trio.current_time()
         await self.start()
@@ -422,7 +422,7 @@ class Bench:
             except Failed as failure:
                 raise Skipped(str(failure)) from failure
 
-    async def restore(self) -> None:
+    async def ensure_serving(self) -> None:
         """Before a check: begin anew, if the plug-in does not serve any more. For one that is not ours it is enough
         that we can ask it. Raises Skipped."""
         if not self._served():
@@ -432,8 +432,8 @@ class Bench:
                 await self._until_served_again()
             if self.subject.is_running and self.serves():
                 return
-            if await self._is_killed():
-                await self._start_anew()
+            if await self._kill():
+                await self._start_afresh()
             elif not self.accepts():
                 raise Skipped("the plug-in does not serve any more, and is not ours to start again (--attach)")
 
@@ -447,7 +447,7 @@ class Bench:
         """After a stream has ended: if the plug-in ends of it, and is started again, until it serves all it has, for as
         long as patience lasts."""
         if self._respawns and await self.wait_until(lambda: self.has_exited, AFTERWARDS):
-            with self.of([resource for resource in self.known if resource not in self._not_waited_for]):
+            with self.of([resource for resource in self.known if resource not in self._given_up]):
                 await self._until_served_again()
 
     async def _until_served_again(self) -> None:
@@ -489,14 +489,14 @@ class Bench:
             return "it has registered, but " + ("sent no devices" if lists else "sent no list")
         if self.seen(RegistrationRequested, since=since, of=of):
             return "it called Register, but did not answer"
-        if failed := self._found_in_vain(since):
+        if failed := self._failed_discoveries(since):
             return f"it was found in plugins_registry, but not registered: {failed[-1].problem}"
         took = f"it did not call Register within {trio.current_time() - since:.1f} s"
         if self.subject.unexpected_exit:
             took += f"; its program has ended, {self.subject.unexpected_exit}, but what that started goes on"
-        return took + self._wrote("it last wrote")
+        return took + self._last_output("it last wrote")
 
-    def _found_in_vain(self, since: float) -> list[PluginSocketFailed]:
+    def _failed_discoveries(self, since: float) -> list[PluginSocketFailed]:
         events = (seen.event for seen in self.history if seen.time >= since)
         return [event for event in events if isinstance(event, PluginSocketFailed)]
 
@@ -521,9 +521,9 @@ class Bench:
         how = f", {self.subject.unexpected_exit}" if self.subject.unexpected_exit else ""
         served = any(self.seen(DeviceListReceived, since=self.start_times[-1], of=resource) for resource in self.resources)
         hint = _HINT if self.has_exited_for_good and served else ""  # who could not even start would not the next time
-        return f"the plug-in has ended{how}{self._wrote('its last output')}{hint}"
+        return f"the plug-in has ended{how}{self._last_output('its last output')}{hint}"
 
-    def _wrote(self, what: str) -> str:
+    def _last_output(self, what: str) -> str:
         """The last of it since this start: why an earlier process exited is not why this one has."""
         written, before = self.subject.output, self._written_before
         is_cut = len(written) < before  # of very much there is only the beginning and the end
@@ -552,7 +552,7 @@ class Bench:
         """Another bench, with another instance of the plug-in and no patience with it. Raises as :func:`open_bench`."""
         return open_bench(
             subject,
-            resource=self._wanted,
+            resource=self._requested,
             timing=replace(self.timing, patience=min(self.timing.patience, self.timing.prompt)),
             numa=self.numa,
             sinks=[of_instance(sink, instance) for sink in self._sinks],
@@ -573,7 +573,7 @@ class Bench:
         self.history.append(Seen(trio.current_time(), call))
         self._forward(RecordedEvent(0, time.time(), call))
 
-    async def fresh_list(self) -> Sequence[Device]:
+    async def list_of_new_stream(self) -> Sequence[Device]:
         """The first list of a new stream, which is cancelled then; an empty one only when no other follows, where the
         manager has another. Raises Failed when none comes in time."""
         lists: list[list[Device]] = []

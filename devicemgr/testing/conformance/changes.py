@@ -33,15 +33,15 @@ async def changes_arrive(bench: Bench) -> str:
     """
     await _require_changes(bench)
     arrived: dict[str, bool] = {}
-    for what in (_RESTART, _AWAY) if bench.was_found else (_RESTART, _WIPE, _AWAY):
+    for what in (_RESTART, _AWAY) if bench.was_discovered else (_RESTART, _WIPE, _AWAY):
         if bench.is_disrupted:  # some give up after so many disruptions in so many seconds
-            await bench.begin_anew()
+            await bench.restart_plugin()
         try:
             await _disrupt(bench, what)
         except Failed:  # that it does not come back has a check of its own
             continue
         arrived[what] = await _arrives(bench, what)
-    await bench.begin_anew()
+    await bench.restart_plugin()
     async with _streams_of_our_own(bench):
         arrived[_CANCEL] = await _arrives(bench, _CANCEL)
     if lost := [what for what, came in arrived.items() if not came]:
@@ -53,7 +53,7 @@ async def _require_changes(bench: Bench) -> None:
     """In a process that was not disrupted a change must be possible, and a second one. Raises Skipped."""
     try:
         if bench.is_disrupted:
-            await bench.begin_anew()
+            await bench.restart_plugin()
         came = [await _arrives(bench, "") for _ in range(2)]
     except Skipped as skipped:
         after = f"{_RESTART}, {_WIPE}, {_AWAY}, or {_CANCEL}"

@@ -39,7 +39,7 @@ async def first_list(bench: Bench) -> str:
     """
     await _has_come(bench)
     took = bench.seen(DeviceListReceived)[0][0].time - _registered(bench)
-    await bench.some_devices()  # none is a list, too: where the hardware is missing
+    await bench.until_devices()  # none is a list, too: where the hardware is missing
     devices = bench.seen(DeviceListReceived)[-1][1].devices
     return f"{len(devices)} devices, the first list after {took * 1000:.1f} ms: {names(devices) or 'none here'}"
 
@@ -81,7 +81,7 @@ async def first_list_complete(bench: Bench) -> str:
     seen, first = bench.seen(DeviceListReceived, since=bench.watched_since)[0]
     if (took := seen.time - _registered(bench)) > bench.timing.prompt:
         raise Failed(f"the first list came {took:.1f} s after the opening of the stream")
-    _, end = await bench.quiet()
+    _, end = await bench.quiet_period()
     known = {device.id for device in first.devices}
     lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
     later = {device.id for event in lists for device in event.devices} - known
@@ -199,7 +199,7 @@ async def stream_stays_open(bench: Bench) -> str:
 
     Fix: after the first list, wait for a change or for the end of the call's context, in a loop.
     """
-    begin, end = await bench.quiet()
+    begin, end = await bench.quiet_period()
     ends = bench.seen(EndpointStopped, since=begin)
     if stops := [event.reason for seen, event in ends if seen.time <= end]:
         raise Failed(f"it ended within {end - begin:.1f} s: {stops[0]}")
@@ -215,12 +215,12 @@ async def stream_silent(bench: Bench) -> str:
 
     Fix: compare with the list you sent last, sorted: what is built from a Go map has another order each time.
     """
-    _, end = await bench.quiet()
+    _, end = await bench.quiet_period()
     lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
     again = sum(1 for one, next in pairwise(lists) if _says_the_same(one, next))
     if again > REPEATS:
-        raise Failed(f"{again} lists in {bench.timing.quiet:g} s had the same devices as the one before")
-    return f"{again} repeated lists in {bench.timing.quiet:g} s{with_something_new(bench, lists)}"
+        raise Failed(f"{again} lists in {bench.timing.quiet_period:g} s had the same devices as the one before")
+    return f"{again} repeated lists in {bench.timing.quiet_period:g} s{with_something_new(bench, lists)}"
 
 
 def with_something_new(bench: Bench, lists: Sequence[DeviceListReceived]) -> str:
@@ -277,7 +277,7 @@ async def _several_starts(bench: Bench) -> None:
             await bench.wait_for_list(since=since, what="")
     if len(bench.start_times) < 2:
         with suppress(Skipped):
-            await bench.begin_anew()
+            await bench.restart_plugin()
 
 
 def _are_others(ids: frozenset[str], reference: frozenset[str]) -> bool:
@@ -322,7 +322,7 @@ async def _after_a_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]
     except Skipped:
         for resource in bench.resources:
             with bench.of([resource]):
-                await bench.quiet()
+                await bench.quiet_period()
         if not bench.changed_lists:
             raise
         return next(iter(bench.changed_lists.values()))  # it changed by itself while we watched
@@ -333,7 +333,7 @@ async def _after_a_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]
         second = frozenset(device.id for device in bench.devices())
         bench.manager.faults.drop_connection(bench.resource)
         await bench.until_respawned()
-        return second, frozenset(device.id for device in await bench.fresh_list())
+        return second, frozenset(device.id for device in await bench.list_of_new_stream())
 
 
 async def _changed(bench: Bench, since: float) -> str | None:
@@ -356,11 +356,11 @@ async def stream_cancel(bench: Bench) -> str:
     Fix: give each call of ListAndWatch a channel of its own, and end when the call's context ends.
     """
     respawns = len(bench.respawn_causes)
-    first = {device.id for device in await bench.fresh_list()}
+    first = {device.id for device in await bench.list_of_new_stream()}
     if len(bench.respawn_causes) > respawns:
         return "it ends with its stream"
     for _ in range(3):
-        again = {device.id for device in await bench.fresh_list()}
+        again = {device.id for device in await bench.list_of_new_stream()}
         if again != first:
             begun = f"with another list: {difference(first, again)}" if again else "without devices"
             raise Failed(f"a stream opened after a cancelled one began {begun}")

@@ -80,7 +80,7 @@ async def run_in_parallel(
     bench.has_parallel_instances = bench.runs_change_in_parallel = False
     if not is_sound:
         with suppress(Skipped):
-            await bench.watch_anew()
+            await bench.restart_observation()
 
 
 def _is_sound(bench: Bench, first_list: Result) -> bool:

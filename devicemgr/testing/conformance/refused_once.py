@@ -32,7 +32,7 @@ async def registers_again(bench: Bench) -> str:
     Fix: take yourself for registered only when Register has succeeded; until then call it again, with a bounded
     pause between attempts.
     """
-    if bench.was_found:
+    if bench.was_discovered:
         raise Skipped("the plug-in was found in plugins_registry, where it is the kubelet that tries again")
     found = []
     async with bench.respawning():

@@ -203,9 +203,9 @@ async def registers_once(bench: Bench) -> str:
     Fix: call Register again only when kubelet.sock is another file, your own socket was deleted, or no stream is
     open any more (stream-lost).
     """
-    begin, end = await bench.quiet()
+    begin, end = await bench.quiet_period()
     calls = [said for seen, said in bench.registrations() if bench.watched_since <= seen.time <= end]
-    times = f"found {len(calls)} time(s)" if bench.was_found else f"{len(calls)} call(s) of Register"
+    times = f"found {len(calls)} time(s)" if bench.was_discovered else f"{len(calls)} call(s) of Register"
     if len(calls) > 1:
         raise Failed(f"{times} by {end - begin:.1f} s after the first list")
     lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
@@ -229,13 +229,13 @@ async def returns_once(bench: Bench) -> str:
         await bench.wait_for_list(since=since, what="")
     for resource in bench.resources:
         with bench.of([resource]), suppress(Failed, PluginUnavailable):
-            await bench.fresh_list()  # a stream is cancelled while another is open
+            await bench.list_of_new_stream()  # a stream is cancelled while another is open
     await trio.sleep(AFTERWARDS)
     most, took, resource = max(map(partial(most_calls, bench), bench.resources))
     if most > ENOUGH:
         which = f" for {resource}" if len(bench.resources) > 1 else ""
         raise ConclusiveFailure(f"{most} calls of Register{which} in the {took:.1f} s after a disruption")
-    times = f"found {most} time(s)" if bench.was_found else f"{most} call(s) of Register"
+    times = f"found {most} time(s)" if bench.was_discovered else f"{most} call(s) of Register"
     return f"at most {times} after each of {len(bench.disruptions)} disruptions"
 
 

@@ -58,7 +58,7 @@ async def wiped(bench: Bench) -> str:
 
     Fix: watch for the removal of your own socket.
     """
-    if bench.was_found:
+    if bench.was_discovered:
         raise Skipped("the plug-in was found in plugins_registry, where the kubelet deletes nothing")
     since = await bench.begin_disruption()
     bench.manager.faults.wipe()
@@ -76,7 +76,7 @@ async def socket_deleted(bench: Bench) -> str:
 
     Fix: watch your own socket as well as kubelet.sock; when it is gone, make a new one, serve, and register.
     """
-    if bench.was_found:
+    if bench.was_discovered:
         raise Skipped("the plug-in was found in plugins_registry, where nobody but itself deletes its socket")
     since = await bench.begin_disruption()
     bench.delete_sockets()
@@ -105,7 +105,7 @@ async def registry_deleted(bench: Bench) -> str:
         raise Failed(f"after kubelet.sock was deleted; {bench.what_happened(since=since)}")
     for resource in bench.resources:
         with bench.of([resource]):
-            await bench.fresh_list()
+            await bench.list_of_new_stream()
     return f"it still serves, and has {'' if again else 'not '}registered again"
 
 

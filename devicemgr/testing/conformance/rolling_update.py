@@ -84,7 +84,7 @@ async def _told_of_names(bench: Bench, same: set[str], has_come: bool) -> str:
     if not same:
         return "each had a name of its own"
     both = f"both had {first_few(sorted(same))}"
-    if bench.was_found:
+    if bench.was_discovered:
         return f"{both}, which a kubelet takes from plugins_registry when it is made anew"
     if not has_come:
         return f"{both}, one after the other"

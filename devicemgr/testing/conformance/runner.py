@@ -82,7 +82,7 @@ def with_needs(checks: Iterable[Check]) -> set[str]:
     return {one for check in checks for one in (check.name, *with_needs(CHECKS[name] for name in check.needs))}
 
 
-NOBODY = Observer()
+SILENT = Observer()
 
 
 @checked
@@ -91,7 +91,7 @@ async def run_checks(
     checks: Sequence[Check],
     *,
     results: dict[str, Result] | None = None,
-    observer: Observer = NOBODY,
+    observer: Observer = SILENT,
     fail_fast: bool = False,
     strict: bool = False,
 ) -> list[Result]:
@@ -130,7 +130,7 @@ def report_of(checks: Iterable[Check], results: Mapping[str, Result], *, why_not
 
 @checked
 async def run_check(
-    bench: Bench, check: Check, results: dict[str, Result], observer: Observer = NOBODY, *, strict: bool = False
+    bench: Bench, check: Check, results: dict[str, Result], observer: Observer = SILENT, *, strict: bool = False
 ) -> Result:
     """Run one check, and those it needs first; ``results`` are those of this bench, and grow. With
     ``strict`` a warning is a failure.
@@ -141,13 +141,13 @@ async def run_check(
         for name in check.needs:
             await run_check(bench, CHECKS[name], results, observer, strict=strict)
         observer.begins(check)
-        result = await _result_of(bench, check, results)
+        result = await _run(bench, check, results)
         results[check.name] = result.strictly() if strict else result
         observer.ends(results[check.name])
     return results[check.name]
 
 
-async def _result_of(bench: Bench, check: Check, results: Mapping[str, Result]) -> Result:
+async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Result:
     bench.check, bench.step, bench.watching_since = check.name, "", None
     started, before = trio.current_time(), len(bench.history)
     needed = [results[name] for name in check.needs]
@@ -158,7 +158,7 @@ async def _result_of(bench: Bench, check: Check, results: Mapping[str, Result]) 
     try:
         if blocked_by:
             raise Skipped(f"needs {', '.join(blocked_by)}")
-        await bench.restore()
+        await bench.ensure_serving()
         with bench.of(sound) if causes else nullcontext():
             verdict, evidence, lacking, _ = await _with_respawns_noted(bench, check)
         if verdict is Verdict.PASSED and (failure := bench.failed_in_parallel.get(check.name)):
@@ -166,7 +166,7 @@ async def _result_of(bench: Bench, check: Check, results: Mapping[str, Result]) 
         if causes:
             left_out = tuple(one for one in bench.resources if one not in sound)
             evidence += "".join(
-                f"; not run for {one}, which did not pass {_root(check, one, results)}" for one in left_out
+                f"; not run for {one}, which did not pass {_root_cause(check, one, results)}" for one in left_out
             )
             lacking += left_out
     except Skipped as skipped:
@@ -174,7 +174,7 @@ async def _result_of(bench: Bench, check: Check, results: Mapping[str, Result]) 
     except (Failed, DeviceManagerError) as failure:
         verdict, evidence = _verdict_of(failure, check), str(failure)
     if verdict is Verdict.SKIPPED and not blocked_by:
-        blocked_by = _skipped_likewise(needed, evidence)
+        blocked_by = _skipped_for_same_reason(needed, evidence)
     if (since := bench.watching_since) is not None:  # what others saw of that while is its evidence too
         before = next(place for place, seen in enumerate(bench.history) if seen.time >= since)
     return Result(
@@ -190,32 +190,32 @@ async def _result_of(bench: Bench, check: Check, results: Mapping[str, Result]) 
     )
 
 
-class _Found(NamedTuple):
+class _Finding(NamedTuple):
     verdict: Verdict
     evidence: str
     lacking: tuple[str, ...] = ()
     is_conclusive: bool = False
 
-    def adding(self, text: str) -> _Found:
+    def adding(self, text: str) -> _Finding:
         return self._replace(evidence=self.evidence + text)
 
 
-async def _with_respawns_noted(bench: Bench, check: Check) -> _Found:
+async def _with_respawns_noted(bench: Bench, check: Check) -> _Finding:
     """What passes only because somebody starts the plug-in again says so."""
     before = len(bench.respawn_causes)
-    found = await _independent(bench, check)
+    found = await _retried_undisrupted(bench, check)
     if found.verdict is Verdict.PASSED and (endings := bench.respawn_causes[before:]):
         often = "once" if len(endings) == 1 else f"{len(endings)} times"
         return found.adding(f"; meanwhile it ended {often}, {endings[-1]}, and was started again")
     return found
 
 
-async def _independent(bench: Bench, check: Check) -> _Found:
+async def _retried_undisrupted(bench: Bench, check: Check) -> _Finding:
     """What fails on a plug-in that was disrupted before is tried on one that was not: some give up after so many errors
     in so many seconds, and that a check was not the first is nothing that a kubelet does. Not a conclusive failure,
     nor one of a process that the check started itself; and what fails in parallel is run again anyway."""
     was_disrupted, starts = bench.is_disrupted and not bench.has_parallel_instances, bench.requested_starts
-    first = await _tried(bench, check)
+    first = await _attempt(bench, check)
     if first.is_conclusive:
         bench.conclusive_failures.add(check.name)
     if not first.verdict.is_broken or not was_disrupted:
@@ -223,37 +223,39 @@ async def _independent(bench: Bench, check: Check) -> _Found:
     if first.is_conclusive or bench.requested_starts > starts:
         return first
     try:
-        await bench.begin_anew()
+        await bench.restart_plugin()
     except Skipped:
         return first
-    again = await _tried(bench, check)
+    again = await _attempt(bench, check)
     if again.verdict is not Verdict.PASSED:
         return again
     return again.adding(f", when started anew; after the checks before it: {first.evidence}")
 
 
-async def _tried(bench: Bench, check: Check) -> _Found:
+async def _attempt(bench: Bench, check: Check) -> _Finding:
     """With the cause of a failure. Raises Skipped."""
     try:
-        found = await _found(bench, check)
+        found = await _run_until_exit(bench, check)
     except (Failed, DeviceManagerError) as failure:
-        found = _Found(_verdict_of(failure, check), str(failure), is_conclusive=isinstance(failure, ConclusiveFailure))
+        found = _Finding(
+            _verdict_of(failure, check), str(failure), is_conclusive=isinstance(failure, ConclusiveFailure)
+        )
     if found.verdict.is_broken and not bench.has_parallel_instances:
         found = found._replace(evidence=await _with_exit_report(bench, found.evidence))
         return found._replace(verdict=Verdict.FAILED) if bench.has_exited_for_good else found
     return found
 
 
-async def _found(bench: Bench, check: Check) -> _Found:
+async def _run_until_exit(bench: Bench, check: Check) -> _Finding:
     """Raises Failed as soon as the plug-in has ended though nobody asked it to: there is nothing more to wait for."""
     found = None
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_after_exit, bench, nursery.cancel_scope)
             if check.whole:
-                found = _Found(Verdict.PASSED, await check.run(bench))
+                found = _Finding(Verdict.PASSED, await check.run(bench))
             else:
-                found = await _found_of_each(bench, check)
+                found = await _run_per_resource(bench, check)
             nursery.cancel_scope.cancel()
     if found is None or (bench.has_exited_for_good and found.verdict is not Verdict.FAILED):
         raise Failed(f"{bench.step}{bench.exit_report()}", Weight.ERROR)  # whatever the check is about
@@ -265,7 +267,7 @@ def _verdict_of(failure: Exception, check: Check) -> Verdict:
     return Verdict.WARNING if weight is Weight.WARNING else Verdict.FAILED
 
 
-async def _found_of_each(bench: Bench, check: Check) -> _Found:
+async def _run_per_resource(bench: Bench, check: Check) -> _Finding:
     """One resource after the other, also one that is registered meanwhile: a failure of one is the verdict, and says
     nothing of the others."""
     said: dict[Verdict, dict[str, str]] = {
@@ -289,9 +291,9 @@ async def _found_of_each(bench: Bench, check: Check) -> _Found:
     lacking = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(checked_resources) else ()
     if len(reported) == len(checked_resources) and len(set(reported.values())) == 1:
         each = f"of each of {len(checked_resources)} resources: " if len(checked_resources) > 1 else ""
-        return _Found(verdict, each + reported[checked_resources[0]], lacking, is_conclusive)
+        return _Finding(verdict, each + reported[checked_resources[0]], lacking, is_conclusive)
     all_reported = "; ".join(f"{resource}: {evidence}" for resource, evidence in reported.items())
-    return _Found(verdict, all_reported, lacking, is_conclusive)
+    return _Finding(verdict, all_reported, lacking, is_conclusive)
 
 
 async def _until_exit(bench: Bench) -> None:
@@ -315,11 +317,11 @@ async def _with_exit_report(bench: Bench, evidence: str) -> str:
     return f"{evidence}; {bench.exit_report()}"
 
 
-def _root(check: Check, resource: str, results: Mapping[str, Result]) -> str:
+def _root_cause(check: Check, resource: str, results: Mapping[str, Result]) -> str:
     """The first check that a resource did not pass, of those that this one needs."""
     for name in check.needs:
         if results[name].stops(resource):
-            return _root(CHECKS[name], resource, results)
+            return _root_cause(CHECKS[name], resource, results)
     return check.name
 
 
@@ -329,5 +331,5 @@ def _causes(needed: Iterable[Result]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for result in missing for name in result.blocked_by or (result.check,)))
 
 
-def _skipped_likewise(needed: Iterable[Result], evidence: str) -> tuple[str, ...]:
+def _skipped_for_same_reason(needed: Iterable[Result], evidence: str) -> tuple[str, ...]:
     return tuple(result.check for result in needed if result.evidence == evidence)

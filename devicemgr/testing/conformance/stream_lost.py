@@ -34,7 +34,7 @@ async def stream_lost(bench: Bench) -> str:
     is no reason (returns-once); neither is it while another process of the plug-in may have taken over, as in a rolling
     update, for this manager ends the older one's stream then, and the two would take the resource from each other.
     """
-    if bench.was_found:
+    if bench.was_discovered:
         raise Skipped("the plug-in was found in plugins_registry, and has no need to call Register")
     if not bench.serves():
         raise Skipped("no stream is open that could be cut (stream-stays-open)")

@@ -806,7 +806,7 @@ class ComesBackOnItsOldSocket(Honest):
             return False
 
         server = plugin.restore_socket.__self__
-        server.restore = plugin.restore_socket = forget
+        server.ensure_serving = plugin.restore_socket = forget
 
 
 def tell_of_its_end(mutant, plugin):
@@ -869,11 +869,11 @@ class EndsWithKubeletSock(Honest):
     breaks = "registry-deleted"
 
     def prepare(self, plugin):
-        restore, register = plugin.restore_socket, plugin.register
+        ensure_serving, register = plugin.restore_socket, plugin.register
         self.is_known, self.has_restored = False, False
 
         def restored():
-            self.has_restored = restore()
+            self.has_restored = ensure_serving()
             return self.has_restored
 
         async def only_after_a_wipe():

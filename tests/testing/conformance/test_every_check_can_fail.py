@@ -212,11 +212,11 @@ async def test_ids_that_change_are_told_with_what_changed_them(fast_clock):
 async def test_ids_that_change_in_one_process_are_told_as_such(fast_clock):
     class CountsItsRegistrations(Honest):
         def prepare(self, plugin):
-            restore = plugin.restore_socket
+            ensure_serving = plugin.restore_socket
 
             def restored():
                 plugin.set_devices(replace(device, id=f"{device.id}-{self.registrations}") for device in DEVICES)
-                return restore()
+                return ensure_serving()
 
             plugin.restore_socket = restored
 
@@ -406,7 +406,7 @@ async def test_one_that_does_not_start_beside_another_takes_over_when_it_is_star
 
 async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disrupted_twice_in_one(mock_clock):
     mock_clock.rate = 1.0
-    timing = replace(TIMING, quiet=0.1, patience=5)
+    timing = replace(TIMING, quiet_period=0.1, patience=5)
     results = await results_of(NamesItsSocketByTheSecond, timing, ("wiped", "socket-deleted"))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
 

@@ -106,7 +106,7 @@ async def test_what_fails_while_others_are_there_is_watched_once_more_alone(kind
     began = trio.current_time()
     results = await results_of(kind, only=(kind.breaks, "pre-start"))
     assert list(broken(results)) == [kind.breaks]
-    assert trio.current_time() - began > 2 * TIMING.quiet
+    assert trio.current_time() - began > 2 * TIMING.quiet_period
     assert results["pre-start"].verdict is Verdict.PASSED
 
 

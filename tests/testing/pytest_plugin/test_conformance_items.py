@@ -116,8 +116,8 @@ def test_the_configuration_file_says_what_the_command_line_does_not(run):
         ini=CHOSEN,
     )
     result.assert_outcomes(passed=1)
-    result = run("", "--device-plugin", COMMAND, ini="device_plugin_quiet = soon\n")
-    result.stderr.fnmatch_lines(["ERROR: device_plugin_quiet = soon: this is not a number"])
+    result = run("", "--device-plugin", COMMAND, ini="device_plugin_quiet_period = soon\n")
+    result.stderr.fnmatch_lines(["ERROR: device_plugin_quiet_period = soon: this is not a number"])
 
 
 def test_in_pyproject_toml_too(run, pytester):
