@@ -15,13 +15,13 @@ from ...resource_names import is_cdi_name
 from .abbreviation import first_few
 from .answers import NormalizedAnswer, first_difference, normalized
 from .api_server import api_server_error_in
-from .bench import Bench, cut
+from .bench import Bench, shortened_line
 from .check import check
 from .lists import NO_LIST
 from .recording_client import RecordingClient
 from .verdicts import Failed, Skipped, Weight
 
-MOST = 16
+MAX_DEVICES = 16
 """Devices that are looked at one by one, where there are more."""
 PRE_START_DEADLINE = 30.0
 """Seconds the kubelet gives PreStartContainer (API-9)."""
@@ -31,7 +31,7 @@ async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence
     """The answers, one for each. Raises Failed with what was asked and what came back."""
     asked = " and ".join(f"[{first_few(ids)}]" for ids in containers)
     try:
-        async with _without_api_server(bench):
+        async with _skipped_without_api_server(bench):
             answers = await client.allocate_each(containers)
     except PluginUnavailable as error:
         raise Failed(f"Allocate {asked} was answered with {error.status}: {error}") from error
@@ -41,7 +41,7 @@ async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence
 
 
 @asynccontextmanager
-async def _without_api_server(bench: Bench) -> AsyncIterator[None]:
+async def _skipped_without_api_server(bench: Bench) -> AsyncIterator[None]:
     """Within, Allocate is called. Raises Skipped when it fails for want of an API server, then and from then on."""
     if bench.resource in bench.allocate_skip_reasons:
         raise Skipped(bench.allocate_skip_reasons[bench.resource])
@@ -50,7 +50,7 @@ async def _without_api_server(bench: Bench) -> AsyncIterator[None]:
         yield
     except PluginUnavailable as error:
         if sign := api_server_error_in(f"{error}\n{bench.subject.output[before:]}"):
-            why = f"{_api_server_reason(bench)}: {cut(sign)}"
+            why = f"{_api_server_reason(bench)}: {shortened_line(sign)}"
             bench.allocate_skip_reasons[bench.resource] = why
             raise Skipped(why) from error
         raise
@@ -132,7 +132,7 @@ async def _one_made_unhealthy(bench: Bench) -> AsyncIterator[DeviceId]:
     """By a change, or by a second one, for the first may be the way back. Raises Skipped."""
     for _ in range(2):
         try:
-            came = await _changed(bench)
+            came = await _change_and_wait(bench)
         except Skipped as skipped:
             raise Skipped(f"all devices are healthy, and {skipped}") from skipped
         if not came:
@@ -145,10 +145,10 @@ async def _one_made_unhealthy(bench: Bench) -> AsyncIterator[DeviceId]:
         yield broken[0]
     finally:
         with suppress(Failed, Skipped):
-            await _changed(bench)  # back
+            await _change_and_wait(bench)  # back
 
 
-async def _changed(bench: Bench) -> bool:
+async def _change_and_wait(bench: Bench) -> bool:
     """Has a list come of a change, in time?"""
     since = trio.current_time()
     await bench.subject.change()
@@ -162,7 +162,7 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
     for ids in [[id], *([one, id] for one in good[:1])]:
         async with bench.client() as client:
             try:
-                async with _without_api_server(bench):
+                async with _skipped_without_api_server(bench):
                     await client.allocate_each([ids])
             except PluginUnavailable as error:
                 if not bench.subject.is_running:
@@ -201,7 +201,7 @@ async def allocate_concurrent(bench: Bench) -> str:
 
     Fix: no state (see allocate-same), or a lock around it.
     """
-    ids, known = bench.healthy()[:MOST], {device.id for device in bench.devices()}
+    ids, known = bench.healthy()[:MAX_DEVICES], {device.id for device in bench.devices()}
     answers: dict[DeviceId, NormalizedAnswer] = {}
     failures: list[Failed] = []
 
@@ -226,9 +226,9 @@ async def allocate_concurrent(bench: Bench) -> str:
     return f"3 times {len(ids)} calls at the same time"
 
 
-async def _answers(bench: Bench) -> list[tuple[DeviceId, RunOptions]]:
+async def _allocate_one_by_one(bench: Bench) -> list[tuple[DeviceId, RunOptions]]:
     async with bench.client() as client:
-        return [(id, (await _allocate(bench, client, [id]))[0]) for id in bench.healthy()[:MOST]]
+        return [(id, (await _allocate(bench, client, [id]))[0]) for id in bench.healthy()[:MAX_DEVICES]]
 
 
 def _paths(answer: RunOptions) -> Iterator[tuple[str, str]]:
@@ -248,7 +248,7 @@ async def paths_absolute(bench: Bench) -> str:
     Fix: join names to /dev, or to the directory you mean, before you answer.
     """
     count = 0
-    for id, answer in await _answers(bench):
+    for id, answer in await _allocate_one_by_one(bench):
         for what, path in _paths(answer):
             count += 1
             if not path.startswith("/") or ".." in path.split("/"):
@@ -268,7 +268,7 @@ async def permissions(bench: Bench) -> str:
     Fix: "rw" is what nearly every device wants.
     """
     seen = set()
-    for id, answer in await _answers(bench):
+    for id, answer in await _allocate_one_by_one(bench):
         for spec in answer.device_specs:
             seen.add(spec.permissions)
             if not spec.permissions or set(spec.permissions) - set("rwm"):
@@ -287,7 +287,7 @@ async def host_paths_exist(bench: Bench) -> str:
 
     Fix: answer with the path on the node, and look whether it is there before you report the device healthy.
     """
-    answers = await _answers(bench)
+    answers = await _allocate_one_by_one(bench)
     host_paths = [
         (id, what, path) for id, answer in answers for what, path in _paths(answer) if what.startswith("host")
     ]
@@ -310,7 +310,7 @@ async def cdi_names(bench: Bench) -> str:
     Fix: vendor and class from the spec you wrote, "=", and the name of one device in it.
     """
     count = 0
-    for id, answer in await _answers(bench):
+    for id, answer in await _allocate_one_by_one(bench):
         for name in answer.cdi_devices:
             count += 1
             if not is_cdi_name(name):
@@ -342,12 +342,14 @@ async def preferred_allocation(bench: Bench) -> str:
                 said = await client.get_preferred_allocation(available, must, size)
             except PluginUnavailable as error:
                 raise Failed(f"{asked}: {error.status}: {error}") from error
-            if wrong := _wrong(in_order(said), available, must, size):
+            if wrong := _preference_error(in_order(said), available, must, size):
                 raise Failed(f"{asked}: {wrong}")
     return f"{len(questions)} questions"
 
 
-def _wrong(said: Sequence[DeviceId], available: Sequence[DeviceId], must: Sequence[DeviceId], size: int) -> str:
+def _preference_error(
+    said: Sequence[DeviceId], available: Sequence[DeviceId], must: Sequence[DeviceId], size: int
+) -> str:
     """With a preference; empty when nothing is."""
     known = {*said, *available}
     if others := [id for id in said if id not in available]:

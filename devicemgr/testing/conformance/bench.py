@@ -48,10 +48,10 @@ from .verdicts import Failed, Skipped
 E = TypeVar("E", bound=Event)
 SETTLING = 1.0
 """Seconds without another resource after which the plug-in has no more of them."""
-AFTERWARDS = 2.0
+REACTION_TIME = 2.0
 """Seconds in which a plug-in does what it does after a disruption."""
-_HINT = "; one that relies on being started again is checked with --respawn"
-LONGEST = 200
+_RESPAWN_HINT = "; one that relies on being started again is checked with --respawn"
+MAX_LINE = 200
 """Characters of a line of the plug-in's that are quoted."""
 
 
@@ -149,7 +149,7 @@ class Bench:
         if not isinstance(event, RegistrationRequested | PluginDiscovered):
             return False
         try:
-            return _listens(self._place_of(event))
+            return _is_listening(self._place_of(event))
         except RegistrationRefused:
             return False
 
@@ -446,7 +446,7 @@ class Bench:
     async def until_respawned(self) -> None:
         """After a stream has ended: if the plug-in ends of it, and is started again, until it serves all it has, for as
         long as patience lasts."""
-        if self._respawns and await self.wait_until(lambda: self.has_exited, AFTERWARDS):
+        if self._respawns and await self.wait_until(lambda: self.has_exited, REACTION_TIME):
             with self.of([resource for resource in self.known if resource not in self._given_up]):
                 await self._until_served_again()
 
@@ -474,7 +474,7 @@ class Bench:
 
     def accepts(self) -> bool:
         """Does somebody listen on every socket under test?"""
-        return all(_listens(_place_at(socket)) for socket in self.sockets)
+        return all(_is_listening(_place_at(socket)) for socket in self.sockets)
 
     def what_happened(self, *, since: float, of: ResourceName | None = None) -> str:
         """For evidence: how the plug-in tried to register, or that it did not."""
@@ -520,7 +520,8 @@ class Bench:
     def exit_report(self) -> str:
         how = f", {self.subject.unexpected_exit}" if self.subject.unexpected_exit else ""
         served = any(self.seen(DeviceListReceived, since=self.start_times[-1], of=resource) for resource in self.resources)
-        hint = _HINT if self.has_exited_for_good and served else ""  # who could not even start would not the next time
+        # One that could not even start would not the next time.
+        hint = _RESPAWN_HINT if self.has_exited_for_good and served else ""
         return f"the plug-in has ended{how}{self._last_output('its last output')}{hint}"
 
     def _last_output(self, what: str) -> str:
@@ -528,7 +529,7 @@ class Bench:
         written, before = self.subject.output, self._written_before
         is_cut = len(written) < before  # of very much there is only the beginning and the end
         lines = exit_message(written if is_cut else written[before:])
-        return f"; {what}: {' | '.join(map(cut, lines))}" if lines else ""
+        return f"; {what}: {' | '.join(map(shortened_line, lines))}" if lines else ""
 
     # --- calling the plug-in ------------------------------------------------------------------------
 
@@ -566,9 +567,9 @@ class Bench:
         async with connect_plugin(
             _place_at(self.socket), self.resource, deadlines=deadlines, on_call=lambda call: None
         ) as client:
-            yield RecordingClient(client, self.resource, self._note)
+            yield RecordingClient(client, self.resource, self._record_call)
 
-    def _note(self, call: CheckCallFinished) -> None:
+    def _record_call(self, call: CheckCallFinished) -> None:
         """A call of our own: the manager's event log does not know of it."""
         self.history.append(Seen(trio.current_time(), call))
         self._forward(RecordedEvent(0, time.time(), call))
@@ -628,7 +629,7 @@ def _place_at(path: Path) -> Place:
     return Place(real.parent, Path(real.name))
 
 
-def _listens(place: Place) -> bool:
+def _is_listening(place: Place) -> bool:
     """Does somebody?"""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)
@@ -640,11 +641,11 @@ def _listens(place: Place) -> bool:
     return True
 
 
-def cut(line: str) -> str:
+def shortened_line(line: str) -> str:
     """A line of the plug-in's, for evidence."""
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
 
 
-def names(devices: Sequence[Device]) -> str:
+def ids_of(devices: Sequence[Device]) -> str:
     """Their ids, for evidence."""
     return first_few([device.id for device in devices])

@@ -40,10 +40,10 @@ async def changes_arrive(bench: Bench) -> str:
             await _disrupt(bench, what)
         except Failed:  # that it does not come back has a check of its own
             continue
-        arrived[what] = await _arrives(bench, what)
+        arrived[what] = await _change_arrives(bench, what)
     await bench.restart_plugin()
-    async with _streams_of_our_own(bench):
-        arrived[_CANCEL] = await _arrives(bench, _CANCEL)
+    async with _own_streams(bench):
+        arrived[_CANCEL] = await _change_arrives(bench, _CANCEL)
     if lost := [what for what, came in arrived.items() if not came]:
         raise Failed(f"no list came within {bench.timing.prompt:g} s of a change after {', and after '.join(lost)}")
     return f"a list came each time, after {', '.join(arrived)}"
@@ -54,7 +54,7 @@ async def _require_changes(bench: Bench) -> None:
     try:
         if bench.is_disrupted:
             await bench.restart_plugin()
-        came = [await _arrives(bench, "") for _ in range(2)]
+        came = [await _change_arrives(bench, "") for _ in range(2)]
     except Skipped as skipped:
         after = f"{_RESTART}, {_WIPE}, {_AWAY}, or {_CANCEL}"
         raise Skipped(f"{skipped}, so it was not seen whether a change still arrives after {after}") from skipped
@@ -77,7 +77,7 @@ async def _disrupt(bench: Bench, what: str) -> None:
     await bench.wait_for_list(since=since, what=f"after {what}")
 
 
-async def _arrives(bench: Bench, after: str) -> bool:
+async def _change_arrives(bench: Bench, after: str) -> bool:
     """Does a list come of a change? The evidence of a plug-in that ends from it is the step."""
     since, starts = trio.current_time(), len(bench.start_times)
     bench.step = f"at a change after {after}: " if after else "at a change: "
@@ -100,7 +100,7 @@ def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
 
 
 @asynccontextmanager
-async def _streams_of_our_own(bench: Bench) -> AsyncIterator[None]:
+async def _own_streams(bench: Bench) -> AsyncIterator[None]:
     """The manager's streams are cut; within, others are open, and have begun with a list. They are the manager's where
     the plug-in ended with its streams and was started again."""
     await bench.begin_disruption()

@@ -113,7 +113,7 @@ class Command:
         others = self._refresh_processes() - process_tree(leader.pid, orphans=False)
         if leader.poll() is not None or any(one.is_alive for one in others):
             return None
-        binds = [f"{bind.here}:{bind.there}" for bind in self._binds]
+        binds = [f"{bind.host}:{bind.path}" for bind in self._binds]
         one = Command(
             self._argv,
             change=self._change,

@@ -25,10 +25,10 @@ class GivenApiServer:
 
     def __init__(self, kubeconfig: str, *, isolate: bool, binds: Sequence[Bind]) -> None:
         self._kubeconfig = Kubeconfig(kubeconfig)
-        for there in [KUBELET_ROOT] * isolate + [bind.there for bind in binds]:
-            if self._kubeconfig.path.is_relative_to(there):
+        for path in [KUBELET_ROOT] * isolate + [bind.path for bind in binds]:
+            if self._kubeconfig.path.is_relative_to(path):
                 raise BadInput(
-                    f"the plug-in cannot see {self._kubeconfig.path}: it has another {there} (--isolate, --bind). Copy "
+                    f"the plug-in cannot see {self._kubeconfig.path}: it has another {path} (--isolate, --bind). Copy "
                     "the file elsewhere",
                     file="kubeconfig",
                 )

@@ -62,24 +62,24 @@ _NAME_THE_MISSING = 'for path; do test -e "$path" || printf "%s\\0" "$path"; don
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """``here`` is seen at ``there``, an absolute path that may be missing. Raises BadInput."""
+    """``host`` is seen at ``path``, an absolute path that may be missing. Raises BadInput."""
 
-    here: Path
-    there: Path
+    host: Path
+    path: Path
 
     def __post_init__(self) -> None:
-        if not self.here.exists():
-            raise BadInput(f"there is no {self.here}", file="bind")
-        if not self.there.is_absolute() or ".." in self.there.parts or self.there == Path("/"):
-            raise BadInput(f"{self.there} must be an absolute path, without .. and not /", file="bind")
+        if not self.host.exists():
+            raise BadInput(f"there is no {self.host}", file="bind")
+        if not self.path.is_absolute() or ".." in self.path.parts or self.path == Path("/"):
+            raise BadInput(f"{self.path} must be an absolute path, without .. and not /", file="bind")
 
     @classmethod
     def parse(cls, text: str) -> Bind:
         """``HERE:THERE``. Raises BadInput."""
-        here, colon, there = text.rpartition(":")
-        if not colon or not here:
+        host, colon, path = text.rpartition(":")
+        if not colon or not host:
             raise BadInput(f"{text!r} is not HOST:PATH", file="bind")
-        return cls(Path(here).absolute(), Path(there))
+        return cls(Path(host).absolute(), Path(path))
 
 
 def kubelet_at_its_path(root: Path) -> Bind:
@@ -103,7 +103,7 @@ async def require_allowed(binds: Sequence[Bind]) -> None:
 def isolated(argv: Sequence[str], binds: Sequence[Bind]) -> list[str]:
     """The command line that runs ``argv``, as the same process, where ``binds`` are seen; those in their order."""
     own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    pairs = [str(path) for bind in binds for path in (bind.here, bind.there)]
+    pairs = [str(path) for bind in binds for path in (bind.host, bind.path)]
     return ["unshare", *own, "--mount", "sh", "-c", _MOUNT, "isolated", *pairs, "--", *argv]
 
 

@@ -15,7 +15,7 @@ from ...events import DeviceListReceived, EndpointStopped, PluginRegistered
 from ...model import HEALTHY, UNHEALTHY
 from ...rpc.deviceplugin.convert import list_size
 from .abbreviation import difference, first_few
-from .bench import Bench, names
+from .bench import Bench, ids_of
 from .check import check
 from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
@@ -24,7 +24,7 @@ LARGEST_MESSAGE = 4 * 1024 * 1024
 HIGHEST_NODE = 63
 """The last one that a kubelet's mask has a bit for."""
 NO_LIST = "the command of --change brings no list, whatever comes before it"
-REPEATS = 1
+TOLERATED_REPEATS = 1
 """Lists that say nothing new, and are tolerated while we watch that nothing happens."""
 
 
@@ -37,20 +37,20 @@ async def first_list(bench: Bench) -> str:
 
     Fix: send the list as the first thing in ListAndWatch; where there is no device, an empty one.
     """
-    await _has_come(bench)
-    took = bench.seen(DeviceListReceived)[0][0].time - _registered(bench)
+    await _wait_for_first_list(bench)
+    took = bench.seen(DeviceListReceived)[0][0].time - _registration_time(bench)
     await bench.until_devices()  # none is a list, too: where the hardware is missing
     devices = bench.seen(DeviceListReceived)[-1][1].devices
-    return f"{len(devices)} devices, the first list after {took * 1000:.1f} ms: {names(devices) or 'none here'}"
+    return f"{len(devices)} devices, the first list after {took * 1000:.1f} ms: {ids_of(devices) or 'none here'}"
 
 
-async def _has_come(bench: Bench) -> None:
+async def _wait_for_first_list(bench: Bench) -> None:
     """The first list. Raises Failed."""
     began = bench.watched_since
     await bench.wait_until(lambda: bool(bench.seen(PluginRegistered, since=began)), bench.timing.prompt)
     if not bench.seen(PluginRegistered, since=began):  # one that came when the options were asked for already
         raise Failed(bench.what_happened(since=bench.started))
-    since = _registered(bench)
+    since = _registration_time(bench)
     await bench.wait_until(
         lambda: bool(bench.seen(DeviceListReceived, since=began) or bench.seen(EndpointStopped, since=since)),
         bench.timing.patience,
@@ -61,7 +61,7 @@ async def _has_come(bench: Bench) -> None:
         )
 
 
-def _registered(bench: Bench) -> float:
+def _registration_time(bench: Bench) -> float:
     return bench.seen(PluginRegistered, since=bench.watched_since)[0][0].time
 
 
@@ -77,9 +77,9 @@ async def first_list_complete(bench: Bench) -> str:
 
     Fix: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
     """
-    await _has_come(bench)  # that of a resource which is registered only now, too
+    await _wait_for_first_list(bench)  # that of a resource which is registered only now, too
     seen, first = bench.seen(DeviceListReceived, since=bench.watched_since)[0]
-    if (took := seen.time - _registered(bench)) > bench.timing.prompt:
+    if (took := seen.time - _registration_time(bench)) > bench.timing.prompt:
         raise Failed(f"the first list came {took:.1f} s after the opening of the stream")
     _, end = await bench.quiet_period()
     known = {device.id for device in first.devices}
@@ -121,7 +121,7 @@ async def ids_valid(bench: Bench) -> str:
         raise Failed(first_few(bad))
     if bad := [repr(device.id) for device in devices if set(device.id) & set(" ,")]:
         raise Failed(first_few(bad), Weight.WARNING)
-    return names(devices)
+    return ids_of(devices)
 
 
 @check("health-valid", rule="LW-3, API-3", needs=("first-list",))
@@ -217,22 +217,22 @@ async def stream_silent(bench: Bench) -> str:
     """
     _, end = await bench.quiet_period()
     lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
-    again = sum(1 for one, next in pairwise(lists) if _says_the_same(one, next))
-    if again > REPEATS:
+    again = sum(1 for one, next in pairwise(lists) if _is_repetition(one, next))
+    if again > TOLERATED_REPEATS:
         raise Failed(f"{again} lists in {bench.timing.quiet_period:g} s had the same devices as the one before")
-    return f"{again} repeated lists in {bench.timing.quiet_period:g} s{with_something_new(bench, lists)}"
+    return f"{again} repeated lists in {bench.timing.quiet_period:g} s{new_lists_note(bench, lists)}"
 
 
-def with_something_new(bench: Bench, lists: Sequence[DeviceListReceived]) -> str:
+def new_lists_note(bench: Bench, lists: Sequence[DeviceListReceived]) -> str:
     """How many of them were no repetition and, where that is known, why there was something to say."""
-    new = sum(1 for one, next in pairwise(lists) if not _says_the_same(one, next))
+    new = sum(1 for one, next in pairwise(lists) if not _is_repetition(one, next))
     if not new:
         return ""
     why = " (--change was run for another instance meanwhile, which may share what it changes)"
     return f", {new} with something new" + why * bench.runs_change_in_parallel
 
 
-def _says_the_same(one: DeviceListReceived, next: DeviceListReceived) -> bool:
+def _is_repetition(one: DeviceListReceived, next: DeviceListReceived) -> bool:
     """On the same stream, in whatever order: the kubelet makes sets of it."""
     return one.generation == next.generation and Counter(one.devices) == Counter(next.devices)
 
@@ -247,16 +247,16 @@ async def ids_stable(bench: Bench) -> str:
     Fix: ids from what stays (serial number, UUID, PCI address), not from a process id, a counter, a random number
     or the time.
     """
-    await _several_starts(bench)
+    await _ensure_several_registrations(bench)
     found = [(time, ids) for time, ids in _ids_by_registration(bench) if ids]
     if not found:
         raise Skipped("the plug-in has no devices here")
     if len(found) < 2:
         raise Skipped("the plug-in has not registered a second time")
     _, reference = found[0]
-    same = sum(not _are_others(ids, reference) for _, ids in found)
+    same = sum(not _were_replaced(ids, reference) for _, ids in found)
     for (before, _), (time, ids) in pairwise(found):
-        if _are_others(ids, reference):
+        if _were_replaced(ids, reference):
             begun_anew = any(before < start <= time for start in bench.start_times)
             what = "a new start of its process" if begun_anew else "a registration of the same process"
             raise ConclusiveFailure(
@@ -268,7 +268,7 @@ async def ids_stable(bench: Bench) -> str:
     )
 
 
-async def _several_starts(bench: Bench) -> None:
+async def _ensure_several_registrations(bench: Bench) -> None:
     """Of the manager and of the plug-in, whether other checks have seen to that or not."""
     if not bench.disruptions:
         since = await bench.begin_disruption()
@@ -280,7 +280,7 @@ async def _several_starts(bench: Bench) -> None:
             await bench.restart_plugin()
 
 
-def _are_others(ids: frozenset[str], reference: frozenset[str]) -> bool:
+def _were_replaced(ids: frozenset[str], reference: frozenset[str]) -> bool:
     """One that is only missing, or only new, may have been unplugged."""
     return bool(ids - reference and reference - ids)
 
@@ -305,7 +305,7 @@ async def lists_complete(bench: Bench) -> str:
     Fix: keep one list, change it, send all of it. Where no list comes at all, try the command of --change by hand:
     it may change nothing that the plug-in looks at.
     """
-    second, fresh = await _after_a_change(bench)
+    second, fresh = await _ids_after_change(bench)
     if fresh - second:
         raise Failed(
             f"after a change the list had {len(second)} devices; a new stream then had {len(fresh)}: "
@@ -314,7 +314,7 @@ async def lists_complete(bench: Bench) -> str:
     return f"the list after a change has all {len(fresh)} devices of a new stream"
 
 
-async def _after_a_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]:
+async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]:
     """The ids of a list that followed another one, and those a new stream began with then."""
     since = trio.current_time()
     try:
@@ -326,7 +326,7 @@ async def _after_a_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]
         if not bench.changed_lists:
             raise
         return next(iter(bench.changed_lists.values()))  # it changed by itself while we watched
-    changed = await _changed(bench, since)
+    changed = await _resource_with_new_list(bench, since)
     if changed is None:
         raise Failed(f"{NO_LIST}: it changes nothing, or the plug-in does not report what it changes")
     with bench.of([changed]):
@@ -336,7 +336,7 @@ async def _after_a_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]
         return second, frozenset(device.id for device in await bench.list_of_new_stream())
 
 
-async def _changed(bench: Bench, since: float) -> str | None:
+async def _resource_with_new_list(bench: Bench, since: float) -> str | None:
     """The resource of which a new list has come, if one has in time."""
 
     def changed() -> list[str]:

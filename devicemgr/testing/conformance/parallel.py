@@ -76,7 +76,7 @@ async def run_in_parallel(
             for instance, (group, subject) in enumerate(groups, start=2):
                 another = bench.open_parallel(subject, instance)
                 nursery.start_soon(_run_on_new_instance, bench, another, group, results, observer, run)
-            is_sound = await _watch(bench, _among(checks, WATCHED), results, observer, run)
+            is_sound = await _watch(bench, _named(checks, WATCHED), results, observer, run)
     bench.has_parallel_instances = bench.runs_change_in_parallel = False
     if not is_sound:
         with suppress(Skipped):
@@ -91,10 +91,10 @@ def _is_sound(bench: Bench, first_list: Result) -> bool:
 
 def _groups(bench: Bench, checks: Iterable[Check]) -> list[list[Check]]:
     groups = [group for group in OTHERS if group is not CHANGED or bench.subject.can_change]
-    return [wanted for group in groups if (wanted := _among(checks, group))]
+    return [wanted for group in groups if (wanted := _named(checks, group))]
 
 
-def _among(checks: Iterable[Check], names: Collection[str]) -> list[Check]:
+def _named(checks: Iterable[Check], names: Collection[str]) -> list[Check]:
     """In the order of the names."""
     by_name = {check.name: check for check in checks}
     return [by_name[name] for name in names if name in by_name]

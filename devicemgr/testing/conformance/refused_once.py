@@ -12,7 +12,7 @@ from .bench import Bench
 from .check import check
 from .verdicts import Failed, Skipped
 
-PAUSES = 2
+RETRY_PATIENCE = 2
 """So many times its patience a plug-in may take after a refusal: NVIDIA's tries again half a minute later."""
 _RESTART = "after a restart of the manager"
 
@@ -42,44 +42,44 @@ async def registers_again(bench: Bench) -> str:
         else:
             bench.delete_sockets()
             await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)
-            found.append(await _registered_after(bench, "at its start", trio.current_time(), bench.start))
+            found.append(await _refuse_once_after(bench, "at its start", trio.current_time(), bench.start))
         found.append(
-            await _registered_after(bench, _RESTART, await bench.begin_disruption(), bench.manager.faults.restart)
+            await _refuse_once_after(bench, _RESTART, await bench.begin_disruption(), bench.manager.faults.restart)
         )
     return "; ".join(found)
 
 
-async def _registered_after(bench: Bench, what: str, since: float, trigger: Callable[[], Awaitable[None]]) -> str:
+async def _refuse_once_after(bench: Bench, what: str, since: float, trigger: Callable[[], Awaitable[None]]) -> str:
     """Make the plug-in register, and refuse it once; the evidence that it is back. Raises Failed."""
     patience = bench.timing.patience
     for resource in bench.resources:
         bench.manager.faults.refuse_registrations(resource=resource)
     try:
         await trigger()
-        await bench.wait_until(lambda: bench.is_down or _have_called(bench, since), patience)
+        await bench.wait_until(lambda: bench.is_down or _all_were_refused(bench, since), patience)
     finally:
         bench.manager.faults.accept_registrations()
-    if not _have_called(bench, since):
+    if not _all_were_refused(bench, since):
         if what == _RESTART:
             return f"{what} it did not call Register at all, which is what the check restart is about"
         raise Failed(f"when it was started again; {bench.what_happened(since=since)}")
-    await bench.wait_until(lambda: bench.is_down or bench.are_back(since), PAUSES * patience)
+    await bench.wait_until(lambda: bench.is_down or bench.are_back(since), RETRY_PATIENCE * patience)
     late = bench.not_back(since)
     called = late and bench.seen(RegistrationRequested, since=_just_after_refusal(bench, late[0], since), of=late[0])
     if called and what == _RESTART and bench.subject.is_running:
         return f"refused once {what}, it called Register again; what came of that is what the check restart is about"
     if late:
         which = f" of {late[0]}" if len(bench.resources) > 1 else ""
-        raise Failed(f"Register{which} was refused once {what}, {_what_came_then(bench, late[0], since)}")
+        raise Failed(f"Register{which} was refused once {what}, {_outcome_after_refusal(bench, late[0], since)}")
     return f"refused once {what}, it was registered {_longest_wait(bench, since):.2f} s later"
 
 
-def _have_called(bench: Bench, since: float) -> bool:
+def _all_were_refused(bench: Bench, since: float) -> bool:
     """Was each refused?"""
     return all(bench.seen(PluginRefused, since=since, of=resource) for resource in bench.resources)
 
 
-def _what_came_then(bench: Bench, resource: str, since: float) -> str:
+def _outcome_after_refusal(bench: Bench, resource: str, since: float) -> str:
     after = _just_after_refusal(bench, resource, since)
     said = f"{bench.seen(PluginRefused, since=since, of=resource)[0][1].message!r}, and "
     if bench.subject.is_running and not bench.seen(RegistrationRequested, since=after, of=resource):

@@ -25,13 +25,13 @@ from ...events import (
 )
 from ...model import API_VERSION, ResourceName
 from ...resource_names import why_not_extended
-from .bench import AFTERWARDS, Bench
+from .bench import REACTION_TIME, Bench
 from .check import check
-from .lists import with_something_new
+from .lists import new_lists_note
 from .processes import listening_elsewhere
 from .verdicts import ConclusiveFailure, Failed, Skipped
 
-ENOUGH = 3
+MAX_CALLS = 3
 """Calls of Register for one disruption that are no loop: it may see several signs of it, and a stream end."""
 
 
@@ -65,7 +65,7 @@ async def registers(bench: Bench) -> str:
     return ", ".join(f"{resource} after {seconds:.2f} s" for resource, seconds in firsts.items())
 
 
-def _said(bench: Bench) -> RegistrationRequested | PluginDiscovered:
+def _first_announcement(bench: Bench) -> RegistrationRequested | PluginDiscovered:
     """What the plug-in first said of itself. Raises Skipped."""
     said = bench.registrations()
     if not said:  # with --attach
@@ -73,7 +73,7 @@ def _said(bench: Bench) -> RegistrationRequested | PluginDiscovered:
     return said[0][1]
 
 
-def _call(said: RegistrationRequested | PluginDiscovered) -> str:
+def _rpc_name(said: RegistrationRequested | PluginDiscovered) -> str:
     return "GetInfo" if isinstance(said, PluginDiscovered) else "Register"
 
 
@@ -86,7 +86,7 @@ async def api_version(bench: Bench) -> str:
 
     Fix: send the constant of the API package (``pluginapi.Version``), not a version of your own.
     """
-    said = _said(bench)
+    said = _first_announcement(bench)
     if isinstance(said, PluginDiscovered):
         if API_VERSION not in said.versions:
             raise Failed(f"GetInfo said versions {list(said.versions)}")
@@ -106,7 +106,7 @@ async def resource_name(bench: Bench) -> str:
 
     Fix: vendor-domain/resource, of letters, digits, '-', '_' and '.'; replace all others when you build the name.
     """
-    name = _said(bench).resource
+    name = _first_announcement(bench).resource
     if problem := why_not_extended(name):
         raise Failed(f"{name!r}: {problem}")
     return f"{name!r} is a valid name"
@@ -127,7 +127,7 @@ async def endpoint_name(bench: Bench) -> str:
 
     Fix: send the base name ("gpu.sock"), and make the socket in the directory of kubelet.sock.
     """
-    said = _said(bench)
+    said = _first_announcement(bench)
     endpoint = said.endpoint
     if isinstance(said, PluginDiscovered):
         if endpoint and not endpoint.startswith("/"):
@@ -158,11 +158,11 @@ async def serves_first(bench: Bench) -> str:
 
     Fix: start the server, wait until a connection to your own socket succeeds, then call Register.
     """
-    said, calls = _said(bench), bench.registrations()
+    said, calls = _first_announcement(bench), bench.registrations()
     where = said.endpoint if isinstance(said, RegistrationRequested) else said.endpoint or said.path
     if early := [seen for seen, _ in calls if not seen.served]:
-        raise Failed(f"nobody accepted on {where!r} at {len(early)} of {len(calls)} calls of {_call(said)}")
-    return f"{where!r} accepted a connection when {_call(said)} was called"
+        raise Failed(f"nobody accepted on {where!r} at {len(early)} of {len(calls)} calls of {_rpc_name(said)}")
+    return f"{where!r} accepted a connection when {_rpc_name(said)} was called"
 
 
 @check(
@@ -209,7 +209,7 @@ async def registers_once(bench: Bench) -> str:
     if len(calls) > 1:
         raise Failed(f"{times} by {end - begin:.1f} s after the first list")
     lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
-    new = with_something_new(bench, lists)
+    new = new_lists_note(bench, lists)
     return f"{times} and {len(lists)} list(s){new} by {end - begin:.1f} s after the first list"
 
 
@@ -230,9 +230,9 @@ async def returns_once(bench: Bench) -> str:
     for resource in bench.resources:
         with bench.of([resource]), suppress(Failed, PluginUnavailable):
             await bench.list_of_new_stream()  # a stream is cancelled while another is open
-    await trio.sleep(AFTERWARDS)
+    await trio.sleep(REACTION_TIME)
     most, took, resource = max(map(partial(most_calls, bench), bench.resources))
-    if most > ENOUGH:
+    if most > MAX_CALLS:
         which = f" for {resource}" if len(bench.resources) > 1 else ""
         raise ConclusiveFailure(f"{most} calls of Register{which} in the {took:.1f} s after a disruption")
     times = f"found {most} time(s)" if bench.was_discovered else f"{most} call(s) of Register"

@@ -10,11 +10,11 @@ import trio
 
 from ...errors import collapse_exception_group
 
-FIRST = 1.0
+FIRST_DELAY = 1.0
 """Seconds until a container that has ended for the first time is running again."""
 BACK_OFF = 10.0
 """Seconds of the first pause after that; each further one is twice as long."""
-LONGEST = 300.0
+LONGEST_BACK_OFF = 300.0
 _POLL = 0.05
 
 
@@ -31,9 +31,9 @@ class Respawned(Protocol):
     async def respawn(self) -> None: ...
 
 
-def pause(endings: int) -> float:
-    """Before the start that follows the so-manieth time that it ended."""
-    return FIRST if endings < 2 else min(BACK_OFF * 2 ** (endings - 2), LONGEST)
+def back_off(exits: int) -> float:
+    """Seconds before it is started again, when it has exited so many times."""
+    return FIRST_DELAY if exits < 2 else min(BACK_OFF * 2 ** (exits - 2), LONGEST_BACK_OFF)
 
 
 @asynccontextmanager
@@ -53,12 +53,12 @@ async def _respawn(bench: Respawned) -> None:
     Restarts of a kubelet are further apart than the ten minutes after which it forgets, so each check, and each
     disruption, begins to count anew. Raises SubjectUnusable.
     """
-    cause, endings = (bench.check, len(bench.disruptions)), 0
+    cause, exits = (bench.check, len(bench.disruptions)), 0
     while True:
         while not bench.has_exited:  # noqa: ASYNC110 - the end of what a program has started has no event
             await trio.sleep(_POLL)
         now = bench.check, len(bench.disruptions)
-        cause, endings = now, endings + 1 if cause == now else 1
-        await trio.sleep(pause(endings))
+        cause, exits = now, exits + 1 if cause == now else 1
+        await trio.sleep(back_off(exits))
         if bench.has_exited:  # and nobody was quicker
             await bench.respawn()

@@ -8,7 +8,7 @@ import trio
 
 from ...events import PluginRegistered
 from .abbreviation import first_few
-from .bench import AFTERWARDS, Bench, Termination
+from .bench import REACTION_TIME, Bench, Termination
 from .check import check
 from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
@@ -44,7 +44,7 @@ async def restart(bench: Bench) -> str:
     new socket, serve, and register. The end of ListAndWatch alone is no reliable sign (a kubelet may be slow to die),
     nor is a timer.
     """
-    took = await _restarted(bench, "after a restart of the manager")
+    took = await _restart_and_wait(bench, "after a restart of the manager")
     return f"registered again, with a list, after {took:.2f} s"
 
 
@@ -96,7 +96,7 @@ async def registry_deleted(bench: Bench) -> str:
     since = await bench.begin_disruption()
     bench.registry.unlink(missing_ok=True)
     await bench.wait_until(bench.registry.exists, bench.timing.prompt)
-    await trio.sleep(AFTERWARDS)
+    await trio.sleep(REACTION_TIME)
     again = any(bench.seen(PluginRegistered, since=since, of=resource) for resource in bench.known)
     if again:  # then with all it has, and nothing disrupts it meanwhile
         with suppress(Failed):
@@ -140,16 +140,17 @@ async def descriptors(bench: Bench) -> str:
     """
     bench.subject.descriptors()
     started, respawns = trio.current_time(), len(bench.respawn_causes)
-    await _restarted(bench, "after one of many restarts of the manager")
+    await _restart_and_wait(bench, "after one of many restarts of the manager")
     if len(bench.respawn_causes) > respawns:
         return "it ends with its stream, and with it all that is open"
     end = started + bench.timing.restarting
-    warm, _ = await _restarts(bench, WARM_UP - 1, until=started + bench.timing.restarting / 4)  # opened once: no leak
+    # What is opened once only is no leak.
+    warm, _ = await _restart_repeatedly(bench, WARM_UP - 1, until=started + bench.timing.restarting / 4)
     before = bench.subject.descriptors()
     most = bench.timing.restarts
-    made, gave_up = await _restarts(bench, min(most, CONVINCING), until=end, before=warm + 1, least=2)
+    made, gave_up = await _restart_repeatedly(bench, min(most, CONVINCING), until=end, before=warm + 1, least=2)
     if not gave_up and await _fewest_descriptors(bench, before) > before:  # by chance, or at each so-manieth
-        further, gave_up = await _restarts(bench, most - made, until=end, before=warm + 1 + made)
+        further, gave_up = await _restart_repeatedly(bench, most - made, until=end, before=warm + 1 + made)
         made += further
     took = trio.current_time() - started
     if gave_up:
@@ -162,7 +163,9 @@ async def descriptors(bench: Bench) -> str:
     return f"{before} open descriptors before, {before + more} after {made} restarts in {took:.1f} s{enough}"
 
 
-async def _restarts(bench: Bench, most: int, *, until: float, before: int = 0, least: int = 0) -> tuple[int, str]:
+async def _restart_repeatedly(
+    bench: Bench, most: int, *, until: float, before: int = 0, least: int = 0
+) -> tuple[int, str]:
     """As many as fit ``until`` then; how many that were, and why the plug-in came back no more.
 
     Raises Failed when it did not come back often enough, those ``before`` included.
@@ -170,7 +173,7 @@ async def _restarts(bench: Bench, most: int, *, until: float, before: int = 0, l
     made = 0
     while made < least or (made < most and trio.current_time() < until):
         try:
-            await _restarted(bench, "after one of many restarts of the manager")
+            await _restart_and_wait(bench, "after one of many restarts of the manager")
         except Failed as failure:
             if before + made < FEWEST:
                 raise
@@ -189,7 +192,7 @@ async def _fewest_descriptors(bench: Bench, before: int) -> int:
     return found
 
 
-async def _restarted(bench: Bench, what: str) -> float:
+async def _restart_and_wait(bench: Bench, what: str) -> float:
     """Seconds until the plug-in was back. Raises Failed, which begins with ``what``."""
     since = await bench.begin_disruption()
     await bench.manager.faults.restart()
@@ -235,7 +238,7 @@ async def sigterm_ends(bench: Bench) -> str:
     Fix: handle SIGTERM: end the streams, stop the server, remove the socket, exit 0. As process 1 of a container a
     program without a handler does not get the signal at all.
     """
-    termination = await _terminated(bench)
+    termination = await _terminate_once(bench)
     if termination.status is None:
         raise Failed(f"it was still running {bench.timing.termination_grace_period:g} s after SIGTERM")
     if termination.status not in (0, -15, 143):
@@ -246,7 +249,7 @@ async def sigterm_ends(bench: Bench) -> str:
     return f"it ended with {how} {abs(termination.status)} after {termination.seconds:.2f} s"
 
 
-async def _terminated(bench: Bench) -> Termination:
+async def _terminate_once(bench: Bench) -> Termination:
     """How the plug-in takes SIGTERM, once for all who ask. It is left ended: whatever needs it starts it again, and
     that it cannot start over what it left is not the signal's affair."""
     if bench.termination is None:
@@ -280,7 +283,7 @@ async def sigterm_removes_socket(bench: Bench) -> str:
 
     Fix: stop the gRPC server gracefully, or remove the file as the last thing you do.
     """
-    termination = await _terminated(bench)
+    termination = await _terminate_once(bench)
     if termination.status is None:
         raise Skipped("it did not end on SIGTERM (sigterm-ends)")
     if termination.left:

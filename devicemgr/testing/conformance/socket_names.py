@@ -28,15 +28,15 @@ def differ_by_timestamp_only(registered: Iterable[tuple[str, float]]) -> bool:
     has a plug-in make its socket twice, and the end of its old server delete the new one.
     """
     names = list(registered)
-    rests = {_without_its_second(name, time) for name, time in names}
+    rests = {_without_timestamp(name, time) for name, time in names}
     return len(rests) == 1 and rests != {name for name, _ in names}
 
 
-def _without_its_second(name: str, time: float) -> str:
-    return _SECOND.sub(lambda found: "*" if _tells(found, time) else found[0], name)
+def _without_timestamp(name: str, time: float) -> str:
+    return _SECOND.sub(lambda found: "*" if _is_timestamp_of(found, time) else found[0], name)
 
 
-def _tells(found: re.Match[str], time: float) -> bool:
+def _is_timestamp_of(found: re.Match[str], time: float) -> bool:
     """Is this the second of that time?"""
     if found["decimal"] is not None:
         return abs(int(found["decimal"]) - time) < _DAY

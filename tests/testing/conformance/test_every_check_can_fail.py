@@ -12,7 +12,7 @@ from devicemgr.errors import RpcFailed
 from devicemgr.model import Device, RunOptions
 from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
-from devicemgr.testing.conformance.respawn import pause
+from devicemgr.testing.conformance.respawn import back_off
 from tests.fast_clock import FastClock
 
 from .mutants import (
@@ -488,7 +488,7 @@ async def test_one_that_is_not_ours_and_lost_is_told_once(fast_clock):
 
 
 def test_the_pauses_before_a_start_are_those_of_a_kubelet():
-    assert [pause(times) for times in range(1, 9)] == [1, 10, 20, 40, 80, 160, 300, 300]
+    assert [back_off(times) for times in range(1, 9)] == [1, 10, 20, 40, 80, 160, 300, 300]
 
 
 WHATEVER_IT_BREAKS = "nobody said how", "the plug-in was found in plugins_registry"
