@@ -72,7 +72,7 @@ def _rows(results: Sequence[Result]) -> list[_Row]:
 
 def _draw_table(rows: Sequence[_Row]) -> None:
     columns = ("verdict", "check", "evidence", "s")
-    table = listing("Device plug-in conformance", *columns, right=("s",), whole=("verdict", "check", "s"))
+    table = listing("Device plug-in conformance", *columns, right=("s",), no_wrap=("verdict", "check", "s"))
     for verdict, check, evidence, seconds in rows:
         table.add_row(f"[{_COLOURS[verdict]}]{verdict}[/]", check, escape(evidence), seconds)
     print_listing(table)
@@ -143,7 +143,7 @@ def draw_checks(checks: Sequence[Check]) -> None:
             out.print(Padding(escape(check.title), (0, 0, 0, 2)))
         return
     table = listing(
-        "Checks, in the order in which they are run", "check", "a plug-in …", "weight", "rule", whole=("check",)
+        "Checks, in the order in which they are run", "check", "a plug-in …", "weight", "rule", no_wrap=("check",)
     )
     for check in checks:
         table.add_row(check.name, escape(check.title), check.weight, check.rule)

@@ -65,10 +65,10 @@ def console() -> Console:
 
 
 def listing(
-    title: str, *columns: str, right: Collection[str] = (), whole: Collection[str] = (), headers: bool = True
+    title: str, *columns: str, right: Collection[str] = (), no_wrap: Collection[str] = (), headers: bool = True
 ) -> Table:
     """A table to be filled. Off a terminal it has no box, and a row is one line, for grep and awk; on one, what does
-    not fit is folded, but in the columns of ``whole``."""
+    not fit is folded, but in the columns of ``no_wrap``."""
     is_terminal = console().is_terminal
     table = Table(title=title if headers else None, title_justify="left", show_header=headers)
     if not is_terminal:
@@ -78,7 +78,7 @@ def listing(
             column,
             justify="right" if column in right else "left",
             overflow="fold",
-            no_wrap=column in whole or not is_terminal,
+            no_wrap=column in no_wrap or not is_terminal,
         )
     return table
 

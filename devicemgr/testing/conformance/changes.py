@@ -20,7 +20,7 @@ _RESTART, _WIPE, _AWAY = "a restart of the manager", "the deletion of its socket
 _CANCEL = "the end of its stream and a new one"
 
 
-@check("changes-arrive", rule="LW-2, REG-22", needs=("restart",), whole=True)
+@check("changes-arrive", rule="LW-2, REG-22", needs=("restart",), whole_plugin=True)
 async def changes_arrive(bench: Bench) -> str:
     """Reports a change also when the kubelet has restarted, or its stream was cancelled.
 

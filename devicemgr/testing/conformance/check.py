@@ -17,15 +17,15 @@ from .verdicts import Weight
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """``needs`` are checks without which this one says nothing; ``seen_in`` is a public issue or change
-    that shows the defect, as owner/repository#number; ``whole`` is one of the whole plug-in, and not of each of its
+    """``needs`` are checks without which this one says nothing; ``seen_in`` is a public issue or change that shows the
+    defect, as owner/repository#number; with ``whole_plugin`` the plug-in is checked as a whole, and not each of its
     resources; ``weight`` is that of a failure which does not say its own."""
 
     name: str
     rule: str
     needs: tuple[str, ...]
     seen_in: str
-    whole: bool
+    whole_plugin: bool
     weight: Weight
     run: Callable[[Bench], Awaitable[str]]
 
@@ -63,12 +63,14 @@ def check(
     rule: str,
     needs: tuple[str, ...] = (),
     seen_in: str = "",
-    whole: bool = False,
+    whole_plugin: bool = False,
     weight: Weight = Weight.ERROR,
 ) -> Callable[[Callable[[Bench], Awaitable[str]]], Check]:
     """Make a check of an async function that returns its evidence, or raises :class:`Failed` or :class:`Skipped`."""
 
     def make(run: Callable[[Bench], Awaitable[str]]) -> Check:
-        return Check(name=name, rule=rule, needs=needs, seen_in=seen_in, whole=whole, weight=weight, run=run)
+        return Check(
+            name=name, rule=rule, needs=needs, seen_in=seen_in, whole_plugin=whole_plugin, weight=weight, run=run
+        )
 
     return make

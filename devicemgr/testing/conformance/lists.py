@@ -295,7 +295,7 @@ def _ids_by_registration(bench: Bench) -> list[tuple[float, frozenset[str]]]:
     return list(zip(begins, map(frozenset, found), strict=True))
 
 
-@check("lists-complete", rule="API-2, LW-2", needs=("first-list",), whole=True)
+@check("lists-complete", rule="API-2, LW-2", needs=("first-list",), whole_plugin=True)
 async def lists_complete(bench: Bench) -> str:
     """Sends the complete list at every change, and not only what changed.
 

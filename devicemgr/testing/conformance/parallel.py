@@ -85,7 +85,7 @@ async def run_in_parallel(
 
 def _is_sound(bench: Bench, first_list: Result) -> bool:
     """Is all well with the first instance, and can there be another one?"""
-    has_list = first_list.verdict is Verdict.PASSED and not first_list.lacking
+    has_list = first_list.verdict is Verdict.PASSED and not first_list.failed_resources
     return has_list and bench.serves() and len(bench.start_times) == 1 and not bench.has_given_directory
 
 

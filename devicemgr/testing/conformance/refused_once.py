@@ -17,7 +17,7 @@ RETRY_PATIENCE = 2
 _RESTART = "after a restart of the manager"
 
 
-@check("registers-again", rule="REG-5, REG-7, REG-22", needs=("first-list",), whole=True)
+@check("registers-again", rule="REG-5, REG-7, REG-22", needs=("first-list",), whole_plugin=True)
 async def registers_again(bench: Bench) -> str:
     """Registers again when Register was refused.
 

@@ -35,7 +35,7 @@ MAX_CALLS = 3
 """Calls of Register for one disruption that are no loop: it may see several signs of it, and a stream end."""
 
 
-@check("registers", rule="REG-3", seen_in="squat/generic-device-plugin#94", whole=True)
+@check("registers", rule="REG-3", seen_in="squat/generic-device-plugin#94", whole_plugin=True)
 async def registers(bench: Bench) -> str:
     """Registers with the kubelet after its start.
 
@@ -213,7 +213,7 @@ async def registers_once(bench: Bench) -> str:
     return f"{times} and {len(lists)} list(s){new} by {end - begin:.1f} s after the first list"
 
 
-@check("returns-once", rule="REG-22", needs=("restart",), seen_in="kubernetes/kubernetes#118534", whole=True)
+@check("returns-once", rule="REG-22", needs=("restart",), seen_in="kubernetes/kubernetes#118534", whole_plugin=True)
 async def returns_once(bench: Bench) -> str:
     """Registers once after each disruption, and then no more.
 

@@ -31,7 +31,7 @@ chance, shows nothing in so many once in ninety times; fifty, with one in ten to
     rule="REG-17, REG-22",
     needs=("first-list",),
     seen_in="k8snetworkplumbingwg/sriov-network-device-plugin#411",
-    whole=True,
+    whole_plugin=True,
 )
 async def restart(bench: Bench) -> str:
     """Registers again, on a fresh socket, when the kubelet has restarted.
@@ -48,7 +48,13 @@ async def restart(bench: Bench) -> str:
     return f"registered again, with a list, after {took:.2f} s"
 
 
-@check("wiped", rule="REG-17, REG-22", needs=("restart",), seen_in="Mellanox/k8s-rdma-shared-dev-plugin#79", whole=True)
+@check(
+    "wiped",
+    rule="REG-17, REG-22",
+    needs=("restart",),
+    seen_in="Mellanox/k8s-rdma-shared-dev-plugin#79",
+    whole_plugin=True,
+)
 async def wiped(bench: Bench) -> str:
     """Registers again when the sockets in the directory are deleted, even if its stream stays open.
 
@@ -66,7 +72,7 @@ async def wiped(bench: Bench) -> str:
     return f"registered again, with a list, after {took:.2f} s"
 
 
-@check("socket-deleted", rule="REG-17, REG-22", needs=("wiped",), whole=True)
+@check("socket-deleted", rule="REG-17, REG-22", needs=("wiped",), whole_plugin=True)
 async def socket_deleted(bench: Bench) -> str:
     """Registers again when its own socket alone is deleted.
 
@@ -84,7 +90,7 @@ async def socket_deleted(bench: Bench) -> str:
     return f"registered again, with a list, after {took:.2f} s"
 
 
-@check("registry-deleted", rule="REG-22, LIM-36", needs=("restart",), whole=True)
+@check("registry-deleted", rule="REG-22, LIM-36", needs=("restart",), whole_plugin=True)
 async def registry_deleted(bench: Bench) -> str:
     """Goes on when kubelet.sock alone is deleted and made anew.
 
@@ -109,7 +115,7 @@ async def registry_deleted(bench: Bench) -> str:
     return f"it still serves, and has {'' if again else 'not '}registered again"
 
 
-@check("away", rule="REG-22", needs=("restart",), seen_in="kubevirt/kubevirt#2068", whole=True)
+@check("away", rule="REG-22", needs=("restart",), seen_in="kubevirt/kubevirt#2068", whole_plugin=True)
 async def away(bench: Bench) -> str:
     """Waits while the kubelet is away, and registers when it is back.
 
@@ -128,7 +134,7 @@ async def away(bench: Bench) -> str:
     return f"registered again {late:.2f} s after the manager was back"
 
 
-@check("descriptors", rule="REG-22", needs=("restart",), seen_in="NVIDIA/k8s-device-plugin#152", whole=True)
+@check("descriptors", rule="REG-22", needs=("restart",), seen_in="NVIDIA/k8s-device-plugin#152", whole_plugin=True)
 async def descriptors(bench: Bench) -> str:
     """Does not leak file descriptors when the kubelet restarts.
 
@@ -204,7 +210,7 @@ async def _restart_and_wait(bench: Bench, what: str) -> float:
     rule="REG-17",
     needs=("first-list",),
     seen_in="intel/intel-device-plugins-for-kubernetes#1370",
-    whole=True,
+    whole_plugin=True,
 )
 async def kill_restart(bench: Bench) -> str:
     """Starts again after kill -9, though its old socket is still there.
@@ -226,7 +232,7 @@ async def kill_restart(bench: Bench) -> str:
     return f"with its old socket {'in place' if left else 'gone'}, registered after {took:.2f} s"
 
 
-@check("sigterm-ends", rule="LW-8", needs=("first-list",), seen_in="odigos-io/odigos#4966", whole=True)
+@check("sigterm-ends", rule="LW-8", needs=("first-list",), seen_in="odigos-io/odigos#4966", whole_plugin=True)
 async def sigterm_ends(bench: Bench) -> str:
     """Ends on SIGTERM, in time and without an error.
 
@@ -269,7 +275,7 @@ async def _terminate_once(bench: Bench) -> Termination:
     rule="REG-17",
     needs=("first-list",),
     seen_in="project-akri/akri#551",
-    whole=True,
+    whole_plugin=True,
     weight=Weight.WARNING,
 )
 async def sigterm_removes_socket(bench: Bench) -> str:

@@ -21,7 +21,7 @@ _FIX = "take a name that no other process has, and register again after a refusa
     rule="REG-10, D37-4",
     needs=("kill-restart",),
     seen_in="NVIDIA/k8s-device-plugin#1792",
-    whole=True,
+    whole_plugin=True,
 )
 async def rolling_update(bench: Bench) -> str:
     """Is still served when its old process ends after its new one has begun.

@@ -152,15 +152,15 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
     started, before = trio.current_time(), len(bench.history)
     needed = [results[name] for name in check.needs]
     causes = _causes(needed)
-    sound = [one for one in bench.resources if not any(result.stops(one) for result in needed)]
+    sound = [one for one in bench.resources if not any(result.blocks(one) for result in needed)]
     blocked_by = () if sound else causes
-    lacking: tuple[str, ...] = ()
+    failed_resources: tuple[str, ...] = ()
     try:
         if blocked_by:
             raise Skipped(f"needs {', '.join(blocked_by)}")
         await bench.ensure_serving()
         with bench.of(sound) if causes else nullcontext():
-            verdict, evidence, lacking, _ = await _with_respawns_noted(bench, check)
+            verdict, evidence, failed_resources, _ = await _with_respawns_noted(bench, check)
         if verdict is Verdict.PASSED and (failure := bench.failed_in_parallel.get(check.name)):
             evidence += f"; when other instances of the plug-in ran in parallel: {failure}"
         if causes:
@@ -168,7 +168,7 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
             evidence += "".join(
                 f"; not run for {one}, which did not pass {_root_cause(check, one, results)}" for one in left_out
             )
-            lacking += left_out
+            failed_resources += left_out
     except Skipped as skipped:
         verdict, evidence = Verdict.SKIPPED, str(skipped)
     except (Failed, DeviceManagerError) as failure:
@@ -186,14 +186,14 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
         seconds=round(trio.current_time() - started, 3),
         calls=tuple(islice(rpc_lines(bench.history[before:], since=since or started), MOST_CALLS)),
         blocked_by=blocked_by,
-        lacking=lacking,
+        failed_resources=failed_resources,
     )
 
 
 class _Finding(NamedTuple):
     verdict: Verdict
     evidence: str
-    lacking: tuple[str, ...] = ()
+    failed_resources: tuple[str, ...] = ()
     is_conclusive: bool = False
 
     def adding(self, text: str) -> _Finding:
@@ -252,7 +252,7 @@ async def _run_until_exit(bench: Bench, check: Check) -> _Finding:
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_after_exit, bench, nursery.cancel_scope)
-            if check.whole:
+            if check.whole_plugin:
                 found = _Finding(Verdict.PASSED, await check.run(bench))
             else:
                 found = await _run_per_resource(bench, check)
@@ -288,12 +288,12 @@ async def _run_per_resource(bench: Bench, check: Check) -> _Finding:
     verdict = next(verdict for verdict, evidence in said.items() if evidence)
     broken = said[Verdict.FAILED] | said[Verdict.WARNING]
     reported = broken or said[Verdict.PASSED] | said[Verdict.SKIPPED]
-    lacking = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(checked_resources) else ()
+    failed_resources = tuple(said[Verdict.FAILED]) if len(said[Verdict.FAILED]) < len(checked_resources) else ()
     if len(reported) == len(checked_resources) and len(set(reported.values())) == 1:
         each = f"of each of {len(checked_resources)} resources: " if len(checked_resources) > 1 else ""
-        return _Finding(verdict, each + reported[checked_resources[0]], lacking, is_conclusive)
+        return _Finding(verdict, each + reported[checked_resources[0]], failed_resources, is_conclusive)
     all_reported = "; ".join(f"{resource}: {evidence}" for resource, evidence in reported.items())
-    return _Finding(verdict, all_reported, lacking, is_conclusive)
+    return _Finding(verdict, all_reported, failed_resources, is_conclusive)
 
 
 async def _until_exit(bench: Bench) -> None:
@@ -320,14 +320,16 @@ async def _with_exit_report(bench: Bench, evidence: str) -> str:
 def _root_cause(check: Check, resource: str, results: Mapping[str, Result]) -> str:
     """The first check that a resource did not pass, of those that this one needs."""
     for name in check.needs:
-        if results[name].stops(resource):
+        if results[name].blocks(resource):
             return _root_cause(CHECKS[name], resource, results)
     return check.name
 
 
 def _causes(needed: Iterable[Result]) -> tuple[str, ...]:
     """The checks at the root of what is missing: of a chain of checks that were not run, the first."""
-    missing = [result for result in needed if result.lacking or result.verdict is Verdict.FAILED or result.blocked_by]
+    missing = [
+        result for result in needed if result.failed_resources or result.verdict is Verdict.FAILED or result.blocked_by
+    ]
     return tuple(dict.fromkeys(name for result in missing for name in result.blocked_by or (result.check,)))
 
 

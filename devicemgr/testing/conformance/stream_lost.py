@@ -16,7 +16,7 @@ BEYOND = 3.0
     "stream-lost",
     rule="REG-22, LW-8",
     needs=("restart",),
-    whole=True,
+    whole_plugin=True,
     weight=Weight.WARNING,
 )
 async def stream_lost(bench: Bench) -> str:

@@ -51,7 +51,7 @@ class Result:
 
     ``calls`` are the RPCs that were seen meanwhile, each a line with the seconds since the check began.
     ``blocked_by`` are the checks whose own verdict is why this one was not run. Of a plug-in with several resources
-    ``lacking`` are those that failed, or could not be tried, where others did not.
+    ``failed_resources`` are those that failed, or could not be tried, where others did not.
     """
 
     check: str
@@ -62,13 +62,13 @@ class Result:
     seconds: float = 0.0
     calls: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
-    lacking: tuple[str, ...] = ()
+    failed_resources: tuple[str, ...] = ()
 
-    def stops(self, resource: str) -> bool:
+    def blocks(self, resource: str) -> bool:
         """Is it in vain to run for this resource what needs this check? Not for want of something else, as of a healthy
         device, which others can do without."""
-        if self.lacking:
-            return resource in self.lacking
+        if self.failed_resources:
+            return resource in self.failed_resources
         return self.verdict is Verdict.FAILED or bool(self.blocked_by)
 
     def strictly(self) -> Result:

@@ -587,7 +587,7 @@ async def test_a_warning_of_one_resource_is_told_with_the_failure_of_another(fas
     assert result.verdict is Verdict.FAILED
     assert "vendor.com/gpu: this machine has [0, 1]; gpu-5 on [2]" in result.evidence
     assert "vendor.com/nic: this machine has [0, 1]; gpu-5 on [-1]" in result.evidence
-    assert result.lacking == ("vendor.com/nic",)
+    assert result.failed_resources == ("vendor.com/nic",)
 
 
 async def test_who_dies_of_a_check_that_only_warns_fails_it(fast_clock):
