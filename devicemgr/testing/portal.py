@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-class _Elsewhere:
+class _PortalProxy:
     """An object that lives in a portal's program, for callers outside of it."""
 
     def __init__(self, portal: Program, target: Any) -> None:
@@ -50,14 +50,14 @@ class _Elsewhere:
                 self._portal.call(setattr, self._target, name, value)
 
 
-class Blocking(_Elsewhere):
+class Blocking(_PortalProxy):
     """For plain code: the same methods, without ``await``."""
 
     def _method(self, method: Callable[..., Any]) -> Callable[..., Any]:
         return partial(self._portal.call, method)
 
 
-class Awaited(_Elsewhere):
+class Awaited(_PortalProxy):
     """For another Trio program: the same methods, awaited where they are there. So a test can use a manager that
     outlasts it."""
 

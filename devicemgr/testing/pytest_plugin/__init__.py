@@ -97,7 +97,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     if call.excinfo is not None and "devicemgr.errors" in sys.modules:
-        from .failures import without_machinery
+        from .failures import without_internal_frames
 
-        call.excinfo = without_machinery(call.excinfo)
+        call.excinfo = without_internal_frames(call.excinfo)
     return (yield)

@@ -18,7 +18,7 @@ _OURS = str(Path(__file__).parent.parent.parent)
 _OF_OTHERS = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 
-def without_machinery(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
+def without_internal_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
     """The same, where it is an error of ours, or a wrong argument of a call to us: with the frames of the test only,
     out of a Trio test's group, and without the errors behind it, which its text has told."""
     error = excinfo.value

@@ -42,7 +42,7 @@ def _devicemgr_portal() -> Iterator[Portal]:
         yield portal
 
 
-def opened_for(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[DeviceManager]:
+def open_manager_for(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[DeviceManager]:
     """What ``@pytest.mark.device_manager(…)`` says, the closest one first. A wrong setting is told in one line."""
     from ...daemon.supervisor import open_device_manager
 
@@ -58,7 +58,7 @@ def opened_for(request: pytest.FixtureRequest, directory: Path) -> AbstractAsync
     pytest.fail(problem, pytrace=False)
 
 
-_WAYS = {
+_HOW_TO_SET = {
     "module": "write pytestmark = pytest.mark.device_manager(…) in the module",
     "session": "in conftest.py write def pytest_sessionstart(session): "
     "session.add_marker(pytest.mark.device_manager(…))",
@@ -69,7 +69,7 @@ _WAYS = {
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A mark that comes too late for all of the test's managers changes nothing, and nobody would notice."""
-    scopes = _managers_of(item)
+    scopes = _manager_scopes(item)
     reached = [node for scope in scopes.values() for node in _node_of(scope, item).listchain()]
     for node, _ in item.iter_markers_with_node("device_manager"):
         if scopes and node not in reached:
@@ -77,12 +77,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             where = "this test" if node is item else node.name
             pytest.fail(
                 f"@pytest.mark.device_manager of {where} does not reach {name}, which all tests of the {scope} share: "
-                f"{_WAYS[scope]}, or use device_manager[_sync]",
+                f"{_HOW_TO_SET[scope]}, or use device_manager[_sync]",
                 pytrace=False,
             )
 
 
-def _managers_of(item: pytest.Item) -> dict[str, str]:
+def _manager_scopes(item: pytest.Item) -> dict[str, str]:
     """Of our fixtures that the test uses and that open a manager, the scope."""
     if not isinstance(item, pytest.Function):
         return {}
@@ -103,7 +103,7 @@ def _node_of(scope: str, item: pytest.Item) -> pytest.Item | pytest.Collector:
 
 @contextmanager
 def _in_portal(request: pytest.FixtureRequest, directory: Path, portal: Portal) -> Iterator[BlockingManager]:
-    with portal.manager(opened_for(request, directory)) as manager:
+    with portal.manager(open_manager_for(request, directory)) as manager:
         yield manager
         manager.faults.resume_clock()  # other tests have the same program
 
@@ -147,7 +147,7 @@ def session_device_manager(session_device_manager_sync: BlockingManager) -> Devi
     return cast("DeviceManager", AwaitedManager(session_device_manager_sync))
 
 
-class _Either:
+class _SyncOrAsync:
     """What ``open_one`` opens for a manager: with ``async with`` in Trio tests, with ``with`` in ordinary ones."""
 
     def __init__(
@@ -228,7 +228,7 @@ class SimulatedPluginFactory:
         from ..plugin.process import open_registered_plugin
         from ..portal import BlockingPlugin
 
-        return _Either(lambda plain: open_registered_plugin(plain, resource, **given), manager, BlockingPlugin)
+        return _SyncOrAsync(lambda plain: open_registered_plugin(plain, resource, **given), manager, BlockingPlugin)
 
 
 class PluginProcessFactory:
@@ -250,7 +250,7 @@ class PluginProcessFactory:
         from ..plugin.process import open_plugin_process
         from ..portal import BlockingProcess
 
-        return _Either(lambda plain: open_plugin_process(plain, argv, resource, **given), manager, BlockingProcess)
+        return _SyncOrAsync(lambda plain: open_plugin_process(plain, argv, resource, **given), manager, BlockingProcess)
 
 
 @pytest.fixture(scope="session")

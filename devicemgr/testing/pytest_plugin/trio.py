@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pytest_trio import trio_fixture
 
-from .fixtures import opened_for
+from .fixtures import open_manager_for
 
 if TYPE_CHECKING:
     from ...daemon.manager import DeviceManager
@@ -35,5 +35,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @trio_fixture  # type: ignore[untyped-decorator]
 async def device_manager(request: pytest.FixtureRequest, device_manager_dir: Path) -> AsyncIterator[DeviceManager]:
     """A manager inside the test's own Trio program, on real sockets in a directory of its own."""
-    async with opened_for(request, device_manager_dir) as manager:
+    async with open_manager_for(request, device_manager_dir) as manager:
         yield manager
