@@ -67,7 +67,7 @@ def run_daemon(options: Options) -> int:
         topology=_topology(node.topology, options.numa),
         restart_wait=options.restart_wait,
         peer_limits=parse_peer_limits(options.peer_limits),
-        callers=Callers.usual(group_id(options.allow_group) if options.allow_group else None),
+        callers=Callers.default(group_id(options.allow_group) if options.allow_group else None),
         metrics_address=parse_address(options.metrics_address) if options.metrics_address else None,
         node_resources={**node.node_resources, **parse_node_resources(options.node_resources)},
         allow_faults=options.allow_faults,

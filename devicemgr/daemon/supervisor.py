@@ -68,7 +68,7 @@ class Settings:
     deadlines: Deadlines = field(default_factory=Deadlines)
     grace: float = GRACE_PERIOD
     peer_limits: PeerLimits = PeerLimits()
-    callers: Callers = field(default_factory=Callers.usual)
+    callers: Callers = field(default_factory=Callers.default)
     topology: Topology = Topology()
     restart_wait: float = RESTART_WAIT
     metrics_address: tuple[str, int] | None = None
@@ -264,7 +264,7 @@ async def open_device_manager(
         deadlines=deadlines or Deadlines(),
         grace=grace,
         peer_limits=peer_limits or PeerLimits(),
-        callers=callers or Callers.usual(),
+        callers=callers or Callers.default(),
         topology=topology or Topology(),
         restart_wait=restart_wait,
         metrics_address=metrics_address,

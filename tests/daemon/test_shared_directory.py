@@ -158,7 +158,7 @@ def name(value):
 
 
 def open_manager(root_dir):
-    return open_device_manager(root_dir, callers=Callers.usual(GROUP))
+    return open_device_manager(root_dir, callers=Callers.default(GROUP))
 
 
 def told(manager):

@@ -27,7 +27,7 @@ class Callers(CheckedFields):
 
     @classmethod
     @checked
-    def usual(cls, group: int | None = None) -> Callers:
+    def default(cls, group: int | None = None) -> Callers:
         """Root, this process's own user, and ``group``."""
         return cls(uids=frozenset({0, os.geteuid()}), group=group)
 

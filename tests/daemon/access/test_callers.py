@@ -67,11 +67,11 @@ def peer_limits(**values):
 @pytest.mark.parametrize(
     ("callers", "peer", "may"),
     [
-        (Callers.usual(), Peer(pid=1, uid=os.geteuid(), gids=frozenset()), True),
-        (Callers.usual(), Peer(pid=1, uid=0, gids=frozenset()), True),
-        (Callers.usual(), Peer(pid=1, uid=54321, gids=frozenset({0})), False),
-        (Callers.usual(77), Peer(pid=1, uid=54321, gids=frozenset({5, 77})), True),
-        (Callers.usual(77), Peer(pid=1, uid=54321, gids=frozenset({5})), False),
+        (Callers.default(), Peer(pid=1, uid=os.geteuid(), gids=frozenset()), True),
+        (Callers.default(), Peer(pid=1, uid=0, gids=frozenset()), True),
+        (Callers.default(), Peer(pid=1, uid=54321, gids=frozenset({0})), False),
+        (Callers.default(77), Peer(pid=1, uid=54321, gids=frozenset({5, 77})), True),
+        (Callers.default(77), Peer(pid=1, uid=54321, gids=frozenset({5})), False),
     ],
 )
 def test_the_managers_user_and_root_may_call_and_members_of_one_group(callers, peer, may):
@@ -417,7 +417,7 @@ async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
     now = [0.0]
     peer_limits = PeerLimits(time_share=0.01, time_burst=0.01)
     quotas = Quotas(peer_limits, EventLog(), own_pid=1, clock=lambda: now[0])
-    policy = PluginPolicy("vendor.com/gpu", Callers.usual(), quotas, EventLog())
+    policy = PluginPolicy("vendor.com/gpu", Callers.default(), quotas, EventLog())
     peer = Peer(pid=8, uid=0, gids=frozenset())
     assert policy.admit(peer)
 
