@@ -132,7 +132,7 @@ class DeviceManager:
         store, node = self._incarnation.store, node or NodeStatus(capacity={}, allocatable={})
         counts = store.capacity()
         return node_status(
-            reset_node_status(node) if store.is_fresh else node,
+            reset_node_status(node) if store.should_reset else node,
             capacity={name: one.capacity for name, one in counts.items()},
             allocatable={name: one.allocatable for name, one in counts.items()},
             removed=store.removed,
@@ -243,7 +243,7 @@ class DeviceManager:
 
     def acknowledge_reset(self) -> None:
         """The node's extended resources were reset; what it publishes from now on counts (CAP-6)."""
-        self._incarnation.store.is_fresh = False
+        self._incarnation.store.should_reset = False
 
     async def flush(self) -> None:
         """Return when everything up to now is on disk. Raises CheckpointUnwritable."""

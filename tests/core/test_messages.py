@@ -20,7 +20,7 @@ from devicemgr.core.allocation.explanation import (
 )
 from devicemgr.core.allocation.plan import Request, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint
-from devicemgr.core.checkpoint.own_section import parse_state
+from devicemgr.core.checkpoint.own_section import parse_section
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.report import normalise_report
 from devicemgr.core.devices.store import DeviceStore
@@ -364,7 +364,7 @@ def sections_that_are_not_believed():
         [],
         None,
     ):
-        yield str(said(parse_state, value))
+        yield str(said(parse_section, value))
 
 
 # --- explanations ---------------------------------------------------------------------------------------------

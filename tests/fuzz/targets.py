@@ -18,7 +18,7 @@ from typing import NewType, Union, get_args, get_origin, get_type_hints
 from devicemgr.core.allocation.container_options import odd_texts
 from devicemgr.core.checkpoint.any_format import parse_any_checkpoint
 from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint, render
-from devicemgr.core.checkpoint.own_section import combine
+from devicemgr.core.checkpoint.own_section import load_snapshot
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, RpcFailed
@@ -77,8 +77,8 @@ def value_of(make, data, *, part=""):
 def _saved(text: str) -> None:
     """A checkpoint that is believed can be used, and is written as it was read."""
     saved = parse_saved(text)
-    combined = combine(saved, convert.answer_from_bytes)
-    DeviceStore().restore(combined.snapshot, now=0.0)
+    loaded = load_snapshot(saved, convert.answer_from_bytes)
+    DeviceStore().restore(loaded.snapshot, now=0.0)
     assert parse_checkpoint(render(saved.checkpoint)).entries == saved.checkpoint.entries
 
 

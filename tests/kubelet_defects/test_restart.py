@@ -10,7 +10,7 @@ import trio
 
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
-from devicemgr.core.checkpoint.own_section import parse_state, render_state
+from devicemgr.core.checkpoint.own_section import parse_section, render_section
 from devicemgr.daemon.checkpoint import durable_file
 from devicemgr.daemon.checkpoint.durable_file import DurableFile
 from devicemgr.errors import ContainerStartFailed, RpcFailed
@@ -330,7 +330,7 @@ async def test_an_admission_is_answered_after_its_write(root_dir):
                 assert (await manager.admit(pod(f"p{n}"))).admitted
                 found = checkpoint_of(root_dir)
                 assert {entry.owner.pod_uid for entry in found.entries} == {f"p{m}" for m in range(n + 1)}
-                assert {one.uid for one in parse_state(found.section).pods} == {f"p{m}" for m in range(n + 1)}
+                assert {one.uid for one in parse_section(found.section).pods} == {f"p{m}" for m in range(n + 1)}
 
 
 async def test_lim_26_a_write_that_fails_refuses_the_pod_and_frees_its_devices(root_dir, monkeypatch):
@@ -487,7 +487,9 @@ async def test_after_a_reboot_pods_are_looked_at_anew(root_dir):
     await first_run(root_dir, pod("a"), pod("b"))
     path = root_dir / "device-plugins" / FILE_NAME
     found = parse_checkpoint(path.read_text())
-    path.write_text(render(found, section=render_state(replace(parse_state(found.section), boot_id="another boot"))))
+    path.write_text(
+        render(found, section=render_section(replace(parse_section(found.section), boot_id="another boot")))
+    )
     async with open_device_manager(root_dir, restart_wait=5) as manager:
         assert happened(manager, StateRestored)[0].rebooted
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
@@ -506,7 +508,9 @@ async def test_a_crash_after_a_reboot_does_not_make_pods_run(root_dir):
     await first_run(root_dir, pod("a"), pod("b"))
     path = root_dir / "device-plugins" / FILE_NAME
     found = parse_checkpoint(path.read_text())
-    path.write_text(render(found, section=render_state(replace(parse_state(found.section), boot_id="another boot"))))
+    path.write_text(
+        render(found, section=render_section(replace(parse_section(found.section), boot_id="another boot")))
+    )
     async with open_device_manager(root_dir) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
             await plugin.register()
@@ -531,15 +535,15 @@ async def test_an_admission_after_a_reboot_that_is_only_broken_off_costs_nothing
     held = await first_run(root_dir, pod("a"))
     path = root_dir / "device-plugins" / FILE_NAME
     found = parse_checkpoint(path.read_text())
-    state = replace(parse_state(found.section), boot_id="another boot")
-    path.write_text(render(found, section=render_state(state)))
+    state = replace(parse_section(found.section), boot_id="another boot")
+    path.write_text(render(found, section=render_section(state)))
     async with open_device_manager(root_dir, restart_wait=60) as manager:
         with trio.move_on_after(0.05) as scope:
             await manager.admit(pod("a"))
         assert scope.cancelled_caught
         assert devices(manager) == held
         await manager.flush()
-        assert [one.uid for one in parse_state(checkpoint_of(root_dir).section).pods] == ["a"]
+        assert [one.uid for one in parse_section(checkpoint_of(root_dir).section).pods] == ["a"]
         assert manager._incarnation.store.unconfirmed == {"a"}, "and the next admission looks at it as the first would"
 
 

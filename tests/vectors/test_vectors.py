@@ -13,7 +13,7 @@ import pytest
 from devicemgr.core.allocation.container_options import merge_run_options
 from devicemgr.core.allocation.plan import Request, Reusable, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import Checkpoint, parse_checkpoint, render
-from devicemgr.core.checkpoint.own_section import Saved, combine
+from devicemgr.core.checkpoint.own_section import SavedCheckpoint, load_snapshot
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.free_devices import FreeDevices
 from devicemgr.core.devices.store import DeviceStore
@@ -276,7 +276,7 @@ class CapacityScript:
             Checkpoint(registered={name: tuple(sorted(healthy)) for name, healthy in before.registered.items()})
         )
         self.store = DeviceStore(grace=self.case["grace_period_s"])
-        restored = combine(Saved(checkpoint=parse_checkpoint(text), state=None), lambda answer: None)
+        restored = load_snapshot(SavedCheckpoint(checkpoint=parse_checkpoint(text), section=None), lambda answer: None)
         self.store.restore(restored.snapshot, now=self.now)
         self.stopped_at = dict.fromkeys(before.registered, self.now)
 

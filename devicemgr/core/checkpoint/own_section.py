@@ -4,7 +4,7 @@ The kubelet learns its pods from the API server, and its checkpoint has no names
 section's ``BootID`` tells a restart of the manager from a restart of the machine, and ``Unconfirmed`` has the pods that
 nobody has looked at since that (ALLOC-10): the manager may be restarted before it could.
 
-:func:`combine` makes of a file what to start from.
+:func:`load_snapshot` makes of a file what to start from.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAYOUT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeState:
+class OwnSection:
     pods: tuple[Pod, ...] = ()
     options: Mapping[ResourceName, PluginOptions] = field(default_factory=dict)
     removed: tuple[ResourceName, ...] = ()
@@ -67,10 +67,10 @@ def format_section(
     return f'{{"Data":{text},"Checksum":{checksum_of(text)}}}'
 
 
-def render_state(state: NodeState) -> str:
+def render_section(section: OwnSection) -> str:
     """The section's text, with nothing kept from earlier."""
-    pods = map(pod_fragment, state.pods)
-    return format_section(pods, state.options, state.removed, state.unconfirmed, boot_id=state.boot_id)
+    pods = map(pod_fragment, section.pods)
+    return format_section(pods, section.options, section.removed, section.unconfirmed, boot_id=section.boot_id)
 
 
 def _json(value: Any) -> str:
@@ -80,7 +80,7 @@ def _json(value: Any) -> str:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def parse_state(section: Any) -> NodeState:
+def parse_section(section: Any) -> OwnSection:
     """The section, from its JSON value. Raises CorruptCheckpoint."""
     try:
         data = section["Data"]
@@ -88,7 +88,7 @@ def parse_state(section: Any) -> NodeState:
             raise CorruptCheckpoint("the checksum does not fit the section of the device manager")
         if data["Layout"] != LAYOUT:
             raise CorruptCheckpoint(f"layout {data['Layout']!r:.80} is of another version of devicemgr")
-        return NodeState(
+        return OwnSection(
             pods=tuple(_pod(raw) for raw in _list(data["Pods"])),
             options={
                 _text(name): PluginOptions(
@@ -141,30 +141,30 @@ def _count(value: Any) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """A file of which every part is believed. ``state`` is None in a kubelet's own file."""
+class SavedCheckpoint:
+    """A file of which every part is believed. ``section`` is None in a kubelet's own file."""
 
     checkpoint: Checkpoint
-    state: NodeState | None
+    section: OwnSection | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Combined:
+class LoadedSnapshot:
     """``skipped`` counts entries with an unreadable answer: only those are left out (CKPT-9)."""
 
     snapshot: Snapshot
     skipped: int = 0
 
 
-def combine(saved: Saved, decode: Callable[[bytes], RunOptions | None]) -> Combined:
+def load_snapshot(saved: SavedCheckpoint, decode: Callable[[bytes], RunOptions | None]) -> LoadedSnapshot:
     """What to start from. ``decode`` reads a stored answer, or returns None when it cannot.
 
     Pods that no section names are a kubelet's: they come back without a name, by their uid.
     """
-    checkpoint, state = saved.checkpoint, saved.state or NodeState()
+    checkpoint, section = saved.checkpoint, saved.section or OwnSection()
     read = [(entry, decode(entry.answer)) for entry in checkpoint.entries]
     good = [(entry, answer) for entry, answer in read if answer is not None]
-    known = {pod.uid for pod in state.pods}
+    known = {pod.uid for pod in section.pods}
     nameless = _nameless_pods(entry for entry, _ in good if entry.owner.pod_uid not in known)
     snapshot = Snapshot(
         assignments=tuple(
@@ -172,12 +172,12 @@ def combine(saved: Saved, decode: Callable[[bytes], RunOptions | None]) -> Combi
             for entry, answer in good
         ),
         registered=checkpoint.registered,
-        pods=(*state.pods, *nameless),
-        options=state.options,
-        removed=tuple(name for name in state.removed if name not in checkpoint.registered),
-        unconfirmed=tuple(uid for uid in state.unconfirmed if uid in known),
+        pods=(*section.pods, *nameless),
+        options=section.options,
+        removed=tuple(name for name in section.removed if name not in checkpoint.registered),
+        unconfirmed=tuple(uid for uid in section.unconfirmed if uid in known),
     )
-    return Combined(snapshot=snapshot, skipped=len(read) - len(good))
+    return LoadedSnapshot(snapshot=snapshot, skipped=len(read) - len(good))
 
 
 _Held = Mapping[str, Mapping[ResourceName, AbstractSet[DeviceId]]]
@@ -197,19 +197,19 @@ def _nameless_pods(entries: Iterable[Entry]) -> list[Pod]:
 
 
 def _containers(held: _Held) -> list[Container]:
-    lasting = _lasting(held)
-    ordered = [name for name in held if name not in lasting] + [name for name in held if name in lasting]
+    main = _main_containers(held)
+    ordered = [name for name in held if name not in main] + [name for name in held if name in main]
     return [
         Container(
             name=name,
-            kind=ContainerKind.MAIN if name in lasting else ContainerKind.INIT,
+            kind=ContainerKind.MAIN if name in main else ContainerKind.INIT,
             limits={resource: len(ids) for resource, ids in held[name].items()},
         )
         for name in ordered  # init containers start first
     ]
 
 
-def _lasting(held: _Held) -> set[str]:
+def _main_containers(held: _Held) -> set[str]:
     """Which containers are no init containers. The file does not say, but only an init container shares a device with
     another one, be it of one resource among several (ALLOC-13); so as many as can be last that share nothing.
 
@@ -219,15 +219,15 @@ def _lasting(held: _Held) -> set[str]:
     holders = Counter(device for one in held.values() for device in _devices(one))
     shared = {name: sum(holders[device] > 1 for device in _devices(one)) for name, one in held.items()}
     own = {name: sum(holders[device] == 1 for device in _devices(one)) for name, one in held.items()}
-    lasting: set[str] = set()
+    main: set[str] = set()
     taken: set[tuple[ResourceName, DeviceId]] = set()
     place = {name: number for number, name in enumerate(held)}
     for name in sorted(held, key=lambda name: (shared[name], -own[name], -place[name])):
         devices = set(_devices(held[name]))
         if not devices & taken:
-            lasting.add(name)
+            main.add(name)
             taken |= devices
-    return lasting
+    return main
 
 
 def _devices(container: Mapping[ResourceName, AbstractSet[DeviceId]]) -> Iterator[tuple[ResourceName, DeviceId]]:

@@ -72,7 +72,7 @@ class DeviceStore(PodDevices):
         self._node_resources = dict(node_resources or {})
         self._id_length = id_length
         self.grace = grace
-        self.is_fresh = False
+        self.should_reset = False
         """Was there no checkpoint at the start? Then what the node published before means nothing (CAP-6)."""
         self.reports = 0
         """How many lists have come: there may be other devices after each, or on other nodes. With ``version``, which

@@ -31,7 +31,7 @@ from ...core.checkpoint.kubelet_format import (
     parse_checkpoint,
     registered_fragment,
 )
-from ...core.checkpoint.own_section import Saved, combine, format_section, parse_state, pod_fragment
+from ...core.checkpoint.own_section import SavedCheckpoint, format_section, load_snapshot, parse_section, pod_fragment
 from ...core.devices.pod_devices import Assignment
 from ...core.devices.store import DeviceStore, Snapshot
 from ...core.views.node_status import should_reset_extended_resources
@@ -65,31 +65,30 @@ def read_boot_id() -> str:
         return ""
 
 
-def checkpoint_file(layout: Layout) -> DurableFile[Saved]:
+def checkpoint_file(layout: Layout) -> DurableFile[SavedCheckpoint]:
     """The file of one manager."""
     return DurableFile(layout.plugins / FILE_NAME, parse_saved)
 
 
-def parse_saved(text: str) -> Saved:
+def parse_saved(text: str) -> SavedCheckpoint:
     """The text of a checkpoint, with or without our section. Raises CorruptCheckpoint."""
     checkpoint = parse_checkpoint(text)
-    state = None if checkpoint.section is None else parse_state(checkpoint.section)
-    return Saved(checkpoint=checkpoint, state=state)
+    section = None if checkpoint.section is None else parse_section(checkpoint.section)
+    return SavedCheckpoint(checkpoint=checkpoint, section=section)
 
 
-def restore(file: DurableFile[Saved], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
+def restore(file: DurableFile[SavedCheckpoint], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
     """Read what an earlier run left, and say what came of it. Raises DirectoryUnusable."""
     saved, problems = file.load()
-    store.is_fresh = should_reset_extended_resources(
-        os.listdir(file.path.parent)
-    )  # what is not believed is gone from there
+    # A file that could not be believed has been set aside, and is not in the directory any more.
+    store.should_reset = should_reset_extended_resources(os.listdir(file.path.parent))
     log.record(problems)
     if saved is None:
         return
-    combined = combine(saved, answer_from_bytes)
-    before = saved.state.boot_id if saved.state else ""
+    loaded = load_snapshot(saved, answer_from_bytes)
+    before = saved.section.boot_id if saved.section else ""
     rebooted = bool(before and boot_id) and before != boot_id
-    snapshot = combined.snapshot
+    snapshot = loaded.snapshot
     store.restore(snapshot, now=trio.current_time(), rebooted=rebooted)
     log.record(
         [
@@ -98,7 +97,7 @@ def restore(file: DurableFile[Saved], store: DeviceStore, log: EventLog, *, boot
                 pods=tuple(pod.full_name for pod in snapshot.pods),
                 devices=sum(len(assignment.devices) for _, _, assignment in snapshot.assignments),
                 rebooted=rebooted,
-                skipped=combined.skipped,
+                skipped=loaded.skipped,
             )
         ]
     )
@@ -156,7 +155,7 @@ class CheckpointWriter:
         self,
         store: DeviceStore,
         directories: Directories,
-        file: DurableFile[Saved],
+        file: DurableFile[SavedCheckpoint],
         log: EventLog,
         boot_id: str,
         watch: FileWatch,

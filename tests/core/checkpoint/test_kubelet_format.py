@@ -22,7 +22,13 @@ from devicemgr.core.checkpoint.kubelet_format import (
     render,
     stored_checksum,
 )
-from devicemgr.core.checkpoint.own_section import NodeState, Saved, combine, parse_state, render_state
+from devicemgr.core.checkpoint.own_section import (
+    OwnSection,
+    SavedCheckpoint,
+    load_snapshot,
+    parse_section,
+    render_section,
+)
 from devicemgr.core.devices.pod_devices import pod_request
 from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import CorruptCheckpoint
@@ -304,7 +310,7 @@ pods = st.builds(
     ).map(tuple),
 )
 states = st.builds(
-    NodeState,
+    OwnSection,
     pods=st.lists(pods, max_size=3).map(tuple),
     options=st.dictionaries(texts, st.builds(PluginOptions, pre_start_required=st.booleans())),
     removed=st.lists(texts).map(tuple),
@@ -315,22 +321,24 @@ states = st.builds(
 
 @given(states)
 def test_the_state_is_read_as_it_was_written(state):
-    assert parse_state(json.loads(render_state(state))) == state
+    assert parse_section(json.loads(render_section(state))) == state
 
 
 @pytest.mark.parametrize("section", ["", {}, [], 3, {"Data": {}, "Checksum": 1}, {"Data": None}, {"Data": {"Pods": 3}}])
 def test_a_section_that_is_none_is_a_clear_error(section):
     with pytest.raises(CorruptCheckpoint):
-        parse_state(section)
+        parse_section(section)
 
 
 @given(checkpoints, states)
 def test_a_section_changes_nothing_of_what_a_kubelet_reads(checkpoint, state):
-    plain, ours = json.loads(render(checkpoint)), json.loads(render(checkpoint, section=render_state(state)))
+    plain, ours = json.loads(render(checkpoint)), json.loads(render(checkpoint, section=render_section(state)))
     assert plain == {key: ours[key] for key in ("Data", "Checksum")}
 
 
-OURS = render(parse_checkpoint(SAMPLE), section=render_state(NodeState(pods=(Pod(name="n", uid="p", containers=()),))))
+OURS = render(
+    parse_checkpoint(SAMPLE), section=render_section(OwnSection(pods=(Pod(name="n", uid="p", containers=()),)))
+)
 
 
 @pytest.mark.parametrize("place", range(OURS.index(SECTION) - 1, len(OURS)))
@@ -350,13 +358,13 @@ def entry(uid, container="main", resource="v/r"):
     return Entry(owner=Owner(uid, container), resource=resource, devices={"d": None}, answer=b"")
 
 
-def combined(entries, pods=None, decode=lambda data: RunOptions()):
-    state = None if pods is None else NodeState(pods=tuple(pods))
-    return combine(Saved(checkpoint=Checkpoint(entries=tuple(entries)), state=state), decode)
+def loaded(entries, pods=None, decode=lambda data: RunOptions()):
+    section = None if pods is None else OwnSection(pods=tuple(pods))
+    return load_snapshot(SavedCheckpoint(checkpoint=Checkpoint(entries=tuple(entries)), section=section), decode)
 
 
 def test_entries_of_a_kubelet_become_pods_without_a_name():
-    found = combined([entry("a"), entry("a", "second"), entry("b")])
+    found = loaded([entry("a"), entry("a", "second"), entry("b")])
     assert [(pod.full_name, [c.name for c in pod.containers]) for pod in found.snapshot.pods] == [
         ("uid a", ["main", "second"]),
         ("uid b", ["main"]),
@@ -370,14 +378,14 @@ def test_what_containers_of_a_kubelets_pod_share_is_counted_once():
         Entry(owner=Owner("a", name), resource="v/r", devices=devices, answer=b"")
         for name, devices in [("setup", shared), ("main", shared | {"d1": None}), ("side", {"d2": None})]
     ]
-    (pod,) = combined(entries).snapshot.pods
+    (pod,) = loaded(entries).snapshot.pods
     assert [(c.name, c.kind) for c in pod.containers] == [
         ("setup", ContainerKind.INIT),
         ("main", ContainerKind.MAIN),
         ("side", ContainerKind.MAIN),
     ]
     assert pod_request(pod.containers) == {"v/r": 3}
-    (twins,) = combined([*entries[:1], replace(entries[0], owner=Owner("a", "twin"))]).snapshot.pods
+    (twins,) = loaded([*entries[:1], replace(entries[0], owner=Owner("a", "twin"))]).snapshot.pods
     assert pod_request(twins.containers) == {"v/r": 1}
 
 
@@ -388,7 +396,7 @@ def kinds(**containers):
         for name, held in containers.items()
         for kind, ids in groupby(held.split(), key=lambda id: id[0])
     ]
-    (pod,) = combined(entries).snapshot.pods
+    (pod,) = loaded(entries).snapshot.pods
     return {c.name: c.kind.value for c in pod.containers}
 
 
@@ -417,6 +425,6 @@ def test_only_an_entry_whose_answer_cannot_be_read_is_skipped():
     """CKPT-9: not its pod, whose other devices it goes on holding."""
     known = Pod(name="a", uid="a", containers=(Container(name="main", limits={"v/r": 1, "v/bad": 1}),))
     entries = [entry("a"), Entry(owner=Owner("a", "main"), resource="v/bad", devices={"d": None}, answer=b"bad")]
-    found = combined(entries, [known], lambda data: None if data == b"bad" else RunOptions())
+    found = loaded(entries, [known], lambda data: None if data == b"bad" else RunOptions())
     assert (found.skipped, found.snapshot.pods) == (1, (known,))
     assert [resource for _, resource, _ in found.snapshot.assignments] == ["v/r"]

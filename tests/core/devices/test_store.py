@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devicemgr.core.allocation.plan import Request, Reusable, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import Checkpoint, Entry, render
-from devicemgr.core.checkpoint.own_section import NodeState, combine, render_state
+from devicemgr.core.checkpoint.own_section import OwnSection, load_snapshot, render_section
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.pod_devices import Assignment, in_order
 from devicemgr.core.devices.store import MOST_REMOVED, DeviceStore, Snapshot
@@ -96,8 +96,8 @@ class StateMachine(RuleBasedStateMachine):
             ),
             registered={name: in_order(ids) for name, ids in before.registered.items()},
         )
-        state = NodeState(pods=before.pods, options=before.options, removed=before.removed)
-        found = combine(parse_saved(render(checkpoint, section=render_state(state))), answer_from_bytes)
+        state = OwnSection(pods=before.pods, options=before.options, removed=before.removed)
+        found = load_snapshot(parse_saved(render(checkpoint, section=render_section(state))), answer_from_bytes)
         self.store = DeviceStore()
         self.store.restore(found.snapshot, now=0)
         after = self.store.snapshot()
@@ -272,7 +272,7 @@ def test_pods_of_a_kubelets_checkpoint_ask_for_what_they_asked_for(specs):
         Entry(owner=owner, resource=resource, devices=one.devices, answer=b"")
         for owner, resource, one in store.snapshot().assignments
     )
-    found = combine(parse_saved(render(Checkpoint(entries=entries))), lambda data: RunOptions())
+    found = load_snapshot(parse_saved(render(Checkpoint(entries=entries))), lambda data: RunOptions())
     restored = DeviceStore()
     restored.restore(found.snapshot, now=0)
     assert +restored.requested == +store.requested

@@ -12,7 +12,7 @@ import trio
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
-from devicemgr.core.checkpoint.own_section import parse_state, render_state
+from devicemgr.core.checkpoint.own_section import parse_section, render_section
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint import writer
 from devicemgr.daemon.checkpoint.durable_file import DurableFile
@@ -224,7 +224,7 @@ async def test_the_end_leaves_both_copies(root_dir, no_threads, autojump_clock):
     async with opened(root_dir) as run:
         run.store.add_pod(pod("a"))
     assert [one.owner.pod_uid for one in parse_checkpoint(run.path.read_text()).entries] == []
-    assert parse_state(parse_checkpoint(run.path.read_text()).section).pods == (pod("a"),)
+    assert parse_section(parse_checkpoint(run.path.read_text()).section).pods == (pod("a"),)
     assert run.copy.read_text() == run.path.read_text()
     assert [type(event) for _, event in run.told] == [CheckpointWritten]
     async with opened(root_dir) as run:
@@ -357,7 +357,7 @@ async def test_a_reboot_is_another_boot_of_two_that_are_known(root_dir, before, 
         assert (await manager.admit(pod("a"))).admitted
     file = checkpoint_file(Layout(root_dir))
     found = parse_checkpoint(file.path.read_text())
-    section = "" if before is None else render_state(replace(parse_state(found.section), boot_id=before))
+    section = "" if before is None else render_section(replace(parse_section(found.section), boot_id=before))
     file.path.write_text(render(found, section=section))
     store, log = DeviceStore(), EventLog()
     restore(file, store, log, boot_id=now)

@@ -53,7 +53,7 @@ async def test_without_a_checkpoint_what_the_node_published_before_is_void(manag
     assert (status.capacity, status.reset) == ({GPU: 0, NIC: 0, "cpu": 4}, True)
     manager.acknowledge_reset()
     assert manager.node_status(before).capacity == before.capacity, "once, when the node registers"
-    manager._incarnation.store.is_fresh = True
+    manager._incarnation.store.should_reset = True
     async with open_plugin(GPU, devices=1) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=1)
