@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-HONEST_RETURNS = 2
+TOLERATED_RETURNS = 2
 """The old plug-in comes back once, and the new one after it."""
-CALM = 60.0
+CALM_PERIOD = 60.0
 """Seconds without a take-over after which all of them are forgotten."""
 TURN = 3.0
 """Seconds for which the one that serves is left alone then: less than the other one's patience, which is often five."""
-MOST_CLAIMANTS = 10
+MAX_CLAIMANTS = 10
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,18 +39,18 @@ class Contention:
 
     def pause(self, *, now: float) -> float:
         """Seconds for which the one that serves must not be cut by another one."""
-        return max(self._last + TURN - now, 0.0) if self._returns > HONEST_RETURNS else 0.0
+        return max(self._last + TURN - now, 0.0) if self._returns > TOLERATED_RETURNS else 0.0
 
     def turn_begins(self, *, now: float) -> None:
         """Somebody serves who has cut nobody: the one before has ended. Others who wait do so for a turn, too."""
-        if self._returns > HONEST_RETURNS:
+        if self._returns > TOLERATED_RETURNS:
             self._last = now
 
     def taken_over(self, *, old: Claimant, new: Claimant, now: float) -> tuple[Claimant, ...]:
         """``new`` has cut ``old``. Returns all who contend when that should be told: once, until they are calm."""
         if new == old:
             return ()
-        if now - self._last > CALM:
+        if now - self._last > CALM_PERIOD:
             self._cut.clear()
             self._returns = 0
         self._last = now
@@ -58,6 +58,6 @@ class Contention:
         self._returns += is_back
         self._cut.pop(old, None)
         self._cut[old] = None
-        if len(self._cut) > MOST_CLAIMANTS:
+        if len(self._cut) > MAX_CLAIMANTS:
             del self._cut[next(iter(self._cut))]
-        return tuple(sorted({*self._cut, new})) if is_back and self._returns == HONEST_RETURNS + 1 else ()
+        return tuple(sorted({*self._cut, new})) if is_back and self._returns == TOLERATED_RETURNS + 1 else ()

@@ -21,8 +21,8 @@ from ...steps import SMALL_CHUNK, Steps, in_chunks, run_steps
 
 MAX_NUMA_NODE = 1023
 """Linux' own limit on node numbers (MAX_NUMNODES is at most 1024)."""
-ID_LENGTH = 16 * 1024
-LARGEST_DIFFERENCE = 4096
+MAX_ID_LENGTH = 16 * 1024
+MAX_DIFFERENCE = 4096
 """Entries. A difference is taken over in one step, for it changes what is there."""
 _EXAMPLES = 10
 _SHOWN = 100
@@ -36,12 +36,12 @@ class Report:
     problems: tuple[DeviceListNormalised, ...]
 
 
-def normalise_report(resource: ResourceName, entries: Iterable[Device], *, id_length: int = ID_LENGTH) -> Report:
+def normalise_report(resource: ResourceName, entries: Iterable[Device], *, id_length: int = MAX_ID_LENGTH) -> Report:
     """Turn one ListAndWatch message into devices by id."""
     return run_steps(normalising(resource, list(entries), id_length=id_length))
 
 
-def normalising(resource: ResourceName, entries: Sequence[Device], *, id_length: int = ID_LENGTH) -> Steps[Report]:
+def normalising(resource: ResourceName, entries: Sequence[Device], *, id_length: int = MAX_ID_LENGTH) -> Steps[Report]:
     """The same, in steps."""
     devices: dict[DeviceId, Device] = {}
     for some in in_chunks(entries):
@@ -81,11 +81,11 @@ class Difference:
 
 
 def difference(
-    report: DeviceList, known: Mapping[DeviceId, Device], *, id_length: int = ID_LENGTH
+    report: DeviceList, known: Mapping[DeviceId, Device], *, id_length: int = MAX_ID_LENGTH
 ) -> Difference | None:
     """How ``report`` differs from the list before it, which was without problems and is ``known``; None when the new
     one has problems, or differs in so much, and the whole of it must be normalised."""
-    if len(report.added) + len(report.removed) > LARGEST_DIFFERENCE:
+    if len(report.added) + len(report.removed) > MAX_DIFFERENCE:
         return None
     updated = {device.id: device for device in report.added}
     removed = {device.id for device in report.removed}

@@ -35,7 +35,7 @@ from ...steps import Steps, run_steps
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
 from .free_devices import FreeDevices
 from .pod_devices import Assignment, PodDevices, in_order
-from .report import ID_LENGTH, difference, normalising
+from .report import MAX_ID_LENGTH, difference, normalising
 from .resource import NOTHING_REPORTED, Reported, Resource, health_of
 
 
@@ -53,7 +53,7 @@ class Snapshot:
     unconfirmed: tuple[PodUid, ...] = ()
 
 
-MOST_REMOVED = 1000
+MAX_REMOVED = 1000
 """Resources whose zero is kept until somebody has seen it; they stand in the checkpoint, too."""
 
 
@@ -65,7 +65,7 @@ class DeviceStore(PodDevices):
         self,
         *,
         grace: float = GRACE_PERIOD,
-        id_length: int = ID_LENGTH,
+        id_length: int = MAX_ID_LENGTH,
         node_resources: Mapping[ResourceName, int] | None = None,
     ) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class DeviceStore(PodDevices):
         for name in expired:
             del self._resources[name]
             self._removed[name] = None
-        while len(self._removed) > MOST_REMOVED:  # as good as acknowledged
+        while len(self._removed) > MAX_REMOVED:  # as good as acknowledged
             del self._removed[next(iter(self._removed))]
         self.version += bool(expired)
         return [ResourceRemoved(resource=name) for name in expired]

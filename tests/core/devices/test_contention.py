@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle, islice, pairwise
 
-from devicemgr.core.devices.contention import CALM, MOST_CLAIMANTS, TURN, Claimant, Contention
+from devicemgr.core.devices.contention import CALM_PERIOD, MAX_CLAIMANTS, TURN, Claimant, Contention
 
 A, B, C = (Claimant(f"{name}.sock", pid) for pid, name in enumerate("abc", 1))
 
@@ -37,7 +37,7 @@ def test_many_updates_one_after_the_other_are_no_contention():
     contention = Contention()
     assert told(contention, [Claimant("gpu.sock", pid) for pid in range(1000)], every=0.1) == {}
     assert contention.pause(now=100) == 0
-    assert len(contention._cut) == MOST_CLAIMANTS
+    assert len(contention._cut) == MAX_CLAIMANTS
 
 
 def test_one_that_registers_again_and_again_contends_with_nobody():
@@ -60,8 +60,10 @@ def test_calm_is_a_new_beginning():
     contention = Contention()
     served = [A, B, A, B, A]
     assert told(contention, served) == {4: (A, B)}
-    assert told(contention, served, start=CALM + 3) == {}, "it is calm when more than so many seconds have passed"
-    assert told(contention, served, start=2 * CALM + 8) == {4: (A, B)}
+    assert told(contention, served, start=CALM_PERIOD + 3) == {}, (
+        "it is calm when more than so many seconds have passed"
+    )
+    assert told(contention, served, start=2 * CALM_PERIOD + 8) == {4: (A, B)}
 
 
 def test_whoever_serves_after_one_that_has_ended_has_a_turn_as_well():

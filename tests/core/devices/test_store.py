@@ -14,7 +14,7 @@ from devicemgr.core.checkpoint.kubelet_format import Checkpoint, Entry, render
 from devicemgr.core.checkpoint.own_section import OwnSection, load_snapshot, render_section
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.pod_devices import Assignment, in_order
-from devicemgr.core.devices.store import MOST_REMOVED, DeviceStore, Snapshot
+from devicemgr.core.devices.store import MAX_REMOVED, DeviceStore, Snapshot
 from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, ContainerKind, Device, Owner, PluginOptions, Pod, RunOptions
@@ -243,7 +243,7 @@ def test_a_restored_resource_has_no_plugin_and_the_options_it_was_saved_with():
 def test_only_so_many_zeroes_are_kept_until_somebody_has_seen_them():
     """They stand in the checkpoint, and anybody can make a resource and let it go."""
     store = DeviceStore(grace=1.0)
-    names = [f"v.com/r{number}" for number in range(MOST_REMOVED + 2)]
+    names = [f"v.com/r{number}" for number in range(MAX_REMOVED + 2)]
     for generation, name in enumerate(names):
         store.connect(Endpoint(resource=name, generation=generation, socket="a.sock"))
         store.stop_endpoint(name, generation, reason="gone", now=generation * 10.0)
