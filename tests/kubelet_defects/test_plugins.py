@@ -162,8 +162,8 @@ async def test_a_refused_plugin_is_told_why_also_where_the_path_is_no_text(root_
 
 async def test_lim_35_a_socket_that_is_no_plugin_is_left_alone_after_a_while(manager, monkeypatch):
     """API-9, CC-037: the pauses double; the kubelet tries for ever."""
-    monkeypatch.setattr(plugin_watcher, "ATTEMPTS", 3)
-    monkeypatch.setattr(plugin_watcher, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(plugin_watcher, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(plugin_watcher, "INITIAL_BACKOFF", 0.01)
     async with found_plugin(manager) as plugin:
         object.__setattr__(plugin.info, "type", "nonsense")
         await wait_for(manager, lambda: len(happened(manager, PluginSocketFailed)) == 3)
@@ -173,9 +173,9 @@ async def test_lim_35_a_socket_that_is_no_plugin_is_left_alone_after_a_while(man
 
 async def test_lim_35_a_lost_event_or_a_full_queue_loses_no_socket(tmp_path):
     """The kubelet only logs the overflow. Whatever the kernel says, the directory is looked at."""
-    troubles = []
-    with DirectoryWatch(tmp_path, lambda *trouble: troubles.append(trouble)) as watch:
-        assert watch.look() == {}
+    problems = []
+    with DirectoryWatch(tmp_path, lambda *problem: problems.append(problem)) as watch:
+        assert watch.scan() == {}
         deep = tmp_path / "a" / "b"
         deep.mkdir(parents=True)
         for n in range(3):
@@ -183,10 +183,10 @@ async def test_lim_35_a_lost_event_or_a_full_queue_loses_no_socket(tmp_path):
         watch._inotify.read(timeout=0)  # every event is lost but one that says so
         os.close(os.open(tmp_path / "x", os.O_CREAT))
         with trio.fail_after(5):
-            await watch.changed()
-        assert sorted(path.name for path in watch.look()) == ["0.sock", "1.sock", "2.sock"]
-        assert not troubles
-    assert flags.Q_OVERFLOW  # the kernel sends it whatever was asked for: it too wakes changed()
+            await watch.wait_changed()
+        assert sorted(path.name for path in watch.scan()) == ["0.sock", "1.sock", "2.sock"]
+        assert not problems
+    assert flags.Q_OVERFLOW  # the kernel sends it whatever was asked for: it too wakes wait_changed()
 
 
 @pytest.mark.parametrize(
@@ -208,36 +208,36 @@ async def test_lim_35_a_lost_event_or_a_full_queue_loses_no_socket(tmp_path):
 async def test_lim_35_where_the_kernel_does_not_tell_we_look_every_second(
     tmp_path, monkeypatch, autojump_clock, what, error, problem
 ):
-    troubles = []
+    problems = []
 
     def not_told(*arguments, **more):
         raise error
 
     monkeypatch.setattr(f"devicemgr.daemon.plugins.directory_watch.{what}", not_told)
-    with DirectoryWatch(tmp_path, lambda *trouble: troubles.append(trouble)) as watch:
-        watch.look()
+    with DirectoryWatch(tmp_path, lambda *problem: problems.append(problem)) as watch:
+        watch.scan()
         started = trio.current_time()
-        await watch.changed()
+        await watch.wait_changed()
         assert trio.current_time() - started == pytest.approx(1)
-    assert troubles[0] == (str(tmp_path), problem)
+    assert problems[0] == (str(tmp_path), problem)
 
 
 async def test_lim_35_a_directory_that_is_made_anew_is_watched_anew(tmp_path):
     """Also when it gets the number of the old one, as is usual."""
     root = tmp_path / "registry"
     root.mkdir()
-    with DirectoryWatch(root, lambda *trouble: None) as watch:
+    with DirectoryWatch(root, lambda *problem: None) as watch:
         for n in range(3):
-            watch.look()
+            watch.scan()
             root.rmdir()
             root.mkdir()
             with trio.fail_after(5):
-                await watch.changed()
-            watch.look()
+                await watch.wait_changed()
+            watch.scan()
             os.mknod(root / f"{n}.sock", 0o600 | 0o140000)
             with trio.fail_after(5):
-                await watch.changed()
-            assert [path.name for path in watch.look()] == [f"{n}.sock"]
+                await watch.wait_changed()
+            assert [path.name for path in watch.scan()] == [f"{n}.sock"]
             (root / f"{n}.sock").unlink()
 
 
@@ -245,21 +245,21 @@ async def test_lim_35_a_directory_that_is_moved_away_is_not_watched_any_more(tmp
     """Somebody renames plugins_registry and makes a new one: what appears in the new one is seen."""
     root = tmp_path / "registry"
     root.mkdir()
-    with DirectoryWatch(root, lambda *trouble: None) as watch:
-        watch.look()
+    with DirectoryWatch(root, lambda *problem: None) as watch:
+        watch.scan()
         root.rename(tmp_path / "away")
         root.mkdir()
         with trio.fail_after(5):
-            await watch.changed()
-        watch.look()
+            await watch.wait_changed()
+        watch.scan()
         os.mknod(root / "new.sock", 0o600 | 0o140000)
         with trio.fail_after(5):
-            await watch.changed()
-        assert [path.name for path in watch.look()] == ["new.sock"]
+            await watch.wait_changed()
+        assert [path.name for path in watch.scan()] == ["new.sock"]
 
 
 async def test_lim_35_names_that_are_no_text_and_depths_that_nobody_needs_are_ignored(tmp_path):
-    troubles = []
+    problems = []
     deep = tmp_path
     for _ in range(30):
         deep = deep / "a"
@@ -267,19 +267,19 @@ async def test_lim_35_names_that_are_no_text_and_depths_that_nobody_needs_are_ig
     for name in (b"ok.sock", b"\xff.sock"):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(os.fsencode(tmp_path) + b"/" + name)
-    with DirectoryWatch(tmp_path, lambda path, problem: troubles.append(problem)) as watch:
-        assert [path.name for path in watch.look()] == ["ok.sock"]
-    assert troubles == ["more than 20 directories deep: not looked at"]
-    with DirectoryWatch(tmp_path, lambda path, problem: troubles.append(problem), most=0) as watch:
-        assert watch.look() == {}
-    assert "more than 0 sockets: others are not seen" in troubles
+    with DirectoryWatch(tmp_path, lambda path, problem: problems.append(problem)) as watch:
+        assert [path.name for path in watch.scan()] == ["ok.sock"]
+    assert problems == ["more than 20 directories deep: not looked at"]
+    with DirectoryWatch(tmp_path, lambda path, problem: problems.append(problem), max_sockets=0) as watch:
+        assert watch.scan() == {}
+    assert "more than 0 sockets: others are not seen" in problems
 
 
 async def test_lim_35_links_in_a_circle_are_not_followed(tmp_path):
     (tmp_path / "circle").symlink_to(tmp_path, target_is_directory=True)
     os.mknod(tmp_path / "a.sock", 0o600 | 0o140000)
     with DirectoryWatch(tmp_path, print) as watch:
-        assert [path.name for path in watch.look()] == ["a.sock"]
+        assert [path.name for path in watch.scan()] == ["a.sock"]
 
 
 async def test_lim_4_the_socket_of_an_old_plugin_that_goes_is_no_news_about_the_new_one(manager):

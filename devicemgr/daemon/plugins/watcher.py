@@ -24,12 +24,12 @@ from .directory_watch import DirectoryWatch, Identity
 from .endpoints import SOCKET_GONE, Adopted, Endpoints, Found
 
 DEVICE_PLUGIN = "DevicePlugin"
-AT_ONCE = 10
+MAX_CONCURRENT = 10
 """Sockets that are asked at the same time; each has a second to say who it is."""
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 122.0
+INITIAL_BACKOFF = 0.5
+MAX_BACKOFF = 122.0
 """Seconds between attempts: the first pause, doubled each time, up to the longest (API-9)."""
-ATTEMPTS = 12
+MAX_ATTEMPTS = 12
 """Attempts to register one socket, a quarter of an hour in all. The kubelet never stops trying (LIM-35)."""
 
 
@@ -49,7 +49,7 @@ class PluginWatcher:
         self._access = access
         self._log = log
         self._sockets: dict[Path, _Watched] = {}
-        self._at_once = trio.CapacityLimiter(AT_ONCE)
+        self._limiter = trio.CapacityLimiter(MAX_CONCURRENT)
 
     @property
     def desired(self) -> list[Path]:
@@ -64,12 +64,12 @@ class PluginWatcher:
     async def watch(self) -> None:
         """Until cancelled."""
         with DirectoryWatch(
-            self._layout.plugins_registry, self._on_trouble, most=self._access.peer_limits.resources
+            self._layout.plugins_registry, self._report_unwatched, max_sockets=self._access.peer_limits.resources
         ) as directory:
             async with trio.open_nursery() as nursery:
                 while True:
-                    self._reconcile(directory.look(), nursery)
-                    await directory.changed()
+                    self._reconcile(directory.scan(), nursery)
+                    await directory.wait_changed()
 
     def _reconcile(self, there: dict[Path, Identity], nursery: trio.Nursery) -> None:
         """First what is gone or another one now, then what is new (REG-15)."""
@@ -86,23 +86,23 @@ class PluginWatcher:
 
     async def _register(self, path: Path, watched: _Watched) -> None:
         """Try until it works, it is hopeless, or the socket is gone."""
-        pause = FIRST_PAUSE
+        backoff = INITIAL_BACKOFF
         with watched.scope:
-            for attempt in range(1, ATTEMPTS + 1):
+            for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:
-                    async with self._at_once:
+                    async with self._limiter:
                         await self._register_once(path, watched)
                     return
                 except (PluginUnavailable, RegistrationRefused) as error:
-                    again = attempt < ATTEMPTS and error.status != "UNIMPLEMENTED"
+                    again = attempt < MAX_ATTEMPTS and error.status != "UNIMPLEMENTED"
                     failed = PluginSocketFailed(
-                        path=str(path), problem=str(error), attempt=attempt, retry_after=pause if again else None
+                        path=str(path), problem=str(error), attempt=attempt, retry_after=backoff if again else None
                     )
                     self._log.record([failed])
                     if not again:
                         return
-                await trio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await trio.sleep(backoff)
+                backoff = min(backoff * 2, MAX_BACKOFF)
 
     async def _register_once(self, path: Path, watched: _Watched) -> None:
         limits = ConnectionLimits(
@@ -111,7 +111,7 @@ class PluginWatcher:
         async with connect_registration(endpoint_of_found(self._layout, path, ""), limits) as client:
             info = await client.get_info()
             try:
-                adopted = await self._endpoints.adopt(self._found(path, info))
+                adopted = await self._endpoints.adopt(self._discovered(path, info))
             except RegistrationRefused as refusal:
                 with suppress(PluginUnavailable):  # the refusal is what matters
                     await client.notify(registered=False, error=str(refusal))
@@ -120,12 +120,12 @@ class PluginWatcher:
             if self._sockets.get(path) is not watched:  # it went in this very moment
                 self._endpoints.disconnect(adopted, reason=SOCKET_GONE)
             try:
-                await self._confirm(client, adopted)
+                await self._notify_registered(client, adopted)
             except PluginUnavailable:
                 watched.adopted = None
                 raise
 
-    def _found(self, path: Path, info: PluginInfo) -> Found:
+    def _discovered(self, path: Path, info: PluginInfo) -> Found:
         if info.type != DEVICE_PLUGIN:
             raise RegistrationRefused(
                 f"no handler registered for plugin type {info.type!r} at socket {path}", rule="REG-16"
@@ -137,7 +137,7 @@ class PluginWatcher:
         place = endpoint_of_found(self._layout, path, info.endpoint)
         return Found(resource=info.name, supported_versions=info.supported_versions, place=place)
 
-    async def _confirm(self, client: RegistrationClient, adopted: Adopted) -> None:
+    async def _notify_registered(self, client: RegistrationClient, adopted: Adopted) -> None:
         """A plug-in that cannot be told of its luck loses it again (REG-16)."""
         try:
             await client.notify(registered=True)
@@ -145,5 +145,5 @@ class PluginWatcher:
             self._endpoints.disconnect(adopted, reason="NotifyRegistrationStatus failed")
             raise
 
-    def _on_trouble(self, path: str, problem: str) -> None:
+    def _report_unwatched(self, path: str, problem: str) -> None:
         self._log.record([PluginDirectoryUnwatched(path=path, problem=problem)])
