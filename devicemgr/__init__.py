@@ -147,6 +147,7 @@ __all__ = [
     "PluginOptions",
     "PluginUnavailable",
     "Pod",
+    "PodAdmitResult",
     "PodResources",
     "PodResourcesEntry",
     "PodStatus",

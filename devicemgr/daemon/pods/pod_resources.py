@@ -41,7 +41,9 @@ class PodResources:
         self._log = log
         self._bucket = TokenBucket(RATE, BURST)
         self._pods: CachedView[tuple[PodResourcesEntry, ...]] = CachedView(lambda store: named_pods(store, V1_KINDS))
-        self._pods_v1alpha1: CachedView[tuple[PodResourcesEntry, ...]] = CachedView(lambda store: named_pods(store, V1ALPHA1_KINDS))
+        self._pods_v1alpha1: CachedView[tuple[PodResourcesEntry, ...]] = CachedView(
+            lambda store: named_pods(store, V1ALPHA1_KINDS)
+        )
         self._allocatable: CachedView[tuple[DeviceOnNode, ...]] = CachedView(allocatable_devices)
 
     async def list_pods(self) -> tuple[PodResourcesEntry, ...]:

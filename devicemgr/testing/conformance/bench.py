@@ -519,7 +519,9 @@ class Bench:
 
     def exit_report(self) -> str:
         how = f", {self.subject.unexpected_exit}" if self.subject.unexpected_exit else ""
-        served = any(self.seen(DeviceListReceived, since=self.start_times[-1], of=resource) for resource in self.resources)
+        served = any(
+            self.seen(DeviceListReceived, since=self.start_times[-1], of=resource) for resource in self.resources
+        )
         # One that could not even start would not the next time.
         hint = _RESPAWN_HINT if self.has_exited_for_good and served else ""
         return f"the plug-in has ended{how}{self._last_output('its last output')}{hint}"
