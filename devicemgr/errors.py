@@ -3,9 +3,9 @@
 ::
 
     DeviceManagerError
-    ├── BadInput             a file says something we cannot use: mend the named line
+    ├── BadInput             a file says something we cannot use: fix the named line
     ├── UnusableTopology     a topology setting does not fit, or does not fit this machine
-    ├── CorruptCheckpoint    a checkpoint cannot be believed: not JSON, another layout, another checksum
+    ├── CorruptCheckpoint    a checkpoint cannot be trusted: not JSON, another layout, another checksum
     ├── CheckpointUnwritable the state could not be put on disk
     ├── Refused              the manager said no, with the kubelet's own text
     │   ├── RegistrationRefused
@@ -56,11 +56,11 @@ def _shortened(text: str) -> str:
 
 
 class CorruptCheckpoint(DeviceManagerError):
-    """A checkpoint file cannot be believed (CKPT-9). The manager sets it aside and uses the generation before."""
+    """A checkpoint file cannot be trusted (CKPT-9). The manager sets it aside and uses the generation before."""
 
 
 class CheckpointUnwritable(DeviceManagerError):
-    """The state could not be put on disk. Make room, or mend the permissions of the directory it names."""
+    """The state could not be put on disk. Make room, or fix the permissions of the directory it names."""
 
 
 class UnusableTopology(DeviceManagerError):
@@ -80,7 +80,7 @@ class Refused(DeviceManagerError):
 
 
 class RegistrationRefused(Refused):
-    """Register is answered with status UNKNOWN and this text (REG-5). The plug-in mends it and tries again."""
+    """Register is answered with status UNKNOWN and this text (REG-5). The plug-in corrects it and tries again."""
 
 
 class AllocationRefused(Refused):
@@ -113,8 +113,8 @@ class RpcFailed(DeviceManagerError):
 
     @property
     def rpc_error(self) -> str:
-        """The text as grpc-go prints it, with Go's name of the code: so it stands in the kubelet's texts, where people
-        look for it (ALLOC-20, REG-5, RUN-E1)."""
+        """The text as grpc-go prints it, with Go's name of the code, as in the kubelet's texts, which people search
+        for (ALLOC-20, REG-5, RUN-E1)."""
         code = _GO_CODES.get(self.status) or self.status.title().replace("_", "")
         return f"rpc error: code = {code} desc = {self}"
 
@@ -150,7 +150,7 @@ class DirectoryInUse(DeviceManagerError):
 
 
 class DirectoryUnusable(DeviceManagerError):
-    """The directory cannot be created, written or cleaned. Mend its permissions, or take another one."""
+    """The directory cannot be created, written or cleaned. Fix its permissions, or take another one."""
 
 
 class AddressUnusable(DeviceManagerError):
@@ -198,7 +198,7 @@ class ResourceWaitTimeout(DeviceManagerError):
 def collapse_exception_group() -> Iterator[None]:
     """Around a nursery the caller cannot see: a group of one error becomes that error.
 
-    The group would only tell of our own nesting, and ``except DirectoryInUse`` would not match it. A cancellation that
+    The group would only show our own nesting, and ``except DirectoryInUse`` would not match it. A cancellation that
     comes together with errors is left out: they say more, and the cancelled scope is on its way out anyway. So is what
     only follows from an error: that the manager has ended. A group of several errors stays as it is.
     """
@@ -216,7 +216,7 @@ def collapse_exception_group() -> Iterator[None]:
 
 
 def require_trio(what: str) -> None:
-    """Say what is amiss before Trio says it in words of its own. Raises NeedsTrio."""
+    """Check that this is a Trio program, with a clearer message than Trio's. Raises NeedsTrio."""
     try:
         trio.lowlevel.current_task()
     except RuntimeError:

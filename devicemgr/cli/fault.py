@@ -57,7 +57,7 @@ def _inject(root_dir: Path | None, fault: Fault) -> None:
 @_verb("restart")
 @click.option("--delay", type=Seconds(0), default=0.0, metavar="SECONDS", help="Time until it is back.")
 def restart(root_dir: Path | None, delay: float) -> None:
-    """Restart as the kubelet does: all sockets are wiped and made anew. Returns when it serves again."""
+    """Restart as the kubelet does: all sockets are removed and created again. Returns when it serves again."""
 
     async def restarted(client: ManagerClient) -> None:
         await client.restart(delay=delay)
@@ -68,7 +68,7 @@ def restart(root_dir: Path | None, delay: float) -> None:
 
 @_verb("wipe")
 def wipe(root_dir: Path | None) -> None:
-    """Remove every socket in device-plugins/; kubelet.sock is made anew within a second."""
+    """Remove every socket in device-plugins/; kubelet.sock is created again within a second."""
     _inject(root_dir, Fault(name="wipe"))
 
 

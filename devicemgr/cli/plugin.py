@@ -61,7 +61,7 @@ def command(
     preferred: bool,
     watched: bool,
 ) -> None:
-    """Run a simulated plug-in until interrupted. It registers again when kubelet.sock is made anew.
+    """Run a simulated plug-in until interrupted. It registers again when kubelet.sock is created again.
 
     A script has everything the options have, and answers, errors, delays and a schedule: examples/plugin-script.yaml.
     """
@@ -132,7 +132,7 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
 
 
 async def _run_each(directory: Path, scripts: list[Script], watched: bool, playing: list[ScriptedPlugin]) -> None:
-    """They begin one after the other: what stands in the way of several is then reported once."""
+    """They begin one after the other: an obstacle to several is then reported once."""
     for path in (directory / script.socket for script in scripts):
         require_short(path)
     await _until_directory_exists(directory)

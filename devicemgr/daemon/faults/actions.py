@@ -61,7 +61,7 @@ class Faults:
             await self._current().ready.wait()
 
     def wipe(self) -> None:
-        """Remove every socket from the directory of plug-ins, kubelet.sock too, which is made anew within a second."""
+        """Remove every socket from the plug-in directory, kubelet.sock too, which is created again within a second."""
         self._record("wipe", str(self._layout.plugins))
         with suppress(FileNotFoundError):  # without the directory there is no socket
             for path in self._layout.plugins.iterdir():

@@ -116,7 +116,7 @@ class SimulatedPlugin:
 
     @checked
     def set_devices(self, devices: Iterable[Device]) -> None:
-        """Report this list from now on, as it stands: duplicates and all."""
+        """Report this list from now on, with its duplicates."""
         self._devices = list(devices)
         self._notify()
 
@@ -133,7 +133,7 @@ class SimulatedPlugin:
     async def keep_registered(
         self, on_registered: Callable[[], None] = lambda: None, on_waiting: Callable[[str], None] = lambda reason: None
     ) -> None:
-        """Register, and again when kubelet.sock is made anew or our own socket deleted, until cancelled (REG-22).
+        """Register, and again when kubelet.sock is created again or our own socket deleted, until cancelled (REG-22).
 
         Both are how a kubelet's restart looks from here; a fresh socket is served before Register is called. That its
         last stream was cancelled is no reason: a newer process may have taken the resource over.
