@@ -4,9 +4,9 @@
 
     SERVING ──stream ended──▶ STOPPED ──grace period over──▶ REMOVED
        ▲                          │
-       └── a new registration ────┘   (a new endpoint with a higher generation takes the slot)
+       └── a new registration ────┘   (a new endpoint with a higher generation takes over)
 
-A registration that is still being connected has no endpoint yet: it takes the slot only when the plug-in has
+A registration that is still being connected has no endpoint yet: it takes over only when the plug-in has
 answered (LIM-3). Generations are how late news of an old stream is told from news of the new one (LIM-2, LIM-4).
 """
 

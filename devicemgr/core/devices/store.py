@@ -84,7 +84,7 @@ class DeviceStore(PodDevices):
     # --- endpoints and lists -------------------------------------------------------------------
 
     def connect(self, endpoint: Endpoint) -> list[Event]:
-        """A plug-in answered: it takes the slot. Old lists stay until its first own one (REG-9)."""
+        """A plug-in answered: it takes over. Old lists stay until its first own one (REG-9)."""
         resource = endpoint.resource
         state = self._resources.get(resource)
         replaced = state is not None and state.is_serving

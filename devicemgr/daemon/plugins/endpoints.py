@@ -3,9 +3,9 @@
 This is *the* place where a plug-in's failure stops. Before the plug-in has answered, its failure is the answer to
 Register; after that it marks the endpoint stopped. Nothing else of the manager ever sees it.
 
-A slot per resource holds at most one such task. A new one connects first and only then takes the slot: the old one
+Each resource has at most one such task that serves. A new one connects first and only then takes over: the old one
 has read its last list before the new one reads its first (LIM-2, LIM-3, LIM-4). What the old plug-in was asked, it may
-still answer; then its connection is closed. A task whose stream has ended keeps its slot and waits out the grace
+still answer; then its connection is closed. A task whose stream has ended keeps its resource and waits out the grace
 period, then sweeps; a newer registration cancels that wait.
 """
 
@@ -39,12 +39,12 @@ from ..layout import checked_endpoint
 
 _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""
-SOCKET_GONE = "its socket was removed or made anew"
+SOCKET_REMOVED = "its socket was removed or recreated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A plug-in that told the watcher who it is; nothing of it is validated yet."""
+class DiscoveredPlugin:
+    """What a plug-in said in GetInfo; nothing of it is validated yet."""
 
     resource: str
     supported_versions: tuple[str, ...]
@@ -52,7 +52,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
+class RegistrationHandle:
     """One registration, by identity: what the watcher needs to end it."""
 
     resource: ResourceName
@@ -60,19 +60,19 @@ class Adopted:
 
 
 @dataclass(slots=True, eq=False)
-class _Slot:
+class _EndpointTask:
     generation: int
     name: str
     caller: Peer | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)
-    silent: trio.Event = field(default_factory=trio.Event)
-    replaced: bool = False
+    stream_ended: trio.Event = field(default_factory=trio.Event)
+    is_replaced: bool = False
     end_reason: str = "the plug-in ended the stream"
-    gone: trio.Event = field(default_factory=trio.Event)
+    finished: trio.Event = field(default_factory=trio.Event)
     decided: trio.Event = field(default_factory=trio.Event)
     refusal: RegistrationRefused | None = None
-    is_taking: bool = False
+    is_taking_over: bool = False
     client: PluginClient | None = None
     pid: int = 0
     contention: Contention = field(default_factory=Contention)
@@ -109,15 +109,15 @@ class Endpoints:
         self._peer_limits = access.peer_limits
         self._access = access
         self._fault_injection = fault_injection
-        self._slots: dict[ResourceName, _Slot] = {}
-        self._connected: dict[_Slot, tuple[ResourceName, Inode]] = {}
+        self._tasks: dict[ResourceName, _EndpointTask] = {}
+        self._connected: dict[_EndpointTask, tuple[ResourceName, Inode]] = {}
         self._generations = 0
 
     def client_of(self, resource: ResourceName) -> PluginClient:
         """The connection to the plug-in that serves the resource now. Raises AllocationRefused (ALLOC-E8, ALLOC-E9)."""
-        slot = self._slots.get(resource)
-        if slot is not None and slot.client is not None:
-            return slot.client
+        task = self._tasks.get(resource)
+        if task is not None and task.client is not None:
+            return task.client
         endpoint = self._store.endpoint(resource)
         if endpoint is None:
             raise AllocationRefused(f"unknown Device Plugin {resource}", rule="ALLOC-E8")
@@ -133,42 +133,42 @@ class Endpoints:
             name, place = self._checked(registration)
             if self._fault_injection.refuse_registration(registration.resource):
                 raise RegistrationRefused("failed to dial device plugin: context deadline exceeded", rule="REG-7")
-            await self._decided(self._start(registration.resource, place, name, CALLER.get()))
+            await self._wait_decided(self._start(registration.resource, place, name, CALLER.get()))
 
-    async def adopt(self, found: Found) -> Adopted:
-        """Take over a plug-in that the watcher found (REG-16). Raises RegistrationRefused."""
-        with self._refusals_recorded(found.resource, str(found.place)):
-            if API_VERSION not in found.supported_versions:
+    async def register_discovered(self, plugin: DiscoveredPlugin) -> RegistrationHandle:
+        """Register a plug-in that the watcher discovered (REG-16). Raises RegistrationRefused."""
+        with self._refusals_recorded(plugin.resource, str(plugin.place)):
+            if API_VERSION not in plugin.supported_versions:
                 raise RegistrationRefused(
-                    f"version {API_VERSION!r} is not among plugin supported versions {list(found.supported_versions)}",
+                    f"version {API_VERSION!r} is not among plugin supported versions {list(plugin.supported_versions)}",
                     rule="REG-16",
                 )
-            if problem := why_not_extended(found.resource):
+            if problem := why_not_extended(plugin.resource):
                 raise RegistrationRefused(
-                    f"invalid name of device plugin socket: {found.resource!r}: {problem}", rule="API-12"
+                    f"invalid name of device plugin socket: {plugin.resource!r}: {problem}", rule="API-12"
                 )
-            resource = found.resource
-            self._check_room(resource)
-            slot = self._start(resource, found.place, str(found.place))
+            resource = plugin.resource
+            self._check_resource_limit(resource)
+            task = self._start(resource, plugin.place, str(plugin.place))
             try:
-                await self._decided(slot)
+                await self._wait_decided(task)
             except trio.Cancelled:  # its socket is gone, and nobody else would end it
-                slot.end(SOCKET_GONE)
+                task.end(SOCKET_REMOVED)
                 raise
-            return Adopted(resource, slot.generation)
+            return RegistrationHandle(resource, task.generation)
 
-    def disconnect(self, adopted: Adopted, *, reason: str) -> None:
+    def disconnect(self, handle: RegistrationHandle, *, reason: str) -> None:
         """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
-        slot = self._slots.get(adopted.resource)
-        if slot is not None and slot.generation == adopted.generation:
-            slot.end(reason)
+        task = self._tasks.get(handle.resource)
+        if task is not None and task.generation == handle.generation:
+            task.end(reason)
 
     def cut(self, resource: ResourceName) -> bool:
         """Close the connection to the plug-in that serves the resource; False when none does."""
-        slot = self._slots.get(resource)
-        if slot is None or slot.client is None:
+        task = self._tasks.get(resource)
+        if task is None or task.client is None:
             return False
-        slot.client.disconnect()
+        task.client.disconnect()
         return True
 
     @contextmanager
@@ -181,26 +181,26 @@ class Endpoints:
             )
             raise
 
-    def _start(self, resource: ResourceName, place: Place, name: str, caller: Peer | None = None) -> _Slot:
+    def _start(self, resource: ResourceName, place: Place, name: str, caller: Peer | None = None) -> _EndpointTask:
         """Start the endpoint task."""
         self._generations += 1
-        slot = _Slot(self._generations, name, caller)
-        self._nursery.start_soon(self._run, resource, place, slot)
-        return slot
+        task = _EndpointTask(self._generations, name, caller)
+        self._nursery.start_soon(self._run, resource, place, task)
+        return task
 
-    async def _decided(self, slot: _Slot) -> None:
+    async def _wait_decided(self, task: _EndpointTask) -> None:
         """Return when it serves. Raises RegistrationRefused.
 
         A caller that hangs up ends it, but not when it takes over already: half of that would leave a resource that is
         said to serve, and nobody who does.
         """
         try:
-            await slot.decided.wait()
+            await task.decided.wait()
         finally:
-            if not slot.is_taking:
-                slot.scope.cancel()
-        if slot.refusal is not None:
-            raise slot.refusal
+            if not task.is_taking_over:
+                task.scope.cancel()
+        if task.refusal is not None:
+            raise task.refusal
 
     async def wait_for_restored(self) -> None:
         """Remove, when their grace period is over, the resources of an earlier run that did not come back (REG-19)."""
@@ -219,16 +219,16 @@ class Endpoints:
             raise RegistrationRefused(
                 f"the ResourceName {registration.resource!r} is invalid: {problem}", rule="API-12"
             )
-        self._check_room(registration.resource)
+        self._check_resource_limit(registration.resource)
         return checked_endpoint(self._directory, registration.endpoint)
 
-    def _check_room(self, resource: ResourceName) -> None:
-        if resource not in self._slots and len(self._slots) >= self._peer_limits.resources:
-            consequence = f"the registration is refused: there are {len(self._slots)} resources already"
+    def _check_resource_limit(self, resource: ResourceName) -> None:
+        if resource not in self._tasks and len(self._tasks) >= self._peer_limits.resources:
+            consequence = f"the registration is refused: there are {len(self._tasks)} resources already"
             self._access.plugin_policy(resource).reached("resources", 1, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
 
-    def _check_caller(self, slot: _Slot, client: PluginClient) -> None:
+    def _check_caller(self, task: _EndpointTask, client: PluginClient) -> None:
         """Nobody but root, or our own user, registers what is not his: a socket serves one resource, and a member of
         the group could give another one's socket a name before its plug-in does (LIM-27).
 
@@ -236,55 +236,55 @@ class Endpoints:
         us is the plug-in, to whom the file was given.
         """
         peer, owner = client.peer, client.socket.owner
-        if slot.caller is not None and slot.caller.uid not in (0, os.geteuid(), peer.uid, owner):
+        if task.caller is not None and task.caller.uid not in (0, os.geteuid(), peer.uid, owner):
             raise RegistrationRefused(
-                f"endpoint {slot.name!r} is invalid: user {peer.uid} serves it, its file belongs to user {owner}, and "
-                f"user {slot.caller.uid} registers it; only these two, root, and the manager's own user may do that",
+                f"endpoint {task.name!r} is invalid: user {peer.uid} serves it, its file belongs to user {owner}, and "
+                f"user {task.caller.uid} registers it; only these two, root, and the manager's own user may do that",
                 rule="LIM-27",
             )
 
-    def _check_same_socket(self, resource: ResourceName, slot: _Slot, place: Place) -> None:
+    def _check_same_socket(self, resource: ResourceName, task: _EndpointTask, place: Place) -> None:
         """Only when somebody wants to see what becomes of it: the kubelet, too, asks for the options first (D37-4)."""
-        holder = self._slots.get(resource) if self._fault_injection.refuse_same_socket else None
-        if holder is not None and holder.client is not None and holder.name == slot.name:
+        holder = self._tasks.get(resource) if self._fault_injection.refuse_same_socket else None
+        if holder is not None and holder.client is not None and holder.name == task.name:
             raise RegistrationRefused(f"device plugin already connected: {place}", rule="D37-4")
 
     @contextmanager
-    def _not_shared(self, resource: ResourceName, slot: _Slot, socket: SocketFile) -> Iterator[None]:
+    def _socket_reserved(self, resource: ResourceName, task: _EndpointTask, socket: SocketFile) -> Iterator[None]:
         """One socket has one list of devices, so it serves one resource, by whatever names it is known (LIM-27)."""
         for other, inode in self._connected.values():
             if inode == socket.inode and other != resource:
                 raise RegistrationRefused(
-                    f"endpoint {slot.name!r} is invalid: it already serves {other}", rule="LIM-27"
+                    f"endpoint {task.name!r} is invalid: it already serves {other}", rule="LIM-27"
                 )
-        self._connected[slot] = resource, socket.inode
+        self._connected[task] = resource, socket.inode
         try:
             yield
         finally:
-            del self._connected[slot]
+            del self._connected[task]
 
-    async def _run(self, resource: ResourceName, place: Place, slot: _Slot) -> None:
+    async def _run(self, resource: ResourceName, place: Place, task: _EndpointTask) -> None:
         """The endpoint task: serve, then wait out the grace period, then sweep."""
         try:
-            with slot.scope:
-                reason = await self._serve(resource, place, slot)
-                if slot.replaced:
+            with task.scope:
+                reason = await self._serve(resource, place, task)
+                if task.is_replaced:
                     return
                 now = trio.current_time()
-                self._log.record(self._store.stop_endpoint(resource, slot.generation, reason=reason, now=now))
+                self._log.record(self._store.stop_endpoint(resource, task.generation, reason=reason, now=now))
                 await trio.sleep(self._store.grace + _JUST_AFTER)
                 self._access.release_list(resource)
                 self._log.record(self._store.sweep(now=trio.current_time()))
         except RegistrationRefused as refusal:
-            slot.refusal = refusal
+            task.refusal = refusal
         finally:
-            if self._slots.get(resource) is slot:
-                del self._slots[resource]
-            slot.gone.set()
-            slot.decided.set()
+            if self._tasks.get(resource) is task:
+                del self._tasks[resource]
+            task.finished.set()
+            task.decided.set()
 
-    async def _serve(self, resource: ResourceName, place: Place, slot: _Slot) -> str:
-        """Connect, take the slot, read lists; returns why the stream ended (LW-8)."""
+    async def _serve(self, resource: ResourceName, place: Place, task: _EndpointTask) -> str:
+        """Connect, take over, read lists; returns why the stream ended (LW-8)."""
         connected, policy = False, self._access.plugin_policy(resource)
         try:
             async with connect_plugin(
@@ -301,96 +301,100 @@ class Endpoints:
                 interceptor=self._fault_injection,
             ) as client:
                 connected = True
-                self._check_caller(slot, client)
-                with self._not_shared(resource, slot, client.socket):
-                    return await self._serve_connected(resource, place, slot, client, policy)
+                self._check_caller(task, client)
+                with self._socket_reserved(resource, task, client.socket):
+                    return await self._serve_connected(resource, place, task, client, policy)
         except PluginUnavailable as error:
             if connected:
                 raise
             raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
 
     async def _serve_connected(
-        self, resource: ResourceName, place: Place, slot: _Slot, client: PluginClient, policy: PluginPolicy
+        self, resource: ResourceName, place: Place, task: _EndpointTask, client: PluginClient, policy: PluginPolicy
     ) -> str:
-        slot.pid = client.peer.pid
-        options = await self._options_in_turn(resource, slot, client)
+        task.pid = client.peer.pid
+        options = await self._get_options_in_turn(resource, task, client)
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_same_socket(resource, slot, place)
-        slot.is_taking = True
-        await self._take(resource, slot)
-        self._install(resource, slot, client, options)
-        slot.decided.set()
+        self._check_same_socket(resource, task, place)
+        task.is_taking_over = True
+        await self._take_over(resource, task)
+        self._install(resource, task, client, options)
+        task.decided.set()
         try:
-            with slot.reading:
-                await self._read_lists(client, resource, slot, policy)
+            with task.reading:
+                await self._list_and_watch(client, resource, task, policy)
         except PluginUnavailable as error:
             if error.peer_limit:
                 policy.reached(error.peer_limit, 1, f"the stream ended: {error}")
             return error.rpc_error
         finally:
-            slot.client = None
-            slot.silent.set()
-        if slot.replaced:
+            task.client = None
+            task.stream_ended.set()
+        if task.is_replaced:
             await client.wait_idle()
-        return slot.end_reason
+        return task.end_reason
 
-    async def _options_in_turn(self, resource: ResourceName, slot: _Slot, client: PluginClient) -> PluginOptions:
+    async def _get_options_in_turn(
+        self, resource: ResourceName, task: _EndpointTask, client: PluginClient
+    ) -> PluginOptions:
         """While plug-ins contend, leave the one that serves alone for a while, or until it serves no more. Only who
         answers after that may take over, and then another one may have been faster."""
         while True:
-            if (holder := self._holder(resource, slot)) is not None and (pause := _left_of_turn(holder, slot)):
+            if (holder := self._holder(resource, task)) is not None and (pause := _remaining_turn(holder, task)):
                 with trio.move_on_after(pause):
-                    await holder.silent.wait()
+                    await holder.stream_ended.wait()
                 continue
-            options = await _options_of(client)
-            if (holder := self._holder(resource, slot)) is None or not _left_of_turn(holder, slot):
+            options = await _get_options(client)
+            if (holder := self._holder(resource, task)) is None or not _remaining_turn(holder, task):
                 return options
 
-    async def _take(self, resource: ResourceName, slot: _Slot) -> None:
-        """Make the slot ours; after each wait look again, since another registration may have come first."""
-        while (holder := self._holder(resource, slot)) is not None:
-            if _left_of_turn(holder, slot):
-                raise _too_late(resource)
-            slot.contention = holder.contention
+    async def _take_over(self, resource: ResourceName, task: _EndpointTask) -> None:
+        """Make the resource ours; after each wait look again, since another registration may have come first."""
+        while (holder := self._holder(resource, task)) is not None:
+            if _remaining_turn(holder, task):
+                raise _superseded(resource)
+            task.contention = holder.contention
             if holder.client is None:  # it waits out its grace period
                 holder.scope.cancel()
-                await holder.gone.wait()
-                slot.contention.turn_begins(now=trio.current_time())
+                await holder.finished.wait()
+                task.contention.turn_begins(now=trio.current_time())
             else:
-                holder.replaced = True
+                holder.is_replaced = True
                 holder.reading.cancel()
-                await holder.silent.wait()
-                self._note_take_over(resource, holder, slot)
-            if self._slots.get(resource) is holder:
-                del self._slots[resource]
-        self._slots[resource] = slot
+                await holder.stream_ended.wait()
+                self._note_take_over(resource, holder, task)
+            if self._tasks.get(resource) is holder:
+                del self._tasks[resource]
+        self._tasks[resource] = task
 
-    def _holder(self, resource: ResourceName, slot: _Slot) -> _Slot | None:
-        """Who has the slot of the resource. Raises RegistrationRefused when that is a newer registration."""
-        holder = self._slots.get(resource)
-        if holder is not None and holder.generation > slot.generation:
-            raise _too_late(resource)
+    def _holder(self, resource: ResourceName, task: _EndpointTask) -> _EndpointTask | None:
+        """The task that holds the resource. Raises RegistrationRefused when that is a newer registration."""
+        holder = self._tasks.get(resource)
+        if holder is not None and holder.generation > task.generation:
+            raise _superseded(resource)
         return holder
 
-    def _note_take_over(self, resource: ResourceName, old: _Slot, new: _Slot) -> None:
+    def _note_take_over(self, resource: ResourceName, old: _EndpointTask, new: _EndpointTask) -> None:
         now = trio.current_time()
         if claimants := new.contention.taken_over(old=old.claimant, new=new.claimant, now=now):
             self._log.record([ResourceContended(resource=resource, claimants=tuple(map(str, claimants)))])
 
-    def _install(self, resource: ResourceName, slot: _Slot, client: PluginClient, options: PluginOptions) -> None:
-        slot.client = client
-        endpoint = Endpoint(resource=resource, generation=slot.generation, socket=slot.name, options=options)
+    def _install(
+        self, resource: ResourceName, task: _EndpointTask, client: PluginClient, options: PluginOptions
+    ) -> None:
+        task.client = client
+        endpoint = Endpoint(resource=resource, generation=task.generation, socket=task.name, options=options)
         self._log.record(self._store.connect(endpoint))
 
-    async def _read_lists(
-        self, client: PluginClient, resource: ResourceName, slot: _Slot, policy: PluginPolicy
+    async def _list_and_watch(
+        self, client: PluginClient, resource: ResourceName, task: _EndpointTask, policy: PluginPolicy
     ) -> None:
         """Apply list after list until the stream ends; of a flood the newest."""
 
         def receiving(report: DeviceList) -> Steps[None]:
             self._access.hold_list(resource, report.size, len(report.devices))
-            received = DeviceListReceived(resource=resource, generation=slot.generation, devices=tuple(report.devices))
-            events = yield from self._store.applying(resource, slot.generation, report)
+            received = DeviceListReceived(resource=resource, generation=task.generation, devices=tuple(report.devices))
+            events = yield from self._store.applying(resource, task.generation, report)
             self._log.record([received, *events])
 
         await client.list_and_watch(
@@ -405,18 +409,18 @@ class Endpoints:
         self._log.record([call])
 
 
-def _left_of_turn(holder: _Slot, slot: _Slot) -> float:
-    """Seconds for which the one that has the slot must not be cut by this one."""
-    if holder.client is None or holder.claimant == slot.claimant:
+def _remaining_turn(holder: _EndpointTask, task: _EndpointTask) -> float:
+    """Seconds for which ``holder`` must not be replaced by this task."""
+    if holder.client is None or holder.claimant == task.claimant:
         return 0.0
     return holder.contention.pause(now=trio.current_time())
 
 
-def _too_late(resource: ResourceName) -> RegistrationRefused:
+def _superseded(resource: ResourceName) -> RegistrationRefused:
     return RegistrationRefused(f"another registration for {resource} has been accepted meanwhile", rule="REG-10")
 
 
-async def _options_of(client: PluginClient) -> PluginOptions:
+async def _get_options(client: PluginClient) -> PluginOptions:
     try:
         return await client.get_options()
     except PluginUnavailable as error:

@@ -21,7 +21,7 @@ from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..layout import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity
-from .endpoints import SOCKET_GONE, Adopted, Endpoints, Found
+from .endpoints import SOCKET_REMOVED, DiscoveredPlugin, Endpoints, RegistrationHandle
 
 DEVICE_PLUGIN = "DevicePlugin"
 MAX_CONCURRENT = 10
@@ -37,7 +37,7 @@ MAX_ATTEMPTS = 12
 class _Watched:
     identity: Identity
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    adopted: Adopted | None = None
+    handle: RegistrationHandle | None = None
 
 
 class PluginWatcher:
@@ -59,7 +59,7 @@ class PluginWatcher:
     @property
     def registered(self) -> list[Path]:
         """Those of them whose plug-in was taken over."""
-        return sorted(path for path, watched in self._sockets.items() if watched.adopted)
+        return sorted(path for path, watched in self._sockets.items() if watched.handle)
 
     async def watch(self) -> None:
         """Until cancelled."""
@@ -77,8 +77,8 @@ class PluginWatcher:
             if there.get(path) != watched.identity:
                 del self._sockets[path]
                 watched.scope.cancel()
-                if watched.adopted:
-                    self._endpoints.disconnect(watched.adopted, reason=SOCKET_GONE)
+                if watched.handle:
+                    self._endpoints.disconnect(watched.handle, reason=SOCKET_REMOVED)
         for path, identity in there.items():
             if path not in self._sockets:
                 self._sockets[path] = _Watched(identity)
@@ -111,21 +111,21 @@ class PluginWatcher:
         async with connect_registration(endpoint_of_found(self._layout, path, ""), limits) as client:
             info = await client.get_info()
             try:
-                adopted = await self._endpoints.adopt(self._discovered(path, info))
+                handle = await self._endpoints.register_discovered(self._discovered(path, info))
             except RegistrationRefused as refusal:
                 with suppress(PluginUnavailable):  # the refusal is what matters
                     await client.notify(registered=False, error=str(refusal))
                 raise
-            watched.adopted = adopted
+            watched.handle = handle
             if self._sockets.get(path) is not watched:  # it went in this very moment
-                self._endpoints.disconnect(adopted, reason=SOCKET_GONE)
+                self._endpoints.disconnect(handle, reason=SOCKET_REMOVED)
             try:
-                await self._notify_registered(client, adopted)
+                await self._notify_registered(client, handle)
             except PluginUnavailable:
-                watched.adopted = None
+                watched.handle = None
                 raise
 
-    def _discovered(self, path: Path, info: PluginInfo) -> Found:
+    def _discovered(self, path: Path, info: PluginInfo) -> DiscoveredPlugin:
         if info.type != DEVICE_PLUGIN:
             raise RegistrationRefused(
                 f"no handler registered for plugin type {info.type!r} at socket {path}", rule="REG-16"
@@ -135,14 +135,14 @@ class PluginWatcher:
         )
         self._log.record([found])
         place = endpoint_of_found(self._layout, path, info.endpoint)
-        return Found(resource=info.name, supported_versions=info.supported_versions, place=place)
+        return DiscoveredPlugin(resource=info.name, supported_versions=info.supported_versions, place=place)
 
-    async def _notify_registered(self, client: RegistrationClient, adopted: Adopted) -> None:
+    async def _notify_registered(self, client: RegistrationClient, handle: RegistrationHandle) -> None:
         """A plug-in that cannot be told of its luck loses it again (REG-16)."""
         try:
             await client.notify(registered=True)
         except PluginUnavailable:
-            self._endpoints.disconnect(adopted, reason="NotifyRegistrationStatus failed")
+            self._endpoints.disconnect(handle, reason="NotifyRegistrationStatus failed")
             raise
 
     def _report_unwatched(self, path: str, problem: str) -> None:

@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr import open_device_manager
-from devicemgr.daemon.plugins.endpoints import SOCKET_GONE, Found
+from devicemgr.daemon.plugins.endpoints import SOCKET_REMOVED, DiscoveredPlugin
 from devicemgr.events import EndpointStopped
 from devicemgr.model import Container, Pod, Registration
 from devicemgr.rpc.transport.unix_socket import Place
@@ -46,9 +46,11 @@ def register(manager, plugin):
     return manager.register(Registration(version="v1beta1", endpoint=plugin.endpoint, resource=GPU))
 
 
-def adopt(manager, plugin):
+def register_discovered(manager, plugin):
     place = Place(manager.layout.plugins.resolve(), Path(plugin.endpoint))
-    return manager.watcher._endpoints.adopt(Found(resource=GPU, supported_versions=("v1beta1",), place=place))
+    return manager.watcher._endpoints.register_discovered(
+        DiscoveredPlugin(resource=GPU, supported_versions=("v1beta1",), place=place)
+    )
 
 
 async def until_it_ends(root_dir, scenario):
@@ -61,7 +63,7 @@ async def until_it_ends(root_dir, scenario):
     raise AssertionError("it does not end")
 
 
-@pytest.mark.parametrize("call", [register, adopt])
+@pytest.mark.parametrize("call", [register, register_discovered])
 @pytest.mark.parametrize("before", ["it", "another", "one that has ended"])
 async def test_a_registration_that_is_abandoned_at_any_step(root_dir, before, call):
     async def scenario(manager, step):
@@ -81,7 +83,9 @@ async def test_a_registration_that_is_abandoned_at_any_step(root_dir, before, ca
                 assert admission, f"abandoned at step {step}: {admission}"
             else:
                 assert stops, f"abandoned at step {step}, nobody was told that nobody serves"
-                assert before == "one that has ended" or (call is adopt and stops[-1].reason == SOCKET_GONE)
+                assert before == "one that has ended" or (
+                    call is register_discovered and stops[-1].reason == SOCKET_REMOVED
+                )
         return ended
 
     await until_it_ends(root_dir, scenario)
