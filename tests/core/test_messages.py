@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from devicemgr.core.allocation.container_options import merge_run_options, odd_texts
+from devicemgr.core.allocation.container_options import merge_run_options, suspicious_texts
 from devicemgr.core.allocation.explanation import (
     AlignmentExplanation,
     Explanation,
@@ -90,15 +90,15 @@ def told_plan(plan):
         split = plan.split
         yield f"aligned {[*split.aligned]}, unaligned {[*split.unaligned]}, no affinity {[*split.no_affinity]}"
     yield from (f"{step.rule}: {step.devices} {step.because}" for step in plan.steps)
-    if plan.question is not None:
-        yield f"asks for {plan.question.size} of {[*plan.question.available]}, with {plan.question.must_include}"
+    if (asked := plan.preferred_request) is not None:
+        yield f"asks for {asked.size} of {[*asked.available]}, with {asked.must_include}"
 
 
 @scenario
 def plans():
     store = store_with(*(device(f"d{n}", n % 2) for n in range(6)), device("free"))
     zero = frozenset({0})
-    for title, asked, advice in (
+    for title, asked, preferred in (
         ("fewer than are aligned", request(2, affinity=zero), ()),
         ("as many as are aligned", request(3, affinity=zero), ()),
         ("more than are aligned", request(5, affinity=zero), ()),
@@ -112,7 +112,7 @@ def plans():
         ("nothing", request(0), ()),
     ):
         yield f"- {title}"
-        yield from told_plan(said(plan_allocation, store, asked, advice=advice))
+        yield from told_plan(said(plan_allocation, store, asked, preferred=preferred))
 
 
 @scenario
@@ -239,9 +239,9 @@ def answers_that_are_odd_or_in_conflict():
         annotations={"k\n": "w"},
         cdi_devices=("v.com/gpu=0", "v.com/gpu=1"),
     )
-    yield from odd_texts(one)
-    yield str(odd_texts(other))
-    yield from odd_texts(
+    yield from suspicious_texts(one)
+    yield str(suspicious_texts(other))
+    yield from suspicious_texts(
         RunOptions(
             envs={"": "a", "B=C": "d"},
             device_specs=(
@@ -260,7 +260,9 @@ def answers_that_are_odd_or_in_conflict():
             ),
         )
     )
-    yield from odd_texts(RunOptions(mounts=tuple(Mount(container_path=f"{n}", host_path="/x") for n in range(13))))
+    yield from suspicious_texts(
+        RunOptions(mounts=tuple(Mount(container_path=f"{n}", host_path="/x") for n in range(13)))
+    )
     merged, conflicts = merge_run_options({"v.com/b": one, "v.com/a": other})
     yield str(merged)
     yield from map(str, conflicts)

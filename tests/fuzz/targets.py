@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import NewType, Union, get_args, get_origin, get_type_hints
 
-from devicemgr.core.allocation.container_options import odd_texts
+from devicemgr.core.allocation.container_options import suspicious_texts
 from devicemgr.core.checkpoint.any_format import parse_any_checkpoint
 from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint, render
 from devicemgr.core.checkpoint.own_section import load_snapshot
@@ -178,7 +178,7 @@ def answer(data: bytes) -> None:
     options = convert.answer_from_bytes(data)
     if options is not None:
         assert convert.answer_from_bytes(convert.answer_to_bytes(options)) == options
-        assert all(isinstance(text, str) for text in odd_texts(options))
+        assert all(isinstance(text, str) for text in suspicious_texts(options))
 
 
 def check_types(value, hint=object) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from devicemgr.core.allocation.container_options import merge_run_options
-from devicemgr.core.allocation.plan import Request, Reusable, plan_allocation
+from devicemgr.core.allocation.plan import DevicesToReuse, Request, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import Checkpoint, parse_checkpoint, render
 from devicemgr.core.checkpoint.own_section import SavedCheckpoint, load_snapshot
 from devicemgr.core.devices.endpoint import Endpoint
@@ -126,10 +126,10 @@ def select_devices(case):
     answer = case["plugin_preferred_response"]
     if answer is not None:  # this plug-in would be asked
         if expect["preferred_call"] is None:
-            assert plan.question is None
+            assert plan.preferred_request is None
         else:
-            _same_question(plan.question, expect["preferred_call"])
-        plan = plan_allocation(store, request, advice=answer)
+            _same_question(plan.preferred_request, expect["preferred_call"])
+        plan = plan_allocation(store, request, preferred=answer)
     assert len(set(plan.devices)) == len(plan.devices) == expect["count"]
     assert set(expect["must_contain"]) <= set(plan.devices)
     firsts = Counter(str(case["devices"][id][0]) for id in plan.devices if case["devices"][id])
@@ -144,7 +144,7 @@ def _same_question(question, expect):
 
 def preferred_call_parameters(case):
     """CC-089…CC-093."""
-    _same_question(plan_allocation(*_selection(case)).question, case["expect"])
+    _same_question(plan_allocation(*_selection(case)).preferred_request, case["expect"])
 
 
 def filter_by_affinity(case):
@@ -160,7 +160,7 @@ def filter_by_affinity(case):
 def init_container_reuse(case):
     """CC-070, CC-071."""
     store = store_with(R, devices_of({f"dev{n}": None for n in range(case["device_count"])}))
-    reusable, got = Reusable(), {}
+    reusable, got = DevicesToReuse(), {}
     for step in case["sequence"]:
         container = Container(name=step["name"], kind=ContainerKind(step["kind"]), limits={R: step["request"]})
         owner = Owner("pod", step["name"])
@@ -168,7 +168,7 @@ def init_container_reuse(case):
         plan = plan_allocation(store, request)
         store.reserve(owner, R, plan.devices)
         store.commit(owner, R, plan.devices, RunOptions())
-        reusable.after(container, R, plan.devices)
+        reusable.update_after(container, R, plan.devices)
         got[step["name"]] = set(plan.devices)
     for expected in case["expect"]["containers"]:
         assert len(got[expected["name"]]) == expected["count"]

@@ -70,7 +70,7 @@ def as_data(answer: RunOptions) -> dict[str, Any]:
     }
 
 
-def odd_texts(answer: RunOptions) -> tuple[str, ...]:
+def suspicious_texts(answer: RunOptions) -> tuple[str, ...]:
     """What nobody should find in an answer, in words: paths that climb, control characters, and what no container
     runtime takes.
 

@@ -52,8 +52,8 @@ class ResourceExplanation:
     node_resource: int | None = None
 
     def planned(self, plan: Plan) -> None:
-        """Take over a plan; a later one, after the plug-in's advice, replaces it."""
-        self.held, split, question = plan.held, plan.split, plan.question
+        """Take over a plan; a later one, with the devices that the plug-in prefers, replaces it."""
+        self.held, split, request = plan.held, plan.split, plan.preferred_request
         if split is not None:
             self.considered = {
                 "reusable": listed(plan.reusable),
@@ -62,11 +62,11 @@ class ResourceExplanation:
                 "no affinity": listed(split.no_affinity),
             }
         self.taken = [asdict(step) for step in plan.steps]
-        if question is not None:
+        if request is not None:
             self.preferred_allocation_request = {
-                "available": listed(question.available),
-                "must_include": listed(question.must_include),
-                "size": question.size,
+                "available": listed(request.available),
+                "must_include": listed(request.must_include),
+                "size": request.size,
             }
 
     def refused(self, store: DeviceStore, resource: ResourceName) -> None:

@@ -1,7 +1,7 @@
 """Which devices a container gets: the kubelet's decision, step by step (ALLOC-6, ALLOC-7).
 
-:func:`plan_allocation` decides and changes nothing. When the plug-in may have an opinion the plan carries a
-*question*; ask it, then plan again with the *advice*.
+:func:`plan_allocation` decides and changes nothing. When there is a choice the plan carries a request for
+GetPreferredAllocation; make it, then plan again with the devices that the plug-in prefers.
 
 # Decision: the second plan starts from scratch, on the state as it is then. The kubelet goes on with the sets it
 # computed before the call, and takes devices that became busy or unhealthy meanwhile (ALLOC-19, LIM-6). Planning
@@ -49,7 +49,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class PreferredAllocationRequest:
     """What GetPreferredAllocation is asked: ``size`` counts the must-include ids, ``available`` has them too.
 
     ``available`` is what is free at the moment of looking: look before the world changes.
@@ -88,17 +88,17 @@ class Plan:
     reusable: tuple[DeviceId, ...] = ()
     split: Split | None = None
     steps: tuple[Step, ...] = ()
-    question: Question | None = None
+    preferred_request: PreferredAllocationRequest | None = None
 
     @property
     def devices(self) -> tuple[DeviceId, ...]:
         return tuple(id for step in self.steps for id in step.devices)
 
 
-def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[DeviceId] = ()) -> Plan:
+def plan_allocation(store: DeviceStore, request: Request, *, preferred: Sequence[DeviceId] = ()) -> Plan:
     """Decide which devices the container would get now.
 
-    ``advice`` is the plug-in's answer to an earlier plan's question; ids that are not available are ignored
+    ``preferred`` is the plug-in's answer to an earlier plan's request; ids that are not available are ignored
     (ALLOC-18). Raises AllocationRefused with the kubelet's text (ALLOC-E1…E7). Source: ALLOC-6a…7f.
     """
     held = _held_by_owner(store, request)
@@ -122,13 +122,13 @@ def plan_allocation(store: DeviceStore, request: Request, *, advice: Sequence[De
         )
     aligned, unaligned, no_affinity = free.split(request.affinity, without=request.reusable)
     split = Split(aligned=aligned, unaligned=unaligned, no_affinity=no_affinity)
-    steps, question = _choose(request, steps, split, advice, free)
-    return Plan(request=request, reusable=reusable, split=split, steps=steps, question=question)
+    steps, asked = _choose(request, steps, split, preferred, free)
+    return Plan(request=request, reusable=reusable, split=split, steps=steps, preferred_request=asked)
 
 
 def _choose(
-    request: Request, steps: tuple[Step, ...], split: Split, advice: Sequence[DeviceId], free: FreeDevices
-) -> tuple[tuple[Step, ...], Question | None]:
+    request: Request, steps: tuple[Step, ...], split: Split, preferred: Sequence[DeviceId], free: FreeDevices
+) -> tuple[tuple[Step, ...], PreferredAllocationRequest | None]:
     """Steps 7d to 7f: aligned first; the plug-in is asked only where there is a choice.
 
     There are enough (7b), so the kubelet's error that there were not (ALLOC-E7) cannot happen.
@@ -148,11 +148,11 @@ def _choose(
             ("free, and first in order", split.no_affinity),
         ]
     taken = [id for step in steps for id in step.devices]
-    question = Question(available=candidates.also(taken), must_include=in_order(taken), size=count)
-    wanted = [id for id in advice if id in candidates]
+    asked = PreferredAllocationRequest(available=candidates.also(taken), must_include=in_order(taken), size=count)
+    wanted = [id for id in preferred if id in candidates]
     for because, pool in [("preferred by the plug-in", wanted), *pools]:
         steps = _step(steps, rule, because, pool, count)
-    return steps, question
+    return steps, asked
 
 
 def _step(steps: tuple[Step, ...], rule: str, because: str, pool: Iterable[DeviceId], count: int) -> tuple[Step, ...]:
@@ -163,7 +163,7 @@ def _step(steps: tuple[Step, ...], rule: str, because: str, pool: Iterable[Devic
 
 
 def _once(ids: Iterable[DeviceId]) -> Iterator[DeviceId]:
-    """Each id at its first place only: a plug-in's advice may name one twice."""
+    """Each id at its first place only: a plug-in's preferred allocation may name one twice."""
     seen: set[DeviceId] = set()
     for id in ids:
         if id not in seen:
@@ -208,7 +208,7 @@ def _check_healthy(store: DeviceStore, request: Request, held: AbstractSet[Devic
 
 
 @dataclass(slots=True)
-class Reusable:
+class DevicesToReuse:
     """Devices that later containers of one pod may take over from its init containers (ALLOC-11…13).
 
     # Decision: a value of its own per admission. The kubelet keeps one unlocked map for all pods, which crashed
@@ -220,7 +220,7 @@ class Reusable:
     def of(self, resource: ResourceName) -> AbstractSet[DeviceId]:
         return self._devices.get(resource, set())
 
-    def after(self, container: Container, resource: ResourceName, devices: Iterable[DeviceId]) -> None:
+    def update_after(self, container: Container, resource: ResourceName, devices: Iterable[DeviceId]) -> None:
         """An ordinary init container leaves its devices; a sidecar or main container takes them away (ALLOC-12)."""
         pool = self._devices.setdefault(resource, set())
         if container.kind is ContainerKind.INIT:

@@ -1,7 +1,7 @@
 """Allocating the devices of one container: plan → ask → commit.
 
 Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
-plan is made again after the plug-in's advice, and ``commit`` looks again after its answer.
+plan is made again after GetPreferredAllocation, and ``commit`` looks again after Allocate.
 
 Every reservation is recorded in the :class:`PodAdmission`; whoever began it rolls exactly these back when it fails.
 """
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from ...core.allocation.container_options import odd_texts
+from ...core.allocation.container_options import suspicious_texts
 from ...core.allocation.explanation import LISTED, ContainerExplanation, Explanation, ResourceExplanation
-from ...core.allocation.plan import Plan, Request, Reusable, plan_allocation
+from ...core.allocation.plan import DevicesToReuse, Plan, Request, plan_allocation
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, PluginUnavailable
 from ...events import AllocateAnswerFlagged, PeerLimitReached
@@ -40,7 +40,7 @@ class PodAdmission:
     is_running: bool = False
     node_resources: set[ResourceName] = field(default_factory=set)
     reservations: list[tuple[Owner, ResourceName]] = field(default_factory=list)
-    reusable: Reusable = field(default_factory=Reusable)
+    reusable: DevicesToReuse = field(default_factory=DevicesToReuse)
     affinities: dict[str, frozenset[int] | None] = field(default_factory=dict)
 
     @classmethod
@@ -83,7 +83,7 @@ class Allocator:
                 self._find_room(request.resource, len(answer.raw))
                 self._log.record(self._store.commit(owner, request.resource, devices, answer.options, raw=answer.raw))
         for resource, assignment in self._store.assignments(owner).items():
-            admission.reusable.after(container, resource, assignment.devices)
+            admission.reusable.update_after(container, resource, assignment.devices)
 
     def _requests(self, admission: PodAdmission, container: Container, owner: Owner) -> list[Request]:
         """What is asked of plug-ins. A resource the node lists without having any, or has without a plug-in, is left to
@@ -147,8 +147,8 @@ class Allocator:
         answer = await self._endpoints.client_of(resource).allocate(devices)
         if answer is None:
             raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
-        if oddities := odd_texts(answer.options):  # told and passed on, as the kubelet does
-            self._log.record([AllocateAnswerFlagged(resource=resource, texts=oddities)])
+        if suspicious := suspicious_texts(answer.options):  # told and passed on, as the kubelet does
+            self._log.record([AllocateAnswerFlagged(resource=resource, texts=suspicious)])
         return answer
 
     def _find_room(self, resource: ResourceName, size: int) -> None:
@@ -164,12 +164,12 @@ class Allocator:
             raise AllocationRefused(refusal, rule="CKPT-3")
 
     def _plan(
-        self, admission: PodAdmission, container: Container, request: Request, advice: Sequence[DeviceId] = ()
+        self, admission: PodAdmission, container: Container, request: Request, preferred: Sequence[DeviceId] = ()
     ) -> Plan:
         """The devices the container would get now."""
         explanation = _explanation_of(admission, container, request)
         try:
-            plan = plan_allocation(self._store, request, advice=advice)
+            plan = plan_allocation(self._store, request, preferred=preferred)
         except AllocationRefused:
             explanation.refused(self._store, request.resource)
             raise
@@ -178,20 +178,19 @@ class Allocator:
 
     async def _advised_plan(self, admission: PodAdmission, container: Container, request: Request) -> Plan:
         plan = self._plan(admission, container, request)
-        endpoint = self._store.endpoint(request.resource)
-        if plan.question is None or endpoint is None or not endpoint.options.get_preferred_allocation_available:
+        endpoint, asked = self._store.endpoint(request.resource), plan.preferred_request
+        if asked is None or endpoint is None or not endpoint.options.get_preferred_allocation_available:
             return plan
-        question = plan.question
         try:
-            advice = await self._endpoints.client_of(request.resource).get_preferred_allocation(
-                tuple(question.available), question.must_include, question.size
+            preferred = await self._endpoints.client_of(request.resource).get_preferred_allocation(
+                tuple(asked.available), asked.must_include, asked.size
             )
         except PluginUnavailable as error:
             raise AllocationRefused(
                 f"device plugin GetPreferredAllocation rpc failed with err: {error.rpc_error}", rule="ALLOC-E11"
             ) from error
-        _explanation_of(admission, container, request).preferred_allocation = advice[:LISTED]
-        return self._plan(admission, container, request, advice)
+        _explanation_of(admission, container, request).preferred_allocation = preferred[:LISTED]
+        return self._plan(admission, container, request, preferred)
 
 
 def _explanation_of(admission: PodAdmission, container: Container, request: Request) -> ResourceExplanation:

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from devicemgr.core.allocation.plan import Request, Reusable, plan_allocation
+from devicemgr.core.allocation.plan import DevicesToReuse, Request, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import Checkpoint, Entry, render
 from devicemgr.core.checkpoint.own_section import OwnSection, load_snapshot, render_section
 from devicemgr.core.devices.endpoint import Endpoint
@@ -287,7 +287,7 @@ def test_pods_of_a_kubelets_checkpoint_ask_for_what_they_asked_for(specs):
 
 def admit(store, pod):
     """As the kubelet does, with a plug-in that answers at once."""
-    reusable = Reusable()
+    reusable = DevicesToReuse()
     for container in pod.containers:
         owner = Owner(pod.uid, container.name)
         for resource, count in container.limits.items():
@@ -295,5 +295,5 @@ def admit(store, pod):
             devices = plan_allocation(store, request).devices
             store.reserve(owner, resource, devices)
             store.commit(owner, resource, devices, RunOptions())
-            reusable.after(container, resource, devices)
+            reusable.update_after(container, resource, devices)
     store.add_pod(pod)
