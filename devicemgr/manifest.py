@@ -45,8 +45,8 @@ class Manifest:
     for them; and one about each field that pods do not have, which counts for nothing."""
 
     pods: list[Pod] = field(default_factory=list)
-    remarks: list[BadInput] = field(default_factory=list)
-    doubts: list[BadInput] = field(default_factory=list)
+    notes: list[BadInput] = field(default_factory=list)
+    warnings: list[BadInput] = field(default_factory=list)
 
 
 def parse_manifest(sources: Iterable[tuple[str, str]], *, replicas: int = 1) -> Manifest:
@@ -68,8 +68,8 @@ def parse_manifest(sources: Iterable[tuple[str, str]], *, replicas: int = 1) -> 
 def parse_pods(text: str, *, file: str) -> list[Pod]:
     """All pods of a manifest. Raises BadInput; also for a field that pods do not have, since nobody would be told."""
     found = parse_manifest([(file, text)])
-    if found.doubts:
-        raise found.doubts[0]
+    if found.warnings:
+        raise found.warnings[0]
     return found.pods
 
 
@@ -119,7 +119,7 @@ class _Reader:
         else:
             problem = document.bad(f"must be a mapping, not {document.described()}")
         self.refusal = self.refusal or problem
-        self.found.remarks.append(document.bad("this is skipped: it is no object of Kubernetes, it has no kind"))
+        self.found.notes.append(document.bad("this is skipped: it is no object of Kubernetes, it has no kind"))
 
     def _object(self, item: Field, top: dict[str, Field], name: str) -> None:
         if not name:
@@ -139,11 +139,11 @@ class _Reader:
             f"must be Pod, not {name!r}, or what makes pods: {makers}, or something with pod templates in it{near}"
         )
         line = place.bad(f"{name!r} is skipped: it is not Pod, and has no pods that are known here{near}")
-        (self.found.doubts if near else self.found.remarks).append(line)
+        (self.found.warnings if near else self.found.notes).append(line)
 
     def _custom(self, item: Field, top: dict[str, Field], name: str, templates: list[Field]) -> None:
         place = top.get("kind", item)
-        self.found.remarks.append(place.bad(f"{name!r} is not known here: each pod template in it stands for one pod"))
+        self.found.notes.append(place.bad(f"{name!r} is not known here: each pod template in it stands for one pod"))
         owner = self._owner(item, top)
         for number, template in enumerate(templates):
             self._templated(template, owner, Kind(pod_name=of_custom(number)), is_custom=True)
@@ -151,7 +151,7 @@ class _Reader:
     def _pods(self, item: Field, top: dict[str, Field], kind: Kind) -> None:
         if kind is KINDS["Pod"] and (ended := _ended(top)):
             self.refusal = self.refusal or ended.bad("this pod has ended: the kubelet admits it no more")
-            self.found.remarks.append(ended.bad(f"the pod is skipped: it has ended ({ended.text()})"))
+            self.found.notes.append(ended.bad(f"the pod is skipped: it has ended ({ended.text()})"))
             return
         owner = self._owner(item, top)
         place, fields = item, top
@@ -194,7 +194,7 @@ class _Reader:
     def _known(self, fields: Mapping[str, Field], known: frozenset[str]) -> None:
         for name in fields:
             if name not in known:
-                self.found.doubts.append(fields[name].bad(f"there is no such field{nearest(name, known)}"))
+                self.found.warnings.append(fields[name].bad(f"there is no such field{nearest(name, known)}"))
 
     def _containers(self, spec: Field, *, is_custom: bool) -> Iterator[Container]:
         """Init containers and sidecars as declared, then the main ones; a name stands once in a pod (ALLOC-14).
@@ -252,9 +252,9 @@ class _Reader:
         for name, place in resources.mapping().items() if resources is not None else ():
             if "/" not in name and name not in NATIVE_RESOURCES and not name.startswith("hugepages-"):
                 near = nearest(name, NATIVE_RESOURCES) or "; device plug-ins have names like vendor.com/gpu"
-                self.found.doubts.append(place.bad(f"there is no such resource{near}"))
+                self.found.warnings.append(place.bad(f"there is no such resource{near}"))
             elif "kubernetes.io/" in name:
-                self.found.remarks.append(place.bad(f"{name} is left out: no device plug-in can provide it"))
+                self.found.notes.append(place.bad(f"{name} is left out: no device plug-in can provide it"))
             elif "/" in name:
                 if problem := why_not_extended(name):
                     raise place.bad(f"{name!r} is no extended resource name: {problem}")

@@ -11,7 +11,7 @@ text (Talos, kOps, k0s, eksctl, kind), or for a list of the kubelet's flags (k3s
 One thing is ours and not the kubelet's: ``nodeResources`` (``node-resource`` among the arguments) says what the node
 has without a device plug-in, since there is no API server that could know.
 
-A key that stands twice is a doubt, and the last one counts, as in the kubelet. So is one that is nearly a key that is
+A key that stands twice is warned of, and the last one counts, as in the kubelet. So is one that is nearly a key that is
 read here; keys of the kubelet's other features mean nothing to us.
 """
 
@@ -48,7 +48,7 @@ _MICROSHIFT |= {"storage", "telemetry"}
 """The sections of its config.yaml."""
 _FLAG_LISTS = ("kubelet-arg", "kubeletExtraArgs")
 """Where k3s and RKE2, and kubeadm, have flags for the kubelet."""
-_OTHERS = frozenset({"cpumanagerpolicyoptions", "cpumanagerpolicy", "memorymanagerpolicy"})
+_KEYS_OF_OTHER_FEATURES = frozenset({"cpumanagerpolicyoptions", "cpumanagerpolicy", "memorymanagerpolicy"})
 """Keys of other features that are near to ours."""
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -67,13 +67,13 @@ class TopologyConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """``unknown_gates`` are those that mean nothing to us: worth a line in the log, not an error. So is each of
-    ``doubts``."""
+    ``warnings``."""
 
     device_plugins: bool = True
     topology: TopologyConfig = TopologyConfig()
     node_resources: Mapping[ResourceName, int] = field(default_factory=dict)
     unknown_gates: tuple[str, ...] = ()
-    doubts: tuple[BadInput, ...] = field(default=(), compare=False)
+    warnings: tuple[BadInput, ...] = field(default=(), compare=False)
     how_to_enable: str = field(default="", compare=False)
 
 
@@ -85,30 +85,30 @@ def parse_node_config(text: str, *, file: str) -> NodeConfig:
 def parse_node_configs(sources: Iterable[tuple[str, str]]) -> NodeConfig:
     """The same of one or several (file, text): each counts more than those before it, in what it says, as with the
     kubelet's drop-ins. Raises BadInput."""
-    doubts: list[BadInput] = []
-    stated = [_stated_in(text, file, doubts) for file, text in sources]
-    gates = {name: is_on for one in stated for name, is_on in one.gates.items()}
-    topologies = [one.topology for one in stated]
+    warnings: list[BadInput] = []
+    configs = [_read_file(text, file, warnings) for file, text in sources]
+    gates = {name: is_on for one in configs for name, is_on in one.gates.items()}
+    topologies = [one.topology for one in configs]
     return NodeConfig(
-        device_plugins=gates.get(GATE, all(one.is_on for one in stated)),
+        device_plugins=gates.get(GATE, all(one.default_gate for one in configs)),
         topology=TopologyConfig(
-            policy=_last_said([one.policy for one in topologies]) or "none",
-            scope=_last_said([one.scope for one in topologies]) or "container",
+            policy=_last_nonempty([one.policy for one in topologies]) or "none",
+            scope=_last_nonempty([one.scope for one in topologies]) or "container",
             options={name: value for one in topologies for name, value in one.options.items()},
             place=next((one.place for one in reversed(topologies) if one.policy), None),
         ),
-        node_resources={name: count for one in stated for name, count in one.node_resources.items()},
+        node_resources={name: count for one in configs for name, count in one.node_resources.items()},
         unknown_gates=tuple(sorted(gates.keys() - {GATE})),
-        doubts=tuple({str(doubt): doubt for doubt in doubts}.values()),  # what is looked at twice is doubted twice
-        how_to_enable=stated[-1].how,
+        warnings=tuple({str(one): one for one in warnings}.values()),  # each once: some places are looked at twice
+        how_to_enable=configs[-1].how_to_enable,
     )
 
 
-def _last_said(texts: list[str]) -> str:
+def _last_nonempty(texts: list[str]) -> str:
     return next((text for text in reversed(texts) if text), "")
 
 
-def _stated_in(text: str, file: str, doubts: list[BadInput]) -> _Stated:
+def _read_file(text: str, file: str, warnings: list[BadInput]) -> _FileConfig:
     if text.startswith(("MIME-Version:", "Content-Type:")):
         raise BadInput("this is MIME user data; give the part with the NodeConfig as a file of its own", file=file)
     if _SECTION.fullmatch(_first_line(text)):
@@ -117,24 +117,24 @@ def _stated_in(text: str, file: str, doubts: list[BadInput]) -> _Stated:
             "kubelet as a KubeletConfiguration: featureGates, topologyManagerPolicy, topologyManagerScope",
             file=file,
         )
-    documents = load_documents(text, file=file, doubts=doubts)
+    documents = load_documents(text, file=file, warnings=warnings)
     if not documents:
         raise BadInput("one YAML document is expected, here are 0", file=file)
     if found := [one for document in documents for one in _found_in(document)]:
         for document in documents:
-            doubts += _flags_elsewhere(document)
+            warnings += _flags_elsewhere(document)
     else:
-        found = [one for document in documents for one in _guessed_in(document)]
+        found = [one for document in documents for one in _search(document)]
     if not found:
         raise documents[0].bad(
             "this is neither an OpenShift node-config.yaml (no kubeletArguments) nor a KubeletConfiguration (no such "
             "kind), nor has it one in it, or flags of the kubelet; that of a running node is had by "
             "kubectl get --raw /api/v1/nodes/NODE/proxy/configz"
         )
-    doubts += [one.place.bad(f"this is taken for the kubelet's {one.what}") for one in found if one.is_guess]
+    warnings += [one.place.bad(f"this is taken for the kubelet's {one.what}") for one in found if one.is_guess]
     if len(found) > 1:
         raise found[1].place.bad(f"one configuration is expected, here are {len(found)}; take the others out")
-    return _read(found[0], doubts)
+    return _read(found[0], warnings)
 
 
 def _first_line(text: str) -> str:
@@ -147,10 +147,10 @@ def _first_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Wrapper:
-    """Something that has a KubeletConfiguration in it, at ``way``. It is known by its ``kind``, or has none of its own
-    and is known by the first key of the way."""
+    """Something that has a KubeletConfiguration in it, at ``path``. It is known by its ``kind``, or has none of its own
+    and is known by the first key of the path."""
 
-    way: tuple[str, ...]
+    path: tuple[str, ...]
     kind: str = ""
 
 
@@ -168,12 +168,12 @@ _KINDS = ("KubeletConfiguration", *(wrapper.kind for wrapper in _WRAPPERS if wra
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A configuration: ``place`` says where, ``way`` leads there from the object that it is in, and may end there."""
+    """A configuration: ``place`` says where, ``path`` leads there from the object that it is in, and may end there."""
 
     place: Field
     is_arguments: bool = False
     is_flags: bool = False
-    way: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
     is_empty: bool = False
     is_guess: bool = False
 
@@ -207,18 +207,18 @@ def _is_list(item: Field) -> bool:
 def _wrapped(document: Field, top: Mapping[str, Field], kind: str) -> _Found | None:
     """The configuration inside; an object that could have one and has none is silent about everything."""
     for wrapper in _WRAPPERS:
-        if wrapper.kind != kind or wrapper.way[0] not in top:
+        if wrapper.kind != kind or wrapper.path[0] not in top:
             continue
         place, fields = document, top
-        for key in wrapper.way:
+        for key in wrapper.path:
             if key not in fields:
-                return None if kind == "ConfigMap" else _Found(document, way=wrapper.way, is_empty=True)
+                return None if kind == "ConfigMap" else _Found(document, path=wrapper.path, is_empty=True)
             place = fields[key]
-            if key != wrapper.way[-1]:
+            if key != wrapper.path[-1]:
                 fields = place.mapping()
         if kind == "ConfigMap":
-            return _Found(_text_inside(place), way=("data", "kubelet: |"))
-        return _Found(place, way=wrapper.way, is_guess=wrapper.way == ("kubelet",) and _is_chart(top))
+            return _Found(_text_inside(place), path=("data", "kubelet: |"))
+        return _Found(place, path=wrapper.path, is_guess=wrapper.path == ("kubelet",) and _is_chart(top))
     return None
 
 
@@ -234,13 +234,13 @@ def _text_inside(place: Field) -> Field:
     return documents[0]
 
 
-def _guessed_in(document: Field) -> Iterator[_Found]:
+def _search(document: Field) -> Iterator[_Found]:
     """Each place once, whatever leads to it."""
-    found = {str(one.place.bad("")): one for one in _anywhere_in(document)}
+    found = {str(one.place.bad("")): one for one in _search_within(document)}
     return (replace(one, is_guess=True) for one in found.values())
 
 
-def _anywhere_in(document: Field, *, is_text: bool = False) -> Iterator[_Found]:
+def _search_within(document: Field, *, is_text: bool = False) -> Iterator[_Found]:
     """``is_text``: it is that of a text already, and texts in it are left alone."""
     for place in document.within():
         if place.is_mapping:
@@ -248,13 +248,13 @@ def _anywhere_in(document: Field, *, is_text: bool = False) -> Iterator[_Found]:
             if "kind" in fields and fields["kind"].is_text and fields["kind"].text() in _KINDS:
                 yield from _found_in(place)
             elif _is_configuration(fields):
-                yield _Found(place, way=(place.path,))
+                yield _Found(place, path=(place.path,))
             for key in _FLAG_LISTS:
                 if key in fields and _flags(fields[key]).keys() & set(_FLAGS):
-                    yield _Found(fields[key], is_flags=True, way=(fields[key].path,))
+                    yield _Found(fields[key], is_flags=True, path=(fields[key].path,))
         elif place.is_text and not is_text and any(word in place.text() for word in (*_KINDS, *_KEYS, *_FLAGS)):
             for inside in _documents_in(place):
-                yield from _anywhere_in(inside, is_text=True)
+                yield from _search_within(inside, is_text=True)
 
 
 def _is_configuration(fields: Mapping[str, Field]) -> bool:
@@ -297,17 +297,18 @@ def _named_arguments(extra: Field) -> Iterator[tuple[str, Field]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stated:
-    """What one file says. Empty texts of ``topology`` say nothing; ``is_on`` is what silence about the gate means."""
+class _FileConfig:
+    """What one file says. Empty texts of ``topology`` say nothing; ``default_gate`` is the gate when the file does not
+    name it."""
 
     gates: Mapping[str, bool]
     topology: TopologyConfig
     node_resources: Mapping[ResourceName, int]
-    is_on: bool
-    how: str
+    default_gate: bool
+    how_to_enable: str
 
 
-def _read(found: _Found, doubts: list[BadInput]) -> _Stated:
+def _read(found: _Found, warnings: list[BadInput]) -> _FileConfig:
     top = {} if found.is_empty or found.is_flags else found.place.mapping()
     arguments: _Arguments = {}
     if found.is_arguments:
@@ -322,24 +323,24 @@ def _read(found: _Found, doubts: list[BadInput]) -> _Stated:
         fields = {flag: values[-1] for flag, values in arguments.items()}
         gates, topology = _gates_of_arguments(arguments), _topology_of_arguments(arguments)
         counts = list(_pairs(arguments, "node-resource"))
-        how = _as_yaml([*found.way], "feature-gates: DevicePlugins=true")
+        how = _as_yaml([*found.path], "feature-gates: DevicePlugins=true")
         if not found.place.is_mapping:
-            how = _as_yaml([*found.way], "- feature-gates=DevicePlugins=true", indent=False)
+            how = _as_yaml([*found.path], "- feature-gates=DevicePlugins=true", indent=False)
     else:
         fields = top
         gates, topology = _gates_of_kubelet(top), _topology_of_kubelet(top)
         by_name = top["nodeResources"].mapping() if "nodeResources" in top else {}
         counts = [(item, name, item.number_text()) for name, item in by_name.items()]
-        how = _as_yaml([*found.way, "featureGates"], "DevicePlugins: true")
+        how = _as_yaml([*found.path, "featureGates"], "DevicePlugins: true")
     is_by_flags = found.is_arguments or found.is_flags
-    doubts += _misspelt(fields, _FLAGS if is_by_flags else _KEYS)
-    doubts += _misspelt_gates(arguments, fields)
-    return _Stated(
+    warnings += _misspelt(fields, _FLAGS if is_by_flags else _KEYS)
+    warnings += _misspelt_gates(arguments, fields)
+    return _FileConfig(
         gates=gates,
         topology=topology,
         node_resources={name: _node_resource(item, name, count) for item, name, count in counts},
-        is_on=not found.is_arguments,
-        how=how,
+        default_gate=not found.is_arguments,
+        how_to_enable=how,
     )
 
 
@@ -357,7 +358,7 @@ def _as_yaml(keys: list[str], last: str, *, indent: bool = True) -> str:
 
 def _misspelt(fields: Mapping[str, Field], known: tuple[str, ...]) -> Iterator[BadInput]:
     for name, place in fields.items():
-        is_another = name.lower().replace("-", "") in _OTHERS
+        is_another = name.lower().replace("-", "") in _KEYS_OF_OTHER_FEATURES
         if name not in known and not is_another and (near := nearest(name, known)):
             yield place.bad(f"it means nothing{near}")
 

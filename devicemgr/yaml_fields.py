@@ -42,7 +42,7 @@ class Field:
     """A value at ``path`` of ``file``. Reading it as something it is not raises BadInput with its place.
 
     ``first_line`` is that of the text in the file, and ``has_lines`` is False when the lines of the text are not those
-    of the file. With ``doubts`` a key that stands twice is added there, and the last one counts.
+    of the file. With ``warnings`` a key that stands twice is added there, and the last one counts.
     """
 
     file: str
@@ -50,7 +50,7 @@ class Field:
     node: yaml.Node
     first_line: int = 1
     has_lines: bool = True
-    doubts: list[BadInput] | None = field(default=None, compare=False, repr=False)
+    warnings: list[BadInput] | None = field(default=None, compare=False, repr=False)
     budget: _Budget = field(default_factory=_Budget, compare=False, repr=False)
 
     def bad(self, problem: str) -> BadInput:
@@ -96,9 +96,9 @@ class Field:
             value = self._at(f"{self.path}.{key}" if self.path else key, value_node)
             if key in fields:
                 again = self._at(value.path, key_node)
-                if self.doubts is None:
+                if self.warnings is None:
                     raise again.bad("stands twice")
-                self.doubts.append(again.bad("stands twice; the last one counts"))
+                self.warnings.append(again.bad("stands twice; the last one counts"))
             fields[key] = value
         return fields
 
@@ -195,9 +195,9 @@ class Field:
         return "a template, which must be rendered first" if is_template else "a mapping"
 
 
-def load_documents(text: str, *, file: str, doubts: list[BadInput] | None = None) -> list[Field]:
+def load_documents(text: str, *, file: str, warnings: list[BadInput] | None = None) -> list[Field]:
     """The documents of a YAML (or JSON) text; empty ones are left out. Raises BadInput for broken YAML."""
-    return list(_documents(text, Field(file, "", yaml.MappingNode("", []), doubts=doubts)))
+    return list(_documents(text, Field(file, "", yaml.MappingNode("", []), warnings=warnings)))
 
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.8) -> str:

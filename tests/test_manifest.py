@@ -189,11 +189,11 @@ def test_items_of_a_pod_list_need_no_kind():
 def test_what_has_no_pods_is_skipped_with_a_line():
     found, pods = found_in("namespace-and-pod.yaml")
     assert pods == [("ml/train", {"vendor.com/gpu": 1})]
-    assert [str(line).partition(": it is")[0] for line in found.remarks] == [
+    assert [str(line).partition(": it is")[0] for line in found.notes] == [
         "namespace-and-pod.yaml:3: kind: 'Namespace' is skipped",
         "namespace-and-pod.yaml:21: kind: 'Service' is skipped",
     ]
-    assert not found.doubts
+    assert not found.warnings
 
 
 def test_beside_manifests_there_are_other_files():
@@ -201,7 +201,7 @@ def test_beside_manifests_there_are_other_files():
     texts = ["resources: [pod.yaml]", "a: {limits: {}}", "- {op: add, path: /spec}", "NAME: r\nMANIFEST:\n---\n" + POD]
     found = parse_manifest([(f"{number}.yaml", text) for number, text in enumerate(texts)])
     assert [pod.name for pod in found.pods] == ["p"]
-    assert [str(line) for line in found.remarks] == [
+    assert [str(line) for line in found.notes] == [
         f"{number}.yaml:1: this is skipped: it is no object of Kubernetes, it has no kind" for number in range(4)
     ]
 
@@ -210,7 +210,7 @@ def test_a_native_resource_with_a_prefix_is_left_out_with_a_line():
     """The kubelet calls such a pod OutOf…, unless somebody wrote it into the node's status."""
     found = parse_manifest([("pod.yaml", POD.format("limits: {alpha.kubernetes.io/nvidia-gpu: 1}"))])
     assert [dict(pod.containers[0].limits) for pod in found.pods] == [{}]
-    assert [str(line) for line in found.remarks] == [
+    assert [str(line) for line in found.notes] == [
         "pod.yaml:8: spec.containers[0].resources.limits.alpha.kubernetes.io/nvidia-gpu: "
         "alpha.kubernetes.io/nvidia-gpu is left out: no device plug-in can provide it"
     ]
@@ -225,7 +225,7 @@ def test_a_pod_that_has_ended_is_skipped_with_a_line():
     ]
     found = parse_manifest([("pods.json", json.dumps({"kind": "PodList", "items": pods}, indent=1))])
     assert [pod.name for pod in found.pods] == ["running", "pending"]
-    assert [str(line).partition(": ")[2] for line in found.remarks] == [
+    assert [str(line).partition(": ")[2] for line in found.notes] == [
         f"items[{index}].status.phase: the pod is skipped: it has ended ({phases[index]})" for index in (0, 2)
     ]
     with pytest.raises(BadInput, match=r"status.phase: this pod has ended: the kubelet admits it no more"):
@@ -245,11 +245,11 @@ def test_each_pod_template_of_a_custom_object_is_a_pod():
         ("default/hello-0-", {"vendor.com/gpu": 1}),
     ]
     assert len({pod.uid for pod in found.pods}) == 14
-    assert [str(line).partition("kind: ")[2] for line in found.remarks] == [
+    assert [str(line).partition("kind: ")[2] for line in found.notes] == [
         f"'{kind}' is not known here: each pod template in it stands for one pod"
         for kind in ("JobSet", "LeaderWorkerSet", "Job", "Service")
     ]
-    assert not found.doubts
+    assert not found.warnings
 
 
 def test_a_template_that_has_itself_in_it_has_an_end():
@@ -328,7 +328,7 @@ def test_merge_keys_are_followed():
     """What is written out counts most, then the first mapping that is merged, then what that merges itself."""
     found, pods = found_in("anchors.yaml")
     assert pods == [("default/a", {"vendor.com/gpu": 2}), ("default/b", {"vendor.com/gpu": 1, "vendor.com/nic": 1})]
-    assert [str(doubt) for doubt in found.doubts] == ["anchors.yaml:5: x-limits: there is no such field"]
+    assert [str(warning) for warning in found.warnings] == ["anchors.yaml:5: x-limits: there is no such field"]
 
 
 def test_mappings_that_merge_each_other_many_times_have_an_end():
@@ -352,7 +352,7 @@ def test_a_plain_number_is_read_as_yaml_1_1_has_it(quantity, count):
 
 
 @pytest.mark.parametrize(
-    ("text", "doubt"),
+    ("text", "warning"),
     [
         (
             POD.format("limit: {vendor.com/gpu: 1}"),
@@ -387,17 +387,17 @@ def test_a_plain_number_is_read_as_yaml_1_1_has_it(quantity, count):
         ),
     ],
 )
-def test_what_is_misspelt_is_told_with_the_nearest_right_word(text, doubt):
+def test_what_is_misspelt_is_told_with_the_nearest_right_word(text, warning):
     found = parse_manifest([("pod.yaml", text)])
     assert len(found.pods) == 1
-    assert [str(one) for one in found.doubts] == [doubt]
-    with pytest.raises(BadInput, match=re.escape(doubt)):
+    assert [str(one) for one in found.warnings] == [warning]
+    with pytest.raises(BadInput, match=re.escape(warning)):
         parse_pods(text, file="pod.yaml")
 
 
 def test_every_field_of_a_pod_as_the_api_server_prints_it_is_known():
     found, _ = found_in("as-printed.yaml")
-    assert not found.doubts
+    assert not found.warnings
 
 
 def test_a_manifest_in_python_is_plain_data():

@@ -115,7 +115,7 @@ def test_an_error_names_file_line_and_field(text, message):
 )
 def test_what_the_node_has_without_a_plugin_is_read_from_both_formats(text):
     config = parse_node_config(text, file="node.yaml")
-    assert (dict(config.node_resources), config.doubts) == ({"a.com/b": 2**34, "c.com/d": 8}, ())
+    assert (dict(config.node_resources), config.warnings) == ({"a.com/b": 2**34, "c.com/d": 8}, ())
 
 
 # --- what people have ----------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ FILES = sorted((Path(__file__).parent / "files" / "configs").iterdir())
 def test_a_configuration_is_found_where_people_have_it(path):
     found = parse_node_config(path.read_text(), file=path.name)
     assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "single-numa-node", "pod")
-    assert not found.doubts
+    assert not found.warnings
 
 
 @pytest.mark.parametrize(
@@ -199,15 +199,15 @@ FLAGS = "[max-pods=200, feature-gates=DevicePlugins=true, topology-manager-polic
 def test_a_configuration_somewhere_inside_is_found_and_that_is_told(text, place):
     found = parse_node_config(text, file="n.yaml")
     assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "single-numa-node", "pod")
-    (doubt,) = map(str, found.doubts)
-    assert doubt.partition(": ")[2].rpartition(": ")[0] == place
-    assert "this is taken for the kubelet's " in doubt
+    (warning,) = map(str, found.warnings)
+    assert warning.partition(": ")[2].rpartition(": ")[0] == place
+    assert "this is taken for the kubelet's " in warning
 
 
 def test_a_configuration_inside_that_is_silent_means_the_defaults():
     """As OpenShift's templates of a node's files have it."""
     found = parse_node_config("contents: {inline: 'kind: KubeletConfiguration'}", file="n.yaml")
-    assert (found.device_plugins, found.topology.policy, len(found.doubts)) == (True, "none", 1)
+    assert (found.device_plugins, found.topology.policy, len(found.warnings)) == (True, "none", 1)
 
 
 def test_two_places_inside_are_one_too_many():
@@ -249,7 +249,7 @@ def test_where_there_is_none_another_way_is_told(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "doubts"),
+    ("text", "warnings"),
     [
         ("featureGates: {A: true, A: false}", ["n.yaml:1: featureGates.A: stands twice; the last one counts"]),
         (
@@ -308,8 +308,8 @@ def test_where_there_is_none_another_way_is_told(text):
         ),
     ],
 )
-def test_what_is_odd_is_a_doubt_and_no_error(text, doubts):
-    assert [str(doubt) for doubt in parse_node_config(text, file="n.yaml").doubts] == doubts
+def test_what_is_odd_is_a_warning_and_no_error(text, warnings):
+    assert [str(warning) for warning in parse_node_config(text, file="n.yaml").warnings] == warnings
 
 
 def test_of_a_key_that_stands_twice_the_last_counts():
@@ -355,16 +355,16 @@ def test_what_only_may_be_microshifts_is_told(text, is_told):
     """The values of a chart have a ``kubelet``, too."""
     found = parse_node_config(text, file="values.yaml")
     told = "values.yaml:2: kubelet: this is taken for the kubelet's configuration"
-    assert (found.device_plugins, [*map(str, found.doubts)]) == (True, [told] if is_told else [])
+    assert (found.device_plugins, [*map(str, found.warnings)]) == (True, [told] if is_told else [])
 
 
 def test_keys_of_other_features_are_no_doubt():
     lines = [f"{key}: x" for key in FOREIGN_KEYS]
     found = parse_node_config("\n".join(["kind: KubeletConfiguration", *lines]), file="n.yaml")
-    assert not found.doubts
+    assert not found.warnings
     flags = ["".join(f"-{c.lower()}" if c.isupper() else c for c in key) for key in FOREIGN_KEYS]
     text = "\n".join(["kubeletArguments:", *(f"  {flag}: [x]" for flag in flags)])
-    assert not parse_node_config(text, file="n.yaml").doubts
+    assert not parse_node_config(text, file="n.yaml").warnings
 
 
 # --- several files -------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_drop_ins_add_to_what_stands_before_them():
     assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "restricted", "pod")
     assert found.topology.options == {"prefer-closest-numa-nodes": "true", "max-allowable-numa-nodes": "9"}
     assert found.topology.place.bad("x").file == "base"
-    assert (found.unknown_gates, [doubt.file for doubt in found.doubts]) == (("A",), ["2.conf"])
+    assert (found.unknown_gates, [warning.file for warning in found.warnings]) == (("A",), ["2.conf"])
 
 
 def test_silence_of_all_files_is_that_of_the_strictest():

@@ -75,12 +75,12 @@ def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Po
     if names.count("-") > 1:
         raise click.UsageError("standard input can be read only once; give -f - once")
     found = parse_manifest(((display_name(name), read_input(name)) for name in names), replicas=replicas)
-    if strict and found.doubts:
-        raise found.doubts[0]
-    for remark in found.remarks:
-        click.echo(printable(str(remark)), err=True)
-    for remark in found.doubts:
-        click.echo(f"warning: {printable(str(remark))}", err=True)
+    if strict and found.warnings:
+        raise found.warnings[0]
+    for line in found.notes:
+        click.echo(printable(str(line)), err=True)
+    for line in found.warnings:
+        click.echo(f"warning: {printable(str(line))}", err=True)
     return found.pods
 
 

@@ -72,8 +72,8 @@ def run_daemon(options: Options) -> int:
         node_resources={**node.node_resources, **parse_node_resources(options.node_resources)},
         allow_faults=options.allow_faults,
     )
-    for doubt in node.doubts:
-        click.echo(f"warning: {doubt}", err=True)
+    for warning in node.warnings:
+        click.echo(f"warning: {warning}", err=True)
     for gate in node.unknown_gates:
         click.echo(f"{config}: feature gate {gate} means nothing to devicemgr; ignored", err=True)
     if not node.device_plugins:
