@@ -25,10 +25,10 @@ from .pod_kinds import (
     RESOURCES_FIELDS,
     SPEC_FIELDS,
     Kind,
-    Owner,
+    Workload,
+    custom_pod_name,
     generated_name,
     is_built_in,
-    of_custom,
     pod_templates,
 )
 from .quantity import whole_number
@@ -101,16 +101,16 @@ class _Reader:
         top = document.mapping() if document.is_mapping else {}
         kind = top["kind"].text() if "kind" in top else ""
         if not kind:
-            self._no_object(document, top)
+            self._skip_non_object(document, top)
         elif not kind.endswith("List"):
-            self._object(document, top, kind)
+            self._read_object(document, top, kind)
         else:
             for item in top["items"].sequence() if "items" in top else ():
                 fields = item.mapping()  # those of a PodList need not say that they are pods
                 own = fields["kind"].text() if "kind" in fields else kind.removesuffix("List")
-                self._object(item, fields, own)
+                self._read_object(item, fields, own)
 
-    def _no_object(self, document: Field, top: dict[str, Field]) -> None:
+    def _skip_non_object(self, document: Field, top: dict[str, Field]) -> None:
         """What stands beside manifests: a chart's values, a kustomization, a patch. With a spec it is a slip."""
         if document.is_mapping:
             problem = document.bad("kind is missing")
@@ -121,15 +121,15 @@ class _Reader:
         self.refusal = self.refusal or problem
         self.found.notes.append(document.bad("this is skipped: it is no object of Kubernetes, it has no kind"))
 
-    def _object(self, item: Field, top: dict[str, Field], name: str) -> None:
+    def _read_object(self, item: Field, top: dict[str, Field], name: str) -> None:
         if not name:
             raise item.bad("kind is missing")
         is_ours = "apiVersion" not in top or is_built_in(top["apiVersion"].text())
         near = nearest(name, KINDS) if is_ours else ""
         if is_ours and name in KINDS:
-            self._pods(item, top, KINDS[name])
+            self._read_built_in(item, top, KINDS[name])
         elif not near and (templates := list(pod_templates(item))):
-            self._custom(item, top, name, templates)
+            self._read_custom(item, top, name, templates)
         else:
             self._skip(top.get("kind", item), name, near)
 
@@ -141,46 +141,46 @@ class _Reader:
         line = place.bad(f"{name!r} is skipped: it is not Pod, and has no pods that are known here{near}")
         (self.found.warnings if near else self.found.notes).append(line)
 
-    def _custom(self, item: Field, top: dict[str, Field], name: str, templates: list[Field]) -> None:
+    def _read_custom(self, item: Field, top: dict[str, Field], name: str, templates: list[Field]) -> None:
         place = top.get("kind", item)
         self.found.notes.append(place.bad(f"{name!r} is not known here: each pod template in it stands for one pod"))
-        owner = self._owner(item, top)
+        workload = self._workload(item, top)
         for number, template in enumerate(templates):
-            self._templated(template, owner, Kind(pod_name=of_custom(number)), is_custom=True)
+            self._add_pods(template, workload, Kind(pod_name=custom_pod_name(number)), is_custom=True)
 
-    def _pods(self, item: Field, top: dict[str, Field], kind: Kind) -> None:
+    def _read_built_in(self, item: Field, top: dict[str, Field], kind: Kind) -> None:
         if kind is KINDS["Pod"] and (ended := _ended(top)):
             self.refusal = self.refusal or ended.bad("this pod has ended: the kubelet admits it no more")
             self.found.notes.append(ended.bad(f"the pod is skipped: it has ended ({ended.text()})"))
             return
-        owner = self._owner(item, top)
+        workload = self._workload(item, top)
         place, fields = item, top
         for key in kind.template:
             place = _required(place, fields, key)
             fields = place.mapping()
-        self._templated(place, owner, kind)
+        self._add_pods(place, workload, kind)
 
-    def _templated(self, place: Field, owner: Owner, kind: Kind, *, is_custom: bool = False) -> None:
+    def _add_pods(self, place: Field, workload: Workload, kind: Kind, *, is_custom: bool = False) -> None:
         fields = place.mapping()
         if not is_custom:
-            self._known(fields, OBJECT_FIELDS)
+            self._warn_of_unknown(fields, OBJECT_FIELDS)
         containers = tuple(self._containers(_required(place, fields, "spec"), is_custom=is_custom))
         for index in range(1 if kind.is_single else self._replicas):
-            name = kind.pod_name(owner, index)
-            uid = owner.uid if kind is KINDS["Pod"] and owner.uid else _derived_uid(owner.namespace, name)
-            self.found.pods.append(Pod(name=name, namespace=owner.namespace, uid=uid, containers=containers))
+            name = kind.pod_name(workload, index)
+            uid = workload.uid if kind is KINDS["Pod"] and workload.uid else _derived_uid(workload.namespace, name)
+            self.found.pods.append(Pod(name=name, namespace=workload.namespace, uid=uid, containers=containers))
 
-    def _owner(self, item: Field, top: dict[str, Field]) -> Owner:
+    def _workload(self, item: Field, top: dict[str, Field]) -> Workload:
         metadata = _required(item, top, "metadata")
         meta = metadata.mapping()
-        self._known(meta, METADATA_FIELDS)
+        self._warn_of_unknown(meta, METADATA_FIELDS)
         namespace = _dns_name(meta["namespace"], _LABEL, 63) if "namespace" in meta else "default"
         if "generateName" in meta and "name" not in meta:
             name = self._generated_name(namespace, meta["generateName"])
         else:
             name = _dns_name(_required(metadata, meta, "name"), _SUBDOMAIN, 253)
         uid = meta["uid"].text() if "uid" in meta else ""
-        return Owner(namespace=namespace, name=name, uid=uid, spec=top["spec"].mapping() if "spec" in top else {})
+        return Workload(namespace=namespace, name=name, uid=uid, spec=top["spec"].mapping() if "spec" in top else {})
 
     def _generated_name(self, namespace: str, base: Field) -> str:
         """Another one each time, as the API server makes it."""
@@ -191,7 +191,7 @@ class _Reader:
             raise base.bad(f"{base.text()!r} begins no valid name: lower-case letters, digits and '-'")
         return name
 
-    def _known(self, fields: Mapping[str, Field], known: frozenset[str]) -> None:
+    def _warn_of_unknown(self, fields: Mapping[str, Field], known: frozenset[str]) -> None:
         for name in fields:
             if name not in known:
                 self.found.warnings.append(fields[name].bad(f"there is no such field{nearest(name, known)}"))
@@ -203,9 +203,9 @@ class _Reader:
         """
         fields = spec.mapping()
         if not is_custom:
-            self._known(fields, SPEC_FIELDS)
+            self._warn_of_unknown(fields, SPEC_FIELDS)
         if "resources" in fields:
-            self._pod_level(fields["resources"])
+            self._check_pod_level_resources(fields["resources"])
         main = _required(spec, fields, "containers")
         if not main.sequence():
             raise main.bad("needs at least one container")
@@ -220,10 +220,10 @@ class _Reader:
                 names.add(container.name)
                 yield container
 
-    def _pod_level(self, resources: Field) -> None:
+    def _check_pod_level_resources(self, resources: Field) -> None:
         """What a pod asks for as a whole is never a device (the API server refuses it)."""
         asked = resources.mapping()
-        self._known(asked, RESOURCES_FIELDS)
+        self._warn_of_unknown(asked, RESOURCES_FIELDS)
         for key in ("limits", "requests"):
             for name, place in asked[key].mapping().items() if key in asked else ():
                 if name not in ("cpu", "memory") and not name.startswith("hugepages-"):
@@ -235,10 +235,13 @@ class _Reader:
     def _container(self, item: Field, *, is_init: bool, name: str) -> Container:
         """``name`` is that of one that says none."""
         fields = item.mapping()
-        self._known(fields, CONTAINER_FIELDS)
+        self._warn_of_unknown(fields, CONTAINER_FIELDS)
         resources = fields["resources"].mapping() if "resources" in fields else {}
-        self._known(resources, RESOURCES_FIELDS)
-        limits, requests = self._extended(resources.get("limits")), self._extended(resources.get("requests"))
+        self._warn_of_unknown(resources, RESOURCES_FIELDS)
+        limits, requests = (
+            self._extended_resources(resources.get("limits")),
+            self._extended_resources(resources.get("requests")),
+        )
         _check_requests(limits, requests)
         return Container(
             name=name if name and "name" not in fields else _dns_name(_required(item, fields, "name"), _LABEL, 63),
@@ -246,7 +249,7 @@ class _Reader:
             limits={resource: count for resource, (count, _) in limits.items()},
         )
 
-    def _extended(self, resources: Field | None) -> dict[ResourceName, tuple[int, Field]]:
+    def _extended_resources(self, resources: Field | None) -> dict[ResourceName, tuple[int, Field]]:
         """The extended resources of a limits or requests mapping; native ones (cpu, memory …) are left out."""
         found: dict[ResourceName, tuple[int, Field]] = {}
         for name, place in resources.mapping().items() if resources is not None else ():

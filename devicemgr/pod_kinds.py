@@ -15,8 +15,8 @@ from .yaml_fields import Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """A pod, or what makes pods."""
+class Workload:
+    """A pod, or a workload that makes pods."""
 
     namespace: str
     name: str
@@ -33,70 +33,72 @@ class Kind:
     DaemonSet, too: it has one pod on a node)."""
 
     template: tuple[str, ...] = ("spec", "template")
-    pod_name: Callable[[Owner, int], str]
+    pod_name: Callable[[Workload, int], str]
     is_single: bool = False
 
 
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """Of generated names: nothing that makes words, or looks like something else."""
-_LONGEST_BASE = 58
+_MAX_BASE = 58
 
 
 def generated_name(base: str, seed: str) -> str:
     """What the API server makes of a generateName."""
-    return base[:_LONGEST_BASE] + _letters(seed, 5)
+    return base[:_MAX_BASE] + _derived_letters(seed, 5)
 
 
-def _letters(seed: str, length: int, alphabet: str = _LETTERS) -> str:
+def _derived_letters(seed: str, length: int, alphabet: str = _LETTERS) -> str:
     """As if at random, but the same for the same ``seed``."""
     number = uuid.uuid5(uuid.NAMESPACE_URL, f"letters:{seed}").int
     return "".join(alphabet[number // len(alphabet) ** place % len(alphabet)] for place in range(length))
 
 
-def _of_replica_set(owner: Owner, index: int) -> str:
-    return generated_name(f"{owner.name}-", owner.seed(index))
+def _replica_set_pod_name(workload: Workload, index: int) -> str:
+    return generated_name(f"{workload.name}-", workload.seed(index))
 
 
-def _of_deployment(owner: Owner, index: int) -> str:
+def _deployment_pod_name(workload: Workload, index: int) -> str:
     """Its ReplicaSet is named after a hash of the template."""
-    return generated_name(f"{owner.name}-{_letters(owner.seed(-1), 10)}-", owner.seed(index))
+    return generated_name(f"{workload.name}-{_derived_letters(workload.seed(-1), 10)}-", workload.seed(index))
 
 
-def _of_deployment_config(owner: Owner, index: int) -> str:
+def _deployment_config_pod_name(workload: Workload, index: int) -> str:
     """Its ReplicationController is named after the number of the rollout."""
-    return generated_name(f"{owner.name}-1-", owner.seed(index))
+    return generated_name(f"{workload.name}-1-", workload.seed(index))
 
 
-def _of_stateful_set(owner: Owner, index: int) -> str:
-    ordinals = owner.spec["ordinals"].mapping() if "ordinals" in owner.spec else {}
-    return f"{owner.name}-{index + (ordinals['start'].whole_number() if 'start' in ordinals else 0)}"
+def _stateful_set_pod_name(workload: Workload, index: int) -> str:
+    ordinals = workload.spec["ordinals"].mapping() if "ordinals" in workload.spec else {}
+    return f"{workload.name}-{index + (ordinals['start'].whole_number() if 'start' in ordinals else 0)}"
 
 
-def _of_job(owner: Owner, index: int) -> str:
-    is_indexed = "completionMode" in owner.spec and owner.spec["completionMode"].text() == "Indexed"
-    return generated_name(f"{owner.name}-{index}-" if is_indexed else f"{owner.name}-", owner.seed(index))
+def _job_pod_name(workload: Workload, index: int) -> str:
+    is_indexed = "completionMode" in workload.spec and workload.spec["completionMode"].text() == "Indexed"
+    return generated_name(f"{workload.name}-{index}-" if is_indexed else f"{workload.name}-", workload.seed(index))
 
 
-def _of_cron_job(owner: Owner, index: int) -> str:
+def _cron_job_pod_name(workload: Workload, index: int) -> str:
     """Its Job is named after the minutes since 1970."""
-    return generated_name(f"{owner.name}-2{_letters(owner.seed(-1), 7, '0123456789')}-", owner.seed(index))
+    return generated_name(
+        f"{workload.name}-2{_derived_letters(workload.seed(-1), 7, '0123456789')}-", workload.seed(index)
+    )
 
 
-def of_custom(number: int) -> Callable[[Owner, int], str]:
+def custom_pod_name(number: int) -> Callable[[Workload, int], str]:
     """For the template with this number in an object that is not known here: how would its controller name it?"""
-    return lambda owner, index: generated_name(f"{owner.name}-{number}-", owner.seed(index))
+    return lambda workload, index: generated_name(f"{workload.name}-{number}-", workload.seed(index))
 
 
 KINDS = {
-    "Pod": Kind(template=(), pod_name=lambda owner, _: owner.name, is_single=True),
-    "Deployment": Kind(pod_name=_of_deployment),
-    "StatefulSet": Kind(pod_name=_of_stateful_set),
-    "DaemonSet": Kind(pod_name=_of_replica_set, is_single=True),
-    "Job": Kind(pod_name=_of_job),
-    "CronJob": Kind(template=("spec", "jobTemplate", "spec", "template"), pod_name=_of_cron_job),
-    "ReplicaSet": Kind(pod_name=_of_replica_set),
-    "ReplicationController": Kind(pod_name=_of_replica_set),
-    "DeploymentConfig": Kind(pod_name=_of_deployment_config),
+    "Pod": Kind(template=(), pod_name=lambda workload, _: workload.name, is_single=True),
+    "Deployment": Kind(pod_name=_deployment_pod_name),
+    "StatefulSet": Kind(pod_name=_stateful_set_pod_name),
+    "DaemonSet": Kind(pod_name=_replica_set_pod_name, is_single=True),
+    "Job": Kind(pod_name=_job_pod_name),
+    "CronJob": Kind(template=("spec", "jobTemplate", "spec", "template"), pod_name=_cron_job_pod_name),
+    "ReplicaSet": Kind(pod_name=_replica_set_pod_name),
+    "ReplicationController": Kind(pod_name=_replica_set_pod_name),
+    "DeploymentConfig": Kind(pod_name=_deployment_config_pod_name),
 }
 
 
