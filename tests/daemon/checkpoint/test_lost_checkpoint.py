@@ -44,7 +44,7 @@ def pods_on_disk(path):
 
 
 def pods_in_section(path):
-    return [pod.uid for pod in parse_saved(path.read_text()).state.pods]
+    return [pod.uid for pod in parse_saved(path.read_text()).section.pods]
 
 
 def losses(manager):
