@@ -159,10 +159,11 @@ class ForeignPlugin:
     command: tuple[str | Path, ...]
     env: str
 
-    def start(self, node: Node, *flags: str, resource: str, count: int, endpoint: str = "plugin.sock") -> Process:
+    def start(self, node: Node, *flags: str, resource: str, count: int, endpoint: str = "") -> Process:
         """Start one and wait until it has registered."""
-        place = ("--directory", node.plugins, "--resource", resource, "--endpoint", endpoint, "--count", str(count))
-        process = node.run(Path(endpoint).stem, [*self.command, *place, *flags])
+        named = ("--endpoint", endpoint) if endpoint else ()
+        place = ("--directory", node.plugins, "--resource", resource, *named, "--count", str(count))
+        process = node.run(Path(endpoint).stem or "plugin", [*self.command, *place, *flags])
         process.wait_for_text("registered\n")
         return process
 

@@ -2,7 +2,7 @@
 
 It exists because tests with devicemgr's own stand-in would share its mistakes: this one is made of gRPC's C core and
 Google's protobuf, has nothing of devicemgr's, and behaves as plug-ins do. It serves its socket, registers, and when
-kubelet.sock is made anew it makes its own socket anew and registers again.
+kubelet.sock is made anew it makes its own socket anew and registers again. No other process has its socket's name.
 
 Every call is printed to standard output, one line each, so that a test can see who was asked what.
 """
@@ -10,10 +10,13 @@ Every call is printed to standard output, one line each, so that a test can see 
 from __future__ import annotations
 
 import argparse
+import errno
 import signal
+import socket
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -73,6 +76,7 @@ class Plugin(api_grpc.DevicePluginServicer):
         self.socket.unlink(missing_ok=True)
 
     def serve(self) -> grpc.Server:
+        remove_leftovers(self.socket.parent)
         self.socket.unlink(missing_ok=True)
         server = grpc.server(ThreadPoolExecutor())
         api_grpc.add_DevicePluginServicer_to_server(self, server)
@@ -131,6 +135,14 @@ def prefer_last(question: Any) -> Any:
     return api.ContainerPreferredAllocationResponse(deviceIDs=list(ordered)[: question.allocation_size])
 
 
+def remove_leftovers(directory: Path) -> None:
+    """Of processes of this program that were killed: nobody serves them."""
+    for left in directory.glob("grpcio-*.sock"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(left)) == errno.ECONNREFUSED:
+                left.unlink(missing_ok=True)
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """With the time: a file system may give the number of a deleted inode to the next one."""
     try:
@@ -148,7 +160,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="the directory of kubelet.sock")
     parser.add_argument("--resource", required=True, help="the extended resource")
-    parser.add_argument("--endpoint", default="grpcio.sock", help="file name of the plug-in's socket")
+    own = f"grpcio-{time.time_ns()}.sock"
+    parser.add_argument("--endpoint", default=own, help="file name of the plug-in's socket")
     parser.add_argument("--count", type=int, default=1, help="how many devices there are")
     parser.add_argument("--pre-start", action="store_true", help="ask for PreStartContainer")
     parser.add_argument("--preferred", action="store_true", help="offer GetPreferredAllocation; prefers the last ones")

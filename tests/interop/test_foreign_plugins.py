@@ -116,6 +116,22 @@ def test_a_pod_holds_the_same_devices_after_its_plugin_was_killed_and_restarted(
     assert restarted.output.splitlines() == ["registered", "Allocate dev-2,dev-3"]
 
 
+def test_a_plugin_removes_the_sockets_of_its_killed_processes_only(node, plugin):
+    node.start_daemon()
+    alive = plugin.start(node, resource=GADGET, count=4)
+    node.wait_for_events("PluginRegistered", 1)
+    for registrations in (2, 3):
+        killed = plugin.start(node, resource=GADGET, count=4)
+        node.wait_for_events("PluginRegistered", registrations)
+        killed.kill()
+    plugin.start(node, resource=GADGET, count=4)
+    node.wait_for_events("PluginRegistered", 4)
+    registered = [event["endpoint"] for event in node.events("PluginRegistered")]
+    assert len(set(registered)) == 4, "each process has a name of its own"
+    assert {path.name for path in node.plugins.glob("*-*.sock")} == {registered[0], registered[3]}
+    assert alive.is_running
+
+
 def test_a_rolling_update_never_loses_a_device(node, plugin):
     """The end of the old stream says nothing about the new endpoint (LIM-4)."""
     node.start_daemon()

@@ -2,7 +2,8 @@
 //
 // It exists because tests with devicemgr's own stand-in would share its mistakes: this one is made of the stubs that
 // every Go plug-in uses (k8s.io/kubelet) on grpc-go, and behaves as they do. It serves its socket, registers, and
-// when kubelet.sock is made anew it makes its own socket anew and registers again.
+// when kubelet.sock is made anew it makes its own socket anew and registers again. No other process has its socket's
+// name.
 //
 // Every call is printed to standard output, one line each, so that a test can see who was asked what.
 package main
@@ -47,7 +48,8 @@ type plugin struct {
 func main() {
 	directory := flag.String("directory", "", "the directory of kubelet.sock")
 	resource := flag.String("resource", "", "the extended resource")
-	endpoint := flag.String("endpoint", "go.sock", "file name of the plug-in's socket")
+	own := fmt.Sprintf("go-%d.sock", time.Now().UnixNano())
+	endpoint := flag.String("endpoint", own, "file name of the plug-in's socket")
 	count := flag.Int("count", 1, "how many devices there are")
 	preStart := flag.Bool("pre-start", false, "ask for PreStartContainer")
 	preferred := flag.Bool("preferred", false, "offer GetPreferredAllocation; the last devices are preferred")
@@ -124,7 +126,21 @@ func isSame(now, before os.FileInfo) bool {
 	return before != nil && os.SameFile(now, before) && now.ModTime().Equal(before.ModTime())
 }
 
+// removeLeftovers removes the sockets of processes of this program that were killed: nobody serves them.
+func removeLeftovers(directory string) {
+	sockets, _ := filepath.Glob(filepath.Join(directory, "go-*.sock"))
+	for _, left := range sockets {
+		connection, err := net.Dial("unix", left)
+		if err == nil {
+			_ = connection.Close()
+		} else if errors.Is(err, syscall.ECONNREFUSED) {
+			_ = os.Remove(left)
+		}
+	}
+}
+
 func (p *plugin) serve() (*grpc.Server, error) {
+	removeLeftovers(p.directory)
 	socket := p.socket()
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

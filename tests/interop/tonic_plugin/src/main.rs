@@ -2,7 +2,7 @@
 //!
 //! It exists because tests with devicemgr's own stand-in would share its mistakes: this one is made of tonic, prost
 //! and h2, has nothing of devicemgr's, and behaves as plug-ins do. It serves its socket, registers, and when
-//! kubelet.sock is made anew it makes its own socket anew and registers again.
+//! kubelet.sock is made anew it makes its own socket anew and registers again. No other process has its socket's name.
 //!
 //! Every call is printed to standard output, one line each, so that a test can see who was asked what.
 
@@ -12,8 +12,9 @@ use std::error::Error;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lexopt::{Parser, ValueExt};
 use service::{Service, api};
@@ -63,7 +64,7 @@ impl Plugin {
     fn from_arguments(mut parser: Parser) -> Result<Self, lexopt::Error> {
         let mut plugin = Plugin {
             directory: PathBuf::new(),
-            endpoint: "tonic.sock".to_owned(),
+            endpoint: own_endpoint(),
             resource: String::new(),
             count: 1,
             options: api::DevicePluginOptions::default(),
@@ -113,6 +114,7 @@ impl Plugin {
     }
 
     fn serve(&mut self) -> io::Result<()> {
+        remove_leftovers(&self.directory)?;
         remove_if_there(self.socket())?;
         let listener = UnixListenerStream::new(UnixListener::bind(self.socket())?);
         let (stop, stopped) = watch::channel(());
@@ -149,6 +151,25 @@ impl Plugin {
         api::registration_client::RegistrationClient::new(channel).register(request).await?;
         Ok(())
     }
+}
+
+/// No other process has this name.
+fn own_endpoint() -> String {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    format!("tonic-{}.sock", started.as_nanos())
+}
+
+/// Removes the sockets of processes of this program that were killed: nobody serves them.
+fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_ours = name.starts_with("tonic-") && name.ends_with(".sock");
+        if is_ours && UnixStream::connect(&path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+            remove_if_there(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// With the time: a file system may give the number of a deleted inode to the next one.
