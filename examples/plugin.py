@@ -10,6 +10,7 @@ have; starts over when kubelet.sock is made anew or its own socket deleted, as a
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from grpclib.server import Server
 
 from devicemgr.rpc.stubs import v1beta1 as api
 
-RESOURCE, SOCKET = "vendor.com/card", "card.sock"
+RESOURCE, SOCKET = "vendor.com/card", f"card-{time.time_ns()}.sock"  # a name that no other process has
 CARDS = [f"card-{number}" for number in range(4)]
 
 
@@ -49,7 +50,11 @@ async def one_life(directory: Path) -> None:
     """Serve and register, until kubelet.sock is another file than it was, or our own socket is gone."""
     registry, own = directory / "kubelet.sock", directory / SOCKET
     born = registry.stat().st_ctime_ns
-    own.unlink(missing_ok=True)
+    for socket in directory.glob("card-*.sock"):
+        try:
+            (await asyncio.open_unix_connection(socket))[1].close()
+        except ConnectionRefusedError:  # nobody serves it: its process was killed
+            socket.unlink(missing_ok=True)
     server = Server([plugin := CardPlugin()])
     try:
         await server.start(path=str(own))
