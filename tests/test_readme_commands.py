@@ -77,7 +77,7 @@ def test_every_shown_command_prints_what_is_shown(tmp_path, page):
     commands = shown_commands((ROOT / page).read_text())
     assert commands
     with ExitStack() as stack:
-        session = Session(tmp_path / "node", stack)
+        session = Session(tmp_path / "n", stack)
         for command, want in commands:
             if command.endswith("&"):
                 got = session.start(command.removesuffix("&").strip(), len(want.splitlines()))

@@ -18,6 +18,7 @@ from ..model import UNHEALTHY, Device, PluginOptions
 from ..printable import printable
 from ..resource_names import why_not_extended
 from ..rpc.transport.unix_socket import require_short
+from ..testing.plugin.own_socket import own_endpoint
 from ..testing.plugin.script import TRIGGERS, Script, parse_scripts
 from ..testing.plugin.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
 from ..testing.plugin.simulated import (
@@ -43,7 +44,7 @@ _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
 )
 @click.option("--numa", default="", help="NUMA nodes to deal the devices out to, as 0,1 or 0-1.")
 @click.option("--unhealthy", multiple=True, metavar="ID", help="A device that is unhealthy. May be repeated.")
-@click.option("--endpoint", default=None, help="File name of the plug-in's socket.")
+@click.option("--endpoint", help="File name of the plug-in's socket.  [default: one of its own at each start]")
 @click.option("--pre-start", is_flag=True, help="Ask for PreStartContainer.")
 @click.option("--preferred", is_flag=True, help="Offer GetPreferredAllocation.")
 @click.option("--watched", is_flag=True, help="Wait in plugins_registry to be found, instead of calling Register.")
@@ -133,8 +134,8 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
 
 async def _run_each(directory: Path, scripts: list[Script], watched: bool, playing: list[ScriptedPlugin]) -> None:
     """They begin one after the other: an obstacle to several is then reported once."""
-    for path in (directory / script.socket for script in scripts):
-        require_short(path)
+    for script in scripts:
+        require_short(directory / (script.endpoint or own_endpoint(script.resource)))
     await _until_directory_exists(directory)
     async with trio.open_nursery() as nursery:
         for script in scripts:

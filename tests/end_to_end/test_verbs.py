@@ -513,13 +513,14 @@ def test_a_pod_of_which_a_container_does_not_start_is_shown_with_all_of_them(dae
 
 
 def test_a_plugin_that_has_waited_for_its_directory_still_takes_nobody_elses_file(start, root_dir):
-    plugin = start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/gpu")
+    named = "--resource", "vendor.com/gpu", "--endpoint", "gpu.sock"
+    plugin = start("-m", "devicemgr", "plugin", "--root-dir", root_dir, *named)
     plugin.wait_for("waiting for a manager")
     made = root_dir / "made"
-    (made / "vendor.com-gpu.sock").mkdir(parents=True)
+    (made / "gpu.sock").mkdir(parents=True)
     made.rename(root_dir / "device-plugins")
     assert plugin.wait() == 1
-    assert "vendor.com-gpu.sock is no socket: give another endpoint" in plugin.lines[-1]
+    assert "gpu.sock is no socket: give another endpoint" in plugin.lines[-1]
 
 
 def test_status_shows_the_health_of_what_is_held(node, run):
@@ -581,7 +582,8 @@ def test_a_watched_plugin_is_found_and_goes(daemon, start, run, root_dir):
     plugin.wait_for("waiting to be found")
     program.wait_for("DeviceListApplied")
     assert json.loads(run("status", "-o", "json").stdout)["resources"]["vendor.com/gpu"]["allocatable"] == 2
-    (root_dir / "plugins_registry" / "vendor.com-gpu.sock").unlink()
+    (own,) = (root_dir / "plugins_registry").glob("vendor.com-gpu-*.sock")
+    own.unlink()
     plugin.wait_for("made again")
     program.wait_for("PluginRegistered", count=2)
     plugin.end(signal.SIGTERM)

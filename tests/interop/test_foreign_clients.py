@@ -67,7 +67,8 @@ def served():
     with new_node() as node:
         # Nobody is slowed down: there are more callers here than a node has.
         daemon = node.start_daemon("--peer-limit", "time-share=1", "--peer-limit", "registration-rate=1000")
-        options = ["--resource", GPU, "--count", "3", "--numa", "0,1", "--pre-start", "--preferred"]
+        named = ["--resource", GPU, "--endpoint", ENDPOINT]
+        options = [*named, "--count", "3", "--numa", "0,1", "--pre-start", "--preferred"]
         plugin = node.run("plugin", [sys.executable, "-m", "devicemgr", "plugin", "--root-dir", node.root, *options])
         node.wait_for_resource(GPU, allocatable=3)
         yield Served(node=node, daemon=daemon, plugin=plugin)

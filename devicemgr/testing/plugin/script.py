@@ -16,7 +16,7 @@ from ...errors import BadInput
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ...resource_names import why_not_extended
 from ...yaml_fields import Field, load_documents, nearest
-from .simulated import MAX_DEVICES, default_endpoint, valid_endpoint
+from .simulated import MAX_DEVICES, valid_endpoint
 from .strategies import STRATEGIES
 
 T = TypeVar("T")
@@ -71,7 +71,8 @@ class Step(CheckedFields):
 class Script(CheckedFields):
     """One plug-in. ``answer`` is what Allocate says, with ``{id}`` and ``{ids}`` to be filled in; None is the usual.
 
-    ``repeat`` is the seconds after which the schedule begins again.
+    ``endpoint`` is the file name of its socket, by default one of its own at each start. ``repeat`` is the seconds
+    after which the schedule begins again.
     """
 
     resource: str
@@ -83,11 +84,6 @@ class Script(CheckedFields):
     calls: tuple[CallRule, ...] = ()
     schedule: tuple[Step, ...] = ()
     repeat: Seconds = math.inf
-
-    @property
-    def socket(self) -> str:
-        """The file name of its socket."""
-        return self.endpoint or default_endpoint(self.resource)
 
 
 @checked
@@ -102,8 +98,8 @@ def parse_scripts(text: str, *, file: str) -> list[Script]:
         for other in scripts:
             if script.resource == other.resource:
                 raise document.mapping()["resource"].bad(f"{script.resource} is served by an earlier document already")
-            if script.socket == other.socket:
-                raise document.bad(f"the endpoint {script.socket!r} is that of {other.resource} already")
+            if script.endpoint and script.endpoint == other.endpoint:
+                raise document.bad(f"the endpoint {script.endpoint!r} is that of {other.resource} already")
         scripts.append(script)
     return scripts
 

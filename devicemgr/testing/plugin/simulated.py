@@ -33,6 +33,7 @@ from ...rpc.deviceplugin.service import DevicePluginService
 from ...rpc.pluginregistration import PluginInfo, PluginInfoService
 from ...rpc.transport.server import open_server
 from ...rpc.transport.unix_socket import require_short
+from .own_socket import own_endpoint, remove_leftovers
 
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
@@ -54,11 +55,6 @@ def numbered_devices(count: Count, *, prefix: str = "dev", numa_nodes: Sequence[
         )
         for number in range(count)
     ]
-
-
-def default_endpoint(resource: str) -> str:
-    """The usual name of a socket that serves ``resource``."""
-    return resource.replace("/", "-") + ".sock"
 
 
 def valid_endpoint(endpoint: str) -> str:
@@ -267,6 +263,7 @@ async def open_simulated_plugin(
 ) -> AsyncIterator[SimulatedPlugin]:
     """Serve a simulated plug-in in ``directory``; call ``register`` when you want the manager to know.
 
+    Its socket is ``endpoint``, or by default one that no other process has: what killed ones have left is removed.
     In a directory under plugins_registry the manager finds it by itself: do not call ``register`` then.
     Leaving the block ends it as a crash would: connections are cut and its socket is removed. Raises ValueError when
     the ``endpoint`` cannot be that of a plug-in, DirectoryUnusable when its path is too long for a socket,
@@ -274,10 +271,12 @@ async def open_simulated_plugin(
     """
     require_trio("open_simulated_plugin")
     listed = numbered_devices(devices) if isinstance(devices, int) else devices
-    name = valid_endpoint(endpoint or default_endpoint(resource))
+    name = valid_endpoint(endpoint or own_endpoint(resource))
     plugin = SimulatedPlugin(Path(directory), resource, listed, options, name)
     path = plugin.directory / name
     require_short(path)
+    if not endpoint:
+        remove_leftovers(plugin.directory, resource)
     if path.is_socket():
         path.unlink(missing_ok=True)
     elif os.path.lexists(path):

@@ -97,9 +97,9 @@ async def test_a_stranger_is_turned_away_from_every_socket(root_dir):
 
 async def test_a_socket_that_a_stranger_serves_is_not_used(root_dir):
     async with open_device_manager(root_dir, callers=STRANGERS_ONLY) as manager:
-        async with open_simulated_plugin(manager.layout.plugins, GPU):
+        async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
             with pytest.raises(RegistrationRefused, match="is served by a process of user"):
-                await manager.register(Registration(version="v1beta1", endpoint="vendor.com-gpu.sock", resource=GPU))
+                await manager.register(Registration(version="v1beta1", endpoint=plugin.endpoint, resource=GPU))
 
 
 # --- how much ----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import trio
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.model import Device, Mount, PluginOptions, RunOptions
 from devicemgr.testing.conformance import Skipped, Weight
-from devicemgr.testing.plugin.simulated import default_endpoint, open_simulated_plugin
+from devicemgr.testing.plugin.simulated import open_simulated_plugin
 
 RESOURCE = "vendor.com/gpu"
 SECOND = "vendor.com/nic"
@@ -135,7 +135,7 @@ class Honest:
 
     @property
     def endpoint(self) -> str:
-        return default_endpoint(RESOURCE)
+        return "vendor.com-gpu.sock"
 
     async def start(self, directory: Path) -> None:
         directory = directory.parent / self.folder

@@ -133,7 +133,7 @@ def test_a_plugin_takes_nobody_elses_file(root_dir, arguments, said):
 
 def test_what_is_in_the_way_of_several_plugins_is_one_error(root_dir):
     script = root_dir / "script.yaml"
-    script.write_text("resource: a.com/x\n---\nresource: a.com/y\n")
+    script.write_text("".join(f"---\nresource: a.com/{name}\nendpoint: a.com-{name}.sock\n" for name in "xy"))
     for name in "xy":
         (root_dir / "device-plugins" / f"a.com-{name}.sock").mkdir(parents=True)
     result = CliRunner().invoke(main, ["plugin", "--root-dir", str(root_dir), "--script", str(script)])
