@@ -8,12 +8,12 @@ from ...events import PluginRefused, PluginRegistered
 from .abbreviation import first_few
 from .bench import Bench
 from .check import check
-from .verdicts import Failed, Weight
+from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 CONNECTED = "D37-4"
 """The rule by which a kubelet of v1.37 refuses a socket whose stream is open."""
 _CAME_BACK = "; when the new one was refused here, it registered again"
-_FIX = "take a name that no other process has, and register again after a refusal"
+_OWN_NAME = "take a name that no other process has"
 
 
 @check(
@@ -35,15 +35,17 @@ async def rolling_update(bench: Bench) -> str:
 
     A kubelet of v1.37 refuses a socket on which the old process's stream is open: "device plugin already connected".
     Where both have one name, that is done here too, to a third process. One that only writes it to its log serves
-    nobody when the old one has ended. One that registers again, or ends and is started again, passes; but v1.37 itself
-    has forgotten the old stream by then, and goes on refusing the name until it is restarted (LIM-42). Before v1.37 the
-    end of any one stream takes all devices away. So leave ``maxSurge`` alone unless each process has a name of its own.
+    nobody when the old one has ended. One that registers again, or ends and is started again, gets a warning all the
+    same: v1.37 itself has forgotten the old stream by then, and goes on refusing the name until the kubelet is
+    restarted (LIM-42), and before v1.37 the end of any one stream takes all devices away. It is a warning, since
+    without ``maxSurge`` the old process has ended before the new one begins.
 
-    Fix: a name that no other process has, such as one with the time in it, or else wait until nobody serves yours,
-    and register again after every refusal; at the end delete your own socket only, if it still is the one that you
-    made; and watch it (socket-deleted). With a name for each process nobody deletes what a killed one has left: at the
-    start connect to each socket that has your prefix, and remove it when the connection is refused (ECONNREFUSED), for
-    then nobody serves it.
+    Fix: a name that no other process has, such as one with the time of its start in it, as Kubernetes' own sample
+    and GKE's plug-in have it (process ids repeat from pod to pod), or else wait until nobody serves yours, and register
+    again after every refusal; at the end delete your own socket only, if it still is the one that you made; and watch
+    it (socket-deleted). With a name for each process nobody deletes what a killed one has left: at the start connect to
+    each socket that has your prefix, and remove it when the connection is refused (ECONNREFUSED), for then nobody
+    serves it.
     """
     since = await bench.begin_disruption()
     before = _names(bench)
@@ -66,20 +68,27 @@ def _names(bench: Bench) -> set[str]:
 
 
 async def _update(bench: Bench, has_come: Callable[[], bool]) -> bool:
-    """Start a new process, and end the old one when that has come, has ended, or patience has; had it come then?"""
-    came = False
+    """Start a new process, and end the old one when that has come, has ended, or patience has; had it come then?
+
+    Raises Skipped where only the little patience that there is beside other instances has ended.
+    """
+    came = is_known = False
 
     async def until_it_has_come() -> None:
-        nonlocal came
-        await bench.wait_until(lambda: bench.subject.unexpected_exit is not None or has_come(), bench.timing.patience)
+        nonlocal came, is_known
+        is_known = await bench.wait_until(
+            lambda: bench.subject.unexpected_exit is not None or has_come(), bench.timing.patience
+        )
         came = has_come()
 
     await bench.surge(until_it_has_come)
+    if bench.has_parallel_instances and not is_known:
+        raise Skipped(f"within {bench.timing.patience:g} s the second of two processes neither registered nor ended")
     return came
 
 
 async def _told_of_names(bench: Bench, same: set[str], has_come: bool) -> str:
-    """What v1.37 makes of the names of both, ``same`` being those that both had; where it would refuse the new one, do
+    """Why v1.37 takes the names of both, ``same`` being those that both had; where it would refuse the new one, do
     that. Raises Failed."""
     if not same:
         return "each had a name of its own"
@@ -89,7 +98,10 @@ async def _told_of_names(bench: Bench, same: set[str], has_come: bool) -> str:
     if not has_come:
         return f"{both}, one after the other"
     came_back = await _comes_after_a_refusal(bench, both)
-    return f"{both}: do not use maxSurge, for v1.37 refuses that name until it is restarted" + _CAME_BACK * came_back
+    why = f"{both}: with maxSurge a kubelet of v1.37 refuses that name until it is restarted; {_OWN_NAME}"
+    raise ConclusiveFailure(
+        f"{why}, such as one with the time of its start in it{_CAME_BACK * came_back}", Weight.WARNING
+    )
 
 
 async def _comes_after_a_refusal(bench: Bench, both: str) -> bool:
@@ -104,7 +116,8 @@ async def _comes_after_a_refusal(bench: Bench, both: str) -> bool:
     ended = bench.overlaps[-1][1]
     if not await bench.wait_until(lambda: bench.are_back(since) and _is_reached(bench), bench.timing.patience):
         fight = _fight(bench, since)
-        then = f"when the old one had ended, {_what_came_then(bench, since, ended)}{fight}; {_FIX}"
+        came = f"{_what_came_then(bench, since, ended)}{fight}"
+        then = f"when the old one had ended, {came}; {_OWN_NAME}, and register again after a refusal"
         if refusals:
             then = (
                 f"Register was answered UNKNOWN, {refusals[-1].message!r}, as by v1.37 until a stream ends, and {then}"

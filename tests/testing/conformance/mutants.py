@@ -84,6 +84,7 @@ class Honest:
     unexpected_exit = None
     has_api_server = False
     folder = "device-plugins"
+    processes = itertools.count(1)
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
@@ -91,6 +92,7 @@ class Honest:
         self.ended = trio.Event()
         self.output = "hello\n"
         self.start_count = 0
+        self.process = 0
         self.registrations = 0
 
     # --- what a mutant may do differently ----------------------------------------------------------
@@ -135,10 +137,12 @@ class Honest:
 
     @property
     def endpoint(self) -> str:
-        return "vendor.com-gpu.sock"
+        """That no other process has, whoever's instance it is."""
+        return f"gpu-{self.process}.sock"
 
     async def start(self, directory: Path) -> None:
         directory = directory.parent / self.folder
+        self.process = next(self.processes)
         self.path = directory / self.endpoint
         self.ended = trio.Event()
         self.start_count += 1
@@ -267,6 +271,13 @@ def leave_socket(path: Path) -> None:
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
+
+
+class UsesOneName:
+    """For its socket, in each process; most plug-ins do."""
+
+    endpoint = "gpu.sock"
+    second_endpoint = "nic.sock"
 
 
 class NeverRegisters(Honest):
@@ -958,12 +969,12 @@ class LooksAtFilesOnly(Honest):
         plugin.register = once
 
 
-class StumblesOverItsSocket(Honest):
+class StumblesOverItsSocket(UsesOneName, Honest):
     breaks = "kill-restart"
     stands_stale_socket = False
 
 
-class WaitsForeverBesideAnother(Honest):
+class WaitsForeverBesideAnother(UsesOneName, Honest):
     """It takes the other one for its better, and does not look again."""
 
     breaks = "rolling-update"
@@ -998,7 +1009,14 @@ def take_refusals(plugin, take, *, when=lambda refusal: True) -> None:
     plugin.register = taken
 
 
-class OnlyLogsARefusal(Honest):
+class HasOneName(UsesOneName, Honest):
+    """It registers again after each refusal; but v1.37 goes on refusing its name."""
+
+    breaks = "rolling-update"
+    weight = Weight.WARNING
+
+
+class OnlyLogsARefusal(UsesOneName, Honest):
     """It serves, and takes itself for registered: nobody calls it when the other one has ended. When it could not be
     dialled it tries again."""
 
@@ -1008,7 +1026,7 @@ class OnlyLogsARefusal(Honest):
         take_refusals(plugin, self.log_refusal, when=is_of_v1_37)
 
 
-class HangsAfterARefusal(Honest):
+class HangsAfterARefusal(UsesOneName, Honest):
     """It waits for whatever it has started, and that for its registration."""
 
     breaks = "rolling-update"
@@ -1048,7 +1066,7 @@ class GivesUpAfterARestart(Honest):
         plugin.register = once
 
 
-class FightsAndLosesHeart(Honest):
+class FightsAndLosesHeart(UsesOneName, Honest):
     """The first one takes its socket back, and the second one, who has seen it, does not look any more."""
 
     breaks = "rolling-update"
@@ -1130,9 +1148,13 @@ class TellsOnceWhoItIs(Found):
 class HasASecondResource(Honest):
     """In the same process, on a socket of its own."""
 
+    @property
+    def second_endpoint(self) -> str:
+        return f"nic-{self.process}.sock"
+
     async def stay_registered(self, plugin):
         async with open_simulated_plugin(
-            plugin.directory, SECOND, devices=self.devices, options=plugin.options
+            plugin.directory, SECOND, devices=self.devices, options=plugin.options, endpoint=self.second_endpoint
         ) as self.second:
             self.prepare_second(self.second)
             streams = Streams(self.second)

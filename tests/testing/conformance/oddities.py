@@ -13,7 +13,7 @@ import trio
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused
 from devicemgr.model import DeviceSpec, Mount
 
-from .mutants import Answerer, Honest, Lister, made, take_refusals
+from .mutants import Answerer, Honest, Lister, UsesOneName, made, take_refusals
 
 
 class BuildsAnswersFromAMap(Answerer):
@@ -141,14 +141,14 @@ class EndsWithItsStream(Lister):
             raise
 
 
-class DeletesWhateverHasItsName(Honest):
+class DeletesWhateverHasItsName(UsesOneName, Honest):
     """At its end, as grpc-go and gRPC's C core do. But it watches its own socket, and makes another one."""
 
     def clean_up(self):
         self.path.unlink(missing_ok=True)
 
 
-class EndsBesideAnother(Honest):
+class EndsBesideAnother(UsesOneName, Honest):
     """And is started again, as every pod of a DaemonSet is."""
 
     unexpected_exit = None
@@ -195,7 +195,7 @@ class TriesAgainLater(Honest):
         take_refusals(plugin, wait)
 
 
-class WaitsForTheOther(Honest):
+class WaitsForTheOther(UsesOneName, Honest):
     """As long as somebody else serves its socket it stands by."""
 
     async def serve(self, directory, options):
@@ -239,18 +239,10 @@ class EndsWhenItsStreamIsLost(Honest):
         self.run_scope.cancel()
 
 
-class HasANameOfItsOwn(Honest):
-    """In each process."""
-
-    @property
-    def endpoint(self):
-        return f"gpu-{self.start_count}.sock"
-
-
 def all_oddities() -> list[type[Honest]]:
     """That need no help, and the fast clock."""
     return [
         *(BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds),
-        *(DeletesWhateverHasItsName, EndsBesideAnother, WaitsForTheOther, HasANameOfItsOwn),
+        *(EndsBesideAnother, WaitsForTheOther),
         *(EndsWhenItIsRefused, TriesAgainLater, WaitsBeforeItRegistersAgain),
     ]
