@@ -51,9 +51,11 @@ async def main(manager: DeviceManager) -> None:
 
 
 def snippets() -> list[str]:
-    """The README's Python, each made a program: what stands in a block of its own is given what it speaks of."""
-    found = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(found) >= 3
+    """The pages' Python, each block made a program: one that is no whole program is given what it speaks of."""
+    pages = [ROOT / "README.md", ROOT / "devicemgr" / "testing" / "README.md"]
+    text = "".join(page.read_text() for page in pages)
+    found = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(found) >= 5
     return [PREAMBLE + (_typed(text) if text.startswith("def ") else _inside(text)) for text in found]
 
 
@@ -68,8 +70,11 @@ def _typed(text: str) -> str:
 
 
 def _inside(text: str) -> str:
-    """Statements of a function that has a directory and a pod."""
-    return f"async def snippet(directory: Path, pod: devicemgr.Pod) -> None:\n{textwrap.indent(text, '    ')}"
+    """Statements of a function that has a directory, a pod and perhaps a manager."""
+    given = "directory: Path, pod: devicemgr.Pod"
+    if "as manager:" not in text:
+        given += ", manager: devicemgr.DeviceManager"
+    return f"async def snippet({given}) -> None:\n{textwrap.indent(text, '    ')}"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The README's table of the plug-ins met is what ``python -m tests.interop.met`` makes, but for the figures."""
+"""The testing page's table of the plug-ins met is what ``python -m tests.interop.met`` makes, but for the figures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .plugins_met import GRPCIO
 
 
 def rows():
-    lines = (ROOT / "README.md").read_text().splitlines()
+    lines = (ROOT / "devicemgr/testing/README.md").read_text().splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith("| plug-in |"))
     table = [line for line in lines[begin:] if line][: 2 + len(NAMES)]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
-def test_the_readme_has_the_rows_that_the_command_makes():
+def test_the_page_has_the_rows_that_the_command_makes():
     header, rule, *table = rows()
     assert tuple(header) == HEADER
     assert set(rule) == {"---"}

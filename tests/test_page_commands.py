@@ -72,7 +72,9 @@ class Session:
         return output.replace(self.directory, DIRECTORY)
 
 
-@pytest.mark.parametrize("page", ["README.md", "devicemgr/rules/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "devicemgr/cli/README.md", "devicemgr/rules/README.md", "devicemgr/testing/README.md"]
+)
 def test_every_shown_command_prints_what_is_shown(tmp_path, page):
     commands = shown_commands((ROOT / page).read_text())
     assert commands

@@ -1,0 +1,143 @@
+"""What the pages beside the code promise: commands print what is shown, links lead somewhere, tables list what exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import pytest
+
+from devicemgr import PeerLimits
+from devicemgr.cli import main
+
+ROOT = Path(__file__).parent.parent
+TESTING, CLI, DAEMON = (ROOT / "devicemgr" / room / "README.md" for room in ("testing", "cli", "daemon"))
+PAGES = sorted(
+    path for folder in ("devicemgr", "tests", "examples", "proto") for path in (ROOT / folder).rglob("*.md")
+) + [ROOT / "README.md"]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def page_name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(text: str) -> set[str]:
+    """Those of the headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path, text: str) -> list[str]:
+    broken = []
+    for link in LINK.findall(FENCE.sub("", text)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+            broken.append(link)
+    return broken
+
+
+def commands_in(text: str) -> list[str]:
+    """Every ``python -m devicemgr …`` in blocks and in running text."""
+    code = [block for kind, block in FENCE.findall(text) if kind in ("sh", "console")]
+    code += re.findall(r"`(python -m devicemgr[^`]*)`", FENCE.sub("", text))
+    lines = (line.removeprefix("$ ") for block in code for line in block.splitlines())
+    return [found[1] for line in lines if (found := re.search(r"python -m (devicemgr\b.*)", line))]
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {"--help"} | {name for parameter in command.params for name in parameter.opts if name.startswith("-")}
+
+
+def unknown_options(line: str) -> list[str]:
+    """The options of a command line that its verb does not have."""
+    words = shlex.split(line)[1:]
+    command: click.Command = main
+    unknown = []
+    for word in words[: words.index("--")] if "--" in words else words:
+        if isinstance(command, click.Group) and (verb := command.get_command(click.Context(command), word)):
+            command = verb
+        elif word.startswith("-") and word != "-" and word.partition("=")[0] not in options_of(command):
+            unknown.append(word)
+    return unknown
+
+
+def first_cells(page: Path, header: str) -> list[str]:
+    """The first cell of each row of the table whose first column has this name."""
+    lines = page.read_text().splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith(f"| {header} |"))
+    rows = lines[begin + 2 : lines.index("", begin)]
+    return [re.split(r"(?<!\\)\|", row)[1] for row in rows]
+
+
+def named(cells: list[str], pattern: str) -> set[str]:
+    return {name for cell in cells for code in re.findall(r"`([^`]*)`", cell) for name in re.findall(pattern, code)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_link_leads_somewhere(page):
+    assert broken_links(page, page.read_text()) == []
+
+
+def test_a_link_to_nowhere_is_noticed():
+    text = "# One two\n[a](#one-two) [b](#three) [c](no/such.md) [d](README.md) [e](https://example.com/x)\n"
+    page = ROOT / "tests" / "README.md"
+    assert broken_links(page, text) == ["#one-two", "#three", "no/such.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_option_in_a_command_exists(page):
+    assert {line: unknown for line in commands_in(page.read_text()) if (unknown := unknown_options(line))} == {}
+
+
+def test_an_option_that_does_not_exist_is_noticed():
+    (line,) = commands_in("Say `python -m devicemgr checkpoint show --frobnicate FILE`.")
+    assert unknown_options(line) == ["--frobnicate"]
+
+
+def test_every_module_and_file_in_a_command_exists():
+    for page in PAGES:
+        for module in re.findall(r"python -m (tests[\w.]*)", page.read_text()):
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), (page, module)
+        for path in re.findall(r"python -m pytest (tests/[\w/.]+)", page.read_text()):
+            assert (ROOT / path).exists(), (page, path)
+
+
+def test_the_command_line_page_lists_every_option_of_the_daemon():
+    shown = named(first_cells(CLI, "Option"), r"(?<!\w)--?[a-z][\w-]*")
+    assert shown == options_of(main) - {"--help", "-h", "--version"} - {"--verbose"}
+
+
+def test_the_command_line_page_lists_every_verb():
+    assert named(first_cells(CLI, "Verb"), r"^[a-z-]+") == set(main.list_commands(click.Context(main)))
+
+
+def test_the_testing_page_lists_every_option_of_check():
+    check = main.get_command(click.Context(main), "check")
+    assert named(first_cells(TESTING, "Option"), r"(?<!\w)--?[a-z][\w-]*") == options_of(check) - {"--help", "-h"}
+
+
+def test_the_testing_page_lists_every_fault():
+    fault = main.get_command(click.Context(main), "fault")
+    assert isinstance(fault, click.Group)
+    assert named(first_cells(TESTING, "Fault"), r"^[a-z-]+") == set(fault.list_commands(click.Context(fault)))
+
+
+@pytest.mark.parametrize(("name", "usual"), asdict(PeerLimits()).items())
+def test_the_daemons_page_has_every_limit_with_its_default(name, usual):
+    limit = f"`{name.replace('_', '-')}`"
+    (row,) = [line for line in DAEMON.read_text().splitlines() if line.startswith("| `") and limit in line]
+    names, values = (cell.strip().split(", ") for cell in row.split("|")[1:3])
+    assert values[names.index(limit)] == str(usual).removesuffix(".0")
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
