@@ -1,4 +1,4 @@
-"""Every LIM item of the book has a test that is named after it, and a row in its table at a glance that names that test.
+"""Every LIM item of the book has a test that is named after it, and a row "at a glance" that names that test.
 
 That every item, conformance cases included, is cited by a test or says why not is for tests/rules to see.
 """

@@ -1,4 +1,4 @@
-"""What the pages beside the code promise: commands print what is shown, links lead somewhere, tables list what exists."""
+"""What the pages beside the code promise: options exist, links lead somewhere, tables list what there is."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from devicemgr.cli import main
 
 ROOT = Path(__file__).parent.parent
 TESTING, CLI, DAEMON = (ROOT / "devicemgr" / room / "README.md" for room in ("testing", "cli", "daemon"))
-PAGES = sorted(
-    path for folder in ("devicemgr", "tests", "examples", "proto") for path in (ROOT / folder).rglob("*.md")
-) + [ROOT / "README.md"]
+FOLDERS = ("devicemgr", "tests", "examples", "proto")
+PAGES = [ROOT / "README.md", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
