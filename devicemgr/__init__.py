@@ -32,6 +32,7 @@ Read in this order:
 ``printable``       texts that others have chosen, on a terminal
 ``steps``           long work in steps, without await or clock
 ``turns``           such work as a task among others
+``condition_variable``  something has changed, look again
 ``version``         which version this is
 ``__main__``        ``python -m devicemgr``
 

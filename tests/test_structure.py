@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "printable": (set(), "text → text"),
     "steps": (set(), "long work as a plain function: no await, no clock"),
     "turns": ({"steps"}, "the same work as a task among others"),
+    "condition_variable": (set(), "how tasks wait for a change of any state"),
     "version": (set(), "asked for by programs, the command line and the metrics"),
     "rules": (set(), "the book cites the code, and never the other way round"),
     "node_resources": ({"model", "resource_names", "quantity"}, "resources that somebody states by name and quantity"),
@@ -46,15 +47,17 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "node_config": ({"errors", "model", "node_resources", "yaml_fields"}, "a file → what the kubelet is told"),
     "core": (VALUES | {"steps"}, "decisions: values in, values and events out; it knows of no wire and no task"),
     "rpc": (
-        VALUES - {"resource_names"} | {"peer_limits", "steps", "turns"},
+        VALUES - {"resource_names"} | {"condition_variable", "peer_limits", "steps", "turns"},
         "messages ↔ values; it decides nothing, so it does not know core",
     ),
     "daemon": (
-        VALUES | {"core", "rpc", "peer_limits", "steps", "turns", "version"} | {"manifest", "node_resources"},
+        VALUES
+        | {"condition_variable", "core", "rpc", "peer_limits", "steps", "turns", "version"}
+        | {"manifest", "node_resources"},
         "decides with core and speaks with rpc; an embedder may admit a manifest and state resources",
     ),
     "testing": (
-        VALUES | {"core", "rpc", "daemon"} | {"printable", "yaml_fields"},
+        VALUES | {"condition_variable", "core", "rpc", "daemon"} | {"printable", "yaml_fields"},
         "runs a manager, and shows what others have said; it does not know the command line",
     ),
     "cli": (

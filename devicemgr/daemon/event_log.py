@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import trio
-
+from ..condition_variable import ConditionVariable
 from ..events import Event, as_json
 
 MAX_EVENTS = 1000
@@ -43,8 +42,9 @@ class EventLog:
         self._clock = clock
         self._events: deque[RecordedEvent] = deque(maxlen=MAX_EVENTS)
         self._count = 0
-        self._waiting: dict[trio.Event, Callable[[], bool]] = {}
         self._closed = False
+        self.changed = ConditionVariable()
+        """Notified after every event: whatever changes the state of the manager is recorded."""
 
     def record(self, events: Iterable[Event]) -> None:
         """Remember what happened, tell the sinks, wake the waiters."""
@@ -55,7 +55,7 @@ class EventLog:
                 self._events.append(recorded)
             for sink in self._sinks:
                 sink(recorded)
-        self._wake()
+        self.changed.notify()
 
     def age(self, recorded: RecordedEvent) -> float:
         """Seconds since it was recorded."""
@@ -74,25 +74,13 @@ class EventLog:
         return self.after(sequence)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Return when ``condition`` holds; it is looked at after every event, and again when its turn has come."""
-        while not condition():
-            waiter = trio.Event()
-            self._waiting[waiter] = condition
-            try:
-                await waiter.wait()
-            finally:
-                del self._waiting[waiter]
+        """Return when ``condition`` holds; it is evaluated after every event."""
+        await self.changed.wait_until(condition)
 
     def close(self) -> None:
         """No more followers: everybody in :meth:`wait_after` returns, until :meth:`open`."""
         self._closed = True
-        self._wake()
+        self.changed.notify()
 
     def open(self) -> None:
         self._closed = False
-
-    def _wake(self) -> None:
-        """Most events concern few of those who wait, and to look is cheaper than to wake."""
-        for waiter, condition in self._waiting.items():
-            if condition():
-                waiter.set()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import trio
 
+from ..condition_variable import ConditionVariable
 from ..errors import ManagerClosed, require_trio
 
 
@@ -21,7 +22,7 @@ class OpenCalls:
     def __init__(self) -> None:
         self._scopes: set[trio.CancelScope] = set()
         self._closed = False
-        self._changed = trio.Event()
+        self._ended = ConditionVariable()
 
     def check(self) -> None:
         """Raises ManagerClosed."""
@@ -42,7 +43,7 @@ class OpenCalls:
                 yield
             finally:
                 self._scopes.discard(scope)
-                self._changed.set()
+                self._ended.notify()
         if scope.cancelled_caught:
             raise ManagerClosed("the manager ended during the call")
 
@@ -54,6 +55,4 @@ class OpenCalls:
     async def wait_ended(self) -> None:
         """Return when every call that was broken off has ended: none of them waits for anything then."""
         with trio.CancelScope(shield=True):
-            while self._scopes:
-                self._changed = trio.Event()
-                await self._changed.wait()
+            await self._ended.wait_until(lambda: not self._scopes)

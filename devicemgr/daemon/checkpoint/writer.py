@@ -22,6 +22,7 @@ from pathlib import Path
 
 import trio
 
+from ...condition_variable import ConditionVariable
 from ...core.checkpoint.kubelet_format import (
     FILE_NAME,
     Entry,
@@ -176,7 +177,7 @@ class CheckpointWriter:
         self._is_file_ours = True  # what stands there, if anything
         self._next_check, self._check_interval = -math.inf, RETRY_DELAY
         self._problem = ""
-        self._attempted = trio.Event()
+        self._attempted = ConditionVariable()
         self._flush_requested = False
         self._is_finished = False
 
@@ -185,7 +186,7 @@ class CheckpointWriter:
         nothing is written any more."""
         version = self._store.version
         self._flush_requested = self._saved_version < version
-        self._log.record(())  # wakes the writer
+        self._log.changed.notify()  # the writer waits for it
         while self._saved_version < version:
             if self._is_finished:
                 raise CheckpointUnwritable("this incarnation of the manager has ended; the next knows what is on disk")
@@ -218,7 +219,7 @@ class CheckpointWriter:
         if self._is_copy_due:
             await self._save_copy()
         self._is_finished = True
-        self._attempted.set()
+        self._attempted.notify()
 
     def _has_work(self) -> bool:
         return self._flush_requested or self._store.version > self._tried_version
@@ -275,8 +276,7 @@ class CheckpointWriter:
             took = round(trio.current_time() - started, 6)
             self._log.record([CheckpointWritten(version=snapshot.version, size=len(text), seconds=took)])
         self._tried_version = snapshot.version
-        self._attempted.set()
-        self._attempted = trio.Event()
+        self._attempted.notify()
         return self._saved_version == snapshot.version
 
     async def _save(self, text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import trio
 
 from ...arguments import CheckedFields, Seconds
+from ...condition_variable import ConditionVariable
 from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, RpcFailed
 from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
@@ -90,7 +91,7 @@ class PluginClient:
         self._deadlines = deadlines
         self._on_call = on_call
         self._in_flight = 0
-        self._answered = trio.Event()
+        self._answered = ConditionVariable()
 
     @property
     def peer(self) -> Peer:
@@ -99,8 +100,7 @@ class PluginClient:
 
     async def wait_idle(self) -> None:
         """Return when no call is in flight; every call has a deadline, so that is soon."""
-        while self._in_flight:
-            await self._answered.wait()
+        await self._answered.wait_until(lambda: not self._in_flight)
 
     def disconnect(self) -> None:
         """Close the connection under whatever uses it."""
@@ -225,8 +225,7 @@ class PluginClient:
             raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", status=outcome) from None
         finally:
             self._in_flight -= 1
-            self._answered.set()
-            self._answered = trio.Event()
+            self._answered.notify()
             took = trio.current_time() - started
             self._on_call(CallFinished(resource=self._resource, method=name, seconds=round(took, 6), outcome=outcome))
 

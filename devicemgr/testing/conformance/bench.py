@@ -15,6 +15,7 @@ from typing import TypeVar
 import trio
 
 from ...arguments import checked
+from ...condition_variable import ConditionVariable
 from ...core.topology.numa import Numa
 from ...daemon.event_log import RecordedEvent, Sink
 from ...daemon.host_numa import read_numa
@@ -125,7 +126,7 @@ class Bench:
         """What was before that is nothing that was watched."""
         self.watching_since: float | None = None
         """When the while began that the check which is running watches."""
-        self._changed = trio.Event()
+        self._changed = ConditionVariable()
         self._quiet_ends: float | None = None
 
     # --- what was said ----------------------------------------------------------------------------
@@ -135,8 +136,7 @@ class Bench:
         served = self._accepts(recorded.event)
         self.history.append(Seen(trio.current_time(), recorded.event, served, recorded.time))
         self._forward(recorded)
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
 
     def _forward(self, recorded: RecordedEvent) -> None:
         """Whoever listens hears of it with the check during which it happened."""

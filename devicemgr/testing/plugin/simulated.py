@@ -17,6 +17,7 @@ from typing import Any
 import trio
 
 from ...arguments import Count, checked
+from ...condition_variable import ConditionVariable
 from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed, require_trio
 from ...model import (
     API_VERSION,
@@ -84,7 +85,7 @@ class SimulatedPlugin:
         self.on_pre_start: Callable[[Sequence[DeviceId]], Awaitable[None]] = self._prepare_nothing
         self._devices = list(devices)
         self._version = 0
-        self._changed = trio.Event()
+        self._changed = ConditionVariable()
         self._streams_ended = False
         self.restore_socket: Callable[[], bool] = lambda: False
         self.drain: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
@@ -187,8 +188,7 @@ class SimulatedPlugin:
         """The list, as soon as it is newer than version ``seen``; None ends the stream."""
         if seen < 0:
             self.calls.append(("ListAndWatch", None))
-        while self._version == seen and not self._streams_ended:
-            await self._changed.wait()
+        await self._changed.wait_until(lambda: self._version != seen or self._streams_ended)
         return None if self._streams_ended else (self._version, self.devices)
 
     async def get_preferred_allocation(
@@ -239,8 +239,7 @@ class SimulatedPlugin:
 
     def _notify(self) -> None:
         self._version += 1
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
