@@ -5,5 +5,6 @@
 ``socket_policy``  what a caller may do on one of our sockets
 ``plugin_policy``  what a plug-in may send over its connection
 ``control``        the policies of one manager, together
-``rate_limit``     a bucket of tokens, and a tally
+``reports``        the events about peers that reach a limit, at a limited rate
+``rate_limit``     a bucket of tokens
 """

@@ -10,6 +10,7 @@ from ..event_log import EventLog
 from .callers import Callers
 from .plugin_policy import PluginPolicy
 from .quotas import Quotas
+from .reports import PeerReports
 from .socket_policy import SocketPolicy
 
 DEVICE_SIZE = 128
@@ -23,19 +24,19 @@ class AccessControl:
     def __init__(self, callers: Callers, peer_limits: PeerLimits, log: EventLog) -> None:
         self.callers = callers
         self.peer_limits = peer_limits
-        self._quotas = Quotas(peer_limits, log)
+        self._reports = PeerReports(log)
+        self._quotas = Quotas(peer_limits, self._reports)
         self._listed: dict[str, int] = {}
-        self._log = log
 
     def socket_policy(self, path: Path, *, quota_exempt: bool) -> SocketPolicy:
         """One of our own sockets, which is called by its last two names in events."""
         return SocketPolicy(
-            f"{path.parent.name}/{path.name}", self.callers, self._quotas, self._log, quota_exempt=quota_exempt
+            f"{path.parent.name}/{path.name}", self.callers, self._quotas, self._reports, quota_exempt=quota_exempt
         )
 
     def plugin_policy(self, name: str) -> PluginPolicy:
         """A plug-in's socket; ``name`` is what the plug-in is called in events: its resource, or its socket."""
-        return PluginPolicy(name, self.callers, self._quotas, self._log)
+        return PluginPolicy(name, self.callers, self._quotas, self._reports)
 
     def hold_list(self, resource: str, size: int, devices: int) -> None:
         """The list of a resource is so many bytes from now on. Raises PluginUnavailable when all are too long then."""

@@ -10,15 +10,14 @@ from contextlib import nullcontext
 
 import trio
 
-from ...events import PeerLimitReached
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
 from ...steps import Steps
 from ...turns import run_in_turns
-from ..event_log import EventLog
 from .callers import Callers
 from .quotas import MAX_PAUSE, Quotas
 from .rate_limit import TokenBucket
+from .reports import PeerReports
 
 
 class PluginPolicy(PeerPolicy):
@@ -27,11 +26,11 @@ class PluginPolicy(PeerPolicy):
     ``name`` is what the plug-in is called in events: its resource, or its socket.
     """
 
-    def __init__(self, name: str, callers: Callers, quotas: Quotas, log: EventLog) -> None:
+    def __init__(self, name: str, callers: Callers, quotas: Quotas, reports: PeerReports) -> None:
         self._name = name
         self._callers = callers
         self._quotas = quotas
-        self._log = log
+        self._reports = reports
         self._lists = TokenBucket(quotas.peer_limits.report_rate, quotas.peer_limits.report_burst)
         self._peer: Peer | None = None
 
@@ -40,6 +39,9 @@ class PluginPolicy(PeerPolicy):
         self.quota_exempt = self._quotas.is_own_process(peer)
         return self._callers.include(peer)
 
+    def leave(self, peer: Peer) -> None:
+        self._reports.flush(self._name)
+
     def charge(self, peer: Peer, seconds: float) -> None:
         self._quotas.charge(peer, seconds)
 
@@ -47,13 +49,13 @@ class PluginPolicy(PeerPolicy):
         return self._quotas.pause(peer)
 
     def message_too_long(self, limit: str, size: int, maximum: int) -> None:
-        self.reached(limit, 1, f"the call with a message of {size} bytes ended; {maximum} are the limit")
+        self.reached(limit, f"the call with a message of {size} bytes ended; {maximum} are the limit")
 
     def too_many_fields(self, maximum: int) -> None:
-        self.reached("answer_fields", 1, f"the call with an answer of more than {maximum} fields ended")
+        self.reached("answer_fields", f"the call with an answer of more than {maximum} fields ended")
 
     def unreadable(self, peer: Peer, problem: str) -> None:
-        self._quotas.report_unreadable(peer, f"serving {self._name}, {problem}")
+        self._reports.connection_broken(peer, f"serving {self._name}, {problem}")
 
     def next_list(self) -> float:
         """Seconds for which the next list must wait; 0 when it may be applied, and is counted."""
@@ -72,8 +74,8 @@ class PluginPolicy(PeerPolicy):
             self._quotas.charge(self._peer, seconds)
 
     def lists_skipped(self, count: int) -> None:
-        self.reached("report_rate", count, "lists came too fast: the newest counts, the others do not")
+        self.reached("report_rate", "lists came too fast: the newest counts, the others do not", times=count)
 
-    def reached(self, limit: str, times: int, consequence: str) -> None:
+    def reached(self, limit: str, consequence: str, *, times: int = 1) -> None:
         """The plug-in, or its registration, has reached a peer limit."""
-        self._log.record([PeerLimitReached(limit=limit, peer=self._name, times=times, consequence=consequence)])
+        self._reports.limit_reached(limit, self._name, consequence, times=times)

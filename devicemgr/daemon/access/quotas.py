@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 import trio
 
 from ...errors import QuotaExceeded
-from ...events import ConnectionBroken, PeerLimitReached
 from ...model import Peer
 from ...peer_limits import PeerLimits
-from ..event_log import EventLog
-from .rate_limit import Tally, TokenBucket
+from .rate_limit import TokenBucket
+from .reports import PeerReports
 
 MAX_PAUSE = 1.0
 """Seconds for which nothing is read from a process, at most: so late may the end of a stream be noticed."""
@@ -48,17 +47,16 @@ class Quotas:
     def __init__(
         self,
         peer_limits: PeerLimits,
-        log: EventLog,
+        reports: PeerReports,
         *,
         own_pid: int | None = None,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self.peer_limits = peer_limits
-        self._log = log
+        self._reports = reports
         self._own_pid = os.getpid() if own_pid is None else own_pid
         self._clock = clock
         self._quotas: OrderedDict[int, _ProcessQuota] = OrderedDict()
-        self._tally = Tally()
 
     def is_own_process(self, peer: Peer) -> bool:
         """Is it the manager's own process, which has no limits?"""
@@ -78,7 +76,7 @@ class Quotas:
         if self.is_own_process(peer):
             return 0.0
         if pause := min(self._quota_of(peer).seconds.debt(now=self._clock()), MAX_PAUSE):
-            self.report_limit("time_share", peer, f"nothing is read from it for {pause:.2f} s")
+            self._reports.limit_reached("time_share", peer, f"nothing is read from it for {pause:.2f} s")
         return pause
 
     def begin_request(self, peer: Peer) -> float:
@@ -90,7 +88,7 @@ class Quotas:
             not self.is_own_process(peer)
             and (debt := self._quota_of(peer).seconds.debt(now=self._clock())) > MAX_QUEUE_TIME
         ):
-            self.report_limit("time_share", peer, "the request is refused")
+            self._reports.limit_reached("time_share", peer, "the request is refused")
             raise QuotaExceeded(f"the requests of this process take too much time: try again in {debt:.0f} s")
         return self.pause(peer)
 
@@ -103,23 +101,12 @@ class Quotas:
             return 0.0
         bucket, now = self._quota_of(peer).registrations, self._clock()
         if (wait := bucket.debt(now=now)) > MAX_QUEUE_TIME:
-            self.report_limit("registration_rate", peer, "the registration is refused")
+            self._reports.limit_reached("registration_rate", peer, "the registration is refused")
             raise QuotaExceeded(f"too many registrations of one process: try again in {wait:.0f} s")
         pause = bucket.reserve(now=now)
         if pause:
-            self.report_limit("registration_rate", peer, f"the registration waits {pause:.2f} s")
+            self._reports.limit_reached("registration_rate", peer, f"the registration waits {pause:.2f} s")
         return pause
-
-    def report_limit(self, limit: str, peer: Peer, consequence: str) -> None:
-        """Record that a process has reached a peer limit, once a second at most."""
-        if times := self._tally.count((limit, peer.pid), now=self._clock()):
-            who = f"process {peer.pid} of user {peer.uid}"
-            self._log.record([PeerLimitReached(limit=limit, peer=who, times=times, consequence=consequence)])
-
-    def report_unreadable(self, peer: Peer, problem: str) -> None:
-        """Record that a process has sent what could not be read, once a second at most."""
-        if times := self._tally.count(("broke", peer.pid), now=self._clock()):
-            self._log.record([ConnectionBroken(pid=peer.pid, uid=peer.uid, times=times, problem=problem)])
 
     def _quota_of(self, peer: Peer) -> _ProcessQuota:
         quota = self._quotas.get(peer.pid)

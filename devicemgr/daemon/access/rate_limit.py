@@ -1,8 +1,7 @@
-"""How often something may be done, or said: a bucket of tokens that fills at a steady rate (PR-2), and a tally."""
+"""How often something may be done: a bucket of tokens that fills at a steady rate (PR-2)."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 
@@ -52,29 +51,3 @@ class TokenBucket:
         if self._filled_at is not None:
             self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
         self._filled_at = now
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts what happens too often to be told each time: at the first time, then once in ``period`` seconds.
-
-    When there are more than ``max_keys`` different things, all counts that were not told are given up.
-    """
-
-    period: float = 1.0
-    max_keys: int = 1000
-    _unreported: dict[Hashable, int] = field(default_factory=dict, init=False)
-    _reported_at: dict[Hashable, float] = field(default_factory=dict, init=False)
-
-    def count(self, what: Hashable, *, now: float) -> int:
-        """How often it happened since it was last told; 0 when it is too soon to tell."""
-        if len(self._reported_at) >= self.max_keys and what not in self._reported_at:
-            self._unreported.clear()
-            self._reported_at.clear()
-        times = self._unreported.get(what, 0) + 1
-        if now - self._reported_at.get(what, float("-inf")) < self.period:
-            self._unreported[what] = times
-            return 0
-        self._reported_at[what] = now
-        self._unreported[what] = 0
-        return times

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-import trio
-
 from ...errors import PermissionDenied, UnreadLimitExceeded
-from ...events import CallsDenied, PeerLimitReached
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
-from ..event_log import EventLog
 from .callers import Callers
 from .quotas import Quotas
-from .rate_limit import Tally
+from .reports import PeerReports
 
 _REGISTER = "/v1beta1.Registration/Register"
 
@@ -21,16 +17,17 @@ _REGISTER = "/v1beta1.Registration/Register"
 class SocketPolicy(PeerPolicy):
     """The policy of one socket, called ``name`` in events. Where ``quota_exempt``, its callers' time is not bounded."""
 
-    def __init__(self, name: str, callers: Callers, quotas: Quotas, log: EventLog, *, quota_exempt: bool) -> None:
+    def __init__(
+        self, name: str, callers: Callers, quotas: Quotas, reports: PeerReports, *, quota_exempt: bool
+    ) -> None:
         self._name = name
         self.quota_exempt = quota_exempt
         self._callers = callers
         self._quotas = quotas
         self._peer_limits = quotas.peer_limits
-        self._log = log
+        self._reports = reports
         self._connections: Counter[int] = Counter()
         self._unread: Counter[int] = Counter()
-        self._tally = Tally()
 
     def admit(self, peer: Peer) -> bool:
         """So many connections for each process, and so many for all."""
@@ -56,10 +53,7 @@ class SocketPolicy(PeerPolicy):
     def begin_call(self, peer: Peer, method: str) -> float:
         """Seconds to wait. Raises PermissionDenied for a stranger, and QuotaExceeded."""
         if not self._callers.include(peer):
-            if times := self._tally.count(("denied", peer.pid), now=trio.current_time()):
-                self._log.record(
-                    [CallsDenied(socket=self._name, method=method, pid=peer.pid, uid=peer.uid, times=times)]
-                )
+            self._reports.call_denied(self._name, method, peer)
             raise PermissionDenied(
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
@@ -87,15 +81,14 @@ class SocketPolicy(PeerPolicy):
         _give_back(self._unread, peer.pid, size)
 
     def message_too_long(self, limit: str, size: int, maximum: int) -> None:
-        if times := self._tally.count(limit, now=trio.current_time()):
-            consequence = f"a call with a message of {size} bytes ended; {maximum} are the limit"
-            self._log.record([PeerLimitReached(limit=limit, peer=self._name, times=times, consequence=consequence)])
+        consequence = f"a call with a message of {size} bytes ended; {maximum} are the limit"
+        self._reports.limit_reached(limit, self._name, consequence)
 
     def unreadable(self, peer: Peer, problem: str) -> None:
-        self._quotas.report_unreadable(peer, f"on {self._name}, {problem}")
+        self._reports.connection_broken(peer, f"on {self._name}, {problem}")
 
     def _reached(self, limit: str, peer: Peer, consequence: str) -> None:
-        self._quotas.report_limit(limit, peer, f"on {self._name}, {consequence}")
+        self._reports.limit_reached(limit, peer, f"on {self._name}, {consequence}")
 
 
 def _give_back(counter: Counter[int], pid: int, count: int) -> None:

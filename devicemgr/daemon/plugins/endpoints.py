@@ -225,7 +225,7 @@ class Endpoints:
     def _check_resource_limit(self, resource: ResourceName) -> None:
         if resource not in self._tasks and len(self._tasks) >= self._peer_limits.resources:
             consequence = f"the registration is refused: there are {len(self._tasks)} resources already"
-            self._access.plugin_policy(resource).reached("resources", 1, consequence)
+            self._access.plugin_policy(resource).reached("resources", consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
 
     def _check_caller(self, task: _EndpointTask, client: PluginClient) -> None:
@@ -325,7 +325,7 @@ class Endpoints:
                 await self._list_and_watch(client, resource, task, policy)
         except PluginUnavailable as error:
             if error.peer_limit:
-                policy.reached(error.peer_limit, 1, f"the stream ended: {error}")
+                policy.reached(error.peer_limit, f"the stream ended: {error}")
             return error.rpc_error
         finally:
             task.client = None

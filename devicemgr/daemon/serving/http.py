@@ -20,12 +20,12 @@ import h11
 import trio
 
 from ...errors import AddressUnusable
-from ...events import PeerLimitReached
 from ...peer_limits import PeerLimits
 from ...rpc.transport.accepting import pause_after
 from ...rpc.transport.metering import metered
 from ..access.quotas import MAX_DEBT
-from ..access.rate_limit import Tally, TokenBucket
+from ..access.rate_limit import TokenBucket
+from ..access.reports import PeerReports
 from ..event_log import EventLog
 
 IDLE_TIMEOUT = 30.0
@@ -93,13 +93,12 @@ class PageServer:
     def __init__(self, pages: Pages, peer_limits: PeerLimits, log: EventLog) -> None:
         self._pages = pages
         self._max_clients = peer_limits.scrapers
-        self._log = log
         self._seconds = TokenBucket(peer_limits.time_share, peer_limits.time_burst)
         self._accepts = TokenBucket(_ACCEPT_RATE, _ACCEPT_BURST)
         self._queue = trio.Lock()
         self._clients: dict[_Client, None] = {}
         """Whose last request is the longest ago stands first."""
-        self._tally = Tally()
+        self._reports = PeerReports(log)
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Answer until cancelled."""
@@ -139,9 +138,8 @@ class PageServer:
         oldest = next(one for one in self._clients if one.address == busiest)
         del self._clients[oldest]
         oldest.scope.cancel()
-        if times := self._tally.count(busiest, now=trio.current_time()):
-            consequence = "the connection to /metrics whose last request is the longest ago was closed"
-            self._log.record([PeerLimitReached(limit="scrapers", peer=busiest, times=times, consequence=consequence)])
+        consequence = "the connection to /metrics whose last request is the longest ago was closed"
+        self._reports.limit_reached("scrapers", busiest, consequence)
 
     async def _serve(self, client: _Client) -> None:
         """Request after request. What a client does wrong ends its connection, and nothing else."""

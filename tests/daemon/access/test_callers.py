@@ -16,7 +16,8 @@ from devicemgr import Callers, Container, PeerLimits, Pod, open_device_manager
 from devicemgr.core.topology.policy import Policy
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, Quotas
-from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
+from devicemgr.daemon.access.rate_limit import TokenBucket
+from devicemgr.daemon.access.reports import PeerReports
 from devicemgr.daemon.event_log import EventLog, RecordedEvent
 from devicemgr.daemon.serving.metrics import MAX_RESOURCE_LABELS, Metrics
 from devicemgr.errors import ManagerUnavailable, QuotaExceeded, RegistrationRefused, RpcFailed
@@ -143,9 +144,15 @@ async def test_all_processes_together_have_a_bound_too(device_manager):
                 await trio.lowlevel.checkpoint()
 
 
+def quotas_with(log, now, **limits):
+    """The manager's process is 1."""
+    reports = PeerReports(log, clock=lambda: now[0])
+    return Quotas(PeerLimits(**limits), reports, own_pid=1, clock=lambda: now[0])
+
+
 def test_registrations_of_one_process_stand_in_a_queue():
     now, log = [0.0], EventLog()
-    quotas = Quotas(PeerLimits(registration_rate=2.0, registration_burst=3), log, own_pid=1, clock=lambda: now[0])
+    quotas = quotas_with(log, now, registration_rate=2.0, registration_burst=3)
     one, other, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 9, 1))
     assert [quotas.charge_registration(one) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
     assert quotas.charge_registration(other) == 0.0
@@ -157,7 +164,7 @@ def test_registrations_of_one_process_stand_in_a_queue():
 
 def test_a_process_has_a_share_of_the_managers_time():
     now, log = [0.0], EventLog()
-    quotas = Quotas(PeerLimits(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
+    quotas = quotas_with(log, now, time_share=0.1, time_burst=1.0)
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
 
     def pause_after(peer, seconds):
@@ -176,7 +183,7 @@ def test_a_process_has_a_share_of_the_managers_time():
 def test_who_owes_too_much_may_not_ask():
     """Many requests that wait would wake each other in vain."""
     now, log = [0.0], EventLog()
-    quotas = Quotas(PeerLimits(time_share=0.1, time_burst=1.0), log, own_pid=1, clock=lambda: now[0])
+    quotas = quotas_with(log, now, time_share=0.1, time_burst=1.0)
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
     assert quotas.begin_request(greedy) == 0.0
     quotas.charge(greedy, 1.35)
@@ -204,8 +211,8 @@ async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatc
     assert bool(reached(device_manager, "time_share")) is path.startswith("pod")
 
 
-def test_only_so_many_accounts_are_kept():
-    quotas = Quotas(PeerLimits(registration_burst=1, registration_rate=0.1), EventLog(), own_pid=1, clock=lambda: 0.0)
+def test_only_so_many_quotas_are_kept():
+    quotas = quotas_with(EventLog(), [0.0], registration_burst=1, registration_rate=0.1)
     peers = [Peer(pid=pid, uid=0, gids=frozenset()) for pid in range(2, MAX_PROCESSES + 3)]
     assert not any(quotas.charge_registration(peer) for peer in peers)
     assert quotas.charge_registration(peers[-1]) > 0
@@ -403,21 +410,10 @@ def test_a_bucket_gives_tokens_in_turn():
     assert bucket.debt(now=5.0) == 0.0
 
 
-def test_a_tally_tells_at_once_and_then_once_a_second():
-    tally = Tally(max_keys=2)
-    assert [tally.count("a", now=now) for now in (0.0, 0.5, 0.9, 1.0, 1.5)] == [1, 0, 0, 3, 0]
-    assert tally.count("b", now=1.5) == 1
-    assert tally.count("c", now=1.5) == 1  # a third one: the others are forgotten
-    assert tally.count("a", now=1.6) == 1
-    assert tally.count("c", now=1.6) == 0
-    assert tally.count("c", now=2.5) == 2
-
-
 async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
     now = [0.0]
-    peer_limits = PeerLimits(time_share=0.01, time_burst=0.01)
-    quotas = Quotas(peer_limits, EventLog(), own_pid=1, clock=lambda: now[0])
-    policy = PluginPolicy("vendor.com/gpu", Callers.default(), quotas, EventLog())
+    quotas = quotas_with(EventLog(), now, time_share=0.01, time_burst=0.01)
+    policy = PluginPolicy("vendor.com/gpu", Callers.default(), quotas, PeerReports(EventLog(), clock=lambda: now[0]))
     peer = Peer(pid=8, uid=0, gids=frozenset())
     assert policy.admit(peer)
 

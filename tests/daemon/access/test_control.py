@@ -14,6 +14,7 @@ from devicemgr import Callers, PeerLimits
 from devicemgr.daemon.access.control import AccessControl
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, MAX_QUEUE_TIME, Quotas
+from devicemgr.daemon.access.reports import PeerReports
 from devicemgr.daemon.access.socket_policy import SocketPolicy
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.errors import PermissionDenied, PluginUnavailable, QuotaExceeded, UnreadLimitExceeded
@@ -34,18 +35,19 @@ class World:
 
     def __init__(self, **peer_limits):
         self.now, self.log = 0.0, EventLog()
-        self.quotas = Quotas(PeerLimits(**FAST | peer_limits), self.log, own_pid=OWN.pid, clock=lambda: self.now)
+        self.reports = PeerReports(self.log, clock=lambda: self.now)
+        self.quotas = Quotas(PeerLimits(**FAST | peer_limits), self.reports, own_pid=OWN.pid, clock=lambda: self.now)
 
     def socket_policy(self, *, quota_exempt=False):
-        return SocketPolicy("dir/a.sock", CALLERS, self.quotas, self.log, quota_exempt=quota_exempt)
+        return SocketPolicy("dir/a.sock", CALLERS, self.quotas, self.reports, quota_exempt=quota_exempt)
 
     def plugin_policy(self):
-        return PluginPolicy(GPU, CALLERS, self.quotas, self.log)
+        return PluginPolicy(GPU, CALLERS, self.quotas, self.reports)
 
     def told(self):
         """What was said since the last time."""
         events = [recorded.event for recorded in self.log.after(0)]
-        self.log = self.quotas._log = EventLog()
+        self.log = self.reports._log = EventLog()
         return events
 
 
@@ -142,15 +144,15 @@ def test_its_registrations_stand_in_a_queue_of_three_seconds():
 
 
 def test_a_refused_registration_is_told():
-    world = World()
-    for _ in range(5):
+    world = World(registration_rate=0.4)
+    for _ in range(3):
         world.quotas.charge_registration(ONE)
     world.told()
     world.now = 0.9
     with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
     assert world.told() == []
-    world.quotas._tally._reported_at.clear()
+    world.now = 1.0
     with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
     assert [event.consequence for event in world.told()] == ["the registration is refused"]
@@ -191,19 +193,19 @@ def test_a_request_is_refused_beyond_three_seconds_and_not_at_three():
 def test_what_cannot_be_read_is_told_once_a_second_for_each_process():
     world = World()
     for peer in (ONE, ONE, OTHER, ONE):
-        world.quotas.report_unreadable(peer, "no sense")
+        world.reports.connection_broken(peer, "no sense")
     world.now = 1.0
-    world.quotas.report_unreadable(ONE, "still none")
+    world.reports.connection_broken(ONE, "still none")
     assert world.told() == [
         ConnectionBroken(pid=8, uid=5, times=1, problem="no sense"),
         ConnectionBroken(pid=9, uid=5, times=1, problem="no sense"),
         ConnectionBroken(pid=8, uid=5, times=3, problem="still none"),
     ]
-    world.quotas.report_limit("time_share", ONE, "waits")
+    world.reports.limit_reached("time_share", ONE, "waits")
     assert len(world.told()) == 1, "it is another thing than a limit"
 
 
-def test_the_account_that_was_not_used_for_the_longest_time_is_closed():
+def test_the_quota_that_was_not_used_for_the_longest_time_is_dropped():
     world = World()
     peers = [Peer(pid=pid, uid=5, gids=frozenset()) for pid in range(2, MAX_PROCESSES + 2)]
     assert {world.quotas.charge_registration(peer) for peer in peers} == {0.0}
@@ -334,10 +336,16 @@ def test_what_a_plugin_does_beyond_its_bounds_is_told_by_its_name():
         ConnectionBroken(pid=8, uid=5, times=1, problem=f"serving {GPU}, no sense"),
         reached("report_rate", GPU, "lists came too fast: the newest counts, the others do not", times=7),
     ]
+    policy.lists_skipped(3)
+    policy.lists_skipped(4)
+    assert world.told() == []
+    policy.leave(ONE)
+    (rest,) = world.told()
+    assert rest.times == 7, "with its connection the counting ends, and adds up"
 
 
 def test_the_managers_own_process_is_this_one():
-    quotas = Quotas(PeerLimits(), EventLog(), clock=lambda: 0.0)
+    quotas = Quotas(PeerLimits(), PeerReports(EventLog()), clock=lambda: 0.0)
     own, other = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (os.getpid(), os.getpid() + 1))
     assert (quotas.is_own_process(own), quotas.is_own_process(other)) == (True, False)
 

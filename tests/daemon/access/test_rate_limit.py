@@ -1,10 +1,10 @@
-"""How often something may be done, or said."""
+"""How often something may be done."""
 
 from __future__ import annotations
 
 import pytest
 
-from devicemgr.daemon.access.rate_limit import Tally, TokenBucket
+from devicemgr.daemon.access.rate_limit import TokenBucket
 
 
 def test_a_bucket_is_full_at_the_start_whenever_that_is():
@@ -39,27 +39,3 @@ def test_more_can_be_spent_than_there_is_up_to_a_debt():
     assert bucket.debt(now=100.0) == pytest.approx(9990.0), "of any size, if nobody says how much"
     bucket.spend(1.0, now=100.0, max_debt=30.0)
     assert bucket.debt(now=100.0) == pytest.approx(30.0)
-
-
-def test_a_tally_tells_at_once_and_then_once_in_a_period():
-    tally = Tally()
-    assert [tally.count("a", now=now) for now in (0.0, 0.5, 0.9, 1.0, 1.5, 1.9, 2.5)] == [1, 0, 0, 3, 0, 0, 3]
-    assert tally.count("b", now=2.5) == 1
-    slow = Tally(period=10.0)
-    assert [slow.count("a", now=now) for now in (-5.0, 4.9, 5.0, 14.0, 15.0)] == [1, 0, 2, 0, 2]
-
-
-def test_a_tally_of_too_many_things_begins_anew():
-    tally = Tally(max_keys=2)
-    assert [tally.count(what, now=0.0) for what in "abab"] == [1, 1, 0, 0]
-    assert tally.count("c", now=0.5) == 1
-    assert tally.count("a", now=0.6) == 1, "what was not told of it is given up"
-    assert tally.count("c", now=0.6) == 0
-    assert tally.count("c", now=1.5) == 2
-    assert [Tally().count(number, now=0.0) for number in range(3)] == [1, 1, 1]
-    many = Tally()
-    for number in range(1000):
-        many.count(number, now=0.0)
-    assert many.count(0, now=0.1) == 0
-    many.count("one more", now=0.1)
-    assert many.count(0, now=0.1) == 1
