@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import trio
+
 from ...errors import PermissionDenied, UnreadLimitExceeded
 from ...model import Peer
 from ...rpc.transport.limits import PeerPolicy
@@ -50,19 +52,27 @@ class SocketPolicy(PeerPolicy):
     def pause(self, peer: Peer) -> float:
         return 0.0 if self.quota_exempt else self._quotas.pause(peer)
 
-    def begin_call(self, peer: Peer, method: str) -> float:
-        """Seconds to wait. Raises PermissionDenied for a stranger, and QuotaExceeded."""
+    async def begin_call(self, peer: Peer, method: str) -> None:
+        """Registrations of one process form a queue; its other requests wait while it owes time for earlier ones.
+
+        Raises PermissionDenied for a user who may not call, and QuotaExceeded when the wait would be too long.
+        """
+        self._check_caller(peer, method)
+        if method == _REGISTER:
+            await trio.sleep(self._quotas.charge_registration(peer))
+        elif not self.quota_exempt:
+            pause = self._quotas.begin_request(peer)
+            while pause > 0:  # while one waits, another request of its process may spend what there was
+                await trio.sleep(pause)
+                pause = self._quotas.begin_request(peer)
+
+    def _check_caller(self, peer: Peer, method: str) -> None:
         if not self._callers.include(peer):
             self._reports.call_denied(self._name, method, peer)
             raise PermissionDenied(
                 f"user {peer.uid} may not call {method} on {self._name}: only the manager's own user and root may, "
                 "and the group of --allow-group"
             )
-        return self._quotas.charge_registration(peer) if method == _REGISTER else self.recheck_call(peer, method)
-
-    def recheck_call(self, peer: Peer, method: str) -> float:
-        """A registration has stood in its queue, and waits no more. Raises QuotaExceeded."""
-        return 0.0 if self.quota_exempt or method == _REGISTER else self._quotas.begin_request(peer)
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
         """The time of a request is charged to its caller. A registration has a rate of its own."""

@@ -13,7 +13,7 @@ MESSAGE_SIZE = 16 * 2**20
 class PeerPolicy:
     """Decides about the peers of one socket. As it stands here it lets everybody do everything, and counts nothing.
 
-    Every method returns at once; a refusal is a DeviceManagerError.
+    A refusal is a DeviceManagerError, which becomes the call's status. Only :meth:`begin_call` waits.
     """
 
     quota_exempt: bool = True
@@ -33,13 +33,8 @@ class PeerPolicy:
         """Seconds for which nothing is read from this process now; asked again after each such wait."""
         return 0.0
 
-    def begin_call(self, peer: Peer, method: str) -> float:
-        """A call begins. Returns the seconds for which it must wait; raises what answers it instead."""
-        return 0.0
-
-    def recheck_call(self, peer: Peer, method: str) -> float:
-        """The call has waited. Seconds for which it must wait again: others may have spent what there was."""
-        return 0.0
+    async def begin_call(self, peer: Peer, method: str) -> None:
+        """A call begins: return when its handler may start. Raises what answers the call instead."""
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
         """A step of answering the call took so much CPU time."""

@@ -185,10 +185,7 @@ class Server:
         try:
             with collapse_exception_group(), call.scope:
                 handler = call.begin(self._methods)
-                pause = self._limits.policy.begin_call(call.peer, call.method)
-                while pause > 0:  # of many that wait, one may make the others wait again
-                    await trio.sleep(pause)
-                    pause = self._limits.policy.recheck_call(call.peer, call.method)
+                await self._limits.policy.begin_call(call.peer, call.method)
                 await self._metered(call, handler.func(call))
                 call.finish()
             call.finish(Status.DEADLINE_EXCEEDED, "the call's deadline has passed")

@@ -35,8 +35,11 @@ class World:
 
     def __init__(self, **peer_limits):
         self.now, self.log = 0.0, EventLog()
-        self.reports = PeerReports(self.log, clock=lambda: self.now)
-        self.quotas = Quotas(PeerLimits(**FAST | peer_limits), self.reports, own_pid=OWN.pid, clock=lambda: self.now)
+        self.clock = lambda: self.now
+        self.reports = PeerReports(self.log, clock=lambda: self.clock())
+        self.quotas = Quotas(
+            PeerLimits(**FAST | peer_limits), self.reports, own_pid=OWN.pid, clock=lambda: self.clock()
+        )
 
     def socket_policy(self, *, quota_exempt=False):
         return SocketPolicy("dir/a.sock", CALLERS, self.quotas, self.reports, quota_exempt=quota_exempt)
@@ -242,7 +245,7 @@ async def test_a_stranger_is_told_who_may(autojump_clock):
     other = Peer(pid=11, uid=6, gids=frozenset())
     for stranger in (other, STRANGER, STRANGER):
         with pytest.raises(PermissionDenied) as denied:
-            policy.begin_call(stranger, LIST)
+            await policy.begin_call(stranger, LIST)
     assert str(denied.value) == (
         f"user 6 may not call {LIST} on dir/a.sock: only the manager's own user and root may, "
         "and the group of --allow-group"
@@ -252,28 +255,38 @@ async def test_a_stranger_is_told_who_may(autojump_clock):
     ], "each process, once a second"
 
 
-def test_a_request_waits_for_its_time_and_a_registration_in_its_queue():
+async def seconds_until_it_may_begin(policy, peer, method):
+    began = trio.current_time()
+    await policy.begin_call(peer, method)
+    return trio.current_time() - began
+
+
+async def test_a_request_waits_for_its_time_and_a_registration_in_its_queue(autojump_clock):
     world = World()
+    world.clock = trio.current_time
     policy = world.socket_policy()
     for _ in range(2):
         policy.charge_call(ONE, LIST, 0.6)
         policy.charge_call(OTHER, REGISTER, 0.6)
-    assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == policy.recheck_call(ONE, LIST) == MAX_PAUSE
+    assert policy.pause(ONE) == MAX_PAUSE
     assert policy.pause(OTHER) == 0.0, "a registration has a rate of its own"
-    assert [policy.begin_call(ONE, REGISTER) for _ in range(2)] == [0.0, 1.0]
-    assert policy.recheck_call(ONE, REGISTER) == 0.0, "it has waited"
+    assert [await seconds_until_it_may_begin(policy, ONE, REGISTER) for _ in range(2)] == [0.0, 1.0]
+    assert policy.pause(ONE) == pytest.approx(MAX_PAUSE), "and does not wait for what its process owes"
+    policy.charge(ONE, 0.1)
+    assert await seconds_until_it_may_begin(policy, ONE, LIST) == pytest.approx(2.0), "one pause after the other"
+    assert policy.pause(ONE) == 0.0
     policy.charge(OTHER, 1.2)
     assert policy.pause(OTHER) == MAX_PAUSE
 
 
-def test_where_quotas_do_not_count_nobody_waits():
+async def test_where_quotas_do_not_count_nobody_waits(autojump_clock):
     world = World(unread_size=100)
     policy = world.socket_policy(quota_exempt=True)
     policy.charge(ONE, 100.0)
     policy.charge_call(ONE, LIST, 100.0)
     assert world.quotas.pause(ONE) == 0.0
     world.quotas.charge(ONE, 100.0)  # by another policy
-    assert policy.pause(ONE) == policy.begin_call(ONE, LIST) == 0.0
+    assert policy.pause(ONE) == await seconds_until_it_may_begin(policy, ONE, LIST) == 0.0
     for _ in range(5):
         policy.hold(ONE, 90)
 
@@ -406,7 +419,7 @@ async def test_policies_share_the_quotas_and_have_names(autojump_clock):
     assert [socket.admit(ONE) for _ in range(2)] == [True, False]
     plugin.unreadable(ONE, "no sense")
     with pytest.raises(PermissionDenied):
-        socket.begin_call(STRANGER, LIST)
+        await socket.begin_call(STRANGER, LIST)
     told = [recorded.event for recorded in log.after(0)]
     assert [type(event) for event in told] == [PeerLimitReached, PeerLimitReached, ConnectionBroken, CallsDenied]
     assert [told[0].peer, told[2].problem] == [GPU, f"serving {GPU}, no sense"]

@@ -99,7 +99,7 @@ async def test_a_call_that_was_cancelled_leaves_its_place_to_the_next(path):
 
 async def test_a_bug_in_a_policy_is_no_failure_of_the_peer(path):
     class Full(PeerPolicy):
-        def begin_call(self, peer, method):
+        async def begin_call(self, peer, method):
             raise OSError(28, "no space left on device")
 
     with pytest.raises(OSError, match="no space"):
