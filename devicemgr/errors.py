@@ -13,7 +13,8 @@
     │   │   └── AdmissionRefused   with a reason of its own
     │   └── ContainerStartFailed
     ├── RpcFailed            a gRPC call failed, with its status
-    │   └── PluginUnavailable      a plug-in did not answer, in time or at all
+    │   ├── PluginUnavailable      a plug-in did not answer, in time or at all
+    │   └── PeerLimitExceeded      a peer sent more than the limits allow
     ├── PermissionDenied     a call from a user who may not
     ├── ManagerUnavailable   nobody serves admin.sock
     ├── ManagerClosed        the manager inside this program has ended
@@ -102,14 +103,12 @@ class ContainerStartFailed(Refused):
 class RpcFailed(DeviceManagerError):
     """A gRPC call failed: nobody accepts, the connection was lost, the deadline passed, or the peer sent an error.
 
-    ``status`` is the name of its gRPC status; a handler that raises this ends its call with that status. ``peer_limit``
-    names the limit that the peer exceeded, if that was it.
+    ``status`` is the name of its gRPC status; a handler that raises this ends its call with that status.
     """
 
-    def __init__(self, text: str, *, status: str = "UNKNOWN", peer_limit: str = "") -> None:
+    def __init__(self, text: str, *, status: str = "UNKNOWN") -> None:
         super().__init__(text)
         self.status = status
-        self.peer_limit = peer_limit
 
     @property
     def rpc_error(self) -> str:
@@ -121,6 +120,14 @@ class RpcFailed(DeviceManagerError):
 
 _GO_CODES = {"OK": "OK", "CANCELLED": "Canceled"}
 """Codes whose name in Go is not made of the words in capitals."""
+
+
+class PeerLimitExceeded(RpcFailed):
+    """A peer sent more than one of :class:`~devicemgr.PeerLimits` allows; ``limit`` names it."""
+
+    def __init__(self, text: str, *, limit: str) -> None:
+        super().__init__(text, status="RESOURCE_EXHAUSTED")
+        self.limit = limit
 
 
 class PluginUnavailable(RpcFailed):

@@ -38,7 +38,7 @@ class Incarnation:
         self.endpoints = endpoints
         self.writer = writer
         self.watcher = PluginWatcher(layout, endpoints, access, log)
-        allocator = Allocator(store=store, endpoints=endpoints, log=log, answers_size=access.peer_limits.answers_size)
+        allocator = Allocator(store=store, endpoints=endpoints, access=access, log=log)
         topology_manager = TopologyManager(store, allocator, log, topology)
         starter = ContainerStarter(
             store=store, endpoints=endpoints, topology_manager=topology_manager, writer=writer, log=log

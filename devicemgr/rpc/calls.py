@@ -150,4 +150,4 @@ def translate_rpc_failed() -> Iterator[None]:
     except PluginUnavailable:
         raise
     except RpcFailed as error:
-        raise PluginUnavailable(str(error), status=error.status, peer_limit=error.peer_limit) from error
+        raise PluginUnavailable(str(error), status=error.status) from error

@@ -75,7 +75,7 @@ def _kubelet_error_text(failed: str) -> Iterator[None]:
         yield
     except RpcFailed as error:
         text = f"{failed}, err: {error.rpc_error}"
-        raise PluginUnavailable(text, status=error.status, peer_limit=error.peer_limit) from error
+        raise PluginUnavailable(text, status=error.status) from error
 
 
 @contextmanager

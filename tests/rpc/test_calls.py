@@ -18,6 +18,7 @@ from devicemgr.model import Peer
 from devicemgr.rpc import calls
 from devicemgr.rpc.calls import call, dial, read_stream, translate_grpc_errors
 from devicemgr.rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
+from devicemgr.rpc.deviceplugin.list_policy import ListPolicy
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.channel import open_channel
@@ -371,8 +372,6 @@ async def test_a_call_after_goodbye_goes_to_the_same_process_or_to_nobody(path):
         async with open_server(path, []):
             with at(path).opened() as another:
                 for file, why in (gone, ": Connection refused$"), (another, "$"):
-                    client = PluginClient(
-                        GoingAway(pid=1), file, "r", Deadlines(), lambda call: None, ConnectionLimits()
-                    )
+                    client = PluginClient(GoingAway(pid=1), file, "r", Deadlines(), lambda call: None, ListPolicy())
                     with pytest.raises(PluginUnavailable, match="process 1 no longer serves its socket" + why):
                         await client.get_options()

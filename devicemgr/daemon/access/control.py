@@ -1,53 +1,72 @@
-"""The policies of one manager: for its own sockets, and for those of plug-ins."""
+"""The policies of one manager: for its own sockets, and for those of plug-ins.
+
+Whoever opens or dials a socket asks here for its limits, and need not know more about them. What is limited for the
+manager as a whole (resources, lists, answers) is checked here as well.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from ...errors import PluginUnavailable
+from ...errors import AllocationRefused, RegistrationRefused
 from ...peer_limits import PeerLimits
+from ...rpc.transport.limits import ConnectionLimits
 from ..event_log import EventLog
 from .callers import Callers
+from .list_sizes import ListSizes
 from .plugin_policy import PluginPolicy
 from .quotas import Quotas
 from .reports import PeerReports
 from .socket_policy import SocketPolicy
 
-DEVICE_SIZE = 128
-"""Bytes that a device takes in memory, about, however short its id is."""
+MIN_WINDOW, MAX_WINDOW = 2**16, 2**20
+"""Bytes of one call that may have come before anybody asks for them: where messages are short, as few as HTTP/2 lets us
+say."""
 
 
 class AccessControl:
-    """What all of them share: who may call, what each process has taken, the peer limits, the log, and the size of
-    the lists of all plug-ins together."""
+    """What all policies share: who may call, what each process has taken, the peer limits, and the reports."""
 
     def __init__(self, callers: Callers, peer_limits: PeerLimits, log: EventLog) -> None:
         self.callers = callers
         self.peer_limits = peer_limits
         self._reports = PeerReports(log)
         self._quotas = Quotas(peer_limits, self._reports)
-        self._listed: dict[str, int] = {}
+        self._list_sizes = ListSizes(peer_limits.listed_size)
 
-    def socket_policy(self, path: Path, *, quota_exempt: bool) -> SocketPolicy:
-        """One of our own sockets, which is called by its last two names in events."""
-        return SocketPolicy(
-            f"{path.parent.name}/{path.name}", self.callers, self._quotas, self._reports, quota_exempt=quota_exempt
-        )
+    def socket_limits(self, path: Path, *, message_size: int, quota_exempt: bool = False) -> ConnectionLimits:
+        """For one of our own sockets, whose requests have ``message_size`` bytes at most."""
+        name = f"{path.parent.name}/{path.name}"
+        policy = SocketPolicy(name, self.callers, self._quotas, self._reports, quota_exempt=quota_exempt)
+        window = min(max(message_size, MIN_WINDOW), MAX_WINDOW)
+        return ConnectionLimits(message=message_size, stream_window=window, connection_window=2 * window, policy=policy)
 
     def plugin_policy(self, name: str) -> PluginPolicy:
-        """A plug-in's socket; ``name`` is what the plug-in is called in events: its resource, or its socket."""
-        return PluginPolicy(name, self.callers, self._quotas, self._reports)
+        """For a plug-in's socket; ``name`` is what the plug-in is called in events: its resource, or its socket."""
+        return PluginPolicy(name, self.callers, self._quotas, self._list_sizes, self._reports)
 
-    def hold_list(self, resource: str, size: int, devices: int) -> None:
-        """The list of a resource is so many bytes from now on. Raises PluginUnavailable when all are too long then."""
-        size = max(size, DEVICE_SIZE * devices)
-        others = sum(self._listed.values()) - self._listed.get(resource, 0)
-        if others + size > self.peer_limits.listed_size:
-            limit = f"{self.peer_limits.listed_size} are the limit (--peer-limit listed-size)"
-            text = f"a list of {size} bytes beside those of others, {others}; {limit}"
-            raise PluginUnavailable(text, status="RESOURCE_EXHAUSTED", peer_limit="listed_size")
-        self._listed[resource] = size
+    def registration_limits(self, path: Path) -> ConnectionLimits:
+        """For a socket in plugins_registry, while it is asked who it is."""
+        return ConnectionLimits(answer=self.peer_limits.registration_size, policy=self.plugin_policy(str(path)))
+
+    def check_resources(self, resource: str, registered: Collection[str]) -> None:
+        """May this resource be registered beside those? Raises RegistrationRefused."""
+        if resource not in registered and len(registered) >= self.peer_limits.resources:
+            consequence = f"the registration is refused: there are {len(registered)} resources already"
+            self._reports.limit_reached("resources", resource, consequence)
+            raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
+
+    def check_answers(self, resource: str, size: int, others: int) -> None:
+        """May an answer to Allocate be kept in the checkpoint, beside ``others`` bytes? Raises AllocationRefused."""
+        if others + size > self.peer_limits.answers_size:
+            self._reports.limit_reached("answers_size", resource, "the pod is refused")
+            raise AllocationRefused(
+                f"an answer of {size} bytes for {resource} beside those for other pods, {others}; "
+                f"{self.peer_limits.answers_size} are the limit (--peer-limit answers-size)",
+                rule="CKPT-3",
+            )
 
     def release_list(self, resource: str) -> None:
-        """The resource is gone, and its list with it."""
-        self._listed.pop(resource, None)
+        """The resource was removed, and its list with it."""
+        self._list_sizes.release(resource)

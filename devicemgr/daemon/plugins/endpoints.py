@@ -27,12 +27,10 @@ from ...events import CallFinished, DeviceListReceived, PluginRefused, Registrat
 from ...model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
 from ...resource_names import why_not_extended
 from ...rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
-from ...rpc.transport.limits import ConnectionLimits
 from ...rpc.transport.server import CALLER
 from ...rpc.transport.unix_socket import Inode, Place, SocketFile
 from ...steps import Steps
 from ..access.control import AccessControl
-from ..access.plugin_policy import PluginPolicy
 from ..event_log import EventLog
 from ..faults.injection import FaultInjection
 from ..layout import checked_endpoint
@@ -106,7 +104,6 @@ class Endpoints:
         self._log = log
         self._nursery = nursery
         self._deadlines = deadlines
-        self._peer_limits = access.peer_limits
         self._access = access
         self._fault_injection = fault_injection
         self._tasks: dict[ResourceName, _EndpointTask] = {}
@@ -148,7 +145,7 @@ class Endpoints:
                     f"invalid name of device plugin socket: {plugin.resource!r}: {problem}", rule="API-12"
                 )
             resource = plugin.resource
-            self._check_resource_limit(resource)
+            self._access.check_resources(resource, self._tasks)
             task = self._start(resource, plugin.place, str(plugin.place))
             try:
                 await self._wait_decided(task)
@@ -219,14 +216,8 @@ class Endpoints:
             raise RegistrationRefused(
                 f"the ResourceName {registration.resource!r} is invalid: {problem}", rule="API-12"
             )
-        self._check_resource_limit(registration.resource)
+        self._access.check_resources(registration.resource, self._tasks)
         return checked_endpoint(self._directory, registration.endpoint)
-
-    def _check_resource_limit(self, resource: ResourceName) -> None:
-        if resource not in self._tasks and len(self._tasks) >= self._peer_limits.resources:
-            consequence = f"the registration is refused: there are {len(self._tasks)} resources already"
-            self._access.plugin_policy(resource).reached("resources", consequence)
-            raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
 
     def _check_caller(self, task: _EndpointTask, client: PluginClient) -> None:
         """Nobody but root, or our own user, registers what is not his: a socket serves one resource, and a member of
@@ -285,32 +276,27 @@ class Endpoints:
 
     async def _serve(self, resource: ResourceName, place: Place, task: _EndpointTask) -> str:
         """Connect, take over, read lists; returns why the stream ended (LW-8)."""
-        connected, policy = False, self._access.plugin_policy(resource)
+        connected = False
         try:
             async with connect_plugin(
                 place,
                 resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                limits=ConnectionLimits(
-                    message=self._peer_limits.message_size,
-                    answer=self._peer_limits.answer_size,
-                    answer_fields=self._peer_limits.answer_fields,
-                    policy=policy,
-                ),
+                policy=self._access.plugin_policy(resource),
                 interceptor=self._fault_injection,
             ) as client:
                 connected = True
                 self._check_caller(task, client)
                 with self._socket_reserved(resource, task, client.socket):
-                    return await self._serve_connected(resource, place, task, client, policy)
+                    return await self._serve_connected(resource, place, task, client)
         except PluginUnavailable as error:
             if connected:
                 raise
             raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
 
     async def _serve_connected(
-        self, resource: ResourceName, place: Place, task: _EndpointTask, client: PluginClient, policy: PluginPolicy
+        self, resource: ResourceName, place: Place, task: _EndpointTask, client: PluginClient
     ) -> str:
         task.pid = client.peer.pid
         options = await self._get_options_in_turn(resource, task, client)
@@ -322,10 +308,8 @@ class Endpoints:
         task.decided.set()
         try:
             with task.reading:
-                await self._list_and_watch(client, resource, task, policy)
+                await self._list_and_watch(client, resource, task)
         except PluginUnavailable as error:
-            if error.peer_limit:
-                policy.reached(error.peer_limit, f"the stream ended: {error}")
             return error.rpc_error
         finally:
             task.client = None
@@ -386,24 +370,15 @@ class Endpoints:
         endpoint = Endpoint(resource=resource, generation=task.generation, socket=task.name, options=options)
         self._log.record(self._store.connect(endpoint))
 
-    async def _list_and_watch(
-        self, client: PluginClient, resource: ResourceName, task: _EndpointTask, policy: PluginPolicy
-    ) -> None:
+    async def _list_and_watch(self, client: PluginClient, resource: ResourceName, task: _EndpointTask) -> None:
         """Apply list after list until the stream ends; of a flood the newest."""
 
         def receiving(report: DeviceList) -> Steps[None]:
-            self._access.hold_list(resource, report.size, len(report.devices))
             received = DeviceListReceived(resource=resource, generation=task.generation, devices=tuple(report.devices))
             events = yield from self._store.applying(resource, task.generation, report)
             self._log.record([received, *events])
 
-        await client.list_and_watch(
-            receiving,
-            peer_limits=self._peer_limits,
-            pace=policy.next_list,
-            work=policy.work_on_list,
-            on_skipped=policy.lists_skipped,
-        )
+        await client.list_and_watch(receiving)
 
     def _record_call(self, call: CallFinished) -> None:
         self._log.record([call])

@@ -16,7 +16,6 @@ import trio
 from ...errors import PluginUnavailable, RegistrationRefused
 from ...events import PluginDirectoryUnwatched, PluginDiscovered, PluginSocketFailed
 from ...rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
-from ...rpc.transport.limits import ConnectionLimits
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..layout import Layout, endpoint_of_found
@@ -105,9 +104,7 @@ class PluginWatcher:
                 backoff = min(backoff * 2, MAX_BACKOFF)
 
     async def _register_once(self, path: Path, watched: _Watched) -> None:
-        limits = ConnectionLimits(
-            answer=self._access.peer_limits.registration_size, policy=self._access.plugin_policy(str(path))
-        )
+        limits = self._access.registration_limits(path)
         async with connect_registration(endpoint_of_found(self._layout, path, ""), limits) as client:
             info = await client.get_info()
             try:

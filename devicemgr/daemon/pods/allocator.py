@@ -18,8 +18,9 @@ from ...core.allocation.explanation import LISTED, ContainerExplanation, Explana
 from ...core.allocation.plan import DevicesToReuse, Plan, Request, plan_allocation
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, PluginUnavailable
-from ...events import AllocateAnswerFlagged, PeerLimitReached
+from ...events import AllocateAnswerFlagged
 from ...model import Answer, Container, DeviceId, Owner, Pod, ResourceName
+from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
 
@@ -60,11 +61,11 @@ class PodAdmission:
 class Allocator:
     """Allocates containers' devices on one store, with the plug-ins of ``endpoints``."""
 
-    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, log: EventLog, answers_size: int) -> None:
+    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, access: AccessControl, log: EventLog) -> None:
         self._store = store
         self._endpoints = endpoints
         self._log = log
-        self._answers_size = answers_size
+        self._access = access
 
     async def allocate(self, admission: PodAdmission, container: Container) -> None:
         """All resources of one container (ALLOC-5): plan, ask side by side, commit in the order of their names.
@@ -80,7 +81,7 @@ class Allocator:
         for request in requests:
             if request.resource in answers:
                 devices, answer = answers[request.resource]
-                self._find_room(request.resource, len(answer.raw))
+                self._access.check_answers(request.resource, len(answer.raw), self._store.answers_size)
                 self._log.record(self._store.commit(owner, request.resource, devices, answer.options, raw=answer.raw))
         for resource, assignment in self._store.assignments(owner).items():
             admission.reusable.update_after(container, resource, assignment.devices)
@@ -150,18 +151,6 @@ class Allocator:
         if suspicious := suspicious_texts(answer.options):  # told and passed on, as the kubelet does
             self._log.record([AllocateAnswerFlagged(resource=resource, texts=suspicious)])
         return answer
-
-    def _find_room(self, resource: ResourceName, size: int) -> None:
-        """Every answer stands in the checkpoint. Raises AllocationRefused when there would be too much of them."""
-        others, most = self._store.answers_size, self._answers_size
-        if others + size > most:
-            refusal = (
-                f"an answer of {size} bytes for {resource} beside those for other pods, {others}; {most} are the limit "
-                "(--peer-limit answers-size)"
-            )
-            event = PeerLimitReached(limit="answers_size", peer=resource, times=1, consequence="the pod is refused")
-            self._log.record([event])
-            raise AllocationRefused(refusal, rule="CKPT-3")
 
     def _plan(
         self, admission: PodAdmission, container: Container, request: Request, preferred: Sequence[DeviceId] = ()

@@ -16,16 +16,11 @@ from ...peer_limits import PeerLimits
 from ...rpc.admin.service import AdminService
 from ...rpc.deviceplugin.service import RegistrationService
 from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
-from ...rpc.transport.limits import ConnectionLimits
 from ...rpc.transport.server import FLUSH_TIME, Server
 from ..access.control import AccessControl
 from ..event_log import EventLog, RecordedEvent
 from ..layout import Layout, clear_socket_paths
 from ..manager import DeviceManager
-
-MIN_WINDOW, MAX_WINDOW = 2**16, 2**20
-"""Bytes of one call that may have come before anybody asks for them: where messages are short, as few as HTTP/2 lets us
-say."""
 
 MAX_BIND_ATTEMPTS = 20
 """To bind a socket, where members of a group may put something at its path as often as we set it aside."""
@@ -49,9 +44,7 @@ def bound_servers(
     servers: list[Server] = []
 
     def bind(path: Path, *services: object, size: int, quota_exempt: bool = False, replace: bool = False) -> None:
-        policy, group = access.socket_policy(path, quota_exempt=quota_exempt), access.callers.group
-        window = min(max(size, MIN_WINDOW), MAX_WINDOW)
-        limits = ConnectionLimits(message=size, stream_window=window, connection_window=2 * window, policy=policy)
+        limits, group = access.socket_limits(path, message_size=size, quota_exempt=quota_exempt), access.callers.group
         make = partial(Server, path, services, connections, handlers, limits=limits, group=group, replace=replace)
         servers.append(_bound(make, path, layout, log))
 

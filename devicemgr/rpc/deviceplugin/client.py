@@ -3,7 +3,7 @@ a plug-in does."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
@@ -17,17 +17,15 @@ from ...condition_variable import ConditionVariable
 from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, RpcFailed
 from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
-from ...peer_limits import PeerLimits
 from ...steps import Steps
-from ...turns import run_in_turns
 from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed
 from ..stubs import v1beta1 as wire
 from ..transport.channel import Channel
-from ..transport.limits import ConnectionLimits
 from ..transport.unix_socket import Place, SocketFile
 from ..wire_format import RawMessage
 from . import convert
 from .device_list import DeviceListDecoder
+from .list_policy import ListPolicy
 
 
 class _RawAnswer(RawMessage):
@@ -80,12 +78,12 @@ class PluginClient:
         resource: str,
         deadlines: Deadlines,
         on_call: Callable[[CallFinished], None],
-        limits: ConnectionLimits,
+        policy: ListPolicy,
         interceptor: ClientInterceptor | None = None,
     ) -> None:
         self.socket = socket
         self._channel = channel
-        self._limits = limits
+        self._policy = policy
         self._interceptor = interceptor
         self._resource = resource
         self._deadlines = deadlines
@@ -114,22 +112,16 @@ class PluginClient:
     async def list_and_watch(
         self,
         on_report: Callable[[DeviceList], Steps[None] | None],
-        *,
-        peer_limits: PeerLimits = PeerLimits(),  # noqa: B008 - frozen
-        pace: Callable[[], float] = lambda: 0.0,
-        work: Callable[[Steps[None]], Awaitable[None]] = run_in_turns,
-        on_skipped: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Hand each complete list to ``on_report``, which may return the rest of its work in steps; returns when the
-        plug-in ends the stream.
-
-        ``pace`` and ``on_skipped`` as for :func:`~devicemgr.rpc.calls.read_stream`: of a flood the latest list counts.
-        ``work`` does the steps of decoding a list and of ``on_report``.
+        plug-in ends the stream. When lists arrive faster than the policy allows, the latest one counts.
         """
-        decoder = DeviceListDecoder(peer_limits)
+        policy = self._policy
+        decoder = DeviceListDecoder(policy.peer_limits)
 
         def receiving(raw: bytes) -> Steps[None]:
             report = yield from decoder.decoding(raw)
+            policy.hold_list(report)
             if (rest := on_report(report)) is not None:
                 yield from rest
 
@@ -139,10 +131,10 @@ class PluginClient:
                 "/v1beta1.DevicePlugin/ListAndWatch",
                 wire.Empty(),
                 RawMessage,  # the generated method would decode every message as a whole
-                lambda raw: work(receiving(raw)),
+                lambda raw: policy.work_on_list(receiving(raw)),
                 paused=self._reading_paused,
-                pace=pace,
-                on_skipped=on_skipped,
+                pace=policy.next_list,
+                on_skipped=policy.lists_skipped,
             )
 
     async def get_preferred_allocation(
@@ -196,9 +188,10 @@ class PluginClient:
             yield self._channel
             return
         async with AsyncExitStack() as stack:
+            limits = self._policy.connection_limits
             gone = f"process {self._channel.peer.pid} no longer serves its socket"
             try:
-                channel = await stack.enter_async_context(dial(self.socket, wait_for_ready=False, limits=self._limits))
+                channel = await stack.enter_async_context(dial(self.socket, wait_for_ready=False, limits=limits))
             except OSError as error:
                 raise PluginUnavailable(f"{gone}: {error.strerror}", status="UNAVAILABLE") from error
             if channel.peer != self._channel.peer:
@@ -237,14 +230,14 @@ async def connect_plugin(
     *,
     deadlines: Deadlines,
     on_call: Callable[[CallFinished], None],
-    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
+    policy: ListPolicy = ListPolicy(),  # noqa: B008 - it has no state
     interceptor: ClientInterceptor | None = None,
 ) -> AsyncIterator[PluginClient]:
     """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
     with translate_rpc_failed(), trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
-        async with dial_place(place, limits=limits) as (channel, socket):
+        async with dial_place(place, limits=policy.connection_limits) as (channel, socket):
             dialling.deadline = float("inf")
-            yield PluginClient(channel, socket, resource, deadlines, on_call, limits, interceptor)
+            yield PluginClient(channel, socket, resource, deadlines, on_call, policy, interceptor)
     if dialling.cancelled_caught:
         raise PluginUnavailable(
             f"nobody accepts on {place} (tried for {deadlines.dial:g} s)", status="DEADLINE_EXCEEDED"

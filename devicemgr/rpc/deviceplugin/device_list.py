@@ -22,7 +22,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import repeat
 
-from ...errors import RpcFailed
+from ...errors import PeerLimitExceeded, RpcFailed
 from ...model import Device, DeviceList
 from ...peer_limits import PeerLimits
 from ...steps import CHUNK, Steps, run_steps
@@ -184,8 +184,8 @@ class DeviceListDecoder:
             raise _limit_exceeded("more bytes of an unusual shape", self._slow_size, "slow_size")
 
 
-def _limit_exceeded(what: str, limit: int, peer_limit: str) -> RpcFailed:
-    return RpcFailed(f"a list with {what} than {limit}", status="RESOURCE_EXHAUSTED", peer_limit=peer_limit)
+def _limit_exceeded(what: str, limit: int, peer_limit: str) -> PeerLimitExceeded:
+    return PeerLimitExceeded(f"a list with {what} than {limit}", limit=peer_limit)
 
 
 def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:

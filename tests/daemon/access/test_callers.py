@@ -14,6 +14,7 @@ import trio
 
 from devicemgr import Callers, Container, PeerLimits, Pod, open_device_manager
 from devicemgr.core.topology.policy import Policy
+from devicemgr.daemon.access.list_sizes import ListSizes
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, Quotas
 from devicemgr.daemon.access.rate_limit import TokenBucket
@@ -37,7 +38,6 @@ from devicemgr.rpc.stubs.devicemgr.v1 import AdminStub
 from devicemgr.rpc.stubs.v1 import PodResourcesListerStub
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.testing import open_simulated_plugin
-from devicemgr.turns import run_in_turns
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 STRANGERS_ONLY = Callers(uids=frozenset({54321}))
@@ -413,7 +413,7 @@ def test_a_bucket_gives_tokens_in_turn():
 async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
     now = [0.0]
     quotas = quotas_with(EventLog(), now, time_share=0.01, time_burst=0.01)
-    policy = PluginPolicy("vendor.com/gpu", Callers.default(), quotas, PeerReports(EventLog(), clock=lambda: now[0]))
+    policy = PluginPolicy("vendor.com/gpu", Callers.default(), quotas, ListSizes(1), PeerReports(EventLog()))
     peer = Peer(pid=8, uid=0, gids=frozenset())
     assert policy.admit(peer)
 
@@ -425,7 +425,7 @@ async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
         raise ValueError("too many")
 
     with pytest.raises(ValueError, match="too many"):
-        await run_in_turns(reading(), policy.charge_list)
+        await policy.work_on_list(reading())
     assert policy.pause(peer) == MAX_PAUSE
     now[0] = 3.0
     assert policy.pause(peer) > 0, "0.04 s at a hundredth of the time"

@@ -12,14 +12,15 @@ import trio
 
 from devicemgr import Callers, PeerLimits
 from devicemgr.daemon.access.control import AccessControl
+from devicemgr.daemon.access.list_sizes import ListSizes
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, MAX_QUEUE_TIME, Quotas
 from devicemgr.daemon.access.reports import PeerReports
 from devicemgr.daemon.access.socket_policy import SocketPolicy
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.errors import PermissionDenied, PluginUnavailable, QuotaExceeded, UnreadLimitExceeded
+from devicemgr.errors import PeerLimitExceeded, PermissionDenied, QuotaExceeded, UnreadLimitExceeded
 from devicemgr.events import CallsDenied, ConnectionBroken, PeerLimitReached
-from devicemgr.model import Peer
+from devicemgr.model import Device, DeviceList, Peer
 from devicemgr.turns import TURN
 
 REGISTER, LIST = "/v1beta1.Registration/Register", "/v1.PodResourcesLister/List"
@@ -45,7 +46,7 @@ class World:
         return SocketPolicy("dir/a.sock", CALLERS, self.quotas, self.reports, quota_exempt=quota_exempt)
 
     def plugin_policy(self):
-        return PluginPolicy(GPU, CALLERS, self.quotas, self.reports)
+        return PluginPolicy(GPU, CALLERS, self.quotas, ListSizes(1000), self.reports)
 
     def told(self):
         """What was said since the last time."""
@@ -380,40 +381,49 @@ async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_cloc
     assert owing.pause(ONE) == owing.next_list() == pytest.approx(0.5)
 
 
+class Lists:
+    """Policies of plug-ins, which hold lists of some bytes and devices."""
+
+    def __init__(self, **limits):
+        self.access = AccessControl(CALLERS, PeerLimits(message_size=100, **limits), EventLog())
+
+    def hold(self, name, size, devices=0):
+        self.access.plugin_policy(name).hold_list(DeviceList(devices=[Device(id="")] * devices, size=size))
+
+
 def test_lists_of_all_plugins_share_one_limit():
-    log = EventLog()
-    access = AccessControl(CALLERS, PeerLimits(listed_size=100, message_size=100), log)
-    access.hold_list("a", 60, 0)
-    access.hold_list("b", 40, 0)
-    access.hold_list("a", 60, 0)
-    with pytest.raises(PluginUnavailable) as refused:
-        access.hold_list("b", 41, 0)
+    lists = Lists(listed_size=100)
+    lists.hold("a", 60)
+    lists.hold("b", 40)
+    lists.hold("a", 60)
+    with pytest.raises(PeerLimitExceeded) as refused:
+        lists.hold("b", 41)
     assert (
         str(refused.value)
         == "a list of 41 bytes beside those of others, 60; 100 are the limit (--peer-limit listed-size)"
     )
-    assert (refused.value.status, refused.value.peer_limit) == ("RESOURCE_EXHAUSTED", "listed_size")
-    access.release_list("a")
-    access.release_list("never listed")
-    access.hold_list("b", 99, 0)
-    with pytest.raises(PluginUnavailable):
-        access.hold_list("c", 2, 0)
-    access.hold_list("c", 1, 0)
+    assert (refused.value.status, refused.value.limit) == ("RESOURCE_EXHAUSTED", "listed_size")
+    lists.access.release_list("a")
+    lists.access.release_list("never listed")
+    lists.hold("b", 99)
+    with pytest.raises(PeerLimitExceeded):
+        lists.hold("c", 2)
+    lists.hold("c", 1)
 
 
 def test_a_device_with_a_short_id_takes_memory_too():
-    access = AccessControl(CALLERS, PeerLimits(listed_size=1280, message_size=100), EventLog())
-    access.hold_list("a", 60, 10)
-    with pytest.raises(PluginUnavailable, match="a list of 128 bytes"):
-        access.hold_list("b", 5, 1)
+    lists = Lists(listed_size=1280)
+    lists.hold("a", 60, devices=10)
+    with pytest.raises(PeerLimitExceeded, match="a list of 128 bytes"):
+        lists.hold("b", 5, devices=1)
 
 
 async def test_policies_share_the_quotas_and_have_names(autojump_clock):
     log = EventLog()
     access = AccessControl(CALLERS, PeerLimits(**FAST, connections=1), log)
-    socket = access.socket_policy(Path("/var/lib/kubelet/x/a.sock"), quota_exempt=False)
+    socket = access.socket_limits(Path("/var/lib/kubelet/x/a.sock"), message_size=100).policy
     plugin = access.plugin_policy(GPU)
-    assert access.socket_policy(Path("/x/a.sock"), quota_exempt=True).quota_exempt
+    assert access.socket_limits(Path("/x/a.sock"), message_size=100, quota_exempt=True).policy.quota_exempt
     assert not socket.quota_exempt
     plugin.lists_skipped(1)
     assert [socket.admit(ONE) for _ in range(2)] == [True, False]

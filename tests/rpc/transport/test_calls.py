@@ -17,6 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from devicemgr.errors import NoSuchPod, PluginUnavailable, QuotaExceeded
 from devicemgr.rpc.deviceplugin.client import Deadlines, connect_plugin
+from devicemgr.rpc.deviceplugin.list_policy import ListPolicy
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
@@ -1115,7 +1116,7 @@ async def test_the_plugin_client_dials_again_for_a_new_call_to_a_server_that_goe
             await client.list_and_watch(reports.append)
         reports.append("ended")
 
-    class Policy(PeerPolicy):
+    class Policy(ListPolicy):
         def admit(self, peer):
             dialled["times"] += 1
             return True
@@ -1124,10 +1125,9 @@ async def test_the_plugin_client_dials_again_for_a_new_call_to_a_server_that_goe
             dialled["left"] += 1
 
     async with open_server(path, [Plugin()]) as server, trio.open_nursery() as nursery:
-        limits = ConnectionLimits(policy=Policy())
         place = Place(path.parent, Path(path.name))
         async with connect_plugin(
-            place, "v.com/r", deadlines=Deadlines(), on_call=calls.append, limits=limits
+            place, "v.com/r", deadlines=Deadlines(), on_call=calls.append, policy=Policy()
         ) as client:
             assert (await client.get_options()).pre_start_required
             nursery.start_soon(watch, client)
