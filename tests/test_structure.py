@@ -159,6 +159,22 @@ def test_an_outside_package_is_imported_in_its_rooms_only(path):
         assert rooms == {""} or is_in(path, rooms), f"only {sorted(rooms)} may import {module}: {reason}"
 
 
+@each([path for path in SOURCES if is_in(path, {"core", "daemon/plugins", "daemon/pods"})])
+def test_registration_lists_and_allocation_are_read_without_meeting_a_limit(path):
+    """Limits are kept at the border, in ``rpc`` and ``daemon/access``. Behind it one object answers for all of them."""
+    limits = {module for module in of_ours(path) if re.match(r"devicemgr\.(peer_limits|daemon\.access)", module)}
+    kubelets_own = {"devicemgr.daemon.access.rate_limit"}  # of the PodResources API (PR-2)
+    assert limits - kubelets_own <= {"devicemgr.daemon.access.control"}
+
+
+@each(SOURCES)
+def test_only_one_place_records_that_a_peer_does_too_much(path):
+    """It limits the rate of these events."""
+    if not is_in(path, {"events", "daemon/access/reports"}):
+        events = {"PeerLimitReached", "CallsDenied", "ConnectionBroken"}
+        assert not [name for module, name in imports_of(path) if name in events and module.startswith("devicemgr")]
+
+
 def test_no_row_of_the_tables_is_needless():
     used: dict[str, set[str]] = {room: set() for room in LAYERS}
     for path in SOURCES:
