@@ -1,18 +1,39 @@
-"""The life of an endpoint: the manager's view of one registration of one plug-in.
+"""The life of an endpoint: the manager's record of one registration of one plug-in.
 
-::
+A plug-in that registers gets an endpoint, and one that registers again gets another. They are numbered: by its
+*generation* a list that was already on its way, or the end of a stream, is recognised as news of an older endpoint, and
+dropped (LIM-2, LIM-4). This page says what an endpoint may go through; ``TRANSITIONS`` says the same to the program.
 
-    SERVING ──stream ended──▶ STOPPED ──grace period over──▶ REMOVED
-       ▲                          │
-       └── a new registration ────┘   (a new endpoint with a higher generation takes over)
+CONNECTING: the plug-in has called Register, or the watcher has found its socket. The manager connects to it and asks
+for its options. Nobody else sees the endpoint, and whatever served the resource before goes on serving it. So a
+registration that fails costs nobody anything (LIM-3).
 
-A registration that is still being connected has no endpoint yet: it takes over only when the plug-in has
-answered (LIM-3). Generations are how late news of an old stream is told from news of the new one (LIM-2, LIM-4).
+SERVING: the plug-in has answered, and Register returns. The devices of the resource are those of its lists, and it is
+the one that is asked to allocate them. A resource has one such endpoint at most: the newest (REG-10).
+
+DRAINING: a newer endpoint serves the resource. The stream is not read any more and nothing new is asked. What the
+plug-in was asked before, it may still answer; then the connection is closed. Every call has a deadline, so this ends.
+
+STOPPED: the stream has ended and nobody else serves. The plug-in may have crashed or ended its stream, or its socket
+was removed; no distinction is made. The devices count as unhealthy. The capacity stays for a grace period, within which
+a plug-in that only restarts is back (LW-8, LW-11). A resource known only from the checkpoint begins here (REG-19).
+
+GONE: nothing is left of the endpoint. If it stopped and nobody took over, the resource is removed from the node.
+
+There are two ways out of SERVING because there are two answers to the question who serves now. DRAINING has a
+successor, so for pods nothing changes; STOPPED has none, so the devices are unavailable.
+
+Two things are not in the table. A list changes the devices of a resource, but not the life of the endpoint. And the end
+of the manager cancels the endpoint tasks wherever they are: it is the end of the machine, and not a step of it.
+
+A trigger for which the state has no row is a bug in the manager, whatever plug-ins do, so it raises IllegalTransition
+instead of being ignored. The diagrams in the README and in the book are generated from the table, and without any one
+of its rows a test fails in which real plug-ins register, serve and end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from ...model import PluginOptions, ResourceName
@@ -24,37 +45,63 @@ RESTORED = 0
 
 
 class State(Enum):
+    CONNECTING = "connecting"
     SERVING = "serving"
+    DRAINING = "draining"
     STOPPED = "stopped"
-    REMOVED = "removed"
+    GONE = "gone"
 
 
-class Change(Enum):
-    STREAM_ENDED = "stream ended"
-    GRACE_OVER = "grace period over"
+class Trigger(Enum):
+    """What changes the state."""
+
+    ANSWERED = "the plug-in answered"
+    FAILED = "the registration failed"
+    REPLACED = "a newer registration took over"
+    IDLE = "the last call was answered"
+    STREAM_ENDED = "the stream ended"
+    GRACE_PERIOD_OVER = "the grace period is over"
 
 
-NEXT = {
-    (State.SERVING, Change.STREAM_ENDED): State.STOPPED,
-    (State.STOPPED, Change.GRACE_OVER): State.REMOVED,
+TRANSITIONS = {
+    (State.CONNECTING, Trigger.ANSWERED): State.SERVING,
+    (State.CONNECTING, Trigger.FAILED): State.GONE,
+    (State.SERVING, Trigger.REPLACED): State.DRAINING,
+    (State.SERVING, Trigger.STREAM_ENDED): State.STOPPED,
+    (State.DRAINING, Trigger.IDLE): State.GONE,
+    (State.STOPPED, Trigger.REPLACED): State.GONE,
+    (State.STOPPED, Trigger.GRACE_PERIOD_OVER): State.GONE,
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class IllegalTransition(RuntimeError):
+    """A trigger that cannot occur in this state did."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Endpoint:
-    """``stopped_at`` is None as long as it serves; ``socket`` is the plug-in's file name."""
+    """``socket`` is the plug-in's file name. ``stopped_at`` is when the stream ended, None as long as it has not."""
 
     resource: ResourceName
     generation: int
     socket: str
     options: PluginOptions = PluginOptions()
-    state: State = State.SERVING
+    state: State = State.CONNECTING
     stopped_at: float | None = None
 
-    def stopped(self, *, now: float) -> Endpoint:
-        """This endpoint after its stream ended. Stopping twice keeps the first stop time."""
-        state = NEXT.get((self.state, Change.STREAM_ENDED))
-        return self if state is None else replace(self, state=state, stopped_at=now)
+    def advance(self, trigger: Trigger) -> None:
+        """Change the state. Raises IllegalTransition if the table has no row for this."""
+        try:
+            self.state = TRANSITIONS[self.state, trigger]
+        except KeyError:
+            raise IllegalTransition(
+                f"generation {self.generation} of {self.resource}: {trigger.value!r} while {self.state.value}"
+            ) from None
+
+    def stop(self, *, now: float) -> None:
+        """The stream ended."""
+        self.advance(Trigger.STREAM_ENDED)
+        self.stopped_at = now
 
     def is_expired(self, *, now: float, grace: float = GRACE_PERIOD) -> bool:
         """Has the grace period run out? Strictly more than ``grace`` seconds must have passed (LW-11)."""

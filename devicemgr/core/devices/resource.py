@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ...events import DeviceListApplied
 from ...model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
 from ...steps import SharedSteps, Steps, in_chunks, run_steps
-from .endpoint import RESTORED, Endpoint, State
+from .endpoint import RESTORED, Endpoint, State, Trigger
 from .free_devices import FreeDevices
 from .pod_devices import in_order
 from .report import Difference
@@ -85,6 +85,7 @@ class Resource:
 
     def connect(self, endpoint: Endpoint) -> None:
         """Another registration takes over; the old list stays until its first own one (REG-9)."""
+        self.endpoint.advance(Trigger.REPLACED)
         self.endpoint, self.is_current, self.token = endpoint, False, None
 
     def comparing(self, devices: dict[DeviceId, Device]) -> Steps[ComparedList]:
@@ -166,7 +167,7 @@ class Resource:
 
     def stop(self, *, now: float) -> None:
         """The plug-in is gone: its devices count as unhealthy (LW-8)."""
-        self.endpoint = self.endpoint.stopped(now=now)
+        self.endpoint.stop(now=now)
         self.unhealthy = (self.unhealthy or set()) | (self.healthy or set())
         self.token = self._free = self._sorting = None
         self._now_registered()

@@ -32,7 +32,7 @@ from ...model import (
     RunOptions,
 )
 from ...steps import Steps, run_steps
-from .endpoint import GRACE_PERIOD, RESTORED, Endpoint
+from .endpoint import GRACE_PERIOD, RESTORED, Endpoint, State, Trigger
 from .free_devices import FreeDevices
 from .pod_devices import Assignment, PodDevices, in_order
 from .report import MAX_ID_LENGTH, difference, normalising
@@ -84,7 +84,9 @@ class DeviceStore(PodDevices):
     # --- endpoints and lists -------------------------------------------------------------------
 
     def connect(self, endpoint: Endpoint) -> list[Event]:
-        """A plug-in answered: it takes over. Old lists stay until its first own one (REG-9)."""
+        """A plug-in answered: ``endpoint`` serves, in place of the one that did. The old list stays until its first
+        own one (REG-9)."""
+        endpoint.advance(Trigger.ANSWERED)
         resource = endpoint.resource
         state = self._resources.get(resource)
         replaced = state is not None and state.is_serving
@@ -158,7 +160,7 @@ class DeviceStore(PodDevices):
             name for name, state in self._resources.items() if state.endpoint.is_expired(now=now, grace=self.grace)
         )
         for name in expired:
-            del self._resources[name]
+            self._resources.pop(name).endpoint.advance(Trigger.GRACE_PERIOD_OVER)
             self._removed[name] = None
         while len(self._removed) > MAX_REMOVED:  # as good as acknowledged
             del self._removed[next(iter(self._removed))]
@@ -208,8 +210,10 @@ class DeviceStore(PodDevices):
                 generation=RESTORED,
                 socket="",
                 options=self._options.get(resource, PluginOptions()),
+                state=State.STOPPED,
+                stopped_at=now,
             )
-            self._resources[resource] = Resource(endpoint.stopped(now=now), healthy=set(), unhealthy=set())
+            self._resources[resource] = Resource(endpoint, healthy=set(), unhealthy=set())
 
     # --- queries -------------------------------------------------------------------------------
 

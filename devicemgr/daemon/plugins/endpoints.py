@@ -3,24 +3,24 @@
 This is *the* place where a plug-in's failure stops. Before the plug-in has answered, its failure is the answer to
 Register; after that it marks the endpoint stopped. Nothing else of the manager ever sees it.
 
-Each resource has at most one such task that serves. A new one connects first and only then takes over: the old one
-has read its last list before the new one reads its first (LIM-2, LIM-3, LIM-4). What the old plug-in was asked, it may
-still answer; then its connection is closed. A task whose stream has ended keeps its resource and waits out the grace
-period, then sweeps; a newer registration cancels that wait.
+What the task does follows the life of its endpoint (``core.devices.endpoint``). A new registration connects first and
+only then takes over, in one step: at every moment a resource has one endpoint that serves, or none where none did. The
+old task drains: it closes its stream, waits for the answers to what the plug-in was asked, and closes the connection. A
+task whose stream has ended waits out the grace period, which a newer registration cuts short.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import trio
 
 from ...core.devices.contention import Claimant, Contention
-from ...core.devices.endpoint import Endpoint
+from ...core.devices.endpoint import Endpoint, State, Trigger
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ...events import CallFinished, DeviceListReceived, PluginRefused, RegistrationRequested, ResourceContended
@@ -59,28 +59,34 @@ class RegistrationHandle:
 
 @dataclass(slots=True, eq=False)
 class _EndpointTask:
-    generation: int
-    name: str
-    caller: Peer | None = None
+    """An endpoint, and what its task and others need to reach each other."""
+
+    endpoint: Endpoint
+    place: Place
+    caller: Peer | None
+    client: PluginClient | None = None  # from when the plug-in is connected
+    contention: Contention = field(default_factory=Contention)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)
-    stream_ended: trio.Event = field(default_factory=trio.Event)
-    is_replaced: bool = False
     end_reason: str = "the plug-in ended the stream"
-    finished: trio.Event = field(default_factory=trio.Event)
-    decided: trio.Event = field(default_factory=trio.Event)
+    stream_closed: trio.Event = field(default_factory=trio.Event)
+    answered: trio.Event = field(default_factory=trio.Event)
     refusal: RegistrationRefused | None = None
-    is_taking_over: bool = False
-    client: PluginClient | None = None
-    pid: int = 0
-    contention: Contention = field(default_factory=Contention)
+
+    @property
+    def resource(self) -> ResourceName:
+        return self.endpoint.resource
+
+    @property
+    def state(self) -> State:
+        return self.endpoint.state
 
     @property
     def claimant(self) -> Claimant:
-        return Claimant(self.name, self.pid)
+        return Claimant(self.endpoint.socket, 0 if self.client is None else self.client.peer.pid)
 
-    def end(self, reason: str) -> None:
-        """Read no more, now or when it would begin."""
+    def stop_reading(self, reason: str) -> None:
+        """End the stream, from our side."""
         self.end_reason = reason
         self.reading.cancel()
 
@@ -107,13 +113,13 @@ class Endpoints:
         self._access = access
         self._fault_injection = fault_injection
         self._tasks: dict[ResourceName, _EndpointTask] = {}
-        self._connected: dict[_EndpointTask, tuple[ResourceName, Inode]] = {}
+        self._connected: dict[_EndpointTask, Inode] = {}
         self._generations = 0
 
     def client_of(self, resource: ResourceName) -> PluginClient:
         """The connection to the plug-in that serves the resource now. Raises AllocationRefused (ALLOC-E8, ALLOC-E9)."""
         task = self._tasks.get(resource)
-        if task is not None and task.client is not None:
+        if task is not None and task.client is not None and task.state is State.SERVING:
             return task.client
         endpoint = self._store.endpoint(resource)
         if endpoint is None:
@@ -130,7 +136,7 @@ class Endpoints:
             name, place = self._checked(registration)
             if self._fault_injection.refuse_registration(registration.resource):
                 raise RegistrationRefused("failed to dial device plugin: context deadline exceeded", rule="REG-7")
-            await self._wait_decided(self._start(registration.resource, place, name, CALLER.get()))
+            await self._wait_answered(self._start(registration.resource, place, name, CALLER.get()))
 
     async def register_discovered(self, plugin: DiscoveredPlugin) -> RegistrationHandle:
         """Register a plug-in that the watcher discovered (REG-16). Raises RegistrationRefused."""
@@ -148,22 +154,22 @@ class Endpoints:
             self._access.check_resources(resource, self._tasks)
             task = self._start(resource, plugin.place, str(plugin.place))
             try:
-                await self._wait_decided(task)
+                await self._wait_answered(task)
             except trio.Cancelled:  # its socket is gone, and nobody else would end it
-                task.end(SOCKET_REMOVED)
+                task.stop_reading(SOCKET_REMOVED)
                 raise
-            return RegistrationHandle(resource, task.generation)
+            return RegistrationHandle(resource, task.endpoint.generation)
 
     def disconnect(self, handle: RegistrationHandle, *, reason: str) -> None:
         """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
         task = self._tasks.get(handle.resource)
-        if task is not None and task.generation == handle.generation:
-            task.end(reason)
+        if task is not None and task.endpoint.generation == handle.generation:
+            task.stop_reading(reason)
 
     def cut(self, resource: ResourceName) -> bool:
         """Close the connection to the plug-in that serves the resource; False when none does."""
         task = self._tasks.get(resource)
-        if task is None or task.client is None:
+        if task is None or task.client is None or task.state is not State.SERVING:
             return False
         task.client.disconnect()
         return True
@@ -181,20 +187,20 @@ class Endpoints:
     def _start(self, resource: ResourceName, place: Place, name: str, caller: Peer | None = None) -> _EndpointTask:
         """Start the endpoint task."""
         self._generations += 1
-        task = _EndpointTask(self._generations, name, caller)
-        self._nursery.start_soon(self._run, resource, place, task)
+        endpoint = Endpoint(resource=resource, generation=self._generations, socket=name)
+        task = _EndpointTask(endpoint, place, caller)
+        self._nursery.start_soon(self._run, task)
         return task
 
-    async def _wait_decided(self, task: _EndpointTask) -> None:
+    async def _wait_answered(self, task: _EndpointTask) -> None:
         """Return when it serves. Raises RegistrationRefused.
 
-        A caller that hangs up ends it, but not when it takes over already: half of that would leave a resource that is
-        said to serve, and nobody who does.
+        A caller that hangs up ends a registration that is not complete; a plug-in that serves already goes on.
         """
         try:
-            await task.decided.wait()
+            await task.answered.wait()
         finally:
-            if not task.is_taking_over:
+            if task.state is State.CONNECTING:
                 task.scope.cancel()
         if task.refusal is not None:
             raise task.refusal
@@ -229,156 +235,155 @@ class Endpoints:
         peer, owner = client.peer, client.socket.owner
         if task.caller is not None and task.caller.uid not in (0, os.geteuid(), peer.uid, owner):
             raise RegistrationRefused(
-                f"endpoint {task.name!r} is invalid: user {peer.uid} serves it, its file belongs to user {owner}, and "
-                f"user {task.caller.uid} registers it; only these two, root, and the manager's own user may do that",
+                f"endpoint {task.endpoint.socket!r} is invalid: user {peer.uid} serves it, its file belongs to user "
+                f"{owner}, and user {task.caller.uid} registers it; only these two, root, and the manager's own user "
+                "may do that",
                 rule="LIM-27",
             )
 
-    def _check_same_socket(self, resource: ResourceName, task: _EndpointTask, place: Place) -> None:
+    def _check_same_socket(self, task: _EndpointTask, holder: _EndpointTask | None) -> None:
         """Only when somebody wants to see what becomes of it: the kubelet, too, asks for the options first (D37-4)."""
-        holder = self._tasks.get(resource) if self._fault_injection.refuse_same_socket else None
-        if holder is not None and holder.client is not None and holder.name == task.name:
-            raise RegistrationRefused(f"device plugin already connected: {place}", rule="D37-4")
+        if holder is None or holder.state is not State.SERVING or not self._fault_injection.refuse_same_socket:
+            return
+        if holder.endpoint.socket == task.endpoint.socket:
+            raise RegistrationRefused(f"device plugin already connected: {task.place}", rule="D37-4")
 
     @contextmanager
-    def _socket_reserved(self, resource: ResourceName, task: _EndpointTask, socket: SocketFile) -> Iterator[None]:
+    def _socket_reserved(self, task: _EndpointTask, socket: SocketFile) -> Iterator[None]:
         """One socket has one list of devices, so it serves one resource, by whatever names it is known (LIM-27)."""
-        for other, inode in self._connected.values():
-            if inode == socket.inode and other != resource:
+        for other, inode in self._connected.items():
+            if inode == socket.inode and other.resource != task.resource:
                 raise RegistrationRefused(
-                    f"endpoint {task.name!r} is invalid: it already serves {other}", rule="LIM-27"
+                    f"endpoint {task.endpoint.socket!r} is invalid: it already serves {other.resource}", rule="LIM-27"
                 )
-        self._connected[task] = resource, socket.inode
+        self._connected[task] = socket.inode
         try:
             yield
         finally:
             del self._connected[task]
 
-    async def _run(self, resource: ResourceName, place: Place, task: _EndpointTask) -> None:
-        """The endpoint task: serve, then wait out the grace period, then sweep."""
+    async def _run(self, task: _EndpointTask) -> None:
+        """The life of one endpoint, as ``core.devices.endpoint`` tells it."""
         try:
             with task.scope:
-                reason = await self._serve(resource, place, task)
-                if task.is_replaced:
-                    return
-                now = trio.current_time()
-                self._log.record(self._store.stop_endpoint(resource, task.generation, reason=reason, now=now))
-                await trio.sleep(self._store.grace + _JUST_AFTER)
-                self._access.release_list(resource)
-                self._log.record(self._store.sweep(now=trio.current_time()))
+                async with self._connection(task) as client:
+                    options = await self._get_options_in_turn(task, client)
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    predecessor = self._take_over(task, options)
+                    task.answered.set()
+                    reason = await self._list_and_watch(task, client, predecessor)
+                    if task.state is State.DRAINING:
+                        await client.wait_idle()
+                        task.endpoint.advance(Trigger.IDLE)
+                    else:
+                        self._stop(task, reason)
+                if task.state is State.STOPPED:
+                    await self._wait_out_grace_period(task)
         except RegistrationRefused as refusal:
             task.refusal = refusal
         finally:
-            if self._tasks.get(resource) is task:
-                del self._tasks[resource]
-            task.finished.set()
-            task.decided.set()
+            if task.state is State.CONNECTING:
+                task.endpoint.advance(Trigger.FAILED)
+            if self._tasks.get(task.resource) is task:
+                del self._tasks[task.resource]
+            task.answered.set()
 
-    async def _serve(self, resource: ResourceName, place: Place, task: _EndpointTask) -> str:
-        """Connect, take over, read lists; returns why the stream ended (LW-8)."""
-        connected = False
-        try:
-            async with connect_plugin(
-                place,
-                resource,
+    @asynccontextmanager
+    async def _connection(self, task: _EndpointTask) -> AsyncIterator[PluginClient]:
+        """Connect to the plug-in. Raises RegistrationRefused, also when this socket may not be registered like this."""
+        async with AsyncExitStack() as stack:
+            connecting = connect_plugin(
+                task.place,
+                task.resource,
                 deadlines=self._deadlines,
                 on_call=self._record_call,
-                policy=self._access.plugin_policy(resource),
+                policy=self._access.plugin_policy(task.resource),
                 interceptor=self._fault_injection,
-            ) as client:
-                connected = True
-                self._check_caller(task, client)
-                with self._socket_reserved(resource, task, client.socket):
-                    return await self._serve_connected(resource, place, task, client)
-        except PluginUnavailable as error:
-            if connected:
-                raise
-            raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
+            )
+            try:
+                task.client = client = await stack.enter_async_context(connecting)
+            except PluginUnavailable as error:
+                raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
+            self._check_caller(task, client)
+            with self._socket_reserved(task, client.socket):
+                yield client
 
-    async def _serve_connected(
-        self, resource: ResourceName, place: Place, task: _EndpointTask, client: PluginClient
-    ) -> str:
-        task.pid = client.peer.pid
-        options = await self._get_options_in_turn(resource, task, client)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_same_socket(resource, task, place)
-        task.is_taking_over = True
-        await self._take_over(resource, task)
-        self._install(resource, task, client, options)
-        task.decided.set()
-        try:
-            with task.reading:
-                await self._list_and_watch(client, resource, task)
-        except PluginUnavailable as error:
-            return error.rpc_error
-        finally:
-            task.client = None
-            task.stream_ended.set()
-        if task.is_replaced:
-            await client.wait_idle()
-        return task.end_reason
-
-    async def _get_options_in_turn(
-        self, resource: ResourceName, task: _EndpointTask, client: PluginClient
-    ) -> PluginOptions:
+    async def _get_options_in_turn(self, task: _EndpointTask, client: PluginClient) -> PluginOptions:
         """While plug-ins contend, leave the one that serves alone for a while, or until it serves no more. Only who
         answers after that may take over, and then another one may have been faster."""
         while True:
-            if (holder := self._holder(resource, task)) is not None and (pause := _remaining_turn(holder, task)):
+            if (holder := self._holder(task)) is not None and (pause := _remaining_turn(holder, task)):
                 with trio.move_on_after(pause):
-                    await holder.stream_ended.wait()
+                    await holder.stream_closed.wait()
                 continue
             options = await _get_options(client)
-            if (holder := self._holder(resource, task)) is None or not _remaining_turn(holder, task):
+            if (holder := self._holder(task)) is None or not _remaining_turn(holder, task):
                 return options
 
-    async def _take_over(self, resource: ResourceName, task: _EndpointTask) -> None:
-        """Make the resource ours; after each wait look again, since another registration may have come first."""
-        while (holder := self._holder(resource, task)) is not None:
-            if _remaining_turn(holder, task):
-                raise _superseded(resource)
-            task.contention = holder.contention
-            if holder.client is None:  # it waits out its grace period
-                holder.scope.cancel()
-                await holder.finished.wait()
-                task.contention.turn_begins(now=trio.current_time())
-            else:
-                holder.is_replaced = True
-                holder.reading.cancel()
-                await holder.stream_ended.wait()
-                self._note_take_over(resource, holder, task)
-            if self._tasks.get(resource) is holder:
-                del self._tasks[resource]
-        self._tasks[resource] = task
+    def _take_over(self, task: _EndpointTask, options: PluginOptions) -> _EndpointTask | None:
+        """From now on this endpoint serves; returns whose place it takes. Raises RegistrationRefused when another one
+        was faster.
 
-    def _holder(self, resource: ResourceName, task: _EndpointTask) -> _EndpointTask | None:
-        """The task that holds the resource. Raises RegistrationRefused when that is a newer registration."""
-        holder = self._tasks.get(resource)
-        if holder is not None and holder.generation > task.generation:
-            raise _superseded(resource)
+        No await: at no moment do two endpoints serve a resource, or none where one did.
+        """
+        holder = self._holder(task)
+        self._check_same_socket(task, holder)
+        if holder is not None:
+            if _remaining_turn(holder, task):
+                raise _superseded(task.resource)
+            self._note_contention(holder, task)
+        task.endpoint.options = options
+        self._tasks[task.resource] = task
+        self._log.record(self._store.connect(task.endpoint))
+        if holder is not None:  # which may still be reading, or waiting for the end of its grace period
+            (holder.reading if holder.state is State.DRAINING else holder.scope).cancel()
         return holder
 
-    def _note_take_over(self, resource: ResourceName, old: _EndpointTask, new: _EndpointTask) -> None:
+    def _holder(self, task: _EndpointTask) -> _EndpointTask | None:
+        """The task that holds the resource. Raises RegistrationRefused when that is a newer registration."""
+        holder = self._tasks.get(task.resource)
+        if holder is not None and holder.endpoint.generation > task.endpoint.generation:
+            raise _superseded(task.resource)
+        return holder
+
+    def _note_contention(self, old: _EndpointTask, new: _EndpointTask) -> None:
         now = trio.current_time()
-        if claimants := new.contention.taken_over(old=old.claimant, new=new.claimant, now=now):
-            self._log.record([ResourceContended(resource=resource, claimants=tuple(map(str, claimants)))])
+        new.contention = old.contention
+        if old.state is not State.SERVING:
+            new.contention.turn_begins(now=now)
+        elif claimants := new.contention.taken_over(old=old.claimant, new=new.claimant, now=now):
+            self._log.record([ResourceContended(resource=new.resource, claimants=tuple(map(str, claimants)))])
 
-    def _install(
-        self, resource: ResourceName, task: _EndpointTask, client: PluginClient, options: PluginOptions
-    ) -> None:
-        task.client = client
-        endpoint = Endpoint(resource=resource, generation=task.generation, socket=task.name, options=options)
-        self._log.record(self._store.connect(endpoint))
-
-    async def _list_and_watch(self, client: PluginClient, resource: ResourceName, task: _EndpointTask) -> None:
-        """Apply list after list until the stream ends; of a flood the newest."""
+    async def _list_and_watch(
+        self, task: _EndpointTask, client: PluginClient, predecessor: _EndpointTask | None
+    ) -> str:
+        """Apply list after list, of a flood the newest, until the stream ends; returns why it did (LW-8)."""
 
         def receiving(report: DeviceList) -> Steps[None]:
-            received = DeviceListReceived(resource=resource, generation=task.generation, devices=tuple(report.devices))
-            events = yield from self._store.applying(resource, task.generation, report)
+            generation = task.endpoint.generation
+            received = DeviceListReceived(resource=task.resource, generation=generation, devices=tuple(report.devices))
+            events = yield from self._store.applying(task.resource, generation, report)
             self._log.record([received, *events])
 
-        await client.list_and_watch(receiving)
+        try:
+            with task.reading:
+                if predecessor is not None:  # a plug-in that registers again may have room for one stream only
+                    await predecessor.stream_closed.wait()
+                await client.list_and_watch(receiving)
+            return task.end_reason
+        except PluginUnavailable as error:
+            return error.rpc_error
+        finally:
+            task.stream_closed.set()
+
+    def _stop(self, task: _EndpointTask, reason: str) -> None:
+        now = trio.current_time()
+        self._log.record(self._store.stop_endpoint(task.resource, task.endpoint.generation, reason=reason, now=now))
+
+    async def _wait_out_grace_period(self, task: _EndpointTask) -> None:
+        await trio.sleep(self._store.grace + _JUST_AFTER)
+        self._access.release_list(task.resource)
+        self._log.record(self._store.sweep(now=trio.current_time()))
 
     def _record_call(self, call: CallFinished) -> None:
         self._log.record([call])
@@ -386,7 +391,7 @@ class Endpoints:
 
 def _remaining_turn(holder: _EndpointTask, task: _EndpointTask) -> float:
     """Seconds for which ``holder`` must not be replaced by this task."""
-    if holder.client is None or holder.claimant == task.claimant:
+    if holder.state is not State.SERVING or holder.claimant == task.claimant:
         return 0.0
     return holder.contention.pause(now=trio.current_time())
 

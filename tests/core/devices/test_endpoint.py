@@ -1,30 +1,79 @@
-"""The life cycle of an endpoint, and that the README draws the same."""
+"""The life of an endpoint, and that the README and the book draw the table that the program runs on."""
 
 from __future__ import annotations
 
-import re
+from itertools import product
 from pathlib import Path
 
-from devicemgr.core.devices.endpoint import NEXT, Endpoint, State
+import pytest
 
-README = Path(__file__).parent.parent.parent.parent / "README.md"
+from devicemgr.core.devices.endpoint import TRANSITIONS, Endpoint, IllegalTransition, State, Trigger
+from devicemgr.core.devices.store import DeviceStore
+
+ROOT = Path(__file__).parent.parent.parent.parent
+DRAWN_IN = ["README.md", "devicemgr/rules/registration.md"]
+FENCE = "```mermaid\nstateDiagram-v2\n"
 
 
-def test_the_readme_draws_the_table():
-    drawn = set(re.findall(r"^    ([A-Z]+) --> ([A-Z]+): (.+)$", README.read_text(), re.MULTILINE))
-    assert drawn == {(before.name, after.name, change.value) for (before, change), after in NEXT.items()}
+def diagram() -> str:
+    """The table for Mermaid, from the first state to the last."""
+    rows = [f"{state.name} --> {after.name}: {trigger.value}" for (state, trigger), after in TRANSITIONS.items()]
+    first, *_, last = State
+    lines = [f"[*] --> {first.name}: a plug-in registers", *rows, f"{last.name} --> [*]"]
+    return FENCE + "".join(f"    {line}\n" for line in lines) + "```"
+
+
+@pytest.mark.parametrize("page", DRAWN_IN)
+def test_the_page_draws_the_table(request, page):
+    """``--rewrite-traces`` draws it again."""
+    path = ROOT / page
+    before, _, rest = path.read_text().partition(FENCE)
+    if request.config.getoption("--rewrite-traces"):
+        path.write_text(before + diagram() + rest.partition("```")[2])
+    assert diagram() in path.read_text()
+
+
+@pytest.mark.parametrize(("state", "trigger"), sorted(set(product(State, Trigger)) - TRANSITIONS.keys(), key=str))
+def test_what_the_table_does_not_have_is_an_error_and_changes_nothing(state, trigger):
+    one = Endpoint(resource="vendor.com/gpu", generation=7, socket="a.sock", state=state)
+    with pytest.raises(
+        IllegalTransition, match=f"generation 7 of vendor.com/gpu: '{trigger.value}' while {state.value}"
+    ):
+        one.advance(trigger)
+    assert one.state is state
+
+
+def test_every_state_is_reached_and_only_the_last_one_is_final():
+    first, *others = State
+    assert {first, *TRANSITIONS.values()} == set(State)
+    assert {state for state, _ in TRANSITIONS} == {first, *others[:-1]}
 
 
 def test_stopping_twice_keeps_the_first_stop_time():
-    once = Endpoint(resource="vendor.com/gpu", generation=1, socket="a.sock").stopped(now=5)
-    assert (once.state, once.stopped_at) == (State.STOPPED, 5)
-    assert once.stopped(now=9) is once
+    store, one = DeviceStore(), Endpoint(resource="vendor.com/gpu", generation=1, socket="a.sock")
+    store.connect(one)
+    for now in (5, 9):
+        store.stop_endpoint("vendor.com/gpu", 1, reason="gone", now=now)
+        assert (one.state, one.stopped_at) == (State.STOPPED, 5)
 
 
 def test_the_grace_period_must_have_passed_strictly():
     """LW-11."""
-    serving = Endpoint(resource="vendor.com/gpu", generation=1, socket="a.sock")
-    stopped = serving.stopped(now=50)
-    assert not serving.is_expired(now=10_000)
-    assert not stopped.is_expired(now=350)
-    assert stopped.is_expired(now=350.001)
+    one = Endpoint(resource="vendor.com/gpu", generation=1, socket="a.sock", state=State.SERVING)
+    assert not one.is_expired(now=10_000)
+    one.stop(now=50)
+    assert not one.is_expired(now=350)
+    assert one.is_expired(now=350.001)
+
+
+def test_a_registration_of_an_endpoint_that_lives_already_changes_nothing():
+    """The one that serves is not replaced by one that cannot be."""
+    store = DeviceStore()
+    serving, stopped = (
+        Endpoint(resource="vendor.com/gpu", generation=n, socket="a.sock", state=state)
+        for n, state in ((1, State.CONNECTING), (2, State.STOPPED))
+    )
+    store.connect(serving)
+    with pytest.raises(IllegalTransition):
+        store.connect(stopped)
+    assert (store.endpoint("vendor.com/gpu"), serving.state) == (serving, State.SERVING)
