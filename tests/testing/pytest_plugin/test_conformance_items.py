@@ -93,7 +93,8 @@ def test_a_program_that_does_not_start_is_one_failure(run, pytester):
 def test_every_option_of_check_is_there_and_a_setting_as_well(run):
     result = run("", "--help")
     for field in fields(CheckOptions):
-        result.stdout.fnmatch_lines([f"  --device-plugin-{field.name.replace("_", "-")}*"])
+        option = field.name.replace("_", "-")
+        result.stdout.fnmatch_lines([f"  --device-plugin-{option}*"])
         result.stdout.fnmatch_lines([f"  device_plugin_{field.name}*"])
 
 
