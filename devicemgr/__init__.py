@@ -105,7 +105,7 @@ if TYPE_CHECKING:
         RunOptions,
     )
     from .peer_limits import PeerLimits
-    from .rpc.deviceplugin.client import Deadlines
+    from .rpc.deviceplugin.methods import Deadlines
 
     __version__: str
 
@@ -199,7 +199,7 @@ _MODULES = {
         "ResourceCounts ResourceName RunOptions"
     ),
     "peer_limits": "PeerLimits",
-    "rpc.deviceplugin.client": "Deadlines",
+    "rpc.deviceplugin.methods": "Deadlines",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -50,6 +50,7 @@ import click
 from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
 from ..printable import printable
 from ..resource_names import why_not_extended
+from ..rpc.deviceplugin.methods import deadlines_help
 from ..version import installed_version
 from .standard_output import standard_output
 
@@ -233,8 +234,7 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
     "deadlines",
     multiple=True,
     metavar="CALL=SECONDS",
-    help="How long a plug-in may take: dial (10), options (10), preferred-allocation (30), allocate (60), "
-    "pre-start (30). May be given several times.",
+    help=f"How long a plug-in may take: {deadlines_help()}. May be given several times.",
 )
 @click.option(
     "--numa",

@@ -27,7 +27,7 @@ from ..model import ResourceName
 from ..node_config import NodeConfig, TopologyConfig, parse_node_configs
 from ..node_resources import node_resource
 from ..peer_limits import PeerLimits
-from ..rpc.deviceplugin.client import Deadlines
+from ..rpc.deviceplugin.methods import Deadlines
 from ..yaml_fields import nearest
 from .input_file import read_input
 from .signals import termination_signals
@@ -130,9 +130,9 @@ def _sources(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
             yield str(file), read_input(file)
 
 
-def parse_deadlines(texts: tuple[str, ...]) -> Deadlines:
+def parse_deadlines(texts: tuple[str, ...], into: type[Deadlines] = Deadlines) -> Deadlines:
     """``allocate=5`` → Deadlines(allocate=5.0). Raises click.BadParameter."""
-    return Deadlines(**_numbers(texts, Deadlines, "--deadline", "CALL=SECONDS"))
+    return into(**_numbers(texts, into, "--deadline", "CALL=SECONDS"))
 
 
 def parse_node_resources(texts: tuple[str, ...]) -> dict[ResourceName, int]:

@@ -31,7 +31,7 @@ from ..model import EffectiveSettings, ResourceName
 from ..node_resources import NodeResources
 from ..node_resources import node_resources as checked_node_resources
 from ..peer_limits import PeerLimits
-from ..rpc.deviceplugin.client import Deadlines
+from ..rpc.deviceplugin.methods import Deadlines
 from .access.callers import Callers
 from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore

@@ -81,8 +81,16 @@ async def _enter(
         pause = min(pause * 2, MAX_DIAL_BACKOFF)
 
 
+async def unary_unary(channel: Channel, path: str, request: Any, response_type: type[Any]) -> Any:
+    """Make one unary call by its path. Raises RpcFailed with the peer's text and status."""
+    with translate_grpc_errors():
+        async with channel.request(path, Cardinality.UNARY_UNARY, type(request), response_type) as stream:
+            await stream.send_message(request, end=True)
+            return await stream.recv_message()
+
+
 async def call(method: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Make one unary call. Raises RpcFailed with the peer's text and status."""
+    """The same by a method of a generated stub."""
     with translate_grpc_errors():
         return await method(*args)
 

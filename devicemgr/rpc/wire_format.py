@@ -38,6 +38,12 @@ class RawMessage:
         return data
 
 
+@cache
+def raw_message(kind: type[Any]) -> type[RawMessage]:
+    """The class whose messages are the bytes of messages of ``kind``."""
+    return type(f"Raw{kind.__name__}", (RawMessage,), {"kind": kind})
+
+
 def unicode_text(text: str) -> str:
     """A text as it may stand in a message. What names a file may be no Unicode, since its name may be any bytes."""
     return text.encode(errors="replace").decode()

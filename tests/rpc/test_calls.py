@@ -17,8 +17,9 @@ from devicemgr.errors import PluginUnavailable, RpcFailed
 from devicemgr.model import Peer
 from devicemgr.rpc import calls
 from devicemgr.rpc.calls import call, dial, read_stream, translate_grpc_errors
-from devicemgr.rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
+from devicemgr.rpc.deviceplugin.client import PluginClient, connect_plugin
 from devicemgr.rpc.deviceplugin.list_policy import ListPolicy
+from devicemgr.rpc.deviceplugin.methods import Deadlines
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport import unix_socket
 from devicemgr.rpc.transport.channel import open_channel

@@ -26,7 +26,8 @@ from ...errors import AllocationRefused, PluginUnavailable, RegistrationRefused
 from ...events import CallFinished, DeviceListReceived, PluginRefused, RegistrationRequested, ResourceContended
 from ...model import API_VERSION, DeviceList, Peer, PluginOptions, Registration, ResourceName
 from ...resource_names import why_not_extended
-from ...rpc.deviceplugin.client import Deadlines, PluginClient, connect_plugin
+from ...rpc.deviceplugin.client import PluginClient, connect_plugin
+from ...rpc.deviceplugin.methods import Deadlines
 from ...rpc.transport.server import CALLER
 from ...rpc.transport.unix_socket import Inode, Place, SocketFile
 from ...steps import Steps

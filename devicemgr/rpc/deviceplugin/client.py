@@ -1,61 +1,43 @@
-"""The calls we make to a plug-in, each with a deadline and an account of how it went (LIM-1); and registering, as
-a plug-in does."""
+"""The calls we make to a plug-in, each with a deadline and an event about its outcome (LIM-1); and registering, as a
+plug-in does.
+
+``PluginClient.call`` makes every unary call, by its row of ``methods``; the methods around it say what is asked, and
+what the answer means.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import trio
 
-from ...arguments import CheckedFields, Seconds
 from ...condition_variable import ConditionVariable
 from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, RpcFailed
 from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
 from ...steps import Steps
-from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed
+from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed, unary_unary
 from ..stubs import v1beta1 as wire
 from ..transport.channel import Channel
 from ..transport.unix_socket import Place, SocketFile
-from ..wire_format import RawMessage
+from ..wire_format import RawMessage, raw_message
 from . import convert
 from .device_list import DeviceListDecoder
 from .list_policy import ListPolicy
+from .methods import (
+    ALLOCATE,
+    GET_OPTIONS,
+    GET_PREFERRED_ALLOCATION,
+    LIST_AND_WATCH,
+    PRE_START_CONTAINER,
+    Deadlines,
+    Method,
+)
 
-
-class _RawAnswer(RawMessage):
-    kind = wire.AllocateResponse
-
-
-class _Stub(wire.DevicePluginStub):
-    """The generated one, but Allocate is answered with the bytes: they are what the checkpoint keeps (CKPT-3)."""
-
-    async def allocate(self, message: wire.AllocateRequest, **options: Any) -> Any:
-        return await self._unary_unary("/v1beta1.DevicePlugin/Allocate", message, _RawAnswer, **options)
-
-
-_METHODS = {
-    "GetDevicePluginOptions": attrgetter("get_device_plugin_options"),
-    "GetPreferredAllocation": attrgetter("get_preferred_allocation"),
-    "Allocate": attrgetter("allocate"),
-    "PreStartContainer": attrgetter("pre_start_container"),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines(CheckedFields):
-    """Seconds a plug-in has for each call. The kubelet has one for the first and the last only (API-9)."""
-
-    dial: Seconds = 10.0
-    options: Seconds = 10.0
-    preferred_allocation: Seconds = 30.0
-    allocate: Seconds = 60.0
-    pre_start: Seconds = 30.0
+V = TypeVar("V")
 
 
 class ClientInterceptor(Protocol):
@@ -104,10 +86,43 @@ class PluginClient:
         """Close the connection under whatever uses it."""
         self._channel.close()
 
-    async def get_options(self) -> PluginOptions:
-        message = await self._unary("GetDevicePluginOptions", self._deadlines.options, wire.Empty())
+    async def call(self, method: Method, **fields: Any) -> Any:
+        """Make the call of this row: returns its response, or the bytes of it. ``fields`` are those of its request.
+
+        Its deadline runs while the interceptor and a new connection take their time, too.
+        """
+        request, seconds = getattr(wire, method.request)(**fields), getattr(self._deadlines, method.field)
+        started = trio.current_time()
+        outcome = "CANCELLED"
+        self._in_flight += 1
+        try:
+            with translate_rpc_failed(), trio.fail_after(seconds):
+                if self._interceptor is not None:
+                    await self._interceptor.before_call(self._resource, method.name)
+                async with self._usable_channel() as channel:
+                    response = await unary_unary(channel, method.path, request, _response_type(method))
+            outcome = "OK"
+            return response
+        except PluginUnavailable as error:
+            outcome = error.status
+            raise
+        except trio.TooSlowError:
+            outcome = "DEADLINE_EXCEEDED"
+            raise PluginUnavailable(f"{method.name} was not answered within {seconds:g} s", status=outcome) from None
+        finally:
+            self._in_flight -= 1
+            self._answered.notify()
+            took = round(trio.current_time() - started, 6)
+            finished = CallFinished(resource=self._resource, method=method.name, seconds=took, outcome=outcome)
+            self._on_call(finished)
+
+    async def _converted(self, conversion: Callable[[Any], V], method: Method, **fields: Any) -> V:
+        response = await self.call(method, **fields)
         with translate_rpc_failed():
-            return convert.checked(convert.options_from_wire, message)
+            return convert.checked(conversion, response)
+
+    async def get_options(self) -> PluginOptions:
+        return await self._converted(convert.options_from_wire, GET_OPTIONS)
 
     async def list_and_watch(
         self,
@@ -128,9 +143,9 @@ class PluginClient:
         with translate_rpc_failed():
             await read_stream(
                 self._channel,
-                "/v1beta1.DevicePlugin/ListAndWatch",
+                LIST_AND_WATCH.path,
                 wire.Empty(),
-                RawMessage,  # the generated method would decode every message as a whole
+                RawMessage,  # the decoder looks only at what has changed
                 lambda raw: policy.work_on_list(receiving(raw)),
                 paused=self._reading_paused,
                 pace=policy.next_list,
@@ -141,18 +156,12 @@ class PluginClient:
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
     ) -> tuple[DeviceId, ...]:
         """The ids the plug-in would take; empty when it has no opinion (ALLOC-18)."""
-        question = wire.ContainerPreferredAllocationRequest(
+        request = wire.ContainerPreferredAllocationRequest(
             available_deviceIDs=list(available),
             must_include_deviceIDs=list(must_include),
             allocation_size=size,
         )
-        message = await self._unary(
-            "GetPreferredAllocation",
-            self._deadlines.preferred_allocation,
-            wire.PreferredAllocationRequest(container_requests=[question]),
-        )
-        with translate_rpc_failed():
-            return convert.checked(convert.first_preference, message)
+        return await self._converted(convert.first_preference, GET_PREFERRED_ALLOCATION, container_requests=[request])
 
     async def allocate(self, devices: Sequence[DeviceId]) -> Answer | None:
         """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10); more are ignored."""
@@ -162,20 +171,10 @@ class PluginClient:
     async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[Answer, ...]:
         """All answers to one Allocate call for several containers; the manager itself asks for one at a time."""
         requests = [wire.ContainerAllocateRequest(devices_ids=list(devices)) for devices in containers]
-        raw = await self._unary(
-            "Allocate",
-            self._deadlines.allocate,
-            wire.AllocateRequest(container_requests=requests),
-        )
-        with translate_rpc_failed():
-            return convert.answers_from_bytes(raw)
+        return await self._converted(convert.answers_from_bytes, ALLOCATE, container_requests=requests)
 
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
-        await self._unary(
-            "PreStartContainer",
-            self._deadlines.pre_start,
-            wire.PreStartContainerRequest(devices_ids=list(devices)),
-        )
+        await self.call(PRE_START_CONTAINER, devices_ids=list(devices))
 
     def _reading_paused(self) -> trio.Event | None:
         return None if self._interceptor is None else self._interceptor.reading_paused(self._resource)
@@ -198,29 +197,10 @@ class PluginClient:
                 raise PluginUnavailable(gone, status="UNAVAILABLE")
             yield channel
 
-    async def _unary(self, name: str, seconds: float, message: Any) -> Any:
-        started = trio.current_time()
-        outcome = "CANCELLED"
-        self._in_flight += 1
-        try:
-            with translate_rpc_failed(), trio.fail_after(seconds):
-                if self._interceptor is not None:
-                    await self._interceptor.before_call(self._resource, name)
-                async with self._usable_channel() as channel:
-                    result = await call(_METHODS[name](channel.stub(_Stub)), message)
-            outcome = "OK"
-            return result
-        except PluginUnavailable as error:
-            outcome = error.status
-            raise
-        except trio.TooSlowError:
-            outcome = "DEADLINE_EXCEEDED"
-            raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", status=outcome) from None
-        finally:
-            self._in_flight -= 1
-            self._answered.notify()
-            took = trio.current_time() - started
-            self._on_call(CallFinished(resource=self._resource, method=name, seconds=round(took, 6), outcome=outcome))
+
+def _response_type(method: Method) -> type[Any]:
+    kind = getattr(wire, method.response)
+    return raw_message(kind) if method.keeps_bytes else kind
 
 
 @asynccontextmanager

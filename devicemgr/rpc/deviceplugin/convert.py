@@ -24,6 +24,7 @@ from ...model import (
 )
 from ..stubs import v1beta1 as wire
 from ..wire_format import TooManyFields, bodies, check_message
+from .methods import OPTIONS
 
 M = TypeVar("M")
 P = TypeVar("P", bound="_Message")
@@ -124,17 +125,11 @@ def list_size(devices: Iterable[Device]) -> int:
 
 
 def options_from_wire(message: wire.DevicePluginOptions) -> PluginOptions:
-    return PluginOptions(
-        pre_start_required=bool(message.pre_start_required),
-        get_preferred_allocation_available=bool(message.get_preferred_allocation_available),
-    )
+    return PluginOptions(**{name: bool(getattr(message, name)) for name in OPTIONS})
 
 
 def options_to_wire(options: PluginOptions) -> wire.DevicePluginOptions:
-    return wire.DevicePluginOptions(
-        pre_start_required=options.pre_start_required,
-        get_preferred_allocation_available=options.get_preferred_allocation_available,
-    )
+    return wire.DevicePluginOptions(**{name: getattr(options, name) for name in OPTIONS})
 
 
 def registration_from_wire(message: wire.RegisterRequest) -> Registration:

@@ -34,7 +34,8 @@ from ...events import (
     RegistrationRequested,
 )
 from ...model import Device, DeviceId, DeviceList, ResourceName
-from ...rpc.deviceplugin.client import Deadlines, connect_plugin
+from ...rpc.deviceplugin.client import connect_plugin
+from ...rpc.deviceplugin.methods import Deadlines
 from ...rpc.transport.unix_socket import Place
 from ..timing import Timing
 from .abbreviation import first_few

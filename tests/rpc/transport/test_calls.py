@@ -16,8 +16,9 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, Rs
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr.errors import NoSuchPod, PluginUnavailable, QuotaExceeded
-from devicemgr.rpc.deviceplugin.client import Deadlines, connect_plugin
+from devicemgr.rpc.deviceplugin.client import connect_plugin
 from devicemgr.rpc.deviceplugin.list_policy import ListPolicy
+from devicemgr.rpc.deviceplugin.methods import Deadlines
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
