@@ -3,15 +3,20 @@
 Each is something that happens to kubelets: they restart, lose connections, read slowly, fail in the middle of a call;
 disks give back other bytes than were written. The daemon takes them as commands only when started with
 ``--allow-faults``.
+
+A fault is a method of :class:`Faults`. The verb ``fault`` makes a command of it: arguments and options from the
+signature, help from the docstring's first line.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -24,7 +29,7 @@ from ..event_log import EventLog
 from ..incarnation import Incarnation
 from ..layout import Layout
 from ..open_calls import OpenCalls
-from .injection import CALLS, REGISTER, CallFault, FaultInjection
+from .injection import REGISTER, CallFault, FaultInjection
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -51,17 +56,17 @@ class Faults:
 
     @checked
     async def restart(self, *, delay: Seconds = 0.0) -> None:
-        """Restart as the kubelet does: streams and sockets end; after ``delay`` seconds every socket in the directory
-        is removed and kubelet.sock is created again (REG-17). Returns when the new incarnation serves."""
+        """Restart as the kubelet does: every socket is removed and created again.
+
+        Streams end; the sockets are removed after ``delay`` seconds (REG-17). Returns when the new incarnation serves.
+        """
         with self._calls.track():
-            incarnation = self._current()
-            self._record("restart", f"back after {delay:g} s")
-            incarnation.stop(restart_delay=delay)
+            incarnation = self._begin_restart(delay)
             await self._log.wait_until(lambda: self._current() is not incarnation)
             await self._current().ready.wait()
 
     def wipe(self) -> None:
-        """Remove every socket from the plug-in directory, kubelet.sock too, which is created again within a second."""
+        """Remove every socket from the plug-in directory; kubelet.sock is created again within a second."""
         self._record("wipe", str(self._layout.plugins))
         with suppress(FileNotFoundError):  # without the directory there is no socket
             for path in self._layout.plugins.iterdir():
@@ -70,7 +75,10 @@ class Faults:
 
     @checked
     def drop_connection(self, resource: str) -> None:
-        """Cut the connection to the plug-in that serves ``resource``. Raises BadInput when none does."""
+        """Cut the connection to the plug-in that serves the resource.
+
+        Raises BadInput when none does.
+        """
         self._calls.check()
         if not self._current().endpoints.cut(resource):
             raise BadInput("no plug-in serves it", file=resource)
@@ -78,60 +86,76 @@ class Faults:
 
     @checked
     def stop_reading(self, resource: str) -> None:
-        """Take no more lists from the plug-in's stream, without closing it, until :meth:`resume_reading`."""
+        """Take no more lists of the resource, without closing the stream.
+
+        Until :meth:`resume_reading`.
+        """
         self._record("stop-reading", resource)
         self._fault_injection.pause_reading(resource)
 
     @checked
     def resume_reading(self, resource: str) -> None:
+        """Read the lists of the resource again."""
         self._record("resume-reading", resource)
         self._fault_injection.resume_reading(resource)
 
     @checked
     def refuse_registrations(self, *, times: Times = 1, resource: str | None = None) -> None:
-        """Refuse the next ``times`` calls of Register, as a kubelet does that could not dial the plug-in in time
-        (REG-7). What serves goes on to serve; what is found in plugins_registry calls nothing, and is not refused."""
+        """Refuse the next calls of Register, as if the plug-in could not be dialled.
+
+        That is the kubelet's answer when the plug-in does not accept in time (REG-7). A plug-in that serves continues
+        to serve; one that the watcher finds in plugins_registry does not call Register, and is not refused.
+        """
         self._record("refuse-registrations", f"the next {times}")
         self._fault_injection.add(CallFault(REGISTER, resource, times, 0.0, None))
 
     def accept_registrations(self) -> None:
-        """Refuse none of those that have not come yet."""
+        """Refuse no more calls of Register."""
         self._record("accept-registrations", "")
         self._fault_injection.accept_registrations()
 
     def refuse_same_socket(self) -> None:
-        """Refuse a socket on which a stream of the same resource is open, as a kubelet of v1.37 does (D37-4), until
-        :meth:`accept_same_socket`. What serves goes on to be watched, so when that stream has ended the socket is
-        accepted again; the kubelet forgets it, and refuses until it is restarted (LIM-42)."""
+        """Refuse a socket that registers again while its stream is open, as v1.37 does.
+
+        Until :meth:`accept_same_socket` (D37-4). The open stream is still watched, so the socket is accepted again when
+        it has ended; the kubelet forgets the stream, and refuses the socket until it is restarted (LIM-42).
+        """
         self._record("refuse-same-socket", "")
         self._fault_injection.refuse_same_socket = True
 
     def accept_same_socket(self) -> None:
+        """Take a socket that registers again for a replacement, as usual."""
         self._record("accept-same-socket", "")
         self._fault_injection.refuse_same_socket = False
 
     @checked
     def delay_calls(self, call: str, seconds: Seconds, *, times: Times = 1, resource: str | None = None) -> None:
-        """The next ``times`` calls of a kind (see ``CALLS``) take ``seconds`` longer; their deadlines stay."""
+        """Delay the next calls of a method; their deadlines stay.
+
+        ``call`` is a short name of ``rpc.deviceplugin.methods``, as in ``--deadline``.
+        """
         self._add_call_fault(call, seconds, None, times, resource)
 
     @checked
     def fail_calls(
         self, call: str, *, error: str = "a fault on purpose", times: Times = 1, resource: str | None = None
     ) -> None:
-        """The next ``times`` calls of a kind fail, as if the plug-in had said ``error``."""
+        """Make the next calls of a method fail, as if the plug-in had answered with the error."""
         self._add_call_fault(call, 0.0, error, times, resource)
 
     def expire_grace(self) -> None:
-        """The grace period of every stopped plug-in is over, now (LW-11)."""
+        """End the grace period of every stopped plug-in now.
+
+        See LW-11.
+        """
         self._record("expire-grace", "")
         self._log.record(self._current().store.sweep(now=math.inf))
 
     async def corrupt_checkpoint(self) -> None:
-        """Flip the bits of one byte in the middle of the checkpoint, which is complete before that.
+        """Damage one byte of the checkpoint on disk; the next restart finds it.
 
-        The manager finds out when it starts the next time (LIM-10). Raises CheckpointUnwritable, or BadInput when there
-        is no checkpoint yet.
+        The checkpoint is written before that, and the byte is in its middle (LIM-10). Raises CheckpointUnwritable, or
+        BadInput when there is no checkpoint yet.
         """
         with self._calls.track():
             await self._current().writer.flush()
@@ -144,53 +168,44 @@ class Faults:
         self._record("corrupt-checkpoint", str(path))
 
     def freeze_clock(self) -> None:
-        """Time stands still for the whole program. Like the other two it needs a ``trio.testing.MockClock``."""
+        """Stop the clock of the program.
+
+        This and the other faults of the clock need a ``trio.testing.MockClock``.
+        """
         self._set_rate(0.0)
 
     def resume_clock(self) -> None:
-        """Time goes on, as fast as the real one."""
+        """Let the clock run again, in real time."""
         self._set_rate(1.0)
 
     @checked
     def advance_clock(self, seconds: Seconds) -> None:
-        """It is ``seconds`` later, at once: grace periods and deadlines end."""
+        """Set the clock forward, at once: grace periods and deadlines end."""
         self._calls.check()
         _current_mock_clock().jump(seconds)
         self._record("advance-clock", f"{seconds:g} s")
 
     @checked
     async def inject(self, fault: Fault) -> None:
-        """The same by name, for callers on a socket: whoever asks for a restart does not wait for its end.
+        """Inject a fault by its name, for callers on a socket. A restart is not waited for.
 
         Raises BadInput.
         """
         self._calls.check()
-        match fault.name:
-            case "restart":
-                self._record("restart", f"back after {fault.seconds:g} s")
-                self._current().stop(restart_delay=fault.seconds)
-            case "wipe" | "expire-grace" | "freeze-clock" | "resume-clock":
-                self._method(fault.name)()
-            case "refuse-same-socket" | "accept-same-socket" | "accept-registrations":
-                self._method(fault.name)()
-            case "refuse-registrations":
-                self.refuse_registrations(times=fault.times, resource=fault.resource or None)
-            case "corrupt-checkpoint":
-                await self.corrupt_checkpoint()
-            case "drop-connection" | "stop-reading" | "resume-reading":
-                self._method(fault.name)(fault.resource)
-            case "advance-clock":
-                self.advance_clock(fault.seconds)
-            case "delay-calls":
-                self.delay_calls(fault.call, fault.seconds, times=fault.times, resource=fault.resource or None)
-            case "fail-calls":
-                self.fail_calls(fault.call, error=fault.error, times=fault.times, resource=fault.resource or None)
-            case _:
-                raise BadInput("no such fault", file=fault.name)
+        if fault.name == "restart":
+            self._begin_restart(fault.seconds)
+        elif method := FAULTS.get(fault.name):
+            result = method(self, **_arguments(method, fault))
+            if isinstance(result, Awaitable):
+                await result
+        else:
+            raise BadInput("no such fault", file=fault.name)
 
-    def _method(self, name: str) -> Callable[..., None]:
-        method: Callable[..., None] = getattr(self, name.replace("-", "_"))
-        return method
+    def _begin_restart(self, delay: float) -> Incarnation:
+        incarnation = self._current()
+        self._record("restart", f"back after {delay:g} s")
+        incarnation.stop(restart_delay=delay)
+        return incarnation
 
     def _set_rate(self, rate: float) -> None:
         self._calls.check()
@@ -200,14 +215,33 @@ class Faults:
 
     def _add_call_fault(self, call: str, seconds: float, error: str | None, times: int, resource: str | None) -> None:
         self._calls.check()
-        if call not in CALLS:
-            raise BadInput(f"no such kind of call; there are {', '.join(CALLS)}", file=call)
+        methods = self._fault_injection.methods
+        if call not in methods:
+            raise BadInput(f"no such kind of call; there are {', '.join(methods)}", file=call)
         self._record("delay-calls" if error is None else "fail-calls", f"the next {times} of {call}")
-        self._fault_injection.add(CallFault(CALLS[call], resource, times, seconds, error))
+        self._fault_injection.add(CallFault(methods[call].name, resource, times, seconds, error))
 
     def _record(self, fault: str, what: str) -> None:
         self._calls.check()
         self._log.record([FaultInjected(fault=fault, what=what)])
+
+
+FAULTS: Mapping[str, Callable[..., Any]] = {
+    name.replace("_", "-"): method
+    for name, method in vars(Faults).items()
+    if not name.startswith("_") and name != "inject"
+}
+"""Every fault, by its name on the command line."""
+
+
+def _arguments(method: Callable[..., Any], fault: Fault) -> dict[str, Any]:
+    """What the method takes of the fault's fields. An empty field is left out, if the method has a default for it."""
+    wanted = inspect.signature(method).parameters
+    return {
+        name: value
+        for name, value in asdict(fault).items()
+        if name in wanted and (value or wanted[name].default is inspect.Parameter.empty)
+    }
 
 
 def _flip_byte(file: int) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import trio
 
 from ...errors import PluginUnavailable
-
-CALLS = {
-    "options": "GetDevicePluginOptions",
-    "preferred-allocation": "GetPreferredAllocation",
-    "allocate": "Allocate",
-    "pre-start": "PreStartContainer",
-}
-"""The calls to a plug-in that can be delayed or fail, by the names they have in ``--deadline``."""
+from ...rpc.deviceplugin.methods import METHODS, Method, unary
 
 REGISTER = "Register"
 """The call that plug-ins make; its fault is to be refused."""
@@ -32,9 +26,13 @@ class CallFault:
 
 
 class FaultInjection:
-    """Pending faults of calls and streams. Survives restarts of the manager."""
+    """Pending faults of calls and streams. Survives restarts of the manager.
 
-    def __init__(self) -> None:
+    ``methods`` are those that can be delayed or fail, by short name.
+    """
+
+    def __init__(self, methods: Iterable[Method] = METHODS) -> None:
+        self.methods = unary(methods)
         self._call_faults: list[CallFault] = []
         self._resumed: dict[str, trio.Event] = {}
         self.refuse_same_socket = False
