@@ -7,7 +7,7 @@ plug-in API, in the spelling of Kubernetes manifests.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,14 +15,20 @@ from ...arguments import CheckedFields, Count, Seconds, checked
 from ...errors import BadInput
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ...resource_names import why_not_extended
+from ...rpc.deviceplugin.methods import ALLOCATE, GET_PREFERRED_ALLOCATION, METHODS, OPTIONS, Method, unary
 from ...yaml_fields import Field, load_documents, nearest
 from .simulated import MAX_DEVICES, valid_endpoint
 from .strategies import STRATEGIES
 
 T = TypeVar("T")
 
-CALLS = ("GetDevicePluginOptions", "GetPreferredAllocation", "Allocate", "PreStartContainer")
-"""The calls whose answers can be scripted; ListAndWatch goes by ``devices`` and ``schedule``."""
+
+def scriptable_calls(methods: Iterable[Method] = METHODS) -> tuple[str, ...]:
+    """The calls whose answers can be scripted; a stream is described by ``devices`` and ``schedule``."""
+    return tuple(method.name for method in unary(methods).values())
+
+
+CALLS = scriptable_calls()
 STATUSES = (
     *("CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
     *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
@@ -182,11 +188,14 @@ def _check_ids(devices: tuple[Device, ...], field: Field | None, schedule: tuple
 
 
 def _options(field: Field | None, *, preferred: bool) -> PluginOptions:
-    keys = _mapping_of(field, "preStartRequired", "getPreferredAllocationAvailable") if field else {}
-    return PluginOptions(
-        pre_start_required=_flag(keys, "preStartRequired"),
-        get_preferred_allocation_available=_flag(keys, "getPreferredAllocationAvailable", preferred),
-    )
+    keys = _mapping_of(field, *map(_camel_case, OPTIONS)) if field else {}
+    defaults = {GET_PREFERRED_ALLOCATION.option: preferred}
+    return PluginOptions(**{name: _flag(keys, _camel_case(name), defaults.get(name, False)) for name in OPTIONS})
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 def _answer(field: Field) -> RunOptions:
@@ -225,7 +234,7 @@ def _call_rule(item: Field) -> CallRule:
     call = _one_of(keys["call"], CALLS, "")
     if "status" in keys and "error" not in keys:
         raise keys["status"].bad("is the status of an error, and this rule has none")
-    for key, only in (("answer", "Allocate"), ("ids", "GetPreferredAllocation")):
+    for key, only in (("answer", ALLOCATE.name), ("ids", GET_PREFERRED_ALLOCATION.name)):
         if key in keys and call != only:
             raise keys[key].bad(f"is for {only}, and this rule is for {call}")
     return CallRule(
