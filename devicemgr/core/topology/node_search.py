@@ -3,8 +3,8 @@
 A set of nodes *touches* a device that stands on one of them, and a :class:`Demand` is met by every set that touches so
 many of some devices. Whatever meets a demand goes on meeting it with more nodes. All that the Topology Manager asks of
 2^n sets therefore comes down to a few questions of one kind: which is the lowest, or the closest, set of so many nodes
-that meets some demands? It is answered node by node from the highest down, each first left out, so that the first set
-found is the numerically smallest. Four observations keep that short:
+that meets some demands? It is answered node by node from the highest down, each first left out, so that low sets are
+found first, and whatever cannot be better than the best one found is not looked at. Four observations keep that short:
 
 1. What went before only matters by what is still missing and which devices it left untouched. Two ways that leave the
    same behind are one: with devices on one node each, or on all nodes, few are left over.
@@ -160,6 +160,10 @@ class _Step:
     last: tuple[int, ...]
 
 
+_Rank = tuple[int, Mask]
+"""The sum of the distances where they matter, and the nodes: the smaller, the better."""
+
+
 class _Search:
     """One question. A choice is a number: n is "left out by list n", and the highest is "chosen"."""
 
@@ -170,6 +174,9 @@ class _Search:
         self._rest = [nodes & ((bit << 1) - 1) for bit in self._bits] + [0]
         self._lists, self._size, self._budget = lists, size, budget
         self._near = _Nearness(near, self._bits, size) if near else None
+        # With several lists the set that is found first need not be the lowest: what remains possible depends on
+        # which of them leaves a node out.
+        self._is_first_best = near is None and len(lists) == 1
         groups = twin_groups([one for demands in lists for one in demands], nodes, budget, near)
         self._twins = [group for group in groups if group.bit_count() > 1]
         self._kinds = {bit: kind for kind, twins in enumerate(self._twins) for bit in bits_of(twins)}
@@ -178,29 +185,33 @@ class _Search:
         rest = self._rest[0]
         start = tuple(tuple(demand.after(0, rest) for demand in demands) for demands in self._lists)
         stack = [_Step(0, self._size, 0, start, (0,) * len(self._twins))]
-        seen: set[tuple[object, ...]] = set()
-        best: Mask | None = None
+        seen: dict[tuple[object, ...], Mask] = {}
+        best: _Rank | None = None
         while stack:
             step = stack.pop()
             self._budget.spend(self._price(step))
-            if not self._is_promising(step, seen):
+            if (best is not None and self._bound(step) >= best) or not self._is_promising(step, seen):
                 continue
             if self._near is not None and step.left:
                 stack += self._next(step)
             elif any(not any(demand.need > 0 for demand in demands) for demands in step.missing):
-                best = self._completed(step)  # this list can leave out whatever must be, and the others keep it
-                if self._near is None:
-                    return best
-                self._near.found(best)
+                best = self._bound(step)  # this list can leave out whatever must be, and the others keep it
+                if self._is_first_best:
+                    break
             else:
                 stack += self._next(step)
-        return best
+        return None if best is None else best[1]
+
+    def _bound(self, step: _Step) -> _Rank:
+        """No set that begins so is better."""
+        distance = 0 if self._near is None else self._near.at_least(step.chosen)
+        return distance, step.chosen | sum(self._bits[len(self._bits) - step.left :])
 
     def _price(self, step: _Step) -> int:
         pairs = 0 if self._near is None else step.chosen.bit_count() ** 2
         return 1 + pairs + sum(len(demand.places) for demands in step.missing for demand in demands)
 
-    def _is_promising(self, step: _Step, seen: set[tuple[object, ...]]) -> bool:
+    def _is_promising(self, step: _Step, seen: dict[tuple[object, ...], Mask]) -> bool:
         rest = self._rest[step.at]
         undecided = len(self._bits) - step.at
         if step.left > undecided or not all(one.can_be_met for demands in step.missing for one in demands):
@@ -211,15 +222,12 @@ class _Search:
         if may_leave_out < undecided - step.left:
             return False
         if self._near is not None:
-            return self._near.may_be_better(step.chosen)
+            return True
         key = (step.at, step.left, step.missing, step.last)
-        is_new = key not in seen
-        seen.add(key)
-        return is_new
-
-    def _completed(self, step: _Step) -> Mask:
-        lowest = self._bits[len(self._bits) - step.left :]
-        return step.chosen | sum(lowest)
+        if seen.get(key, step.chosen + 1) <= step.chosen:
+            return False
+        seen[key] = step.chosen
+        return True
 
     def _next(self, step: _Step) -> list[_Step]:
         """What can be made of the next node, the lowest result last. Twins are chosen from the lowest on."""
@@ -247,20 +255,17 @@ class _Nearness:
     """How near together chosen nodes are: the sum of the distances of all ordered pairs, which is to be small."""
 
     def __init__(self, numa: Numa, bits: Sequence[Mask], size: int) -> None:
-        self._numa, self._size, self._best = numa, size, float("inf")
+        self._numa, self._size = numa, size
         nodes = [bit.bit_length() - 1 for bit in bits]
         self._own = min((numa.distance(one, one) for one in nodes), default=0)
         self._other = min((numa.distance(one, other) for one in nodes for other in nodes if one != other), default=0)
 
-    def may_be_better(self, chosen: Mask) -> bool:
-        """Of equally near ones the lower is found first, and stays."""
+    def at_least(self, chosen: Mask) -> int:
+        """No set with these nodes in it is nearer together."""
         count = chosen.bit_count()
         more = self._size - count
         pairs = self._size**2 - count**2 - more
-        return self._numa.total_distance(chosen) + more * self._own + pairs * self._other < self._best
-
-    def found(self, mask: Mask) -> None:
-        self._best = self._numa.total_distance(mask)
+        return self._numa.total_distance(chosen) + more * self._own + pairs * self._other
 
 
 # --- twins -----------------------------------------------------------------------------------------
