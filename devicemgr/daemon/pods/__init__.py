@@ -1,6 +1,7 @@
 """Pods: what is done for them, in this order, and what is remembered.
 
 ``admission``         may this pod run here, and with which devices?
+``pod_admission``     one pod on its way through allocation, and how to undo it
 ``topology_manager``  hints → one affinity → allocation by it
 ``allocator``         the devices of one container: plan → ask → commit
 ``container_start``   starting the containers of admitted pods

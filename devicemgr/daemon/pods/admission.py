@@ -35,9 +35,9 @@ from ...events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
 from ...model import Container, ContainerRun, Pod, PodAdmitResult, PodUid, ResourceName
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
-from .allocator import PodAdmission
 from .container_start import ContainerStarter
 from .explanations import Explanations
+from .pod_admission import PodAdmission
 from .topology_manager import TopologyManager
 
 UNEXPECTED = "UnexpectedAdmissionError"
@@ -171,7 +171,7 @@ class PodAdmitHandler:
             self._store.add_pod(pod)
             await self._writer.flush()
         except BaseException as error:
-            admission.roll_back(self._store)
+            admission.roll_back()
             refused = isinstance(error, DeviceManagerError)
             if before is None or (refused and not admission.is_running):
                 self._store.remove_pod(pod.uid)

@@ -3,59 +3,29 @@
 Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
 plan is made again after GetPreferredAllocation, and ``commit`` looks again after Allocate.
 
-Every reservation is recorded in the :class:`PodAdmission`; whoever began it rolls exactly these back when it fails.
+Every reservation adds its release to ``admission.undo``; whoever began the admission rolls it back when it fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import trio
 
 from ...core.allocation.container_options import suspicious_texts
-from ...core.allocation.explanation import LISTED, ContainerExplanation, Explanation, ResourceExplanation
-from ...core.allocation.plan import DevicesToReuse, Plan, Request, plan_allocation
+from ...core.allocation.explanation import LISTED, ResourceExplanation
+from ...core.allocation.plan import Plan, Request, plan_allocation
 from ...core.devices.store import DeviceStore
 from ...errors import AllocationRefused, PluginUnavailable
 from ...events import AllocateAnswerFlagged
-from ...model import Answer, Container, DeviceId, Owner, Pod, ResourceName
+from ...model import Answer, Container, DeviceId, Owner, ResourceName
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
+from .pod_admission import PodAdmission
 
 _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 """By resource: the devices that were asked for, and the plug-in's answer."""
-
-
-@dataclass(slots=True)
-class PodAdmission:
-    """One pod's way through allocation: what is reserved for it so far, and why.
-
-    ``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30). ``node_resources`` are
-    the requested resources that the node has without a plug-in.
-    """
-
-    pod: Pod
-    explanation: Explanation
-    is_running: bool = False
-    node_resources: set[ResourceName] = field(default_factory=set)
-    reservations: list[tuple[Owner, ResourceName]] = field(default_factory=list)
-    reusable: DevicesToReuse = field(default_factory=DevicesToReuse)
-    affinities: dict[str, frozenset[int] | None] = field(default_factory=dict)
-
-    @classmethod
-    def without_explanation(cls, pod: Pod, container: Container) -> PodAdmission:
-        """For an allocation outside of an admission, whose explanation nobody will read."""
-        return cls(pod, Explanation.about(replace(pod, containers=(container,)), time=0.0))
-
-    def explanation_of(self, container: Container) -> ContainerExplanation:
-        """That of one container."""
-        return self.explanation.containers[container.name]
-
-    def roll_back(self, store: DeviceStore) -> None:
-        for owner, resource in self.reservations:
-            store.release(owner, resource)
 
 
 class Allocator:
@@ -70,7 +40,7 @@ class Allocator:
     async def allocate(self, admission: PodAdmission, container: Container) -> None:
         """All resources of one container (ALLOC-5): plan, ask side by side, commit in the order of their names.
 
-        Raises AllocationRefused or PluginUnavailable; what was reserved until then is in ``admission.reservations``.
+        Raises AllocationRefused or PluginUnavailable; ``admission`` can then roll back what was reserved until then.
         """
         owner = Owner(admission.pod.uid, container.name)
         requests = self._requests(admission, container, owner)
@@ -127,7 +97,7 @@ class Allocator:
                 if not devices:
                     return
                 self._store.reserve(request.owner, request.resource, devices)
-                admission.reservations.append((request.owner, request.resource))
+                admission.undo.callback(self._store.release, request.owner, request.resource)
                 answer = await self._ask_allocate(request.resource, devices)
                 _explanation_of(admission, container, request).answered(answer.options)
                 answers[request.resource] = devices, answer

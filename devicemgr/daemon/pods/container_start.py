@@ -19,7 +19,7 @@ from ...model import Container, ContainerRun, Owner, Pod, PodAdmitResult, Resour
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
-from .allocator import PodAdmission
+from .pod_admission import PodAdmission
 from .topology_manager import TopologyManager
 
 
@@ -93,12 +93,12 @@ class ContainerStarter:
             await self._topology_manager.allocate_container(admission, container)
             await self._writer.flush()
         except (AllocationRefused, PluginUnavailable, CheckpointUnwritable) as error:
-            admission.roll_back(self._store)
+            admission.roll_back()
             raise ContainerStartFailed(
                 f"devices could not be allocated again: {as_cause(error)}", rule="RUN-3"
             ) from error
         except BaseException:
-            admission.roll_back(self._store)
+            admission.roll_back()
             raise
 
     async def _pre_start(self, owner: Owner, resource: ResourceName) -> None:

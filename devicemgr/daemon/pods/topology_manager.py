@@ -21,7 +21,8 @@ from ...events import PodAligned
 from ...model import Container, Owner
 from ...turns import run_in_turns
 from ..event_log import EventLog
-from .allocator import Allocator, PodAdmission
+from .allocator import Allocator
+from .pod_admission import PodAdmission
 
 AFFINITY_ERROR = "TopologyAffinityError"
 NOT_ALIGNED = "Resources cannot be allocated with Topology locality"

@@ -1,0 +1,41 @@
+"""One pod on its way through allocation: what it was given so far, why, and how to undo it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from ...core.allocation.explanation import ContainerExplanation, Explanation
+from ...core.allocation.plan import DevicesToReuse
+from ...model import Container, Pod, ResourceName
+
+
+@dataclass(slots=True)
+class PodAdmission:
+    """``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30).
+
+    ``affinities`` has the NUMA nodes that the Topology Manager chose for each container, None for any; the kubelet
+    keeps them in the Topology Manager, where those of refused pods stay for ever (LIM-19). ``undo`` takes a callback
+    for everything that must be released when the admission fails. ``node_resources`` are the requested resources that
+    the node has without a plug-in.
+    """
+
+    pod: Pod
+    explanation: Explanation
+    is_running: bool = False
+    undo: ExitStack = field(default_factory=ExitStack)
+    affinities: dict[str, frozenset[int] | None] = field(default_factory=dict)
+    reusable: DevicesToReuse = field(default_factory=DevicesToReuse)
+    node_resources: set[ResourceName] = field(default_factory=set)
+
+    @classmethod
+    def without_explanation(cls, pod: Pod, container: Container) -> PodAdmission:
+        """For an allocation outside of an admission, whose explanation is not kept."""
+        return cls(pod, Explanation.about(replace(pod, containers=(container,)), time=0.0))
+
+    def explanation_of(self, container: Container) -> ContainerExplanation:
+        return self.explanation.containers[container.name]
+
+    def roll_back(self) -> None:
+        """Release everything that was allocated, the last first."""
+        self.undo.close()
