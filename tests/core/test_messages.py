@@ -456,7 +456,8 @@ def the_explanation_of_what_cannot_be_listed_in_full():
         "v.com/none": [],
     }
     undecided = Alignment(hint=Hint(None, False), admit=False, because="there are too many", is_decided=False)
-    explanation.alignment = AlignmentExplanation(undecided, hints, {"v.com/no": (7, 9)})
+    explanation.alignment = AlignmentExplanation(undecided, hints)
+    explanation.absent_nodes["v.com/no"] = (7, 9)
     main = explanation.containers["main"].resources
     main[GPU].planned(plan_allocation(store_with(*(device(f"d{n:02}") for n in range(60))), request(1)))
     main[GPU].answered(
@@ -473,8 +474,7 @@ def the_explanation_of_what_cannot_be_listed_in_full():
     yield from explained(explanation)
     yield json.dumps(explanation.as_json())
     older = explanation.as_json()
-    for key in ("truncated", "absent_nodes"):  # as a daemon from before there were these would tell it
-        del older["alignment"][key]
+    del older["absent_nodes"], older["alignment"]["truncated"]  # as an older daemon, which had neither, says it
     yield from render(older)
 
 

@@ -107,16 +107,12 @@ class AlignmentExplanation:
 
     alignment: Alignment
     hints: Mapping[ResourceName, HintList | RenderedHints | None]
-    absent_nodes: Mapping[ResourceName, tuple[int, ...]] = field(default_factory=dict)
-    """Nodes that this machine does not have and the devices name, where that may be why it is impossible."""
 
     @classmethod
-    def of(
-        cls, alignment: Alignment, hints: Hints, absent_nodes: Mapping[ResourceName, tuple[int, ...]]
-    ) -> AlignmentExplanation:
+    def of(cls, alignment: Alignment, hints: Hints) -> AlignmentExplanation:
         """What would take much memory, for as long as the pod is there, is put into words at once."""
         kept = {name: _rendered(found) if _is_large(found) else found for name, found in hints.items()}
-        return cls(alignment, kept, absent_nodes)
+        return cls(alignment, kept)
 
     def as_json(self) -> dict[str, Any]:
         """``truncated`` names the resources with more hints than are listed here."""
@@ -124,7 +120,6 @@ class AlignmentExplanation:
         alignment = self.alignment
         return {
             "hints": {name: None if one is None else one.words for name, one in rendered.items()},
-            "absent_nodes": {str(name): list(nodes) for name, nodes in self.absent_nodes.items()},
             "truncated": [name for name, one in rendered.items() if one is not None and not one.is_complete],
             "best_hint": str(alignment.hint) if alignment.is_decided else None,
             "because": alignment.because,
@@ -172,8 +167,10 @@ class ContainerExplanation:
 class Explanation:
     """One admission. ``time`` is in seconds since the epoch; ``rule`` is the item that refused, if one did.
 
-    ``later_refusals`` are refusals of the same pod while it went on as it was admitted here. ``predates_restart`` says
-    that the pod was admitted before the manager restarted: what it holds is known, but not why.
+    ``absent_nodes`` are the NUMA nodes that devices name and this machine does not have, where that may be why a
+    request is impossible. ``later_refusals`` are refusals of the same pod while it went on as it was admitted here.
+    ``predates_restart`` says that the pod was admitted before the manager restarted: what it holds is known, but not
+    why.
     """
 
     namespace: str
@@ -187,6 +184,7 @@ class Explanation:
     message: str = ""
     rule: str = ""
     waited_for: tuple[ResourceName, ...] = ()
+    absent_nodes: dict[ResourceName, tuple[int, ...]] = field(default_factory=dict)
     alignment: AlignmentExplanation | None = None
     containers: dict[str, ContainerExplanation] = field(default_factory=dict)
     later_refusals: list[dict[str, Any]] = field(default_factory=list)
@@ -255,20 +253,21 @@ def render(explanation: Mapping[str, Any]) -> Iterator[str]:
         yield "  Topology policy none: NUMA nodes were not looked at (TM-13)."
     else:
         yield f"  Topology policy {explanation['policy']}, scope {explanation['scope']} (TM-14)."
+    absent_nodes = explanation.get("absent_nodes", {})
     if explanation["alignment"]:
-        yield from _render_alignment(explanation["alignment"], "  ", "the whole pod")
+        yield from _render_alignment(explanation["alignment"], "  ", "the whole pod", absent_nodes)
     for container in explanation["containers"]:
-        yield from _render_container(container)
+        yield from _render_container(container, absent_nodes)
     taken = [one["taken"] for container in explanation["containers"] for one in container["resources"].values()]
     if any(taken) and not explanation["admitted"]:
         yield "  All that was taken was given back (ALLOC-5)."
 
 
-def _render_container(container: Mapping[str, Any]) -> Iterator[str]:
+def _render_container(container: Mapping[str, Any], absent_nodes: Mapping[str, Sequence[int]]) -> Iterator[str]:
     kinds = {"init": "Init container", "sidecar": "Sidecar", "main": "Container"}
     yield f"  {kinds[container['kind']]} {container['name']}:"
     if container["alignment"]:
-        yield from _render_alignment(container["alignment"], "    ", "this container")
+        yield from _render_alignment(container["alignment"], "    ", "this container", absent_nodes)
     if not container["resources"]:
         yield "    asks for no extended resource."
     for resource, one in container["resources"].items():
@@ -309,15 +308,17 @@ def _render_resource(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"Allocate was answered with {given or 'nothing to add'}."
 
 
-def _render_alignment(alignment: Mapping[str, Any], indent: str, what: str) -> Iterator[str]:
+def _render_alignment(
+    alignment: Mapping[str, Any], indent: str, what: str, absent_nodes: Mapping[str, Sequence[int]]
+) -> Iterator[str]:
     truncated = alignment.get("truncated", ())  # a daemon of an older version does not say it
     for resource, hints in alignment["hints"].items():
         if hints is None:
             yield f"{indent}{resource} has no NUMA preference (TM-7)."
         elif not hints and resource not in truncated:
             yield f"{indent}{resource} cannot be satisfied on any set of NUMA nodes (TM-7)."
-            if absent_nodes := alignment.get("absent_nodes", {}).get(resource):
-                nodes = _words([str(node) for node in absent_nodes])
+            if absent := absent_nodes.get(resource):
+                nodes = _words([str(node) for node in absent])
                 yield f"{indent}Its plug-in names nodes that this machine does not have: {nodes}."
         else:
             words = _words(hints, "; ", is_complete=resource not in truncated)

@@ -45,7 +45,8 @@ class TopologyManager:
         if once := self._topology.scope is Scope.POD and not admission.is_running:
             hints = pod_hints(self._store, pod, self._topology.numa)
             alignment = align(self._topology, [hints])
-            admission.explanation.alignment = self._explained(alignment, hints)
+            self._explain_absent_nodes(admission, hints)
+            admission.explanation.alignment = AlignmentExplanation.of(alignment, hints)
             self._accept(admission, alignment, pod.containers)
         for container in pod.containers:
             await self.allocate_container(admission, container)
@@ -70,11 +71,12 @@ class TopologyManager:
         reusable = {resource: frozenset(admission.reusable.of(resource)) for resource in container.limits}
         hints = container_hints(self._store, owner, container, reusable, self._topology.numa)
         alignment = align(self._topology, [hints])
-        admission.explanation_of(container).alignment = self._explained(alignment, hints)
+        self._explain_absent_nodes(admission, hints)
+        admission.explanation_of(container).alignment = AlignmentExplanation.of(alignment, hints)
         self._accept(admission, alignment, (container,))
 
-    def _explained(self, alignment: Alignment, hints: Hints) -> AlignmentExplanation:
-        return AlignmentExplanation.of(alignment, hints, absent_nodes(self._store, hints, self._topology.numa))
+    def _explain_absent_nodes(self, admission: PodAdmission, hints: Hints) -> None:
+        admission.explanation.absent_nodes.update(absent_nodes(self._store, hints, self._topology.numa))
 
     def _accept(self, admission: PodAdmission, alignment: Alignment, containers: Sequence[Container]) -> None:
         """The affinity counts for these containers; a result that is not good enough refuses the pod (TM-15)."""
