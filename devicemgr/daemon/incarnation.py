@@ -38,8 +38,8 @@ class Incarnation:
         self.endpoints = endpoints
         self.writer = writer
         self.watcher = PluginWatcher(layout, endpoints, access, log)
-        allocator = Allocator(store=store, endpoints=endpoints, access=access, log=log)
-        topology_manager = TopologyManager(store, allocator, log, topology)
+        allocator = Allocator(store=store, endpoints=endpoints, access=access, log=log, numa=topology.numa)
+        topology_manager = TopologyManager([allocator], log, topology)
         starter = ContainerStarter(
             store=store, endpoints=endpoints, topology_manager=topology_manager, writer=writer, log=log
         )

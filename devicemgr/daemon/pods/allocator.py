@@ -1,4 +1,4 @@
-"""Allocating the devices of one container: plan → ask → commit.
+"""The Device Manager as a hint provider: on which nodes are devices, and allocating them: plan → ask → commit.
 
 Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
 plan is made again after GetPreferredAllocation, and ``commit`` looks again after Allocate.
@@ -16,26 +16,49 @@ from ...core.allocation.container_options import suspicious_texts
 from ...core.allocation.explanation import LISTED, ResourceExplanation
 from ...core.allocation.plan import Plan, Request, plan_allocation
 from ...core.devices.store import DeviceStore
+from ...core.topology.hints import Hints, absent_nodes, container_hints, pod_hints
+from ...core.topology.numa import Numa
 from ...errors import AllocationRefused, PluginUnavailable
 from ...events import AllocateAnswerFlagged
 from ...model import Answer, Container, DeviceId, Owner, ResourceName
+from ...turns import run_in_turns
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
+from .hint_provider import HintProvider
 from .pod_admission import PodAdmission
 
 _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 """By resource: the devices that were asked for, and the plug-in's answer."""
 
 
-class Allocator:
-    """Allocates containers' devices on one store, with the plug-ins of ``endpoints``."""
+class Allocator(HintProvider):
+    """Allocates containers' devices on one store, with the plug-ins of ``endpoints``, on a machine with ``numa``."""
 
-    def __init__(self, *, store: DeviceStore, endpoints: Endpoints, access: AccessControl, log: EventLog) -> None:
+    def __init__(
+        self, *, store: DeviceStore, endpoints: Endpoints, access: AccessControl, log: EventLog, numa: Numa
+    ) -> None:
         self._store = store
         self._endpoints = endpoints
         self._log = log
         self._access = access
+        self._numa = numa
+
+    async def prepare(self, containers: Sequence[Container]) -> None:
+        """Sort the devices that they may choose from: of a long list, everybody else would have to wait for that."""
+        await run_in_turns(self._store.sorting({name for container in containers for name in container.limits}))
+
+    def get_topology_hints(self, admission: PodAdmission, container: Container) -> Hints:
+        owner = Owner(admission.pod.uid, container.name)
+        reusable = {resource: frozenset(admission.reusable.of(resource)) for resource in container.limits}
+        return self._explained(admission, container_hints(self._store, owner, container, reusable, self._numa))
+
+    def get_pod_topology_hints(self, admission: PodAdmission) -> Hints:
+        return self._explained(admission, pod_hints(self._store, admission.pod, self._numa))
+
+    def _explained(self, admission: PodAdmission, hints: Hints) -> Hints:
+        admission.explanation.absent_nodes.update(absent_nodes(self._store, hints, self._numa))
+        return hints
 
     async def allocate(self, admission: PodAdmission, container: Container) -> None:
         """All resources of one container (ALLOC-5): plan, ask side by side, commit in the order of their names.
