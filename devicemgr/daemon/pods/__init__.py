@@ -4,7 +4,7 @@
 ``pod_admission``     one pod on its way through allocation, and how to undo it
 ``hint_provider``     what the Topology Manager asks of every manager of resources
 ``topology_manager``  hints → one affinity → allocation by it
-``allocator``         the Device Manager as a hint provider; the devices of one container: plan → ask → commit
+``allocator``         the Device Manager as a hint provider; one container: plan → reserve → ask → commit
 ``container_start``   starting the containers of admitted pods
 ``explanations``      why: one explanation per pod that is here, and the last of those that are gone
 ``pod_resources``     the PodResources API's questions

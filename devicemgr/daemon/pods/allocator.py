@@ -1,7 +1,8 @@
-"""The Device Manager as a hint provider: on which nodes are devices, and allocating them: plan → ask → commit.
+"""The Device Manager as a hint provider: where its devices are, and their allocation: plan → reserve → ask → commit.
 
 Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
-plan is made again after GetPreferredAllocation, and ``commit`` looks again after Allocate.
+plan is made again after GetPreferredAllocation, and ``commit`` looks again after Allocate. What is reserved no other
+pod can take, so that the devices on the nodes of the affinity are still there.
 
 Every reservation adds its release to ``admission.undo``; whoever began the admission rolls it back when it fails.
 """
@@ -9,12 +10,13 @@ Every reservation adds its release to ``admission.undo``; whoever began the admi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import trio
 
 from ...core.allocation.container_options import suspicious_texts
 from ...core.allocation.explanation import LISTED, ResourceExplanation
-from ...core.allocation.plan import Plan, Request, plan_allocation
+from ...core.allocation.plan import Plan, PreferredAllocationRequest, Request, plan_allocation
 from ...core.devices.store import DeviceStore
 from ...core.topology.hints import Hints, absent_nodes, container_hints, pod_hints
 from ...core.topology.numa import Numa
@@ -28,6 +30,8 @@ from ..plugins.endpoints import Endpoints
 from .hint_provider import HintProvider
 from .pod_admission import PodAdmission
 
+_Reserved = tuple[Plan, PreferredAllocationRequest | None]
+"""What is reserved, and what to ask the plug-in before Allocate."""
 _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 """By resource: the devices that were asked for, and the plug-in's answer."""
 
@@ -67,10 +71,9 @@ class Allocator(HintProvider):
         """
         owner = Owner(admission.pod.uid, container.name)
         requests = self._requests(admission, container, owner)
-        if len(requests) > 1:  # all must be possible before anybody is asked
-            for request in requests:
-                self._plan(admission, container, request)
-        answers = await self._ask_all(admission, container, requests)
+        # All are reserved before any plug-in is asked: whatever the hints promised, no other pod takes it meanwhile.
+        reserved = [self._reserve(admission, container, request) for request in requests]
+        answers = await self._ask_all(admission, container, reserved)
         for request in requests:
             if request.resource in answers:
                 devices, answer = answers[request.resource]
@@ -109,30 +112,30 @@ class Allocator(HintProvider):
                 )
         return requests
 
-    async def _ask_all(self, admission: PodAdmission, container: Container, requests: list[Request]) -> _Answers:
-        """Choose, reserve and ask the plug-ins, side by side. The first failure cancels the others and is raised."""
+    async def _ask_all(self, admission: PodAdmission, container: Container, reserved: list[_Reserved]) -> _Answers:
+        """Ask the plug-ins, side by side. The first failure cancels the others and is raised."""
         answers: _Answers = {}
         failures: list[AllocationRefused | PluginUnavailable] = []
 
-        async def ask(request: Request) -> None:
+        async def ask(plan: Plan, question: PreferredAllocationRequest | None) -> None:
             try:
-                devices = (await self._advised_plan(admission, container, request)).devices
-                if not devices:
+                if question is not None:
+                    plan = await self._plan_as_preferred(admission, container, plan.request, question)
+                if not plan.devices:
                     return
-                self._store.reserve(request.owner, request.resource, devices)
-                admission.undo.callback(self._store.release, request.owner, request.resource)
-                answer = await self._ask_allocate(request.resource, devices)
-                _explanation_of(admission, container, request).answered(answer.options)
-                answers[request.resource] = devices, answer
+                resource = plan.request.resource
+                answer = await self._ask_allocate(resource, plan.devices)
+                _explanation_of(admission, container, plan.request).answered(answer.options)
+                answers[resource] = plan.devices, answer
             except (AllocationRefused, PluginUnavailable) as error:
                 failures.append(error)
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for request in requests[1:]:
-                nursery.start_soon(ask, request)
-            for request in requests[:1]:  # most have one, and need no task for it
-                await ask(request)
+            for plan, question in reserved[1:]:
+                nursery.start_soon(ask, plan, question)
+            for plan, question in reserved[:1]:  # most have one, and need no task for it
+                await ask(plan, question)
         if failures:
             raise failures[0]
         return answers
@@ -158,21 +161,39 @@ class Allocator(HintProvider):
         explanation.planned(plan)
         return plan
 
-    async def _advised_plan(self, admission: PodAdmission, container: Container, request: Request) -> Plan:
+    def _reserve(self, admission: PodAdmission, container: Container, request: Request) -> _Reserved:
         plan = self._plan(admission, container, request)
-        endpoint, asked = self._store.endpoint(request.resource), plan.preferred_request
-        if asked is None or endpoint is None or not endpoint.options.get_preferred_allocation_available:
-            return plan
+        endpoint, question = self._store.endpoint(request.resource), plan.preferred_request
+        if endpoint is None or not endpoint.options.get_preferred_allocation_available:
+            question = None
+        if question is not None:
+            question = replace(question, available=tuple(question.available))  # as it is before the reservation
+        if plan.devices:
+            self._store.reserve(request.owner, request.resource, plan.devices)
+            admission.undo.callback(self._store.release, request.owner, request.resource)
+        return plan, question
+
+    async def _plan_as_preferred(
+        self,
+        admission: PodAdmission,
+        container: Container,
+        request: Request,
+        question: PreferredAllocationRequest,
+    ) -> Plan:
+        """Ask for the preferred allocation; then plan again, and reserve that instead."""
         try:
             preferred = await self._endpoints.client_of(request.resource).get_preferred_allocation(
-                tuple(asked.available), asked.must_include, asked.size
+                tuple(question.available), question.must_include, question.size
             )
         except PluginUnavailable as error:
             raise AllocationRefused(
                 f"device plugin GetPreferredAllocation rpc failed with err: {error.rpc_error}", rule="ALLOC-E11"
             ) from error
         _explanation_of(admission, container, request).preferred_allocation = preferred[:LISTED]
-        return self._plan(admission, container, request, preferred)
+        self._store.release(request.owner, request.resource)
+        plan = self._plan(admission, container, request, preferred)
+        self._store.reserve(request.owner, request.resource, plan.devices)
+        return plan
 
 
 def _explanation_of(admission: PodAdmission, container: Container, request: Request) -> ResourceExplanation:
