@@ -8,7 +8,7 @@ import resource
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ import trio
 
 from ..core.topology.policy import Topology, parse_topology
 from ..daemon.access.callers import Callers
-from ..daemon.event_log import Sink
 from ..daemon.faults.actions import mock_clock
 from ..daemon.host_numa import parse_numa, read_numa
 from ..daemon.serving.trace import open_trace, stream_sink
-from ..daemon.supervisor import Settings, run
+from ..daemon.settings import Settings
+from ..daemon.supervisor import run
 from ..errors import BadInput, UnusableTopology, collapse_exception_group
 from ..model import ResourceName
 from ..node_config import NodeConfig, TopologyConfig, parse_node_configs
@@ -89,7 +89,9 @@ def run_daemon(options: Options) -> int:
         if options.trace is not None:
             sinks.append(stack.enter_context(open_trace(options.trace)))
         with collapse_exception_group():
-            trio.run(_run_until_signal, settings, sinks, clock=mock_clock() if options.allow_faults else None)
+            trio.run(
+                _run_until_signal, replace(settings, sinks=sinks), clock=mock_clock() if options.allow_faults else None
+            )
     return 0
 
 
@@ -102,13 +104,13 @@ def _topology(config: TopologyConfig, numa: str | None) -> Topology:
         raise error if config.place is None else config.place.bad(str(error)) from error
 
 
-async def _run_until_signal(settings: Settings, sinks: list[Sink]) -> None:
+async def _run_until_signal(settings: Settings) -> None:
     stop = trio.Event()
     with trio.open_signal_receiver(*termination_signals()) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_set_on_signal, signals, stop)
             try:
-                await run(settings, stop, sinks=sinks)
+                await run(settings, stop)
             finally:
                 nursery.cancel_scope.cancel()
 

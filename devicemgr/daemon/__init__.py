@@ -3,7 +3,8 @@
 Read in this order:
 
 ``supervisor``        the nursery tree on one screen
-``incarnation``       what a restart makes anew
+``settings``          what a manager is told when it starts
+``incarnation``       what a restart replaces
 ``manager``           the Device Manager as an embedder holds it
 ``plugins/``          plug-ins: registered, found, read, lost
 ``pods/``             pods: admitted, aligned, allocated, started

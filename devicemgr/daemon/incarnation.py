@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import trio
 
-from ..core.devices.store import DeviceStore
-from ..core.topology.policy import Topology
 from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter
 from .event_log import EventLog
+from .faults.injection import FaultInjection
 from .layout import Layout
 from .plugins.endpoints import Endpoints
 from .plugins.watcher import PluginWatcher
@@ -16,6 +15,7 @@ from .pods.admission import PodAdmitHandler
 from .pods.allocator import Allocator
 from .pods.container_start import ContainerStarter
 from .pods.topology_manager import TopologyManager
+from .settings import Settings
 
 
 class Incarnation:
@@ -24,33 +24,41 @@ class Incarnation:
 
     def __init__(
         self,
-        *,
+        settings: Settings,
         layout: Layout,
-        store: DeviceStore,
-        log: EventLog,
-        endpoints: Endpoints,
         writer: CheckpointWriter,
-        topology: Topology,
-        access: AccessControl,
-        restart_wait: float,
+        log: EventLog,
+        fault_injection: FaultInjection,
+        readers: trio.Nursery,
     ) -> None:
-        self.store = store
-        self.endpoints = endpoints
+        self.store = writer.store
         self.writer = writer
-        self.watcher = PluginWatcher(layout, endpoints, access, log)
-        allocator = Allocator(store=store, endpoints=endpoints, access=access, log=log, numa=topology.numa)
-        topology_manager = TopologyManager([allocator], log, topology)
+        self.access = AccessControl(settings.callers, settings.peer_limits, log)
+        self.endpoints = Endpoints(
+            directory=layout.plugins,
+            store=self.store,
+            log=log,
+            nursery=readers,
+            deadlines=settings.deadlines,
+            access=self.access,
+            fault_injection=fault_injection,
+        )
+        self.watcher = PluginWatcher(layout, self.endpoints, self.access, log)
+        allocator = Allocator(
+            store=self.store, endpoints=self.endpoints, access=self.access, log=log, numa=settings.topology.numa
+        )
+        topology_manager = TopologyManager([allocator], log, settings.topology)
         starter = ContainerStarter(
-            store=store, endpoints=endpoints, topology_manager=topology_manager, writer=writer, log=log
+            store=self.store, endpoints=self.endpoints, topology_manager=topology_manager, writer=writer, log=log
         )
         self.pod_admit_handler = PodAdmitHandler(
-            store=store,
+            store=self.store,
             topology_manager=topology_manager,
             starter=starter,
             writer=writer,
             log=log,
-            topology=topology,
-            plugin_wait_deadline=trio.current_time() + restart_wait,
+            topology=settings.topology,
+            plugin_wait_deadline=trio.current_time() + settings.restart_wait,
         )
         self.ready = trio.Event()
         self.stop_requested = trio.Event()
@@ -62,3 +70,8 @@ class Incarnation:
         if not self.stop_requested.is_set():
             self.restart_delay = restart_delay
             self.stop_requested.set()
+
+    async def stop_after(self, event: trio.Event) -> None:
+        """Wait for the event, and end this incarnation without another."""
+        await event.wait()
+        self.stop()

@@ -1,22 +1,27 @@
 """The nursery tree. Nesting order is shutdown order::
 
-    run
-    └─ writer         the state on disk                        ends last: with everything that was said
-       └─ readers       one endpoint task per plug-in            ends fourth: plug-ins were needed until now
-          └─ connections  of everybody who called                  ends third: the last answers are on their way
-             └─ handlers     registrations, admissions, queries      ends second: bounded grace
-                └─ listeners   sockets · plug-in watcher · metrics     ends first: no new work
+    run                     the directory's lock, the event log and the manager:
+    │                       they outlast a restart, which leaves all below and enters it again
+    └─ writer               the state on disk
+       │                    ends last: with everything that was reported
+       └─ readers           one endpoint task per plug-in
+          │                 ends fourth: plug-ins were needed until now
+          └─ connections    of everybody who called
+             │              ends third: the last answers are on their way
+             └─ handlers    registrations, admissions, queries
+                │           ends second: within a grace period
+                └─ listeners  sockets · plug-in watcher · metrics
+                            ends first: no new work
 
-There are no flags, counters or "stopping" states: leaving a block *is* the stop of what it owns. A restart is leaving
-all of it and entering it again, in ``run``: only the directory's lock and the event log outlast an incarnation.
+Each line is a context manager of :class:`Supervisor`, and ``incarnation`` nests them. What stands after a ``yield`` is
+how that line ends in peace; when the block fails or is cancelled, its nursery is cancelled at once. There are no flags,
+counters or "stopping" states: leaving a block *is* the stop of what it owns.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, closing
-from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -26,207 +31,156 @@ from ..core.devices.endpoint import GRACE_PERIOD
 from ..core.devices.store import DeviceStore
 from ..core.topology.policy import Topology
 from ..errors import collapse_exception_group, require_trio
-from ..events import ManagerReady, ManagerStopping, SocketReplaced, SocketRestored, StaleSocketRemoved
-from ..model import EffectiveSettings, ResourceName
+from ..events import ManagerReady, ManagerStopping, StaleSocketRemoved
 from ..node_resources import NodeResources
 from ..node_resources import node_resources as checked_node_resources
 from ..peer_limits import PeerLimits
 from ..rpc.deviceplugin.methods import Deadlines
 from .access.callers import Callers
-from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .event_log import EventLog, Sink
 from .incarnation import Incarnation
-from .layout import (
-    Directories,
-    Layout,
-    acquire_directories,
-    check_permissions,
-    clear_socket_paths,
-    remove_stale_sockets,
-)
+from .layout import Directories, acquire_directories, check_permissions, clear_socket_paths, remove_stale_sockets
 from .manager import DeviceManager
-from .plugins.endpoints import Endpoints
-from .serving.listeners import MetricsServer, bound_servers, drain
+from .serving.listeners import Connections, MetricsServer, bound_servers
 from .serving.socket_guard import keep_sockets
+from .settings import RESTART_WAIT, Settings
 
 HANDLER_GRACE = 5.0
 """Seconds that running requests have to finish when the manager stops."""
-RESTART_WAIT = 30.0
-"""Seconds after a restart in which plug-ins usually are back (CC-101)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
-    restart, new pods wait for plug-ins that are expected back; ``peer_limits`` hold for all peers, and only ``callers``
-    may call; at ``metrics_address``
-    (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of admin.sock break things;
-    ``node_resources`` are had without a plug-in."""
-
-    root_dir: Path
-    deadlines: Deadlines = field(default_factory=Deadlines)
-    grace: float = GRACE_PERIOD
-    peer_limits: PeerLimits = PeerLimits()
-    callers: Callers = field(default_factory=Callers.default)
-    topology: Topology = Topology()
-    restart_wait: float = RESTART_WAIT
-    metrics_address: tuple[str, int] | None = None
-    allow_faults: bool = False
-    node_resources: Mapping[ResourceName, int] = field(default_factory=dict)
-    boot_id: str = field(default_factory=read_boot_id)
 
 
 async def run(
-    settings: Settings,
-    stop: trio.Event,
-    *,
-    sinks: Iterable[Sink] = (),
-    task_status: trio.TaskStatus[DeviceManager] = trio.TASK_STATUS_IGNORED,
+    settings: Settings, stop: trio.Event, *, task_status: trio.TaskStatus[DeviceManager] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Run a manager until ``stop`` is set; starts with the manager when every socket accepts.
 
     Raises DirectoryInUse, DirectoryUnusable or AddressUnusable before anything is served.
     """
-    metrics = settings.metrics_address and MetricsServer(settings.topology.policy)
-    log = EventLog([*sinks, metrics.count] if metrics else sinks)
-    manager = DeviceManager(Layout(settings.root_dir.absolute(), settings.callers.group), log, _effective(settings))
+    metrics = MetricsServer(settings.topology.policy) if settings.metrics_address else None
+    log = EventLog([*settings.sinks, metrics.count] if metrics else settings.sinks)
+    manager = DeviceManager(settings.layout, log, settings.effective)
     with acquire_directories(manager.layout) as directories, closing(manager):
         log.record(check_permissions(manager.layout))
+        supervisor = Supervisor(settings, manager, directories, log, metrics, stop)
         while not stop.is_set():
-            delay = await _run_incarnation(settings, manager, directories, log, metrics or None, stop, task_status)
-            task_status = trio.TASK_STATUS_IGNORED
-            with trio.move_on_after(delay):
+            async with supervisor.incarnation() as incarnation:
+                task_status.started(manager)
+                task_status = trio.TASK_STATUS_IGNORED
+                await incarnation.stop_requested.wait()
+            with trio.move_on_after(incarnation.restart_delay):
                 await stop.wait()
 
 
-async def _run_incarnation(
-    settings: Settings,
-    manager: DeviceManager,
-    directories: Directories,
-    log: EventLog,
-    metrics: MetricsServer | None,
-    stop: trio.Event,
-    task_status: trio.TaskStatus[DeviceManager],
-) -> float:
-    """Until ``stop`` is set or the incarnation is stopped; returns the seconds until the next one begins."""
-    directories.prepare()
-    store = _restored_store(settings, manager.layout, log)
-    async with (
-        open_checkpoint_writer(store, directories, log, boot_id=settings.boot_id) as writer,
-        trio.open_nursery() as readers,
-        trio.open_nursery() as connections,
-    ):
-        access = AccessControl(settings.callers, settings.peer_limits, log)
-        incarnation = _new_incarnation(settings, manager, store, log, writer, readers, access)
-        async with manager.enter(incarnation), trio.open_nursery() as handlers:
-            faults = settings.allow_faults
-            with bound_servers(manager, connections, handlers, access, log, allow_faults=faults) as servers:
-                async with trio.open_nursery() as listeners:
-                    for server in servers:
-                        listeners.start_soon(server.serve)
-                    listeners.start_soon(keep_sockets, directories, servers, *_reporters(log))
-                    listeners.start_soon(incarnation.watcher.watch)
-                    listeners.start_soon(_stop_with, stop, incarnation)
-                    served = [str(server.path) for server in servers]
-                    if metrics:
-                        arguments = settings.metrics_address, manager, servers, settings.peer_limits, log
-                        served.append(await listeners.start(metrics.serve, *arguments))
-                    log.open()
-                    log.record([_ready(tuple(served), manager.settings())])
-                    incarnation.ready.set()
-                    task_status.started(manager)
-                    await incarnation.stop_requested.wait()
-                    log.record([ManagerStopping()])
-                    listeners.cancel_scope.cancel()
-            log.close()
-            handlers.cancel_scope.deadline = trio.current_time() + HANDLER_GRACE
-        await drain(servers)
-        connections.cancel_scope.cancel()
-        readers.cancel_scope.cancel()
-    return incarnation.restart_delay
+class Supervisor:
+    """The context managers of the tree. What they share outlasts a restart."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        manager: DeviceManager,
+        directories: Directories,
+        log: EventLog,
+        metrics: MetricsServer | None,
+        stop: trio.Event,
+    ) -> None:
+        self._settings = settings
+        self._manager = manager
+        self._directories = directories
+        self._log = log
+        self._metrics = metrics
+        self._stop = stop
+
+    @asynccontextmanager
+    async def incarnation(self) -> AsyncIterator[Incarnation]:
+        async with (
+            self.writer() as writer,
+            self.readers(writer) as incarnation,
+            self.connections() as connections,
+            self.handlers(incarnation, grace=HANDLER_GRACE) as handlers,
+            self.listeners(incarnation, connections, handlers),
+        ):
+            yield incarnation
+
+    @asynccontextmanager
+    async def writer(self) -> AsyncIterator[CheckpointWriter]:
+        """Reads the state from disk, after removing what an earlier run has left in our way; at the end, writes it
+        once more, now that nothing can change it. Raises DirectoryUnusable."""
+        settings, layout, log, boot_id = self._settings, self._manager.layout, self._log, read_boot_id()
+        self._directories.prepare()
+        log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(layout))
+        log.record(clear_socket_paths(layout))
+        store = DeviceStore(
+            grace=settings.grace, id_length=settings.peer_limits.id_length, node_resources=settings.node_resources
+        )
+        restore(checkpoint_file(layout), store, log, boot_id=boot_id)
+        async with open_checkpoint_writer(store, self._directories, log, boot_id=boot_id) as writer:
+            yield writer
+
+    @asynccontextmanager
+    async def readers(self, writer: CheckpointWriter) -> AsyncIterator[Incarnation]:
+        """Read the lists of plug-ins, in one task each; at the end, hang up: nobody needs a plug-in any more."""
+        async with trio.open_nursery() as nursery:
+            layout, faults = self._manager.layout, self._manager.fault_injection
+            incarnation = Incarnation(self._settings, layout, writer, self._log, faults, nursery)
+            nursery.start_soon(incarnation.endpoints.wait_for_restored)
+            yield incarnation
+            nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def connections(self) -> AsyncIterator[Connections]:
+        """Connections to our sockets; at the end, the last answers are sent, and they are closed."""
+        async with trio.open_nursery() as nursery:
+            connections = Connections(nursery)
+            yield connections
+            await connections.drain()
+            nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def handlers(self, incarnation: Incarnation, *, grace: float) -> AsyncIterator[trio.Nursery]:
+        """Requests of callers, and of the program itself; at the end, they have ``grace`` seconds to finish, and those
+        that follow the event log return."""
+        async with self._manager.enter(incarnation), trio.open_nursery() as nursery:
+            yield nursery
+            self._log.close()
+            nursery.cancel_scope.deadline = trio.current_time() + grace
+
+    @asynccontextmanager
+    async def listeners(
+        self, incarnation: Incarnation, connections: Connections, handlers: trio.Nursery
+    ) -> AsyncIterator[None]:
+        """Whatever brings new work: all of it is there when the block begins, and gone at the end.
+
+        Raises DirectoryUnusable or AddressUnusable."""
+        manager, settings, log, access = self._manager, self._settings, self._log, incarnation.access
+        with bound_servers(manager, connections, handlers, access, log, allow_faults=settings.allow_faults) as servers:
+            async with trio.open_nursery() as nursery:
+                for server in servers:
+                    nursery.start_soon(server.serve)
+                nursery.start_soon(keep_sockets, self._directories, servers, log)
+                nursery.start_soon(incarnation.watcher.watch)
+                nursery.start_soon(incarnation.stop_after, self._stop)
+                served = [str(server.path) for server in servers]
+                if self._metrics and settings.metrics_address:
+                    arguments = settings.metrics_address, manager, servers, settings.peer_limits, log
+                    served.append(await nursery.start(self._metrics.serve, *arguments))
+                log.open()
+                log.record([_manager_ready(served, settings)])
+                incarnation.ready.set()
+                yield
+                log.record([ManagerStopping()])
+                nursery.cancel_scope.cancel()
 
 
-def _restored_store(settings: Settings, layout: Layout, log: EventLog) -> DeviceStore:
-    """With what is on disk; what else an earlier run, or somebody, has left in our way is gone. Raises
-    DirectoryUnusable."""
-    store = DeviceStore(
-        grace=settings.grace, id_length=settings.peer_limits.id_length, node_resources=settings.node_resources
-    )
-    log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(layout))
-    log.record(clear_socket_paths(layout))
-    restore(checkpoint_file(layout), store, log, boot_id=settings.boot_id)
-    return store
-
-
-def _effective(settings: Settings) -> EffectiveSettings:
-    topology = settings.topology
-    return EffectiveSettings(
-        policy=topology.policy,
-        scope=topology.scope,
-        prefer_closest=topology.prefer_closest,
-        numa_nodes=topology.numa.nodes,
-        gates={"DevicePlugins": True},
-        peer_limits={name.replace("_", "-"): value for name, value in asdict(settings.peer_limits).items()},
-        node_resources=dict(settings.node_resources),
-    )
-
-
-def _ready(sockets: tuple[str, ...], settings: EffectiveSettings) -> ManagerReady:
-    usual = asdict(PeerLimits())
+def _manager_ready(served: list[str], settings: Settings) -> ManagerReady:
+    effective = settings.effective
     return ManagerReady(
-        sockets=sockets,
-        policy=settings.policy,
-        scope=settings.scope,
-        numa_nodes=settings.numa_nodes,
-        gates=tuple(f"{name}={str(on).lower()}" for name, on in settings.gates.items()),
-        peer_limits=tuple(
-            f"{name}={n}" for name, n in settings.peer_limits.items() if n != usual[name.replace("-", "_")]
-        ),
-    )
-
-
-async def _stop_with(stop: trio.Event, incarnation: Incarnation) -> None:
-    await stop.wait()
-    incarnation.stop()
-
-
-def _new_incarnation(
-    settings: Settings,
-    manager: DeviceManager,
-    store: DeviceStore,
-    log: EventLog,
-    writer: CheckpointWriter,
-    readers: trio.Nursery,
-    access: AccessControl,
-) -> Incarnation:
-    endpoints = Endpoints(
-        directory=manager.layout.plugins,
-        store=store,
-        log=log,
-        nursery=readers,
-        deadlines=settings.deadlines,
-        access=access,
-        fault_injection=manager.fault_injection,
-    )
-    readers.start_soon(endpoints.wait_for_restored)
-    return Incarnation(
-        layout=manager.layout,
-        store=store,
-        log=log,
-        endpoints=endpoints,
-        writer=writer,
-        topology=settings.topology,
-        access=access,
-        restart_wait=settings.restart_wait,
-    )
-
-
-def _reporters(log: EventLog) -> tuple[Callable[[Path], None], Callable[[Path], None]]:
-    """What to do when a socket was restored, and when it was replaced."""
-    return (
-        lambda path: log.record([SocketRestored(path=str(path))]),
-        lambda path: log.record([SocketReplaced(path=str(path))]),
+        sockets=tuple(served),
+        policy=effective.policy,
+        scope=effective.scope,
+        numa_nodes=effective.numa_nodes,
+        gates=tuple(f"{name}={str(on).lower()}" for name, on in effective.gates.items()),
+        peer_limits=tuple(f"{name}={limit}" for name, limit in settings.changed_peer_limits.items()),
     )
 
 
@@ -269,11 +223,12 @@ async def open_device_manager(
         restart_wait=restart_wait,
         metrics_address=metrics_address,
         node_resources=checked_node_resources(node_resources or {}),
+        sinks=sinks,
     )
     stop = trio.Event()
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
-            manager: DeviceManager = await nursery.start(partial(run, settings, stop, sinks=sinks))
+            manager: DeviceManager = await nursery.start(run, settings, stop)
             try:
                 yield manager
             finally:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 import signal
 import socket
 import subprocess
 import sys
+import textwrap
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
 
 from devicemgr import Container, Pod, open_device_manager
+from devicemgr.daemon import supervisor
 from devicemgr.daemon.layout import Layout
+from devicemgr.daemon.supervisor import Supervisor
 from devicemgr.errors import DirectoryInUse, RegistrationRefused, RpcFailed, collapse_exception_group
 from devicemgr.rpc.admin.client import ManagerClient
 from devicemgr.rpc.calls import dial
@@ -142,3 +150,49 @@ async def test_what_a_kill_has_left_half_made_is_removed_at_the_next_start(root_
             assert {*pods.iterdir()} == {layout.pod_resources_socket, *others}
             assert {*layout.own.iterdir()} == {layout.admin_socket, layout.own / "lock"}
             assert not [path for path in layout.plugins.iterdir() if path.name.startswith(".") and path.is_socket()]
+
+
+# --- the picture is what runs ---
+
+PICTURE = re.search(r"::\n\n(.*?)\n\n", inspect.getdoc(supervisor) or "", re.DOTALL)[1].splitlines()
+TREE = inspect.getsource(Supervisor.incarnation)
+
+
+def test_a_context_manager_for_each_line_of_the_picture_in_the_same_order_under_the_same_names():
+    pictured = [(line.index("└"), found[1]) for line in PICTURE if (found := re.search(r"└─ (\w+)", line))]
+    assert [column for column, _ in pictured] == sorted({column for column, _ in pictured}), "one inside the other"
+    (nested,) = [one for one in ast.walk(ast.parse(textwrap.dedent(TREE))) if isinstance(one, ast.AsyncWith)]
+    entered = [item.context_expr.func for item in nested.items]
+    assert [ast.unparse(one) for one in entered] == [f"self.{name}" for _, name in pictured]
+    assert all(hasattr(getattr(Supervisor, name), "__wrapped__") for _, name in pictured)
+
+
+def test_the_picture_is_longer_than_what_it_shows_and_stands_in_the_readme():
+    assert len(TREE.splitlines()) < len(PICTURE)
+    picture = "\n".join(line.removeprefix("    ") for line in PICTURE)
+    assert picture in Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
+
+
+async def test_each_line_of_the_picture_ends_after_those_inside_it(root_dir, monkeypatch):
+    """In peace, also before a restart: what an inner line owns is gone when the outer one begins to end."""
+    happened = []
+
+    def observed(name, enter):
+        @asynccontextmanager
+        async def observe(*args, **options):
+            async with enter(*args, **options) as value:
+                happened.append(f"{name} begins")
+                yield value
+                happened.append(f"{name} ends")
+            happened.append(f"{name} has ended")
+
+        return observe
+
+    names = [found[1] for line in PICTURE if (found := re.search(r"└─ (\w+)", line))]
+    for name in names:
+        monkeypatch.setattr(Supervisor, name, observed(name, getattr(Supervisor, name)))
+    async with open_device_manager(root_dir) as manager:
+        await manager.faults.restart()
+    begins = [f"{name} begins" for name in names]
+    ends = [f"{name} {how}" for name in reversed(names) for how in ("ends", "has ended")]
+    assert happened == [*begins, *ends] * 2

@@ -23,7 +23,8 @@ from devicemgr.core.topology.numa import Numa
 from devicemgr.core.views.pod_status import pod_statuses
 from devicemgr.daemon.plugins import watcher as plugin_watcher
 from devicemgr.daemon.plugins.directory_watch import DirectoryWatch
-from devicemgr.daemon.supervisor import Settings, run
+from devicemgr.daemon.settings import Settings
+from devicemgr.daemon.supervisor import run
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
 from devicemgr.model import Owner, PluginOptions, PodUid, RunOptions
@@ -440,7 +441,7 @@ async def test_lim_37_plugins_that_register_while_the_manager_stops_are_not_miss
 
         async def live(task_status):
             sinks = [lambda recorded: trace.append(recorded.event)]
-            await run(Settings(root_dir=root_dir), stop, sinks=sinks, task_status=task_status)
+            await run(Settings(root_dir=root_dir, sinks=sinks), stop, task_status=task_status)
             ended.set()
 
         manager = await nursery.start(live)

@@ -161,7 +161,7 @@ class CheckpointWriter:
         boot_id: str,
         watch: FileWatch,
     ) -> None:
-        self._store = store
+        self.store = store
         self._directories = directories
         self._log = log
         self._boot_id = boot_id
@@ -184,7 +184,7 @@ class CheckpointWriter:
     async def flush(self) -> None:
         """Return when everything up to now is on disk. Raises CheckpointUnwritable when the attempt failed, and when
         nothing is written any more."""
-        version = self._store.version
+        version = self.store.version
         self._flush_requested = self._saved_version < version
         self._log.changed.notify()  # the writer waits for it
         while self._saved_version < version:
@@ -211,7 +211,7 @@ class CheckpointWriter:
     async def finish(self) -> None:
         """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
         self._notice_losses()
-        if self._store.version > self._saved_version:
+        if self.store.version > self._saved_version:
             # At the end nobody waits for a root that was moved away.
             with suppress(OSError):  # to write will fail too, and tell; what failed may be all that we know of a loss
                 self._directories.make_all()
@@ -222,7 +222,7 @@ class CheckpointWriter:
         self._attempted.notify()
 
     def _has_work(self) -> bool:
-        return self._flush_requested or self._store.version > self._tried_version
+        return self._flush_requested or self.store.version > self._tried_version
 
     async def _wait_for_work(self) -> None:
         """Until something was said that is not on disk, or something is not there any more that was."""
@@ -260,7 +260,7 @@ class CheckpointWriter:
     async def _write(self) -> bool:
         self._notice_losses()
         self._flush_requested = False
-        snapshot = self._store.snapshot()
+        snapshot = self.store.snapshot()
         started = trio.current_time()
         text = await run_in_turns(self._fragments.render(snapshot, self._boot_id))
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +27,24 @@ MAX_BIND_ATTEMPTS = 20
 """To bind a socket, where members of a group may put something at its path as often as we set it aside."""
 
 
+@dataclass
+class Connections:
+    """Where the connections to our sockets run, and the servers that accept them."""
+
+    nursery: trio.Nursery
+    servers: list[Server] = field(default_factory=list)
+
+    async def drain(self) -> None:
+        """Give the last answers a moment to be sent."""
+        with trio.move_on_after(FLUSH_TIME, shield=True):
+            for server in self.servers:
+                await server.drain()
+
+
 @contextmanager
 def bound_servers(
     manager: DeviceManager,
-    connections: trio.Nursery,
+    connections: Connections,
     handlers: trio.Nursery,
     access: AccessControl,
     log: EventLog,
@@ -37,15 +52,17 @@ def bound_servers(
     allow_faults: bool,
 ) -> Iterator[list[Server]]:
     """Every socket, which is there for as long as the block lasts; kubelet.sock last, so that whoever sees it finds all
-    others. What connects and calls runs in the two nurseries. Raises DirectoryUnusable when a path cannot be bound."""
+    others. Raises DirectoryUnusable when a path cannot be bound."""
     layout, pods, peer_limits = manager.layout, manager.pod_resources, access.peer_limits
     faults = manager.faults if allow_faults else None
 
-    servers: list[Server] = []
+    servers = connections.servers
 
     def bind(path: Path, *services: object, size: int, quota_exempt: bool = False, replace: bool = False) -> None:
         limits, group = access.socket_limits(path, message_size=size, quota_exempt=quota_exempt), access.callers.group
-        make = partial(Server, path, services, connections, handlers, limits=limits, group=group, replace=replace)
+        make = partial(
+            Server, path, services, connections.nursery, handlers, limits=limits, group=group, replace=replace
+        )
         servers.append(_bound(make, path, layout, log))
 
     try:
@@ -77,13 +94,6 @@ def _bound(make: Callable[[], Server], path: Path, layout: Layout, log: EventLog
                 ) from error
             log.record(clear_socket_paths(layout))
     raise AssertionError  # the last attempt returns or raises
-
-
-async def drain(servers: Iterable[Server]) -> None:
-    """Give the last answers a moment to be sent."""
-    with trio.move_on_after(FLUSH_TIME, shield=True):
-        for server in servers:
-            await server.drain()
 
 
 class MetricsServer:
