@@ -23,6 +23,7 @@ import devicemgr
 import devicemgr.testing
 import devicemgr.testing.conformance
 from devicemgr import errors
+from devicemgr.daemon.settings import Settings
 from devicemgr.testing.conformance import CHECKS, Check
 
 MODULES = (devicemgr, devicemgr.testing, devicemgr.testing.conformance)
@@ -74,13 +75,15 @@ def test_what_a_signature_names_is_exported(name, function):
     module = inspect.getmodule(inspect.unwrap(function))
     if name in FOR_OURSELVES or module is None or not module.__name__.startswith("devicemgr"):
         return
-    named = {one for annotation in getattr(function, "__annotations__", {}).values() for one in named_in(annotation)}
+    annotations = [one for one in getattr(function, "__annotations__", {}).values() if isinstance(one, str)]
+    named = {one for annotation in annotations for one in named_in(annotation)}
     assert (named & ours(module.__name__)) - set(PUBLIC) == set()
 
 
-@pytest.mark.parametrize("name", [name for name, value in PUBLIC.items() if inspect.isclass(value)])
-def test_what_a_field_names_is_exported(name):
-    for kind in inspect.getmro(PUBLIC[name]):
+@pytest.mark.parametrize("public", [*filter(inspect.isclass, PUBLIC.values()), Settings])
+def test_what_a_field_names_is_exported(public):
+    """Those of the settings are the arguments of ``open_device_manager``."""
+    for kind in inspect.getmro(public):
         if kind.__module__.startswith("devicemgr"):
             fields = {field: text for field, text in inspect.get_annotations(kind).items() if field[0] != "_"}
             named = {one for annotation in fields.values() for one in named_in(annotation)}

@@ -61,7 +61,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
         "runs a manager, and shows what others have said; it does not know the command line",
     ),
     "cli": (
-        VALUES - {"arguments"}
+        VALUES
         | {"core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
         | {"manifest", "node_config", "node_resources", "printable", "yaml_fields"},
         "options and files → calls; nothing imports it",

@@ -4,6 +4,8 @@ Without a verb the daemon runs. Exit status: 0 done · 1 refused or failed · 2 
 reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went away.
 
 ``run``                without a verb: the daemon
+``daemon_options``     its options, from its settings
+``parameters``         types of parameters
 ``admit``              admits the pods of a manifest, and starts their containers
 ``check``              runs the conformance checks against a plug-in
 ``check_config``       its options in a file
@@ -38,7 +40,6 @@ reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went aw
 from __future__ import annotations
 
 import importlib
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,13 +51,14 @@ import click
 from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
 from ..printable import printable
 from ..resource_names import why_not_extended
-from ..rpc.deviceplugin.methods import deadlines_help
 from ..version import installed_version
 from .standard_output import standard_output
 
 _LONGEST_WORD = 300
 """Characters: of a path, say. A longer one is shown by its ends."""
 DEFAULT_ROOT = "/var/lib/kubelet"
+_IS_VERB = f"{__name__}.is_verb"
+"""In a context: does the command line begin with a verb? Then no option of the daemon comes."""
 _VERBS = {
     "admit": "Admit the pods of a manifest and start their containers.",
     "check": "Check a device plug-in, in any language, without a cluster.",
@@ -90,7 +92,20 @@ class Group(click.Group):
 
 
 class _Verbs(Group):
-    """Loads a verb's module when it is used: ``--help`` must not pay for gRPC."""
+    """Loads a verb's module, or the daemon's options, when they are used: nobody shall pay for what others need."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_IS_VERB] = bool(args) and args[0] in _VERBS
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        params = super().get_params(ctx)
+        if ctx.meta.get(_IS_VERB):
+            return params
+        from .daemon_options import settings_options
+
+        *ours, help_option = params
+        return [*ours, *settings_options(), help_option]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_VERBS)
@@ -141,16 +156,6 @@ def _exit_status(error: DeviceManagerError) -> int:
             return 3
         case _:
             return 1
-
-
-class Seconds(click.FloatRange):
-    """A time that ends: neither ``nan`` nor ``inf`` is one, though Python reads them as numbers."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
-            self.fail(f"{seconds} is no number of seconds.", param, ctx)
-        return seconds
 
 
 root_dir_option = click.option(
@@ -230,48 +235,10 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
 )
 @click.option("-v", "--verbose", is_flag=True, help="The same as --log-level debug.")
 @click.option(
-    "--deadline",
-    "deadlines",
-    multiple=True,
-    metavar="CALL=SECONDS",
-    help=f"How long a plug-in may take: {deadlines_help()}. May be given several times.",
-)
-@click.option(
     "--numa",
     metavar="NODES",
     help="The NUMA nodes, as 0,1 or 0-1 or with distances as 0=10,21;1=21,10.  [default: the machine's]",
 )
-@click.option(
-    "--restart-wait",
-    type=Seconds(0),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long after a restart new pods wait for plug-ins that were there before.",
-)
-@click.option(
-    "--peer-limit",
-    "peer_limits",
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="How much a peer may ask for, for example report-rate=20; a wrong name lists them all. "
-    "May be given several times.",
-)
-@click.option("--allow-group", metavar="GROUP", help="Let members of this group call, and serve plug-ins, too.")
-@click.option(
-    "--metrics-address",
-    metavar="[HOST]:PORT",
-    help="Serve /metrics and /healthz there, for example on 127.0.0.1:9400; :9400 is every address of the machine.",
-)
-@click.option(
-    "--node-resource",
-    "node_resources",
-    multiple=True,
-    metavar="NAME=COUNT",
-    help="An extended resource that the node has without a device plug-in, for example nvidia.com/gpumem=16Gi: it is "
-    "counted, and nobody is asked for it, unless a plug-in reports devices of that name. May be given several times.",
-)
-@click.option("--allow-faults", is_flag=True, help="Let the verb fault break things on purpose. For tests only.")
 @click.option(
     "--version",
     is_flag=True,
@@ -283,41 +250,20 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
 @click.pass_context
 def main(
     ctx: click.Context,
+    /,
     root_dir: Path | None,
     config: tuple[Path, ...],
     trace: Path | None,
     log_format: str,
     log_level: str,
     verbose: bool,
-    deadlines: tuple[str, ...],
     numa: str | None,
-    restart_wait: float,
-    peer_limits: tuple[str, ...],
-    allow_group: str | None,
-    metrics_address: str | None,
-    node_resources: tuple[str, ...],
-    allow_faults: bool,
+    **settings: Any,
 ) -> None:
     """The kubelet's Device Manager. Without a command, run the manager until SIGTERM, SIGINT or SIGHUP."""
     if ctx.invoked_subcommand is None:
         from .run import Options, run_daemon
 
-        ctx.exit(
-            run_daemon(
-                Options(
-                    root_dir=root_of(root_dir),
-                    config=config,
-                    trace=trace,
-                    log_format=log_format,
-                    log_level="debug" if verbose else log_level,
-                    deadlines=deadlines,
-                    numa=numa,
-                    restart_wait=restart_wait,
-                    peer_limits=peer_limits,
-                    allow_group=allow_group,
-                    metrics_address=metrics_address,
-                    node_resources=node_resources,
-                    allow_faults=allow_faults,
-                )
-            )
-        )
+        log_level = "debug" if verbose else log_level
+        options = Options(config=config, numa=numa, trace=trace, log_format=log_format, log_level=log_level)
+        ctx.exit(run_daemon(options, root_dir=root_of(root_dir), **settings))

@@ -18,7 +18,7 @@ from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, option_spec
 from ..testing.conformance import Attached, Command, Subject, Verdict, select
 from ..testing.conformance.api_server import api_server_error_in
-from . import Seconds, output_option, root_of
+from . import output_option, root_of
 from .atomic_files import check_writable, write_atomically
 from .check_config import config_option
 from .check_github import report_to_github
@@ -36,6 +36,7 @@ from .check_report import (
 )
 from .check_run import BUG, Outcome, Run, run_until_signal, second_signal_terminates
 from .output import show
+from .parameters import Seconds
 from .standard_output import discard, is_output_lost
 
 

@@ -20,8 +20,9 @@ from ..model import Fault
 from ..rpc.admin.client import ManagerClient, wait_for_manager
 from ..rpc.deviceplugin.methods import METHODS, Method, unary
 from ..yaml_fields import nearest
-from . import Group, Seconds, admin_socket, root_dir_option
+from . import Group, admin_socket, root_dir_option
 from .ask import ask
+from .parameters import Seconds
 
 _OPTIONS: dict[str, Callable[..., Any]] = {
     "delay": click.option("--delay", type=Seconds(0), default=0.0, metavar="SECONDS", help="Time until it is back."),

@@ -1,46 +1,130 @@
-"""What a manager is told when it starts."""
+"""The settings of a manager, stated once.
+
+The fields of :class:`Settings` are the arguments of ``open_device_manager``, and a field with an :class:`Option` is an
+option of the daemon's command line (``cli.daemon_options``). A new setting is a new field, and is read where it counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
+from ..arguments import CheckedFields, Port, Seconds, checked
 from ..core.devices.endpoint import GRACE_PERIOD
 from ..core.topology.policy import Topology
-from ..model import EffectiveSettings, ResourceName
+from ..model import EffectiveSettings
+from ..node_resources import NodeResources, node_resources
 from ..peer_limits import PeerLimits
-from ..rpc.deviceplugin.client import Deadlines
+from ..rpc.deviceplugin.methods import Deadlines, deadlines_help
 from .access.callers import Callers
 from .event_log import Sink
 from .layout import Layout
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
 
 RESTART_WAIT = 30.0
 """Seconds after a restart in which plug-ins usually are back (CC-101)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """``grace`` is the seconds a stopped endpoint keeps its capacity, ``restart_wait`` those for which, after a
-    restart, new pods wait for plug-ins that are expected back; ``peer_limits`` hold for all peers, and only ``callers``
-    may call; at ``metrics_address`` (host, port) /metrics and /healthz are served; ``allow_faults`` lets callers of
-    admin.sock break things; ``node_resources`` are had without a plug-in; ``sinks`` get every event."""
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of the command line. Without ``metavar`` it is a flag."""
 
-    root_dir: Path
-    deadlines: Deadlines = field(default_factory=Deadlines)
-    grace: float = GRACE_PERIOD
-    peer_limits: PeerLimits = PeerLimits()
-    callers: Callers = field(default_factory=Callers.default)
+    name: str
+    help: str
+    metavar: str | None = None
+
+
+def option_field(default: Any, option: Option) -> Any:
+    """A field that is set by an option, too; its default is a value or, where it is mutable or must be looked up, a
+    function."""
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata={"option": option})
+    return dataclasses.field(default=default, metadata={"option": option})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(CheckedFields):
+    """
+    ===================  ==============================================================================================
+    ``root_dir``         the kubelet's root directory; plug-ins register at ``root_dir/device-plugins/kubelet.sock``
+    ``deadlines``        of the calls to plug-ins
+    ``grace``            seconds for which the capacity of a stopped plug-in is kept
+    ``topology``         how pods are aligned on NUMA nodes
+    ``restart_wait``     seconds after a restart for which new pods wait for plug-ins that were there before
+    ``peer_limits``      how much a peer may ask for
+    ``callers``          who may call, and serve plug-ins: by default this user and root
+    ``metrics_address``  (host, port) at which /metrics and /healthz are served; an empty host is every address
+    ``node_resources``   extended resources that the node has without a plug-in, as ``{"nvidia.com/gpumem": "16Gi"}``:
+                         they are counted, and nobody is asked for them, unless a plug-in reports devices of that name
+    ``allow_faults``     callers of admin.sock may inject faults, as ``manager.faults`` may in any case
+    ``sinks``            functions that get every event
+    ===================  ==============================================================================================
+    """
+
+    root_dir: str | Path = dataclasses.field(kw_only=False)
+    deadlines: Deadlines = option_field(
+        Deadlines,
+        Option(
+            "--deadline",
+            f"How long a plug-in may take: {deadlines_help()}. May be given several times.",
+            "CALL=SECONDS",
+        ),
+    )
+    grace: Seconds = GRACE_PERIOD
     topology: Topology = Topology()
-    restart_wait: float = RESTART_WAIT
-    metrics_address: tuple[str, int] | None = None
-    allow_faults: bool = False
-    node_resources: Mapping[ResourceName, int] = field(default_factory=dict)
+    restart_wait: Seconds = option_field(
+        RESTART_WAIT,
+        Option(
+            "--restart-wait", "How long after a restart new pods wait for plug-ins that were there before.", "SECONDS"
+        ),
+    )
+    peer_limits: PeerLimits = option_field(
+        PeerLimits,
+        Option(
+            "--peer-limit",
+            "How much a peer may ask for, for example report-rate=20; a wrong name lists them all. "
+            "May be given several times.",
+            "NAME=NUMBER",
+        ),
+    )
+    callers: Callers = option_field(
+        Callers.default,
+        Option("--allow-group", "Let members of this group call, and serve plug-ins, too.", "GROUP"),
+    )
+    metrics_address: tuple[str, Port] | None = option_field(
+        None,
+        Option(
+            "--metrics-address",
+            "Serve /metrics and /healthz there, for example on 127.0.0.1:9400; :9400 is every address of the machine.",
+            "[HOST]:PORT",
+        ),
+    )
+    node_resources: NodeResources = option_field(
+        dict,
+        Option(
+            "--node-resource",
+            "An extended resource that the node has without a device plug-in, for example nvidia.com/gpumem=16Gi: it "
+            "is counted, and nobody is asked for it, unless a plug-in reports devices of that name. May be given "
+            "several times.",
+            "NAME=COUNT",
+        ),
+    )
+    allow_faults: bool = option_field(
+        False, Option("--allow-faults", "Let the verb fault break things on purpose. For tests only.")
+    )
     sinks: Iterable[Sink] = ()
 
     @property
     def layout(self) -> Layout:
-        return Layout(self.root_dir.absolute(), self.callers.group)
+        return Layout(Path(self.root_dir).absolute(), self.callers.group)
 
     @property
     def effective(self) -> EffectiveSettings:
@@ -52,7 +136,7 @@ class Settings:
             numa_nodes=self.topology.numa.nodes,
             gates={"DevicePlugins": True},
             peer_limits=_by_option(self.peer_limits),
-            node_resources=dict(self.node_resources),
+            node_resources=node_resources(self.node_resources),
         )
 
     @property
@@ -64,3 +148,30 @@ class Settings:
 
 def _by_option(limits: PeerLimits) -> dict[str, float]:
     return {name.replace("_", "-"): limit for name, limit in asdict(limits).items()}
+
+
+def option_of(field: dataclasses.Field[Any]) -> Option | None:
+    return field.metadata.get("option")
+
+
+def takes_fields_of(settings: Callable[P, S]) -> Callable[[Callable[[S], T]], Callable[P, T]]:
+    """A function of settings becomes one of their fields, which are checked as its own arguments, and documented."""
+
+    def decorate(function: Callable[[S], T]) -> Callable[P, T]:
+        signature = inspect.signature(settings).replace(return_annotation=inspect.signature(function).return_annotation)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None
+            return function(settings(*args, **kwargs))
+
+        made: Any = call
+        made.__signature__ = signature
+        made.__annotations__ = get_type_hints(settings, include_extras=True)
+        made.__doc__ = f"{inspect.getdoc(function)}\n\n{inspect.getdoc(settings)}"
+        return checked(call)
+
+    return decorate

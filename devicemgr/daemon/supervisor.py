@@ -20,31 +20,22 @@ counters or "stopping" states: leaving a block *is* the stop of what it owns.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 
 import trio
 
-from ..arguments import Port, Seconds, checked
-from ..core.devices.endpoint import GRACE_PERIOD
 from ..core.devices.store import DeviceStore
-from ..core.topology.policy import Topology
 from ..errors import collapse_exception_group, require_trio
 from ..events import ManagerReady, ManagerStopping, StaleSocketRemoved
-from ..node_resources import NodeResources
-from ..node_resources import node_resources as checked_node_resources
-from ..peer_limits import PeerLimits
-from ..rpc.deviceplugin.methods import Deadlines
-from .access.callers import Callers
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
-from .event_log import EventLog, Sink
+from .event_log import EventLog
 from .incarnation import Incarnation
 from .layout import Directories, acquire_directories, check_permissions, clear_socket_paths, remove_stale_sockets
 from .manager import DeviceManager
 from .serving.listeners import Connections, MetricsServer, bound_servers
 from .serving.socket_guard import keep_sockets
-from .settings import RESTART_WAIT, Settings
+from .settings import Settings, takes_fields_of
 
 HANDLER_GRACE = 5.0
 """Seconds that running requests have to finish when the manager stops."""
@@ -111,7 +102,9 @@ class Supervisor:
         log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(layout))
         log.record(clear_socket_paths(layout))
         store = DeviceStore(
-            grace=settings.grace, id_length=settings.peer_limits.id_length, node_resources=settings.node_resources
+            grace=settings.grace,
+            id_length=settings.peer_limits.id_length,
+            node_resources=settings.effective.node_resources,
         )
         restore(checkpoint_file(layout), store, log, boot_id=boot_id)
         async with open_checkpoint_writer(store, self._directories, log, boot_id=boot_id) as writer:
@@ -184,47 +177,15 @@ def _manager_ready(served: list[str], settings: Settings) -> ManagerReady:
     )
 
 
-@checked
+@takes_fields_of(Settings)
 @asynccontextmanager
-async def open_device_manager(
-    root_dir: str | Path,
-    *,
-    deadlines: Deadlines | None = None,
-    grace: Seconds = GRACE_PERIOD,
-    peer_limits: PeerLimits | None = None,
-    callers: Callers | None = None,
-    topology: Topology | None = None,
-    restart_wait: Seconds = RESTART_WAIT,
-    metrics_address: tuple[str, Port] | None = None,
-    node_resources: NodeResources | None = None,
-    sinks: Iterable[Sink] = (),
-) -> AsyncIterator[DeviceManager]:
+async def open_device_manager(settings: Settings) -> AsyncIterator[DeviceManager]:
     """A Device Manager inside your Trio program, for as long as the block lasts.
 
-    It serves ``root_dir/device-plugins/kubelet.sock`` for real plug-ins; ``deadlines`` bound every call to them,
-    ``grace`` is the seconds a stopped plug-in's capacity is kept, ``peer_limits`` are how much a peer may ask for,
-    ``callers`` who may call at all (this user and root); ``topology`` aligns pods on NUMA nodes;
-    ``restart_wait`` is for how many seconds new pods wait for plug-ins that
-    an earlier run knew; at ``metrics_address`` (host, port) /metrics and /healthz are served; ``node_resources`` are
-    extended resources that the node has without a plug-in, as ``{"nvidia.com/gpumem": "16Gi"}``: they are counted, and
-    nobody is asked for them, unless a plug-in reports devices of that name. What an earlier run left on disk is taken
-    over.
-    Leaving the block stops everything and removes the sockets. Raises DirectoryInUse, DirectoryUnusable or NeedsTrio;
-    ValueError for node resources that cannot be.
+    It takes over what an earlier run has left on disk. Leaving the block stops everything and removes the sockets.
+    Raises DirectoryInUse, DirectoryUnusable, AddressUnusable or NeedsTrio.
     """
     require_trio("open_device_manager")
-    settings = Settings(
-        root_dir=Path(root_dir),
-        deadlines=deadlines or Deadlines(),
-        grace=grace,
-        peer_limits=peer_limits or PeerLimits(),
-        callers=callers or Callers.default(),
-        topology=topology or Topology(),
-        restart_wait=restart_wait,
-        metrics_address=metrics_address,
-        node_resources=checked_node_resources(node_resources or {}),
-        sinks=sinks,
-    )
     stop = trio.Event()
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
