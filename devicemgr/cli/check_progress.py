@@ -14,10 +14,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..printable import printable
 from ..testing.conformance import Check, Observer, Result, Verdict
+from ..testing.conformance.abbreviation import shortened_line
 from ..testing.conformance.runner import with_needs
-
-_LONGEST = 200
-"""Characters of evidence in a line; the report has all of it."""
 
 
 @contextmanager
@@ -70,7 +68,6 @@ class _LineProgress(Observer):
 
     def ends(self, result: Result) -> None:
         if (result.check in self._wanted or result.verdict is Verdict.FAILED) and not result.blocked_by:
-            evidence = printable(result.evidence)
-            short = evidence if len(evidence) <= _LONGEST else evidence[: _LONGEST - 1] + "…"
+            short = shortened_line(printable(result.evidence))  # the report has all of it
             with suppress(OSError):
                 click.echo(f"{result.verdict:7} {result.check}: {short} ({result.seconds:.2f} s)", err=True)

@@ -20,14 +20,19 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 ``rolling_update``    a check of an old process that ends after its new one has begun
 ``changes``           a check of what it can still say when it had to begin anew
 ``parallel``          checks of other instances, while the first one is watched
-``bench``             a private manager, the plug-in under test, and what the two said
+``bench``             a private manager with the plug-in under test, and what a check can do with the two
+``history``           what the two have said
+``lifecycle``         the processes of the plug-in, and starting them again as a kubelet does
+``quiet_period``      a while in which nothing is done to it
+``listening``         whether somebody listens on a socket
+``diagnosis``         what the plug-in did instead of what was expected
+``findings``          what checks find out and others use
 ``recording_client``  calls of the checks themselves, with their requests and responses
 ``evidence``          what went over the wire during a check
 ``answers``           when two answers to Allocate are the same
 ``abbreviation``      how ids, and lists of them, are shown
 ``subject``           the plug-in under test, as the checks see it
 ``command``           one that is a program
-``respawn``           starting it again when it ends, as a kubelet does
 ``socket_names``      which of its sockets are named by the second
 ``processes``         its processes, and what it has orphaned
 ``output``            what it writes

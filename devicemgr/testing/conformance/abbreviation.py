@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST = 24
 """Characters of an id that is shown whole."""
+MAX_LINE = 200
+"""Characters of a line that is shown whole."""
 MOST = 5
 """Ids that are shown of a list."""
 
@@ -58,3 +60,8 @@ def difference(before: Iterable[str], after: Iterable[str], *, longest: int = LO
         if changed:
             changes.append(f"{what} {_first([looks[text] for text in sorted(changed.elements())])}")
     return "; ".join([*changes, f"{(one & other).total()} the same"])
+
+
+def shortened_line(line: str) -> str:
+    """Its beginning, where it is long."""
+    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"

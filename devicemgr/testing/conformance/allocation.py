@@ -12,10 +12,10 @@ from ...errors import PluginUnavailable
 from ...events import DeviceListReceived, PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...resource_names import is_cdi_name
-from .abbreviation import first_few
+from .abbreviation import first_few, shortened_line
 from .answers import NormalizedAnswer, first_difference, normalized
 from .api_server import api_server_error_in
-from .bench import Bench, shortened_line
+from .bench import Bench
 from .check import check
 from .lists import NO_LIST
 from .recording_client import RecordingClient
@@ -43,15 +43,15 @@ async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence
 @asynccontextmanager
 async def _skipped_without_api_server(bench: Bench) -> AsyncIterator[None]:
     """Within, Allocate is called. Raises Skipped when it fails for want of an API server, then and from then on."""
-    if bench.resource in bench.allocate_skip_reasons:
-        raise Skipped(bench.allocate_skip_reasons[bench.resource])
+    if bench.resource in bench.findings.allocate_skip_reasons:
+        raise Skipped(bench.findings.allocate_skip_reasons[bench.resource])
     before = len(bench.subject.output)
     try:
         yield
     except PluginUnavailable as error:
         if sign := api_server_error_in(f"{error}\n{bench.subject.output[before:]}"):
             why = f"{_api_server_reason(bench)}: {shortened_line(sign)}"
-            bench.allocate_skip_reasons[bench.resource] = why
+            bench.findings.allocate_skip_reasons[bench.resource] = why
             raise Skipped(why) from error
         raise
 

@@ -34,7 +34,7 @@ async def changes_arrive(bench: Bench) -> str:
     await _require_changes(bench)
     arrived: dict[str, bool] = {}
     for what in (_RESTART, _AWAY) if bench.was_discovered else (_RESTART, _WIPE, _AWAY):
-        if bench.is_disrupted:  # some give up after so many disruptions in so many seconds
+        if bench.lifecycle.is_disrupted:  # some give up after so many disruptions in so many seconds
             await bench.restart_plugin()
         try:
             await _disrupt(bench, what)
@@ -52,7 +52,7 @@ async def changes_arrive(bench: Bench) -> str:
 async def _require_changes(bench: Bench) -> None:
     """In a process that was not disrupted a change must be possible, and a second one. Raises Skipped."""
     try:
-        if bench.is_disrupted:
+        if bench.lifecycle.is_disrupted:
             await bench.restart_plugin()
         came = [await _change_arrives(bench, "") for _ in range(2)]
     except Skipped as skipped:
@@ -79,16 +79,16 @@ async def _disrupt(bench: Bench, what: str) -> None:
 
 async def _change_arrives(bench: Bench, after: str) -> bool:
     """Does a list come of a change? The evidence of a plug-in that ends from it is the step."""
-    since, starts = trio.current_time(), len(bench.start_times)
-    bench.step = f"at a change after {after}: " if after else "at a change: "
+    since, starts = trio.current_time(), len(bench.lifecycle.start_times)
+    bench.running.step = f"at a change after {after}: " if after else "at a change: "
     await bench.subject.change()
 
     def has_come() -> bool:
         return any(_has_list(bench, resource, since) for resource in bench.resources)
 
     came = await bench.wait_until(has_come, bench.timing.prompt)
-    bench.step = ""
-    return came and len(bench.start_times) == starts  # a new process begins with a list, whatever ended the old one
+    bench.running.step = ""
+    return came and len(bench.lifecycle.start_times) == starts
 
 
 def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
@@ -104,11 +104,11 @@ async def _own_streams(bench: Bench) -> AsyncIterator[None]:
     """The manager's streams are cut; within, others are open, and have begun with a list. They are the manager's where
     the plug-in ended with its streams and was started again."""
     await bench.begin_disruption()
-    respawns = len(bench.respawn_causes)
+    respawns = len(bench.lifecycle.respawn_causes)
     for resource in bench.serving():
         bench.manager.faults.drop_connection(resource)
     await bench.until_respawned()
-    if len(bench.respawn_causes) > respawns:
+    if len(bench.lifecycle.respawn_causes) > respawns:
         yield
         return
     with collapse_exception_group():

@@ -12,10 +12,10 @@ import trio
 
 from ...errors import PluginUnavailable
 from ...events import DeviceListReceived, EndpointStopped, PluginRegistered
-from ...model import HEALTHY, UNHEALTHY
+from ...model import HEALTHY, UNHEALTHY, Device
 from ...rpc.deviceplugin.convert import list_size
 from .abbreviation import difference, first_few
-from .bench import Bench, ids_of
+from .bench import Bench
 from .check import check
 from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
@@ -41,12 +41,16 @@ async def first_list(bench: Bench) -> str:
     took = bench.seen(DeviceListReceived)[0][0].time - _registration_time(bench)
     await bench.until_devices()  # none is a list, too: where the hardware is missing
     devices = bench.seen(DeviceListReceived)[-1][1].devices
-    return f"{len(devices)} devices, the first list after {took * 1000:.1f} ms: {ids_of(devices) or 'none here'}"
+    return f"{len(devices)} devices, the first list after {took * 1000:.1f} ms: {_ids_in(devices) or 'none here'}"
+
+
+def _ids_in(devices: Sequence[Device]) -> str:
+    return first_few([device.id for device in devices])
 
 
 async def _wait_for_first_list(bench: Bench) -> None:
     """The first list. Raises Failed."""
-    began = bench.watched_since
+    began = bench.quiet.since
     await bench.wait_until(lambda: bool(bench.seen(PluginRegistered, since=began)), bench.timing.prompt)
     if not bench.seen(PluginRegistered, since=began):  # one that came when the options were asked for already
         raise Failed(bench.what_happened(since=bench.started))
@@ -62,7 +66,7 @@ async def _wait_for_first_list(bench: Bench) -> None:
 
 
 def _registration_time(bench: Bench) -> float:
-    return bench.seen(PluginRegistered, since=bench.watched_since)[0][0].time
+    return bench.seen(PluginRegistered, since=bench.quiet.since)[0][0].time
 
 
 @check(
@@ -78,12 +82,12 @@ async def first_list_complete(bench: Bench) -> str:
     Fix: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
     """
     await _wait_for_first_list(bench)  # that of a resource which is registered only now, too
-    seen, first = bench.seen(DeviceListReceived, since=bench.watched_since)[0]
+    seen, first = bench.seen(DeviceListReceived, since=bench.quiet.since)[0]
     if (took := seen.time - _registration_time(bench)) > bench.timing.prompt:
         raise Failed(f"the first list came {took:.1f} s after the opening of the stream")
     _, end = await bench.quiet_period()
     known = {device.id for device in first.devices}
-    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
+    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.quiet.since) if seen.time <= end]
     later = {device.id for event in lists for device in event.devices} - known
     if later:
         raise Failed(f"the first list had {len(known)} devices; later ones added {first_few(sorted(later))}")
@@ -121,7 +125,7 @@ async def ids_valid(bench: Bench) -> str:
         raise Failed(first_few(bad))
     if bad := [repr(device.id) for device in devices if set(device.id) & set(" ,")]:
         raise Failed(first_few(bad), Weight.WARNING)
-    return ids_of(devices)
+    return _ids_in(devices)
 
 
 @check("health-valid", rule="LW-3, API-3", needs=("first-list",))
@@ -216,7 +220,7 @@ async def stream_silent(bench: Bench) -> str:
     Fix: compare with the list you sent last, sorted: what is built from a Go map has another order each time.
     """
     _, end = await bench.quiet_period()
-    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
+    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.quiet.since) if seen.time <= end]
     again = sum(1 for one, next in pairwise(lists) if _is_repetition(one, next))
     if again > TOLERATED_REPEATS:
         raise Failed(f"{again} lists in {bench.timing.quiet_period:g} s had the same devices as the one before")
@@ -257,25 +261,24 @@ async def ids_stable(bench: Bench) -> str:
     same = sum(not _were_replaced(ids, reference) for _, ids in found)
     for (before, _), (time, ids) in pairwise(found):
         if _were_replaced(ids, reference):
-            begun_anew = any(before < start <= time for start in bench.start_times)
+            begun_anew = any(before < start <= time for start in bench.lifecycle.start_times)
             what = "a new start of its process" if begun_anew else "a registration of the same process"
             raise ConclusiveFailure(
                 f"{same} of {len(found)} registrations had the same ids; with {what} they became others: "
                 f"{difference(reference, ids)}"
             )
-    return (
-        f"the same {len(reference)} ids in {len(found)} registrations, {len(bench.start_times)} starts of the plug-in"
-    )
+    starts = len(bench.lifecycle.start_times)
+    return f"the same {len(reference)} ids in {len(found)} registrations, {starts} starts of the plug-in"
 
 
 async def _ensure_several_registrations(bench: Bench) -> None:
     """Of the manager and of the plug-in, whether other checks have seen to that or not."""
-    if not bench.disruptions:
+    if not bench.lifecycle.disruptions:
         since = await bench.begin_disruption()
         await bench.manager.faults.restart()
         with suppress(Failed):  # which is what restart is about
             await bench.wait_for_list(since=since, what="")
-    if len(bench.start_times) < 2:
+    if len(bench.lifecycle.start_times) < 2:
         with suppress(Skipped):
             await bench.restart_plugin()
 
@@ -323,9 +326,9 @@ async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str
         for resource in bench.resources:
             with bench.of([resource]):
                 await bench.quiet_period()
-        if not bench.changed_lists:
+        if not bench.findings.changed_lists:
             raise
-        return next(iter(bench.changed_lists.values()))  # it changed by itself while we watched
+        return next(iter(bench.findings.changed_lists.values()))  # it changed by itself while we watched
     changed = await _resource_with_new_list(bench, since)
     if changed is None:
         raise Failed(f"{NO_LIST}: it changes nothing, or the plug-in does not report what it changes")
@@ -355,9 +358,9 @@ async def stream_cancel(bench: Bench) -> str:
 
     Fix: give each call of ListAndWatch a channel of its own, and end when the call's context ends.
     """
-    respawns = len(bench.respawn_causes)
+    respawns = len(bench.lifecycle.respawn_causes)
     first = {device.id for device in await bench.list_of_new_stream()}
-    if len(bench.respawn_causes) > respawns:
+    if len(bench.lifecycle.respawn_causes) > respawns:
         return "it ends with its stream"
     for _ in range(3):
         again = {device.id for device in await bench.list_of_new_stream()}

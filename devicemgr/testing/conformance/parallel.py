@@ -80,13 +80,13 @@ async def run_in_parallel(
     bench.has_parallel_instances = bench.runs_change_in_parallel = False
     if not is_sound:
         with suppress(Skipped):
-            await bench.restart_observation()
+            await bench.restart_quiet_period()
 
 
 def _is_sound(bench: Bench, first_list: Result) -> bool:
     """Is all well with the first instance, and can there be another one?"""
     has_list = first_list.verdict is Verdict.PASSED and not first_list.failed_resources
-    return has_list and bench.serves() and len(bench.start_times) == 1 and not bench.has_given_directory
+    return has_list and bench.serves() and len(bench.lifecycle.start_times) == 1 and not bench.has_given_directory
 
 
 def _groups(bench: Bench, checks: Iterable[Check]) -> list[list[Check]]:
@@ -110,7 +110,7 @@ async def _watch(
             return False
         observer.begins(check)
         if (result := await run(bench, check, own)).verdict is not Verdict.PASSED:
-            bench.failed_in_parallel[check.name] = result.evidence
+            bench.findings.failed_in_parallel[check.name] = result.evidence
             return False
     for check in checks:
         results[check.name] = own[check.name]
@@ -135,10 +135,10 @@ async def _run_on_new_instance(
             for check in checks:
                 observer.begins(check)
                 result = await run(bench, check, own)
-                if result.verdict is Verdict.PASSED or check.name in bench.conclusive_failures:
+                if result.verdict is Verdict.PASSED or check.name in bench.findings.conclusive_failures:
                     results[check.name] = result
                     observer.ends(result)
                 elif result.seconds >= bench.timing.patience:
                     return  # we have waited for it in vain, and would again
                 elif result.verdict is not Verdict.SKIPPED:
-                    first.failed_in_parallel[check.name] = result.evidence
+                    first.findings.failed_in_parallel[check.name] = result.evidence

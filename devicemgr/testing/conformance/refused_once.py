@@ -35,14 +35,14 @@ async def registers_again(bench: Bench) -> str:
     if bench.was_discovered:
         raise Skipped("the plug-in was found in plugins_registry, where it is the kubelet that tries again")
     found = []
-    async with bench.respawning():
+    async with bench.lifecycle.respawning():
         await bench.subject.kill()
         if bench.subject.is_running:
             found.append("its start was not tried (--attach)")
         else:
             bench.delete_sockets()
             await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)
-            found.append(await _refuse_once_after(bench, "at its start", trio.current_time(), bench.start))
+            found.append(await _refuse_once_after(bench, "at its start", trio.current_time(), bench.lifecycle.start))
         found.append(
             await _refuse_once_after(bench, _RESTART, await bench.begin_disruption(), bench.manager.faults.restart)
         )
@@ -56,14 +56,14 @@ async def _refuse_once_after(bench: Bench, what: str, since: float, trigger: Cal
         bench.manager.faults.refuse_registrations(resource=resource)
     try:
         await trigger()
-        await bench.wait_until(lambda: bench.is_down or _all_were_refused(bench, since), patience)
+        await bench.wait_until(lambda: bench.lifecycle.is_down or _all_were_refused(bench, since), patience)
     finally:
         bench.manager.faults.accept_registrations()
     if not _all_were_refused(bench, since):
         if what == _RESTART:
             return f"{what} it did not call Register at all, which is what the check restart is about"
         raise Failed(f"when it was started again; {bench.what_happened(since=since)}")
-    await bench.wait_until(lambda: bench.is_down or bench.are_back(since), RETRY_PATIENCE * patience)
+    await bench.wait_until(lambda: bench.lifecycle.is_down or bench.are_back(since), RETRY_PATIENCE * patience)
     late = bench.not_back(since)
     called = late and bench.seen(RegistrationRequested, since=_just_after_refusal(bench, late[0], since), of=late[0])
     if called and what == _RESTART and bench.subject.is_running:

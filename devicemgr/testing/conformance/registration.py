@@ -52,14 +52,14 @@ async def registers(bench: Bench) -> str:
     known = RegistrationRequested, PluginDiscovered, PluginRegistered
 
     def has_come() -> bool:
-        return any(isinstance(seen.event, known) and bench.is_about(seen.event) for seen in bench.history)
+        return any(isinstance(seen.event, known) and bench.is_about(seen.event) for seen in bench.entries)
 
-    await bench.wait_until(lambda: has_come() or bench.is_down, bench.timing.patience)
+    await bench.wait_until(lambda: has_come() or bench.lifecycle.is_down, bench.timing.patience)
     if not has_come():
         raise Failed(bench.what_happened(since=started))
     await bench.settle()
     firsts: dict[str, float] = {}
-    for seen in bench.history:
+    for seen in bench.entries:
         if isinstance(seen.event, known) and bench.is_about(seen.event):
             firsts.setdefault(seen.event.resource, seen.time - started)
     return ", ".join(f"{resource} after {seconds:.2f} s" for resource, seconds in firsts.items())
@@ -137,15 +137,17 @@ async def endpoint_name(bench: Bench) -> str:
         raise Failed(f"Register said endpoint {endpoint!r}, which is no plain file name")
     await bench.wait_until(lambda: _is_in_the_directory(bench, endpoint), bench.timing.prompt)
     if not _is_in_the_directory(bench, endpoint):
-        elsewhere = listening_elsewhere(endpoint, bench.directory)
+        elsewhere = listening_elsewhere(endpoint, bench.layout.plugins)
         also = f"; somebody listens on {', '.join(elsewhere)}" if elsewhere else ""
-        raise Failed(f"Register said endpoint {endpoint!r}, and there is no such socket in {bench.directory}{also}")
+        raise Failed(
+            f"Register said endpoint {endpoint!r}, and there is no such socket in {bench.layout.plugins}{also}"
+        )
     return f"Register said endpoint {endpoint!r}"
 
 
 def _is_in_the_directory(bench: Bench, endpoint: str) -> bool:
     """Now, or when Register was called. One that is late is the business of serves-first."""
-    path = bench.directory / file_name(endpoint)
+    path = bench.layout.plugins / file_name(endpoint)
     return os.path.lexists(path) or any(seen.served for seen, _ in bench.registrations())
 
 
@@ -204,11 +206,11 @@ async def registers_once(bench: Bench) -> str:
     open any more (stream-lost).
     """
     begin, end = await bench.quiet_period()
-    calls = [said for seen, said in bench.registrations() if bench.watched_since <= seen.time <= end]
+    calls = [said for seen, said in bench.registrations() if bench.quiet.since <= seen.time <= end]
     times = f"found {len(calls)} time(s)" if bench.was_discovered else f"{len(calls)} call(s) of Register"
     if len(calls) > 1:
         raise Failed(f"{times} by {end - begin:.1f} s after the first list")
-    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.watched_since) if seen.time <= end]
+    lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.quiet.since) if seen.time <= end]
     new = new_lists_note(bench, lists)
     return f"{times} and {len(lists)} list(s){new} by {end - begin:.1f} s after the first list"
 
@@ -236,18 +238,20 @@ async def returns_once(bench: Bench) -> str:
         which = f" for {resource}" if len(bench.resources) > 1 else ""
         raise ConclusiveFailure(f"{most} calls of Register{which} in the {took:.1f} s after a disruption")
     times = f"found {most} time(s)" if bench.was_discovered else f"{most} call(s) of Register"
-    return f"at most {times} after each of {len(bench.disruptions)} disruptions"
+    return f"at most {times} after each of {len(bench.lifecycle.disruptions)} disruptions"
 
 
 def most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
     """After one disruption, or one start of the plug-in after that, and in how many seconds. A call that was
     refused at once is none of them: after that it has to call again (registers-again)."""
-    refused = {one.time for one, next in pairwise(bench.history) if isinstance(next.event, PluginRefused)}
+    refused = {one.time for one, next in pairwise(bench.entries) if isinstance(next.event, PluginRefused)}
     with bench.of([resource]):
-        calls = [s.time for s, _ in bench.registrations() if bench.was_alone(s.time) and s.time not in refused]
+        calls = [
+            s.time for s, _ in bench.registrations() if bench.lifecycle.was_alone(s.time) and s.time not in refused
+        ]
     marks = [
-        *bench.disruptions,
-        *(start for start in bench.start_times if start > bench.disruptions[0]),
+        *bench.lifecycle.disruptions,
+        *(start for start in bench.lifecycle.start_times if start > bench.lifecycle.disruptions[0]),
         trio.current_time(),
     ]
     spans = pairwise(sorted(marks))
@@ -283,13 +287,13 @@ def _registered_over_itself(bench: Bench) -> str | None:
     one has a stream open is not its doing (rolling-update)."""
     open_on: str | None = None
     is_stopping = False
-    for seen in bench.history:
+    for seen in bench.entries:
         match seen.event:
             case ManagerStopping():
                 is_stopping = True
             case ManagerReady():
                 open_on, is_stopping = None, False
-            case _ if not bench.was_alone(seen.time):
+            case _ if not bench.lifecycle.was_alone(seen.time):
                 open_on = None
             case SocketRestored() | EndpointStopped(resource=bench.resource):
                 open_on = None

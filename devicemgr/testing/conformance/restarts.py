@@ -8,8 +8,9 @@ import trio
 
 from ...events import PluginRegistered
 from .abbreviation import first_few
-from .bench import REACTION_TIME, Bench, Termination
+from .bench import REACTION_TIME, Bench
 from .check import check
+from .findings import Termination
 from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 WARM_UP = 3
@@ -100,8 +101,8 @@ async def registry_deleted(bench: Bench) -> str:
     Fix: take the new kubelet.sock, and not the end of the old one, for the sign to register again.
     """
     since = await bench.begin_disruption()
-    bench.registry.unlink(missing_ok=True)
-    await bench.wait_until(bench.registry.exists, bench.timing.prompt)
+    bench.layout.registration_socket.unlink(missing_ok=True)
+    await bench.wait_until(bench.layout.registration_socket.exists, bench.timing.prompt)
     await trio.sleep(REACTION_TIME)
     again = any(bench.seen(PluginRegistered, since=since, of=resource) for resource in bench.known)
     if again:  # then with all it has, and nothing disrupts it meanwhile
@@ -145,9 +146,9 @@ async def descriptors(bench: Bench) -> str:
     keep one watch.
     """
     bench.subject.descriptors()
-    started, respawns = trio.current_time(), len(bench.respawn_causes)
+    started, respawns = trio.current_time(), len(bench.lifecycle.respawn_causes)
     await _restart_and_wait(bench, "after one of many restarts of the manager")
-    if len(bench.respawn_causes) > respawns:
+    if len(bench.lifecycle.respawn_causes) > respawns:
         return "it ends with its stream, and with it all that is open"
     end = started + bench.timing.restarting
     # What is opened once only is no leak.
@@ -227,7 +228,7 @@ async def kill_restart(bench: Bench) -> str:
     left = any(socket.is_socket() for socket in sockets)
     await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)  # of the old streams' end nobody asks more
     since = trio.current_time()
-    await bench.start()
+    await bench.lifecycle.start()
     took = await bench.wait_for_list(since=since, what="after kill -9 and a new start")
     return f"with its old socket {'in place' if left else 'gone'}, registered after {took:.2f} s"
 
@@ -258,16 +259,16 @@ async def sigterm_ends(bench: Bench) -> str:
 async def _terminate_once(bench: Bench) -> Termination:
     """How the plug-in takes SIGTERM, once for all who ask. It is left ended: whatever needs it starts it again, and
     that it cannot start over what it left is not the signal's affair."""
-    if bench.termination is None:
+    if bench.findings.termination is None:
         status, started, sockets = None, trio.current_time(), bench.sockets
         with trio.move_on_after(bench.timing.termination_grace_period):
             status = await bench.subject.terminate()
         left = [socket.name for socket in sockets if socket.is_socket()]
-        bench.termination = Termination(
+        bench.findings.termination = Termination(
             status, trio.current_time() - started, [socket.name for socket in sockets], left
         )
         await bench.subject.kill()
-    return bench.termination
+    return bench.findings.termination
 
 
 @check(

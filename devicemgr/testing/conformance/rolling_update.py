@@ -49,7 +49,7 @@ async def rolling_update(bench: Bench) -> str:
     """
     since = await bench.begin_disruption()
     before = _names(bench)
-    async with bench.respawning():
+    async with bench.lifecycle.respawning():
         has_come = await _update(bench, lambda: bench.are_back(since))
         fight = _fight(bench, since)
         if not await bench.wait_until(lambda: _is_reached(bench), bench.timing.patience):
@@ -81,7 +81,7 @@ async def _update(bench: Bench, has_come: Callable[[], bool]) -> bool:
         )
         came = has_come()
 
-    await bench.surge(until_it_has_come)
+    await bench.lifecycle.surge(until_it_has_come, bench.timing.termination_grace_period)
     if bench.has_parallel_instances and not is_known:
         raise Skipped(f"within {bench.timing.patience:g} s the second of two processes neither registered nor ended")
     return came
@@ -113,7 +113,7 @@ async def _comes_after_a_refusal(bench: Bench, both: str) -> bool:
     finally:
         bench.manager.faults.accept_same_socket()
     refusals = _refusals(bench, since)
-    ended = bench.overlaps[-1][1]
+    ended = bench.lifecycle.overlaps[-1][1]
     if not await bench.wait_until(lambda: bench.are_back(since) and _is_reached(bench), bench.timing.patience):
         fight = _fight(bench, since)
         came = f"{_what_came_then(bench, since, ended)}{fight}"

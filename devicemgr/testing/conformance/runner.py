@@ -27,6 +27,7 @@ from . import (
 from .bench import Bench
 from .check import Check
 from .evidence import rpc_lines
+from .findings import RunningCheck
 from .observer import Observer
 from .verdicts import ConclusiveFailure, Failed, Result, Skipped, Verdict, Weight
 
@@ -148,8 +149,9 @@ async def run_check(
 
 
 async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Result:
-    bench.check, bench.step, bench.watching_since = check.name, "", None
-    started, before = trio.current_time(), len(bench.history)
+    bench.running = RunningCheck(check.name)
+    bench.lifecycle.reset_back_off()
+    started, before = trio.current_time(), len(bench.entries)
     needed = [results[name] for name in check.needs]
     causes = _causes(needed)
     sound = [one for one in bench.resources if not any(result.blocks(one) for result in needed)]
@@ -161,7 +163,7 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
         await bench.ensure_serving()
         with bench.of(sound) if causes else nullcontext():
             verdict, evidence, failed_resources, _ = await _with_respawns_noted(bench, check)
-        if verdict is Verdict.PASSED and (failure := bench.failed_in_parallel.get(check.name)):
+        if verdict is Verdict.PASSED and (failure := bench.findings.failed_in_parallel.get(check.name)):
             evidence += f"; when other instances of the plug-in ran in parallel: {failure}"
         if causes:
             left_out = tuple(one for one in bench.resources if one not in sound)
@@ -175,8 +177,8 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
         verdict, evidence = _verdict_of(failure, check), str(failure)
     if verdict is Verdict.SKIPPED and not blocked_by:
         blocked_by = _skipped_for_same_reason(needed, evidence)
-    if (since := bench.watching_since) is not None:  # what others saw of that while is its evidence too
-        before = next(place for place, seen in enumerate(bench.history) if seen.time >= since)
+    if (since := bench.running.watching_since) is not None:  # what others saw of that while is its evidence too
+        before = next(place for place, seen in enumerate(bench.entries) if seen.time >= since)
     return Result(
         check=check.name,
         title=check.title,
@@ -184,7 +186,7 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
         verdict=verdict,
         evidence=bench.subject.without_secrets(evidence),
         seconds=round(trio.current_time() - started, 3),
-        calls=tuple(islice(rpc_lines(bench.history[before:], since=since or started), MOST_CALLS)),
+        calls=tuple(islice(rpc_lines(bench.entries[before:], since=since or started), MOST_CALLS)),
         blocked_by=blocked_by,
         failed_resources=failed_resources,
     )
@@ -202,9 +204,9 @@ class _Finding(NamedTuple):
 
 async def _with_respawns_noted(bench: Bench, check: Check) -> _Finding:
     """What passes only because somebody starts the plug-in again says so."""
-    before = len(bench.respawn_causes)
+    before = len(bench.lifecycle.respawn_causes)
     found = await _retried_undisrupted(bench, check)
-    if found.verdict is Verdict.PASSED and (endings := bench.respawn_causes[before:]):
+    if found.verdict is Verdict.PASSED and (endings := bench.lifecycle.respawn_causes[before:]):
         often = "once" if len(endings) == 1 else f"{len(endings)} times"
         return found.adding(f"; meanwhile it ended {often}, {endings[-1]}, and was started again")
     return found
@@ -214,13 +216,14 @@ async def _retried_undisrupted(bench: Bench, check: Check) -> _Finding:
     """What fails on a plug-in that was disrupted before is tried on one that was not: some give up after so many errors
     in so many seconds, and that a check was not the first is nothing that a kubelet does. Not a conclusive failure,
     nor one of a process that the check started itself; and what fails in parallel is run again anyway."""
-    was_disrupted, starts = bench.is_disrupted and not bench.has_parallel_instances, bench.requested_starts
+    was_disrupted = bench.lifecycle.is_disrupted and not bench.has_parallel_instances
+    starts = bench.lifecycle.requested_starts
     first = await _attempt(bench, check)
     if first.is_conclusive:
-        bench.conclusive_failures.add(check.name)
+        bench.findings.conclusive_failures.add(check.name)
     if not first.verdict.is_broken or not was_disrupted:
         return first
-    if first.is_conclusive or bench.requested_starts > starts:
+    if first.is_conclusive or bench.lifecycle.requested_starts > starts:
         return first
     try:
         await bench.restart_plugin()
@@ -242,7 +245,7 @@ async def _attempt(bench: Bench, check: Check) -> _Finding:
         )
     if found.verdict.is_broken and not bench.has_parallel_instances:
         found = found._replace(evidence=await _with_exit_report(bench, found.evidence))
-        return found._replace(verdict=Verdict.FAILED) if bench.has_exited_for_good else found
+        return found._replace(verdict=Verdict.FAILED) if bench.lifecycle.has_exited_for_good else found
     return found
 
 
@@ -257,8 +260,8 @@ async def _run_until_exit(bench: Bench, check: Check) -> _Finding:
             else:
                 found = await _run_per_resource(bench, check)
             nursery.cancel_scope.cancel()
-    if found is None or (bench.has_exited_for_good and found.verdict is not Verdict.FAILED):
-        raise Failed(f"{bench.step}{bench.exit_report()}", Weight.ERROR)  # whatever the check is about
+    if found is None or (bench.lifecycle.has_exited_for_good and found.verdict is not Verdict.FAILED):
+        raise Failed(f"{bench.running.step}{bench.exit_report()}", Weight.ERROR)  # whatever the check is about
     return found
 
 
@@ -297,7 +300,7 @@ async def _run_per_resource(bench: Bench, check: Check) -> _Finding:
 
 
 async def _until_exit(bench: Bench) -> None:
-    while not bench.has_exited_for_good:  # noqa: ASYNC110 - the end of what a program has started has no event
+    while not bench.lifecycle.has_exited_for_good:  # noqa: ASYNC110 - the end of what a program has started has no event
         await trio.sleep(POLL)
 
 
@@ -312,7 +315,7 @@ async def _with_exit_report(bench: Bench, evidence: str) -> str:
     """A connection breaks a moment before its process has ended, which says more."""
     with trio.move_on_after(EXIT_GRACE):
         await _until_exit(bench)
-    if not bench.has_exited_for_good or bench.exit_report() in evidence:
+    if not bench.lifecycle.has_exited_for_good or bench.exit_report() in evidence:
         return evidence
     return f"{evidence}; {bench.exit_report()}"
 

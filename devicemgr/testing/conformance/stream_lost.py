@@ -40,7 +40,7 @@ async def stream_lost(bench: Bench) -> str:
         raise Skipped("no stream is open that could be cut (stream-stays-open)")
     since = await bench.begin_disruption()
     within = bench.timing.prompt + BEYOND
-    async with bench.respawning():
+    async with bench.lifecycle.respawning():
         with bench.of(bench.known):  # whoever registers one of them again may do so with all
             for resource in bench.serving():
                 bench.manager.faults.drop_connection(resource)

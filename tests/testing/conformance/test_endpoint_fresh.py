@@ -9,6 +9,7 @@ import pytest
 from devicemgr.events import EndpointStopped, ManagerReady, ManagerStopping, PluginRegistered, SocketRestored
 from devicemgr.testing.conformance import CHECKS, Failed
 from devicemgr.testing.conformance.evidence import Seen
+from devicemgr.testing.conformance.history import History
 
 GPU = "vendor.com/gpu"
 READY = ManagerReady(sockets=(), policy="none", scope="none", numa_nodes=(0,), gates=(), peer_limits=())
@@ -25,11 +26,10 @@ RESTORED = SocketRestored(path="kubelet.sock")
 
 
 async def evidence_of(events):
-    history = [Seen(float(number), event) for number, event in enumerate(events)]
-    seen = [(one, one.event) for one in history if isinstance(one.event, PluginRegistered)]
-    return await CHECKS["endpoint-fresh"].run(
-        SimpleNamespace(resource=GPU, history=history, was_alone=lambda time: True, seen=lambda kind: seen)
-    )
+    history = History(GPU)
+    history.entries += [Seen(float(number), event) for number, event in enumerate(events)]
+    history.lifecycle = SimpleNamespace(was_alone=lambda time: True)
+    return await CHECKS["endpoint-fresh"].run(history)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from devicemgr.errors import RpcFailed
 from devicemgr.model import Device, RunOptions
 from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
-from devicemgr.testing.conformance.respawn import back_off
 from tests.fast_clock import FastClock
 
 from .mutants import (
@@ -379,7 +378,7 @@ async def test_nobody_is_refused_after_the_check(fast_clock):
         async with open_bench(subject := TakesItselfForRegistered(nursery), timing=TIMING) as bench:
             await run_checks(bench, select(["registers-again"]))
             await subject.kill()
-            await subject.start(bench.directory)
+            await subject.start(bench.layout.plugins)
             assert await bench.wait_until(bench.serves, TIMING.patience)
 
 
@@ -510,10 +509,6 @@ async def test_one_that_is_not_ours_and_lost_is_told_once(fast_clock):
     assert {name for name, r in results.items() if r.verdict is Verdict.FAILED} == {"restart"}
     for name in ("kill-restart", "ids-stable", "stream-cancel"):
         assert "does not serve any more, and is not ours" in results[name].evidence
-
-
-def test_the_pauses_before_a_start_are_those_of_a_kubelet():
-    assert [back_off(times) for times in range(1, 9)] == [1, 10, 20, 40, 80, 160, 300, 300]
 
 
 WHATEVER_IT_BREAKS = "nobody said how", "the plug-in was found in plugins_registry"

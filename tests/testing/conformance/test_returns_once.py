@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +9,7 @@ import trio
 
 from devicemgr.events import PluginRefused, RegistrationRequested
 from devicemgr.testing.conformance.evidence import Seen
+from devicemgr.testing.conformance.history import History
 from devicemgr.testing.conformance.registration import most_calls
 
 GPU = "vendor.com/gpu"
@@ -26,15 +26,8 @@ REFUSED = PluginRefused(resource=GPU, endpoint="gpu.sock", rule="REG-7", message
     ],
 )
 async def test_a_call_that_was_refused_at_once_does_not_count(autojump_clock, events, most):
-    history = [Seen(number / 10, event) for number, event in enumerate(events)]
-    calls = [(seen, seen.event) for seen in history if seen.event is CALLED]
-    bench = SimpleNamespace(
-        history=history,
-        disruptions=[0.0],
-        start_times=[],
-        of=lambda resources: nullcontext(),
-        registrations=lambda: calls,
-        was_alone=lambda time: True,
-    )
+    history = History(GPU)
+    history.entries += [Seen(number / 10, event) for number, event in enumerate(events)]
+    history.lifecycle = SimpleNamespace(disruptions=[0.0], start_times=[], was_alone=lambda time: True)
     await trio.sleep(2)
-    assert most_calls(bench, GPU)[0] == most
+    assert most_calls(history, GPU)[0] == most

@@ -1,14 +1,13 @@
-"""What the bench makes of a plug-in that is not there at the moment."""
+"""When the process of a plug-in counts as down, and what is reported of one that has exited."""
 
 from __future__ import annotations
 
 import pytest
 import trio
 
-from devicemgr import Numa
-from devicemgr.daemon.layout import Layout
-from devicemgr.testing.conformance import Timing
-from devicemgr.testing.conformance.bench import Bench
+from devicemgr.testing.conformance.diagnosis import exit_report, what_happened
+from devicemgr.testing.conformance.history import History
+from devicemgr.testing.conformance.lifecycle import Lifecycle, back_off
 
 
 class Ended:
@@ -23,7 +22,7 @@ class Ended:
 
 
 @pytest.mark.parametrize(
-    ("subject", "respawns", "is_down"),
+    ("subject", "is_respawned", "is_down"),
     [
         (Ended(True), True, False),
         (Ended(False, False), True, False),
@@ -32,9 +31,10 @@ class Ended:
         (Ended(False, False), False, True),
     ],
 )
-async def test_one_that_is_started_again_is_not_down(subject, respawns, is_down, tmp_path):
-    bench = Bench(subject, Layout(tmp_path), None, Timing(), Numa(nodes=(0,)), respawns=respawns)
-    assert bench.is_down == is_down
+async def test_one_that_is_started_again_is_not_down(subject, is_respawned, is_down, tmp_path):
+    lifecycle = Lifecycle(subject, tmp_path)
+    lifecycle.is_respawned = is_respawned
+    assert lifecycle.is_down == is_down
 
 
 class DiesAtOnce:
@@ -51,9 +51,8 @@ class DiesAtOnce:
 
 
 async def test_one_that_runs_is_quoted_without_having_exited(tmp_path):
-    bench = Bench(Runs(), Layout(tmp_path), None, Timing(), Numa(nodes=(0,)))
-    told = bench.what_happened(since=trio.current_time())
-    assert told == "it did not call Register within 0.0 s; it last wrote: no kubelet here"
+    found = what_happened(History(None), Lifecycle(Runs(), tmp_path), since=trio.current_time())
+    assert found == "it did not call Register within 0.0 s; it last wrote: no kubelet here"
 
 
 class Runs:
@@ -63,13 +62,17 @@ class Runs:
 
 
 async def test_the_last_output_is_that_of_the_last_process(tmp_path):
-    bench = Bench(DiesAtOnce("panic: no hope\n", "in use\n", ""), Layout(tmp_path), None, Timing(), Numa(nodes=(0,)))
-    told = []
+    lifecycle = Lifecycle(DiesAtOnce("panic: no hope\n", "in use\n", ""), tmp_path)
+    reports = []
     for _ in range(3):
-        await bench.start()
-        told.append(bench.exit_report())
-    assert told == [
+        await lifecycle.start()
+        reports.append(exit_report(History(None), lifecycle))
+    assert reports == [
         "the plug-in has ended, with exit status 1; its last output: panic: no hope",
         "the plug-in has ended, with exit status 1; its last output: in use",
         "the plug-in has ended, with exit status 1",
     ]
+
+
+def test_the_pauses_before_a_start_are_those_of_a_kubelet():
+    assert [back_off(times) for times in range(1, 9)] == [1, 10, 20, 40, 80, 160, 300, 300]

@@ -1,0 +1,43 @@
+"""What checks find out and other checks, or the runner, use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...model import ResourceName
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """How the plug-in took SIGTERM: its exit status, None if it did not end; and its sockets, with those of them that
+    were still there then."""
+
+    status: int | None
+    seconds: float
+    sockets: Sequence[str]
+    left: Sequence[str]
+
+
+@dataclass(slots=True)
+class RunningCheck:
+    """``step`` is what it is doing, if it has several steps: the evidence begins with it when the plug-in exits.
+    ``watching_since`` is when the quiet period began that it watches, if it does."""
+
+    name: str | None = None
+    step: str = ""
+    watching_since: float | None = None
+
+
+@dataclass(slots=True)
+class Findings:
+    """``allocate_skip_reasons``: why Allocate cannot be answered here at all. ``changed_lists``: the ids of a list that
+    the plug-in sent by itself after its first one, and those that a new stream began with then.
+    ``conclusive_failures``: the checks whose failure another instance cannot be the reason of. ``failed_in_parallel``:
+    by check, the evidence of a failure while another instance ran."""
+
+    termination: Termination | None = None
+    allocate_skip_reasons: dict[ResourceName, str] = field(default_factory=dict)
+    changed_lists: dict[ResourceName, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    conclusive_failures: set[str] = field(default_factory=set)
+    failed_in_parallel: dict[str, str] = field(default_factory=dict)
