@@ -14,7 +14,6 @@ from .verdicts import Failed, Skipped
 
 RETRY_PATIENCE = 2
 """So many times its patience a plug-in may take after a refusal: NVIDIA's tries again half a minute later."""
-_RESTART = "after a restart of the manager"
 
 
 @check("registers-again", rule="REG-5, REG-7, REG-22", needs=("first-list",), whole_plugin=True)
@@ -42,36 +41,52 @@ async def registers_again(bench: Bench) -> str:
         else:
             bench.delete_sockets()
             await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)
-            found.append(await _refuse_once_after(bench, "at its start", trio.current_time(), bench.lifecycle.start))
-        found.append(
-            await _refuse_once_after(bench, _RESTART, await bench.begin_disruption(), bench.manager.faults.restart)
-        )
+            found.append(await _refuse_at_start(bench))
+        found.append(await _refuse_after_restart(bench))
     return "; ".join(found)
 
 
-async def _refuse_once_after(bench: Bench, what: str, since: float, trigger: Callable[[], Awaitable[None]]) -> str:
-    """Make the plug-in register, and refuse it once; the evidence that it is back. Raises Failed."""
-    patience = bench.timing.patience
+async def _refuse_at_start(bench: Bench) -> str:
+    """The evidence that the plug-in is back. Raises Failed."""
+    since = trio.current_time()
+    if not await _refuse_once(bench, since, bench.lifecycle.start):
+        raise Failed(f"when it was started again; {bench.what_happened(since=since)}")
+    if late := bench.not_back(since):
+        raise _failure(bench, late[0], since, "at its start")
+    return _success(bench, since, "at its start")
+
+
+async def _refuse_after_restart(bench: Bench) -> str:
+    """The same after a restart of the manager, of which a plug-in may not know: the check ``restart`` is about that."""
+    since = await bench.begin_disruption()
+    when = "after a restart of the manager"
+    if not await _refuse_once(bench, since, bench.manager.faults.restart):
+        return f"{when} it did not call Register at all, which is what the check restart is about"
+    late = bench.not_back(since)
+    if late and bench.subject.is_running and _calls_after_refusal(bench, late[0], since):
+        return f"refused once {when}, it called Register again; what came of that is what the check restart is about"
+    if late:
+        raise _failure(bench, late[0], since, when)
+    return _success(bench, since, when)
+
+
+async def _refuse_once(bench: Bench, since: float, trigger: Callable[[], Awaitable[None]]) -> bool:
+    """Make the plug-in register, refuse it once, and give it time to come back. False when it did not call Register."""
     for resource in bench.resources:
         bench.manager.faults.refuse_registrations(resource=resource)
     try:
         await trigger()
-        await bench.wait_until(lambda: bench.lifecycle.is_down or _all_were_refused(bench, since), patience)
+        await bench.wait_until(
+            lambda: bench.lifecycle.is_down or _all_were_refused(bench, since), bench.timing.patience
+        )
     finally:
         bench.manager.faults.accept_registrations()
     if not _all_were_refused(bench, since):
-        if what == _RESTART:
-            return f"{what} it did not call Register at all, which is what the check restart is about"
-        raise Failed(f"when it was started again; {bench.what_happened(since=since)}")
-    await bench.wait_until(lambda: bench.lifecycle.is_down or bench.are_back(since), RETRY_PATIENCE * patience)
-    late = bench.not_back(since)
-    called = late and bench.seen(RegistrationRequested, since=_just_after_refusal(bench, late[0], since), of=late[0])
-    if called and what == _RESTART and bench.subject.is_running:
-        return f"refused once {what}, it called Register again; what came of that is what the check restart is about"
-    if late:
-        which = f" of {late[0]}" if len(bench.resources) > 1 else ""
-        raise Failed(f"Register{which} was refused once {what}, {_outcome_after_refusal(bench, late[0], since)}")
-    return f"refused once {what}, it was registered {_longest_wait(bench, since):.2f} s later"
+        return False
+    await bench.wait_until(
+        lambda: bench.lifecycle.is_down or bench.are_back(since), RETRY_PATIENCE * bench.timing.patience
+    )
+    return True
 
 
 def _all_were_refused(bench: Bench, since: float) -> bool:
@@ -79,12 +94,22 @@ def _all_were_refused(bench: Bench, since: float) -> bool:
     return all(bench.seen(PluginRefused, since=since, of=resource) for resource in bench.resources)
 
 
-def _outcome_after_refusal(bench: Bench, resource: str, since: float) -> str:
+def _failure(bench: Bench, resource: str, since: float, when: str) -> Failed:
+    which = f" of {resource}" if len(bench.resources) > 1 else ""
     after = _just_after_refusal(bench, resource, since)
-    said = f"{bench.seen(PluginRefused, since=since, of=resource)[0][1].message!r}, and "
-    if bench.subject.is_running and not bench.seen(RegistrationRequested, since=after, of=resource):
-        return f"{said}then it did not call it again: {bench.what_happened(since=after, of=resource)}"
-    return said + bench.what_happened(since=after, of=resource)
+    outcome = bench.what_happened(since=after, of=resource)
+    if bench.subject.is_running and not _calls_after_refusal(bench, resource, since):
+        outcome = f"then it did not call it again: {outcome}"
+    message = bench.seen(PluginRefused, since=since, of=resource)[0][1].message
+    return Failed(f"Register{which} was refused once {when}, {message!r}, and {outcome}")
+
+
+def _success(bench: Bench, since: float, when: str) -> str:
+    return f"refused once {when}, it was registered {_longest_wait(bench, since):.2f} s later"
+
+
+def _calls_after_refusal(bench: Bench, resource: str, since: float) -> bool:
+    return bool(bench.seen(RegistrationRequested, since=_just_after_refusal(bench, resource, since), of=resource))
 
 
 def _just_after_refusal(bench: Bench, resource: str, since: float) -> float:
