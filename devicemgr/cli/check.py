@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from ..daemon.layout import KUBELET_ROOT
 from ..errors import DeviceManagerError
 from ..testing.check_options import CheckOptions, option_spec
-from ..testing.conformance import Attached, Command, Subject, Verdict, select
+from ..testing.conformance import Attached, Subject, Verdict, select
 from ..testing.conformance.api_server import api_server_error_in
 from . import output_option, root_of
 from .atomic_files import check_writable, write_atomically
@@ -199,15 +199,7 @@ def _run_from(args: _CommandLine, remembered: LastFailed) -> Run:
     if args.attach:
         subject: Subject = Attached(change=options.change)
     else:
-        subject = Command(
-            args.argv,
-            change=options.change,
-            isolate=options.isolate,
-            bind=options.bind,
-            kubeconfig=options.kubeconfig,
-            alone=options.alone,
-            adopt=True,
-        )
+        subject = options.command(args.argv, adopt=True)
     checks = options.checks()
     if args.last_failed and not (checks := remembered.among(checks)):
         click.echo("None of these checks is known to have failed the last time: all are run.", err=True)

@@ -6,6 +6,7 @@ pytest asks for options at every start, whoever needs them or not, so what is im
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from .timing import Timing
 if TYPE_CHECKING:
     from ..core.topology.numa import Numa
     from .conformance.check import Check
+    from .conformance.command import Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,20 @@ class CheckOptions(CheckedFields):
         from .conformance.runner import select
 
         return select(self.only, self.skip)
+
+    def command(self, argv: Sequence[str], *, adopt: bool = False) -> Command:
+        """The program to be checked."""
+        from .conformance.command import Command
+
+        return Command(
+            argv,
+            change=self.change,
+            isolate=self.isolate,
+            bind=self.bind,
+            kubeconfig=self.kubeconfig,
+            alone=self.alone,
+            adopt=adopt,
+        )
 
     def numa_nodes(self) -> Numa | None:
         """None: the machine's. Raises UnusableTopology."""

@@ -14,7 +14,7 @@ import pytest
 from ...errors import DeviceManagerError
 from ...printable import printable
 from ..check_options import CheckOptions
-from ..conformance import Bench, Check, Command, Result, Verdict, open_bench, run_check
+from ..conformance import Bench, Check, Result, Verdict, open_bench, run_check
 from ..portal import Portal, open_portal
 
 _READABLE = 100
@@ -44,14 +44,7 @@ class Session:
             pytest.skip("the plug-in cannot be started")
         if self._opened is None:
             how = self._options
-            command = Command(
-                self._argv,
-                change=how.change,
-                isolate=how.isolate,
-                bind=how.bind,
-                kubeconfig=how.kubeconfig,
-                alone=how.alone,
-            )
+            command = how.command(self._argv)
             portal = self._stack.enter_context(open_portal())
             numa = how.numa_nodes()
             bench = open_bench(command, resource=how.resource, timing=how.timing, numa=numa, respawn=how.respawn)
