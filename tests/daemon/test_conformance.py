@@ -8,21 +8,16 @@ import pytest
 import trio
 import trio.testing
 
-from devicemgr import Container, Device, Pod, open_device_manager
+from devicemgr import Device, open_device_manager
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.hints import resource_hints
 from devicemgr.core.topology.numa import Numa
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
-
-
-def pod(name, **limits):
-    names = {"gpu": GPU, "nic": NIC}
-    limits = {names[key]: count for key, count in limits.items()}
-    return Pod(name=name, uid=name, containers=(Container(name="main", limits=limits),))
 
 
 async def test_a_relative_directory_and_one_that_is_not_there_yet(tmp_path, monkeypatch):

@@ -6,13 +6,14 @@ from dataclasses import fields, replace
 
 import pytest
 
-from devicemgr import Container, Device, PeerLimits, Pod
+from devicemgr import Device, PeerLimits
 from devicemgr.events import PeerLimitReached
 from devicemgr.model import DeviceSpec, Mount, PluginOptions, RunOptions
 from devicemgr.peer_limits import KUBELET_MESSAGE
 from devicemgr.rpc.deviceplugin.convert import answer_to_bytes
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
+from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
 OPTIONS = PluginOptions(get_preferred_allocation_available=True)
@@ -101,17 +102,13 @@ def reached(manager):
     return [one.event for one in manager.events() if isinstance(one.event, PeerLimitReached)]
 
 
-def pod(count):
-    return Pod(name="p", uid="p", containers=(Container(name="main", limits={GPU: count}),))
-
-
 async def test_100000_devices_in_16_mib(manager, open_plugin):
     devices = [Device(id=id) for id in ids(100_000, 150)]
     entry = listed(devices[:1])
     assert 0.95 * USUAL.message_size <= len(entry) * len(devices) <= USUAL.message_size
     async with open_plugin(GPU, devices=devices) as plugin:
         await registered(manager, plugin, len(devices))
-        assert (await manager.admit(pod(2))).admitted
+        assert (await manager.admit(pod(gpu=2))).admitted
     assert reached(manager) == []
 
 
@@ -129,7 +126,7 @@ async def test_long_answers(manager, open_plugin):
         plugin.on_preferred, plugin.on_allocate = prefer, allocate
         await registered(manager, plugin, 2010)
         for _ in range(2):
-            admission = await manager.admit(pod(2000))
+            admission = await manager.admit(pod(gpu=2000))
             assert admission.admitted, admission.message
             assert admission.containers[0].options == ANSWER
             await manager.remove("default", "p")

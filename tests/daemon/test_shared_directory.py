@@ -27,6 +27,7 @@ from devicemgr.errors import DirectoryInUse, DirectoryUnusable
 from devicemgr.events import DirectoryOpenToOthers, FileSetAside
 from devicemgr.model import Owner
 from devicemgr.testing import open_registered_plugin
+from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
 STRANGER = 65534
@@ -44,10 +45,6 @@ FORGED = render(
         )
     )
 )
-
-
-def pod(name):
-    return Pod(name=name, uid=name, containers=(Container(name="c", limits={GPU: 1}),))
 
 
 def a_directory(path):

@@ -30,15 +30,9 @@ from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegiste
 from devicemgr.model import Owner, PluginOptions, PodUid, RunOptions
 from devicemgr.steps import run_steps
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
-
-
-def pod(name="p", **limits):
-    names = {"gpu": GPU, "nic": NIC}
-    return Pod(
-        name=name, uid=name, containers=(Container(name="main", limits={names[key]: n for key, n in limits.items()}),)
-    )
 
 
 def happened(manager, kind):

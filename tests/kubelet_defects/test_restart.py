@@ -27,13 +27,9 @@ from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.rpc.deviceplugin.service import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
-
-
-def pod(name="p", count=1, kinds=(ContainerKind.MAIN,), resource=GPU):
-    containers = tuple(Container(name=f"c{n}", kind=kind, limits={resource: count}) for n, kind in enumerate(kinds))
-    return Pod(name=name, uid=name, containers=containers)
 
 
 def happened(manager, kind):
@@ -68,11 +64,11 @@ def checkpoint_of(root_dir):
 
 async def test_running_pods_keep_their_devices_while_plugins_are_away(root_dir):
     """CC-095. CC-101, CC-102, REG-18, REG-19, ALLOC-10."""
-    held = await first_run(root_dir, pod("a"), pod("b", 2))
+    held = await first_run(root_dir, pod("a"), pod("b", gpu=2))
     async with open_device_manager(root_dir) as manager:
         assert devices(manager) == held
         assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].allocated) == (0, 3)
-        assert (await manager.admit(pod("a"))).containers[0].devices == {GPU: held["a"]["c0"]}
+        assert (await manager.admit(pod("a"))).containers[0].devices == {GPU: held["a"]["main"]}
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=4) as plugin:
             await plugin.register()
             await manager.wait_for_resource(GPU, allocatable=4)
@@ -96,7 +92,7 @@ async def test_many_pods_that_ended_are_given_up_in_one_write(root_dir):
     """One write for all: with one for each, 10,000 pods would outlast whoever asked."""
     async with open_device_manager(root_dir, node_resources={NIC: 1000}) as manager:
         for n in range(300):
-            assert (await manager.admit(pod(f"p{n}", resource=NIC))).admitted
+            assert (await manager.admit(pod(f"p{n}", nic=1))).admitted
         written = len(happened(manager, CheckpointWritten))
         removed = await manager.retain(["p7"])
         assert [one.name for one in removed] == [f"p{n}" for n in range(300) if n != 7]
@@ -118,11 +114,11 @@ async def test_a_resource_that_does_not_come_back_is_removed_after_the_grace_per
 
 async def test_a_kubelets_checkpoint_is_taken_over_and_its_pods_go_by_uid(root_dir):
     """CKPT-2: files are interchangeable. The kubelet's has no names, and knows nothing of options."""
-    await first_run(root_dir, pod("a", 2), pod("b"))
+    await first_run(root_dir, pod("a", gpu=2), pod("b"))
     as_a_kubelet_writes_it(root_dir)
     async with open_device_manager(root_dir) as manager:
         assert [one.full_name for one in manager.pods()] == ["uid a", "uid b"]
-        assert (await manager.admit(pod("a", 2))).admitted  # now it has a name
+        assert (await manager.admit(pod("a", gpu=2))).admitted  # now it has a name
         assert [one.full_name for one in manager.pods()] == ["default/a", "uid b"]
         assert await manager.remove("", "b")
         assert manager.capacity()[GPU].allocated == 2
@@ -186,7 +182,7 @@ async def test_what_an_answer_says_in_fields_of_another_version_is_kept_on_disk(
         async with open_device_manager(root_dir) as manager:
             (run,) = (await manager.admit(pod("a"))).containers
             assert run.options.envs["A"] == "1"
-            await manager.admit(pod("b", count=0))  # something to write
+            await manager.admit(pod("b", gpu=0))  # something to write
 
 
 # --- LIM-8, LIM-39 -------------------------------------------------------------------------------
@@ -342,12 +338,12 @@ async def test_lim_26_a_write_that_fails_refuses_the_pod_and_frees_its_devices(r
             await manager.flush()
             with monkeypatch.context() as patch:
                 patch.setattr(DurableFile, "save", no_space)
-                refused = await manager.admit(pod("a", 2))
+                refused = await manager.admit(pod("a", gpu=2))
                 assert (refused.admitted, refused.reason) == (False, "UnexpectedAdmissionError")
                 assert "failed to write checkpoint file" in refused.message
                 assert "No space left" in refused.message
             assert manager.capacity()[GPU].available == 2
-            assert (await manager.admit(pod("b", 2))).admitted
+            assert (await manager.admit(pod("b", gpu=2))).admitted
             assert {entry.owner.pod_uid for entry in checkpoint_of(root_dir).entries} == {"b"}
 
 
@@ -439,7 +435,8 @@ async def test_a_refused_pod_is_told_why_also_where_the_path_is_no_text(root_dir
 
 async def test_lim_30_a_running_pod_is_not_refused_because_its_init_container_has_ended(root_dir):
     """ALLOC-6b, CC-103, CC-109: the kubelet looks at each container, and fails the pod for good."""
-    one = pod("a", kinds=(ContainerKind.INIT, ContainerKind.MAIN))
+    kinds = ContainerKind.INIT, ContainerKind.MAIN
+    one = pod("a", *(Container(name=kind.value, kind=kind, limits={GPU: 1}) for kind in kinds))
     held = await first_run(root_dir, one)
     async with open_device_manager(root_dir) as manager:
         admission = await manager.admit(one)

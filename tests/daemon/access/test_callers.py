@@ -12,7 +12,7 @@ from time import thread_time
 import pytest
 import trio
 
-from devicemgr import Callers, Container, PeerLimits, Pod, open_device_manager
+from devicemgr import Callers, PeerLimits, open_device_manager
 from devicemgr.core.topology.policy import Policy
 from devicemgr.daemon.access.list_sizes import ListSizes
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
@@ -38,6 +38,7 @@ from devicemgr.rpc.stubs.devicemgr.v1 import AdminStub
 from devicemgr.rpc.stubs.v1 import PodResourcesListerStub
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 STRANGERS_ONLY = Callers(uids=frozenset({54321}))
@@ -49,12 +50,6 @@ def happened(manager, kind):
 
 def reached(manager, limit):
     return [event for event in happened(manager, PeerLimitReached) if event.limit == limit]
-
-
-def pod(**limits):
-    names = {"gpu": GPU, "nic": NIC}
-    limits = {names[name]: count for name, count in limits.items()}
-    return Pod(name="p", uid="p", containers=(Container(name="main", limits=limits),))
 
 
 def peer_limits(**values):

@@ -16,13 +16,9 @@ from devicemgr.daemon.layout import Layout
 from devicemgr.errors import CorruptCheckpoint
 from devicemgr.events import FileSetAside, StateRestored
 from devicemgr.testing import open_registered_plugin
+from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
-
-
-def pod(name):
-    limits = {"containers": [{"name": "main", "resources": {"limits": {GPU: 1}}}]}
-    return {"kind": "Pod", "metadata": {"name": name, "uid": name}, "spec": limits}
 
 
 @pytest.fixture

@@ -22,13 +22,10 @@ from devicemgr.daemon.file_watch import FileWatch
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.testing import open_registered_plugin, open_simulated_plugin
+from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
 NIC = "vendor.com/nic"
-
-
-def pod(name):
-    return Pod(name=name, uid=name, containers=(Container(name="c", limits={GPU: 1}),))
 
 
 def path_of(root_dir):

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from devicemgr import Container, Pod, open_device_manager
+from devicemgr import open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
 from devicemgr.core.checkpoint.own_section import parse_section, render_section
 from devicemgr.core.devices.store import DeviceStore
@@ -22,13 +22,10 @@ from devicemgr.daemon.layout import Layout, acquire_directories
 from devicemgr.errors import CheckpointUnwritable
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from devicemgr.testing import open_registered_plugin
+from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
 BUSY = "an error of a disk"
-
-
-def pod(name, count=1):
-    return Pod(name=name, uid=name, containers=(Container(name="c", limits={GPU: count}),))
 
 
 class Run:
@@ -337,7 +334,7 @@ async def test_what_has_not_changed_is_not_made_into_text_again(root_dir, monkey
 async def test_what_was_restored_is_told(root_dir):
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=4):
         for name, count in (("a", 1), ("b", 2)):
-            assert (await manager.admit(pod(name, count))).admitted
+            assert (await manager.admit(pod(name, gpu=count))).admitted
     store, log = DeviceStore(), EventLog()
     restore(checkpoint_file(Layout(root_dir)), store, log, boot_id="")
     (recorded,) = log.after(0)

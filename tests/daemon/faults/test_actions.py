@@ -8,16 +8,13 @@ import pytest
 import trio
 import trio.testing
 
-from devicemgr import Container, Pod, open_device_manager
+from devicemgr import open_device_manager
 from devicemgr.errors import BadInput, RegistrationRefused
 from devicemgr.events import EndpointStopped, FileSetAside, ManagerReady
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
-
-
-def pod(name, count=1):
-    return Pod(name=name, uid=name, containers=(Container(name="main", limits={GPU: count}),))
 
 
 def kinds(manager):

@@ -15,6 +15,7 @@ from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.wire_format import field_of_bytes
 from devicemgr.turns import TURN, run_in_turns
 from tests.bench.peers import Plugin
+from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
 COUNT = PeerLimits().devices
@@ -58,10 +59,6 @@ def at_once(no_garbage):
     store.apply_report(GPU, 1, DeviceListDecoder().decode(raw))
     store.free_devices(GPU)
     return thread_time() - began
-
-
-def pod(name):
-    return Pod(name=name, uid=name, containers=(Container(name="main", limits={GPU: 1}),))
 
 
 @pytest.mark.timeout(300)

@@ -11,16 +11,11 @@ from devicemgr import Container, ContainerKind, Deadlines, Pod, open_device_mana
 from devicemgr.errors import Refused, RpcFailed
 from devicemgr.model import Device, DeviceSpec, Mount, PluginOptions, RunOptions
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 PREFIX = "Pod was rejected: Allocate failed due to "
 LATE = "rpc error: code = DeadlineExceeded desc = "
-
-
-def pod(name="p", containers=None, **limits):
-    names = {"gpu": GPU, "nic": NIC}
-    made = containers or (Container(name="main", limits={names.get(key, key): n for key, n in limits.items()}),)
-    return Pod(name=name, uid=name, containers=tuple(made))
 
 
 @pytest.fixture
@@ -60,7 +55,7 @@ async def test_a_pod_gets_its_devices_and_what_the_plugin_says(manager, plugins)
 async def test_a_refused_pod_gives_everything_back(manager, plugins):
     """CC-062, ALLOC-5, ALLOC-E6."""
     refused = await manager.admit(
-        pod(containers=[Container(name="a", limits={NIC: 1}), Container(name="b", limits={GPU: 3, NIC: 1})])
+        pod("p", Container(name="a", limits={NIC: 1}), Container(name="b", limits={GPU: 3, NIC: 1}))
     )
     assert (refused.admitted, refused.reason) == (False, "UnexpectedAdmissionError")
     assert refused.message == (
@@ -183,11 +178,10 @@ async def test_init_containers_hand_their_devices_on(manager, plugins):
     """ALLOC-2, ALLOC-12, CC-070, CC-072, ALLOC-13."""
     admission = await manager.admit(
         pod(
-            containers=[
-                Container(name="init", kind=ContainerKind.INIT, limits={GPU: 1}),
-                Container(name="side", kind=ContainerKind.SIDECAR, limits={GPU: 1}),
-                Container(name="main", limits={GPU: 1}),
-            ]
+            "p",
+            Container(name="init", kind=ContainerKind.INIT, limits={GPU: 1}),
+            Container(name="side", kind=ContainerKind.SIDECAR, limits={GPU: 1}),
+            Container(name="main", limits={GPU: 1}),
         )
     )
     held = {run.name: run.devices[GPU] for run in admission.containers}
@@ -344,7 +338,7 @@ async def test_a_uid_means_one_pod(manager, plugins):
 
 async def test_the_containers_of_an_admitted_pod_do_not_change(manager, plugins):
     await manager.admit(pod(gpu=1))
-    refused = await manager.admit(pod(containers=[Container(name="other", limits={GPU: 1})]))
+    refused = await manager.admit(pod("p", Container(name="other", limits={GPU: 1})))
     assert "is here already with other containers; remove it first" in refused.message
     assert manager.capacity()[GPU].allocated == 1
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from devicemgr import Container, Pod, open_device_manager
+from devicemgr import open_device_manager
 from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.core.views.node_status import (
     InsufficientResource,
@@ -19,14 +19,9 @@ from devicemgr.errors import AddressUnusable
 from devicemgr.events import ManagerReady, SocketReplaced, SocketRestored
 from devicemgr.model import NodeStatus
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
-
-
-def pod(name="p", **limits):
-    names = {"gpu": GPU, "nic": NIC}
-    limits = {names[key]: count for key, count in limits.items()}
-    return Pod(name=name, uid=name, containers=(Container(name="main", limits=limits),))
 
 
 async def test_the_node_publishes_what_the_plugins_report(manager, open_plugin):

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from devicemgr import Container, Pod
 from devicemgr.model import DeviceSpec, Mount, RunOptions
 from devicemgr.testing.plugin.script import parse_scripts
 from devicemgr.testing.plugin.script_player import ScriptedCrash, ScriptedPlugin, fill_template, open_scripted_plugin
 from devicemgr.testing.plugin.simulated import SimulatedPlugin
+from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
 HEAD = "resource: vendor.com/gpu\ndevices: [{count: 4, numa: [0, 1]}]\n"
@@ -33,13 +33,9 @@ async def scripted(manager):
     return open_one
 
 
-def pod(name, count=1):
-    return Pod(name=name, uid=name, containers=(Container(name="main", limits={GPU: count}),))
-
-
 async def verdicts(manager, *names, count=1):
     """For each pod its devices, or why it was not admitted."""
-    answers = [await manager.admit(pod(name, count)) for name in names]
+    answers = [await manager.admit(pod(name, gpu=count)) for name in names]
     return [sorted(a.containers[0].devices[GPU]) if a.admitted else a.message for a in answers]
 
 
