@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from .daemon import processor_seconds
+from tests.daemon_process import processor_seconds
+from tests.grpcio_peers import device_list
+
 from .figures import Compared, medians
-from .peers import device_list
 from .sides import DAEMON, EMBEDDED, GO, Side, in_turns
 
 GPU = "bench.example/gpu"

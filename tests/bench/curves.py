@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from .peers import Plugin, admit_request, admitted, device_list
+from tests.grpcio_peers import Plugin, admit_request, admitted, device_list
+
 from .rows import GPU, node, serve, timed
 
 TIMES = 21

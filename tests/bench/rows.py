@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from .daemon import COMMAND, open_daemon
+from tests.daemon_process import COMMAND, open_daemon
+from tests.grpcio_peers import Client, Plugin, admit_request, admitted, device_list
+
 from .figures import Figure
-from .peers import Client, Plugin, admit_request, admitted, device_list
 
 GPU = "bench.example/gpu"
 

@@ -20,9 +20,10 @@ from typing import Any
 
 import grpc
 
-from .daemon import open_daemon
+from tests.daemon_process import open_daemon
+from tests.grpcio_peers import OPTIONS, Client, Plugin, admit_request, admitted, register_request, unary
+
 from .embedded import MESSAGE_SIZE
-from .peers import OPTIONS, Client, Plugin, admit_request, admitted, register_request, unary
 
 GO, EMBEDDED, DAEMON = "Go", "embedded", "daemon"
 WRITING_TIME = 0.01

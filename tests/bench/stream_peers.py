@@ -19,8 +19,8 @@ from grpclib.const import Cardinality, Handler
 
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.server import open_server
+from tests.grpcio_peers import device_list
 
-from .peers import device_list
 from .streams import DEVICES, LISTS, PREFIX
 
 WATCH = "/v1beta1.DevicePlugin/ListAndWatch"

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import grpc
 
+from tests.grpcio_peers import OPTIONS, Plugin, device_list
+
 from .figures import Compared, medians
-from .peers import OPTIONS, Plugin, device_list
 
 OURS, GRPCLIB = "devicemgr", "grpclib"
 DEVICES = 40

@@ -28,8 +28,8 @@ from pathlib import Path
 import grpc
 
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
-from tests.bench.daemon import Daemon
-from tests.bench.peers import Client, Plugin, admit_request, device_list
+from tests.daemon_process import Daemon
+from tests.grpcio_peers import Client, Plugin, admit_request, device_list
 
 RESOURCES = ("crash.example/gpu", "crash.example/nic")
 DEVICES = 120

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from grpclib.server import Server
 
-from tests.bench.peers import device_list
+from tests.grpcio_peers import device_list
 from tests.hostile.fakes import Plugin, Raw, register
 
 LOOK = 0.1

@@ -25,8 +25,8 @@ import grpc
 
 from devicemgr.core.devices.endpoint import GRACE_PERIOD
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
-from tests.bench.daemon import open_daemon
-from tests.bench.peers import OPTIONS, Client, unary
+from tests.daemon_process import open_daemon
+from tests.grpcio_peers import OPTIONS, Client, unary
 
 from .crash import Ledger, admit, pods_of, remove
 from .fleet import resource_of

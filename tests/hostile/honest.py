@@ -14,8 +14,8 @@ from pathlib import Path
 import grpc
 
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
-from tests.bench.daemon import Daemon
-from tests.bench.peers import Client, Plugin, admit_request, admitted, device_list, unary
+from tests.daemon_process import Daemon
+from tests.grpcio_peers import Client, Plugin, admit_request, admitted, device_list, unary
 
 RESOURCE = "honest.example/gpu"
 PATIENCE = 10.0

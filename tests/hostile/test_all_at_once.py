@@ -15,8 +15,8 @@ import time
 import grpc
 import pytest
 
-from tests.bench.daemon import open_daemon
-from tests.bench.peers import Client, Plugin, admit_request, admitted, device_list
+from tests.daemon_process import open_daemon
+from tests.grpcio_peers import Client, Plugin, admit_request, admitted, device_list
 
 from .fakes import ANSWERS, FAKES, LISTS
 

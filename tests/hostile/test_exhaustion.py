@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.daemon import Daemon
+from tests.daemon_process import Daemon
 
 from .honest import PATIENCE, Honest, descriptors, open_honest
 from .wire import Client

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench.peers import Plugin, device_list
+from tests.grpcio_peers import Plugin, device_list
 
 from .honest import Honest, open_honest
 from .test_exhaustion import SHARE, WATCHED, crowd, processor_time

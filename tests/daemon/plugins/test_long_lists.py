@@ -14,7 +14,7 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.wire_format import field_of_bytes
 from devicemgr.turns import TURN, run_in_turns
-from tests.bench.peers import Plugin
+from tests.grpcio_peers import Plugin
 from tests.helpers import pod
 
 GPU = "vendor.com/gpu"

@@ -1,4 +1,4 @@
-"""Both ends of a measurement that are not ours: a device plug-in and a client, on grpcio, of bytes made beforehand.
+"""The two ends of the daemon that are not ours: a device plug-in and a client, on grpcio, of bytes made beforehand.
 
 Whatever they spend is spent in gRPC's C core as far as possible, so that what is measured is the daemon.
 """

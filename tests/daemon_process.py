@@ -1,4 +1,4 @@
-"""The daemon under measurement: the real one, in a process of its own."""
+"""The daemon in a process of its own, for the benchmark, the soak and crash tests, and those against hostile peers."""
 
 from __future__ import annotations
 
