@@ -51,6 +51,8 @@ from .loss_detector import LossDetector
 RETRY_DELAY = 1.0
 """Seconds after a failed write until the next attempt, doubled each time up to ``MAX_RETRY_DELAY``."""
 MAX_RETRY_DELAY = 30.0
+WATCH_DELAY = 0.1
+"""Seconds without a change before the disk is watched. Until then the next write looks at it, for less."""
 COPY_DELAY = 1.0
 """Seconds without a change before the file is written a second time."""
 NO_VERSION = -1
@@ -226,8 +228,10 @@ class CheckpointWriter:
 
     async def _wait_for_work(self) -> None:
         """Until something was said that is not on disk, or something is not there any more that was."""
-        if self._has_work():
-            return
+        if self._is_copy_due:
+            with trio.move_on_after(WATCH_DELAY):
+                await self._log.wait_until(self._has_work)
+                return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_disk, nursery.cancel_scope)
             await self._log.wait_until(self._has_work)

@@ -15,7 +15,7 @@ import trio.testing
 
 from devicemgr import Container, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
-from devicemgr.daemon.checkpoint import durable_file, loss_detector
+from devicemgr.daemon.checkpoint import durable_file, loss_detector, writer
 from devicemgr.daemon.checkpoint.durable_file import DurableFile, identity_of
 from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.daemon.file_watch import FileWatch
@@ -268,8 +268,9 @@ async def test_a_second_copy_that_is_lost_is_made_again(root_dir, autojump_clock
         assert pods_on_disk(copy) == ["a"]
 
 
-async def test_who_deletes_it_again_and_again_does_not_keep_us_writing(root_dir, mock_clock):
+async def test_who_deletes_it_again_and_again_does_not_keep_us_writing(root_dir, mock_clock, monkeypatch):
     """By the clock, not by how fast that one is."""
+    monkeypatch.setattr(writer, "WATCH_DELAY", 0)
     mock_clock.rate = 1.0
     path, writes = path_of(root_dir), Writes()
     async with open_device_manager(root_dir, sinks=[writes]) as manager, open_registered_plugin(manager, GPU):
@@ -303,7 +304,23 @@ async def test_our_own_writes_wake_nobody_and_an_idle_manager_does_not_look(root
         assert losses(manager) == []
 
 
+async def test_the_disk_is_not_watched_between_changes_that_follow_one_another(root_dir, mock_clock, monkeypatch):
+    """To watch it costs more than to write a pod down."""
+    watches, arm = [], FileWatch.arm
+    async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=4):
+        await with_one_pod(manager)  # the clock stands still
+        monkeypatch.setattr(FileWatch, "arm", lambda self, paths: watches.append(set(paths)) or arm(self, paths))
+        for name in "bcd":
+            assert (await manager.admit(pod(name))).admitted
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert watches == []
+        mock_clock.jump(writer.WATCH_DELAY)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert watches == [{path_of(root_dir)}]
+
+
 async def test_what_others_do_in_the_directory_wakes_nobody(root_dir, monkeypatch):
+    monkeypatch.setattr(writer, "WATCH_DELAY", 0)
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU):
         await with_one_pod(manager)
         await trio.testing.wait_all_tasks_blocked(0.05)
