@@ -411,19 +411,28 @@ async def answers_oddly(root):
 
 @fake
 async def opens_a_thousand_connections(root):
+    """And keeps them until one is closed: a busy manager accepts them one after the other."""
     while True:
-        connections = []
-        for _ in range(1000):
-            connection = socket.socket(socket.AF_UNIX)
+        connections = [socket.socket(socket.AF_UNIX) for _ in range(1000)]
+        for connection in connections:
             connection.setblocking(False)
-            with suppress(OSError):
-                connection.connect(str(root / "device-plugins" / "kubelet.sock"))
-            connections.append(connection)
-            if len(connections) % 20 == 0:
-                await asyncio.sleep(0)
-        await asyncio.sleep(1)
+        while not any(map(is_closed, connections)):
+            for number, connection in enumerate(connections):
+                with suppress(OSError):  # it is connected already, or so many wait that it cannot be
+                    connection.connect(str(root / "device-plugins" / "kubelet.sock"))
+                if number % 20 == 0:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(1)
         for connection in connections:
             connection.close()
+
+
+def is_closed(connection):
+    """By the other end, after it was connected."""
+    try:
+        return not connection.recv(1000)
+    except OSError:
+        return False
 
 
 @fake
