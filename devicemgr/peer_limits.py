@@ -1,11 +1,11 @@
 """How much a peer may ask of the manager.
 
-The manager runs as root and talks to processes it must not trust. What a peer can make grow or happen often has a
-limit here; reaching one is an event (:class:`~devicemgr.events.PeerLimitReached`) and a metric, and never a crash. The
-kubelet limits the size of a message and nothing else (API-8).
+The manager runs as root and talks to processes that it must not trust. Whatever a peer can make larger or more frequent
+has a limit here. Reaching a limit is an event (:class:`~devicemgr.events.PeerLimitReached`) and counted in a metric.
+The kubelet limits the size of a message and nothing else (API-8).
 
-What callers of admin.sock ask for is not limited: they stand for the kubelet itself. And quotas are per process,
-so somebody who may call and starts a thousand processes has a thousand.
+Two things are not limited: what callers of admin.sock ask for, since they act for the kubelet itself; and the number of
+processes. Quotas are per process, so a user who may call and starts a thousand processes has a thousand.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from .arguments import CheckedFields
 
 KUBELET_MESSAGE = 4 * 1024 * 1024
-"""Bytes. The kubelet dials plug-ins, and serves, with grpc-go's defaults: no longer message is received (API-8)."""
+"""Bytes of a message that the kubelet receives at most, as client and as server: grpc-go's default (API-8)."""
 MESSAGE_SIZE = 4 * KUBELET_MESSAGE
-"""Bytes. What agents of the PodResources API receive at most; the kubelet's own limit is about 50,000 devices (LIM-38).
-All sizes below are derived from these two."""
+"""Bytes that clients of the PodResources API receive at most, about 50,000 devices from the kubelet (LIM-38). All sizes
+below are derived from these two."""
 SHORTEST_DEVICE = 16
 """Bytes of a healthy device with an id of three characters, in a list."""
 
@@ -34,30 +34,30 @@ _WITHIN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerLimits(CheckedFields):
-    """Sizes in bytes, rates per second; a burst is how much of it may come at once.
+    """Sizes are in bytes, rates per second; a burst is how many, or how many seconds, may come at once.
 
     ======================  =========================================================================================
-    ``message_size``        a longer message ends its call before its bytes are taken
-    ``registration_size``   the same for what is sent to kubelet.sock and to the PodResources API
+    ``message_size``        of one message; a longer one ends its call before it is received
+    ``registration_size``   the same for messages to kubelet.sock and to the PodResources API
     ``answer_size``         of a plug-in's answer to one call
-    ``answer_fields``       in it, which take 6 µs each; nothing else can happen meanwhile
-    ``answers_size``        of all answers to Allocate for pods that are here, which stand in the checkpoint; one more
-                            refuses its pod
-    ``unread_size``         of answers that wait until one process reads them; one more call fails
-    ``listed_size``         of all lists of all plug-ins; what is healthy in them stands in the checkpoint
-    ``devices``             in one list; a longer one ends its stream
-    ``slow_size``           of those devices of one list whose shape is unusual, and which are read the slow way; more
-                            ends its stream
-    ``id_length``           of a device; longer ones are left out of their list
-    ``resources``           different names; one more is not registered
-    ``report_rate``         lists of one plug-in; of what comes faster the newest counts
-    ``time_share``          of the manager's time that one process may take with what it sends and, of the PodResources
-                            API, asks, after a burst of ``time_burst`` seconds; then it must wait for a moment
-    ``registration_rate``   calls of Register by one process; what comes faster must wait
-    ``connections``         open ones of one process, to one of our sockets; one more is closed
+    ``answer_fields``       in that answer; each takes 6 µs to decode, during which nothing else can happen
+    ``answers_size``        of all answers to Allocate for pods on this node, which are kept in the checkpoint; a pod
+                            with one more is refused
+    ``unread_size``         of answers that one process has not read yet; its next call fails
+    ``listed_size``         of all lists of all plug-ins; the ids of healthy devices are kept in the checkpoint
+    ``devices``             in one list; a longer list ends its stream
+    ``slow_size``           of the devices of one list that are encoded in an unusual way, which takes longer to decode;
+                            more of them end the stream
+    ``id_length``           of a device id; devices with longer ones are left out of their list
+    ``resources``           that are registered at the same time; one more is refused
+    ``report_rate``         lists of one plug-in; when they arrive faster, only the latest is applied
+    ``time_share``          of one CPU, for what one process sends and for its requests to the PodResources API, after
+                            ``time_burst`` seconds of it; then nothing is read from the process for a while
+    ``registration_rate``   calls of Register by one process; further ones wait
+    ``connections``         of one process to one of our sockets; one more is closed
     ``all_connections``     the same for all processes together
-    ``scrapers``            open connections to /metrics; for one more, the one that has asked for nothing for the
-                            longest time is closed. All of them together have one ``time_share``
+    ``scrapers``            connections to /metrics; for one more, the one whose last request is the longest ago is
+                            closed. All of them together have one ``time_share``
     ======================  =========================================================================================
     """
 
@@ -83,7 +83,7 @@ class PeerLimits(CheckedFields):
     scrapers: int = 32
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what would let nothing through, is no number to reckon with, or contradicts itself."""
+        """Raises ValueError for a limit that is not finite or out of range, and for limits that contradict others."""
         CheckedFields.__post_init__(self)
         for name, value in asdict(self).items():
             low, high = _RANGES.get(name, (1, 2**31))

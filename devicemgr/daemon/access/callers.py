@@ -1,12 +1,9 @@
-"""Who may call, and how much (SO_PEERCRED).
+"""Which users may call.
 
-The kubelet relies on the permissions of its sockets alone. Here they are the first of two locks: the sockets are 0660,
-and each call is also checked against the credentials of the process that connected. By default the manager's own user
-and root may call; ``--allow-group`` adds the members of one group. A stranger gets PERMISSION_DENIED. The same rule
-holds the other way round: a plug-in's socket is used only if who listens on it might call us.
-
-Whoever may call is still not trusted: one process can hold so many connections, and has a quota for what else it
-takes (``quotas``).
+The kubelet relies on the permissions of its sockets alone. Here the sockets have mode 0660, and each call is checked
+against the credentials of the process that connected (SO_PEERCRED) as well. By default the manager's own user and root
+may call; ``--allow-group`` adds the members of one group. Other users get PERMISSION_DENIED. The same rule applies in
+the other direction: a plug-in's socket is used only if the process that listens on it might call us.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The policies of one manager: for its own sockets, and for those of plug-ins.
+"""The policies of one manager, for its own sockets and for those of plug-ins.
 
-Whoever opens or dials a socket asks here for its limits, and need not know more about them. What is limited for the
-manager as a whole (resources, lists, answers) is checked here as well.
+The rest of the daemon gets the limits of each socket from here, and hands them to the transport unread. What is limited
+for the manager as a whole (resources, lists, answers) is checked here as well.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from .reports import PeerReports
 from .socket_policy import SocketPolicy
 
 MIN_WINDOW, MAX_WINDOW = 2**16, 2**20
-"""Bytes of one call that may have come before anybody asks for them: where messages are short, as few as HTTP/2 lets us
-say."""
+"""Bytes of one call that may arrive before its handler reads them. HTTP/2's default is the smallest window."""
 
 
 class AccessControl:
@@ -36,29 +35,29 @@ class AccessControl:
         self._list_sizes = ListSizes(peer_limits.listed_size)
 
     def socket_limits(self, path: Path, *, message_size: int, quota_exempt: bool = False) -> ConnectionLimits:
-        """For one of our own sockets, whose requests have ``message_size`` bytes at most."""
+        """For one of our own sockets, whose requests have at most ``message_size`` bytes."""
         name = f"{path.parent.name}/{path.name}"
         policy = SocketPolicy(name, self.callers, self._quotas, self._reports, quota_exempt=quota_exempt)
         window = min(max(message_size, MIN_WINDOW), MAX_WINDOW)
         return ConnectionLimits(message=message_size, stream_window=window, connection_window=2 * window, policy=policy)
 
     def plugin_policy(self, name: str) -> PluginPolicy:
-        """For a plug-in's socket; ``name`` is what the plug-in is called in events: its resource, or its socket."""
+        """For a plug-in's socket; ``name`` is the plug-in's in events: its resource, or its socket."""
         return PluginPolicy(name, self.callers, self._quotas, self._list_sizes, self._reports)
 
     def registration_limits(self, path: Path) -> ConnectionLimits:
-        """For a socket in plugins_registry, while it is asked who it is."""
+        """For a socket in plugins_registry, while its plug-in is asked for its name."""
         return ConnectionLimits(answer=self.peer_limits.registration_size, policy=self.plugin_policy(str(path)))
 
     def check_resources(self, resource: str, registered: Collection[str]) -> None:
-        """May this resource be registered beside those? Raises RegistrationRefused."""
+        """Raises RegistrationRefused when the resource would be one too many beside those that are registered."""
         if resource not in registered and len(registered) >= self.peer_limits.resources:
             consequence = f"the registration is refused: there are {len(registered)} resources already"
             self._reports.limit_reached("resources", resource, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
 
     def check_answers(self, resource: str, size: int, others: int) -> None:
-        """May an answer to Allocate be kept in the checkpoint, beside ``others`` bytes? Raises AllocationRefused."""
+        """Raises AllocationRefused when an answer of ``size`` bytes is too long to keep it beside ``others`` bytes."""
         if others + size > self.peer_limits.answers_size:
             self._reports.limit_reached("answers_size", resource, "the pod is refused")
             raise AllocationRefused(

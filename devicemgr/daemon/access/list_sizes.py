@@ -5,18 +5,18 @@ from __future__ import annotations
 from ...errors import PeerLimitExceeded
 
 DEVICE_SIZE = 128
-"""Bytes that a device takes in memory, about, however short its id is."""
+"""Bytes that a device takes in memory, approximately, even if its id is short."""
 
 
 class ListSizes:
-    """The size of the last list of each resource, in bytes; ``limit`` is that of their sum."""
+    """The size of each resource's latest list, in bytes. ``limit`` is that of their sum."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._sizes: dict[str, int] = {}
 
     def hold(self, resource: str, size: int, devices: int) -> None:
-        """The resource has another list now. Raises PeerLimitExceeded when all are too long together then."""
+        """Count a resource's new list instead of its last one. Raises PeerLimitExceeded when the sum is too large."""
         size = max(size, DEVICE_SIZE * devices)
         others = sum(self._sizes.values()) - self._sizes.get(resource, 0)
         if others + size > self._limit:

@@ -1,12 +1,12 @@
-"""What one plug-in may ask of the manager over its connection: how many lists, and how much time.
+"""The policy for one plug-in: which process may listen on its socket, and how many lists it may send.
 
-A few long lists stop everybody else as well as many short ones, so both their number and the time they take are
-limited: the number for each stream, the time, together with that for reading its bytes, for the process behind it.
+A few long lists delay everything else as much as many short ones do. So the rate of lists is limited for each stream,
+and the CPU time that lists take, together with the time for reading their bytes, for each process.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from functools import partial
 
 import trio
 
@@ -24,10 +24,10 @@ from .reports import PeerReports
 
 
 class PluginPolicy(ListPolicy):
-    """The policy for a plug-in's socket: who listens there must be somebody who may call us.
+    """Admits a process that might also call us. ``name`` is the plug-in's in events: its resource, or its socket."""
 
-    ``name`` is what the plug-in is called in events: its resource, or its socket.
-    """
+    _peer: Peer
+    """The process that listens, once it was admitted."""
 
     def __init__(
         self, name: str, callers: Callers, quotas: Quotas, list_sizes: ListSizes, reports: PeerReports
@@ -39,7 +39,6 @@ class PluginPolicy(ListPolicy):
         self._list_sizes = list_sizes
         self._reports = reports
         self._lists = TokenBucket(self.peer_limits.report_rate, self.peer_limits.report_burst)
-        self._peer: Peer | None = None
 
     @property
     def connection_limits(self) -> ConnectionLimits:
@@ -72,30 +71,24 @@ class PluginPolicy(ListPolicy):
         self._reports.connection_broken(peer, f"serving {self._name}, {problem}")
 
     def next_list(self) -> float:
-        """At 0 the list may be applied, and is counted."""
-        pause = 0.0 if self._peer is None else self._quotas.pause(self._peer)
-        return pause or min(self._lists.take_or_wait(now=trio.current_time()), MAX_PAUSE)
+        """A list for which this returns 0 is counted."""
+        return self._quotas.pause(self._peer) or min(self._lists.take_or_wait(now=trio.current_time()), MAX_PAUSE)
 
     async def work_on_list(self, steps: Steps[None]) -> None:
-        """Charge the plug-in for it. Of one process only one list is worked on at a time: with a turn for each of
-        its streams, a hundred of them would leave everybody else one turn in a hundred."""
-        async with nullcontext() if self._peer is None else self._quotas.list_lock(self._peer):
+        """Charge the plug-in for it. A process has one list worked on at a time: if each of its streams had turns, a
+        process with a hundred streams would have a hundred times as many turns as others."""
+        async with self._quotas.list_lock(self._peer):
             try:
-                await run_in_turns(steps, self._charge_list)
+                await run_in_turns(steps, partial(self._quotas.charge, self._peer))
             except PeerLimitExceeded as error:
                 self._reached(error.limit, f"the stream ended: {error}")
                 raise
-
-    def _charge_list(self, seconds: float) -> None:
-        """So much CPU time was spent on a list: it is the plug-in's, whatever comes of it."""
-        if self._peer is not None:
-            self._quotas.charge(self._peer, seconds)
 
     def hold_list(self, devices: DeviceList) -> None:
         self._list_sizes.hold(self._name, devices.size, len(devices.devices))
 
     def lists_skipped(self, count: int) -> None:
-        self._reached("report_rate", "lists came too fast: the newest counts, the others do not", times=count)
+        self._reached("report_rate", "lists came too fast: only the latest was applied", times=count)
 
     def _reached(self, limit: str, consequence: str, *, times: int = 1) -> None:
         self._reports.limit_reached(limit, self._name, consequence, times=times)

@@ -1,10 +1,11 @@
-"""What each process has taken of the manager's time, and how often it has registered.
+"""How much of the manager's time each process has used, and how often it has registered.
 
-A process is known by its id, which the kernel tells (SO_PEERCRED): a plug-in that registers again, under another name
-or with another socket, is still the same one. The manager's own process has no limits: what calls from there embeds it.
+A process is identified by its id, which comes from the kernel (SO_PEERCRED): a plug-in that registers again, under
+another name or with another socket, has the same quota. The manager's own process is exempt, because a program that
+embeds the manager calls from there.
 
-It is no defence against somebody who starts a new process for each call: who may call may also fork. And where the
-manager has a process namespace of its own, all callers outside are "process 0" to it, and share one quota.
+This is no defence against a user who starts a new process for each call. And when the manager runs in a process
+namespace of its own, all callers outside of it have process id 0, and share one quota.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from .rate_limit import TokenBucket
 from .reports import PeerReports
 
 MAX_PAUSE = 1.0
-"""Seconds for which nothing is read from a process, at most: so late may the end of a stream be noticed."""
+"""Seconds for which nothing is read from a process, at most. The end of a stream may be noticed so much later."""
 MAX_DEBT = 10.0
-"""Seconds for which a process can owe time, at most: by then it may have changed its ways."""
+"""Seconds of waiting that a process can owe at most, however much time it has used."""
 MAX_QUEUE_TIME = 3.0
-"""Seconds that registrations of one process wait for each other, at most; a plug-in's patience is often five. A
-request does not wait longer for the time that its process owes, either."""
+"""Seconds that a registration waits for earlier ones of its process, and another request for the time that its process
+owes. A call that would wait longer is refused: plug-ins often give up after five seconds."""
 MAX_PROCESSES = 1000
-"""Processes whose quotas are kept; one more drops the one that was not used for the longest time."""
+"""Processes whose quotas are kept. When there is one more, the least recently used quota is dropped."""
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class _ProcessQuota:
 
 
 class Quotas:
-    """What is charged is CPU time: how long a busy or a throttled machine takes is nobody's fault."""
+    """CPU time is charged, and not elapsed time, which is longer on a busy machine."""
 
     def __init__(
         self,
@@ -59,20 +60,20 @@ class Quotas:
         self._quotas: OrderedDict[int, _ProcessQuota] = OrderedDict()
 
     def is_own_process(self, peer: Peer) -> bool:
-        """Is it the manager's own process, which has no limits?"""
+        """Whether it is the manager's own process, which is exempt."""
         return peer.pid == self._own_pid
 
     def charge(self, peer: Peer, seconds: float) -> None:
-        """It has taken so much of the manager's CPU time. What it owes for that is capped: see ``MAX_DEBT``."""
+        """Charge a process for CPU time of the manager. What it owes is capped by ``MAX_DEBT``."""
         if not self.is_own_process(peer):
             self._quota_of(peer).seconds.spend(seconds, now=self._clock(), max_debt=MAX_DEBT)
 
     def list_lock(self, peer: Peer) -> AbstractAsyncContextManager[object]:
-        """Held by whoever works on a list of this process."""
+        """Held while a list of this process is decoded and applied."""
         return nullcontext() if self.is_own_process(peer) else self._quota_of(peer).lists
 
     def pause(self, peer: Peer) -> float:
-        """Seconds for which it must wait now, over all of its connections: until what it has taken is its share."""
+        """Seconds for which nothing may be read from any connection of the process, because it owes time."""
         if self.is_own_process(peer):
             return 0.0
         if pause := min(self._quota_of(peer).seconds.debt(now=self._clock()), MAX_PAUSE):
@@ -80,9 +81,9 @@ class Quotas:
         return pause
 
     def begin_request(self, peer: Peer) -> float:
-        """It makes a request. Returns the seconds to wait.
+        """Seconds for which a request of the process must wait. Ask again after that: others may have used the time.
 
-        Raises QuotaExceeded when it owes so much that many requests would wait, and wake each other in vain.
+        Raises QuotaExceeded when the process owes more than ``MAX_QUEUE_TIME``.
         """
         if (
             not self.is_own_process(peer)
@@ -93,9 +94,9 @@ class Quotas:
         return self.pause(peer)
 
     def charge_registration(self, peer: Peer) -> float:
-        """It registers: in a queue of its own, at a bounded rate. Returns the seconds to wait.
+        """Take a place in the process's queue of registrations. Returns the seconds to wait.
 
-        Raises QuotaExceeded when the queue is full: callers that gave up in it still have their places.
+        Raises QuotaExceeded when the queue is full. Callers that gave up still have their places in it.
         """
         if self.is_own_process(peer):
             return 0.0

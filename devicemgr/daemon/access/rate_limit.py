@@ -1,4 +1,4 @@
-"""How often something may be done: a bucket of tokens that fills at a steady rate (PR-2)."""
+"""A token bucket, as the kubelet has for calls of the PodResources API (PR-2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class TokenBucket:
-    """``rate`` tokens a second, never more than ``burst`` of them; full at the start."""
+    """Gains ``rate`` tokens a second, up to ``burst`` of them. Full at the start.
+
+    ``now`` is in seconds, on any clock, as long as it is always the same one.
+    """
 
     rate: float
     burst: float
@@ -18,7 +21,7 @@ class TokenBucket:
         self._tokens = float(self.burst)
 
     def take(self, *, now: float) -> bool:
-        """Take one token, if there is one."""
+        """Take one token; False when there is none."""
         self._fill(now)
         if self._tokens < 1:
             return False
@@ -26,24 +29,24 @@ class TokenBucket:
         return True
 
     def reserve(self, *, now: float) -> float:
-        """Take a token that may be due only later: seconds until then, so that callers stand in a queue."""
+        """Take one token, perhaps one that is not there yet: returns the seconds until it is, so callers queue up."""
         self._fill(now)
         self._tokens -= 1
         return max(-self._tokens / self.rate, 0.0)
 
     def take_or_wait(self, *, now: float) -> float:
-        """Take one token, or say in how many seconds there will be one; 0.0 when it was taken."""
+        """Take one token and return 0.0; when there is none, return the seconds until there will be one."""
         if self.take(now=now):
             return 0.0
         return max((1 - self._tokens) / self.rate, 1e-6)
 
     def spend(self, amount: float, *, now: float, max_debt: float = float("inf")) -> None:
-        """Take so many tokens; going into debt, for that many seconds at most, is allowed."""
+        """Take so many tokens, and go into debt when there are fewer, but not for more than ``max_debt`` seconds."""
         self._fill(now)
         self._tokens = max(self._tokens - amount, -max_debt * self.rate)
 
     def debt(self, *, now: float) -> float:
-        """Seconds until what was spent is there again."""
+        """Seconds until there are no more tokens owed."""
         self._fill(now)
         return max(-self._tokens / self.rate, 0.0)
 

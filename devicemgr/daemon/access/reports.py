@@ -1,7 +1,7 @@
 """Events about peers that ask for too much. This is the only place that records them, and it limits their rate.
 
 What a peer does once, it may do a thousand times a second. So the first event of a kind about a peer is recorded at
-once, and then one a second, whose ``times`` counts those that were left out since.
+once, and then at most one a second; its ``times`` includes those that were left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..event_log import EventLog
 PERIOD = 1.0
 """Seconds between two events of the same kind about the same peer."""
 MAX_KEYS = 1000
-"""Kinds and peers that are remembered. One more, and all counts that were not recorded yet are dropped."""
+"""Kinds and peers that are remembered. When there is one more, all counts start over."""
 
 _Counted = PeerLimitReached | CallsDenied | ConnectionBroken
 
@@ -33,7 +33,7 @@ class PeerReports:
         self._pending: dict[Hashable, _Counted] = {}
 
     def limit_reached(self, limit: str, peer: Peer | str, consequence: str, *, times: int = 1) -> None:
-        """``limit`` is a field of PeerLimits; ``peer`` a process, or the name of what reached the limit."""
+        """``limit`` is a field of PeerLimits; ``peer`` is a process, or the name of a resource, socket or address."""
         name = peer if isinstance(peer, str) else f"process {peer.pid} of user {peer.uid}"
         event = PeerLimitReached(limit=limit, peer=name, times=times, consequence=consequence)
         self._report((limit, name), event)
@@ -46,7 +46,7 @@ class PeerReports:
         self._report(peer.pid, ConnectionBroken(pid=peer.pid, uid=peer.uid, times=1, problem=problem))
 
     def flush(self, peer: str) -> None:
-        """Record what was left out about a peer that is gone, so that its counts add up."""
+        """Record what was left out about a peer that has gone, so that its counts add up."""
         for key, event in list(self._pending.items()):
             if isinstance(event, PeerLimitReached) and event.peer == peer:
                 del self._pending[key]

@@ -1,4 +1,4 @@
-"""The policy of one of our sockets: who may call on it, how many connections there are, what waits to be read."""
+"""The policy for one of our own sockets: who may call, how many connections there are, how much waits to be read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REGISTER = "/v1beta1.Registration/Register"
 
 
 class SocketPolicy(PeerPolicy):
-    """The policy of one socket, called ``name`` in events. Where ``quota_exempt``, its callers' time is not bounded."""
+    """``name`` is the socket's in events. With ``quota_exempt`` the CPU time of its callers is not limited."""
 
     def __init__(
         self, name: str, callers: Callers, quotas: Quotas, reports: PeerReports, *, quota_exempt: bool
@@ -32,7 +32,7 @@ class SocketPolicy(PeerPolicy):
         self._unread: Counter[int] = Counter()
 
     def admit(self, peer: Peer) -> bool:
-        """So many connections for each process, and so many for all."""
+        """Limits the connections of each process, and of all together."""
         if self._connections[peer.pid] >= self._peer_limits.connections:
             self._reached("connections", peer, "the connection was closed")
         elif self._connections.total() >= self._peer_limits.all_connections:
@@ -75,12 +75,12 @@ class SocketPolicy(PeerPolicy):
             )
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
-        """The time of a request is charged to its caller. A registration has a rate of its own."""
+        """Registrations are not charged: their rate is limited instead."""
         if method != _REGISTER:
             self.charge(peer, seconds)
 
     def hold(self, peer: Peer, size: int) -> None:
-        """Raises UnreadLimitExceeded when others wait already, and are too long together with it."""
+        """Raises UnreadLimitExceeded when it is too long together with others that wait already."""
         waiting = self._unread[peer.pid]
         if waiting and waiting + size > self._peer_limits.unread_size and not self.quota_exempt:
             self._reached("unread_size", peer, f"an answer of {size} bytes was not sent")
