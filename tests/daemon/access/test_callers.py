@@ -16,8 +16,7 @@ from devicemgr import Callers, PeerLimits, open_device_manager
 from devicemgr.core.topology.policy import Policy
 from devicemgr.daemon.access.list_sizes import ListSizes
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
-from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, Quotas
-from devicemgr.daemon.access.rate_limit import TokenBucket
+from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, Quotas
 from devicemgr.daemon.access.reports import PeerReports
 from devicemgr.daemon.event_log import EventLog, RecordedEvent
 from devicemgr.daemon.serving.metrics import MAX_RESOURCE_LABELS, Metrics
@@ -74,7 +73,7 @@ def test_the_managers_user_and_root_may_call_and_members_of_one_group(callers, p
     assert callers.include(peer) is may
 
 
-async def test_a_stranger_is_turned_away_from_every_socket(root_dir):
+async def test_other_users_are_denied_on_every_socket(root_dir):
     """API-7."""
     async with open_device_manager(root_dir, callers=STRANGERS_ONLY) as manager:
         registration = Registration(version="v1beta1", endpoint="a.sock", resource=GPU)
@@ -85,13 +84,13 @@ async def test_a_stranger_is_turned_away_from_every_socket(root_dir):
                 with pytest.raises(RpcFailed, match="may not call") as refused:
                     await client.status()
                 assert refused.value.status == "PERMISSION_DENIED"
-        told = happened(manager, CallsDenied)
-        assert [(one.uid, one.pid) for one in told] == [(os.geteuid(), os.getpid())] * len(told)
-        assert {one.socket for one in told} == {"device-plugins/kubelet.sock", "devicemgr/admin.sock"}
-        assert len(told) <= 4, "not an event for each of 21 calls"
+        events = happened(manager, CallsDenied)
+        assert [(one.uid, one.pid) for one in events] == [(os.geteuid(), os.getpid())] * len(events)
+        assert {one.socket for one in events} == {"device-plugins/kubelet.sock", "devicemgr/admin.sock"}
+        assert len(events) <= 4, "not an event for each of 21 calls"
 
 
-async def test_a_socket_that_a_stranger_serves_is_not_used(root_dir):
+async def test_a_socket_that_another_user_serves_is_not_used(root_dir):
     async with open_device_manager(root_dir, callers=STRANGERS_ONLY) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
             with pytest.raises(RegistrationRefused, match="is served by a process of user"):
@@ -102,7 +101,7 @@ async def test_a_socket_that_a_stranger_serves_is_not_used(root_dir):
 
 
 @peer_limits(connections=3)
-async def test_a_process_has_so_many_connections_and_no_more(device_manager):
+async def test_the_connections_of_a_process_are_limited(device_manager):
     manager = device_manager
 
     with ExitStack() as stack:
@@ -129,7 +128,7 @@ async def test_a_process_has_so_many_connections_and_no_more(device_manager):
 
 
 @peer_limits(all_connections=1)
-async def test_all_processes_together_have_a_bound_too(device_manager):
+async def test_the_connections_of_all_processes_are_limited(device_manager):
     manager = device_manager
     with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
         first.connect(str(manager.layout.registration_socket))
@@ -145,7 +144,7 @@ def quotas_with(log, now, **limits):
     return Quotas(PeerLimits(**limits), reports, own_pid=1, clock=lambda: now[0])
 
 
-def test_registrations_of_one_process_stand_in_a_queue():
+def test_registrations_of_one_process_form_a_queue():
     now, log = [0.0], EventLog()
     quotas = quotas_with(log, now, registration_rate=2.0, registration_burst=3)
     one, other, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 9, 1))
@@ -175,8 +174,7 @@ def test_a_process_has_a_share_of_the_managers_time():
     assert {one.event.limit for one in log.after(0)} == {"time_share"}
 
 
-def test_who_owes_too_much_may_not_ask():
-    """Many requests that wait would wake each other in vain."""
+def test_requests_of_a_process_that_owes_too_much_are_refused():
     now, log = [0.0], EventLog()
     quotas = quotas_with(log, now, time_share=0.1, time_burst=1.0)
     greedy, own = (Peer(pid=pid, uid=0, gids=frozenset()) for pid in (8, 1))
@@ -193,7 +191,7 @@ def test_who_owes_too_much_may_not_ask():
 @peer_limits(time_share=1.0, time_burst=1.0)
 @pytest.mark.parametrize("path", ["pod-resources/kubelet.sock", "devicemgr/admin.sock"])
 async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatch, autojump_clock):
-    """Each step of answering takes two seconds here; that of callers of admin.sock has no limit."""
+    """Each step of answering takes two seconds here. Callers of admin.sock have no limit."""
     clock = itertools.count(step=2.0)
     monkeypatch.setattr("devicemgr.rpc.transport.metering.thread_time", lambda: next(clock))
     monkeypatch.setattr(Quotas, "is_own_process", lambda self, peer: False)
@@ -204,14 +202,6 @@ async def test_the_time_of_an_answer_is_charged(device_manager, path, monkeypatc
             else:
                 await channel.stub(AdminStub).status()
     assert bool(reached(device_manager, "time_share")) is path.startswith("pod")
-
-
-def test_only_so_many_quotas_are_kept():
-    quotas = quotas_with(EventLog(), [0.0], registration_burst=1, registration_rate=0.1)
-    peers = [Peer(pid=pid, uid=0, gids=frozenset()) for pid in range(2, MAX_PROCESSES + 3)]
-    assert not any(quotas.charge_registration(peer) for peer in peers)
-    assert quotas.charge_registration(peers[-1]) > 0
-    assert quotas.charge_registration(peers[0]) == 0.0  # the oldest had to go
 
 
 @peer_limits(resources=1)
@@ -248,7 +238,7 @@ async def test_a_list_beyond_a_limit_ends_its_stream(device_manager, count, limi
 
 
 @peer_limits(listed_size=8000, message_size=1000)
-async def test_all_lists_together_are_bounded_and_a_resource_that_goes_makes_room(device_manager, autojump_clock):
+async def test_the_sum_of_all_lists_is_limited_and_a_removed_resource_makes_room(device_manager, autojump_clock):
     manager = device_manager
     forty = [Device(id=f"d{n}") for n in range(40)]
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=forty) as plugin:
@@ -265,7 +255,7 @@ async def test_all_lists_together_are_bounded_and_a_resource_that_goes_makes_roo
 
 
 @peer_limits(slow_size=100)
-async def test_what_must_be_read_the_slow_way_is_bounded(device_manager):
+async def test_what_must_be_decoded_the_slow_way_is_limited(device_manager):
     manager = device_manager
     listed = [Device(id="", health="Healthy")] * 40  # an entry without an id is of an unusual shape
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=listed) as plugin:
@@ -275,7 +265,7 @@ async def test_what_must_be_read_the_slow_way_is_bounded(device_manager):
 
 
 @peer_limits(id_length=5)
-async def test_an_id_beyond_its_bound_is_left_out(device_manager):
+async def test_a_device_with_too_long_an_id_is_left_out(device_manager):
     manager = device_manager
     listed = [Device(id="123456"), Device(id="12345")]
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=listed) as plugin:
@@ -311,7 +301,7 @@ def answering(answer):
     return allocate
 
 
-async def test_odd_texts_of_an_answer_are_told_and_passed_on(manager, open_plugin):
+async def test_suspicious_texts_of_an_answer_are_reported_and_passed_on(manager, open_plugin):
     """The kubelet passes them on; a plug-in can name any path of the host anyway."""
     odd = RunOptions(
         envs={"A\nB": "two\nlines"},
@@ -325,15 +315,15 @@ async def test_odd_texts_of_an_answer_are_told_and_passed_on(manager, open_plugi
         admission = await manager.admit(pod(gpu=1))
         (container,) = admission.containers
         assert container.options == odd
-        (told,) = happened(manager, AllocateAnswerFlagged)
-        assert told.texts == (
+        (event,) = happened(manager, AllocateAnswerFlagged)
+        assert event.texts == (
             "environment variable 'A\\nB' has control characters",
             "mount's container path '/x/../../etc' climbs",
             "device's host path 'dev/x' is not absolute",
         )
 
 
-async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels(manager):
+async def test_events_about_peers_are_counted_in_metrics_and_label_values_are_limited(manager):
     metrics = Metrics(Policy.NONE)
     events = [
         PeerLimitReached(limit="connections", peer="process 1", times=3, consequence="x"),
@@ -356,7 +346,7 @@ async def test_what_was_turned_away_is_counted_and_only_so_many_names_are_labels
 
 
 @peer_limits(answers_size=5000, answer_size=4000, id_length=100)
-async def test_all_answers_together_are_bounded_and_a_pod_that_goes_makes_room(device_manager):
+async def test_the_sum_of_all_answers_is_limited_and_a_removed_pod_makes_room(device_manager):
     manager = device_manager
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=3) as plugin:
         await plugin.register()
@@ -377,7 +367,7 @@ async def test_all_answers_together_are_bounded_and_a_pod_that_goes_makes_room(d
 
 @peer_limits(answer_fields=100)
 async def test_an_answer_of_too_many_fields_refuses_the_pod(device_manager):
-    """Decoding them is what would keep everybody else waiting. The answer is one, and each CDI device two."""
+    """Decoding them would keep everything else waiting. The answer counts as one field, each CDI device as two."""
     manager = device_manager
     async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
         await plugin.register()
@@ -393,19 +383,7 @@ async def test_an_answer_of_too_many_fields_refuses_the_pod(device_manager):
 # --- buckets and tallies ---------------------------------------------------------------------------------
 
 
-def test_a_bucket_gives_tokens_in_turn():
-    bucket = TokenBucket(rate=2.0, burst=2)
-    assert [bucket.reserve(now=0.0) for _ in range(4)] == [0.0, 0.0, 0.5, 1.0]
-    assert bucket.reserve(now=1.0) == 0.5
-    bucket = TokenBucket(rate=2.0, burst=1)
-    assert tuple(bucket.take_or_wait(now=now) for now in (0.0, 0.0, 0.5)) == (0.0, 0.5, 0.0)
-    bucket = TokenBucket(rate=0.1, burst=1.0)
-    bucket.spend(1.5, now=0.0)
-    assert bucket.debt(now=0.0) == pytest.approx(5.0)
-    assert bucket.debt(now=5.0) == 0.0
-
-
-async def test_a_list_that_cannot_be_used_costs_its_sender_time_all_the_same():
+async def test_the_time_of_a_list_that_cannot_be_decoded_is_charged_too():
     now = [0.0]
     quotas = quotas_with(EventLog(), now, time_share=0.01, time_burst=0.01)
     policy = PluginPolicy("vendor.com/gpu", Callers.default(), quotas, ListSizes(1), PeerReports(EventLog()))

@@ -1,4 +1,4 @@
-"""What access control says, and to the last second and byte when: operators and callers read it."""
+"""What access control reports and refuses, exactly when, and in which words: operators and callers read them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FAST = {"registration_rate": 1.0, "registration_burst": 1, "time_share": 0.1, "t
 
 
 class World:
-    """Policies, and what stands in the log."""
+    """Policies, and the events they have recorded."""
 
     def __init__(self, **peer_limits):
         self.now, self.log = 0.0, EventLog()
@@ -48,8 +48,8 @@ class World:
     def plugin_policy(self):
         return PluginPolicy(GPU, CALLERS, self.quotas, ListSizes(1000), self.reports)
 
-    def told(self):
-        """What was said since the last time."""
+    def recorded(self):
+        """The events since the last call."""
         events = [recorded.event for recorded in self.log.after(0)]
         self.log = self.reports._log = EventLog()
         return events
@@ -63,7 +63,7 @@ def reached(limit, who, consequence, times=1):
 
 
 async def order_of_work(peers):
-    """Whose turns come one after the other, when a list of each is worked on at the same time; what is charged."""
+    """Whose turns follow one another when a list of each is worked on at the same time; and the world."""
     world, turns = World(time_burst=2 * TURN), []
     policies = [world.plugin_policy() for _ in peers]
 
@@ -83,14 +83,14 @@ async def order_of_work(peers):
 
 
 async def test_lists_of_one_process_are_worked_on_one_after_the_other():
-    """However many streams it has, it is one among all others."""
+    """However many streams it has, it gets the turns of one."""
     turns, world = await order_of_work([ONE, ONE, ONE])
     assert len([1 for before, now in pairwise(turns) if before != now]) == 2
     assert world.quotas.pause(ONE) > 0, "and it has paid for them"
 
 
 @pytest.mark.parametrize("peers", [[ONE, OTHER], [OWN, OWN]], ids=["two-processes", "our-own"])
-async def test_those_of_others_have_their_turns_meanwhile(peers):
+async def test_lists_of_different_processes_take_turns(peers):
     turns, _ = await order_of_work(peers)
     assert turns.index(1) < 4 > turns[::-1].index(0)
 
@@ -127,15 +127,15 @@ async def test_a_stream_that_ends_in_the_middle_of_its_list_leaves_room_for_the_
 # --- the quota of a process ---
 
 
-def test_its_registrations_stand_in_a_queue_of_three_seconds():
+def test_its_registrations_form_a_queue_of_three_seconds():
     world, who = World(), "process 8 of user 5"
     waits = [world.quotas.charge_registration(ONE) for _ in range(1 + int(MAX_QUEUE_TIME) + 1)]
     assert waits == [0.0, 1.0, 2.0, 3.0, 4.0], "one that finds three seconds still stands there"
-    assert world.told() == [reached("registration_rate", who, "the registration waits 1.00 s")]
+    assert world.recorded() == [reached("registration_rate", who, "the registration waits 1.00 s")]
     with pytest.raises(QuotaExceeded) as refused:
         world.quotas.charge_registration(ONE)
     assert str(refused.value) == "too many registrations of one process: try again in 4 s"
-    assert world.told() == [], "it is told once a second"
+    assert world.recorded() == [], "it is reported once a second"
     world.now = 1.0
     assert world.quotas.charge_registration(ONE) == 4.0
     world.now = 1.5
@@ -144,31 +144,31 @@ def test_its_registrations_stand_in_a_queue_of_three_seconds():
     world.now = 2.0
     assert world.quotas.charge_registration(OTHER) == world.quotas.charge_registration(OWN) == 0.0
     world.quotas.charge_registration(ONE)
-    assert [event.times for event in world.told()] == [5, 2], "those that were not told are counted"
+    assert [event.times for event in world.recorded()] == [5, 2], "those that were not reported are counted"
 
 
-def test_a_refused_registration_is_told():
+def test_a_refused_registration_is_reported():
     world = World(registration_rate=0.4)
     for _ in range(3):
         world.quotas.charge_registration(ONE)
-    world.told()
+    world.recorded()
     world.now = 0.9
     with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
-    assert world.told() == []
+    assert world.recorded() == []
     world.now = 1.0
     with pytest.raises(QuotaExceeded):
         world.quotas.charge_registration(ONE)
-    assert [event.consequence for event in world.told()] == ["the registration is refused"]
+    assert [event.consequence for event in world.recorded()] == ["the registration is refused"]
 
 
-def test_what_it_owes_is_told_and_capped():
+def test_what_it_owes_is_reported_and_capped():
     world, who = World(), "process 8 of user 5"
     world.quotas.charge(OWN, 1e6)
     assert world.quotas.pause(OWN) == 0.0
     world.quotas.charge(ONE, 1.02)
     assert world.quotas.pause(ONE) == pytest.approx(0.2)
-    assert world.told() == [reached("time_share", who, "nothing is read from it for 0.20 s")]
+    assert world.recorded() == [reached("time_share", who, "nothing is read from it for 0.20 s")]
     world.quotas.charge(ONE, 1e6)
     assert world.quotas.pause(ONE) == MAX_PAUSE
     world.now = MAX_DEBT - 0.5
@@ -182,34 +182,34 @@ def test_a_request_is_refused_beyond_three_seconds_and_not_at_three():
     world, who = World(time_share=0.5, time_burst=0.5), "process 8 of user 5"
     world.quotas.charge(ONE, 0.5 + 0.5 * MAX_QUEUE_TIME)
     assert world.quotas.begin_request(ONE) == MAX_PAUSE
-    assert [event.consequence for event in world.told()] == ["nothing is read from it for 1.00 s"]
+    assert [event.consequence for event in world.recorded()] == ["nothing is read from it for 1.00 s"]
     world.quotas.charge(ONE, 1.0)
     world.now = 1.0
     with pytest.raises(QuotaExceeded) as refused:
         world.quotas.begin_request(ONE)
     assert str(refused.value) == "the requests of this process take too much time: try again in 4 s"
-    assert world.told() == [reached("time_share", who, "the request is refused")]
+    assert world.recorded() == [reached("time_share", who, "the request is refused")]
     assert world.quotas.begin_request(OTHER) == 0.0
     world.quotas.charge(OWN, 100.0)
     assert world.quotas.begin_request(OWN) == 0.0
 
 
-def test_what_cannot_be_read_is_told_once_a_second_for_each_process():
+def test_what_cannot_be_read_is_reported_once_a_second_for_each_process():
     world = World()
     for peer in (ONE, ONE, OTHER, ONE):
         world.reports.connection_broken(peer, "no sense")
     world.now = 1.0
     world.reports.connection_broken(ONE, "still none")
-    assert world.told() == [
+    assert world.recorded() == [
         ConnectionBroken(pid=8, uid=5, times=1, problem="no sense"),
         ConnectionBroken(pid=9, uid=5, times=1, problem="no sense"),
         ConnectionBroken(pid=8, uid=5, times=3, problem="still none"),
     ]
     world.reports.limit_reached("time_share", ONE, "waits")
-    assert len(world.told()) == 1, "it is another thing than a limit"
+    assert len(world.recorded()) == 1, "it is another thing than a limit"
 
 
-def test_the_quota_that_was_not_used_for_the_longest_time_is_dropped():
+def test_the_least_recently_used_quota_is_dropped():
     world = World()
     peers = [Peer(pid=pid, uid=5, gids=frozenset()) for pid in range(2, MAX_PROCESSES + 2)]
     assert {world.quotas.charge_registration(peer) for peer in peers} == {0.0}
@@ -228,9 +228,9 @@ def test_connections_of_a_process_and_of_all_are_counted_and_given_back():
     policy = world.socket_policy()
     assert [policy.admit(ONE) for _ in range(3)] == [True, True, False]
     closed = "on dir/a.sock, the connection was closed"
-    assert world.told() == [reached("connections", "process 8 of user 5", closed)]
+    assert world.recorded() == [reached("connections", "process 8 of user 5", closed)]
     assert [policy.admit(OTHER) for _ in range(2)] == [True, False]
-    assert world.told() == [reached("all_connections", "process 9 of user 5", closed)]
+    assert world.recorded() == [reached("all_connections", "process 9 of user 5", closed)]
     policy.leave(ONE)
     assert [policy.admit(OTHER) for _ in range(2)] == [True, False]
     policy.leave(OTHER)
@@ -240,7 +240,7 @@ def test_connections_of_a_process_and_of_all_are_counted_and_given_back():
     assert not policy._connections, "nothing is remembered of who has gone"
 
 
-async def test_a_stranger_is_told_who_may(autojump_clock):
+async def test_another_user_is_denied_and_hears_who_may_call(autojump_clock):
     world = World()
     policy = world.socket_policy()
     other = Peer(pid=11, uid=6, gids=frozenset())
@@ -251,7 +251,7 @@ async def test_a_stranger_is_told_who_may(autojump_clock):
         f"user 6 may not call {LIST} on dir/a.sock: only the manager's own user and root may, "
         "and the group of --allow-group"
     )
-    assert world.told() == [
+    assert world.recorded() == [
         CallsDenied(socket="dir/a.sock", method=LIST, pid=pid, uid=6, times=1) for pid in (11, 10)
     ], "each process, once a second"
 
@@ -280,7 +280,7 @@ async def test_a_request_waits_for_its_time_and_a_registration_in_its_queue(auto
     assert policy.pause(OTHER) == MAX_PAUSE
 
 
-async def test_where_quotas_do_not_count_nobody_waits(autojump_clock):
+async def test_callers_of_a_quota_exempt_socket_never_wait(autojump_clock):
     world = World(unread_size=100)
     policy = world.socket_policy(quota_exempt=True)
     policy.charge(ONE, 100.0)
@@ -292,7 +292,7 @@ async def test_where_quotas_do_not_count_nobody_waits(autojump_clock):
         policy.hold(ONE, 90)
 
 
-def test_answers_that_nobody_reads_are_held_up_to_a_limit():
+def test_unread_answers_are_limited():
     world = World(unread_size=100)
     policy = world.socket_policy()
     policy.hold(ONE, 1000)  # the first one may be as long as it likes
@@ -304,20 +304,20 @@ def test_answers_that_nobody_reads_are_held_up_to_a_limit():
     with pytest.raises(UnreadLimitExceeded) as refused:
         policy.hold(ONE, 1)
     assert str(refused.value) == "100 bytes of answers to this process wait to be read"
-    told = "on dir/a.sock, an answer of 1 bytes was not sent"
-    assert world.told() == [reached("unread_size", "process 8 of user 5", told)]
+    not_sent = "on dir/a.sock, an answer of 1 bytes was not sent"
+    assert world.recorded() == [reached("unread_size", "process 8 of user 5", not_sent)]
     policy.release(ONE, 40)
     policy.hold(ONE, 40)
 
 
-async def test_what_a_caller_sends_that_cannot_be_taken_is_told(autojump_clock):
+async def test_what_a_caller_sends_that_cannot_be_received_is_reported(autojump_clock):
     world = World()
     policy = world.socket_policy()
     for _ in range(2):
         policy.message_too_long("registration_size", 200, 100)
         policy.message_too_long("answer_size", 300, 30)
     policy.unreadable(ONE, "no sense")
-    assert world.told() == [
+    assert world.recorded() == [
         reached("registration_size", "dir/a.sock", "a call with a message of 200 bytes ended; 100 are the limit"),
         reached("answer_size", "dir/a.sock", "a call with a message of 300 bytes ended; 30 are the limit"),
         ConnectionBroken(pid=8, uid=5, times=1, problem="on dir/a.sock, no sense"),
@@ -327,7 +327,7 @@ async def test_what_a_caller_sends_that_cannot_be_taken_is_told(autojump_clock):
 # --- those of plug-ins ---
 
 
-def test_who_serves_a_plugins_socket_must_be_somebody_who_may_call():
+def test_a_plugins_socket_must_be_served_by_a_user_who_may_call():
     world = World()
     assert world.plugin_policy().admit(ONE)
     assert not world.plugin_policy().admit(STRANGER)
@@ -337,14 +337,14 @@ def test_who_serves_a_plugins_socket_must_be_somebody_who_may_call():
         assert policy.quota_exempt is (peer is OWN), "our own time need not be measured"
 
 
-def test_what_a_plugin_does_beyond_its_bounds_is_told_by_its_name():
+def test_a_plugin_that_exceeds_a_limit_is_reported_by_its_name():
     world = World()
     policy = world.plugin_policy()
     policy.message_too_long("answer_size", 200, 100)
     policy.too_many_fields(100)
     policy.unreadable(ONE, "no sense")
     policy.lists_skipped(7)
-    assert world.told() == [
+    assert world.recorded() == [
         reached("answer_size", GPU, "the call with a message of 200 bytes ended; 100 are the limit"),
         reached("answer_fields", GPU, "the call with an answer of more than 100 fields ended"),
         ConnectionBroken(pid=8, uid=5, times=1, problem=f"serving {GPU}, no sense"),
@@ -352,9 +352,9 @@ def test_what_a_plugin_does_beyond_its_bounds_is_told_by_its_name():
     ]
     policy.lists_skipped(3)
     policy.lists_skipped(4)
-    assert world.told() == []
+    assert world.recorded() == []
     policy.leave(ONE)
-    (rest,) = world.told()
+    (rest,) = world.recorded()
     assert rest.times == 7, "with its connection the counting ends, and adds up"
 
 
@@ -429,8 +429,10 @@ async def test_policies_share_the_quotas_and_have_names(autojump_clock):
     plugin.unreadable(ONE, "no sense")
     with pytest.raises(PermissionDenied):
         await socket.begin_call(STRANGER, LIST)
-    told = [recorded.event for recorded in log.after(0)]
-    assert [type(event) for event in told] == [PeerLimitReached, PeerLimitReached, ConnectionBroken, CallsDenied]
-    assert [told[0].peer, told[2].problem] == [GPU, f"serving {GPU}, no sense"]
-    assert (plugin._quotas, plugin._callers) == (socket._quotas, socket._callers) == (access._quotas, CALLERS)
-    assert socket._name == "x/a.sock"
+    events = [recorded.event for recorded in log.after(0)]
+    assert [type(event) for event in events] == [PeerLimitReached, PeerLimitReached, ConnectionBroken, CallsDenied]
+    assert [events[0].peer, events[2].problem] == [GPU, f"serving {GPU}, no sense"]
+    assert events[1].consequence == "on x/a.sock, the connection was closed"
+    assert not plugin.admit(STRANGER), "they share the callers, too"
+    plugin.charge(ONE, 10.0)
+    assert socket.pause(ONE) > 0

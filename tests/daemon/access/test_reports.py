@@ -1,4 +1,4 @@
-"""Events about peers that ask for too much: at once, then once a second, and none is lost while its peer is there."""
+"""Events about peers that ask for too much: at once, then once a second, with counts that add up."""
 
 from __future__ import annotations
 
