@@ -10,6 +10,7 @@ from .event_log import EventLog
 from .faults.injection import FaultInjection
 from .layout import Layout
 from .plugins.endpoints import Endpoints
+from .plugins.handler import DEVICE_PLUGIN
 from .plugins.watcher import PluginWatcher
 from .pods.admission import PodAdmitHandler
 from .pods.allocator import Allocator
@@ -43,7 +44,7 @@ class Incarnation:
             access=self.access,
             fault_injection=fault_injection,
         )
-        self.watcher = PluginWatcher(layout, self.endpoints, self.access, log)
+        self.watcher = PluginWatcher(layout, {DEVICE_PLUGIN: self.endpoints}, self.access, log)
         allocator = Allocator(
             store=self.store, endpoints=self.endpoints, access=self.access, log=log, numa=settings.topology.numa
         )

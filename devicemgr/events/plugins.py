@@ -23,12 +23,16 @@ class RegistrationRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginDiscovered(Event):
-    """The plug-in behind a socket in plugins_registry said who it is; nothing of that is validated yet (REG-16)."""
+    """The plug-in behind a socket in plugins_registry said who it is; nothing of that is validated yet (REG-16).
+
+    ``resource`` is the name it gave.
+    """
 
     _severity: ClassVar[Severity] = Severity.DEBUG
     is_remembered: ClassVar[bool] = False
 
     path: str
+    type: str
     versions: tuple[str, ...]
     endpoint: str
     resource: str

@@ -35,27 +35,10 @@ from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..faults.injection import FaultInjection
 from ..layout import checked_endpoint
+from .handler import SOCKET_REMOVED, DiscoveredPlugin, RegistrationHandle
 
 _JUST_AFTER = 0.001
 """Seconds by which the sweep follows the end of the grace period, which must have passed strictly (LW-11)."""
-SOCKET_REMOVED = "its socket was removed or recreated"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiscoveredPlugin:
-    """What a plug-in said in GetInfo; nothing of it is validated yet."""
-
-    resource: str
-    supported_versions: tuple[str, ...]
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationHandle:
-    """One registration, by identity: what the watcher needs to end it."""
-
-    resource: ResourceName
-    generation: int
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +76,10 @@ class _EndpointTask:
 
 
 class Endpoints:
-    """Registers plug-ins and keeps their tasks in ``nursery``. ``directory`` is where their sockets are."""
+    """Registers plug-ins and keeps their tasks in ``nursery``. ``directory`` is where their sockets are.
+
+    For plug-ins in plugins_registry it is the handler of their type (``handler``).
+    """
 
     def __init__(
         self,
@@ -139,31 +125,34 @@ class Endpoints:
                 raise RegistrationRefused("failed to dial device plugin: context deadline exceeded", rule="REG-7")
             await self._wait_answered(self._start(registration.resource, place, name, CALLER.get()))
 
-    async def register_discovered(self, plugin: DiscoveredPlugin) -> RegistrationHandle:
-        """Register a plug-in that the watcher discovered (REG-16). Raises RegistrationRefused."""
-        with self._refusals_recorded(plugin.resource, str(plugin.place)):
+    def validate_plugin(self, plugin: DiscoveredPlugin) -> None:
+        """May a plug-in that was found be registered? (REG-16) Raises RegistrationRefused."""
+        with self._refusals_recorded(plugin.name, str(plugin.place)):
             if API_VERSION not in plugin.supported_versions:
                 raise RegistrationRefused(
                     f"version {API_VERSION!r} is not among plugin supported versions {list(plugin.supported_versions)}",
                     rule="REG-16",
                 )
-            if problem := why_not_extended(plugin.resource):
+            if problem := why_not_extended(plugin.name):
                 raise RegistrationRefused(
-                    f"invalid name of device plugin socket: {plugin.resource!r}: {problem}", rule="API-12"
+                    f"invalid name of device plugin socket: {plugin.name!r}: {problem}", rule="API-12"
                 )
-            resource = plugin.resource
-            self._access.check_resources(resource, self._tasks)
-            task = self._start(resource, plugin.place, str(plugin.place))
+
+    async def register_plugin(self, plugin: DiscoveredPlugin) -> RegistrationHandle:
+        """Register a plug-in that was found, and is valid (REG-16). Raises RegistrationRefused."""
+        with self._refusals_recorded(plugin.name, str(plugin.place)):
+            self._access.check_resources(plugin.name, self._tasks)
+            task = self._start(plugin.name, plugin.place, str(plugin.place))
             try:
                 await self._wait_answered(task)
             except trio.Cancelled:  # its socket is gone, and nobody else would end it
                 task.stop_reading(SOCKET_REMOVED)
                 raise
-            return RegistrationHandle(resource, task.endpoint.generation)
+            return RegistrationHandle(plugin.name, task.endpoint.generation)
 
-    def disconnect(self, handle: RegistrationHandle, *, reason: str) -> None:
-        """This registration ends; a newer one of the same resource is none of its business (LIM-4)."""
-        task = self._tasks.get(handle.resource)
+    def deregister_plugin(self, handle: RegistrationHandle, reason: str) -> None:
+        """This registration ends; a newer one of the same resource does not (LIM-4)."""
+        task = self._tasks.get(handle.name)
         if task is not None and task.endpoint.generation == handle.generation:
             task.stop_reading(reason)
 

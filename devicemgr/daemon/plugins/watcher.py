@@ -1,28 +1,29 @@
 """The plug-in watcher: sockets that appear under plugins_registry register themselves (REG-14…REG-16b).
 
-One task per socket, from the moment it is seen until it is gone: ask who it is, take it over, tell it so, and try
-again with growing pauses when that fails. A socket that goes, or is made anew, ends its task and, by identity, its
-registration: a newer plug-in of the same resource is none of its business (LIM-4).
+One task per socket, from the moment it is seen until it is gone: ask who it is, hand it to the handler of its type,
+notify it, and try again with growing pauses when that fails. A socket that is removed, or recreated, ends its task and
+its registration, and only that one: there may be a newer plug-in of the same resource (LIM-4).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from ...errors import PluginUnavailable, RegistrationRefused
 from ...events import PluginDirectoryUnwatched, PluginDiscovered, PluginSocketFailed
-from ...rpc.pluginregistration import PluginInfo, RegistrationClient, connect_registration
+from ...rpc.pluginregistration import PluginInfo, connect_registration
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..layout import Layout, endpoint_of_found
 from .directory_watch import DirectoryWatch, Identity
-from .endpoints import SOCKET_REMOVED, DiscoveredPlugin, Endpoints, RegistrationHandle
+from .handler import SOCKET_REMOVED, DiscoveredPlugin, PluginHandler
 
-DEVICE_PLUGIN = "DevicePlugin"
 MAX_CONCURRENT = 10
 """Sockets that are asked at the same time; each has a second to say who it is."""
 INITIAL_BACKOFF = 0.5
@@ -36,15 +37,17 @@ MAX_ATTEMPTS = 12
 class _Watched:
     identity: Identity
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    handle: RegistrationHandle | None = None
+    deregister: Callable[[str], None] | None = None
 
 
 class PluginWatcher:
-    """Keeps what is registered the same as what is there."""
+    """Keeps what is registered the same as what is there. ``handlers`` are by type, as GetInfo names it."""
 
-    def __init__(self, layout: Layout, endpoints: Endpoints, access: AccessControl, log: EventLog) -> None:
+    def __init__(
+        self, layout: Layout, handlers: Mapping[str, PluginHandler], access: AccessControl, log: EventLog
+    ) -> None:
         self._layout = layout
-        self._endpoints = endpoints
+        self.handlers = handlers
         self._access = access
         self._log = log
         self._sockets: dict[Path, _Watched] = {}
@@ -58,7 +61,7 @@ class PluginWatcher:
     @property
     def registered(self) -> list[Path]:
         """Those of them whose plug-in was taken over."""
-        return sorted(path for path, watched in self._sockets.items() if watched.handle)
+        return sorted(path for path, watched in self._sockets.items() if watched.deregister)
 
     async def watch(self) -> None:
         """Until cancelled."""
@@ -76,8 +79,8 @@ class PluginWatcher:
             if there.get(path) != watched.identity:
                 del self._sockets[path]
                 watched.scope.cancel()
-                if watched.handle:
-                    self._endpoints.disconnect(watched.handle, reason=SOCKET_REMOVED)
+                if watched.deregister:
+                    watched.deregister(SOCKET_REMOVED)
         for path, identity in there.items():
             if path not in self._sockets:
                 self._sockets[path] = _Watched(identity)
@@ -108,39 +111,45 @@ class PluginWatcher:
         async with connect_registration(endpoint_of_found(self._layout, path, ""), limits) as client:
             info = await client.get_info()
             try:
-                handle = await self._endpoints.register_discovered(self._discovered(path, info))
+                handler = self._handler_of(info, path)
+                plugin = self._discovered(info, path)
+                handler.validate_plugin(plugin)
+                handle = await handler.register_plugin(plugin)
             except RegistrationRefused as refusal:
                 with suppress(PluginUnavailable):  # the refusal is what matters
                     await client.notify(registered=False, error=str(refusal))
                 raise
-            watched.handle = handle
+            watched.deregister = partial(handler.deregister_plugin, handle)
             if self._sockets.get(path) is not watched:  # it went in this very moment
-                self._endpoints.disconnect(handle, reason=SOCKET_REMOVED)
+                watched.deregister(SOCKET_REMOVED)
             try:
-                await self._notify_registered(client, handle)
+                await client.notify(registered=True)
             except PluginUnavailable:
-                watched.handle = None
+                watched.deregister("NotifyRegistrationStatus failed")
+                watched.deregister = None
                 raise
 
-    def _discovered(self, path: Path, info: PluginInfo) -> DiscoveredPlugin:
-        if info.type != DEVICE_PLUGIN:
+    def _handler_of(self, info: PluginInfo, path: Path) -> PluginHandler:
+        handler = self.handlers.get(info.type)
+        if handler is None:
+            known = ", ".join(sorted(self.handlers))
             raise RegistrationRefused(
-                f"no handler registered for plugin type {info.type!r} at socket {path}", rule="REG-16"
+                f"no handler registered for plugin type {info.type!r} at socket {path}; known types: {known}",
+                rule="REG-16",
             )
-        found = PluginDiscovered(
-            path=str(path), versions=info.supported_versions, endpoint=info.endpoint, resource=info.name
-        )
-        self._log.record([found])
-        place = endpoint_of_found(self._layout, path, info.endpoint)
-        return DiscoveredPlugin(resource=info.name, supported_versions=info.supported_versions, place=place)
+        return handler
 
-    async def _notify_registered(self, client: RegistrationClient, handle: RegistrationHandle) -> None:
-        """A plug-in that cannot be told of its luck loses it again (REG-16)."""
-        try:
-            await client.notify(registered=True)
-        except PluginUnavailable:
-            self._endpoints.disconnect(handle, reason="NotifyRegistrationStatus failed")
-            raise
+    def _discovered(self, info: PluginInfo, path: Path) -> DiscoveredPlugin:
+        said = PluginDiscovered(
+            path=str(path),
+            type=info.type,
+            versions=info.supported_versions,
+            endpoint=info.endpoint,
+            resource=info.name,
+        )
+        self._log.record([said])
+        place = endpoint_of_found(self._layout, path, info.endpoint)
+        return DiscoveredPlugin(name=info.name, supported_versions=info.supported_versions, place=place)
 
     def _report_unwatched(self, path: str, problem: str) -> None:
         self._log.record([PluginDirectoryUnwatched(path=path, problem=problem)])

@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from devicemgr import open_device_manager
-from devicemgr.daemon.plugins.endpoints import SOCKET_REMOVED, DiscoveredPlugin
+from devicemgr.daemon.plugins.handler import DEVICE_PLUGIN, SOCKET_REMOVED, DiscoveredPlugin
 from devicemgr.events import EndpointStopped
 from devicemgr.model import Container, Pod, Registration
 from devicemgr.rpc.transport.unix_socket import Place
@@ -48,9 +48,8 @@ def register(manager, plugin):
 
 def register_discovered(manager, plugin):
     place = Place(manager.layout.plugins.resolve(), Path(plugin.endpoint))
-    return manager.watcher._endpoints.register_discovered(
-        DiscoveredPlugin(resource=GPU, supported_versions=("v1beta1",), place=place)
-    )
+    found = DiscoveredPlugin(name=GPU, supported_versions=("v1beta1",), place=place)
+    return manager.watcher.handlers[DEVICE_PLUGIN].register_plugin(found)
 
 
 async def until_it_ends(root_dir, scenario):
