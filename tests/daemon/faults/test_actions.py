@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from devicemgr import open_device_manager
+from devicemgr import Fault, open_device_manager
+from devicemgr.daemon.faults.actions import FAULTS
 from devicemgr.errors import BadInput, RegistrationRefused
-from devicemgr.events import EndpointStopped, FileSetAside, ManagerReady
+from devicemgr.events import EndpointStopped, FaultInjected, FileSetAside, ManagerReady
 from devicemgr.testing import open_simulated_plugin
 from tests.helpers import pod
 
@@ -261,3 +264,31 @@ async def test_the_system_clock_cannot_be_moved(manager):
 async def test_an_unknown_kind_of_call_is_refused(manager):
     with pytest.raises(BadInput, match="there are options, preferred-allocation, allocate, pre-start"):
         manager.faults.fail_calls("Allocate")
+
+
+# --- by name ---
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_every_fault_can_be_injected_by_its_name(manager, plugin, autojump_clock, name):
+    await manager.faults.inject(Fault(name=name, resource=GPU, call="allocate", seconds=1.0))
+    injected = [recorded.event.fault for recorded in manager.events() if isinstance(recorded.event, FaultInjected)]
+    assert injected == [name]
+
+
+async def test_a_fault_by_its_name_is_as_its_method(manager, plugin):
+    await manager.faults.inject(Fault(name="fail-calls", call="allocate", error="on fire", resource="vendor.com/other"))
+    assert (await manager.admit(pod("one", 1))).admitted, "it is of another resource"
+    await manager.faults.inject(Fault(name="fail-calls", call="allocate", error="on fire"))
+    assert "on fire" in (await manager.admit(pod("two", 1))).message, "without a resource it is of any"
+
+
+async def test_there_is_no_other_fault(manager):
+    for name in ("inject", "_record", "nothing"):
+        with pytest.raises(BadInput, match="no such fault"):
+            await manager.faults.inject(Fault(name=name))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_page_has_every_fault(name):
+    assert any(re.search(f"`{name}[` ]", page.read_text()) for page in Path(__file__).parents[3].glob("**/README.md"))
