@@ -1,4 +1,4 @@
-"""What tests in many places make: a pod."""
+"""What tests in many places need: a pod, and to wait until something has happened."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ def pod(name="p", *containers, **limits):
         wanted = {name if "/" in name else f"vendor.com/{name}": n for name, n in (limits or {"gpu": 1}).items()}
         containers = (Container(name="main", limits=wanted),)
     return Pod(name=name, uid=name, containers=containers)
+
+
+async def until(manager, condition):
+    """Wait until it holds; it is looked at again after each event."""
+    sequence = 0
+    while not condition():
+        sequence, _ = (await manager.events_after(sequence, wait=True))[-1]

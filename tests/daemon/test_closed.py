@@ -21,6 +21,7 @@ from devicemgr.model import Fault, Registration
 from devicemgr.rpc.admin.client import ManagerClient
 from devicemgr.rpc.calls import dial
 from devicemgr.testing import open_registered_plugin, open_simulated_plugin
+from tests.helpers import until
 
 GPU = "vendor.com/gpu"
 POD = Pod(name="p", uid="p", containers=(Container(name="c", limits={GPU: 1}),))
@@ -212,7 +213,7 @@ async def test_a_restart_that_is_under_way_when_the_block_is_left(root_dir, auto
         calls = InFlight(outer)
         async with open_device_manager(root_dir) as manager:
             calls.start("restart", lambda: manager.faults.restart(delay=1e6))
-            await manager._log.wait_until(lambda: type(manager.events()[-1].event).__name__ == "ManagerStopping")
+            await until(manager, lambda: type(manager.events()[-1].event).__name__ == "ManagerStopping")
     assert calls.ends == {"restart": ManagerClosed}
     assert trio.current_time() < 1e5
 
@@ -224,7 +225,7 @@ async def test_between_two_lives_a_command_waits_for_the_next(root_dir, autojump
         async with open_device_manager(root_dir, restart_wait=0) as manager, open_registered_plugin(manager, GPU):
             assert (await manager.admit(POD)).admitted
             calls.start("restart", lambda: manager.faults.restart(delay=60.0))
-            await manager._log.wait_until(lambda: type(manager.events()[-1].event).__name__ == "ManagerStopping")
+            await until(manager, lambda: type(manager.events()[-1].event).__name__ == "ManagerStopping")
             await trio.sleep(30)
             assert await manager.remove("default", "p")
             assert [type(one.event).__name__ for one in manager.events()].count("ManagerReady") == 2

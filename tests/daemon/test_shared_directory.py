@@ -27,7 +27,7 @@ from devicemgr.errors import DirectoryInUse, DirectoryUnusable
 from devicemgr.events import DirectoryOpenToOthers, FileSetAside
 from devicemgr.model import Owner
 from devicemgr.testing import open_registered_plugin
-from tests.helpers import pod
+from tests.helpers import pod, until
 
 GPU = "vendor.com/gpu"
 STRANGER = 65534
@@ -313,7 +313,7 @@ async def test_what_a_stranger_puts_where_the_root_was_is_not_used(root_dir, is_
         root.mkdir()
         with trio.fail_after(20):
             await manager.flush()
-            await manager._log.wait_until(lambda: all(path.is_socket() for path in manager.layout.sockets))
+            await until(manager, lambda: all(path.is_socket() for path in manager.layout.sockets))
 
 
 async def test_with_a_umask_of_0_nobody_else_may_write(root_dir):

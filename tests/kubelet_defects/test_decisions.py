@@ -48,9 +48,9 @@ def topology(policy, scope=Scope.CONTAINER, numa=TWO_NODES):
 
 
 @asynccontextmanager
-async def node(root_dir, devices, configured):
+async def node(root_dir, devices, configured, **settings):
     """A manager with one plug-in, open together."""
-    async with open_device_manager(root_dir, topology=configured) as manager:
+    async with open_device_manager(root_dir, topology=configured, **settings) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=devices) as plugin:
             await plugin.register()
             await manager.wait_for_resource(GPU, capacity=len(devices))
@@ -129,9 +129,8 @@ async def test_lim_15_a_limit_of_zero_has_no_preference_either(root_dir, scope):
 
 async def test_an_alignment_counts_when_its_devices_are_there(root_dir):
     """A pod whose plug-in then fails was not allocated within one node."""
-    async with node(root_dir, [device("a0", 0)], topology("single-numa-node")) as (manager, _):
-        metrics = Metrics(Policy.SINGLE_NUMA_NODE)
-        manager._log._sinks = (metrics,)
+    metrics = Metrics(Policy.SINGLE_NUMA_NODE)
+    async with node(root_dir, [device("a0", 0)], topology("single-numa-node"), sinks=[metrics]) as (manager, _):
         manager.faults.fail_calls("allocate")
         assert not (await manager.admit(pod("p", 1))).admitted
         assert "aligned_compute_resources_count" in (await metrics.render(manager)).decode()
@@ -326,20 +325,20 @@ def test_lim_17_only_a_checkpoint_counts_as_a_checkpoint():
     assert not should_reset_extended_resources(["gpu.sock", FILE_NAME])
 
 
-async def test_lim_29_only_a_valid_name_becomes_a_label(manager, open_plugin):
+async def test_lim_29_only_a_valid_name_becomes_a_label(root_dir):
     """CC-014: any local caller can make the kubelet keep as many series as it has names."""
     metrics = Metrics(Policy.NONE)
-    manager._log._sinks = (metrics,)
-    for n in range(3):
-        with pytest.raises(RegistrationRefused):
-            await manager.register(Registration(version="v1beta1", endpoint="a.sock", resource=f"nonsense{n}"))
-    for refused in (Registration(version="v1alpha1", endpoint="a.sock", resource=GPU),
-                    Registration(version="v1beta1", endpoint="/a.sock", resource=GPU)):  # fmt: skip
-        with pytest.raises(RegistrationRefused):
-            await manager.register(refused)
-    async with open_plugin(GPU) as plugin:
-        await plugin.register()
-    text = (await metrics.render(manager)).decode()
-    assert 'kubelet_device_plugin_registration_total{resource_name="vendor.com/gpu"} 3.0' in text
-    assert "nonsense" not in text
-    assert 'devicemgr_registrations_refused_total{rule="API-12"} 3.0' in text
+    async with open_device_manager(root_dir, sinks=[metrics]) as manager:
+        for n in range(3):
+            with pytest.raises(RegistrationRefused):
+                await manager.register(Registration(version="v1beta1", endpoint="a.sock", resource=f"nonsense{n}"))
+        for refused in (Registration(version="v1alpha1", endpoint="a.sock", resource=GPU),
+                        Registration(version="v1beta1", endpoint="/a.sock", resource=GPU)):  # fmt: skip
+            with pytest.raises(RegistrationRefused):
+                await manager.register(refused)
+        async with open_simulated_plugin(manager.layout.plugins, GPU) as plugin:
+            await plugin.register()
+        text = (await metrics.render(manager)).decode()
+        assert 'kubelet_device_plugin_registration_total{resource_name="vendor.com/gpu"} 3.0' in text
+        assert "nonsense" not in text
+        assert 'devicemgr_registrations_refused_total{rule="API-12"} 3.0' in text

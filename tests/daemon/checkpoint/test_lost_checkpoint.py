@@ -22,7 +22,7 @@ from devicemgr.daemon.file_watch import FileWatch
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.testing import open_registered_plugin, open_simulated_plugin
-from tests.helpers import pod
+from tests.helpers import pod, until
 
 GPU = "vendor.com/gpu"
 NIC = "vendor.com/nic"
@@ -208,9 +208,7 @@ async def test_with_the_root_it_is_back_when_somebody_makes_that_anew(root_dir, 
         await with_one_pod(manager)
         root_dir.rename(tmp_path / "away")
         with trio.fail_after(10):
-            await manager._log.wait_until(
-                lambda: any(isinstance(one.event, CheckpointFailed) for one in manager.events())
-            )
+            await until(manager, lambda: any(isinstance(one.event, CheckpointFailed) for one in manager.events()))
         assert not root_dir.exists()
         root_dir.mkdir()
         with trio.fail_after(10):
@@ -224,7 +222,7 @@ async def test_a_root_that_was_moved_away_can_be_brought_back(root_dir, tmp_path
         await with_one_pod(manager)
         root_dir.rename(tmp_path / "away")
         with trio.fail_after(10):
-            await manager._log.wait_until(lambda: losses(manager))
+            await until(manager, lambda: losses(manager))
         await trio.testing.wait_all_tasks_blocked(0.05)
         (tmp_path / "away").rename(root_dir)
         with trio.fail_after(10):
@@ -244,7 +242,7 @@ async def test_a_root_that_was_deleted_is_made_again_with_all_that_belongs_there
         for _ in range(2):
             shutil.rmtree(root.parent if above else root)
             with trio.fail_after(20):
-                await manager._log.wait_until(lambda: all(path.is_socket() for path in manager.layout.sockets))
+                await until(manager, lambda: all(path.is_socket() for path in manager.layout.sockets))
                 while not path_of(root).exists():
                     await manager.events_after(manager.events()[-1].sequence, wait=True)
             assert pods_on_disk(path_of(root)) == ["a"]
@@ -262,7 +260,7 @@ async def test_a_second_copy_that_is_lost_is_made_again(root_dir, autojump_clock
             await trio.sleep(0.2)
         await trio.testing.wait_all_tasks_blocked(0.05)
         copy.unlink()
-        await manager._log.wait_until(lambda: losses(manager) == [(str(copy), "deleted")])
+        await until(manager, lambda: losses(manager) == [(str(copy), "deleted")])
         while not copy.exists():  # noqa: ASYNC110
             await trio.sleep(0.2)
         assert pods_on_disk(copy) == ["a"]
@@ -278,14 +276,14 @@ async def test_who_deletes_it_again_and_again_does_not_keep_us_writing(root_dir,
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.rate = 0.0
         path.unlink()
-        await manager._log.wait_until(lambda: len(losses(manager)) == 1)
+        await until(manager, lambda: len(losses(manager)) == 1)
         before = writes.count
         await writes.more_than(before)
         path.unlink()
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert len(losses(manager)) == 1
         mock_clock.jump(1.1)
-        await manager._log.wait_until(lambda: len(losses(manager)) == 2)
+        await until(manager, lambda: len(losses(manager)) == 2)
         mock_clock.rate = 1.0
     assert pods_on_disk(path) == ["a"]
 

@@ -15,7 +15,7 @@ from devicemgr.daemon.faults.actions import FAULTS
 from devicemgr.errors import BadInput, RegistrationRefused
 from devicemgr.events import EndpointStopped, FaultInjected, FileSetAside, ManagerReady
 from devicemgr.testing import open_simulated_plugin
-from tests.helpers import pod
+from tests.helpers import pod, until
 
 GPU = "vendor.com/gpu"
 
@@ -49,20 +49,20 @@ async def test_a_restart_is_a_new_life_of_the_same_manager(manager, plugin):
 async def test_a_manager_that_is_away_has_no_sockets_until_it_is_back(manager, nursery, autojump_clock):
     started = trio.current_time()
     nursery.start_soon(lambda: manager.faults.restart(delay=30.0))
-    await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
+    await until(manager, lambda: kinds(manager)[-1] == "ManagerStopping")
     await trio.sleep(29)
     assert not manager.layout.registration_socket.exists()
-    await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerReady")
+    await until(manager, lambda: kinds(manager)[-1] == "ManagerReady")
     assert trio.current_time() - started == pytest.approx(30, abs=0.2)
 
 
 async def test_a_directory_that_is_deleted_while_the_manager_is_away_is_made_again(root_dir, nursery, autojump_clock):
     async with open_device_manager(root_dir) as manager:
         nursery.start_soon(lambda: manager.faults.restart(delay=30.0))
-        await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
+        await until(manager, lambda: kinds(manager)[-1] == "ManagerStopping")
         await trio.sleep(29)
         shutil.rmtree(root_dir)
-        await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerReady")
+        await until(manager, lambda: kinds(manager)[-1] == "ManagerReady")
         assert all(path.is_socket() for path in manager.layout.sockets)
 
 
@@ -70,7 +70,7 @@ async def test_a_manager_that_is_away_can_be_stopped(root_dir, autojump_clock):
     async with trio.open_nursery() as nursery:
         async with open_device_manager(root_dir) as manager:
             nursery.start_soon(lambda: manager.faults.restart(delay=1e6))
-            await manager._log.wait_until(lambda: kinds(manager)[-1] == "ManagerStopping")
+            await until(manager, lambda: kinds(manager)[-1] == "ManagerStopping")
             nursery.cancel_scope.cancel()
     assert trio.current_time() < 1e5
 
@@ -79,7 +79,7 @@ async def test_a_wipe_removes_every_socket_and_ours_comes_back(manager, plugin):
     before = manager.layout.registration_socket.stat().st_ctime_ns
     manager.faults.wipe()
     assert not (plugin.directory / plugin.endpoint).exists()
-    await manager._log.wait_until(lambda: "SocketRestored" in kinds(manager))
+    await until(manager, lambda: "SocketRestored" in kinds(manager))
     assert manager.layout.registration_socket.stat().st_ctime_ns > before
     assert manager.capacity()[GPU].allocatable == 2, "its stream is still open"
 
@@ -246,12 +246,12 @@ async def test_a_frozen_clock_is_advanced_by_hand(root_dir, mock_clock):
             await manager.wait_for_resource(GPU, allocatable=1)
             manager.faults.freeze_clock()
             plugin.end_stream()
-            await manager._log.wait_until(lambda: manager.capacity()[GPU].endpoint == "stopped")
+            await until(manager, lambda: manager.capacity()[GPU].endpoint == "stopped")
             manager.faults.advance_clock(299)
             await trio.testing.wait_all_tasks_blocked()
             assert manager.capacity()[GPU].endpoint == "stopped"
             manager.faults.advance_clock(2)
-            await manager._log.wait_until(lambda: manager.capacity()[GPU].endpoint == "removed")
+            await until(manager, lambda: manager.capacity()[GPU].endpoint == "removed")
             manager.faults.resume_clock()
 
 

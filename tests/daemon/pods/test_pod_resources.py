@@ -8,6 +8,8 @@ import trio
 from devicemgr import Container, ContainerKind, Device, Pod
 from devicemgr.daemon.access.rate_limit import TokenBucket
 from devicemgr.errors import NoSuchPod, RateLimited
+from devicemgr.events import DeviceListApplied
+from tests.helpers import until
 
 GPU = "vendor.com/gpu"
 
@@ -81,12 +83,19 @@ async def test_allocatable_are_the_healthy_devices_held_or_not(manager, pods):
     assert await manager.pod_resources.allocatable() == ()
 
 
+async def move_d0_to_node_1(manager, plugin):
+    plugin.set_devices([Device(id="d0", numa_nodes=(1,)), *plugin.devices[1:]])
+    with trio.fail_after(5):
+        await until(manager, lambda: "d0" in changes(manager)[-1].changed)
+
+
+def changes(manager):
+    return [recorded.event for recorded in manager.events() if isinstance(recorded.event, DeviceListApplied)]
+
+
 async def test_the_numa_nodes_are_those_of_the_time_of_allocation(manager, pods):
     """LW-6."""
-    pods.set_devices([Device(id="d0", numa_nodes=(1,)), *pods.devices[1:]])
-    await manager.wait_for_resource(GPU, allocatable=3)
-    while dict(manager._incarnation.store.devices(GPU))["d0"].numa_nodes != (1,):
-        await manager.events_after(len(manager.events()), wait=True)
+    await move_d0_to_node_1(manager, pods)
     one, _ = await manager.pod_resources.list_pods()
     assert [(d.device, d.node) for d in one.containers[0][1]] == [("d0", 0)]
 
@@ -100,10 +109,7 @@ async def test_as_long_as_nothing_changes_everybody_gets_the_same(manager, pods,
 
     first = await ask()
     assert all(one is other for one, other in zip(first, await ask(), strict=True))
-    pods.set_devices([Device(id="d0", numa_nodes=(1,)), *pods.devices[1:]])
-    with trio.fail_after(5):
-        while dict(manager._incarnation.store.devices(GPU))["d0"].numa_nodes != (1,):
-            await manager.events_after(len(manager.events()), wait=True)
+    await move_d0_to_node_1(manager, pods)
     listed, _, allocatable = second = await ask()
     assert (listed, [one.node for one in allocatable if one.device == "d0"]) == (first[0], [1])
     await manager.remove("default", "idle")
