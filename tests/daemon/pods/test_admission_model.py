@@ -7,7 +7,7 @@ two pods, none leaks, the counts add up, and every pod holds what its admission 
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import trio
@@ -18,8 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from devicemgr import Container, ContainerKind, Device, Numa, Pod, Policy, Scope, Topology, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
 from devicemgr.daemon.checkpoint import writer
+from devicemgr.events import DeviceListApplied
 from devicemgr.testing import open_simulated_plugin
 from devicemgr.testing.portal import open_portal
+from tests.helpers import until
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 IDS = [f"d{number}" for number in range(6)]
@@ -69,20 +71,25 @@ class World(RuleBasedStateMachine):
 
     def register(self):
         for resource, plugin in self.plugins.items():
-            self.portal.call(plugin.restore_socket)
-            self.portal.call(plugin.register)
-            self.portal.call(self.settled, resource)
+            with self.sending_a_list(resource):
+                self.portal.call(plugin.restore_socket)
+                self.portal.call(plugin.register)
 
-    async def settled(self, resource):
-        """Until what the plug-in lists is what the manager knows."""
-        listed = {d.id: d.health for d in self.plugins[resource].devices}
+    @contextmanager
+    def sending_a_list(self, resource):
+        """Within, the plug-in sends a list; afterwards it is what the manager knows."""
+        before = self.portal.call(self.last_list, resource)
+        yield
+        self.portal.call(self.until_list_after, resource, before)
 
-        def is_known():
-            state = self.manager._incarnation.store._resources[resource]
-            return state.is_current and {id: device.health for id, device in state.devices.items()} == listed
+    def last_list(self, resource):
+        """The number of the event."""
+        applied = [one for one in self.manager.events() if isinstance(one.event, DeviceListApplied)]
+        return max((one.sequence for one in applied if one.event.resource == resource), default=0)
 
+    async def until_list_after(self, resource, before):
         with trio.fail_after(10):
-            await self.manager._log.wait_until(is_known)
+            await until(self.manager, lambda: self.last_list(resource) > before)
 
     @rule(resource=SIDES, ids=st.sets(st.sampled_from(IDS)), bad=st.sets(st.sampled_from(IDS), max_size=2))
     def report(self, resource, ids, bad):
@@ -91,8 +98,8 @@ class World(RuleBasedStateMachine):
             Device(id=id, health="Unhealthy" if id in bad else "Healthy", numa_nodes=(int(id[1:]) % 2,))
             for id in sorted(ids)
         ]
-        self.portal.call(self.plugins[resource].set_devices, devices)
-        self.portal.call(self.settled, resource)
+        with self.sending_a_list(resource):
+            self.portal.call(self.plugins[resource].set_devices, devices)
 
     @rule(name=PODS, containers=CONTAINERS)
     def admit(self, name, containers):
