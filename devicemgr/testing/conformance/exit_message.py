@@ -40,10 +40,14 @@ class _Kind(NamedTuple):
 def exit_message(output: str) -> list[str]:
     """A few lines, without space around them."""
     lines = [_COLOUR.sub("", line) for line in output.splitlines()]
+    how: list[str] = []
     for at in range(len(lines) - 1, -1, -1):
         if (found := _crash_at(lines, at)) is not None:
-            return [word.strip() for word in found.words]
-    return _last_logged([line.strip() for line in lines if line.strip()])
+            words = [word.strip() for word in found.words]
+            if not words[0].startswith(_ABORTED):
+                return words
+            how = words
+    return how or _last_logged([line.strip() for line in lines if line.strip()])
 
 
 def _crash_at(lines: Sequence[str], at: int) -> _Message | None:
@@ -119,6 +123,8 @@ def _with_places(lines: Sequence[str]) -> _Message | None:
 
 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_ABORTED = "SIGABRT: "
+"""How a program in Go has ended itself, or glog has: why, it has told before."""
 _REGISTERS = re.compile(r"PC=|(?:r[a-z]x|r\d+|rip|eax) +0x")
 _BETWEEN_FRAMES = r"\s*\.\.\. \d+ more|Caused by: |\s+Suppressed: |Emitted |\s+\w+: |\}"
 _STAMP = r"\d{4}(?:\d{4})? \d\d:\d\d:\d\d\.\d+ +\d+ "

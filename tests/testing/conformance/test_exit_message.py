@@ -65,6 +65,22 @@ goroutine 1 [running]:
 github.com/golang/glog.Fatalf(...)
 \t/go/pkg/mod/github.com/golang/glog@v1.2.4/glog.go:645
 """
+GLOG_ABORT = """\
+F1126 18:00:04.059290   14168 main.go:3] cannot serve: bind: address already in use
+
+goroutine 1 [running]:
+github.com/golang/glog.Fatalf(...)
+\t/go/pkg/mod/github.com/golang/glog@v1.2.5/glog.go:707
+
+SIGABRT: abort
+PC=0x40984e m=0 sigcode=18446744073709551610
+
+goroutine 1 gp=0x1069968d41e0 m=0 mp=0x626700 [running, locked to thread]:
+github.com/golang/glog.abortProcess()
+\t/go/pkg/mod/github.com/golang/glog@v1.2.5/glog_file_linux.go:35
+
+rax    0x0
+"""
 KLOG_ERROR = """\
 I1126 12:56:56.212351    5260 main.go:10] Starting FS watcher.
 E1126 12:56:56.212458    5260 main.go:12] "Failed to initialize NVML" err="no such file"
@@ -206,6 +222,8 @@ Node.js v20.20.2
         (GO_IN_C, ["SIGSEGV: segmentation violation", "signal arrived during cgo execution"]),
         (KLOG_FATAL, [KLOG_FATAL.splitlines()[1]]),
         (GLOG_FATAL, [GLOG_FATAL.splitlines()[0]]),
+        (GLOG_ABORT, [GLOG_ABORT.splitlines()[0]]),
+        (GLOG_ABORT.partition("\n\n")[2].partition("\n\n")[2], ["SIGABRT: abort"]),
         (KLOG_ERROR, [KLOG_ERROR.splitlines()[1], KLOG_ERROR.splitlines()[-1]]),
         (LOGRUS, [LOGRUS.splitlines()[1]]),
         (ZAP, [ZAP.splitlines()[1]]),
@@ -244,7 +262,7 @@ def test_its_words_are_told_and_not_the_dump(output, words):
     assert exit_message(output.replace("\n", "\r\n")) == words
 
 
-@pytest.mark.parametrize("output", [GO_NIL, GO_MAPS, GO_IN_C])
+@pytest.mark.parametrize("output", [GO_NIL, GO_MAPS, GO_IN_C, GLOG_ABORT])
 def test_however_long_the_dump_is(output):
     goroutine = "\ngoroutine 2 [select (no cases)]:\nmain.main.func1()\n\t/src/nil.go:10 +0xf\n"
     assert exit_message(output + goroutine * 5000) == exit_message(output)
