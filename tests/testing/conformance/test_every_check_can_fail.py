@@ -9,6 +9,7 @@ import trio
 
 from devicemgr import Numa
 from devicemgr.errors import RpcFailed
+from devicemgr.events import PluginRegistered
 from devicemgr.model import Device, RunOptions
 from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
@@ -433,6 +434,16 @@ async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disrupted_twi
     timing = replace(TIMING, quiet_period=0.1, patience=5)
     results = await results_of(NamesItsSocketByTheSecond, timing, ("wiped", "socket-deleted"))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
+
+
+async def test_what_is_broken_a_second_later_is_broken_out_of_step_with_who_looks_once_a_second(mock_clock):
+    """One that finds its socket gone before kubelet.sock is made again may end (GKE)."""
+    mock_clock.rate = 1.0
+    async with trio.open_nursery() as nursery:
+        async with open_bench(NamesItsSocketByTheSecond(nursery), timing=replace(TIMING, patience=5)) as bench:
+            await run_checks(bench, select(["first-list"]))
+            registered = bench.seen(PluginRegistered)[-1][0].time
+            assert await bench.disturb() - registered > 1.1
 
 
 async def test_a_plugin_that_relies_on_being_started_again_can_be(fast_clock):
