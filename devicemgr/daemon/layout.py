@@ -178,6 +178,8 @@ def make_directories(layout: Layout) -> None:
 
 def make_directory(layout: Layout, directory: Path) -> None:
     """Make it with mode 0750, if it is not there. Raises OSError."""
+    if os.path.isdir(directory):
+        return
     try:
         directory.mkdir(mode=0o750)
     except FileExistsError:

@@ -23,7 +23,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -44,7 +44,7 @@ class FileIdentity(NamedTuple):
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DurableFile(Generic[T]):
     """A file at ``path`` whose text ``parse`` turns into a value, or raises CorruptCheckpoint for."""
 
@@ -53,19 +53,23 @@ class DurableFile(Generic[T]):
     is_new: bool = False
     """Is none there yet, and has none been lost?"""
 
-    @property
+    @cached_property
     def previous(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.previous")
+        return Path(f"{self._beside}.previous")
+
+    @cached_property
+    def _beside(self) -> str:
+        return os.fspath(self.path.with_name(f".{self.path.name}"))
 
     @contextmanager
-    def _temporary_name(self) -> Iterator[Path]:
+    def _temporary_name(self) -> Iterator[str]:
         """A name that nobody can guess; what stands there is gone after the block, one way or the other."""
-        path = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.tmp")
+        path = f"{self._beside}.{secrets.token_hex(8)}.tmp"
         try:
             yield path
         finally:
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                os.unlink(path)
 
     def load(self) -> tuple[T | None, list[FileSetAside]]:
         """The newest generation that can be believed; None when there is none. Raises DirectoryUnusable."""
@@ -120,7 +124,7 @@ class DurableFile(Generic[T]):
             identity = identity_of(temporary)
             is_kept = self._keep_previous()
             is_new = self.is_new and not os.path.lexists(self.path)
-            temporary.replace(self.path)
+            os.replace(temporary, self.path)
         undo = self._restore_previous if is_kept else self.path.unlink if is_new else _nothing_to_undo
         with _undone_on_error(undo):
             _sync_directory(self.path.parent)
@@ -133,14 +137,14 @@ class DurableFile(Generic[T]):
         """
         with self._temporary_with(text.encode()) as temporary:
             identity = identity_of(temporary)
-            temporary.replace(self.path)
+            os.replace(temporary, self.path)
         with _undone_on_error(_nothing_to_undo if before is None else partial(self._restore_text, before)):
             _sync_directory(self.path.parent)
         return identity
 
     def _restore_text(self, text: str) -> None:
         with self._temporary_with(text.encode()) as temporary:
-            temporary.replace(self.path)
+            os.replace(temporary, self.path)
 
     def save_copy(self, text: str) -> FileIdentity | None:
         """Put the newest generation, whose text this is, on disk a second time: damage to one file is then no loss.
@@ -149,12 +153,12 @@ class DurableFile(Generic[T]):
         """
         with self._temporary_with(text.encode()) as temporary:
             identity = identity_of(temporary)
-            temporary.replace(self.previous)
+            os.replace(temporary, self.previous)
         _sync_directory(self.path.parent)
         return identity
 
     @contextmanager
-    def _temporary_with(self, data: bytes) -> Iterator[Path]:
+    def _temporary_with(self, data: bytes) -> Iterator[str]:
         """A temporary file with these bytes, which are on disk."""
         if len(data) > MAX_FILE_SIZE:  # nobody would read it
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(self.path))
@@ -182,7 +186,7 @@ class DurableFile(Generic[T]):
                 _link_or_copy(self.path, link)
             except (FileNotFoundError, CorruptCheckpoint):
                 return False  # the first generation has none before it; nor is what is no file one
-            link.replace(self.previous)
+            os.replace(link, self.previous)
         return True
 
     def _replace_corrupt(self, has_replacement: bool) -> Path:
@@ -203,11 +207,11 @@ class DurableFile(Generic[T]):
         data = read_trusted(self.previous)
         try:  # a copy: what damages one of them next must not damage both
             with self._temporary_with(data) as temporary:
-                temporary.replace(self.path)
+                os.replace(temporary, self.path)
         except OSError:  # no room: then the same file, until there is
             with self._temporary_name() as link:
-                link.hardlink_to(self.previous)
-                link.replace(self.path)
+                os.link(self.previous, link)
+                os.replace(link, self.path)
 
 
 @contextmanager
@@ -233,16 +237,16 @@ def _file_set_aside(path: Path, moved_to: Path, problem: str, used: str = "") ->
     return FileSetAside(path=str(path), moved_to=str(moved_to), problem=problem, used=used)
 
 
-def identity_of(path: Path) -> FileIdentity | None:
+def identity_of(path: str | Path) -> FileIdentity | None:
     """Of what is at the path, be it a link; None when nothing is, or nobody can tell."""
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except OSError:
         return None
     return FileIdentity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: str | Path, data: bytes) -> None:
     """A file of ours with these bytes, on disk. Raises FileExistsError when somebody was there before."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
     try:
@@ -254,7 +258,7 @@ def _write_new(path: Path, data: bytes) -> None:
         os.close(file)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _link_or_copy(source: Path, target: str | Path) -> None:
     """A second name for a file. Raises FileNotFoundError when there is none."""
     try:
         os.link(source, target, follow_symlinks=False)

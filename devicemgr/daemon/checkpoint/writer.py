@@ -292,7 +292,8 @@ class CheckpointWriter:
         if self._is_file_ours:  # another one is the copy now; nobody looks at it before it is the newest
             self._loss_detector.expect(file.previous, None)
         self._saved_text, self._is_copy_due, self._is_file_ours, self._lost_text = text, True, True, None
-        self._file = replace(file, is_new=False)
+        if file.is_first:
+            self._file = replace(file, is_new=False)
 
     async def _save_copy(self) -> None:
         """Nobody waits for it: a failure is told, and the next write brings the next occasion."""

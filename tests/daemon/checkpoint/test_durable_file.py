@@ -202,7 +202,7 @@ def test_all_is_on_disk_before_anybody_is_told(file, monkeypatch):
 
     file.save("good one")
     monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
-    monkeypatch.setattr(Path, "replace", noted("replace", Path.replace))
+    monkeypatch.setattr(os, "replace", noted("replace", os.replace))
     file.save("good two")
     assert order == ["fsync", "replace", "replace", "fsync"]
     order.clear()
