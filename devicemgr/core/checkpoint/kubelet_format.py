@@ -299,9 +299,10 @@ def _bytes(value: Any) -> bytes:
 
 def _go_json(value: Any) -> str:
     """JSON as Go's encoder writes it (CKPT-7): the keys of a map are sorted as texts."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    text = _to_json(value)
     return "".join(_ESCAPED.get(letter, letter) for letter in text) if _NEEDS_ESCAPE.search(text) else text
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 _ESCAPED = {letter: f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 _NEEDS_ESCAPE = re.compile("[<>&\u2028\u2029]")

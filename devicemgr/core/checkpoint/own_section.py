@@ -73,8 +73,7 @@ def render_section(section: OwnSection) -> str:
     return format_section(pods, section.options, section.removed, section.unconfirmed, boot_id=section.boot_id)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 # --- reading -------------------------------------------------------------------------------------
