@@ -16,6 +16,7 @@ from ...model import ResourceName, RunOptions
 from ...resource_names import is_cdi_name
 
 _SHOWN = 10
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PERMISSIONS = re.compile(r"[rwm]+")
 
 V = TypeVar("V")
@@ -87,7 +88,7 @@ def suspicious_texts(answer: RunOptions) -> tuple[str, ...]:
 def _problems(where: str, text: str) -> Iterator[str]:
     if where.endswith("path") and ".." in text.split("/"):
         yield "climbs"
-    if any(ord(character) < 32 or ord(character) == 127 for character in text) and where != "value":
+    if where != "value" and _CONTROL.search(text):
         yield "has control characters"
     if where.endswith("path") and not text.startswith("/"):
         yield "is not absolute"
