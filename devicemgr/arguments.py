@@ -50,22 +50,26 @@ Port = Annotated[int, within(0, 65535)]
 
 def checked(function: F) -> F:
     """Look at the arguments of every call before the call. One that has too many or too few fails as ever."""
-    signature = inspect.signature(function)
+    parameters = inspect.signature(function).parameters.values()
+    names = [one.name for one in parameters if one.kind <= one.POSITIONAL_OR_KEYWORD]
+    known = {*names, *(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)}
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        try:
-            given = signature.bind(*args, **kwargs)
-        except TypeError:
-            return function(*args, **kwargs)
         expected = _annotations(function)
-        for name, value in given.arguments.items():
+
+        def looked_at(name: str, value: Any) -> Any:
+            __tracebackhide__ = True
             if isinstance(value, Iterator):  # it can be looked at once only
-                given.arguments[name] = value = list(value)
+                value = list(value)
             if name in expected:
                 expected[name].check(value, name, f"{function.__name__}()")
-        return function(*given.args, **given.kwargs)
+            return value
+
+        given = [looked_at(name, value) for name, value in zip(names, args, strict=False)]
+        named = {name: looked_at(name, value) if name in known else value for name, value in kwargs.items()}
+        return function(*given, *args[len(names) :], **named)
 
     return call  # type: ignore[return-value]
 
