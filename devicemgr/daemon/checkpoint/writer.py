@@ -292,7 +292,7 @@ class CheckpointWriter:
         if self._is_file_ours:  # another one is the copy now; nobody looks at it before it is the newest
             self._loss_detector.expect(file.previous, None)
         self._saved_text, self._is_copy_due, self._is_file_ours, self._lost_text = text, True, True, None
-        if file.is_first:
+        if file.is_new:
             self._file = replace(file, is_new=False)
 
     async def _save_copy(self) -> None:
