@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr import Container, Device, Pod
+from devicemgr import Callers, Container, Device, PeerLimits, Pod
 from devicemgr.core.allocation.explanation import Explanation, render
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.hints import Hint
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology
+from devicemgr.daemon.access.control import AccessControl
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.pods.allocator import Allocator
 from devicemgr.daemon.pods.pod_admission import PodAdmission
@@ -68,7 +69,8 @@ class Node:
             GPU, 1, [Device(id=f"{node}-{n}", numa_nodes=(node,)) for node in (0, 1) for n in (0, 1)]
         )
         log = EventLog()
-        devices = Allocator(store=self.store, endpoints=Plugins(), log=log, numa=NUMA, answers_size=1000)
+        access = AccessControl(Callers.default(), PeerLimits(), log)
+        devices = Allocator(store=self.store, endpoints=Plugins(), access=access, log=log, numa=NUMA)
         self.manager = TopologyManager([devices, cpus], log, self.topology)
 
     async def admit(self):
