@@ -77,14 +77,9 @@ class NodeConfig:
     how_to_enable: str = field(default="", compare=False)
 
 
-def parse_node_config(text: str, *, file: str) -> NodeConfig:
-    """Read whichever format it is. Raises BadInput naming file, line and field."""
-    return parse_node_configs([(file, text)])
-
-
 def parse_node_configs(sources: Iterable[tuple[str, str]]) -> NodeConfig:
-    """The same of one or several (file, text): each counts more than those before it, in what it says, as with the
-    kubelet's drop-ins. Raises BadInput."""
+    """Read one or several (file, text), of whichever format: each counts more than those before it, in what it says, as
+    with the kubelet's drop-ins. Raises BadInput, which names file, line and field."""
     warnings: list[BadInput] = []
     configs = [_read_file(text, file, warnings) for file, text in sources]
     gates = {name: is_on for one in configs for name, is_on in one.gates.items()}

@@ -1,8 +1,12 @@
-"""What tests in many places need: a pod, and to wait until something has happened."""
+"""What tests in many places need: a pod, a short way to a function of ours, and to wait until something happened."""
 
 from __future__ import annotations
 
 from devicemgr import Container, Pod
+from devicemgr.core.checkpoint.own_section import format_section, pod_fragment
+from devicemgr.model import DeviceList
+from devicemgr.node_config import parse_node_configs
+from devicemgr.steps import run_steps
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 
@@ -21,3 +25,19 @@ async def until(manager, condition):
     sequence = 0
     while not condition():
         sequence, _ = (await manager.events_after(sequence, wait=True))[-1]
+
+
+def apply_list(store, resource, generation, devices):
+    """A whole list of a plug-in is taken over at once; returns the events."""
+    whole = devices if isinstance(devices, DeviceList) else DeviceList(devices=list(devices))
+    return run_steps(store.applying(resource, generation, whole))
+
+
+def render_section(section):
+    """The text of our section of a checkpoint, with nothing kept from earlier."""
+    pods = map(pod_fragment, section.pods)
+    return format_section(pods, section.options, section.removed, section.unconfirmed, boot_id=section.boot_id)
+
+
+def parse_node_config(text, *, file):
+    return parse_node_configs([(file, text)])

@@ -12,7 +12,7 @@ import trio
 import yaml
 
 from devicemgr.manifest import parse_pods
-from devicemgr.node_config import parse_node_config
+from tests.helpers import parse_node_config
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -9,7 +9,8 @@ import pytest
 from devicemgr.core.topology.numa import Numa
 from devicemgr.daemon.host_numa import parse_nodes, parse_numa, read_numa
 from devicemgr.errors import BadInput, UnusableTopology
-from devicemgr.node_config import parse_node_config, parse_node_configs
+from devicemgr.node_config import parse_node_configs
+from tests.helpers import parse_node_config
 
 OPENSHIFT = "apiVersion: v1\nkind: NodeConfig\nkubeletArguments:\n  feature-gates:\n  - {}\n"
 KUBELET = "kind: KubeletConfiguration\nfeatureGates:\n  DevicePlugins: {}\n"

@@ -11,6 +11,7 @@ from devicemgr.core.views.pod_resources import allocatable_devices
 from devicemgr.core.views.pod_status import pod_statuses
 from devicemgr.model import Container, Device, DeviceList, Owner, Pod, RunOptions
 from devicemgr.steps import CHUNK, SharedSteps, in_chunks, run_steps
+from tests.helpers import apply_list
 
 R = "vendor.com/gpu"
 COUNT = 3 * CHUNK
@@ -27,7 +28,7 @@ def connected(store, generation=1):
 @pytest.fixture
 def store():
     found = connected(DeviceStore())
-    found.apply_report(R, 1, BEFORE)
+    apply_list(found, R, 1, BEFORE)
     return found
 
 
@@ -45,7 +46,7 @@ def halfway(steps):
 @pytest.mark.parametrize("looks", [True, False])
 def test_a_long_list_is_taken_over_all_at_once(store, looks):
     expected = connected(DeviceStore())
-    wanted = [expected.apply_report(R, 1, BEFORE), expected.apply_report(R, 1, AFTER)][1]
+    wanted = [apply_list(expected, R, 1, BEFORE), apply_list(expected, R, 1, AFTER)][1]
     before, count = seen(store) if looks else None, 0
 
     def watched():
@@ -109,7 +110,7 @@ def test_what_was_sorted_of_a_list_that_is_gone_is_not_used(store, change):
     run_steps(store.applying(R, 1, first))
     mine, other = halfway(store.sorting([R])), halfway(store.sorting([R]))
     if change == "whole":
-        store.apply_report(R, 1, AFTER)
+        apply_list(store, R, 1, AFTER)
     elif change == "difference":
         run_steps(store.applying(R, 1, DeviceList(devices=BEFORE[:-1], base=first.token, removed=BEFORE[-1:])))
     else:
@@ -122,11 +123,11 @@ def test_what_was_sorted_of_a_list_that_is_gone_is_not_used(store, change):
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_list_that_comes_meanwhile_is_sorted_in_steps_as_well(store, shared):
     alone = len(list(store.sorting([R])))
-    store.apply_report(R, 1, AFTER)
+    apply_list(store, R, 1, AFTER)
     steps, other = halfway(store.sorting([R])), store.sorting([R])
     if shared:
         halfway(other)
-    store.apply_report(R, 1, BEFORE)
+    apply_list(store, R, 1, BEFORE)
     assert sum(1 for _ in steps) >= alone - 1
     if shared:
         run_steps(other)
@@ -136,7 +137,7 @@ def test_a_list_that_comes_meanwhile_is_sorted_in_steps_as_well(store, shared):
 def test_who_wants_it_sorted_does_not_wait_for_ever_for_a_plug_in_that_always_has_news(store):
     count = 0
     for count, _ in enumerate(store.sorting([R]), 1):
-        store.apply_report(R, 1, (AFTER, BEFORE)[count % 2])
+        apply_list(store, R, 1, (AFTER, BEFORE)[count % 2])
     assert 5 <= count <= 100
 
 
@@ -151,7 +152,7 @@ def test_the_available_are_as_many_whether_they_are_sorted_or_not(store):
 
 def test_of_several_who_want_the_same_sorted_each_does_a_part(store):
     alone = len(list(store.sorting([R])))
-    store.apply_report(R, 1, AFTER)
+    apply_list(store, R, 1, AFTER)
     one, other, count = store.sorting([R]), store.sorting([R]), 0
     for _ in one:
         count += 1 + (next(other, "end") != "end")
@@ -160,7 +161,7 @@ def test_of_several_who_want_the_same_sorted_each_does_a_part(store):
 
 def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
     steps = halfway(allocatable_devices(store))
-    store.apply_report(R, 1, AFTER)
+    apply_list(store, R, 1, AFTER)
     assert [one.device for one in run_steps(steps)] == [device.id for device in BEFORE]
 
 
@@ -170,7 +171,7 @@ def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
         lambda store, token: run_steps(
             store.applying(R, 1, DeviceList(devices=BEFORE[:-9], base=token, removed=BEFORE[-9:]))
         ),
-        lambda store, token: store.apply_report(R, 1, AFTER),
+        lambda store, token: apply_list(store, R, 1, AFTER),
         lambda store, token: store.stop_endpoint(R, 1, reason="gone", now=0.0),
         lambda store, token: store.release(OWNER, R),
     ],
@@ -238,7 +239,7 @@ def test_chunks_are_the_items_in_order():
 def test_the_healthy_ones_are_chosen_in_steps():
     """All at once, that took longer than any other step: the first one has only to note which there are."""
     store = connected(DeviceStore())
-    store.apply_report(R, 1, AFTER)
+    apply_list(store, R, 1, AFTER)
     steps, chosen = allocatable_devices(store), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

@@ -12,8 +12,8 @@ from devicemgr.cli import main
 from devicemgr.cli.input_file import LARGEST, read_input
 from devicemgr.errors import BadInput
 from devicemgr.manifest import parse_pods
-from devicemgr.node_config import parse_node_config
 from devicemgr.yaml_fields import MOST_VALUES, dump, load_documents
+from tests.helpers import parse_node_config
 
 POD = "kind: Pod\nmetadata: {name: %s}\nspec: {containers: [{name: m, resources: {limits: {vendor.com/gpu: %s}}}]}\n"
 MANY = MOST_VALUES + 1

@@ -22,7 +22,7 @@ from devicemgr.core.allocation.plan import Request, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint
 from devicemgr.core.checkpoint.own_section import parse_section
 from devicemgr.core.devices.endpoint import Endpoint
-from devicemgr.core.devices.report import normalise_report
+from devicemgr.core.devices.report import normalising
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.hints import Hint, container_hints
 from devicemgr.core.topology.merge import merge_hints
@@ -41,6 +41,8 @@ from devicemgr.model import (
     Pod,
     RunOptions,
 )
+from devicemgr.steps import run_steps
+from tests.helpers import apply_list
 
 GOLDEN = Path(__file__).with_name("messages.golden")
 TWO = Numa(nodes=(0, 1), distances={0: (10, 20), 1: (20, 10)})
@@ -66,7 +68,7 @@ def said(function, *args, **kwargs):
 def store_with(*devices, options=PluginOptions()):  # noqa: B008 - frozen
     store = DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="gpu.sock", options=options))
-    store.apply_report(GPU, 1, devices)
+    apply_list(store, GPU, 1, devices)
     return store
 
 
@@ -123,11 +125,11 @@ def plans_of_containers_that_hold_something():
     yield from map(str, store.commit(asked.owner, GPU, ("d1",), RunOptions()))
     yield from told_plan(said(plan_allocation, store, asked))
     yield from told_plan(said(plan_allocation, store, request(2)))
-    store.apply_report(GPU, 1, [device("d0"), device("d1", health="Unhealthy")])
+    apply_list(store, GPU, 1, [device("d0"), device("d1", health="Unhealthy")])
     yield from told_plan(said(plan_allocation, store, asked))
     yield from told_plan(said(plan_allocation, store, request(1, is_running=True)))
     yield from told_plan(said(plan_allocation, store, request(3, is_running=True, container="other")))
-    store.apply_report(GPU, 1, [device("d0", health="Unhealthy")])
+    apply_list(store, GPU, 1, [device("d0", health="Unhealthy")])
     yield from told_plan(said(plan_allocation, store, request(1, container="other")))
     yield from told_plan(said(plan_allocation, DeviceStore(), request(1)))
     yield str(said(store.commit, Owner("pod-2", "main"), GPU, ("d0", "d9"), RunOptions()))
@@ -215,7 +217,7 @@ def lists_that_were_mended():
         [device("x" * 11), device("y" * 10)],
         [device(f"n{n}", health="?") for n in range(12)],
     ):
-        report = normalise_report(GPU, entries, id_length=10)
+        report = run_steps(normalising(GPU, entries, id_length=10))
         yield f"- {[(one.id, one.health[:10], one.numa_nodes) for one in report.devices.values()]}"
         yield from map(str, report.problems)
 

@@ -15,7 +15,7 @@ from devicemgr.core.topology.hints import resource_hints
 from devicemgr.core.topology.numa import Numa
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
-from tests.helpers import pod
+from tests.helpers import apply_list, pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 
@@ -107,7 +107,7 @@ def test_lists_and_hints_in_turns():
     store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
     for turn in range(50):
         devices = [Device(id=f"d{n}", numa_nodes=((n + turn) % 2,)) for n in range(1000)]
-        store.apply_report(GPU, 1, devices[: 1000 - turn])
+        apply_list(store, GPU, 1, devices[: 1000 - turn])
         hints = resource_hints(store, GPU, 1000 - turn, held=frozenset(), reusable=frozenset(), numa=numa)
         assert [(hint.affinity, hint.preferred) for hint in hints] == [(0b11, True)]
 

@@ -23,7 +23,6 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, RpcFailed
 from devicemgr.manifest import parse_pods
-from devicemgr.node_config import parse_node_config
 from devicemgr.rpc.admin import convert as admin_convert
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
@@ -31,6 +30,7 @@ from devicemgr.rpc.pluginregistration import info_from_wire
 from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
+from tests.helpers import parse_node_config
 
 from .http2 import ANSWER, CALL, PREFACE, feed_client, feed_server, frame
 

@@ -24,6 +24,7 @@ from devicemgr.errors import RegistrationRefused
 from devicemgr.model import Registration
 from devicemgr.steps import run_steps
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import apply_list
 
 GPU = "vendor.com/gpu"
 TWO_NODES = Numa(nodes=(0, 1))
@@ -238,7 +239,7 @@ def test_lim_13_unhealthy_devices_do_not_count_for_what_would_be_possible():
     """Two on node 0, one of them broken for good: two nodes are the best there is, and so preferred."""
     store = DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
-    store.apply_report(GPU, 1, [device("a0", 0), device("a1", 0, health="Unhealthy"), device("b0", 1)])
+    apply_list(store, GPU, 1, [device("a0", 0), device("a1", 0, health="Unhealthy"), device("b0", 1)])
     (hint,) = resource_hints(store, GPU, 2, held=frozenset(), reusable=frozenset(), numa=TWO_NODES)
     assert (hint.affinity, hint.preferred) == (0b11, True)
 
@@ -258,7 +259,7 @@ def test_lim_22_a_held_device_that_is_no_longer_listed_is_no_crash():
     """The kubelet dereferences nothing and dies. It counts as a device without NUMA data."""
     store = DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
-    store.apply_report(GPU, 1, [device("b0", 1)])
+    apply_list(store, GPU, 1, [device("b0", 1)])
     hints = resource_hints(store, GPU, 1, held={"gone"}, reusable=frozenset(), numa=TWO_NODES)
     assert [(hint.affinity, hint.preferred) for hint in hints] == [(0b10, True)]
     assert resource_hints(store, GPU, 2, held=frozenset(), reusable={"gone"}, numa=TWO_NODES) is not None
@@ -309,7 +310,8 @@ def test_lim_12_a_device_with_an_empty_topology_is_a_device():
     """CC-048, CC-049, PR-5: the kubelet leaves it out of GetAllocatableResources. Two nodes are two entries (PR-4)."""
     store = DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
-    store.apply_report(
+    apply_list(
+        store,
         GPU,
         1,
         [Device(id="empty", numa_nodes=()), device("none"), device("both", 0, 1), device("bad", 0, health="Unhealthy")],

@@ -30,7 +30,7 @@ from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegiste
 from devicemgr.model import Owner, PluginOptions, PodUid, RunOptions
 from devicemgr.steps import run_steps
 from devicemgr.testing import open_simulated_plugin
-from tests.helpers import pod
+from tests.helpers import apply_list, pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 
@@ -367,7 +367,7 @@ def store_with(**resources):
     store = DeviceStore()
     for name, devices in resources.items():
         store.connect(Endpoint(resource=name, generation=1, socket="a.sock"))
-        store.apply_report(name, 1, devices)
+        apply_list(store, name, 1, devices)
     return store
 
 
@@ -393,7 +393,7 @@ def test_lim_11_equal_ids_of_two_resources_are_two_devices():
     hold(store, "has-a", "a", "0")
     hold(store, "has-b", "b", "0")
     store.reserve(Owner(PodUid("has-b"), "second"), "b", ["0"])
-    events = store.apply_report("b", 1, [Device(id="0", health="Unhealthy")])
+    events = apply_list(store, "b", 1, [Device(id="0", health="Unhealthy")])
     told = [(e.pod_uid, e.container) for e in events if isinstance(e, DeviceHealthChanged)]
     assert told == [("has-b", "main"), ("has-b", "second")]
 
@@ -420,7 +420,7 @@ def test_lists_without_change_cause_no_health_events():
     """RHS-5, CC-152; CC-153: nothing is dropped either, since nobody's queue can be full."""
     store = store_with(r=[Device(id="d")])
     hold(store, "p", "r", "d")
-    events = [event for _ in range(200) for event in store.apply_report("r", 1, [Device(id="d")])]
+    events = [event for _ in range(200) for event in apply_list(store, "r", 1, [Device(id="d")])]
     assert not [event for event in events if isinstance(event, DeviceHealthChanged)]
 
 

@@ -10,7 +10,7 @@ import trio
 
 from devicemgr import Container, ContainerKind, Pod, open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
-from devicemgr.core.checkpoint.own_section import parse_section, render_section
+from devicemgr.core.checkpoint.own_section import parse_section
 from devicemgr.daemon.checkpoint import durable_file
 from devicemgr.daemon.checkpoint.durable_file import DurableFile
 from devicemgr.errors import ContainerStartFailed
@@ -27,7 +27,7 @@ from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.rpc.deviceplugin.service import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.testing import open_simulated_plugin
-from tests.helpers import pod, until
+from tests.helpers import pod, render_section, until
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 

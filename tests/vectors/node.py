@@ -12,6 +12,7 @@ from devicemgr.core.views.pod_resources import allocatable_devices, on_nodes
 from devicemgr.events import DeviceHealthChanged
 from devicemgr.model import Device, NodeStatus, Owner, RunOptions
 from devicemgr.steps import run_steps
+from tests.helpers import apply_list
 
 from .better import better
 
@@ -63,11 +64,11 @@ def holding(listed, owners):
     """A store that lists devices with their health, some of them held (whether they are listed or not)."""
     store = DeviceStore()
     store.connect(Endpoint(resource=R, generation=1, socket="a.sock"))
-    store.apply_report(R, 1, [Device(id=id) for id in {**listed, **owners}])
+    apply_list(store, R, 1, [Device(id=id) for id in {**listed, **owners}])
     for id, owner in owners.items():
         store.reserve(Owner(owner, "main"), R, [id])
         store.commit(Owner(owner, "main"), R, (id,), RunOptions())
-    store.apply_report(R, 1, devices_of(listed))
+    apply_list(store, R, 1, devices_of(listed))
     return store
 
 
@@ -88,7 +89,7 @@ def resource_health(case):
 def health_update_events(case):
     """LIM-7: the owners of devices that vanish are told too, which the kubelet does not."""
     store = holding(case["old_list"], case["device_owner"])
-    events = store.apply_report(R, 1, devices_of(case["new_list"]))
+    events = apply_list(store, R, 1, devices_of(case["new_list"]))
     told = {event.pod_uid for event in events if isinstance(event, DeviceHealthChanged)}
     vanished = {case["device_owner"].get(id) for id in case["old_list"].keys() - case["new_list"].keys()} - {None}
     assert told == set(case["expect_pods"]) | vanished
@@ -112,7 +113,7 @@ def filter_healthy_devices(case):
             healthy = case["condition"][resource]
             store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
             listed = [Device(id=id, health="Healthy" if id in healthy else "Unhealthy") for id in ids]
-            store.apply_report(resource, 1, listed)
+            apply_list(store, resource, 1, listed)
     found = {}
     for one in run_steps(allocatable_devices(store)):
         found.setdefault(one.resource, []).append(one.device)

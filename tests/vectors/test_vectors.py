@@ -20,6 +20,7 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, ContainerKind, Device, DeviceSpec, Mount, Owner, RunOptions
 from devicemgr.resource_names import why_not_extended
+from tests.helpers import apply_list
 
 from . import checkpoint, node, topology
 from .better import better
@@ -44,7 +45,7 @@ def devices_of(mapping, healthy=None):
 def store_with(resource, devices):
     store = DeviceStore()
     store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
-    store.apply_report(resource, 1, devices)
+    apply_list(store, resource, 1, devices)
     return store
 
 
@@ -69,15 +70,15 @@ def allocation_prechecks(case):
     for name, healthy in case["registered_healthy"].items():
         store.connect(Endpoint(resource=name, generation=1, socket="a.sock"))
         before = dict.fromkeys((*healthy, *(held if name == resource else ())))
-        store.apply_report(name, 1, devices_of(before))
+        apply_list(store, name, 1, devices_of(before))
     if held:
         if resource not in case["registered_healthy"]:
             store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
-            store.apply_report(resource, 1, devices_of(dict.fromkeys(held)))
+            apply_list(store, resource, 1, devices_of(dict.fromkeys(held)))
         store.reserve(ME, resource, held)
         store.commit(ME, resource, tuple(held), RunOptions())
     if resource in case["registered_healthy"]:
-        store.apply_report(resource, 1, devices_of(dict.fromkeys(case["registered_healthy"][resource])))
+        apply_list(store, resource, 1, devices_of(dict.fromkeys(case["registered_healthy"][resource])))
     elif held:
         store.stop_endpoint(resource, 1, reason="gone", now=0)
         store.sweep(now=301)
@@ -225,7 +226,7 @@ class CapacityScript:
     def list_raw(self, resource, devices):
         entries = [Device(id=id, health=health) for id, health in devices]
         self.duplicates = Counter({resource: twice} if (twice := len(entries) - len({e.id for e in entries})) else {})
-        self.store.apply_report(resource, self.store.endpoint(resource).generation, entries)
+        apply_list(self.store, resource, self.store.endpoint(resource).generation, entries)
 
     def disconnect(self, resource):
         generation = self.store.endpoint(resource).generation

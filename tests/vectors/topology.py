@@ -14,6 +14,7 @@ from devicemgr.core.topology.numa import Numa, is_narrower, mask_of, nodes_of, s
 from devicemgr.core.topology.policy import Policy, Topology, align, check_distances, parse_options, parse_topology
 from devicemgr.errors import UnusableTopology
 from devicemgr.model import Container, ContainerKind, Device, Owner, Pod, RunOptions
+from tests.helpers import apply_list
 
 from .better import better
 
@@ -155,7 +156,7 @@ def device_topology_hints(case):
     store = DeviceStore()
     for resource, devices in case["devices"].items():
         store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
-        store.apply_report(resource, 1, [Device(id=id, numa_nodes=nodes) for id, nodes in tuples(devices).items()])
+        apply_list(store, resource, 1, [Device(id=id, numa_nodes=nodes) for id, nodes in tuples(devices).items()])
     for uid, containers in case["allocated"].items():
         for container, resources in containers.items():
             for resource, ids in resources.items():

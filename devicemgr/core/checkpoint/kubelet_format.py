@@ -39,7 +39,6 @@ NO_NUMA_NODE = -1
 _STORE_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,248}[A-Za-z0-9])?")
 _NODE_KEY = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
-NumaMap = Mapping[int, Sequence[DeviceId]]
 """By NUMA node the devices on it; a device of two nodes stands under both."""
 DeviceNodes = Mapping[DeviceId, tuple[int, ...] | None]
 

@@ -67,12 +67,6 @@ def format_section(
     return f'{{"Data":{text},"Checksum":{checksum_of(text)}}}'
 
 
-def render_section(section: OwnSection) -> str:
-    """The section's text, with nothing kept from earlier."""
-    pods = map(pod_fragment, section.pods)
-    return format_section(pods, section.options, section.removed, section.unconfirmed, boot_id=section.boot_id)
-
-
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from ...events import DeviceListNormalised
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceList, ResourceName
-from ...steps import SMALL_CHUNK, Steps, in_chunks, run_steps
+from ...steps import SMALL_CHUNK, Steps, in_chunks
 
 MAX_NUMA_NODE = 1023
 """Linux' own limit on node numbers (MAX_NUMNODES is at most 1024)."""
@@ -36,13 +36,8 @@ class Report:
     problems: tuple[DeviceListNormalised, ...]
 
 
-def normalise_report(resource: ResourceName, entries: Iterable[Device], *, id_length: int = MAX_ID_LENGTH) -> Report:
-    """Turn one ListAndWatch message into devices by id."""
-    return run_steps(normalising(resource, list(entries), id_length=id_length))
-
-
 def normalising(resource: ResourceName, entries: Sequence[Device], *, id_length: int = MAX_ID_LENGTH) -> Steps[Report]:
-    """The same, in steps."""
+    """Turn one ListAndWatch message into devices by id, in steps."""
     devices: dict[DeviceId, Device] = {}
     for some in in_chunks(entries):
         found = {entry.id: entry for entry in some}

@@ -31,7 +31,7 @@ from ...model import (
     ResourceName,
     RunOptions,
 )
-from ...steps import Steps, run_steps
+from ...steps import Steps
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint, State, Trigger
 from .free_devices import FreeDevices
 from .pod_devices import Assignment, PodDevices, in_order
@@ -107,14 +107,6 @@ class DeviceStore(PodDevices):
                 replaced=replaced,
             )
         ]
-
-    def apply_report(
-        self, resource: ResourceName, generation: int, report: DeviceList | Iterable[Device]
-    ) -> list[Event]:
-        """:meth:`applying`, at once."""
-        if not isinstance(report, DeviceList):
-            report = DeviceList(devices=list(report))
-        return run_steps(self.applying(resource, generation, report))
 
     def applying(self, resource: ResourceName, generation: int, report: DeviceList) -> Steps[list[Event]]:
         """Take over a complete list (LW-3). News of an older generation, or of a stopped one, is dropped (LIM-2).

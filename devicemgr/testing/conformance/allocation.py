@@ -23,8 +23,6 @@ from .verdicts import Failed, Skipped, Weight
 
 MAX_DEVICES = 16
 """Devices that are looked at one by one, where there are more."""
-PRE_START_DEADLINE = 30.0
-"""Seconds the kubelet gives PreStartContainer (API-9)."""
 
 
 async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:

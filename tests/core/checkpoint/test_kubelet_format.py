@@ -27,12 +27,12 @@ from devicemgr.core.checkpoint.own_section import (
     SavedCheckpoint,
     load_snapshot,
     parse_section,
-    render_section,
 )
 from devicemgr.core.devices.pod_devices import pod_request
 from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import CorruptCheckpoint
 from devicemgr.model import Container, ContainerKind, Owner, PluginOptions, Pod, RunOptions
+from tests.helpers import render_section
 
 texts = st.text(max_size=8)
 ids = st.text(min_size=1, max_size=6)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.model import Device, DeviceList
+from tests.helpers import apply_list
 
 R = "vendor.com/gpu"
 DEVICES = st.builds(
@@ -23,7 +24,7 @@ LISTS = st.lists(DEVICES, max_size=6)
 def store_with(report):
     store = DeviceStore(id_length=10)
     store.connect(Endpoint(resource=R, generation=1, socket="s"))
-    return store, store.apply_report(R, 1, report)
+    return store, apply_list(store, R, 1, report)
 
 
 @pytest.mark.parametrize("health", ["healthy", "", "Degraded"])
@@ -56,9 +57,9 @@ def test_a_difference_leads_to_the_same_as_the_whole_list(first, second, data):
     if data.draw(st.booleans()):
         by_difference.free_devices(R)  # which is kept from now on, and not made anew
     version = by_difference.version
-    events = by_difference.apply_report(R, 1, after)
+    events = apply_list(by_difference, R, 1, after)
     whole, _ = store_with(list(first))
-    expected = whole.apply_report(R, 1, list(second))
+    expected = apply_list(whole, R, 1, list(second))
 
     assert by_difference.counts(R) == whole.counts(R)
     assert by_difference.healthy(R) == whole.healthy(R)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devicemgr.core.allocation.plan import DevicesToReuse, Request, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import Checkpoint, Entry, render
-from devicemgr.core.checkpoint.own_section import OwnSection, load_snapshot, render_section
+from devicemgr.core.checkpoint.own_section import OwnSection, load_snapshot
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.pod_devices import Assignment, in_order
 from devicemgr.core.devices.store import MAX_REMOVED, DeviceStore, Snapshot
@@ -21,6 +21,7 @@ from devicemgr.model import Container, ContainerKind, Device, Owner, PluginOptio
 from devicemgr.rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes, device_to_wire
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
+from tests.helpers import apply_list, render_section
 
 R = "vendor.com/gpu"
 IDS = [f"dev{n}" for n in range(6)]
@@ -55,7 +56,7 @@ class StateMachine(RuleBasedStateMachine):
         entries = [Device(id=id, health="Unhealthy" if id in bad else "Healthy", numa_nodes=(len(id),)) for id in ids]
         raw = bytes(wire.ListAndWatchResponse(devices=[device_to_wire(device) for device in entries]))
         report = entries if whole else self.decoder.decode(raw)
-        events = self.store.apply_report(R, self.generation - late, report)
+        events = apply_list(self.store, R, self.generation - late, report)
         assert bool(events) == (self.serving and not late)
         if events:
             self.listed = {id: id not in bad for id in ids}
@@ -159,8 +160,8 @@ def test_whatever_must_be_on_disk_makes_a_new_version_and_nothing_else_does(firs
 
     endpoint = Endpoint(resource=R, generation=1, socket="a.sock")
     assert grows(lambda: store.connect(endpoint))
-    assert grows(lambda: store.apply_report(R, 1, first))
-    assert not grows(lambda: store.apply_report(R, 1, first))
+    assert grows(lambda: apply_list(store, R, 1, first))
+    assert not grows(lambda: apply_list(store, R, 1, first))
     assert grows(lambda: store.stop_endpoint(R, 1, reason="gone", now=0.0))
     assert not grows(lambda: store.stop_endpoint(R, 1, reason="gone", now=1.0))
     assert not grows(lambda: store.sweep(now=10.0))
@@ -176,7 +177,7 @@ def test_a_resource_is_known_by_its_list_or_by_who_holds_it_and_published_until_
     assert (store.is_known(R), store.is_published(R)) == (False, False)
     store.connect(Endpoint(resource=R, generation=1, socket="a.sock"))
     assert (store.is_known(R), store.is_published(R)) == (False, False)
-    store.apply_report(R, 1, [Device(id="a"), Device(id="b")])
+    apply_list(store, R, 1, [Device(id="a"), Device(id="b")])
     assert (store.is_known(R), store.is_published(R)) == (True, True)
     owner = Owner("pod", "main")
     store.reserve(owner, R, ["a", "b"])
@@ -263,7 +264,7 @@ def test_pods_of_a_kubelets_checkpoint_ask_for_what_they_asked_for(specs):
     store = DeviceStore()
     for resource in ("v/a", "v/b", "v/c"):
         store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
-        store.apply_report(resource, 1, [Device(id=f"d{n}") for n in range(40)])
+        apply_list(store, resource, 1, [Device(id=f"d{n}") for n in range(40)])
     for number, spec in enumerate(specs):
         spec = sorted(spec, key=lambda one: one[0] is ContainerKind.MAIN)  # main containers start last
         containers = tuple(Container(name=f"c{n}", kind=kind, limits=limits) for n, (kind, limits) in enumerate(spec))

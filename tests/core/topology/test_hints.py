@@ -13,6 +13,7 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.hints import Hint, container_hints, resource_hints
 from devicemgr.core.topology.numa import Numa
 from devicemgr.model import Container, Device, DeviceList, Owner, RunOptions
+from tests.helpers import apply_list
 
 MACHINE = (0, 1, 2)
 PLACES = st.none() | st.lists(st.sampled_from([0, 1, 2, 7]), max_size=2, unique=True).map(tuple)
@@ -52,10 +53,10 @@ def test_counts_by_place_give_the_hints_of_the_rule(places, request, data):
     earlier = [Device(id=device.id, numa_nodes=at) for device, at in zip(devices, moved, strict=True)]
     before, after = DeviceList(devices=earlier), DeviceList(devices=devices, removed=earlier, added=devices)
     if data.draw(st.booleans()):  # the counts follow a change, and are not made anew
-        store.apply_report("r", 1, before)
+        apply_list(store, "r", 1, before)
         store.free_devices("r")
         after = replace(after, base=before.token)
-    store.apply_report("r", 1, after)
+    apply_list(store, "r", 1, after)
     ids = [device.id for device in devices]
     busy = data.draw(st.sets(st.sampled_from(ids)))
     reusable = data.draw(st.sets(st.sampled_from(sorted(busy)))) if busy else set()
@@ -80,7 +81,7 @@ def test_what_a_container_holds_already_is_its_only_choice():
     """TM-7: the hints come from the devices it has, and there are none when it asks for another number."""
     store = DeviceStore()
     store.connect(Endpoint(resource="r", generation=1, socket="s"))
-    store.apply_report("r", 1, [Device(id=f"d{n}", numa_nodes=(n,)) for n in range(3)])
+    apply_list(store, "r", 1, [Device(id=f"d{n}", numa_nodes=(n,)) for n in range(3)])
 
     def hints(request, held):
         found = resource_hints(store, "r", request, held=held, reusable=frozenset(), numa=Numa(nodes=MACHINE))

@@ -37,6 +37,7 @@ from devicemgr.model import (
     RunOptions,
 )
 from devicemgr.steps import run_steps
+from tests.helpers import apply_list
 
 GPU, NIC = "v.com/gpu", "v.com/nic"
 POD = Pod(
@@ -61,7 +62,7 @@ def store():
     found = DeviceStore()
     for resource, devices in LISTS.items():
         found.connect(Endpoint(resource=resource, generation=1, socket="s.sock"))
-        found.apply_report(resource, 1, devices)
+        apply_list(found, resource, 1, devices)
     for container, held in HELD.items():
         for resource, ids in held.items():
             found.reserve(Owner("u", container), resource, ids)
@@ -103,7 +104,7 @@ def test_what_there_is_to_have_is_healthy_and_its_plugin_is_there():
 def test_the_health_of_what_each_container_holds():
     """Section 9, LIM-7, LIM-20: of every container, in the order of the ids; Unknown when nobody reports the device."""
     found = store()
-    found.apply_report(GPU, 1, [Device(id="g10", health="Unhealthy")])
+    apply_list(found, GPU, 1, [Device(id="g10", health="Unhealthy")])
     (status,) = run_steps(pod_statuses(found))
     assert status == PodStatus(
         namespace="n",

@@ -12,7 +12,7 @@ import trio
 
 from devicemgr import open_device_manager
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint, render
-from devicemgr.core.checkpoint.own_section import parse_section, render_section
+from devicemgr.core.checkpoint.own_section import parse_section
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint import writer
 from devicemgr.daemon.checkpoint.durable_file import DurableFile
@@ -22,7 +22,7 @@ from devicemgr.daemon.layout import Layout, acquire_directories
 from devicemgr.errors import CheckpointUnwritable
 from devicemgr.events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
 from devicemgr.testing import open_registered_plugin
-from tests.helpers import pod
+from tests.helpers import pod, render_section
 
 GPU = "vendor.com/gpu"
 BUSY = "an error of a disk"

@@ -15,7 +15,7 @@ from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.wire_format import field_of_bytes
 from devicemgr.turns import TURN, run_in_turns
 from tests.grpcio_peers import Plugin
-from tests.helpers import pod
+from tests.helpers import apply_list, pod
 
 GPU = "vendor.com/gpu"
 COUNT = PeerLimits().devices
@@ -56,7 +56,7 @@ def at_once(no_garbage):
     raw, store = device_list(), DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="s"))
     began = thread_time()
-    store.apply_report(GPU, 1, DeviceListDecoder().decode(raw))
+    apply_list(store, GPU, 1, DeviceListDecoder().decode(raw))
     store.free_devices(GPU)
     return thread_time() - began
 

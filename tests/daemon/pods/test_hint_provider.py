@@ -18,6 +18,7 @@ from devicemgr.daemon.pods.pod_admission import PodAdmission
 from devicemgr.daemon.pods.topology_manager import TopologyManager
 from devicemgr.errors import AdmissionRefused, AllocationRefused
 from devicemgr.model import Answer, Owner, RunOptions
+from tests.helpers import apply_list
 
 GPU = "vendor.com/gpu"
 NUMA = Numa(nodes=(0, 1))
@@ -65,8 +66,8 @@ class Node:
         self.topology = Topology(policy=policy, scope=scope, numa=NUMA)
         self.store, self.cpus = DeviceStore(), cpus
         self.store.connect(Endpoint(resource=GPU, generation=1, socket="gpu.sock"))
-        self.store.apply_report(
-            GPU, 1, [Device(id=f"{node}-{n}", numa_nodes=(node,)) for node in (0, 1) for n in (0, 1)]
+        apply_list(
+            self.store, GPU, 1, [Device(id=f"{node}-{n}", numa_nodes=(node,)) for node in (0, 1) for n in (0, 1)]
         )
         log = EventLog()
         access = AccessControl(Callers.default(), PeerLimits(), log)
