@@ -180,6 +180,27 @@ async def test_lim_2_the_end_of_the_old_stream_does_not_harm_the_new_plugin(mana
             assert stopped == []
 
 
+async def test_a_plugin_that_registers_again_gets_its_new_stream_when_the_old_one_has_ended(manager, open_plugin):
+    """REG-10, LIM-2: it may have one queue for whoever reads, or refuse a second reader."""
+    async with open_plugin(devices=2) as plugin:
+        plain, streams = plugin.next_report, []
+
+        async def next_report(seen):
+            if seen < 0:
+                streams.append("begins")
+            try:
+                return await plain(seen)
+            except trio.Cancelled:
+                streams.append("ends")
+                raise
+
+        plugin.next_report = next_report
+        for _ in range(3):
+            await honest(manager, plugin)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert streams == ["begins", "ends", "begins", "ends", "begins"]
+
+
 async def test_a_stream_that_ends_keeps_capacity(manager, open_plugin):
     """LW-1, CC-019, CC-020, LW-8."""
     async with open_plugin(devices=2) as plugin:
