@@ -308,7 +308,8 @@ async def test_five_hundred_plugins_leave_nothing_behind(manager, open_plugin):
     for _ in range(500):
         await cycle()
     await trio.testing.wait_all_tasks_blocked(0.05)
-    assert footprint() == before
+    grown = [now - was for now, was in zip(footprint(), before, strict=True)]
+    assert max(grown) < 10, "a write to disk that is under way takes a task and a file more or less; a leak takes 500"
 
 
 async def test_a_peer_that_hangs_up_ends_nothing_but_its_own_call(manager, open_plugin):
