@@ -52,7 +52,8 @@ def commands_in(text: str) -> list[str]:
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {"--help"} | {name for parameter in command.params for name in parameter.opts if name.startswith("-")}
+    parameters = command.get_params(click.Context(command))
+    return {"--help"} | {name for parameter in parameters for name in parameter.opts if name.startswith("-")}
 
 
 def unknown_options(line: str) -> list[str]:

@@ -104,8 +104,8 @@ class _Verbs(Group):
             return params
         from .daemon_options import settings_options
 
-        *ours, help_option = params
-        return [*ours, *settings_options(), help_option]
+        *ours, version_option, help_option = params
+        return [*ours, *settings_options(), version_option, help_option]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_VERBS)

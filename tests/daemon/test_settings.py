@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from dataclasses import dataclass, fields
 
 import click
@@ -48,6 +50,12 @@ def test_an_added_setting_is_an_argument_and_an_option():
     assert "--nap SECONDS" in help.output
     assert "[default: 7.0" in help.output
     assert "secret" not in help.output
+
+
+def test_the_options_do_without_grpc():
+    """It takes longer to import than all else that ``--help`` needs."""
+    program = "import sys, devicemgr.cli.daemon_options; print({'grpclib', 'betterproto2', 'h2'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_the_fields_are_the_arguments_of_a_manager_and_the_rest_of_the_command_line_changes_nothing():
