@@ -278,9 +278,9 @@ async def test_every_fault_can_be_injected_by_its_name(manager, plugin, autojump
 
 async def test_a_fault_by_its_name_is_as_its_method(manager, plugin):
     await manager.faults.inject(Fault(name="fail-calls", call="allocate", error="on fire", resource="vendor.com/other"))
-    assert (await manager.admit(pod("one", 1))).admitted, "it is of another resource"
+    assert (await manager.admit(pod("one"))).admitted, "it is of another resource"
     await manager.faults.inject(Fault(name="fail-calls", call="allocate", error="on fire"))
-    assert "on fire" in (await manager.admit(pod("two", 1))).message, "without a resource it is of any"
+    assert "on fire" in (await manager.admit(pod("two"))).message, "without a resource it is of any"
 
 
 async def test_there_is_no_other_fault(manager):
