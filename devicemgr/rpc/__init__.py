@@ -3,6 +3,7 @@
 ``transport/``          gRPC over unix sockets, on Trio: knows nothing of device plug-ins
 ``calls``               making calls: waiting for the server, the latest message of a flood, errors
 ``wire_format``         are these bytes a message at all?
+``messages``            decoding and converting: a malformed message is the failure of its sender
 ``deviceplugin/``       the device plug-in API: registration, lists, allocation
 ``pluginregistration``  the plug-in watcher's API: what a socket says that was found
 ``pod_resources``       the PodResources API, for monitoring agents

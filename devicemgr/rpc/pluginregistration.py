@@ -13,7 +13,7 @@ import trio
 from ..arguments import CheckedFields
 from ..errors import PluginUnavailable, RpcFailed
 from .calls import call, dial_place, translate_rpc_failed
-from .deviceplugin.convert import checked
+from .messages import checked
 from .stubs import pluginregistration as wire
 from .transport.channel import Channel
 from .transport.limits import ConnectionLimits

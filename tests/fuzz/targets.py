@@ -26,6 +26,7 @@ from devicemgr.manifest import parse_pods
 from devicemgr.rpc.admin import convert as admin_convert
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
+from devicemgr.rpc.messages import checked, parsed
 from devicemgr.rpc.pluginregistration import info_from_wire
 from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire
@@ -60,9 +61,7 @@ def device_list(data: bytes) -> None:
 
 
 def _plainly(raw: bytes):
-    return [
-        convert.checked(convert.device_from_wire, one) for one in convert.parsed(wire.ListAndWatchResponse, raw).devices
-    ]
+    return [checked(convert.device_from_wire, one) for one in parsed(wire.ListAndWatchResponse, raw).devices]
 
 
 def value_of(make, data, *, part=""):
@@ -150,9 +149,9 @@ _WIRE = [
 def messages(data: bytes) -> None:
     """Every message that comes from outside."""
     for kind, from_wire in _WIRE:
-        message = value_of(partial(convert.parsed, kind), data)
+        message = value_of(partial(parsed, kind), data)
         if message != "refused":
-            check_types(value_of(partial(convert.checked, from_wire), message))
+            check_types(value_of(partial(checked, from_wire), message))
 
 
 @target

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from devicemgr.errors import RpcFailed
 from devicemgr.model import RunOptions
-from devicemgr.rpc.deviceplugin.convert import answer_from_bytes, parsed
+from devicemgr.rpc.deviceplugin.convert import answer_from_bytes
+from devicemgr.rpc.messages import parsed
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.stream import decoded
 

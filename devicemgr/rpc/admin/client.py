@@ -23,7 +23,7 @@ from ...model import (
     ResourceName,
 )
 from ..calls import call, dial, read_stream
-from ..deviceplugin.convert import checked
+from ..messages import checked
 from ..stubs.devicemgr import v1 as wire
 from ..transport.channel import Channel
 from ..transport.limits import ConnectionLimits

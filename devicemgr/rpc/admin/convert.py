@@ -20,7 +20,8 @@ from ...model import (
     ResourceName,
     RunOptions,
 )
-from ..deviceplugin.convert import mounts_from_wire, specs_from_wire, text
+from ..deviceplugin.convert import mounts_from_wire, specs_from_wire
+from ..messages import text
 from ..stubs.devicemgr import v1 as wire
 from ..wire_format import unicode_text
 

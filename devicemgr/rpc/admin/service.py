@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ...errors import Refused
 from ...model import EffectiveSettings, Fault, NodeStatus, Pod, PodAdmitResult, PodStatus, ResourceCounts, ResourceName
 from ...turns import run_in_turns
-from ..deviceplugin.convert import checked_request, text
+from ..messages import checked_request, text
 from ..stubs.devicemgr import v1 as wire
 from ..transport.server_call import StreamClosingMixin
 from . import convert, status

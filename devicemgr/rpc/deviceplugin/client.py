@@ -20,6 +20,7 @@ from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
 from ...steps import Steps
 from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed, unary_unary
+from ..messages import checked
 from ..stubs import v1beta1 as wire
 from ..transport.channel import Channel
 from ..transport.unix_socket import Place, SocketFile
@@ -119,7 +120,7 @@ class PluginClient:
     async def _converted(self, conversion: Callable[[Any], V], method: Method, **fields: Any) -> V:
         response = await self.call(method, **fields)
         with translate_rpc_failed():
-            return convert.checked(conversion, response)
+            return checked(conversion, response)
 
     async def get_options(self) -> PluginOptions:
         return await self._converted(convert.options_from_wire, GET_OPTIONS)

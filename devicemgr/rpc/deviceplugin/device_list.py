@@ -26,6 +26,7 @@ from ...errors import PeerLimitExceeded, RpcFailed
 from ...model import Device, DeviceList
 from ...peer_limits import PeerLimits
 from ...steps import CHUNK, Steps, run_steps
+from ..messages import checked, parsed
 from ..stubs import v1beta1 as wire
 from ..wire_format import TooManyFields, bodies
 from . import convert
@@ -174,7 +175,7 @@ class DeviceListDecoder:
     def _decoded_whole(self, body: bytes) -> Device:
         self._count_slow(body)
         try:
-            return convert.checked(convert.device_from_wire, convert.parsed(wire.Device, body, MAX_FIELDS))
+            return checked(convert.device_from_wire, parsed(wire.Device, body, MAX_FIELDS))
         except TooManyFields:
             raise _limit_exceeded("more fields of one device", MAX_FIELDS, "slow_size") from None
 
@@ -190,7 +191,7 @@ def _limit_exceeded(what: str, limit: int, peer_limit: str) -> PeerLimitExceeded
 
 def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:
     try:
-        message = convert.parsed(wire.Device, b"\x0a\x01x" + tail, MAX_FIELDS)
+        message = parsed(wire.Device, b"\x0a\x01x" + tail, MAX_FIELDS)
         if message.id != "x":
             raise _UnusualEncoding  # a second id, which counts instead of the first
         device = convert.device_from_wire(message)

@@ -17,6 +17,7 @@ from ...model import (
     Registration,
     RunOptions,
 )
+from ..messages import checked_request
 from ..stubs import v1beta1 as wire
 from ..transport.server_call import StreamClosingMixin
 from . import convert
@@ -29,7 +30,7 @@ class RegistrationService(wire.RegistrationBase):
         self._register = register
 
     async def register(self, message: wire.RegisterRequest) -> wire.Empty:
-        await self._register(convert.checked_request(convert.registration_from_wire, message))
+        await self._register(checked_request(convert.registration_from_wire, message))
         return wire.Empty()
 
 

@@ -11,7 +11,7 @@ from devicemgr.model import ContainerStatus, EffectiveSettings, PodStatus, Resou
 from devicemgr.rpc.admin import status
 from devicemgr.rpc.admin.client import connect_manager
 from devicemgr.rpc.admin.service import AdminService
-from devicemgr.rpc.deviceplugin import convert
+from devicemgr.rpc.messages import checked, parsed
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.wire_format import EncodedMessage
@@ -42,7 +42,7 @@ def encoded(pods):
 
 
 def decoded(raw):
-    return convert.checked(status.decoded, convert.parsed(admin.StatusResponse, raw))
+    return checked(status.decoded, parsed(admin.StatusResponse, raw))
 
 
 def devices_of(pods):

@@ -11,6 +11,7 @@ from devicemgr.model import Device
 from devicemgr.peer_limits import PeerLimits
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import MAX_FIELDS, MAX_TAILS, DeviceListDecoder
+from devicemgr.rpc.messages import checked, parsed
 from devicemgr.rpc.stubs import v1beta1 as wire
 
 ids = st.text(max_size=4) | st.sampled_from(["a", "b", "gpu-1", "x" * 130])
@@ -56,10 +57,7 @@ def encoded(found):
 def plainly(raw):
     """The devices, or the fact that there are none."""
     try:
-        return [
-            convert.checked(convert.device_from_wire, one)
-            for one in convert.parsed(wire.ListAndWatchResponse, raw).devices
-        ]
+        return [checked(convert.device_from_wire, one) for one in parsed(wire.ListAndWatchResponse, raw).devices]
     except RpcFailed:
         return "refused"
 
