@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.core.topology.numa import Numa
-from devicemgr.daemon.host_numa import parse_nodes, parse_numa, read_numa
-from devicemgr.errors import BadInput, UnusableTopology
+from devicemgr.errors import BadInput
 from devicemgr.node_config import parse_node_configs
 from tests.helpers import parse_node_config
 
@@ -441,39 +439,3 @@ def test_a_topology_of_the_wrong_shape_names_its_place(line, problem):
     with pytest.raises(BadInput) as caught:
         parse_node_config(f"kind: KubeletConfiguration\n{line}\n", file="n.yaml")
     assert str(caught.value).startswith(problem)
-
-
-# --- the machine ---------------------------------------------------------------------------------------
-
-
-def test_numa_nodes_are_read_as_the_kernel_tells_them(tmp_path):
-    """Distances stand in the order of the online nodes, which may have gaps."""
-    for node, row in {0: "10 21 31", 2: "21 10 41", 5: "31 41 10"}.items():
-        (tmp_path / f"node{node}").mkdir()
-        (tmp_path / f"node{node}" / "distance").write_text(row + "\n")
-    (tmp_path / "possible").write_text("0-7")
-    numa = read_numa(tmp_path)
-    assert numa.nodes == (0, 2, 5)
-    assert numa.distances[2] == (21, 0, 10, 0, 0, 41)
-    assert numa.average_distance(0b100101) == pytest.approx((30 + 2 * (21 + 31 + 41)) / 9)
-
-
-def test_a_machine_that_does_not_tell_has_one_node(tmp_path):
-    assert read_numa(tmp_path / "nothing").nodes == (0,)
-    (tmp_path / "node3").mkdir()
-    assert read_numa(tmp_path) == Numa(nodes=(3,), distances={3: ()})
-
-
-def test_numa_nodes_can_be_stated():
-    assert parse_numa("1,0") == parse_numa("0-1") == Numa(nodes=(0, 1))
-    assert parse_numa("7,0-2,4-4").nodes == (0, 1, 2, 4, 7)
-    assert parse_nodes("4-5,0,1") == [4, 5, 0, 1], "devices are dealt out in this order"
-    assert parse_numa("0=10,21;4=21,10").distances == {0: (10, 0, 0, 0, 21), 4: (21, 0, 0, 0, 10)}
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a", "0,", "-1", "1024", "0=10;1=10", "0=10,x", "0=10,21;1=21,10;x", "3-0", "0-", "0-1024", "0-1-2"]
-)
-def test_nodes_that_cannot_be_read_are_a_clear_error(text):
-    with pytest.raises(UnusableTopology, match="write the nodes as 0,1 or"):
-        parse_numa(text)

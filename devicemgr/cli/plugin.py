@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import trio
 
-from ..daemon.host_numa import parse_nodes
+from ..core.topology.numa import parse_nodes
 from ..errors import DirectoryUnusable, collapse_exception_group
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..printable import printable

@@ -13,9 +13,10 @@ from typing import Any
 import click
 import trio
 
+from ..core.topology.numa import parse_numa
 from ..core.topology.policy import Topology, parse_topology
 from ..daemon.faults.actions import mock_clock
-from ..daemon.host_numa import parse_numa, read_numa
+from ..daemon.host_numa import read_numa
 from ..daemon.serving.trace import open_trace, stream_sink
 from ..daemon.settings import Settings
 from ..daemon.supervisor import run

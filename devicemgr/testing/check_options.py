@@ -127,7 +127,7 @@ class CheckOptions(CheckedFields):
 
     def numa_nodes(self) -> Numa | None:
         """None: the machine's. Raises UnusableTopology."""
-        from ..daemon.host_numa import parse_numa
+        from ..core.topology.numa import parse_numa
 
         return None if self.numa is None else parse_numa(self.numa)
 

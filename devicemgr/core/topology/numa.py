@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Annotated
 
 from ...arguments import CheckedFields, Count
+from ...errors import UnusableTopology
 
 Mask = int
 """Bit n stands for NUMA node n; 0 is the empty set."""
@@ -72,3 +73,47 @@ class Numa(CheckedFields):
         """From one node to another; 0 when unknown."""
         row = self.distances.get(one, ())
         return row[other] if other < len(row) else 0
+
+
+def parse_numa(text: str) -> Numa:
+    """``0,1`` or ``0-1`` or, with distances, ``0=10,21;1=21,10`` (one per node, in their order).
+
+    Raises UnusableTopology.
+    """
+    try:
+        if "=" not in text:
+            return Numa(nodes=tuple(sorted(set(parse_nodes(text)))))
+        rows = dict(row.split("=") for row in text.split(";") if row.strip())
+        listed = {_node(node): [int(word) for word in row.split(",")] for node, row in rows.items()}
+        nodes = sorted(listed)
+        if any(len(row) != len(nodes) for row in listed.values()):
+            raise ValueError
+        distances = {
+            node: tuple(dict(zip(nodes, row, strict=True)).get(number, 0) for number in range(nodes[-1] + 1))
+            for node, row in listed.items()
+        }
+        return Numa(nodes=tuple(nodes), distances=distances)
+    except ValueError:
+        raise UnusableTopology(
+            f"{text!r}: write the nodes as 0,1 or 0-1 or, with one distance per node, as 0=10,21;1=21,10",
+            code="bad_numa",
+        ) from None
+
+
+def parse_nodes(text: str) -> list[int]:
+    """``1,4-6`` → [1, 4, 5, 6], in the order given. Raises ValueError."""
+    nodes: list[int] = []
+    for word in text.split(","):
+        first, dash, last = word.partition("-")
+        some = range(_node(first), _node(last if dash else first) + 1)
+        if not some:
+            raise ValueError
+        nodes += some
+    return nodes
+
+
+def _node(word: str) -> int:
+    node = int(word)
+    if not 0 <= node < 1024:
+        raise ValueError
+    return node
