@@ -1,8 +1,8 @@
 """The calling end: one connection, and never another. When it is lost, every call on it is UNAVAILABLE.
 
-Who wants another connection opens another channel, and has its peer checked once more. A :class:`Channel` has the one
-method that generated stubs use, so ``DevicePluginStub(channel)`` works as it is. A :class:`Call` is a block without a
-nursery or a cancel scope inside, so an async generator may hold it open.
+To connect again, open another channel: then its peer is checked again. A :class:`Channel` has the one method that
+generated stubs use, so ``DevicePluginStub(channel)`` works. A :class:`Call` is an ``async with`` block that has neither
+a nursery nor a cancel scope, so an async generator may keep it open.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def open_channel(
 ) -> AsyncIterator[Channel]:
     """Connect to the unix socket at ``path``, or to a ``SocketFile``; leaving the block closes the connection.
 
-    Raises OSError at once when nobody listens there, and PeerNotAdmitted when the policy does not admit who does.
+    Raises OSError at once when no process listens there, and PeerNotAdmitted when the policy refuses the one that does.
     """
     with closed_on_error(connect(path)) as sock:
         peer = peer_of(sock)
@@ -84,15 +84,15 @@ class Channel:
 
     @property
     def is_going_away(self) -> bool:
-        """The server takes no more calls, though those that are open go on (GOAWAY)."""
+        """The server refuses new calls, but open ones go on (GOAWAY)."""
         return self._connection.is_going_away and self._connection.lost is None
 
     def stub(self, kind: Callable[[Any], S]) -> S:
-        """A generated stub that calls through this channel; its annotations know grpclib's only."""
+        """A generated stub that calls through this channel. (Its annotations expect grpclib's channel.)"""
         return kind(self)
 
     def close(self) -> None:
-        """Close the connection under whatever uses it."""
+        """Close the connection, even if it is in use."""
         self._connection.close()
 
     def request(
@@ -106,7 +106,7 @@ class Channel:
         deadline: Deadline | None = None,
         metadata: Any = None,
     ) -> Call:
-        """A call that begins with its first message. ``timeout`` is in seconds."""
+        """A call, which begins when its first message is sent. ``timeout`` is in seconds."""
         if timeout is None and deadline is not None:
             timeout = deadline.time_remaining()
         headers = [
@@ -128,7 +128,7 @@ class Channel:
 class Call:
     """One call, as an ``async with`` block: the interface of grpclib's client stream.
 
-    Leaving it early cancels the call, and the connection stays usable. Every method raises GRPCError when the call has
+    Leaving it early cancels the call; the connection stays usable. Every method raises GRPCError when the call has
     failed.
     """
 
@@ -153,7 +153,7 @@ class Call:
     ) -> None:
         try:
             if error is None and self._stream is not None and not self._cardinality.server_streaming:
-                await self.recv_trailing_metadata()  # an answer counts when its status has come
+                await self.recv_trailing_metadata()  # a unary call has succeeded only if its status is OK
         finally:
             if self._stream is not None:
                 self._stream.close()
@@ -167,7 +167,7 @@ class Call:
         await stream.send(message.SerializeToString(), end=end or not self._cardinality.client_streaming)
 
     async def end(self) -> None:
-        """There are no more messages."""
+        """The request has no more messages."""
         if self._stream is not None:
             self._stream.end_sending()
 
@@ -181,7 +181,7 @@ class Call:
             self._check_headers(await self._require_stream().receive_headers())
 
     async def recv_message(self) -> Any:
-        """The next message; None when the call has ended well."""
+        """The next message, or None when the call has ended with status OK."""
         await self.recv_initial_metadata()
         if (data := await self._require_stream().receive()) is None:
             return self._end()
@@ -213,7 +213,7 @@ class Call:
         return message
 
     async def _begin(self, *, end: bool = False) -> Stream:
-        """Wait until there is room for one more call."""
+        """Open the stream, once there are fewer calls than the limit."""
         while self._connection.is_full:
             with trio.move_on_at(self._deadline) as waiting:
                 await self._connection.work_finished.park()
@@ -238,7 +238,7 @@ class Call:
             raise GRPCError(Status.UNKNOWN, f"the answer is no gRPC: content-type {fields.get('content-type')}")
 
     def _end(self) -> None:
-        """Raises GRPCError unless the status is OK. An answer of one block of headers has it there."""
+        """Raises GRPCError unless the status is OK. An answer without a message has it in its headers."""
         self._is_over = True
         trailers = self._require_stream().trailers or self._require_stream().headers or ()
         fields = dict(trailers)

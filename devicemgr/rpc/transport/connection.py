@@ -3,21 +3,21 @@
 ::
 
     run
-    ├─ reader    bytes → h2 → streams; waits for bytes, for the policy's pause, and for the writer when it is behind
-    └─ writer    waits for bytes that the kernel did not take at once
+    ├─ reader    bytes → h2 → streams; waits for bytes, while the policy says so, and while the writer is far behind
+    └─ writer    sends the bytes that the kernel did not take at once
 
 Five rules make the rest of it simple:
 
 1. *The nursery is the connection.* When :meth:`Connection.run` returns, no task, no stream and no descriptor is left.
-2. *State changes synchronously.* Whatever a frame does is done before the next one is looked at, and every frame of
-   ours is made in one call that cannot be interrupted. There are no locks.
-3. *Whatever ends a call does not wait*: trailers, resets, GOAWAY. Messages do, in :class:`~.stream.Stream`. So nobody
-   needs a shield to leave.
-4. *Every buffer has a bound.* Received bytes: the window, since they are acknowledged when they are taken. Bytes to
-   be sent: ``ConnectionLimits.outgoing`` for messages. Answers to PING and SETTINGS come on top; when they fill four
-   times as much, the peer writes and does not read, and is not read either.
-5. *A peer's failure is a status, a bug is an exception.* The one call that interprets foreign bytes is wrapped, and
-   nothing else is. (h2 reads ahead: a request that was reset in the same read is none.)
+2. *State changes synchronously.* A frame takes full effect before the next one is looked at, and each frame of ours
+   is made in one call without a checkpoint. There are no locks.
+3. *What ends a call does not wait*: trailers, resets, GOAWAY. Only messages do, in :class:`~.stream.Stream`. So a
+   cancelled task can end its call without a shield.
+4. *Every buffer has a limit.* Received bytes: the window, since they are acknowledged when they are taken. Bytes to be
+   sent: ``ConnectionLimits.outgoing`` for messages. Answers to PING and SETTINGS are added to that. When they make it
+   four times as much, the peer writes without reading, and nothing is read from it until it does.
+5. *A peer's failure is a status, a bug is an exception.* The one call that parses the peer's bytes is wrapped, and
+   nothing else is. (h2 reads ahead, so a request that is reset in the same read is ignored.)
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ from .peer_credentials import has_exited
 from .stream import Headers, Stream
 
 READ_TIME = 0.005
-"""Seconds of CPU time that the bytes of one read may take, about: so long is everybody else kept waiting."""
+"""Seconds of CPU time that the bytes of one read should take at most: other tasks wait meanwhile."""
 MIN_READ, INITIAL_READ, MAX_READ = 2**10, 2**15, 2**18
-"""Bytes of one read. A frame of a few bytes takes as long as one of 16 kB, so the next read depends on the last."""
+"""Bytes of one read. A frame of a few bytes takes as long as one of 16 kB, so each read is as long as the last one, or
+shorter or longer by the time that took."""
 
 _STATUS_OF_RESET = {
     ErrorCodes.CANCEL: Status.CANCELLED,
@@ -58,13 +59,13 @@ _STATUS_OF_RESET = {
 
 
 def _text_headers(headers: Any) -> Headers:
-    """h2 decodes them, as it was told to (``header_encoding``); its annotations do not know."""
+    """With ``header_encoding`` h2 decodes them to text; its annotations do not say so."""
     texts: Headers = headers
     return texts
 
 
 class Connection:
-    """A server's side hands each stream that the peer opens to ``on_request``; a client's side opens its own."""
+    """On a server, ``on_request`` gets each stream that the peer opens. On a client it is None."""
 
     def __init__(
         self,
@@ -76,21 +77,21 @@ class Connection:
         self.peer = peer
         self.limits = limits
         self.is_going_away = False
-        """One of us has said GOAWAY: open streams go on, new ones are refused."""
+        """One of both ends has sent GOAWAY: open streams go on, new ones are refused."""
         self.lost: str | None = None
-        """Why nothing can be sent or received any more."""
+        """Why nothing can be sent or received any more; None while the connection works."""
         self.work_finished = ParkingLot()
-        """A stream has ended, or all bytes were sent: there may be less work than before."""
+        """Wakes whoever waits for a stream to end, or for bytes to be sent."""
         self._socket = sock
         self._policy = limits.policy
         self._on_request = on_request
         self._streams: dict[int, Stream] = {}
         self._reset_streams: set[Stream] = set()
-        """Those that the peer has reset, and whose handlers have not ended yet: as many again may there be."""
+        """Those that the peer has reset and whose handlers have not ended yet; at most as many again as ``streams``."""
         self._last_request = 0
         self._splitter = FrameSplitter(preface=on_request is not None)
         self._unacknowledged = 0
-        """Bytes that were taken from all streams, and of which the peer does not know yet."""
+        """Bytes that were taken from all streams, and not acknowledged to the peer yet."""
         self._unflushed = 0
         self._outgoing = bytearray()
         self._has_outgoing = ParkingLot()
@@ -112,24 +113,24 @@ class Connection:
             self._socket.close()
 
     def close(self) -> None:
-        """End it now, under whatever uses it; :meth:`run` returns soon."""
+        """End it now, even if it is in use; :meth:`run` returns soon."""
         self._lose("the connection was closed")
 
     # --- streams ---
 
     @property
     def is_full(self) -> bool:
-        """Must a new stream wait until another ends?"""
+        """Whether a new stream must wait until another one ends."""
         most = min(self.limits.streams, self._h2.remote_settings.max_concurrent_streams)
         return self.lost is None and not self.is_going_away and len(self._streams) >= most
 
     @property
     def has_work(self) -> bool:
-        """Are there streams, or bytes that were not sent yet?"""
+        """Whether there are streams, or bytes to be sent."""
         return self.lost is None and bool(self._streams or self._outgoing)
 
     def open_stream(self, headers: Headers, limit: int, *, end: bool = False) -> Stream:
-        """A client's new call. Its headers go out with what follows. Raises GRPCError when there can be none."""
+        """Open a call, on a client. Its headers are sent with what follows. Raises GRPCError when it cannot."""
         if self.lost is not None or self.is_going_away:
             raise GRPCError(Status.UNAVAILABLE, self.lost or "the peer closed the connection to new calls (GOAWAY)")
         number = self._h2.get_next_available_stream_id()
@@ -138,7 +139,7 @@ class Connection:
         return stream
 
     def close_stream(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None:
-        """Nobody is interested in the stream any more, nor in so many bytes of it that were not taken."""
+        """Forget the stream, and acknowledge ``unread`` bytes of it that nobody will take."""
         self._reset_streams.discard(stream)
         if self._streams.pop(stream.number, None) is None or self.lost is not None:
             return
@@ -150,10 +151,10 @@ class Connection:
         self.work_finished.unpark_all()
 
     def acknowledge(self, stream: Stream, size: int) -> None:
-        """So many bytes were taken: the peer may send as many more, and hears of it when they are worth a frame.
+        """So many bytes were taken, and the peer may send as many more. It hears of a quarter of the window at a time.
 
-        h2 would hold back half of a window. Then one stream that nobody reads could stop the others on its connection,
-        whose window is twice as large; so the counting is done here, and a quarter is held back.
+        h2 would wait for half of the window. Then one stream that nobody reads could block the others, since the window
+        of the connection is only twice as large. So we count them ourselves.
         """
         stream.unacknowledged += size
         if stream.unacknowledged >= self.limits.stream_window // 4 and self.lost is None:
@@ -164,7 +165,7 @@ class Connection:
         self._acknowledge_connection(size)
 
     def _acknowledge_connection(self, size: int) -> None:
-        """The same for the connection as a whole, whatever stream it was."""
+        """The same for the connection as a whole."""
         self._unacknowledged += size
         if self._unacknowledged >= self.limits.connection_window // 4 and self.lost is None:
             size, self._unacknowledged = self._unacknowledged, 0
@@ -172,7 +173,7 @@ class Connection:
             self.flush()
 
     def too_long_error(self, stream: Stream, size: int) -> GRPCError:
-        """What to raise for a message of so many bytes."""
+        """What to raise for a message of ``size`` bytes."""
         limit, text = "message_size", f"message of {size} bytes is larger than the limit of {stream.limit}"
         if stream.limit != self.limits.message:
             limit, text = "answer_size", f"an answer of {size} bytes; {stream.limit} are the limit"
@@ -180,13 +181,13 @@ class Connection:
         return GRPCError(Status.RESOURCE_EXHAUSTED, text)
 
     def too_many_fields_error(self) -> GRPCError:
-        """What to raise for an answer that has them."""
+        """What to raise for an answer with more fields than ``answer_fields``."""
         limit = self.limits.answer_fields
         self._policy.too_many_fields(limit)
         return GRPCError(Status.RESOURCE_EXHAUSTED, f"an answer of more than {limit} fields")
 
-    # --- out: each of these makes a frame, and none of them waits. A stream that has failed makes none, and when the
-    # connection is lost, all have failed. ---
+    # --- out: each of these makes a frame, and none of them waits. A stream that has failed calls none of them, and
+    # when the connection is lost, all streams have failed. ---
 
     def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None:
         self._h2.send_headers(stream.number, headers, end_stream=end)
@@ -204,18 +205,18 @@ class Connection:
         self.flush()
 
     def room_for(self, stream: Stream) -> int:
-        """How many bytes of a message may be sent now: what the peer takes, and what fits into our buffer."""
+        """Bytes of a message that may be sent now: what the peer's window and our buffer have room for."""
         room = self.limits.outgoing - len(self._outgoing) - self._unflushed
         return min(self._h2.local_flow_control_window(stream.number), room)
 
     def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Ask for no more streams; those that are open go on."""
+        """Refuse new streams; open ones go on."""
         if self.lost is None and not self.is_going_away:
             self.is_going_away = True
             self.flush(goaway_frame(self._last_request, code))
 
     def flush(self, more: bytes = b"") -> None:
-        """Give the kernel what it takes, and the writer the rest."""
+        """Send what the kernel takes, and leave the rest to the writer."""
         self._unflushed = 0
         data = self._h2.data_to_send() + more
         if not data or self.lost is not None:
@@ -272,24 +273,24 @@ class Connection:
                 size = self._charge(thread_time() - began, len(data))
 
     async def _wait_for_bytes(self) -> None:
-        """Until something has come, the peer reads what we answer, and it owes no time for what it sent before."""
+        """Wait until bytes have arrived, the peer reads what we answer, and it owes no time for earlier bytes."""
         await trio.lowlevel.wait_readable(self._socket)
         while len(self._outgoing) >= 4 * self.limits.outgoing:
             await self._outgoing_sent.park()
         while self.lost is None and (pause := self._policy.pause(self.peer)) > 0:
             await trio.sleep(pause)
-            if has_exited(self.peer):  # what it sent before it died is not worth the time, nor the descriptor
+            if has_exited(self.peer):  # what it sent before is not worth the time, nor the descriptor
                 self._lose("the peer's process has ended")
 
     def _charge(self, seconds: float, received: int) -> int:
-        """The peer has taken so much CPU time. Returns the size of the next read."""
+        """Charge the peer for a read of ``received`` bytes. Returns the size of the next read."""
         self._policy.charge(self.peer, seconds)
         fitting = int(received * READ_TIME / seconds) if seconds > 0 else MAX_READ
         return min(max(fitting, MIN_READ), MAX_READ)
 
     def _receive(self, data: bytes) -> None:
-        """Do what the bytes say. h2 has read all of them before the first of its events is looked at, or all up to what
-        cannot be read: then nothing is sent any more, but what came before that counts."""
+        """Handle everything the bytes say. h2 has read all of them before its first event is handled, or all before an
+        error. After an error nothing is sent any more, but what came before it is handled."""
         found, problem = self._parse(data)
         self.lost = self.lost or problem
         ended = {event.stream_id for event in found if isinstance(event, events.StreamReset)}
@@ -309,7 +310,7 @@ class Connection:
             self._wake_senders()
 
     def _parse(self, data: bytes) -> tuple[list[events.Event | GoAway], str | None]:
-        """What the peer says, and why the rest of it cannot be read."""
+        """The events, and why the bytes after them cannot be read."""
         found: list[events.Event | GoAway] = []
         try:
             for part in self._splitter.split(data):
@@ -318,7 +319,7 @@ class Connection:
                     continue
                 try:
                     found += self._h2.receive_data(part)
-                except Exception as error:  # whatever foreign bytes make a library raise is their sender's failure
+                except Exception as error:  # whatever h2 raises for these bytes, their sender is to blame
                     return found, self._protocol_error(error)
         except FrameTooLong as error:
             return found, self._protocol_error(error, goaway_frame(self._last_request, ErrorCodes.FRAME_SIZE_ERROR))
@@ -327,7 +328,7 @@ class Connection:
     def _protocol_error(self, error: Exception, goaway: bytes = b"") -> str:
         problem = f"{type(error).__name__}: {error}"[:200]
         self._policy.unreadable(self.peer, problem)
-        self.flush(goaway)  # h2 has one of its own for what it has raised
+        self.flush(goaway)  # for an error of its own, h2 has made a GOAWAY
         return f"what the peer sent cannot be read: {problem}"
 
     def _on_event(self, event: events.Event) -> None:
@@ -350,14 +351,14 @@ class Connection:
             case events.StreamReset() if stream:
                 code: Any = event.error_code
                 stream.fail(_STATUS_OF_RESET.get(code, Status.INTERNAL), "the peer ended the call")
-                if self._on_request is not None:  # its place is free, though its handler has to end yet
+                if self._on_request is not None:  # another stream may open, though this one's handler has yet to end
                     self.close_stream(stream, stream.unread_size, None)
                     self._reset_streams.add(stream)
 
     def _on_request_received(self, event: events.RequestReceived, *, is_reset: bool) -> None:
         self._last_request = event.stream_id
         if is_reset or self.lost is not None:
-            return  # in the same breath: to h2 the stream is gone, and nobody waits for an answer
+            return  # h2 has forgotten the stream, and nobody waits for an answer
         is_full = len(self._streams) >= self.limits.streams or len(self._reset_streams) > self.limits.streams
         if self.is_going_away or self._on_request is None or is_full:
             self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
@@ -367,7 +368,7 @@ class Connection:
         self._on_request(stream)
 
     def _on_goaway(self, last_stream: int) -> None:
-        """A client's newer calls were not looked at; a server hears only that there will be no more."""
+        """On a client, later calls than ``last_stream`` fail: the server has not seen them."""
         self.is_going_away = True
         if self._on_request is None:
             for number, stream in list(self._streams.items()):
@@ -386,27 +387,27 @@ class Connection:
             self._end(reason)
 
     def _end(self, reason: str) -> None:
-        """Every stream fails, and the reader finds the end of the socket."""
+        """Fail every stream; the reader finds the end of the socket."""
         for stream in self._streams.values():
             stream.fail(Status.UNAVAILABLE, reason)
         self.work_finished.unpark_all()
         self._stop_sending()
 
     def _stop_sending(self) -> None:
-        """The peer takes nothing any more. What it has sent can still be read, and then the end of it."""
+        """The peer receives nothing any more. What it has sent can still be read."""
         self._outgoing.clear()
         self._outgoing_sent.unpark_all()
-        self._socket.shutdown(socket.SHUT_RDWR)  # which a unix socket always can
+        self._socket.shutdown(socket.SHUT_RDWR)  # never fails for a unix socket
 
 
 class _H2Connection(H2Connection):
-    MAX_CLOSED_STREAMS = 1000  # that it remembers, for frames that were on their way; 65,536 of them are 9 MB
+    MAX_CLOSED_STREAMS = 1000  # closed streams that h2 remembers; its default, 65,536, takes 9 MB
 
 
 def _h2_connection(limits: ConnectionLimits, *, is_client: bool) -> H2Connection:
-    """h2 with nothing checked that gRPC does not need, so that odd headers get an answer instead of a lost connection.
+    """h2 without its checks of headers, so that unusual headers get an answer instead of ending the connection.
 
-    The bound on streams is told to the peer, but not to h2, which would end the connection over one too many.
+    The peer is told the limit of streams, but h2 is not: it would end the connection for one stream too many.
     """
     configuration = H2Configuration(
         client_side=is_client,

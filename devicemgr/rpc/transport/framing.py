@@ -1,9 +1,9 @@
 """What h2 is not shown: GOAWAY, and frames that are too long.
 
-A GOAWAY says "no new streams"; those that are open go on (RFC 9113, 6.8). h2 takes it for the end of the connection
-and refuses all that follows. So GOAWAY frames are taken out of the bytes that arrive, and ours are made here. And h2
-looks at the length of a frame when all of it has come, up to 16 MiB; here the first nine bytes are enough. All else is
-passed on as it came.
+A GOAWAY says that there will be no new streams; open ones go on (RFC 9113, 6.8). h2 takes it for the end of the
+connection and refuses everything that follows. So GOAWAY frames are taken out of the bytes that arrive, and ours are
+made here. And h2 checks the length of a frame only when all of it has arrived, up to 16 MiB; here its first nine bytes
+are enough. Everything else is passed on unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def goaway_frame(last_stream: int, code: int) -> bytes:
 
 
 class FrameTooLong(Exception):
-    """The text says how long."""
+    """The text has the length."""
 
 
 class FrameSplitter:
@@ -41,13 +41,13 @@ class FrameSplitter:
 
     def __init__(self, *, preface: bool) -> None:
         self._kept = b""
-        """The beginning of a frame of which too little has come to tell what it is."""
+        """The beginning of a frame whose header has not arrived completely."""
         self._ahead = PREFACE_SIZE if preface else 0
         """Bytes until the next frame begins."""
 
     def split(self, data: bytes) -> Iterator[bytes | GoAway]:
-        """What h2 may read, no more than one frame at a time: when it cannot read the next one, it has told what this
-        one says. And between them each GOAWAY at its place. Raises FrameTooLong."""
+        """Bytes for h2, at most one frame at a time, so that an error in one frame does not lose the events of those
+        before it; and each GOAWAY in its place between them. Raises FrameTooLong."""
         data = self._kept + data
         begin, at = 0, self._ahead
         while len(data) >= at + _HEAD:

@@ -1,4 +1,4 @@
-"""What one connection may hold, and who decides about the process at its other end."""
+"""What one connection may hold, and the interface to the policy that decides about its peer."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ MESSAGE_SIZE = 16 * 2**20
 
 
 class PeerPolicy:
-    """Decides about the peers of one socket. As it stands here it lets everybody do everything, and counts nothing.
+    """Decides about the peers of one socket. This base class allows everything, and counts nothing.
 
     A refusal is a DeviceManagerError, which becomes the call's status. Only :meth:`begin_call` waits.
     """
 
     quota_exempt: bool = True
-    """The peers' CPU time is not charged, and then it is not measured either."""
+    """The peers' CPU time is not charged, and not measured either."""
 
     def admit(self, peer: Peer) -> bool:
-        """Somebody has connected; may they stay?"""
+        """Whether a process that has connected, or that listens, may stay connected."""
         return True
 
     def leave(self, peer: Peer) -> None:
-        """The connection of somebody who was admitted is closed."""
+        """A connection of a process that was admitted is closed."""
 
     def charge(self, peer: Peer, seconds: float) -> None:
-        """Reading what the process sent took so much CPU time."""
+        """Reading what the process sent took so many seconds of CPU time."""
 
     def pause(self, peer: Peer) -> float:
-        """Seconds for which nothing is read from this process now; asked again after each such wait."""
+        """Seconds for which nothing is read from this process. Asked again after each such pause."""
         return 0.0
 
     async def begin_call(self, peer: Peer, method: str) -> None:
-        """A call begins: return when its handler may start. Raises what answers the call instead."""
+        """Return when the handler of a call may start. Raises what answers the call instead."""
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
-        """A step of answering the call took so much CPU time."""
+        """A step of the call's handler took so many seconds of CPU time."""
 
     def hold(self, peer: Peer, size: int) -> None:
-        """An answer of so many bytes waits to be sent. Raises when the process leaves too much unread."""
+        """An answer of ``size`` bytes waits to be sent. Raises when the process leaves too much unread."""
 
     def release(self, peer: Peer, size: int) -> None:
-        """It no longer does."""
+        """Such an answer was sent, or its call has ended."""
 
     def message_too_long(self, limit: str, size: int, maximum: int) -> None:
-        """A message was longer than the limit of that name, and its call has ended."""
+        """A message of ``size`` bytes was longer than ``maximum``, the value of ``limit``, and its call has ended."""
 
     def too_many_fields(self, maximum: int) -> None:
-        """An answer had more fields than that, and its call has ended."""
+        """An answer had more than ``maximum`` fields, and its call has ended."""
 
     def unreadable(self, peer: Peer, problem: str) -> None:
-        """Bytes came that are no HTTP/2, and the connection has ended."""
+        """The process sent bytes that are not HTTP/2, and its connection has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +60,10 @@ class ConnectionLimits:
     """Sizes in bytes.
 
     ``message`` limits a request and each message of a stream, ``answer`` the answer to a unary call, and
-    ``answer_fields`` how many fields it has. Received bytes
-    that nobody has asked for are at most ``stream_window`` of one call and ``connection_window`` of all together, both
-    at least the 65535 that a peer takes for granted; bytes to be sent wait in a buffer of about ``outgoing``. So many
-    ``streams`` may be open at a time: a server refuses one more, and a client waits.
+    ``answer_fields`` the fields of that answer. Received bytes that no task waits for are at most ``stream_window`` for
+    one call and ``connection_window`` for all calls; both must be at least 65535, HTTP/2's default. Bytes to be sent
+    wait in a buffer of about ``outgoing``. At most ``streams`` calls are open at a time: a server refuses one more, and
+    a client waits.
     """
 
     message: int = MESSAGE_SIZE

@@ -1,4 +1,4 @@
-"""CPU time by call: what a task's steps take while it answers, and not what others do while it waits."""
+"""The CPU time of one call: of its task's steps, and not of other tasks while it waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @types.coroutine
 def metered(coroutine: Coroutine[Any, Any, Any], charge: Callable[[float], None]) -> Generator[Any, Any, Any]:
-    """Await a coroutine, and charge the CPU time of each of its steps as it is spent."""
+    """Await a coroutine, and call ``charge`` with the CPU time of each of its steps, in seconds."""
     step, value = coroutine.send, None
     while True:
         began = thread_time()

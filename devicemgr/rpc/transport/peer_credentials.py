@@ -1,4 +1,4 @@
-"""Who is at the other end of a unix socket. The kernel notes it when they connect; nothing they send can change it."""
+"""The process at the other end of a unix socket, as the kernel recorded it when the connection was made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...model import Peer
 
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # Linux 4.13; Python has no name for it
-_GROUPS_SIZE = 1024  # bytes, the most that Python lets an option have: 256 groups
+_GROUPS_SIZE = 1024  # bytes, Python's maximum for an option: 256 groups
 
 
 def peer_of(sock: socket.socket) -> Peer:
@@ -22,7 +22,7 @@ def peer_of(sock: socket.socket) -> Peer:
 
 
 def has_exited(peer: Peer) -> bool:
-    """Has the process ended? One of another process namespace, which is 0 to us, may live."""
+    """Whether the process has ended. One of another process namespace, whose id is 0 here, may be running."""
     if peer.pid <= 0:
         return False
     try:
@@ -40,14 +40,14 @@ def _groups(sock: socket.socket, pid: int) -> tuple[int, ...]:
     except OSError as error:
         if error.errno == errno.ERANGE:
             return _groups_of_process(pid)
-        if error.errno == errno.ENOPROTOOPT:  # an older kernel: the one group that SO_PEERCRED has must do
+        if error.errno == errno.ENOPROTOOPT:  # an older kernel: only the group of SO_PEERCRED is known
             return ()
         raise
     return struct.unpack(f"{len(data) // 4}I", data)
 
 
 def _groups_of_process(pid: int) -> tuple[int, ...]:
-    """More than 256: from /proc, as they are now. A process that has gone, or that nobody may look at, has none."""
+    """For more than 256 groups: from /proc, as they are now. None for a process that has ended or cannot be read."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(errors="replace")  # its name may be any bytes
     except OSError:

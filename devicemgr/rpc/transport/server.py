@@ -1,7 +1,7 @@
-"""The serving end: in the server's nursery a task for each connection, in the handlers' nursery a task for each call.
+"""The serving end: one nursery has a task for each connection, and one inside has a task for each call.
 
-So a handler is cancelled when its caller has hung up, its deadline has passed, or whoever opened that nursery ends it;
-and a handler's bug leaves through the nursery to where the server was opened, instead of into a log.
+A handler is cancelled when its caller has hung up, when its deadline has passed, and when its nursery is cancelled. An
+unexpected exception of a handler propagates through the nursery to where the server was opened, instead of to a log.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from .stream import Stream
 from .unix_socket import Identity, closed_on_error, identity, listen
 
 ACCEPT_TIME = 0.0005
-"""Seconds of CPU time that a new connection takes, about."""
+"""Seconds of CPU time that a new connection is charged for."""
 MAX_FORMER = 16
-"""Sockets that were lost and are still known when they come back."""
+"""Lost sockets that are recognized when they come back."""
 FLUSH_TIME = 0.2
-"""Seconds that calls, and answers on their way, have when the server closes."""
+"""Seconds that calls and their answers have when the server closes."""
 SHUTDOWN_MESSAGE = "the server is shutting down"
 CALLER: ContextVar[Peer | None] = ContextVar("CALLER", default=None)
-"""Whose call a handler answers; None outside of one. Generated services do not pass it on."""
+"""The process whose call the current task handles, else None. Generated services do not pass it on."""
 
 
 class Server:
-    """Generated services on one unix socket: its connections run in one nursery, their calls in another one inside.
+    """Generated services on one unix socket; its connections run in one nursery, their handlers in another one inside.
 
-    The socket is there, and connections queue, as soon as there is a Server; :meth:`serve` accepts them. Raises OSError
-    when ``path`` cannot be bound. :func:`open_server` opens the nurseries, too.
+    The socket exists, and connections queue, as soon as there is a Server; :meth:`serve` accepts them. Raises OSError
+    when ``path`` cannot be bound. :func:`open_server` opens the nurseries as well.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Server:
         return listener
 
     async def serve(self) -> None:
-        """Accept until cancelled; then accept no more and remove the socket. Open connections live on."""
+        """Accept until cancelled, then remove the socket. Open connections go on."""
         try:
             while True:
                 listener = self._listener
@@ -93,14 +93,14 @@ class Server:
             self.stop_listening()
 
     def stop_listening(self) -> None:
-        """Idempotent. A socket that cannot be removed, as from a file system that became read-only, stays."""
+        """Remove the socket. Idempotent. If it cannot be removed, on a read-only file system for example, it stays."""
         if self.owns_socket():
             with suppress(OSError):
                 self.path.unlink()
         _close(self._listener)
 
     def restore(self) -> bool:
-        """Make the socket again if it is lost; did we? Raises OSError when it cannot be made."""
+        """Make the socket again if it is lost. Returns whether it was. Raises OSError when it cannot be made."""
         if not self.is_lost():
             return False
         self.path.unlink(missing_ok=True)
@@ -111,16 +111,16 @@ class Server:
         return True
 
     def is_lost(self) -> bool:
-        """Is nothing at all at our path? Or one that we have made anew since, on which nobody listens: it comes back
-        when a file system that was mounted over it goes, or a directory that was moved away returns."""
+        """Whether there is nothing at our path, or a socket of ours that we have replaced since. Such a socket comes
+        back when a file system that was mounted over it is unmounted, or when a directory is moved back."""
         return not os.path.lexists(self.path) or identity(self.path) in self._former
 
     def owns_socket(self) -> bool:
-        """Is the file at our path still the socket we made? Not after somebody deleted or replaced it (LIM-36)."""
+        """Whether the file at our path is still the socket we made, and was not removed or replaced (LIM-36)."""
         return self._identity is not None and identity(self.path) == self._identity
 
     async def drain(self) -> None:
-        """Take no more calls, and return when those there are have ended and their answers are on their way."""
+        """Refuse new calls, and return when the open ones have ended and their answers are sent."""
         for connection in self._connections:
             connection.go_away()
         while working := [connection for connection in self._connections if connection.has_work]:
@@ -136,7 +136,7 @@ class Server:
                     await trio.sleep(pause)
 
     async def _drain_backlog(self, listener: socket.socket) -> None:
-        """Accept whoever waits at a socket that has lost its name: they have connected to us, and no more can."""
+        """Accept the connections that still queue at a lost socket; no more can come."""
         try:
             with suppress(BlockingIOError):
                 while True:
@@ -146,7 +146,7 @@ class Server:
             _close(listener)
 
     def _accept_next(self, listener: socket.socket) -> float:
-        """Returns the seconds until the next one may be accepted. Raises BlockingIOError when nobody waits."""
+        """Returns the seconds until the next one may be accepted. Raises BlockingIOError when no connection waits."""
         try:
             sock, _ = listener.accept()
             with closed_on_error(sock):
@@ -218,8 +218,8 @@ async def open_server(
 ) -> AsyncIterator[Server]:
     """A :class:`Server` that serves while the block lasts, with nurseries of its own.
 
-    Leaving the block accepts nobody any more, gives calls ``grace`` seconds, and closes all connections; a call that is
-    still under way then is told ``shutdown_message``. Raises OSError when the path cannot be bound.
+    Leaving the block stops accepting, gives calls ``grace`` seconds, and closes all connections. A call that has not
+    ended by then is UNAVAILABLE with ``shutdown_message``. Raises OSError when the path cannot be bound.
     """
     with collapse_exception_group():
         async with trio.open_nursery() as connections:

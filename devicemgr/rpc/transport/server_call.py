@@ -1,4 +1,4 @@
-"""A call as its handler sees it: the interface of grpclib's server stream, which generated services are written for."""
+"""A call as its handler sees it: the interface of grpclib's server stream, which generated services use."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .limits import PeerPolicy
 from .stream import Stream, decoded
 
 MAX_TEXT = 1000
-"""Characters of an error's text. A peer takes so many bytes of headers, and ends the connection over more."""
+"""Characters of an error's text. A peer may end a connection over longer headers."""
 _HEADERS = (":status", "200"), ("content-type", "application/grpc")
 
 
 class StreamClosingMixin:
-    """Stands before a generated service base: a streaming method whose caller has gone is closed there and then.
+    """Put before a generated service base, it closes a streaming method's generator as soon as its caller has gone.
 
-    The generated code leaves that to the garbage collector, and Trio warns of it. On grpclib's own server it does the
-    same, so that a service runs on both.
+    The generated code leaves that to the garbage collector, and Trio warns about it. The mixin works on grpclib's own
+    server as well, so a service runs on both.
     """
 
     async def _call_rpc_handler_server_stream(self, handler: Callable[..., Any], stream: Any, request: Any) -> None:
@@ -36,7 +36,7 @@ class StreamClosingMixin:
 
 
 class ServerCall:
-    """What a generated service calls its ``stream``: the interface of grpclib's. The first ending counts."""
+    """The ``stream`` of a generated service, with grpclib's interface. A call that has ended cannot end again."""
 
     def __init__(self, stream: Stream, peer: Peer, policy: PeerPolicy) -> None:
         self.peer = peer
@@ -52,7 +52,7 @@ class ServerCall:
         self._is_over = False
 
     def begin(self, methods: dict[str, Handler]) -> Handler:
-        """Raises GRPCError when the request is not one of ours."""
+        """Find the handler of the request. Raises GRPCError when there is none, or when it is malformed."""
         headers = self._stream.headers or ()
         fields = dict(headers)
         if fields.get(":method") != "POST" or not fields.get("content-type", "").startswith("application/grpc"):
@@ -72,7 +72,7 @@ class ServerCall:
         return handler
 
     async def recv_message(self) -> Any:
-        """The next message of the request; None at its end."""
+        """The next message of the request, or None at its end."""
         handler = self._require_handler()
         if (data := await self._stream.receive()) is None:
             self._stream.check_end()
@@ -86,7 +86,7 @@ class ServerCall:
         self._send_headers(metadata, flush=True)
 
     async def send_message(self, message: Any) -> None:
-        """Send a message of the answer. An only one goes out together with the status that follows it."""
+        """Send a message of the answer. The only one of a unary call is sent together with its status."""
         is_stream = self._require_handler().cardinality.server_streaming
         data = message.SerializeToString()
         self._policy.hold(self.peer, len(data))
@@ -107,7 +107,7 @@ class ServerCall:
         self._stream.close(ErrorCodes.CANCEL)
 
     def finish(self, status: Status = Status.OK, message: str | None = None, *, metadata: Any = None) -> None:
-        """Send the status, in headers of its own when there are none yet, and forget the stream."""
+        """Send the status and forget the stream. Does nothing when the call has ended."""
         if self._is_over:
             return
         headers = [] if self._headers_sent else [*_HEADERS]
@@ -139,7 +139,7 @@ class ServerCall:
 
 
 def _unknown(method: str, methods: Iterable[str]) -> str:
-    """Go's words, which people search for; and what there is, for somebody who speaks another version."""
+    """grpc-go's text, which people search for; and the services there are, in case of another version."""
     service, _, name = method.removeprefix("/").rpartition("/")
     services = sorted({known.removeprefix("/").rpartition("/")[0] for known in methods})
     if service in services:

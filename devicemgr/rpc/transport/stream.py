@@ -1,10 +1,10 @@
 """One call on the wire: headers, messages, trailers, in both directions.
 
-Messages are the only thing that waits: a received one for its last byte, one that is sent for the peer's window and for
-room in our buffer. Headers, trailers and resets never wait, so a task that is being cancelled can still send them.
+Only messages wait: a received one for its last byte, and one that is sent for the peer's window and for room in our
+buffer. Headers, trailers and resets never wait, so a task that is being cancelled can still send them.
 
-Received bytes count against the peer's window until somebody takes them, or is waiting for them: then they are as good
-as taken, and a message may be longer than the window. So a slow reader makes its peer wait.
+Received bytes count against the peer's window until they are taken, so a slow reader makes its peer wait. While a task
+waits for a message, its bytes count as taken when they arrive, so a message may be longer than the window.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ..wire_format import TooManyFields, check_message
 Headers = Collection[tuple[str, str]]
 
 _PREFIX = struct.Struct(">BI")
-"""In front of each message: whether it is compressed, and its size."""
+"""Before each message: whether it is compressed, and its size."""
 
 
 class StreamTransport(Protocol):
-    """What a stream needs of its connection; only :mod:`.connection` is one. None of it waits."""
+    """What a stream needs of its :class:`~.connection.Connection`. None of these methods waits."""
 
     def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None: ...
     def send_data(self, stream: Stream, data: memoryview, *, end: bool) -> None: ...
@@ -43,37 +43,37 @@ class StreamTransport(Protocol):
 
 
 class Stream:
-    """Made by its connection. A failure of the stream is raised as GRPCError by whoever waits on it."""
+    """Made by its connection. When the stream fails, the methods that wait raise GRPCError."""
 
     def __init__(self, connection: StreamTransport, number: int, limit: int, headers: Headers | None = None) -> None:
         self.number = number
         self.limit = limit
-        """Bytes that a received message may have."""
+        """Bytes of a received message, at most."""
         self.headers = headers
         self.trailers: Headers | None = None
         self.deadline = math.inf
         self.scope = trio.CancelScope()
-        """A server runs its handler in it: cancelled when nobody waits for the answer any more."""
+        """A server's handler runs in it. It is cancelled when the stream fails."""
         self.arrived = ParkingLot()
         self.may_send = ParkingLot()
         self.unacknowledged = 0
-        """Bytes that were taken, and of which the peer does not know yet."""
+        """Bytes that were taken, and not acknowledged to the peer yet."""
         self._connection = connection
         self._is_ours = headers is None
         self._received: deque[bytes] = deque()
         self._size = 0
-        """Bytes of what was received, together."""
+        """Bytes in ``_received``."""
         self._expected: int | None = None
-        """Bytes of the next message, when its prefix has come."""
+        """Bytes of the next message, when its prefix has arrived."""
         self._is_compressed = False
         self._acknowledged_ahead = 0
-        """So many of the received bytes count as taken already, because somebody waits for them."""
+        """Received bytes that count as taken already, because a task waits for them."""
         self._is_awaited = False
         self._has_received = self._has_sent = False
         self._peer_ended = self._we_ended = False
         self._failure: tuple[Status, str] | None = None
 
-    # --- what happens to it, told by the connection's reader ---------------------------------------
+    # --- called by the connection's reader ---
 
     def feed(self, data: bytes) -> None:
         self._received.append(data)
@@ -86,7 +86,7 @@ class Stream:
             self.arrived.unpark_all()
 
     def begin(self, headers: Headers) -> None:
-        """The peer's headers have come."""
+        """The peer's headers have arrived."""
         self.headers = headers
         self.arrived.unpark_all()
 
@@ -97,7 +97,7 @@ class Stream:
         self.may_send.unpark_all()
 
     def fail(self, status: Status, message: str) -> None:
-        """Nothing will come any more, and nothing can be sent."""
+        """Nothing can be received or sent any more."""
         self._we_ended = True
         if not self._peer_ended:
             self._failure = self._failure or (status, message)
@@ -111,15 +111,15 @@ class Stream:
 
     @property
     def _is_answered(self) -> bool:
-        """The server has ended our call: whatever we have not sent yet, it does not want."""
+        """Whether the server has ended our call, and ignores what we have not sent yet."""
         return self._is_ours and self._peer_ended
 
     @property
     def unread_size(self) -> int:
-        """Received bytes that still count against the connection's window."""
+        """Received bytes that still count against the window."""
         return self._size - self._acknowledged_ahead
 
-    # --- what its task does with it ----------------------------------------------------------------
+    # --- called by the task whose call it is ---
 
     def send_headers(self, headers: Headers, *, end: bool = False, flush: bool = True) -> None:
         if not self._we_ended:
@@ -134,8 +134,8 @@ class Stream:
             self._connection.end_stream(self)
 
     async def send(self, message: bytes, *, end: bool = False, flush: bool = True) -> None:
-        """Send one message, as fast as the peer takes it; without ``flush`` its last bytes go out with what follows."""
-        if self._has_sent:  # the first one often is the only one; a loop that sends can be cancelled
+        """Send one message, as fast as the peer takes it. Without ``flush`` its end is sent with what follows."""
+        if self._has_sent:  # the first message is often the only one; a loop that sends must be cancellable
             await trio.lowlevel.checkpoint()
         self._has_sent = True
         data, at = memoryview(_PREFIX.pack(0, len(message)) + message), 0
@@ -157,7 +157,7 @@ class Stream:
         self._raise_failure()
 
     async def receive_headers(self) -> Headers:
-        """h2 lets nothing come before them, nor the end."""
+        """They arrive first: h2 ensures that."""
         while self.headers is None:
             await self._wait(self.arrived)
         return self.headers
@@ -187,7 +187,7 @@ class Stream:
             raise GRPCError(Status.INTERNAL, "the stream ended inside a message")
 
     def receive_nowait(self) -> bytes | None:
-        """The next message if all of it has come; raises GRPCError when its prefix tells that it cannot be taken."""
+        """The next message if all of it has arrived, else None. Raises GRPCError when its prefix is refused."""
         if (size := self._expected) is None:
             return None
         if self._is_compressed:
@@ -222,13 +222,13 @@ class Stream:
         return b"".join(parts)
 
     def close(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
-        """Forget the stream. If one side is not through with it, the peer is told by RST_STREAM, with ``code``."""
+        """Forget the stream; send RST_STREAM with ``code`` unless both ends have ended it."""
         self._connection.close_stream(self, self.unread_size, None if self.is_over else code)
         self._we_ended = True
         self._received.clear()
 
     async def _wait(self, lot: ParkingLot) -> None:
-        """Until it is worth looking again; what has come counts, also when the stream has failed since."""
+        """Wait until something has changed. What has arrived before a failure can still be taken."""
         self._raise_failure()
         if self.deadline == math.inf:
             await lot.park()
@@ -244,9 +244,9 @@ class Stream:
 
 
 def decoded(data: bytes, message_type: Any, max_fields: int = sys.maxsize) -> Any:
-    """A message from its bytes. Whatever foreign bytes make the decoder raise is their sender's failure.
+    """Decode a message. Whatever the decoder raises becomes a GRPCError: the sender is to blame.
 
-    Raises TooManyFields before it decodes more than so many.
+    Raises TooManyFields, before decoding, when it has more than ``max_fields``.
     """
     try:
         check_message(message_type, data, max_fields)

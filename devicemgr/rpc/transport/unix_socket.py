@@ -1,5 +1,4 @@
-"""Unix sockets by name: one that listens before it can be seen, one that is really connected, and one that is known
-for the same whatever its name."""
+"""Unix sockets by path: one that listens before its path exists, and one that is known by its file, not its path."""
 
 from __future__ import annotations
 
@@ -18,20 +17,20 @@ from ...errors import DirectoryUnusable
 
 BACKLOG = 128
 MODE = 0o660
-"""Of the sockets that we make."""
+"""Mode of the sockets that we make."""
 MAX_PATH = 107
 """Bytes in the path of a unix socket on Linux."""
 Identity = tuple[int, int, int]
-"""Device, inode and time of making of a socket's file: the inode alone is another one's as soon as it is free."""
+"""Device, inode and modification time of a socket's file. An inode alone is reused when its file is removed."""
 Inode = tuple[int, int]
-"""Device and inode of a file that is open: so it is not free, and its times are whatever its owner wants."""
+"""Device and inode of an open file. They identify it, since an inode is not reused while its file is open."""
 
 
 def listen(path: Path, *, group: int | None = None, replace: bool = False) -> socket.socket:
     """A socket that listens on ``path``, with mode 0660 and ``group``. Raises OSError.
 
-    It is bound under another name and gets its own when it listens: by a link, as if it had just been made, so that
-    whoever watches for that may connect at once; or, with ``replace``, by a rename, and an old one gives way.
+    It is bound under a temporary name, and gets its own once it listens, so that a process that watches the directory
+    can connect at once: by a link, or, with ``replace``, by a rename that replaces an old socket.
     """
     with closed_on_error(_unix_socket()) as listener:
         bound = _bind_temporary(listener, path)
@@ -48,26 +47,26 @@ def listen(path: Path, *, group: int | None = None, replace: bool = False) -> so
 
 
 def stale_temporary_sockets(path: Path) -> list[Path]:
-    """What :func:`listen` has left beside ``path`` if it was killed before it was through; what another process is
-    doing at this moment looks the same."""
+    """Sockets that a killed :func:`listen` has left beside ``path``. One that another process is making at this moment
+    looks the same."""
     temporary = re.compile(rf"\.[0-9a-f]{{{_temporary_name_size(path)}}}")
     return sorted(other for other in path.parent.glob(".*") if temporary.fullmatch(other.name) and identity(other))
 
 
 def connect(path: str | os.PathLike[str]) -> socket.socket:
-    """Connect at once. Raises OSError; ConnectionRefusedError also when so many wait there that one more cannot."""
+    """Connect at once. Raises OSError: ConnectionRefusedError also when the backlog of the listener is full."""
     with closed_on_error(_unix_socket()) as sock:
         try:
             sock.connect(os.fspath(path))
-        except BlockingIOError as error:  # not "in progress", which a unix socket never is
+        except BlockingIOError as error:  # on a unix socket this never means "in progress"
             raise ConnectionRefusedError(errno.ECONNREFUSED, "too many connections wait to be accepted") from error
         return sock
 
 
 @dataclass(frozen=True, slots=True)
 class SocketFile:
-    """A socket that is there, for as long as ``descriptor`` is open: it can be connected to whatever is at its path by
-    now, and no other one has its ``inode``. Its file belongs to the user ``owner``."""
+    """A socket's file, held open by ``descriptor``: it can be connected to even when another file is at its path by
+    now, and no other file has its ``inode``. It belongs to the user ``owner``."""
 
     path: Path
     inode: Inode
@@ -83,9 +82,9 @@ class SocketFile:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where somebody else's socket should be: a path relative to ``directory``.
+    """Where a plug-in's socket should be: a path relative to ``directory``.
 
-    The directory is ours, but what is below it others may change at any time, so no part of ``path`` may be a link.
+    The directory is ours, but others may change what is below it at any time, so no part of ``path`` may be a link.
     """
 
     directory: Path
@@ -96,7 +95,7 @@ class Place:
 
     @contextmanager
     def opened(self) -> Iterator[SocketFile]:
-        """The socket that is there now. Raises OSError; with ENOTSOCK when it is something else."""
+        """The socket that is there now. Raises OSError, with ENOTSOCK when it is another kind of file."""
         *parents, name = self.path.parts or (".",)
         descriptor = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -112,17 +111,14 @@ class Place:
 
 
 def _step(directory: int, name: str, flags: int) -> int:
-    """Open what is in the directory, a link as such, and close that."""
+    """Open an entry of the directory without following links, and close the directory."""
     descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | flags, dir_fd=directory)
     os.close(directory)
     return descriptor
 
 
 def require_short(path: Path) -> None:
-    """A unix socket's path is a field of fixed size in the kernel's interface; say so before bind or connect does.
-
-    Raises DirectoryUnusable.
-    """
+    """Raises DirectoryUnusable when the path is longer than a unix socket's can be."""
     if (size := len(os.fsencode(path))) > MAX_PATH:
         raise DirectoryUnusable(
             f"{path.parent} is too long a path: its sockets would need {size} bytes, unix allows {MAX_PATH}. "
@@ -132,7 +128,7 @@ def require_short(path: Path) -> None:
 
 @contextmanager
 def closed_on_error(sock: socket.socket) -> Iterator[socket.socket]:
-    """The socket is kept only if the block ends well."""
+    """Close the socket if the block raises."""
     try:
         yield sock
     except BaseException:
@@ -141,7 +137,7 @@ def closed_on_error(sock: socket.socket) -> Iterator[socket.socket]:
 
 
 def identity(path: Path) -> Identity | None:
-    """Which socket there is; None when there is none."""
+    """The identity of the socket at this path; None when there is none."""
     try:
         status = path.lstat()
     except OSError:
@@ -158,9 +154,9 @@ def _temporary_name_size(path: Path) -> int:
 
 
 def _bind_temporary(listener: socket.socket, path: Path) -> Path:
-    """Bind to a name that nobody expects, no longer than the path itself: that of a socket has at most 107 bytes."""
+    """Bind to a random name, no longer than the path itself, which may have the maximum length."""
     size = _temporary_name_size(path)
-    os.fchmod(listener.fileno(), MODE)  # the file will have no more than that, and the umask may take away of it
+    os.fchmod(listener.fileno(), MODE)  # the file gets no more than this mode, whatever the umask
     while True:
         bound = path.with_name("." + secrets.token_hex(size)[:size])
         try:
@@ -172,8 +168,8 @@ def _bind_temporary(listener: socket.socket, path: Path) -> Path:
 
 
 def _set_permissions(bound: Path, group: int | None) -> None:
-    """By descriptor, since somebody may have put another file at the name by now. And not by a umask of the moment: it
-    is the whole process's, and other threads make files. Raises OSError."""
+    """By descriptor, since there may be another file at the path by now. Not by changing the umask: that is the whole
+    process's, and other threads make files. Raises OSError."""
     descriptor = os.open(bound, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
