@@ -1,12 +1,12 @@
-"""What a caller hands in is looked at where it is handed in: what is wrong is a TypeError or a ValueError of that call,
-which names it, and not a surprise somewhere later.
+"""Checks of the arguments of public functions: a wrong one is a TypeError or a ValueError of the call, which names it,
+and not a failure somewhere later.
 
-What is right is what the annotations say. Where a type says too little, it has rules::
+Arguments are checked against the annotations. Where a type is not enough, it has rules::
 
     Seconds = Annotated[float, at_least(0)]
 
-A rule is a function that returns what is wrong with a value, or None. Known here are the forms of annotations that
-the package's own signatures have.
+A rule is a function that returns what is wrong with a value, or None. The kinds of annotations that this package uses
+are supported, and no others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rule = Callable[[Any], str | None]
 
 
 def within(low: float, high: float) -> Rule:
-    """Both included. NaN is nowhere."""
+    """From ``low`` to ``high``, both included. NaN is not."""
     return lambda value: None if low <= value <= high else f"must be from {low:g} to {high:g}"
 
 
@@ -42,14 +42,14 @@ def _why_not_unicode(text: str) -> str | None:
 
 
 Text = Annotated[str, _why_not_unicode]
-"""What is sent or written down: half of a surrogate pair, which a str may have, cannot be."""
+"""Text that can be encoded: a str may have half of a surrogate pair, which cannot."""
 Count = Annotated[int, at_least(0)]
 Seconds = Annotated[float, at_least(0)]
 Port = Annotated[int, within(0, 65535)]
 
 
 def checked(function: F) -> F:
-    """Look at the arguments of every call before the call. One that has too many or too few fails as ever."""
+    """Check the arguments of every call before the call. A call with too many or too few arguments fails as usual."""
     parameters = inspect.signature(function).parameters.values()
     names = [one.name for one in parameters if one.kind <= one.POSITIONAL_OR_KEYWORD]
     known = {*names, *(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)}
@@ -61,7 +61,7 @@ def checked(function: F) -> F:
 
         def looked_at(name: str, value: Any) -> Any:
             __tracebackhide__ = True
-            if isinstance(value, Iterator):  # it can be looked at once only
+            if isinstance(value, Iterator):  # checking it would exhaust it
                 value = list(value)
             if name in expected:
                 expected[name].check(value, name, f"{function.__name__}()")
@@ -75,7 +75,7 @@ def checked(function: F) -> F:
 
 
 class CheckedFields:
-    """Base of dataclasses whose fields are looked at when one is made."""
+    """Base of dataclasses whose fields are checked when an instance is made."""
 
     __slots__ = ()
 
@@ -94,8 +94,8 @@ def _annotations(annotated: Any) -> dict[str, _Expected]:
 
 
 class _Expected:
-    """What an annotation says of a value. It is read once, for values are made often: ``plain`` is a type of which
-    every value is right."""
+    """What an annotation says about a value. It is parsed once, since values are made often. ``plain`` is a type whose
+    values need no further check, or None."""
 
     def __init__(self, hint: Any) -> None:
         self.rules: tuple[Rule, ...] = ()
@@ -138,7 +138,7 @@ class _Expected:
                     item.check(one, f"{name}[{number}]", owner)
 
     def _fits(self, value: Any) -> bool:
-        """Is it of that kind, whatever may be inside?"""
+        """Whether it is of that kind. What is inside is not checked."""
         if self.is_anything or type(value) is self.plain:
             return True
         if self.choices:
@@ -146,7 +146,7 @@ class _Expected:
         if isinstance(value, bool):
             return self.kind is bool
         if isinstance(value, str) and self.kind in (Iterable, Sequence):
-            return False  # a text is texts, one after the other, but nobody means that
+            return False  # a str is a sequence of str, but nobody means that
         if self.is_row and isinstance(value, tuple):
             return len(value) == len(self.items)
         return isinstance(value, (int, float) if self.kind is float else self.kind)

@@ -1,4 +1,4 @@
-"""Long work in steps: a generator that yields wherever others may have a turn, and returns its result.
+"""Long work in steps: a generator that yields wherever other tasks may run, and returns its result.
 
 The caller decides what a step means. :func:`run_steps` does all of the work at once; ``turns.run_in_turns`` gives way
 to other tasks between the steps. The work itself stays a plain function of its arguments, without await or clock.
@@ -21,7 +21,7 @@ SMALL_CHUNK = 256
 
 
 def run_steps(steps: Steps[T]) -> T:
-    """The result, at once."""
+    """Do all of the work at once, and return its result."""
     try:
         while True:
             next(steps)
@@ -38,9 +38,9 @@ def in_chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 
 
 class SharedSteps(Generic[T]):
-    """Work of which several want the result at the same time: each does some of the steps, and all get it.
+    """Work whose result several tasks want at the same time: each does some of the steps, and all get the result.
 
-    Work that fails fails for all of them: a generator that has raised would say that it has ended, with None.
+    If the work fails, it fails for all of them. (A generator that has raised would only say that it has ended.)
     """
 
     def __init__(self, work: Steps[T]) -> None:
@@ -49,7 +49,7 @@ class SharedSteps(Generic[T]):
         self._failure: BaseException | None = None
 
     def steps(self) -> Steps[T]:
-        """What is left of it."""
+        """The remaining steps."""
         while self._result is None:
             if self._failure is not None:
                 raise self._failure

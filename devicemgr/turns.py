@@ -1,4 +1,4 @@
-"""Doing long work (``steps``) as a task among others: a turn, then everybody else, then the next turn."""
+"""Long work (``steps``) in a task: other tasks run after each turn of a few milliseconds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .steps import Steps
 T = TypeVar("T")
 
 TURN = 0.005
-"""Seconds of CPU time after which others have a turn: as long as reading the bytes of a connection takes."""
+"""Seconds of CPU time of one turn, as long as one read of a connection may take."""
 
 
 async def run_in_turns(steps: Steps[T], charge: Callable[[float], None] = lambda seconds: None) -> T:
-    """Do the work, and give way after every turn; what takes no longer than one is done without a checkpoint.
+    """Do the work, with a checkpoint after every turn. Work that takes less than one turn has no checkpoint.
 
-    ``charge`` gets the CPU time of each turn, also of the one that raises. When the task is cancelled, the rest of the
-    work is never done.
+    ``charge`` gets the CPU time of each turn in seconds, also of one that raises. When the task is cancelled, the rest
+    of the work is not done.
     """
     while True:
         began = thread_time()
@@ -34,7 +34,7 @@ async def run_in_turns(steps: Steps[T], charge: Callable[[float], None] = lambda
 
 
 def _turn(steps: Steps[T], until: float) -> tuple[T] | None:
-    """The result if the work ended within this turn."""
+    """The result, if the work has ended within this turn."""
     try:
         while thread_time() < until:
             next(steps)

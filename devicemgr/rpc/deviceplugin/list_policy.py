@@ -1,6 +1,6 @@
-"""How many lists a plug-in may send, how long, and whose time it takes to read them: the interface to who decides.
+"""The interface to the policy for a plug-in's lists: how many, how long, and who is charged for the time they take.
 
-The client asks it around each list, so that neither the client nor whoever wants the lists knows about quotas.
+The client asks it about each list, so the code that applies lists need not know about limits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..transport.limits import ConnectionLimits, PeerPolicy
 
 
 class ListPolicy(PeerPolicy):
-    """Decides about one plug-in. As it is here, every list is applied at once, however many there are.
+    """Decides about the lists of one plug-in. This base class allows every list, at once.
 
     A refusal is a :class:`~devicemgr.errors.PeerLimitExceeded`, which ends the stream.
     """
@@ -25,15 +25,15 @@ class ListPolicy(PeerPolicy):
         return ConnectionLimits(policy=self)
 
     def next_list(self) -> float:
-        """Seconds for which the next list must wait; then the latest that has arrived is the next one."""
+        """Seconds for which the next list must wait. After that, the latest one that has arrived is the next."""
         return 0.0
 
     def lists_skipped(self, count: int) -> None:
-        """So many were not applied, because a later one arrived while they waited."""
+        """``count`` lists were not applied, because a later one arrived while they waited."""
 
     def hold_list(self, devices: DeviceList) -> None:
-        """The list replaces the plug-in's last one in memory. Raises PeerLimitExceeded."""
+        """A list takes the place of the plug-in's last one in memory. Raises PeerLimitExceeded."""
 
     async def work_on_list(self, steps: Steps[None]) -> None:
-        """Decode a list, and do with it what the client's caller wants."""
+        """Do the steps of decoding a list and of applying it."""
         await run_in_turns(steps)
