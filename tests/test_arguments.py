@@ -1,4 +1,4 @@
-"""A value that cannot be meant is told at the call, with its name and what is wrong; and the manager goes on."""
+"""A wrong argument is an error of the call, with its name and what is wrong; and the manager goes on."""
 
 from __future__ import annotations
 
@@ -91,15 +91,15 @@ def test_nor_with_numbers_out_of_range(settings):
         open_device_manager("/nowhere", **settings)
 
 
-@pytest.mark.parametrize(("told", "make"), MADE.items())
-def test_a_value_that_cannot_be_is_not_made(told, make):
-    with pytest.raises(WRONG, match=f"^{told}"):
+@pytest.mark.parametrize(("problem", "make"), MADE.items())
+def test_an_impossible_value_cannot_be_made(problem, make):
+    with pytest.raises(WRONG, match=f"^{problem}"):
         make()
 
 
-async def test_a_wrong_question_is_told_and_the_manager_goes_on(manager):
-    for told, ask in ASKED.items():
-        with pytest.raises(WRONG, match=f"^{told}"):
+async def test_a_wrong_argument_is_reported_and_the_manager_goes_on(manager):
+    for problem, ask in ASKED.items():
+        with pytest.raises(WRONG, match=f"^{problem}"):
             ask(manager)  # the call, before anybody awaits it
     with pytest.raises(ValueError, match="devices=-1: must be at least 0"):
         open_simulated_plugin(manager.layout.plugins, GPU, devices=-1)
@@ -113,15 +113,15 @@ async def test_a_wrong_question_is_told_and_the_manager_goes_on(manager):
 
 def test_through_a_portal_it_is_the_same(root_dir):
     with open_portal() as portal, portal.manager(open_device_manager(root_dir)) as manager:
-        for told, ask in ASKED.items():
-            with pytest.raises(WRONG, match=f"^{told}"):
+        for problem, ask in ASKED.items():
+            with pytest.raises(WRONG, match=f"^{problem}"):
                 ask(manager)
         with pytest.raises(TypeError, match=r"manager\(\): opened must be a"):
             portal.manager(manager)
         assert manager.capacity() == {}
 
 
-def test_a_wrong_number_of_arguments_is_told_as_python_tells_it():
+def test_a_wrong_number_of_arguments_fails_as_in_python():
     @checked
     def one(number: int) -> int:
         return number

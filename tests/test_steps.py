@@ -1,4 +1,4 @@
-"""Long work in steps: whatever happens between two of them, nobody sees half of it."""
+"""Long work in steps: whatever happens between two of them, a half-done result is never visible."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def store():
 
 
 def seen(store):
-    """All that anybody can see of the resource."""
+    """Everything that is visible of the resource."""
     return store.counts(R), dict(store.devices(R)), list(store.free_devices(R).all()), store.version, store.reports
 
 
@@ -87,7 +87,7 @@ def test_so_is_one_that_differs_in_much(store):
     ],
     ids=["replaced", "stopped", "swept"],
 )
-def test_a_list_that_is_old_news_by_then_changes_nothing(store, news):
+def test_a_list_that_is_outdated_by_then_changes_nothing(store, news):
     steps = halfway(store.applying(R, 1, DeviceList(devices=AFTER)))
     news(store)
     before = seen(store)
@@ -105,7 +105,7 @@ def test_what_is_held_and_given_back_meanwhile_counts(store):
 
 
 @pytest.mark.parametrize("change", ["whole", "difference", "end"])
-def test_what_was_sorted_of_a_list_that_is_gone_is_not_used(store, change):
+def test_a_partly_sorted_outdated_list_is_not_used(store, change):
     first = DeviceList(devices=BEFORE)
     run_steps(store.applying(R, 1, first))
     mine, other = halfway(store.sorting([R])), halfway(store.sorting([R]))
@@ -134,7 +134,7 @@ def test_a_list_that_comes_meanwhile_is_sorted_in_steps_as_well(store, shared):
     assert list(store.free_devices(R).all()) == [device.id for device in BEFORE]
 
 
-def test_who_wants_it_sorted_does_not_wait_for_ever_for_a_plug_in_that_always_has_news(store):
+def test_sorting_ends_though_a_plug_in_always_sends_new_lists(store):
     count = 0
     for count, _ in enumerate(store.sorting([R]), 1):
         apply_list(store, R, 1, (AFTER, BEFORE)[count % 2])
@@ -150,7 +150,7 @@ def test_the_available_are_as_many_whether_they_are_sorted_or_not(store):
     assert store.counts(R).available == COUNT
 
 
-def test_of_several_who_want_the_same_sorted_each_does_a_part(store):
+def test_tasks_that_want_the_same_list_sorted_share_the_work(store):
     alone = len(list(store.sorting([R])))
     apply_list(store, R, 1, AFTER)
     one, other, count = store.sorting([R]), store.sorting([R]), 0
@@ -159,7 +159,7 @@ def test_of_several_who_want_the_same_sorted_each_does_a_part(store):
     assert count <= alone + 3, "nearly twice as many if each did all of it"
 
 
-def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
+def test_an_answer_of_the_pod_resources_api_is_a_snapshot(store):
     steps = halfway(allocatable_devices(store))
     apply_list(store, R, 1, AFTER)
     assert [one.device for one in run_steps(steps)] == [device.id for device in BEFORE]
@@ -177,7 +177,7 @@ def test_what_the_pod_resources_api_tells_is_of_one_moment(store):
     ],
     ids=["difference", "whole", "stopped", "released"],
 )
-def test_so_is_what_is_told_of_the_pods(store, news):
+def test_so_is_the_status_of_the_pods(store, news):
     first = DeviceList(devices=BEFORE)
     run_steps(store.applying(R, 1, first))
     store.add_pod(Pod(name="p", uid=OWNER.pod_uid, containers=(Container(name=OWNER.container),)))
@@ -188,7 +188,7 @@ def test_so_is_what_is_told_of_the_pods(store, news):
     assert status.containers[0].health == {R: {device.id: "Healthy" for device in BEFORE}}
 
 
-def test_all_who_share_work_get_its_result_and_none_does_it_again():
+def test_tasks_that_share_work_all_get_its_result_and_do_it_once():
     did = []
 
     def work():
@@ -204,7 +204,7 @@ def test_all_who_share_work_get_its_result_and_none_does_it_again():
     assert did == [0, 1, 2, 3]
 
 
-def test_work_that_fails_fails_for_all_who_share_it():
+def test_work_that_fails_fails_for_all_tasks_that_share_it():
     def work():
         yield
         raise MemoryError("no room")
@@ -217,7 +217,7 @@ def test_work_that_fails_fails_for_all_who_share_it():
             run_steps(steps)
 
 
-def test_who_gives_up_leaves_the_work_to_the_others():
+def test_a_cancelled_task_leaves_the_work_to_the_others():
     def work():
         for _ in range(3):
             yield
@@ -237,7 +237,7 @@ def test_chunks_are_the_items_in_order():
 
 
 def test_the_healthy_ones_are_chosen_in_steps():
-    """All at once, that took longer than any other step: the first one has only to note which there are."""
+    """In one step that took longer than any other; the first step only records which there are."""
     store = connected(DeviceStore())
     apply_list(store, R, 1, AFTER)
     steps, chosen = allocatable_devices(store), []

@@ -1,4 +1,4 @@
-"""The other side, frame by frame: what our own never sends, and what it sends when."""
+"""A peer that is driven frame by frame: what our transport never sends, and when it sends what."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def message(data):
 
 
 class RawPeer:
-    """Writes what it is told, and reads frame by frame. It acknowledges no settings and opens no windows."""
+    """Writes bytes, and reads frame by frame. It acknowledges no settings and opens no windows."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
@@ -69,7 +69,7 @@ class RawPeer:
         self._received = self._received[len(PREFACE) :]
 
     async def frame(self) -> Frame:
-        """The next one. Raises EOFError at the end."""
+        """The next frame. Raises EOFError at the end."""
         await self._fill(9)
         frame, length = Frame.parse_frame_header(memoryview(self._received[:9]))
         await self._fill(9 + length)
@@ -78,7 +78,7 @@ class RawPeer:
         return frame
 
     async def frame_of(self, kind, number: int | None = None) -> Frame:
-        """The next one of that type, and stream; others are skipped."""
+        """The next frame of that type, and stream; others are skipped."""
         while True:
             frame = await self.frame()
             if isinstance(frame, HeadersFrame):
@@ -104,7 +104,7 @@ class RawPeer:
 
 @asynccontextmanager
 async def raw_client(path):
-    """A client of a server of ours, which has said hello."""
+    """A client of a server of ours, which has sent its settings."""
     async with await trio.open_unix_socket(str(path)) as stream:
         peer = RawPeer(stream)
         await stream.send_all(PREFACE)
@@ -123,7 +123,7 @@ async def raw_server(path):
 
 @asynccontextmanager
 async def greeted(listener, **settings: int):
-    """The next client, which has begun to call; it hears our settings."""
+    """The next client, which has begun to call; it gets our settings."""
     sock, _ = await listener.accept()
     async with trio.SocketStream(sock) as stream:
         peer = RawPeer(stream)

@@ -1,4 +1,4 @@
-"""What one stream, one call or one end of a life does to the others on its connection."""
+"""How one stream, one call or a process that ends affects the other calls on its connection."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def flood(stream):
 
 
 @pytest.mark.parametrize("size", [1000, 30_000, 45_000, 60_000, 500_000])
-async def test_a_stream_that_nobody_reads_stops_no_other_call(path, size):
-    """Its window is half of the connection's; what was read beside it is told soon enough for the rest to go on."""
+async def test_an_unread_stream_does_not_block_other_calls(path, size):
+    """Its window is half of the connection's; the other streams are acknowledged soon enough to go on."""
 
     async def answer(stream):
         await stream.recv_message()
@@ -50,8 +50,8 @@ async def test_a_stream_that_nobody_reads_stops_no_other_call(path, size):
                         assert len((await call.recv_message()).data) == size
 
 
-async def test_a_call_that_was_reset_as_it_came_harms_nobody_when_no_more_are_taken(path):
-    """Both frames in one read: for h2 the stream is closed before anybody hears of it, and takes no answer."""
+async def test_a_call_that_is_reset_in_the_same_read_is_ignored_when_there_are_too_many(path):
+    """Both frames in one read: for h2 the stream is closed before its request is handled, and cannot be answered."""
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as handlers:
             server = Server(path, [Methods()], connections, handlers)
@@ -69,7 +69,7 @@ async def test_a_call_that_was_reset_as_it_came_harms_nobody_when_no_more_are_ta
         connections.cancel_scope.cancel()
 
 
-async def test_a_call_that_was_cancelled_leaves_its_place_to_the_next(path):
+async def test_a_cancelled_call_makes_room_for_the_next(path):
     """However long its handler takes to end."""
     may_end = trio.Event()
 
@@ -97,7 +97,7 @@ async def test_a_call_that_was_cancelled_leaves_its_place_to_the_next(path):
         may_end.set()
 
 
-async def test_a_bug_in_a_policy_is_no_failure_of_the_peer(path):
+async def test_a_bug_in_a_policy_is_not_blamed_on_the_peer(path):
     class Full(PeerPolicy):
         async def begin_call(self, peer, method):
             raise OSError(28, "no space left on device")
@@ -109,7 +109,7 @@ async def test_a_bug_in_a_policy_is_no_failure_of_the_peer(path):
                 await trio.sleep_forever()
 
 
-async def test_what_a_process_sent_before_it_died_is_not_read_while_it_owes_time(path, autojump_clock, monkeypatch):
+async def test_bytes_of_a_process_that_has_ended_are_not_read_while_it_owes_time(path, autojump_clock, monkeypatch):
     class Owing(PeerPolicy):
         quota_exempt = False
 
@@ -123,7 +123,7 @@ async def test_what_a_process_sent_before_it_died_is_not_read_while_it_owes_time
         assert not server._connections
 
 
-async def test_a_call_to_a_process_that_has_ended_and_owes_time_is_told_so(path, monkeypatch):
+async def test_a_call_to_a_process_that_has_ended_and_owes_time_fails(path, monkeypatch):
     class Owing(PeerPolicy):
         def pause(self, peer: Peer) -> float:
             return 0.1
@@ -146,7 +146,7 @@ async def test_a_call_to_a_process_that_has_ended_and_owes_time_is_told_so(path,
 
 
 async def test_a_handler_knows_whose_call_it_answers(path):
-    """And nobody else is told."""
+    """And no other task does."""
     callers = []
 
     async def method(stream):
@@ -160,7 +160,7 @@ async def test_a_handler_knows_whose_call_it_answers(path):
 
 
 async def test_an_answer_that_comes_before_the_request_is_sent_ends_the_call(path):
-    """The server takes no more of it; its status counts, and nobody waits for a window."""
+    """The server reads no more of the request. Its status counts, and sending does not wait for a window."""
     refusal = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "13"), ("grpc-message", "no")]
     statuses = []
 

@@ -238,7 +238,7 @@ async def test_a_long_text_does_not_cost_the_connection(path):
 
 
 async def test_a_text_that_is_no_unicode_is_an_answer(path):
-    """A file name of other bytes, in an error's text."""
+    """A file name that is not UTF-8, in an error's text."""
     async with opened(path, Plugin(NoSuchPod("file \udcff"))) as channel:
         with pytest.raises(GRPCError, match="file") as caught:
             await channel.stub(wire.DevicePluginStub).get_device_plugin_options(wire.Empty())
@@ -255,20 +255,20 @@ async def test_a_service_of_another_version(path):
         assert caught.value.status is Status.UNIMPLEMENTED
 
 
-async def test_what_there_is_instead_of_an_unknown_service(path):
-    """All services, in the order of their names; and of what was asked for as much as anybody reads."""
+async def test_the_status_for_an_unknown_service_lists_those_there_are(path):
+    """All services, in the order of their names, and the beginning of the unknown one."""
 
     class Other:
         def __mapping__(self):
             return {"/a.A/X": None, "/a.A/Y": None}
 
     async with open_server(path, [Service(trio.Event), Other()]), open_channel(path) as channel:
-        for name, told in (("/old.T/Echo", "unknown service old.T"), ("/old", "unknown service ")):
+        for name, reported in (("/old.T/Echo", "unknown service old.T"), ("/old", "unknown service ")):
             with pytest.raises(GRPCError) as caught:
                 async with channel.request(name, UNARY, Raw, Raw) as stream:
                     await stream.send_message(Raw())
                     await stream.recv_message()
-            assert caught.value.message == f"{told}; there is a.A, t.T"
+            assert caught.value.message == f"{reported}; there is a.A, t.T"
         with pytest.raises(GRPCError) as caught:
             await unary(channel, "x" * 300)
         assert caught.value.message == f"unknown method {'x' * 195} for service t.T"
@@ -315,7 +315,7 @@ async def test_a_request_that_cannot_be_decoded_is_its_senders_failure(path):
 
 
 async def test_a_unary_answer_without_a_message_is_a_failure(path):
-    """A status of OK with nothing before it: from a peer that is foreign, and wrong."""
+    """A status of OK with nothing before it, from a faulty peer."""
     async with raw_server(path) as listener:
         async with open_channel(path) as channel, trio.open_nursery() as nursery:
 
@@ -348,7 +348,7 @@ async def test_a_handler_that_answers_nothing_is_a_failure_for_its_caller(path):
 
 @pytest.mark.parametrize("has_answer", [False, True])
 async def test_a_handler_may_end_its_call_with_a_status_of_its_own_and_the_first_one_counts(path, has_answer):
-    """With a text and metadata; whether there was a message or not, and whatever it does then."""
+    """With a text and metadata, with and without a message, whatever it does after that."""
 
     async def method(stream):
         await stream.recv_message()
@@ -370,7 +370,7 @@ async def test_a_handler_may_end_its_call_with_a_status_of_its_own_and_the_first
 
 
 async def test_a_generated_stream_is_closed_as_soon_as_its_caller_has_gone(path):
-    """Not when the garbage collector comes by; and each of its messages goes out at once."""
+    """Not by the garbage collector; and each of its messages is sent at once."""
     closed = trio.Event()
 
     class Watched(Plugin):
@@ -403,8 +403,8 @@ async def test_what_has_arrived_can_be_taken_without_waiting(path):
             assert [stream.recv_message_nowait() for _ in range(3)] == [Raw(b"1"), Raw(b"2"), None]
 
 
-async def test_the_end_of_a_request_is_said_once(path):
-    """And nothing can be sent behind it."""
+async def test_the_end_of_a_request_is_sent_once(path):
+    """And nothing can be sent after it."""
 
     async def send(channel, *, end):
         async with channel.request("/t.T/Join", REQUESTS, Raw, Raw) as stream:
@@ -434,7 +434,7 @@ async def test_a_timeout_ends_the_call_on_both_ends(path, autojump_clock):
 
 
 async def test_a_server_keeps_to_the_deadline_by_itself(path, autojump_clock):
-    """Against a client that does not."""
+    """When the client does not."""
     service = Service(trio.Event)
     async with open_server(path, [service]):
         async with raw_client(path) as peer:
@@ -447,7 +447,7 @@ async def test_a_server_keeps_to_the_deadline_by_itself(path, autojump_clock):
 
 
 async def test_a_client_keeps_to_the_deadline_by_itself(path, autojump_clock):
-    """Against a server that has nothing to say, or that never stops."""
+    """When the server sends nothing, or never stops sending."""
     async with raw_server(path) as listener:
         async with open_channel(path) as channel:
             with pytest.raises(GRPCError) as caught:
@@ -483,7 +483,7 @@ async def test_a_deadline_of_grpclib_will_do(path, autojump_clock):
 @pytest.mark.parametrize(
     "value", ["", "5", "S", "-1S", "1.5S", "5 S", "9" * 400 + "S", "9" * 400 + "m", "9" * 5000 + "H"]
 )
-async def test_a_timeout_that_is_none_costs_its_caller_the_call_and_nobody_else(path, value):
+async def test_a_malformed_timeout_fails_its_call_only(path, value):
     async with open_server(path, [Service(trio.Event)]):
         async with raw_client(path) as peer:
             await peer.send(peer.headers(1, request("/t.T/Echo", ("grpc-timeout", value)), end=True))
@@ -562,7 +562,7 @@ async def test_what_a_reset_means(path, code, status):
 
 
 async def test_a_deadline_in_the_middle_of_a_message_is_a_deadline(path):
-    """A status that is not OK says more than that the message before it is not complete."""
+    """An incomplete message before a status that is not OK is not an error of its own."""
     async with raw_server(path) as listener:
         async with open_channel(path) as channel, trio.open_nursery() as nursery:
 
@@ -617,7 +617,7 @@ async def test_calls_beyond_the_servers_limit_wait_for_their_turn(path):
     assert most == 3
 
 
-async def test_calls_wait_for_their_turn_before_the_servers_settings_have_come_too(path):
+async def test_calls_wait_for_their_turn_also_before_the_servers_settings_arrive(path):
     async with opened(path, Service(trio.Event)) as channel, trio.open_nursery() as nursery:
         for _ in range(300):  # a hundred at a time
             nursery.start_soon(unary, channel, "Echo")
@@ -684,7 +684,7 @@ async def test_a_server_that_takes_more_calls_than_it_first_said_gets_them(path)
 
 
 async def test_a_call_too_many_is_refused(path):
-    """By the server, if the client does not wait."""
+    """By the server, when the client does not wait."""
     service = Service(trio.Event)
     async with open_server(path, [service], limits=ConnectionLimits(streams=2)):
         async with raw_client(path) as peer:
@@ -700,7 +700,7 @@ async def test_a_call_too_many_is_refused(path):
 
 
 async def test_many_streams_that_were_read_a_little_do_not_stop_each_other(path):
-    """What is held back of each stream's window adds up."""
+    """What is not acknowledged yet adds up over the streams."""
     limits = ConnectionLimits(streams=1000)
     go_on = trio.Event()
 
@@ -728,7 +728,7 @@ async def test_many_streams_that_were_read_a_little_do_not_stop_each_other(path)
 
 
 async def test_a_client_holds_no_more_streams_than_its_window_is_for(path):
-    """Else 500 streams, each of them read a little, would use up the connection's window."""
+    """Otherwise 500 streams, each read a little, would use up the connection's window."""
     go_on, most = trio.Event(), Counter()
 
     async def method(stream):
@@ -754,7 +754,7 @@ async def test_a_client_holds_no_more_streams_than_its_window_is_for(path):
 
 
 async def test_a_small_window_of_a_stream_in_a_large_one_of_the_connection(path):
-    """What is held back of a window is a part of both."""
+    """What is not acknowledged yet counts for both windows."""
     limits = ConnectionLimits(stream_window=2**16, connection_window=2**26)
     async with opened(path, Service(trio.Event), limits=limits, client_limits=limits) as channel:
         assert len(await collect(channel, "Count", b"100 10000")) == 100
@@ -818,11 +818,11 @@ async def test_a_peer_that_reads_nothing_fills_a_bounded_buffer(path):
 
 
 async def test_a_message_longer_than_the_limit(path):
-    told = []
+    reported = []
 
     class Policy(PeerPolicy):
         def message_too_long(self, limit, size, maximum):
-            told.append((limit, size, maximum))
+            reported.append((limit, size, maximum))
 
     limits, client_limits = (
         ConnectionLimits(message=1000, policy=Policy()),
@@ -836,20 +836,20 @@ async def test_a_message_longer_than_the_limit(path):
             with pytest.raises(GRPCError) as caught:
                 await collect(channel, name, data)
             assert caught.value.status is Status.RESOURCE_EXHAUSTED
-            assert told.pop() == limit
+            assert reported.pop() == limit
         with pytest.raises(GRPCError, match="an answer of 2001 bytes; 2000 are the limit") as caught:
             await unary(channel, "Count", b"1 2000")
-        assert told == [("answer_size", 2001, 2000)]
+        assert reported == [("answer_size", 2001, 2000)]
         assert len(await unary(channel, "Echo", bytes(1000))) == 1000
 
 
 async def test_an_answer_of_more_fields_than_the_limit(path):
-    """Its bytes are few; what they are decoded to is not. Only of answers that are one message."""
-    told, device = [], b"\x0a\x00"  # an empty Device
+    """Its bytes are few, but decoding them takes long. Only answers of unary calls are checked."""
+    reported, device = [], b"\x0a\x00"  # an empty Device
 
     class Policy(PeerPolicy):
         def too_many_fields(self, limit):
-            told.append(limit)
+            reported.append(limit)
 
     async def answer(stream):
         count = int((await stream.recv_message()).data)
@@ -866,14 +866,14 @@ async def test_an_answer_of_more_fields_than_the_limit(path):
 
         assert await devices("One", UNARY, 10) == 10
         assert await devices("Many", ANSWERS, 11) == 11
-        assert told == []
+        assert reported == []
         with pytest.raises(GRPCError) as caught:
             await devices("One", UNARY, 11)
         assert (caught.value.status, caught.value.message) == (
             Status.RESOURCE_EXHAUSTED,
             "an answer of more than 10 fields",
         )
-        assert told == [10]
+        assert reported == [10]
 
 
 # --- the end of a connection ---
@@ -898,7 +898,7 @@ async def partial_hang(channel, case):
 
 
 async def test_when_the_process_is_gone_its_handlers_are_cancelled(path):
-    """Without a word: its socket is closed."""
+    """Its socket is just closed."""
     service = Service(trio.Event)
     async with open_server(path, [service]):
         async with raw_client(path) as peer:
@@ -952,7 +952,7 @@ async def test_when_the_connection_is_gone_each_call_is_unavailable_and_nothing_
 
 
 async def test_an_answer_that_came_before_the_end_of_the_connection_counts(path):
-    """The server has answered and is gone; that we can tell it nothing any more does not take the answer back."""
+    """The server has answered and exited. That nothing can be sent to it any more does not matter."""
     async with raw_server(path) as listener, open_channel(path) as channel, trio.open_nursery() as nursery:
 
         async def call():
@@ -1030,8 +1030,8 @@ async def _call_and_note(path, statuses, task_status):
         statuses.append((caught.value.status, caught.value.message))
 
 
-async def test_a_grace_lasts_until_the_last_byte_is_on_its_way_and_no_longer(path, autojump_clock):
-    """The answer waits in our buffer when its call has ended already."""
+async def test_a_grace_ends_as_soon_as_the_last_byte_is_sent(path, autojump_clock):
+    """The answer is still in our buffer when its call has ended."""
     received = []
 
     async def read_late(peer):

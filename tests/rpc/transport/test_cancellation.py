@@ -31,7 +31,7 @@ class CancelAtStep(trio.abc.Instrument):
 
 
 class Balance(PeerPolicy):
-    """Counts what must be even in the end; every call waits a little."""
+    """Counts what must balance in the end; every call waits a little."""
 
     def __init__(self):
         self.connections = self.held = 0
@@ -63,7 +63,7 @@ class Balance(PeerPolicy):
 
 
 async def everything(path, policy):
-    """A unary call, a stream that is left, one of both directions, large messages, and a graceful close."""
+    """A unary call, a stream that is left early, a bidirectional one, large messages, and a graceful close."""
     limits = ConnectionLimits(**SMALL, policy=policy)
     async with open_server(path, [Service(trio.Event)], limits=limits, grace=1):
         async with dial(path, limits=limits) as channel, trio.open_nursery() as nursery:

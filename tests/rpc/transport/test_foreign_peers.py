@@ -1,4 +1,4 @@
-"""Peers that are not ours: within the rules of HTTP/2, at their edge, or beyond."""
+"""Peers that are not ours, and that keep the rules of HTTP/2, or almost, or not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def service(path):
 
 
 async def the_answer_to(path, *frames_of):
-    """What a client of ours makes of these frames: the answer, or the status."""
+    """What a client of ours returns for these frames: the answer, or the status."""
     found = await the_outcome_of(path, *frames_of)
     return found.status if isinstance(found, GRPCError) else found
 
@@ -147,13 +147,13 @@ UNREADABLE, INTERIM = "what the peer sent cannot be read: ", "informational resp
         ),
     ],
 )
-async def test_who_called_is_told_what_is_wrong_with_the_answer(path, frames, status, text):
+async def test_a_malformed_answer_is_explained_to_the_caller(path, frames, status, text):
     error = await the_outcome_of(path, *frames)
     assert (error.status, error.message) == (status, text)
 
 
 @pytest.mark.parametrize("at_end", [False, True])
-async def test_who_called_is_told_of_metadata_that_cannot_be_decoded(path, at_end):
+async def test_metadata_that_cannot_be_decoded_is_explained_to_the_caller(path, at_end):
     odd = ("a-bin", "A")
     frames = answered(message(b"a"), end=[*OK, odd]) if at_end else headers_only(*ANSWER, *OK, odd)
     error = await the_outcome_of(path, *frames)
@@ -179,7 +179,7 @@ async def test_who_called_is_told_of_metadata_that_cannot_be_decoded(path, at_en
         (request("/t.T/Fail"), message(b""), 5, ODD_TEXT),
     ],
 )
-async def test_who_asked_is_told_what_is_wrong_with_the_request(path, service, headers, data, status, text):
+async def test_a_malformed_request_is_explained_to_the_client(path, service, headers, data, status, text):
     async with raw_client(path) as peer:
         await peer.send(peer.headers(1, headers), peer.data(1, data, end=True))
         frame = await peer.frame_of(HeadersFrame)
@@ -222,7 +222,7 @@ class Bytes:
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
-async def test_an_answer_counts_though_nonsense_follows_in_the_same_breath(path, nonsense):
+async def test_an_answer_counts_though_nonsense_follows_in_the_same_read(path, nonsense):
     assert (
         await the_answer_to(
             path,
@@ -236,7 +236,7 @@ async def test_an_answer_counts_though_nonsense_follows_in_the_same_breath(path,
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
-async def test_a_message_of_a_stream_counts_though_nonsense_follows_in_the_same_breath(path, nonsense):
+async def test_a_message_of_a_stream_counts_though_nonsense_follows_in_the_same_read(path, nonsense):
     found = []
 
     async def read(channel):
@@ -265,7 +265,7 @@ async def test_a_message_of_a_stream_counts_though_nonsense_follows_in_the_same_
         (b"", Status.INTERNAL),
     ],
 )
-async def test_messages_that_are_none(path, data, status):
+async def test_malformed_messages(path, data, status):
     frames = [
         lambda peer: peer.headers(1, ANSWER),
         lambda peer: peer.data(1, data),
@@ -311,8 +311,8 @@ async def test_a_window_that_opens_late(path):
             nursery.cancel_scope.cancel()
 
 
-async def test_padding_is_given_back(path, service):
-    """It uses up the windows, though nobody reads it."""
+async def test_padding_is_acknowledged(path, service):
+    """It uses up the windows, though it is never read."""
     async with raw_client(path) as peer:
         await peer.send(peer.headers(1, request("/t.T/Hang")), peer.data(1, message(b"")))
         padding = DataFrame(1, data=b"", pad_length=255, flags=["PADDED"])
@@ -321,7 +321,7 @@ async def test_padding_is_given_back(path, service):
         assert (await peer.frame_of(WindowUpdateFrame, 1)).window_increment >= 2**18
 
 
-async def test_what_nobody_read_of_calls_that_were_left_is_given_back(path, service):
+async def test_unread_bytes_of_cancelled_calls_are_acknowledged(path, service):
     async with open_channel(path) as channel:
         for number in range(100):
             async with channel.request("/t.T/CountAndHang", ANSWERS, Raw, Raw) as stream:
@@ -332,7 +332,7 @@ async def test_what_nobody_read_of_calls_that_were_left_is_given_back(path, serv
         assert await unary(channel, "Echo", bytes(10**6)) == bytes(10**6)
 
 
-async def test_what_nobody_read_of_requests_is_given_back(path):
+async def test_unread_bytes_of_requests_are_acknowledged(path):
     async def answers_at_once(stream):
         await trio.lowlevel.checkpoint()
         await stream.send_message(Raw())
@@ -345,7 +345,7 @@ async def test_what_nobody_read_of_requests_is_given_back(path):
                 await stream.recv_message()
 
 
-async def test_who_asks_and_does_not_read_is_not_read_either(path, service):
+async def test_a_peer_that_writes_and_does_not_read_is_not_read_either(path, service):
     limits = ConnectionLimits()
     async with raw_client(path) as peer:
         await wait_all_tasks_blocked()
@@ -384,7 +384,7 @@ async def test_a_client_that_goes_away_may_end_its_calls(path, service):
         request("/t.T/Echo", ("a-bin", "é")),
     ],
 )
-async def test_requests_that_are_none_are_answered(path, service, headers):
+async def test_malformed_requests_are_answered(path, service, headers):
     async with raw_client(path) as peer:
         await peer.send(peer.headers(1, headers, end=True))
         assert dict((await peer.frame_of(HeadersFrame)).decoded)["grpc-status"] == str(Status.INTERNAL.value)
@@ -520,18 +520,18 @@ async def test_nonsense_is_answered_with_a_goaway(path, service, nonsense):
         (BAD_SETTINGS, "FrameDataMissingError: "),
     ],
 )
-async def test_who_called_is_told_what_cannot_be_read(path, nonsense, problem):
+async def test_what_cannot_be_read_is_reported_to_caller_and_policy(path, nonsense, problem):
     """The caller by its status, and the policy, which tells the log: the kind of the error, and its first words."""
-    told = []
+    reported = []
 
     class Policy(PeerPolicy):
         def unreadable(self, peer, problem):
-            told.append((peer.pid, problem))
+            reported.append((peer.pid, problem))
 
     async def call(channel):
         with pytest.raises(GRPCError) as caught:
             await unary(channel, "Echo")
-        told.append((caught.value.status, caught.value.message))
+        reported.append((caught.value.status, caught.value.message))
 
     limits = ConnectionLimits(policy=Policy())
     async with raw_server(path) as listener, open_channel(path, limits=limits) as channel:
@@ -541,7 +541,7 @@ async def test_who_called_is_told_what_cannot_be_read(path, nonsense, problem):
                 await peer.frame_of(DataFrame)
                 await peer.stream.send_all(nonsense)
                 await wait_all_tasks_blocked()
-                (pid, for_the_log), (status, for_the_caller) = told
+                (pid, for_the_log), (status, for_the_caller) = reported
                 assert (pid, status) == (os.getpid(), Status.UNAVAILABLE)
                 assert for_the_log.startswith(problem)
                 assert for_the_caller == f"what the peer sent cannot be read: {for_the_log}"
@@ -550,7 +550,7 @@ async def test_who_called_is_told_what_cannot_be_read(path, nonsense, problem):
                 assert caught.value.status is Status.UNAVAILABLE, "the connection is lost for later calls as well"
 
 
-async def test_a_server_says_goaway_once_and_why(path, service):
+async def test_a_server_sends_goaway_once_with_a_reason(path, service):
     async with raw_client(path) as peer:
         await peer.send(peer.headers(1, request("/t.T/Hang"), end=True))
         await wait_all_tasks_blocked()
@@ -598,8 +598,8 @@ async def test_the_longer_a_read_takes_the_shorter_is_the_next_one(path, monkeyp
         (1e-9, 50_000, connection.MAX_READ),
     ],
 )
-def test_a_read_is_as_long_as_the_last_one_says(seconds, received, size):
-    """What takes so long for each byte may take so long in all."""
+def test_the_length_of_a_read_follows_from_the_last_one(seconds, received, size):
+    """At so many seconds for each byte, a read may take READ_TIME in all."""
     charged = []
 
     class Policy(PeerPolicy):

@@ -1,4 +1,4 @@
-"""GOAWAY is taken out of the bytes wherever it stands, and however they are cut into pieces."""
+"""GOAWAY is taken out of the bytes wherever it is, and wherever reads cut them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def cut(data, cuts):
 
 
 def joined(parts):
-    """Bytes that follow each other are one piece: where they are cut does not matter."""
+    """Joins bytes that follow each other: where they are cut does not matter."""
     found = []
     for part in parts:
         if isinstance(part, bytes) and found and isinstance(found[-1], bytes):
@@ -74,7 +74,7 @@ def joined(parts):
     st.lists(st.integers(0, 1000), max_size=30),
 )
 @settings(max_examples=300, deadline=None)
-def test_the_same_pieces_however_they_are_cut(preface, frames, cuts):
+def test_the_pieces_do_not_depend_on_where_reads_are_cut(preface, frames, cuts):
     expected, data = [PREFACE] if preface else [], PREFACE if preface else b""
     for frame in frames:
         if isinstance(frame, Frame):
@@ -90,8 +90,8 @@ def test_the_same_pieces_however_they_are_cut(preface, frames, cuts):
 
 @given(st.binary(max_size=300), st.booleans(), st.lists(st.integers(0, 300), max_size=30))
 @settings(max_examples=200, deadline=None)
-def test_nonsense_is_passed_on_as_it_came(data, preface, cuts):
-    """All but what looks like a GOAWAY, or like a frame that is too long; at most the beginning of one is kept."""
+def test_nonsense_is_passed_on_unchanged(data, preface, cuts):
+    """Except what looks like a GOAWAY, or a frame that is too long. At most the beginning of a frame is kept."""
 
     def pieces_of(*chunks):
         splitter = FrameSplitter(preface=preface)
@@ -114,7 +114,7 @@ def test_a_payload_that_looks_like_a_goaway_is_data():
 
 
 def test_a_goaway_of_a_wrong_size_is_left_to_h2():
-    """Too short to say anything, which ends a connection."""
+    """Too short to be valid, which ends a connection."""
     for size in (0, 4, 7):
         data = size.to_bytes(3, "big") + b"\x07\0\0\0\0\0" + bytes(size)
         assert list(FrameSplitter(preface=False).split(data)) == [data]

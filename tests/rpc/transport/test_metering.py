@@ -1,4 +1,4 @@
-"""CPU time is charged as it is spent, and what a policy counts is even in the end."""
+"""CPU time is charged as it is spent, and what a policy counts balances in the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def path(root_dir):
 
 
 class Clock:
-    """CPU time that goes on when a test says so."""
+    """CPU time that advances when a test says so."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -70,7 +70,7 @@ async def test_each_step_is_charged_when_it_is_over(clock):
     assert sum(charged) == 7
 
 
-async def test_steps_of_who_is_cancelled_are_charged(clock):
+async def test_steps_of_a_cancelled_task_are_charged(clock):
     charged = []
 
     async def answer():
@@ -96,7 +96,7 @@ async def test_steps_of_who_is_cancelled_are_charged(clock):
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), GRPCError(Status.ABORTED), StopAsyncIteration()])
-async def test_errors_pass_and_their_steps_are_charged(clock, error):
+async def test_errors_propagate_and_their_steps_are_charged(clock, error):
     charged = []
 
     async def answer():
@@ -111,7 +111,7 @@ async def test_errors_pass_and_their_steps_are_charged(clock, error):
 
 
 async def test_an_error_that_is_thrown_in_can_be_caught(clock):
-    """As a timeout inside is."""
+    """As an inner timeout does."""
 
     async def answer():
         with trio.move_on_after(0):
@@ -157,7 +157,7 @@ async def test_real_time_is_about_what_was_spent():
 
 
 class Counting(PeerPolicy):
-    """What is admitted, held and charged; refuses what a test says. The peer always is this process."""
+    """Counts what is admitted, held and charged, and refuses what a test says. The peer is always this process."""
 
     def __init__(self):
         self.connections = self.held = self.most_held = 0
@@ -296,7 +296,7 @@ async def test_a_call_may_have_to_wait(path, autojump_clock):
             assert trio.current_time() == pytest.approx(10)
 
 
-async def test_nothing_is_read_while_the_policy_says_so(path, autojump_clock):
+async def test_nothing_is_read_while_the_policy_pauses(path, autojump_clock):
     policy = Counting()
     policy.pauses = [2.0, 0.5, 1.5]
     async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=policy)):
@@ -305,7 +305,7 @@ async def test_nothing_is_read_while_the_policy_says_so(path, autojump_clock):
             assert trio.current_time() == pytest.approx(4)
 
 
-async def test_a_client_that_is_not_to_be_served_is_closed_and_not_counted(path):
+async def test_a_client_that_is_not_admitted_is_closed_and_not_counted(path):
     class Nobody(Counting):
         def admit(self, peer):
             return False
@@ -325,7 +325,7 @@ async def test_a_client_that_is_not_to_be_served_is_closed_and_not_counted(path)
     assert policy.connections == 0
 
 
-async def test_nonsense_is_told_and_ends_the_connection(path):
+async def test_nonsense_is_reported_and_ends_the_connection(path):
     policy = Counting()
     async with open_server(path, [Service(trio.Event)], limits=ConnectionLimits(policy=policy)):
         async with raw_client(path) as peer:
@@ -338,5 +338,5 @@ async def test_nonsense_is_told_and_ends_the_connection(path):
 
 
 def test_the_clock_is_the_threads():
-    """A thread that reads files for somebody else is not this caller's time."""
+    """The time of a worker thread is not this caller's."""
     assert metering.thread_time is time.thread_time

@@ -1,4 +1,4 @@
-"""Who is at the other end, as the kernel tells it."""
+"""The process at the other end, according to the kernel."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_both_ends_of_a_connection_know_each_other(path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may take other groups")
 @pytest.mark.parametrize("count", [0, 30, 255, 256, 257, 300])
 def test_all_groups_of_the_peer_count(path, count):
-    """30 are more than fit into a small buffer, 300 more than Python asks the kernel for. Its name may be no text."""
+    """30 are more than a small buffer has room for, 300 more than Python can ask for. Its name may be any bytes."""
     groups = list(range(50_000, 50_000 + count))
     path.parent.chmod(0o755)
     with listen(path) as listener:
@@ -68,7 +68,7 @@ def test_all_groups_of_the_peer_count(path, count):
                     assert peer_of(server).gids == {4321}, "a process that has gone has no more to show"
 
 
-def test_an_older_kernel_tells_one_group(path, monkeypatch):
+def test_on_an_older_kernel_there_is_one_group(path, monkeypatch):
     monkeypatch.setattr(peer_credentials, "_SO_PEERGROUPS", 9999)
     with listen(path) as listener, connect(path):
         server, _ = listener.accept()
@@ -76,7 +76,7 @@ def test_an_older_kernel_tells_one_group(path, monkeypatch):
             assert peer_of(server).gids == {os.getegid()}
 
 
-def test_a_process_that_has_ended_is_gone():
+def test_a_process_that_has_ended_has_exited():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         peer = Peer(pid=process.pid, uid=0, gids=frozenset())
         assert not has_exited(peer)
@@ -84,7 +84,7 @@ def test_a_process_that_has_ended_is_gone():
         assert has_exited(peer)
 
 
-def test_one_that_may_live_is_not_gone(monkeypatch):
+def test_one_that_may_be_running_has_not_exited(monkeypatch):
     asked = []
 
     def refuse(pid, signal):
@@ -97,7 +97,7 @@ def test_one_that_may_live_is_not_gone(monkeypatch):
     assert asked == [(1, 0)], "to look is all that is done, and 0 would be all of our own group"
 
 
-def test_a_socket_that_is_none_is_an_oserror():
+def test_a_descriptor_that_is_no_socket_is_an_oserror():
     with socket.socket(socket.AF_UNIX) as sock:
         sock.close()
         with pytest.raises(OSError, match="descriptor"):

@@ -1,4 +1,4 @@
-"""Sockets by name: seen only when they listen, and theirs are the permissions that were meant."""
+"""Sockets by path: visible only once they listen, with the right permissions."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def path(root_dir):
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_whoever_sees_it_can_connect(path, replace):
-    """A thread tries all the time, while sockets come and their names go: there is none, or one that listens."""
+def test_a_socket_that_is_visible_can_be_connected_to(path, replace):
+    """A thread tries all the time while sockets are made and removed: there is none, or one that listens."""
     problems, connected, stopped = [], threading.Event(), threading.Event()
 
     def try_all_the_time():
@@ -76,13 +76,13 @@ def test_the_mode_is_0660_whatever_the_umask_which_is_as_before(path, mask):
 
 
 def in_use(error, path):
-    """As bind(2) would say it, and of which path."""
+    """As bind(2) would raise it, with the path."""
     words = errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), str(path)
     return (error.errno, error.strerror, error.filename) == words
 
 
 def test_the_umask_of_the_process_is_not_touched(path, monkeypatch):
-    """It is that of every thread, and others make files meanwhile."""
+    """It is that of all threads, and other threads make files meanwhile."""
 
     def touched(mask):
         raise AssertionError("another thread's file gets this mode")
@@ -92,8 +92,8 @@ def test_the_umask_of_the_process_is_not_touched(path, monkeypatch):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
-def test_what_has_taken_its_place_before_it_has_its_name_is_left_alone(path, monkeypatch):
-    """Where others may write: a file, or a link to one, at the name under which it was bound."""
+def test_a_file_that_replaces_the_temporary_name_is_left_alone(path, monkeypatch):
+    """Where others may write: a file, or a link to one, at the name to which the socket was bound."""
     victim = path.with_name("victim")
     victim.touch(mode=0o600)
     bind_temporary = unix_socket._bind_temporary
@@ -131,7 +131,7 @@ def test_a_path_in_use_is_an_error_and_left_alone(path):
     assert os.listdir(path.parent) == []
 
 
-def test_replace_gives_the_name_to_the_new_one(path):
+def test_replace_replaces_an_old_socket(path):
     with listen(path) as old:
         before = identity(path)
         with listen(path, replace=True) as new:
@@ -181,7 +181,7 @@ def test_a_short_name_in_a_long_directory(root_dir):
 
 @pytest.mark.parametrize("length", [1, 2, 3, 60, 107])
 def test_long_and_short_paths(root_dir, length):
-    """107 bytes are the most that a socket's address has room for."""
+    """A socket's address has room for 107 bytes."""
     path = root_dir / ("n" * max(length - len(os.fsencode(root_dir)) - 1, 1) if length > 50 else "n" * length)
     with listen(path) as listener, connect(path):
         listener.accept()[0].close()
@@ -203,8 +203,8 @@ def test_a_path_too_long(root_dir):
     assert os.listdir(root_dir) == []
 
 
-def test_other_names_that_are_taken(path, monkeypatch):
-    """The name to bind to is guessed again when it is taken."""
+def test_a_temporary_name_that_is_taken(path, monkeypatch):
+    """Another random name is tried."""
     names = iter(["taken0", "taken0", "free00"])
     (path.parent / ".taken").touch()
     monkeypatch.setattr(unix_socket.secrets, "token_hex", lambda size: next(names))
@@ -213,8 +213,8 @@ def test_other_names_that_are_taken(path, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [2, 6, 90])
-def test_a_socket_that_cannot_be_seen_yet_is_a_leftover_if_that_is_the_end(root_dir, monkeypatch, length):
-    """And its name is no longer than the path, whose length the kernel bounds."""
+def test_a_killed_listen_leaves_a_stale_temporary_socket(root_dir, monkeypatch, length):
+    """And its name is no longer than the path, whose length the kernel limits."""
     path, seen, link = root_dir / ("n" * length), [], os.link
 
     def killed_here(bound, path, **options):
@@ -238,9 +238,9 @@ def test_a_group_may_be_given(path):
         assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (os.geteuid(), GROUP, 0o660)
 
 
-def test_a_group_is_given_to_nothing_else(path, monkeypatch):
-    """Who may write in the directory may put a link in the place of what is bound: then no file of ours changes hands,
-    or gets a second name."""
+def test_the_group_is_given_to_no_other_file(path, monkeypatch):
+    """A user who may write in the directory may replace the temporary name by a link. No file of ours changes its
+    owner, or gets a second name, for that."""
     victim, bind = path.with_name("victim"), unix_socket._bind_temporary
     victim.touch()
     before = victim.stat()
@@ -258,7 +258,7 @@ def test_a_group_is_given_to_nothing_else(path, monkeypatch):
     assert (after.st_uid, after.st_gid, after.st_nlink) == (before.st_uid, before.st_gid, 1)
 
 
-def test_connecting_waits_for_nobody(path, monkeypatch):
+def test_connecting_does_not_wait(path, monkeypatch):
     monkeypatch.setattr(unix_socket, "BACKLOG", 1)
     with pytest.raises(FileNotFoundError):
         connect(path)
@@ -291,7 +291,7 @@ async def test_a_server_removes_its_own_socket_only(path):
     assert path.is_file()
 
 
-async def test_a_socket_that_cannot_be_removed_ends_no_server(path, monkeypatch):
+async def test_a_socket_that_cannot_be_removed_does_not_fail_the_server(path, monkeypatch):
     """As on a file system that has become read-only."""
 
     def refuse(path, missing_ok=False):
@@ -310,8 +310,8 @@ async def test_a_path_in_use_is_an_oserror_where_the_server_is_opened(path):
         assert path.is_socket()
 
 
-async def test_an_old_socket_of_a_server_that_comes_back_gives_way_to_a_new_one(path):
-    """Nobody listens on it: the directory was moved away and has returned."""
+async def test_an_old_socket_of_a_server_that_comes_back_is_replaced(path):
+    """It does not listen any more: the directory was moved away and back."""
     async with open_server(path, [Service(trio.Event)]) as server:
         path.rename(path.with_name("away"))
         assert server.restore()
@@ -337,7 +337,7 @@ async def test_a_server_makes_its_socket_again(path):
 
 @pytest.mark.parametrize("once_more", range(10))  # Trio runs in any order who accepts and who empties the old one
 @pytest.mark.parametrize("accepts", [False, True])
-async def test_who_waits_to_be_accepted_is_so_when_the_socket_is_made_again(path, accepts, once_more):
+async def test_connections_that_queue_are_accepted_when_the_socket_is_made_again(path, accepts, once_more):
     async with open_server(path, [Service(trio.Event)]) as server:
         if accepts:
             await wait_all_tasks_blocked()
@@ -347,7 +347,7 @@ async def test_who_waits_to_be_accepted_is_so_when_the_socket_is_made_again(path
             assert await unary(channel, "Echo", b"x") == b"x"
 
 
-async def test_who_waits_is_accepted_later_when_there_is_no_descriptor_beside_that_of_the_new_socket(path, mock_clock):
+async def test_connections_that_queue_are_accepted_later_when_there_is_no_descriptor(path, mock_clock):
     async with open_server(path, [Service(trio.Event)]) as server, open_channel(path) as channel:
         free = os.dup(0)
         os.close(free)
@@ -399,16 +399,16 @@ async def test_a_socket_is_made_again_while_accepting_pauses(path, mock_clock):
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
-def test_what_the_machine_lacks_may_be_there_in_a_moment(code):
+def test_accept_pauses_when_resources_are_exhausted(code):
     assert pause_after(OSError(code, "no more")) == ACCEPT_PAUSE == 0.1
 
 
 @pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPERM])
-def test_who_has_gone_again_costs_no_pause(code):
+def test_accept_goes_on_when_a_connection_was_aborted(code):
     assert pause_after(OSError(code, "gone")) == 0.0
 
 
-def test_an_error_that_stays_is_raised_as_it_is():
+def test_a_permanent_error_is_raised():
     error = OSError(errno.EBADF, "bad")
     with pytest.raises(OSError, match="bad") as caught:
         pause_after(error)
@@ -454,8 +454,8 @@ def test_what_is_no_socket_or_behind_a_link_is_not_opened(root_dir, inside):
 # --- what is left, and what is too long ---
 
 
-def test_leftovers_are_sockets_with_a_name_that_nobody_else_gives(path):
-    """``listen`` binds to a name as long as the path's own; other files, and other names, are somebody else's."""
+def test_stale_temporary_sockets_are_recognized_by_their_names(path):
+    """``listen`` binds to a name as long as the path's own; other names and other files do not count."""
     with listen(path), ExitStack() as stack:
         for name in (".abcde", ".01234"):
             stack.enter_context(socket.socket(socket.AF_UNIX)).bind(str(path.with_name(name)))
@@ -465,7 +465,7 @@ def test_leftovers_are_sockets_with_a_name_that_nobody_else_gives(path):
         assert unix_socket.stale_temporary_sockets(path) == [path.with_name(".01234"), path.with_name(".abcde")]
 
 
-def test_a_path_too_long_is_named_before_anything_is_bound(root_dir):
+def test_a_path_too_long_is_refused_before_anything_is_bound(root_dir):
     longest = root_dir / ("n" * (107 - len(os.fsencode(root_dir)) - 1))
     unix_socket.require_short(longest)
     with pytest.raises(DirectoryUnusable) as refused:
@@ -476,8 +476,8 @@ def test_a_path_too_long_is_named_before_anything_is_bound(root_dir):
     )
 
 
-async def test_sockets_of_a_server_that_were_lost_are_known_again_and_others_are_not(path):
-    """Up to a number of them: each that comes back gives way, and a stranger's does not."""
+async def test_lost_sockets_of_a_server_are_recognized_and_others_are_not(path):
+    """Up to a number of them: each that comes back is replaced; a socket of another process is not."""
     async with open_server(path, [Service(trio.Event)]) as server:
         lost = [path.with_name(f"away-{n}") for n in range(MAX_FORMER + 1)]
         for place in lost:

@@ -1,4 +1,4 @@
-"""What goes over the wire, frame by frame and to the byte, where a peer or the machine would feel the difference."""
+"""What is sent, frame by frame and byte by byte, where it matters to a peer or to performance."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ async def says_hello(peer):
     assert (window.stream_id, window.window_increment) == (0, 2**21 - 65535)
 
 
-async def test_a_server_says_hello_first(path):
-    """Before the client has said anything."""
+async def test_a_server_sends_its_settings_first(path):
+    """Before the client has sent anything."""
     async with open_server(path, []), await trio.open_unix_socket(str(path)) as stream:
         with trio.fail_after(5):
             await says_hello(RawPeer(stream))
 
 
-async def test_a_clients_first_bytes_are_a_greeting_and_its_first_call(path):
-    """And not a moment earlier: one write for all. The call is what Kubernetes' own client would send (API-10)."""
+async def test_a_clients_first_bytes_are_its_settings_and_its_first_call(path):
+    """In one write. The call is what Kubernetes' own client would send (API-10)."""
     async with raw_server(path) as listener, open_channel(path) as channel, trio.open_nursery() as nursery:
         sock, _ = await listener.accept()
         async with trio.SocketStream(sock) as stream:
@@ -128,7 +128,7 @@ async def test_each_message_of_a_stream_is_written_at_once(path):
 
 
 async def test_bytes_to_be_sent_fill_the_buffer_and_the_window_and_no_more(path):
-    """The peer takes 250 bytes, and the buffer has 100: all of the window is used, and never more than the buffer."""
+    """The peer takes 250 bytes, the buffer 100: the window is used up, and the buffer never exceeded."""
     limits = ConnectionLimits(outgoing=100)
     async with raw_server(path) as listener, open_channel(path, limits=limits) as channel:
         async with trio.open_nursery() as nursery:
@@ -148,7 +148,7 @@ async def test_bytes_to_be_sent_fill_the_buffer_and_the_window_and_no_more(path)
 
 
 async def test_a_handler_that_answers_on_and_on_fills_no_more_than_the_buffer(path):
-    """Also where a message goes out with what follows it, as the only one of an answer does."""
+    """Also when a message is sent together with what follows it, as in the answer of a unary call."""
 
     async def method(stream):
         await stream.recv_message()
@@ -170,7 +170,7 @@ async def test_a_handler_that_answers_on_and_on_fills_no_more_than_the_buffer(pa
 
 
 async def increments(peer, number, count):
-    """Of the next window updates of that stream, or of the connection."""
+    """The sizes of the next window updates of that stream, or of the connection."""
     return [(await peer.frame_of(WindowUpdateFrame, number)).window_increment for _ in range(count)]
 
 
@@ -185,8 +185,8 @@ def upload(peer, number, size):
 
 
 @pytest.mark.parametrize("reads", ["before", "after"])
-async def test_what_was_taken_is_given_back_to_the_byte_when_it_is_a_quarter_of_a_window(path, reads):
-    """Whoever waits for a message takes its bytes as they come; else they are taken when it is read."""
+async def test_taken_bytes_are_acknowledged_exactly_at_a_quarter_of_a_window(path, reads):
+    """A task that waits for a message takes its bytes as they arrive; otherwise they are taken when it is read."""
     read = trio.Event()
 
     async def method(stream):
@@ -212,15 +212,15 @@ async def test_what_was_taken_is_given_back_to_the_byte_when_it_is_a_quarter_of_
 
 
 async def next_of_interest(peer):
-    """The next frame that is a ping's answer or gives room."""
+    """The next frame that answers a ping or updates a window."""
     while True:
         frame = await peer.frame()
         if isinstance(frame, PingFrame | WindowUpdateFrame):
             return frame
 
 
-async def test_what_nobody_took_is_given_back_to_the_byte_when_its_call_has_ended(path):
-    """Messages, padding, and what comes along with a call that is refused. A stream that is over needs no more room."""
+async def test_untaken_bytes_are_acknowledged_exactly_when_their_call_has_ended(path):
+    """Messages, padding, and the bytes of a refused call. A stream that has ended needs no window."""
     may_end = trio.Event()
 
     async def method(stream):
@@ -242,7 +242,7 @@ async def test_what_nobody_took_is_given_back_to_the_byte_when_its_call_has_ende
         assert await increments(peer, 0, 1) == [QUARTER]
 
 
-async def test_a_padded_message_gives_back_what_it_weighs(path):
+async def test_a_padded_message_is_acknowledged_with_its_padding(path):
     async def method(stream):
         await stream.recv_message()
         await trio.sleep_forever()
@@ -257,8 +257,8 @@ async def test_a_padded_message_gives_back_what_it_weighs(path):
         assert await increments(peer, 1, 1) == [QUARTER]
 
 
-async def test_no_byte_is_given_back_twice(path):
-    """Messages end within frames: what has come of the next one is there before anybody waits for it."""
+async def test_no_byte_is_acknowledged_twice(path):
+    """Messages end within frames, so the beginning of the next one has arrived before a task waits for it."""
 
     async def method(stream):
         async for _ in stream:
@@ -285,7 +285,7 @@ async def test_no_byte_is_given_back_twice(path):
 
 
 async def test_an_answer_that_comes_early_stops_the_request(path):
-    """The peer is told not to go on, and that nothing went wrong (RFC 9113, 8.1); and not when it was through."""
+    """The peer gets a reset without an error (RFC 9113, 8.1), unless it has sent everything."""
 
     async def method(stream):
         await stream.recv_message()
@@ -321,7 +321,7 @@ async def test_a_client_does_not_answer_a_reset_with_a_reset(path):
 
 
 async def test_metadata_and_texts_pass_as_they_are(path):
-    """Spaces around them, and a name that HTTP would join: h2 changes nothing."""
+    """Spaces around them, and a repeated name that HTTP may join: h2 changes nothing."""
     seen = []
 
     async def method(stream):
@@ -345,7 +345,7 @@ async def test_metadata_and_texts_pass_as_they_are(path):
 
 
 class Odd(Counted):
-    """Takes nothing when a test says so, though it has said that it would."""
+    """Takes nothing when a test says so, though it was writable."""
 
     takes_nothing = 0
 
@@ -356,7 +356,7 @@ class Odd(Counted):
         return super().send(data)
 
 
-async def test_a_socket_that_takes_nothing_after_all_is_tried_again(path):
+async def test_a_socket_that_turns_out_not_to_be_writable_is_tried_again(path):
     async with open_server(path, [Service(trio.Event)]) as server, open_channel(path) as channel:
         assert await unary(channel, "Echo", b"x") == b"x"
         (theirs,) = server._connections
@@ -367,8 +367,8 @@ async def test_a_socket_that_takes_nothing_after_all_is_tried_again(path):
             assert await unary(channel, "Echo", b"z") == b"z"
 
 
-async def test_a_connection_that_breaks_is_told_with_the_kernels_words(path):
-    """A peer that dies with bytes unread is not one that hangs up."""
+async def test_a_broken_connection_is_reported_in_the_kernels_words(path):
+    """A peer that exits with unread bytes resets the connection."""
     found = []
 
     async def call(channel):
@@ -385,12 +385,12 @@ async def test_a_connection_that_breaks_is_told_with_the_kernels_words(path):
     assert found == [(Status.UNAVAILABLE, "the connection was lost: [Errno 104] Connection reset by peer")]
 
 
-async def test_what_a_library_says_of_nonsense_is_told_in_200_characters(path, monkeypatch):
-    told = []
+async def test_a_librarys_error_about_nonsense_is_cut_at_200_characters(path, monkeypatch):
+    reported = []
 
     class Policy(PeerPolicy):
         def unreadable(self, peer, problem):
-            told.append(problem)
+            reported.append(problem)
 
     def raises(self, data):
         raise LookupError("x" * 1000)
@@ -400,12 +400,12 @@ async def test_what_a_library_says_of_nonsense_is_told_in_200_characters(path, m
         monkeypatch.setattr(H2Connection, "receive_data", raises)
         await peer.send(PingFrame(0))
         await peer.frames_until_end()
-    assert told == ["LookupError: " + "x" * 187]
+    assert reported == ["LookupError: " + "x" * 187]
 
 
 @pytest.mark.parametrize(("exempt", "reads"), [(True, 1), (False, 1 + 86)])
 async def test_the_first_read_of_a_peer_whose_time_counts_is_a_short_one(path, monkeypatch, exempt, reads):
-    """What it has sent before it is accepted may take long; of one whose time nobody counts, all that is there."""
+    """What it has sent before it is accepted may take long. From an exempt peer everything is read at once."""
     sizes = []
 
     class Policy(PeerPolicy):
@@ -442,7 +442,7 @@ async def test_the_first_read_of_a_peer_whose_time_counts_is_a_short_one(path, m
 
 @pytest.mark.parametrize("what", ["send", "receive"])
 async def test_a_loop_that_never_has_to_wait_can_be_cancelled(path, what):
-    """Room to send, and messages that have come: all the same each step is a checkpoint, after the first."""
+    """There is room to send, and messages have arrived. Each step but the first is a checkpoint all the same."""
     async with open_server(path, [Service(trio.Event)]), open_channel(path) as channel:
         async with channel.request("/t.T/Each", BOTH, Raw, Raw) as stream:
             for _ in range(3):
@@ -458,7 +458,7 @@ async def test_a_loop_that_never_has_to_wait_can_be_cancelled(path, what):
 
 
 async def test_a_call_that_was_cancelled_sends_nothing_more(path):
-    """And is no error: whoever sends in another task is not told before it looks."""
+    """And that is no error for a task that still sends on it."""
     async with raw_server(path) as listener, open_channel(path) as channel:
         async with channel.request("/t.T/Each", BOTH, Raw, Raw) as stream:
             await stream.send_message(Raw(b"a"))
@@ -472,7 +472,7 @@ async def test_a_call_that_was_cancelled_sends_nothing_more(path):
             assert not [frame for frame in await peer.frames_until_end() if isinstance(frame, DataFrame)]
 
 
-async def test_to_wait_for_an_answer_to_nothing_is_a_bug(path):
+async def test_receiving_before_anything_was_sent_is_a_bug(path):
     async with open_server(path, []), open_channel(path) as channel:
         async with channel.request("/t.T/Each", BOTH, Raw, Raw) as stream:
             with pytest.raises(AssertionError) as caught:
@@ -480,7 +480,7 @@ async def test_to_wait_for_an_answer_to_nothing_is_a_bug(path):
     assert str(caught.value).splitlines()[0] == "nothing was sent"
 
 
-async def test_metadata_is_none_before_it_comes(path):
+async def test_metadata_is_none_before_it_arrives(path):
     seen = []
 
     async def method(stream):
@@ -499,7 +499,7 @@ async def test_metadata_is_none_before_it_comes(path):
     assert seen == [(None, {})]
 
 
-async def test_a_call_that_waits_for_its_turn_hears_of_a_server_that_goes_away(path):
+async def test_a_call_that_waits_for_its_turn_fails_when_the_server_goes_away(path):
     statuses = []
 
     async def call(channel):
