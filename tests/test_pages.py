@@ -14,7 +14,8 @@ from devicemgr import PeerLimits
 from devicemgr.cli import main
 
 ROOT = Path(__file__).parent.parent
-TESTING, CLI, DAEMON = (ROOT / "devicemgr" / room / "README.md" for room in ("testing", "cli", "daemon"))
+TOUR = ROOT / "devicemgr" / "README.md"
+TESTING, CLI, DAEMON = (TOUR.parent / room / "README.md" for room in ("testing", "cli", "daemon"))
 FOLDERS = ("devicemgr", "tests", "examples", "proto")
 PAGES = [ROOT / "README.md", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -109,6 +110,25 @@ def test_every_module_and_file_in_a_command_exists():
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), (page, module)
         for path in re.findall(r"python -m pytest (tests/[\w/.]+)", page.read_text()):
             assert (ROOT / path).exists(), (page, path)
+
+
+def test_every_file_in_the_tours_tables_exists():
+    rows = [line for line in TOUR.read_text().splitlines() if line.startswith("|")]
+    files = re.findall(r"`([a-z_/]+(?:\.py|/))`", "".join(rows))
+    assert len(files) > 40
+    homes = ROOT / "devicemgr", ROOT
+    assert [name for name in files if not any((home / name).exists() for home in homes)] == []
+
+
+def test_every_method_in_the_tour_is_in_a_file_of_its_step():
+    steps = re.findall(r"^\d\. (.*?)(?=^\d\. |^#|\Z)", TOUR.read_text(), re.MULTILINE | re.DOTALL)
+    methods = [(step, name) for step in steps for name in re.findall(r"`([A-Z]\w+\.\w+)`", step)]
+    assert len(methods) > 5
+    for step, name in methods:
+        owner, method = name.split(".")
+        sources = "".join((TOUR.parent / path).read_text() for path in LINK.findall(step))
+        assert f"class {owner}" in sources, name
+        assert f"def {method}(" in sources, name
 
 
 def test_the_command_line_page_lists_every_option_of_the_daemon():
