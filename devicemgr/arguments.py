@@ -59,7 +59,7 @@ def checked(function: F) -> F:
         __tracebackhide__ = True
         expected = _annotations(function)
 
-        def looked_at(name: str, value: Any) -> Any:
+        def checked_value(name: str, value: Any) -> Any:
             __tracebackhide__ = True
             if isinstance(value, Iterator):  # checking it would exhaust it
                 value = list(value)
@@ -67,8 +67,8 @@ def checked(function: F) -> F:
                 expected[name].check(value, name, f"{function.__name__}()")
             return value
 
-        given = [looked_at(name, value) for name, value in zip(names, args, strict=False)]
-        named = {name: looked_at(name, value) if name in known else value for name, value in kwargs.items()}
+        given = [checked_value(name, value) for name, value in zip(names, args, strict=False)]
+        named = {name: checked_value(name, value) if name in known else value for name, value in kwargs.items()}
         return function(*given, *args[len(names) :], **named)
 
     return call  # type: ignore[return-value]

@@ -81,7 +81,7 @@ class Connection:
         self.lost: str | None = None
         """Why nothing can be sent or received any more; None while the connection works."""
         self.work_finished = ParkingLot()
-        """Wakes whoever waits for a stream to end, or for bytes to be sent."""
+        """Wakes the tasks that wait for a stream to end, or for bytes to be sent."""
         self._socket = sock
         self._policy = limits.policy
         self._on_request = on_request
@@ -139,7 +139,7 @@ class Connection:
         return stream
 
     def close_stream(self, stream: Stream, unread: int, reset: ErrorCodes | None) -> None:
-        """Forget the stream, and acknowledge ``unread`` bytes of it that nobody will take."""
+        """Forget the stream, and acknowledge ``unread`` bytes of it that will not be taken."""
         self._reset_streams.discard(stream)
         if self._streams.pop(stream.number, None) is None or self.lost is not None:
             return
@@ -153,8 +153,8 @@ class Connection:
     def acknowledge(self, stream: Stream, size: int) -> None:
         """So many bytes were taken, and the peer may send as many more. It hears of a quarter of the window at a time.
 
-        h2 would wait for half of the window. Then one stream that nobody reads could block the others, since the window
-        of the connection is only twice as large. So we count them ourselves.
+        h2 would wait for half of the window. Then one unread stream could block the others, since the window of the
+        connection is only twice as large. So we count them ourselves.
         """
         stream.unacknowledged += size
         if stream.unacknowledged >= self.limits.stream_window // 4 and self.lost is None:
@@ -358,7 +358,7 @@ class Connection:
     def _on_request_received(self, event: events.RequestReceived, *, is_reset: bool) -> None:
         self._last_request = event.stream_id
         if is_reset or self.lost is not None:
-            return  # h2 has forgotten the stream, and nobody waits for an answer
+            return  # h2 has forgotten the stream, and the peer waits for no answer
         is_full = len(self._streams) >= self.limits.streams or len(self._reset_streams) > self.limits.streams
         if self.is_going_away or self._on_request is None or is_full:
             self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
