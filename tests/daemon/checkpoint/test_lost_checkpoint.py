@@ -237,14 +237,18 @@ async def test_a_root_that_was_deleted_is_made_again_with_all_that_belongs_there
     """Also with the directory that it was in."""
     root = root_dir / "above" / "root"
     root.parent.mkdir()
-    async with open_device_manager(root) as manager, open_registered_plugin(manager, GPU, devices=2):
+    writes = Writes()
+    async with (
+        open_device_manager(root, sinks=[writes]) as manager,
+        open_registered_plugin(manager, GPU, devices=2),
+    ):
         await with_one_pod(manager)
         for _ in range(2):
             shutil.rmtree(root.parent if above else root)
             with trio.fail_after(20):
                 await until(manager, lambda: all(path.is_socket() for path in manager.layout.sockets))
                 while not path_of(root).exists():
-                    await manager.events_after(manager.events()[-1].sequence, wait=True)
+                    await writes.more_than(writes.count)
             assert pods_on_disk(path_of(root)) == ["a"]
         async with open_registered_plugin(manager, NIC):
             assert await manager.admit(Pod(name="b", uid="b", containers=(Container(name="c", limits={NIC: 1}),)))
