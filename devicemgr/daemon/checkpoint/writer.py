@@ -53,8 +53,8 @@ RETRY_DELAY = 1.0
 MAX_RETRY_DELAY = 30.0
 WATCH_DELAY = 0.1
 """Seconds without a change before the disk is watched. Until then the next write looks at it, for less."""
-COPY_DELAY = 1.0
-"""Seconds without a change before the file is written a second time."""
+COPY_DELAY = 0.9
+"""Seconds after that without a change before the file is written a second time."""
 NO_VERSION = -1
 """The version that is on disk when nothing is."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -200,10 +200,8 @@ class CheckpointWriter:
         """Write whenever something changed, until cancelled."""
         pause = 0.0  # after a failed write, until the next attempt
         while True:
-            patience = pause or (COPY_DELAY if self._is_copy_due else math.inf)
-            with trio.move_on_after(patience) as waiting:
-                await self._wait_for_work()
-            if waiting.cancelled_caught and not pause:
+            has_work = await self._wait_for_work(pause or (COPY_DELAY if self._is_copy_due else math.inf))
+            if not (has_work or pause):
                 await self._save_copy()
             elif await self._write():
                 pause = 0.0
@@ -226,16 +224,20 @@ class CheckpointWriter:
     def _has_work(self) -> bool:
         return self._flush_requested or self.store.version > self._tried_version
 
-    async def _wait_for_work(self) -> None:
-        """Until something was said that is not on disk, or something is not there any more that was."""
+    async def _wait_for_work(self, patience: float) -> bool:
+        """True when something was said that is not on disk, or something is not there any more that was; False when
+        there was no such thing for so many seconds."""
         if self._is_copy_due:
             with trio.move_on_after(WATCH_DELAY):
                 await self._log.wait_until(self._has_work)
-                return
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_disk, nursery.cancel_scope)
-            await self._log.wait_until(self._has_work)
-            nursery.cancel_scope.cancel()
+                return True
+        with trio.move_on_after(patience):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_disk, nursery.cancel_scope)
+                await self._log.wait_until(self._has_work)
+                nursery.cancel_scope.cancel()
+            return True
+        return False
 
     async def _watch_disk(self, waiting: trio.CancelScope) -> None:
         """Who deletes it again and again makes us write again and again, but not as fast as that one likes."""
