@@ -8,7 +8,7 @@ what the answer means.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -180,13 +180,13 @@ class PluginClient:
     def _reading_paused(self) -> trio.Event | None:
         return None if self._interceptor is None else self._interceptor.reading_paused(self._resource)
 
+    def _usable_channel(self) -> AbstractAsyncContextManager[Channel]:
+        return self._new_channel() if self._channel.is_going_away else nullcontext(self._channel)
+
     @asynccontextmanager
-    async def _usable_channel(self) -> AsyncIterator[Channel]:
+    async def _new_channel(self) -> AsyncIterator[Channel]:
         """A server that says GOAWAY goes on with its streams, perhaps for ever. A new call needs a new connection, to
         the same socket and the same process: whoever else sits there now has not registered."""
-        if not self._channel.is_going_away:
-            yield self._channel
-            return
         async with AsyncExitStack() as stack:
             limits = self._policy.connection_limits
             gone = f"process {self._channel.peer.pid} no longer serves its socket"
