@@ -13,6 +13,7 @@ from devicemgr.events import PluginRegistered
 from devicemgr.model import Device, RunOptions
 from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
+from devicemgr.testing.conformance.stream_lost import BEYOND
 from tests.fast_clock import FastClock
 
 from .mutants import (
@@ -395,6 +396,16 @@ async def test_who_ends_when_its_stream_is_lost_passes_for_it_is_started_again(f
     (result,) = (await results_of(EndsWhenItsStreamIsLost, only=["stream-lost"])).values()
     assert result.verdict is Verdict.PASSED
     assert "it ended once, with exit status 1, and was started again" in result.evidence
+
+
+async def test_who_is_started_again_may_take_its_time_for_it(fast_clock):
+    class IsSlowToBegin(EndsWhenItsStreamIsLost):
+        async def serve(self, directory, options):
+            await trio.sleep(TIMING.prompt + BEYOND + 5)
+            await super().serve(directory, options)
+
+    (result,) = (await results_of(IsSlowToBegin, only=["stream-lost"])).values()
+    assert result.verdict is Verdict.PASSED, result.evidence
 
 
 async def test_who_looks_at_files_only_is_told_that_it_was_not_registered_again(fast_clock):
