@@ -51,9 +51,9 @@ class Ids(Collection[DeviceId]):
         rank, order = self._free.rank, self._free.order
         hidden = self._without - set(self._extra)
         yield from (id for id in self._extra if id not in rank)  # held by an init container, and listed no more
-        listed = merge(*self._lists, sorted(rank[id] for id in self._extra if id in rank))
+        lists = [ranks for ranks in (*self._lists, sorted(rank[id] for id in self._extra if id in rank)) if ranks]
         last = -1
-        for found in listed:
+        for found in lists[0] if len(lists) == 1 else merge(*lists):
             if found != last and order[found] not in hidden:
                 yield order[found]
             last = found
