@@ -268,7 +268,7 @@ def test_lim_22_a_held_device_that_is_no_longer_listed_is_no_crash():
 async def test_lim_23_admissions_that_interleave_keep_what_their_init_containers_leave(root_dir):
     """CC-070: the kubelet drops all other pods' maps at every call, and crashed over it (kubernetes #130050)."""
     kinds = [ContainerKind.INIT, ContainerKind.MAIN]
-    async with node(root_dir, [device(f"d{n}") for n in range(4)], None) as (manager, plugin):
+    async with node(root_dir, [device(f"d{n}") for n in range(4)], Topology()) as (manager, plugin):
         slow = trio.Event()
         plain = plugin.on_allocate
 
@@ -290,7 +290,7 @@ async def test_lim_23_admissions_that_interleave_keep_what_their_init_containers
 
 async def test_lim_24_a_question_in_the_middle_of_an_admission_is_answered(root_dir):
     """In the kubelet a reader inside a reader, with a writer between them, stops the node."""
-    async with node(root_dir, [device("d0")], None) as (manager, plugin):
+    async with node(root_dir, [device("d0")], Topology()) as (manager, plugin):
         seen = []
 
         async def allocate(ids):
