@@ -1,6 +1,6 @@
 """What a container gets, and why.
 
 ``plan``               which devices: the kubelet's decision, step by step
-``container_options``  what comes with the devices of several resources together
-``explanation``        what was decided, as data, and in words for ``explain``
+``container_options``  what plug-ins add to a container: merged, and checked
+``explanation``        what was decided, as data and as text for ``explain``
 """

@@ -1,9 +1,4 @@
-"""What a container gets from several resources together (RUN-6).
-
-# Decision: resources are visited in sorted order. The kubelet walks a hash map, so which of two conflicting values
-# a container sees changes from start to start; here the first resource by name always wins. A conflict never fails
-# the start; it is returned, so that somebody can be told.
-"""
+"""What plug-ins add to a container: the merge of several answers (RUN-6), and what is suspicious in one."""
 
 from __future__ import annotations
 
@@ -24,7 +19,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """``part`` is env, mount, device or annotation; ``key`` the name or container path both gave."""
+    """``part`` is env, mount, device or annotation; ``key`` the name or container path that both resources set."""
 
     part: str
     key: str
@@ -34,6 +29,8 @@ class Conflict:
 
 def merge_run_options(answers: Mapping[ResourceName, RunOptions]) -> tuple[RunOptions, list[Conflict]]:
     """Merge the stored answers of one container: the first resource by name wins a conflict."""
+    # Decision: the kubelet iterates over a hash map, so which of two conflicting values a container sees changes from
+    # start to start. A sorted order makes it always the same. A conflict does not fail the start; it is reported.
     ordered = sorted(answers.items())
     conflicts: list[Conflict] = []
 
@@ -72,11 +69,11 @@ def as_data(answer: RunOptions) -> dict[str, Any]:
 
 
 def suspicious_texts(answer: RunOptions) -> tuple[str, ...]:
-    """What nobody should find in an answer, in words: paths that climb, control characters, and what no container
-    runtime takes.
+    """Descriptions of texts that should not be in an answer: paths with ``..``, control characters, and values that no
+    container runtime accepts. Of many, only the first ones and how many more there are.
 
-    A plug-in can name any path of the host anyway, so this keeps nothing out; it shows a mistake, or bad intent. The
-    kubelet passes all of it on, and the container fails with the runtime's words, far from the plug-in.
+    A plug-in may name any path of the host anyway, so this protects nothing; it makes a mistake, or bad intent,
+    visible. The kubelet passes everything on, and the container fails later, with an error of the runtime.
     """
     found = [
         f"{where} {text[:100]!r} {problem}" for where, text in _texts(answer) for problem in _problems(where, text)
@@ -87,13 +84,13 @@ def suspicious_texts(answer: RunOptions) -> tuple[str, ...]:
 
 def _problems(where: str, text: str) -> Iterator[str]:
     if where.endswith("path") and ".." in text.split("/"):
-        yield "climbs"
+        yield "contains '..'"
     if where != "value" and _CONTROL.search(text):
         yield "has control characters"
     if where.endswith("path") and not text.startswith("/"):
         yield "is not absolute"
     if where == "environment variable" and (not text or "=" in text):
-        yield "is no name of a variable"
+        yield "is not a valid name"
     if where == "device's permissions" and not _PERMISSIONS.fullmatch(text):
         yield "are not one or more of r, w and m"
     if where == "CDI device" and not is_cdi_name(text):
@@ -101,7 +98,7 @@ def _problems(where: str, text: str) -> Iterator[str]:
 
 
 def _texts(answer: RunOptions) -> Iterator[tuple[str, str]]:
-    """Every text, and what it is."""
+    """Every text, after the name of its role."""
     for name, value in answer.envs.items():
         yield from (("environment variable", name), ("value", value))
     for mount in answer.mounts:

@@ -1,7 +1,6 @@
 """Why a pod got the devices it got, or none: what was decided, as data (kubernetes #123037).
 
-Filled in while an admission goes on, and never read by it. :func:`render` puts it into plain words, with the id of
-each rule.
+An admission fills it in and never reads it. :func:`render` turns it into text, with the id of each rule.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ from ..topology.policy import Alignment, Topology
 from .plan import Plan
 
 LISTED = 50
-"""Ids that an explanation names of each class; of more it keeps the number."""
+"""So many ids of each class are kept; of the others only their number."""
 
 ENUMERATED_NODES = 10
 MAX_HINTS = 2**ENUMERATED_NODES
-"""Of so many NUMA nodes every hint is put into words when somebody asks, of more the first :data:`LISTED`."""
+"""With up to so many NUMA nodes all hints are rendered; with more, the first :data:`LISTED`."""
 MAX_PLACES = 100
-"""The hints of devices in so many places are kept as they are."""
+"""Hints of devices in more places than this are rendered at once: as text they take less memory."""
 
 
 def listed(ids: Collection[DeviceId]) -> dict[str, Any]:
-    """So many ids, and which they are, or the first of them: an explanation is kept as long as its pod is."""
+    """How many they are, and the first of them. An explanation is kept as long as its pod, so it must be small."""
     return {"count": len(ids), "ids": list(islice(ids, LISTED))}
 
 
 @dataclass(slots=True)
 class ResourceExplanation:
-    """One resource of one container: the last plan, what was asked, and what the plug-in said.
+    """One resource of one container: the last plan, and what the plug-in was asked and answered.
 
-    ``considered`` has by class the devices there were, as :func:`listed` gives them. ``node_resource`` is how many
-    there are of what no plug-in provides.
+    ``considered`` has the devices of each class, as :func:`listed` returns them. ``node_resource`` is how many the node
+    has of a resource that no plug-in provides.
     """
 
     requested: int
@@ -52,7 +51,7 @@ class ResourceExplanation:
     node_resource: int | None = None
 
     def planned(self, plan: Plan) -> None:
-        """Take over a plan; a later one, with the devices that the plug-in prefers, replaces it."""
+        """Record a plan. A later one, made with the preferred allocation, replaces it."""
         self.held, split, request = plan.held, plan.split, plan.preferred_request
         if split is not None:
             self.considered = {
@@ -70,7 +69,7 @@ class ResourceExplanation:
             }
 
     def refused(self, store: DeviceStore, resource: ResourceName) -> None:
-        """There was no plan: what there was instead."""
+        """Record which devices there were when no plan was possible."""
         healthy, held = store.healthy(resource) or set(), store.held(resource).keys()
         order = store.free_devices(resource).order
         self.considered = {
@@ -94,7 +93,7 @@ class ResourceExplanation:
 
 @dataclass(frozen=True, slots=True)
 class RenderedHints:
-    """Hints in words, and whether these are all."""
+    """Hints as text; ``is_complete`` says whether these are all."""
 
     words: list[str]
     is_complete: bool
@@ -102,15 +101,18 @@ class RenderedHints:
 
 @dataclass(frozen=True, slots=True)
 class AlignmentExplanation:
-    """The hints of each resource, and what the policy made of them. There may be a thousand, and with many NUMA nodes
-    more than anybody can list; they are put into words when somebody asks, which takes longer than to decide."""
+    """The hints of each resource, and what the policy decided.
+
+    Hints are rendered on request only. That takes longer than the decision, and with many NUMA nodes there are more
+    of them than can be listed.
+    """
 
     alignment: Alignment
     hints: Mapping[ResourceName, HintList | RenderedHints | None]
 
     @classmethod
     def of(cls, alignment: Alignment, hints: Hints) -> AlignmentExplanation:
-        """What would take much memory, for as long as the pod is there, is put into words at once."""
+        """Hints that would take much memory are rendered at once: they are kept as long as the pod."""
         kept = {name: _rendered(found) if _is_large(found) else found for name, found in hints.items()}
         return cls(alignment, kept)
 
@@ -192,7 +194,7 @@ class Explanation:
 
     @classmethod
     def about(cls, pod: Pod, *, time: float, topology: Topology | None = None) -> Explanation:
-        """Nothing decided yet: what is asked for."""
+        """Before anything is decided: only what the pod requests."""
         return cls(
             namespace=pod.namespace,
             name=pod.name,
@@ -234,7 +236,7 @@ def _as_json(decided: Explanation | ContainerExplanation) -> dict[str, Any]:
     return {**data, "alignment": None if alignment is None else alignment.as_json()}
 
 
-# --- in plain words ------------------------------------------------------------------------------
+# --- as text -------------------------------------------------------------------------------------
 
 
 def render(explanation: Mapping[str, Any]) -> Iterator[str]:
@@ -244,13 +246,13 @@ def render(explanation: Mapping[str, Any]) -> Iterator[str]:
     if not explanation["admitted"]:
         yield f"  {explanation['reason']} by rule {explanation['rule']}: {explanation['message']}"
     for refusal in explanation["later_refusals"]:
-        yield f"  Asked again, it was refused, and goes on as it was: {refusal['message']} (rule {refusal['rule']})"
+        yield f"  Admitting it again was refused, and changed nothing: {refusal['message']} (rule {refusal['rule']})"
     if explanation["waited_for"]:
         yield f"  It waited for the plug-in of {_words(explanation['waited_for'])} to return after a restart (LIM-32)."
     if explanation["predates_restart"]:
-        yield "  That was before the manager was started anew; what it holds is known, but no longer why."
+        yield "  That was before the manager restarted: what the pod holds is known, but not why."
     elif explanation["policy"] == "none":
-        yield "  Topology policy none: NUMA nodes were not looked at (TM-13)."
+        yield "  Topology policy none: NUMA nodes were not considered (TM-13)."
     else:
         yield f"  Topology policy {explanation['policy']}, scope {explanation['scope']} (TM-14)."
     absent_nodes = explanation.get("absent_nodes", {})
@@ -260,7 +262,7 @@ def render(explanation: Mapping[str, Any]) -> Iterator[str]:
         yield from _render_container(container, absent_nodes)
     taken = [one["taken"] for container in explanation["containers"] for one in container["resources"].values()]
     if any(taken) and not explanation["admitted"]:
-        yield "  All that was taken was given back (ALLOC-5)."
+        yield "  All devices taken were released again (ALLOC-5)."
 
 
 def _render_container(container: Mapping[str, Any], absent_nodes: Mapping[str, Sequence[int]]) -> Iterator[str]:
@@ -271,7 +273,7 @@ def _render_container(container: Mapping[str, Any], absent_nodes: Mapping[str, S
     if not container["resources"]:
         yield "    asks for no extended resource."
     for resource, one in container["resources"].items():
-        yield f"    {resource}: wants {one['requested']}."
+        yield f"    {resource}: requests {one['requested']}."
         yield from (f"      {line}" for line in _render_resource(one))
 
 
@@ -290,28 +292,25 @@ def _render_resource(one: Mapping[str, Any]) -> Iterator[str]:
         yield "Considered: there is no device of this resource."
     request, preferred = one["preferred_allocation_request"], one["preferred_allocation"]
     if request and (preferred is not None or request["size"] < request["available"]["count"]):
-        include = _listed(request["must_include"]) or "none in particular"
-        yield (
-            f"There was a choice: {request['size']} of {request['available']['count']} devices, "
-            f"{include} among them (ALLOC-18)."
-        )
+        must = f", including {_listed(request['must_include'])}" if request["must_include"]["count"] else ""
+        yield f"There was a choice: {request['size']} of {request['available']['count']} devices{must} (ALLOC-18)."
         if preferred is None:
             yield "The plug-in does not offer GetPreferredAllocation, so it was not asked."
         else:
-            yield f"The plug-in, asked for its preference, said: {_words(preferred) or 'nothing'}."
+            yield f"GetPreferredAllocation returned {_words(preferred) or 'nothing'}."
     for step in one["taken"]:
         yield f"Taken: {_words(step['devices'])}: {step['because']} ({step['rule']})."
     if one["answer"] is not None:
         given = ", ".join(
             f"{count} {what if count == 1 else what + 's'}" for what, count in one["answer"].items() if count
         )
-        yield f"Allocate was answered with {given or 'nothing to add'}."
+        yield f"Allocate returned {given or 'nothing'}."
 
 
 def _render_alignment(
     alignment: Mapping[str, Any], indent: str, what: str, absent_nodes: Mapping[str, Sequence[int]]
 ) -> Iterator[str]:
-    truncated = alignment.get("truncated", ())  # a daemon of an older version does not say it
+    truncated = alignment.get("truncated", ())  # an older daemon does not send it
     for resource, hints in alignment["hints"].items():
         if hints is None:
             yield f"{indent}{resource} has no NUMA preference (TM-7)."
@@ -327,7 +326,10 @@ def _render_alignment(
         yield f"{indent}For {what}, no nodes were found: {alignment['because']} (TM-4)."
         return
     verdict = "good enough for this policy" if alignment["admit"] else "not good enough for this policy"
-    yield f"{indent}For {what}, {alignment['best_hint']} won: {alignment['because']} (TM-12); {verdict} (TM-13)."
+    yield (
+        f"{indent}For {what}, the best hint is {alignment['best_hint']}: {alignment['because']} (TM-12); "
+        f"{verdict} (TM-13)."
+    )
 
 
 def _listed(devices: Mapping[str, Any]) -> str:
@@ -338,5 +340,5 @@ def _words(items: Sequence[str], separator: str = ", ", *, count: int | None = N
     count = len(items) if count is None else count
     shown = separator.join(items[:10])
     if not is_complete:
-        return f"{shown} and many more" if items else "more than can be found"
+        return f"{shown} and many more" if items else "more sets of nodes than can be listed"
     return f"{shown} and {count - 10} more" if count > 10 else shown

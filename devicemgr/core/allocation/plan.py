@@ -3,10 +3,6 @@
 :func:`plan_allocation` decides and changes nothing. When there is a choice the plan carries a request for
 GetPreferredAllocation; make it, then plan again with the devices that the plug-in prefers.
 
-# Decision: the second plan starts from scratch, on the state as it is then. The kubelet goes on with the sets it
-# computed before the call, and takes devices that became busy or unhealthy meanwhile (ALLOC-19, LIM-6). Planning
-# again costs microseconds, and there is no stale set to guard.
-
 The classes of devices, in the order in which they are taken:
 
 1. *reusable*: held by an init container of the same pod (7a), whatever their health and NUMA node;
@@ -33,11 +29,11 @@ from ..devices.store import DeviceStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One container wants ``count`` devices of one resource. ``affinity`` None means no NUMA preference.
+    """One container requests ``count`` devices of one resource. ``affinity`` None means no NUMA preference.
 
-    ``is_running`` says that the container's record is beyond doubt: the pod was admitted and has not ended, so what
-    it holds is not looked at again (ALLOC-6b). The kubelet trusts a record only until its sources are ready, and only
-    of containers that run at that moment (LIM-30); and it refuses a resize because of an unrelated device (LIM-34).
+    ``is_running`` says that the pod was admitted and has not ended, so the devices it holds are not checked again
+    (ALLOC-6b). The kubelet trusts a record only until its sources are ready, and only for containers that run at that
+    moment (LIM-30); and it refuses a resize because of an unrelated device (LIM-34).
     """
 
     owner: Owner
@@ -50,9 +46,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferredAllocationRequest:
-    """What GetPreferredAllocation is asked: ``size`` counts the must-include ids, ``available`` has them too.
+    """A request for GetPreferredAllocation. ``available`` contains the must-include ids, and ``size`` counts them.
 
-    ``available`` is what is free at the moment of looking: look before the world changes.
+    ``available`` is a view of what is free: read it before the store changes.
     """
 
     available: Collection[DeviceId]
@@ -62,8 +58,7 @@ class PreferredAllocationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Available devices by affinity, in order; each stands in exactly one class (ALLOC-16). They too are those of the
-    moment of looking."""
+    """Available devices by affinity, in order; each is in exactly one class (ALLOC-16). These are views, too."""
 
     aligned: Ids
     unaligned: Ids
@@ -81,7 +76,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The devices to take, step by step. Nothing to take: the container holds them already, or wants none."""
+    """The devices to take, step by step; none when the container holds them already, or requests none."""
 
     request: Request
     held: tuple[DeviceId, ...] = ()
@@ -101,6 +96,8 @@ def plan_allocation(store: DeviceStore, request: Request, *, preferred: Sequence
     ``preferred`` is the plug-in's answer to an earlier plan's request; ids that are not available are ignored
     (ALLOC-18). Raises AllocationRefused with the kubelet's text (ALLOC-E1…E7). Source: ALLOC-6a…7f.
     """
+    # Decision: the plan after that answer is made from scratch. The kubelet goes on with the sets that it computed
+    # before the call, and takes devices that became busy or unhealthy meanwhile (ALLOC-19, LIM-6).
     held = _held_by_owner(store, request)
     if request.is_running:  # 6b
         return Plan(request=request, held=in_order(held))
@@ -131,7 +128,7 @@ def _choose(
 ) -> tuple[tuple[Step, ...], PreferredAllocationRequest | None]:
     """Steps 7d to 7f: aligned first; the plug-in is asked only where there is a choice.
 
-    There are enough (7b), so the kubelet's error that there were not (ALLOC-E7) cannot happen.
+    There are enough devices (7b), so the kubelet's error ALLOC-E7 cannot happen.
     """
     count, missing = request.count, request.count - _count(steps)
     on_nodes = "on the NUMA nodes that were chosen"
@@ -156,14 +153,14 @@ def _choose(
 
 
 def _step(steps: tuple[Step, ...], rule: str, because: str, pool: Iterable[DeviceId], count: int) -> tuple[Step, ...]:
-    """The steps, and one more that takes from ``pool`` what they lack of ``count``, if it has any of it."""
+    """The steps, and one more that takes from ``pool`` what is missing to ``count``, if there is any."""
     taken = {id for step in steps for id in step.devices}
     found = tuple(islice((id for id in _once(pool) if id not in taken), count - len(taken)))
     return (*steps, Step(rule=rule, because=because, devices=found)) if found else steps
 
 
 def _once(ids: Iterable[DeviceId]) -> Iterator[DeviceId]:
-    """Each id at its first place only: a plug-in's preferred allocation may name one twice."""
+    """Each id once, in order: a plug-in's preferred allocation may name one twice."""
     seen: set[DeviceId] = set()
     for id in ids:
         if id not in seen:
@@ -209,12 +206,10 @@ def _check_healthy(store: DeviceStore, request: Request, held: AbstractSet[Devic
 
 @dataclass(slots=True)
 class DevicesToReuse:
-    """Devices that later containers of one pod may take over from its init containers (ALLOC-11…13).
+    """Devices that later containers of one pod may take over from its init containers (ALLOC-11…13)."""
 
-    # Decision: a value of its own per admission. The kubelet keeps one unlocked map for all pods, which crashed
-    # under concurrent starts and forgets a pod whose admission interleaves (LIM-23, kubernetes #130050).
-    """
-
+    # Decision: each admission has one of its own. The kubelet keeps one unlocked map for all pods, which crashed when
+    # containers started concurrently, and forgets a pod whose admission interleaves (LIM-23, kubernetes #130050).
     _devices: dict[ResourceName, set[DeviceId]] = field(default_factory=dict)
 
     def of(self, resource: ResourceName) -> AbstractSet[DeviceId]:

@@ -1,7 +1,7 @@
-"""On which NUMA nodes could a request be satisfied? Hints, from the devices of one resource (TM-6…TM-9).
+"""Hints: on which NUMA nodes a request could be satisfied, from the devices of one resource (TM-6…TM-9).
 
-A *hint* is a set of nodes that would do, and whether it is *preferred*: as narrow as this machine could ever offer.
-For one resource there are three answers, and they are not the same:
+A *hint* is a set of nodes on which it could be, and whether that set is *preferred*: as narrow as this machine could
+ever offer. For one resource there are three different answers:
 
 * no hint list (None): the resource has no preference, any node will do;
 * an empty hint list: impossible, whatever the nodes;
@@ -39,18 +39,18 @@ class Hint:
 
 
 FEW_NODES = 8
-"""As many as the kubelet allows by default: 255 masks, which can be looked at one by one if nothing else helps."""
+"""The kubelet's default limit. 255 masks can still be looked at one by one when a search costs too much."""
 _NO_NODES: NodeSet = frozenset()
 Counts = Mapping[NodeSet, int]
-"""How many devices stand where. The cost of hints goes with the places, however many devices there are."""
+"""The number of devices by place. What hints cost depends on the number of places, not of devices."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceHints:
-    """All hints of one resource: every mask over ``nodes`` that meets ``demands``, as a rule and not as a list.
+    """All hints of one resource, as a condition and not as a list: every mask over ``nodes`` that meets ``demands``.
 
-    There may be 2^n of them. What a merge asks of them is answered by ``node_search`` without making them; who wants
-    to see them iterates, and gets them in the kubelet's order. Preferred are the narrowest that meet ``possible``.
+    There may be 2^n of them; ``node_search`` answers what a merge has to know without making them. Iteration yields
+    them in the kubelet's order. Preferred are those as narrow as the narrowest mask that meets ``possible``.
     """
 
     nodes: Mask
@@ -64,7 +64,7 @@ class DeviceHints:
         return fewest_nodes(self.demands, self.nodes, budget) or self.nodes.bit_count()
 
     def of_one_node(self) -> list[Hint]:
-        """The preferred hints for exactly one node; there are none when no node alone could ever do."""
+        """The preferred hints for exactly one node; none when no single node could ever be enough."""
         could = any(_is_met((self.possible,), bit) for bit in bits_of(self.nodes)) or self.nodes.bit_count() == 1
         return [_hint(bit, True) for bit in bits_of(self.nodes) if could and _is_met(self.demands, bit)]
 
@@ -73,14 +73,14 @@ class DeviceHints:
         return self.nodes.bit_count() <= FEW_NODES
 
     def as_list(self) -> list[Hint]:
-        """All, by looking at every mask: with few nodes that has an end."""
+        """All hints, by looking at every mask; for few nodes only."""
         masks = list(subsets(nodes_of(self.nodes)))
         could = (mask.bit_count() for mask in masks if _is_met((self.possible,), mask))
         preferred = min(could, default=self.nodes.bit_count())
         return [_hint(mask, mask.bit_count() == preferred) for mask in masks if _is_met(self.demands, mask)]
 
     def iterate(self, budget: SearchBudget) -> Iterator[Hint]:
-        """One after the other. Raises SearchBudgetExceeded in the middle."""
+        """Yield the hints in the kubelet's order. May raise SearchBudgetExceeded after some of them."""
         if self.are_of_few_nodes:
             yield from self.as_list()
             return
@@ -107,7 +107,7 @@ def candidate_nodes(places: Iterable[NodeSet], machine: Sequence[int]) -> tuple[
 
 
 def absent_nodes(store: DeviceStore, hints: Hints, numa: Numa) -> dict[ResourceName, tuple[int, ...]]:
-    """Of what is impossible: the nodes that its devices name and this machine does not have."""
+    """For each impossible resource, the nodes that its devices name and this machine does not have."""
     found = {
         resource: {node for place in store.free_devices(resource).node_sets for node in place} - set(numa.nodes)
         for resource, listed in hints.items()
@@ -138,7 +138,7 @@ def _by_mask(counts: Counts) -> Iterable[tuple[Mask, int]]:
 
 
 _mask_of = lru_cache(maxsize=4096)(mask_of)
-"""Of places, which are the same objects for every pod."""
+"""Places are the same objects for every pod."""
 
 
 def _is_met(demands: Demands, mask: Mask) -> bool:
@@ -147,7 +147,7 @@ def _is_met(demands: Demands, mask: Mask) -> bool:
 
 @lru_cache(maxsize=2048)
 def _hint(mask: Mask, preferred: bool) -> Hint:
-    """The same few hundred values tell of every pod: make each once."""
+    """Cached, because all pods share the same few hundred values."""
     return Hint(mask, preferred)
 
 
@@ -160,12 +160,10 @@ def resource_hints(
     reusable: AbstractSet[DeviceId],
     numa: Numa,
 ) -> HintList | None:
-    """The hints of one resource; ``held`` is what the asker has of it already (TM-7).
-
+    """The hints of one resource; ``held`` are the devices of it that the container or pod holds already (TM-7)."""
     # Decision (LIM-13): a request that the devices with NUMA data alone cannot satisfy may use those without, which
     # fit every node. The kubelet calls it impossible though enough devices are free. And unhealthy devices do not
     # count for what the machine could offer; held ones do, or *restricted* would mean nothing on a busy node.
-    """
     devices = store.free_devices(resource)
     if not devices.has_topology:  # an empty topology is none (LIM-12)
         return None
@@ -190,7 +188,7 @@ def container_hints(
     reusable: Mapping[ResourceName, AbstractSet[DeviceId]],
     numa: Numa,
 ) -> dict[ResourceName, HintList | None]:
-    """Container scope: what this container asks for, with the devices it could take over (TM-7, TM-14)."""
+    """Container scope: what this container requests, with the devices it could take over (TM-7, TM-14)."""
     records = store.assignments(owner)
     return {
         resource: resource_hints(
@@ -202,12 +200,12 @@ def container_hints(
             numa=numa,
         )
         for resource, count in container.limits.items()
-        if count and store.is_known(resource)  # a limit of 0 asks for nothing (LIM-15)
+        if count and store.is_known(resource)  # a limit of 0 requests nothing (LIM-15)
     }
 
 
 def pod_hints(store: DeviceStore, pod: Pod, numa: Numa) -> dict[ResourceName, HintList | None]:
-    """Pod scope: what all containers ask for together; reusable devices are not considered (TM-7, TM-9)."""
+    """Pod scope: what all containers request together; reusable devices are not considered (TM-7, TM-9)."""
     return {
         resource: resource_hints(
             store, resource, count, held=_held_by_pod(store, pod, resource), reusable=frozenset(), numa=numa

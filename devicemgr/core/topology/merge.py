@@ -1,29 +1,29 @@
 """One affinity out of many hint lists (TM-10…TM-12), without trying every combination.
 
-The rule speaks of every combination of one hint per list: its mask is what they have in common with the machine; it is
-*preferred* when each of its hints is and all their masks are equal. Of all combinations the best wins. With 8 nodes
+The rule is about every combination of one hint per list. The combination's mask is what its hints and the machine have
+in common; it is *preferred* when all its hints are and their masks are equal. The best combination wins. With 8 nodes
 and 3 resources there are 16.6 million, and the kubelet visits each: 3.5 s for one pod.
 
-Hints that come from devices are not even listed (:class:`DeviceHints`). Each such list has, with a mask, every wider
-one over its nodes, and that leaves little to look for, in ``_merge_device_hints``:
+Hints of devices are not even listed (:class:`DeviceHints`). A list that has a mask has every wider one over its nodes,
+too, which leaves ``_merge_device_hints`` little to look for:
 
-* Preferred combinations are one mask: as wide as every list prefers, and meeting the demands of all lists.
-* Otherwise, of the nodes that all lists have, the combinations have some masks in common, and every wider one. What is
-  best is as wide as the list that needs most: there is always one, for of that list's narrowest mask, with all that the
-  other lists have, some part remains. When there are no more common nodes than that, it is all of them.
+* A preferred combination is one mask: as wide as every list prefers, and meeting the demands of all lists.
+* Otherwise the best mask is as wide as the list that needs most, out of the nodes that all lists have. There always is
+  one: a narrowest mask of that list and all nodes of the others have nodes in common, and every wider set is reached
+  as well. When there are no more common nodes than that, the best is all of them.
 
-Lists of any other kind are merged hint by hint, with two observations that make it cheap; property tests compare both
-ways with each other and with the full product:
+Lists of any other kind are merged hint by hint. Two observations make that cheap, and property tests compare both ways
+with each other and with the full product:
 
-1. *Preferred* combinations have one mask in common, so each is found by looking a mask up in every list. They beat
-   all others; when there is one, nothing else need be looked at.
+1. All hints of a *preferred* combination have the same mask, so each is found by looking a mask up in every list.
+   A preferred combination beats all others: when there is one, nothing else is looked at.
 2. Otherwise only the *mask* of a combination matters, and masks are few: 2^n for n nodes. How many combinations have
-   exactly this mask in common? Count, for each mask, the hints of a list that include it; multiply over the lists: that
-   many combinations have *at least* this mask in common. Take away those that have more, and the rest has *exactly* it.
-   Both counts are sums over supersets, which n sweeps over the 2^n masks make and unmake (Möbius inversion): n·2^n
-   additions a list, 2,048 for 8 nodes, where folding list by list over the masks reached takes 4^n.
+   exactly this mask in common? For each mask count the hints of a list that include it, and multiply over the lists:
+   so many combinations have *at least* this mask in common. Subtract those that have more, and the rest have *exactly*
+   it. Both counts are sums over supersets, which n sweeps over the 2^n masks compute and invert (Möbius inversion):
+   n·2^n additions per list, 2,048 for 8 nodes, where folding list by list over the masks reached takes 4^n.
 
-Which of several is best is a total order (:class:`Fitness`), so no order of lists or hints changes the result.
+:class:`Fitness` is a total order, so the order of lists and hints does not change the result.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ BEST_IN_COMMON = "no nodes are preferred by every list; this is the best they ha
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """The winner, and ``because``: in plain words why it won."""
+    """The best hint, and why it is the best."""
 
     hint: Hint
     because: str
@@ -59,10 +59,10 @@ class Merged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitness:
-    """Which of two masks is better: the narrower; with ``prefer_closest`` of equally narrow ones the nearer together.
+    """Which of two masks or hints is better: ``of_mask`` and ``of_hint`` are smaller for the better one.
 
-    ``key`` is smaller for the better one. ``widest_need`` is B of TM-12: the size of the narrowest mask of the list
-    that needs most.
+    Narrower masks are better; with ``prefer_closest``, of equally narrow ones, those whose nodes are nearer together.
+    ``widest_need`` is B of TM-12: the size of the narrowest mask of the list that needs most.
     """
 
     numa: Numa
@@ -74,7 +74,7 @@ class Fitness:
         return mask.bit_count(), distance, mask
 
     def of_hint(self, hint: Hint) -> tuple[Any, ...]:
-        """Preferred first. Of the others: as wide as needed, then the widest of the narrower, then the narrowest."""
+        """Preferred first. Of the others: as wide as needed, then narrower ones, widest first, then wider ones."""
         mask = hint.affinity or 0
         size, need = mask.bit_count(), self.widest_need
         if hint.preferred:
@@ -186,7 +186,7 @@ def _merge_hint_lists(lists: Sequence[Sequence[Hint]], numa: Numa, prefer_closes
     machine = numa.mask
     fitness = Fitness(numa=numa, prefer_closest=prefer_closest, widest_need=widest_need(lists))
     if any(not hints for hints in lists):
-        return Merged(hint=Hint(machine, False), because="one list has no hint that may be used")
+        return Merged(hint=Hint(machine, False), because="one list has no usable hint")
     if preferred := _preferred_masks(lists, machine):
         best = min(preferred, key=fitness.of_mask)
         why = _reason(prefer_closest=prefer_closest) if len(preferred) > 1 else ""
@@ -199,13 +199,13 @@ def _merge_hint_lists(lists: Sequence[Sequence[Hint]], numa: Numa, prefer_closes
 
 
 def _is_settled(lists: Iterable[Iterable[Hint]]) -> bool:
-    """All are preferred and for any node or one: what has a node in common is one mask, and so preferred."""
+    """Is every hint preferred, for any node or for one? Then hints with a node in common are a preferred combination."""
     return all(h.preferred and (h.affinity is None or h.affinity.bit_count() == 1) for hints in lists for h in hints)
 
 
 def _reason(*, prefer_closest: bool) -> str:
     best = "the nearest together" if prefer_closest else "the narrowest and lowest"
-    return f", and of those it is {best}"
+    return f", and of several it is {best}"
 
 
 def _masks(hints: Iterable[Hint], machine: Mask) -> set[Mask]:
@@ -215,8 +215,8 @@ def _masks(hints: Iterable[Hint], machine: Mask) -> set[Mask]:
 def masks_in_common(lists: Sequence[AbstractSet[Mask]], machine: Mask) -> set[Mask]:
     """Every mask that one mask of each list, and the machine, have exactly in common (TM-11).
 
-    Equals the set of ``reduce(and_, combination)`` over the product of the lists. Nodes that no mask tells apart count
-    as one, so a large machine with its devices in few places is a small one.
+    Equals the set of ``reduce(and_, combination)`` over the product of the lists. Nodes that no mask distinguishes
+    count as one, so a large machine with devices in few places costs no more than a small one.
     """
     atoms = _atoms({mask for masks in lists for mask in masks}, machine)
     unions = [0]

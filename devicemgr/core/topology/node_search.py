@@ -1,20 +1,21 @@
-"""Which of a machine's NUMA nodes are enough? Found without looking at every set of them.
+"""Which NUMA nodes of a machine are enough, found without looking at every set of them.
 
-A set of nodes *touches* a device that stands on one of them, and a :class:`Demand` is met by every set that touches so
-many of some devices. Whatever meets a demand goes on meeting it with more nodes. All that the Topology Manager asks of
-2^n sets therefore comes down to a few questions of one kind: which is the lowest, or the closest, set of so many nodes
-that meets some demands? It is answered node by node from the highest down, each first left out, so that low sets are
-found first, and whatever cannot be better than the best one found is not looked at. Four observations keep that short:
+A set of nodes *touches* a device that is on one of them. A :class:`Demand` is met by every set that touches a given
+number of certain devices, and a set that meets it still does so with more nodes. All that the Topology Manager asks
+about 2^n sets therefore comes down to one kind of question: which is the lowest, or the closest, set of so many nodes
+that meets some demands? The search decides about one node after the other, from the highest down, and tries to leave
+each out first. So it finds low sets first, and skips what cannot be better than the best set found. Four observations
+keep it short:
 
-1. What went before only matters by what is still missing and which devices it left untouched. Two ways that leave the
-   same behind are one: with devices on one node each, or on all nodes, few are left over.
-2. A node adds at most the devices that stand on it. When even the best of the remaining nodes together are too few,
-   nothing below is looked at. For devices of one node each this bound is exact, and no way turns out to be wrong.
-3. Nodes that no demand tells apart, *twins*, are interchangeable, and the lowest of them are the ones to choose.
-4. When nothing is missing any more, the rest is the lowest nodes there are.
+1. Earlier decisions matter only by what is still missing and which devices are still untouched. Two ways that lead to
+   the same are one way. When devices are on one node each, or on all nodes, few ways are left.
+2. A node adds at most the devices that are on it. When even the best of the remaining nodes together are too few, the
+   search goes no further. For devices on one node each this bound is exact, and there are no dead ends.
+3. Nodes that no demand distinguishes, *twins*, are interchangeable, so the lowest of them are chosen.
+4. When nothing is missing any more, the lowest nodes complete the set.
 
-What remains is exponential in the worst case: how many nodes touch all devices is the set cover problem. So every step
-is paid from a :class:`SearchBudget`. It is a number of steps and no time: the same pod has the same answer.
+The worst case stays exponential: how many nodes touch all devices is the set cover problem. So every step is paid for
+from a :class:`SearchBudget`. It counts steps and not time, so that the same pod always gets the same answer.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from dataclasses import dataclass
 from .numa import Mask, Numa, nodes_of
 
 MAX_STEPS = 20_000
-"""What one alignment may cost: places looked at. About 20 ms, in which nobody else is served. Devices on one node each,
-or on all nodes, take a small part of it with 64 nodes, and whatever stands on 8 nodes too."""
+"""What one alignment may cost, in places looked at: about 20 ms, in which nothing else runs. Devices on one node each,
+or on all nodes, take a small part of it on a machine with 64 nodes; so do devices of any kind on 8 nodes."""
 
 
 class SearchBudgetExceeded(Exception):
-    """The steps are used up, and the best set of nodes is not found."""
+    """The steps are used up before the best set of nodes was found."""
 
 
 class SearchBudget:
@@ -47,14 +48,14 @@ class SearchBudget:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """``need`` of the devices at ``places``: how many stand on exactly these nodes, for every such set of nodes."""
+    """``need`` of the devices at ``places``, which are pairs: a set of nodes, and how many devices have exactly it."""
 
     need: int
     places: tuple[tuple[Mask, int], ...]
 
     @classmethod
     def of(cls, need: int, counts: Iterable[tuple[Mask, int]], nodes: Mask) -> Demand:
-        """Only what stands on one of ``nodes`` can be touched; the same place may come several times."""
+        """Devices that are on none of ``nodes`` do not count; ``counts`` may repeat a place."""
         places: dict[Mask, int] = {}
         for place, count in counts:
             if here := place & nodes:
@@ -66,7 +67,7 @@ class Demand:
         return sum(count for _, count in self.places) >= self.need
 
     def after(self, kept: Mask, rest: Mask) -> Demand:
-        """What is missing when the nodes ``kept`` are chosen, and of all others only ``rest`` may still be."""
+        """What is missing once the nodes ``kept`` are chosen and only nodes of ``rest`` can still be."""
         need, open_places = self.need, []
         for place in self.places:
             if place[0] & kept:
@@ -76,13 +77,13 @@ class Demand:
         return Demand(need, tuple(open_places)) if need > 0 else MET
 
     def fewest(self, rest: Mask) -> int:
-        """No fewer of the nodes ``rest`` can meet it; where the places are apart, so many can."""
+        """At least so many nodes of ``rest`` are needed; where the places are disjoint, so many are enough."""
         if self.need <= 0:
             return 0
         if any(count >= self.need for _, count in self.places):
             return 1
         missing = self.need
-        gains = [count for _, count in self.places] if self.are_apart else self._gains(rest)
+        gains = [count for _, count in self.places] if self.are_disjoint else self._gains(rest)
         for number, gain in enumerate(sorted(gains, reverse=True), 1):
             missing -= gain
             if missing <= 0:
@@ -90,8 +91,8 @@ class Demand:
         return rest.bit_count() + 1
 
     @property
-    def are_apart(self) -> bool:
-        """Does no node touch two of the places?"""
+    def are_disjoint(self) -> bool:
+        """Is no node in two of the places?"""
         nodes = 0
         for place, _ in self.places:
             if nodes & place:
@@ -100,7 +101,7 @@ class Demand:
         return True
 
     def _gains(self, rest: Mask) -> Iterable[int]:
-        """What each node touches by itself."""
+        """How many devices each node touches by itself."""
         gains: dict[Mask, int] = {}
         for place, count in self.places:
             for bit in bits_of(place & rest):
@@ -110,7 +111,7 @@ class Demand:
 
 MET = Demand(0, ())
 Demands = tuple[Demand, ...]
-"""Of one hint list: a set of nodes must meet all of them."""
+"""Those of one hint list: a set of nodes must meet all of them."""
 
 
 def bits_of(mask: Mask) -> Iterator[Mask]:
@@ -122,12 +123,12 @@ def bits_of(mask: Mask) -> Iterator[Mask]:
 
 
 def fewest_nodes(demands: Demands, nodes: Mask, budget: SearchBudget) -> int | None:
-    """How many of ``nodes`` are enough; at least one, and None when all are not."""
+    """How many of ``nodes`` are enough: at least one. None when all of them are too few."""
     if not all(demand.can_be_met for demand in demands):
         return None
     at_least = max(1, *(demand.fewest(nodes) for demand in demands))
     unmet = [demand for demand in demands if demand.need > 0]
-    if not unmet or (len(unmet) == 1 and (at_least == 1 or unmet[0].are_apart)):
+    if not unmet or (len(unmet) == 1 and (at_least == 1 or unmet[0].are_disjoint)):
         return at_least
     sizes = range(at_least, nodes.bit_count())
     enough = (size for size in sizes if best_in_common([demands], nodes, size, budget) is not None)
@@ -137,20 +138,20 @@ def fewest_nodes(demands: Demands, nodes: Mask, budget: SearchBudget) -> int | N
 def best_in_common(
     lists: Sequence[Demands], nodes: Mask, size: int, budget: SearchBudget, *, near: Numa | None = None
 ) -> Mask | None:
-    """The best of all sets of ``size`` of ``nodes`` that one set of each list have exactly in common.
+    """The best set of ``size`` of ``nodes`` that is the intersection of one set per list; None when there is none.
 
-    The lowest one; with ``near`` the one whose nodes are nearest together, and of those the lowest. A set of a list is
-    one that meets its demands. With one list these are simply its sets. With several, each node that is left out must
-    be left out by one of them; it is best left out by no more, since sets of more nodes meet more.
+    The sets of a list are those that meet its demands. Best is the lowest; with ``near`` the one whose nodes are
+    nearest together, and of those the lowest. A node outside the intersection must be left out by one list, and is best
+    left out by no other, because a set of more nodes meets more.
     """
     return _Search(lists, nodes, size, budget, near).best()
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """All nodes before position ``at`` are decided: ``chosen`` are in, ``left`` more must follow.
+    """All nodes before position ``at`` are decided: ``chosen`` are in, and ``left`` more must follow.
 
-    ``missing`` has the demands of each list, as far as they are not met; ``last`` by kind of twins the last choice.
+    ``missing`` is what the demands of each list still lack; ``last`` is the last choice for each group of twins.
     """
 
     at: int
@@ -203,7 +204,7 @@ class _Search:
         return None if best is None else best[1]
 
     def _bound(self, step: _Step) -> _Rank:
-        """No set that begins so is better."""
+        """No set that this step leads to is better."""
         distance = 0 if self._near is None else self._near.at_least(step.chosen)
         return distance, step.chosen | sum(self._bits[len(self._bits) - step.left :])
 
@@ -230,7 +231,8 @@ class _Search:
         return True
 
     def _next(self, step: _Step) -> list[_Step]:
-        """What can be made of the next node, the lowest result last. Twins are chosen from the lowest on."""
+        """All choices for the next node; what leads to the lowest sets is last, and so tried first. Of twins the lowest
+        are chosen."""
         if step.at == len(self._bits):
             return []
         kind = self._kinds.get(self._bits[step.at])
@@ -252,7 +254,7 @@ class _Search:
 
 
 class _Nearness:
-    """How near together chosen nodes are: the sum of the distances of all ordered pairs, which is to be small."""
+    """How near together chosen nodes are: the sum of the distances of all ordered pairs. The smaller, the nearer."""
 
     def __init__(self, numa: Numa, bits: Sequence[Mask], size: int) -> None:
         self._numa, self._size = numa, size
@@ -261,7 +263,7 @@ class _Nearness:
         self._other = min((numa.distance(one, other) for one in nodes for other in nodes if one != other), default=0)
 
     def at_least(self, chosen: Mask) -> int:
-        """No set with these nodes in it is nearer together."""
+        """A lower bound for all sets that contain these nodes."""
         count = chosen.bit_count()
         more = self._size - count
         pairs = self._size**2 - count**2 - more
@@ -272,10 +274,7 @@ class _Nearness:
 
 
 def twin_groups(demands: Sequence[Demand], nodes: Mask, budget: SearchBudget, near: Numa | None = None) -> list[Mask]:
-    """The nodes in groups of twins: to exchange two of one group changes nothing.
-
-    If one can be exchanged with a second, and that with a third, so can the first with the third.
-    """
+    """The nodes in groups of twins: exchanging two nodes of a group changes nothing. That relation is transitive."""
     counts = [dict(demand.places) for demand in demands]
     budget.spend(sum(mask.bit_count() for one in counts for mask in one))
     places = [_places_by_node(one) for one in counts]
@@ -310,7 +309,7 @@ def _are_twins(
 
 
 def _as_far(one: Mask, other: Mask, nodes: Mask, numa: Numa | None) -> bool:
-    """Would exchanging the two change no sum of distances, if they matter? There and back is always both counted."""
+    """Does exchanging the two leave all sums of distances as they are? A sum always counts both directions."""
     if numa is None:
         return True
     a, b, far = one.bit_length() - 1, other.bit_length() - 1, numa.distance
@@ -318,17 +317,17 @@ def _as_far(one: Mask, other: Mask, nodes: Mask, numa: Numa | None) -> bool:
     return far(a, a) == far(b, b) and all(far(a, c) + far(c, a) == far(b, c) + far(c, b) for c in others)
 
 
-# --- one after the other ---------------------------------------------------------------------------
+# --- all sets --------------------------------------------------------------------------------------
 
 
 def sets_that_meet(demands: Demands, nodes: Mask, budget: SearchBudget) -> Iterator[Mask]:
-    """All of them: by size, then in the order of the nodes (TM-5). Raises SearchBudgetExceeded in the middle."""
+    """All sets, by size and then in the order of the nodes (TM-5). May raise SearchBudgetExceeded after some."""
     for size in range(1, nodes.bit_count() + 1):
         yield from sets_of_size(demands, nodes, size, budget)
 
 
 def sets_of_size(demands: Demands, nodes: Mask, size: int, budget: SearchBudget) -> Iterator[Mask]:
-    """Those of one size, in the order of the nodes."""
+    """The sets of one size, in the order of the nodes."""
     stack = [(nodes, size, 0, tuple(demand.after(0, nodes) for demand in demands))]
     while stack:
         rest, left, chosen, missing = stack.pop()

@@ -1,8 +1,4 @@
-"""NUMA nodes as sets of bits, and how far they are from each other (TM-3…TM-5).
-
-# Decision: a mask is a Python int. The kubelet's masks have 64 bits, and a device on node 64 crashes it (LIM-18); an
-# int has as many bits as it needs, and ``&``, ``|`` and ``bit_count`` are all that merging hints asks for.
-"""
+"""NUMA nodes as sets of bits, how far they are from each other (TM-3…TM-5), and both as text."""
 
 from __future__ import annotations
 
@@ -14,8 +10,10 @@ from typing import Annotated
 from ...arguments import CheckedFields, Count
 from ...errors import UnusableTopology
 
+# Decision: a mask is a Python int. The kubelet's masks have 64 bits, and a device on node 64 crashes it (LIM-18); an
+# int has as many bits as it needs, and ``&``, ``|`` and ``bit_count`` are all that merging hints needs.
 Mask = int
-"""Bit n stands for NUMA node n; 0 is the empty set."""
+"""A set of NUMA nodes: bit n is node n."""
 
 
 def mask_of(nodes: Iterable[int]) -> Mask:
@@ -50,7 +48,7 @@ def _ascending(nodes: tuple[int, ...]) -> str | None:
 class Numa(CheckedFields):
     """A machine's NUMA nodes in ascending order, and per node its distances to all nodes (10 is its own memory).
 
-    ``distances`` may lack a node: then nothing is known of how far it is.
+    ``distances`` may lack nodes: their distances are unknown.
     """
 
     nodes: Annotated[tuple[Count, ...], _ascending] = (0,)

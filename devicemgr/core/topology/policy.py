@@ -49,9 +49,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology(CheckedFields):
-    """How pods are aligned. Raises UnusableTopology for a policy with the scope none, which would align nothing.
+    """How pods are aligned. With the policy none the scope is none, too (TM-1).
 
-    :func:`parse_topology` makes one of words and checks the rest. With the policy none the scope is none, too (TM-1).
+    Raises UnusableTopology for another policy with the scope none, which would align nothing. :func:`parse_topology`
+    makes one from the kubelet's settings, and checks them all.
     """
 
     policy: Policy = Policy.NONE
@@ -69,13 +70,13 @@ class Topology(CheckedFields):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """What a policy made of the hints: the affinity to allocate by, and whether the pod may run."""
+    """A policy's decision: the affinity to allocate by, and whether the pod may run."""
 
     hint: Hint
     admit: bool
     because: str
     is_decided: bool = True
-    """Not when the search for the best nodes took too many steps: then the pod is refused, whatever the policy."""
+    """False when the search for the best nodes took too many steps. The pod is then refused, whatever the policy."""
 
 
 def parse_topology(policy: str, scope: str, options: Mapping[str, str], numa: Numa) -> Topology:
@@ -138,7 +139,7 @@ def _node_limit(name: str, value: str) -> int:
 
 
 def check_distances(numa: Numa) -> None:
-    """Raises UnusableTopology when a node does not say how far it is from the others."""
+    """Raises UnusableTopology when the distances of a node are unknown."""
     for node in numa.nodes:
         if not numa.distances.get(node):
             raise UnusableTopology(
@@ -148,7 +149,7 @@ def check_distances(numa: Numa) -> None:
 
 
 def align(topology: Topology, providers: Iterable[Hints | None]) -> Alignment:
-    """Merge the hints of all providers and decide (TM-13). Providers stand in the order of registration (ALLOC-3)."""
+    """Merge the hints of all providers, in the order of their registration (ALLOC-3), and decide (TM-13)."""
     policy, numa = topology.policy, topology.numa
     if policy is Policy.NONE:
         return Alignment(hint=ANY, admit=True, because="the policy none does not look at NUMA nodes")
@@ -171,7 +172,7 @@ def align(topology: Topology, providers: Iterable[Hints | None]) -> Alignment:
 
 
 def _too_many(lists: Iterable[HintList], *, prefer_closest: bool) -> str:
-    """Why, and what helps."""
+    """Why there is no decision, and what helps."""
     count = max(hints.nodes.bit_count() for hints in lists if isinstance(hints, DeviceHints))
     option = "no prefer-closest-numa-nodes, " if prefer_closest else ""
     return (

@@ -318,7 +318,7 @@ async def test_suspicious_texts_of_an_answer_are_reported_and_passed_on(manager,
         (event,) = happened(manager, AllocateAnswerFlagged)
         assert event.texts == (
             "environment variable 'A\\nB' has control characters",
-            "mount's container path '/x/../../etc' climbs",
+            "mount's container path '/x/../../etc' contains '..'",
             "device's host path 'dev/x' is not absolute",
         )
 

@@ -57,23 +57,23 @@ async def test_an_admitted_pods_explanation(aligned):
         "  Init container setup:",
         "    vendor.com/gpu could be served on nodes {0} (preferred); nodes {1} (preferred); "
         "nodes {0,1} (not preferred) (TM-8).",
-        "    For this container, nodes {0} (preferred) won: every list prefers it, and of those it is "
+        "    For this container, the best hint is nodes {0} (preferred): every list prefers it, and of several it is "
         "the narrowest and lowest (TM-12); good enough for this policy (TM-13).",
-        "    vendor.com/gpu: wants 1.",
+        "    vendor.com/gpu: requests 1.",
         "      Considered: aligned: a0, a1; unaligned: b0, b1.",
-        "      There was a choice: 1 of 2 devices, none in particular among them (ALLOC-18).",
-        "      The plug-in, asked for its preference, said: a1.",
+        "      There was a choice: 1 of 2 devices (ALLOC-18).",
+        "      GetPreferredAllocation returned a1.",
         "      Taken: a1: preferred by the plug-in (ALLOC-7d).",
-        "      Allocate was answered with 1 environment variable, 1 device node.",
+        "      Allocate returned 1 environment variable, 1 device node.",
         "  Container main:",
         "    vendor.com/gpu could be served on nodes {0} (preferred); nodes {0,1} (not preferred) (TM-8).",
-        "    For this container, nodes {0} (preferred) won: every list prefers it (TM-12); "
+        "    For this container, the best hint is nodes {0} (preferred): every list prefers it (TM-12); "
         "good enough for this policy (TM-13).",
-        "    vendor.com/gpu: wants 2.",
+        "    vendor.com/gpu: requests 2.",
         "      Considered: reusable: a1; aligned: a0; unaligned: b0, b1.",
         "      Taken: a1: left by an init container of the same pod (ALLOC-7a).",
         "      Taken: a0: on the NUMA nodes that were chosen (ALLOC-7e).",
-        "      Allocate was answered with 1 environment variable, 2 device nodes.",
+        "      Allocate returned 1 environment variable, 2 device nodes.",
     ]
 
 
@@ -86,7 +86,7 @@ async def test_a_refused_pods_explanation_ends_where_it_was_refused(aligned):
     assert told[0] == "Pod default/third (uid uid-third) was refused."
     assert told[1].startswith("  TopologyAffinityError by rule TM-13: Pod was rejected: Resources cannot be allocated")
     assert "    vendor.com/gpu cannot be satisfied on any set of NUMA nodes (TM-7)." in told
-    assert told[-2:] == ["    vendor.com/gpu: wants 5.", "      It got none."]
+    assert told[-2:] == ["    vendor.com/gpu: requests 5.", "      It got none."]
 
 
 async def test_an_explanation_names_the_nodes_that_only_the_plugin_knows(aligned):
@@ -108,11 +108,11 @@ async def test_the_explanation_of_a_pod_that_asked_for_too_much(manager, open_pl
         assert explained(manager, "p")[1:3] == [
             "  UnexpectedAdmissionError by rule ALLOC-E6: Pod was rejected: Allocate failed due to requested number of "
             "devices unavailable for vendor.com/gpu. Requested: 2, Available: 1, which is unexpected",
-            "  Topology policy none: NUMA nodes were not looked at (TM-13).",
+            "  Topology policy none: NUMA nodes were not considered (TM-13).",
         ]
         assert explained(manager, "p")[3:] == [
             "  Container main:",
-            "    vendor.com/gpu: wants 2.",
+            "    vendor.com/gpu: requests 2.",
             "      It got none.",
             "      Considered: free: dev-0.",
         ]
@@ -130,7 +130,7 @@ async def test_a_refused_pods_explanation_says_who_else_was_in_the_way(manager, 
         await manager.admit(pod("third", unknown))
         assert explained(manager, "third")[-3:] == [
             "  Container main:",
-            "    vendor.com/unknown: wants 1.",
+            "    vendor.com/unknown: requests 1.",
             "      It got none.",
         ]
 
@@ -147,7 +147,7 @@ async def test_the_newest_explanation_counts_and_an_ended_pod_is_remembered(mana
         await manager.admit(pod("p", container("main", 2)))
         told = explained(manager, "p")
         assert told[0] == before[0]
-        assert told[1].startswith("  Asked again, it was refused, and goes on as it was: Pod was rejected: ")
+        assert told[1].startswith("  Admitting it again was refused, and changed nothing: Pod was rejected: ")
         assert told[1].endswith("(rule ALLOC-E1)")
         await manager.remove("default", "p")
         assert manager.explain("default", "p")["admitted"]
@@ -161,9 +161,9 @@ async def test_a_pod_from_before_a_restart_has_no_explanation_but_its_devices(al
     await manager.admit(pod("p", container("main", 1)))
     assert explained(manager, "p") == [
         "Pod default/p (uid uid-p) was admitted.",
-        "  That was before the manager was started anew; what it holds is known, but no longer why.",
+        "  That was before the manager restarted: what the pod holds is known, but not why.",
         "  Container main:",
-        "    vendor.com/gpu: wants 1.",
+        "    vendor.com/gpu: requests 1.",
         "      It holds a0 already, so nothing was allocated (ALLOC-6f).",
     ]
     await manager.admit(pod("p", container("main", 2)))
@@ -189,7 +189,7 @@ async def test_what_a_refused_pod_had_taken_was_given_back(manager, open_plugin)
         await manager.admit(pod("p", container("main", 1)))
         assert explained(manager, "p")[-2:] == [
             "      Taken: dev-0: free, and first in order (ALLOC-7f).",
-            "  All that was taken was given back (ALLOC-5).",
+            "  All devices taken were released again (ALLOC-5).",
         ]
 
 

@@ -110,7 +110,7 @@ async def test_no_plugin_is_asked_and_none_is_waited_for(root_dir):
 async def test_a_pods_story_says_that_it_was_counted(manager):
     await manager.admit(pod("p", memory=6))
     line = "      Counted only (CAP-9): the node has 10, by --node-resource, and no plug-in was asked."
-    assert list(render(manager.explain("default", "p")))[-2:] == [f"    {MEMORY}: wants 6.", line]
+    assert list(render(manager.explain("default", "p")))[-2:] == [f"    {MEMORY}: requests 6.", line]
     await manager.faults.restart()
     assert list(render(manager.explain("default", "p")))[-1] == line
 
