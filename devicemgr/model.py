@@ -1,7 +1,6 @@
-"""The values everything else speaks of: devices, pods, containers, what a plug-in answered.
+"""The values that all modules share: devices, pods, containers, and what a plug-in answered.
 
-All of them are frozen: a value that was handed out never changes under its holder.
-Everything may import it.
+All of them are frozen, so that they can be handed out. Every module may import this one.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from typing import Annotated, TypeAlias
 
 from .arguments import CheckedFields, Count, Seconds, Text, at_least
 
-# Aliases, not types of their own: whoever embeds a manager writes "vendor.com/gpu" and is understood.
+# Aliases and not types of their own, so that plain strings can be passed.
 ResourceName: TypeAlias = str
 """An extended resource, for example ``vendor.com/gpu`` (API-12)."""
 DeviceId: TypeAlias = str
 """A device's id, unique under one resource name only."""
 PodUid: TypeAlias = str
 Times: TypeAlias = Annotated[int, at_least(1)]
-"""How often something shall happen."""
+"""How many times."""
 
 HEALTHY = "Healthy"
-"""The one health string that counts as healthy; every other one does not (LW-3)."""
+"""The only health string that counts as healthy (LW-3)."""
 UNHEALTHY = "Unhealthy"
 UNKNOWN = "Unknown"
-"""The health of a held device that nobody reports any more (RHS-2, LIM-7)."""
+"""The health of a held device that is no longer reported (RHS-2, LIM-7)."""
 API_VERSION = "v1beta1"
 """The only device plug-in API version there is (API-3)."""
 
@@ -87,7 +86,7 @@ class PluginOptions(CheckedFields):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration(CheckedFields):
-    """What a plug-in says of itself in Register (REG-3); nothing of it is validated yet."""
+    """What a plug-in says about itself in Register (REG-3), not validated yet."""
 
     version: str
     endpoint: str
@@ -130,14 +129,14 @@ class RunOptions(CheckedFields):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An Allocate answer for one container: what it says, and the message itself, which may say more than we know."""
+    """An Allocate answer for one container, and the bytes of its message, which may have fields unknown here."""
 
     options: RunOptions
     raw: bytes
 
 
 class ContainerKind(Enum):
-    """How long a container lives: it decides whether its devices can be taken over (ALLOC-12)."""
+    """How long a container lives, which decides whether its devices can be taken over (ALLOC-12)."""
 
     INIT = "init"
     SIDECAR = "sidecar"  # an init container with restartPolicy Always
@@ -155,9 +154,9 @@ class Container(CheckedFields):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod(CheckedFields):
-    """``containers`` stand in start order: init containers and sidecars, then the main ones (ALLOC-2).
+    """``containers`` are in start order: init containers and sidecars, then the main ones (ALLOC-2).
 
-    ``name`` is empty for a pod that is known from a kubelet's checkpoint only, which has no names.
+    ``name`` is empty for a pod that is known only from a kubelet's checkpoint, which has no names.
     """
 
     name: Text
@@ -166,7 +165,7 @@ class Pod(CheckedFields):
     namespace: Text = "default"
 
     def __post_init__(self) -> None:
-        """Whose devices were whose, if two had one name? No API server has such a pod."""
+        """Containers have different names, as the API server requires: devices are recorded by the container's name."""
         CheckedFields.__post_init__(self)
         names = Counter(container.name for container in self.containers)
         if len(names) < len(self.containers):
@@ -187,7 +186,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveSettings:
-    """What the manager goes by, whoever has set it. ``peer_limits`` have the names they have on the command line."""
+    """The settings in effect. ``peer_limits`` have the names of the command line."""
 
     policy: str
     scope: str
@@ -202,7 +201,7 @@ class EffectiveSettings:
 class ResourceCounts:
     """One resource as the node publishes it (CAP-1); ``allocatable`` does not subtract what is held.
 
-    ``endpoint`` is serving, stopped or removed; or node, of what is counted only and no plug-in provides.
+    ``endpoint`` is serving, stopped or removed; or node, for a resource that no plug-in provides.
     """
 
     capacity: int
@@ -240,9 +239,9 @@ class PodStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus(CheckedFields):
-    """What the node publishes about resources, by name. ``removed`` stand with 0 until that is acknowledged.
+    """What the node publishes about resources, by name. ``removed`` are published as 0 until that is acknowledged.
 
-    ``reset`` says that every extended resource which is not listed here is void: the manager knows nothing of what
+    ``reset`` says that extended resources that are not listed here are to be set to 0: the manager does not know what
     the node published before it started (CAP-6).
     """
 
@@ -263,9 +262,9 @@ class ContainerRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodAdmitResult:
-    """The answer to "may this pod run here?"; a refusal is an answer, not a failure (ALLOC-20), and false.
+    """The answer to "may this pod run here?". A refusal is an answer and no exception (ALLOC-20); it is false.
 
-    ``failed_container`` names the container that was admitted but could not start, ``message`` says why.
+    ``failed_container`` names the container of an admitted pod that could not start; ``message`` says why.
     """
 
     admitted: bool
@@ -278,7 +277,7 @@ class PodAdmitResult:
         return self.admitted
 
     def __repr__(self) -> str:
-        """What a test that fails shows of it."""
+        """Short, for the output of failing tests."""
         if not self.admitted:
             return f"<refused, {self.reason}: {self.message}>"
         failed = f", but {self.failed_container} did not start: {self.message}" if self.failed_container else ""
@@ -288,7 +287,7 @@ class PodAdmitResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault(CheckedFields):
-    """What shall go wrong, by name (``daemon.faults.actions``); which of the rest matter depends on it."""
+    """A fault to inject, by its name in ``daemon.faults.actions``. Which of the other fields matter depends on it."""
 
     name: str
     resource: str = ""

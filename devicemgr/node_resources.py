@@ -1,11 +1,11 @@
-"""Extended resources that the node has without a device plug-in: somebody patched them into its status.
+"""Extended resources that the node has without a device plug-in, because someone patched them into its status.
 
-GPU memory that a scheduler extender shares out, SGX enclave pages, pod ENIs: the kubelet only counts them, in the fit
-check (CAP-9), and asks nobody. Who provides them says so here, since there is no API server to patch.
+Examples are GPU memory that a scheduler extender shares, SGX enclave pages and pod ENIs. The kubelet only counts them,
+in the fit check (CAP-9). Here there is no API server with a node to patch, so they are options of the manager.
 
-# Decision: what a plug-in reports comes first, as in the node's status (CAP-5). From its first list on its devices
-# count instead, also while it is away, and as 0 after its grace period; what is stated here counts again when that
-# zero was acknowledged, for then somebody has patched the node anew.
+What a plug-in reports has precedence, as in the node's status (CAP-5): from its first list on its devices count
+instead, while it is away as well, and as 0 after its grace period. The option counts again once that zero was
+acknowledged; on a real node it would be patched again then.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The machine's NUMA nodes, as the kernel tells of them."""
+"""This machine's NUMA nodes, as the kernel reports them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NODE_DIRECTORY = Path("/sys/devices/system/node")
 
 
 def read_numa(directory: Path = NODE_DIRECTORY) -> Numa:
-    """The online nodes and their distances. A machine that does not tell has the one node 0."""
+    """The online nodes and their distances. Without information from the kernel there is one node, 0."""
     nodes = sorted(
         int(match[1])
         for path in (directory.iterdir() if directory.is_dir() else ())

@@ -1,4 +1,4 @@
-"""What became of pods and their containers."""
+"""Pods and their containers: admitted or refused, started, removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DevicesAllocated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodWaiting(Event):
-    """The pod waits, for a bounded time, until these resources' plug-ins are back after a restart (LIM-32)."""
+    """The pod waits until the plug-ins of these resources are back after a restart, at most ``seconds`` (LIM-32)."""
 
     namespace: str
     name: str
@@ -31,7 +31,7 @@ class PodWaiting(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodAligned(Event):
-    """single-numa-node decided for a container or a whole pod (``scope``): all on one NUMA node, or refused."""
+    """The policy single-numa-node aligned a container or a whole pod (``scope``) on one NUMA node, or refused it."""
 
     _severity: ClassVar[Severity] = Severity.DEBUG
 
@@ -42,7 +42,7 @@ class PodAligned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodAdmitted(Event):
-    """The pod has its devices, and that is on disk; ``seconds`` is how long the decision took."""
+    """The pod has its devices, and that is on disk; ``seconds`` is how long the admission took."""
 
     namespace: str
     name: str
@@ -56,7 +56,7 @@ class PodAdmitted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodRefused(Event):
-    """The pod may not run here (ALLOC-20); what it had taken is free again."""
+    """The pod may not run here (ALLOC-20); what it had taken is released."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -109,7 +109,7 @@ class AnswersConflicted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodResourcesCalled(Event):
-    """A client asked PodResources: ``method`` is list, get_allocatable or get; ``failed`` as the caller saw it."""
+    """A client called PodResources: ``method`` is list, get_allocatable or get. ``failed``: the caller got an error."""
 
     _severity: ClassVar[Severity] = Severity.DEBUG
     is_remembered: ClassVar[bool] = False

@@ -199,7 +199,7 @@ def _merge_hint_lists(lists: Sequence[Sequence[Hint]], numa: Numa, prefer_closes
 
 
 def _is_settled(lists: Iterable[Iterable[Hint]]) -> bool:
-    """Is every hint preferred, for any node or for one? Then hints with a node in common are a preferred combination."""
+    """Are all hints preferred, for any node or one? Hints with a node in common are then a preferred combination."""
     return all(h.preferred and (h.affinity is None or h.affinity.bit_count() == 1) for hints in lists for h in hints)
 
 

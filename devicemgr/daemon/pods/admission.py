@@ -1,12 +1,8 @@
 """Admission: may this pod run here, and with which devices?
 
-In this order: who is it (GC-3) → wait for plug-ins that are expected back (LIM-32) → align on NUMA nodes (TM-14) and
-allocate, container by container → does it fit (ALLOC-1) → is it on disk (ALLOC-5i). A pod is admitted whole or not at
-all: a refusal at any of these gives back exactly what was taken (ALLOC-5, LIM-26).
-
-# Decision: pods are admitted side by side; only requests about one and the same pod wait for each other. The kubelet
-# admits one pod at a time under one lock, so a plug-in that hangs stops the whole node (LIM-1), and a deadline alone
-# would make that a minute. Reservations, made in the same breath as the plan, are what keeps two pods apart.
+In this order: is its uid another pod's (GC-3) → wait for plug-ins that are expected back (LIM-32) → align on NUMA nodes
+(TM-14) and allocate, container by container → does it fit (ALLOC-1) → is it on disk (ALLOC-5i). A pod is admitted whole
+or not at all: a refusal at any of these steps releases exactly what was taken (ALLOC-5, LIM-26).
 """
 
 from __future__ import annotations
@@ -47,6 +43,10 @@ UNEXPECTED = "UnexpectedAdmissionError"
 class PodAdmitHandler:
     """Admits, starts and removes pods. New pods wait for plug-ins that are expected back until
     ``plugin_wait_deadline``."""
+
+    # Decision: pods are admitted concurrently; only requests about the same pod wait for each other. The kubelet admits
+    # one pod at a time under one lock, so a plug-in that hangs stops the whole node (LIM-1), for a minute even if calls
+    # have a deadline. Two pods do not get the same device because each plan is reserved before the next await.
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class PodAdmitHandler:
             return await self._starter.start_container(pod, container)
 
     async def remove(self, pod: Pod) -> bool:
-        """The pod has ended; its devices are free, on disk too, when this returns. False when it is not here."""
+        """The pod has ended: release its devices, on disk as well. False when there is no such pod."""
         async with self._pod_lock(pod.uid):
             is_here = self._remove(pod)
             if is_here:
@@ -104,25 +104,25 @@ class PodAdmitHandler:
 
     def _remove(self, pod: Pod) -> bool:
         if self._store.pod(pod.uid) is None:
-            return False  # somebody else was faster
+            return False  # it was removed while this waited for the lock
         freed = self._store.remove_pod(pod.uid)
         self.explanations.pod_ended(pod.uid)
         self._log.record([PodRemoved(namespace=pod.namespace, name=pod.name, uid=pod.uid, freed=freed)])
         return True
 
     async def _flush_checkpoint(self) -> None:
-        with suppress(CheckpointUnwritable):  # an event told of it, and the writer tries again
+        with suppress(CheckpointUnwritable):  # the writer reports it in an event, and retries
             await self._writer.flush()
 
     async def retain(self, uids: Iterable[PodUid]) -> list[Pod]:
-        """These pods exist, and no others: remove the rest, and return it (GC-1)."""
+        """Remove all other pods, and return them (GC-1)."""
         known = set(uids)
         gone = [pod for pod in self._store.pods if pod.uid not in known]
         busy = [pod for pod in gone if pod.uid in self._pod_locks]
-        # In one step, with one write for all: with a write for each, 10,000 would take minutes.
+        # One write for all of them: with a write for each, 10,000 pods would take minutes.
         removed = [pod for pod in gone if pod.uid not in self._pod_locks and self._remove(pod)]
         await self._flush_checkpoint()
-        return removed + [pod for pod in busy if await self.remove(pod)]  # after what is asked about them now
+        return removed + [pod for pod in busy if await self.remove(pod)]  # after their current requests
 
     @asynccontextmanager
     async def _pod_lock(self, uid: PodUid) -> AsyncIterator[None]:
@@ -135,21 +135,21 @@ class PodAdmitHandler:
                 del self._pod_locks[uid]
 
     def _check_identity(self, pod: Pod) -> None:
-        """A uid means one pod, whose name and containers do not change, nor what they ask for. A name may be another
-        pod's too: one that was deleted by force is still ending when the next one comes (GC-3)."""
+        """A uid means one pod, and its name, containers and limits do not change (GC-3). Two pods may have one name: a
+        pod that was deleted by force may still be ending when its successor comes."""
         known = self._store.pod(pod.uid)
         if known is None:
             return
         if known.name and known.full_name != pod.full_name:
             raise AllocationRefused(
-                f"pod {known.full_name} with uid {known.uid} is here already; remove it first", rule="GC-3"
+                f"pod {known.full_name} with uid {known.uid} is admitted already; remove it first", rule="GC-3"
             )
         here = {c.name for c in known.containers}
         there = {c.name for c in pod.containers}
         # A kubelet's checkpoint names only the containers that hold something.
         if here != there if known.name else here - there:
             raise AllocationRefused(
-                f"pod {pod.full_name} is here already with other containers; remove it first", rule="GC-3"
+                f"pod {pod.full_name} is admitted already with other containers; remove it first", rule="GC-3"
             )
         if known.name:
             asked = {container.name: container for container in pod.containers}
@@ -157,12 +157,12 @@ class PodAdmitHandler:
                 _check_same(pod, before, asked[before.name])
 
     def _begin(self, pod: Pod, explanation: Explanation) -> PodAdmission:
-        """A pod that is here already runs, unless the machine was started anew since (ALLOC-10)."""
+        """A pod that was admitted before is running, unless the machine was rebooted since (ALLOC-10)."""
         known = self._store.pod(pod.uid)
         return PodAdmission(pod, explanation, is_running=known is not None and pod.uid not in self._store.unconfirmed)
 
     async def _allocate_or_roll_back(self, admission: PodAdmission) -> None:
-        """All of it, or nothing: whatever ends this early gives back what was taken."""
+        """All or nothing: any exception, cancellation included, releases what was taken."""
         pod, before = admission.pod, self._store.pod(admission.pod.uid)
         try:
             await self._wait_for_plugins(admission)
@@ -175,14 +175,14 @@ class PodAdmitHandler:
             refused = isinstance(error, DeviceManagerError)
             if before is None or (refused and not admission.is_running):
                 self._store.remove_pod(pod.uid)
-            else:  # also one from before a reboot whose admission was only broken off
+            else:  # also a pod from before a reboot, when its admission was cancelled
                 self._store.add_pod(before, confirmed=admission.is_running)
             if isinstance(error, CheckpointUnwritable):
                 raise AllocationRefused(f"failed to write checkpoint file: {error}", rule="ALLOC-E12") from error
             raise
 
     async def _wait_for_plugins(self, admission: PodAdmission) -> None:
-        """Not for good does a pod fail that came before a plug-in did, after a restart (LIM-32): wait, bounded."""
+        """After a restart, wait until the deadline for plug-ins that are expected back (LIM-32)."""
         pod, left = admission.pod, self._plugin_wait_deadline - trio.current_time()
 
         def missing() -> tuple[ResourceName, ...]:
@@ -209,9 +209,10 @@ class PodAdmitHandler:
     def _check_fit(self, admission: PodAdmission) -> None:
         """The kubelet's fit check, on what the node publishes (CAP-7…CAP-9). It comes after allocation (ALLOC-1)."""
         store, pod, requested = self._store, admission.pod, pod_request(admission.pod.containers)
-        if come := sorted(filter(store.is_known, admission.node_resources)):  # nobody asked it for a device (LIM-6)
+        # LIM-6: a plug-in that registered meanwhile would have to be asked for a device.
+        if registered := sorted(filter(store.is_known, admission.node_resources)):
             raise AllocationRefused(
-                f"a device plug-in has come for {come[0]} while the pod was admitted without one", rule="LIM-6"
+                f"a device plug-in registered {registered[0]} while the pod was admitted without one", rule="LIM-6"
             )
         allocatable: Quantities = {
             name: store.counts(name).allocatable for name in requested if store.is_published(name)
@@ -251,10 +252,10 @@ class PodAdmitHandler:
 
 
 def _check_same(pod: Pod, before: Container, now: Container) -> None:
-    """The API server lets no limit of an extended resource change (ALLOC-4), and no container's kind."""
+    """The API server allows no change of a container's kind, or of its limits of extended resources (ALLOC-4)."""
     if now.kind is not before.kind:
         raise AllocationRefused(
-            f'pod {pod.full_name} is here already, and its container "{now.name}" is {before.kind.value}, '
+            f'pod {pod.full_name} is admitted already, and its container "{now.name}" is {before.kind.value}, '
             f"not {now.kind.value}; remove it first",
             rule="GC-3",
         )

@@ -1,10 +1,10 @@
 """The Device Manager as a hint provider: where its devices are, and their allocation: plan → reserve → ask → commit.
 
-Device lists may arrive between any two awaits, so nothing that was computed before an await is used after it: the
-plan is made again after GetPreferredAllocation, and ``commit`` looks again after Allocate. What is reserved no other
-pod can take, so that the devices on the nodes of the affinity are still there.
+Device lists may arrive between any two awaits, so nothing computed before an await is used after it: the plan is made
+again after GetPreferredAllocation, and ``commit`` checks again after Allocate. No other pod can take what is reserved,
+so the devices on the nodes of the affinity stay available.
 
-Every reservation adds its release to ``admission.undo``; whoever began the admission rolls it back when it fails.
+Every reservation adds its release to ``admission.undo``, for the case that the admission fails.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .hint_provider import HintProvider
 from .pod_admission import PodAdmission
 
 _Reserved = tuple[Plan, PreferredAllocationRequest | None]
-"""What is reserved, and what to ask the plug-in before Allocate."""
+"""What is reserved, and the request for GetPreferredAllocation, if the plug-in offers it."""
 _Answers = dict[ResourceName, tuple[tuple[DeviceId, ...], Answer]]
 """By resource: the devices that were asked for, and the plug-in's answer."""
 
@@ -49,7 +49,7 @@ class Allocator(HintProvider):
         self._numa = numa
 
     async def prepare(self, containers: Sequence[Container]) -> None:
-        """Sort the devices that they may choose from: of a long list, everybody else would have to wait for that."""
+        """Sort the devices to choose from, in turns with other tasks, which a long list would keep waiting."""
         await run_in_turns(self._store.sorting({name for container in containers for name in container.limits}))
 
     def get_topology_hints(self, admission: PodAdmission, container: Container) -> Hints:
@@ -71,7 +71,7 @@ class Allocator(HintProvider):
         """
         owner = Owner(admission.pod.uid, container.name)
         requests = self._requests(admission, container, owner)
-        # All are reserved before any plug-in is asked: whatever the hints promised, no other pod takes it meanwhile.
+        # All are reserved before any plug-in is asked: no other pod can take meanwhile what the hints counted on.
         reserved = [self._reserve(admission, container, request) for request in requests]
         answers = await self._ask_all(admission, container, reserved)
         for request in requests:
@@ -83,9 +83,9 @@ class Allocator(HintProvider):
             admission.reusable.update_after(container, resource, assignment.devices)
 
     def _requests(self, admission: PodAdmission, container: Container, owner: Owner) -> list[Request]:
-        """What is asked of plug-ins. A resource the node lists without having any, or has without a plug-in, is left to
-        the fit check (ALLOC-5b); one that nobody ever reported is refused here, where the kubelet would start the pod
-        without (LIM-31)."""
+        """The requests to plug-ins. A resource that the node lists without having any, or has without a plug-in, is
+        left to the fit check (ALLOC-5b). One that was never reported is refused here; the kubelet would start the pod
+        without it (LIM-31)."""
         requests = []
         for resource, count in sorted(container.limits.items()):
             if not count:
@@ -134,7 +134,7 @@ class Allocator(HintProvider):
         async with trio.open_nursery() as nursery:
             for plan, question in reserved[1:]:
                 nursery.start_soon(ask, plan, question)
-            for plan, question in reserved[:1]:  # most have one, and need no task for it
+            for plan, question in reserved[:1]:  # most containers have one, and need no task for it
                 await ask(plan, question)
         if failures:
             raise failures[0]
@@ -144,7 +144,7 @@ class Allocator(HintProvider):
         answer = await self._endpoints.client_of(resource).allocate(devices)
         if answer is None:
             raise AllocationRefused(f"no containers return in allocation response of {resource}", rule="ALLOC-E10")
-        if suspicious := suspicious_texts(answer.options):  # told and passed on, as the kubelet does
+        if suspicious := suspicious_texts(answer.options):  # reported, and passed on as in the kubelet
             self._log.record([AllocateAnswerFlagged(resource=resource, texts=suspicious)])
         return answer
 
@@ -180,7 +180,7 @@ class Allocator(HintProvider):
         request: Request,
         question: PreferredAllocationRequest,
     ) -> Plan:
-        """Ask for the preferred allocation; then plan again, and reserve that instead."""
+        """Call GetPreferredAllocation; then plan again, and reserve that instead."""
         try:
             preferred = await self._endpoints.client_of(request.resource).get_preferred_allocation(
                 tuple(question.available), question.must_include, question.size

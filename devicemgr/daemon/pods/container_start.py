@@ -1,11 +1,7 @@
-"""Starting the containers of admitted pods: PreStartContainer where it is wanted, then what the runtime adds.
+"""Starting the containers of admitted pods: PreStartContainer where it is required, then what the runtime adds.
 
-A start uses what admission recorded: Allocate is not called again (RUN-8), and health is not looked at (RUN-4), so a
-running pod can restart its containers whatever its plug-in does, unless the plug-in wants PreStartContainer.
-
-# Decision: a plug-in that is away, be it past its grace period, is not needed for a start when its last word was
-# that it wants no PreStartContainer (LIM-8); that word is kept over restarts (LIM-39). A record that is missing is
-# made up for *before* PreStartContainer is called, or plug-ins that want that call could never be helped (LIM-14).
+A start uses what admission recorded: Allocate is not called again (RUN-8), and health is not considered (RUN-4). So a
+running pod can restart its containers whatever its plug-in does, unless the plug-in requires PreStartContainer.
 """
 
 from __future__ import annotations
@@ -57,7 +53,7 @@ class ContainerStarter:
         return PodAdmitResult(admitted=True, containers=tuple(runs))
 
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
-        """What the runtime adds to a container that (re)starts, after PreStartContainer where it is wanted.
+        """What the runtime adds to a container that (re)starts, after PreStartContainer where it is required.
 
         Raises ContainerStartFailed (RUN-E1…E3).
         """
@@ -65,7 +61,9 @@ class ContainerStarter:
         if self._store.pod(pod.uid) is None:
             return ContainerRun(name=container.name, devices={})  # it has ended meanwhile: nothing to add (RUN-3)
         try:
-            await self._make_up_for_missing(pod, container)
+            # Decision: devices without a record are allocated before PreStartContainer is called. In the kubelet that
+            # call fails without them, so that plug-ins that require it never recover (LIM-14).
+            await self._allocate_missing(pod, container)
             for resource in sorted(self._store.assignments(owner)):
                 await self._pre_start(owner, resource)
         except ContainerStartFailed as failure:
@@ -79,12 +77,12 @@ class ContainerStarter:
         return run
 
     def without_starting(self, pod: Pod) -> PodAdmitResult:
-        """What a start would give, with nobody asked."""
+        """What a start would return, without a call to a plug-in."""
         runs = tuple(self._run_of(Owner(pod.uid, c.name)) for c in pod.containers)
         return PodAdmitResult(admitted=True, containers=runs)
 
-    async def _make_up_for_missing(self, pod: Pod, container: Container) -> None:
-        """Allocate what the container should have and has no record of (RUN-3), and write it down."""
+    async def _allocate_missing(self, pod: Pod, container: Container) -> None:
+        """Allocate what the container should have and has no record of (RUN-3), and save that."""
         records = self._store.assignments(Owner(pod.uid, container.name))
         if all(resource in records or not count for resource, count in container.limits.items()):
             return
@@ -102,11 +100,13 @@ class ContainerStarter:
             raise
 
     async def _pre_start(self, owner: Owner, resource: ResourceName) -> None:
+        # Decision: a start needs no plug-in that requires no PreStartContainer, even past its grace period (LIM-8). Its
+        # options are kept over restarts; until they are known, a start fails and can be retried (LIM-39).
         options = self._store.options_of(resource)
         if options is None and self._store.is_expected_back(resource):
             raise ContainerStartFailed(
-                f"whether {resource} wants PreStartContainer is not known until its plug-in registers again; "
-                "try again then",
+                f"whether {resource} requires PreStartContainer is not known until its plug-in registers again; "
+                "retry then",
                 rule="LIM-39",
             )
         if options is None or not options.pre_start_required:

@@ -1,4 +1,4 @@
-"""The manager's memory of why: one explanation per pod that is here, and the last hundred of those that are not."""
+"""The explanations that are kept: one for each admitted pod, and the last hundred of refused or ended pods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...model import PodUid
 MAX_PAST = 100
 """Explanations of pods that were refused or have ended."""
 MAX_LATER_REFUSALS = 10
-"""Refusals that are remembered of a pod that goes on."""
+"""Refusals that are remembered for a pod that stays admitted."""
 
 
 class Explanations:
@@ -19,7 +19,7 @@ class Explanations:
         self._past: deque[Explanation] = deque(maxlen=MAX_PAST)
 
     def record(self, explanation: Explanation) -> None:
-        """A pod that is here and is asked about again keeps the explanation that gave it its devices."""
+        """A pod that is admitted again keeps the explanation of how it got its devices."""
         uid = explanation.uid
         current = self._current.get(uid)
         if not explanation.admitted and current is not None:
@@ -35,10 +35,10 @@ class Explanations:
             self._past.append(explanation)
 
     def current(self, uid: PodUid) -> Explanation | None:
-        """Of a pod that is here."""
+        """That of an admitted pod."""
         return self._current.get(uid)
 
     def past(self, namespace: str, name: str) -> Explanation | None:
-        """The newest about a pod of this name that is not here."""
+        """The latest of a pod of this name that was refused or has ended."""
         found = (one for one in reversed(self._past) if (one.namespace, one.name) == (namespace, name))
         return next(found, None)

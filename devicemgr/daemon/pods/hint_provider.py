@@ -1,8 +1,8 @@
-"""What the Topology Manager asks of every manager that gives resources to containers.
+"""What the Topology Manager needs from every manager of resources.
 
-The kubelet has three: the Device Manager, the CPU Manager and the Memory Manager. Here the Device Manager is the only
-one (``allocator``), and another can stand beside it: it implements these methods, and is passed to the Topology
-Manager after the first.
+The kubelet has three hint providers: the Device Manager, the CPU Manager and the Memory Manager. Here the Device
+Manager is the only one (``allocator``). Another one implements these methods, and is passed to the Topology Manager
+after it.
 
     hints of all providers ──merge──▶ one affinity ──policy──▶ allocation by every provider, in their order
 """
@@ -24,7 +24,7 @@ class HintProvider(Protocol):
     # other pods are admitted meanwhile, and what a provider knows may change wherever it awaits. So the hints of all
     # providers are collected without awaiting, and what takes long is done before.
     async def prepare(self, containers: Sequence[Container]) -> None:
-        """Make it cheap to have hints for these containers. Called each time before hints are asked for."""
+        """Do what takes long before hints for these containers. Called each time before hints are requested."""
 
     def get_topology_hints(self, admission: PodAdmission, container: Container) -> Hints:
         """By resource, on which NUMA nodes one container could be served now. For the scope *container*."""
@@ -35,6 +35,6 @@ class HintProvider(Protocol):
     async def allocate(self, admission: PodAdmission, container: Container) -> None:
         """Give the container its resources, on the nodes ``admission.affinities[container.name]`` if possible.
 
-        It looks again at what is free: other providers may have awaited since they gave their hints. For whatever it
-        takes it adds a release to ``admission.undo``. Raises AllocationRefused or PluginUnavailable.
+        What is free may have changed since the hints, because the providers before it may have awaited. Adds to
+        ``admission.undo`` how to release what it takes. Raises AllocationRefused or PluginUnavailable.
         """

@@ -1,4 +1,4 @@
-"""One pod on its way through allocation: what it was given so far, why, and how to undo it."""
+"""One pod during its admission: what it was given so far, why, and how to undo it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from ...model import Container, Pod, ResourceName
 
 @dataclass(slots=True)
 class PodAdmission:
-    """``is_running`` says that the pod was admitted before: its records are not doubted (LIM-30).
+    """``is_running`` says that the pod was admitted before, so that its records are not checked again (LIM-30).
 
-    ``affinities`` has the NUMA nodes that the Topology Manager chose for each container, None for any; the kubelet
-    keeps them in the Topology Manager, where those of refused pods stay for ever (LIM-19). ``undo`` takes a callback
-    for everything that must be released when the admission fails. ``node_resources`` are the requested resources that
-    the node has without a plug-in.
+    ``affinities`` are the NUMA nodes that the Topology Manager chose for each container; None is any node. ``undo``
+    takes a callback for everything that must be released when the admission fails. ``node_resources`` are the requested
+    resources that the node has without a plug-in.
     """
 
     pod: Pod
@@ -30,7 +29,7 @@ class PodAdmission:
 
     @classmethod
     def without_explanation(cls, pod: Pod, container: Container) -> PodAdmission:
-        """For an allocation outside of an admission, whose explanation is not kept."""
+        """For an allocation at the start of a container, whose explanation is not kept."""
         return cls(pod, Explanation.about(replace(pod, containers=(container,)), time=0.0))
 
     def explanation_of(self, container: Container) -> ContainerExplanation:

@@ -1,7 +1,7 @@
-"""The PodResources API's questions, answered from the store and counted (PR-1…PR-7).
+"""The answers of the PodResources API, from the store (PR-1…PR-7).
 
-All methods of both versions share one rate limit; what it turns away is not counted as a request (PR-2). What is asked
-about everything is worked out once for each state: as long as nothing changes, everybody gets the same object.
+All methods of both versions share one rate limit; calls above it are not counted as requests (PR-2). The lists of
+everything are computed once for each state of the store, and shared by all callers until it changes.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class PodResources:
         self._allocatable: CachedView[tuple[DeviceOnNode, ...]] = CachedView(allocatable_devices)
 
     async def list_pods(self) -> tuple[PodResourcesEntry, ...]:
-        """Every pod that is here, with its sidecars and main containers (PR-3)."""
+        """Every admitted pod, with its sidecars and main containers (PR-3)."""
         self._count("list", "v1")
         return await run_in_turns(self._pods.steps(self._current()))
 
     async def list_pods_v1alpha1(self) -> tuple[PodResourcesEntry, ...]:
-        """Every pod that is here, with its main containers (PR-7)."""
+        """Every admitted pod, with its main containers (PR-7)."""
         self._count("list", "v1alpha1")
         return await run_in_turns(self._pods_v1alpha1.steps(self._current()))
 

@@ -3,7 +3,7 @@
 Scope *container* decides container by container, each after the one before has its resources; scope *pod* decides
 once. With the policy *none* nothing is decided, and one NUMA node is as good as another.
 
-Affinities live as long as the admission: nothing is left behind when a pod is refused (LIM-19). In pod scope, too,
+Affinities are kept in the :class:`PodAdmission`, so a refused pod leaves nothing behind (LIM-19). In pod scope, too,
 resources are allocated at admission (LIM-21).
 """
 
@@ -48,7 +48,7 @@ class TopologyManager:
             self._record_aligned(admission, aligned=True)
 
     async def allocate_container(self, admission: PodAdmission, container: Container) -> None:
-        """One container, aligned by itself where the scope says so. Raises as :meth:`allocate_pod` does."""
+        """One container; with the scope *container* it is aligned by itself. Raises as :meth:`allocate_pod` does."""
         await self._prepare((container,))
         if each := self._topology.scope is Scope.CONTAINER and not admission.is_running:
             hints = [provider.get_topology_hints(admission, container) for provider in self._providers]
@@ -69,7 +69,7 @@ class TopologyManager:
         containers: Sequence[Container],
         explanation: Explanation | ContainerExplanation,
     ) -> None:
-        """The affinity counts for these containers; a result that is not good enough refuses the pod (TM-15)."""
+        """Set the affinity of these containers, or refuse the pod if the result is not good enough (TM-15)."""
         alignment = align(self._topology, hints)
         explanation.alignment = AlignmentExplanation.of(alignment, {k: v for one in hints for k, v in one.items()})
         if not alignment.is_decided:
@@ -82,7 +82,7 @@ class TopologyManager:
             admission.affinities[container.name] = None if mask is None else frozenset(nodes_of(mask))
 
     def _record_aligned(self, admission: PodAdmission, *, aligned: bool) -> None:
-        """Only this policy promises one node. A success counts when the devices are there, not when planned."""
+        """Only this policy promises one node. A success is recorded once the devices are allocated."""
         if self._topology.policy is Policy.SINGLE_NUMA_NODE:
             scope = self._topology.scope.value
             self._log.record([PodAligned(pod_uid=admission.pod.uid, scope=scope, aligned=aligned)])

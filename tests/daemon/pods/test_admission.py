@@ -333,13 +333,13 @@ async def test_the_next_pod_of_a_name_comes_while_the_one_before_is_still_ending
 async def test_a_uid_means_one_pod(manager, plugins):
     await manager.admit(pod(gpu=1))
     refused = await manager.admit(Pod(name="another", uid="p", containers=(Container(name="main"),)))
-    assert "pod default/p with uid p is here already" in refused.message
+    assert "pod default/p with uid p is admitted already" in refused.message
 
 
 async def test_the_containers_of_an_admitted_pod_do_not_change(manager, plugins):
     await manager.admit(pod(gpu=1))
     refused = await manager.admit(pod("p", Container(name="other", limits={GPU: 1})))
-    assert "is here already with other containers; remove it first" in refused.message
+    assert "is admitted already with other containers; remove it first" in refused.message
     assert manager.capacity()[GPU].allocated == 1
 
 

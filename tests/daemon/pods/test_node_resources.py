@@ -190,7 +190,7 @@ async def test_a_plugin_that_comes_while_a_pod_is_admitted_refuses_it(manager):
 
         gpu.on_allocate = slow
         _, message = await refusal(manager, pod("p", gpu=1, memory=1))
-        assert f"a device plug-in has come for {MEMORY} while the pod was admitted without one" in message
+        assert f"a device plug-in registered {MEMORY} while the pod was admitted without one" in message
         assert manager.capacity()[GPU].allocated == 0
         gpu.on_allocate = honest
         assert (await manager.admit(pod("p", gpu=1, memory=1))).containers[0].devices[MEMORY] == ("dev-0",)
