@@ -11,7 +11,7 @@ from .base import Event, Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationRequested(Event):
-    """Somebody called Register; nothing of what they said is validated yet (REG-3)."""
+    """Register was called. Nothing is validated yet (REG-3)."""
 
     _severity: ClassVar[Severity] = Severity.DEBUG
     is_remembered: ClassVar[bool] = False
@@ -23,9 +23,9 @@ class RegistrationRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginDiscovered(Event):
-    """The plug-in behind a socket in plugins_registry said who it is; nothing of that is validated yet (REG-16).
+    """A plug-in with a socket in plugins_registry answered GetInfo. Nothing is validated yet (REG-16).
 
-    ``resource`` is the name it gave.
+    ``resource`` is the name that it gave.
     """
 
     _severity: ClassVar[Severity] = Severity.DEBUG
@@ -40,7 +40,7 @@ class PluginDiscovered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRegistered(Event):
-    """A plug-in answered and serves the resource from now on; ``replaced`` says that another did before."""
+    """A plug-in answered and serves the resource from now on. ``replaced`` says that another one did before."""
 
     resource: ResourceName
     endpoint: str
@@ -52,7 +52,7 @@ class PluginRegistered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRefused(Event):
-    """A registration failed; whatever served the resource before is untouched (LIM-3)."""
+    """A registration failed. The plug-in that served the resource before is not affected (LIM-3)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -64,8 +64,9 @@ class PluginRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceContended(Event):
-    """Plug-ins cut each other again and again, since each registers anew when another has replaced it (REG-10). Stop
-    all but one. Until then each keeps the resource for some seconds. Told once, until a minute has been calm."""
+    """Plug-ins replace each other again and again, because each registers again when another one has replaced it
+    (REG-10). Stop all but one of them; until then each serves for some seconds. Reported again only after a minute
+    without replacements."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -75,10 +76,8 @@ class ResourceContended(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginSocketFailed(Event):
-    """A socket in plugins_registry could not be registered; it is tried again after ``retry_after`` seconds.
-
-    None: not again before the socket itself is another one.
-    """
+    """The plug-in of a socket in plugins_registry could not be registered. The next attempt is after ``retry_after``
+    seconds; if that is None, there is none until the socket is recreated."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -90,7 +89,7 @@ class PluginSocketFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginDirectoryUnwatched(Event):
-    """The kernel does not tell of changes in a directory; it is looked at every second instead (LIM-35)."""
+    """The kernel does not report changes of a directory, so it is scanned every second (LIM-35)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -100,7 +99,7 @@ class PluginDirectoryUnwatched(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceListReceived(Event):
-    """A message of a ListAndWatch stream, as it came: nothing is mended or left out yet (LW-2)."""
+    """A message of a ListAndWatch stream, as it was received (LW-2)."""
 
     _severity: ClassVar[Severity] = Severity.DEBUG
     is_remembered: ClassVar[bool] = False
@@ -112,9 +111,9 @@ class DeviceListReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceListApplied(Event):
-    """A list of devices was taken over (LW-3); the three tuples tell it from the list before.
+    """A list of devices was applied (LW-3). ``added``, ``removed`` and ``changed`` compare it with the list before.
 
-    Each names a few devices; ``omitted`` is how many more there are of all three.
+    Each names a few devices only; ``omitted`` is the number of all others.
     """
 
     resource: ResourceName
@@ -128,7 +127,7 @@ class DeviceListApplied(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceListNormalised(Event):
-    """Part of a report made no sense and was mended or left out (LIM-16); ``devices`` names the first ten."""
+    """Part of a list was invalid and was corrected or left out (LIM-16). ``devices`` names the first ten."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -140,8 +139,8 @@ class DeviceListNormalised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerLimitReached(Event):
-    """A peer asked more of the manager than one of the peer limits allows: ``limit`` names it, ``times`` says how often
-    since the last such event, ``peer`` who it was (a resource, or a process)."""
+    """A peer exceeded one of the peer limits: ``limit`` names it, ``peer`` is a resource or a process, ``times`` is how
+    often it happened since the last such event."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -153,7 +152,7 @@ class PeerLimitReached(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocateAnswerFlagged(Event):
-    """An Allocate answer has texts that nobody should find there; they were passed on, as the kubelet does."""
+    """An Allocate answer contains ``texts`` that are probably a mistake. They are passed on, as by the kubelet."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -163,7 +162,7 @@ class AllocateAnswerFlagged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallsDenied(Event):
-    """A user who may not call did, ``times`` times since the last such event; the answer was PERMISSION_DENIED."""
+    """A user without permission called, ``times`` times since the last such event. The answer was PERMISSION_DENIED."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -176,7 +175,7 @@ class CallsDenied(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionBroken(Event):
-    """A process sent bytes that cannot be read, and its connection was closed; ``times`` since the last such event."""
+    """A process violated the protocol, and its connection was closed, ``times`` times since the last such event."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -188,7 +187,7 @@ class ConnectionBroken(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealthChanged(Event):
-    """A device that a container holds is now Healthy, Unhealthy or Unknown; the container runs on (RHS-4, RHS-6)."""
+    """A device that a container holds is now Healthy, Unhealthy or Unknown. The container runs on (RHS-4, RHS-6)."""
 
     pod_uid: PodUid
     container: str
@@ -199,7 +198,7 @@ class DeviceHealthChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStopped(Event):
-    """The stream ended; the devices count as unhealthy until the grace period is over (LW-8)."""
+    """The stream ended. The devices count as unhealthy until the grace period is over (LW-8)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -219,7 +218,7 @@ class ResourceRemoved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished(Event):
-    """One call to a plug-in ended. ``outcome`` is a gRPC status name; ``seconds`` is how long it took."""
+    """One call to a plug-in ended after ``seconds``. ``outcome`` is the name of a gRPC status."""
 
     resource: str
     method: str

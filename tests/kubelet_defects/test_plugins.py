@@ -56,7 +56,7 @@ def found_plugin(manager, name="gpu.sock", *, directory="", **options):
 
 
 async def test_a_socket_that_appears_registers_itself(manager):
-    """CC-010, CC-026, CC-030, REG-14, REG-16: at any depth; the plug-in is told."""
+    """CC-010, CC-026, CC-030, REG-14, REG-16: at any depth; the plug-in is notified."""
     async with found_plugin(manager, directory="a/b", devices=2) as plugin:
         await manager.wait_for_resource(GPU, allocatable=2)
         await wait_for(manager, lambda: ("NotifyRegistrationStatus", (True, "")) in plugin.calls)
@@ -76,8 +76,8 @@ async def test_sockets_that_were_there_before_are_found(root_dir):
             nursery.cancel_scope.cancel()
 
 
-async def test_newest_wins_for_found_plugins_too(manager):
-    """CC-010, CC-027: same resource, other sockets, keyed by path."""
+async def test_the_newest_wins_for_discovered_plugins_too(manager):
+    """CC-010, CC-027: one resource, several sockets, keyed by path."""
     async with found_plugin(manager, "one.sock", devices=2), found_plugin(manager, "two.sock", devices=2):
         await wait_for(manager, lambda: len(manager.watcher.registered) == 2)
         async with found_plugin(manager, "three.sock", devices=1):
@@ -85,7 +85,7 @@ async def test_newest_wins_for_found_plugins_too(manager):
             assert len(manager.watcher.desired) == 3
 
 
-async def test_a_socket_made_anew_is_another_registration(manager):
+async def test_a_recreated_socket_is_another_registration(manager):
     """CC-028, CC-034, REG-15."""
     for generation in (1, 2, 3):
         async with found_plugin(manager, devices=generation):
@@ -112,7 +112,7 @@ async def test_dot_files_and_other_files_are_ignored(manager):
         ({"endpoint": "relative.sock"}, "is no absolute path"),
     ],
 )
-async def test_lim_35_a_refused_plugin_is_told_why(manager, changes, text):
+async def test_lim_35_a_refused_plugin_is_notified_of_the_reason(manager, changes, text):
     """REG-16. The kubelet's own helper turns every such answer into the wrong final error."""
     async with found_plugin(manager) as plugin:
         for key, value in changes.items():
@@ -127,7 +127,7 @@ async def test_lim_35_a_refused_plugin_is_told_why(manager, changes, text):
 
 
 async def test_a_plugin_that_sees_the_root_directory_at_the_kubelets_path_is_found(manager):
-    """In a container or a private view it is there, wherever it is for us."""
+    """In a container, or a private mount namespace, the root directory may have another path."""
     async with found_plugin(manager) as plugin:
         object.__setattr__(plugin.info, "endpoint", "/var/lib/kubelet/plugins_registry/gpu.sock")
         await manager.wait_for_resource(GPU, allocatable=1)
@@ -135,7 +135,7 @@ async def test_a_plugin_that_sees_the_root_directory_at_the_kubelets_path_is_fou
         assert registered.endpoint == str(manager.layout.plugins_registry / "gpu.sock")
 
 
-async def test_lim_27_nobody_outside_of_the_root_directory_is_asked_who_it_is(manager):
+async def test_lim_27_a_socket_outside_of_the_root_directory_is_not_called(manager):
     """LIM-27: a link to a socket is found, as the kubelet finds it, but leads out."""
     with tempfile.TemporaryDirectory(prefix="dm-") as outside:
         async with open_simulated_plugin(Path(outside), GPU, endpoint="x.sock") as plugin:
@@ -145,8 +145,8 @@ async def test_lim_27_nobody_outside_of_the_root_directory_is_asked_who_it_is(ma
             assert plugin.calls == []
 
 
-async def test_a_refused_plugin_is_told_why_also_where_the_path_is_no_text(root_dir):
-    """A directory's name may be any bytes; a text on the wire may not."""
+async def test_a_refused_plugin_is_notified_of_the_reason_if_the_path_is_not_utf_8(root_dir):
+    """A directory's name may be any bytes; a string in a message may not."""
     async with open_device_manager(root_dir / "\udcff") as manager, found_plugin(manager) as plugin:
         object.__setattr__(plugin.info, "endpoint", "/etc/passwd")
         await wait_for(manager, lambda: "NotifyRegistrationStatus" in dict(plugin.calls))
@@ -155,8 +155,8 @@ async def test_a_refused_plugin_is_told_why_also_where_the_path_is_no_text(root_
         assert "it leads out of" in error
 
 
-async def test_lim_35_a_socket_that_is_no_plugin_is_left_alone_after_a_while(manager, monkeypatch):
-    """API-9, CC-037: the pauses double; the kubelet tries for ever."""
+async def test_lim_35_after_a_number_of_attempts_a_socket_is_not_tried_again(manager, monkeypatch):
+    """API-9, CC-037: with exponential backoff; the kubelet tries for ever."""
     monkeypatch.setattr(plugin_watcher, "MAX_ATTEMPTS", 3)
     monkeypatch.setattr(plugin_watcher, "INITIAL_BACKOFF", 0.01)
     async with found_plugin(manager) as plugin:
@@ -167,7 +167,7 @@ async def test_lim_35_a_socket_that_is_no_plugin_is_left_alone_after_a_while(man
 
 
 async def test_lim_35_a_lost_event_or_a_full_queue_loses_no_socket(tmp_path):
-    """The kubelet only logs the overflow. Whatever the kernel says, the directory is looked at."""
+    """The kubelet only logs the overflow. Here any event causes a scan of the directory."""
     problems = []
     with DirectoryWatch(tmp_path, lambda *problem: problems.append(problem)) as watch:
         assert watch.scan() == {}
@@ -175,13 +175,13 @@ async def test_lim_35_a_lost_event_or_a_full_queue_loses_no_socket(tmp_path):
         deep.mkdir(parents=True)
         for n in range(3):
             os.mknod(deep / f"{n}.sock", 0o600 | 0o140000)
-        watch._inotify.read(timeout=0)  # every event is lost but one that says so
+        watch._inotify.read(timeout=0)  # all events are lost except one for the overflow
         os.close(os.open(tmp_path / "x", os.O_CREAT))
         with trio.fail_after(5):
             await watch.wait_changed()
         assert sorted(path.name for path in watch.scan()) == ["0.sock", "1.sock", "2.sock"]
         assert not problems
-    assert flags.Q_OVERFLOW  # the kernel sends it whatever was asked for: it too wakes wait_changed()
+    assert flags.Q_OVERFLOW  # the kernel always sends it, and it wakes wait_changed() too
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ async def test_lim_35_a_lost_event_or_a_full_queue_loses_no_socket(tmp_path):
         ("INotify.add_watch", OSError(5, "Input/output error"), "Input/output error"),
     ],
 )
-async def test_lim_35_where_the_kernel_does_not_tell_we_look_every_second(
+async def test_lim_35_without_events_from_the_kernel_the_directory_is_scanned_every_second(
     tmp_path, monkeypatch, autojump_clock, what, error, problem
 ):
     problems = []
@@ -217,8 +217,8 @@ async def test_lim_35_where_the_kernel_does_not_tell_we_look_every_second(
     assert problems[0] == (str(tmp_path), problem)
 
 
-async def test_lim_35_a_directory_that_is_made_anew_is_watched_anew(tmp_path):
-    """Also when it gets the number of the old one, as is usual."""
+async def test_lim_35_a_recreated_directory_is_watched_again(tmp_path):
+    """Also if it gets the inode number of the old one, as is usual."""
     root = tmp_path / "registry"
     root.mkdir()
     with DirectoryWatch(root, lambda *problem: None) as watch:
@@ -237,7 +237,7 @@ async def test_lim_35_a_directory_that_is_made_anew_is_watched_anew(tmp_path):
 
 
 async def test_lim_35_a_directory_that_is_moved_away_is_not_watched_any_more(tmp_path):
-    """Somebody renames plugins_registry and makes a new one: what appears in the new one is seen."""
+    """plugins_registry is renamed and created again: sockets in the new one are found."""
     root = tmp_path / "registry"
     root.mkdir()
     with DirectoryWatch(root, lambda *problem: None) as watch:
@@ -253,7 +253,7 @@ async def test_lim_35_a_directory_that_is_moved_away_is_not_watched_any_more(tmp
         assert [path.name for path in watch.scan()] == ["new.sock"]
 
 
-async def test_lim_35_names_that_are_no_text_and_depths_that_nobody_needs_are_ignored(tmp_path):
+async def test_lim_35_names_that_are_not_utf_8_and_deep_directories_are_ignored(tmp_path):
     problems = []
     deep = tmp_path
     for _ in range(30):
@@ -277,7 +277,7 @@ async def test_lim_35_links_in_a_circle_are_not_followed(tmp_path):
         assert [path.name for path in watch.scan()] == ["a.sock"]
 
 
-async def test_lim_4_the_socket_of_an_old_plugin_that_goes_is_no_news_about_the_new_one(manager):
+async def test_lim_4_removing_the_socket_of_an_old_plugin_does_not_affect_the_new_one(manager):
     """CC-011, REG-16a: the kubelet deregisters by resource name, and takes the new plug-in down."""
     async with found_plugin(manager, "old.sock", devices=1):
         await manager.wait_for_resource(GPU, allocatable=1)
@@ -285,14 +285,14 @@ async def test_lim_4_the_socket_of_an_old_plugin_that_goes_is_no_news_about_the_
             await manager.wait_for_resource(GPU, allocatable=2)
             (manager.layout.plugins_registry / "old.sock").unlink()
             with trio.fail_after(5):
-                while len(manager.watcher.desired) > 1:  # nothing is told of it, so there is no event to wait for
+                while len(manager.watcher.desired) > 1:  # there is no event to wait for
                     await trio.testing.wait_all_tasks_blocked(0.01)
             assert manager.capacity()[GPU].allocatable == 2
             assert not happened(manager, EndpointStopped)
 
 
 async def test_lim_42_a_plugin_that_registers_again_is_still_watched(manager, open_plugin):
-    """D37-4: the kubelet refuses it, notices its end no more, and refuses its socket from then on."""
+    """D37-4: the kubelet refuses it, does not notice its end any more, and refuses its socket from then on."""
     async with open_plugin(GPU, devices=2) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=2)
@@ -306,7 +306,7 @@ async def test_lim_42_a_plugin_that_registers_again_is_still_watched(manager, op
 
 
 async def test_lim_43_a_plugin_whose_old_stream_ends_while_it_registers_is_still_watched(manager, open_plugin):
-    """The kubelet takes the new registration out of its table with the old one, and accepts it all the same."""
+    """The kubelet removes the new registration from its table with the old one, although it accepts it."""
     async with open_plugin(GPU, devices=2) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=2)
@@ -332,7 +332,7 @@ async def test_lim_43_a_plugin_whose_old_stream_ends_while_it_registers_is_still
 
 
 async def test_lim_7_devices_that_vanish_or_lose_their_plugin_are_unknown(manager, open_plugin):
-    """LW-7, LW-12, CC-154, CC-156, RHS-2: the kubelet says Healthy, and tells nobody."""
+    """LW-7, LW-12, CC-154, CC-156, RHS-2: the kubelet says Healthy, and sends no event."""
     async with open_plugin(GPU, devices=2) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=2)
@@ -352,7 +352,7 @@ async def test_lim_7_devices_that_vanish_or_lose_their_plugin_are_unknown(manage
 
 
 async def test_lim_7_init_containers_and_sidecars_have_a_status_too(manager, open_plugin):
-    """RHS-1, CC-155, RHS-3: and so has a container that never ran."""
+    """RHS-1, CC-155, RHS-3: including a container that never ran."""
     async with open_plugin(GPU, devices=3) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=3)
@@ -377,8 +377,8 @@ def hold(store, pod_name, resource, *ids):
     store.commit(owner, resource, ids, RunOptions())
 
 
-def test_lim_9_a_removed_resource_is_gone_everywhere():
-    """The kubelet keeps the old list, and goes on making hints from it."""
+def test_lim_9_a_removed_resource_is_removed_everywhere():
+    """The kubelet keeps the old list, and still makes hints from it."""
     store = store_with(r=[Device(id="d", numa_nodes=(1,))])
     hold(store, "p", "r", "d")
     store.stop_endpoint("r", 1, reason="gone", now=0)
@@ -398,7 +398,7 @@ def test_lim_11_equal_ids_of_two_resources_are_two_devices():
     assert told == [("has-b", "main"), ("has-b", "second")]
 
 
-def test_lim_20_the_same_state_reads_the_same():
+def test_lim_20_equal_states_give_equal_texts():
     """CC-151: resources and ids are sorted; the kubelet's order is random, and its patches meaningless."""
     store = store_with(z=[Device(id="d10"), Device(id="d2", health="Unhealthy")], a=[Device(id="x")])
     hold(store, "p", "z", "d10")
@@ -417,7 +417,7 @@ def test_lim_20_the_same_state_reads_the_same():
 
 
 def test_lists_without_change_cause_no_health_events():
-    """RHS-5, CC-152; CC-153: nothing is dropped either, since nobody's queue can be full."""
+    """RHS-5, CC-152; CC-153: and no event is dropped, because there is no queue that could be full."""
     store = store_with(r=[Device(id="d")])
     hold(store, "p", "r", "d")
     events = [event for _ in range(200) for event in apply_list(store, "r", 1, [Device(id="d")])]
@@ -451,7 +451,7 @@ async def test_lim_37_plugins_that_register_while_the_manager_stops_are_not_miss
             nursery.start_soon(register, plugins[-1])
         while not any(isinstance(event, PluginRegistered) for event in trace):
             await manager.events_after(len(manager.events()), wait=True)
-        stop.set()  # in the middle of it
+        stop.set()  # while they register
         with trio.fail_after(10):
             await ended.wait()  # every endpoint task is a child of a nursery that has ended
         count = len(trace)
@@ -462,7 +462,7 @@ async def test_lim_37_plugins_that_register_while_the_manager_stops_are_not_miss
         nursery.cancel_scope.cancel()
 
 
-async def test_a_call_of_the_watcher_that_fails_is_told_in_the_kubelets_words(manager):
+async def test_a_failed_call_of_the_watcher_is_reported_in_the_kubelets_words(manager):
     """REG-16: which call it was, and grpc-go's ``rpc error: code = … desc = …``, for which people look."""
 
     def fail(*_):

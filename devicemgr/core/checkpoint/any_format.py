@@ -1,15 +1,15 @@
-"""Checkpoints of every kubelet there was, for somebody who wants to read one.
+"""Reads the checkpoints of all versions of the kubelet, to show them.
 
 ==============  ==============================================================================
 Kubernetes      layout
 ==============  ==============================================================================
 1.20 and later  ``{"Data": …, "Checksum": n}``, the devices of an entry by NUMA node
 1.11 to 1.19    the same, the devices of an entry as a list
-1.8 to 1.10     what is ``Data`` in the others, alone and without a checksum; devices as a list
+1.8 to 1.10     only what is ``Data`` in the others, without a checksum; devices as a list
 ==============  ==============================================================================
 
-The manager takes over the newest layout only, as today's kubelet does (CKPT-9), and only with the right checksum. Here
-a wrong one is something to tell, and the content is shown all the same.
+The manager itself loads the newest layout only, as today's kubelet does (CKPT-9), and only with the right checksum.
+Here a wrong checksum is reported, and the content is shown all the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NEWEST, LISTS, BARE = "1.20 and later", "1.11 to 1.19", "1.8 to 1.10"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnyCheckpoint:
-    """``problem`` is why the checksum is wrong; empty when it is right, or when the layout has none."""
+    """``problem`` says why the checksum is wrong. It is empty if it is right, or the layout has none."""
 
     checkpoint: Checkpoint
     layout: str
@@ -42,12 +42,12 @@ class AnyCheckpoint:
 
     @property
     def checksum(self) -> str:
-        """In a word."""
+        """``ok``, ``wrong`` or ``none``."""
         return "wrong" if self.problem else "none" if self.layout == BARE else "ok"
 
 
 def parse_any_checkpoint(text: str) -> AnyCheckpoint:
-    """A file in whichever layout it has. Raises CorruptCheckpoint when it has none of them."""
+    """Parse a file in any of the layouts. Raises CorruptCheckpoint if it has none of them."""
     top = load_json(text)
     layout, data = _layout(top)
     canonical = canonical_text(data, with_nodes=layout == NEWEST)
@@ -71,7 +71,7 @@ def _layout(top: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _by_node(data: Mapping[str, Any]) -> dict[str, Any]:
-    """As the newest layout has it: of NUMA nodes the older ones know nothing."""
+    """Convert to the newest layout: the older ones have no NUMA nodes."""
     entries = [
         {**(entry or {}), "DeviceIDs": {str(NO_NUMA_NODE): (entry or {}).get("DeviceIDs")}}
         for entry in data.get("PodDeviceEntries") or ()

@@ -2,18 +2,18 @@
 
 The file is one JSON object: ``{"Data": {…}, "Checksum": n}``. The checksum is FNV-1a over a *canonical text* of Data:
 what Go prints for the value with its type names, maps sorted. That text, not the JSON, decides whether a file is
-good, so both are made here side by side: each entry and each resource is rendered once as a :class:`Fragment`, and a
-file is fragments joined. Whoever writes often keeps the fragments of what did not change.
+accepted, so both are produced here together: each entry and each resource is rendered once as a :class:`Fragment`, and
+a file is the fragments joined. A writer keeps the fragments of what did not change.
 
-Beside ``Data`` and ``Checksum`` the file may have a *section* of our own (``own_section``). A kubelet's decoder skips
-keys it does not know, so it takes the file over all the same, and its first write leaves the section out.
+Beside ``Data`` and ``Checksum`` the file may have a *section* of our own (``own_section``). A kubelet's decoder ignores
+keys that it does not know, so it loads the file all the same, and its first write drops the section.
 
-# Decision: one file, not one beside it. Who holds what and which pods there are change together, and a file is renamed
-# at one moment; two files need an order of writing, rules for every crash in between, and twice the time of the disk.
-
-Reading takes any kubelet's file and believes nothing: a wrong type, another layout or another checksum raises
-CorruptCheckpoint, which says what and where.
+When a kubelet's file is read, everything is checked: a wrong type, another layout or a wrong checksum raises
+CorruptCheckpoint, which says what is wrong and where.
 """
+
+# Decision: a section of the same file, not a second file. Assignments and pods change together, and renaming one file
+# is atomic. Two files would need an order of writing, a rule for each crash in between, and twice the disk writes.
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ FILE_NAME = "kubelet_internal_checkpoint"
 SECTION = "DeviceManager"
 """The key of our own section."""
 NO_NUMA_NODE = -1
-"""The key under which devices without topology stand (CKPT-3)."""
+"""The key for devices without topology (CKPT-3)."""
 _STORE_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,248}[A-Za-z0-9])?")
 _NODE_KEY = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
-"""By NUMA node the devices on it; a device of two nodes stands under both."""
+"""The devices of each NUMA node; a device with two nodes is listed under both."""
 DeviceNodes = Mapping[DeviceId, tuple[int, ...] | None]
 
 
@@ -55,9 +55,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """``registered`` has by resource the ids that were healthy then; on load only its keys count (CKPT-4).
-
-    ``section`` is the JSON value of our own section, None in a kubelet's file.
+    """``registered`` has the ids that were healthy when it was written, by resource. When it is loaded, only its keys
+    are used (CKPT-4). ``section`` is the JSON value of our own section, None in a kubelet's file.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -67,7 +66,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A part of the file: as JSON, and as the checksum sees it."""
+    """A part of the file: as JSON, and as the checksum is computed of it."""
 
     json: str
     canonical: str
@@ -109,7 +108,7 @@ def registered_fragment(resource: ResourceName, healthy: Sequence[DeviceId]) -> 
 def format_checkpoint(
     entries: Iterable[Fragment], registered: Mapping[ResourceName, Fragment], *, section: str = ""
 ) -> str:
-    """The text of the file. Resources are put in the order of their bytes; entries stay in the order given.
+    """The text of the file. Resources are sorted by their bytes; entries keep the order given.
 
     ``section`` is the JSON text of our own section.
     """
@@ -126,7 +125,7 @@ def format_checkpoint(
 
 
 def render(checkpoint: Checkpoint, *, section: str = "") -> str:
-    """The text of a whole checkpoint, with nothing kept from earlier."""
+    """The text of a whole checkpoint, made without kept fragments."""
     return format_checkpoint(
         map(entry_fragment, checkpoint.entries),
         {name: run_steps(registered_fragment(name, ids)) for name, ids in checkpoint.registered.items()},
@@ -141,7 +140,7 @@ def checksum_of(canonical: str) -> int:
 
 
 def is_store_key(key: str) -> bool:
-    """May a file of the checkpoint store be called this? (CKPT-11)"""
+    """Is this a valid name for a file of the checkpoint store? (CKPT-11)"""
     return _STORE_KEY.fullmatch(key) is not None
 
 
@@ -149,7 +148,7 @@ def is_store_key(key: str) -> bool:
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
-    """The content of a file. Raises CorruptCheckpoint when it is no checkpoint, or its checksum differs (CKPT-9)."""
+    """The content of a file. Raises CorruptCheckpoint if it is no checkpoint, or has a wrong checksum (CKPT-9)."""
     top = load_json(text)
     data, stored = _typed(top.get("Data"), dict, "Data"), stored_checksum(top)
     if problem := checksum_problem(canonical_text(data), stored):
@@ -158,16 +157,16 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 
 def checksum_problem(canonical: str, stored: int) -> str:
-    """Why the stored checksum is not that of the canonical text; empty when it is. Raises CorruptCheckpoint."""
+    """Why the stored checksum is wrong; empty if it is that of the canonical text. Raises CorruptCheckpoint."""
     try:
         actual = checksum_of(canonical)
-    except UnicodeEncodeError as error:  # half of a surrogate pair: JSON can say it, UTF-8 cannot
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can express and UTF-8 cannot
         raise CorruptCheckpoint(f"a text is not Unicode: {error}") from error
     return "" if actual == stored else f"the checksum is {stored}, but the content's is {actual}"
 
 
 def content(data: Mapping[str, Any], section: Any = None) -> Checkpoint:
-    """The value of Data, whose types :func:`canonical_text` has checked."""
+    """The content of Data, whose types were checked by :func:`canonical_text`."""
     return Checkpoint(
         entries=tuple(_entry(raw) for raw in data.get("PodDeviceEntries") or ()),
         registered={name: tuple(ids or ()) for name, ids in (data.get("RegisteredDevices") or {}).items()},
@@ -176,7 +175,7 @@ def content(data: Mapping[str, Any], section: Any = None) -> Checkpoint:
 
 
 def canonical_text(data: Any, *, with_nodes: bool = True) -> str:
-    """What the checksum is computed over, from the JSON value of Data (CKPT-6). Raises CorruptCheckpoint.
+    """The text of which the checksum is computed, from the JSON value of Data (CKPT-6). Raises CorruptCheckpoint.
 
     ``with_nodes`` is False for the layout before Kubernetes 1.20, in which the devices of an entry are a list.
     """
@@ -190,7 +189,7 @@ def canonical_text(data: Any, *, with_nodes: bool = True) -> str:
 
 
 def load_json(text: str) -> dict[str, Any]:
-    """The object that is the whole file. Raises CorruptCheckpoint."""
+    """The JSON object in a file. Raises CorruptCheckpoint."""
     try:
         top = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -200,8 +199,8 @@ def load_json(text: str) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    """Python's decoder takes NaN and Infinity, JSON has no such thing."""
-    raise ValueError(f"{name} is no number")
+    """Python's decoder accepts NaN and Infinity, which JSON does not have."""
+    raise ValueError(f"{name} is not a number")
 
 
 def stored_checksum(top: Mapping[str, Any]) -> int:
@@ -212,10 +211,10 @@ def stored_checksum(top: Mapping[str, Any]) -> int:
 
 
 def _section(top: dict[str, Any]) -> Any:
-    """Ours, if there is one; other keys are skipped, as Go does, unless one looks like ours under a damaged name."""
+    """Our section, if there is one. Other keys are ignored, as in Go, except a damaged name of ours."""
     for key in top.keys() - {"Data", "Checksum", SECTION}:
         if isinstance(top[key], dict) and "Checksum" in top[key]:
-            raise CorruptCheckpoint(f"the key {key!r:.80} stands where {SECTION!r} should")
+            raise CorruptCheckpoint(f"there is a key {key!r:.80} instead of {SECTION!r}")
     return top.get(SECTION)
 
 
@@ -249,11 +248,11 @@ def _canonical_entry(raw: Any, *, with_nodes: bool = True) -> str:
 
 
 def _numa_text(numa: Any) -> str:
-    """Keys ascending as numbers; in the JSON they are sorted as texts."""
+    """Keys are sorted as numbers here, but in the JSON as texts."""
     found = _typed(numa, dict, "DeviceIDs")
     for key in found:
         if not _NODE_KEY.fullmatch(key) or not -(2**63) <= int(key) < 2**63:
-            raise CorruptCheckpoint(f"DeviceIDs has the key {key!r:.80}, which is no NUMA node")
+            raise CorruptCheckpoint(f"DeviceIDs has the key {key!r:.80}, which is not a NUMA node")
     parts = [f"{int(key)}:{_list(found[key])}" for key in sorted(found, key=int)]
     return "<nil>" if numa is None else f"map[{' '.join(parts)}]"
 
@@ -280,7 +279,7 @@ def _sequence(parts: Iterable[str], absent: bool) -> str:
 
 
 def _typed(value: Any, kind: type, what: str) -> Any:
-    """The value, if it has the type Go's decoder would demand; null is the type's empty value."""
+    """The value, if it has the type that Go's decoder requires; null is the type's empty value."""
     if value is None:
         return kind()
     if not isinstance(value, kind):

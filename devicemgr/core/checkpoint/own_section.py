@@ -1,10 +1,10 @@
-"""What the kubelet knows from elsewhere, and we keep in a section of the checkpoint: pods, plug-in options, tombstones.
+"""Our own section of the checkpoint: pods, plug-in options and removed resources.
 
-The kubelet learns its pods from the API server, and its checkpoint has no names; options it forgets (LIM-39). The
-section's ``BootID`` tells a restart of the manager from a restart of the machine, and ``Unconfirmed`` has the pods that
-nobody has looked at since that (ALLOC-10): the manager may be restarted before it could.
+The kubelet learns its pods from the API server, so its checkpoint has no names; and it forgets options (LIM-39). The
+section's ``BootID`` distinguishes a restart of the manager from a reboot. ``Unconfirmed`` has the pods that have not
+been admitted again since a reboot (ALLOC-10): the manager may be restarted in between.
 
-:func:`load_snapshot` makes of a file what to start from.
+:func:`load_snapshot` makes the state to start from out of the whole file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class OwnSection:
 
 
 def pod_fragment(pod: Pod) -> str:
-    """One pod in the section's JSON: whoever writes often keeps it."""
+    """One pod in the section's JSON. A writer keeps it."""
     containers = [{"Name": c.name, "Kind": c.kind.value, "Limits": dict(c.limits)} for c in pod.containers]
     return _json({"Namespace": pod.namespace, "Name": pod.name, "UID": pod.uid, "Containers": containers})
 
@@ -51,8 +51,8 @@ def format_section(
     *,
     boot_id: str,
 ) -> str:
-    """The section's text, from the fragments of its pods. Its parts stand in the order in which :func:`_json` sorts
-    them, so that a reader makes the same text of the value, and the same checksum."""
+    """The section's text, from the fragments of its pods. Its keys are in the order in which :func:`_json` sorts them,
+    so that a reader gets the same text, and the same checksum, from the value."""
     wanted = {
         name: {
             "PreStartRequired": one.pre_start_required,
@@ -120,7 +120,7 @@ def _list(value: Any) -> list[Any]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a text is expected, not {value!r:.80}")
-    value.encode()  # half of a surrogate pair: JSON can say it, and nobody could be told of it
+    value.encode()  # half of a surrogate pair, which JSON can express and UTF-8 cannot
     return value
 
 
@@ -135,7 +135,7 @@ def _count(value: Any) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedCheckpoint:
-    """A file of which every part is believed. ``section`` is None in a kubelet's own file."""
+    """A file whose checksums are right. ``section`` is None in a kubelet's own file."""
 
     checkpoint: Checkpoint
     section: OwnSection | None
@@ -143,16 +143,16 @@ class SavedCheckpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSnapshot:
-    """``skipped`` counts entries with an unreadable answer: only those are left out (CKPT-9)."""
+    """``skipped`` counts entries with an unreadable answer, which are left out (CKPT-9)."""
 
     snapshot: Snapshot
     skipped: int = 0
 
 
 def load_snapshot(saved: SavedCheckpoint, decode: Callable[[bytes], RunOptions | None]) -> LoadedSnapshot:
-    """What to start from. ``decode`` reads a stored answer, or returns None when it cannot.
+    """The state to start from. ``decode`` reads a stored answer, or returns None if it cannot.
 
-    Pods that no section names are a kubelet's: they come back without a name, by their uid.
+    Pods that are not in the section were admitted by a kubelet: they are restored with their uid, and without a name.
     """
     checkpoint, section = saved.checkpoint, saved.section or OwnSection()
     read = [(entry, decode(entry.answer)) for entry in checkpoint.entries]
@@ -174,11 +174,11 @@ def load_snapshot(saved: SavedCheckpoint, decode: Callable[[bytes], RunOptions |
 
 
 _Held = Mapping[str, Mapping[ResourceName, AbstractSet[DeviceId]]]
-"""By container what it holds."""
+"""What each container holds."""
 
 
 def _nameless_pods(entries: Iterable[Entry]) -> list[Pod]:
-    """Pods by what their containers hold."""
+    """Pods, made from what their containers hold."""
     held: dict[PodUid, dict[str, dict[ResourceName, AbstractSet[DeviceId]]]] = {}
     for entry in entries:
         containers = held.setdefault(entry.owner.pod_uid, {})
@@ -203,11 +203,12 @@ def _containers(held: _Held) -> list[Container]:
 
 
 def _main_containers(held: _Held) -> set[str]:
-    """Which containers are no init containers. The file does not say, but only an init container shares a device with
-    another one, be it of one resource among several (ALLOC-13); so as many as can be last that share nothing.
+    """The containers that are taken for main containers, and not for init containers.
 
-    Who shares least, and has most of its own, comes first. Of two that are alike the one that the file has later
-    lasts, which matters only to who lists it (PR-3): a pod's request does not depend on it (``PodDevices``).
+    The file does not say which are which. But only an init container shares a device with another container (ALLOC-13),
+    so as many as possible are main containers that share no device with each other. Those that share the fewest and
+    have the most of their own are chosen first; of two alike, the later one in the file. Which of them is chosen shows
+    in PodResources only (PR-3): a pod's request does not depend on it (``PodDevices``).
     """
     holders = Counter(device for one in held.values() for device in _devices(one))
     shared = {name: sum(holders[device] > 1 for device in _devices(one)) for name, one in held.items()}

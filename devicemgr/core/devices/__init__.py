@@ -5,6 +5,6 @@
 ``resource``      one resource: its endpoint, and its healthy and unhealthy devices
 ``free_devices``  the free devices of one resource, by NUMA node, kept in order
 ``pod_devices``   admitted pods, their containers' assignments, and reservations
-``store``         all of it together; a mutation returns the events it caused
-``contention``    plug-ins that claim one resource, and take it from each other without end
+``store``         all of the state; each change returns the events it caused
+``contention``    plug-ins that take one resource from each other again and again
 """

@@ -1,8 +1,8 @@
-"""Plug-ins that claim the same resource, and register again whenever they are cut: the newest wins (REG-10), for ever.
+"""Plug-ins that register for the same resource, and again whenever another one has replaced them.
 
-None of them sees the others; the manager sees them all. In a rolling update, too, the new plug-in cuts the old one,
-which may come back before it ends, and be cut again. So it is no take-over that tells, but how often plug-ins come
-*back*.
+The newest registration wins (REG-10), so without a limit they would replace each other for ever. A single plug-in
+cannot see this, but the manager can. A replacement alone proves nothing: in a rolling update the new plug-in replaces
+the old one, which may register again before it exits. So what is counted is how often plug-ins come *back*.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 TOLERATED_RETURNS = 2
-"""The old plug-in comes back once, and the new one after it."""
+"""In a rolling update the old plug-in may come back once, and then the new one."""
 CALM_PERIOD = 60.0
-"""Seconds without a take-over after which all of them are forgotten."""
+"""Seconds without a replacement after which the earlier ones are forgotten."""
 TURN = 3.0
-"""Seconds for which the one that serves is left alone then: less than the other one's patience, which is often five."""
+"""Seconds for which each then serves undisturbed: many plug-ins wait five seconds for the answer to Register."""
 MAX_CLAIMANTS = 10
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Claimant:
-    """A plug-in, as it can be told from another one: where it serves, and the process."""
+    """What distinguishes one plug-in from another: its socket and its process."""
 
     socket: str
     pid: int
@@ -31,33 +31,34 @@ class Claimant:
 
 @dataclass(slots=True)
 class Contention:
-    """What happened to one resource of late."""
+    """The recent replacements of one resource's plug-in."""
 
-    _cut: dict[Claimant, None] = field(default_factory=dict, init=False)  # the newest last
+    _replaced: dict[Claimant, None] = field(default_factory=dict, init=False)  # the newest last
     _returns: int = field(default=0, init=False)
     _last: float = field(default=float("-inf"), init=False)
 
     def pause(self, *, now: float) -> float:
-        """Seconds for which the one that serves must not be cut by another one."""
+        """Seconds for which the plug-in that serves must not be replaced by another one."""
         return max(self._last + TURN - now, 0.0) if self._returns > TOLERATED_RETURNS else 0.0
 
     def turn_begins(self, *, now: float) -> None:
-        """Somebody serves who has cut nobody: the one before has ended. Others who wait do so for a turn, too."""
+        """A plug-in serves whose predecessor had ended, so that it replaced nobody. It has a turn as well."""
         if self._returns > TOLERATED_RETURNS:
             self._last = now
 
     def taken_over(self, *, old: Claimant, new: Claimant, now: float) -> tuple[Claimant, ...]:
-        """``new`` has cut ``old``. Returns all who contend when that should be told: once, until they are calm."""
+        """``new`` has replaced ``old``. Returns all contending plug-ins if that is to be reported, which is once until
+        they are calm, and otherwise nothing."""
         if new == old:
             return ()
         if now - self._last > CALM_PERIOD:
-            self._cut.clear()
+            self._replaced.clear()
             self._returns = 0
         self._last = now
-        is_back = new in self._cut
+        is_back = new in self._replaced
         self._returns += is_back
-        self._cut.pop(old, None)
-        self._cut[old] = None
-        if len(self._cut) > MAX_CLAIMANTS:
-            del self._cut[next(iter(self._cut))]
-        return tuple(sorted({*self._cut, new})) if is_back and self._returns == TOLERATED_RETURNS + 1 else ()
+        self._replaced.pop(old, None)
+        self._replaced[old] = None
+        if len(self._replaced) > MAX_CLAIMANTS:
+            del self._replaced[next(iter(self._replaced))]
+        return tuple(sorted({*self._replaced, new})) if is_back and self._returns == TOLERATED_RETURNS + 1 else ()

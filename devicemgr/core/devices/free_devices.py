@@ -1,10 +1,10 @@
 """The free devices of one resource, by NUMA nodes, kept in order: what an allocation chooses from (ALLOC-15, ALLOC-16).
 
-A container wants two of 10,000 devices. Sorting all that are free by affinity and by name, for every container, is what
-makes an admission cost more with every device there is. Here they stand sorted: a device has a *rank*, its position in
-the natural order of all ids (ALLOC-8), and each *node set*, the NUMA nodes of a device, has a sorted list of the ranks
-that are free there. Taking a device or giving it back moves one number; a choice reads the first few. How many devices
-are in each node set is counted along, for the hints of the topology (``hints``), which ask for nothing else.
+A container wants two of 10,000 devices. If every allocation sorted all free devices by affinity and by name, its cost
+would grow with the number of devices. So they are kept sorted: a device has a *rank*, its position in the natural order
+of all ids (ALLOC-8), and each *node set*, the NUMA nodes of a device, has a sorted list of the ranks that are free
+there. Taking a device or giving it back moves one number; a choice reads the first few. The number of devices in each
+node set is counted as well: the topology hints need nothing else (``hints``).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from .pod_devices import in_order, ordering
 NodeSet = frozenset[int]
 """NUMA nodes; empty without topology. A node -1 is no node (ALLOC-16)."""
 FEW = 50
-"""Ids that are quicker moved one by one; of more, whole lists are made anew."""
+"""Up to so many ids are moved one by one; for more, it is faster to rebuild the lists."""
 _Kind = tuple[NodeSet, bool]
-"""Of a device: where it is, and whether it is healthy."""
+"""A device's NUMA nodes, and whether it is healthy."""
 
 
 class Ids(Collection[DeviceId]):
-    """Ids in natural order, as they are free at the moment of looking; not those ``without``, but also ``also``."""
+    """Free ids in natural order, except those in ``without``, and with those in ``also``. A view: it shows what is free
+    when it is read."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Ids(Collection[DeviceId]):
     def __iter__(self) -> Iterator[DeviceId]:
         rank, order = self._free.rank, self._free.order
         hidden = self._without - set(self._extra)
-        yield from (id for id in self._extra if id not in rank)  # held by an init container, and listed no more
+        yield from (id for id in self._extra if id not in rank)  # held by an init container, and no longer listed
         lists = [ranks for ranks in (*self._lists, sorted(rank[id] for id in self._extra if id in rank)) if ranks]
         last = -1
         for found in lists[0] if len(lists) == 1 else merge(*lists):
@@ -59,7 +60,7 @@ class Ids(Collection[DeviceId]):
             last = found
 
     def also(self, ids: Iterable[DeviceId]) -> Ids:
-        """These, and some more."""
+        """These, and ``ids``."""
         return Ids(self._free, self._lists, self._without, ids)
 
     def __contains__(self, id: object) -> bool:
@@ -71,14 +72,14 @@ class Ids(Collection[DeviceId]):
 
 
 class FreeDevices:
-    """Made of all ``devices`` of a list, of which ``free`` are free."""
+    """All ``devices`` of a list, of which ``free`` are free."""
 
     def __init__(self, devices: Mapping[DeviceId, Device], free: Iterable[DeviceId]) -> None:
         run_steps(self._fill(devices, set(free)))
 
     @classmethod
     def making(cls, devices: Mapping[DeviceId, Device], free: AbstractSet[DeviceId]) -> Steps[FreeDevices]:
-        """The same, in steps, in which neither of the two may change."""
+        """Construct it in steps, during which neither argument may change."""
         made = cls.__new__(cls)
         yield from made._fill(devices, free)
         return made
@@ -107,29 +108,29 @@ class FreeDevices:
 
     @property
     def has_topology(self) -> bool:
-        """Is any device, free or not, on a NUMA node?"""
+        """Does any device, free or not, have a NUMA node?"""
         return any(self.node_sets)
 
     @property
     def node_sets(self) -> AbstractSet[NodeSet]:
-        """Where there are devices, free or not."""
+        """The node sets of all devices, free or not."""
         return {nodes for (nodes, _), count in self._counts.items() if count}
 
     @property
     def healthy_counts(self) -> dict[NodeSet, int]:
-        """How many healthy devices, free or not, stand where."""
+        """How many healthy devices, free or not, each node set has."""
         return {nodes: count for (nodes, is_healthy), count in self._counts.items() if is_healthy and count}
 
     def free_counts(self, *, without: AbstractSet[DeviceId] = frozenset()) -> dict[NodeSet, int]:
-        """How many free devices, not counting some, stand where."""
+        """How many free devices, except those in ``without``, each node set has."""
         return {nodes: len(Ids(self, (ranks,), without)) for nodes, ranks in self._ranks.items() if ranks}
 
     def nodes_of(self, id: DeviceId) -> NodeSet:
-        """Empty also for a device that is not listed."""
+        """The device's NUMA nodes; none for a device that is not listed."""
         return self._kinds[id][0] if id in self._kinds else frozenset()
 
     def add(self, ids: Collection[DeviceId]) -> None:
-        """These, which are listed, are free."""
+        """These are free now. All of them must be listed."""
         if len(ids) > FEW:
             come: dict[NodeSet, set[int]] = {nodes: set() for nodes in self._ranks}
             for id in ids:
@@ -144,7 +145,7 @@ class FreeDevices:
                 insort(ranks, rank)
 
     def discard(self, ids: Collection[DeviceId]) -> None:
-        """Somebody holds these, or they are not healthy; some may not be listed at all."""
+        """These are held now, or not healthy. Ids that are not listed are ignored."""
         if len(ids) > FEW:
             gone = {self.rank[id] for id in ids if id in self.rank}
             for nodes, ranks in self._ranks.items():
@@ -156,7 +157,7 @@ class FreeDevices:
                 del ranks[bisect_left(ranks, rank)]
 
     def update(self, device: Device, *, free: bool) -> None:
-        """The device is somewhere else now, or in another state."""
+        """The device has other NUMA nodes now, or another health."""
         self.discard([device.id])
         kind = _kind(device.numa_nodes, device.health)
         self._counts[self._kinds[device.id]] -= 1
@@ -170,7 +171,8 @@ class FreeDevices:
         return Ids(self, self._ranks.values(), without)
 
     def split(self, affinity: AbstractSet[int] | None, *, without: AbstractSet[DeviceId]) -> tuple[Ids, Ids, Ids]:
-        """(aligned, unaligned, no affinity): each device is in one of them (ALLOC-15, ALLOC-16)."""
+        """Aligned with ``affinity``, unaligned, and without NUMA nodes: each free device is in one of the three
+        (ALLOC-15, ALLOC-16)."""
         if affinity is None or not self.has_topology:
             return Ids(self, (), without), Ids(self, (), without), self.all(without=without)
         by_class: list[list[list[int]]] = [[], [], []]
@@ -182,7 +184,7 @@ class FreeDevices:
 
 @lru_cache(maxsize=4096)
 def _kind(nodes: tuple[int, ...] | None, health: str) -> _Kind:
-    """There are a handful of them, and a long list is quicker to go through when its devices have the same objects."""
+    """Cached: there are a handful of different ones, and equal keys that are one object are compared faster."""
     return frozenset(nodes or ()) - {-1}, health == HEALTHY
 
 

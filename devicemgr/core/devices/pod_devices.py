@@ -1,8 +1,8 @@
 """Who holds which devices: the admitted pods, their containers' assignments, and reservations.
 
-# Decision: reservations are explicit. The kubelet keeps chosen ids only in a derived set that any recompute drops
-# while the Allocate call is in flight, and the device goes to a second pod (LIM-6, kubernetes #137534). Here a
-# device is held from the moment it is chosen, by name of its owner, until commit or release.
+A device is held from the moment it is chosen, under the name of its owner, until it is released. The kubelet keeps
+chosen ids only in a derived set, which may be computed again while the Allocate call is in flight, so that the device
+goes to a second pod (LIM-6, kubernetes #137534).
 
 ``version`` grows with every change that must survive a restart; reservations need not.
 """
@@ -32,8 +32,8 @@ from ...steps import CHUNK, SMALL_CHUNK, Steps, in_chunks, run_steps
 class Assignment:
     """Devices one container holds of one resource, each with the NUMA nodes it had then (LW-6, ALLOC-5h).
 
-    ``raw`` is the answer as the plug-in sent it, None where there is no such thing: the checkpoint passes on what this
-    version does not understand.
+    ``raw`` is the answer as the plug-in sent it, if there is one: the checkpoint keeps fields that this version does
+    not know.
     """
 
     devices: Mapping[DeviceId, tuple[int, ...] | None]
@@ -42,21 +42,21 @@ class Assignment:
 
 
 class PodDevices:
-    """Pods and what they hold. Every method is synchronous: it is its own critical section."""
+    """Pods and the devices they hold. Every method is synchronous, and so a critical section."""
 
     def __init__(self) -> None:
         self.version = 0
         self.unconfirmed: set[PodUid] = set()
-        """Pods from before a reboot: none of their containers runs, so they are looked at anew (ALLOC-10)."""
+        """Pods from before a reboot: none of their containers runs, so they are admitted again (ALLOC-10)."""
         self.requested: Counter[ResourceName] = Counter()
-        """What all pods together ask for (CAP-9)."""
+        """What all pods together request (CAP-9)."""
         self.answers_size = 0
-        """Bytes of all answers as the plug-ins sent them."""
+        """Bytes in all answers, as the plug-ins sent them."""
         self._pods: dict[PodUid, Pod] = {}
         self._requests: dict[PodUid, Mapping[ResourceName, int]] = {}
         self._assignments: dict[Owner, dict[ResourceName, Assignment]] = {}
         self._holders: dict[ResourceName, dict[DeviceId, set[Owner]]] = {}
-        self._reserved: dict[Owner, dict[ResourceName, set[DeviceId]]] = {}  # the same, by owner
+        self._reserved: dict[Owner, dict[ResourceName, set[DeviceId]]] = {}  # the same as ``_holders``, by owner
         self._owners: dict[PodUid, dict[Owner, None]] = {}  # by pod, in the order in which they first held something
 
     # --- pods ----------------------------------------------------------------------------------
@@ -70,16 +70,16 @@ class PodDevices:
         return self._pods.get(uid)
 
     def find_pods(self, namespace: str, name: str) -> list[Pod]:
-        """All of that name, oldest first: there are two while the one that was deleted by force is still ending."""
+        """All of that name, oldest first: there may be two while one that was deleted by force is still terminating."""
         return [p for p in self._pods.values() if (p.namespace, p.name) == (namespace, name)]
 
     def find_pod(self, namespace: str, name: str) -> Pod | None:
-        """The one that was admitted last, as the kubelet's index of pods by name has it."""
+        """The one that was admitted last, as in the kubelet's index of pods by name."""
         found = self.find_pods(namespace, name)
         return found[-1] if found else None
 
     def add_pod(self, pod: Pod, *, confirmed: bool = True) -> None:
-        """The pod is admitted: it stays until :meth:`remove_pod`. One from before a reboot may not be confirmed yet."""
+        """The pod is admitted, until :meth:`remove_pod`. One from before a reboot is not ``confirmed`` at first."""
         before = self._pods.get(pod.uid)
         if before != pod:
             self.version += 1
@@ -87,12 +87,12 @@ class PodDevices:
             self._requests[pod.uid] = self._request_of(pod)
             self.requested.update(self.request_of(pod.uid))
         self._pods[pod.uid] = pod
-        if confirmed is (pod.uid in self.unconfirmed):  # it changes, and that must be on disk as well
+        if confirmed is (pod.uid in self.unconfirmed):  # that must be on disk as well
             self.version += 1
             self.unconfirmed ^= {pod.uid}
 
     def remove_pod(self, uid: PodUid) -> dict[ResourceName, tuple[DeviceId, ...]]:
-        """The pod has ended: give back all it held, at once (LIM-33). Returns the freed ids by resource."""
+        """The pod has ended: release its devices at once (LIM-33). Returns the freed ids by resource."""
         self.version += self._pods.pop(uid, None) is not None
         self.requested.subtract(self.request_of(uid))
         self._requests.pop(uid, None)
@@ -104,13 +104,13 @@ class PodDevices:
         return freed
 
     def request_of(self, uid: PodUid) -> Mapping[ResourceName, int]:
-        """The part of ``requested`` that is this pod's; nothing of a pod that is not here."""
+        """The part of ``requested`` that is this pod's; empty for an unknown pod."""
         return self._requests.get(uid, {})
 
     def _request_of(self, pod: Pod) -> Mapping[ResourceName, int]:
-        """What a pod asks for. Of one from a kubelet's checkpoint nobody knows the kinds and the order of its
-        containers; but devices are handed on wherever that is possible (ALLOC-7a), so as many different ones as it
-        holds are what it asked for."""
+        """What a pod requests. A kubelet's checkpoint does not have the kinds and the order of a pod's containers; but
+        devices are reused wherever that is possible (ALLOC-7a), so the number of different devices that the pod holds
+        is what it requested."""
         if pod.name:
             return pod_request(pod.containers)
         held: dict[ResourceName, set[DeviceId]] = {}
@@ -133,7 +133,7 @@ class PodDevices:
         return frozenset(self._holders.get(resource, {}).get(device, ()))
 
     def held(self, resource: ResourceName) -> Mapping[DeviceId, set[Owner]]:
-        """The devices of a resource that somebody holds, with their holders. Do not change it."""
+        """The devices of a resource that are held, with their holders. Do not change it."""
         return self._holders.get(resource, {})
 
     def held_counts(self) -> dict[ResourceName, int]:
@@ -144,7 +144,7 @@ class PodDevices:
         return list(self._owners.get(uid, ()))
 
     def reserve(self, owner: Owner, resource: ResourceName, devices: Iterable[DeviceId]) -> None:
-        """From now on these devices are held by ``owner``, whatever the plug-in will answer."""
+        """``owner`` holds these devices from now on, although the plug-in has not answered yet."""
         holders = self._holders.setdefault(resource, {})
         reserved = self._reserved.setdefault(owner, {}).setdefault(resource, set())
         for device in devices:
@@ -152,7 +152,7 @@ class PodDevices:
             reserved.add(device)
 
     def record(self, owner: Owner, resource: ResourceName, assignment: Assignment) -> None:
-        """``owner`` holds these devices, and this is the plug-in's answer for them."""
+        """``owner`` holds these devices, with the plug-in's answer for them."""
         self.reserve(owner, resource, assignment.devices)
         self.answers_size += _size(assignment) - _size(self.assignments(owner).get(resource))
         self._owners.setdefault(owner.pod_uid, {})[owner] = None
@@ -160,7 +160,7 @@ class PodDevices:
         self.version += 1
 
     def release(self, owner: Owner, resource: ResourceName) -> tuple[DeviceId, ...]:
-        """Give back what ``owner`` reserved or holds of one resource; returns the ids nobody holds any more."""
+        """Release what ``owner`` reserved or holds of one resource. Returns the ids that nobody holds any more."""
         assignments = self._assignments.get(owner, {})
         ended = assignments.pop(resource, None)
         self.version += ended is not None
@@ -189,13 +189,13 @@ def in_order(ids: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
 
 
 def ordering(ids: Iterable[DeviceId]) -> Steps[tuple[DeviceId, ...]]:
-    """:func:`in_order`, in steps. The last one puts sorted runs together, which takes far less than sorting does, and
-    nothing when they follow one another, as those of a container do that got its devices in order."""
+    """:func:`in_order`, in steps. The last step merges sorted runs, which is much faster than sorting them, or only
+    concatenates them if they are in order already, as a container's devices usually are."""
     ids = list(ids)
     if len(ids) < 2:
         return tuple(ids)
-    # Most lists are one word with a number behind it. There the shorter number is the smaller one, and 10,000 ids are
-    # in order after 2 ms, not 14.
+    # In most lists every id is the same word with a number. A shorter number is a smaller one, so the length decides
+    # first: sorting 10,000 ids takes 2 ms then, instead of 14.
     prefix = _common_prefix(min(ids), max(ids)).rstrip("0123456789")
     key: Callable[[DeviceId], Any] = _by_length
     for some in in_chunks(ids):
@@ -235,13 +235,13 @@ def _size(assignment: Assignment | None) -> int:
 
 
 def _common_prefix(one: str, other: str) -> str:
-    """Of the first and the last of many texts, and so of all of them."""
+    """The longest common prefix: of the smallest and the largest of many texts, it is that of all."""
     length = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
     return one[:length]
 
 
 def pod_request(containers: Iterable[Container]) -> dict[ResourceName, int]:
-    """What a pod needs at its widest moment: the main containers with all sidecars, or an init container with the
+    """The most that a pod needs at any time: the main containers with all sidecars, or an init container with the
     sidecars declared before it, whichever is more (TM-9)."""
     lasting: dict[ResourceName, int] = {}
     widest: dict[ResourceName, int] = {}

@@ -1,11 +1,11 @@
-"""What a plug-in's list is worth: normalise it once, so that nobody after has to doubt it (LIM-16).
+"""Normalises a plug-in's list, so that the rest of the core can rely on it (LIM-16).
 
 The kubelet takes every list as it comes: a duplicate id counts twice in capacity, an empty id is a device.
-Here each id counts once, and every mend is reported:
+Here each id counts once, and every correction is reported:
 
 1. an entry without an id, or with one longer than the peer limit ``id_length``, is left out;
-2. of several entries with one id the last counts, but one bad health among them makes the device unhealthy:
-   a plug-in in doubt about a device must not get pods placed on it;
+2. of several entries with one id the last counts, but if any of them is unhealthy, so is the device: no pod should get
+   a device about which its plug-in contradicts itself;
 3. a health other than Healthy and Unhealthy counts as unhealthy (the kubelet's rule, LW-3) and is reported;
 4. a NUMA node below 0 or above ``MAX_NUMA_NODE`` is dropped from the device's topology (-1 says "none": not reported).
 """
@@ -20,17 +20,17 @@ from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceList, ResourceN
 from ...steps import SMALL_CHUNK, Steps, in_chunks
 
 MAX_NUMA_NODE = 1023
-"""Linux' own limit on node numbers (MAX_NUMNODES is at most 1024)."""
+"""Linux's own limit on node numbers (MAX_NUMNODES is at most 1024)."""
 MAX_ID_LENGTH = 16 * 1024
 MAX_DIFFERENCE = 4096
-"""Entries. A difference is taken over in one step, for it changes what is there."""
+"""Entries. A difference is applied in one step, because it changes the list in place."""
 _EXAMPLES = 10
 _SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A list in which each id stands once, and what had to be mended to get there."""
+    """A list in which each id occurs once, and what was corrected in it."""
 
     devices: dict[DeviceId, Device]
     problems: tuple[DeviceListNormalised, ...]
@@ -78,8 +78,8 @@ class Difference:
 def difference(
     report: DeviceList, known: Mapping[DeviceId, Device], *, id_length: int = MAX_ID_LENGTH
 ) -> Difference | None:
-    """How ``report`` differs from the list before it, which was without problems and is ``known``; None when the new
-    one has problems, or differs in so much, and the whole of it must be normalised."""
+    """How ``report`` differs from ``known``, the list before it, which had no problems. None when the new list has
+    problems or differs in more than MAX_DIFFERENCE entries: then all of it must be normalised."""
     if len(report.added) + len(report.removed) > MAX_DIFFERENCE:
         return None
     updated = {device.id: device for device in report.added}
@@ -96,7 +96,7 @@ def _are_usable(ids: Collection[DeviceId], id_length: int) -> bool:
 
 
 def _has_odd_values(entries: Iterable[Device]) -> bool:
-    """Of 10,000 devices there are a handful of different healths and topologies, and those are looked at."""
+    """Checks the different healths and topologies only: 10,000 devices have a handful of them."""
     healths = {entry.health for entry in entries}
     nodes = {entry.numa_nodes for entry in entries}
     return bool(healths - {HEALTHY, UNHEALTHY}) or not all(_are_real(some) for some in nodes)

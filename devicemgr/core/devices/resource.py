@@ -16,15 +16,15 @@ from .report import Difference
 
 MAX_NAMED = 20
 MAX_NAME_LENGTH = 200
-"""Devices that an event about a list names of each kind, and how many characters of each: events are remembered."""
+"""An event about a list names so many devices of each kind, with so many characters each: events are kept in memory."""
 
 MAX_SORTING_ATTEMPTS = 10
-"""Lists of one resource that one admission begins to sort, each replaced before it is sorted."""
+"""How often one admission begins to sort a resource's list, when each is replaced before it is sorted."""
 
 
 @dataclass(slots=True)
 class ComparedList:
-    """A complete list, split by health, and how it differs from the one before: by ids, in the order of the lists."""
+    """A complete list, split by health, and the ids in which it differs from the one before, in list order."""
 
     devices: dict[DeviceId, Device]
     healthy: set[DeviceId] = field(default_factory=set)
@@ -38,8 +38,8 @@ class ComparedList:
 class Resource:
     """``healthy`` is None until the first list: such a resource is published, but not *known* (LW-9).
 
-    ``is_current`` says that ``devices`` came from the plug-in that serves now; ``token`` is the identity of that list,
-    if it had no problems: the next one may come as a difference from it.
+    ``is_current`` says that ``devices`` came from the plug-in that serves now. ``token`` identifies that list if it had
+    no problems: the next one may be given as a difference from it.
     """
 
     endpoint: Endpoint
@@ -49,9 +49,9 @@ class Resource:
     is_current: bool = False
     token: object = None
     registrations: int = 0
-    """Grows whenever ``registered`` becomes another one."""
-    _free: FreeDevices | None = None  # made when it is first asked for, kept up to date from then on
-    _sorting: SharedSteps[FreeDevices] | None = None  # of this list; who holds what of it is looked up at the end
+    """Grows whenever ``registered`` changes."""
+    _free: FreeDevices | None = None  # made on first use, and kept up to date from then on
+    _sorting: SharedSteps[FreeDevices] | None = None  # of this list; held devices are removed at the end
     _registered: tuple[DeviceId, ...] | None = None
 
     @property
@@ -60,12 +60,12 @@ class Resource:
 
     @property
     def is_published(self) -> bool:
-        """From the first list, or the end of the stream, on (REG-13)."""
+        """True from the first list, or the end of the stream, on (REG-13)."""
         return self.unhealthy is not None
 
     @property
     def is_expected_back(self) -> bool:
-        """Known from before a restart, and its plug-in has not reported its devices since."""
+        """Was it known before a restart, and has its plug-in not reported its devices since?"""
         waits_for_list = self.is_serving and not self.is_current and self.healthy is not None
         return self.endpoint.generation == RESTORED or waits_for_list
 
@@ -73,7 +73,7 @@ class Resource:
     def registered(self) -> tuple[DeviceId, ...] | None:
         """The healthy ids in the order of the list; the same object until they change (CKPT-4).
 
-        None until the first list: a resource with no healthy device is registered, and one without a list is not.
+        None until the first list: a resource without healthy devices is registered, one without a list is not.
         """
         if self._registered is None and (healthy := self.healthy) is not None:
             self._registered = tuple(id for id in self.devices if id in healthy)
@@ -84,12 +84,12 @@ class Resource:
         self.registrations += 1
 
     def connect(self, endpoint: Endpoint) -> None:
-        """Another registration takes over; the old list stays until its first own one (REG-9)."""
+        """Another registration replaces this one; the list stays until the new plug-in sends its own (REG-9)."""
         self.endpoint.advance(Trigger.REPLACED)
         self.endpoint, self.is_current, self.token = endpoint, False, None
 
     def comparing(self, devices: dict[DeviceId, Device]) -> Steps[ComparedList]:
-        """A complete list, compared with the one before (LW-3), in steps. Nothing is changed yet."""
+        """Compare a complete list with the one before (LW-3), in steps. Nothing is changed yet."""
         before, was_healthy = self.devices, self.healthy or set()
         found = ComparedList(devices)
         for some in in_chunks(devices.values()):
@@ -117,7 +117,7 @@ class Resource:
         return found
 
     def apply_list(self, new: ComparedList) -> DeviceListApplied:
-        """Take over a complete list that was compared with the one that is here; the answer says how they differ."""
+        """Replace the list by a complete one that was compared with it."""
         if self.healthy is None or new.healthy != self.healthy:
             self._now_registered()
         self.devices, self.healthy, self.unhealthy, self.is_current = new.devices, new.healthy, new.unhealthy, True
@@ -125,7 +125,7 @@ class Resource:
         return self._applied(new.added, new.removed, new.changed)
 
     def apply_difference(self, difference: Difference, held: Mapping[DeviceId, object]) -> DeviceListApplied:
-        """Equals :meth:`apply_list` of the whole list, at the cost of the difference."""
+        """The same as :meth:`apply_list` with the whole new list, in time proportional to the difference."""
         devices = self.devices
         added = [device.id for device in difference.updated if device.id not in devices]
         changed = [device.id for device in difference.updated if device.id in devices]
@@ -166,7 +166,7 @@ class Resource:
         )
 
     def stop(self, *, now: float) -> None:
-        """The plug-in is gone: its devices count as unhealthy (LW-8)."""
+        """The stream has ended: the devices count as unhealthy (LW-8)."""
         self.endpoint.stop(now=now)
         self.unhealthy = (self.unhealthy or set()) | (self.healthy or set())
         self.token = self._free = self._sorting = None
@@ -175,21 +175,21 @@ class Resource:
             self.healthy = set()
 
     def free_devices(self, held: Mapping[DeviceId, object]) -> FreeDevices:
-        """Healthy, and not ``held``."""
+        """The healthy devices that are not ``held``."""
         if self._free is None:
             self._free = FreeDevices(self.devices, (self.healthy or set()) - held.keys())
         return self._free
 
     def count_free(self, held: Mapping[DeviceId, object]) -> int:
-        """How many those are; of many that are held, without a look at each if they are sorted already."""
+        """Their number, without sorting them."""
         if self._free is not None:
             return len(self._free)
         healthy = self.healthy or set()
         return len(healthy) - sum(map(healthy.__contains__, held))
 
     def sorting(self, held: Callable[[], Mapping[DeviceId, object]]) -> Steps[None]:
-        """In steps, what :meth:`free_devices` would do at once. When another list comes meanwhile, it begins again,
-        a limited number of times: the caller must not wait for a plug-in that keeps sending."""
+        """In steps, what :meth:`free_devices` would do at once. When another list is applied meanwhile it begins again,
+        a limited number of times: the caller must not wait for a plug-in that keeps sending lists."""
         for _ in range(MAX_SORTING_ATTEMPTS):
             if self._free is not None:
                 return
@@ -205,18 +205,18 @@ class Resource:
                 self._free.discard(held())
 
     def mark_held(self, ids: Collection[DeviceId]) -> None:
-        """Somebody holds these from now on."""
+        """These are held from now on."""
         if self._free is not None:
             self._free.discard(ids)
 
     def mark_free(self, ids: Collection[DeviceId]) -> None:
-        """Nobody holds these any more."""
+        """These are not held any more."""
         if self._free is not None:
             self._free.add([id for id in ids if id in (self.healthy or ())])
 
     @property
     def reported(self) -> Reported:
-        """The healthy and the unhealthy ids, as somebody reports them now: none of a plug-in that is gone."""
+        """The healthy and the unhealthy ids that a plug-in reports now: none if its stream has ended."""
         if not (self.is_serving and self.is_current):
             return NOTHING_REPORTED
         return self.healthy or set(), self.unhealthy or set()
@@ -227,6 +227,6 @@ NOTHING_REPORTED: Reported = frozenset(), frozenset()
 
 
 def health_of(ids: Iterable[DeviceId], reported: Reported) -> dict[DeviceId, str]:
-    """``Unknown`` when the plug-in is gone or no longer lists the device; the kubelet says Healthy (LIM-7)."""
+    """The health of each id: ``Unknown`` if no plug-in reports the device, where the kubelet says Healthy (LIM-7)."""
     healthy, unhealthy = reported
     return {id: HEALTHY if id in healthy else UNHEALTHY if id in unhealthy else UNKNOWN for id in ids}

@@ -1,7 +1,7 @@
-"""The one place where the manager's state lives: per resource its plug-in and its devices, and who holds them.
+"""The manager's whole state: for each resource its plug-in and its devices, and who holds them.
 
-*Resources* are here: per name the endpoint and the last list, split into healthy and unhealthy ids. ``PodDevices``, the
-base class, says who holds what. Queries change nothing (LIM-5); a mutation returns the events it caused.
+The resources are here: for each name the endpoint and the last list, split into healthy and unhealthy ids. The base
+class, ``PodDevices``, knows who holds what. Queries change nothing (LIM-5); a mutation returns the events it caused.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from .resource import NOTHING_REPORTED, Reported, Resource, health_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that must survive a restart. ``registered`` has the healthy ids by resource, as they were listed (CKPT-4);
-    ``unconfirmed`` the pods that nobody has looked at since the machine was started (ALLOC-10)."""
+    """All that must survive a restart. ``registered`` has the healthy ids by resource, in list order (CKPT-4);
+    ``unconfirmed`` has the pods that have not been admitted again since the machine was started (ALLOC-10)."""
 
     version: int = 0
     assignments: tuple[tuple[Owner, ResourceName, Assignment], ...] = ()
@@ -54,12 +54,12 @@ class Snapshot:
 
 
 MAX_REMOVED = 1000
-"""Resources whose zero is kept until somebody has seen it; they stand in the checkpoint, too."""
+"""Removed resources that are published as zero until that is acknowledged. They are in the checkpoint as well."""
 
 
 class DeviceStore(PodDevices):
-    """The state of the manager. ``grace`` is the seconds a stopped endpoint keeps its capacity (LW-11),
-    ``id_length`` the characters a device id may have; ``node_resources`` are had without a plug-in."""
+    """The state of the manager. ``grace`` is the seconds for which a stopped endpoint keeps its capacity (LW-11),
+    ``id_length`` the most characters of a device id; the node has ``node_resources`` without a plug-in."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class DeviceStore(PodDevices):
         self.should_reset = False
         """Was there no checkpoint at the start? Then what the node published before means nothing (CAP-6)."""
         self.reports = 0
-        """How many lists have come: there may be other devices after each, or on other nodes. With ``version``, which
-        counts what must be written down, it says whether anything is as it was."""
+        """How many lists were applied. As long as this and ``version``, which counts changes that must be written to
+        disk, stay the same, so does everything else."""
         self._resources: dict[ResourceName, Resource] = {}
-        self._removed: dict[ResourceName, None] = {}  # in the order in which they were removed
+        self._removed: dict[ResourceName, None] = {}  # oldest first
         self._options: dict[ResourceName, PluginOptions] = {}
 
     # --- endpoints and lists -------------------------------------------------------------------
@@ -109,10 +109,10 @@ class DeviceStore(PodDevices):
         ]
 
     def applying(self, resource: ResourceName, generation: int, report: DeviceList) -> Steps[list[Event]]:
-        """Take over a complete list (LW-3). News of an older generation, or of a stopped one, is dropped (LIM-2).
+        """Apply a complete list (LW-3). One of an older generation, or of a stopped endpoint, is dropped (LIM-2).
 
-        A long list is looked at in steps, and taken over in the last one, all of it, if it is no old news by then. Only
-        one list of a generation may be under way at a time.
+        A long list is examined in steps. The last one applies all of it, unless the endpoint has stopped or was
+        replaced meanwhile. Only one list of a generation may be in progress at a time.
         """
         state = self._current(resource, generation)
         if state is None or not state.is_serving:
@@ -136,7 +136,7 @@ class DeviceStore(PodDevices):
         return [*problems, applied, *self._health_changes(resource, health)]
 
     def stop_endpoint(self, resource: ResourceName, generation: int, *, reason: str, now: float) -> list[Event]:
-        """The plug-in is gone; its devices count as unhealthy until the grace period ends (LW-8)."""
+        """The stream has ended: the devices count as unhealthy until the grace period ends (LW-8)."""
         state = self._current(resource, generation)
         if state is None or not state.is_serving:
             return []
@@ -154,20 +154,20 @@ class DeviceStore(PodDevices):
         for name in expired:
             self._resources.pop(name).endpoint.advance(Trigger.GRACE_PERIOD_OVER)
             self._removed[name] = None
-        while len(self._removed) > MAX_REMOVED:  # as good as acknowledged
+        while len(self._removed) > MAX_REMOVED:  # treated as acknowledged
             del self._removed[next(iter(self._removed))]
         self.version += bool(expired)
         return [ResourceRemoved(resource=name) for name in expired]
 
     def acknowledge_removed(self, resource: ResourceName) -> None:
-        """The zero was published: forget the tombstone (LIM-5)."""
+        """The zero was published: forget the removed resource (LIM-5)."""
         self.version += resource in self._removed
         self._removed.pop(resource, None)
 
     # --- over a restart ------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """What must be on disk now. Options are kept as long as somebody could need them (LIM-39)."""
+        """What must be on disk now. Options are kept as long as they may be needed (LIM-39)."""
         wanted = self._resources.keys() | self.held_counts().keys()
         self._options = {name: options for name, options in self._options.items() if name in wanted}
         return Snapshot(
@@ -187,7 +187,7 @@ class DeviceStore(PodDevices):
     def restore(self, snapshot: Snapshot, *, now: float, rebooted: bool = False) -> None:
         """Start from what an earlier run left. Its resources count 0 until their plug-ins return (REG-19).
 
-        After a reboot no container runs any more: the pods keep their devices, but are looked at anew (ALLOC-10).
+        After a reboot no container runs any more: the pods keep their devices, but are admitted again (ALLOC-10).
         """
         self._options = dict(snapshot.options)
         self._removed = dict.fromkeys(snapshot.removed)
@@ -210,13 +210,13 @@ class DeviceStore(PodDevices):
     # --- queries -------------------------------------------------------------------------------
 
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
-        """What the node would publish, by name (CAP-1); a removed resource stands with zeroes (LIM-5)."""
+        """What the node would publish, by name (CAP-1), including zeroes for removed resources (LIM-5)."""
         names = {name for name, state in self._resources.items() if state.is_published}
         return {name: self.counts(name) for name in sorted(names | self._removed.keys() | self._node_resources.keys())}
 
     @property
     def removed(self) -> frozenset[ResourceName]:
-        """The resources whose zero nobody has acknowledged yet (LIM-5)."""
+        """The removed resources whose zero was not acknowledged yet (LIM-5)."""
         return frozenset(self._removed)
 
     def counts(self, resource: ResourceName) -> ResourceCounts:
@@ -239,19 +239,19 @@ class DeviceStore(PodDevices):
         )
 
     def is_known(self, resource: ResourceName) -> bool:
-        """Has a list ever come, or does a pod hold some of it? (Vocabulary: *known resource*)"""
+        """Was a list ever applied, or does a pod hold a device? (Vocabulary: *known resource*)"""
         return self.healthy(resource) is not None or bool(self.held(resource))
 
     def is_published(self, resource: ResourceName) -> bool:
-        """Does the node list the resource, be it with zeroes?"""
+        """Does the node publish the resource, even if with zeroes?"""
         return self._is_reported(resource) or resource in self._node_resources
 
     def node_has(self, resource: ResourceName) -> int | None:
-        """How many there are without a plug-in; None when that was not said, or a plug-in's report counts instead."""
+        """How many the node has without a plug-in. None if not configured, or a plug-in's list counts instead."""
         return None if self._is_reported(resource) else self._node_resources.get(resource)
 
     def is_expected_back(self, resource: ResourceName) -> bool:
-        """Known from before the restart, and its plug-in has not reported its devices since."""
+        """Was it known before the restart, and has its plug-in not reported its devices since?"""
         state = self._resources.get(resource)
         return state is not None and state.is_expected_back
 
@@ -260,11 +260,11 @@ class DeviceStore(PodDevices):
         return None if state is None else state.endpoint
 
     def options_of(self, resource: ResourceName) -> PluginOptions | None:
-        """What the plug-in last asked for, also when it is away; None when that is not known (LIM-39)."""
+        """The plug-in's last options, also after it has stopped. None if they are not known (LIM-39)."""
         return self._options.get(resource)
 
     def healthy(self, resource: ResourceName) -> set[DeviceId] | None:
-        """The healthy ids, or None when no list has come yet. Do not change the set."""
+        """The healthy ids, or None if no list was applied yet. Do not change the set."""
         state = self._resources.get(resource)
         return None if state is None else state.healthy
 
@@ -273,19 +273,19 @@ class DeviceStore(PodDevices):
         return {} if state is None else state.devices
 
     def served_devices(self) -> list[tuple[ResourceName, list[Device]]]:
-        """Every device, held or not, resource by resource (PR-5), in the order of the list; none of a plug-in that is
-        away. To choose the healthy ones is left to who has time for that."""
+        """The devices of each resource with a healthy one, held or not, in the order of the list (PR-5). The caller
+        selects the healthy ones, because it can do so in steps."""
         return [
             (resource, list(state.devices.values()) if state.healthy else [])
             for resource, state in sorted(self._resources.items())
         ]
 
     def available(self, resource: ResourceName) -> set[DeviceId]:
-        """Healthy, and held by nobody."""
+        """The healthy devices that are not held."""
         return (self.healthy(resource) or set()) - self.held(resource).keys()
 
     def free_devices(self, resource: ResourceName) -> FreeDevices:
-        """The same, in order and by place; up to date from now on."""
+        """The same, in order and by NUMA nodes, and kept up to date from now on."""
         state = self._resources.get(resource)
         return FreeDevices({}, ()) if state is None else state.free_devices(self.held(resource))
 
@@ -296,11 +296,11 @@ class DeviceStore(PodDevices):
                 yield from state.sorting(partial(self.held, resource))
 
     def health_of(self, resource: ResourceName, ids: Iterable[DeviceId]) -> dict[DeviceId, str]:
-        """By id Healthy, Unhealthy, or Unknown when nobody reports the device any more (LIM-7)."""
+        """Healthy, Unhealthy, or Unknown if no plug-in reports the device any more, by id (LIM-7)."""
         return health_of(ids, self._reported(resource))
 
     def reported(self, resource: ResourceName) -> Reported:
-        """The healthy and the unhealthy ids as they are now, whatever changes later."""
+        """The healthy and the unhealthy ids, as copies."""
         healthy, unhealthy = self._reported(resource)
         return frozenset(healthy), frozenset(unhealthy)
 
@@ -319,10 +319,10 @@ class DeviceStore(PodDevices):
         *,
         raw: bytes | None = None,
     ) -> list[Event]:
-        """Record what was reserved, with the plug-in's answer, and with the bytes in which it came.
+        """Record what was reserved, with the plug-in's answer, and the bytes of the answer.
 
-        The world may have changed while the plug-in was thinking, so look again: a device that went away
-        meanwhile refuses the container (AllocationRefused) instead of starting it on nothing.
+        Raises AllocationRefused if a device is not healthy any more: the list may have changed while the plug-in was
+        asked, and a container must not start with a device that is gone.
         """
         lost = in_order(set(devices) - (self.healthy(resource) or set()))
         if lost:
@@ -350,7 +350,7 @@ class DeviceStore(PodDevices):
     # --- inside --------------------------------------------------------------------------------
 
     def _is_reported(self, resource: ResourceName) -> bool:
-        """Does the node list it because of a plug-in, be it with zeroes?"""
+        """Does the node publish it because of a plug-in, even if with zeroes?"""
         state = self._resources.get(resource)
         return resource in self._removed or (state is not None and state.is_published)
 
@@ -362,7 +362,7 @@ class DeviceStore(PodDevices):
         return self.health_of(resource, self.held(resource))
 
     def _health_changes(self, resource: ResourceName, before: Mapping[DeviceId, str]) -> list[Event]:
-        """One event per holder of a device whose health is another now, in a fixed order (LIM-11, LIM-20)."""
+        """One event per holder of a device whose health has changed, in a fixed order (LIM-11, LIM-20)."""
         now = self.health_of(resource, before)
         return [
             DeviceHealthChanged(

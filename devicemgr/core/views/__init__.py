@@ -1,4 +1,4 @@
-"""What others see of the state; nothing here changes it.
+"""The state as others see it; nothing here changes it.
 
 ``node_status``    capacity and allocatable, and whether a pod fits on them
 ``pod_status``     device health in a pod's status

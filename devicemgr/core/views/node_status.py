@@ -1,6 +1,6 @@
 """What the node publishes about extended resources, and whether a pod fits on what is published (CAP-5…CAP-9).
 
-Quantities are whole numbers by resource name. Names that are no extended resources (``cpu``, ``memory``) pass through.
+Quantities are whole numbers by resource name. Other resources (``cpu``, ``memory``) are passed through.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Quantities = Mapping[str, int]
 
 
 def is_extended(resource: str) -> bool:
-    """Not native: it has a domain, and that is not kubernetes.io."""
+    """Does the name have a domain other than kubernetes.io?"""
     return "/" in resource and "kubernetes.io/" not in resource
 
 
@@ -29,7 +29,7 @@ def node_status(
 ) -> NodeStatus:
     """The node's status after the Device Manager's report (CAP-5).
 
-    A removed resource is set to 0, not left out, so that it can be told from one the cluster adds; an extended
+    A removed resource is set to 0, not left out, so that it differs from one that only the cluster knows. An extended
     resource without capacity loses its allocatable entry.
     """
     capacities = {**node.capacity, **capacity, **dict.fromkeys(removed, 0)}
@@ -41,11 +41,9 @@ def node_status(
 
 
 def should_reset_extended_resources(directory: Iterable[str]) -> bool:
-    """Is this a node that lost its checkpoint, so that what it published before means nothing? (CAP-6)
-
-    # Decision (LIM-17): only a checkpoint counts. To the kubelet any file that is not hidden is one, so a plug-in's
-    # socket that is quicker than the kubelet keeps stale numbers alive.
-    """
+    """Has this node lost its checkpoint, so that what it published before is void? (CAP-6)"""
+    # Decision (LIM-17): only a checkpoint counts. The kubelet takes any file that is not hidden for one, so a socket
+    # that a plug-in creates before the kubelet starts keeps stale numbers alive.
     return FILE_NAME not in directory
 
 
@@ -65,15 +63,15 @@ def reset_node_status(node: NodeStatus) -> NodeStatus:
 
 
 def sanitize_node_allocatable(allocatable: Quantities, held: Quantities) -> dict[str, int]:
-    """Allocatable as the admission of a pod with devices sees it: never less than what is held (CAP-7).
+    """Allocatable as used in the admission of a pod with devices: never less than what is held (CAP-7).
 
-    Running pods would not fit otherwise while their plug-in is away.
+    Otherwise running pods would not fit while their plug-in is stopped.
     """
     return {**allocatable, **{name: max(allocatable.get(name, 0), count) for name, count in held.items()}}
 
 
 def remove_missing_extended_resources(requests: Quantities, allocatable: Quantities) -> dict[str, int]:
-    """The requests the fit check looks at: extended resources the node does not list are dropped (CAP-8)."""
+    """The requests that the fit check considers: without extended resources that the node does not list (CAP-8)."""
     return {name: count for name, count in requests.items() if name in allocatable or not is_extended(name)}
 
 
@@ -100,7 +98,7 @@ class InsufficientResource:
 def first_insufficient_resource(
     requests: Quantities, used: Quantities, allocatable: Quantities
 ) -> InsufficientResource | None:
-    """Does a pod fit beside what the others use? The first resource in which it does not, by name."""
+    """Why a pod does not fit beside the others: the first such resource by name. None if it fits."""
     for name, count in sorted(remove_missing_extended_resources(requests, allocatable).items()):
         there = allocatable.get(name, 0)
         if count and used.get(name, 0) + count > there:

@@ -1,8 +1,8 @@
-"""What the PodResources API tells: who holds which devices, and which there are to have (PR-3…PR-7).
+"""What the PodResources API lists: which pods hold which devices, and which devices are allocatable (PR-3…PR-7).
 
-A device stands once *per NUMA node*, each time with at most one node (PR-4): whoever counts devices must count
-different ids. One without topology, or with an empty one, stands once without a node; the kubelet leaves the latter
-out of GetAllocatableResources altogether (LIM-12).
+A device is listed once *per NUMA node*, each time with one node (PR-4), so to count devices one must count different
+ids. A device without topology, or with an empty one, is listed once without a node; the kubelet leaves the latter out
+of GetAllocatableResources altogether (LIM-12).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..devices.pod_devices import ordering
 from ..devices.store import DeviceStore
 
 V1_KINDS = (ContainerKind.SIDECAR, ContainerKind.MAIN)
-"""What v1 lists: ordinary init containers are left out (PR-3)."""
+"""What v1 lists: init containers are left out, except sidecars (PR-3)."""
 V1ALPHA1_KINDS = (ContainerKind.MAIN,)
 """What v1alpha1 lists (PR-7)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceOnNode:
-    """``node`` is None without topology."""
+    """``node`` is None for a device without topology."""
 
     resource: ResourceName
     device: DeviceId
@@ -33,7 +33,7 @@ class DeviceOnNode:
 
 @dataclass(frozen=True, slots=True)
 class PodResourcesEntry:
-    """Every container stands here, in the order of the spec, also one without devices."""
+    """``containers`` has all of them, in the order of the spec, also those without devices."""
 
     namespace: str
     name: str
@@ -47,14 +47,14 @@ def devices_of_pod(store: DeviceStore, pod: Pod, kinds: tuple[ContainerKind, ...
 
 
 def named_pods(store: DeviceStore, kinds: tuple[ContainerKind, ...]) -> Steps[tuple[PodResourcesEntry, ...]]:
-    """Every pod that is here; one from a kubelet's checkpoint has no name, and is not among them."""
+    """All pods, except those without a name, which are known from a kubelet's checkpoint only."""
     return (yield from _devices_of(store, [pod for pod in store.pods if pod.name], kinds))
 
 
 def _devices_of(
     store: DeviceStore, pods: list[Pod], kinds: tuple[ContainerKind, ...]
 ) -> Steps[tuple[PodResourcesEntry, ...]]:
-    """As they are now: what is looked up is looked up in the first step."""
+    """As they are now: everything is looked up in the first step."""
     found = [
         (pod, container.name, sorted(store.assignments(Owner(pod.uid, container.name)).items()))
         for pod in pods
@@ -74,7 +74,7 @@ def _devices_of(
 
 
 def allocatable_devices(store: DeviceStore) -> Steps[tuple[DeviceOnNode, ...]]:
-    """Every healthy device, held or not, as they are now; none of a plug-in that is away (PR-5)."""
+    """Every healthy device, held or not, as they are now (PR-5)."""
     found: list[DeviceOnNode] = []
     for resource, devices in store.served_devices():
         nodes: dict[DeviceId, tuple[int, ...] | None] = {}

@@ -1,7 +1,7 @@
 """Device health in a pod's status: ``status.containerStatuses[].allocatedResourcesStatus`` (RHS-1…RHS-3).
 
-Of every container, init containers and sidecars included; a device is Unknown when its plug-in is gone or no longer
-lists it (LIM-7). Resources and ids are sorted, so that the same state reads the same (LIM-20).
+All containers are listed, including init containers and sidecars. A device is Unknown if its plug-in has stopped or no
+longer lists it (LIM-7). Resources and ids are sorted, so that equal states give equal texts (LIM-20).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..devices.store import DeviceStore
 
 
 def pod_statuses(store: DeviceStore) -> Steps[list[PodStatus]]:
-    """Of the admitted pods, oldest first, as they are now: what is looked up is looked up in the first step."""
+    """The admitted pods, oldest first, as they are now: everything is looked up in the first step."""
     held = [
         (pod, [(one.name, sorted(store.assignments(Owner(pod.uid, one.name)).items())) for one in pod.containers])
         for pod in store.pods

@@ -80,7 +80,7 @@ class Faults:
         Raises BadInput when none does.
         """
         self._calls.check()
-        if not self._current().endpoints.cut(resource):
+        if not self._current().endpoints.disconnect(resource):
             raise BadInput("no plug-in serves it", file=resource)
         self._record("drop-connection", resource)
 

@@ -1,12 +1,12 @@
-"""Which sockets are there under a directory, and when does that change?
+"""Which sockets are below a directory, and when does that change?
 
-# Decision: level, not edge. The kernel's events only say *look again*; what is there is found by a scan. The kubelet
-# replays events instead, so one that was lost (a full queue, a directory that filled before it was watched) leaves
-# a plug-in unseen for good (LIM-35). Here a lost event costs nothing as long as any other follows, and a full queue
-# is such an event itself.
-
-A socket's *identity* is more than its path: one that was made anew under the same name is another one.
+A socket's *identity* is more than its path: one that was removed and recreated under the same name is another socket.
 """
+
+# Decision: level-triggered. The kernel's events only say that it is time to scan again; what is there is found by the
+# scan. The kubelet processes events instead, so a lost one (the queue was full, or the directory was filled before it
+# was watched) leaves a plug-in undiscovered (LIM-35). Here a lost event does no harm if another one follows, and a full
+# queue is itself reported as an event.
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ import trio
 from inotify_simple import INotify, flags
 
 MAX_DEPTH = 20
-"""Directories within each other that are looked at."""
+"""How deeply nested directories are scanned."""
 RESCAN_PERIOD = 1.0
-"""Seconds between two scans where the kernel does not tell (the kubelet reconciles as often, API-9)."""
+"""Seconds between two scans if the kernel does not report changes. The kubelet reconciles as often (API-9)."""
 _CHANGES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.MOVE_SELF | flags.ONLYDIR
 _INOTIFY_LIMITS = {errno.EMFILE: "instances", errno.ENOSPC: "watches"}
-"""What of inotify each user has only so many of, by the error of who asks for more."""
+"""The limits that inotify has for each user, by the error when one is reached."""
 Identity = tuple[int, int, int]
-"""Device, inode and modification time: a socket's is the time of its making."""
+"""Device, inode and modification time, which for a socket is when it was created."""
 
 
 class DirectoryWatch:
-    """The sockets under ``root``, to a depth of ``MAX_DEPTH``, and ``max_sockets`` of them. Names that begin with a dot
-    or are no text, and links to directories, are ignored."""
+    """The sockets below ``root``, to a depth of ``MAX_DEPTH`` and at most ``max_sockets``. Names that begin with a dot
+    or are not UTF-8, and links to directories, are ignored."""
 
     def __init__(self, root: Path, on_problem: Callable[[str, str], None], *, max_sockets: int = 1000) -> None:
         self._root = root
@@ -55,7 +55,7 @@ class DirectoryWatch:
             self._inotify.close()
 
     def scan(self) -> dict[Path, Identity]:
-        """The sockets that are there now; whatever directory is there is watched from now on."""
+        """The sockets that are there now. All directories that are there are watched from now on."""
         self._reported, self._problems = self._problems, set()
         found: dict[Path, Identity] = {}
         self._scan_directory(str(self._root), found)
@@ -71,7 +71,7 @@ class DirectoryWatch:
                 self._inotify.read(timeout=0)
 
     def _scan_directory(self, directory: str, found: dict[Path, Identity], depth: int = 0) -> None:
-        """First watch, then read: what comes after the reading is told of, so nothing falls between."""
+        """Watch first, then read: what is created after reading causes an event, so nothing is missed."""
         try:
             if depth > MAX_DEPTH:
                 raise OSError(f"more than {MAX_DEPTH} directories deep: not looked at")
@@ -92,10 +92,10 @@ class DirectoryWatch:
                 elif stat.S_ISSOCK((status := entry.stat()).st_mode):
                     found[Path(entry.path)] = status.st_dev, status.st_ino, status.st_mtime_ns
             except OSError:
-                continue  # it went while we looked
+                continue  # it was removed during the scan
 
     def _watch(self, directory: str) -> None:
-        """To watch twice is to watch once. Raises FileNotFoundError."""
+        """Idempotent. Raises FileNotFoundError."""
         try:
             if self._inotify is not None:
                 self._inotify.add_watch(directory, _CHANGES)
@@ -105,21 +105,21 @@ class DirectoryWatch:
             self._report(directory, _explain_limit(error))
 
     def _report(self, path: str, error: OSError) -> None:
-        """Once, not at every scan."""
+        """Report each problem once, not at every scan."""
         if path not in self._reported | self._problems:
             self._on_problem(path, error.strerror or str(error))
         self._problems.add(path)
 
 
 def _explain_limit(error: OSError) -> OSError:
-    """The kernel's words for an inotify limit speak of files and of the disk, and mean neither."""
+    """For inotify limits the kernel reuses errors whose texts are about open files and disk space."""
     if what := _INOTIFY_LIMITS.get(error.errno or 0):
         return OSError(f"no {what} left (the kernel says {error.strerror!r}): raise sysctl fs.inotify.max_user_{what}")
     return error
 
 
 def _is_text(name: str) -> bool:
-    """A file's name may be any bytes; but nobody could be told of one that is not UTF-8."""
+    """A file name may be any bytes, but one that is not UTF-8 cannot be reported."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,12 +1,12 @@
-"""One task per registration of a plug-in: connect, ask its options, read its lists until the stream ends.
+"""One task per registration of a plug-in: connect, ask for its options, read its lists until the stream ends.
 
-This is *the* place where a plug-in's failure stops. Before the plug-in has answered, its failure is the answer to
-Register; after that it marks the endpoint stopped. Nothing else of the manager ever sees it.
+The task contains the plug-in's failures. If the plug-in fails before it has answered, that is the answer to Register;
+afterwards the endpoint stops. The rest of the manager never sees the failure itself.
 
-What the task does follows the life of its endpoint (``core.devices.endpoint``). A new registration connects first and
-only then takes over, in one step: at every moment a resource has one endpoint that serves, or none where none did. The
-old task drains: it closes its stream, waits for the answers to what the plug-in was asked, and closes the connection. A
-task whose stream has ended waits out the grace period, which a newer registration cuts short.
+The task follows the life of its endpoint (``core.devices.endpoint``). A new registration connects first, and then takes
+over in one step, so a resource that has a serving endpoint always has one. The old task drains: it closes its stream,
+waits for answers to calls in flight, and closes the connection. A task whose stream has ended waits for the end of the
+grace period, unless a newer registration cancels the wait.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _JUST_AFTER = 0.001
 
 @dataclass(slots=True, eq=False)
 class _EndpointTask:
-    """An endpoint, and what its task and others need to reach each other."""
+    """An endpoint, and what its task shares with others."""
 
     endpoint: Endpoint
     place: Place
     caller: Peer | None
-    client: PluginClient | None = None  # from when the plug-in is connected
+    client: PluginClient | None = None  # None until the plug-in is connected
     contention: Contention = field(default_factory=Contention)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -104,7 +104,7 @@ class Endpoints:
         self._generations = 0
 
     def client_of(self, resource: ResourceName) -> PluginClient:
-        """The connection to the plug-in that serves the resource now. Raises AllocationRefused (ALLOC-E8, ALLOC-E9)."""
+        """The client of the plug-in that serves the resource now. Raises AllocationRefused (ALLOC-E8, ALLOC-E9)."""
         task = self._tasks.get(resource)
         if task is not None and task.client is not None and task.state is State.SERVING:
             return task.client
@@ -116,7 +116,7 @@ class Endpoints:
     async def register(self, registration: Registration) -> None:
         """Answer one Register call: returns when the plug-in has answered and serves (REG-3).
 
-        Raises RegistrationRefused with the kubelet's text; what served before is then untouched.
+        Raises RegistrationRefused with the kubelet's text. Then the plug-in that served before is not affected.
         """
         self._log.record([RegistrationRequested(**asdict(registration))])
         with self._refusals_recorded(registration.resource, registration.endpoint):
@@ -126,7 +126,7 @@ class Endpoints:
             await self._wait_answered(self._start(registration.resource, place, name, CALLER.get()))
 
     def validate_plugin(self, plugin: DiscoveredPlugin) -> None:
-        """May a plug-in that was found be registered? (REG-16) Raises RegistrationRefused."""
+        """Check a plug-in that was discovered (REG-16). Raises RegistrationRefused."""
         with self._refusals_recorded(plugin.name, str(plugin.place)):
             if API_VERSION not in plugin.supported_versions:
                 raise RegistrationRefused(
@@ -139,13 +139,13 @@ class Endpoints:
                 )
 
     async def register_plugin(self, plugin: DiscoveredPlugin) -> RegistrationHandle:
-        """Register a plug-in that was found, and is valid (REG-16). Raises RegistrationRefused."""
+        """Register a valid plug-in that was discovered (REG-16). Raises RegistrationRefused."""
         with self._refusals_recorded(plugin.name, str(plugin.place)):
             self._access.check_resources(plugin.name, self._tasks)
             task = self._start(plugin.name, plugin.place, str(plugin.place))
             try:
                 await self._wait_answered(task)
-            except trio.Cancelled:  # its socket is gone, and nobody else would end it
+            except trio.Cancelled:  # its socket was removed, and there is no handle to deregister
                 task.stop_reading(SOCKET_REMOVED)
                 raise
             return RegistrationHandle(plugin.name, task.endpoint.generation)
@@ -156,8 +156,8 @@ class Endpoints:
         if task is not None and task.endpoint.generation == handle.generation:
             task.stop_reading(reason)
 
-    def cut(self, resource: ResourceName) -> bool:
-        """Close the connection to the plug-in that serves the resource; False when none does."""
+    def disconnect(self, resource: ResourceName) -> bool:
+        """Close the connection to the plug-in that serves the resource. Returns False if none does."""
         task = self._tasks.get(resource)
         if task is None or task.client is None or task.state is not State.SERVING:
             return False
@@ -183,9 +183,9 @@ class Endpoints:
         return task
 
     async def _wait_answered(self, task: _EndpointTask) -> None:
-        """Return when it serves. Raises RegistrationRefused.
+        """Return when the endpoint serves. Raises RegistrationRefused.
 
-        A caller that hangs up ends a registration that is not complete; a plug-in that serves already goes on.
+        A caller that hangs up cancels a registration that is not complete. A plug-in that serves already goes on.
         """
         try:
             await task.answered.wait()
@@ -196,12 +196,12 @@ class Endpoints:
             raise task.refusal
 
     async def wait_for_restored(self) -> None:
-        """Remove, when their grace period is over, the resources of an earlier run that did not come back (REG-19)."""
+        """Remove restored resources whose plug-ins have not registered within the grace period (REG-19)."""
         await trio.sleep(self._store.grace + _JUST_AFTER)
         self._log.record(self._store.sweep(now=trio.current_time()))
 
     def _checked(self, registration: Registration) -> tuple[str, Place]:
-        """Version, resource name, endpoint: in this order, and before anybody is dialled (REG-3, LIM-27)."""
+        """Check version, resource name and endpoint, in this order and before dialling (REG-3, LIM-27)."""
         if registration.version != API_VERSION:
             raise RegistrationRefused(
                 f"requested API version {registration.version!r} is not supported by kubelet. "
@@ -216,11 +216,11 @@ class Endpoints:
         return checked_endpoint(self._directory, registration.endpoint)
 
     def _check_caller(self, task: _EndpointTask, client: PluginClient) -> None:
-        """Nobody but root, or our own user, registers what is not his: a socket serves one resource, and a member of
-        the group could give another one's socket a name before its plug-in does (LIM-27).
+        """Only root and our own user may register somebody else's socket. A socket serves one resource, so another
+        member of the group could register it under a wrong name before its plug-in does (LIM-27).
 
-        His is what he serves, and what belongs to him: with socket activation it is systemd that listens, and who calls
-        us is the plug-in, to whom the file was given.
+        A socket belongs to the user who serves it and to the owner of its file. With socket activation they differ:
+        systemd listens, and the plug-in, which owns the file, registers.
         """
         peer, owner = client.peer, client.socket.owner
         if task.caller is not None and task.caller.uid not in (0, os.geteuid(), peer.uid, owner):
@@ -232,7 +232,7 @@ class Endpoints:
             )
 
     def _check_same_socket(self, task: _EndpointTask, holder: _EndpointTask | None) -> None:
-        """Only when somebody wants to see what becomes of it: the kubelet, too, asks for the options first (D37-4)."""
+        """A fault that can be injected. As in the kubelet, the refusal comes after GetDevicePluginOptions (D37-4)."""
         if holder is None or holder.state is not State.SERVING or not self._fault_injection.refuse_same_socket:
             return
         if holder.endpoint.socket == task.endpoint.socket:
@@ -240,7 +240,7 @@ class Endpoints:
 
     @contextmanager
     def _socket_reserved(self, task: _EndpointTask, socket: SocketFile) -> Iterator[None]:
-        """One socket has one list of devices, so it serves one resource, by whatever names it is known (LIM-27)."""
+        """A socket has one list of devices, so it serves one resource, whatever names the socket has (LIM-27)."""
         for other, inode in self._connected.items():
             if inode == socket.inode and other.resource != task.resource:
                 raise RegistrationRefused(
@@ -253,7 +253,7 @@ class Endpoints:
             del self._connected[task]
 
     async def _run(self, task: _EndpointTask) -> None:
-        """The life of one endpoint, as ``core.devices.endpoint`` tells it."""
+        """The life of one endpoint, as described in ``core.devices.endpoint``."""
         try:
             with task.scope:
                 async with self._connection(task) as client:
@@ -280,7 +280,7 @@ class Endpoints:
 
     @asynccontextmanager
     async def _connection(self, task: _EndpointTask) -> AsyncIterator[PluginClient]:
-        """Connect to the plug-in. Raises RegistrationRefused, also when this socket may not be registered like this."""
+        """Connect to the plug-in. Raises RegistrationRefused if that fails, or the registration is not allowed."""
         async with AsyncExitStack() as stack:
             connecting = connect_plugin(
                 task.place,
@@ -299,8 +299,8 @@ class Endpoints:
                 yield client
 
     async def _get_options_in_turn(self, task: _EndpointTask, client: PluginClient) -> PluginOptions:
-        """While plug-ins contend, leave the one that serves alone for a while, or until it serves no more. Only who
-        answers after that may take over, and then another one may have been faster."""
+        """While plug-ins contend, the one that serves must not be replaced for some time. Wait until that has passed or
+        its stream has ended, and ask for the options afterwards: meanwhile another one may have taken over."""
         while True:
             if (holder := self._holder(task)) is not None and (pause := _remaining_turn(holder, task)):
                 with trio.move_on_after(pause):
@@ -311,10 +311,10 @@ class Endpoints:
                 return options
 
     def _take_over(self, task: _EndpointTask, options: PluginOptions) -> _EndpointTask | None:
-        """From now on this endpoint serves; returns whose place it takes. Raises RegistrationRefused when another one
-        was faster.
+        """This endpoint serves from now on. Returns the task that it replaces. Raises RegistrationRefused if a newer
+        registration has taken over.
 
-        No await: at no moment do two endpoints serve a resource, or none where one did.
+        There is no await in it: at no time do two endpoints serve a resource, or none between one and the next.
         """
         holder = self._holder(task)
         self._check_same_socket(task, holder)
@@ -325,12 +325,12 @@ class Endpoints:
         task.endpoint.options = options
         self._tasks[task.resource] = task
         self._log.record(self._store.connect(task.endpoint))
-        if holder is not None:  # which may still be reading, or waiting for the end of its grace period
+        if holder is not None:  # it is reading, or waiting for the end of its grace period
             (holder.reading if holder.state is State.DRAINING else holder.scope).cancel()
         return holder
 
     def _holder(self, task: _EndpointTask) -> _EndpointTask | None:
-        """The task that holds the resource. Raises RegistrationRefused when that is a newer registration."""
+        """The task that holds the resource. Raises RegistrationRefused if that is a newer registration."""
         holder = self._tasks.get(task.resource)
         if holder is not None and holder.endpoint.generation > task.endpoint.generation:
             raise _superseded(task.resource)
@@ -347,7 +347,7 @@ class Endpoints:
     async def _list_and_watch(
         self, task: _EndpointTask, client: PluginClient, predecessor: _EndpointTask | None
     ) -> str:
-        """Apply list after list, of a flood the newest, until the stream ends; returns why it did (LW-8)."""
+        """Apply each list until the stream ends. Returns why it ended (LW-8)."""
 
         def receiving(report: DeviceList) -> Steps[None]:
             generation = task.endpoint.generation
@@ -357,7 +357,7 @@ class Endpoints:
 
         try:
             with task.reading:
-                if predecessor is not None:  # a plug-in that registers again may have room for one stream only
+                if predecessor is not None:  # a plug-in that registers again may support one stream only
                     await predecessor.stream_closed.wait()
                 await client.list_and_watch(receiving)
             return task.end_reason

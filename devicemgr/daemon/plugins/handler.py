@@ -1,7 +1,7 @@
 """Kinds of plug-ins that register themselves: what the watcher needs of each, as the kubelet's plug-in manager does.
 
-The watcher knows about sockets: which of them are there, who serves them, when to try again. What a plug-in of some
-type is good for, its *handler* knows. There is one handler per type, and its methods are those of the kubelet's
+The watcher knows about sockets: which of them are there, who serves them, when to try again. What to do with a plug-in
+of some type, its *handler* knows. There is one handler per type, and its methods are those of the kubelet's
 PluginHandler (REG-16). To support another type, write a handler and add it where the watcher is made (``incarnation``).
 """
 
@@ -39,11 +39,11 @@ class PluginHandler(Protocol):
     """Registers the plug-ins of one type. For one socket these methods are called one after the other."""
 
     def validate_plugin(self, plugin: DiscoveredPlugin) -> None:
-        """Is this a plug-in that could be registered? Raises RegistrationRefused."""
+        """Check what the plug-in said. Raises RegistrationRefused."""
 
     async def register_plugin(self, plugin: DiscoveredPlugin) -> RegistrationHandle:
-        """Returns when the plug-in is in use. Raises RegistrationRefused. When it is cancelled, because the socket is
-        gone, the plug-in is not registered."""
+        """Returns when the plug-in is in use. Raises RegistrationRefused. It is cancelled when the socket is removed,
+        and then the plug-in is not registered."""
 
     def deregister_plugin(self, handle: RegistrationHandle, reason: str) -> None:
         """End this registration, if it has not ended or been replaced."""

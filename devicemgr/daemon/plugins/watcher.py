@@ -1,8 +1,8 @@
-"""The plug-in watcher: sockets that appear under plugins_registry register themselves (REG-14…REG-16b).
+"""The plug-in watcher: registers the plug-ins whose sockets appear below plugins_registry (REG-14…REG-16b).
 
-One task per socket, from the moment it is seen until it is gone: ask who it is, hand it to the handler of its type,
-notify it, and try again with growing pauses when that fails. A socket that is removed, or recreated, ends its task and
-its registration, and only that one: there may be a newer plug-in of the same resource (LIM-4).
+There is one task per socket, as long as it is there: it calls GetInfo, hands the plug-in to the handler of its type,
+notifies it, and tries again with exponential backoff when that fails. When a socket is removed or recreated, its task
+and its registration end, and only that registration: there may be a newer plug-in of the same resource (LIM-4).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .directory_watch import DirectoryWatch, Identity
 from .handler import SOCKET_REMOVED, DiscoveredPlugin, PluginHandler
 
 MAX_CONCURRENT = 10
-"""Sockets that are asked at the same time; each has a second to say who it is."""
+"""Sockets that are called at the same time; each has a second to answer GetInfo."""
 INITIAL_BACKOFF = 0.5
 MAX_BACKOFF = 122.0
-"""Seconds between attempts: the first pause, doubled each time, up to the longest (API-9)."""
+"""Seconds between attempts, doubled each time from the one to the other (API-9)."""
 MAX_ATTEMPTS = 12
-"""Attempts to register one socket, a quarter of an hour in all. The kubelet never stops trying (LIM-35)."""
+"""Attempts to register one socket, which take a quarter of an hour. The kubelet never stops trying (LIM-35)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,7 @@ class _Watched:
 
 
 class PluginWatcher:
-    """Keeps what is registered the same as what is there. ``handlers`` are by type, as GetInfo names it."""
+    """Reconciles the registered plug-ins with the sockets that are there. ``handlers`` are by type, as in GetInfo."""
 
     def __init__(
         self, layout: Layout, handlers: Mapping[str, PluginHandler], access: AccessControl, log: EventLog
@@ -60,7 +60,7 @@ class PluginWatcher:
 
     @property
     def registered(self) -> list[Path]:
-        """Those of them whose plug-in was taken over."""
+        """Those of them whose plug-in is registered."""
         return sorted(path for path, watched in self._sockets.items() if watched.deregister)
 
     async def watch(self) -> None:
@@ -74,7 +74,7 @@ class PluginWatcher:
                     await directory.wait_changed()
 
     def _reconcile(self, there: dict[Path, Identity], nursery: trio.Nursery) -> None:
-        """First what is gone or another one now, then what is new (REG-15)."""
+        """First the sockets that were removed or recreated, then the new ones (REG-15)."""
         for path, watched in list(self._sockets.items()):
             if there.get(path) != watched.identity:
                 del self._sockets[path]
@@ -87,7 +87,7 @@ class PluginWatcher:
                 nursery.start_soon(self._register, path, self._sockets[path])
 
     async def _register(self, path: Path, watched: _Watched) -> None:
-        """Try until it works, it is hopeless, or the socket is gone."""
+        """Try until the plug-in is registered, its error is permanent, or the socket is removed."""
         backoff = INITIAL_BACKOFF
         with watched.scope:
             for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -116,11 +116,11 @@ class PluginWatcher:
                 handler.validate_plugin(plugin)
                 handle = await handler.register_plugin(plugin)
             except RegistrationRefused as refusal:
-                with suppress(PluginUnavailable):  # the refusal is what matters
+                with suppress(PluginUnavailable):  # the refusal is reported
                     await client.notify(registered=False, error=str(refusal))
                 raise
             watched.deregister = partial(handler.deregister_plugin, handle)
-            if self._sockets.get(path) is not watched:  # it went in this very moment
+            if self._sockets.get(path) is not watched:  # it was removed meanwhile
                 watched.deregister(SOCKET_REMOVED)
             try:
                 await client.notify(registered=True)

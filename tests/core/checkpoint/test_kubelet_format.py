@@ -1,4 +1,4 @@
-"""The checkpoint's text: what goes in comes out, and what is damaged is never believed (CKPT-2…CKPT-9)."""
+"""The text of the checkpoint: it is read as it was written, and damage is always detected (CKPT-2…CKPT-9)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ checkpoints = st.builds(
 
 @given(checkpoints)
 def test_what_is_written_is_read(checkpoint):
-    """CC-098: devices may come back in another order, by their nodes."""
+    """CC-098: devices may be in another order, by their nodes."""
     read = parse_checkpoint(render(checkpoint))
     assert read.registered == checkpoint.registered
     assert [(e.owner, e.resource, dict(e.devices), e.answer) for e in read.entries] == [
@@ -77,14 +77,14 @@ SAMPLE = render(
 
 
 @pytest.mark.parametrize("cut", range(len(SAMPLE)))
-def test_a_truncated_file_is_not_believed(cut):
+def test_a_truncated_file_is_rejected(cut):
     with pytest.raises(CorruptCheckpoint):
         parse_checkpoint(SAMPLE[:cut])
 
 
 @pytest.mark.parametrize("place", range(len(SAMPLE)))
 def test_a_flipped_bit_is_noticed(place):
-    """Unless it changes nothing that counts: upper case in a JSON escape, or the name of a key nobody reads."""
+    """Unless it changes nothing that matters: upper case in a JSON escape, or the name of a key that is ignored."""
     believed = parse_checkpoint(SAMPLE)
     for bit in range(8):
         damaged = bytearray(SAMPLE.encode())
@@ -105,7 +105,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_any_json_with_the_right_checksum_is_a_checkpoint_or_a_clear_error(data):
-    """Whoever can compute the checksum can write anything; the reader raises nothing else."""
+    """The checksum does not protect against a writer that computes it: no other error is raised."""
     try:
         checksum = checksum_of(canonical_text(data))
     except CorruptCheckpoint:
@@ -120,7 +120,7 @@ def test_any_json_with_the_right_checksum_is_a_checkpoint_or_a_clear_error(data)
         ({"PodDeviceEntries": ["x"]}, "an entry of PodDeviceEntries must be a JSON object"),
         ({"PodDeviceEntries": [{"PodUID": 3}]}, "PodUID must be a JSON string, not 3"),
         ({"PodDeviceEntries": [{"DeviceIDs": ["d"]}]}, "DeviceIDs must be a JSON object"),
-        ({"PodDeviceEntries": [{"DeviceIDs": {"one": []}}]}, "'one', which is no NUMA node"),
+        ({"PodDeviceEntries": [{"DeviceIDs": {"one": []}}]}, "'one', which is not a NUMA node"),
         ({"PodDeviceEntries": [{"AllocResp": "%"}]}, "AllocResp is not base64"),
         ({"RegisteredDevices": {"r": [1]}}, "a device id must be a JSON string"),
         ([], "Data must be a JSON object"),
@@ -132,7 +132,7 @@ def test_an_error_names_what_is_wrong(data, problem):
 
 
 def test_the_text_to_the_last_byte():
-    """As a kubelet writes it, and as Go prints it for the checksum: nodes as numbers, names as texts, none as nil."""
+    """As a kubelet writes it, and as Go prints it for the checksum: numbers for nodes, nil for what is absent."""
     answer = b"\x0a\x00\xff"
     devices = {"d1": (10, 2), "d2": None, "d3": (2,), "d4": ()}
     one = Entry(owner=Owner("p", "c"), resource="v/r", devices=devices, answer=answer)
@@ -171,7 +171,7 @@ def test_the_text_to_the_last_byte():
     ("text", "problem"),
     [
         ("", "this is not JSON: Expecting value: line 1 column 1 (char 0)"),
-        ('{"Data": NaN}', "this is not JSON: NaN is no number"),
+        ('{"Data": NaN}', "this is not JSON: NaN is not a number"),
         ("[]", "the file must be a JSON object, not []"),
         ('{"Data": 3}', "Data must be a JSON object, not 3"),
         ('{"Data": {}, "Checksum": "1"}', "Checksum must be a number of 64 bits, not '1'"),
@@ -182,7 +182,7 @@ def test_the_text_to_the_last_byte():
         ("{}", "the checksum is 0, but the content's is 1944006890"),
         (
             '{"Data": {}, "Checksum": 1944006890, "DeviceManageR": {"Checksum": 1}}',
-            "the key 'DeviceManageR' stands where 'DeviceManager' should",
+            "there is a key 'DeviceManageR' instead of 'DeviceManager'",
         ),
         ('{"Data": {"PodDeviceEntries": {}}}', "a list is expected, not {}"),
         ('{"Data": {"PodDeviceEntries": [3]}}', "an entry of PodDeviceEntries must be a JSON object, not 3"),
@@ -192,24 +192,24 @@ def test_the_text_to_the_last_byte():
         ('{"Data": {"PodDeviceEntries": [{"DeviceIDs": 3}]}}', "DeviceIDs must be a JSON object, not 3"),
         (
             '{"Data": {"PodDeviceEntries": [{"DeviceIDs": {"01": []}}]}}',
-            "DeviceIDs has the key '01', which is no NUMA node",
+            "DeviceIDs has the key '01', which is not a NUMA node",
         ),
         (
             f'{{"Data": {{"PodDeviceEntries": [{{"DeviceIDs": {{"{2**63}": []}}}}]}}}}',
-            f"DeviceIDs has the key '{2**63}', which is no NUMA node",
+            f"DeviceIDs has the key '{2**63}', which is not a NUMA node",
         ),
         ('{"Data": {"PodDeviceEntries": [{"AllocResp": 3}]}}', "AllocResp must be a JSON string, not 3"),
         ('{"Data": {"RegisteredDevices": []}}', "RegisteredDevices must be a JSON object, not []"),
         ('{"Data": {"RegisteredDevices": {"r": [3]}}}', "a device id must be a JSON string, not 3"),
     ],
 )
-def test_what_is_wrong_with_a_file_word_by_word(text, problem):
+def test_the_whole_text_of_each_error(text, problem):
     with pytest.raises(CorruptCheckpoint) as caught:
         parse_checkpoint(text)
     assert str(caught.value) == problem
 
 
-def test_numbers_at_the_edge_are_believed():
+def test_the_largest_and_smallest_numbers_are_accepted():
     for node in (-(2**63), 2**63 - 1, 0):
         data = {"PodDeviceEntries": [{"DeviceIDs": {str(node): ["d"]}, "AllocResp": "Cg\nA=\r"}]}
         file = {"Data": data, "Checksum": checksum_of(canonical_text(data)), "Other": {"x": 1}}
@@ -218,8 +218,8 @@ def test_numbers_at_the_edge_are_believed():
     assert [stored_checksum({"Checksum": value}) for value in (0, 2**64 - 1)] == [0, 2**64 - 1]
 
 
-def test_what_stands_in_data_is_no_section_of_ours():
-    """Whatever its keys are called."""
+def test_a_section_within_data_is_ignored():
+    """Whatever its keys are."""
     assert parse_checkpoint('{"Data": {"Checksum": 5}, "Checksum": 1944006890}') == Checkpoint()
 
 
@@ -241,7 +241,7 @@ OLD_TEXT = (
     "ContainerName:(string)c ResourceName:(string)v/r DeviceIDs:([]string)[d2 d1] AllocResp:([]uint8)<nil>}] "
     "RegisteredDevices:(map[string][]string)<nil>}"
 )
-"""What Go prints for it under the type names of 1.19, of which the checksum is taken."""
+"""What Go prints for it with the type names of 1.19; the checksum is computed of that."""
 
 
 def test_devices_are_a_list_before_1_20():
@@ -259,14 +259,14 @@ def test_before_1_11_there_is_no_checksum():
     assert dict(found.checkpoint.entries[0].devices) == {"d2": None, "d1": None}
 
 
-def test_a_wrong_checksum_is_told_with_the_content():
+def test_a_wrong_checksum_is_reported_with_the_content():
     found = parse_any_checkpoint(SAMPLE.replace('"Checksum":', '"Checksum":1'))
     assert (found.checksum, found.checkpoint) == ("wrong", parse_checkpoint(SAMPLE))
     assert found.problem.startswith("the checksum is 1")
 
 
 @given(json_values)
-def test_any_json_is_some_layout_or_a_clear_error(data):
+def test_any_json_has_a_layout_or_is_a_clear_error(data):
     for value in (data, {"Data": data}):
         try:
             assert parse_any_checkpoint(json.dumps(value)).checkpoint is not None
@@ -282,7 +282,7 @@ def test_any_json_is_some_layout_or_a_clear_error(data):
         ({"Data": {"PodDeviceEntries": [{"DeviceIDs": ["d"]}, {"DeviceIDs": {"0": ["d"]}}]}}, "a list is expected"),
     ],
 )
-def test_what_is_no_layout_is_a_clear_error(value, problem):
+def test_an_unknown_layout_is_a_clear_error(value, problem):
     with pytest.raises(CorruptCheckpoint, match=problem):
         parse_any_checkpoint(json.dumps(value))
 
@@ -325,13 +325,13 @@ def test_the_state_is_read_as_it_was_written(state):
 
 
 @pytest.mark.parametrize("section", ["", {}, [], 3, {"Data": {}, "Checksum": 1}, {"Data": None}, {"Data": {"Pods": 3}}])
-def test_a_section_that_is_none_is_a_clear_error(section):
+def test_a_malformed_section_is_a_clear_error(section):
     with pytest.raises(CorruptCheckpoint):
         parse_section(section)
 
 
 @given(checkpoints, states)
-def test_a_section_changes_nothing_of_what_a_kubelet_reads(checkpoint, state):
+def test_a_section_does_not_change_what_a_kubelet_reads(checkpoint, state):
     plain, ours = json.loads(render(checkpoint)), json.loads(render(checkpoint, section=render_section(state)))
     assert plain == {key: ours[key] for key in ("Data", "Checksum")}
 
@@ -343,7 +343,7 @@ OURS = render(
 
 @pytest.mark.parametrize("place", range(OURS.index(SECTION) - 1, len(OURS)))
 def test_a_flipped_bit_in_the_section_is_noticed(place):
-    """A name of a pod that is another one, or a section that is taken for none, would be a silent loss."""
+    """A changed pod name, or a section that is ignored, would be a silent loss."""
     believed = parse_saved(OURS)
     for bit in range(8):
         damaged = bytearray(OURS.encode())
@@ -390,7 +390,7 @@ def test_what_containers_of_a_kubelets_pod_share_is_counted_once():
 
 
 def kinds(**containers):
-    """What becomes of a pod's containers, given what they hold: ``main="g0 n1"``."""
+    """The containers of a pod, made from what they hold: ``main="g0 n1"``."""
     entries = [
         Entry(owner=Owner("a", name), resource=f"v/{kind}", devices=dict.fromkeys(ids), answer=b"")
         for name, held in containers.items()
@@ -414,15 +414,15 @@ def kinds(**containers):
         ({"one": "g0", "two": "n0"}, []),
     ],
 )
-def test_whoever_shares_a_device_of_any_resource_is_an_init_container(containers, init):
-    """ALLOC-13: main containers and sidecars have nothing in common, whatever else an init container holds."""
+def test_a_container_that_shares_a_device_of_any_resource_is_an_init_container(containers, init):
+    """ALLOC-13: main containers and sidecars share no devices, whatever else an init container holds."""
     found = kinds(**containers)
     assert [name for name, kind in found.items() if kind == "init"] == init
     assert list(found)[: len(init)] == init, "and starts first"
 
 
 def test_only_an_entry_whose_answer_cannot_be_read_is_skipped():
-    """CKPT-9: not its pod, whose other devices it goes on holding."""
+    """CKPT-9: its pod still holds its other devices."""
     known = Pod(name="a", uid="a", containers=(Container(name="main", limits={"v/r": 1, "v/bad": 1}),))
     entries = [entry("a"), Entry(owner=Owner("a", "main"), resource="v/bad", devices={"d": None}, answer=b"bad")]
     found = loaded(entries, [known], lambda data: None if data == b"bad" else RunOptions())

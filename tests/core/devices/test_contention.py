@@ -1,4 +1,4 @@
-"""Who contends for a resource: told once, slowed down, and told from an honest rolling update."""
+"""Plug-ins that contend for a resource are reported once and slowed down; a rolling update is not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from devicemgr.core.devices.contention import CALM_PERIOD, MAX_CLAIMANTS, TURN, 
 A, B, C = (Claimant(f"{name}.sock", pid) for pid, name in enumerate("abc", 1))
 
 
-def told(contention, served, *, every=1.0, start=0.0):
-    """What is told of those who serve one after the other, with the number of the take-over."""
+def reported(contention, served, *, every=1.0, start=0.0):
+    """What is reported when these plug-ins serve one after the other, by the number of the replacement."""
     said = {}
     for number, (old, new) in enumerate(pairwise(served), 1):
         if claimants := contention.taken_over(old=old, new=new, now=start + number * every):
@@ -18,37 +18,45 @@ def told(contention, served, *, every=1.0, start=0.0):
     return said
 
 
-def test_two_that_come_back_again_and_again_are_told_once():
-    assert told(Contention(), islice(cycle([A, B]), 100)) == {4: (A, B)}
+def test_two_plugins_that_come_back_again_and_again_are_reported_once():
+    assert reported(Contention(), islice(cycle([A, B]), 100)) == {4: (A, B)}
 
 
-def test_three_are_told_too():
-    assert told(Contention(), islice(cycle([A, B, C]), 100)) == {5: (A, B, C)}
+def test_three_plugins_are_reported_too():
+    assert reported(Contention(), islice(cycle([A, B, C]), 100)) == {5: (A, B, C)}
 
 
-def test_a_rolling_update_is_neither_told_nor_slowed():
-    """The old one comes back once, and the new one takes over once more."""
+def test_a_rolling_update_is_neither_reported_nor_slowed():
+    """The old plug-in comes back once, and the new one replaces it once more."""
     contention = Contention()
-    assert told(contention, [A, B, A, B], every=0) == {}
+    assert reported(contention, [A, B, A, B], every=0) == {}
     assert contention.pause(now=0) == 0
 
 
-def test_many_updates_one_after_the_other_are_no_contention():
+def test_many_updates_one_after_the_other_are_not_contention():
     contention = Contention()
-    assert told(contention, [Claimant("gpu.sock", pid) for pid in range(1000)], every=0.1) == {}
+    assert reported(contention, [Claimant("gpu.sock", pid) for pid in range(1000)], every=0.1) == {}
     assert contention.pause(now=100) == 0
-    assert len(contention._cut) == MAX_CLAIMANTS
 
 
-def test_one_that_registers_again_and_again_contends_with_nobody():
+def test_a_limited_number_of_plugins_is_remembered():
+    """A process id is another plug-in, and there are many."""
+    remembered = [Claimant("gpu.sock", pid) for pid in range(MAX_CLAIMANTS + 1)]
+    (claimants,) = reported(Contention(), islice(cycle(remembered), 100), every=0.1).values()
+    assert claimants == tuple(remembered)
+    too_many = [*remembered, A]
+    assert reported(Contention(), islice(cycle(too_many), 100), every=0.1) == {}
+
+
+def test_a_plugin_that_registers_again_and_again_does_not_contend_with_itself():
     contention = Contention()
-    assert told(contention, [A] * 100, every=0) == {}
+    assert reported(contention, [A] * 100, every=0) == {}
     assert contention.pause(now=0) == 0
 
 
 def test_each_keeps_the_resource_for_a_turn():
     contention = Contention()
-    told(contention, [A, B, A, B, A], every=0)
+    reported(contention, [A, B, A, B, A], every=0)
     assert contention.pause(now=0) == TURN
     assert contention.pause(now=1) == TURN - 1
     assert contention.pause(now=TURN) == contention.pause(now=TURN + 1) == 0
@@ -56,19 +64,19 @@ def test_each_keeps_the_resource_for_a_turn():
     assert contention.pause(now=TURN + 1) == TURN
 
 
-def test_calm_is_a_new_beginning():
+def test_after_a_calm_period_counting_starts_again():
     contention = Contention()
     served = [A, B, A, B, A]
-    assert told(contention, served) == {4: (A, B)}
-    assert told(contention, served, start=CALM_PERIOD + 3) == {}, (
+    assert reported(contention, served) == {4: (A, B)}
+    assert reported(contention, served, start=CALM_PERIOD + 3) == {}, (
         "it is calm when more than so many seconds have passed"
     )
-    assert told(contention, served, start=2 * CALM_PERIOD + 8) == {4: (A, B)}
+    assert reported(contention, served, start=2 * CALM_PERIOD + 8) == {4: (A, B)}
 
 
-def test_whoever_serves_after_one_that_has_ended_has_a_turn_as_well():
+def test_the_successor_of_a_plugin_that_has_ended_has_a_turn_as_well():
     contention = Contention()
-    told(contention, islice(cycle([A, B]), 5), every=0)
+    reported(contention, islice(cycle([A, B]), 5), every=0)
     contention.turn_begins(now=TURN - 1)
     assert contention.pause(now=TURN) == TURN - 1
     calm = Contention()

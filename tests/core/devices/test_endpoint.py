@@ -1,4 +1,4 @@
-"""The life of an endpoint, and that the README and the book draw the table that the program runs on."""
+"""The life of an endpoint, and its diagrams in the README and the book."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def diagram() -> str:
 
 @pytest.mark.parametrize("page", DRAWN_IN)
 def test_the_page_draws_the_table(request, page):
-    """``--rewrite-traces`` draws it again."""
+    """``--rewrite-traces`` writes it."""
     path = ROOT / page
     before, _, rest = path.read_text().partition(FENCE)
     if request.config.getoption("--rewrite-traces"):
@@ -66,8 +66,8 @@ def test_the_grace_period_must_have_passed_strictly():
     assert one.is_expired(now=350.001)
 
 
-def test_a_registration_of_an_endpoint_that_lives_already_changes_nothing():
-    """The one that serves is not replaced by one that cannot be."""
+def test_connecting_an_endpoint_that_is_not_new_changes_nothing():
+    """The endpoint that serves is not replaced."""
     store = DeviceStore()
     serving, stopped = (
         Endpoint(resource="vendor.com/gpu", generation=n, socket="a.sock", state=state)

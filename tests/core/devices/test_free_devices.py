@@ -1,4 +1,4 @@
-"""The free devices in order and by place, against sorting and splitting them anew every time."""
+"""Free devices in order and by NUMA nodes, compared with sorting and splitting them every time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NODES = st.none() | st.lists(st.sampled_from([-1, 0, 1, 2]), max_size=2).map(tup
 
 
 def split_by_affinity(devices, free, affinity, without):
-    """The rule as it is written (ALLOC-15, ALLOC-16)."""
+    """ALLOC-15, ALLOC-16, literally."""
     left = [id for id in in_order(free) if id not in without]
     if affinity is None or not any(set(device.numa_nodes or ()) - {-1} for device in devices.values()):
         return [], [], left
@@ -95,13 +95,13 @@ TestFree.settings = settings(max_examples=100, stateful_step_count=20, deadline=
 
 
 @given(st.sets(st.text("a01-", max_size=5) | st.from_regex("dev-(0|[1-9][0-9]?[0-9]?)", fullmatch=True)))
-def test_the_short_way_to_the_natural_order_leads_to_the_same(ids):
+def test_the_fast_path_to_the_natural_order_gives_the_same_order(ids):
     """ALLOC-8."""
     assert in_order(ids) == tuple(sorted(ids, key=natural_order))
 
 
 @pytest.mark.parametrize("place", [lambda n: n * 7919 % 20_011, lambda n: n, lambda n: (n + 1) % 20_000])
 @pytest.mark.parametrize("name", ["dev-{}", "dev-{}-x", "0{}"])
-def test_so_does_the_way_of_a_long_list(name, place):
+def test_sorting_a_long_list_in_runs_gives_the_same_order(name, place):
     ids = [name.format(place(n)) for n in range(20_000)]
     assert in_order(ids) == tuple(sorted(ids, key=natural_order))

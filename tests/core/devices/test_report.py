@@ -1,4 +1,4 @@
-"""A list as the difference from the one before it, against taking over the whole of it."""
+"""A list applied as the difference from the one before it, compared with applying all of it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_only_healthy_is_healthy(health):
 
 @given(LISTS, LISTS, st.data())
 @settings(max_examples=600, deadline=None, derandomize=True)
-def test_a_difference_leads_to_the_same_as_the_whole_list(first, second, data):
-    """However much of the two lists a decoder calls the same: at their beginning and at their end."""
+def test_applying_a_difference_equals_applying_the_whole_list(first, second, data):
+    """Whatever part at the beginning and at the end a decoder considers the same."""
     start = 0
     while start < min(len(first), len(second)) and first[start] == second[start] and data.draw(st.booleans()):
         start += 1
@@ -55,7 +55,7 @@ def test_a_difference_leads_to_the_same_as_the_whole_list(first, second, data):
     )
     by_difference, _ = store_with(before)
     if data.draw(st.booleans()):
-        by_difference.free_devices(R)  # which is kept from now on, and not made anew
+        by_difference.free_devices(R)  # which is kept up to date from now on
     version = by_difference.version
     events = apply_list(by_difference, R, 1, after)
     whole, _ = store_with(list(first))

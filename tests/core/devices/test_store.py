@@ -1,4 +1,4 @@
-"""The store against a naive account of who holds what, over long random sequences."""
+"""The store compared with a simple model of who holds what, in long random sequences."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StateMachine(RuleBasedStateMachine):
         whole=st.booleans(),
     )
     def report(self, ids, bad, late, whole):
-        """A late report, of an older generation, changes nothing (LIM-2); most come as a difference."""
+        """A late list, of an older generation, changes nothing (LIM-2). Most lists are given as a difference."""
         entries = [Device(id=id, health="Unhealthy" if id in bad else "Healthy", numa_nodes=(len(id),)) for id in ids]
         raw = bytes(wire.ListAndWatchResponse(devices=[device_to_wire(device) for device in entries]))
         report = entries if whole else self.decoder.decode(raw)
@@ -88,7 +88,7 @@ class StateMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self):
-        """Through the text of the file into a new store: what is held comes back exactly, and nothing else."""
+        """Restore it from the text of the file: exactly what is held is held again."""
         before = self.store.snapshot()
         checkpoint = Checkpoint(
             entries=tuple(
@@ -125,7 +125,7 @@ class StateMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_must_be_on_disk_is_the_same_only_within_one_version(self):
-        """Otherwise nobody would write the difference down. What is empty is also something to write."""
+        """Otherwise the change would not be written. Removing the last one is a change, too."""
         now = self.store.snapshot()
         if self.seen is not None and self.seen[0] is self.store and self.seen[1].version == now.version:
             assert now == self.seen[1]
@@ -133,7 +133,7 @@ class StateMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_left_of_what_was_given_back(self):
-        """Inside, where nobody looks: an account that only grows would be a leak."""
+        """No leaks in the internal tables."""
         store, owners = self.store, {Owner(pod, "main") for pod, ids in self.held.items() if ids}
         assert store._assignments.keys() == store._reserved.keys() == owners
         assert store._owners.keys() == {owner.pod_uid for owner in owners}
@@ -148,8 +148,8 @@ TestStateMachine.settings = settings(max_examples=100, stateful_step_count=40, d
 
 
 @pytest.mark.parametrize("first", [[Device(id="a")], [Device(id="a", health="Unhealthy")], []])
-def test_whatever_must_be_on_disk_makes_a_new_version_and_nothing_else_does(first):
-    """LW-2: also a first list in which nothing is healthy: from then on the resource is registered."""
+def test_the_version_grows_with_each_change_that_must_be_on_disk_and_only_then(first):
+    """LW-2: including a first list without healthy devices, because then the resource becomes registered."""
     store = DeviceStore(grace=10.0)
 
     def grows(change):
@@ -172,7 +172,7 @@ def test_whatever_must_be_on_disk_makes_a_new_version_and_nothing_else_does(firs
     assert not grows(lambda: store.acknowledge_removed(R))
 
 
-def test_a_resource_is_known_by_its_list_or_by_who_holds_it_and_published_until_its_zero_was_seen():
+def test_a_resource_is_known_by_its_list_or_holders_and_published_until_its_zero_is_acknowledged():
     store = DeviceStore(grace=10.0)
     assert (store.is_known(R), store.is_published(R)) == (False, False)
     store.connect(Endpoint(resource=R, generation=1, socket="a.sock"))
@@ -182,7 +182,7 @@ def test_a_resource_is_known_by_its_list_or_by_who_holds_it_and_published_until_
     owner = Owner("pod", "main")
     store.reserve(owner, R, ["a", "b"])
     store.commit(owner, R, ("a", "b"), RunOptions())
-    again = plan_allocation(store, Request(owner=owner, resource=R, count=2))  # all that are healthy are its own
+    again = plan_allocation(store, Request(owner=owner, resource=R, count=2))  # it holds all healthy devices already
     assert (again.held, again.devices) == (("a", "b"), ())
     store.stop_endpoint(R, 1, reason="gone", now=0.0)
     store.sweep(now=11.0)
@@ -193,8 +193,8 @@ def test_a_resource_is_known_by_its_list_or_by_who_holds_it_and_published_until_
     assert not store.is_known(R)
 
 
-def test_a_pod_that_is_looked_at_anew_is_something_to_write():
-    """ALLOC-10. After a crash its devices would be looked at once more, or never."""
+def test_confirming_a_pod_is_a_change_that_must_be_on_disk():
+    """ALLOC-10. Otherwise, after a crash, its devices would be checked twice, or never."""
     store, pod, versions = DeviceStore(), Pod(name="p", uid="p", containers=()), [0]
     for confirmed in (False, False, True, True, False):
         store.add_pod(pod, confirmed=confirmed)
@@ -205,8 +205,8 @@ def test_a_pod_that_is_looked_at_anew_is_something_to_write():
     assert store.unconfirmed == set()
 
 
-def test_an_answer_that_takes_the_place_of_another_one_counts_instead_of_it():
-    """Of how large all answers are together."""
+def test_an_answer_that_replaces_another_is_counted_instead_of_it():
+    """In the size of all answers together."""
     store, owner = DeviceStore(), Owner("pod", "main")
     for raw, size in ((b"xyz", 3), (b"x", 1), (None, 0), (b"xy", 2)):
         store.record(owner, R, Assignment(devices={"a": None}, answer=RunOptions(), raw=raw))
@@ -219,7 +219,7 @@ def test_an_answer_that_takes_the_place_of_another_one_counts_instead_of_it():
     assert store.answers_size == 0
 
 
-def test_to_give_back_what_one_does_not_have_changes_nothing():
+def test_releasing_what_is_not_held_changes_nothing():
     store = DeviceStore()
     owner, other = Owner("pod", "main"), Owner("pod", "other")
     assert store.release(owner, R) == ()
@@ -241,8 +241,8 @@ def test_a_restored_resource_has_no_plugin_and_the_options_it_was_saved_with():
     assert [one.options for one in restored.values()] == [options, PluginOptions()]
 
 
-def test_only_so_many_zeroes_are_kept_until_somebody_has_seen_them():
-    """They stand in the checkpoint, and anybody can make a resource and let it go."""
+def test_a_limited_number_of_removed_resources_is_kept():
+    """They are in the checkpoint, and any plug-in can register a resource and end."""
     store = DeviceStore(grace=1.0)
     names = [f"v.com/r{number}" for number in range(MAX_REMOVED + 2)]
     for generation, name in enumerate(names):
@@ -259,8 +259,8 @@ LIMITS = st.dictionaries(st.sampled_from(["v/a", "v/b", "v/c"]), st.integers(1, 
 @given(st.lists(st.lists(st.tuples(KINDS, LIMITS), min_size=1, max_size=4), max_size=3))
 @example([[(ContainerKind.INIT, {"v/a": 2, "v/b": 1}), (ContainerKind.MAIN, {"v/a": 1, "v/b": 2})]] * 2)
 @example([[(ContainerKind.SIDECAR, {"v/a": 1}), (ContainerKind.INIT, {"v/a": 2}), (ContainerKind.MAIN, {"v/a": 1})]])
-def test_pods_of_a_kubelets_checkpoint_ask_for_what_they_asked_for(specs):
-    """CKPT-3 has no kinds of containers, so what they share is told from what they hold; never is it counted twice."""
+def test_pods_from_a_kubelets_checkpoint_request_what_they_requested(specs):
+    """CKPT-3 has no kinds of containers. What they share is derived from what they hold, and never counted twice."""
     store = DeviceStore()
     for resource in ("v/a", "v/b", "v/c"):
         store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
@@ -287,7 +287,7 @@ def test_pods_of_a_kubelets_checkpoint_ask_for_what_they_asked_for(specs):
 
 
 def admit(store, pod):
-    """As the kubelet does, with a plug-in that answers at once."""
+    """Allocate as the kubelet does, with a plug-in that answers at once."""
     reusable = DevicesToReuse()
     for container in pod.containers:
         owner = Owner(pod.uid, container.name)

@@ -1,4 +1,4 @@
-"""What the node publishes, computed (CAP-5, CAP-6)."""
+"""What the node publishes (CAP-5, CAP-6)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def test_extended_resources_have_a_domain_that_is_not_kubernetes():
     ]  # fmt: skip
 
 
-def test_the_report_is_laid_over_what_the_node_has():
-    """What has no capacity loses its allocatable entry, unless it is native; what is reserved is taken off."""
+def test_the_managers_numbers_replace_those_of_the_node():
+    """An extended resource without capacity loses its allocatable entry; reserved quantities are subtracted."""
     node = NodeStatus(capacity={"cpu": 8, GPU: 1}, allocatable={"cpu": 7, "memory": 5, NIC: 3, GPU: 1})
     status = node_status(node, capacity={GPU: 4}, allocatable={GPU: 3}, removed={OLD, "v.com/a"}, reserved={"cpu": 2})
     assert status.capacity == {"cpu": 8, GPU: 4, OLD: 0, "v.com/a": 0}

@@ -1,4 +1,4 @@
-"""What is told of pods and devices: to the PodResources API, in a pod's status, and when it does not fit."""
+"""How pods and devices appear in the PodResources API, in a pod's status, and in the fit check."""
 
 from __future__ import annotations
 
@@ -71,28 +71,28 @@ def store():
     return found
 
 
-def test_a_device_stands_once_for_each_of_its_nodes():
-    """PR-4; in the order of the nodes. A node -1 is none."""
+def test_a_device_is_listed_once_for_each_of_its_nodes():
+    """PR-4: in the order of the nodes. A node -1 is no node."""
     told = {(0, 1): [0, 1], (1, 0): [0, 1], (-1, 3): [3], (-1,): [None], (): [None], None: [None]}
     for nodes, places in told.items():
         assert list(on_nodes(GPU, "g", nodes)) == [DeviceOnNode(GPU, "g", place) for place in places]
 
 
 def test_what_the_containers_of_a_pod_hold():
-    """PR-3, PR-7: sidecars first, then main containers; each in the order of the spec, also one without devices."""
+    """PR-3, PR-7: sidecars first, then main containers, in the order of the spec, including those without devices."""
     main = ("main", (DeviceOnNode(GPU, "g2", None), DeviceOnNode(GPU, "g10", 0), DeviceOnNode(GPU, "g10", 1)))
     proxy = ("proxy", (DeviceOnNode(NIC, "n0", None),))
     assert run_steps(devices_of_pod(store(), POD, V1_KINDS)) == PodResourcesEntry("n", "p", (proxy, main, ("idle", ())))
     assert run_steps(devices_of_pod(store(), POD, V1ALPHA1_KINDS)) == PodResourcesEntry("n", "p", (main, ("idle", ())))
 
 
-def test_only_a_pod_with_a_name_is_told():
+def test_only_pods_with_a_name_are_listed():
     found = store()
     found.add_pod(Pod(namespace="", name="", uid="x", containers=()))
     assert [(pod.namespace, pod.name) for pod in run_steps(named_pods(found, V1_KINDS))] == [("n", "p")]
 
 
-def test_what_there_is_to_have_is_healthy_and_its_plugin_is_there():
+def test_allocatable_devices_are_healthy_and_their_plugin_serves():
     """PR-5: held or not."""
     found = store()
     told = [(one.resource, one.device, one.node) for one in run_steps(allocatable_devices(found))]
@@ -102,7 +102,7 @@ def test_what_there_is_to_have_is_healthy_and_its_plugin_is_there():
 
 
 def test_the_health_of_what_each_container_holds():
-    """Section 9, LIM-7, LIM-20: of every container, in the order of the ids; Unknown when nobody reports the device."""
+    """LIM-7, LIM-20: of every container, in the order of the ids; Unknown if no plug-in reports the device."""
     found = store()
     apply_list(found, GPU, 1, [Device(id="g10", health="Unhealthy")])
     (status,) = run_steps(pod_statuses(found))
@@ -144,7 +144,7 @@ def test_only_a_checkpoint_is_a_checkpoint():
     assert not should_reset_extended_resources(["gpu.sock", "kubelet_internal_checkpoint"])
 
 
-def test_quantities_before_a_plugin_reports_and_while_it_is_away():
+def test_quantities_before_a_plugin_reports_and_after_it_has_stopped():
     """CAP-6, CAP-7, CAP-8."""
     assert reset_extended_resources({"cpu": 8, GPU: 4}) == {"cpu": 8, GPU: 0}
     assert sanitize_node_allocatable({"cpu": 8, GPU: 1, NIC: 3}, {GPU: 2, NIC: 2, "v.com/x": 1, "v.com/y": 0}) == {
@@ -153,7 +153,7 @@ def test_quantities_before_a_plugin_reports_and_while_it_is_away():
     assert remove_missing_extended_resources({"cpu": 1, GPU: 1, NIC: 1}, {NIC: 0}) == {"cpu": 1, NIC: 1}
 
 
-def test_a_pod_fits_up_to_the_last_one_and_the_first_by_name_is_told():
+def test_a_pod_fits_up_to_the_last_device_and_the_first_resource_by_name_is_the_reason():
     """CAP-9."""
     assert first_insufficient_resource({GPU: 2}, {GPU: 3}, {GPU: 5}) is None
     assert first_insufficient_resource(

@@ -1,4 +1,4 @@
-"""A registration whose caller goes away at any step: its plug-in serves, or it is visibly not there."""
+"""A registration whose caller hangs up at any step: its plug-in serves, or the endpoint has visibly stopped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CancelAtStep(trio.abc.Instrument):
 
 
 async def abandoned(step, call):
-    """Has it ended before that step?"""
+    """Cancel ``call`` at this step of the program. Returns whether it had ended before."""
     instrument = CancelAtStep(step)
     trio.lowlevel.add_instrument(instrument)
     with instrument.scope:
@@ -81,7 +81,7 @@ async def test_a_registration_that_is_abandoned_at_any_step(root_dir, before, ca
                 admission = await manager.admit(POD)
                 assert admission, f"abandoned at step {step}: {admission}"
             else:
-                assert stops, f"abandoned at step {step}, nobody was told that nobody serves"
+                assert stops, f"abandoned at step {step}, nobody serves, without an event"
                 assert before == "one that has ended" or (
                     call is register_discovered and stops[-1].reason == SOCKET_REMOVED
                 )

@@ -1,4 +1,4 @@
-"""Two plug-ins that both claim a resource, and register again whenever they are cut."""
+"""Two plug-ins that register for one resource, and again whenever they are replaced."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def both(root_dir, clock):
 
 @pytest.fixture
 async def contended(both):
-    """``a`` has just taken over from ``b`` once too often."""
+    """``a`` has just replaced ``b`` once too often."""
     manager, a, b = both
     for plugin in (a, b, a, b, a):
         await plugin.register()
@@ -60,23 +60,23 @@ def newest(manager):
 
 
 async def ticking(clock, *, until=float("inf"), tick=0.25):
-    """A quarter of a second is over whenever everybody waits."""
+    """The clock moves on by a quarter of a second whenever all tasks wait."""
     while trio.current_time() < until:
         await wait_all_tasks_blocked(0.005)
         clock.jump(tick)
 
 
 async def claim(manager, plugin):
-    """Register, and again whenever somebody else serves."""
+    """Register, and again whenever another one serves."""
     while True:
-        with suppress(RegistrationRefused):  # when both come in the same moment, the older one
+        with suppress(RegistrationRefused):  # if both register at the same moment, the older one is refused
             await plugin.register()
         assert len(happened(manager, PluginRegistered)) < 100
         while newest(manager) == plugin.endpoint:
             await manager.events_after(manager.events()[-1].sequence, wait=True)
 
 
-async def test_they_are_told_once_by_name_and_each_serves_for_a_while(both, clock):
+async def test_contending_plugins_are_reported_once_by_name_and_each_serves_for_a_while(both, clock):
     manager, a, b = both
     async with trio.open_nursery() as nursery:
         nursery.start_soon(claim, manager, a)
@@ -90,13 +90,13 @@ async def test_they_are_told_once_by_name_and_each_serves_for_a_while(both, cloc
     assert min(served.count("a.sock"), served.count("b.sock")) > 3
 
 
-async def test_who_serves_is_not_slowed_when_it_registers_again(contended, clock):
+async def test_the_serving_plugin_is_not_slowed_when_it_registers_again(contended, clock):
     _manager, a, _b = contended
     await a.register()
     assert trio.current_time() == 0
 
 
-async def test_who_comes_does_not_wait_when_the_other_one_has_ended(contended, clock):
+async def test_a_plugin_does_not_wait_when_the_other_one_has_ended(contended, clock):
     manager, a, b = contended
     a.end_stream()
     await manager.wait_for_resource(GPU, allocatable=0)
@@ -104,8 +104,8 @@ async def test_who_comes_does_not_wait_when_the_other_one_has_ended(contended, c
     assert trio.current_time() == 0
 
 
-async def test_who_waits_is_let_in_when_the_other_one_ends(contended, nursery, clock):
-    """Nobody serves then, and the turn protects nobody."""
+async def test_a_waiting_plugin_is_registered_when_the_other_one_ends(contended, nursery, clock):
+    """Then no plug-in serves, and there is none to protect."""
     manager, a, b = contended
     nursery.start_soon(b.register)
     await wait_all_tasks_blocked(0.01)
@@ -117,7 +117,7 @@ async def test_who_waits_is_let_in_when_the_other_one_ends(contended, nursery, c
     assert trio.current_time() < TURN / 2
 
 
-async def test_who_was_let_in_is_left_alone_for_a_turn_of_its_own(contended, nursery, clock):
+async def test_a_plugin_that_has_waited_has_a_turn_of_its_own(contended, nursery, clock):
     manager, a, b = contended
     nursery.start_soon(b.register)
     await wait_all_tasks_blocked(0.01)
@@ -130,7 +130,7 @@ async def test_who_was_let_in_is_left_alone_for_a_turn_of_its_own(contended, nur
     assert trio.current_time() - began >= TURN - 0.1
 
 
-async def test_who_no_longer_answers_after_the_wait_does_not_take_over(contended, nursery, clock):
+async def test_a_plugin_that_does_not_answer_after_the_wait_does_not_take_over(contended, nursery, clock):
     manager, _a, b = contended
 
     async def fail():
@@ -144,7 +144,7 @@ async def test_who_no_longer_answers_after_the_wait_does_not_take_over(contended
     assert who_serves(manager) == "a.sock"
 
 
-async def test_who_hangs_up_while_it_waits_changes_nothing(contended, nursery, clock):
+async def test_a_plugin_that_hangs_up_while_it_waits_changes_nothing(contended, nursery, clock):
     manager, _a, b = contended
     with trio.move_on_after(TURN / 2):
         nursery.start_soon(ticking, clock)
@@ -153,8 +153,8 @@ async def test_who_hangs_up_while_it_waits_changes_nothing(contended, nursery, c
     assert who_serves(manager) == "a.sock"
 
 
-async def test_of_two_who_wait_only_one_takes_over(root_dir, clock):
-    """Both turns come at the same moment; whoever is second waits for the next, or is refused."""
+async def test_only_one_of_two_waiting_plugins_takes_over(root_dir, clock):
+    """Both waits end at the same moment. The second plug-in waits for the next turn, or is refused."""
     served = []
 
     def note(recorded):

@@ -1,4 +1,4 @@
-"""The table of an endpoint's life is what runs: each of its rows is taken by real plug-ins, and missed without it."""
+"""The endpoint tasks run on the table of transitions: real plug-ins take each of its rows, and fail without it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def play(scenario, root_dir):
 
 
 class Taken(UserDict):
-    """A table that remembers which of its rows were asked for."""
+    """A table that records which of its rows were looked up."""
 
     def __init__(self, table):
         super().__init__(table)
@@ -109,9 +109,9 @@ def errors_in(error):
 
 
 @pytest.mark.parametrize("row", SCENARIOS)
-async def test_without_its_row_the_same_plugins_meet_an_illegal_transition(root_dir, monkeypatch, row):
+async def test_without_the_row_the_same_plugins_cause_an_illegal_transition(root_dir, monkeypatch, row):
     monkeypatch.delitem(TRANSITIONS, row)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - in groups, with what the plug-ins then met
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - in a group, with the errors that it caused
         await play(SCENARIOS[row], root_dir)
     missed = [str(error) for error in errors_in(caught.value) if isinstance(error, IllegalTransition)]
     assert missed, repr(caught.value)

@@ -23,7 +23,7 @@ GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
 
 
 async def register(manager, endpoint, resource):
-    """As a plug-in that calls Register does, but with a name that the test chooses."""
+    """Call Register with any name for the socket."""
     await manager.register(Registration(version="v1beta1", endpoint=endpoint, resource=resource))
 
 
@@ -35,8 +35,8 @@ async def outcome(manager, endpoint, resource, outcomes):
         outcomes[resource] = str(refusal)
 
 
-async def test_lim_27_a_link_that_comes_after_the_check_is_not_followed(manager, open_plugin, root_dir):
-    """The endpoint is missing when it is checked; while the manager waits for it, a link is put there."""
+async def test_lim_27_a_link_created_after_the_check_is_not_followed(manager, open_plugin, root_dir):
+    """The socket is missing when the endpoint is checked. While the manager waits for it, a link is created."""
     outside = root_dir / "elsewhere"
     outside.mkdir()
     outcomes = {}
@@ -54,10 +54,10 @@ async def test_lim_27_a_socket_with_two_names_serves_one_resource(manager, open_
     async with open_plugin(GPU, devices=4, endpoint="x.sock") as plugin:
         await plugin.register()
         alias(manager.layout.plugins / "x.sock", manager.layout.plugins / "alias.sock")
-        os.utime(manager.layout.plugins / "x.sock", (1, 1))  # its times are whatever its owner wants
+        os.utime(manager.layout.plugins / "x.sock", (1, 1))  # the owner can set its times
         with pytest.raises(RegistrationRefused, match=r"'alias.sock' is invalid: it already serves vendor.com/gpu"):
             await register(manager, "alias.sock", NIC)
-        await register(manager, "alias.sock", GPU)  # the same resource may
+        await register(manager, "alias.sock", GPU)  # for the same resource it is accepted
 
 
 async def test_lim_27_two_registrations_at_once_with_one_socket(manager, open_plugin):
@@ -74,7 +74,7 @@ async def test_lim_27_two_registrations_at_once_with_one_socket(manager, open_pl
         async with trio.open_nursery() as nursery:
             nursery.start_soon(outcome, manager, "x.sock", GPU, outcomes)
             await asked.wait()
-            with trio.move_on_after(5):  # whatever the second one is told, it need not wait for the first
+            with trio.move_on_after(5):  # the second one need not wait for the first
                 await outcome(manager, "x.sock", NIC, outcomes)
             answer.set()
     assert outcomes == {
@@ -83,7 +83,7 @@ async def test_lim_27_two_registrations_at_once_with_one_socket(manager, open_pl
     }
 
 
-async def test_a_refused_registration_leaves_the_socket_to_others(manager, open_plugin):
+async def test_a_refused_registration_does_not_reserve_the_socket(manager, open_plugin):
     async with open_plugin(GPU, endpoint="x.sock") as plugin:
 
         async def fail():
@@ -96,7 +96,7 @@ async def test_a_refused_registration_leaves_the_socket_to_others(manager, open_
 
 
 async def test_lim_27_a_name_may_be_used_again_by_another_socket(manager, open_plugin):
-    """The old plug-in serves on, but its name is another's now: that is nobody's alias."""
+    """The old plug-in still serves, but its name is now that of another socket, which is not an alias."""
     async with open_plugin(GPU, endpoint="x.sock") as old:
         await old.register()
         (manager.layout.plugins / "x.sock").unlink()
@@ -125,8 +125,8 @@ trio.run(main, Path(sys.argv[1]))
 """
 
 
-def test_a_name_is_utf_8_whatever_the_locale_of_the_manager_says(root_dir):
-    """In a container there often is no locale but C."""
+def test_a_name_is_utf_8_in_any_locale_of_the_manager(root_dir):
+    """In containers the locale is often C."""
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", ASCII_ONLY, str(root_dir)], env=environment, check=True, timeout=60)
 
@@ -138,8 +138,8 @@ REFUSED = (
 
 
 @pytest.mark.parametrize(("uid", "is_taken"), [(None, True), (0, True), (os.geteuid(), True), (65534, False)])
-async def test_nobody_registers_the_socket_of_another_user(root_dir, uid, is_taken):
-    """Else a member of the group gives it a name first, and its own plug-in is refused."""
+async def test_a_user_cannot_register_the_socket_of_another_user(root_dir, uid, is_taken):
+    """Otherwise a member of the group could register it first, and its own plug-in would be refused."""
     async with (
         open_device_manager(root_dir) as manager,
         open_simulated_plugin(manager.layout.plugins, GPU, endpoint="honest.sock") as plugin,
@@ -154,8 +154,8 @@ async def test_nobody_registers_the_socket_of_another_user(root_dir, uid, is_tak
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-async def test_whoever_was_given_the_socket_may_register_it(root_dir):
-    """systemd listens, as root, and starts the plug-in as the user to whom the socket belongs (SocketUser=)."""
+async def test_the_owner_of_the_file_may_register_the_socket(root_dir):
+    """systemd listens as root, and starts the plug-in as the user who owns the file (SocketUser=)."""
     async with (
         open_device_manager(root_dir) as manager,
         open_simulated_plugin(manager.layout.plugins, GPU, endpoint="honest.sock"),

@@ -23,7 +23,7 @@ def clock():
 
 
 async def test_lim_5_the_grace_period_ends_strictly_after_300_seconds(root_dir, clock):
-    """CAP-4, CC-019, CC-045, LW-11, CAP-3; LIM-5: the zero stands until it is acknowledged."""
+    """CAP-4, CC-019, CC-045, LW-11, CAP-3; LIM-5: the zero is published until it is acknowledged."""
     async with open_device_manager(root_dir) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
             await plugin.register()
@@ -36,7 +36,7 @@ async def test_lim_5_the_grace_period_ends_strictly_after_300_seconds(root_dir, 
         assert manager.capacity()[GPU].capacity == 2
         clock.jump(0.01)
         await settle()
-        for _ in range(2):  # looking changes nothing
+        for _ in range(2):  # a query changes nothing
             assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].endpoint) == (0, "removed")
         await manager.acknowledge_removed(GPU)
         assert manager.capacity() == {}

@@ -1,4 +1,4 @@
-"""What a plug-in must not be able to do to the manager, each with an honest plug-in beside it."""
+"""What a plug-in must not be able to do to the manager, and to an honest plug-in beside it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HONEST, EVIL = "vendor.com/honest", "vendor.com/evil"
 
 
 class Raw:
-    """A message that is whatever bytes it was made of."""
+    """A message of any bytes."""
 
     def __init__(self, data):
         self.data = data
@@ -68,14 +68,14 @@ MALFORMED = [b"\x08", b"\x0a\x04\x0a\x02\xff\xfe", b"\x0a\x02\x08\x01", b"\x0b",
 
 
 @pytest.mark.parametrize("devices", MALFORMED)
-async def test_a_list_that_is_no_message_ends_only_its_stream(manager, honest, devices):
+async def test_a_list_that_is_not_a_message_ends_only_its_stream(manager, honest, devices):
     async with open_server(manager.layout.plugins / "evil.sock", [RawPlugin(devices=devices)]):
         await manager.register(Registration(version="v1beta1", endpoint="evil.sock", resource=EVIL))
         counts = await manager.wait_for_resource(EVIL, capacity=0)
         assert counts.endpoint == "stopped"
 
 
-async def test_options_that_are_no_message_refuse_the_registration(manager, honest):
+async def test_options_that_are_not_a_message_fail_the_registration(manager, honest):
     async with open_server(manager.layout.plugins / "evil.sock", [RawPlugin(options=b"\x08")]):
         with pytest.raises(
             RegistrationRefused,
@@ -85,7 +85,7 @@ async def test_options_that_are_no_message_refuse_the_registration(manager, hone
 
 
 class Flood(RawPlugin):
-    """Sends all its lists as fast as they are taken; then it stays, ends or fails."""
+    """Sends all its lists as fast as they are read. Then the stream stays open, ends or fails."""
 
     def __init__(self, lists, then):
         super().__init__()
@@ -106,8 +106,8 @@ def devices_message(count):
 
 
 @pytest.mark.parametrize("then", ["stays", "ends", "fails"])
-async def test_of_a_flood_of_lists_the_newest_counts(manager, honest, then):
-    """At a limited rate, with an event a second; also when the stream ends right behind it."""
+async def test_the_newest_of_a_flood_of_lists_is_applied(manager, honest, then):
+    """At a limited rate, with one event a second, also if the stream ends immediately afterwards."""
     flood = Flood([devices_message(1 + n % 7) for n in range(5000)] + [devices_message(9)], then)
     async with open_server(manager.layout.plugins / "evil.sock", [flood]):
         started = trio.current_time()
@@ -131,7 +131,7 @@ async def test_an_endpoint_too_long_for_a_socket_is_refused(manager, honest, nam
 
 async def test_a_loop_of_links_is_refused(manager, honest):
     os.symlink("loop.sock", manager.layout.plugins / "loop.sock")
-    with pytest.raises(RegistrationRefused, match="is invalid|it is not a socket"):  # as Python 3.13 has it
+    with pytest.raises(RegistrationRefused, match="is invalid|it is not a socket"):  # the latter with Python 3.13
         await manager.register(Registration(version="v1beta1", endpoint="loop.sock", resource=EVIL))
 
 
@@ -149,7 +149,7 @@ async def test_an_id_of_five_thousand_digits_is_an_id(manager, honest, open_plug
         await manager.wait_for_resource(EVIL, allocatable=2)
 
 
-async def test_a_deleted_plugin_directory_is_made_anew(manager):
+async def test_a_deleted_plugin_directory_is_created_again(manager):
     for path in manager.layout.plugins.iterdir():
         path.unlink()
     manager.layout.plugins.rmdir()
@@ -159,7 +159,7 @@ async def test_a_deleted_plugin_directory_is_made_anew(manager):
 
 
 async def test_a_list_that_is_cut_off_ends_the_stream_and_adds_no_device(manager, honest, open_plugin, monkeypatch):
-    """LW-8: the kubelet cannot unmarshal it. Three bytes less of it would be another device, healthy or not."""
+    """LW-8: the kubelet cannot unmarshal it. With three bytes less it would be a valid list with another device."""
     devices = [wire.Device(id="a", health="Healthy"), wire.Device(id="b", health="Healthy")]
     whole, may_go_on = bytes(wire.ListAndWatchResponse(devices=devices)), trio.Event()
 
@@ -180,8 +180,8 @@ async def test_a_list_that_is_cut_off_ends_the_stream_and_adds_no_device(manager
 
 
 @pytest.mark.parametrize("answer", [b"\xff\xff\xff", b"\x0a\x03\xff\xff\xff", b"\x0a\x07\x0a\x05\x0a\x01A\x12\x05"])
-async def test_an_answer_that_is_no_message_refuses_the_pod(manager, honest, open_plugin, monkeypatch, answer):
-    """ALLOC-E9. It would be an empty answer, and the container would start without anything."""
+async def test_an_answer_that_is_not_a_message_refuses_the_pod(manager, honest, open_plugin, monkeypatch, answer):
+    """ALLOC-E9. Taken for an empty answer, it would start the container without its devices."""
 
     async def allocate(self, message):
         return Raw(answer)

@@ -1,4 +1,4 @@
-"""A list of as many devices as there may be: it is taken over in turns, and everybody else has his between them."""
+"""The longest list that is accepted is applied in turns, between which all other tasks run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNT = PeerLimits().devices
 
 
 def device_list(bad=frozenset()):
-    """The message, put together by hand: to encode so many devices takes a library ten seconds."""
+    """The message, assembled by hand: the library takes ten seconds to encode so many devices."""
     words = {True: field_of_bytes(2, b"Unhealthy"), False: field_of_bytes(2, b"Healthy")}
     devices = (field_of_bytes(1, b"dev-%d" % n) + words[n in bad] for n in range(COUNT))
     return b"".join(field_of_bytes(1, device) for device in devices)
@@ -43,7 +43,7 @@ class Longest(trio.abc.Instrument):
 
 @pytest.fixture
 def no_garbage():
-    """A collection of all that is alive takes as long as it takes, wherever it begins."""
+    """A garbage collection could begin in any step."""
     gc.collect()
     gc.disable()
     yield
@@ -52,7 +52,7 @@ def no_garbage():
 
 @pytest.fixture
 def at_once(no_garbage):
-    """Seconds for a long list, on this machine, with nobody else."""
+    """Seconds for a long list on this machine, when nothing else runs."""
     raw, store = device_list(), DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="s"))
     began = thread_time()
@@ -62,7 +62,7 @@ def at_once(no_garbage):
 
 
 @pytest.mark.timeout(300)
-async def test_nobody_waits_for_a_long_list(root_dir, at_once):
+async def test_other_work_does_not_wait_for_a_long_list(root_dir, at_once):
     longest, many = Longest(), range(0, COUNT, 2)
     lists = [device_list(), device_list({COUNT // 2}), device_list(set(many))]
     async with open_device_manager(root_dir, peer_limits=PeerLimits(time_burst=3600.0)) as manager:
@@ -82,7 +82,7 @@ async def test_nobody_waits_for_a_long_list(root_dir, at_once):
     assert longest.seconds < at_once / 3, f"{longest.seconds:.3f} s; all of it takes {at_once:.3f} s"
 
 
-async def test_whoever_works_for_long_gives_way_and_pays_for_each_turn():
+async def test_long_work_yields_and_is_charged_for_each_turn():
     charged, others = [], 0
 
     def work():
@@ -115,7 +115,7 @@ async def test_short_work_is_done_without_a_checkpoint():
         assert not scope.cancelled_caught
 
 
-async def test_who_is_cancelled_leaves_the_rest_undone():
+async def test_cancelled_work_is_left_undone():
     did = []
 
     def work():

@@ -21,7 +21,7 @@ DRA_PLUGIN = "DRAPlugin"
 
 
 class RecordingHandler:
-    """Registers all valid plug-ins, and says in which order it was called."""
+    """Registers all valid plug-ins, and records the calls."""
 
     def __init__(self):
         self.calls = []
@@ -56,7 +56,7 @@ async def watcher(root_dir, handlers, nursery):
 
 
 async def notified(root_dir, *, type, version="v1.DRAPlugin"):
-    """What a plug-in of this type is told: whether it is registered, or why not."""
+    """What a plug-in of this type is notified of."""
     async with open_simulated_plugin(root_dir / "plugins_registry", "driver.example.com", endpoint="a.sock") as plugin:
         plugin.info = PluginInfo(type=type, name="driver.example.com", endpoint="", supported_versions=(version,))
         with trio.fail_after(10):
@@ -81,7 +81,7 @@ async def test_another_kind_of_plugin_is_validated_registered_and_deregistered_b
     assert handlers[DEVICE_PLUGIN].calls == []
 
 
-async def test_what_its_handler_refuses_is_what_the_plugin_is_told(root_dir, watcher, handlers):
+async def test_a_plugin_is_notified_of_its_handlers_refusal(root_dir, watcher, handlers):
     """REG-16."""
     assert await notified(root_dir, type=DRA_PLUGIN, version="v0") == (False, "not a version of mine")
     assert [call for call, *_ in handlers[DRA_PLUGIN].calls] == ["validate"]

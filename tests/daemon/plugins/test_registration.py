@@ -33,7 +33,7 @@ async def test_devices_are_visible_after_the_first_list(manager, open_plugin):
         assert [name for name, _ in plugin.calls] == ["GetDevicePluginOptions", "ListAndWatch"]
 
 
-async def test_an_unsupported_version_is_refused_before_anybody_is_dialled(manager, open_plugin):
+async def test_an_unsupported_version_is_refused_before_dialling(manager, open_plugin):
     """API-3, CC-013, REG-4."""
     async with open_plugin() as plugin:
         with pytest.raises(RegistrationRefused) as caught:
@@ -59,7 +59,7 @@ OUTSIDE = ["../../x.sock", "", ".", "..", "/", "a/..", "../device-plugins", "./.
 
 @pytest.mark.parametrize("endpoint", [*OUTSIDE, "a/b.sock", "/tmp/x.sock", "x" * 300, "a\0b", "a\0/../x.sock"])
 async def test_lim_27_an_endpoint_must_be_a_plain_file_name(manager, open_plugin, endpoint):
-    """LIM-27. The resource that is served already is untouched."""
+    """LIM-27. The plug-in that serves already is not affected."""
     async with open_plugin(devices=2) as plugin:
         await honest(manager, plugin)
         with pytest.raises(RegistrationRefused, match="it must be the plain file name of a socket in"):
@@ -71,8 +71,8 @@ CLEANED = ["./x.sock", ".//x.sock", "/x.sock", "x.sock/", "a/../x.sock", "../dev
 
 
 @pytest.mark.parametrize("endpoint", CLEANED)
-async def test_an_endpoint_that_leads_to_a_socket_of_the_directory_is_that_socket(manager, open_plugin, endpoint):
-    """REG-3: the kubelet joins and cleans. And LIM-27 knows the socket by any of its names."""
+async def test_an_endpoint_that_resolves_to_a_socket_in_the_directory_is_accepted(manager, open_plugin, endpoint):
+    """REG-3: the kubelet joins and cleans the path. LIM-27: the socket is recognised by any of its names."""
     async with open_plugin(devices=2, endpoint="x.sock") as plugin:
         await plugin.register(endpoint=endpoint)
         await manager.wait_for_resource(GPU, allocatable=2)
@@ -83,7 +83,7 @@ async def test_an_endpoint_that_leads_to_a_socket_of_the_directory_is_that_socke
                 await manager.register(Registration(version="v1beta1", endpoint=name, resource="vendor.com/other"))
 
 
-async def test_lim_27_an_endpoint_that_is_no_socket_is_refused_at_once(manager, open_plugin):
+async def test_lim_27_an_endpoint_that_is_not_a_socket_is_refused_at_once(manager, open_plugin):
     """LIM-27."""
     (manager.layout.plugins / "notes.txt").write_text("not a socket")
     async with open_plugin(devices=2) as plugin:
@@ -112,7 +112,7 @@ async def test_lim_27_two_resources_cannot_share_an_endpoint(manager, open_plugi
             await plugin.register()
 
 
-async def test_lim_3_a_dead_socket_costs_the_caller_the_dial_time_and_nobody_else_anything(root_dir):
+async def test_lim_3_a_dead_socket_delays_only_the_caller_by_the_dial_time(root_dir):
     """REG-12, CC-012, CC-015, LIM-3."""
     async with open_device_manager(root_dir, deadlines=Deadlines(dial=0.1)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
@@ -121,7 +121,7 @@ async def test_lim_3_a_dead_socket_costs_the_caller_the_dial_time_and_nobody_els
                 await plugin.register(endpoint="missing.sock")
             plugin.set_health("dev-0", "Unhealthy")
             await manager.wait_for_resource(GPU, capacity=2, allocatable=1)
-        await manager.wait_for_resource(GPU, capacity=2, allocatable=0)  # its death is still noticed
+        await manager.wait_for_resource(GPU, capacity=2, allocatable=0)  # its end is still noticed
 
 
 async def test_options_that_fail_are_the_answer_to_register(manager, open_plugin):
@@ -181,7 +181,7 @@ async def test_lim_2_the_end_of_the_old_stream_does_not_harm_the_new_plugin(mana
 
 
 async def test_a_plugin_that_registers_again_gets_its_new_stream_when_the_old_one_has_ended(manager, open_plugin):
-    """REG-10, LIM-2: it may have one queue for whoever reads, or refuse a second reader."""
+    """REG-10, LIM-2: it may have one queue for all readers, or refuse a second one."""
     async with open_plugin(devices=2) as plugin:
         plain, streams = plugin.next_report, []
 
@@ -225,7 +225,7 @@ async def test_a_stream_that_ends_before_any_list_is_published_as_zero(manager, 
         assert counts.endpoint == "stopped"
 
 
-async def test_lim_16_a_list_that_makes_no_sense_is_mended_and_reported(manager, open_plugin):
+async def test_lim_16_an_invalid_list_is_corrected_and_reported(manager, open_plugin):
     """LIM-16, LW-5."""
     entries = [Device(id="a"), Device(id="a", health="Unhealthy"), Device(id=""), Device(id="b"), Device(id="b")]
     async with open_plugin(devices=entries) as plugin:
@@ -235,7 +235,7 @@ async def test_lim_16_a_list_that_makes_no_sense_is_mended_and_reported(manager,
         assert problems == {"empty device id: left out": 1, "duplicate device id: counted once": 2}
 
 
-async def test_lim_38_a_list_over_the_size_limit_ends_the_stream_before_it_is_taken(root_dir):
+async def test_lim_38_a_list_over_the_size_limit_ends_the_stream(root_dir):
     """API-8, LIM-38: as in the kubelet, but with a limit that can be raised."""
     async with open_device_manager(root_dir, peer_limits=PeerLimits(message_size=1000)) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as plugin:
@@ -246,7 +246,7 @@ async def test_lim_38_a_list_over_the_size_limit_ends_the_stream_before_it_is_ta
             assert "is larger than the limit of 1000" in stopped.reason
 
 
-async def test_lim_36_a_deleted_registration_socket_is_made_anew(manager, open_plugin):
+async def test_lim_36_a_deleted_registration_socket_is_created_again(manager, open_plugin):
     """LIM-36."""
     manager.layout.registration_socket.unlink()
     async with open_plugin(devices=2) as plugin:
@@ -258,14 +258,14 @@ async def test_lim_36_a_deleted_registration_socket_is_made_anew(manager, open_p
             nursery.cancel_scope.cancel()
 
 
-def the_root_is_moved_away_and_made_anew(layout):
+def the_root_is_moved_away_and_created_again(layout):
     layout.root.rename(f"{layout.root}.away")
     yield
     layout.root.mkdir()
     layout.plugins.mkdir()
 
 
-def a_link_takes_its_place_and_goes(layout):
+def a_link_takes_its_place_and_is_removed(layout):
     layout.registration_socket.unlink()
     layout.registration_socket.symlink_to("/etc/hostname")
     yield
@@ -278,9 +278,10 @@ def the_directory_is_moved_away(layout):
 
 
 @pytest.mark.parametrize(
-    "loses", [the_root_is_moved_away_and_made_anew, a_link_takes_its_place_and_goes, the_directory_is_moved_away]
+    "loses",
+    [the_root_is_moved_away_and_created_again, a_link_takes_its_place_and_is_removed, the_directory_is_moved_away],
 )
-async def test_lim_36_however_the_registration_socket_is_lost_it_is_made_anew(manager, loses):
+async def test_lim_36_a_registration_socket_that_is_lost_in_any_way_is_created_again(manager, loses):
     for _ in loses(manager.layout):
         await trio.testing.wait_all_tasks_blocked(0.01)
     with trio.fail_after(5):
@@ -291,7 +292,7 @@ async def test_lim_36_however_the_registration_socket_is_lost_it_is_made_anew(ma
 
 
 async def test_five_hundred_plugins_leave_nothing_behind(manager, open_plugin):
-    """The bridge: register, stream, cancel, close; no task and no descriptor is left."""
+    """Register, stream, cancel, close: no task and no descriptor is left."""
 
     async def cycle():
         async with open_plugin(devices=2) as plugin:
@@ -312,8 +313,8 @@ async def test_five_hundred_plugins_leave_nothing_behind(manager, open_plugin):
     assert max(grown) < 10, "a write to disk that is under way takes a task and a file more or less; a leak takes 500"
 
 
-async def test_a_peer_that_hangs_up_ends_nothing_but_its_own_call(manager, open_plugin):
-    """The border: a cancelled stream is cancelled on the serving side too, and nowhere else."""
+async def test_a_peer_that_hangs_up_ends_only_its_own_call(manager, open_plugin):
+    """A cancelled stream is cancelled on the serving side too, and nothing else is."""
     async with open_plugin(devices=2) as plugin:
         await honest(manager, plugin)
         await honest(manager, plugin)  # the first stream is cancelled by the manager
@@ -341,8 +342,8 @@ async def test_lim_28_a_failed_registration_closes_its_connection(manager, open_
         assert await descriptors_after(2) == await descriptors_after(20)
 
 
-async def test_what_an_old_plugin_was_asked_it_may_still_answer(manager, open_plugin):
-    """A rolling update in the middle of an Allocate call: the kubelet lets it finish, and so do we."""
+async def test_a_replaced_plugin_may_still_answer_calls_in_flight(manager, open_plugin):
+    """A rolling update during an Allocate call: as in the kubelet, the call is finished."""
     async with open_plugin(GPU, devices=2, endpoint="old.sock") as old, open_plugin(GPU, devices=2) as new:
         await old.register()
         await manager.wait_for_resource(GPU, allocatable=2)
