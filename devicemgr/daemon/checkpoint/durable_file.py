@@ -1,18 +1,18 @@
-"""A file in generations: written whole and durably, with the good one before it kept, and never silently lost.
+"""A file that is written whole and durably, keeps its previous generation, and is never silently lost.
 
 ::
 
     NAME                  the newest generation
     .NAME.previous        the one before, or a second copy of the newest (``save_copy``)
     .NAME.….tmp           being written; what a crash leaves of it is removed at the next start
-    NAME.corrupt          what could not be believed (LIM-10); the next ones are NAME.corrupt-2 …, and where others
-                          may write NAME.corrupt- and a word that nobody can guess
+    NAME.corrupt          what could not be trusted (LIM-10); the next ones are NAME.corrupt-2 …, or, where others may
+                          write, NAME.corrupt- and a random word
 
-A write is: temporary file, fsync, keep the old one, rename, fsync of the directory. Whatever moment a crash picks,
-NAME or its predecessor is whole.
+A write is: temporary file, fsync, keep the old one, rename, fsync of the directory. Whenever a crash comes, NAME or its
+predecessor is whole.
 
-Others may write in this directory (``shared_directory``). So a temporary file has a name that nobody can guess, and is
-made by us or not at all; and what stands at NAME is read only if nobody else can have written it.
+Others may write in this directory (``shared_directory``). So a temporary file has a random name and is opened only if
+this process creates it, and NAME is read only if nobody else can have written it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class DurableFile(Generic[T]):
     path: Path
     parse: Callable[[str], T]
     is_new: bool = False
-    """Is none there yet, and has none been lost?"""
+    """The file does not exist yet, and has not been lost either."""
 
     @cached_property
     def previous(self) -> Path:
@@ -63,7 +63,7 @@ class DurableFile(Generic[T]):
 
     @contextmanager
     def _temporary_name(self) -> Iterator[str]:
-        """A name that nobody can guess; what stands there is gone after the block, one way or the other."""
+        """A random name. Whatever has this name after the block is removed."""
         path = f"{self._beside}.{secrets.token_hex(8)}.tmp"
         try:
             yield path
@@ -72,7 +72,7 @@ class DurableFile(Generic[T]):
                 os.unlink(path)
 
     def load(self) -> tuple[T | None, list[FileSetAside]]:
-        """The newest generation that can be believed; None when there is none. Raises DirectoryUnusable."""
+        """The newest generation that can be trusted; None when there is none. Raises DirectoryUnusable."""
         events: list[FileSetAside] = []
         try:
             self._remove_leftovers()
@@ -87,27 +87,27 @@ class DurableFile(Generic[T]):
         except OSError as error:
             raise DirectoryUnusable(
                 f"cannot read {error.filename or self.path}, or set it aside: {error.strerror or error}. "
-                "Mend its permissions, or move away (or unmount) what is there, and start again"
+                "Fix its permissions, or move away (or unmount) what is there, and start again"
             ) from error
 
     def _remove_leftovers(self) -> None:
-        """What a crash left of a write. Nobody needs it to be gone; and a directory of such a name is none of ours."""
+        """Remove temporary files that a crash has left. It does no harm if one of them cannot be removed."""
         for leftover in self.path.parent.glob(f".{self.path.name}.*tmp"):
             with suppress(OSError):
                 leftover.unlink()
 
     def _report_missing(self) -> list[FileSetAside]:
-        """Somebody deleted the file, which is how people reset a kubelet's devices; but it may have been a mistake."""
+        """Report a deleted file: that is how people reset a kubelet's devices, but it may have been a mistake."""
         try:
             is_ours = not why_untrusted(self.previous.lstat())
         except FileNotFoundError:
             is_ours = False
-        problem = f"it is not there, though {self.previous.name} is: this is taken for a reset"
+        problem = f"it does not exist, although {self.previous.name} does: this is taken for a reset"
         return [FileSetAside(path=str(self.path), moved_to="", problem=problem, used="")] if is_ours else []
 
     def set_aside_foreign(self) -> list[FileSetAside]:
-        """Set aside what is not of our making where we are about to write: no file takes the place of a directory, and
-        whose file it is nobody knows. Raises OSError."""
+        """Set aside what others have put where the file is about to be written: a directory cannot be replaced by a
+        file, and somebody may need what is in it. Raises OSError."""
         events = []
         for path in (self.path, self.previous):
             with suppress(FileNotFoundError):
@@ -116,9 +116,9 @@ class DurableFile(Generic[T]):
         return events
 
     def save(self, text: str) -> FileIdentity | None:
-        """Put ``text`` on disk as the newest generation, and keep the old one.
+        """Write ``text`` as the newest generation, and keep the old one.
 
-        Returns what stands there now. Raises OSError; the old one is then untouched.
+        Returns the identity of the new file. Raises OSError; the old one is then untouched.
         """
         with self._temporary_with(text.encode()) as temporary:
             identity = identity_of(temporary)
@@ -131,9 +131,9 @@ class DurableFile(Generic[T]):
         return identity
 
     def save_after_loss(self, text: str, before: str | None = None) -> FileIdentity | None:
-        """The same, where what stood there was lost, and what stands there now is no generation to be kept.
+        """The same after the file was lost, so that what has its name now is not kept as a generation.
 
-        ``before`` is the text of the one that was lost, None when nobody knows it.
+        ``before`` is the text of the lost file, None when it is not known.
         """
         with self._temporary_with(text.encode()) as temporary:
             identity = identity_of(temporary)
@@ -147,9 +147,9 @@ class DurableFile(Generic[T]):
             os.replace(temporary, self.path)
 
     def save_copy(self, text: str) -> FileIdentity | None:
-        """Put the newest generation, whose text this is, on disk a second time: damage to one file is then no loss.
+        """Write the newest generation, whose text this is, a second time, so that damage to one file loses nothing.
 
-        Returns what stands there now. Raises OSError.
+        Returns the identity of the copy. Raises OSError.
         """
         with self._temporary_with(text.encode()) as temporary:
             identity = identity_of(temporary)
@@ -159,15 +159,15 @@ class DurableFile(Generic[T]):
 
     @contextmanager
     def _temporary_with(self, data: bytes) -> Iterator[str]:
-        """A temporary file with these bytes, which are on disk."""
-        if len(data) > MAX_FILE_SIZE:  # nobody would read it
+        """A temporary file with these bytes, synced to disk."""
+        if len(data) > MAX_FILE_SIZE:  # it would not be read
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(self.path))
         with self._temporary_name() as temporary:
             _write_new(temporary, data)
             yield temporary
 
     def _read(self, path: Path) -> tuple[T | None, str]:
-        """(value, "") or (None, "") when there is no such file, or (None, problem)."""
+        """Returns (value, ""), or (None, "") when there is no such file, or (None, problem)."""
         try:
             return self.parse(read_trusted(path).decode()), ""
         except FileNotFoundError:
@@ -176,24 +176,25 @@ class DurableFile(Generic[T]):
             return None, str(error)
 
     def _keep_previous(self) -> bool:
-        """A second name for the old generation, put in place by a rename: at no moment is there none. Was there one?
+        """Give the old generation a second name, by a rename, so that there is one at any moment. Returns whether there
+        was an old generation.
 
-        To rename one of two names of the same file does nothing, and after a crash between this and the next rename
-        they are the same file; then the temporary name stays, and is removed.
+        After a crash between this rename and the next, NAME and its predecessor are the same file. A rename between two
+        names of one file does nothing; then the temporary name remains, and is removed.
         """
         with self._temporary_name() as link:
             try:
                 _link_or_copy(self.path, link)
             except (FileNotFoundError, CorruptCheckpoint):
-                return False  # the first generation has none before it; nor is what is no file one
+                return False  # there is none before the first generation, and something else than a file is none
             os.replace(link, self.previous)
         return True
 
     def _replace_corrupt(self, has_replacement: bool) -> Path:
-        """Give the bad file another name, and put the generation before in its place, if there is one.
+        """Give the bad file another name, and put the previous generation in its place, if there is one.
 
-        At no moment is there no file: a crash in between must not look like an empty start. Only what is no file, or is
-        somebody else's and can have no second name, is away for a moment.
+        There is a file at any moment: a crash in between must not look like an empty start. Only something else than a
+        file, or a file of others that cannot be linked, is missing for a moment.
         """
         target = unused_name(self.path)
         if not (has_replacement and _try_link_or_copy(self.path, target)):
@@ -205,10 +206,10 @@ class DurableFile(Generic[T]):
 
     def _restore_previous(self) -> None:
         data = read_trusted(self.previous)
-        try:  # a copy: what damages one of them next must not damage both
+        try:  # a copy, since damage to one of the two must not damage both
             with self._temporary_with(data) as temporary:
                 os.replace(temporary, self.path)
-        except OSError:  # no room: then the same file, until there is
+        except OSError:  # no space for a copy: link to the same file until there is
             with self._temporary_name() as link:
                 os.link(self.previous, link)
                 os.replace(link, self.path)
@@ -216,10 +217,10 @@ class DurableFile(Generic[T]):
 
 @contextmanager
 def _undone_on_error(undo: Callable[[], None]) -> Iterator[None]:
-    """When the block fails somebody is about to be told that his change is not on disk: so it must not be found there,
-    if only this program is killed. What the disk itself has, nobody knows before it works again.
+    """When the block fails, a caller is about to get an error for a change: so a later start must not find that change
+    if this process is killed. What the disk itself contains cannot be known until it works again.
 
-    All that was known before must be found there: rather one change too many than all of them gone.
+    Whatever was known before the change must be found: one change too many is better than a loss of all of them.
     """
     try:
         yield
@@ -230,7 +231,7 @@ def _undone_on_error(undo: Callable[[], None]) -> Iterator[None]:
 
 
 def _nothing_to_undo() -> None:
-    """It stays as it is."""
+    """Leave everything as it is."""
 
 
 def _file_set_aside(path: Path, moved_to: Path, problem: str, used: str = "") -> FileSetAside:
@@ -238,7 +239,7 @@ def _file_set_aside(path: Path, moved_to: Path, problem: str, used: str = "") ->
 
 
 def identity_of(path: str | Path) -> FileIdentity | None:
-    """Of what is at the path, be it a link; None when nothing is, or nobody can tell."""
+    """Of the file or link at the path; None when there is none, or it cannot be examined."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -247,7 +248,7 @@ def identity_of(path: str | Path) -> FileIdentity | None:
 
 
 def _write_new(path: str | Path, data: bytes) -> None:
-    """A file of ours with these bytes, on disk. Raises FileExistsError when somebody was there before."""
+    """Create a file with these bytes, and sync it to disk. Raises FileExistsError."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
     try:
         view = memoryview(data)
@@ -259,7 +260,7 @@ def _write_new(path: str | Path, data: bytes) -> None:
 
 
 def _link_or_copy(source: Path, target: str | Path) -> None:
-    """A second name for a file. Raises FileNotFoundError when there is none."""
+    """Give a file a second name. Raises FileNotFoundError when there is no such file."""
     try:
         os.link(source, target, follow_symlinks=False)
     except FileNotFoundError:

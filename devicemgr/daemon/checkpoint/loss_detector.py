@@ -1,10 +1,10 @@
-"""Does what was written still stand there? People wipe the directory of a manager that runs, or put a file of theirs in
-the place of its own; the next start would believe what it finds, and hand out devices that are in use.
-
-# Decision: a checkpoint that goes while the manager runs is written again, since the manager knows better; whoever
-wants to reset a node's devices deletes it while no manager runs (CAP-6). What is compared is the file and when it was
-last written, not its bytes: other bytes under the same time are damage, which the next start finds (LIM-10).
+"""Detects that a file was deleted, replaced or changed after it was written. People wipe the directory of a running
+manager, or overwrite its files; the next start would trust what it finds, and allocate devices that are in use.
 """
+
+# Decision: a checkpoint that is lost while the manager runs is written again, because the manager's own state is right.
+# To reset a node's devices, delete it while no manager runs (CAP-6). Compared are the file and its modification time,
+# not its bytes: other bytes with the same time are damage, which the next start detects (LIM-10).
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from .durable_file import FileIdentity, identity_of
 
 
 class LossDetector:
-    """What should stand where. Nothing is expected of a path that nobody has named."""
+    """Knows which files were written last, and compares them with what is on disk."""
 
     def __init__(self, watch: FileWatch) -> None:
         self._watch = watch
         self._expected: dict[Path, FileIdentity] = {}
 
     def expect(self, path: Path, identity: FileIdentity | None) -> None:
-        """This stands there from now on; None: who knows."""
+        """The file at ``path`` was written as ``identity``; None: stop watching it."""
         self._expected.pop(path, None)
         if identity is not None:
             self._expected[path] = identity
 
     def losses(self) -> dict[Path, str]:
-        """What does not stand there any more, and what became of it."""
+        """The paths whose file is not the one that was written, each with "deleted", "replaced" or "changed"."""
         found = {path: (was, identity_of(path)) for path, was in self._expected.items()}
         return {path: _what_became(was, now) for path, (was, now) in found.items() if was != now}
 
     async def wait_for_loss(self) -> None:
-        """Return when something is lost. While the writer writes nobody waits here, so its own writes wake nobody."""
+        """Return when a file is lost. The writer does not wait here while it writes."""
         if not self._expected:
             await trio.sleep_forever()
         self._watch.arm(self._expected)

@@ -1,13 +1,13 @@
-"""The state on disk: read once at the start, then written by one task, newest version first and last.
+"""The state on disk: read once at the start, then written by one task.
 
-One writer, so nothing older ever follows something newer (LIM-25). It takes what there is *now*, so any number of
-changes that came while it wrote go out together: a hundred pods admitted at once cost a few writes, not a hundred.
-Whoever promised something waits for :meth:`CheckpointWriter.flush`.
+With one writer an older version never follows a newer one (LIM-25). Each write takes the current state, so all changes
+that came during a write are written together: a hundred pods admitted at once cost a few writes, not a hundred. To
+wait until a change is on disk, call :meth:`CheckpointWriter.flush`.
 
-When nothing has changed for a moment, the file is written a second time, beside the first: should the one be damaged,
-the other knows of every pod that was admitted (LIM-10).
+When nothing has changed for a second, the file is written a second time, under another name: if one of them is damaged,
+the other has every pod that was admitted (LIM-10).
 
-What was written is watched (``loss_detector``): should somebody delete or replace it, it is written again.
+The files are watched (``loss_detector``), and written again if they are deleted or replaced.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ RETRY_DELAY = 1.0
 """Seconds after a failed write until the next attempt, doubled each time up to ``MAX_RETRY_DELAY``."""
 MAX_RETRY_DELAY = 30.0
 WATCH_DELAY = 0.1
-"""Seconds without a change before the disk is watched. Until then the next write looks at it, for less."""
+"""Seconds without a change before the files are watched. A write looks at them anyway, and costs less than a watch."""
 COPY_DELAY = 0.9
 """Seconds after that without a change before the file is written a second time."""
 NO_VERSION = -1
-"""The version that is on disk when nothing is."""
+"""The version on disk when there is no file."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def read_boot_id() -> str:
-    """The kernel's name for this boot; empty where there is none."""
+    """The kernel's id of this boot; empty where there is none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -69,7 +69,7 @@ def read_boot_id() -> str:
 
 
 def checkpoint_file(layout: Layout) -> DurableFile[SavedCheckpoint]:
-    """The file of one manager."""
+    """The checkpoint of the manager with this layout."""
     return DurableFile(layout.plugins / FILE_NAME, parse_saved)
 
 
@@ -81,9 +81,9 @@ def parse_saved(text: str) -> SavedCheckpoint:
 
 
 def restore(file: DurableFile[SavedCheckpoint], store: DeviceStore, log: EventLog, *, boot_id: str) -> None:
-    """Read what an earlier run left, and say what came of it. Raises DirectoryUnusable."""
+    """Read the state that an earlier run has left into ``store``. Raises DirectoryUnusable."""
     saved, problems = file.load()
-    # A file that could not be believed has been set aside, and is not in the directory any more.
+    # A file that could not be trusted has been set aside, and is not in the directory any more.
     store.should_reset = should_reset_extended_resources(os.listdir(file.path.parent))
     log.record(problems)
     if saved is None:
@@ -108,7 +108,7 @@ def restore(file: DurableFile[SavedCheckpoint], store: DeviceStore, log: EventLo
 
 @dataclass(slots=True)
 class _FragmentCache:
-    """Texts of what did not change since the last write, by the identity of what they were made of."""
+    """The fragments of the last text, each with the object it was made of: only what has changed is rendered."""
 
     entries: dict[tuple[Owner, ResourceName], tuple[Assignment, Fragment]] = field(default_factory=dict)
     registered: dict[ResourceName, tuple[tuple[DeviceId, ...], Fragment]] = field(default_factory=dict)
@@ -169,14 +169,14 @@ class CheckpointWriter:
         self._boot_id = boot_id
         self._fragments = _FragmentCache()
         self._saved_text = ""  # of the last good write
-        self._lost_text: str | None = None  # the same, when it is not there any more
-        self._saved_version = self._tried_version = 0  # versions: what is on disk, and what the last attempt was about
+        self._lost_text: str | None = None  # the same, after the file was lost
+        self._saved_version = self._tried_version = 0  # of the store: on disk, and in the last attempt
         self._is_copy_due = False
         self._loss_detector = LossDetector(watch)
         left = identity_of(file.path)  # by an earlier run
         self._file = replace(file, is_new=left is None)
         self._loss_detector.expect(file.path, left)
-        self._is_file_ours = True  # what stands there, if anything
+        self._is_file_ours = True  # the file at the path, if there is one
         self._next_check, self._check_interval = -math.inf, RETRY_DELAY
         self._problem = ""
         self._attempted = ConditionVariable()
@@ -184,8 +184,8 @@ class CheckpointWriter:
         self._is_finished = False
 
     async def flush(self) -> None:
-        """Return when everything up to now is on disk. Raises CheckpointUnwritable when the attempt failed, and when
-        nothing is written any more."""
+        """Return when all changes up to now are on disk. Raises CheckpointUnwritable when the attempt fails, and after
+        :meth:`finish`."""
         version = self.store.version
         self._flush_requested = self._saved_version < version
         self._log.changed.notify()  # the writer waits for it
@@ -209,11 +209,11 @@ class CheckpointWriter:
                 pause = min(max(pause * 2, RETRY_DELAY), MAX_RETRY_DELAY)
 
     async def finish(self) -> None:
-        """The last write, when nothing changes any more: whatever somebody did to the files, the state is there."""
+        """The last write, when the state changes no more. It also replaces files that were lost."""
         self._notice_losses()
         if self.store.version > self._saved_version:
-            # At the end nobody waits for a root that was moved away.
-            with suppress(OSError):  # to write will fail too, and tell; what failed may be all that we know of a loss
+            # A root directory that was moved away is created again: nothing can wait for its return any more.
+            with suppress(OSError):  # the write fails too, and reports it
                 self._directories.make_all()
             await self._write()
         if self._is_copy_due:
@@ -225,8 +225,7 @@ class CheckpointWriter:
         return self._flush_requested or self.store.version > self._tried_version
 
     async def _wait_for_work(self, patience: float) -> bool:
-        """True when something was said that is not on disk, or something is not there any more that was; False when
-        there was no such thing for so many seconds."""
+        """True when there is a change to write, or a file was lost; False after ``patience`` seconds without either."""
         if self._is_copy_due:
             with trio.move_on_after(WATCH_DELAY):
                 await self._log.wait_until(self._has_work)
@@ -240,7 +239,7 @@ class CheckpointWriter:
         return False
 
     async def _watch_disk(self, waiting: trio.CancelScope) -> None:
-        """Who deletes it again and again makes us write again and again, but not as fast as that one likes."""
+        """A file that is deleted again and again is written again and again, but with growing pauses."""
         await trio.sleep_until(self._next_check)
         await self._loss_detector.wait_for_loss()
         waiting.cancel()
@@ -254,7 +253,7 @@ class CheckpointWriter:
         if self._file.path in losses:
             self._lost_text = self._saved_text or self._lost_text
             self._saved_text, self._saved_version, self._is_file_ours = "", NO_VERSION, False
-            self._loss_detector.expect(self._file.previous, None)  # it is written again after that, in any case
+            self._loss_detector.expect(self._file.previous, None)  # the copy is written after the file in any case
         else:
             self._is_copy_due = True
         now = trio.current_time()
@@ -273,7 +272,7 @@ class CheckpointWriter:
             if text != self._saved_text:
                 await self._save(text)
         except OSError as error:
-            # It may have failed after the rename: nobody knows what the file is now, and there is nothing to copy.
+            # It may have failed after the rename: what the file contains is not known, so it cannot be copied.
             self._saved_text, self._is_copy_due = "", False
             self._loss_detector.expect(self._file.path, None)
             self._record_failure(error, snapshot.version)
@@ -291,14 +290,14 @@ class CheckpointWriter:
         save = file.save if self._is_file_ours else partial(file.save_after_loss, before=self._lost_text)
         identity = await _in_thread(save, text)
         self._loss_detector.expect(file.path, identity)
-        if self._is_file_ours:  # another one is the copy now; nobody looks at it before it is the newest
+        if self._is_file_ours:  # the previous generation has replaced the copy, and is not watched
             self._loss_detector.expect(file.previous, None)
         self._saved_text, self._is_copy_due, self._is_file_ours, self._lost_text = text, True, True, None
         if file.is_new:
             self._file = replace(file, is_new=False)
 
     async def _save_copy(self) -> None:
-        """Nobody waits for it: a failure is told, and the next write brings the next occasion."""
+        """A failure is recorded, and there is another attempt after the next write: no caller waits for the copy."""
         self._is_copy_due = False
         try:
             self._prepare_directory()
@@ -308,8 +307,8 @@ class CheckpointWriter:
             self._record_failure(error, self._saved_version)
 
     def _prepare_directory(self) -> None:
-        """Somebody may have deleted the directory, or put something of his there. Raises OSError, also when he has
-        moved the root away."""
+        """The directory may have been deleted, or others may have put something at our paths. Raises OSError, also when
+        the root directory was moved away."""
         self._directories.make(self._directories.layout.plugins)
         self._log.record(self._file.set_aside_foreign())
 
@@ -319,7 +318,7 @@ class CheckpointWriter:
 
 
 async def _in_thread(save: Callable[[str], FileIdentity | None], text: str) -> FileIdentity | None:
-    """Where the machine has no thread to spare, everybody waits for the disk."""
+    """In a thread or, where the machine has no thread to spare, in this one, which blocks all tasks meanwhile."""
     try:
         return await trio.to_thread.run_sync(save, text)
     except RuntimeError as error:
@@ -332,7 +331,7 @@ async def _in_thread(save: Callable[[str], FileIdentity | None], text: str) -> F
 async def open_checkpoint_writer(
     store: DeviceStore, directories: Directories, log: EventLog, *, boot_id: str
 ) -> AsyncIterator[CheckpointWriter]:
-    """Write for as long as the block lasts, and once more after it: what was said last is on disk too."""
+    """Write for as long as the block lasts, and once more after it, so that the last changes are on disk, too."""
     with FileWatch() as watch:
         writer = CheckpointWriter(store, directories, checkpoint_file(directories.layout), log, boot_id, watch)
         try:

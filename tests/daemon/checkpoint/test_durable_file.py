@@ -236,7 +236,7 @@ def test_what_is_told_of_files_that_were_set_aside(file):
     file.save("good three")
     file.save("good four")
     file.path.unlink()
-    problem = "it is not there, though .name.previous is: this is taken for a reset"
+    problem = "it does not exist, although .name.previous does: this is taken for a reset"
     assert file.load()[1] == [FileSetAside(path=path, moved_to="", problem=problem, used="")]
     file.previous.unlink()
     file.previous.mkdir()
@@ -377,7 +377,7 @@ def test_what_cannot_be_set_aside_is_a_clear_error(file, monkeypatch):
         file.load()
     assert str(caught.value) == (
         f"cannot read {file.path}, or set it aside: Device or resource busy. "
-        "Mend its permissions, or move away (or unmount) what is there, and start again"
+        "Fix its permissions, or move away (or unmount) what is there, and start again"
     )
 
 
