@@ -1,10 +1,9 @@
-"""When is it worth looking at a file of ours again?
+"""Notices changes of our files, by inotify instead of polling: an idle manager uses no processor time.
 
-# Decision: the kernel tells, nobody looks every second: an idle manager shall use no processor time. The *file* is
-watched, whose count of links changes when it is deleted or replaced, and whose content when somebody writes into it;
-of the directories above it, be they links, only that they go away as a whole. To watch the names in a directory would
-wake us at everything that others do there. What the kernel does not tell of, such as a file system that is mounted over
-a directory, is found within a minute.
+The file itself is watched: its link count changes when it is deleted or replaced, and its content when it is written.
+Of the directories above it, only removal and renaming are watched, since watching their entries would wake the manager
+for everything that others do there. What inotify does not report, such as a file system that is mounted over a
+directory, is noticed within a minute.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ import trio
 from inotify_simple import INotify, flags
 
 POLL_PERIOD = 1.0
-"""Seconds between two looks while a caller polls, or where the kernel does not notify us of everything."""
+"""Seconds between two checks while a caller polls, or where not everything can be watched."""
 SLOW_PERIOD = 60.0
-"""Seconds between two looks while all is well."""
+"""Seconds between two checks otherwise."""
 _GONE = flags.MOVE_SELF | flags.DELETE_SELF
 
 
 class FileWatch:
-    """Watches files; does without where the kernel has no inotify to spare. First :meth:`arm`, then look, then wait for
-    :meth:`changed`: so nothing falls between."""
+    """Watches files, or polls where the kernel has no inotify instance left. In the order :meth:`arm`, look at the
+    files, wait for :meth:`changed`, no change is missed."""
 
     def __init__(self) -> None:
         self._inotify: INotify | None = None
@@ -42,14 +41,14 @@ class FileWatch:
             self._inotify.close()
 
     def arm(self, paths: Iterable[Path]) -> None:
-        """Watch these files as they are now. What was told before is forgotten: whoever looks now sees it."""
+        """Watch these files as they are now. Earlier notifications are discarded, since the caller looks now."""
         if self._inotify is not None:
-            told = [self._add(self._inotify, path) for path in paths]
-            self._is_complete = all(told)
+            added = [self._add(self._inotify, path) for path in paths]
+            self._is_complete = all(added)
             self._inotify.read(timeout=0)
 
     async def changed(self, *, poll: bool = False) -> None:
-        """Return when it is worth looking again: after ``POLL_PERIOD`` at the latest with ``poll``."""
+        """Return when the files may have changed; with ``poll``, after ``POLL_PERIOD`` at the latest."""
         with trio.move_on_after(SLOW_PERIOD if self._is_complete and not poll else POLL_PERIOD):
             if self._inotify is None:
                 await trio.sleep_forever()
@@ -57,7 +56,7 @@ class FileWatch:
                 await trio.lowlevel.wait_readable(self._inotify.fileno())
 
     def _add(self, inotify: INotify, path: Path) -> bool:
-        """Watch the file and the directories above it; will we be told? To watch twice is to watch once."""
+        """Watch the file and the directories above it, if they are not watched yet; returns whether that succeeded."""
         try:
             for directory in path.parents:
                 inotify.add_watch(directory, _GONE | flags.ONLYDIR)
@@ -67,7 +66,7 @@ class FileWatch:
         except OSError:
             return False
         old, self._watched[path] = self._watched.get(path, new), new
-        if old not in self._watched.values():  # another file had this name, and may live on under some other
+        if old not in self._watched.values():  # the file that had this name before may still exist under another
             with suppress(OSError):
                 inotify.rm_watch(old)
         return True

@@ -5,15 +5,15 @@
     ROOT/device-plugins/kubelet.sock       plug-ins register here
     ROOT/device-plugins/*.sock             the plug-ins' own sockets
     ROOT/device-plugins/kubelet_internal_checkpoint     who holds which devices, in the kubelet's format
-    ROOT/plugins_registry/**/*.sock        plug-ins that want to be found (the watcher)
+    ROOT/plugins_registry/**/*.sock        plug-ins that the watcher discovers
     ROOT/pod-resources/kubelet.sock        monitoring agents ask here (PodResources)
     ROOT/devicemgr/admin.sock              the command line asks here
     ROOT/devicemgr/lock                    held by the one manager of this directory
-
-# Decision: the lock is an ``flock`` on a file of its own. The kernel drops it when the process dies, however it dies,
-# so there is no stale lock to guess about. A kubelet does not know our lock, so a ``kubelet.sock`` that still
-# accepts connections is respected as well: cleaning it away would cut a live kubelet off from its plug-ins.
 """
+
+# Decision: the lock is an ``flock`` on a file of its own. The kernel releases it when the process ends, for whatever
+# reason, so there is no stale lock to guess about. A kubelet does not know this lock, so a ``kubelet.sock`` that still
+# accepts connections is respected as well: removing it would cut a running kubelet off from its plug-ins.
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ from ..rpc.transport.unix_socket import MAX_PATH, Place, require_short, stale_te
 from .shared_directory import is_own, kind_of, set_aside
 
 KUBELET_ROOT = Path("/var/lib/kubelet")
-"""Where plug-ins know the root directory, wherever it is."""
+"""The path of the root directory as plug-ins see it, in a container or a private view."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything is, under ``root``. Members of ``group`` may reach our sockets, and make their own in
-    ``plugins``."""
+    """The paths under ``root``. Members of ``group`` may connect to the sockets, and create others in ``plugins``."""
 
     root: Path
     group: int | None = None
@@ -66,7 +65,7 @@ class Layout:
 
     @property
     def directories(self) -> tuple[Path, ...]:
-        """In the order in which they can be made."""
+        """In the order in which they can be created."""
         return self.root, self.plugins, self.own, self.plugins_registry, self.pod_resources_socket.parent
 
     @property
@@ -79,12 +78,12 @@ class Layout:
 
 
 class Directories:
-    """Those of a manager that runs, to be made again when they are lost. Made by :func:`acquire_directories`.
+    """The directories of a running manager, which are created again when they are lost. Made by
+    :func:`acquire_directories`."""
 
-    # Decision: a root that was deleted is made again at once; the kubelet does so when it next writes its checkpoint.
-    # One that was moved away is not: who did that may be about to bring it back, or to put another one in its place.
-    # Where others may write above it, one of them may have put his own there first: that one is not used.
-    """
+    # Decision: a root that was deleted is created again at once; the kubelet does so with its next checkpoint.
+    # One that was moved away is not: it may be about to return, or to be replaced. Where other users may write to the
+    # directory above, they may have put one of their own there first: that one is not used.
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -94,14 +93,14 @@ class Directories:
         os.close(self._root)
 
     def make(self, directory: Path) -> None:
-        """Make this one, if it is not there. Raises OSError."""
+        """Create this one, if it does not exist. Raises OSError."""
         if not os.fstat(self._root).st_nlink:
             self.make_all()
         self._check_root()
         make_directory(self.layout, directory)
 
     def make_all(self) -> None:
-        """All of them, wherever the root has gone, and those above it. Raises OSError."""
+        """Create all of them, and those above the root, even if the root was moved away. Raises OSError."""
         make_root(self.layout)
         self._check_root()
         make_directories(self.layout)
@@ -109,12 +108,12 @@ class Directories:
         os.close(root)
 
     def prepare(self) -> None:
-        """An incarnation begins: whatever somebody has done while nobody served. Raises DirectoryUnusable."""
+        """Create what was lost while no incarnation served. Raises DirectoryUnusable."""
         with _usable():
             self.make_all()
 
     def _check_root(self) -> None:
-        """Raises PermissionError if something of somebody else is there now, be it a link, where the root was."""
+        """Raises PermissionError if what is now at the root's path, even a link, belongs to another user."""
         root = self.layout.root
         with suppress(FileNotFoundError):
             found, before = root.stat(), os.fstat(self._root)
@@ -131,15 +130,16 @@ class Directories:
 
 @contextmanager
 def acquire_directories(layout: Layout) -> Iterator[Directories]:
-    """Make the directories and own them for as long as the block lasts.
+    """Create the directories, and lock them for as long as the block lasts.
 
-    Raises DirectoryInUse when somebody else serves here, DirectoryUnusable when the file system says no.
+    Raises DirectoryInUse when another manager or a kubelet serves here, DirectoryUnusable for an error of the file
+    system.
     """
     require_short(max(layout.sockets, key=lambda path: len(os.fsencode(path))))
     with ExitStack() as stack:
         with _usable():
             make_directories(layout)
-            for directory in layout.directories[1:]:  # a root that was there before must let a group's members through
+            for directory in layout.directories[1:]:  # an existing root must let members of the group pass by itself
                 _hand_over(layout, directory)
             lock = os.open(layout.own / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
             stack.callback(os.close, lock)
@@ -162,22 +162,22 @@ def _usable() -> Iterator[None]:
 
 
 def make_root(layout: Layout) -> None:
-    """The root, and what is above it, if they are not there. Raises OSError."""
+    """Create the root, and the directories above it, if they do not exist. Raises OSError."""
     for parent in reversed(layout.root.parents):
         if not parent.exists():
-            parent.mkdir(mode=0o755, exist_ok=True)  # not parents=True, which leaves it to the umask who may write
+            parent.mkdir(mode=0o755, exist_ok=True)  # with parents=True the umask alone would decide the mode
     make_directory(layout, layout.root)
 
 
 def make_directories(layout: Layout) -> None:
-    """Those that are not there, and those above them. Raises OSError."""
+    """Create those that do not exist, and the directories above them. Raises OSError."""
     make_root(layout)
     for directory in layout.directories[1:]:
         make_directory(layout, directory)
 
 
 def make_directory(layout: Layout, directory: Path) -> None:
-    """Make it with mode 0750, if it is not there. Raises OSError."""
+    """Create it with mode 0750, if it does not exist. Raises OSError."""
     if os.path.isdir(directory):
         return
     try:
@@ -190,14 +190,14 @@ def make_directory(layout: Layout, directory: Path) -> None:
 
 
 def _hand_over(layout: Layout, directory: Path) -> None:
-    """To the group: in the plug-ins' directory its members make sockets, and each may remove only its own."""
+    """Give it to the group, whose members create sockets in the plug-ins' directory; each may remove only its own."""
     if layout.group is not None:
         os.chown(directory, -1, layout.group)
         directory.chmod(0o1770 if directory == layout.plugins else 0o750)
 
 
 def check_permissions(layout: Layout) -> list[DirectoryOpenToOthers]:
-    """Which directories let others remove and replace what is in them. In a sticky one each has only what is his."""
+    """The directories in which others can remove and replace our files. In a sticky one they cannot."""
     found = []
     for directory in layout.directories:
         status = directory.stat()
@@ -205,8 +205,8 @@ def check_permissions(layout: Layout) -> list[DirectoryOpenToOthers]:
         if not is_own(status):
             found.append((directory, f"it belongs to user {status.st_uid}: chown it to this one or to root"))
         elif mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-            mend = f"chmod go-w {directory}, and let a group in with --allow-group"
-            found.append((directory, f"its mode is {mode:04o}: others can replace our files in it; {mend}"))
+            fix = f"chmod go-w {directory}, and let a group in with --allow-group"
+            found.append((directory, f"its mode is {mode:04o}: others can replace our files in it; {fix}"))
     return [DirectoryOpenToOthers(path=str(directory), problem=problem) for directory, problem in found]
 
 
@@ -229,7 +229,7 @@ def _lock(lock: int, layout: Layout) -> None:
 
 
 def _may_be_a_kubelet(layout: Layout) -> bool:
-    """Members of the group can make sockets of that name, or links to any: that is no kubelet, and does not stop us."""
+    """A socket that a member of the group has created, or a link to another one, is no kubelet."""
     try:
         status = layout.registration_socket.lstat()
     except OSError:
@@ -242,7 +242,7 @@ def _accepts(path: Path) -> bool:
         probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))
-        except BlockingIOError:  # so many wait there that there is no room for us
+        except BlockingIOError:  # its backlog is full
             return True
         except OSError:
             return False
@@ -250,11 +250,11 @@ def _accepts(path: Path) -> bool:
 
 
 def remove_stale_sockets(layout: Layout) -> list[Path]:
-    """Remove every socket of the plug-in directory, and nothing else (REG-17); also our own of an earlier run, and
-    what it had half made when it was killed.
+    """Remove every socket from the plug-ins' directory, and nothing else (REG-17). Of our own sockets, those of an
+    earlier run are removed, with the temporary ones that it has left when it was killed.
 
-    A live plug-in's socket goes too: that is its sign to make a new one and register again. Returns what was removed;
-    raises DirectoryUnusable.
+    The socket of a running plug-in is removed, too: that is its sign to create a new one and register again. Returns
+    what was removed; raises DirectoryUnusable.
     """
     removed, failures = [], []
     half_made = stale_temporary_sockets(layout.admin_socket) + stale_temporary_sockets(layout.pod_resources_socket)
@@ -277,7 +277,7 @@ def remove_stale_sockets(layout: Layout) -> list[Path]:
 
 
 def _sockets_in(directory: Path) -> list[Path]:
-    """What may be a socket, or a link to one. Nobody asks more of the thousands of other files that may be there."""
+    """What may be a socket, or a link to one. The thousands of other files that may be there need no call of stat."""
     with os.scandir(directory) as entries:
         others = [
             one.path for one in entries if not (one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False))
@@ -286,31 +286,31 @@ def _sockets_in(directory: Path) -> list[Path]:
 
 
 def clear_socket_paths(layout: Layout) -> list[FileSetAside]:
-    """Set aside what is at the paths of our sockets and is none: a socket takes the place of nothing. Raises
+    """Set aside what is at the paths of our sockets and is no socket of ours, since a socket replaces nothing. Raises
     DirectoryUnusable."""
-    told = []
+    set_aside_files = []
     for path in layout.sockets:
         try:
             if stat.S_ISSOCK((status := path.lstat()).st_mode) and is_own(status):
-                continue  # an old one, which gives way
+                continue  # of an earlier run: it is replaced
             moved_to = set_aside(path)
         except FileNotFoundError:
             continue
         except OSError as error:
             raise DirectoryUnusable(
-                f"a socket is to be made at {path}, and what is there cannot be set aside: {error.strerror}. "
+                f"a socket is to be created at {path}, and what is there cannot be set aside: {error.strerror}. "
                 "Move it away, or unmount it, and start again"
             ) from error
-        problem = f"a socket is to be made there, and it is {kind_of(status)}"
-        told.append(FileSetAside(path=str(path), moved_to=str(moved_to), problem=problem, used=""))
-    return told
+        problem = f"a socket is to be created there, and it is {kind_of(status)}"
+        set_aside_files.append(FileSetAside(path=str(path), moved_to=str(moved_to), problem=problem, used=""))
+    return set_aside_files
 
 
 def checked_endpoint(directory: Path, endpoint: str) -> tuple[str, Place]:
     """The name and the place of a plug-in's socket, if the endpoint is a plain file name in ``directory`` (LIM-27).
 
-    It is joined to the directory and cleaned as a text, as Go does (REG-3), so ``./x.sock`` is ``x.sock``: what counts
-    is where it leads. The socket may be missing still (REG-7). Raises RegistrationRefused.
+    The text is joined to the directory and cleaned as Go does it (REG-3), so ``./x.sock`` is ``x.sock``. The socket
+    need not exist yet (REG-7). Raises RegistrationRefused.
     """
     parent, name = os.path.split(os.path.normpath(f"{directory}/{endpoint}"))
     if "\0" in endpoint or parent != os.path.normpath(directory):
@@ -329,7 +329,7 @@ def checked_endpoint(directory: Path, endpoint: str) -> tuple[str, Place]:
         with place.opened():
             pass
     except FileNotFoundError:
-        pass  # it may still come
+        pass  # it may still be created
     except OSError as error:
         raise RegistrationRefused(
             f"failed to dial device plugin: endpoint {endpoint!r} in {directory}: {error.strerror}", rule="LIM-27"
@@ -338,12 +338,12 @@ def checked_endpoint(directory: Path, endpoint: str) -> tuple[str, Place]:
 
 
 def endpoint_of_found(layout: Layout, found: Path, endpoint: str) -> Place:
-    """Where a plug-in that was found serves: the socket itself, or another one under the root directory (LIM-27).
+    """Where a plug-in that was found serves: on the socket itself, or another one under the root directory (LIM-27).
 
-    In a container, or a private view, that directory is seen at the kubelet's path. Raises RegistrationRefused.
+    The plug-in may name it by the kubelet's path, as it sees the directory. Raises RegistrationRefused.
     """
     if endpoint and ("\0" in endpoint or not endpoint.startswith("/")):
-        raise _invalid(endpoint, "it is no absolute path")
+        raise _invalid(endpoint, "it is not an absolute path")
     path = Path(file_name(endpoint)) if endpoint else found
     if path.is_relative_to(KUBELET_ROOT) and not path.is_relative_to(layout.root):
         path = layout.root / path.relative_to(KUBELET_ROOT)
@@ -351,7 +351,7 @@ def endpoint_of_found(layout: Layout, found: Path, endpoint: str) -> Place:
 
 
 def _place(directory: Path, path: Path, endpoint: str) -> Place:
-    """Links are followed now and never again: whoever puts one there later is not believed."""
+    """Symbolic links are resolved here, once: one that is put there later is not followed."""
     try:
         real = directory.resolve()
         target = path.resolve()
@@ -363,7 +363,7 @@ def _place(directory: Path, path: Path, endpoint: str) -> Place:
 
 
 def file_name(name: str) -> str:
-    """A plug-in's name of a file, as this process writes it: those on the wire are UTF-8, whatever the locale says."""
+    """A file name that a plug-in has sent, in UTF-8, as this process would read it from a directory, in any locale."""
     return os.fsdecode(name.encode(errors="surrogateescape"))
 
 

@@ -1,8 +1,8 @@
-"""The calls that a program's own tasks make of its manager: none outlasts it.
+"""The method calls that the tasks of an embedding program make: none outlasts the manager.
 
-Calls that come through a socket are tasks of the manager's, and end with their nursery. An embedder's tasks belong to
-somebody else, and may call at any time, also when the manager has ended. Without this they would be told what a store
-says that nobody keeps up to date, or wait for a task that is gone.
+Calls that come through a socket are tasks of the manager, and end with its nursery. The tasks of a program may call at
+any time, also when the manager has ended. Without this they would read a store that is no longer kept up to date, or
+wait for a task that has ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import ManagerClosed, require_trio
 
 
 class OpenCalls:
-    """Open until :meth:`close`, for good."""
+    """The calls that are in progress, until :meth:`close`."""
 
     def __init__(self) -> None:
         self._scopes: set[trio.CancelScope] = set()
@@ -31,9 +31,9 @@ class OpenCalls:
 
     @contextmanager
     def track(self) -> Iterator[None]:
-        """Around one call, which is broken off when the manager ends. Raises ManagerClosed.
+        """Wraps a call, which is cancelled when the manager ends. Raises ManagerClosed.
 
-        What the call has taken it gives back, as when its caller is cancelled; a result that is there already counts.
+        The call releases what it holds, as when its caller is cancelled. A call that has its result already returns it.
         """
         self.check()
         require_trio("this method of the manager")
@@ -53,6 +53,6 @@ class OpenCalls:
             scope.cancel()
 
     async def wait_ended(self) -> None:
-        """Return when every call that was broken off has ended: none of them waits for anything then."""
+        """Return when every call has ended. They are cancelled, so that is soon."""
         with trio.CancelScope(shield=True):
             await self._ended.wait_until(lambda: not self._scopes)

@@ -1,7 +1,7 @@
-"""Files of ours in a directory where others may make theirs (``--allow-group``; or somebody has opened it).
+"""Our files in a directory in which other users may create theirs (with ``--allow-group``, or because of its mode).
 
-A name proves nothing there: anybody may have put a file, a directory, a pipe or a link at ours. So a file is believed
-only if nobody but the manager's own user, or root, can have written it, and what stands in our way is set aside.
+A name proves nothing there: another user may have put a file, a directory, a pipe or a link at one of our paths. So a
+file is trusted only if nobody but the manager's own user, or root, can have written it, and anything else is set aside.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from ..errors import CorruptCheckpoint
 
 MAX_FILE_SIZE = 2**28
-"""Bytes of a file that is read, and so of one that is written: the longest lists and 10,000 pods make a tenth."""
+"""Bytes of a file that is read or written: the longest lists and 10,000 pods take a tenth of it."""
 MAX_NUMBERED = 99
-"""Things set aside under one name that are told apart by their number."""
+"""Files of one name that are set aside under successive numbers."""
 _KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFLNK: "a link",
@@ -36,21 +36,21 @@ def is_own(status: os.stat_result) -> bool:
 
 
 def why_untrusted(status: os.stat_result) -> str:
-    """Why this is no file that only we can have written; empty when it is."""
+    """Why others may have written this; empty for a file that only this user or root can have written."""
     if not stat.S_ISREG(status.st_mode):
-        return f"it is no file, but {kind_of(status)}"
+        return f"it is not a file, but {kind_of(status)}"
     if not is_own(status):
-        return f"it belongs to user {status.st_uid}, who is neither root nor the manager's own"
+        return f"it belongs to user {status.st_uid}, who is neither root nor the manager's user"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"others may write it: its mode is {stat.S_IMODE(status.st_mode):04o}"
     return ""
 
 
 def read_trusted(path: Path) -> bytes:
-    """The bytes of a file that only we can have written. Raises CorruptCheckpoint for anything else; OSError.
+    """The bytes of a trusted file. Raises CorruptCheckpoint for anything else; OSError.
 
-    It is looked at before it is opened: to open what is somebody else's may mean to wait for him (a pipe, a lease). And
-    again when it is open, for it may be another one by then.
+    The file is checked before it is opened, because opening a file of another user may block (a pipe, a lease), and
+    again afterwards, because it may have been replaced in between.
     """
     _check(path.lstat())
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -70,15 +70,15 @@ def _check(status: os.stat_result) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Give what stands at the path another name, which is returned. Raises OSError."""
+    """Rename what is at the path; returns its new path. Raises OSError."""
     target = unused_name(path)
     path.rename(target)
     return target
 
 
 def unused_name(path: Path) -> Path:
-    """``NAME.corrupt``, ``NAME.corrupt-2`` … in the same directory. Where others can make files there too, a name that
-    nobody can guess: at one that is known somebody would put a file first, to be overwritten, or a directory."""
+    """``NAME.corrupt``, ``NAME.corrupt-2`` … in the same directory. Where others can create files there, a random name:
+    at one that can be guessed they could put a file first, which would be overwritten, or a directory."""
     if not _is_open_to_others(path.parent):
         numbers = ("", *(f"-{number}" for number in range(2, MAX_NUMBERED + 1)))
         names = (path.with_name(f"{path.name}.corrupt{number}") for number in numbers)

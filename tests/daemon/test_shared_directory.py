@@ -207,7 +207,7 @@ async def test_a_strangers_file_does_not_replace_what_we_knew(root_dir):
     async with open_manager(root_dir) as manager:
         assert [one.name for one in manager.pods()] == ["a"]
         (event,) = told(manager)
-        assert event.problem == "it belongs to user 65534, who is neither root nor the manager's own"
+        assert event.problem == "it belongs to user 65534, who is neither root nor the manager's user"
 
 
 async def test_a_kubelet_that_serves_there_is_respected_with_a_group_too(root_dir):

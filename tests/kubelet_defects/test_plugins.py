@@ -109,7 +109,7 @@ async def test_dot_files_and_other_files_are_ignored(manager):
         ({"name": "gpu"}, "invalid name of device plugin socket"),
         ({"type": "CSIPlugin"}, "no handler registered for plugin type 'CSIPlugin'"),  # CC-037
         ({"endpoint": "/etc/passwd"}, "it leads out of"),
-        ({"endpoint": "relative.sock"}, "is no absolute path"),
+        ({"endpoint": "relative.sock"}, "is not an absolute path"),
     ],
 )
 async def test_lim_35_a_refused_plugin_is_notified_of_the_reason(manager, changes, text):

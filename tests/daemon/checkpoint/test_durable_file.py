@@ -251,7 +251,7 @@ def test_way_is_made_for_a_write(file):
         path.unlink()
         path.mkdir()
     assert file.set_aside_foreign() == [
-        FileSetAside(path=str(path), moved_to=f"{path}.corrupt", problem="it is no file, but a directory", used="")
+        FileSetAside(path=str(path), moved_to=f"{path}.corrupt", problem="it is not a file, but a directory", used="")
         for path in (file.path, file.previous)
     ]
     assert file.set_aside_foreign() == []
@@ -276,7 +276,7 @@ def test_what_belongs_to_somebody_else_is_not_believed(file, user):
     found, (event,) = file.load()
     assert (found, event.problem) == (
         "one",
-        f"it belongs to user {user}, who is neither root nor the manager's own",
+        f"it belongs to user {user}, who is neither root nor the manager's user",
     )
 
 
@@ -315,7 +315,7 @@ def a_long_file(path, victim):
     ("puts", "error", "problem"),
     [
         (a_link_to_a_file_of_ours, OSError, "symbolic links"),
-        (a_pipe_that_nobody_opens, CorruptCheckpoint, "it is no file, but a pipe"),
+        (a_pipe_that_nobody_opens, CorruptCheckpoint, "it is not a file, but a pipe"),
         (a_file_that_others_may_write, CorruptCheckpoint, "others may write it"),
         (a_long_file, CorruptCheckpoint, "it has 11 bytes, and 10 are the limit"),
     ],
@@ -520,7 +520,7 @@ def test_what_is_no_file_is_not_read_and_set_aside(file, puts, tmp_path):
     puts(file.path, victim)
     found, (event,) = file.load()
     assert (found, event.used) == ("one", ".name.previous")
-    assert event.problem.startswith("it is no file, but a ")
+    assert event.problem.startswith("it is not a file, but a ")
     assert file.load() == ("one", [])
 
 
