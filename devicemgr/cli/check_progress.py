@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ..printable import printable
 from ..testing.conformance import Check, Observer, Result, Verdict
 from ..testing.conformance.abbreviation import shortened_line
-from ..testing.conformance.runner import with_needs
+from ..testing.conformance.catalogue import with_needs
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class CheckOptions(CheckedFields):
 
     def checks(self) -> list[Check]:
         """Those that are wanted. Raises BadInput for a name that is none."""
-        from .conformance.runner import select
+        from .conformance.catalogue import select
 
         return select(self.only, self.skip)
 

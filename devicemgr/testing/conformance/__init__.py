@@ -9,7 +9,9 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 
 ``check``             what a check is
 ``verdicts``          what comes of one
-``runner``            running them in order
+``catalogue``         which there are
+``runner``            running them, in order
+``attempt``           running one, on a plug-in that may exit meanwhile
 ``observer``          somebody who hears of them meanwhile
 ``registration``      checks of how a plug-in makes itself known
 ``lists``             checks of the lists that it sends
@@ -46,11 +48,12 @@ event log of a real manager, and what a kubelet does to it is done by :mod:`devi
 from ..check_options import CheckOptions
 from ..timing import Timing
 from .bench import Bench, open_bench
+from .catalogue import CHECKS, select
 from .check import Check, check
 from .command import Command, SubjectUnusable
 from .evidence import Seen
 from .observer import Observer
-from .runner import CHECKS, report_of, run_check, run_checks, select
+from .runner import report_of, run_check, run_checks
 from .subject import Attached, Subject
 from .verdicts import Failed, Result, Skipped, Verdict, Weight
 
