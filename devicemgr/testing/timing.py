@@ -14,7 +14,7 @@ class Timing(CheckedFields):
     patience: Seconds = 30.0  # until a plug-in has registered, again or for the first time
     prompt: Seconds = 5.0  # for what should come at once: options, the first list
     quiet_period: Seconds = 11.0  # of watching that nothing happens: something done every five seconds is seen twice
-    away: Seconds = 5.0  # that the manager is not there
+    restart_delay: Seconds = 5.0  # between the end of the manager and its next start
     termination_grace_period: Seconds = 10.0  # after SIGTERM
     restarts: Count = 50
     restarting: Seconds = 30.0

@@ -73,7 +73,7 @@ async def _disrupt(bench: Bench, what: str) -> None:
     if what == _WIPE:
         bench.manager.faults.wipe()
     else:
-        await bench.manager.faults.restart(delay=bench.timing.away if what == _AWAY else 0.0)
+        await bench.manager.faults.restart(delay=bench.timing.restart_delay if what == _AWAY else 0.0)
     await bench.wait_for_list(since=since, what=f"after {what}")
 
 

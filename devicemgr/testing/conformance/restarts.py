@@ -127,9 +127,9 @@ async def away(bench: Bench) -> str:
     Fix: keep trying, with a bounded pause between attempts.
     """
     since = await bench.begin_disruption()
-    await bench.manager.faults.restart(delay=bench.timing.away)
+    await bench.manager.faults.restart(delay=bench.timing.restart_delay)
     back = trio.current_time()
-    await bench.wait_for_list(since=since, what=f"after the manager was away for {bench.timing.away:g} s")
+    await bench.wait_for_list(since=since, what=f"after the manager was away for {bench.timing.restart_delay:g} s")
     firsts = [bench.seen(PluginRegistered, since=back, of=resource)[:1] for resource in bench.resources]
     late = max((seen.time - back for first in firsts for seen, _ in first), default=0.0)
     return f"registered again {late:.2f} s after the manager was back"
