@@ -1,4 +1,4 @@
-"""How ids, and lists of them, are shown in evidence: short, and so that no two of them look the same."""
+"""How ids and lists of ids are shortened in evidence, so that no two of them look the same."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST = 24
-"""Characters of an id that is shown whole."""
+"""An id of up to this many characters is shown whole."""
 MAX_LINE = 200
-"""Characters of a line that is shown whole."""
+"""A line of up to this many characters is shown whole."""
 MOST = 5
-"""Ids that are shown of a list."""
+"""How many ids of a list are shown."""
 
 
 def shortened(texts: Sequence[str], *, longest: int = LONGEST, among: Iterable[str] = ()) -> list[str]:
-    """Each of them whole, or cut in the middle: ``GPU-4f2a1c07…93b59c1b``. Where two would look the same, or one like
-    another ``among`` which they are, more of them is shown."""
+    """Each text whole, or cut in the middle: ``GPU-4f2a1c07…93b59c1b``. If two of them, or one of them and one of
+    ``among``, would look the same, more is shown."""
     kept = dict.fromkeys([*texts, *among], longest)
     while alike := _alike(kept):
         for text in alike:
@@ -24,7 +24,7 @@ def shortened(texts: Sequence[str], *, longest: int = LONGEST, among: Iterable[s
 
 
 def _alike(kept: Mapping[str, int]) -> list[str]:
-    """Those that look like another one and have more to show."""
+    """The texts that look like another one and are not shown whole yet."""
     by_look: dict[str, list[str]] = defaultdict(list)
     for text, length in kept.items():
         by_look[_cut(text, length)].append(text)
@@ -33,7 +33,7 @@ def _alike(kept: Mapping[str, int]) -> list[str]:
 
 
 def _cut(text: str, length: int) -> str:
-    """To so many characters, the mark included."""
+    """``length`` is that of the result, with the mark."""
     if len(text) <= length:
         return text
     head = length // 2
@@ -41,7 +41,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def first_few(items: Iterable[object], *, among: Iterable[str] = ()) -> str:
-    """The first few, in their order."""
+    """The first few items, in their order, and how many more there are."""
     return _first(shortened(list(map(str, items)), among=among))
 
 
@@ -51,7 +51,7 @@ def _first(texts: Sequence[str]) -> str:
 
 
 def difference(before: Iterable[str], after: Iterable[str], *, longest: int = LONGEST) -> str:
-    """What became of a list whose order means nothing: ``missing a, b; new c; 38 the same``."""
+    """What has changed in a list whose order does not matter: ``missing a, b; new c; 38 the same``."""
     one, other = Counter(before), Counter(after)
     texts = sorted(one | other)
     looks = dict(zip(texts, shortened(texts, longest=longest), strict=True))
@@ -63,5 +63,5 @@ def difference(before: Iterable[str], after: Iterable[str], *, longest: int = LO
 
 
 def shortened_line(line: str) -> str:
-    """Its beginning, where it is long."""
+    """The beginning of a long line."""
     return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"

@@ -1,4 +1,4 @@
-"""What two answers to Allocate have to have in common to be the same answer."""
+"""When two answers to Allocate count as the same answer."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ...model import DeviceId, DeviceSpec, Mount, RunOptions
 from .abbreviation import difference
 
 _NONCE = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<![\w-])[0-9a-zA-Z_-]{16,}(?![\w-])")
-"""A UUID, or a long word: one that has digits and letters is taken for random."""
+"""A UUID or a long word. It counts as random if it has digits and letters."""
 _CDI_ANNOTATION = "cdi.k8s.io/"
 _LONGEST = 60
-"""Characters of a value that are shown."""
+"""A value of up to this many characters is shown whole."""
 
 NormalizedAnswer = Mapping[str, tuple[str, ...]]
-"""By the name of a field, what stands there, in one order."""
+"""The values of each field, sorted."""
 
 
 def normalized(answer: RunOptions, known: Collection[DeviceId] = ()) -> NormalizedAnswer:
-    """The answer without what means nothing: of two answers that do the same to a container, the same.
+    """The answer without what makes no difference to a container.
 
-    The kubelet asks for ids in the order of a Go map, and the runtime sorts mounts and makes every device node, so no
-    order in here can mean anything, nor that within an environment variable. What follows ``cdi.k8s.io/`` in the key
-    of an annotation has to be unique and is not read. A nonce is as good as the next one; an id of a ``known`` device
-    is none, however random it looks.
+    The kubelet passes ids in the order of a Go map, and the runtime sorts mounts and creates every device node, so
+    order does not matter, nor does it within an environment variable. What follows ``cdi.k8s.io/`` in the key of an
+    annotation must be unique and is not read. Nonces are equal to each other; the id of a ``known`` device is never a
+    nonce, however random it looks.
     """
 
     def same(text: str) -> str:
@@ -61,7 +61,7 @@ def _annotation_key(key: str) -> str:
 
 
 def first_difference(one: NormalizedAnswer, other: NormalizedAnswer) -> str:
-    """In the first field that does; empty when none does."""
+    """The difference in the first field that differs; empty if the answers are the same."""
     for name in one:
         if one[name] != other[name]:
             return f"{name}: {_change(one[name], other[name])}"
@@ -69,7 +69,7 @@ def first_difference(one: NormalizedAnswer, other: NormalizedAnswer) -> str:
 
 
 def _change(one: tuple[str, ...], other: tuple[str, ...]) -> str:
-    """Of one variable with another value, what is different in that."""
+    """If one variable has another value, what differs in the value."""
     gone, come = sorted(set(one) - set(other)), sorted(set(other) - set(one))
     if len(gone) == len(come) == 1:
         (key, equals, before), (same_key, _, after) = gone[0].partition("="), come[0].partition("=")

@@ -1,5 +1,5 @@
-"""Plug-ins that look up the pod in the API server before they answer Allocate: there is none on a bench, unless it was
-given one."""
+"""Does a plug-in fail because it needs an API server? Some look up the pod there before they answer Allocate, and a
+bench has one only if it was given one."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _SIGNS = re.compile(
 
 
 def api_server_error_in(text: str) -> str | None:
-    """The first line that tells that somebody wanted to ask an API server."""
+    """The first line that shows that the plug-in could not reach an API server."""
     return next((line.strip() for line in text.splitlines() if _SIGNS.search(line)), None)

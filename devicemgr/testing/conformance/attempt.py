@@ -1,4 +1,5 @@
-"""One check on one bench: tried, tried once more where that is fair, and cut short when the plug-in exits."""
+"""Running one check on one bench: repeating it if an earlier check may be the reason of a failure, and ending it early
+if the plug-in exits."""
 
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ from .check import Check
 from .verdicts import ConclusiveFailure, Failed, Skipped, Verdict, Weight
 
 POLL = 0.05
-"""Seconds between two looks at whether the plug-in has ended."""
+"""Seconds between two looks at whether the plug-in has exited."""
 EXIT_GRACE = 1.0
-"""Seconds in which a plug-in that failed a check may end from it, and a check fail of a plug-in that has ended."""
+"""Seconds that a plug-in which fails a check has to exit because of it, and that a check has to fail after the plug-in
+has exited."""
 
 
 class Finding(NamedTuple):
@@ -30,7 +32,10 @@ class Finding(NamedTuple):
 
 
 async def attempt(bench: Bench, check: Check) -> Finding:
-    """Run the check. What passes only because the plug-in is started again says so. Raises Skipped, Failed."""
+    """Run the check. The evidence of a check that passes only because the plug-in was started again says so.
+
+    Raises Skipped, Failed.
+    """
     before = len(bench.lifecycle.respawn_causes)
     found = await _retried_undisrupted(bench, check)
     if found.verdict is Verdict.PASSED and (endings := bench.lifecycle.respawn_causes[before:]):
@@ -40,9 +45,12 @@ async def attempt(bench: Bench, check: Check) -> Finding:
 
 
 async def _retried_undisrupted(bench: Bench, check: Check) -> Finding:
-    """What fails on a plug-in that was disrupted before is tried on one that was not: some give up after so many errors
-    in so many seconds, and that a check was not the first is nothing that a kubelet does. Not a conclusive failure,
-    nor one of a process that the check started itself; and what fails in parallel is run again anyway."""
+    """Repeat a check that fails on a plug-in which was disrupted before, on one which was not.
+
+    Some plug-ins give up after a number of errors in a number of seconds, and a kubelet does not cause all that the
+    earlier checks did. A conclusive failure is not repeated, nor one of a process that the check started itself, nor
+    one in parallel: that check is run again anyway.
+    """
     was_disrupted = bench.lifecycle.is_disrupted and not bench.has_parallel_instances
     starts = bench.lifecycle.requested_starts
     first = await _try_once(bench, check)
@@ -63,7 +71,7 @@ async def _retried_undisrupted(bench: Bench, check: Check) -> Finding:
 
 
 async def _try_once(bench: Bench, check: Check) -> Finding:
-    """With the cause of a failure. Raises Skipped."""
+    """Run the check once, and add the exit of the plug-in to a failure. Raises Skipped."""
     try:
         found = await _run_until_exit(bench, check)
     except (Failed, DeviceManagerError) as failure:
@@ -75,7 +83,7 @@ async def _try_once(bench: Bench, check: Check) -> Finding:
 
 
 async def _run_until_exit(bench: Bench, check: Check) -> Finding:
-    """Raises Failed as soon as the plug-in has ended though nobody asked it to: there is nothing more to wait for."""
+    """Raises Failed as soon as the plug-in has exited unexpectedly: there is nothing more to wait for."""
     found = None
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
@@ -96,8 +104,8 @@ def verdict_of(failure: Exception, check: Check) -> Verdict:
 
 
 async def _run_per_resource(bench: Bench, check: Check) -> Finding:
-    """One resource after the other, also one that is registered meanwhile: a failure of one is the verdict, and says
-    nothing of the others."""
+    """Run the check for one resource after the other, including those that are registered meanwhile. A failure for one
+    resource is the verdict, and says nothing of the others."""
     said: dict[Verdict, dict[str, str]] = {
         verdict: {} for verdict in (Verdict.FAILED, Verdict.WARNING, Verdict.PASSED, Verdict.SKIPPED)
     }
@@ -130,14 +138,14 @@ async def _until_exit(bench: Bench) -> None:
 
 
 async def _cancel_after_exit(bench: Bench, scope: trio.CancelScope) -> None:
-    """Not in that moment: what the check is doing to the plug-in breaks of it as well, and says what it was."""
+    """With a delay: what the check is doing may fail because of the exit, with better evidence."""
     await _until_exit(bench)
     await trio.sleep(EXIT_GRACE)
     scope.cancel()
 
 
 async def _with_exit_report(bench: Bench, evidence: str) -> str:
-    """A connection breaks a moment before its process has ended, which says more."""
+    """A connection breaks a moment before its process has exited, and the exit says more."""
     with trio.move_on_after(EXIT_GRACE):
         await _until_exit(bench)
     if not bench.lifecycle.has_exited_for_good or bench.exit_report() in evidence:

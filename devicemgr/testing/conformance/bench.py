@@ -38,15 +38,15 @@ from .subject import Subject, open_subject
 from .verdicts import Failed, Skipped
 
 SETTLING = 1.0
-"""Seconds without another resource after which the plug-in has no more of them."""
+"""A plug-in that registers no further resource for so many seconds has no more."""
 OUT_OF_STEP = 1.137
 """Seconds, more than one: what a plug-in looks at once a second since it registered is not broken in that moment."""
 REACTION_TIME = 2.0
-"""Seconds in which a plug-in does what it does after a disruption."""
+"""Seconds that a plug-in has to react to a disruption."""
 
 
 class Bench(History):
-    """Given to every check; made by :func:`open_bench`. What was said is the :class:`History` that it is."""
+    """What every check is given; :func:`open_bench` makes it. As a :class:`History` it has what was said."""
 
     manager: DeviceManager
 
@@ -71,11 +71,11 @@ class Bench(History):
         self.findings = Findings()
         self.running = RunningCheck()
         self.has_given_directory = False
-        """Has somebody chosen where the manager lives, as where the plug-in looks for it?"""
+        """Was a root directory given, perhaps because the plug-in looks for it there?"""
         self.has_parallel_instances = False
-        """Is there another instance of the plug-in, on another bench?"""
+        """Do other instances of the plug-in run, on other benches?"""
         self.runs_change_in_parallel = False
-        """And is the command of --change run for it?"""
+        """Is the command of --change run for one of them?"""
         self._sinks = sinks
         self._given_up: set[ResourceName] = set()
         self._changed = ConditionVariable()
@@ -90,18 +90,18 @@ class Bench(History):
         self._changed.notify()
 
     def _record_call(self, call: CheckCallFinished) -> None:
-        """A call of our own: the manager's event log does not know of it."""
+        """A call of a check: it is not in the manager's event log."""
         self.entries.append(Seen(trio.current_time(), call))
         self._forward(RecordedEvent(0, time.time(), call))
 
     def _forward(self, recorded: RecordedEvent) -> None:
-        """With the check during which it happened."""
+        """Send the event to the sinks, with the check during which it happened."""
         hide = self.subject.without_secrets
         for sink in self._sinks:
             sink(RecordedInCheck(recorded.sequence, recorded.time, recorded.event, self.running.name, hide))
 
     def what_happened(self, *, since: float, of: ResourceName | None = None) -> str:
-        """For evidence: how the plug-in tried to register, or that it did not."""
+        """For evidence: how the plug-in tried to register, or that it did not try."""
         return what_happened(self, self.lifecycle, since=since, of=of)
 
     def exit_report(self) -> str:
@@ -111,7 +111,8 @@ class Bench(History):
     # --- waiting ----------------------------------------------------------------------------------
 
     async def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """True when ``condition`` held within ``seconds``; it is looked at after every event and now and then."""
+        """True as soon as ``condition`` holds, False after ``seconds``. It is evaluated after every event and five
+        times a second."""
         with trio.move_on_after(seconds):
             while not condition():
                 with trio.move_on_after(0.2):
@@ -120,16 +121,17 @@ class Bench(History):
         return condition()
 
     async def settle(self) -> None:
-        """Wait until the plug-in registers no more resources that were not known."""
+        """Wait until the plug-in registers no further resources."""
         known: list[ResourceName] = []
         while known != self.known:
             known = self.known
             await trio.sleep(SETTLING)
 
     async def quiet_period(self) -> tuple[float, float]:
-        """Watch for a while after the first list, with nothing going on; returns when that began and ended.
+        """Watch the plug-in during the quiet period; returns when that began and ended.
 
-        It ends early when the plug-in is started again. If the plug-in changes by itself meanwhile, that is noted.
+        It ends early if the plug-in is started again. If the plug-in changes its list by itself meanwhile, that is
+        recorded.
         """
         begin, end = self.quiet.bounds()
         self.running.watching_since = begin
@@ -140,7 +142,7 @@ class Bench(History):
         return begin, min([end, *(time for time in interruptions if time > begin)])
 
     async def _note_changed_list(self) -> None:
-        """With what a new stream has then."""
+        """Together with the list of a new stream."""
         lists = self.seen(DeviceListReceived)
         if len(lists) > 1 and lists[-1][1].generation == lists[-2][1].generation:
             fresh = await self.list_of_new_stream()
@@ -148,14 +150,15 @@ class Bench(History):
             self.findings.changed_lists[self.resource] = sent, frozenset(d.id for d in fresh)
 
     async def until_devices(self) -> None:
-        """Until the newest list has devices, or for that while: an empty list may be the first of several."""
+        """Wait until the latest list has devices, at most until the quiet period ends: an empty list may be the first
+        of several."""
         _, end = self.quiet.bounds()
         left = max(0.0, end - trio.current_time())
         await self.wait_until(lambda: bool(self.seen(DeviceListReceived)[-1][1].devices), left)
 
     async def wait_for_list(self, *, since: float, what: str) -> float:
-        """Wait until the plug-in has registered all its resources again and sent their lists, with devices where it
-        had some; returns the seconds from ``since`` until those under test were there.
+        """Wait until the plug-in has registered all its resources again and sent their lists, with devices if it had
+        any; returns the seconds from ``since`` until those under test were there.
 
         Raises Failed, with what happened instead.
         """
@@ -167,7 +170,7 @@ class Bench(History):
             max(self.seen(DeviceListReceived, since=since, of=resource)[0][0].time for resource in self.resources)
             - since
         )
-        # What is not under test is not judged, but whoever is still busy with it is not disrupted.
+        # Resources that are not under test are not judged, but the plug-in must not be disrupted while it serves them.
         others = set(self.known) - set(self.resources) - self._given_up
         await self._wait_for_lists(others, since)
         self._given_up |= {resource for resource in others if not self.is_back(resource, since)}
@@ -181,10 +184,10 @@ class Bench(History):
     # --- disrupting and restarting -----------------------------------------------------------------
 
     async def begin_disruption(self) -> float:
-        """To be called before something is broken; returns when that is.
+        """Call this before something is broken; returns the time.
 
-        A socket whose name changes with the second, as many do, cannot be made twice within that second: no kubelet
-        restarts so often.
+        Many socket names contain the time in seconds, so the same name would be used twice if the plug-in were
+        disrupted again within that second. No kubelet restarts so quickly.
         """
         for resource in self.known:
             registered = self.seen(PluginRegistered, of=resource)
@@ -193,14 +196,14 @@ class Bench(History):
         return self.lifecycle.record_disruption()
 
     async def restart_plugin(self) -> None:
-        """Kill the plug-in, and start it without its old sockets. Raises Skipped when that cannot be, or what it has
-        served does not come back."""
+        """Kill the plug-in, and start it without its old sockets. Raises Skipped if that is not possible, or if a
+        resource that was served does not come back."""
         if not await self._kill():
             raise Skipped("the plug-in has to be started again, and is not ours (--attach)")
         await self._start_afresh()
 
     async def _kill(self) -> bool:
-        """One that is not ours is not."""
+        """False for a plug-in that is not ours to kill."""
         await self.subject.kill()
         return not self.subject.is_running
 
@@ -215,8 +218,8 @@ class Bench(History):
                 raise Skipped(str(failure)) from failure
 
     async def ensure_serving(self) -> None:
-        """Before a check: begin anew, if the plug-in does not serve any more. For one that is not ours it is enough
-        that we can ask it. Raises Skipped."""
+        """Before a check: start the plug-in again if it does not serve any more. A plug-in that is not ours only has to
+        accept connections. Raises Skipped."""
         if not self.served():
             return  # there is no better state to go back to
         with self.of(self.served()):
@@ -230,28 +233,28 @@ class Bench(History):
                 raise Skipped("the plug-in does not serve any more, and is not ours to start again (--attach)")
 
     async def restart_quiet_period(self) -> None:
-        """Start the plug-in again, and with it what is watched. Raises Skipped."""
+        """Start the plug-in again, and a new quiet period with it. Raises Skipped."""
         await self.restart_plugin()
         self.quiet.restart(self.lifecycle.start_times[-1])
         self.findings.changed_lists.clear()
 
     async def until_respawned(self) -> None:
-        """After a stream has ended: if the plug-in ends of it, and is started again, until it serves all it has, for as
-        long as patience lasts."""
+        """After a stream has ended: if the plug-in exits because of that and is started again, wait until it serves all
+        its resources."""
         if self.lifecycle.is_respawned and await self.wait_until(lambda: self.lifecycle.has_exited, REACTION_TIME):
             with self.of([resource for resource in self.known if resource not in self._given_up]):
                 await self._until_served_again()
 
     async def _until_served_again(self) -> None:
         with self.of(self.served()):
-            # The manager may not have read yet that the stream of the one that has ended is over.
+            # The manager may not have noticed yet that the stream of the old process has ended.
             await self.wait_until(lambda: not self.lifecycle.has_exited and self.serves(), self.timing.patience)
 
     # --- its sockets --------------------------------------------------------------------------------
 
     @property
     def sockets(self) -> list[Path]:
-        """One for each resource under test."""
+        """The socket of each resource under test."""
         return [self._socket_of(resource) for resource in self.resources]
 
     def _socket_of(self, resource: ResourceName) -> Path:
@@ -261,13 +264,13 @@ class Bench(History):
         return self.layout.plugins / file_name(registered[-1][1].endpoint)
 
     def delete_sockets(self) -> None:
-        """All that the plug-in serves on, whether that is under test or not."""
+        """The sockets of all resources, under test or not."""
         for resource in self.known:
             if self.seen(PluginRegistered, of=resource):
                 self._socket_of(resource).unlink(missing_ok=True)
 
     def serving(self) -> list[ResourceName]:
-        """Those of which the manager has a stream, and would find the socket again."""
+        """The resources under test whose stream is open and whose socket exists."""
         capacity = self.manager.capacity()
         return [
             resource
@@ -276,18 +279,18 @@ class Bench(History):
         ]
 
     def serves(self) -> bool:
-        """All that is under test?"""
+        """Are all resources under test served?"""
         return len(self.serving()) == len(self.resources)
 
     def accepts(self) -> bool:
-        """Does somebody listen on every socket under test?"""
+        """Does a server listen on every socket under test?"""
         return all(is_listening(place_at(socket)) for socket in self.sockets)
 
     # --- calling it, and another one ----------------------------------------------------------------
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[RecordingClient]:
-        """A connection of our own, for questions a kubelet would ask through its own."""
+        """A connection of the check itself, apart from that of the manager."""
         deadlines = Deadlines(dial=self.timing.prompt, allocate=self.timing.patience)
         async with connect_plugin(
             place_at(self._socket_of(self.resource)), self.resource, deadlines=deadlines, on_call=lambda call: None
@@ -295,8 +298,8 @@ class Bench(History):
             yield RecordingClient(client, self.resource, self._record_call)
 
     async def list_of_new_stream(self) -> Sequence[Device]:
-        """The first list of a new stream, which is cancelled then; an empty one only when no other follows, where the
-        manager has another. Raises Failed when none comes in time."""
+        """The first list of a new stream, which is cancelled then. An empty list is returned only if no other follows
+        and the manager has devices. Raises Failed if none comes in time."""
         lists: list[list[Device]] = []
         has_none = not any(event.devices for _, event in self.seen(DeviceListReceived)[-1:])
         with trio.move_on_after(self.timing.patience) as scope:
@@ -314,7 +317,8 @@ class Bench(History):
         return lists[-1]
 
     def open_parallel(self, subject: Subject, instance: int) -> AbstractAsyncContextManager[Bench]:
-        """Another bench, with another instance of the plug-in and no patience with it. Raises as :func:`open_bench`."""
+        """Another bench, with another instance of the plug-in and a short patience. Raises the same as
+        :func:`open_bench`."""
         return open_bench(
             subject,
             resource=self.requested,
@@ -339,9 +343,9 @@ async def open_bench(
 ) -> AsyncIterator[Bench]:
     """A private manager with ``subject`` started against it; both end with the block.
 
-    With ``respawn`` it is started again when it ends, as a kubelet does with a container. ``resource`` picks one where
-    the plug-in registers several, which are all under test otherwise; ``numa`` is by default this machine's;
-    ``root_dir`` by default a temporary directory. Raises SubjectUnusable, DirectoryInUse, DirectoryUnusable.
+    With ``respawn`` the plug-in is started again when it exits, as a kubelet does with a container. ``resource``
+    selects one if the plug-in registers several, all of which are tested otherwise; ``numa`` is by default this
+    machine's; ``root_dir`` by default a temporary directory. Raises SubjectUnusable, DirectoryInUse, DirectoryUnusable.
     """
     require_trio("open_bench")
     with tempfile.TemporaryDirectory(prefix="dm-") as made:

@@ -1,4 +1,4 @@
-"""Which checks there are, and choosing from them."""
+"""All checks, and how some of them are selected."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .check import Check
 
 _MODULES = (registration, lists, allocation, restarts, refused_once, stream_lost, rolling_update, changes)
 
-# The order matters: first what can be seen, then what is asked, then what is broken, at last what leaves the plug-in
-# without a manager's stream.
+# The order matters: first the checks that only watch, then those that call the plug-in, then those that break
+# something, and at last those after which the manager has no stream.
 _ORDER = (
     *("registers", "api-version", "resource-name", "endpoint-name", "serves-first", "options", "first-list"),
     *("first-list-complete", "registers-once", "ids-unique", "ids-valid", "health-valid", "numa-plausible"),
@@ -32,7 +32,7 @@ CHECKS: dict[str, Check] = {name: _BY_NAME[name] for name in _ORDER}
 
 @checked
 def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
-    """The checks called ``only``, or all; without those called ``skip``. Raises BadInput for a name that is none."""
+    """The checks named in ``only``, or all, without those named in ``skip``. Raises BadInput for an unknown name."""
     wanted, unwanted = set(only), set(skip)
     if unknown := (wanted | unwanted) - set(CHECKS):
         near = nearest(min(unknown), CHECKS)
@@ -44,5 +44,5 @@ def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
 
 
 def with_needs(checks: Iterable[Check]) -> set[str]:
-    """The names of all checks that are run when these are wanted."""
+    """The names of these checks, and of all that they need."""
     return {one for check in checks for one in (check.name, *with_needs(CHECKS[name] for name in check.needs))}

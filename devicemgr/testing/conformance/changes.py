@@ -1,4 +1,4 @@
-"""A check of what a plug-in can still say when it had to begin anew."""
+"""A check that changes still arrive after a disruption."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ async def changes_arrive(bench: Bench) -> str:
     await _require_changes(bench)
     arrived: dict[str, bool] = {}
     for what in (_RESTART, _AWAY) if bench.was_discovered else (_RESTART, _WIPE, _AWAY):
-        if bench.lifecycle.is_disrupted:  # some give up after so many disruptions in so many seconds
+        if bench.lifecycle.is_disrupted:  # some plug-ins give up after several disruptions in a short time
             await bench.restart_plugin()
         try:
             await _disrupt(bench, what)
-        except Failed:  # that it does not come back has a check of its own
+        except Failed:  # another check is about that
             continue
         arrived[what] = await _change_arrives(bench, what)
     await bench.restart_plugin()
@@ -50,7 +50,7 @@ async def changes_arrive(bench: Bench) -> str:
 
 
 async def _require_changes(bench: Bench) -> None:
-    """In a process that was not disrupted a change must be possible, and a second one. Raises Skipped."""
+    """A process that was not disrupted must report two changes. Raises Skipped."""
     try:
         if bench.lifecycle.is_disrupted:
             await bench.restart_plugin()
@@ -68,7 +68,7 @@ async def _require_changes(bench: Bench) -> None:
 
 
 async def _disrupt(bench: Bench, what: str) -> None:
-    """Raises Failed when the plug-in does not come back."""
+    """Raises Failed if the plug-in does not come back."""
     since = await bench.begin_disruption()
     if what == _WIPE:
         bench.manager.faults.wipe()
@@ -78,7 +78,7 @@ async def _disrupt(bench: Bench, what: str) -> None:
 
 
 async def _change_arrives(bench: Bench, after: str) -> bool:
-    """Does a list come of a change? The evidence of a plug-in that ends from it is the step."""
+    """Does a change bring a list? If the plug-in exits because of it, the evidence names the step."""
     since, starts = trio.current_time(), len(bench.lifecycle.start_times)
     bench.running.step = f"at a change after {after}: " if after else "at a change: "
     await bench.subject.change()
@@ -92,7 +92,7 @@ async def _change_arrives(bench: Bench, after: str) -> bool:
 
 
 def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
-    """On the manager's stream or on one of our own."""
+    """On the manager's stream or on one of the check."""
     own = (call for _, call in bench.seen(CheckCallFinished, since=since, of=resource))
     return bool(bench.seen(DeviceListReceived, since=since, of=resource)) or any(
         c.method == "ListAndWatch" for c in own
@@ -101,8 +101,8 @@ def _has_list(bench: Bench, resource: ResourceName, since: float) -> bool:
 
 @asynccontextmanager
 async def _own_streams(bench: Bench) -> AsyncIterator[None]:
-    """The manager's streams are cut; within, others are open, and have begun with a list. They are the manager's where
-    the plug-in ended with its streams and was started again."""
+    """Cut the manager's streams. Within the block, streams of the check are open and have a first list; or the
+    manager's, if the plug-in exited with its streams and was started again."""
     await bench.begin_disruption()
     respawns = len(bench.lifecycle.respawn_causes)
     for resource in bench.serving():
@@ -123,7 +123,7 @@ async def _own_streams(bench: Bench) -> AsyncIterator[None]:
 
 
 async def _listen(bench: Bench, *, task_status: trio.TaskStatus[None]) -> None:
-    """What comes is recorded; a stream that ends brings nothing more."""
+    """Lists are recorded; a stream that ends brings no more."""
     async with bench.client() as client:
         task_status.started()
         with suppress(PluginUnavailable):

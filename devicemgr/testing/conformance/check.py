@@ -18,8 +18,8 @@ from .verdicts import Weight
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """``needs`` are checks without which this one says nothing; ``seen_in`` is a public issue or change that shows the
-    defect, as owner/repository#number; with ``whole_plugin`` the plug-in is checked as a whole, and not each of its
-    resources; ``weight`` is that of a failure which does not say its own."""
+    defect, as owner/repository#number. With ``whole_plugin`` the plug-in is checked as a whole, and not each of its
+    resources. ``weight`` is that of a failure without one of its own."""
 
     name: str
     rule: str
@@ -49,7 +49,7 @@ class Check:
         return f"Rule: {self.rule}." + (f" Seen in public: {self.seen_in}." if self.seen_in else "")
 
     def report(self, evidence: str) -> list[str]:
-        """The paragraphs of a failure: the rule, what was found, why it matters, how to fix it, where it is from."""
+        """The paragraphs of a failure: the rule, what was found, why it matters, how to fix it, the sources."""
         return [self.title, f"Found: {printable(evidence)}", *self.explanation, self.sources]
 
     @property

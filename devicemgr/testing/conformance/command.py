@@ -21,7 +21,7 @@ from .subject import run_change
 from .verdicts import Skipped
 
 POLL = 0.02
-"""Seconds between two looks at whether processes have ended; the kernel tells of children only."""
+"""Seconds between two looks at whether processes have exited; the kernel reports the exit of children only."""
 
 
 class SubjectUnusable(DeviceManagerError):
@@ -29,16 +29,19 @@ class SubjectUnusable(DeviceManagerError):
 
 
 class Command:
-    """Starts ``argv`` with the directory told in every usual way: ``{dir}`` and ``{socket}`` in its arguments, and
-    ``DEVICE_PLUGIN_DIR`` and ``KUBELET_SOCKET`` in its environment. With ``isolate`` it sees the root directory as
-    ``/var/lib/kubelet``, and with ``bind``, texts ``HOST:PATH``, what is at HOST here at PATH; nobody else does.
-    ``kubeconfig`` is a file that names an API server: the plug-in has its path as ``KUBECONFIG`` and, with ``isolate``,
-    the API server as a pod has it. Raises BadInput for a text that is no bind, and for a file that cannot be used so.
-    ``change`` is a shell command that makes it report a change; it has the same environment, and
-    ``DEVICE_PLUGIN_PID``. With ``alone`` no second instance runs in parallel.
+    """Starts ``argv``. The plug-in finds its directory in every usual way: ``{dir}`` and ``{socket}`` in its arguments,
+    and ``DEVICE_PLUGIN_DIR`` and ``KUBELET_SOCKET`` in its environment.
 
-    What it starts is ended with it. That it has let go of (a daemon, forked twice) is found with ``adopt`` only: then
-    all of this process's children that nobody else is the parent of any more count as the plug-in's.
+    With ``isolate`` it sees the root directory as ``/var/lib/kubelet``, and with ``bind``, texts ``HOST:PATH``, it sees
+    what is at HOST at PATH; no other process does. ``kubeconfig`` is a file that names an API server: the plug-in has
+    its path as ``KUBECONFIG`` and, with ``isolate``, the API server as a pod has it. ``change`` is a shell command that
+    makes the plug-in report a change; it has the same environment, and ``DEVICE_PLUGIN_PID``. With ``alone`` no second
+    instance runs in parallel.
+
+    The processes that it starts are killed with it. Those that it detaches (a daemon, forked twice) are found with
+    ``adopt`` only: then every child of this process that has no other parent counts as the plug-in's.
+
+    Raises BadInput for a malformed ``bind``, and for a ``kubeconfig`` that cannot be used.
     """
 
     @checked
@@ -84,7 +87,7 @@ class Command:
         if self._api_server is not None:
             self._env |= self._api_server.environment
             self._view += self._api_server.binds()
-        self._view += self._binds  # the last: of what they hide nothing is needed any more
+        self._view += self._binds  # last, since nothing is needed any more of what they hide
         if self._view:
             await require_allowed(self._view)
             argv = isolated(argv, self._view)
@@ -101,12 +104,12 @@ class Command:
             raise SubjectUnusable(f"cannot start {argv[0]}: {error.strerror}") from error
         if self._process is not None:
             self._instance_groups.discard(self._process.pid)
-        # At once, for the one before was asked to end, and who looks while this one starts must not think otherwise.
+        # Together, because the previous process was asked to end, and nobody may see a mixture.
         self._process, self._processes, self._is_asked_to_end = process, set(), False
         self._instance_groups.add(process.pid)
 
     def new_instance(self) -> Command | None:
-        """Not of a program that has ended, or let go of others, which go on: whose they are could not be known."""
+        """None if the program has exited, or has detached others which go on: they could not be told apart."""
         if self._is_alone:
             return None
         leader = self._require_started()
@@ -142,7 +145,7 @@ class Command:
         self._is_asked_to_end = True
         _signal(process, signal.SIGTERM)
         status = await process.wait()
-        # A shell may be gone while what it started goes on.
+        # A shell may have exited while its children go on.
         while any(one.is_alive for one in self._processes):  # noqa: ASYNC110 - the end of somebody else's child has no event
             await trio.sleep(POLL)
         return status
@@ -194,7 +197,7 @@ class Command:
 
     @property
     def is_running(self) -> bool:
-        """Also when the program has ended, and what it started goes on."""
+        """True also if the program has exited and its children go on."""
         if self._process is None:
             return False
         return self._process.poll() is None or bool(self._refresh_processes())
@@ -207,7 +210,7 @@ class Command:
 
     @property
     def output(self) -> str:
-        """Of very much the beginning and the end; without the secrets of the kubeconfig."""
+        """The beginning and the end if it is long; without the secrets of the kubeconfig."""
         return self.without_secrets(self._output.text)
 
     @property
@@ -230,7 +233,7 @@ class Command:
         return self._process
 
     def _refresh_processes(self) -> set[ProcessIdentity]:
-        """The program's processes that are alive, those included whose parent has ended since we looked last."""
+        """The processes of the program that are alive, including those whose parent has exited since the last call."""
         leader = self._require_started().pid
         self._processes = {one for one in self._processes if one.is_alive} | process_tree(
             leader, orphans=self._adopt, others=self._instance_groups
@@ -239,7 +242,7 @@ class Command:
 
 
 def _signal(process: trio.Process, number: int) -> None:
-    """To its group. Raises Skipped."""
+    """Send a signal to the process group. Raises Skipped."""
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:
@@ -249,7 +252,7 @@ def _signal(process: trio.Process, number: int) -> None:
 
 
 def describe_exit(status: int) -> str:
-    """Of a negative one the signal, which a shell adds to 128."""
+    """A negative status is a signal; a shell adds the signal's number to 128."""
     if status >= 0:
         return f"with exit status {status}" + (f", which is how a shell says {_named(status - 128)}" * (status > 128))
     return f"killed by {_named(-status)}"

@@ -1,4 +1,4 @@
-"""For evidence: what a plug-in did instead of what was expected."""
+"""For evidence: what a plug-in did instead of what was expected of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RESPAWN_HINT = "; one that relies on being started again is checked with --resp
 
 
 def what_happened(history: History, lifecycle: Lifecycle, *, since: float, of: ResourceName | None = None) -> str:
-    """How the plug-in tried to register, or that it did not."""
+    """How the plug-in tried to register, or that it did not try."""
     subject = lifecycle.subject
     if not subject.is_running:
         return exit_report(history, lifecycle)
@@ -50,7 +50,7 @@ def exit_report(history: History, lifecycle: Lifecycle) -> str:
     how = f", {cause}" if cause else ""
     start = lifecycle.start_times[-1]
     served = any(history.seen(DeviceListReceived, since=start, of=resource) for resource in history.resources)
-    # One that could not even start would not the next time.
+    # A plug-in that could not even start would not start the next time.
     hint = _RESPAWN_HINT if lifecycle.has_exited_for_good and served else ""
     return f"the plug-in has ended{how}{_last_lines(lifecycle, 'its last output')}{hint}"
 

@@ -1,4 +1,4 @@
-"""What went over the wire during a check, and how it is shown."""
+"""The events of a check: how they are recorded, sent on and shown."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .recording_client import CheckCallFinished
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An event, and when it was recorded on the program's clock. ``served``: did the endpoint accept at a Register?
-    ``at`` is the same time in seconds since the epoch."""
+    """An event, and when it was recorded on Trio's clock; ``at`` is the same time in seconds since the epoch.
+    ``served``: did the endpoint accept connections when Register was called?"""
 
     time: float
     event: Event
@@ -25,9 +25,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class RecordedInCheck(RecordedEvent):
-    """``check`` is the one that was running; None before the first. ``without_secrets`` is what a text has to go
-    through before anybody else may see it. ``instance`` tells those of the plug-in apart that were checked in
-    parallel, each with a manager, and numbers of events, of its own."""
+    """``check`` is the one that was running; None before the first. ``without_secrets`` removes secrets from a text
+    before it is shown. ``instance`` is the number of the plug-in's instance: those that run in parallel have managers,
+    and numbers of events, of their own."""
 
     check: str | None
     without_secrets: Callable[[str], str] = str
@@ -50,7 +50,7 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def of_instance(sink: Sink, instance: int) -> Sink:
-    """The same one, for what another instance's bench forwards."""
+    """The same sink, for the bench of another instance."""
 
     def relay(recorded: RecordedEvent) -> None:
         assert isinstance(recorded, RecordedInCheck)
@@ -60,7 +60,7 @@ def of_instance(sink: Sink, instance: int) -> Sink:
 
 
 def rpc_lines(history: Iterable[Seen], *, since: float) -> Iterator[str]:
-    """The RPCs, a line each: who was asked what, when, and how it ended."""
+    """The RPCs, one line each: the call, when it was made, and how it ended."""
     history = list(history)
     calls = [seen.event for seen in history if isinstance(seen.event, CheckCallFinished)]
     known = {id for call in calls for ids in call.request.get("containers", ()) for id in ids}

@@ -1,7 +1,7 @@
-"""What a program said last, of all that it wrote: its panic or exception, and not the dump that follows.
+"""The last message of a program: its panic or exception, without the dump that follows.
 
-Each runtime has its own way to end a program. A kind is how that begins, and a function that separates its words from
-what comes after them.
+Each runtime has its own way to end a program. A kind is how that begins, and a function that separates the message from
+what comes after it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from itertools import islice
 from typing import NamedTuple
 
 MOST = 3
-"""Lines that are shown."""
+"""How many lines are shown."""
 NEAR = 5
-"""Lines that may follow what a program can outlive, an exception for example: after more it is not what ended it."""
+"""A program can survive an exception, for example: if more lines than this follow, it was not the end."""
 RECENT = 10
-"""Lines among which an error that was logged is shown rather than the last ones."""
+"""An error that was logged within the last lines, this many, is shown before the very last."""
 LONGEST_DUMP = 1000
-"""Lines of an exception that are looked at."""
+"""Lines of an exception that are examined."""
 _READ = 1000
-"""Characters of a line that are looked at."""
+"""Characters of a line that are examined."""
 
 
 class _Message(NamedTuple):
     words: Sequence[str]
     length: int
-    """Lines, with the dump."""
+    """In lines, with the dump."""
 
 
 class _Kind(NamedTuple):
-    """``ends``: no program goes on after it."""
+    """``ends``: no program survives it."""
 
     begins: str
     extract: Callable[[Sequence[str]], _Message | None]
@@ -38,7 +38,7 @@ class _Kind(NamedTuple):
 
 
 def exit_message(output: str) -> list[str]:
-    """A few lines, without space around them."""
+    """A few lines, stripped."""
     lines = [_COLOUR.sub("", line) for line in output.splitlines()]
     how: list[str] = []
     for at in range(len(lines) - 1, -1, -1):
@@ -51,7 +51,7 @@ def exit_message(output: str) -> list[str]:
 
 
 def _crash_at(lines: Sequence[str], at: int) -> _Message | None:
-    """What begins here and has ended the program."""
+    """The message that begins on this line, if it ended the program."""
     if not (begin := _BEGINS.match(lines[at][:_READ])):
         return None
     kind = _KINDS[int(str(begin.lastgroup).removeprefix("kind"))]
@@ -63,7 +63,7 @@ def _crash_at(lines: Sequence[str], at: int) -> _Message | None:
 
 
 def _last_logged(lines: Sequence[str]) -> list[str]:
-    """The last ones, those first that a logger calls errors."""
+    """The last lines; before the very last, those that a logger marks as errors."""
     *recent, last = lines[-RECENT:] or [""]
     if errors := [line for line in recent if _ERROR.match(line[:_READ])][1 - MOST :]:
         return [*errors, last]
@@ -71,7 +71,7 @@ def _last_logged(lines: Sequence[str]) -> list[str]:
 
 
 def _until(ends: str, *, most: int = MOST) -> Callable[[Sequence[str]], _Message]:
-    """The first line, and those after it until one is empty or matches; without registers."""
+    """The first line, and those after it up to an empty one or a match; without registers."""
 
     def extract(lines: Sequence[str]) -> _Message:
         end = next((at for at, line in enumerate(lines[1:], 1) if not line.strip() or re.match(ends, line)), len(lines))
@@ -82,7 +82,7 @@ def _until(ends: str, *, most: int = MOST) -> Callable[[Sequence[str]], _Message
 
 
 def _rust(lines: Sequence[str]) -> _Message:
-    """The message stands behind the place since 1.73, in lines of its own."""
+    """Since Rust 1.73 the message follows the place, on lines of its own."""
     words, length = _until(r"note:|stack backtrace:")(lines)
     while length < len(lines) and re.match(r"note:|stack backtrace:|\s+\d+: |\s+at ", lines[length]):
         length += 1
@@ -90,7 +90,7 @@ def _rust(lines: Sequence[str]) -> _Message:
 
 
 def _python(lines: Sequence[str]) -> _Message | None:
-    """The exception after the frames, with what is indented below it, as gRPC's details are."""
+    """The exception after the frames, with the indented lines below it, as gRPC has them."""
     end = next((at for at, line in enumerate(lines[1:], 1) if line and not line[0].isspace()), None)
     if end is None:
         return None
@@ -101,7 +101,7 @@ def _python(lines: Sequence[str]) -> _Message | None:
 
 
 def _python_group(lines: Sequence[str]) -> _Message | None:
-    """The group, and the exceptions in it that are none."""
+    """The exception group, and the exceptions in it that are not groups."""
     length = next((at for at, line in enumerate(lines) if not re.match(r"\s*[|+]", line)), len(lines))
     names = [found[1] for line in lines[:length] if (found := re.match(r"\s*\| ([\w.]+(?:: .*)?)$", line))]
     leaves = [word for word in names if not re.match(r"[\w.]*ExceptionGroup\b", word)]
@@ -110,7 +110,7 @@ def _python_group(lines: Sequence[str]) -> _Message | None:
 
 
 def _with_places(lines: Sequence[str]) -> _Message | None:
-    """Of the JVM, .NET and Node: the exception, what caused it at the root, and where each was."""
+    """JVM, .NET and Node: the exception, its root cause, and where each was raised."""
     frame = r"\s+at \S"
     begin = next((at for at, line in enumerate(lines[:MOST]) if re.match(frame, line)), None)
     if not begin:

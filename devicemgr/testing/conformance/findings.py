@@ -1,4 +1,4 @@
-"""What checks find out and other checks, or the runner, use."""
+"""What checks find out for other checks and for the runner."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...model import ResourceName
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """How the plug-in took SIGTERM: its exit status, None if it did not end; and its sockets, with those of them that
-    were still there then."""
+    """How the plug-in reacted to SIGTERM: its exit status, None if it did not exit; its sockets, and those of them that
+    were still there afterwards."""
 
     status: int | None
     seconds: float
@@ -21,8 +21,8 @@ class Termination:
 
 @dataclass(slots=True)
 class RunningCheck:
-    """``step`` is what it is doing, if it has several steps: the evidence begins with it when the plug-in exits.
-    ``watching_since`` is when the quiet period began that it watches, if it does."""
+    """``step`` is what it is doing, if it has several steps: the evidence begins with it if the plug-in exits.
+    ``watching_since`` is when the quiet period began, if it watches that."""
 
     name: str | None = None
     step: str = ""
@@ -32,9 +32,9 @@ class RunningCheck:
 @dataclass(slots=True)
 class Findings:
     """``allocate_skip_reasons``: why Allocate cannot be answered here at all. ``changed_lists``: the ids of a list that
-    the plug-in sent by itself after its first one, and those that a new stream began with then.
-    ``conclusive_failures``: the checks whose failure another instance cannot be the reason of. ``failed_in_parallel``:
-    by check, the evidence of a failure while another instance ran."""
+    the plug-in sent by itself after its first one, and those of the first list of a new stream.
+    ``conclusive_failures``: the checks that failed for a reason which no other instance can be. ``failed_in_parallel``:
+    by check, the evidence of a failure while other instances ran."""
 
     termination: Termination | None = None
     allocate_skip_reasons: dict[ResourceName, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""A plug-in is given an API server, in the two places where programs look for one.
+"""Giving an API server to a plug-in, in the two places where programs look for one.
 
-Outside of a cluster they read the file that ``KUBECONFIG`` names. In a pod they read an address from the environment,
-and from the directory of their service account a token, and the certificates to trust: a private view can have that.
+Outside a cluster they read the file that ``KUBECONFIG`` names. In a pod they read an address from the environment, and
+a token and the trusted certificates from the directory of their service account, which a private view can provide.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class GivenApiServer:
-    """The one of a kubeconfig; with ``isolate`` also as a pod has it. Raises BadInput, also when the plug-in could not
-    see the file, for ``isolate`` or one of the ``binds`` shows it something else there."""
+    """The API server of a kubeconfig; with ``isolate`` also as a pod has it. Raises BadInput, also if the plug-in could
+    not see the file because ``isolate`` or one of the ``binds`` hides it."""
 
     def __init__(self, kubeconfig: str, *, isolate: bool, binds: Sequence[Bind]) -> None:
         self._kubeconfig = Kubeconfig(kubeconfig)
@@ -44,8 +44,8 @@ class GivenApiServer:
         return given
 
     def binds(self) -> list[Bind]:
-        """What a private view must have for it. There are files for that from the first call on, until :meth:`remove`:
-        only we can read them."""
+        """What a private view must contain for it. The first call creates files, which only we can read, until
+        :meth:`remove`."""
         if self._account is None:
             return []
         if self._files is None:
@@ -56,7 +56,7 @@ class GivenApiServer:
         return [Bind(Path(self._files.name), SERVICE_ACCOUNT)]
 
     def remove(self) -> None:
-        """No files are left."""
+        """Delete the files."""
         if self._files is not None:
             self._files.cleanup()
             self._files = None
@@ -66,7 +66,7 @@ class GivenApiServer:
 
 
 def _files_of(account: InCluster) -> dict[str, bytes]:
-    """By name, as a kubelet makes them for a pod."""
+    """By name, as a kubelet creates them in a pod."""
     files = {"token": account.token.encode(), "namespace": account.namespace.encode()}
     return files if account.authority is None else files | {"ca.crt": account.authority}
 

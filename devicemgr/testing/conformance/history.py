@@ -19,13 +19,13 @@ from .verdicts import Failed, Skipped
 
 E = TypeVar("E", bound=Event)
 ANNOUNCEMENTS = RegistrationRequested, PluginDiscovered, PluginRegistered
-"""The events from which a resource is known."""
+"""The events that make a resource known."""
 
 
 class History:
     """The manager's events and the checks' own calls, oldest first; ``resource`` is the one to be tested, None for all.
 
-    It only grows, and nothing in it waits. All times are those of Trio's clock.
+    It only grows, and no method waits. All times are those of Trio's clock.
     """
 
     def __init__(self, resource: ResourceName | None) -> None:
@@ -34,33 +34,33 @@ class History:
         self._selected: Sequence[ResourceName] | None = None
 
     def is_about(self, event: Event) -> bool:
-        """Is it about the resource under test, or may it be?"""
+        """Is the event about the resource to be tested?"""
         return self.requested in (None, getattr(event, "resource", None))
 
     @property
     def known(self) -> list[ResourceName]:
-        """All resources that somebody has registered, under test or not, in that order."""
+        """All resources that were registered, under test or not, in that order."""
         return list(
             dict.fromkeys(seen.event.resource for seen in self.entries if isinstance(seen.event, ANNOUNCEMENTS))
         )
 
     @property
     def resources(self) -> Sequence[ResourceName]:
-        """Those under test: within :meth:`of` these, else the one that was asked for, else all."""
+        """The resources under test: within :meth:`of` those, otherwise the requested one, otherwise all."""
         if self._selected is not None:
             return self._selected
         return self.known if self.requested is None else [self.requested]
 
     @property
     def resource(self) -> ResourceName:
-        """The one that a check is about, or the first of several. Raises Failed."""
+        """The resource under test, or the first of several. Raises Failed."""
         if not self.resources:
             raise Failed("no plug-in has called Register, and none was found in plugins_registry")
         return self.resources[0]
 
     @contextmanager
     def of(self, resources: Sequence[ResourceName]) -> Iterator[None]:
-        """Within, only these are under test."""
+        """Within the block, only these are under test."""
         before, self._selected = self._selected, resources
         try:
             yield
@@ -68,7 +68,7 @@ class History:
             self._selected = before
 
     def registrations(self, *, since: float = 0.0) -> list[tuple[Seen, RegistrationRequested | PluginDiscovered]]:
-        """What the plug-in said of itself, oldest first: by calling Register, or when it was found and asked."""
+        """What the plug-in announced, oldest first: by calling Register, or as the answer to GetInfo."""
         return sorted(
             [*self.seen(RegistrationRequested, since=since), *self.seen(PluginDiscovered, since=since)],
             key=lambda one: one[0].time,
@@ -76,7 +76,7 @@ class History:
 
     @property
     def was_discovered(self) -> bool:
-        """In plugins_registry, so that it has no need to call Register."""
+        """Was the plug-in found in plugins_registry, so that it need not call Register?"""
         return bool(self.seen(PluginDiscovered))
 
     def seen(self, kind: type[E], *, since: float = 0.0, of: ResourceName | None = None) -> list[tuple[Seen, E]]:
@@ -91,7 +91,7 @@ class History:
         ]
 
     def devices(self) -> tuple[Device, ...]:
-        """The newest list. Raises Skipped when it is empty: there is nothing to check."""
+        """The latest list. Raises Skipped if it is empty, so that there is nothing to check."""
         lists = self.seen(DeviceListReceived)
         if not lists:
             raise Failed("no list of devices has come")
@@ -107,11 +107,11 @@ class History:
         return found
 
     def are_back(self, since: float) -> bool:
-        """Have all resources under test been registered since, and their lists come?"""
+        """Have all resources under test been registered since then, and their lists come?"""
         return not self.not_back(since)
 
     def not_back(self, since: float) -> list[ResourceName]:
-        """Those that have not, or whose lists have not."""
+        """The resources under test of which that is not so."""
         return [resource for resource in self.resources if not self.is_back(resource, since)]
 
     def is_back(self, resource: ResourceName, since: float) -> bool:
@@ -121,5 +121,5 @@ class History:
         return bool(self.seen(PluginRegistered, since=since, of=resource) and has_devices)
 
     def served(self) -> list[ResourceName]:
-        """Of the resources under test those that once had a list."""
+        """The resources under test that once had a list."""
         return [resource for resource in self.resources if self.seen(DeviceListReceived, of=resource)]
