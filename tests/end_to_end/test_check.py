@@ -457,7 +457,7 @@ def test_a_daemon_that_the_plugin_let_go_of_is_ended_too(run, script):
     seconds = f"{os.getpid()}.25"
     done = run("check", "--patience", "1", "--", script(f"(setsid -f env -i sleep {seconds} >&- 2>&-); exit 4"))
     assert done.returncode == 1
-    assert "its program has ended, with exit status 4, but what that started goes on" in done.stderr
+    assert "its program has ended, with exit status 4, but processes that it started go on" in done.stderr
     assert not is_running(f"sleep {seconds}")
 
 
@@ -542,7 +542,11 @@ trio.run(main, Path(sys.argv[1]), sys.argv[2])
 @pytest.mark.parametrize(
     ("name", "verdict", "words"),
     [
-        ("gpu.sock", "failed", "had ended, gpu.sock was gone, which was the second one's by then, and nobody made it"),
+        (
+            "gpu.sock",
+            "failed",
+            "had ended, gpu.sock was gone, which was the second one's by then, and was not created again",
+        ),
         ("gpu-$$.sock", "passed", "each had a name of its own"),
     ],
 )

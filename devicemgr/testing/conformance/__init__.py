@@ -4,44 +4,44 @@
         results = await run_checks(bench, select())
 
 A check is a :class:`Check`; its docstring is what ``--explain`` prints. The plug-in is any :class:`Subject`:
-:class:`Command` for a program, :class:`Attached` for one that somebody else starts. What it says is read from the
-event log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.daemon.faults.actions`.
+:class:`Command` for a program, :class:`Attached` for one that is started elsewhere. What it says is read from the event
+log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.daemon.faults.actions`.
 
 ``check``             what a check is
-``verdicts``          what comes of one
-``catalogue``         which there are
-``runner``            running them, in order
+``verdicts``          its outcome
+``catalogue``         all checks
+``runner``            running checks, in order
 ``attempt``           running one, on a plug-in that may exit meanwhile
-``observer``          somebody who hears of them meanwhile
-``registration``      checks of how a plug-in makes itself known
+``observer``          what follows a run
+``registration``      checks of how a plug-in registers
 ``lists``             checks of the lists that it sends
-``allocation``        checks of what it answers when devices are asked of it
-``restarts``          checks of what it does when the kubelet or itself begins anew
-``refused_once``      a check of what it does when the kubelet refuses it once
-``stream_lost``       a check of what it does when the kubelet has lost its stream
-``rolling_update``    a check of an old process that ends after its new one has begun
-``changes``           a check of what it can still say when it had to begin anew
+``allocation``        checks of its answers to Allocate and the like
+``restarts``          checks that it comes back after a restart of the kubelet, or of itself
+``refused_once``      a check that it registers again after a refusal
+``stream_lost``       a check that it registers again when its stream is lost
+``rolling_update``    a check that the new process outlives the old one
+``changes``           a check that changes still arrive after a disruption
 ``parallel``          checks of other instances, while the first one is watched
 ``bench``             a private manager with the plug-in under test, and what a check can do with the two
 ``history``           what the two have said
 ``lifecycle``         the processes of the plug-in, and starting them again as a kubelet does
-``quiet_period``      a while in which nothing is done to it
-``listening``         whether somebody listens on a socket
-``diagnosis``         what the plug-in did instead of what was expected
-``findings``          what checks find out and others use
-``recording_client``  calls of the checks themselves, with their requests and responses
-``evidence``          what went over the wire during a check
+``quiet_period``      a period in which nothing is done to it
+``listening``         whether a server listens on a socket
+``diagnosis``         what the plug-in did instead of what was expected of it
+``findings``          what checks find out for other checks
+``recording_client``  the client of the checks, which records requests and responses
+``evidence``          the events of a check, and how they are shown
 ``answers``           when two answers to Allocate are the same
-``abbreviation``      how ids, and lists of them, are shown
+``abbreviation``      how ids and lists of ids are shortened
 ``subject``           the plug-in under test, as the checks see it
 ``command``           one that is a program
-``socket_names``      which of its sockets are named by the second
+``socket_names``      which socket names contain the time
 ``processes``         its processes, and what it has orphaned
-``output``            what it writes
-``exit_message``      its panic or exception, found in that
+``output``            its output
+``exit_message``      its panic or exception, found there
 ``isolation``         a private view of the machine's files for it
 ``api_server``        whether it needs an API server
-``given_api_server``  giving it one
+``given_api_server``  giving one to it
 ``kubeconfig``        what a kubeconfig says of one
 """
 

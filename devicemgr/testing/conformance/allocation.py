@@ -1,4 +1,4 @@
-"""Checks of what a plug-in answers when devices are asked of it."""
+"""Checks of the answers to Allocate, GetPreferredAllocation and PreStartContainer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .recording_client import RecordingClient
 from .verdicts import Failed, Skipped, Weight
 
 MAX_DEVICES = 16
-"""Devices that are looked at one by one, where there are more."""
+"""How many devices are examined one by one, if there are more."""
 
 
 async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
-    """The answers, one for each. Raises Failed with what was asked and what came back."""
+    """Call Allocate; returns the answers, one for each container. Raises Failed with the request and the answer."""
     asked = " and ".join(f"[{first_few(ids)}]" for ids in containers)
     try:
         async with _skipped_without_api_server(bench):
@@ -40,7 +40,8 @@ async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence
 
 @asynccontextmanager
 async def _skipped_without_api_server(bench: Bench) -> AsyncIterator[None]:
-    """Within, Allocate is called. Raises Skipped when it fails for want of an API server, then and from then on."""
+    """Allocate is called within the block. If it fails because there is no API server, Skipped is raised, then and from
+    then on."""
     if bench.resource in bench.findings.allocate_skip_reasons:
         raise Skipped(bench.findings.allocate_skip_reasons[bench.resource])
     before = len(bench.subject.output)
@@ -69,8 +70,8 @@ def _api_server_reason(bench: Bench) -> str:
 async def allocate_answers(bench: Bench) -> str:
     """Answers Allocate with one response per container: for one device, for several, for all.
 
-    Without a response the kubelet refuses the pod ("no containers return in allocation response"), and one that is
-    made per device instead of per container loses all devices but the first.
+    Without a response the kubelet refuses the pod ("no containers return in allocation response"), and of a response
+    per device, instead of per container, it uses only the first.
 
     Fix: loop over the container requests, and append exactly one response for each.
     """
@@ -88,8 +89,9 @@ async def allocate_answers(bench: Bench) -> str:
 async def allocate_unknown(bench: Bench) -> str:
     """Answers Allocate for a device it does not have with an error.
 
-    The kubelet asks for what it knows, and that may be older than what the plug-in knows: a device has just gone, or
-    the ids have changed. A success means a container that starts without its device and fails somewhere inside.
+    The kubelet asks for the ids that it knows, which may be older than those that the plug-in knows: a device has just
+    gone, or the ids have changed. A success means a container that starts without its device and fails somewhere
+    inside.
 
     Fix: look each id up, and return an error that names the one that is missing.
     """
@@ -106,12 +108,12 @@ async def allocate_unknown(bench: Bench) -> str:
 async def allocate_unhealthy(bench: Bench) -> str:
     """Answers Allocate for an unhealthy device with an error.
 
-    Between the moment a device breaks and the moment the kubelet has read the new list it may still ask for it. The
-    pod then starts on broken hardware, where an error would have let it be placed elsewhere.
+    Between the moment a device breaks and the moment the kubelet has read the new list it may still ask for it. The pod
+    then starts on broken hardware, where an error would have let it be placed elsewhere.
 
-    Where all devices are healthy, --change has to break one first.
+    If all devices are healthy, --change has to break one first.
 
-    It is a warning: the moment is short, and the same becomes of a pod whose device breaks just after Allocate.
+    It is a warning: the moment is short, and a pod whose device breaks just after Allocate is no better off.
 
     Fix: look at the health in Allocate too.
     """
@@ -127,7 +129,7 @@ def _unhealthy(bench: Bench) -> list[DeviceId]:
 
 @asynccontextmanager
 async def _one_made_unhealthy(bench: Bench) -> AsyncIterator[DeviceId]:
-    """By a change, or by a second one, for the first may be the way back. Raises Skipped."""
+    """Make a device unhealthy by a change, or by a second one if the first heals it. Raises Skipped."""
     for _ in range(2):
         try:
             came = await _change_and_wait(bench)
@@ -143,18 +145,18 @@ async def _one_made_unhealthy(bench: Bench) -> AsyncIterator[DeviceId]:
         yield broken[0]
     finally:
         with suppress(Failed, Skipped):
-            await _change_and_wait(bench)  # back
+            await _change_and_wait(bench)  # heal it
 
 
 async def _change_and_wait(bench: Bench) -> bool:
-    """Has a list come of a change, in time?"""
+    """Make a change; has it brought a list in time?"""
     since = trio.current_time()
     await bench.subject.change()
     return await bench.wait_until(lambda: bool(bench.seen(DeviceListReceived, since=since)), bench.timing.prompt)
 
 
 async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
-    """Alone, and after one that is good, where there is one: some look at the first id only."""
+    """Ask for the device alone, and after a healthy one, since some plug-ins look at the first id only."""
     said = []
     good = [device.id for device in bench.devices() if device.is_healthy]
     for ids in [[id], *([one, id] for one in good[:1])]:
@@ -175,9 +177,9 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
 async def allocate_same(bench: Bench) -> str:
     """Gives the same answer for the same devices, however often it is asked.
 
-    Allocate is no reservation, and there is no call that gives devices back: a device is asked for again with each pod
-    that gets it, and again when an admission failed after it. A plug-in that counts or remembers what it handed out
-    runs out of devices.
+    Allocate is no reservation, and no call gives devices back: a device is asked for again with each pod that gets it,
+    and again if an admission failed afterwards. A plug-in that counts or remembers what it handed out runs out of
+    devices.
 
     Fix: compute the answer from the ids alone.
     """
@@ -195,7 +197,7 @@ async def allocate_concurrent(bench: Bench) -> str:
     """Answers calls of Allocate that come at the same time.
 
     gRPC serves every call in a thread or task of its own. State that is shared without care mixes up answers: one pod
-    gets the other's devices.
+    gets the devices of another.
 
     Fix: no state (see allocate-same), or a lock around it.
     """
@@ -240,7 +242,7 @@ def _paths(answer: RunOptions) -> Iterator[tuple[str, str]]:
 async def paths_absolute(bench: Bench) -> str:
     """Answers Allocate with absolute paths, without "..".
 
-    The kubelet passes them on unseen; the container runtime refuses a relative one, and the pod hangs in
+    The kubelet passes them on as they are; the container runtime refuses a relative path, and the pod hangs in
     CreateContainerError, with an event that does not name the plug-in.
 
     Fix: join names to /dev, or to the directory you mean, before you answer.
@@ -260,10 +262,10 @@ async def paths_absolute(bench: Bench) -> str:
 async def permissions(bench: Bench) -> str:
     """Asks for permissions of device nodes within "rwm".
 
-    They go into the container's device cgroup as they are: r to read, w to write, m to make nodes. Anything else, and
-    nothing at all, is an error of the container runtime when the container is made.
+    They go into the container's device cgroup as they are: r to read, w to write, m to make nodes. Anything else, or
+    nothing, is an error of the container runtime when it creates the container.
 
-    Fix: "rw" is what nearly every device wants.
+    Fix: "rw" is right for nearly every device.
     """
     seen = set()
     for id, answer in await _allocate_one_by_one(bench):
@@ -280,8 +282,9 @@ async def permissions(bench: Bench) -> str:
 async def host_paths_exist(bench: Bench) -> str:
     """Names host paths that exist.
 
-    A container with a device node or mount that is not there cannot be made: the pod has been admitted, holds its
-    devices, and hangs in CreateContainerError. Paths as they look inside the plug-in's own container are the usual way.
+    A container with a device node or mount that is not there cannot be created: the pod has been admitted, holds its
+    devices, and hangs in CreateContainerError. The usual reason is a path as it looks inside the plug-in's own
+    container.
 
     Fix: answer with the path on the node, and look whether it is there before you report the device healthy.
     """
@@ -323,7 +326,7 @@ async def preferred_allocation(bench: Bench) -> str:
     """Prefers exactly as many devices as are wanted, from the available ones, with those that must be included.
 
     The kubelet keeps what fits and fills up the rest by itself, so a wrong answer is no error: the pod silently gets
-    devices that nobody preferred, such as two that are not linked.
+    devices without regard to the preference, such as two that are not linked.
 
     Fix: start from the must-include ids, add the best of the others, stop at the size; all of it is in the request.
     """
@@ -348,10 +351,10 @@ async def preferred_allocation(bench: Bench) -> str:
 def _preference_error(
     said: Sequence[DeviceId], available: Sequence[DeviceId], must: Sequence[DeviceId], size: int
 ) -> str:
-    """With a preference; empty when nothing is."""
+    """What is wrong with a preference; empty if nothing is."""
     known = {*said, *available}
     if others := [id for id in said if id not in available]:
-        return f"it said {first_few(others, among=known)}, which nobody offered"
+        return f"it said {first_few(others, among=known)}, which was not available"
     if missing := [id for id in must if id not in said]:
         return f"{first_few(missing, among=known)} is missing in what it said"
     if len(said) != size or len(set(said)) != size:
@@ -363,10 +366,10 @@ def _preference_error(
 async def pre_start(bench: Bench) -> str:
     """Answers PreStartContainer within 30 seconds and without an error.
 
-    The kubelet waits that long, once per start of a container, and fails the start otherwise. A reset of hardware that
-    takes longer makes containers that never start.
+    The kubelet waits that long, once per start of a container, and fails the start otherwise. If a reset of the
+    hardware takes longer, containers never start.
 
-    Fix: begin the slow work when a device comes free, and do here only what must be done last.
+    Fix: begin the slow work when a device becomes free, and do here only what must be done last.
     """
     if not bench.seen(PluginRegistered)[-1][1].pre_start_required:
         raise Skipped("the plug-in does not ask for PreStartContainer")

@@ -67,7 +67,7 @@ async def _retried_undisrupted(bench: Bench, check: Check) -> Finding:
     again = await _try_once(bench, check)
     if again.verdict is not Verdict.PASSED:
         return again
-    return again.adding(f", when started anew; after the checks before it: {first.evidence}")
+    return again.adding(f", when started again; after the checks before it: {first.evidence}")
 
 
 async def _try_once(bench: Bench, check: Check) -> Finding:

@@ -40,7 +40,7 @@ def what_happened(history: History, lifecycle: Lifecycle, *, since: float, of: R
         return f"it was found in plugins_registry, but not registered: {failed[-1].problem}"
     text = f"it did not call Register within {trio.current_time() - since:.1f} s"
     if subject.unexpected_exit:
-        text += f"; its program has ended, {subject.unexpected_exit}, but what that started goes on"
+        text += f"; its program has ended, {subject.unexpected_exit}, but processes that it started go on"
     return text + _last_lines(lifecycle, "it last wrote")
 
 

@@ -124,7 +124,7 @@ def _with_places(lines: Sequence[str]) -> _Message | None:
 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _ABORTED = "SIGABRT: "
-"""How a program in Go has ended itself, or glog has: why, it has told before."""
+"""How a Go program, or glog, has ended itself; the reason is above."""
 _REGISTERS = re.compile(r"PC=|(?:r[a-z]x|r\d+|rip|eax) +0x")
 _BETWEEN_FRAMES = r"\s*\.\.\. \d+ more|Caused by: |\s+Suppressed: |Emitted |\s+\w+: |\}"
 _STAMP = r"\d{4}(?:\d{4})? \d\d:\d\d:\d\d\.\d+ +\d+ "

@@ -111,7 +111,7 @@ class History:
         return not self.not_back(since)
 
     def not_back(self, since: float) -> list[ResourceName]:
-        """The resources under test of which that is not so."""
+        """The resources under test for which that is not so."""
         return [resource for resource in self.resources if not self.is_back(resource, since)]
 
     def is_back(self, resource: ResourceName, since: float) -> bool:

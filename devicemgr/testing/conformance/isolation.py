@@ -1,8 +1,9 @@
 """A private view of the machine's files: the kubelet's directory for plug-ins that have its path compiled in, and fake
 hardware.
 
-A mount namespace: the program sees our files there, nobody else sees a difference, and nothing is left when it ends.
-It is made by ``unshare`` and ``mount`` of util-linux, as root or, where the system allows it, in a user namespace.
+It is a mount namespace: the program sees our files there, no other process sees a difference, and nothing is left when
+it ends. It is made by ``unshare`` and ``mount`` of util-linux, as root or, if the system allows it, in a user
+namespace.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from ...errors import BadInput, DirectoryUnusable
 
 # Arguments: pairs of what is to be seen and where, then -- and a command.
 #
-# A mount needs something to be mounted on. Where there is nothing, the nearest directory above is replaced by an empty
-# one in memory, in which everything is mounted again that was there, other mounts included: so nothing is hidden, and
-# the new path is on no disk. An overlay would do for plain files only: it has no other mounts in it, and in a user
-# namespace no device nodes.
+# A mount needs a mount point. If the path does not exist, the nearest directory above it is replaced by an empty one
+# in memory, in which everything that was there is mounted again, including other mounts: nothing is hidden, and the new
+# path is on no disk. An overlay is no alternative: it has no other mounts, and in a user namespace no device nodes.
 _MOUNT = r"""
 set -e
 make_room_for() {
@@ -83,12 +83,12 @@ class Bind:
 
 
 def kubelet_at_its_path(root: Path) -> Bind:
-    """All of a kubelet's directory: what plug-ins make beside ``device-plugins`` is private too."""
+    """The whole directory of a kubelet: what plug-ins create beside ``device-plugins`` is private too."""
     return Bind(root, KUBELET_ROOT)
 
 
 async def require_allowed(binds: Sequence[Bind]) -> None:
-    """Raises DirectoryUnusable where such a view cannot be had."""
+    """Raises DirectoryUnusable if the system does not allow such a view."""
     if shutil.which("unshare") is None:
         raise DirectoryUnusable("--isolate and --bind need the program unshare (util-linux), which is not here")
     tried = await _run(binds, ["true"])
@@ -101,14 +101,14 @@ async def require_allowed(binds: Sequence[Bind]) -> None:
 
 
 def isolated(argv: Sequence[str], binds: Sequence[Bind]) -> list[str]:
-    """The command line that runs ``argv``, as the same process, where ``binds`` are seen; those in their order."""
+    """The command line that runs ``argv``, as the same process, where ``binds`` are mounted in their order."""
     own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     pairs = [str(path) for bind in binds for path in (bind.host, bind.path)]
     return ["unshare", *own, "--mount", "sh", "-c", _MOUNT, "isolated", *pairs, "--", *argv]
 
 
 async def missing(paths: Iterable[str], binds: Sequence[Bind]) -> list[str]:
-    """Those of ``paths`` that do not exist where ``binds`` are seen."""
+    """The ``paths`` that do not exist where ``binds`` are mounted."""
     if not binds:
         return [path for path in paths if not os.path.exists(path)]
     seen = await _run(binds, ["sh", "-c", _NAME_THE_MISSING, "sh", *paths])

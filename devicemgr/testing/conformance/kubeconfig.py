@@ -1,6 +1,6 @@
 """What a kubeconfig says of the API server of its current context.
 
-No error quotes what stands in the file: there are secrets in it, and errors end in public logs.
+No error quotes the file: it contains secrets, and errors end up in public logs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ...yaml_fields import Field, load_documents
 
 HIDDEN = "[hidden]"
 _SECRET = {"token", "password", "client-key-data", "id-token", "refresh-token", "access-token", "client-secret"}
-_MAKES_A_TOKEN = "kubectl create token NAME makes one that can stand there as token"
+_MAKES_A_TOKEN = "kubectl create token NAME makes one that can be written there as token"
 _OR_BY_ENVIRONMENT = "for a plug-in that reads KUBECONFIG, set that variable instead of --kubeconfig"
 _OUTSIDE_ONLY = ("insecure-skip-tls-verify", "tls-server-name", "proxy-url")
-"""What can be said of a cluster in a kubeconfig, and to no program in a pod."""
+"""What a kubeconfig can say of a cluster, but a pod cannot be given."""
 
 
 class Kubeconfig:
-    """The file at ``path``. Raises BadInput where it has no current context; every error begins with ``kubeconfig``,
-    which is the option, then come file, line and field."""
+    """The file at ``path``. Raises BadInput if it has no current context. Every error begins with ``kubeconfig``, the
+    option, followed by file, line and field."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().absolute()
@@ -33,17 +33,17 @@ class Kubeconfig:
         self._secrets = sorted(set(self._secret_texts()), key=len, reverse=True)
 
     def in_cluster(self) -> InCluster:
-        """The same API server as a pod has it. Raises BadInput where there is no such way."""
+        """The same API server as a pod has it. Raises BadInput if a pod cannot have it so."""
         cluster = self._named("cluster")
         for name in _OUTSIDE_ONLY:
             if (said := cluster.get(name)) is not None and said.text() not in ("", "false"):
-                raise _bad(said, f"a pod cannot be told that; {_OR_BY_ENVIRONMENT}")
+                raise _bad(said, f"a pod cannot be given that; {_OR_BY_ENVIRONMENT}")
         host, port = self._address(cluster)
         namespace = _text(self._context, "namespace") or "default"
         return InCluster(host, port, self._token(), self._authority(cluster), namespace)
 
     def without_secrets(self, text: str) -> str:
-        """``text`` with another word for each secret of the file."""
+        """``text`` with each secret of the file replaced."""
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         return text
@@ -85,7 +85,7 @@ class Kubeconfig:
         return host, port or 443
 
     def _authority(self, cluster: Mapping[str, Field]) -> bytes | None:
-        """The certificates to trust; None: those that the machine trusts."""
+        """The certificates to trust; None for those of the machine."""
         if data := _text(cluster, "certificate-authority-data"):
             try:
                 return base64.b64decode("".join(data.split()), validate=True)
@@ -101,25 +101,25 @@ class Kubeconfig:
         if not token:
             has = next((one for one in ("client-certificate-data", "client-certificate", "exec") if one in user), None)
             instead = f"has {has} and no token" if has else "has no token"
-            told = f"that user {instead}, and a program in a pod has nothing else"
-            raise _bad(self._context["user"], f"{told}: {_MAKES_A_TOKEN}; {_OR_BY_ENVIRONMENT}")
+            problem = f"that user {instead}, which is the only way for a program in a pod"
+            raise _bad(self._context["user"], f"{problem}: {_MAKES_A_TOKEN}; {_OR_BY_ENVIRONMENT}")
         return token
 
     def _token_of(self, user: Mapping[str, Field]) -> str:
-        """As client-go: what a tokenFile says counts more."""
+        """A tokenFile takes precedence, as in client-go."""
         if _text(user, "tokenFile"):
             return self._contents(user["tokenFile"]).decode(errors="replace").strip()
         return _text(user, "token").strip()
 
     def _contents(self, file: Field) -> bytes:
-        """Of a file that the kubeconfig names: a relative path begins where the kubeconfig is."""
+        """The contents of a file that the kubeconfig names; a relative path is relative to the kubeconfig."""
         try:
             return (self.path.parent / file.text()).read_bytes()
         except OSError as error:
             raise _bad(file, f"that file cannot be read: {error.strerror}") from error
 
     def _secret_texts(self) -> list[str]:
-        """Of all users: what is not used here may be shown no more."""
+        """Those of all users, not only of the one that is used."""
         users = _mapping(self._config).get("users")
         found = [] if users is None else [one for one in users.within() if one.is_text]
         texts = [one.text().strip() for one in found if one.path.rpartition(".")[2] in _SECRET]
@@ -131,7 +131,7 @@ class Kubeconfig:
 
 @dataclass(frozen=True, slots=True)
 class InCluster:
-    """An API server as a pod has it; ``authority`` are certificates in PEM, None for those that the machine trusts."""
+    """An API server as a pod has it; ``authority`` are certificates in PEM, None for those of the machine."""
 
     host: str
     port: int
@@ -144,7 +144,7 @@ def _config_of(path: Path) -> Field:
     """The one document of the file. Raises BadInput."""
     if not path.exists():
         raise BadInput(f"there is no {path}", file="kubeconfig")
-    if not path.is_file():  # neither a pipe: the plug-in reads it too
+    if not path.is_file():  # not a pipe either: the plug-in reads it too
         raise BadInput(f"{path} is not a file", file="kubeconfig")
     try:
         documents = load_documents(path.read_text(encoding="utf-8"), file=str(path))
@@ -152,7 +152,7 @@ def _config_of(path: Path) -> Field:
         raise BadInput(f"{path} cannot be read: {error.strerror}", file="kubeconfig") from error
     except UnicodeDecodeError:
         raise BadInput(f"{path} is no UTF-8 text", file="kubeconfig") from None
-    except BadInput as error:  # without its words, which may be those of the file
+    except BadInput as error:  # without its text, which may quote the file
         place = path if error.line is None else f"{path}:{error.line}"
         raise BadInput(f"{place}: this is not valid YAML", file="kubeconfig") from None
     if len(documents) != 1:
@@ -173,7 +173,7 @@ def _items(value: Field) -> list[Field]:
 
 
 def _text(fields: Mapping[str, Field], name: str) -> str:
-    """Empty where nothing stands."""
+    """The text of a field; empty if there is none."""
     if name not in fields:
         return ""
     if not fields[name].is_text:

@@ -1,4 +1,4 @@
-"""The processes of the plug-in: when each was started, what has disrupted them, and whether one runs still."""
+"""The processes of the plug-in: when each was started, what has disrupted them, and whether one is running."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _POLL = 0.05
 
 
 def back_off(exits: int) -> float:
-    """Seconds until a kubelet starts a container again that has exited so many times in a row."""
+    """Seconds after which a kubelet starts a container again that has exited so many times in a row."""
     return FIRST_DELAY if exits < 2 else min(BACK_OFF * 2 ** (exits - 2), LONGEST_BACK_OFF)
 
 
 class Lifecycle:
-    """The processes of ``subject``, which are started with ``directory`` as the kubelet's."""
+    """The processes of ``subject``; ``directory`` is the kubelet's directory for them."""
 
     def __init__(self, subject: Subject, directory: Path) -> None:
         self.subject = subject
         self.start_times: list[float] = []
         self.respawn_causes: list[str] = []
-        """How it exited, each time that it was started again for that."""
+        """How the plug-in exited, for each time that it was started again because of that."""
         self.disruptions: list[float] = []
-        """When something was broken on purpose that makes it register again."""
+        """When something was broken that makes the plug-in register again."""
         self.overlaps: list[tuple[float, float]] = []
-        """From when until when two of it ran, and neither is to be judged by what both did."""
+        """Begin and end of each time when two processes ran, and neither is judged by what both did."""
         self.is_respawned = False
         """Is it started again when it exits?"""
         self._directory = directory
@@ -50,8 +50,8 @@ class Lifecycle:
         await self.subject.start(self._directory)
 
     async def surge(self, ready: Callable[[], Awaitable[object]], grace: float) -> None:
-        """Run a second one in parallel, as a rolling update with ``maxSurge`` does, and end the first when ``ready``
-        returns; ``grace`` is how many seconds it has for that. Raises Skipped, SubjectUnusable."""
+        """Run a second process in parallel, as a rolling update with ``maxSurge`` does, and end the first when
+        ``ready`` returns, within ``grace`` seconds. Raises Skipped, SubjectUnusable."""
         begin = trio.current_time()
         self.start_times.append(begin)
         try:
@@ -63,7 +63,7 @@ class Lifecycle:
 
     @asynccontextmanager
     async def respawning(self) -> AsyncIterator[None]:
-        """Within, the plug-in is started again when it exits though nobody asked it to, as a kubelet does."""
+        """Within the block the plug-in is started again when it exits unexpectedly, as a kubelet does."""
         if self.is_respawned:
             yield
             return
@@ -78,33 +78,33 @@ class Lifecycle:
             self.is_respawned = False
 
     async def _respawn(self) -> None:
-        """Until cancelled. Raises SubjectUnusable."""
+        """Run until cancelled. Raises SubjectUnusable."""
         while True:
             while not self.has_exited:  # noqa: ASYNC110 - the end of what a program has started has no event
                 await trio.sleep(_POLL)
             self._exits_in_a_row += 1
             await trio.sleep(back_off(self._exits_in_a_row))
-            if self.has_exited:  # and no check was quicker
+            if self.has_exited:  # and no check was faster
                 self.respawn_causes.append(self.subject.unexpected_exit or "")
                 await self.start()
 
     def reset_back_off(self) -> None:
-        """As a kubelet does after ten minutes. Disruptions, and checks, would be further apart on a real node."""
+        """A kubelet does so after ten minutes: on a real node checks and disruptions would be further apart."""
         self._exits_in_a_row = 0
 
     def record_disruption(self) -> float:
-        """Something is broken now; returns when that is."""
+        """Something is broken now; returns the time."""
         self.reset_back_off()
         self.disruptions.append(trio.current_time())
         return self.disruptions[-1]
 
     def was_alone(self, time: float) -> bool:
-        """Did only one of it run then?"""
+        """Did only one process run at that time?"""
         return not any(begin <= time <= end for begin, end in self.overlaps)
 
     @property
     def requested_starts(self) -> int:
-        """How often it was started, by checks and before them."""
+        """How often it was started on request, by checks and before them."""
         return len(self.start_times) - len(self.respawn_causes)
 
     @property
@@ -114,24 +114,24 @@ class Lifecycle:
 
     @property
     def has_exited(self) -> bool:
-        """Has the plug-in ended, with all that it started, though nobody asked it to?"""
+        """Has the plug-in exited unexpectedly, with all processes that it started?"""
         return self.subject.unexpected_exit is not None and not self.subject.is_running
 
     @property
     def has_exited_for_good(self) -> bool:
-        """Has it, and nobody starts it again?"""
+        """Has it, and is not started again?"""
         return self.has_exited and not self.is_respawned
 
     @property
     def is_down(self) -> bool:
-        """Does it not run, and will not by itself?"""
-        if self.subject.is_running:  # asked once: while it is started again the answer changes at any time
+        """Is no process running, and will none be started again?"""
+        if self.subject.is_running:  # evaluated once, since a respawn changes it at any time
             return False
         return not self.is_respawned or self.subject.unexpected_exit is None
 
     @property
     def output(self) -> str:
-        """What it has written since the last start: why an earlier process exited is not why this one has."""
+        """The output since the last start: the reason why an earlier process exited does not matter."""
         written = self.subject.output
-        is_cut = len(written) < self._written_before  # of very much there is only the beginning and the end
+        is_cut = len(written) < self._written_before  # of a long output only the beginning and the end are kept
         return written if is_cut else written[self._written_before :]

@@ -1,4 +1,4 @@
-"""Does somebody listen on a socket?"""
+"""Does a server listen on a socket?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...rpc.transport.unix_socket import Place
 
 
 def is_announced_socket_served(layout: Layout, event: Event) -> bool:
-    """When a plug-in announces itself: does somebody listen where it says that it serves?"""
+    """When a plug-in announces itself: does it listen on the socket that it names?"""
     try:
         match event:
             case PluginDiscovered(path=path, endpoint=endpoint):
@@ -31,7 +31,7 @@ def place_at(path: Path) -> Place:
 
 
 def is_listening(place: Place) -> bool:
-    """A connection is made, and closed at once."""
+    """Connect, and close the connection at once."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)
         try:

@@ -20,26 +20,25 @@ from .check import check
 from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 LARGEST_MESSAGE = 4 * 1024 * 1024
-"""Bytes that a kubelet takes in one message (API-8)."""
+"""Bytes that a kubelet accepts in one message (API-8)."""
 HIGHEST_NODE = 63
-"""The last one that a kubelet's mask has a bit for."""
+"""The last NUMA node for which a kubelet's mask has a bit."""
 NO_LIST = "the command of --change brings no list, whatever comes before it"
 TOLERATED_REPEATS = 1
-"""Lists that say nothing new, and are tolerated while we watch that nothing happens."""
+"""Repeated lists that are tolerated in the quiet period."""
 
 
 @check("first-list", rule="REG-13, LW-1", needs=("options",))
 async def first_list(bench: Bench) -> str:
     """Sends a list of its devices.
 
-    Until the first list the resource has no devices, whatever the plug-in knows, and every pod that asks for it stays
-    Pending.
+    Until the first list the resource has no devices, and every pod that asks for it stays Pending.
 
-    Fix: send the list as the first thing in ListAndWatch; where there is no device, an empty one.
+    Fix: send the list as the first thing in ListAndWatch; if there is no device, send an empty one.
     """
     await _wait_for_first_list(bench)
     took = bench.seen(DeviceListReceived)[0][0].time - _registration_time(bench)
-    await bench.until_devices()  # none is a list, too: where the hardware is missing
+    await bench.until_devices()  # an empty list is a list, too: the hardware may be missing
     devices = bench.seen(DeviceListReceived)[-1][1].devices
     return f"{len(devices)} devices, the first list after {took * 1000:.1f} ms: {_ids_in(devices) or 'none here'}"
 
@@ -49,10 +48,10 @@ def _ids_in(devices: Sequence[Device]) -> str:
 
 
 async def _wait_for_first_list(bench: Bench) -> None:
-    """The first list. Raises Failed."""
+    """Wait for the first list. Raises Failed."""
     began = bench.quiet.since
     await bench.wait_until(lambda: bool(bench.seen(PluginRegistered, since=began)), bench.timing.prompt)
-    if not bench.seen(PluginRegistered, since=began):  # one that came when the options were asked for already
+    if not bench.seen(PluginRegistered, since=began):  # it may have come before the options were asked for
         raise Failed(bench.what_happened(since=bench.started))
     since = _registration_time(bench)
     await bench.wait_until(
@@ -75,13 +74,12 @@ def _registration_time(bench: Bench) -> float:
 async def first_list_complete(bench: Bench) -> str:
     """Sends its first list at once and completely.
 
-    A list that comes late, that is empty at first, or that is completed bit by bit makes the node's capacity climb in
-    steps at every start of a kubelet: pods that were running before are refused because their devices are "not there"
-    yet.
+    If the first list is late, empty or incomplete, the capacity of the node climbs in steps at every start of a
+    kubelet, and pods that were running before are refused because their devices are not there yet.
 
     Fix: find all devices first; then register; send the whole list as the first thing in ListAndWatch.
     """
-    await _wait_for_first_list(bench)  # that of a resource which is registered only now, too
+    await _wait_for_first_list(bench)  # a resource may be registered only now
     seen, first = bench.seen(DeviceListReceived, since=bench.quiet.since)[0]
     if (took := seen.time - _registration_time(bench)) > bench.timing.prompt:
         raise Failed(f"the first list came {took:.1f} s after the opening of the stream")
@@ -98,10 +96,10 @@ async def first_list_complete(bench: Bench) -> str:
 async def ids_unique(bench: Bench) -> str:
     """Gives every device an id of its own.
 
-    The kubelet keeps the last device of an id and still counts the others: the node promises more devices than it
+    Of several devices with one id the kubelet keeps the last, but counts all: the node promises more devices than it
     has, and the pods that get the difference fail at admission.
 
-    Fix: build the id from what tells devices apart: a serial number or PCI address, with an index for shares of it.
+    Fix: build the id from what distinguishes devices: a serial number or PCI address, with an index for shares of one.
     """
     counts = Counter(device.id for device in bench.devices())
     if twice := [f"{id!r} {count} times" for id, count in counts.items() if count > 1]:
@@ -113,12 +111,12 @@ async def ids_unique(bench: Bench) -> str:
 async def ids_valid(bench: Bench) -> str:
     """Uses ids that are not empty and have neither spaces, commas nor control characters.
 
-    Ids are handed on: in environment variables and annotations with commas between, in file names, in the checkpoint.
-    An empty id is a device that can be allocated and never be found again.
+    Ids are passed on in environment variables and annotations, separated by commas, in file names and in the
+    checkpoint. A device with an empty id can be allocated and never be found again.
 
-    A space or a comma is a warning: Kubernetes takes it as it is, and only those who split such lists stumble.
+    A space or a comma is a warning: Kubernetes accepts it, and only programs that split such lists stumble.
 
-    Fix: letters, digits and "-_.:/" are safe everywhere.
+    Fix: use letters, digits and "-_.:/", which are safe everywhere.
     """
     devices = bench.devices()
     if bad := [repr(device.id) for device in devices if not device.id or not device.id.isprintable()]:
@@ -132,8 +130,7 @@ async def ids_valid(bench: Bench) -> str:
 async def health_valid(bench: Bench) -> str:
     """Says "Healthy" or "Unhealthy" of a device, exactly so.
 
-    Every string but "Healthy" is taken for unhealthy, in whatever case and language: with "healthy" or "OK" all
-    devices are there and none can be allocated.
+    Every other string means unhealthy: with "healthy" or "OK" all devices are there and none can be allocated.
 
     Fix: use the constants of the API package.
     """
@@ -149,14 +146,14 @@ async def health_valid(bench: Bench) -> str:
 async def numa_plausible(bench: Bench) -> str:
     """Names NUMA nodes that this machine has, each once.
 
-    The Topology Manager builds its hints from them. A node that does not exist never satisfies one, so under a strict
-    policy every pod is refused with TopologyAffinityError; -1, which Linux says when it does not know, is no node, and
-    one above 63 can end the kubelet.
+    The Topology Manager builds its hints from them. A node that does not exist never satisfies a hint, so under a
+    strict policy every pod is refused with TopologyAffinityError; -1, which Linux reports when it does not know, is not
+    a node, and one above 63 can crash the kubelet.
 
-    A node that only this machine lacks is a warning: with fake hardware, or in CI, the next one may have it. Tell which
+    A node that only this machine lacks is a warning: with fake hardware, or in CI, the real node may have it. Say which
     nodes there are with --numa.
 
-    Fix: leave the topology out when /sys/…/numa_node says -1; never copy it unseen.
+    Fix: leave the topology out if /sys/…/numa_node contains -1; never copy it without looking.
     """
     devices = bench.devices()
     placed = [(device, device.numa_nodes) for device in devices if device.numa_nodes]
@@ -169,7 +166,7 @@ async def numa_plausible(bench: Bench) -> str:
 
 
 def _are_nodes(nodes: Sequence[int]) -> bool:
-    """On any machine: each once, and such as a kubelet's mask has a bit for (TM-8, LIM-18)."""
+    """Is each node listed once, and has a bit in a kubelet's mask (TM-8, LIM-18)? That holds on any machine."""
     return len(set(nodes)) == len(nodes) and all(0 <= node <= HIGHEST_NODE for node in nodes)
 
 
@@ -182,10 +179,10 @@ def _are_nodes(nodes: Sequence[int]) -> bool:
 async def message_size(bench: Bench) -> str:
     """Sends lists of less than 4 MiB.
 
-    That is what the kubelet's gRPC takes. A longer list ends the stream with ResourceExhausted, at every attempt: with
-    the one device too many, the resource goes from thousands to zero.
+    The kubelet's gRPC server accepts no longer message. A longer list ends the stream with ResourceExhausted, every
+    time: with one device too many, the resource drops from thousands to zero.
 
-    Fix: shorter ids; fewer shares of a device; or several resources.
+    Fix: shorter ids, fewer shares of a device, or several resources.
     """
     sizes = [list_size(event.devices) for _, event in bench.seen(DeviceListReceived)]
     if max(sizes) >= LARGEST_MESSAGE:
@@ -197,9 +194,9 @@ async def message_size(bench: Bench) -> str:
 async def stream_stays_open(bench: Bench) -> str:
     """Keeps ListAndWatch open while nothing changes.
 
-    The end of the stream is the end of the plug-in, as the kubelet sees it: all its devices are unhealthy at once, and
-    the call is never repeated. A ListAndWatch that returns after its first list leaves a node with a capacity and
-    nothing allocatable.
+    To the kubelet the end of the stream is the end of the plug-in: all its devices are unhealthy at once, and the call
+    is never repeated. A ListAndWatch that returns after its first list leaves a node with a capacity and nothing
+    allocatable.
 
     Fix: after the first list, wait for a change or for the end of the call's context, in a loop.
     """
@@ -217,7 +214,7 @@ async def stream_silent(bench: Bench) -> str:
     For every message the kubelet rebuilds its sets of devices and writes its checkpoint to disk, changed or not. A
     plug-in that polls its hardware and sends every result costs processor time and disk writes on every node.
 
-    Fix: compare with the list you sent last, sorted: what is built from a Go map has another order each time.
+    Fix: compare with the list that you sent last, sorted: a list built from a Go map has another order each time.
     """
     _, end = await bench.quiet_period()
     lists = [event for seen, event in bench.seen(DeviceListReceived, since=bench.quiet.since) if seen.time <= end]
@@ -228,7 +225,7 @@ async def stream_silent(bench: Bench) -> str:
 
 
 def new_lists_note(bench: Bench, lists: Sequence[DeviceListReceived]) -> str:
-    """How many of them were no repetition and, where that is known, why there was something to say."""
+    """How many of them were not repetitions and, if that is known, what they were about."""
     new = sum(1 for one, next in pairwise(lists) if not _is_repetition(one, next))
     if not new:
         return ""
@@ -237,7 +234,7 @@ def new_lists_note(bench: Bench, lists: Sequence[DeviceListReceived]) -> str:
 
 
 def _is_repetition(one: DeviceListReceived, next: DeviceListReceived) -> bool:
-    """On the same stream, in whatever order: the kubelet makes sets of it."""
+    """On the same stream, in any order, since the kubelet makes sets of it."""
     return one.generation == next.generation and Counter(one.devices) == Counter(next.devices)
 
 
@@ -245,10 +242,10 @@ def _is_repetition(one: DeviceListReceived, next: DeviceListReceived) -> bool:
 async def ids_stable(bench: Bench) -> str:
     """Gives a device the same id after every restart, its own and the kubelet's.
 
-    The kubelet knows a pod's devices by id only. When they change, the devices of running pods are gone for it (their
-    health is Unknown), and the hardware they still use is handed out a second time under its new id.
+    The kubelet knows the devices of a pod by id only. When ids change, the devices of running pods are gone (their
+    health is Unknown), and the hardware that they still use is allocated a second time under its new id.
 
-    Fix: ids from what stays (serial number, UUID, PCI address), not from a process id, a counter, a random number
+    Fix: build ids from what stays (serial number, UUID, PCI address), not from a process id, a counter, a random number
     or the time.
     """
     await _ensure_several_registrations(bench)
@@ -272,11 +269,11 @@ async def ids_stable(bench: Bench) -> str:
 
 
 async def _ensure_several_registrations(bench: Bench) -> None:
-    """Of the manager and of the plug-in, whether other checks have seen to that or not."""
+    """Restart the manager and the plug-in, unless other checks have done so."""
     if not bench.lifecycle.disruptions:
         since = await bench.begin_disruption()
         await bench.manager.faults.restart()
-        with suppress(Failed):  # which is what restart is about
+        with suppress(Failed):  # the check restart is about that
             await bench.wait_for_list(since=since, what="")
     if len(bench.lifecycle.start_times) < 2:
         with suppress(Skipped):
@@ -284,12 +281,12 @@ async def _ensure_several_registrations(bench: Bench) -> None:
 
 
 def _were_replaced(ids: frozenset[str], reference: frozenset[str]) -> bool:
-    """One that is only missing, or only new, may have been unplugged."""
+    """Ids that only went, or only came, may be hardware that was unplugged or plugged in."""
     return bool(ids - reference and reference - ids)
 
 
 def _ids_by_registration(bench: Bench) -> list[tuple[float, frozenset[str]]]:
-    """When it was, and the devices that were listed until the next one."""
+    """The time of each registration, and the ids that were listed until the next one."""
     begins = [seen.time for seen, _ in bench.seen(PluginRegistered)]
     found: list[set[str]] = [set() for _ in begins]
     for seen, event in bench.seen(DeviceListReceived):
@@ -302,11 +299,12 @@ def _ids_by_registration(bench: Bench) -> list[tuple[float, frozenset[str]]]:
 async def lists_complete(bench: Bench) -> str:
     """Sends the complete list at every change, and not only what changed.
 
-    Each list replaces the one before: a device that is not in it no longer exists. A plug-in that sends the one device
-    which broke takes all others from the node. One that sends no list at a change hands out devices that are broken.
+    Each list replaces the one before: a device that is not in it no longer exists. A plug-in that sends only the device
+    that broke removes all others from the node. A plug-in that sends no list at a change hands out devices that are
+    broken.
 
-    Fix: keep one list, change it, send all of it. Where no list comes at all, try the command of --change by hand:
-    it may change nothing that the plug-in looks at.
+    Fix: keep one list, change it, and send all of it. If no list comes at all, try the command of --change by hand: it
+    may change nothing that the plug-in looks at.
     """
     second, fresh = await _ids_after_change(bench)
     if fresh - second:
@@ -318,7 +316,7 @@ async def lists_complete(bench: Bench) -> str:
 
 
 async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]:
-    """The ids of a list that followed another one, and those a new stream began with then."""
+    """The ids of a list that followed another one, and those of the first list of a new stream."""
     since = trio.current_time()
     try:
         await bench.subject.change()
@@ -328,7 +326,7 @@ async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str
                 await bench.quiet_period()
         if not bench.findings.changed_lists:
             raise
-        return next(iter(bench.findings.changed_lists.values()))  # it changed by itself while we watched
+        return next(iter(bench.findings.changed_lists.values()))  # it changed by itself in the quiet period
     changed = await _resource_with_new_list(bench, since)
     if changed is None:
         raise Failed(f"{NO_LIST}: it changes nothing, or the plug-in does not report what it changes")
@@ -340,7 +338,7 @@ async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str
 
 
 async def _resource_with_new_list(bench: Bench, since: float) -> str | None:
-    """The resource of which a new list has come, if one has in time."""
+    """The first resource with a new list, if one comes in time."""
 
     def changed() -> list[str]:
         return [resource for resource in bench.resources if bench.seen(DeviceListReceived, since=since, of=resource)]
@@ -354,9 +352,10 @@ async def stream_cancel(bench: Bench) -> str:
     """Lives on when its stream is cancelled, and serves a new one from the start.
 
     The kubelet cancels the stream when it restarts and when the plug-in registers again. A plug-in that writes to the
-    ended stream, closes a channel twice or hands its updates to the old stream's goroutine then crashes or goes silent.
+    old stream, closes a channel twice or sends its updates to the goroutine of the old stream then crashes or falls
+    silent.
 
-    Fix: give each call of ListAndWatch a channel of its own, and end when the call's context ends.
+    Fix: give each call of ListAndWatch a channel of its own, and return when the call's context ends.
     """
     respawns = len(bench.lifecycle.respawn_causes)
     first = {device.id for device in await bench.list_of_new_stream()}

@@ -1,4 +1,4 @@
-"""Somebody who hears of the checks as they run."""
+"""What follows the checks as they run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from .verdicts import Result
 
 
 class Observer:
-    """Hears of every check that runs, also of those that are only needed; does nothing with it."""
+    """Is called for every check that is run, including those that others need; these methods do nothing."""
 
     @checked
     def begins(self, check: Check) -> None:
-        """It runs now."""
+        """The check is run now."""
 
     @checked
     def ends(self, result: Result) -> None:
-        """What came of it."""
+        """The check has a result."""

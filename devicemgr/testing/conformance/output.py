@@ -1,6 +1,6 @@
-"""What programs write, read as it comes: of very much the beginning and the end.
+"""The output of programs, read as it comes; of a long one the beginning and the end are kept.
 
-A pipe and no file: whoever writes to a file of ours can also make it a terabyte long.
+It is a pipe and not a file, because a program could make a file as long as it likes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import weakref
 import trio
 
 KEPT = 512 * 1024
-"""Bytes that are kept of the beginning; of the end as many, up to twice as many."""
+"""Bytes that are kept of the beginning; of the end, up to twice as many."""
 _AT_ONCE = 64 * 1024
-"""Bytes: as many as a pipe holds, usually."""
+"""Bytes: the usual size of a pipe."""
 
 
 class Output:
-    """``descriptor`` is where programs may write, several and one after the other. Somebody has to run :meth:`collect`
-    meanwhile, or they wait as soon as the pipe is full."""
+    """``descriptor`` is where programs write, also several, one after the other. :meth:`collect` must run meanwhile, or
+    they block when the pipe is full."""
 
     def __init__(self) -> None:
         self._ours, self.descriptor = os.pipe2(os.O_CLOEXEC)
@@ -35,13 +35,13 @@ class Output:
 
     @property
     def text(self) -> str:
-        """What was written until now."""
+        """The output up to now."""
         self._read()
         left_out = f"\n[… {self._dropped:,} bytes are left out here …]\n".encode() if self._dropped else b""
         return (self._head + left_out + self._tail).decode(errors="replace")
 
     def _read(self) -> None:
-        """What is there now; not what is written while we read, or a busy writer would keep us."""
+        """Read what is there now, and not what is written meanwhile, or a busy program would keep us here."""
         for _ in range(4):
             try:
                 self._keep(os.read(self._ours, _AT_ONCE))
@@ -52,6 +52,6 @@ class Output:
         room = KEPT - len(self._head)
         self._head += data[:room]
         self._tail += data[room:]
-        if len(self._tail) > 2 * KEPT:  # and not each time: what is cut off is moved
+        if len(self._tail) > 2 * KEPT:  # and not each time, since deleting moves the rest
             self._dropped += len(self._tail) - KEPT
             del self._tail[:-KEPT]

@@ -1,16 +1,16 @@
-"""Checks in parallel: other instances of the plug-in are asked and broken while the first one is watched.
+"""Checks in parallel: other instances of the plug-in are called and disrupted while the first one is watched.
 
-Watching that nothing happens takes its time, in which nothing may be done to who is watched. So the other checks are
-run meanwhile on further instances, each on a bench of its own: with another directory, another manager, and nothing in
-common that we know of; on a bench one after the other, as usual.
-
-# Decision: what passes so is believed, and whatever does not is run again, on the first instance and without the
-# others; if it passes then, that it did not is told. They may stand in each other's way (a port, a lock, a file under
-# /run, the hardware itself), which makes an honest plug-in fail; it makes no broken one pass. So nobody has to know
-# what plug-ins share, and one that cannot be there twice loses nothing but the time. For the same reason the others are
-# given no patience: one that is slow is waited for alone. A `ConclusiveFailure`, which rests on all that was done
-# before, counts at once: to the first instance nothing was done.
+To watch that nothing happens takes time in which nothing may be done to the plug-in. Meanwhile the other checks run on
+further instances, each on a bench of its own, with another directory and another manager; on one bench they run one
+after the other, as usual.
 """
+
+# Decision: a check that passes in parallel has passed. A check that does not is run again, on the first instance alone;
+# if it passes then, its evidence mentions the first result. Instances may get in each other's way (a port, a lock, a
+# file under /run, the hardware itself), which makes a good plug-in fail and no bad one pass. So it need not be known
+# what instances share, and a plug-in that cannot run twice loses only time. For the same reason the patience with
+# further instances is short: a slow one is waited for alone. A ConclusiveFailure counts at once: it follows from what
+# was done to that instance, and nothing was done to the first.
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from .observer import Observer
 
 WATCHED = ("first-list-complete", "registers-once", "stream-stays-open", "stream-silent")
-"""What is run on the first instance, which nothing is done to."""
+"""Run on the first instance, to which nothing is done."""
 CHANGED = ("changes-arrive",)
 OTHERS: tuple[tuple[str, ...], ...] = (
-    (  # asked, ended, and left alone
+    (  # call it, and end it
         *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
         *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
         *("stream-cancel", "kill-restart", "sigterm-ends", "sigterm-removes-socket"),
         *("away", "registers-again", "rolling-update"),
     ),
-    # broken; the last three look at what became of all that
+    # disrupt it; the last three look at the outcome of all that
     ("restart", "wiped", "socket-deleted", "registry-deleted", "ids-stable", "returns-once", "endpoint-fresh"),
-    # worn, and left alone
+    # restart it many times
     ("descriptors",),
-    ("stream-lost",),  # who does not register again is waited for
+    ("stream-lost",),  # waits for a plug-in that does not register again
     CHANGED,
 )
-"""What is run on each further instance, in that order. What a check needs besides is run there as well."""
+"""Run on each further instance, in that order, with what these checks need."""
 
 
 class RunCheck(Protocol):
@@ -63,7 +63,7 @@ def saves_time(checks: Iterable[Check]) -> bool:
 async def run_in_parallel(
     bench: Bench, checks: Sequence[Check], results: dict[str, Result], observer: Observer, *, run: RunCheck
 ) -> None:
-    """Run as many of the checks as can be run so; ``results`` grows by theirs."""
+    """Run those checks that can run in parallel, and add their results."""
     if not _is_sound(bench, results["first-list"]):
         return
     groups = [(group, subject) for group in _groups(bench, checks) if (subject := bench.subject.new_instance())]
@@ -84,7 +84,7 @@ async def run_in_parallel(
 
 
 def _is_sound(bench: Bench, first_list: Result) -> bool:
-    """Is all well with the first instance, and can there be another one?"""
+    """Does the first instance serve as it should, and can others run?"""
     has_list = first_list.verdict is Verdict.PASSED and not first_list.failed_resources
     return has_list and bench.serves() and len(bench.lifecycle.start_times) == 1 and not bench.has_given_directory
 
@@ -103,10 +103,10 @@ def _named(checks: Iterable[Check], names: Collection[str]) -> list[Check]:
 async def _watch(
     bench: Bench, checks: Sequence[Check], results: dict[str, Result], observer: Observer, run: RunCheck
 ) -> bool:
-    """Do all pass? Else all are run again: they watch the same while."""
+    """Do all pass? Otherwise all are run again: they watch the same period."""
     own = dict(results)
     for check in checks:
-        if not bench.serves():  # to begin anew is for later, when it is alone
+        if not bench.serves():  # it is started again later, when it runs alone
             return False
         observer.begins(check)
         if (result := await run(bench, check, own)).verdict is not Verdict.PASSED:
@@ -127,7 +127,7 @@ async def _run_on_new_instance(
     run: RunCheck,
 ) -> None:
     own = dict(results)
-    with suppress(DeviceManagerError, Failed):  # that there cannot be another one is no failure
+    with suppress(DeviceManagerError, Failed):  # a plug-in that cannot run twice is no failure
         async with another as bench:
             bench.has_parallel_instances = True
             with bench.of(first.known):
@@ -139,6 +139,6 @@ async def _run_on_new_instance(
                     results[check.name] = result
                     observer.ends(result)
                 elif result.seconds >= bench.timing.patience:
-                    return  # we have waited for it in vain, and would again
+                    return  # the other checks would wait as long
                 elif result.verdict is not Verdict.SKIPPED:
                     first.findings.failed_in_parallel[check.name] = result.evidence

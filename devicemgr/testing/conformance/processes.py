@@ -1,4 +1,4 @@
-"""The processes of a program: its group, whatever it has started, and what it has orphaned."""
+"""The processes of a program: its group, their children, and what it has orphaned."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import NamedTuple
 PROC = Path("/proc")
 _PR_SET_CHILD_SUBREAPER = 36
 _LISTENING = 0x10000
-"""A flag of the kernel's (SO_ACCEPTCON) in /proc/net/unix."""
+"""A flag of the kernel (SO_ACCEPTCON) in /proc/net/unix."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process by its number and the time of its start: numbers are used again."""
+    """A process by its number and start time, since numbers are used again."""
 
     pid: int
     started: str
@@ -30,15 +30,15 @@ class ProcessIdentity:
 
 
 def become_subreaper() -> None:
-    """From now on a process below us whose parent ends becomes our child, and not that of process 1."""
+    """From now on an orphaned process below us becomes our child, and not that of process 1."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (1, 0, 0, 0))):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def process_tree(leader: int, *, orphans: bool, others: Collection[int] = ()) -> set[ProcessIdentity]:
-    """The living processes of a process group, and whatever they have started, in groups of their own too; with
-    ``orphans`` also every other child of ours, but for those in the groups ``others``."""
+    """The running processes of a process group and their descendants, in any group; with ``orphans`` also every other
+    child of ours, except in the groups ``others``."""
     found = {int(path.name): fields for path in PROC.iterdir() if path.name.isdecimal() and (fields := _stat(path))}
     us = os.getpid() if orphans else None
     members = {
@@ -52,14 +52,14 @@ def process_tree(leader: int, *, orphans: bool, others: Collection[int] = ()) ->
 
 
 def reap(dead: set[ProcessIdentity]) -> None:
-    """Wait for those of them that are children of ours and have ended; nobody else does."""
+    """Wait for those that are children of ours and have exited."""
     for one in dead:
         with suppress(ChildProcessError):
             os.waitpid(one.pid, os.WNOHANG)
 
 
 def listening_elsewhere(name: str, directory: Path) -> list[str]:
-    """The paths of all listening sockets of this machine that have this file name, and are not in ``directory``."""
+    """The paths of all listening sockets of this machine with this file name that are not in ``directory``."""
     sockets = (line.split(maxsplit=7) for line in (PROC / "net" / "unix").read_text(errors="replace").splitlines()[1:])
     paths = {Path(fields[7]) for fields in sockets if len(fields) == 8 and int(fields[3], 16) & _LISTENING}
     return sorted(str(path) for path in paths if path.name == name and path.parent != directory)
@@ -72,7 +72,7 @@ class _Fields(NamedTuple):
 
 
 def _stat(process: Path) -> _Fields | None:
-    """None when it has ended, though nobody may have asked how yet."""
+    """None for a process that has exited, even if its parent has not waited for it."""
     try:
         fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""A while in which nothing is done to the plug-in, so that it has nothing to say."""
+"""A period in which nothing is done to the plug-in, so that it has nothing to say."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .verdicts import Failed
 class QuietPeriod:
     """It begins when all resources have their first list, and is the same for all checks that watch it.
 
-    So it has no end until somebody asks for that: later, a resource that comes late has its own beginning, and the same
-    end.
+    Its end is set when a check first asks for it. A resource that is registered later has its own beginning and the
+    same end.
     """
 
     def __init__(self, history: History, seconds: float) -> None:
@@ -22,10 +22,10 @@ class QuietPeriod:
         self._end: float | None = None
         self._watched: set[ResourceName] = set()
         self.since = 0.0
-        """What was before is not part of it."""
+        """Earlier events are not part of it."""
 
     def bounds(self) -> tuple[float, float]:
-        """When it begins for the resource under test, and ends. Raises Failed."""
+        """Begin, for the resource under test, and end. Raises Failed."""
         if (begin := self._first_list(self._history.resource)) is None:
             raise Failed("no list of devices has come")
         if self._end is None:
@@ -35,13 +35,13 @@ class QuietPeriod:
         return begin, self._end
 
     def is_first_watch(self, resource: ResourceName) -> bool:
-        """True once for each resource."""
+        """True the first time for each resource."""
         is_first = resource not in self._watched
         self._watched.add(resource)
         return is_first
 
     def restart(self, since: float) -> None:
-        """Another one, for a plug-in that was started again."""
+        """Begin another one, for a plug-in that was started again."""
         self.since, self._end = since, None
         self._watched.clear()
 

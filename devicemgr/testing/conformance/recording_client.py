@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckCallFinished(CallFinished):
-    """A call of a check: ``request`` has the ids by their names in the message, ``response`` what the plug-in answered,
-    or the text of the error. Plain data."""
+    """A call of a check: ``request`` has the ids by their names in the message, ``response`` is what the plug-in
+    answered, or the text of the error. Plain data."""
 
     request: dict[str, Any]
     response: Any

@@ -1,4 +1,4 @@
-"""A check of what a plug-in does when the kubelet refuses it once."""
+"""A check that a plug-in registers again after a refusal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .check import check
 from .verdicts import Failed, Skipped
 
 RETRY_PATIENCE = 2
-"""So many times its patience a plug-in may take after a refusal: NVIDIA's tries again half a minute later."""
+"""How many times its patience a plug-in may take after a refusal: NVIDIA's tries again after half a minute."""
 
 
 @check("registers-again", rule="REG-5, REG-7, REG-22", needs=("first-list",), whole_plugin=True)
@@ -21,7 +21,7 @@ async def registers_again(bench: Bench) -> str:
     """Registers again when Register was refused.
 
     A kubelet refuses a plug-in that it cannot dial within ten seconds, as happens on a busy node, and one that is
-    restarting breaks off the call. Nothing is wrong with the plug-in then, and nobody will call it: it has to call
+    restarting breaks off the call. Nothing is wrong with the plug-in then, and it will not be called: it has to call
     Register again. One that only logs the error, or takes itself for registered before it has the answer, leaves its
     node without devices until somebody restarts it by hand.
 
@@ -47,7 +47,7 @@ async def registers_again(bench: Bench) -> str:
 
 
 async def _refuse_at_start(bench: Bench) -> str:
-    """The evidence that the plug-in is back. Raises Failed."""
+    """Refuse the plug-in after a start of it; returns the evidence. Raises Failed."""
     since = trio.current_time()
     if not await _refuse_once(bench, since, bench.lifecycle.start):
         raise Failed(f"when it was started again; {bench.what_happened(since=since)}")
@@ -57,7 +57,8 @@ async def _refuse_at_start(bench: Bench) -> str:
 
 
 async def _refuse_after_restart(bench: Bench) -> str:
-    """The same after a restart of the manager, of which a plug-in may not know: the check ``restart`` is about that."""
+    """The same after a restart of the manager. That a plug-in does not notice the restart is the subject of the check
+    ``restart``."""
     since = await bench.begin_disruption()
     when = "after a restart of the manager"
     if not await _refuse_once(bench, since, bench.manager.faults.restart):
@@ -71,7 +72,7 @@ async def _refuse_after_restart(bench: Bench) -> str:
 
 
 async def _refuse_once(bench: Bench, since: float, trigger: Callable[[], Awaitable[None]]) -> bool:
-    """Make the plug-in register, refuse it once, and give it time to come back. False when it did not call Register."""
+    """Make the plug-in register, refuse it once, and give it time to come back. False if it did not call Register."""
     for resource in bench.resources:
         bench.manager.faults.refuse_registrations(resource=resource)
     try:
@@ -90,7 +91,7 @@ async def _refuse_once(bench: Bench, since: float, trigger: Callable[[], Awaitab
 
 
 def _all_were_refused(bench: Bench, since: float) -> bool:
-    """Was each refused?"""
+    """Was each resource refused?"""
     return all(bench.seen(PluginRefused, since=since, of=resource) for resource in bench.resources)
 
 
@@ -117,7 +118,7 @@ def _just_after_refusal(bench: Bench, resource: str, since: float) -> float:
 
 
 def _longest_wait(bench: Bench, since: float) -> float:
-    """From the refusal of a resource until it was registered."""
+    """The longest time from a refusal to the registration."""
     return max(
         bench.seen(PluginRegistered, since=since, of=resource)[0][0].time
         - bench.seen(PluginRefused, since=since, of=resource)[0][0].time

@@ -1,4 +1,4 @@
-"""Checks of how a plug-in makes itself known."""
+"""Checks of how a plug-in registers."""
 
 from __future__ import annotations
 
@@ -32,21 +32,20 @@ from .processes import listening_elsewhere
 from .verdicts import ConclusiveFailure, Failed, Skipped
 
 MAX_CALLS = 3
-"""Calls of Register for one disruption that are no loop: it may see several signs of it, and a stream end."""
+"""Calls of Register after one disruption that are not a loop: the plug-in may see several signs of it."""
 
 
 @check("registers", rule="REG-3", seen_in="squat/generic-device-plugin#94", whole_plugin=True)
 async def registers(bench: Bench) -> str:
     """Registers with the kubelet after its start.
 
-    Nothing else makes the kubelet know a plug-in: its resource is missing from the node, and every pod that asks for
-    it stays Pending with "Insufficient vendor.com/…". The usual reasons are another directory than the kubelet's
-    (a host path that is not mounted, a distribution with its own root directory) and an early exit because no device
-    was found.
+    A kubelet learns of a plug-in in no other way: its resource is missing from the node, and every pod that asks for it
+    stays Pending with "Insufficient vendor.com/…". The usual reasons are a directory other than the kubelet's (a host
+    path that is not mounted, a distribution with its own root directory) and an early exit because no device was found.
 
-    Fix: call Register on kubelet.sock in the directory of device plug-ins, and keep trying while it is not there
-    (or wait in plugins_registry, with a socket that answers GetInfo with the type DevicePlugin).
-    Without devices, register anyway and send an empty list.
+    Fix: call Register on kubelet.sock in the directory of device plug-ins, and keep trying while it is not there (or
+    wait in plugins_registry, with a socket that answers GetInfo with the type DevicePlugin). Without devices, register
+    anyway and send an empty list.
     """
     started = bench.started
     known = RegistrationRequested, PluginDiscovered, PluginRegistered
@@ -66,7 +65,7 @@ async def registers(bench: Bench) -> str:
 
 
 def _first_announcement(bench: Bench) -> RegistrationRequested | PluginDiscovered:
-    """What the plug-in first said of itself. Raises Skipped."""
+    """The first announcement of the plug-in. Raises Skipped."""
     said = bench.registrations()
     if not said:  # with --attach
         raise Skipped("the plug-in had registered before the checks began")
@@ -81,8 +80,7 @@ def _rpc_name(said: RegistrationRequested | PluginDiscovered) -> str:
 async def api_version(bench: Bench) -> str:
     """Registers with version v1beta1.
 
-    The kubelet knows no other version and refuses everything else, "v1alpha" and "1.0" alike; the plug-in then runs
-    and is never used.
+    The kubelet refuses every other version, such as "v1alpha" and "1.0"; the plug-in then runs and is never used.
 
     Fix: send the constant of the API package (``pluginapi.Version``), not a version of your own.
     """
@@ -100,11 +98,12 @@ async def api_version(bench: Bench) -> str:
 async def resource_name(bench: Bench) -> str:
     """Registers a valid extended resource name.
 
-    The kubelet refuses a name that the API server would refuse in the node's status: one without a domain, within
-    kubernetes.io, or with characters that are not allowed. A name made from a product's name ("GeForce RTX 3080")
-    or from a configuration file is how it happens.
+    The kubelet refuses a name that the API server would refuse in the node's status: a name without a domain, within
+    kubernetes.io, or with characters that are not allowed. The usual reason is a name that is made from a product's
+    name ("GeForce RTX 3080") or from a configuration file.
 
-    Fix: vendor-domain/resource, of letters, digits, '-', '_' and '.'; replace all others when you build the name.
+    Fix: vendor-domain/resource, of letters, digits, '-', '_' and '.'; replace all other characters when you build the
+    name.
     """
     name = _first_announcement(bench).resource
     if problem := why_not_extended(name):
@@ -121,11 +120,11 @@ async def resource_name(bench: Bench) -> str:
 async def endpoint_name(bench: Bench) -> str:
     """Registers the plain file name of a socket in the kubelet's directory.
 
-    The kubelet joins the name to its own directory. A full path ends up as a path within that directory where
-    nothing is, and "../" leads out of it: the kubelet then reports that it cannot dial the plug-in. Of a plug-in that
-    is found in plugins_registry GetInfo says nothing, which is the socket itself, or an absolute path.
+    The kubelet joins the name to its own directory. A full path becomes a path within that directory that does not
+    exist, and "../" leads out of it: the kubelet then reports that it cannot dial the plug-in. A plug-in that is found
+    in plugins_registry answers GetInfo with an empty endpoint, which means that socket, or with an absolute path.
 
-    Fix: send the base name ("gpu.sock"), and make the socket in the directory of kubelet.sock.
+    Fix: send the base name ("gpu.sock"), and create the socket in the directory of kubelet.sock.
     """
     said = _first_announcement(bench)
     endpoint = said.endpoint
@@ -138,7 +137,7 @@ async def endpoint_name(bench: Bench) -> str:
     await bench.wait_until(lambda: _is_in_the_directory(bench, endpoint), bench.timing.prompt)
     if not _is_in_the_directory(bench, endpoint):
         elsewhere = listening_elsewhere(endpoint, bench.layout.plugins)
-        also = f"; somebody listens on {', '.join(elsewhere)}" if elsewhere else ""
+        also = f"; a server listens on {', '.join(elsewhere)}" if elsewhere else ""
         raise Failed(
             f"Register said endpoint {endpoint!r}, and there is no such socket in {bench.layout.plugins}{also}"
         )
@@ -146,7 +145,7 @@ async def endpoint_name(bench: Bench) -> str:
 
 
 def _is_in_the_directory(bench: Bench, endpoint: str) -> bool:
-    """Now, or when Register was called. One that is late is the business of serves-first."""
+    """Is the socket there now, or was it when Register was called? serves-first is about one that is late."""
     path = bench.layout.plugins / file_name(endpoint)
     return os.path.lexists(path) or any(seen.served for seen, _ in bench.registrations())
 
@@ -155,15 +154,17 @@ def _is_in_the_directory(bench: Bench, endpoint: str) -> bool:
 async def serves_first(bench: Bench) -> str:
     """Serves its own socket before it calls Register.
 
-    The kubelet dials back before it answers Register. A plug-in that starts its server in the background and
-    registers at once wins or loses a race: now and then the node comes up without its devices.
+    The kubelet dials back before it answers Register. A plug-in that starts its server in the background and registers
+    at once wins or loses a race: now and then the node comes up without its devices.
 
     Fix: start the server, wait until a connection to your own socket succeeds, then call Register.
     """
     said, calls = _first_announcement(bench), bench.registrations()
     where = said.endpoint if isinstance(said, RegistrationRequested) else said.endpoint or said.path
     if early := [seen for seen, _ in calls if not seen.served]:
-        raise Failed(f"nobody accepted on {where!r} at {len(early)} of {len(calls)} calls of {_rpc_name(said)}")
+        raise Failed(
+            f"no server accepted connections on {where!r} at {len(early)} of {len(calls)} calls of {_rpc_name(said)}"
+        )
     return f"{where!r} accepted a connection when {_rpc_name(said)} was called"
 
 
@@ -176,10 +177,10 @@ async def serves_first(bench: Bench) -> str:
 async def options(bench: Bench) -> str:
     """Answers GetDevicePluginOptions at once and without an error.
 
-    The kubelet asks as part of Register, and a registration whose options cannot be had fails. It does not look at the
-    options within the Register request at all, so that is no substitute.
+    The kubelet calls it as part of Register, and refuses the registration if the call fails. It ignores the options
+    within the Register request, so they are no substitute.
 
-    Fix: implement the call; an empty answer is a good one.
+    Fix: implement the call; an empty answer is fine.
     """
 
     def calls() -> list[CallFinished]:
@@ -199,11 +200,11 @@ async def options(bench: Bench) -> str:
 async def registers_once(bench: Bench) -> str:
     """Registers once, and again only when the kubelet has restarted.
 
-    Each Register replaces the endpoint: the old stream is cancelled and all devices are taken over anew. In a loop
-    that is work for the kubelet without an end, the resource's capacity may flicker, and pods are refused in between.
+    Each Register replaces the endpoint: the old stream is cancelled and all devices are read again. In a loop that is
+    endless work for the kubelet, the resource's capacity may flicker, and pods are refused in between.
 
-    Fix: call Register again only when kubelet.sock is another file, your own socket was deleted, or no stream is
-    open any more (stream-lost).
+    Fix: call Register again only when kubelet.sock is another file, your own socket was deleted, or no stream is open
+    any more (stream-lost).
     """
     begin, end = await bench.quiet_period()
     calls = [said for seen, said in bench.registrations() if bench.quiet.since <= seen.time <= end]
@@ -219,15 +220,15 @@ async def registers_once(bench: Bench) -> str:
 async def returns_once(bench: Bench) -> str:
     """Registers once after each disruption, and then no more.
 
-    A new registration ends the old one's stream. A plug-in that takes the end of a stream, or its own new socket, for a
-    reason to register again does so without end from the first disruption on, until its node is out of sockets.
+    A new registration ends the stream of the old one. A plug-in that registers again because a stream has ended, or
+    because its own socket is new, does so without end from the first disruption on, until the node is out of sockets.
 
-    Fix: register when kubelet.sock is another file than at the last time, or your own socket is gone; the end of a
-    stream is no reason while another one is open, or within a second of your last registration.
+    Fix: register when kubelet.sock is another file than the last time, or your own socket is gone; the end of a stream
+    is no reason while another one is open, or within a second of your last registration.
     """
     since = await bench.begin_disruption()
     await bench.manager.faults.restart()
-    with suppress(Failed):  # which others are about
+    with suppress(Failed):  # other checks are about that
         await bench.wait_for_list(since=since, what="")
     for resource in bench.resources:
         with bench.of([resource]), suppress(Failed, PluginUnavailable):
@@ -242,8 +243,8 @@ async def returns_once(bench: Bench) -> str:
 
 
 def most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
-    """After one disruption, or one start of the plug-in after that, and in how many seconds. A call that was
-    refused at once is none of them: after that it has to call again (registers-again)."""
+    """The most calls of Register after one disruption, or after a start of the plug-in following it, and in how many
+    seconds. A call that was refused at once does not count: the plug-in has to call again (registers-again)."""
     refused = {one.time for one, next in pairwise(bench.entries) if isinstance(next.event, PluginRefused)}
     with bench.of([resource]):
         calls = [
@@ -263,12 +264,12 @@ async def endpoint_fresh(bench: Bench) -> str:
     """Registers a socket again only when the stream on it has ended.
 
     From v1.37 on the kubelet refuses a socket that still has an open stream ("device plugin already connected"), and
-    takes none of that name any more until it is restarted itself: the node keeps a frozen list, and a restart of the
-    plug-in does not help. The same becomes of a name that each process has, when the DaemonSet is updated with
+    refuses that name from then on until it is restarted itself: the node keeps a frozen list, and a restart of the
+    plug-in does not help. The same happens to a name that every process uses, when the DaemonSet is updated with
     ``maxSurge`` and the new pod registers while the old one runs (rolling-update).
 
-    Fix: stop the old server, and wait until its streams have ended, before you serve and register again; or take a
-    name that no other process has, such as one with the time in it, and remove the old socket.
+    Fix: stop the old server, and wait until its streams have ended, before you serve and register again; or use a name
+    that no other process has, such as one with the time in it, and remove the old socket.
     """
     if name := _registered_over_itself(bench):
         raise ConclusiveFailure(
@@ -282,9 +283,9 @@ async def endpoint_fresh(bench: Bench) -> str:
 
 
 def _registered_over_itself(bench: Bench) -> str | None:
-    """Not for a kubelet.sock that was made anew: a kubelet that does that knows of no stream. Nor while the manager
-    stops: it ends the streams then, and no event says so. Nor while two processes of the plug-in run: that the other
-    one has a stream open is not its doing (rolling-update)."""
+    """The name, if that happened. It does not count after kubelet.sock was made again, since a kubelet that does so
+    knows of no stream; nor while the manager stops, since no event says then that a stream has ended; nor while two
+    processes of the plug-in run, since the open stream may be that of the other one (rolling-update)."""
     open_on: str | None = None
     is_stopping = False
     for seen in bench.entries:

@@ -1,4 +1,4 @@
-"""Checks of what a plug-in does when the kubelet, or the plug-in itself, has ended and begins anew."""
+"""Checks that a plug-in comes back after a restart of the kubelet, or of itself."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 WARM_UP = 3
 """Restarts before descriptors are counted."""
 FEWEST = 5
-"""Restarts that every plug-in has to stand, however quickly they come: systemd gives a kubelet no more in ten seconds.
-With fewer, one descriptor is no leak, but one at each is."""
+"""Restarts that every plug-in must survive, however quickly they come: systemd allows a kubelet no more in ten seconds.
+With fewer restarts one more descriptor is no leak, but one at each restart is."""
 SETTLING = 1.0
 """Seconds that a plug-in has to close what it needed to come back."""
 TOLERATED = 10
-"""In how many restarts one more descriptor is taken for chance."""
+"""One more descriptor in so many restarts counts as chance."""
 CONVINCING = 20
-"""Restarts that are enough when not one descriptor more is open then. A plug-in that leaks at one restart in five, by
-chance, shows nothing in so many once in ninety times; fifty, with one in ten tolerated, it passes once in twenty."""
+"""Restarts that are enough if no more descriptors are open afterwards. A plug-in that leaks at one restart in five, at
+random, passes so many once in ninety times. With fifty restarts and one leak in ten tolerated it passes once in twenty.
+"""
 
 
 @check(
@@ -37,13 +38,13 @@ chance, shows nothing in so many once in ninety times; fifty, with one in ten to
 async def restart(bench: Bench) -> str:
     """Registers again, on a fresh socket, when the kubelet has restarted.
 
-    A kubelet that starts deletes every socket in the directory, the plug-in's too, and knows nobody. It is the field's
-    most frequent defect not to come back: after an update of the kubelet the node has no devices, and stays so until
+    A kubelet that starts deletes every socket in the directory, including the plug-in's, and knows no plug-in. Not
+    coming back is the most frequent defect in the field: after an update of the kubelet the node has no devices until
     somebody deletes the plug-in's pod.
 
-    Fix: watch the directory; when kubelet.sock is made anew or your own socket is gone, stop your server, make a
-    new socket, serve, and register. The end of ListAndWatch alone is no reliable sign (a kubelet may be slow to die),
-    nor is a timer.
+    Fix: watch the directory; when kubelet.sock is another file or your own socket is gone, stop your server, create a
+    new socket, serve, and register. Neither the end of ListAndWatch alone is a reliable sign (a kubelet may be slow to
+    exit), nor a timer.
     """
     took = await _restart_and_wait(bench, "after a restart of the manager")
     return f"registered again, with a list, after {took:.2f} s"
@@ -59,9 +60,9 @@ async def restart(bench: Bench) -> str:
 async def wiped(bench: Bench) -> str:
     """Registers again when the sockets in the directory are deleted, even if its stream stays open.
 
-    The deleted socket is the documented sign of a restart. Somebody who cleans the directory, or a kubelet whose old
-    process is slow to die, deletes sockets while the old stream is still open: a plug-in that only waits for the
-    stream's end serves on a socket that nobody can reach any more.
+    The deleted socket is the documented sign of a restart. A script that cleans the directory, or a kubelet whose old
+    process is slow to exit, deletes sockets while the old stream is still open: a plug-in that only waits for the end
+    of the stream then serves on a socket that cannot be reached any more.
 
     Fix: watch for the removal of your own socket.
     """
@@ -77,14 +78,13 @@ async def wiped(bench: Bench) -> str:
 async def socket_deleted(bench: Bench) -> str:
     """Registers again when its own socket alone is deleted.
 
-    It is the sign that the API documents: the kubelet deletes all sockets when it starts, and whoever only watches for
-    a new kubelet.sock may have looked away in that moment. Nothing else will ever tell the plug-in that the manager's
-    next connection finds nobody.
+    The API documents this sign: the kubelet deletes all sockets when it starts, and a plug-in that only watches for a
+    new kubelet.sock may miss it. Nothing else tells the plug-in that the manager's next connection will fail.
 
-    Fix: watch your own socket as well as kubelet.sock; when it is gone, make a new one, serve, and register.
+    Fix: watch your own socket as well as kubelet.sock; when it is gone, create a new one, serve, and register.
     """
     if bench.was_discovered:
-        raise Skipped("the plug-in was found in plugins_registry, where nobody but itself deletes its socket")
+        raise Skipped("the plug-in was found in plugins_registry, where only the plug-in deletes its socket")
     since = await bench.begin_disruption()
     bench.delete_sockets()
     took = await bench.wait_for_list(since=since, what="after its own socket was deleted")
@@ -93,19 +93,20 @@ async def socket_deleted(bench: Bench) -> str:
 
 @check("registry-deleted", rule="REG-22, LIM-36", needs=("restart",), whole_plugin=True)
 async def registry_deleted(bench: Bench) -> str:
-    """Goes on when kubelet.sock alone is deleted and made anew.
+    """Goes on when kubelet.sock alone is deleted and created again.
 
-    It may register again or not: its stream and its own socket are as they were. A plug-in that ends when a file goes
-    away, or stops its server and finds its own socket in the way, is lost to a node that has lost nothing.
+    It may register again or not: its stream and its own socket are unchanged. A plug-in that exits when a file
+    disappears, or that stops its server and then finds its own socket in the way, is lost to a node that has lost
+    nothing.
 
-    Fix: take the new kubelet.sock, and not the end of the old one, for the sign to register again.
+    Fix: register again because of the new kubelet.sock, and not because of the end of the old one.
     """
     since = await bench.begin_disruption()
     bench.layout.registration_socket.unlink(missing_ok=True)
     await bench.wait_until(bench.layout.registration_socket.exists, bench.timing.prompt)
     await trio.sleep(REACTION_TIME)
     again = any(bench.seen(PluginRegistered, since=since, of=resource) for resource in bench.known)
-    if again:  # then with all it has, and nothing disrupts it meanwhile
+    if again:  # then with all its resources, before the next disruption
         with suppress(Failed):
             await bench.wait_for_list(since=since, what="")
     if not await bench.wait_until(bench.serves, bench.timing.patience):
@@ -120,9 +121,9 @@ async def registry_deleted(bench: Bench) -> str:
 async def away(bench: Bench) -> str:
     """Waits while the kubelet is away, and registers when it is back.
 
-    Between the end of a kubelet and its next start lie seconds, and minutes when a node is being updated. A
-    plug-in that tries to register three times and gives up, or ends with an error, is in CrashLoopBackOff when the
-    kubelet is ready; its devices come minutes late.
+    A kubelet is away for seconds, or for minutes when the node is being updated. A plug-in that tries to register three
+    times and gives up, or exits with an error, is in CrashLoopBackOff when the kubelet is ready; its devices come
+    minutes late.
 
     Fix: keep trying, with a bounded pause between attempts.
     """
@@ -142,8 +143,8 @@ async def descriptors(bench: Bench) -> str:
     Each registration opens a connection, a listener, often a watch of the directory. What is not closed adds up over
     the restarts of months, until "too many open files" ends the plug-in.
 
-    Fix: close the connection to kubelet.sock after Register, stop the old server before the new one starts, and
-    keep one watch.
+    Fix: close the connection to kubelet.sock after Register, stop the old server before the new one starts, and keep
+    one watch.
     """
     bench.subject.descriptors()
     started, respawns = trio.current_time(), len(bench.lifecycle.respawn_causes)
@@ -151,12 +152,12 @@ async def descriptors(bench: Bench) -> str:
     if len(bench.lifecycle.respawn_causes) > respawns:
         return "it ends with its stream, and with it all that is open"
     end = started + bench.timing.restarting
-    # What is opened once only is no leak.
+    # What is opened only once is not a leak.
     warm, _ = await _restart_repeatedly(bench, WARM_UP - 1, until=started + bench.timing.restarting / 4)
     before = bench.subject.descriptors()
     most = bench.timing.restarts
     made, gave_up = await _restart_repeatedly(bench, min(most, CONVINCING), until=end, before=warm + 1, least=2)
-    if not gave_up and await _fewest_descriptors(bench, before) > before:  # by chance, or at each so-manieth
+    if not gave_up and await _fewest_descriptors(bench, before) > before:  # by chance, or at some restarts only
         further, gave_up = await _restart_repeatedly(bench, most - made, until=end, before=warm + 1 + made)
         made += further
     took = trio.current_time() - started
@@ -173,9 +174,10 @@ async def descriptors(bench: Bench) -> str:
 async def _restart_repeatedly(
     bench: Bench, most: int, *, until: float, before: int = 0, least: int = 0
 ) -> tuple[int, str]:
-    """As many as fit ``until`` then; how many that were, and why the plug-in came back no more.
+    """Restart the manager up to ``most`` times, ``until`` that time; returns how often it was, and why the plug-in did
+    not come back any more.
 
-    Raises Failed when it did not come back often enough, those ``before`` included.
+    Raises Failed if it did not come back often enough, those ``before`` included.
     """
     made = 0
     while made < least or (made < most and trio.current_time() < until):
@@ -190,7 +192,7 @@ async def _restart_repeatedly(
 
 
 async def _fewest_descriptors(bench: Bench, before: int) -> int:
-    """What is about to be closed is no leak: look again for a moment, as long as there are more than before."""
+    """The lowest count within a moment: what is about to be closed is not a leak."""
     found = bench.subject.descriptors()
     with trio.move_on_after(SETTLING):
         while found > before:
@@ -200,7 +202,7 @@ async def _fewest_descriptors(bench: Bench, before: int) -> int:
 
 
 async def _restart_and_wait(bench: Bench, what: str) -> float:
-    """Seconds until the plug-in was back. Raises Failed, which begins with ``what``."""
+    """Restart the manager; returns the seconds until the plug-in was back. Raises Failed, beginning with ``what``."""
     since = await bench.begin_disruption()
     await bench.manager.faults.restart()
     return await bench.wait_for_list(since=since, what=what)
@@ -216,8 +218,8 @@ async def _restart_and_wait(bench: Bench, what: str) -> float:
 async def kill_restart(bench: Bench) -> str:
     """Starts again after kill -9, though its old socket is still there.
 
-    Nobody removes a dead plug-in's socket but the next start of the kubelet. A plug-in that only binds finds "address
-    already in use", ends, and does so at every restart of its pod.
+    Only the next start of the kubelet removes the socket of a dead plug-in. A plug-in that only binds finds "address
+    already in use" and exits, at every restart of its pod.
 
     Fix: remove the socket of your own name before you bind.
     """
@@ -226,7 +228,7 @@ async def kill_restart(bench: Bench) -> str:
     if bench.subject.is_running:
         raise Skipped("the plug-in is not ours to kill (--attach)")
     left = any(socket.is_socket() for socket in sockets)
-    await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)  # of the old streams' end nobody asks more
+    await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)  # before it starts
     since = trio.current_time()
     await bench.lifecycle.start()
     took = await bench.wait_for_list(since=since, what="after kill -9 and a new start")
@@ -237,13 +239,13 @@ async def kill_restart(bench: Bench) -> str:
 async def sigterm_ends(bench: Bench) -> str:
     """Ends on SIGTERM, in time and without an error.
 
-    That is how Kubernetes ends a pod. One that does not listen is killed after 30 s: every update of the DaemonSet
-    takes half a minute longer on each node, and nothing is cleaned up.
+    That is how Kubernetes ends a pod. A plug-in that ignores the signal is killed after 30 s: every update of the
+    DaemonSet takes half a minute longer on each node, and nothing is cleaned up.
 
-    With another exit status than 0 it is a warning: of a pod that is being deleted nobody reads it.
+    An exit status other than 0 is a warning: it has no effect on a pod that is being deleted.
 
-    Fix: handle SIGTERM: end the streams, stop the server, remove the socket, exit 0. As process 1 of a container a
-    program without a handler does not get the signal at all.
+    Fix: handle SIGTERM: end the streams, stop the server, remove the socket, exit 0. A program that is process 1 of a
+    container does not get the signal at all without a handler.
     """
     termination = await _terminate_once(bench)
     if termination.status is None:
@@ -257,8 +259,8 @@ async def sigterm_ends(bench: Bench) -> str:
 
 
 async def _terminate_once(bench: Bench) -> Termination:
-    """How the plug-in takes SIGTERM, once for all who ask. It is left ended: whatever needs it starts it again, and
-    that it cannot start over what it left is not the signal's affair."""
+    """How the plug-in reacts to SIGTERM, once for all checks that ask. It is not started again here: a failure to start
+    over what it left would not be about the signal."""
     if bench.findings.termination is None:
         status, started, sockets = None, trio.current_time(), bench.sockets
         with trio.move_on_after(bench.timing.termination_grace_period):
@@ -282,10 +284,10 @@ async def _terminate_once(bench: Bench) -> Termination:
 async def sigterm_removes_socket(bench: Bench) -> str:
     """Removes its socket when it ends on SIGTERM.
 
-    A socket without a server looks like a plug-in to whoever looks into the directory, and to the next process
-    of a plug-in: it has to guess whether somebody still serves it.
+    A socket without a server looks like a plug-in to whoever looks into the directory, and to the next process of a
+    plug-in: it has to guess whether the socket is still served.
 
-    It is a warning: the kubelet deletes what is left when it starts, and nothing comes of it meanwhile, as long as the
+    It is a warning: the kubelet deletes what is left when it starts, and until then it does no harm, as long as the
     plug-in can start over its own socket (kill-restart).
 
     Fix: stop the gRPC server gracefully, or remove the file as the last thing you do.

@@ -22,7 +22,7 @@ from .observer import Observer
 from .verdicts import Failed, Result, Skipped, Verdict
 
 MOST_CALLS = 100
-"""RPCs that a result keeps."""
+"""How many RPCs a result keeps."""
 SILENT = Observer()
 
 
@@ -36,10 +36,10 @@ async def run_checks(
     fail_fast: bool = False,
     strict: bool = False,
 ) -> list[Result]:
-    """Run the checks, what passes so in parallel and all else one after the other, until the first failure with
+    """Run the checks, those that pass so in parallel and all others one after the other, up to the first failure with
     ``fail_fast``. With ``strict`` a warning is a failure.
 
-    ``results`` grows with each: what is there when the run is cancelled is what :func:`report_of` makes a report of.
+    Each result is added to ``results``: if the run is cancelled, :func:`report_of` makes a report of those.
     """
     results = {} if results is None else results
     if parallel.saves_time(checks):
@@ -55,9 +55,9 @@ async def run_checks(
 
 @checked
 def report_of(checks: Iterable[Check], results: Mapping[str, Result], *, why_not: str) -> list[Result]:
-    """What came of the checks, or ``why_not``, in their order.
+    """The results in the order of the checks, with ``why_not`` for those that were not run.
 
-    A check that was needed by these and has failed is among the results too, or its failure would be nobody's.
+    A check that these needed and that failed is among the results too, or its failure would not be reported.
     """
     wanted, place = {check.name for check in checks}, {name: place for place, name in enumerate(CHECKS)}
     in_order = sorted(results.items(), key=lambda item: place.get(item[0], len(place)))  # and not as they ran
@@ -73,10 +73,10 @@ def report_of(checks: Iterable[Check], results: Mapping[str, Result], *, why_not
 async def run_check(
     bench: Bench, check: Check, results: dict[str, Result], observer: Observer = SILENT, *, strict: bool = False
 ) -> Result:
-    """Run one check, and those it needs first; ``results`` are those of this bench, and grow. With
+    """Run one check, after those that it needs, and add the results to ``results``, those of this bench. With
     ``strict`` a warning is a failure.
 
-    An error of our own is a bug, and leaves.
+    An unexpected exception is a bug, and is raised.
     """
     if check.name not in results:
         for name in check.needs:
@@ -117,7 +117,7 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
         verdict, evidence = verdict_of(failure, check), str(failure)
     if verdict is Verdict.SKIPPED and not blocked_by:
         blocked_by = _skipped_for_same_reason(needed, evidence)
-    if (since := bench.running.watching_since) is not None:  # what others saw of that while is its evidence too
+    if (since := bench.running.watching_since) is not None:  # the evidence begins with the quiet period
         before = next(place for place, seen in enumerate(bench.entries) if seen.time >= since)
     return Result(
         check=check.name,
@@ -133,7 +133,7 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
 
 
 def _root_cause(check: Check, resource: str, results: Mapping[str, Result]) -> str:
-    """The first check that a resource did not pass, of those that this one needs."""
+    """The first check that this resource did not pass, of those that this one needs."""
     for name in check.needs:
         if results[name].blocks(resource):
             return _root_cause(CHECKS[name], resource, results)
@@ -141,7 +141,7 @@ def _root_cause(check: Check, resource: str, results: Mapping[str, Result]) -> s
 
 
 def _causes(needed: Iterable[Result]) -> tuple[str, ...]:
-    """The checks at the root of what is missing: of a chain of checks that were not run, the first."""
+    """The checks at the root of what is missing: the first ones of each chain."""
     missing = [
         result for result in needed if result.failed_resources or result.verdict is Verdict.FAILED or result.blocked_by
     ]

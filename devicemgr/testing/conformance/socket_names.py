@@ -1,4 +1,4 @@
-"""Which names of sockets change with the second only: two processes started within one second would have the same."""
+"""Which socket names contain the time in seconds: two processes started within one second would have the same."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 _DAY = 86_400
-"""Seconds. A number of ten digits that is no nearer to the time than this is something else."""
+"""Seconds. A number of ten digits that is further from the time than this is something else."""
 _ZONES = 900
-"""Seconds. The times of day of any two time zones differ by a multiple of it."""
+"""Seconds. The times of day in any two time zones differ by a multiple of it."""
 _EARLIER = 120
-"""Seconds that a name may be older than its registration."""
+"""How many seconds a name may be older than its registration."""
 _LATER = 5
 _SECONDS = r"(?<!\d)\d{10}(?!\d)"
 _HEX_SECONDS = r"(?<![0-9a-zA-Z])[0-9a-f]{8}(?![0-9a-zA-Z])"
@@ -21,11 +21,11 @@ _SECOND = re.compile(f"(?P<decimal>{_SECONDS})|(?P<day>{_TIME_OF_DAY})|(?P<hex>{
 
 
 def differ_by_timestamp_only(registered: Iterable[tuple[str, float]]) -> bool:
-    """Is a second of the clock all that tells the names of these registrations apart?
+    """Do the names of these registrations differ by the time in them only?
 
     Each is a name with the time of its registration, in seconds since the epoch. Of one registration alone it is not
-    known what else would change, so a second in its name is enough. A false alarm costs a second of waiting; a miss
-    has a plug-in make its socket twice, and the end of its old server delete the new one.
+    known what else would differ, so a time in its name is enough. A false alarm costs a second of waiting; a miss makes
+    a plug-in create its socket twice, and the end of its old server delete the new one.
     """
     names = list(registered)
     rests = {_without_timestamp(name, time) for name, time in names}
@@ -37,7 +37,7 @@ def _without_timestamp(name: str, time: float) -> str:
 
 
 def _is_timestamp_of(found: re.Match[str], time: float) -> bool:
-    """Is this the second of that time?"""
+    """Is this the time in the name?"""
     if found["decimal"] is not None:
         return abs(int(found["decimal"]) - time) < _DAY
     if found["hex"] is not None:

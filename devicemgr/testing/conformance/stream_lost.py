@@ -1,4 +1,4 @@
-"""A check of what a plug-in does when the kubelet has lost its stream and is still there."""
+"""A check that a plug-in registers again when its stream is lost though the kubelet is still there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .check import check
 from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
 
 BEYOND = 3.0
-"""Seconds, more than for what comes at once: a pause before another attempt, or the start of another process."""
+"""Seconds more than for what comes at once: a pause before another attempt, or the start of another process."""
 
 
 @check(
@@ -22,17 +22,17 @@ BEYOND = 3.0
 async def stream_lost(bench: Bench) -> str:
     """Registers again when its stream is lost, though the kubelet has not restarted.
 
-    The kubelet lets go of a plug-in when a message is too long, or when the connection breaks. Then all devices are
-    unhealthy, and nobody calls ListAndWatch again: kubelet.sock and the plug-in's own socket are as they were, so
-    nothing else tells the plug-in that it serves nobody.
+    The kubelet drops a plug-in when a message is too long or when the connection breaks. Then all devices are
+    unhealthy, and ListAndWatch is not called again: kubelet.sock and the plug-in's own socket are unchanged, so the
+    plug-in has no other sign of it.
 
-    It is a warning, since a kubelet that goes on rarely loses a stream. A plug-in that ends then, and is started again
+    It is a warning, since a kubelet that goes on rarely loses a stream. A plug-in that exits then, and is started again
     as every pod of a DaemonSet is, passes.
 
     Fix: when the last open call of ListAndWatch has been cancelled and no other has come within a second, register
-    again, as long as your socket still is the one that you made; or end with an error. One stream of several that ends
-    is no reason (returns-once); neither is it while another process of the plug-in may have taken over, as in a rolling
-    update, for this manager ends the older one's stream then, and the two would take the resource from each other.
+    again, as long as your socket still is the one that you made; or exit with an error. Do not do so when one stream of
+    several ends (returns-once), nor while another process of the plug-in may have taken over, as in a rolling update:
+    the manager ends the stream of the older one then, and the two would take the resource from each other.
     """
     if bench.was_discovered:
         raise Skipped("the plug-in was found in plugins_registry, and has no need to call Register")
@@ -45,11 +45,11 @@ async def stream_lost(bench: Bench) -> str:
 
     within = bench.timing.prompt + BEYOND
     async with bench.lifecycle.respawning():
-        with bench.of(bench.known):  # whoever registers one of them again may do so with all
+        with bench.of(bench.known):  # a plug-in that registers one of them again may register all
             for resource in bench.serving():
                 bench.manager.faults.drop_connection(resource)
             await bench.wait_until(lambda: bench.are_back(since), within)
-            if has_exited():  # which is an answer; how long it takes to begin is another matter
+            if has_exited():  # then it is given time to start
                 await bench.wait_until(lambda: bench.are_back(since), bench.timing.patience)
         took = trio.current_time() - since
     if late := bench.not_back(since):

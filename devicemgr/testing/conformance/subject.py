@@ -18,60 +18,60 @@ from .isolation import missing
 from .verdicts import Failed, Skipped
 
 CHANGE_DEADLINE = 10.0
-"""Seconds for the command of ``--change``."""
+"""How many seconds the command of ``--change`` may take."""
 MAX_OUTPUT_SHOWN = 4096
-"""Bytes of its output that are shown."""
+"""How many bytes of its output are shown."""
 
 
 class Subject(Protocol):
-    """A plug-in. Whatever a kind of plug-in cannot do raises :class:`~.verdicts.Skipped` with the reason."""
+    """A plug-in. What a kind of plug-in cannot do raises :class:`~.verdicts.Skipped` with the reason."""
 
     async def start(self, directory: Path) -> None:
         """Run it, with ``directory`` as the kubelet's directory of plug-ins. Raises SubjectUnusable."""
 
     def new_instance(self) -> Subject | None:
-        """Another instance of the same program, to run in parallel with this one; None where there is one only."""
+        """Another instance of the same program, to run in parallel with this one; None if there can be only one."""
 
     @property
     def can_change(self) -> bool:
-        """Has somebody said how?"""
+        """Is there a way to make it report a change?"""
 
     async def run_in_background(self) -> None:
-        """Whatever has to be done for it as long as the bench is open; cancelled then."""
+        """What has to be done for it as long as the bench is open; cancelled then."""
 
     async def terminate(self) -> int:
-        """Ask it to end (SIGTERM); returns its exit status when it has ended. Negative: the signal that ended it."""
+        """Ask it to end (SIGTERM); returns its exit status when it has. Negative: the signal that ended it."""
 
     async def kill(self) -> None:
-        """End it at once, without a chance to clean up; a no-op when it has ended."""
+        """Kill it, without a chance to clean up; a no-op if it has exited."""
 
     async def surge(self, directory: Path, ready: Callable[[], Awaitable[object]], grace: float) -> None:
-        """Run a second one beside it, and when ``ready`` returns end the first: as ``terminate`` does, or after
-        ``grace`` seconds as ``kill``. From the start on the second one is the plug-in. Raises SubjectUnusable."""
+        """Run a second process in parallel, and when ``ready`` returns end the first: as ``terminate`` does, or after
+        ``grace`` seconds as ``kill`` does. From its start the second one is the plug-in. Raises SubjectUnusable."""
 
     async def change(self) -> None:
         """Make it report a change of its devices."""
 
     async def missing(self, paths: Sequence[str]) -> list[str]:
-        """Those of these paths that do not exist on the machine, as the plug-in sees that."""
+        """Those of the paths that do not exist on the machine as the plug-in sees it."""
 
     @property
     def is_running(self) -> bool: ...
 
     @property
     def unexpected_exit(self) -> str | None:
-        """How its program ended, if nobody asked it to: "with exit status 1". What it has started may go on."""
+        """How its program exited, if that was not asked of it: "with exit status 1". Its children may go on."""
 
     @property
     def output(self) -> str:
-        """What it has written up to now, if that is known."""
+        """Its output up to now, as far as it is known."""
 
     @property
     def has_api_server(self) -> bool:
-        """Did we give it an API server (``--kubeconfig``)?"""
+        """Was it given an API server (``--kubeconfig``)?"""
 
     def without_secrets(self, text: str) -> str:
-        """A text that the plug-in may have written, without the secrets that we gave it."""
+        """A text that the plug-in may have written, without the secrets that it was given."""
 
     def descriptors(self) -> int:
         """How many file descriptors it has open."""
@@ -79,7 +79,7 @@ class Subject(Protocol):
 
 @asynccontextmanager
 async def open_subject(subject: Subject) -> AsyncIterator[None]:
-    """Run its background tasks meanwhile, and kill whatever was started within at the end."""
+    """Run its background tasks within the block, and kill what was started there at the end."""
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(subject.run_in_background)
@@ -92,7 +92,7 @@ async def open_subject(subject: Subject) -> AsyncIterator[None]:
 
 
 class Attached:
-    """A plug-in that somebody else starts and ends; ``change`` is a shell command that makes it report a change."""
+    """A plug-in that is started and ended elsewhere; ``change`` is a shell command that makes it report a change."""
 
     is_running = True
     unexpected_exit = None
@@ -139,10 +139,10 @@ class Attached:
 
 
 async def run_change(command: str | None, env: Mapping[str, str]) -> None:
-    """Run the command of ``--change``. Raises Skipped when there is none, Failed when it fails."""
+    """Run the command of ``--change``. Raises Skipped if there is none, Failed if it fails."""
     if command is None:
-        raise Skipped("nobody said how to make the plug-in report a change (--change)")
-    with tempfile.TemporaryFile() as output:  # and no pipe: what it leaves running would keep that open
+        raise Skipped("no command is given that makes the plug-in report a change (--change)")
+    with tempfile.TemporaryFile() as output:  # not a pipe, which a process left behind would keep open
         with trio.move_on_after(CHANGE_DEADLINE) as scope:
             done = await trio.run_process(
                 command, shell=True, env=env, check=False, stdout=output, stderr=subprocess.STDOUT

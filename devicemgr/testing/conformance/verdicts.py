@@ -1,4 +1,4 @@
-"""What comes of a check: a verdict with its evidence."""
+"""The outcome of a check: a verdict with its evidence."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from enum import StrEnum
 
 
 class Weight(StrEnum):
-    """What a broken rule means: ``ERROR`` that a cluster suffers, ``WARNING`` that something is only untidy, or says
-    more about the machine that the checks run on."""
+    """``ERROR``: a cluster suffers. ``WARNING``: something is only untidy, or says more about the machine that the
+    checks run on."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -18,14 +18,14 @@ class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     WARNING = "warning"
-    """The rule is broken, and nobody is hurt: no failure of the run."""
+    """The rule is broken without harm: no failure of the run."""
     SKIPPED = "skipped"
     NOT_RUN = "not run"
-    """The run ended before its turn; the evidence says why."""
+    """The run ended before; the evidence says why."""
 
     @property
     def is_broken(self) -> bool:
-        """Has it been seen that the rule does not hold?"""
+        """Does the rule not hold?"""
         return self in (Verdict.FAILED, Verdict.WARNING)
 
 
@@ -38,7 +38,7 @@ class Failed(Exception):
 
 
 class ConclusiveFailure(Failed):
-    """It follows from all that was seen, so nothing is gained by a second try."""
+    """It follows from all that was seen, so a second try would gain nothing."""
 
 
 class Skipped(Exception):
@@ -65,12 +65,12 @@ class Result:
     failed_resources: tuple[str, ...] = ()
 
     def blocks(self, resource: str) -> bool:
-        """Is it in vain to run for this resource what needs this check? Not for want of something else, as of a healthy
-        device, which others can do without."""
+        """Does it keep the checks that need this one from being run for the resource? Not if this one lacked something
+        else, such as a healthy device, that others do without."""
         if self.failed_resources:
             return resource in self.failed_resources
         return self.verdict is Verdict.FAILED or bool(self.blocked_by)
 
     def strictly(self) -> Result:
-        """The same where a warning is a failure."""
+        """The same result, with a warning as a failure."""
         return replace(self, verdict=Verdict.FAILED) if self.verdict is Verdict.WARNING else self

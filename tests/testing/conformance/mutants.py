@@ -553,7 +553,7 @@ class SendsWhatChangedOnlyByItself(Delta):
             plugin.set_health("gpu-4", "Unhealthy")
 
     async def change(self):
-        raise Skipped("nobody said how")
+        raise Skipped("no command is given")
 
 
 class LosesItsListWithAStream(Lister):

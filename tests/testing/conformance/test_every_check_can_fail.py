@@ -122,7 +122,7 @@ async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(f
     results = await results_of(Found)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {
         "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing",
-        "socket-deleted": "the plug-in was found in plugins_registry, where nobody but itself deletes its socket",
+        "socket-deleted": "the plug-in was found in plugins_registry, where only the plug-in deletes its socket",
         "registers-again": "the plug-in was found in plugins_registry, where it is the kubelet that tries again",
         "stream-lost": "the plug-in was found in plugins_registry, and has no need to call Register",
     }
@@ -131,7 +131,7 @@ async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(f
 async def test_what_was_not_seen_for_want_of_a_change_is_told(fast_clock):
     class NobodySaidHow(Honest):
         async def change(self):
-            raise Skipped("nobody said how")
+            raise Skipped("no command is given")
 
     result = (await results_of(NobodySaidHow))["changes-arrive"]
     assert result.verdict is Verdict.SKIPPED
@@ -197,11 +197,11 @@ async def test_where_nothing_makes_a_device_unhealthy_that_is_why_none_was_asked
 
     class CannotBeChanged(IsHealthy):
         async def change(self):
-            raise Skipped("nobody said how to make the plug-in report a change (--change)")
+            raise Skipped("no command is given that makes the plug-in report a change (--change)")
 
     for kind, why in (
         (AddsADevice, "the command of --change makes no device unhealthy"),
-        (CannotBeChanged, "nobody said how to make the plug-in report a change (--change)"),
+        (CannotBeChanged, "no command is given that makes the plug-in report a change (--change)"),
     ):
         (result,) = (await results_of(kind, only=["allocate-unhealthy"])).values()
         assert (result.verdict, result.evidence) == (Verdict.SKIPPED, f"all devices are healthy, and {why}")
@@ -533,7 +533,7 @@ async def test_one_that_is_not_ours_and_lost_is_told_once(fast_clock):
         assert "does not serve any more, and is not ours" in results[name].evidence
 
 
-WHATEVER_IT_BREAKS = "nobody said how", "the plug-in was found in plugins_registry"
+WHATEVER_IT_BREAKS = "no command is given", "the plug-in was found in plugins_registry"
 """Why a check is not run on a plug-in of that kind, honest or not."""
 
 
