@@ -34,8 +34,10 @@ async def run_in_turns(steps: Steps[T], charge: Callable[[float], None] = lambda
 
 
 def _turn(steps: Steps[T], until: float) -> tuple[T] | None:
-    """The result, if the work has ended within this turn."""
+    """The result, if the work has ended within this turn. To look at the clock takes longer than most steps do, and most
+    work has one."""
     try:
+        next(steps)
         while thread_time() < until:
             next(steps)
     except StopIteration as end:
