@@ -38,8 +38,8 @@ class TopologyManager:
         """Every container in start order. Raises AllocationRefused, with reason TopologyAffinityError for a refusal
         of the policy, or PluginUnavailable."""
         containers = admission.pod.containers
-        await self._prepare(containers)
         if once := self._topology.scope is Scope.POD and not admission.is_running:
+            await self._prepare(containers)
             hints = [provider.get_pod_topology_hints(admission) for provider in self._providers]
             self._align(admission, hints, containers, admission.explanation)
         for container in containers:
