@@ -34,8 +34,8 @@ async def run_in_turns(steps: Steps[T], charge: Callable[[float], None] = lambda
 
 
 def _turn(steps: Steps[T], until: float) -> tuple[T] | None:
-    """The result, if the work has ended within this turn. To look at the clock takes longer than most steps do, and most
-    work has one."""
+    """The result, if the work ends within this turn. Looking at the clock takes longer than most steps, and most work
+    is one step, so the first one is done without."""
     try:
         next(steps)
         while thread_time() < until:
