@@ -9,7 +9,7 @@ v1.36 on the wire, on disk and in its decisions, and better where the original i
 
 Without Trio: :func:`open_portal`.
 
-Read in this order:
+``README.md`` beside this file is a tour: one registration and one admission, followed through the code.
 
 ``rules/``          the book: what the kubelet does and why, rule by rule
 ``model``           the values everything else speaks of
