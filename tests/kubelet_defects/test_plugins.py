@@ -46,7 +46,7 @@ async def wait_for(manager, condition):
 
 
 def found_plugin(manager, name="gpu.sock", *, directory="", **options):
-    """A plug-in whose socket is in plugins_registry: nobody calls Register."""
+    """A plug-in whose socket is in plugins_registry, so that it does not call Register."""
     place = manager.layout.plugins_registry / directory
     place.mkdir(parents=True, exist_ok=True)
     return open_simulated_plugin(place, GPU, endpoint=name, **options)
@@ -347,8 +347,8 @@ async def test_lim_7_devices_that_vanish_or_lose_their_plugin_are_unknown(manage
         plugin.set_devices(plugin.devices[:1])
         await wait_for(manager, lambda: health() == {"dev-0": "Unhealthy", "dev-1": "Unknown"})
     await wait_for(manager, lambda: health() == {"dev-0": "Unknown", "dev-1": "Unknown"})
-    told = [(event.device, event.health) for event in happened(manager, DeviceHealthChanged)]
-    assert told == [("dev-0", "Unhealthy"), ("dev-1", "Unknown"), ("dev-0", "Unknown")]
+    changed = [(event.device, event.health) for event in happened(manager, DeviceHealthChanged)]
+    assert changed == [("dev-0", "Unhealthy"), ("dev-1", "Unknown"), ("dev-0", "Unknown")]
 
 
 async def test_lim_7_init_containers_and_sidecars_have_a_status_too(manager, open_plugin):
@@ -394,8 +394,8 @@ def test_lim_11_equal_ids_of_two_resources_are_two_devices():
     hold(store, "has-b", "b", "0")
     store.reserve(Owner(PodUid("has-b"), "second"), "b", ["0"])
     events = apply_list(store, "b", 1, [Device(id="0", health="Unhealthy")])
-    told = [(e.pod_uid, e.container) for e in events if isinstance(e, DeviceHealthChanged)]
-    assert told == [("has-b", "main"), ("has-b", "second")]
+    notified = [(e.pod_uid, e.container) for e in events if isinstance(e, DeviceHealthChanged)]
+    assert notified == [("has-b", "main"), ("has-b", "second")]
 
 
 def test_lim_20_equal_states_give_equal_texts():

@@ -73,8 +73,8 @@ def store():
 
 def test_a_device_is_listed_once_for_each_of_its_nodes():
     """PR-4: in the order of the nodes. A node -1 is no node."""
-    told = {(0, 1): [0, 1], (1, 0): [0, 1], (-1, 3): [3], (-1,): [None], (): [None], None: [None]}
-    for nodes, places in told.items():
+    listed = {(0, 1): [0, 1], (1, 0): [0, 1], (-1, 3): [3], (-1,): [None], (): [None], None: [None]}
+    for nodes, places in listed.items():
         assert list(on_nodes(GPU, "g", nodes)) == [DeviceOnNode(GPU, "g", place) for place in places]
 
 
@@ -95,8 +95,8 @@ def test_only_pods_with_a_name_are_listed():
 def test_allocatable_devices_are_healthy_and_their_plugin_serves():
     """PR-5: held or not."""
     found = store()
-    told = [(one.resource, one.device, one.node) for one in run_steps(allocatable_devices(found))]
-    assert told == [(GPU, "g2", None), (GPU, "g3", 1), (GPU, "g10", 0), (GPU, "g10", 1), (NIC, "n0", None)]
+    listed = [(one.resource, one.device, one.node) for one in run_steps(allocatable_devices(found))]
+    assert listed == [(GPU, "g2", None), (GPU, "g3", 1), (GPU, "g10", 0), (GPU, "g10", 1), (NIC, "n0", None)]
     found.stop_endpoint(GPU, 1, reason="gone", now=0.0)
     assert [one.device for one in run_steps(allocatable_devices(found))] == ["n0"]
 

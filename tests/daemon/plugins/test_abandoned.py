@@ -81,7 +81,7 @@ async def test_a_registration_that_is_abandoned_at_any_step(root_dir, before, ca
                 admission = await manager.admit(POD)
                 assert admission, f"abandoned at step {step}: {admission}"
             else:
-                assert stops, f"abandoned at step {step}, nobody serves, without an event"
+                assert stops, f"abandoned at step {step}, no endpoint serves, and there is no event"
                 assert before == "one that has ended" or (
                     call is register_discovered and stops[-1].reason == SOCKET_REMOVED
                 )

@@ -119,7 +119,7 @@ async def test_the_newest_of_a_flood_of_lists_is_applied(manager, honest, then):
     applied = [e for e in events if isinstance(e, DeviceListApplied) and e.resource == EVIL]
     skipped = [e.times for e in events if isinstance(e, PeerLimitReached) and e.limit == "report_rate"]
     assert len(applied) + sum(skipped) == 5001
-    assert len(skipped) <= 2 + took, "and told once a second, and at the end"
+    assert len(skipped) <= 2 + took, "reported once a second, and at the end"
     assert len(applied) <= PeerLimits().report_burst + took * PeerLimits().report_rate + 1
 
 
