@@ -1,4 +1,4 @@
-"""Making calls: waiting for the server while dialling, the latest message of a flood, and errors.
+"""Making calls: connecting, reading streams, and translating errors.
 
 Deadlines belong to the caller: ``with trio.fail_after(…)`` around the call.
 """
@@ -34,20 +34,23 @@ async def dial(
     wait_for_ready: bool = True,
     limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Channel]:
-    """Connect to a unix socket. With ``wait_for_ready``, as gRPC calls it, wait for one that is missing or refuses; the
-    caller sets the deadline (REG-7). Without it, that is an OSError at once.
+    """Connect to a unix socket. With ``wait_for_ready`` (gRPC's term), wait for a socket that is missing or refuses
+    connections; the caller sets the deadline (REG-7). Without it, raise OSError at once.
 
-    Raises RpcFailed when the policy does not admit who listens.
+    Raises RpcFailed when the policy does not admit the process that listens.
     """
     async with AsyncExitStack() as stack:
         yield await _enter(stack, lambda: open_channel(path, limits=limits), str(path), wait_for_ready=wait_for_ready)
 
 
 @asynccontextmanager
-async def dial_place(place: Place, *, limits: ConnectionLimits) -> AsyncIterator[tuple[Channel, SocketFile]]:
-    """Wait for somebody else's socket, connect to it and hold it: what is at its path later does not matter.
+async def dial_plugin(
+    place: Place, *, seconds: float, limits: ConnectionLimits
+) -> AsyncIterator[tuple[Channel, SocketFile]]:
+    """Wait for a plug-in's socket, connect to it and keep it open: what is at its path later does not matter.
 
-    Raises RpcFailed also when something else is there.
+    Raises PluginUnavailable when that takes longer than ``seconds``, or when the file there is not a socket. An
+    RpcFailed of the block becomes PluginUnavailable, too.
     """
 
     @asynccontextmanager
@@ -56,14 +59,19 @@ async def dial_place(place: Place, *, limits: ConnectionLimits) -> AsyncIterator
             async with open_channel(socket, limits=limits) as channel:
                 yield channel, socket
 
-    async with AsyncExitStack() as stack:
-        yield await _enter(stack, open_both, str(place), wait_for_ready=True)
+    with translate_rpc_failed(), trio.CancelScope(deadline=trio.current_time() + seconds) as dialling:
+        async with AsyncExitStack() as stack:
+            opened = await _enter(stack, open_both, str(place), wait_for_ready=True)
+            dialling.deadline = float("inf")
+            yield opened
+    if dialling.cancelled_caught:
+        raise PluginUnavailable(f"no connection to {place} within {seconds:g} s", status="DEADLINE_EXCEEDED")
 
 
 async def _enter(
     stack: AsyncExitStack, open_one: Callable[[], AbstractAsyncContextManager[T]], name: str, *, wait_for_ready: bool
 ) -> T:
-    """The errors of opening are those of dialling; the block's own are not."""
+    """Open a connection for the rest of the caller's block, whose own errors are not errors of dialling."""
     pause = DIAL_BACKOFF
     while True:
         try:
@@ -90,7 +98,7 @@ async def unary_unary(channel: Channel, path: str, request: Any, response_type: 
 
 
 async def call(method: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """The same by a method of a generated stub."""
+    """The same, through a method of a generated stub."""
     with translate_grpc_errors():
         return await method(*args)
 
@@ -106,16 +114,15 @@ async def read_stream(
     pace: Callable[[], float] = lambda: 0.0,
     on_skipped: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Call a streaming method and hand each message to ``on_message``, until the stream ends; the next one when it has
-    returned, and when what it returned has been awaited.
+    """Call a streaming method and pass each message to ``on_message``, until the stream ends. If ``on_message`` returns
+    an awaitable, it is awaited before the next message.
 
-    An event that ``paused`` returns is waited for before the next message is handed over; then nothing is read either.
-    ``pace`` says how many seconds too early a message is: after that wait the latest that has arrived by then is handed
-    over, and ``on_skipped`` gets the number of the others. Meanwhile nothing is taken, and flow control makes the peer
-    wait.
+    While ``paused`` returns an event, reading waits for it. ``pace`` returns how many seconds too early a message is:
+    after that wait, only the latest message that has arrived is passed on, and ``on_skipped`` gets the number of the
+    others. During both waits nothing is read, and flow control makes the peer wait.
 
-    Returns when the peer ends it with status OK; raises RpcFailed when it fails. An exception of
-    ``on_message`` passes through.
+    Returns when the peer ends the stream with status OK; raises RpcFailed when it fails. An exception of ``on_message``
+    passes through.
     """
     with translate_grpc_errors():
         async with channel.request(name, Cardinality.UNARY_STREAM, type(request), reply_type) as stream:
@@ -133,11 +140,22 @@ async def read_stream(
 
 
 def _latest(stream: Call, message: Any) -> tuple[Any, int]:
-    """The message that arrived last, and how many before it are skipped."""
+    """The message that arrived last, and how many before it were skipped."""
     skipped = 0
     while (newer := stream.recv_message_nowait()) is not None:
         message, skipped = newer, skipped + 1
     return message, skipped
+
+
+@contextmanager
+def call_deadline(method: str, seconds: float) -> Iterator[None]:
+    """``trio.fail_after`` for a call to a plug-in. Raises PluginUnavailable."""
+    try:
+        with trio.fail_after(seconds):
+            yield
+    except trio.TooSlowError:
+        text = f"{method} was not answered within {seconds:g} s"
+        raise PluginUnavailable(text, status="DEADLINE_EXCEEDED") from None
 
 
 @contextmanager
@@ -152,7 +170,7 @@ def translate_grpc_errors() -> Iterator[None]:
 
 @contextmanager
 def translate_rpc_failed() -> Iterator[None]:
-    """RpcFailed becomes PluginUnavailable: the peer is a plug-in."""
+    """RpcFailed becomes PluginUnavailable: for calls to a plug-in."""
     try:
         yield
     except PluginUnavailable:

@@ -1,5 +1,5 @@
-"""The plug-in watcher and a socket it has found: who are you, and what became of it (API-4). Its client, and for tests
-the service, which is a plug-in's."""
+"""The plug-in watcher's API (API-4): which plug-in serves a socket, and whether its registration succeeded. The client
+and, for tests, the service of a plug-in."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import trio
-
 from ..arguments import CheckedFields
 from ..errors import PluginUnavailable, RpcFailed
-from .calls import call, dial_place, translate_rpc_failed
-from .messages import checked
+from .calls import call, call_deadline, dial_plugin, translate_rpc_failed
+from .messages import checked, text
 from .stubs import pluginregistration as wire
 from .transport.channel import Channel
 from .transport.limits import ConnectionLimits
@@ -23,12 +21,12 @@ from .wire_format import unicode_text
 DIAL_DEADLINE = 10.0
 GET_INFO_DEADLINE = 1.0
 NOTIFY_DEADLINE = 5.0
-"""Seconds, as the kubelet's watcher has them (API-9)."""
+"""In seconds; the values of the kubelet's watcher (API-9)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginInfo(CheckedFields):
-    """What GetInfo says; nothing of it is validated. ``name`` is a resource name, ``endpoint`` a path or empty."""
+    """A plug-in's answer to GetInfo, not validated. ``name`` is a resource name, ``endpoint`` a path or empty."""
 
     type: str
     name: str
@@ -37,7 +35,7 @@ class PluginInfo(CheckedFields):
 
 
 class RegistrationClient:
-    """One plug-in socket. Every call raises PluginUnavailable when it fails or takes too long."""
+    """The client of one plug-in socket. Every call raises PluginUnavailable when it fails or takes too long."""
 
     def __init__(self, channel: Channel, socket: Place) -> None:
         self._socket = socket
@@ -45,7 +43,7 @@ class RegistrationClient:
 
     async def get_info(self) -> PluginInfo:
         failed = f"failed to get plugin info using RPC GetInfo at socket {self._socket}"
-        with _kubelet_error_text(failed), _deadline("GetInfo", GET_INFO_DEADLINE):
+        with _kubelet_error_text(failed), call_deadline("GetInfo", GET_INFO_DEADLINE):
             message = await call(self._stub.get_info, wire.InfoRequest())
         with translate_rpc_failed():
             return checked(info_from_wire, message)
@@ -53,55 +51,37 @@ class RegistrationClient:
     async def notify(self, *, registered: bool, error: str = "") -> None:
         status = wire.RegistrationStatus(plugin_registered=registered, error=unicode_text(error))
         failed = f"failed to send registration status at socket {self._socket}"
-        with _kubelet_error_text(failed), _deadline("NotifyRegistrationStatus", NOTIFY_DEADLINE):
+        with _kubelet_error_text(failed), call_deadline("NotifyRegistrationStatus", NOTIFY_DEADLINE):
             await call(self._stub.notify_registration_status, status)
 
 
 @asynccontextmanager
 async def connect_registration(place: Place, limits: ConnectionLimits) -> AsyncIterator[RegistrationClient]:
-    """Dial a socket that was found. Raises PluginUnavailable."""
-    with translate_rpc_failed(), trio.CancelScope(deadline=trio.current_time() + DIAL_DEADLINE) as dialling:
-        async with dial_place(place, limits=limits) as (channel, _):
-            dialling.deadline = float("inf")
-            yield RegistrationClient(channel, place)
-    if dialling.cancelled_caught:
-        raise PluginUnavailable(f"nobody accepts on {place}", status="DEADLINE_EXCEEDED")
+    """Connect to a socket that the watcher found. Raises PluginUnavailable."""
+    async with dial_plugin(place, seconds=DIAL_DEADLINE, limits=limits) as (channel, _):
+        yield RegistrationClient(channel, place)
 
 
 @contextmanager
 def _kubelet_error_text(failed: str) -> Iterator[None]:
-    """Which call failed, and ``rpc error: code = … desc = …``, for which people look."""
+    """Errors in the kubelet's words: which call failed, and ``rpc error: code = … desc = …``."""
     try:
         yield
     except RpcFailed as error:
-        text = f"{failed}, err: {error.rpc_error}"
-        raise PluginUnavailable(text, status=error.status) from error
-
-
-@contextmanager
-def _deadline(name: str, seconds: float) -> Iterator[None]:
-    """``trio.fail_after`` whose lateness is the plug-in's failure."""
-    try:
-        with trio.fail_after(seconds):
-            yield
-    except trio.TooSlowError:
-        raise PluginUnavailable(f"{name} was not answered within {seconds:g} s", status="DEADLINE_EXCEEDED") from None
+        raise PluginUnavailable(f"{failed}, err: {error.rpc_error}", status=error.status) from error
 
 
 def info_from_wire(message: wire.PluginInfo) -> PluginInfo:
-    texts = (message.type, message.name, message.endpoint, *message.supported_versions)
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a text is expected")
     return PluginInfo(
-        type=message.type,
-        name=message.name,
-        endpoint=message.endpoint,
-        supported_versions=tuple(message.supported_versions),
+        type=text(message.type),
+        name=text(message.name),
+        endpoint=text(message.endpoint),
+        supported_versions=tuple(map(text, message.supported_versions)),
     )
 
 
 class WatchedPlugin(Protocol):
-    """What a plug-in that wants to be found can do."""
+    """What a plug-in that the watcher can find implements."""
 
     def get_info(self) -> PluginInfo: ...
     def notify(self, registered: bool, error: str) -> None: ...

@@ -1,8 +1,8 @@
-"""The calls we make to a plug-in, each with a deadline and an event about its outcome (LIM-1); and registering, as a
-plug-in does.
+"""The client of the device plug-in API: every call has a deadline and is reported as an event (LIM-1). Also registers,
+as a plug-in does.
 
-``PluginClient.call`` makes every unary call, by its row of ``methods``; the methods around it say what is asked, and
-what the answer means.
+``PluginClient.call`` makes every unary call from its row in ``methods``; the methods around it build the request and
+convert the response.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused
 from ...events import CallFinished
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
 from ...steps import Steps
-from ..calls import call, dial, dial_place, read_stream, translate_rpc_failed, unary_unary
+from ..calls import call, call_deadline, dial, dial_plugin, read_stream, translate_rpc_failed, unary_unary
 from ..messages import checked
 from ..stubs import v1beta1 as wire
 from ..transport.channel import Channel
@@ -42,13 +42,13 @@ V = TypeVar("V")
 
 
 class ClientInterceptor(Protocol):
-    """Comes before each call to a plug-in, as gRPC's client interceptors do. Tests inject faults with it."""
+    """Runs before each call to a plug-in, like a gRPC client interceptor. Tests inject faults with it."""
 
     async def before_call(self, resource: str, method: str) -> None:
         """Runs as part of the call, under its deadline. May raise PluginUnavailable."""
 
     def reading_paused(self, resource: str) -> trio.Event | None:
-        """Not None: the stream is not read before that event."""
+        """None, or the event until which the stream must not be read."""
 
 
 class PluginClient:
@@ -80,24 +80,24 @@ class PluginClient:
         return self._channel.peer
 
     async def wait_idle(self) -> None:
-        """Return when no call is in flight; every call has a deadline, so that is soon."""
+        """Wait until no call is in flight. Every call has a deadline, so this is bounded."""
         await self._answered.wait_until(lambda: not self._in_flight)
 
     def disconnect(self) -> None:
-        """Close the connection under whatever uses it."""
+        """Close the connection; calls in flight fail."""
         self._channel.close()
 
     async def call(self, method: Method, **fields: Any) -> Any:
-        """Make the call of this row: returns its response, or the bytes of it. ``fields`` are those of its request.
+        """Make a unary call; returns the response, or its bytes if the row says so. ``fields`` fill in the request.
 
-        Its deadline runs while the interceptor and a new connection take their time, too.
+        The deadline includes the interceptor and, if one is needed, a new connection.
         """
         request, seconds = getattr(wire, method.request)(**fields), getattr(self._deadlines, method.field)
         started = trio.current_time()
         outcome = "CANCELLED"
         self._in_flight += 1
         try:
-            with translate_rpc_failed(), trio.fail_after(seconds):
+            with translate_rpc_failed(), call_deadline(method.name, seconds):
                 if self._interceptor is not None:
                     await self._interceptor.before_call(self._resource, method.name)
                 async with self._usable_channel() as channel:
@@ -107,9 +107,6 @@ class PluginClient:
         except PluginUnavailable as error:
             outcome = error.status
             raise
-        except trio.TooSlowError:
-            outcome = "DEADLINE_EXCEEDED"
-            raise PluginUnavailable(f"{method.name} was not answered within {seconds:g} s", status=outcome) from None
         finally:
             self._in_flight -= 1
             self._answered.notify()
@@ -125,12 +122,11 @@ class PluginClient:
     async def get_options(self) -> PluginOptions:
         return await self._converted(convert.options_from_wire, GET_OPTIONS)
 
-    async def list_and_watch(
-        self,
-        on_report: Callable[[DeviceList], Steps[None] | None],
-    ) -> None:
-        """Hand each complete list to ``on_report``, which may return the rest of its work in steps; returns when the
-        plug-in ends the stream. When lists arrive faster than the policy allows, the latest one counts.
+    async def list_and_watch(self, on_report: Callable[[DeviceList], Steps[None] | None]) -> None:
+        """Pass each complete list to ``on_report``, until the plug-in ends the stream.
+
+        ``on_report`` may return the rest of its work as steps. When lists arrive faster than the policy allows, only
+        the latest is passed on.
         """
         policy = self._policy
         decoder = DeviceListDecoder(policy.peer_limits)
@@ -156,7 +152,7 @@ class PluginClient:
     async def get_preferred_allocation(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
     ) -> tuple[DeviceId, ...]:
-        """The ids the plug-in would take; empty when it has no opinion (ALLOC-18)."""
+        """The ids the plug-in prefers; empty when it has no preference (ALLOC-18)."""
         request = wire.ContainerPreferredAllocationRequest(
             available_deviceIDs=list(available),
             must_include_deviceIDs=list(must_include),
@@ -165,12 +161,12 @@ class PluginClient:
         return await self._converted(convert.first_preference, GET_PREFERRED_ALLOCATION, container_requests=[request])
 
     async def allocate(self, devices: Sequence[DeviceId]) -> Answer | None:
-        """The plug-in's answer for one container, or None when it has none for it (ALLOC-E10); more are ignored."""
+        """The plug-in's answer for one container, or None if it gave none (ALLOC-E10). Further answers are ignored."""
         answers = await self.allocate_each([devices])
         return answers[0] if answers else None
 
     async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[Answer, ...]:
-        """All answers to one Allocate call for several containers; the manager itself asks for one at a time."""
+        """All answers to one Allocate call for several containers. The manager itself asks for one at a time."""
         requests = [wire.ContainerAllocateRequest(devices_ids=list(devices)) for devices in containers]
         return await self._converted(convert.answers_from_bytes, ALLOCATE, container_requests=requests)
 
@@ -185,8 +181,11 @@ class PluginClient:
 
     @asynccontextmanager
     async def _new_channel(self) -> AsyncIterator[Channel]:
-        """A server that says GOAWAY goes on with its streams, perhaps for ever. A new call needs a new connection, to
-        the same socket and the same process: whoever else sits there now has not registered."""
+        """The connection; or, if the server sent GOAWAY, a new one to the same socket.
+
+        After GOAWAY a server finishes its open streams, perhaps never, but accepts no new call. The new connection
+        must reach the same process: any other one has not registered.
+        """
         async with AsyncExitStack() as stack:
             limits = self._policy.connection_limits
             gone = f"process {self._channel.peer.pid} no longer serves its socket"
@@ -214,19 +213,13 @@ async def connect_plugin(
     policy: ListPolicy = ListPolicy(),  # noqa: B008 - it has no state
     interceptor: ClientInterceptor | None = None,
 ) -> AsyncIterator[PluginClient]:
-    """Dial a plug-in's socket. Raises PluginUnavailable when nobody accepts within ``deadlines.dial`` seconds."""
-    with translate_rpc_failed(), trio.CancelScope(deadline=trio.current_time() + deadlines.dial) as dialling:
-        async with dial_place(place, limits=policy.connection_limits) as (channel, socket):
-            dialling.deadline = float("inf")
-            yield PluginClient(channel, socket, resource, deadlines, on_call, policy, interceptor)
-    if dialling.cancelled_caught:
-        raise PluginUnavailable(
-            f"nobody accepts on {place} (tried for {deadlines.dial:g} s)", status="DEADLINE_EXCEEDED"
-        )
+    """Connect to a plug-in's socket, within ``deadlines.dial`` seconds. Raises PluginUnavailable."""
+    async with dial_plugin(place, seconds=deadlines.dial, limits=policy.connection_limits) as (channel, socket):
+        yield PluginClient(channel, socket, resource, deadlines, on_call, policy, interceptor)
 
 
 async def register_plugin(registry: Path, registration: Registration, *, seconds: float = 15.0) -> None:
-    """Announce a plug-in on kubelet.sock, as a plug-in does.
+    """Register a plug-in on kubelet.sock, as a plug-in does.
 
     Raises RegistrationRefused with the manager's text, or ManagerUnavailable when it does not answer in time.
     """
