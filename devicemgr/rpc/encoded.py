@@ -1,4 +1,4 @@
-"""An answer that is encoded once for all who ask the same."""
+"""An answer that is encoded once for all callers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Encoded(Generic[T]):
-    """The last answer, and what it was made of: the same object again means the same bytes."""
+    """Keeps the last answer: the same content object means the same bytes."""
 
     def __init__(self, encode: Callable[[Sequence[T]], Steps[bytes]]) -> None:
         self._encode = encode
@@ -19,7 +19,7 @@ class Encoded(Generic[T]):
         self._work: SharedSteps[bytes]
 
     def of(self, content: Sequence[T]) -> Steps[bytes]:
-        """In steps; of several who ask at the same time each does some of them."""
+        """The bytes, in steps. Concurrent callers share the work."""
         if content is not self._content:
             self._work, self._content = SharedSteps(self._encode(content)), content
         return self._work.steps()

@@ -1,4 +1,4 @@
-"""A peer's messages, decoded and converted: a malformed one is the failure of its sender."""
+"""Decoding and converting a peer's messages; a malformed one is an error of its sender."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ V = TypeVar("V")
 
 
 def checked(convert: Callable[[M], V], message: M) -> V:
-    """``convert(message)``; a field of another type than the .proto file says is the sender's failure.
-
-    betterproto2 takes what the bytes say: an integer where a text belongs, None for a group. Raises RpcFailed.
+    """``convert(message)``. Raises RpcFailed when a field has not the type that the .proto file gives it: betterproto2
+    decodes an integer where a string belongs, and None for a group.
     """
     try:
         return convert(message)
@@ -26,7 +25,7 @@ def checked(convert: Callable[[M], V], message: M) -> V:
 
 
 def checked_request(convert: Callable[[M], V], message: M) -> V:
-    """As :func:`checked`, of a request, which is answered with the reason. Raises Refused."""
+    """As :func:`checked`, for a request: raises Refused, so that the caller gets the reason."""
     try:
         return checked(convert, message)
     except RpcFailed as error:
@@ -34,8 +33,8 @@ def checked_request(convert: Callable[[M], V], message: M) -> V:
 
 
 def parsed(kind: type[P], data: bytes, max_fields: int = sys.maxsize) -> P:
-    """``data`` as such a message. Raises RpcFailed: what a decoder raises is the sender's failure; and
-    TooManyFields before it decodes more than so many."""
+    """Decode ``data`` as a message of this class. Raises RpcFailed when it is malformed, and TooManyFields, before
+    decoding, when it has more than ``max_fields`` fields."""
     try:
         check_message(kind, data, max_fields)
         return kind.parse(data)
@@ -46,9 +45,9 @@ def parsed(kind: type[P], data: bytes, max_fields: int = sys.maxsize) -> P:
 
 
 def text(value: object) -> str:
-    """The same, when it is a text. Raises TypeError."""
+    """``value``, which must be a string. Raises TypeError."""
     if not isinstance(value, str):
-        raise TypeError(f"a text is expected, not {value!r}")
+        raise TypeError(f"expected a string, not {value!r}")
     return value
 
 

@@ -1,8 +1,8 @@
-"""The PodResources API, v1 and v1alpha1, as monitoring agents know it (API-5, API-6).
+"""The PodResources API, v1 and v1alpha1, for monitoring agents (API-5, API-6).
 
-An answer is encoded once, and everybody who asks while nothing changes gets the same bytes: the API gives the same
-object then. And encoding is putting together what is known of each resource and each node already, since one message
-object for each of 10,000 devices takes a third of a second.
+While nothing changes, :class:`PodResourcesApi` returns the same object, and every caller gets the same encoded bytes.
+An answer is assembled from the cached bytes of each resource and each NUMA node: a message object for each of 10,000
+devices would take a third of a second.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class PodResources(Protocol):
 
 
 class PodResourcesApi(Protocol):
-    """What the services need. Each call may raise: RateLimited, or NoSuchPod for a pod that is not here.
+    """What the services need. Calls may raise RateLimited, and ``get_pod`` NoSuchPod.
 
-    What they return does not change; the same object again means the same answer.
+    A returned object never changes, so the same object means the same answer.
     """
 
     async def list_pods(self) -> Sequence[PodResources]: ...
@@ -92,7 +92,7 @@ def _pods(pods: Iterable[PodResources], *, topology: bool = True) -> Steps[bytes
 
 
 def _pod(pod: PodResources, *, topology: bool = True) -> Steps[bytes]:
-    """The two versions have the same fields, but for the nodes."""
+    """The two versions have the same fields, except for the NUMA nodes."""
     parts = [bytes(v1.PodResources(name=pod.name, namespace=pod.namespace))]
     for name, held in pod.containers:
         devices = yield from _devices(2, held, topology=topology)
@@ -101,7 +101,7 @@ def _pod(pod: PodResources, *, topology: bool = True) -> Steps[bytes]:
 
 
 def _devices(number: int, devices: Iterable[ContainerDevices], *, topology: bool = True) -> Steps[bytes]:
-    """As fields of this number."""
+    """The devices, as fields with this number."""
     parts: list[bytes] = []
     for some in in_chunks(devices):
         parts += [

@@ -1,10 +1,10 @@
-"""Are these bytes a message at all? betterproto2 does not ask: it takes a field that is cut off for a shorter one.
+"""Checks that bytes are a well-formed message. betterproto2 does not: it takes a truncated field for a shorter one.
 
-So a list that lost its last bytes would be a list with another device, and three arbitrary bytes an answer. The kubelet
-refuses both, and ends the stream or fails the call. Nor does it ask whether a field that it knows has the type that
-the .proto says: a number becomes a text that is none. Here the bytes are walked once before they are decoded: every
-field ends within its message, has a number and a type that there is, its own one if it is known, and so have the fields
-of the messages inside.
+So a list without its last bytes would be a list with a different device, and three arbitrary bytes would be an answer.
+The kubelet refuses both, and ends the stream or fails the call. Nor does betterproto2 check that a known field has the
+type that the .proto file gives it: an integer would end up where a string belongs. Here the bytes are scanned once
+before they are decoded. Every field must end within its message, have a valid number and a valid wire type and, if it
+is known, its own wire type; so must the fields of nested messages.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_VARINT = 10
 
 
 class RawMessage:
-    """Stands in for a generated message class: takes the bytes as they are, if they are a message of ``kind``."""
+    """In place of a generated message class: keeps the bytes as they are, if they are a message of ``kind``."""
 
     kind: type[Any] | None = None
 
@@ -40,17 +40,17 @@ class RawMessage:
 
 @cache
 def raw_message(kind: type[Any]) -> type[RawMessage]:
-    """The class whose messages are the bytes of messages of ``kind``."""
+    """A :class:`RawMessage` for messages of ``kind``."""
     return type(f"Raw{kind.__name__}", (RawMessage,), {"kind": kind})
 
 
 def unicode_text(text: str) -> str:
-    """A text as it may stand in a message. What names a file may be no Unicode, since its name may be any bytes."""
+    """The text as a message can carry it. A text with a file's name may not be valid Unicode: a name is any bytes."""
     return text.encode(errors="replace").decode()
 
 
 class EncodedMessage:
-    """Stands in for a message that was encoded before, perhaps for many calls."""
+    """In place of a message: one that is encoded already, perhaps for many calls."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -60,7 +60,7 @@ class EncodedMessage:
 
 
 def field_of_bytes(number: int, body: bytes) -> bytes:
-    """A field of this number, below 16, with a length: a text, or a message."""
+    """A length-delimited field (a string, or a message) with this number, which is below 16."""
     length, size = bytearray(), len(body)
     while size > 127:
         length.append(size & 127 | 128)
@@ -70,18 +70,18 @@ def field_of_bytes(number: int, body: bytes) -> bytes:
 
 
 class TooManyFields(ValueError):
-    """It would take too long to decode them."""
+    """Decoding them would take too long."""
 
 
 def check_message(kind: type[Any], data: bytes, max_fields: int = sys.maxsize) -> None:
-    """Raises ValueError unless ``data`` is a message of this generated class as far as its lengths and types go; what
-    the values are is left to the decoder. Other classes are not looked at. Raises TooManyFields, too."""
+    """Raise ValueError unless the lengths and wire types in ``data`` fit this generated class, TooManyFields if it has
+    more than ``max_fields``. Values are left to the decoder; data of other classes is not checked."""
     if hasattr(kind := getattr(kind, "kind", None) or kind, "_betterproto"):
         _check(kind, data, 0, len(data), max_fields)
 
 
 def bodies(data: bytes, number: int) -> Iterator[bytes]:
-    """The bytes of each field of this number, in order. Raises ValueError, also when one has no length."""
+    """The bytes of each field with this number, in order. Raises ValueError, also when one is not length-delimited."""
     for found, wire_type, start, end in _fields(data, 0, len(data)):
         if found == number:
             if wire_type != _BYTES:
@@ -90,7 +90,7 @@ def bodies(data: bytes, number: int) -> Iterator[bytes]:
 
 
 def _check(kind: Any, data: bytes, start: int, end: int, room: int) -> int:
-    """How many more fields there may be after these."""
+    """Check the fields between two offsets; returns how many more there may be."""
     known, inside = _types(kind), _message_fields(kind)
     for number, wire_type, begin, finish in _fields(data, start, end):
         if room <= 0:
@@ -104,12 +104,12 @@ def _check(kind: Any, data: bytes, start: int, end: int, room: int) -> int:
 
 
 def _other_type(number: int, wire_type: int) -> ValueError:
-    return ValueError(f"field {number} has type {wire_type}, which is not its own")
+    return ValueError(f"field {number} has the wrong wire type {wire_type}")
 
 
 @cache
 def _types(kind: Any) -> dict[int, tuple[int, ...]]:
-    """By number the types that a field may have. Repeated numbers may be packed into one field with a length."""
+    """By number, the wire types that a field may have. Repeated numbers may be packed into a length-delimited field."""
     return {
         one.number: (_TYPE_OF[one.proto_type], _BYTES) if one.repeated else (_TYPE_OF[one.proto_type],)
         for one in kind._betterproto.meta_by_field_name.values()
@@ -118,19 +118,19 @@ def _types(kind: Any) -> dict[int, tuple[int, ...]]:
 
 @cache
 def _message_fields(kind: Any) -> dict[int, type[Any]]:
-    """By number the fields that are messages themselves, entries of maps among them."""
+    """By number, the classes of the fields that are messages, including entries of maps."""
     known = kind._betterproto
     classes = {number: known.cls_by_field[name] for number, name in known.field_name_by_number.items()}
     return {number: one for number, one in classes.items() if hasattr(one, "_betterproto")}
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, type, and from where to where its value goes, of each field. Raises ValueError."""
+    """Of each field: its number, its wire type, and where its value begins and ends. Raises ValueError."""
     while at < end:
         tag, at = _varint(data, at, end)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number <= _HIGHEST_NUMBER:
-            raise ValueError(f"there is no field {number}")
+            raise ValueError(f"invalid field number {number}")
         start = at
         if wire_type == _VARINT:
             _, at = _varint(data, at, end)
@@ -139,8 +139,8 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
             at = start + length
         elif wire_type in _FIXED_SIZES:
             at += _FIXED_SIZES[wire_type]
-        else:  # 3 and 4 are groups, which proto3 has not; betterproto2 would read their fields as the message's own
-            raise ValueError(f"there is no type {wire_type} of a field")
+        else:  # 3 and 4 are groups, which proto3 does not have; betterproto2 would add their fields to the message
+            raise ValueError(f"invalid wire type {wire_type}")
         if at > end:
             raise ValueError("unexpected end of the message")
         yield number, wire_type, start, at

@@ -13,6 +13,7 @@ from devicemgr.peer_limits import KUBELET_MESSAGE
 from devicemgr.rpc.deviceplugin.convert import answer_to_bytes
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.steps import run_steps
 from tests.helpers import pod
 
 GPU = "vendor.com/gpu"
@@ -49,7 +50,7 @@ def test_a_list_of_as_many_devices_as_it_has_room_for(size, length):
     entry = listed([Device(id="x" * length)])
     raw = entry * (size // len(entry))
     assert len(raw) <= USUAL.message_size
-    assert len(DeviceListDecoder(USUAL).decode(raw).devices) == size // len(entry)
+    assert len(run_steps(DeviceListDecoder(USUAL).decoding(raw)).devices) == size // len(entry)
     assert 2 * len(raw) <= USUAL.listed_size
 
 

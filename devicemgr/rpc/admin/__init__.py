@@ -1,7 +1,7 @@
-"""The Admin API, ``devicemgr/v1``, which is our own, from both ends.
+"""Our own Admin API, ``devicemgr/v1``, from both ends.
 
-``client``   a manager, seen through its socket
-``service``  what is served there
+``client``   calls a manager through its socket
+``service``  what a manager serves there
 ``convert``  message ↔ value
 ``status``   the answer to Status, which lists every allocated device
 """

@@ -1,4 +1,4 @@
-"""The client of the Admin API: what the command line asks a manager."""
+"""The client of the Admin API, used by the command line."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from . import convert, status
 T = TypeVar("T")
 
 ANSWER_TIMEOUT = 15.0
-"""Seconds for a question that needs no plug-in; admissions and events take as long as they take."""
+"""Seconds for a call that needs no plug-in. Admissions and events have no timeout."""
 _ANY_SIZE = ConnectionLimits(message=2**32, answer=2**32)
-"""A status has every device that is held: of several plug-ins that is more than a message of one."""
+"""A status lists the devices of all plug-ins, so it may be longer than any message of one plug-in."""
 
 
 class ManagerClient:
-    """A manager, seen through admin.sock. Every call raises RpcFailed when it hangs up or is stuck."""
+    """A manager, called through admin.sock. Every call raises RpcFailed when it hangs up or is stuck."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -63,11 +63,11 @@ class ManagerClient:
         await self._call(self._stub.acknowledge_removed, wire.AcknowledgeRemovedRequest(reset=True))
 
     async def inject(self, fault: Fault) -> None:
-        """Something goes wrong on purpose; a restart is under way, and not over, when this returns."""
+        """Inject a fault. A restart has begun, but is not over, when this returns."""
         await self._call(self._stub.inject_fault, convert.fault_to_wire(fault))
 
     async def restart(self, *, delay: float) -> None:
-        """The manager restarts, back ``delay`` seconds later; the old incarnation has ended when this returns."""
+        """Restart the manager; it serves again after ``delay`` seconds. Returns when the old incarnation has ended."""
         await self.inject(Fault(name="restart", seconds=delay))
         with suppress(RpcFailed):
             await self.read_events(lambda event: None, follow=True)  # which ends with the incarnation
@@ -88,26 +88,26 @@ class ManagerClient:
         return message.removed
 
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
-        """Only these pods exist still; returns those that were removed."""
+        """Remove all pods but those with these uids; returns the removed pods."""
         message = await call(self._stub.retain, wire.RetainRequest(uids=list(uids)))  # it may wait for admissions
         return list(map(convert.pod_from_wire, message.removed))
 
     async def read_events(self, on_event: Callable[[dict[str, Any]], None], *, follow: bool) -> None:
-        """Hand over every event the manager remembers and, with ``follow``, those to come."""
+        """Pass ``on_event`` every event the manager remembers and, with ``follow``, every later one."""
 
-        def decode_and_hand(message: wire.Event) -> None:
+        def decode(message: wire.Event) -> None:
             on_event(json.loads(message.json))
 
         request = wire.EventsRequest(follow=follow)
-        await read_stream(self._channel, "/devicemgr.v1.Admin/Events", request, wire.Event, decode_and_hand)
+        await read_stream(self._channel, "/devicemgr.v1.Admin/Events", request, wire.Event, decode)
 
 
 @asynccontextmanager
 async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
     """Connect to a running manager.
 
-    Raises ManagerUnavailable when there is none, Refused when it says no, PermissionDenied when this user may not
-    call it, DirectoryUnusable when no socket can have such a path.
+    Raises ManagerUnavailable when there is none, Refused when it refuses a call, PermissionDenied when this user may
+    not call it, DirectoryUnusable when the path is too long for a socket.
     """
     require_short(socket)
     async with AsyncExitStack() as stack:
@@ -123,7 +123,7 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
         try:
             yield ManagerClient(channel)
         except RpcFailed as error:
-            if error.status == "UNKNOWN":  # an answer, and not the lack of one (REG-5)
+            if error.status == "UNKNOWN":  # the manager answered (REG-5)
                 raise Refused(str(error)) from error
             if error.status == PermissionDenied.status:
                 raise PermissionDenied(str(error)) from error

@@ -1,4 +1,4 @@
-"""Wire message ↔ value, both ways, for the Admin API (``proto/devicemgr/v1``)."""
+"""Wire message ↔ value, for the Admin API (``proto/devicemgr/v1``)."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def pod_from_wire(message: wire.Pod | None) -> Pod:
 
 def _limit(resource: str, count: object) -> int:
     if not isinstance(count, int) or count < 0:
-        raise ValueError(f"{count!r} is no number of devices of {resource}")
+        raise ValueError(f"{count!r} is not a number of devices of {resource}")
     return count
 
 
 def _container_from_wire(message: wire.Container) -> Container:
     if message.kind not in _KINDS_FROM_WIRE:
-        raise ValueError(f"{message.kind!r} is no kind of container")
+        raise ValueError(f"{message.kind!r} is not a kind of container")
     limits = {text(name): _limit(name, count) for name, count in message.limits.items()}
     return Container(name=text(message.name), kind=_KINDS_FROM_WIRE[message.kind], limits=limits)
 
@@ -140,7 +140,7 @@ def settings_to_wire(settings: EffectiveSettings) -> wire.EffectiveSettings:
 
 
 def settings_from_wire(message: wire.EffectiveSettings | None) -> EffectiveSettings:
-    """A limit that came as a whole number is one again."""
+    """Peer limits are doubles on the wire; those that are whole numbers become int again."""
     message = message or wire.EffectiveSettings()
     peer_limits = {name: int(value) if value.is_integer() else value for name, value in message.peer_limits.items()}
     numa_nodes, maps = tuple(message.numa_nodes), {name: dict(getattr(message, name)) for name in _MAPS}
@@ -150,8 +150,8 @@ def settings_from_wire(message: wire.EffectiveSettings | None) -> EffectiveSetti
 
 
 def fault_to_wire(fault: Fault) -> wire.InjectFaultRequest:
-    said = asdict(fault)
-    return wire.InjectFaultRequest(fault=said.pop("name"), **said)
+    values = asdict(fault)
+    return wire.InjectFaultRequest(fault=values.pop("name"), **values)
 
 
 def fault_from_wire(message: wire.InjectFaultRequest) -> Fault:
@@ -159,12 +159,12 @@ def fault_from_wire(message: wire.InjectFaultRequest) -> Fault:
         name=str(message.fault),
         resource=str(message.resource),
         call=str(message.call),
-        times=int(message.times) or 1,  # not said
+        times=int(message.times) or 1,  # 0: not set
         seconds=float(message.seconds),
         error=str(message.error),
     )
 
 
 def _fields_of_same_name(kind: type[Any], source: object, **others: Any) -> dict[str, Any]:
-    """The fields of ``kind`` as ``source`` has them under the same names, with ``others`` in the place of some."""
+    """A value for each field of ``kind``: from ``others``, or the attribute of ``source`` with the same name."""
     return {one.name: getattr(source, one.name) for one in fields(kind)} | others

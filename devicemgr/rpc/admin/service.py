@@ -1,6 +1,6 @@
-"""The service of the Admin API, on admin.sock: a thin skin over a manager.
+"""The service of the Admin API, on admin.sock: converts messages and calls the manager.
 
-What becomes of errors is the server's business: see :mod:`~devicemgr.rpc.transport.server`.
+The server translates errors: see :mod:`~devicemgr.rpc.transport.server`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The answer to Status, which lists every allocated device: perhaps 200,000.
 
-Serialised messages that stand one after the other are one message, with what each says of a repeated field. So the
-answer is encoded in steps, by betterproto2, a pod or some devices at a time; a message for each device would take it
-four times as long. What it says of the pods is encoded once for all who ask while nothing changes.
+Serialised messages, concatenated, are one message whose repeated fields have the entries of all. So betterproto2
+encodes the answer in steps, one pod or some devices at a time; with one message per device it would take four times as
+long. While nothing changes, the part about pods is encoded once for all callers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HEALTHS_FROM_WIRE = {there: here for here, there in _HEALTHS.items()}
 
 
 class Encoder:
-    """Encodes one answer after the other."""
+    """Encodes the answers of one service."""
 
     def __init__(self) -> None:
         self._pods: Encoded[PodStatus] = Encoded(_pods)
@@ -43,7 +43,7 @@ class Encoder:
     def encoding(
         self, capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus], settings: EffectiveSettings
     ) -> Steps[EncodedMessage]:
-        """The answer, in steps. The same ``pods`` again must not have changed."""
+        """The answer, in steps. Passing the same ``pods`` object again means that it has not changed."""
         head = wire.StatusResponse(
             resources=convert.counts_to_wire(capacity), settings=convert.settings_to_wire(settings)
         )
@@ -75,7 +75,7 @@ def _pods(pods: Iterable[PodStatus]) -> Steps[bytes]:
 def decoded(
     message: wire.StatusResponse,
 ) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus], EffectiveSettings]:
-    """What the answer says. Raises ValueError when it contradicts itself."""
+    """The values in the answer. Raises ValueError when it is inconsistent."""
     health = _health_by_container(message)
     pods = [
         PodStatus(
@@ -94,7 +94,7 @@ def decoded(
 def _health_by_container(
     message: wire.StatusResponse,
 ) -> dict[tuple[str, str], dict[ResourceName, dict[DeviceId, str]]]:
-    """By the pod's uid and the container's name. A health that this version does not know is Unknown."""
+    """By pod uid and container name, the health of each device. A health that this version does not know is Unknown."""
     found: dict[tuple[str, str], dict[ResourceName, dict[DeviceId, str]]] = {
         (pod.uid, container.name): {} for pod in message.pods for container in pod.containers
     }

@@ -5,5 +5,5 @@
 ``service``      Registration, as the manager serves it; DevicePlugin, as a plug-in does, for tests
 ``convert``      message ↔ value
 ``device_list``  the lists of one stream, each as the difference from the one before
-``list_policy``  the interface to who decides how many lists a plug-in may send
+``list_policy``  the interface of what limits a plug-in's lists
 """

@@ -1,7 +1,7 @@
-"""Wire message ↔ value, both ways, for the device plug-in API. ``admin/convert`` does it for the Admin API.
+"""Wire message ↔ value, for the device plug-in API; ``admin/convert`` is for the Admin API.
 
-betterproto2 keeps the .proto file's field names, except that ``ID`` becomes ``id`` and ``deviceIDs``,
-standing alone, ``device_i_ds``.
+betterproto2 keeps the .proto file's field names, except that ``ID`` becomes ``id``, and ``deviceIDs``
+on its own ``device_i_ds``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _WireSpec(Protocol):
 
 
 def mounts_from_wire(messages: Iterable[_WireMount]) -> tuple[Mount, ...]:
-    """Of either package: the two have the same fields."""
+    """From the messages of either API: they have the same fields."""
     return tuple(
         Mount(container_path=text(m.container_path), host_path=text(m.host_path), read_only=bool(m.read_only))
         for m in messages
@@ -56,9 +56,6 @@ def specs_from_wire(messages: Iterable[_WireSpec]) -> tuple[DeviceSpec, ...]:
         DeviceSpec(container_path=text(m.container_path), host_path=text(m.host_path), permissions=text(m.permissions))
         for m in messages
     )
-
-
-# --- deviceplugin v1beta1 ------------------------------------------------------------------------
 
 
 def device_from_wire(message: wire.Device) -> Device:
@@ -73,7 +70,7 @@ def device_to_wire(device: Device) -> wire.Device:
 
 
 def list_size(devices: Iterable[Device]) -> int:
-    """Bytes of the message that carries this list."""
+    """How many bytes the message with this list has."""
     return len(bytes(wire.ListAndWatchResponse(devices=[device_to_wire(device) for device in devices])))
 
 
@@ -86,7 +83,7 @@ def options_to_wire(options: PluginOptions) -> wire.DevicePluginOptions:
 
 
 def registration_from_wire(message: wire.RegisterRequest) -> Registration:
-    """``options`` is left behind on purpose: only the plug-in's own answer counts (REG-8)."""
+    """Without ``options``: only the answer to GetDevicePluginOptions counts (REG-8)."""
     return Registration(
         version=text(message.version), endpoint=text(message.endpoint), resource=text(message.resource_name)
     )
@@ -114,7 +111,7 @@ def answers_from_bytes(data: bytes) -> tuple[Answer, ...]:
 
 
 def first_preference(message: wire.PreferredAllocationResponse) -> tuple[DeviceId, ...]:
-    """The preferred ids for the one container we asked for; none when there is no answer (ALLOC-18)."""
+    """The preferred ids for the one container in the request; empty without an answer (ALLOC-18)."""
     answers = message.container_responses
     return tuple(text(id) for id in answers[0].device_i_ds) if answers else ()
 
@@ -130,12 +127,12 @@ def answer_to_wire(answer: RunOptions) -> wire.ContainerAllocateResponse:
 
 
 def answer_to_bytes(answer: RunOptions) -> bytes:
-    """The answer as the checkpoint stores it (CKPT-3), where nobody has the plug-in's own bytes."""
+    """The answer as the checkpoint stores it (CKPT-3), when the plug-in's own bytes are not known."""
     return bytes(answer_to_wire(answer))
 
 
 def answer_from_bytes(data: bytes) -> RunOptions | None:
-    """A stored answer, or None when these bytes are none."""
+    """A stored answer, or None when the bytes are malformed."""
     try:
         return checked(answer_from_wire, parsed(wire.ContainerAllocateResponse, data))
     except RpcFailed:  # the caller counts it

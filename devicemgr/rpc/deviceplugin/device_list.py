@@ -4,17 +4,17 @@ A list is always complete (API-2), so a plug-in with 10,000 devices sends 250 kB
 of it again with betterproto2 takes a quarter of a second. Three observations make that a matter of microseconds:
 
 1. *The same bytes at the same place mean the same devices.* What two messages have in common at their beginning and at
-   their end is found by comparing memory, and is not looked at again.
-2. *A message splits without being understood*: field 1, a length, and so many bytes, again and again.
-3. *What follows the id in a device repeats*: health and topology, a handful of different texts of bytes. Each is
-   decoded once, by betterproto2 itself.
+   their end is found by comparing memory, and is not decoded again.
+2. *A message can be split without decoding it*: it repeats field 1, a length, and that many bytes.
+3. *What follows the id in a device repeats*: health and topology have a handful of different encodings. betterproto2
+   decodes each of them once.
 
-Any other encoding (an unknown field, an id that is not first) is left to betterproto2, device by device,
-so the result is always the one that it would give, of bytes that are a message at all (``wire_format``); a property
-test says so for any bytes. That takes up to 2 µs for each byte, so how many bytes of one list may need it is bounded
-(``slow_size``), and how many fields one device has, which is a step of its own (``MAX_FIELDS``).
+Any other encoding (an unknown field, an id that is not first) is left to betterproto2, device by device. So the result
+is always what betterproto2 would give for a well-formed message (``wire_format``); a property test checks this for
+arbitrary bytes. The slow way takes up to 2 µs per byte, so the number of bytes in one list that need it is limited
+(``slow_size``), and so is the number of fields in one device (``MAX_FIELDS``), which is decoded in one step.
 
-A long list is decoded in steps (``steps``), between which others have a turn.
+A long list is decoded in steps (``steps``), between which other tasks run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from itertools import repeat
 from ...errors import PeerLimitExceeded, RpcFailed
 from ...model import Device, DeviceList
 from ...peer_limits import PeerLimits
-from ...steps import CHUNK, Steps, run_steps
+from ...steps import CHUNK, Steps
 from ..messages import checked, parsed
 from ..stubs import v1beta1 as wire
 from ..wire_format import TooManyFields, bodies
@@ -35,23 +35,23 @@ _FIELD_1 = 0x0A
 """Tag of field 1 with a length: an entry of a list, and the id of an entry."""
 _STEP = 4096
 MAX_TAILS = 1000
-"""Different combinations of health and topology that are kept decoded."""
+"""How many encodings of health and topology are remembered."""
 MAX_FIELDS = 4096
-"""Of one device, which take 6 µs each: twice as many as one has that is on every NUMA node there can be."""
+"""In one device, at 6 µs each: twice as many as in a device on every possible NUMA node."""
 
 
-# A device is frozen, and the way around that which its __init__ takes costs more than all else here: 10,000 devices
-# take 6 ms with it, and 2 ms with the slots filled directly. Nobody has seen the value before it is whole.
+# The __init__ of a frozen dataclass would be the most expensive step here: 10,000 devices take 6 ms with it, and 2 ms
+# when their slots are filled directly. No other code sees a device before it is complete.
 _NEW = object.__new__
 _SET_ID, _SET_HEALTH, _SET_NODES = (getattr(Device, name).__set__ for name in ("id", "health", "numa_nodes"))
 
 
 class _UnusualEncoding(Exception):
-    """These bytes are for betterproto2: a device, or the whole message."""
+    """betterproto2 must decode this device, or the whole message."""
 
 
 class DeviceListDecoder:
-    """Decodes one message after the other, and remembers the last."""
+    """Decodes the messages of one stream in order, and remembers the last."""
 
     def __init__(self, peer_limits: PeerLimits = PeerLimits()) -> None:  # noqa: B008 - frozen
         self._max_devices = peer_limits.devices
@@ -62,21 +62,17 @@ class DeviceListDecoder:
         self._list = DeviceList()
         self._tails: dict[bytes, tuple[str, tuple[int, ...] | None]] = {}
 
-    def decode(self, raw: bytes) -> DeviceList:
-        """:meth:`decoding`, at once."""
-        return run_steps(self.decoding(raw))
-
     def decoding(self, raw: bytes) -> Steps[DeviceList]:
-        """The devices as they came, with duplicates and all.
+        """Decode a list; duplicates are kept.
 
-        Raises RpcFailed for bytes that are no list, and for a list of too many devices, or with too much that
-        only betterproto2 can read.
+        Raises RpcFailed for malformed bytes, and PeerLimitExceeded for too many devices or too many bytes that only
+        betterproto2 can decode.
         """
         self._slow_bytes = 0
         try:
             starts, found = yield from self._difference(raw)
         except _UnusualEncoding:
-            self._raw, self._starts, self._list = b"", [0], DeviceList()  # the next one has nothing to go by
+            self._raw, self._starts, self._list = b"", [0], DeviceList()  # nothing to compare the next one with
             devices = yield from self._decode_one_by_one(raw)
             return DeviceList(devices=devices, size=len(raw))
         self._raw, self._starts, self._list = raw, starts, found
@@ -86,7 +82,7 @@ class DeviceListDecoder:
         old, starts, devices = self._raw, self._starts, self._list.devices
         first = bisect_right(starts, _common_start(old, raw)) - 1  # entries before it are the same
         shift = len(raw) - len(old)
-        # From here on they are the same again; no byte may count as both beginning and end.
+        # The common end; no byte may count as both beginning and end.
         same_end = min(_common_end(old, raw), len(old) - starts[first], len(raw) - starts[first])
         last = bisect_left(starts, len(old) - same_end)
         room = self._max_devices - first - (len(starts) - 1 - last)
@@ -104,11 +100,11 @@ class DeviceListDecoder:
         )
 
     def _entries(self, raw: bytes, at: int, end: int, room: int) -> Steps[tuple[list[int], list[Device]]]:
-        """Where the entries between two places begin, and what they are, ``room`` of them at most.
+        """Decode the entries between two offsets, at most ``room``; returns where each begins, and the devices.
 
-        Raises _UnusualEncoding, or RpcFailed when there are more.
+        Raises _UnusualEncoding, or PeerLimitExceeded when there are more.
 
-        One loop, and flat: for 10,000 new devices every call in it is a millisecond.
+        One flat loop: for 10,000 new devices, each function call in it costs a millisecond.
         """
         cuts, devices, tails = [], [], self._tails
         try:
@@ -151,7 +147,7 @@ class DeviceListDecoder:
         return cuts, devices
 
     def _decode_one_by_one(self, raw: bytes) -> Steps[list[Device]]:
-        """The devices of a message that has something else in it, too."""
+        """The devices of a message with an unusual encoding."""
         devices: list[Device] = []
         try:
             for body in bodies(raw, 1):
@@ -197,13 +193,13 @@ def _decoded_tail(tail: bytes) -> tuple[str, tuple[int, ...] | None]:
         device = convert.device_from_wire(message)
     except _UnusualEncoding:
         raise
-    except Exception as error:  # whatever it is: the device as a whole will be refused, in the usual words
+    except Exception as error:  # the whole device will be refused, with the usual message
         raise _UnusualEncoding from error
     return device.health, device.numa_nodes
 
 
 def _body(raw: bytes, start: int) -> tuple[int, int]:
-    """From where to where the bytes of the field at ``start`` go, whose tag has one byte, wherever that is.
+    """Where the body of the field at ``start`` begins and ends; the field's tag has one byte.
 
     Raises _UnusualEncoding or IndexError.
     """

@@ -1,12 +1,11 @@
-"""The table of the methods of the device plug-in API: one row each, and what every other room knows of them.
+"""The table of the methods of the device plug-in API, one row each. Everything else about a method is derived from it.
 
-From a row follow the call itself (``PluginClient.call``), its deadline (:class:`Deadlines` and ``--deadline``), the
-faults of the call (``manager.faults`` and the verb ``fault``), the rules that a plug-in's script can have for it, and
-the option by which a plug-in asks for it. A new RPC of the API is a row here and its messages in ``proto/``; what the
-manager does with the answer is written where the manager does it.
+A row gives the call itself (``PluginClient.call``), its deadline (:class:`Deadlines` and ``--deadline``), its faults
+(``manager.faults`` and the verb ``fault``), the rules that a plug-in's script can have for it, and the option with
+which a plug-in asks for it. To add an RPC, add a row here and its messages in ``proto/``; what the manager does with
+the response is written where the manager does it.
 
-Messages are given by name, and looked up in ``stubs.v1beta1`` when a call is made: nothing here imports gRPC, so
-neither does ``--help``.
+A row names its messages, and a call looks them up in ``stubs.v1beta1``: so ``--help`` need not import gRPC.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ SERVICE = "v1beta1.DevicePlugin"
 class Method:
     """A method of the service DevicePlugin. ``request`` and ``response`` are names of messages.
 
-    ``short_name`` is its name in options and faults. ``deadline`` is the usual one, in seconds (API-9); a stream has
-    neither. ``option`` is the field of DevicePluginOptions by which a plug-in asks for the call; a method without one
-    is always called (REG-8). ``keeps_bytes``: the response is wanted as it was sent, not decoded.
+    ``short_name`` is its name in options and faults. ``deadline`` is the default, in seconds (API-9); a stream has
+    neither. ``option`` is the field of DevicePluginOptions with which a plug-in asks for the call; a method without one
+    is always called (REG-8). ``keeps_bytes``: the client returns the response as bytes, not decoded.
     """
 
     name: str
@@ -87,23 +86,23 @@ OPTIONS = tuple(method.option for method in METHODS if method.option)
 """The fields of DevicePluginOptions."""
 
 DIAL_DEADLINE = 10.0
-"""Seconds until a plug-in's socket accepts, as the kubelet has it."""
+"""Seconds to connect to a plug-in's socket; the kubelet's value."""
 
 
 def unary(methods: Iterable[Method] = METHODS) -> dict[str, Method]:
-    """By short name the methods with one answer: those that have a deadline, and can be delayed or fail."""
+    """The unary methods by short name: those that have a deadline, and can be delayed or fail."""
     return {method.short_name: method for method in methods if method.deadline is not None}
 
 
 def deadlines_type(methods: Iterable[Method]) -> type[Any]:
-    """A dataclass with the seconds for dialling, and for each unary method."""
+    """A dataclass with a number of seconds for dialling, and for each unary method."""
     seconds = {"dial": DIAL_DEADLINE} | {one.field: one.deadline for one in unary(methods).values()}
     return make_dataclass(
         "Deadlines",
         [(name, "Seconds", usual) for name, usual in seconds.items()],
         bases=(CheckedFields,),
         namespace={
-            "__doc__": "Seconds a plug-in has for each call. The kubelet has one for ``dial`` and ``pre_start`` only "
+            "__doc__": "Seconds a plug-in has for each call. The kubelet limits only ``dial`` and ``pre_start`` "
             f"(API-9).\n\nFields, with their defaults: {', '.join(f'{name} {s:g}' for name, s in seconds.items())}.",
             "__module__": __name__,
         },
@@ -117,7 +116,7 @@ if TYPE_CHECKING:
 
     @dataclass(init=False)
     class Deadlines(CheckedFields):
-        """What a type checker knows of it: every field is a number of seconds."""
+        """For type checkers: every field is a number of seconds."""
 
         dial: Seconds
 
@@ -129,6 +128,6 @@ else:
 
 
 def deadlines_help(methods: Iterable[Method] = METHODS) -> str:
-    """The names that ``--deadline`` takes, each with its usual number of seconds."""
+    """The names that ``--deadline`` takes, each with its default."""
     usual = {"dial": DIAL_DEADLINE} | {name: method.deadline for name, method in unary(methods).items()}
     return ", ".join(f"{name} ({seconds:g})" for name, seconds in usual.items())

@@ -1,7 +1,6 @@
-"""The services of the device plug-in API, each a thin skin over a few Trio functions: of the manager, and of a
-plug-in, for tests.
+"""The services of the device plug-in API: the manager's Registration and, for tests, a plug-in's DevicePlugin.
 
-The functions come in as arguments. What becomes of their errors is the server's business: see
+Each converts messages and calls the Trio functions that it was given. The server translates their errors: see
 :mod:`~devicemgr.rpc.transport.server`.
 """
 
@@ -10,13 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
-from ...model import (
-    Device,
-    DeviceId,
-    PluginOptions,
-    Registration,
-    RunOptions,
-)
+from ...model import Device, DeviceId, PluginOptions, Registration, RunOptions
 from ..messages import checked_request
 from ..stubs import v1beta1 as wire
 from ..transport.server_call import StreamClosingMixin
@@ -35,7 +28,7 @@ class RegistrationService(wire.RegistrationBase):
 
 
 class PluginApi(Protocol):
-    """What a device plug-in does, as Trio functions. The stand-in for tests implements it."""
+    """What a device plug-in does, as Trio functions. ``testing.plugin.simulated`` implements it."""
 
     async def get_options(self) -> PluginOptions: ...
     async def next_report(self, seen: int) -> tuple[int, Sequence[Device]] | None: ...

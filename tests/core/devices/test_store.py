@@ -21,6 +21,7 @@ from devicemgr.model import Container, ContainerKind, Device, Owner, PluginOptio
 from devicemgr.rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes, device_to_wire
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.steps import run_steps
 from tests.helpers import apply_list, render_section
 
 R = "vendor.com/gpu"
@@ -55,7 +56,7 @@ class StateMachine(RuleBasedStateMachine):
         """A late list, of an older generation, changes nothing (LIM-2). Most lists are given as a difference."""
         entries = [Device(id=id, health="Unhealthy" if id in bad else "Healthy", numa_nodes=(len(id),)) for id in ids]
         raw = bytes(wire.ListAndWatchResponse(devices=[device_to_wire(device) for device in entries]))
-        report = entries if whole else self.decoder.decode(raw)
+        report = entries if whole else run_steps(self.decoder.decoding(raw))
         events = apply_list(self.store, R, self.generation - late, report)
         assert bool(events) == (self.serving and not late)
         if events:

@@ -13,6 +13,7 @@ from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.wire_format import field_of_bytes
+from devicemgr.steps import run_steps
 from devicemgr.turns import TURN, run_in_turns
 from tests.grpcio_peers import Plugin
 from tests.helpers import apply_list, pod
@@ -56,7 +57,7 @@ def at_once(no_garbage):
     raw, store = device_list(), DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="s"))
     began = thread_time()
-    apply_list(store, GPU, 1, DeviceListDecoder().decode(raw))
+    apply_list(store, GPU, 1, run_steps(DeviceListDecoder().decoding(raw)))
     store.free_devices(GPU)
     return thread_time() - began
 

@@ -13,6 +13,7 @@ from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import MAX_FIELDS, MAX_TAILS, DeviceListDecoder
 from devicemgr.rpc.messages import checked, parsed
 from devicemgr.rpc.stubs import v1beta1 as wire
+from devicemgr.steps import run_steps
 
 ids = st.text(max_size=4) | st.sampled_from(["a", "b", "gpu-1", "x" * 130])
 devices = st.builds(
@@ -64,7 +65,7 @@ def plainly(raw):
 
 def decoded(decoder, raw):
     try:
-        return decoder.decode(raw)
+        return run_steps(decoder.decoding(raw))
     except RpcFailed:
         return "refused"
 
@@ -83,12 +84,12 @@ def test_any_bytes_after_any_others_are_what_betterproto2_makes_of_them(successi
 @given(lists.map(lambda found: [d for d in found if d.id]), st.data())
 def test_one_list_after_another_is_told_by_what_has_gone_and_come(first, data):
     decoder = DeviceListDecoder()
-    last = decoder.decode(encoded(first))
+    last = run_steps(decoder.decoding(encoded(first)))
     for _ in range(4):
         changed = data.draw(st.permutations(first) | st.just(first))
         at = data.draw(st.integers(0, len(changed)))
         changed = [*changed[:at], *data.draw(st.lists(devices.filter(lambda d: d.id), max_size=1)), *changed[at:]]
-        found = decoder.decode(encoded(changed))
+        found = run_steps(decoder.decoding(encoded(changed)))
         assert found.base is last.token
         assert found.devices == changed
         rest = list(last.devices)
@@ -105,7 +106,7 @@ def test_a_list_that_is_cut_off_within_an_entry_is_none(found, data):
     raw = encoded(found)
     cut = data.draw(st.integers(0, len(raw) - 1).filter(lambda at: at not in ends))
     decoder = DeviceListDecoder()
-    decoder.decode(raw)
+    run_steps(decoder.decoding(raw))
     for one in (decoder, DeviceListDecoder()):
         assert decoded(one, raw[:cut]) == "refused"
 
@@ -113,33 +114,33 @@ def test_a_list_that_is_cut_off_within_an_entry_is_none(found, data):
 def test_a_change_in_the_middle_of_a_long_list_is_all_that_is_decoded():
     before = [Device(id=f"dev-{n}") for n in range(10_000)]
     decoder = DeviceListDecoder()
-    decoder.decode(encoded(before))
+    run_steps(decoder.decoding(encoded(before)))
     after = [*before[:5000], Device(id="dev-5000", health="Unhealthy"), *before[5001:]]
-    found = decoder.decode(encoded(after))
+    found = run_steps(decoder.decoding(encoded(after)))
     assert (found.removed, found.added) == (before[5000:5001], after[5000:5001])
-    assert found.devices[4999] is decoder.decode(encoded(after)).devices[4999]
+    assert found.devices[4999] is run_steps(decoder.decoding(encoded(after))).devices[4999]
 
 
 def test_a_plugin_that_invents_something_new_every_time_fills_no_memory():
     decoder = DeviceListDecoder()
     for n in range(MAX_TAILS * 2):
-        decoder.decode(encoded([Device(id="a", health=f"odd {n}")]))
+        run_steps(decoder.decoding(encoded([Device(id="a", health=f"odd {n}")])))
     assert len(decoder._tails) <= MAX_TAILS
 
 
 @pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 129, 300, 20_000])
 def test_entries_of_every_length(size):
     found = [Device(id="x" * size), Device(id="y" * size, numa_nodes=(1,))]
-    assert DeviceListDecoder().decode(encoded(found)).devices == found
+    assert run_steps(DeviceListDecoder().decoding(encoded(found))).devices == found
 
 
 def test_one_device_of_an_unusual_shape_does_not_make_the_others_so():
     """A list of which every byte counted would be above the limit."""
     found = [Device(id=""), *(Device(id=f"dev-{n}") for n in range(1000)), Device(id="")]
     decoder = DeviceListDecoder(PeerLimits(slow_size=100))
-    assert decoder.decode(encoded(found)).devices == found
+    assert run_steps(decoder.decoding(encoded(found))).devices == found
     with pytest.raises(RpcFailed, match="more bytes of an unusual shape than 100"):
-        decoder.decode(encoded([Device(id="")] * 20))
+        run_steps(decoder.decoding(encoded([Device(id="")] * 20)))
 
 
 def test_a_device_with_very_many_fields_is_refused_before_it_is_decoded():
@@ -147,17 +148,17 @@ def test_a_device_with_very_many_fields_is_refused_before_it_is_decoded():
         device = Device(id="a", numa_nodes=tuple(numbers))
         if refused:
             with pytest.raises(RpcFailed, match=f"more fields of one device than {MAX_FIELDS}"):
-                DeviceListDecoder().decode(encoded([device]))
+                run_steps(DeviceListDecoder().decoding(encoded([device])))
         else:
-            assert DeviceListDecoder().decode(encoded([device])).devices == [device]
+            assert run_steps(DeviceListDecoder().decoding(encoded([device]))).devices == [device]
 
 
 def test_more_devices_than_allowed_are_refused_in_a_message_with_other_fields():
     decoder = DeviceListDecoder(PeerLimits(devices=3))
     other = b"\x12\x00"
-    assert len(decoder.decode(other + encoded([Device(id="a")] * 3)).devices) == 3
+    assert len(run_steps(decoder.decoding(other + encoded([Device(id="a")] * 3))).devices) == 3
     with pytest.raises(RpcFailed, match="more devices than 3"):
-        decoder.decode(other + encoded([Device(id="a")] * 4))
+        run_steps(decoder.decoding(other + encoded([Device(id="a")] * 4)))
 
 
 def test_what_is_decoded_the_slow_way_is_decoded_in_small_steps():
