@@ -1,8 +1,8 @@
-"""Something has changed, look again: a condition variable, without the lock that threads need beside it.
+"""Something has changed, look again: a condition variable, without the lock that threads need.
 
-A notification carries nothing and is true of nothing: the state is, and whoever waits looks at it, before and after.
-That is level-triggered, as a controller of Kubernetes is, so a notification that comes too early, too often or together
-with others does no harm. None is lost between looking and waiting, because Trio's tasks switch only at an ``await``.
+A notification carries no information: tasks look at the state itself, before they wait and after. This is
+level-triggered, as Kubernetes' controllers are: a notification that comes too early, too often or together with others
+does no harm, and none is lost between looking and waiting, because Trio switches tasks only at an ``await``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import trio
 
 
 class ConditionVariable:
-    """Any number of tasks wait until a condition of theirs holds; whoever changes the state calls :meth:`notify`."""
+    """Tasks wait, each until its own condition holds. A task that changes the state calls :meth:`notify`."""
 
     def __init__(self) -> None:
         self._waiting: dict[trio.Event, Callable[[], bool]] = {}
 
     def notify(self) -> None:
-        """The state may have changed: wake those whose condition holds now.
+        """Wake the tasks whose condition holds now.
 
-        Conditions are evaluated here, in the task that notifies: most changes concern few of those who wait, and to
-        look is cheaper than to wake.
+        The conditions are evaluated by the task that notifies: most changes concern few tasks, and to evaluate a
+        condition is cheaper than to wake a task.
         """
         for woken, condition in self._waiting.items():
             if condition():
@@ -33,8 +33,8 @@ class ConditionVariable:
         await self._wait(lambda: True)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Return when ``condition`` holds, at once if it does already. It holds on return: it is evaluated again when
-        the task runs, since another task may have been faster."""
+        """Return when ``condition`` holds, at once if it does already. It is evaluated again when the task runs, since
+        another task may have changed the state again."""
         while not condition():
             await self._wait(condition)
 

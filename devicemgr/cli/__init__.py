@@ -58,7 +58,7 @@ _LONGEST_WORD = 300
 """Characters: of a path, say. A longer one is shown by its ends."""
 DEFAULT_ROOT = "/var/lib/kubelet"
 _IS_VERB = f"{__name__}.is_verb"
-"""In a context: does the command line begin with a verb? Then no option of the daemon comes."""
+"""A key of click's context: whether the command line begins with a verb, and so has no options of the daemon."""
 _VERBS = {
     "admit": "Admit the pods of a manifest and start their containers.",
     "check": "Check a device plug-in, in any language, without a cluster.",
@@ -92,7 +92,7 @@ class Group(click.Group):
 
 
 class _Verbs(Group):
-    """Loads a verb's module, or the daemon's options, when they are used: nobody shall pay for what others need."""
+    """Imports a verb's module, or the daemon's options, only when they are used."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_IS_VERB] = bool(args) and args[0] in _VERBS

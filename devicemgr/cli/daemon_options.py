@@ -1,6 +1,6 @@
-"""The daemon's options: one for each field of its settings that has an option beside it.
+"""The daemon's options: one for each field of its settings that has an option.
 
-The type of a field says what the option takes. A new setting of a known type needs nothing here.
+What an option takes follows from the type of the field. A new setting of a known type needs nothing here.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ..rpc.deviceplugin.methods import Deadlines
 from .parameters import Seconds
 
 _MAX_GROUP_ID = 2**32 - 2
-"""The number after it means: no group."""
+"""The next number means no group."""
 
 
 @cache
 def settings_options(settings: type[Any] = Settings) -> tuple[click.Option, ...]:
-    """A command that has these options gets their values under the names of the fields."""
+    """The options, whose values a command gets under the names of the fields."""
     types = get_type_hints(settings, include_extras=True)
     return tuple(
         click.Option(
@@ -136,4 +136,4 @@ _KINDS: dict[Any, Callable[[Field[Any]], dict[str, Any]]] = {
     NodeResources: _parsed(parse_node_resources, multiple=True),
     tuple[str, arguments.Port] | None: _parsed(parse_address),
 }
-"""By the type of a field, what click is told of its option."""
+"""The arguments of click for an option, by the type of its field."""

@@ -3,21 +3,21 @@
 Read in this order:
 
 ``supervisor``        the nursery tree on one screen
-``settings``          what a manager is told when it starts
+``settings``          the settings of a manager: arguments and options
 ``incarnation``       what a restart replaces
-``manager``           the Device Manager as an embedder holds it
+``manager``           the Device Manager as an embedding program uses it
 ``plugins/``          plug-ins: registered, found, read, lost
 ``pods/``             pods: admitted, aligned, allocated, started
 ``checkpoint/``       the state on disk, by one writer
 ``access/``           who may call, and how much
-``serving/``          what is offered to others: sockets, metrics, traces
+``serving/``          sockets, metrics, traces
 ``faults/``           faults on purpose
-``threads/``          the way in for programs that are not Trio's
-``event_log``         the memory of what happened, and how others wait for it
-``open_calls``        the calls of a program's own tasks: none outlasts the manager
+``threads/``          the manager for programs that do not use Trio
+``event_log``         the log of events, and how tasks wait for them
+``open_calls``        the calls of the program's own tasks: none outlasts the manager
 ``layout``            the files of one manager under its root directory
-``shared_directory``  files of ours where others may make theirs
-``file_watch``        when it is worth looking at a file again
-``host_numa``         the machine's NUMA nodes, as the kernel tells of them
+``shared_directory``  our files in a directory in which others may create theirs
+``file_watch``        notices changes of our files
+``host_numa``         the machine's NUMA nodes, from sysfs
 ``cached_view``       a view of the whole state, computed once for all callers until it changes
 """

@@ -1,4 +1,4 @@
-"""The manager's memory of what happened, and how others wait for it."""
+"""The log of events, and how tasks wait for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_EVENTS = 1000
 class RecordedEvent:
     """An event with its number (from 1) and the time it was recorded, in seconds since the epoch.
 
-    One that the log does not keep has the number of the one before it.
+    An event that the log does not keep has the number of the one before it.
     """
 
     sequence: int
@@ -31,11 +31,11 @@ class RecordedEvent:
 
 
 Sink = Callable[[RecordedEvent], None]
-"""Gets every event as it is recorded: the log, the trace file. Must not block for long."""
+"""Gets every event when it is recorded, for example to write it to a file. Must not block for long."""
 
 
 class EventLog:
-    """Records events and wakes whoever waits for a change of the manager's state."""
+    """Records events, and wakes the tasks that wait for a change of the manager's state."""
 
     def __init__(self, sinks: Iterable[Sink] = (), *, clock: Callable[[], float] = time.time) -> None:
         self._sinks = tuple(sinks)
@@ -44,10 +44,10 @@ class EventLog:
         self._count = 0
         self._closed = False
         self.changed = ConditionVariable()
-        """Notified after every event: whatever changes the state of the manager is recorded."""
+        """Notified after every event, and so after every change of the manager's state."""
 
     def record(self, events: Iterable[Event]) -> None:
-        """Remember what happened, tell the sinks, wake the waiters."""
+        """Keep the events, hand them to the sinks, and wake the tasks that wait for them."""
         for event in events:
             self._count += event.is_remembered
             recorded = RecordedEvent(self._count, self._clock(), event)
@@ -58,18 +58,18 @@ class EventLog:
         self.changed.notify()
 
     def age(self, recorded: RecordedEvent) -> float:
-        """Seconds since it was recorded."""
+        """Seconds since the event was recorded."""
         return self._clock() - recorded.time
 
     def after(self, sequence: int) -> list[RecordedEvent]:
-        """The remembered events with a higher number."""
+        """The events in the log with a higher number."""
         return [recorded for recorded in self._events if recorded.sequence > sequence]
 
     def has_after(self, sequence: int) -> bool:
         return bool(self._events) and self._events[-1].sequence > sequence
 
     async def wait_after(self, sequence: int) -> list[RecordedEvent]:
-        """The same, but waits for the next one when there is none; empty only after :meth:`close`."""
+        """The same, but waits for the next event when there is none; empty only after :meth:`close`."""
         await self.wait_until(lambda: self._closed or self.has_after(sequence))
         return self.after(sequence)
 
@@ -78,7 +78,7 @@ class EventLog:
         await self.changed.wait_until(condition)
 
     def close(self) -> None:
-        """No more followers: everybody in :meth:`wait_after` returns, until :meth:`open`."""
+        """Let all calls of :meth:`wait_after` return, now and until :meth:`open`."""
         self._closed = True
         self.changed.notify()
 

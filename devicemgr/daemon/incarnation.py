@@ -1,4 +1,4 @@
-"""One incarnation of the manager: everything that a restart replaces. The supervisor and the disk outlast it."""
+"""One incarnation of the manager: what a restart replaces. The supervisor and the files on disk outlast it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from .settings import Settings
 
 
 class Incarnation:
-    """``ready`` is set when every socket accepts, ``stop_requested`` when it is to end. ``restart_delay`` is then the
-    seconds until the next one begins (infinite: there is none); ``has_ended`` says that it serves nobody any more."""
+    """``ready`` is set when every socket accepts, ``stop_requested`` when the incarnation is to end. ``restart_delay``
+    is then the number of seconds until the next one, infinite if there is none. ``has_ended`` is true when it handles
+    no requests any more."""
 
     def __init__(
         self,
@@ -67,12 +68,12 @@ class Incarnation:
         self.has_ended = False
 
     def stop(self, *, restart_delay: float = float("inf")) -> None:
-        """End this incarnation, and begin another ``restart_delay`` seconds later."""
+        """End this incarnation, and start another one ``restart_delay`` seconds later."""
         if not self.stop_requested.is_set():
             self.restart_delay = restart_delay
             self.stop_requested.set()
 
     async def stop_after(self, event: trio.Event) -> None:
-        """Wait for the event, and end this incarnation without another."""
+        """Wait for the event, then end this incarnation; it is the last one."""
         await event.wait()
         self.stop()

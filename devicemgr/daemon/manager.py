@@ -1,4 +1,4 @@
-"""The Device Manager as an embedder holds it: ask, admit, wait."""
+"""The Device Manager as an embedding program uses it."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from .pods.pod_resources import PodResources
 from .serving.trace import format_event
 
 SHOWN_EVENTS = 10
-"""How many events the error of a wait shows."""
+"""How many events the error of :meth:`DeviceManager.wait_for_resource` shows."""
 
 
 class DeviceManager:
     """A running manager. Made by :func:`devicemgr.open_device_manager`; valid until that block ends, over restarts.
 
-    After that, every method raises ManagerClosed; so do calls that are under way when it ends.
+    After that, every method raises ManagerClosed; so do calls that are in progress when it ends.
     """
 
     def __init__(self, layout: Layout, log: EventLog, settings: EffectiveSettings) -> None:
@@ -71,8 +71,8 @@ class DeviceManager:
 
     @asynccontextmanager
     async def enter(self, incarnation: Incarnation) -> AsyncIterator[None]:
-        """This incarnation serves for as long as the block lasts. With the last one the manager is closed: before
-        anything ends that a call could still need, and before the last write, for what a call had taken is given back.
+        """This incarnation serves for as long as the block lasts. With the last one the manager is closed, before
+        anything ends that a call may need, and before the last write, since cancelled calls release their devices.
         """
         self._latest = incarnation
         try:
@@ -84,7 +84,7 @@ class DeviceManager:
                 await self._calls.wait_ended()
 
     def close(self) -> None:
-        """Every call ends with ManagerClosed from now on, and so do those that are under way."""
+        """From now on every call raises ManagerClosed, and so do those that are in progress."""
         self._calls.close()
 
     @property
@@ -93,15 +93,15 @@ class DeviceManager:
         return self._latest
 
     async def _serving(self) -> Incarnation:
-        """The incarnation that takes commands: between two of them, the next."""
+        """The current incarnation; between two of them, waits for the next."""
         await self._log.wait_until(lambda: not self._latest.has_ended)
         return self._latest
 
-    # --- queries: they look, and change nothing --------------------------------------------------
+    # --- queries ----------------------------------------------------------------------------------
 
     @property
     def pod_resources(self) -> PodResources:
-        """What monitoring agents ask, without a socket between."""
+        """The questions of monitoring agents, without a socket in between."""
         self._calls.check()
         return self._pod_resources
 
@@ -110,24 +110,24 @@ class DeviceManager:
         return self._incarnation.watcher
 
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
-        """Per resource what the node would publish (CAP-1). A removed resource stands with zeroes (LIM-5)."""
+        """What the node would publish, per resource (CAP-1). A removed resource is listed with zeroes (LIM-5)."""
         return self._incarnation.store.capacity()
 
     def pods(self) -> list[PodStatus]:
-        """The admitted pods, oldest first: the devices their containers hold, each with its health (RHS-1)."""
+        """The admitted pods, oldest first, with the devices of their containers and the health of each (RHS-1)."""
         return run_steps(pod_statuses(self._incarnation.store))
 
     async def pods_in_turns(self) -> list[PodStatus]:
-        """The same, as they are at the call; others have their turns meanwhile, however much is held. All who ask while
-        nothing changes get the same list: do not change it."""
+        """The same at the time of the call, in steps, so that other tasks run in between. Until the state changes, all
+        callers get the same list: do not modify it."""
         return await run_in_turns(self._pod_statuses.steps(self._incarnation.store))
 
     @checked
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:
         """What a kubelet would publish for these resources; removed ones with 0 until acknowledged (CAP-5, LIM-5).
 
-        ``node`` is what the node publishes now, of all resources. Where this manager has started without a
-        checkpoint, its extended resources count for nothing, and ``reset`` says so (CAP-6).
+        ``node`` is what the node publishes now for all resources. If this manager has started without a checkpoint, its
+        extended resources are disregarded, and ``reset`` is true (CAP-6).
         """
         store, node = self._incarnation.store, node or NodeStatus(capacity={}, allocatable={})
         counts = store.capacity()
@@ -139,15 +139,15 @@ class DeviceManager:
         )
 
     def settings(self) -> EffectiveSettings:
-        """What this manager goes by: how it aligns pods, on which NUMA nodes, and its peer limits."""
+        """The settings in effect: how pods are aligned, on which NUMA nodes, and the peer limits."""
         self._calls.check()
         return self._settings
 
     @checked
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Why the pod got its devices, or none, as JSON-ready data; of a pod that is not here the newest explanation.
+        """Why the pod got its devices, or none, as JSON-ready data; the latest explanation of a pod that is gone.
 
-        Of several pods of one name the last counts. With an empty ``namespace``, ``name`` may also be a uid.
+        Of several pods with one name, the last one. With an empty ``namespace``, ``name`` may also be a uid.
         """
         incarnation = self._incarnation
         explanations, pod = incarnation.pod_admit_handler.explanations, _find(incarnation, namespace, name)
@@ -160,7 +160,7 @@ class DeviceManager:
         return self._log.after(0)
 
     def gauges(self) -> list[tuple[str, str, list[str], list[tuple[list[str], float]]]]:
-        """What is looked up when somebody scrapes the metrics: sizes, not events."""
+        """The metrics that are looked up at each scrape: sizes, not events."""
         counts = {name: asdict(one) for name, one in self.capacity().items()}
         devices = [
             ([str(name), state], float(one[state]))
@@ -187,32 +187,32 @@ class DeviceManager:
 
     @checked
     async def register(self, registration: Registration) -> None:
-        """What a Register call does. Raises RegistrationRefused."""
+        """Handle a Register call. Raises RegistrationRefused."""
         with self._calls.track():
             await (await self._serving()).endpoints.register(registration)
 
     @checked
     async def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> PodAdmitResult:
-        """May ``pod`` run here? Allocates its devices and, with ``start``, starts its containers in order.
+        """Admit or refuse a pod: allocate its devices and, with ``start``, start its containers in order.
 
-        A manifest may be given too, as a dictionary or as YAML. A refusal is a value: look at ``admitted``, ``reason``
-        and ``message``. Raises BadInput for a manifest that is none.
+        The pod may also be a manifest, as a dictionary or as YAML. A refusal is a value: look at ``admitted``,
+        ``reason`` and ``message``. Raises BadInput for an invalid manifest.
         """
         with self._calls.track():
             return await (await self._serving()).pod_admit_handler.admit(as_pod(pod), start=start)
 
     @checked
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
-        """A container of an admitted pod (re)starts (RUN-1). Raises ContainerStartFailed."""
+        """Start a container of an admitted pod, or start it again (RUN-1). Raises ContainerStartFailed."""
         with self._calls.track():
             return await (await self._serving()).pod_admit_handler.start_container(pod, container)
 
     @checked
     async def remove(self, namespace: str, name: str) -> bool:
-        """The pod has ended; its devices are free when this returns. False when there is no such pod.
+        """Remove a pod that has ended; its devices are free when this returns. False when there is no such pod.
 
         With an empty ``namespace``, ``name`` may also be a uid. Raises Refused when several pods have that name, since
-        a guess could take a running pod's devices away.
+        a guess could release the devices of a running pod.
         """
         with self._calls.track():
             incarnation = await self._serving()
@@ -226,27 +226,27 @@ class DeviceManager:
 
     @checked
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
-        """Only these pods exist still: the others are removed, and returned (GC-1).
+        """Keep only these pods; remove the others, and return them (GC-1).
 
-        After a restart, call it when you know again which pods there are.
+        After a restart, call it when you know which pods still exist.
         """
         with self._calls.track():
             return await (await self._serving()).pod_admit_handler.retain(uids)
 
     @checked
     async def acknowledge_removed(self, resource: str) -> None:
-        """The zero of a removed resource was published; stop listing it (LIM-5). Raises CheckpointUnwritable."""
+        """Stop listing a removed resource, since its zero was published (LIM-5). Raises CheckpointUnwritable."""
         with self._calls.track():
             incarnation = await self._serving()
             incarnation.store.acknowledge_removed(resource)
             await incarnation.writer.flush()
 
     def acknowledge_reset(self) -> None:
-        """The node's extended resources were reset; what it publishes from now on counts (CAP-6)."""
+        """The node's extended resources were reset: regard what it publishes from now on (CAP-6)."""
         self._incarnation.store.should_reset = False
 
     async def flush(self) -> None:
-        """Return when everything up to now is on disk. Raises CheckpointUnwritable."""
+        """Return when all changes up to now are on disk. Raises CheckpointUnwritable."""
         with self._calls.track():
             await (await self._serving()).writer.flush()
 
@@ -261,7 +261,7 @@ class DeviceManager:
         allocatable: Count | None = None,
         timeout: Seconds = 10.0,  # noqa: ASYNC109 - a test's deadline with an error that shows the state
     ) -> ResourceCounts:
-        """Wait until the resource is published with the given numbers (None: any).
+        """Wait until the resource is published with these numbers (None: any).
 
         Raises ResourceWaitTimeout after ``timeout`` seconds; its text shows the actual state and the last events.
         """
@@ -291,15 +291,15 @@ class DeviceManager:
 
     @checked
     async def events_after(self, sequence: Count, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
-        """Events with a higher number, as JSON-ready values; with ``wait``, waits for the next one."""
+        """Events with a higher number, as JSON-ready values. With ``wait``, waits for the next one if there is none."""
         with self._calls.track():
             if wait:
                 await self._log.wait_until(lambda: self._log.has_after(sequence))
             return _as_json(self._log.after(sequence))
 
     async def events_of_incarnation(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
-        """The same, for those who follow through a socket, which does not outlast a restart: empty when it is time to
-        go."""
+        """The same for callers behind a socket, which does not outlast a restart: with ``wait``, empty when
+        this incarnation ends."""
         with self._calls.track():
             return _as_json(await self._log.wait_after(sequence) if wait else self._log.after(sequence))
 

@@ -1,7 +1,7 @@
 """The settings of a manager, stated once.
 
 The fields of :class:`Settings` are the arguments of ``open_device_manager``, and a field with an :class:`Option` is an
-option of the daemon's command line (``cli.daemon_options``). A new setting is a new field, and is read where it counts.
+option of the daemon's command line (``cli.daemon_options``). A new setting is one new field.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 RESTART_WAIT = 30.0
-"""Seconds after a restart in which plug-ins usually are back (CC-101)."""
+"""Seconds after a restart within which plug-ins usually return (CC-101)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,7 @@ class Option:
 
 
 def option_field(default: Any, option: Option) -> Any:
-    """A field that is set by an option, too; its default is a value or, where it is mutable or must be looked up, a
-    function."""
+    """A field that an option can set, too. A default that is callable is a factory."""
     if callable(default):
         return dataclasses.field(default_factory=default, metadata={"option": option})
     return dataclasses.field(default=default, metadata={"option": option})
@@ -55,7 +54,7 @@ class Settings(CheckedFields):
     """
     ===================  ==============================================================================================
     ``root_dir``         the kubelet's root directory; plug-ins register at ``root_dir/device-plugins/kubelet.sock``
-    ``deadlines``        of the calls to plug-ins
+    ``deadlines``        seconds that a plug-in has for each call
     ``grace``            seconds for which the capacity of a stopped plug-in is kept
     ``topology``         how pods are aligned on NUMA nodes
     ``restart_wait``     seconds after a restart for which new pods wait for plug-ins that were there before
@@ -63,8 +62,8 @@ class Settings(CheckedFields):
     ``callers``          who may call, and serve plug-ins: by default this user and root
     ``metrics_address``  (host, port) at which /metrics and /healthz are served; an empty host is every address
     ``node_resources``   extended resources that the node has without a plug-in, as ``{"nvidia.com/gpumem": "16Gi"}``:
-                         they are counted, and nobody is asked for them, unless a plug-in reports devices of that name
-    ``allow_faults``     callers of admin.sock may inject faults, as ``manager.faults`` may in any case
+                         they are only counted, until a plug-in reports devices of that name
+    ``allow_faults``     whether callers of admin.sock may inject faults; ``manager.faults`` needs no permission
     ``sinks``            functions that get every event
     ===================  ==============================================================================================
     """
@@ -128,7 +127,7 @@ class Settings(CheckedFields):
 
     @property
     def effective(self) -> EffectiveSettings:
-        """As the manager shows them to whoever asks."""
+        """The settings as the manager reports them."""
         return EffectiveSettings(
             policy=self.topology.policy,
             scope=self.topology.scope,
@@ -141,7 +140,7 @@ class Settings(CheckedFields):
 
     @property
     def changed_peer_limits(self) -> dict[str, float]:
-        """Those that are not the default ones, by their names on the command line."""
+        """The limits that differ from the defaults, by their names on the command line."""
         default = _by_option(PeerLimits())
         return {name: limit for name, limit in _by_option(self.peer_limits).items() if limit != default[name]}
 
@@ -155,7 +154,8 @@ def option_of(field: dataclasses.Field[Any]) -> Option | None:
 
 
 def takes_fields_of(settings: Callable[P, S]) -> Callable[[Callable[[S], T]], Callable[P, T]]:
-    """A function of settings becomes one of their fields, which are checked as its own arguments, and documented."""
+    """Decorates a function of settings, which then takes their fields: they are checked and documented as its own
+    arguments."""
 
     def decorate(function: Callable[[S], T]) -> Callable[P, T]:
         signature = inspect.signature(settings).replace(return_annotation=inspect.signature(function).return_annotation)

@@ -3,19 +3,19 @@
     run                     the directory's lock, the event log and the manager:
     │                       they outlast a restart, which leaves all below and enters it again
     └─ writer               the state on disk
-       │                    ends last: with everything that was reported
+       │                    ends last: the final state is on disk
        └─ readers           one endpoint task per plug-in
-          │                 ends fourth: plug-ins were needed until now
-          └─ connections    of everybody who called
-             │              ends third: the last answers are on their way
+          │                 ends fourth: no request needs a plug-in any more
+          └─ connections    of all callers
+             │              ends third: the last answers have been sent
              └─ handlers    registrations, admissions, queries
                 │           ends second: within a grace period
                 └─ listeners  sockets · plug-in watcher · metrics
                             ends first: no new work
 
-Each line is a context manager of :class:`Supervisor`, and ``incarnation`` nests them. What stands after a ``yield`` is
-how that line ends in peace; when the block fails or is cancelled, its nursery is cancelled at once. There are no flags,
-counters or "stopping" states: leaving a block *is* the stop of what it owns.
+Each line is a context manager of :class:`Supervisor`, and ``incarnation`` nests them. The code after its ``yield`` ends
+that line in an orderly way; when the block fails or is cancelled, its nursery is cancelled at once. There are no flags,
+counters or "stopping" states: leaving a block stops what it owns.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def run(
 
 
 class Supervisor:
-    """The context managers of the tree. What they share outlasts a restart."""
+    """The context managers of the tree. Its attributes outlast a restart."""
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class Supervisor:
 
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[CheckpointWriter]:
-        """Reads the state from disk, after removing what an earlier run has left in our way; at the end, writes it
-        once more, now that nothing can change it. Raises DirectoryUnusable."""
+        """Clear our paths of what an earlier run has left, read the state from disk, and write its changes; at the end,
+        write it once more, since nothing can change it any more. Raises DirectoryUnusable."""
         settings, layout, log, boot_id = self._settings, self._manager.layout, self._log, read_boot_id()
         self._directories.prepare()
         log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(layout))
@@ -112,7 +112,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def readers(self, writer: CheckpointWriter) -> AsyncIterator[Incarnation]:
-        """Read the lists of plug-ins, in one task each; at the end, hang up: nobody needs a plug-in any more."""
+        """Read the device lists of plug-ins, in one task each; at the end, disconnect from the plug-ins."""
         async with trio.open_nursery() as nursery:
             layout, faults = self._manager.layout, self._manager.fault_injection
             incarnation = Incarnation(self._settings, layout, writer, self._log, faults, nursery)
@@ -122,7 +122,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def connections(self) -> AsyncIterator[Connections]:
-        """Connections to our sockets; at the end, the last answers are sent, and they are closed."""
+        """Hold the connections to our sockets; at the end, send the last answers and close them."""
         async with trio.open_nursery() as nursery:
             connections = Connections(nursery)
             yield connections
@@ -131,8 +131,8 @@ class Supervisor:
 
     @asynccontextmanager
     async def handlers(self, incarnation: Incarnation, *, grace: float) -> AsyncIterator[trio.Nursery]:
-        """Requests of callers, and of the program itself; at the end, they have ``grace`` seconds to finish, and those
-        that follow the event log return."""
+        """Handle requests, of callers and of the program itself; at the end, requests that follow the event log return,
+        and the others have ``grace`` seconds to finish."""
         async with self._manager.enter(incarnation), trio.open_nursery() as nursery:
             yield nursery
             self._log.close()
@@ -142,7 +142,7 @@ class Supervisor:
     async def listeners(
         self, incarnation: Incarnation, connections: Connections, handlers: trio.Nursery
     ) -> AsyncIterator[None]:
-        """Whatever brings new work: all of it is there when the block begins, and gone at the end.
+        """Accept connections, discover plug-ins and serve metrics, from before the block begins until its end.
 
         Raises DirectoryUnusable or AddressUnusable."""
         manager, settings, log, access = self._manager, self._settings, self._log, incarnation.access
@@ -182,7 +182,8 @@ def _manager_ready(served: list[str], settings: Settings) -> ManagerReady:
 async def open_device_manager(settings: Settings) -> AsyncIterator[DeviceManager]:
     """A Device Manager inside your Trio program, for as long as the block lasts.
 
-    It takes over what an earlier run has left on disk. Leaving the block stops everything and removes the sockets.
+    It continues with the state that an earlier run has left on disk. Leaving the block stops everything and removes the
+    sockets.
     Raises DirectoryInUse, DirectoryUnusable, AddressUnusable or NeedsTrio.
     """
     require_trio("open_device_manager")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 
 class Severity(StrEnum):
-    """How loud the log is about an event, the least first."""
+    """How severe an event is, in ascending order."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -18,8 +18,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Base of all events. ``is_remembered`` says whether the log keeps it: what comes many times a second goes to
-    the sinks only. A subclass that is worth a warning, or only worth debugging, says so in ``_severity``."""
+    """Base of all events. The log keeps those with ``is_remembered``; events that come many times a second go to the
+    sinks only. Subclasses that are warnings, or of interest for debugging only, set ``_severity``."""
 
     _severity: ClassVar[Severity] = Severity.INFO
     is_remembered: ClassVar[bool] = True
@@ -30,5 +30,5 @@ class Event:
 
 
 def as_json(event: Event) -> dict[str, Any]:
-    """The event as a JSON-ready dictionary; its kind stands first, under ``event``."""
+    """The event as a JSON-ready dictionary; its type comes first, under ``event``."""
     return {"event": type(event).__name__, **dataclasses.asdict(event)}

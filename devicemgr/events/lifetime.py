@@ -11,7 +11,7 @@ from .base import Event, Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerReady(Event):
-    """Every socket accepts. The rest is what the manager goes by; of ``peer_limits`` those that are not the default."""
+    """Every socket accepts. The rest are the settings in effect; ``peer_limits`` has those that are not the default."""
 
     sockets: tuple[str, ...]
     policy: str
@@ -28,14 +28,14 @@ class ManagerStopping(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleSocketRemoved(Event):
-    """A socket of an earlier run was deleted: its plug-in's sign to register again (REG-17)."""
+    """A socket of an earlier run was deleted, which is the plug-in's sign to register again (REG-17)."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketRestored(Event):
-    """Somebody deleted kubelet.sock at run time; it was made anew (LIM-36)."""
+    """One of our sockets was deleted while the manager ran, and was created again (LIM-36)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -44,7 +44,7 @@ class SocketRestored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketReplaced(Event):
-    """Somebody put something else where one of our sockets was; it is not fought over, but callers reach others now."""
+    """One of our sockets was replaced by something else, which is left alone: callers do not reach us there."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -53,7 +53,7 @@ class SocketReplaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateRestored(Event):
-    """An earlier life left this: resources whose plug-ins are expected back, and pods with their devices (REG-19).
+    """The state of an earlier run: resources whose plug-ins are expected back, and pods with their devices (REG-19).
 
     ``skipped`` counts entries whose answer could not be read (CKPT-9).
     """
@@ -71,8 +71,8 @@ class StateRestored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSetAside(Event):
-    """A file could not be believed, or something stood where ours belong, and was renamed; ``used`` is the generation
-    that was read instead, or empty (LIM-10)."""
+    """A file that could not be trusted, or something at the path of one of our files, was renamed; ``used`` is the
+    generation that was read instead, or empty (LIM-10)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -84,8 +84,8 @@ class FileSetAside(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryOpenToOthers(Event):
-    """A directory was there before, and lets others do what they like with our files in it. It is used all the same, as
-    a kubelet uses it (API-11)."""
+    """Others can remove and replace our files in this directory, which existed before. It is used nevertheless, as a
+    kubelet does (API-11)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -95,7 +95,7 @@ class DirectoryOpenToOthers(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointWritten(Event):
-    """Everything up to ``version`` is on disk; ``size`` is the checkpoint's length in bytes."""
+    """All changes up to ``version`` are on disk; ``size`` is the checkpoint's length in bytes."""
 
     _severity: ClassVar[Severity] = Severity.DEBUG
     is_remembered: ClassVar[bool] = False
@@ -107,7 +107,7 @@ class CheckpointWritten(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointLost(Event):
-    """Somebody deleted, replaced or changed what was written while we run; ``how`` says which. It is written again."""
+    """A checkpoint was deleted, replaced or changed while the manager ran, as ``how`` says. It is written again."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -117,7 +117,7 @@ class CheckpointLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFailed(Event):
-    """The state could not be written; it is tried again with the next change, and after a while."""
+    """The state could not be written. There is another attempt after the next change, or after a while."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 
@@ -127,7 +127,7 @@ class CheckpointFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultInjected(Event):
-    """Somebody wants to see what happens when this goes wrong."""
+    """A fault was injected, by a program or by the verb ``fault``."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 

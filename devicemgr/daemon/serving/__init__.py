@@ -1,7 +1,7 @@
-"""What is offered to others.
+"""Sockets, metrics and traces.
 
 ``listeners``     the unix sockets with their services, and the metrics
-``socket_guard``  our sockets are made anew when somebody deletes them
+``socket_guard``  creates our sockets again when they are deleted
 ``metrics``       the event log, counted
 ``http``          a small server for ``/metrics`` and ``/healthz``
 ``trace``         where events go: files and streams

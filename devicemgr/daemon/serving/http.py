@@ -1,11 +1,10 @@
-"""A small HTTP server for ``/metrics`` and ``/healthz``. h11 speaks HTTP; reading and writing is Trio's.
+"""A small HTTP server for ``/metrics`` and ``/healthz``: h11 does HTTP, and Trio reads and writes.
 
-Anybody on the network may connect, and nobody can be told from others for certain: on loopback all users of the machine
-are one address. So all of them together have one share of the manager's time, as one process has on our sockets, and
-take it in turns: whoever has had an answer stands at the end of the queue. When more connect than there is room for,
-the connection whose last request is the longest ago gives way, of the address that has most: whoever asks at once is
-answered, however many others just sit there. Who connects anew without end can keep others from the metrics, and from
-nothing else.
+Anybody on the network may connect, and clients cannot be told apart reliably: on loopback all users of the machine have
+one address. So all clients together have one share of the manager's time, as a single process has on our sockets, and
+are served in turns. When there are too many connections, one of the address that has most is closed: the one whose last
+request is the longest ago. So a client that sends its request at once is served, however many idle connections there
+are. A client that keeps opening connections can keep others from the metrics, and from nothing else.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ from ..access.reports import PeerReports
 from ..event_log import EventLog
 
 IDLE_TIMEOUT = 30.0
-"""Seconds until a connection's next request has come."""
+"""Seconds in which a client must send its next request."""
 SEND_TIMEOUT = 30.0
-"""Seconds until it has taken the answer."""
+"""Seconds in which a client must receive the response."""
 PAGE_LIFETIME = 1.0
-"""Seconds for which everybody gets the same page."""
+"""Seconds for which all clients get the same page."""
 _ACCEPT_RATE, _ACCEPT_BURST = 100.0, 1000
-"""Connections a second, and at once: who asks for nothing costs so little that nobody need wait behind a crowd."""
+"""Connections a second, and in a burst. An idle connection costs so little that the limits can be high."""
 _RECEIVE_SIZE = 4096
 _SEND_BUFFER = 2**17
-"""Bytes of an answer that the kernel takes of us before they are read. The rest of it is the page, which is shared."""
+"""Bytes of a response that the kernel buffers. The rest is the page, which all responses share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,11 @@ class Page:
 
 MakePage = Callable[[], Awaitable[Page]]
 Pages = Mapping[str, MakePage]
-"""By path, what makes the page."""
+"""By path, the function that makes the page."""
 
 
 def cached(make: MakePage) -> MakePage:
-    """The same page, made once a second at most. For one caller at a time."""
+    """Make the page once a second at most. For one caller at a time."""
     page, stale_at = Page(503, b""), float("-inf")
 
     async def give() -> Page:
@@ -68,7 +67,7 @@ def cached(make: MakePage) -> MakePage:
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Bind; port 0 takes any free one, and an empty host every address of the machine. Raises AddressUnusable."""
+    """Bind; port 0 is any free port, and an empty host every address of the machine. Raises AddressUnusable."""
     try:
         listeners = await trio.open_tcp_listeners(port, host=host or None)
     except OSError as error:
@@ -88,7 +87,7 @@ class _Client:
 
 
 class PageServer:
-    """Serves pages to anybody, within the peer limits ``scrapers``, ``time_share`` and ``time_burst``."""
+    """Serves pages to all clients, within the peer limits ``scrapers``, ``time_share`` and ``time_burst``."""
 
     def __init__(self, pages: Pages, peer_limits: PeerLimits, log: EventLog) -> None:
         self._pages = pages
@@ -97,11 +96,11 @@ class PageServer:
         self._accepts = TokenBucket(_ACCEPT_RATE, _ACCEPT_BURST)
         self._queue = trio.Lock()
         self._clients: dict[_Client, None] = {}
-        """Whose last request is the longest ago stands first."""
+        """Ordered by their last request, the oldest first."""
         self._reports = PeerReports(log)
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
-        """Answer until cancelled."""
+        """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(self._accept, listener, nursery)
@@ -111,7 +110,7 @@ class PageServer:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """One after the other, and all together no more than their share of the time."""
+        """One client after the other, and all together no more than their share of the time."""
         async with self._queue:
             await trio.sleep(self._seconds.debt(now=trio.current_time()))
             yield
@@ -131,7 +130,7 @@ class PageServer:
                 await trio.sleep(self._accepts.reserve(now=trio.current_time()))
 
     def _make_room(self) -> None:
-        """Somebody who asks for nothing gives way to one more."""
+        """Close an idle connection if there are too many."""
         if len(self._clients) < self._max_clients:
             return
         ((busiest, _),) = Counter(one.address for one in self._clients).most_common(1)
@@ -142,7 +141,7 @@ class PageServer:
         self._reports.limit_reached("scrapers", busiest, consequence)
 
     async def _serve(self, client: _Client) -> None:
-        """Request after request. What a client does wrong ends its connection, and nothing else."""
+        """Serve request after request. An error of the client ends its connection, and nothing else."""
         try:
             async with client.stream:
                 with client.scope:
@@ -170,7 +169,7 @@ class PageServer:
                 connection.start_next_cycle()
 
     async def _next_request(self, connection: h11.Connection, stream: trio.SocketStream) -> h11.Request | None:
-        """None when the client has gone."""
+        """None when the client has closed the connection."""
         while True:
             async with self._turn():
                 event = connection.next_event()

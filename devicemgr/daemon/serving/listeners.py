@@ -24,18 +24,18 @@ from ..layout import Layout, clear_socket_paths
 from ..manager import DeviceManager
 
 MAX_BIND_ATTEMPTS = 20
-"""To bind a socket, where members of a group may put something at its path as often as we set it aside."""
+"""To bind a socket at whose path members of a group may put something again and again."""
 
 
 @dataclass
 class Connections:
-    """Where the connections to our sockets run, and the servers that accept them."""
+    """The connections to our sockets, and the servers that accept them."""
 
     nursery: trio.Nursery
     servers: list[Server] = field(default_factory=list)
 
     async def drain(self) -> None:
-        """Give the last answers a moment to be sent."""
+        """Give the last answers a moment to be sent to their callers."""
         with trio.move_on_after(FLUSH_TIME, shield=True):
             for server in self.servers:
                 await server.drain()
@@ -51,8 +51,8 @@ def bound_servers(
     *,
     allow_faults: bool,
 ) -> Iterator[list[Server]]:
-    """Every socket, which is there for as long as the block lasts; kubelet.sock last, so that whoever sees it finds all
-    others. Raises DirectoryUnusable when a path cannot be bound."""
+    """Bind every socket for as long as the block lasts, kubelet.sock last, so that when it exists all others do. Raises
+    DirectoryUnusable when a path cannot be bound."""
     layout, pods, peer_limits = manager.layout, manager.pod_resources, access.peer_limits
     faults = manager.faults if allow_faults else None
 
@@ -89,15 +89,16 @@ def _bound(make: Callable[[], Server], path: Path, layout: Layout, log: EventLog
         except OSError as error:
             if error.errno != errno.EADDRINUSE or layout.group is None or not left:
                 raise DirectoryUnusable(
-                    f"cannot make a socket at {path}: {error.strerror}. Move away what somebody has put there, or mend "
-                    "the permissions of its directory, and start again"
+                    f"cannot create a socket at {path}: {error.strerror}. Move away what is there, or fix the "
+                    "permissions of its directory, and start again"
                 ) from error
             log.record(clear_socket_paths(layout))
     raise AssertionError  # the last attempt returns or raises
 
 
 class MetricsServer:
-    """Counts events, and serves ``/metrics`` and ``/healthz``. Imported only by those who want it: it takes 50 ms."""
+    """Counts events, and serves ``/metrics`` and ``/healthz``. Its modules, which take 50 ms to import, are imported
+    only when one is made."""
 
     def __init__(self, policy: Policy) -> None:
         from .metrics import Metrics

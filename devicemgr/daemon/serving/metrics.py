@@ -1,16 +1,16 @@
 """Metrics: the event log, counted (MET-1, MET-2).
 
-Every counter is fed by events, so a metric cannot say anything but what the log says; only sizes are looked up when
-somebody scrapes. Names, types, labels and buckets are the kubelet's. What MET-2 says the kubelet does not measure
-stands under the prefix ``devicemgr_``; ``process_*`` are those that every Prometheus client has.
+Every counter counts events, so metrics and log always agree; only sizes are looked up at a scrape. Names, types, labels
+and buckets are the kubelet's. Metrics that the kubelet does not have (MET-2) begin with ``devicemgr_``; ``process_*``
+are those of every Prometheus client.
 
-LIM-29: a resource name becomes a label only after it was validated, and only so many do; the rest are counted under
-``other``. The kubelet counts first, so any local caller can make it keep as many series as it has names; here a bad
-registration is counted by the rule that refused it.
+LIM-29: a resource name becomes a label only after it was validated, and only so many names do; the others are counted
+under ``other``. The kubelet counts before it validates, so any local caller can make it keep as many series as it sends
+names; here a refused registration is counted by the rule that refused it.
+"""
 
 # Decision: some of the kubelet's counters do not end in ``_total``, which prometheus-client insists on.
-:meth:`Metrics.render` takes that suffix off them again, and leaves out the ``_created`` samples Go does not have.
-"""
+# :meth:`Metrics.render` removes that suffix from them, and the ``_created`` samples, which Go does not have.
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def build_info() -> dict[str, str]:
 
 
 class Gauges(Protocol):
-    """What is looked up at a scrape: (name, help, label names, [(label values, value)])."""
+    """Looked up at a scrape: (name, help, label names, [(label values, value)])."""
 
     def gauges(self) -> Iterable[tuple[str, str, list[str], list[tuple[list[str], float]]]]: ...
 
@@ -181,7 +181,7 @@ class Metrics:
                 self._set_aside.inc()
 
     def _count_registration(self, resource: str) -> None:
-        """Every call of Register, whatever becomes of it; but only a valid name becomes a label (LIM-29)."""
+        """Every call of Register with a valid name, whatever its result (LIM-29)."""
         if why_not_extended(resource) is None:
             self._registrations.labels(self._name(resource)).inc()
 
@@ -212,7 +212,7 @@ class Metrics:
         self._rejections.labels("OutOfExtendedResources" if out_of else known).inc()
 
     async def render(self, gauges: Gauges) -> bytes:
-        """The text of a scrape, one metric after the other: all of them may take a while, and others are let in."""
+        """The text of a scrape. Other tasks run between two metrics, since all of them may take a while."""
         parts = []
         for metric in self._collect(gauges):
             parts.append(generate_latest(_Only(metric)).decode())
@@ -223,7 +223,7 @@ class Metrics:
         return text.encode()
 
     def _collect(self, gauges: Gauges) -> Iterator[Metric]:
-        """Without ``_created`` samples, and with what is looked up now."""
+        """The counters without ``_created`` samples, and the gauges."""
         for metric in self._registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric

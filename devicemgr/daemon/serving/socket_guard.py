@@ -1,6 +1,6 @@
-"""Our own sockets are created again when somebody deletes them (LIM-36). The kubelet's stays deleted.
+"""Creates our sockets again when they are deleted (LIM-36). A kubelet's stays deleted.
 
-What is watched, and why: see ``file_watch``.
+For what is watched, and why, see ``file_watch``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..layout import Directories
 
 
 async def keep_sockets(directories: Directories, servers: Iterable[Server], log: EventLog) -> None:
-    """Create each socket again as soon as it is lost. Where somebody has put something else, record it once, and leave
-    it alone. Until cancelled."""
+    """Until cancelled, create each socket again as soon as it is lost. A socket that was replaced by something else is
+    recorded, once, and left alone."""
     servers, replaced = list(servers), set[Path]()
     with FileWatch() as watch:
         while True:
@@ -32,7 +32,7 @@ async def keep_sockets(directories: Directories, servers: Iterable[Server], log:
             replaced = others
             if not restored:
                 await watch.changed(poll=any(server.is_lost() for server in servers))
-            await trio.lowlevel.checkpoint()  # a manager that ends deletes its sockets: they are not created again then
+            await trio.lowlevel.checkpoint()  # or sockets that a manager removes when it ends are created again
 
 
 def _restored(directories: Directories, server: Server) -> bool:

@@ -16,11 +16,10 @@ from ...events import Event, Severity, as_json
 from ..event_log import RecordedEvent, Sink
 
 MODE = 0o640
-"""Of a trace file, at most: it has names of pods, and daemons often run with a umask of 0."""
+"""Of a trace file, at most: it contains names of pods, and daemons often run with a umask of 0."""
 MAX_TIMESTAMP = 253_370_764_800.0
-"""The last time that is put into words, in seconds since the epoch: the beginning of the year 9999.
-
-A later one is told as this; as a number it is told as it is.
+"""The last time that is formatted, in seconds since the epoch: the beginning of the year 9999. Later ones are shown as
+this one; in JSON they are numbers.
 """
 
 
@@ -34,12 +33,12 @@ def open_trace(path: Path) -> Iterator[Sink]:
     try:
         yield _writer(file, lambda recorded: json.dumps(recorded.as_json()))
     finally:
-        with suppress(OSError):  # a full disk was reported when it was met
+        with suppress(OSError):  # a full disk was reported already
             file.close()
 
 
 def stream_sink(stream: TextIO, log_format: str, min_severity: str = Severity.INFO) -> Sink:
-    """Events from severity ``min_severity`` on, as ``text`` or ``json`` lines."""
+    """Writes events of at least ``min_severity`` as ``text`` or ``json`` lines."""
     shown = list(Severity)[list(Severity).index(Severity(min_severity)) :]
     render = {"text": format_text, "json": _format_json}[log_format]
     write = _writer(stream, render)
@@ -68,7 +67,7 @@ def _format_json(recorded: RecordedEvent) -> str:
 
 
 def _writer(stream: TextIO, render: Callable[[RecordedEvent], str]) -> Sink:
-    """A sink that ends when its stream does: a reader that went away or a full disk must not end the manager."""
+    """A sink that stops when its stream fails: a closed pipe or a full disk must not end the manager."""
     broken: list[OSError] = []
 
     def write(recorded: RecordedEvent) -> None:
@@ -94,7 +93,7 @@ def _timestamp(seconds: float) -> str:
 
 
 def _short(value: Any) -> str:
-    """One word of a log line: what would break the line or the terminal is quoted, long lists are cut."""
+    """A value in a log line: quoted if it would break the line or the terminal; long lists are truncated."""
     if isinstance(value, tuple | list):
         shown = ",".join(_short(item) for item in value[:8])
         return f"[{shown},…{len(value)} in all]" if len(value) > 8 else f"[{shown}]"

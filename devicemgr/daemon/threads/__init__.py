@@ -1,4 +1,4 @@
-"""The way in for programs that are not Trio's.
+"""The manager for programs that do not use Trio.
 
 ``portal``    a Trio program in a thread of its own
 ``blocking``  a manager whose methods are called without ``await``

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Program(Protocol):
-    """The Trio program in which a manager lives: what a portal does for whoever calls from outside."""
+    """The Trio program in which a manager runs, as a portal gives access to it from other threads."""
 
     @overload
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -53,7 +53,7 @@ class Program(Protocol):
 
 
 class BlockingManager:
-    """A :class:`~devicemgr.DeviceManager`, which says what each method does."""
+    """A :class:`~devicemgr.DeviceManager`, in whose class each method is documented."""
 
     def __init__(self, portal: Program, target: DeviceManager) -> None:
         self._portal = portal

@@ -1,12 +1,12 @@
-"""A Trio program in a thread of its own, for programs that are not Trio's: plain ones, and those on asyncio.
+"""A Trio program in a thread of its own, for programs that do not use Trio: plain ones, and those on asyncio.
 
     with open_portal() as portal, portal.manager(open_device_manager(directory)) as manager:
         manager.wait_for_resource("vendor.com/gpu", allocatable=8)
         admission = manager.admit(pod)
 
-What is called runs as a task inside the program; the caller's thread waits for its result. On asyncio, call from
-``asyncio.to_thread``, or await ``asyncio.wrap_future(portal.submit(…))``, which can be cancelled. A bug in there ends
-the program, and everybody who waits gets it.
+A call runs as a task of the Trio program, while the caller's thread waits for its result. On asyncio, call from
+``asyncio.to_thread``, or await ``asyncio.wrap_future(portal.submit(…))``, which can be cancelled. A bug in the Trio
+program ends it, and all callers that wait get the exception.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ P = ParamSpec("P")
 
 
 class Portal:
-    """The way in, for any thread but its own. Made by :func:`open_portal`."""
+    """Calls into the Trio program, from any thread but its own. Made by :func:`open_portal`."""
 
     def __init__(self, clock: trio.abc.Clock | None) -> None:
         self._clock = clock
@@ -41,7 +41,7 @@ class Portal:
         self._requests, self._arrivals = trio.open_memory_channel[Callable[[], Any]](float("inf"))
         self._thread = threading.Thread(target=self._run, name="devicemgr", daemon=True)
 
-    # --- for everybody ---------------------------------------------------------------------------
+    # --- for callers -----------------------------------------------------------------------------
 
     @overload
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -49,9 +49,9 @@ class Portal:
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
     @checked
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run ``function``, async or not, inside the program; returns or raises what it does.
+        """Run ``function``, async or not, in the program; returns what it returns, and raises what it raises.
 
-        Raises ManagerClosed when the portal is closed, also when that is during the call.
+        Raises ManagerClosed when the portal is closed, also during the call.
         """
         return self.submit(function, *args, **kwargs).result()
 
@@ -61,15 +61,15 @@ class Portal:
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
     @checked
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
-        """The same, without waiting. To cancel the future breaks the call off."""
+        """The same without waiting. Cancelling the future cancels the call."""
         return self._submit(partial(_await_if_needed, function, *args, **kwargs))
 
     @checked
     @contextmanager
     def enter(self, manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
-        """Hold an async context manager open, in a task of its own, for as long as the block lasts.
+        """Enter an async context manager in a task of its own, and exit it at the end of the block.
 
-        What comes of it belongs to the program: use it through :meth:`call`.
+        Its value belongs to the program: use it through :meth:`call`.
         """
         entered: Future[T] = Future()
         self._waiting.add(entered)
@@ -94,15 +94,15 @@ class Portal:
         try:
             yield value
         finally:
-            with suppress(ManagerClosed):  # then what ended the program says more
+            with suppress(ManagerClosed):  # the exception that ended the program says more
                 self.call(leave.set)
             left.result()
 
     @checked
     @contextmanager
     def manager(self, opened: AbstractAsyncContextManager[DeviceManager]) -> Iterator[BlockingManager]:
-        """What :func:`devicemgr.open_device_manager` opens, for as long as the block lasts: its methods without
-        ``await``."""
+        """Open what :func:`devicemgr.open_device_manager` returns, for as long as the block lasts; its methods are
+        called without ``await``."""
         with self.enter(opened) as manager:
             yield BlockingManager(self, manager)
 
@@ -112,17 +112,17 @@ class Portal:
         self._thread.start()
 
     def close(self) -> None:
-        """Break off what still runs, and return when the program has ended."""
+        """Cancel what still runs, and return when the program has ended."""
         with suppress(trio.RunFinishedError):
             self._ready.result().run_sync_soon(self._requests.close)
         self._thread.join()
 
     def _run(self) -> None:
-        """The thread's program; hands its error to everybody who waits."""
+        """Run the program; all callers that wait get its exception."""
         error: BaseException = _closed()
         try:
             trio.run(self._serve, clock=self._clock)
-        except BaseException as raised:  # it has no caller in this thread
+        except BaseException as raised:  # there is no caller in this thread
             error = raised
         for future in [self._ready, *self._waiting]:
             _settle(future, error=error)
@@ -173,7 +173,7 @@ def _closed() -> ManagerClosed:
 
 
 def _settle(future: Future[Any], *, result: Any = None, error: BaseException | None = None) -> None:
-    """Whoever waits may have cancelled it a moment ago, from another thread."""
+    """Set the result or exception, unless another thread has just cancelled the future."""
     with suppress(InvalidStateError):
         if error is None:
             future.set_result(result)
@@ -182,7 +182,7 @@ def _settle(future: Future[Any], *, result: Any = None, error: BaseException | N
 
 
 def _hand_on_failure(entered: Future[Any], left: Future[None]) -> None:
-    """The task that was to enter has ended: whoever still waits for that gets its error."""
+    """The task that was to enter the context manager has failed: a caller that still waits gets its exception."""
     if (error := left.exception()) is not None:
         _settle(entered, error=error)
 
@@ -195,8 +195,8 @@ async def _await_if_needed(function: Callable[..., Any], *args: Any, **kwargs: A
 @checked
 @contextmanager
 def open_portal(*, use_mock_clock: bool = False) -> Iterator[Portal]:
-    """Run a Trio program in a thread for as long as the block lasts; with ``use_mock_clock`` faults can stop its clock,
-    and advance it."""
+    """Run a Trio program in a thread for as long as the block lasts. With ``use_mock_clock``, faults can stop and
+    advance its clock."""
     portal = Portal(mock_clock() if use_mock_clock else None)
     portal.start()
     try:
