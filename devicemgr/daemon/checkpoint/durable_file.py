@@ -135,26 +135,25 @@ class DurableFile(Generic[T]):
 
         ``before`` is the text of the lost file, None when it is not known.
         """
-        with self._temporary_with(text.encode()) as temporary:
-            identity = identity_of(temporary)
-            os.replace(temporary, self.path)
-        with _undone_on_error(_nothing_to_undo if before is None else partial(self._restore_text, before)):
+        identity = self._replace(self.path, text.encode())
+        undo = _nothing_to_undo if before is None else partial(self._replace, self.path, before.encode())
+        with _undone_on_error(undo):
             _sync_directory(self.path.parent)
         return identity
-
-    def _restore_text(self, text: str) -> None:
-        with self._temporary_with(text.encode()) as temporary:
-            os.replace(temporary, self.path)
 
     def save_copy(self, text: str) -> FileIdentity | None:
         """Write the newest generation, whose text this is, a second time, so that damage to one file loses nothing.
 
         Returns the identity of the copy. Raises OSError.
         """
-        with self._temporary_with(text.encode()) as temporary:
-            identity = identity_of(temporary)
-            os.replace(temporary, self.previous)
+        identity = self._replace(self.previous, text.encode())
         _sync_directory(self.path.parent)
+        return identity
+
+    def _replace(self, path: Path, data: bytes) -> FileIdentity | None:
+        with self._temporary_with(data) as temporary:
+            identity = identity_of(temporary)
+            os.replace(temporary, path)
         return identity
 
     @contextmanager
@@ -207,8 +206,7 @@ class DurableFile(Generic[T]):
     def _restore_previous(self) -> None:
         data = read_trusted(self.previous)
         try:  # a copy, since damage to one of the two must not damage both
-            with self._temporary_with(data) as temporary:
-                os.replace(temporary, self.path)
+            self._replace(self.path, data)
         except OSError:  # no space for a copy: link to the same file until there is
             with self._temporary_name() as link:
                 os.link(self.previous, link)
@@ -216,7 +214,7 @@ class DurableFile(Generic[T]):
 
 
 @contextmanager
-def _undone_on_error(undo: Callable[[], None]) -> Iterator[None]:
+def _undone_on_error(undo: Callable[[], object]) -> Iterator[None]:
     """When the block fails, a caller is about to get an error for a change: so a later start must not find that change
     if this process is killed. What the disk itself contains cannot be known until it works again.
 
