@@ -1,8 +1,8 @@
 """Manifests: YAML or JSON → :class:`~devicemgr.model.Pod`, by the API server's rules for extended resources (ALLOC-4).
 
 Only what matters for devices is read. A quantity must be a whole number that is not negative, and a request must
-equal its limit: extended resources cannot be overcommitted. Everything else of a manifest is the API server's affair,
-but a field that pods do not have is told: devices that were asked for under a misspelt name would be missed late.
+equal its limit: extended resources cannot be overcommitted. The rest of a manifest is left to the API server, except
+that unknown fields are warned of: a misspelt field would otherwise show only when the pod lacks its devices.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 
 @dataclass(slots=True)
 class Manifest:
-    """What files say: the pods, in order; a line about each object that has none, or that is not known and was searched
-    for them; and one about each field that pods do not have, which counts for nothing."""
+    """What files contain: the pods, in order; ``notes`` about objects without pods and of unknown kinds; ``warnings``
+    about fields and resources that are unknown and therefore ignored."""
 
     pods: list[Pod] = field(default_factory=list)
     notes: list[BadInput] = field(default_factory=list)
@@ -50,15 +50,15 @@ class Manifest:
 
 
 def parse_manifest(sources: Iterable[tuple[str, str]], *, replicas: int = 1) -> Manifest:
-    """Everything in ``sources``, which are (file, text), with ``replicas`` pods of each kind that can have several.
+    """The pods of ``sources``, which are (file, text), with ``replicas`` pods of each object that can have several.
 
     Raises BadInput naming file, line and field; also when there is no pod in any of them.
     """
-    reader, files, problem = _Reader(replicas), [], "here is no pod: the text is empty"
+    reader, files, problem = _Reader(replicas), [], "no pod found: the text is empty"
     for file, text in sources:
         files.append(file)
         for document in load_documents(text, file=file):
-            problem = "here is no pod"
+            problem = "no pod found"
             reader.read(document)
     if not reader.found.pods:
         raise reader.refusal or BadInput(problem, file=", ".join(files))
@@ -66,7 +66,7 @@ def parse_manifest(sources: Iterable[tuple[str, str]], *, replicas: int = 1) -> 
 
 
 def parse_pods(text: str, *, file: str) -> list[Pod]:
-    """All pods of a manifest. Raises BadInput; also for a field that pods do not have, since nobody would be told."""
+    """All pods of a manifest. Raises BadInput, also for what :func:`parse_manifest` only warns of."""
     found = parse_manifest([(file, text)])
     if found.warnings:
         raise found.warnings[0]
@@ -74,7 +74,7 @@ def parse_pods(text: str, *, file: str) -> list[Pod]:
 
 
 def as_pod(pod: Pod | Mapping[str, Any] | str) -> Pod:
-    """A pod from what people have at hand: a value, a manifest as a dictionary, or as YAML. Raises BadInput."""
+    """A pod from a value, or from a manifest as a dictionary or as YAML. Raises BadInput."""
     if isinstance(pod, Pod):
         return pod
     try:
@@ -83,12 +83,12 @@ def as_pod(pod: Pod | Mapping[str, Any] | str) -> Pod:
         raise BadInput(str(error), file="pod") from error
     pods = parse_pods(text, file="pod")
     if len(pods) != 1:
-        raise BadInput(f"here are {len(pods)} pods; give one", file="pod")
+        raise BadInput(f"found {len(pods)} pods; give one", file="pod")
     return pods[0]
 
 
 class _Reader:
-    """Collects what is found. ``refusal`` is what to say when it is no pod at all."""
+    """Collects what is found. ``refusal`` is the error to raise when no pod is found."""
 
     def __init__(self, replicas: int) -> None:
         self.found = Manifest()
@@ -111,7 +111,7 @@ class _Reader:
                 self._read_object(item, fields, own)
 
     def _skip_non_object(self, document: Field, top: dict[str, Field]) -> None:
-        """What stands beside manifests: a chart's values, a kustomization, a patch. With a spec it is a slip."""
+        """Other YAML between manifests: a chart's values, a kustomization, a patch. With a spec it is a mistake."""
         if document.is_mapping:
             problem = document.bad("kind is missing")
             if "spec" in top:
@@ -119,7 +119,7 @@ class _Reader:
         else:
             problem = document.bad(f"must be a mapping, not {document.described()}")
         self.refusal = self.refusal or problem
-        self.found.notes.append(document.bad("this is skipped: it is no object of Kubernetes, it has no kind"))
+        self.found.notes.append(document.bad("this is skipped: it has no kind, so it is not a Kubernetes object"))
 
     def _read_object(self, item: Field, top: dict[str, Field], name: str) -> None:
         if not name:
@@ -136,21 +136,23 @@ class _Reader:
     def _skip(self, place: Field, name: str, near: str) -> None:
         makers = ", ".join(kind for kind in KINDS if kind != "Pod")
         self.refusal = self.refusal or place.bad(
-            f"must be Pod, not {name!r}, or what makes pods: {makers}, or something with pod templates in it{near}"
+            f"must be Pod, not {name!r}, or a kind that makes pods: {makers}, or an object with pod templates{near}"
         )
-        line = place.bad(f"{name!r} is skipped: it is not Pod, and has no pods that are known here{near}")
+        line = place.bad(f"{name!r} is skipped: it is not a Pod, and no known kind that makes pods{near}")
         (self.found.warnings if near else self.found.notes).append(line)
 
     def _read_custom(self, item: Field, top: dict[str, Field], name: str, templates: list[Field]) -> None:
         place = top.get("kind", item)
-        self.found.notes.append(place.bad(f"{name!r} is not known here: each pod template in it stands for one pod"))
+        self.found.notes.append(
+            place.bad(f"{name!r} is not a known kind: each pod template in it is taken for one pod")
+        )
         workload = self._workload(item, top)
         for number, template in enumerate(templates):
             self._add_pods(template, workload, Kind(pod_name=custom_pod_name(number)), is_custom=True)
 
     def _read_built_in(self, item: Field, top: dict[str, Field], kind: Kind) -> None:
         if kind is KINDS["Pod"] and (ended := _ended(top)):
-            self.refusal = self.refusal or ended.bad("this pod has ended: the kubelet admits it no more")
+            self.refusal = self.refusal or ended.bad("this pod has ended: the kubelet does not admit it again")
             self.found.notes.append(ended.bad(f"the pod is skipped: it has ended ({ended.text()})"))
             return
         workload = self._workload(item, top)
@@ -183,23 +185,23 @@ class _Reader:
         return Workload(namespace=namespace, name=name, uid=uid, spec=top["spec"].mapping() if "spec" in top else {})
 
     def _generated_name(self, namespace: str, base: Field) -> str:
-        """Another one each time, as the API server makes it."""
+        """A different name each time, as from the API server."""
         seed = f"{namespace}/{base.text()}"
         self._generated[seed] += 1
         name = generated_name(base.text(), f"{seed}#{self._generated[seed]}")
         if not _SUBDOMAIN.fullmatch(name):
-            raise base.bad(f"{base.text()!r} begins no valid name: lower-case letters, digits and '-'")
+            raise base.bad(f"{base.text()!r} does not begin a valid name: lower-case letters, digits and '-'")
         return name
 
     def _warn_of_unknown(self, fields: Mapping[str, Field], known: frozenset[str]) -> None:
         for name in fields:
             if name not in known:
-                self.found.warnings.append(fields[name].bad(f"there is no such field{nearest(name, known)}"))
+                self.found.warnings.append(fields[name].bad(f"unknown field{nearest(name, known)}"))
 
     def _containers(self, spec: Field, *, is_custom: bool) -> Iterator[Container]:
-        """Init containers and sidecars as declared, then the main ones; a name stands once in a pod (ALLOC-14).
+        """Init containers and sidecars as declared, then the main ones, each with a name of its own (ALLOC-14).
 
-        In a custom object they need no name, and there may be fields that its controller understands.
+        In a custom object they need no name, and may have fields that only its controller knows.
         """
         fields = spec.mapping()
         if not is_custom:
@@ -216,12 +218,12 @@ class _Reader:
                     item, is_init=key == "initContainers", name=f"container-{number}" if is_custom else ""
                 )
                 if container.name in names:
-                    raise item.bad(f"the container name {container.name!r} stands twice")
+                    raise item.bad(f"the container name {container.name!r} appears twice")
                 names.add(container.name)
                 yield container
 
     def _check_pod_level_resources(self, resources: Field) -> None:
-        """What a pod asks for as a whole is never a device (the API server refuses it)."""
+        """A pod as a whole cannot request devices: the API server refuses that."""
         asked = resources.mapping()
         self._warn_of_unknown(asked, RESOURCES_FIELDS)
         for key in ("limits", "requests"):
@@ -229,11 +231,11 @@ class _Reader:
                 if name not in ("cpu", "memory") and not name.startswith("hugepages-"):
                     raise place.bad(
                         f"unsupported value {name!r} for a whole pod, supported are cpu, memory and hugepages-…; "
-                        "write it into the limits of a container"
+                        "put it into the limits of a container"
                     )
 
     def _container(self, item: Field, *, is_init: bool, name: str) -> Container:
-        """``name`` is that of one that says none."""
+        """``name`` is used if it has none."""
         fields = item.mapping()
         self._warn_of_unknown(fields, CONTAINER_FIELDS)
         resources = fields["resources"].mapping() if "resources" in fields else {}
@@ -255,18 +257,18 @@ class _Reader:
         for name, place in resources.mapping().items() if resources is not None else ():
             if "/" not in name and name not in NATIVE_RESOURCES and not name.startswith("hugepages-"):
                 near = nearest(name, NATIVE_RESOURCES) or "; device plug-ins have names like vendor.com/gpu"
-                self.found.warnings.append(place.bad(f"there is no such resource{near}"))
+                self.found.warnings.append(place.bad(f"unknown resource{near}"))
             elif "kubernetes.io/" in name:
-                self.found.notes.append(place.bad(f"{name} is left out: no device plug-in can provide it"))
+                self.found.notes.append(place.bad(f"{name} is ignored: no device plug-in can provide it"))
             elif "/" in name:
                 if problem := why_not_extended(name):
-                    raise place.bad(f"{name!r} is no extended resource name: {problem}")
+                    raise place.bad(f"{name!r} is not an extended resource name: {problem}")
                 found[name] = (_whole_number(place), place)
         return found
 
 
 def _derived_uid(namespace: str, name: str) -> str:
-    """A manifest without uid gets one from its name, so that admitting the same file twice means the same pod."""
+    """A uid made from the pod's name, so that admitting the same file twice means the same pod."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pod:{namespace}/{name}"))
 
 
@@ -280,7 +282,7 @@ def _ended(top: Mapping[str, Field]) -> Field | None:
 def _dns_name(field: Field, pattern: re.Pattern[str], longest: int) -> str:
     text = field.text()
     if not pattern.fullmatch(text) or len(text) > longest:
-        raise field.bad(f"{text!r} is no valid name: lower-case letters, digits and '-', at most {longest}")
+        raise field.bad(f"{text!r} is not a valid name: lower-case letters, digits and '-', at most {longest}")
     return text
 
 

@@ -1,18 +1,17 @@
 """Node configuration: is the Device Manager switched on, and how does it align pods on NUMA nodes?
 
-Two formats are read: OpenShift's ``node-config.yaml``, where kubelet flags stand under ``kubeletArguments``, and the
-kubelet's own ``KubeletConfiguration``, also inside the objects in which people have it (``_WRAPPERS``). They differ in
-what silence means. OpenShift's node configuration leaves the gate off unless it is named; upstream, ``DevicePlugins``
-is on unless it is switched off.
+Two formats are read: OpenShift's ``node-config.yaml``, with the kubelet's flags under ``kubeletArguments``, and the
+kubelet's own ``KubeletConfiguration``, also inside of other objects (``_WRAPPERS``). They have different defaults: in
+OpenShift's the gate is off unless it is named; upstream, ``DevicePlugins`` is on unless it is switched off.
 
-Where there is no such object, any other is searched: for something that has the Topology Manager's keys, be it as a
-text (Talos, kOps, k0s, eksctl, kind), or for a list of the kubelet's flags (k3s, RKE2). That is a guess, so it is told.
+When there is no such object, any other is searched for the Topology Manager's keys, also in texts (Talos, kOps, k0s,
+eksctl, kind), and for a list of the kubelet's flags (k3s, RKE2). That is a guess, so a warning says so.
 
-One thing is ours and not the kubelet's: ``nodeResources`` (``node-resource`` among the arguments) says what the node
-has without a device plug-in, since there is no API server that could know.
+One key is not the kubelet's: ``nodeResources`` (``node-resource`` among the arguments) says what the node has without a
+device plug-in, which a kubelet learns from the API server.
 
-A key that stands twice is warned of, and the last one counts, as in the kubelet. So is one that is nearly a key that is
-read here; keys of the kubelet's other features mean nothing to us.
+A duplicate key is warned of, and the last one counts, as in the kubelet. So is a key that is nearly one of those read
+here. Other keys of the kubelet are ignored.
 """
 
 from __future__ import annotations
@@ -42,21 +41,21 @@ _FLAGS = (
     "topology-manager-scope",
 )
 _SECTION = re.compile(r"\[\[?[\w.\"' -]+\]\]?\s*(#.*)?")
-"""The first line of TOML, and of what systemd reads."""
+"""The first line of TOML, and of a systemd unit."""
 _MICROSHIFT = frozenset({"apiServer", "debugging", "dns", "etcd", "ingress", "kubelet", "manifests", "network", "node"})
 _MICROSHIFT |= {"storage", "telemetry"}
 """The sections of its config.yaml."""
 _FLAG_LISTS = ("kubelet-arg", "kubeletExtraArgs")
-"""Where k3s and RKE2, and kubeadm, have flags for the kubelet."""
+"""The lists of kubelet flags: the first of k3s and RKE2, the second of kubeadm."""
 _KEYS_OF_OTHER_FEATURES = frozenset({"cpumanagerpolicyoptions", "cpumanagerpolicy", "memorymanagerpolicy"})
-"""Keys of other features that are near to ours."""
+"""Keys of other features that look like misspelt ones of ours."""
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopologyConfig:
-    """The Topology Manager's settings as they are written; ``place`` is where, for whoever finds them wrong (TM-1)."""
+    """The Topology Manager's settings as written; ``place`` is where, for errors in them (TM-1)."""
 
     policy: str = "none"
     scope: str = "container"
@@ -66,8 +65,7 @@ class TopologyConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """``unknown_gates`` are those that mean nothing to us: worth a line in the log, not an error. So is each of
-    ``warnings``."""
+    """``unknown_gates`` and ``warnings`` are to be logged; they are no errors."""
 
     device_plugins: bool = True
     topology: TopologyConfig = TopologyConfig()
@@ -78,8 +76,8 @@ class NodeConfig:
 
 
 def parse_node_configs(sources: Iterable[tuple[str, str]]) -> NodeConfig:
-    """Read one or several (file, text), of whichever format: each counts more than those before it, in what it says, as
-    with the kubelet's drop-ins. Raises BadInput, which names file, line and field."""
+    """Read one or several (file, text) in any of the formats. Each overrides what the ones before it say, as the
+    kubelet's drop-ins do. Raises BadInput, which names file, line and field."""
     warnings: list[BadInput] = []
     configs = [_read_file(text, file, warnings) for file, text in sources]
     gates = {name: is_on for one in configs for name, is_on in one.gates.items()}
@@ -105,16 +103,16 @@ def _last_nonempty(texts: list[str]) -> str:
 
 def _read_file(text: str, file: str, warnings: list[BadInput]) -> _FileConfig:
     if text.startswith(("MIME-Version:", "Content-Type:")):
-        raise BadInput("this is MIME user data; give the part with the NodeConfig as a file of its own", file=file)
+        raise BadInput("this is MIME user data; put the part with the NodeConfig into a file of its own", file=file)
     if _SECTION.fullmatch(_first_line(text)):
         raise BadInput(
-            "this is no YAML, but TOML (as Bottlerocket's settings are) or a unit file; write what it says of the "
-            "kubelet as a KubeletConfiguration: featureGates, topologyManagerPolicy, topologyManagerScope",
+            "this is not YAML but TOML (as Bottlerocket's settings are) or a unit file; write the kubelet's "
+            "settings as a KubeletConfiguration: featureGates, topologyManagerPolicy, topologyManagerScope",
             file=file,
         )
     documents = load_documents(text, file=file, warnings=warnings)
     if not documents:
-        raise BadInput("one YAML document is expected, here are 0", file=file)
+        raise BadInput("expected one YAML document, found 0", file=file)
     if found := [one for document in documents for one in _found_in(document)]:
         for document in documents:
             warnings += _flags_elsewhere(document)
@@ -123,12 +121,12 @@ def _read_file(text: str, file: str, warnings: list[BadInput]) -> _FileConfig:
     if not found:
         raise documents[0].bad(
             "this is neither an OpenShift node-config.yaml (no kubeletArguments) nor a KubeletConfiguration (no such "
-            "kind), nor has it one in it, or flags of the kubelet; that of a running node is had by "
+            "kind), and contains neither one nor flags of the kubelet; to print a running node's: "
             "kubectl get --raw /api/v1/nodes/NODE/proxy/configz"
         )
     warnings += [one.place.bad(f"this is taken for the kubelet's {one.what}") for one in found if one.is_guess]
     if len(found) > 1:
-        raise found[1].place.bad(f"one configuration is expected, here are {len(found)}; take the others out")
+        raise found[1].place.bad(f"expected one configuration, found {len(found)}; remove the others")
     return _read(found[0], warnings)
 
 
@@ -142,8 +140,8 @@ def _first_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Wrapper:
-    """Something that has a KubeletConfiguration in it, at ``path``. It is known by its ``kind``, or has none of its own
-    and is known by the first key of the path."""
+    """An object with a KubeletConfiguration in it, at ``path``. It is recognised by its ``kind``; without one, by the
+    first key of the path."""
 
     path: tuple[str, ...]
     kind: str = ""
@@ -163,7 +161,7 @@ _KINDS = ("KubeletConfiguration", *(wrapper.kind for wrapper in _WRAPPERS if wra
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A configuration: ``place`` says where, ``path`` leads there from the object that it is in, and may end there."""
+    """A configuration at ``place``; ``path`` is how to get there from the object that contains it."""
 
     place: Field
     is_arguments: bool = False
@@ -178,7 +176,7 @@ class _Found:
 
 
 def _found_in(document: Field) -> Iterator[_Found]:
-    """What a document has of ours; other objects may stand beside it."""
+    """The configurations in a document, which may contain other objects."""
     top = document.mapping()
     kind = top["kind"].text() if "kind" in top else ""
     if kind.endswith("List") and "items" in top:
@@ -200,7 +198,7 @@ def _is_list(item: Field) -> bool:
 
 
 def _wrapped(document: Field, top: Mapping[str, Field], kind: str) -> _Found | None:
-    """The configuration inside; an object that could have one and has none is silent about everything."""
+    """The configuration inside; an empty one when an object that could have one has none."""
     for wrapper in _WRAPPERS:
         if wrapper.kind != kind or wrapper.path[0] not in top:
             continue
@@ -218,25 +216,25 @@ def _wrapped(document: Field, top: Mapping[str, Field], kind: str) -> _Found | N
 
 
 def _is_chart(top: Mapping[str, Field]) -> bool:
-    """The values of one have a ``kubelet:``, too, with nothing in it that a kubelet knows of."""
+    """A chart's values may have a ``kubelet:`` as well, without anything in it that a kubelet knows."""
     return not top.keys() <= _MICROSHIFT and not top["kubelet"].mapping().keys() & {*_KEYS}
 
 
 def _text_inside(place: Field) -> Field:
     documents = place.documents()
     if len(documents) != 1:
-        raise place.bad(f"one YAML document is expected, here are {len(documents)}")
+        raise place.bad(f"expected one YAML document, found {len(documents)}")
     return documents[0]
 
 
 def _search(document: Field) -> Iterator[_Found]:
-    """Each place once, whatever leads to it."""
+    """Each place once, even if several ways lead to it."""
     found = {str(one.place.bad("")): one for one in _search_within(document)}
     return (replace(one, is_guess=True) for one in found.values())
 
 
 def _search_within(document: Field, *, is_text: bool = False) -> Iterator[_Found]:
-    """``is_text``: it is that of a text already, and texts in it are left alone."""
+    """``is_text``: the document is itself from a text, so texts in it are not searched."""
     for place in document.within():
         if place.is_mapping:
             fields = place.mapping()
@@ -259,7 +257,7 @@ def _is_configuration(fields: Mapping[str, Field]) -> bool:
 
 
 def _documents_in(place: Field) -> list[Field]:
-    """Of a patch, or a file that is written when the node starts. Not every text with these words is YAML."""
+    """Those of a patch, or of a file that is written when the node starts. Not every such text is YAML."""
     try:
         return [one for one in place.documents() if not one.is_text]
     except BadInput:
@@ -267,7 +265,7 @@ def _documents_in(place: Field) -> list[Field]:
 
 
 def _flags_elsewhere(document: Field) -> Iterator[BadInput]:
-    """kubeadm's other documents may have flags for the kubelet, which win over its configuration."""
+    """kubeadm's other documents may have flags for the kubelet, which override its configuration."""
     registration = document.mapping().get("nodeRegistration")
     extra = registration.mapping().get("kubeletExtraArgs") if registration else None
     if extra is None:
@@ -293,8 +291,7 @@ def _named_arguments(extra: Field) -> Iterator[tuple[str, Field]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FileConfig:
-    """What one file says. Empty texts of ``topology`` say nothing; ``default_gate`` is the gate when the file does not
-    name it."""
+    """What one file says. Empty texts in ``topology`` are not set; ``default_gate`` is the gate if it is not named."""
 
     gates: Mapping[str, bool]
     topology: TopologyConfig
@@ -355,7 +352,7 @@ def _misspelt(fields: Mapping[str, Field], known: tuple[str, ...]) -> Iterator[B
     for name, place in fields.items():
         is_another = name.lower().replace("-", "") in _KEYS_OF_OTHER_FEATURES
         if name not in known and not is_another and (near := nearest(name, known)):
-            yield place.bad(f"it means nothing{near}")
+            yield place.bad(f"unknown key{near}")
 
 
 def _misspelt_gates(arguments: _Arguments, fields: Mapping[str, Field]) -> Iterator[BadInput]:
@@ -392,7 +389,7 @@ def _gates_of_arguments(arguments: _Arguments) -> dict[str, bool]:
     gates: dict[str, bool] = {}
     for item, name, value in _pairs(arguments, "feature-gates"):
         if value not in _TRUE | _FALSE:
-            raise item.bad(f"'{name}={value}' is no feature gate; write Name=true or Name=false")
+            raise item.bad(f"'{name}={value}' is not a feature gate; write Name=true or Name=false")
         gates[name] = value in _TRUE
     return gates
 
@@ -411,7 +408,7 @@ def _topology_of_arguments(arguments: _Arguments) -> TopologyConfig:
 
 
 def _last(arguments: _Arguments, flag: str) -> str:
-    """Of a flag that is given several times the last value counts, as on a command line."""
+    """The last value of a flag that is given several times, as on a command line."""
     values = arguments.get(flag, ())
     return values[-1].text() if values else ""
 
@@ -424,12 +421,12 @@ _FLAG_VALUES = {
 
 
 def _pairs(arguments: _Arguments, flag: str) -> Iterator[tuple[Field, str, str]]:
-    """Every ``name=value`` of a flag, with the item it stands in."""
+    """Every ``name=value`` of a flag, with the item that contains it."""
     for item in arguments.get(flag, ()):
         for pair in item.text().split(","):
             name, equals, value = (part.strip() for part in pair.partition("="))
             if not name or not equals:
-                raise item.bad(f"{pair.strip()!r} is no {_FLAG_VALUES[flag]}")
+                raise item.bad(f"{pair.strip()!r} is not a {_FLAG_VALUES[flag]}")
             yield item, name, value
 
 
@@ -443,7 +440,7 @@ def _gates_of_kubelet(top: Mapping[str, Field]) -> dict[str, bool]:
 
 
 def _text_of(top: Mapping[str, Field], key: str) -> str:
-    """An empty text is as good as none, as in every KubeletConfiguration."""
+    """An empty text is the same as none, as in every KubeletConfiguration."""
     return top[key].text() if key in top else ""
 
 

@@ -41,7 +41,7 @@ def node_resources(given: Mapping[str, int | str]) -> dict[ResourceName, int]:
 def node_resource(name: str, count: int | str) -> int:
     """How many of one there are. Raises ValueError."""
     if problem := why_not_extended(name):
-        raise ValueError(f"{name!r} is no extended resource name: {problem}")
+        raise ValueError(f"{name!r} is not an extended resource name: {problem}")
     try:
         return whole_number(str(count))
     except ValueError as error:

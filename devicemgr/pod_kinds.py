@@ -1,7 +1,7 @@
-"""The kinds of objects that are pods or make some: where the pod is in them, and how its controller would name it.
+"""Kinds of objects that are pods or make pods: where the pod is in them, and how its controller would name it.
 
-Where a controller takes letters at random, or the time of day, they are made from the object's name here, so that
-admitting the same file twice means the same pod.
+Where a controller uses random letters or the time, they are derived from the object's name here, so that admitting the
+same file twice means the same pod.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """``template`` leads from the object to what has the pod's ``spec``; of a single one there are no replicas (here a
-    DaemonSet, too: it has one pod on a node)."""
+    """``template`` is the path from the object to what has the pod's ``spec``. A single one has no replicas, as a
+    DaemonSet, which has one pod on a node."""
 
     template: tuple[str, ...] = ("spec", "template")
     pod_name: Callable[[Workload, int], str]
@@ -38,17 +38,17 @@ class Kind:
 
 
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-"""Of generated names: nothing that makes words, or looks like something else."""
+"""The letters of generated names: none that form words or look alike."""
 _MAX_BASE = 58
 
 
 def generated_name(base: str, seed: str) -> str:
-    """What the API server makes of a generateName."""
+    """A name as the API server makes it from a generateName."""
     return base[:_MAX_BASE] + _derived_letters(seed, 5)
 
 
 def _derived_letters(seed: str, length: int, alphabet: str = _LETTERS) -> str:
-    """As if at random, but the same for the same ``seed``."""
+    """Like random ones, but always the same for the same ``seed``."""
     number = uuid.uuid5(uuid.NAMESPACE_URL, f"letters:{seed}").int
     return "".join(alphabet[number // len(alphabet) ** place % len(alphabet)] for place in range(length))
 
@@ -85,7 +85,7 @@ def _cron_job_pod_name(workload: Workload, index: int) -> str:
 
 
 def custom_pod_name(number: int) -> Callable[[Workload, int], str]:
-    """For the template with this number in an object that is not known here: how would its controller name it?"""
+    """A name for the pods of the template with this number in an object of an unknown kind."""
     return lambda workload, index: generated_name(f"{workload.name}-{number}-", workload.seed(index))
 
 
@@ -106,7 +106,7 @@ _GROUPS = frozenset({"", "apps", "batch", "extensions", "apps.openshift.io"})
 
 
 def is_built_in(api_version: str) -> bool:
-    """Is this the API group of one of :data:`KINDS`? Volcano has a Job, too, and OpenKruise a StatefulSet."""
+    """Is this the API group of one of :data:`KINDS`? Other groups use the same kinds: Volcano has a Job."""
     group, slash, _ = api_version.partition("/")
     return not slash or group in _GROUPS
 
@@ -115,8 +115,8 @@ _TEMPLATE = re.compile(r"[tT]emplates?(\[\d+\])?$")
 
 
 def pod_templates(item: Field) -> Iterator[Field]:
-    """Whatever in an object is called a template and has a ``spec`` with ``containers``, in order: JobSet,
-    LeaderWorkerSet, RayCluster … By its shape alone the pattern of a policy would be one, too."""
+    """Everything in an object that is called a template and has a ``spec`` with ``containers``, in order: in a JobSet,
+    a LeaderWorkerSet, a RayCluster … Without the name, the pattern of a policy would be one as well."""
     for place in item.within():
         spec = place.mapping().get("spec") if place.is_mapping and _TEMPLATE.search(place.path) else None
         if spec is not None and spec.is_mapping and "containers" in spec.mapping():
@@ -127,7 +127,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Every field there is (Kubernetes v1.36, and older ones), where one that is misspelt would matter for devices.
+# All fields of Kubernetes v1.36 and older versions, where a misspelt one matters for devices.
 OBJECT_FIELDS = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 METADATA_FIELDS = _words(
     """annotations clusterName creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName

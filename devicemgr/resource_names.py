@@ -16,7 +16,7 @@ _CDI_NAME = re.compile(
 
 
 def why_not_extended(name: str) -> str | None:
-    """The reason why ``name`` is no extended resource name, or None when it is one.
+    """The reason why ``name`` is not an extended resource name, or None when it is one.
 
     Source: API-12; the kubelet checks ``requests.`` + name, so the domain has 244 bytes, not 253.
     """

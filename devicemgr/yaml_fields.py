@@ -1,6 +1,6 @@
 """YAML that knows its lines: the only module that imports yaml.
 
-:class:`Field` is a value in a document together with its place, so that whoever reads it can say
+:class:`Field` is a value in a document together with its place, for errors such as
 ``pod.yaml:7: spec.containers[0].resources.limits: …``.
 """
 
@@ -22,14 +22,14 @@ _MERGE = "tag:yaml.org,2002:merge"
 _WHOLE = re.compile(r"([-+]?)(0[xX]|0[bB]|0[oO]?|)([0-9a-fA-F_]+)")
 _BASES = {"0x": 16, "0b": 2, "0o": 8, "0": 8, "": 10}
 _PAIR = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|.)", re.DOTALL)
-"""An escape in JSON; a pair of them is one character."""
+"""An escape in JSON; a pair of surrogates is one character."""
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml, where PyYAML was built with it, is ten times as fast; it makes the same nodes."""
+"""libyaml is ten times as fast and makes the same nodes; PyYAML may be built without it."""
 _DUMPER: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""The same; it folds a few odd texts at other places."""
+"""The same; it folds some long lines at other places."""
 _BETWEEN = re.compile(r"(?:[ \t\r\n]|---(?=\s))*")
 MOST_VALUES = 300_000
-"""Of one text, counted as often as they are read: with aliases a short text has as many as it likes."""
+"""Values that are read of one text, counting repetitions: with aliases, a short text can have any number."""
 
 
 @dataclass(slots=True)
@@ -39,10 +39,10 @@ class _Budget:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A value at ``path`` of ``file``. Reading it as something it is not raises BadInput with its place.
+    """A value at ``path`` of ``file``. Reading it as another type raises BadInput with its place.
 
-    ``first_line`` is that of the text in the file, and ``has_lines`` is False when the lines of the text are not those
-    of the file. With ``warnings`` a key that stands twice is added there, and the last one counts.
+    ``first_line`` is the line of the file on which the text begins; ``has_lines`` is False when its lines are not lines
+    of the file. With ``warnings`` a duplicate key is reported there, and the last one counts.
     """
 
     file: str
@@ -61,21 +61,21 @@ class Field:
     def _spend(self, values: int) -> None:
         self.budget.left -= values
         if self.budget.left < 0:
-            raise self.bad(f"this is too much: the text has more than {MOST_VALUES:,} values, counting aliases")
+            raise self.bad(f"the text has more than {MOST_VALUES:,} values, counting aliases")
 
     def _at(self, path: str, node: yaml.Node) -> Field:
         return replace(self, path=path, node=node)
 
     def documents(self) -> list[Field]:
-        """Those of the YAML text that this value is. Raises BadInput."""
+        """The documents of this value, which is itself YAML text. Raises BadInput."""
         text, line = self.text(), self.first_line + (self.node.start_mark.line if self.has_lines else 0)
         is_block = isinstance(self.node, yaml.ScalarNode) and self.node.style == "|" and self.has_lines
         return list(_documents(text, replace(self, first_line=line + is_block, has_lines=is_block)))
 
     def mapping(self) -> dict[str, Field]:
-        """By key; a key with a null value is left out. A key that stands twice is an error.
+        """By key; a key with a null value is left out. A duplicate key is an error.
 
-        What a merge key (``<<``) brings counts less than what is written out, and its first mapping most.
+        What is written out overrides what a merge key (``<<``) adds; its first mapping overrides the others.
         """
         fields = self._written()
         for node in self._merged():
@@ -84,7 +84,7 @@ class Field:
         return {key: value for key, value in fields.items() if value.node.tag != _NULL}
 
     def _written(self) -> dict[str, Field]:
-        """What this mapping itself says, nulls included."""
+        """What is written out in this mapping, nulls included."""
         if not isinstance(self.node, yaml.MappingNode):
             raise self.bad(f"must be a mapping, not {self.described()}")
         self._spend(len(self.node.value))
@@ -97,14 +97,14 @@ class Field:
             if key in fields:
                 again = self._at(value.path, key_node)
                 if self.warnings is None:
-                    raise again.bad("stands twice")
-                self.warnings.append(again.bad("stands twice; the last one counts"))
+                    raise again.bad("appears twice")
+                self.warnings.append(again.bad("appears twice; the last one counts"))
             fields[key] = value
         return fields
 
     def _merged(self) -> Iterator[yaml.MappingNode]:
-        """Every mapping that merge keys bring, at any depth, the strongest first. Each once: a later one adds nothing,
-        and one that merges itself has an end."""
+        """Every mapping that merge keys add, at any depth, the one that overrides the others first. Each once, so that
+        a mapping that merges itself is no endless loop."""
         seen, waiting = {id(self.node)}, list(self._merges(self.node))[::-1]
         while waiting:
             node = waiting.pop()
@@ -135,11 +135,11 @@ class Field:
         return isinstance(self.node, yaml.ScalarNode)
 
     def with_text(self, text: str) -> Field:
-        """Another value at the same place: a part of the one that is written there."""
+        """Another value at the same place, such as a part of this one."""
         return replace(self, node=yaml.ScalarNode(self.node.tag, text, self.node.start_mark, self.node.end_mark))
 
     def within(self) -> Iterator[Field]:
-        """This value and all that is in it, in order; each once, however many aliases lead to it."""
+        """This value and everything in it, in order; each once, even if several aliases lead to it."""
         seen: set[int] = set()
         waiting = [self]
         while waiting:
@@ -157,7 +157,7 @@ class Field:
         return [self._at(f"{self.path}[{index}]", node) for index, node in enumerate(self.node.value)]
 
     def text(self) -> str:
-        """The scalar as it is written, whatever type YAML would make of it."""
+        """The scalar as written, whatever its type in YAML is."""
         if not isinstance(self.node, yaml.ScalarNode):
             raise self.bad(f"must be a single value, not {self.described()}")
         value: str = self.node.value
@@ -174,7 +174,7 @@ class Field:
             return text
 
     def whole_number(self) -> int:
-        """A number from 0 on."""
+        """A whole number that is not negative."""
         text = self.number_text()
         if not (text.isascii() and text.isdecimal() and len(text) < 19):
             raise self.bad(f"must be a whole number, not {self.described()}")
@@ -186,7 +186,7 @@ class Field:
         return self.text().lower() in ("true", "yes", "on")
 
     def described(self) -> str:
-        """In a word, for a message about what it should be."""
+        """A short description for error messages."""
         if isinstance(self.node, yaml.ScalarNode):
             return repr(self.node.value)
         if not isinstance(self.node, yaml.MappingNode):
@@ -201,7 +201,7 @@ def load_documents(text: str, *, file: str, warnings: list[BadInput] | None = No
 
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.8) -> str:
-    """``; did you mean …?`` when one of the known words is near, for the end of a message."""
+    """``; did you mean …?``, for the end of a message, when one of the known words is similar. Otherwise empty."""
     plain = {_letters(one): one for one in known}
     found = get_close_matches(_letters(word), plain, 1, cutoff)
     return f"; did you mean {plain[found[0]]}?" if found else ""
@@ -212,7 +212,7 @@ def _letters(word: str) -> str:
 
 
 def _documents(text: str, place: Field) -> Iterator[Field]:
-    """The documents of a text that stands at ``place``."""
+    """The documents of a text at ``place``."""
 
     def broken(problem: str, line: int | None = None) -> BadInput:
         if line is None:
@@ -242,9 +242,9 @@ def _documents(text: str, place: Field) -> Iterator[Field]:
 
 
 def _json_as_yaml(text: str) -> str:
-    """JSON is YAML but for two things: tabs between its tokens, and several values in a row, as ``jq`` writes them.
+    """JSON as YAML: without tabs between tokens, and with ``---`` between several values, which ``jq`` does not write.
 
-    The lines stay as they are, but two values on one line come apart. What is no JSON is returned unchanged.
+    Lines are kept, except that two values on one line are put on two. A text that is not JSON is returned unchanged.
     """
     pieces: list[str] = []
     end = 0
@@ -274,12 +274,12 @@ def _end_of(pattern: re.Pattern[str], text: str, begin: int) -> int:
 
 
 def dump(value: Any) -> str:
-    """Plain data as YAML, in the order given. Raises ValueError for what is no plain data."""
+    """Plain data as YAML, in the order given. Raises ValueError for other objects."""
     try:
         text: str = yaml.dump(value, Dumper=_DUMPER, sort_keys=False, default_flow_style=False)
     except yaml.representer.RepresenterError as error:
         what = error.args[-1]
         raise ValueError(
-            f"{what!r:.100}, a {type(what).__name__}, is no plain data: text, numbers, lists, dicts"
+            f"{what!r:.100}, a {type(what).__name__}, is not plain data: text, numbers, lists, dicts"
         ) from None
     return text

@@ -63,7 +63,7 @@ def test_another_quantity_is_refused_with_its_place(quantity, problem):
             "{limits: {vendor.com/gpu: 2}, requests: {vendor.com/gpu: 1}}",
             "must be equal to the limit of 2: vendor.com/gpu cannot be overcommitted",
         ),
-        ("limits: {Vendor.com/gpu: 1}", "'Vendor.com/gpu' is no extended resource name"),
+        ("limits: {Vendor.com/gpu: 1}", "'Vendor.com/gpu' is not an extended resource name"),
     ],
 )
 def test_requests_and_names_follow_the_api_server(resources, problem):
@@ -107,7 +107,7 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "pod.yaml: here is no pod: the text is empty"),
+        ("", "pod.yaml: no pod found: the text is empty"),
         ("kind: Service", "pod.yaml:1: kind: must be Pod, not 'Service'"),
         ("metadata: {}", "pod.yaml:1: kind is missing"),
         ("- a", "pod.yaml:1: must be a mapping, not a list"),
@@ -128,27 +128,30 @@ def test_several_documents_are_several_pods_and_a_name_makes_the_same_uid():
         ),
         (
             "kind: ClusterPolicy\nmetadata: {name: v}\nspec: {rules: [{pattern: {spec: {containers: [{name: '*'}]}}}]}",
-            "pod.yaml:1: kind: must be Pod, not 'ClusterPolicy', or what makes pods: ",
+            "pod.yaml:1: kind: must be Pod, not 'ClusterPolicy', or a kind that makes pods: ",
         ),
         (
             "kind: VirtualMachine\nmetadata: {name: v}\nspec: {template: {spec: {domain: {}}}}",
-            "pod.yaml:1: kind: must be Pod, not 'VirtualMachine', or what makes pods: ",
+            "pod.yaml:1: kind: must be Pod, not 'VirtualMachine', or a kind that makes pods: ",
         ),
         ("kind: Pod\na: \x01", "pod.yaml:2: this is not valid YAML"),
         ("[" * 3000, "pod.yaml:1: this is not valid YAML: this is nested too deeply"),
         ("kind: Pod\n<<: [3]", "pod.yaml:2: << must be given a mapping, or a list of them"),
-        ("kind: Service\n---\nkind: Namespace", "pod.yaml:1: kind: must be Pod, not 'Service', or what makes pods: De"),
-        ("kind: List\nitems: []", "pod.yaml: here is no pod"),
+        (
+            "kind: Service\n---\nkind: Namespace",
+            "pod.yaml:1: kind: must be Pod, not 'Service', or a kind that makes pods: De",
+        ),
+        ("kind: List\nitems: []", "pod.yaml: no pod found"),
         ("kind: Job\nmetadata: {name: j}\nspec: {}", "pod.yaml:3: spec: template is missing"),
         (
             "kind: Pod\nmetadata: {generateName: A-}\nspec: {}",
-            "pod.yaml:2: metadata.generateName: 'A-' begins no valid",
+            "pod.yaml:2: metadata.generateName: 'A-' does not begin a valid",
         ),
-        ("kind: Pod\nmetadata: {name: A/B}\nspec: {}", "pod.yaml:2: metadata.name: 'A/B' is no valid name"),
-        ("kind: Pod\nmetadata: {name: ''}\nspec: {}", "pod.yaml:2: metadata.name: '' is no valid name"),
+        ("kind: Pod\nmetadata: {name: A/B}\nspec: {}", "pod.yaml:2: metadata.name: 'A/B' is not a valid name"),
+        ("kind: Pod\nmetadata: {name: ''}\nspec: {}", "pod.yaml:2: metadata.name: '' is not a valid name"),
         (
             "kind: Pod\nmetadata: {name: p}\nspec:\n  containers: [{name: a}, {name: a}]",
-            "pod.yaml:4: spec.containers[1]: the container name 'a' stands twice",
+            "pod.yaml:4: spec.containers[1]: the container name 'a' appears twice",
         ),
     ],
 )
@@ -172,7 +175,7 @@ def found_in(*names, replicas=1):
     return found, [(pod.full_name, dict(pod.containers[-1].limits)) for pod in found.pods]
 
 
-def test_a_list_is_what_stands_in_it():
+def test_a_list_is_read_as_its_items():
     """As kubectl get -o json prints it: JSON, indented with tabs here."""
     found, pods = found_in("list.json")
     assert pods == [("ml/train", {"vendor.com/gpu": 2}), ("ml/serve", {"vendor.com/gpu": 1})]
@@ -202,7 +205,7 @@ def test_beside_manifests_there_are_other_files():
     found = parse_manifest([(f"{number}.yaml", text) for number, text in enumerate(texts)])
     assert [pod.name for pod in found.pods] == ["p"]
     assert [str(line) for line in found.notes] == [
-        f"{number}.yaml:1: this is skipped: it is no object of Kubernetes, it has no kind" for number in range(4)
+        f"{number}.yaml:1: this is skipped: it has no kind, so it is not a Kubernetes object" for number in range(4)
     ]
 
 
@@ -212,7 +215,7 @@ def test_a_native_resource_with_a_prefix_is_left_out_with_a_line():
     assert [dict(pod.containers[0].limits) for pod in found.pods] == [{}]
     assert [str(line) for line in found.notes] == [
         "pod.yaml:8: spec.containers[0].resources.limits.alpha.kubernetes.io/nvidia-gpu: "
-        "alpha.kubernetes.io/nvidia-gpu is left out: no device plug-in can provide it"
+        "alpha.kubernetes.io/nvidia-gpu is ignored: no device plug-in can provide it"
     ]
 
 
@@ -228,7 +231,7 @@ def test_a_pod_that_has_ended_is_skipped_with_a_line():
     assert [str(line).partition(": ")[2] for line in found.notes] == [
         f"items[{index}].status.phase: the pod is skipped: it has ended ({phases[index]})" for index in (0, 2)
     ]
-    with pytest.raises(BadInput, match=r"status.phase: this pod has ended: the kubelet admits it no more"):
+    with pytest.raises(BadInput, match=r"status.phase: this pod has ended: the kubelet does not admit it again"):
         as_pod({"kind": "Pod", **pods[0]})
 
 
@@ -246,7 +249,7 @@ def test_each_pod_template_of_a_custom_object_is_a_pod():
     ]
     assert len({pod.uid for pod in found.pods}) == 14
     assert [str(line).partition("kind: ")[2] for line in found.notes] == [
-        f"'{kind}' is not known here: each pod template in it stands for one pod"
+        f"'{kind}' is not a known kind: each pod template in it is taken for one pod"
         for kind in ("JobSet", "LeaderWorkerSet", "Job", "Service")
     ]
     assert not found.warnings
@@ -328,7 +331,7 @@ def test_merge_keys_are_followed():
     """What is written out counts most, then the first mapping that is merged, then what that merges itself."""
     found, pods = found_in("anchors.yaml")
     assert pods == [("default/a", {"vendor.com/gpu": 2}), ("default/b", {"vendor.com/gpu": 1, "vendor.com/nic": 1})]
-    assert [str(warning) for warning in found.warnings] == ["anchors.yaml:5: x-limits: there is no such field"]
+    assert [str(warning) for warning in found.warnings] == ["anchors.yaml:5: x-limits: unknown field"]
 
 
 def test_mappings_that_merge_each_other_many_times_have_an_end():
@@ -356,38 +359,38 @@ def test_a_plain_number_is_read_as_yaml_1_1_has_it(quantity, count):
     [
         (
             POD.format("limit: {vendor.com/gpu: 1}"),
-            "pod.yaml:8: spec.containers[0].resources.limit: there is no such field; did you mean limits?",
+            "pod.yaml:8: spec.containers[0].resources.limit: unknown field; did you mean limits?",
         ),
         (
             POD.format("limits: {memroy: 1Gi}"),
-            "pod.yaml:8: spec.containers[0].resources.limits.memroy: there is no such resource; did you mean memory?",
+            "pod.yaml:8: spec.containers[0].resources.limits.memroy: unknown resource; did you mean memory?",
         ),
         (
             POD.format("limits: {gpu: 1}"),
-            "pod.yaml:8: spec.containers[0].resources.limits.gpu: there is no such resource; "
+            "pod.yaml:8: spec.containers[0].resources.limits.gpu: unknown resource; "
             "device plug-ins have names like vendor.com/gpu",
         ),
         (
             POD.format("limits: {}").replace("    resources:", "    ressources:"),
-            "pod.yaml:8: spec.containers[0].ressources: there is no such field; did you mean resources?",
+            "pod.yaml:8: spec.containers[0].ressources: unknown field; did you mean resources?",
         ),
         (
             POD.format("limits: {}").replace("spec:", "spec:\n  initcontainers: []"),
-            "pod.yaml:5: spec.initcontainers: there is no such field; did you mean initContainers?",
+            "pod.yaml:5: spec.initcontainers: unknown field; did you mean initContainers?",
         ),
         (
             POD.format("limits: {}").replace("name: p", "name: p\n  namspace: n"),
-            "pod.yaml:4: metadata.namspace: there is no such field; did you mean namespace?",
+            "pod.yaml:4: metadata.namspace: unknown field; did you mean namespace?",
         ),
-        (POD.format("limits: {}") + "gadget: 1\n", "pod.yaml:9: gadget: there is no such field"),
+        (POD.format("limits: {}") + "gadget: 1\n", "pod.yaml:9: gadget: unknown field"),
         (
             POD.format("limits: {}") + "---\nkind: Deploymet\n",
-            "pod.yaml:10: kind: 'Deploymet' is skipped: it is not Pod, and has no pods that are known here; "
+            "pod.yaml:10: kind: 'Deploymet' is skipped: it is not a Pod, and no known kind that makes pods; "
             "did you mean Deployment?",
         ),
     ],
 )
-def test_what_is_misspelt_is_told_with_the_nearest_right_word(text, warning):
+def test_a_misspelt_word_is_warned_of_with_the_nearest_known_one(text, warning):
     found = parse_manifest([("pod.yaml", text)])
     assert len(found.pods) == 1
     assert [str(one) for one in found.warnings] == [warning]
@@ -403,5 +406,5 @@ def test_every_field_of_a_pod_as_the_api_server_prints_it_is_known():
 def test_a_manifest_in_python_is_plain_data():
     pod = {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}}
     assert as_pod(types.MappingProxyType(pod)).name == "p"
-    with pytest.raises(BadInput, match=r"^pod: <object object at .*>, a object, is no plain data: text, numbers"):
+    with pytest.raises(BadInput, match=r"^pod: <object object at .*>, a object, is not plain data: text, numbers"):
         as_pod(pod | {"metadata": {"name": object()}})

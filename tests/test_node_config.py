@@ -41,13 +41,13 @@ def test_unknown_gates_are_reported_not_refused():
     [
         (
             "nodeResources:\n  a.com/b: 1\n  gpumem: 3\n",
-            "node.yaml:3: nodeResources.gpumem: 'gpumem' is no extended resource name: it has no domain",
+            "node.yaml:3: nodeResources.gpumem: 'gpumem' is not an extended resource name: it has no domain",
         ),
         ("nodeResources: {a.com/b: 1.5}\n", "node.yaml:1: nodeResources.a.com/b: a.com/b: 1.5 is not a whole number"),
         ("nodeResources: [a.com/b=1]\n", "node.yaml:1: nodeResources: must be a mapping, not a list"),
         (
             "kubeletArguments:\n  node-resource:\n  - a.com/b\n",
-            "node.yaml:3: kubeletArguments.node-resource[0]: 'a.com/b' is no resource of the node; write NAME=COUNT",
+            "node.yaml:3: kubeletArguments.node-resource[0]: 'a.com/b' is not a resource of the node; write NAME=COUNT",
         ),
         (
             "kubeletArguments:\n  node-resource:\n  - a.com/b=-1\n",
@@ -55,7 +55,7 @@ def test_unknown_gates_are_reported_not_refused():
         ),
         (
             OPENSHIFT.format("DevicePlugins"),
-            "node.yaml:5: kubeletArguments.feature-gates[0]: 'DevicePlugins' is no feature gate; "
+            "node.yaml:5: kubeletArguments.feature-gates[0]: 'DevicePlugins' is not a feature gate; "
             "write Name=true or Name=false",
         ),
         (
@@ -64,17 +64,17 @@ def test_unknown_gates_are_reported_not_refused():
         ),
         (KUBELET.format("'yes'"), "node.yaml:3: featureGates.DevicePlugins: must be true or false, not 'yes'"),
         ("a: [", "node.yaml:1: this is not valid YAML: "),
-        ("", "node.yaml: one YAML document is expected, here are 0"),
+        ("", "node.yaml: expected one YAML document, found 0"),
         (
             "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\nkind: NodeConfig\n",
-            "node.yaml: this is MIME user data; give the part with the NodeConfig as a file of its own",
+            "node.yaml: this is MIME user data; put the part with the NodeConfig into a file of its own",
         ),
-        ("# Bottlerocket\n\n[settings.kubernetes] # x\ncluster-name = 'x'\n", "node.yaml: this is no YAML, but TOML"),
-        ("[Service]\nExecStart=/usr/bin/kubelet --v=2\n", "node.yaml: this is no YAML, but TOML (as Bottlerocket's"),
+        ("# Bottlerocket\n\n[settings.kubernetes] # x\ncluster-name = 'x'\n", "node.yaml: this is not YAML but TOML"),
+        ("[Service]\nExecStart=/usr/bin/kubelet --v=2\n", "node.yaml: this is not YAML but TOML (as Bottlerocket's"),
         ("kind: Pod\n", "node.yaml:1: this is neither an OpenShift node-config.yaml"),
         (
             "kind: KubeletConfiguration\n---\nkind: KubeletConfiguration\n",
-            "node.yaml:3: one configuration is expected, here are 2; take the others out",
+            "node.yaml:3: expected one configuration, found 2; remove the others",
         ),
         (
             "kind: ConfigMap\ndata:\n  kubelet: |\n    kind: x\n    featureGates: 3\n",
@@ -90,7 +90,7 @@ def test_unknown_gates_are_reported_not_refused():
         ),
         (
             "kind: ConfigMap\ndata: {kubelet: ''}\n",
-            "node.yaml:2: data.kubelet: one YAML document is expected, here are 0",
+            "node.yaml:2: data.kubelet: expected one YAML document, found 0",
         ),
         ("kind: ConfigMap\ndata: {x: y}\n", "node.yaml:1: this is neither an OpenShift node-config.yaml"),
         ("kind: ClusterConfiguration\nfeatureGates: {A: true}\n", "node.yaml:1: this is neither an OpenShift"),
@@ -195,7 +195,7 @@ FLAGS = "[max-pods=200, feature-gates=DevicePlugins=true, topology-manager-polic
         ),
     ],
 )
-def test_a_configuration_somewhere_inside_is_found_and_that_is_told(text, place):
+def test_a_configuration_anywhere_inside_is_found_with_a_warning(text, place):
     found = parse_node_config(text, file="n.yaml")
     assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "single-numa-node", "pod")
     (warning,) = map(str, found.warnings)
@@ -203,15 +203,15 @@ def test_a_configuration_somewhere_inside_is_found_and_that_is_told(text, place)
     assert "this is taken for the kubelet's " in warning
 
 
-def test_a_configuration_inside_that_is_silent_means_the_defaults():
+def test_an_empty_configuration_inside_means_the_defaults():
     """As OpenShift's templates of a node's files have it."""
     found = parse_node_config("contents: {inline: 'kind: KubeletConfiguration'}", file="n.yaml")
     assert (found.device_plugins, found.topology.policy, len(found.warnings)) == (True, "none", 1)
 
 
-def test_two_places_inside_are_one_too_many():
+def test_two_configurations_inside_are_refused():
     text = f"nodeGroups:\n- {{name: a, kubeletExtraConfig: {ALIGNED}}}\n- {{name: b, kubeletExtraConfig: {ALIGNED}}}\n"
-    with pytest.raises(BadInput, match=r"^n.yaml:3: nodeGroups\[1\].kubeletExtraConfig: one configuration is expected"):
+    with pytest.raises(BadInput, match=r"^n.yaml:3: nodeGroups\[1\].kubeletExtraConfig: expected one configuration"):
         parse_node_config(text, file="n.yaml")
 
 
@@ -242,41 +242,42 @@ def test_what_is_found_inside_can_switch_it_off(text, how):
         "kind: Cluster\nfeatureGates: {A: true}\nrun: 'kubelet --topology-manager-policy=$(cat x) {'",
     ],
 )
-def test_where_there_is_none_another_way_is_told(text):
-    with pytest.raises(BadInput, match=r"had by kubectl get --raw /api/v1/nodes/NODE/proxy/configz$"):
+def test_an_error_without_a_configuration_says_how_to_print_one(text):
+    with pytest.raises(
+        BadInput, match=r"to print a running node's: kubectl get --raw /api/v1/nodes/NODE/proxy/configz$"
+    ):
         parse_node_config(text, file="n.yaml")
 
 
 @pytest.mark.parametrize(
     ("text", "warnings"),
     [
-        ("featureGates: {A: true, A: false}", ["n.yaml:1: featureGates.A: stands twice; the last one counts"]),
+        ("featureGates: {A: true, A: false}", ["n.yaml:1: featureGates.A: appears twice; the last one counts"]),
         (
             "kind: KubeletConfiguration\ntopologyManagerPolicy: restricted\ntopologyManagerPolicy: best-effort\n",
-            ["n.yaml:3: topologyManagerPolicy: stands twice; the last one counts"],
+            ["n.yaml:3: topologyManagerPolicy: appears twice; the last one counts"],
         ),
         (
             "kind: ConfigMap\ndata:\n  kubelet: |\n    maxPods: 1\n    maxPods: 2\n",
-            ["n.yaml:5: data.kubelet.maxPods: stands twice; the last one counts"],
+            ["n.yaml:5: data.kubelet.maxPods: appears twice; the last one counts"],
         ),
         (
             "kind: KubeletConfiguration\ntopolgyManagerPolicy: restricted\nfeaturegates: {}\n",
             [
-                "n.yaml:2: topolgyManagerPolicy: it means nothing; did you mean topologyManagerPolicy?",
-                "n.yaml:3: featuregates: it means nothing; did you mean featureGates?",
+                "n.yaml:2: topolgyManagerPolicy: unknown key; did you mean topologyManagerPolicy?",
+                "n.yaml:3: featuregates: unknown key; did you mean featureGates?",
             ],
         ),
         (
             "kubelet: {topology-manager-policy: restricted}\n",
             [
-                "n.yaml:1: kubelet.topology-manager-policy: it means nothing; did you mean topologyManagerPolicy?",
+                "n.yaml:1: kubelet.topology-manager-policy: unknown key; did you mean topologyManagerPolicy?",
             ],
         ),
         (
             "kubeletArguments: {topology-manager-polcy: [restricted], cpu-manager-policy: [static]}\n",
             [
-                "n.yaml:1: kubeletArguments.topology-manager-polcy: it means nothing; "
-                "did you mean topology-manager-policy?",
+                "n.yaml:1: kubeletArguments.topology-manager-polcy: unknown key; did you mean topology-manager-policy?",
             ],
         ),
         (
@@ -287,7 +288,7 @@ def test_where_there_is_none_another_way_is_told(text):
         ),
         (
             KUBELET.format("true") + "  device-plugins: false\n",
-            ["n.yaml:4: featureGates.device-plugins: it means nothing; did you mean DevicePlugins?"],
+            ["n.yaml:4: featureGates.device-plugins: unknown key; did you mean DevicePlugins?"],
         ),
         (
             "kind: JoinConfiguration\nnodeRegistration:\n  kubeletExtraArgs: {feature-gates: A=true, v: '2'}\n"
@@ -311,7 +312,7 @@ def test_what_is_odd_is_a_warning_and_no_error(text, warnings):
     assert [str(warning) for warning in parse_node_config(text, file="n.yaml").warnings] == warnings
 
 
-def test_of_a_key_that_stands_twice_the_last_counts():
+def test_of_a_duplicate_key_the_last_one_counts():
     text = "kind: KubeletConfiguration\ntopologyManagerPolicy: restricted\ntopologyManagerPolicy: best-effort\n"
     assert parse_node_config(text, file="n.yaml").topology.policy == "best-effort"
 
@@ -350,14 +351,14 @@ volumeStatsAggPeriod""".split()  # noqa: SIM905
         ("kubelet: {}\n", False),
     ],
 )
-def test_what_only_may_be_microshifts_is_told(text, is_told):
+def test_a_kubelet_key_that_may_not_be_microshifts_is_warned_of(text, is_told):
     """The values of a chart have a ``kubelet``, too."""
     found = parse_node_config(text, file="values.yaml")
     told = "values.yaml:2: kubelet: this is taken for the kubelet's configuration"
     assert (found.device_plugins, [*map(str, found.warnings)]) == (True, [told] if is_told else [])
 
 
-def test_keys_of_other_features_are_no_doubt():
+def test_keys_of_other_features_are_not_warned_of():
     lines = [f"{key}: x" for key in FOREIGN_KEYS]
     found = parse_node_config("\n".join(["kind: KubeletConfiguration", *lines]), file="n.yaml")
     assert not found.warnings
@@ -369,7 +370,7 @@ def test_keys_of_other_features_are_no_doubt():
 # --- several files -------------------------------------------------------------------------------------
 
 
-def test_drop_ins_add_to_what_stands_before_them():
+def test_drop_ins_add_to_the_files_before_them():
     """As EKS's and k3s's nodes have them: maps are merged, and of a single value the last counts."""
     base = (
         "kind: KubeletConfiguration\nfeatureGates: {DevicePlugins: false, A: true}\ntopologyManagerPolicy: restricted\n"
@@ -387,7 +388,7 @@ def test_drop_ins_add_to_what_stands_before_them():
     assert (found.unknown_gates, [warning.file for warning in found.warnings]) == (("A",), ["2.conf"])
 
 
-def test_silence_of_all_files_is_that_of_the_strictest():
+def test_the_gate_is_off_by_default_if_any_file_is_openshifts():
     openshift, kubelet = ("a", "kubeletArguments: {v: ['2']}"), ("b", "kind: KubeletConfiguration")
     assert not parse_node_configs([openshift, kubelet]).device_plugins
     assert parse_node_configs([kubelet, kubelet]).device_plugins
@@ -419,7 +420,7 @@ def test_the_topology_of_kubelet_arguments():
     assert found.options == {"prefer-closest-numa-nodes": "true", "max-allowable-numa-nodes": "9"}
 
 
-def test_silence_is_the_policy_none():
+def test_the_default_policy_is_none():
     empty = "topologyManagerPolicy: ''\ntopologyManagerScope: ''\n"
     found, same = (
         parse_node_config(f"kind: KubeletConfiguration\n{more}", file="k.yaml").topology for more in ("", empty)

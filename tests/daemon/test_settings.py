@@ -92,7 +92,7 @@ def test_an_option_gives_the_value_of_its_field():
         ("--metrics-address", "9400", "write HOST:PORT or :PORT"),
         ("--metrics-address", ":65536", "write HOST:PORT or :PORT"),
         ("--node-resource", "a.com/b", "write NAME=COUNT"),
-        ("--node-resource", "b=1", "'b' is no extended resource name"),
+        ("--node-resource", "b=1", "'b' is not an extended resource name"),
         ("--restart-wait", "nan", "nan is no number of seconds"),
     ],
 )

@@ -121,7 +121,7 @@ def test_several_files_and_a_directory_are_admitted_in_order(node, run, tmp_path
     done = run("admit", *arguments, "-o", "json", text=POD.format(name="z", count=0))
     assert done.returncode == 0
     assert [one["pod"]["name"] for one in json.loads(done.stdout)] == ["train", "a", "b", "c", "z"]
-    skipped = "'Namespace' is skipped: it is not Pod, and has no pods that are known here"
+    skipped = "'Namespace' is skipped: it is not a Pod, and no known kind that makes pods"
     assert done.stderr.splitlines()[0] == f"{MANIFESTS}/namespace-and-pod.yaml:3: kind: {skipped}"
     assert len(done.stderr.splitlines()) == 2
 
@@ -134,7 +134,7 @@ def test_replicas_are_admitted_each(node, run):
 
 def test_a_misspelt_field_is_a_warning_and_an_error_when_strict(node, run):
     text = POD.format(name="a", count=1).replace("limits", "limit")
-    problem = "<stdin>:6: spec.containers[0].resources.limit: there is no such field; did you mean limits?\n"
+    problem = "<stdin>:6: spec.containers[0].resources.limit: unknown field; did you mean limits?\n"
     done = run("admit", "-f", "-", text=text)
     assert (done.returncode, done.stderr) == (0, f"warning: {problem}")
     done = run("admit", "-f", "-", "--strict", text=text)

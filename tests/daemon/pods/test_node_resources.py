@@ -225,7 +225,7 @@ def test_a_count_is_a_quantity(count, number):
 @pytest.mark.parametrize(
     ("name", "count", "problem"),
     [
-        ("gpumem", 1, "'gpumem' is no extended resource name: it has no domain"),
+        ("gpumem", 1, "'gpumem' is not an extended resource name: it has no domain"),
         ("cpu.kubernetes.io/x", 1, "reserved for native resources"),
         (MEMORY, "1.5", f"{MEMORY}: 1.5 is not a whole number"),
         (MEMORY, -1, f"{MEMORY}: -1 is negative"),

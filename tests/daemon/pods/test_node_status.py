@@ -90,7 +90,7 @@ async def test_a_running_pod_fits_while_its_plugin_is_away(manager, open_plugin)
     assert (await manager.admit(pod(gpu=1))).admitted
 
 
-def test_the_first_insufficient_resource_by_name_is_told():
+def test_the_first_insufficient_resource_by_name_is_reported():
     """CAP-8, CAP-9: what the node does not list is not looked at; native resources are not ours."""
     assert first_insufficient_resource(
         {"b.com/x": 2, "c.com/y": 1, "z.com/no": 5}, {"b.com/x": 1}, {"b.com/x": 2, "c.com/y": 0}
@@ -193,7 +193,7 @@ async def test_every_metric_of_the_kubelet_has_its_name_type_and_labels(measured
     assert sorted(milliseconds)[:-1] == pytest.approx([0.05 * 2**k for k in range(15)])
 
 
-async def test_healthz_says_when_nobody_can_register(measured):
+async def test_healthz_says_when_registration_is_impossible(measured):
     """REG-21: and again that all is well, when the socket has been made anew."""
     manager, address = measured
     assert await get(address, "/healthz") == (200, "ok\n")
