@@ -567,7 +567,7 @@ def test_what_the_node_has_without_a_plugin_is_counted_and_shown(daemon, run, ro
     status = json.loads(run("node-status", "-o", "json").stdout)
     assert status["allocatable"] == status["capacity"] == {"a.com/enclaves": 2, "vendor.com/gpu": 1000}
     assert "the node has 1000, by --node-resource, and no plug-in was asked" in run("explain", "a").stdout
-    assert run("explain", "a", "-o", "yaml").stdout.count("node_has: 1000") == 1
+    assert run("explain", "a", "-o", "yaml").stdout.count("node_resource: 1000") == 1
     assert program.end(signal.SIGTERM) == 0
     for words in (["gpu=1"], ["a.com/b"], ["a.com/b=x"], ["a.com/b=1.5"]):
         wrong = run("--node-resource", *words)
