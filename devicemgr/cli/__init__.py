@@ -8,32 +8,32 @@ reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went aw
 ``parameters``         types of parameters
 ``admit``              admits the pods of a manifest, and starts their containers
 ``check``              runs the conformance checks against a plug-in
-``check_config``       its options in a file
-``check_run``          one run of it
-``check_progress``     what it shows while it runs
+``check_config``       its options from a file
+``check_run``          one run of the checks
+``check_progress``     what ``check`` shows while it runs
 ``check_report``       what it shows at the end
-``check_github``       what GitHub Actions shows of it
-``check_last_failed``  what failed the last time
+``check_github``       annotations and a summary for GitHub Actions
+``check_last_failed``  the checks that failed the last time
 ``checkpoint``         shows a kubelet's checkpoint
 ``demo``               shows everything once, embedded
 ``demo_pod.yaml``      its pod
 ``events``             shows what happened
-``event_filter``       about what, since when, of which types
-``explain``            shows why a pod got its devices, or none
+``event_filter``       which events are shown
+``explain``            explains why a pod got its devices, or none
 ``fault``              breaks something on purpose
 ``node_status``        shows what a kubelet would publish
 ``plugin``             runs simulated plug-ins
 ``remove``             removes a pod that has ended
-``retain``             removes all pods but those that exist still
+``retain``             removes all pods but those that still exist
 ``rule``               prints a rule of the book
 ``status``             shows the resources, and who holds what
 ``wait``               waits until a resource has its devices
-``ask``                asking a running manager
+``ask``                calls to a running manager
 ``input_file``         a file named on the command line, or standard input
 ``atomic_files``       a file that is written whole or not at all
-``output``             JSON shapes, and the tables made of them
-``standard_output``    standard output as it may be: closed, full, of another encoding
-``signals``            which signals end a program of ours
+``output``             JSON shapes, and tables of them
+``standard_output``    standard output that is closed, full, or of another encoding
+``signals``            which signals end our programs
 ``systemd``            sd_notify(3)
 """
 
@@ -55,7 +55,7 @@ from ..version import installed_version
 from .standard_output import standard_output
 
 _LONGEST_WORD = 300
-"""Characters: of a path, say. A longer one is shown by its ends."""
+"""Characters of a path, for example. Of a longer word the ends are shown."""
 DEFAULT_ROOT = "/var/lib/kubelet"
 _IS_VERB = f"{__name__}.is_verb"
 """A key of click's context: whether the command line begins with a verb, and so has no options of the daemon."""
@@ -78,12 +78,12 @@ _VERBS = {
 
 
 class Group(click.Group):
-    """Names the nearest right verb when there is none of that name."""
+    """Suggests the nearest verb if there is none of that name."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from ..yaml_fields import nearest  # not for --help
+        from ..yaml_fields import nearest  # not needed for --help
 
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
@@ -92,7 +92,7 @@ class Group(click.Group):
 
 
 class _Verbs(Group):
-    """Imports a verb's module, or the daemon's options, only when they are used."""
+    """Loads a verb's module, or the daemon's options, when they are used: they take time to import."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_IS_VERB] = bool(args) and args[0] in _VERBS
@@ -143,7 +143,7 @@ def _errors_readable() -> Iterator[None]:
 
 
 def _readable(text: str) -> str:
-    """An error that quotes what was given, however long that is, and whatever a terminal would make of it."""
+    """Shorten long words of an error, and escape control characters: it may quote any input."""
     lines = "\n".join(map(printable, text.split("\n")))
     return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", lines)
 
@@ -160,7 +160,7 @@ def _exit_status(error: DeviceManagerError) -> int:
 
 root_dir_option = click.option(
     "--root-dir",
-    # Whoever may not read it gets an error with the way out.
+    # If it is not readable, the manager's error says what to do.
     type=click.Path(path_type=Path, file_okay=False, readable=False),
     default=None,
     help=f"The kubelet's root directory.  [default: {DEFAULT_ROOT}]",
@@ -182,7 +182,7 @@ def read_pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tup
 
 
 def read_resource(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The name of an extended resource: of another there can be no devices, however long one waits."""
+    """The name of an extended resource: no other resource can have devices."""
     if problem := why_not_extended(value):
         raise click.BadParameter(f"{value!r}: {problem}", ctx, param)
     return value
@@ -197,7 +197,7 @@ uid_option = click.option(
 
 
 def root_of(root_dir: Path | None) -> Path:
-    """The root directory: given to the verb, else to what stands before it, else the kubelet's."""
+    """The root directory: that of the verb, or of the command before it, or the kubelet's."""
     context: click.Context | None = click.get_current_context()
     while root_dir is None and context is not None:
         root_dir, context = context.params.get("root_dir"), context.parent

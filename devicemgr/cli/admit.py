@@ -70,7 +70,7 @@ def command(
 
 
 def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Pod]:
-    """What the files say; what is odd about them is printed on standard error. Raises BadInput."""
+    """The pods of the files; warnings and notes are printed on standard error. Raises BadInput."""
     names = [name for filename in filenames for name in _files(filename)]
     if names.count("-") > 1:
         raise click.UsageError("standard input can be read only once; give -f - once")
@@ -85,7 +85,7 @@ def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Po
 
 
 def _files(filename: str) -> list[str]:
-    """The files of a directory, as kubectl takes them: by name, and not deeper."""
+    """The files of a directory, as kubectl reads them: sorted by name, and not recursively."""
     directory = Path(filename)
     try:
         if filename == "-" or not directory.is_dir():

@@ -1,4 +1,4 @@
-"""Asking a running manager: what the verbs that talk to one have in common."""
+"""Calls to a running manager, for the verbs that make them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def ask(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[T]]) -> T:
-    """Run ``question`` against the manager of ``root_dir``. Raises ManagerUnavailable with the way out."""
+    """Run ``question`` with a client of the manager of ``root_dir``. Raises ManagerUnavailable, with advice."""
     socket = admin_socket(root_dir)
     reached = False
 
@@ -42,12 +42,12 @@ def ask(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[T]]
 
 
 def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[None]]) -> None:
-    """The same for one that goes on: until it is interrupted, or nobody reads what it writes."""
+    """The same for one without an end: until it is interrupted, or the reader of its output is gone."""
 
     async def while_read(client: ManagerClient) -> None:
         is_read = True
 
-        async def watch_reader() -> None:  # it raises nothing: whoever writes may find out in the same moment
+        async def watch_reader() -> None:  # it raises nothing, since a write may fail in the same moment
             nonlocal is_read
             await until_reader_is_gone()
             is_read = False
@@ -65,6 +65,6 @@ def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], A
 
 
 async def did_you_mean(client: ManagerClient, namespace: str, name: str) -> str:
-    """``; did you mean …?`` when the node has a pod of a name that is near, for the end of a message."""
+    """``; did you mean …?`` for the end of a message, if the node has a pod with a similar name."""
     _, pods, _ = await client.status()
     return nearest(f"{namespace}/{name}", [f"{pod.namespace}/{pod.name}" for pod in pods])

@@ -1,4 +1,4 @@
-"""A file that is there as a whole or as it was before, whatever ends the program that writes it."""
+"""Writing a file atomically: it is complete, or as it was before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from ..errors import BadInput
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Through a temporary file beside it; what is no file of its own, such as ``/dev/stdout``, is written to.
+    """Write to a temporary file beside it, and rename that. What is not a regular file, such as ``/dev/stdout``, is
+    written to directly.
 
     Raises OSError.
     """
@@ -26,7 +27,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Before the work, and not when its results are lost for it. Raises BadInput."""
+    """To be called before the work, so that its results are not lost. Raises BadInput."""
     try:
         if not _is_replaceable(path):  # a pipe may have no reader yet
             return

@@ -1,4 +1,4 @@
-"""``check``: the conformance checks, run against a plug-in, as a user has them."""
+"""``check``: run the conformance checks against a plug-in."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _check_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _listed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Several options, and several names with commas between in each."""
+    """Several options, each of which may be several names separated by commas."""
     return tuple(name for value in values for name in value.split(",") if name)
 
 
@@ -81,7 +81,7 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
 @click.option("--fail-fast", is_flag=True, help="End with the first check that fails.")
 @click.option("--last-failed", is_flag=True, help="Run only those checks that failed the last time; if none, all.")
 @click.option(
-    "--allow-skipped", is_flag=True, help="Nothing failed is success, also when most checks could not be run."
+    "--allow-skipped", is_flag=True, help="Exit with status 0 if nothing failed, even if most checks could not be run."
 )
 @output_option
 @click.option("--show-output", is_flag=True, help="Show what the plug-in wrote, whatever came of it.")
@@ -125,7 +125,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _overridden_by_command_line(ctx: click.Context) -> dict[str, Any]:
-    """A command in the file is none when the command line says --attach, and the other way round."""
+    """A command in the configuration file is ignored if the command line has --attach, and the other way round."""
     here = {name for name in ("argv", "attach") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     return {"attach": None} if here == {"argv"} else {"argv": ()} if here == {"attach"} else {}
 
@@ -217,7 +217,7 @@ def _run_from(args: _CommandLine, remembered: LastFailed) -> Run:
 
 
 def _write_reports(args: _CommandLine, run: Run, outcome: Outcome) -> None:
-    """Each for itself: a disk may be full now, and the verdict is still worth printing."""
+    """Each report separately: if the disk is full, the verdict is still worth printing."""
     if (junit := args.junit) is not None:
         with _errors_on_stderr():
             write_atomically(junit, junit_text(outcome.results))
@@ -237,7 +237,7 @@ def _print_report(args: _CommandLine, run: Run, outcome: Outcome) -> None:
     with _errors_on_stderr():
         try:
             show(report_data(outcome.results), args.output, draw)
-        except OSError as error:  # the verdict stands, whoever reads it
+        except OSError as error:  # the exit status is not affected
             discard()
             if not isinstance(error, BrokenPipeError):
                 raise
@@ -247,7 +247,7 @@ def _print_report(args: _CommandLine, run: Run, outcome: Outcome) -> None:
 
 @contextmanager
 def _errors_on_stderr() -> Iterator[None]:
-    """A report that cannot be written is an error on standard error, if that is still there."""
+    """Print an error on standard error if a report cannot be written, and go on."""
     try:
         yield
     except OSError as error:
@@ -274,7 +274,7 @@ def _advise(args: _CommandLine, run: Run, outcome: Outcome) -> None:
 
 
 def _missing_option_hints(options: CheckOptions, is_ours: bool, outcome: Outcome) -> Iterator[str]:
-    """A line for each option that is missing, if checks say that they were not run for want of it."""
+    """A line for each missing option for want of which checks were skipped."""
     missing = {"--change COMMAND": options.change is None, "--kubeconfig FILE": is_ours and options.kubeconfig is None}
     for option in (option for option, is_missing in missing.items() if is_missing):
         word = f"({option.partition(' ')[0]}"

@@ -1,4 +1,4 @@
-"""The options of ``check`` in a file: what stands there is what an option is where the command line does not say."""
+"""The options of ``check`` from a file; those of the command line take precedence."""
 
 from __future__ import annotations
 

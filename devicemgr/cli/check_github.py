@@ -14,7 +14,7 @@ from .check_report import summary_line
 
 
 def report_to_github(results: Sequence[Result], environ: Mapping[str, str] = os.environ) -> None:
-    """Nothing where there is no GitHub. Raises OSError when the summary cannot be written."""
+    """Does nothing outside GitHub Actions. Raises OSError if the summary cannot be written."""
     if environ.get("GITHUB_ACTIONS") != "true":
         return
     for result in results:
@@ -26,7 +26,7 @@ def report_to_github(results: Sequence[Result], environ: Mapping[str, str] = os.
 
 
 def annotation(result: Result) -> str:
-    """A workflow command. A message has one line, and what would end it or a property is escaped."""
+    """A workflow command: the message is one line, and the characters that would end it or a property are escaped."""
     kind = "warning" if result.verdict is Verdict.WARNING else "error"
     title = _escaped(f"device plug-in check {result.check}").replace(":", "%3A").replace(",", "%2C")
     message = f"{result.title}\nFound: {printable(result.evidence)}\n{CHECKS[result.check].remedy}"
@@ -48,7 +48,7 @@ def summary(results: Sequence[Result]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Of a table: whatever the plug-in said is text there, and no markup."""
+    """A cell of a table: what the plug-in said is text there, and not markup."""
     return "".join(f"&#{ord(c)};" if c in "&<>|`*_[]\\~#@!" else c for c in printable(text))
 
 

@@ -17,7 +17,7 @@ from .atomic_files import write_atomically
 
 
 class LastFailed:
-    """Of ``subject``, a program or a resource, checked from the working directory."""
+    """For ``subject``, a program or a resource, checked from the working directory."""
 
     def __init__(self, subject: str) -> None:
         self._about = {"directory": os.getcwd(), "subject": subject}
@@ -25,7 +25,7 @@ class LastFailed:
         self._path = _cache() / "devicemgr" / "check" / f"{name}.json"
 
     def names(self) -> set[str]:
-        """None when nothing is known, or what is there is not ours."""
+        """Empty if nothing is known, or if the file is not ours."""
         try:
             return set(map(str, json.loads(self._path.read_text(encoding="utf-8"))["failed"]))
         except (OSError, ValueError, KeyError, TypeError):
@@ -36,7 +36,7 @@ class LastFailed:
         return [check for check in checks if check.name in names]
 
     def remember(self, results: Sequence[Result]) -> None:
-        """What was not run now is as it was. Without a place to write nothing is remembered."""
+        """Checks that were not run now stay as they were. If the file cannot be written, nothing is remembered."""
         sound = Verdict.PASSED, Verdict.WARNING
         failed = self.names() - {result.check for result in results if result.verdict in sound}
         failed |= {result.check for result in results if result.verdict is Verdict.FAILED}
@@ -49,6 +49,6 @@ class LastFailed:
 
 
 def _cache() -> Path:
-    """As the XDG Base Directory Specification has it: a relative path there counts for nothing."""
+    """As in the XDG Base Directory Specification: a relative path there is ignored."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return given if given.is_absolute() else Path(os.path.expanduser("~/.cache")).absolute()

@@ -1,6 +1,6 @@
-"""What ``check`` shows while it goes on, on standard error: what runs now, or a line for each verdict.
+"""What ``check`` shows on standard error while it runs: the checks that are running, or a line for each verdict.
 
-When nobody reads on, or the terminal is gone, the checks go on.
+If the reader or the terminal is gone, the checks go on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..testing.conformance.catalogue import with_needs
 
 @contextmanager
 def open_progress(checks: Sequence[Check]) -> Iterator[Observer]:
-    """On a terminal what runs now, and for how long; else, and in a log, what came of each as it is known."""
+    """On a terminal the checks that are running, and for how long; otherwise a line for each result."""
     err = Console(stderr=True, highlight=False)
     if not err.is_terminal:
         yield _LineProgress({check.name for check in checks})
@@ -49,7 +49,7 @@ class LiveProgress(Observer):
         self._show()
 
     def ends(self, result: Result) -> None:
-        """Of what ran in parallel with other checks, and is run again alone, this is the end of that."""
+        """A check that ran in parallel and is run again alone ends here, too."""
         self._now.pop(result.check, None)
         if self._now:
             self._show()
@@ -61,7 +61,7 @@ class LiveProgress(Observer):
 
 
 class _LineProgress(Observer):
-    """Not of those that could not be run: what they needed has its line, and the report counts them."""
+    """Checks that could not be run have no line: what they needed has one, and the report counts them."""
 
     def __init__(self, wanted: set[str]) -> None:
         self._wanted = wanted

@@ -1,4 +1,4 @@
-"""What ``check`` shows in the end: tables for people, data and JUnit for machines."""
+"""The report of ``check``: tables for people, data and JUnit for machines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .output import NARROW, console, listing, plain, print_listing
 
 _LAST_LINES = 20
 _READABLE = 100
-"""Columns beyond which running text is not."""
+"""Longer lines of text are hard to read."""
 _COLOURS = {
     Verdict.PASSED: "green",
     Verdict.FAILED: "red",
@@ -34,8 +34,8 @@ _Row = tuple[Verdict, str, str, str]
 
 
 def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_output: bool = False) -> None:
-    """The verdicts of a run of so many seconds, then the warnings and the failures, in full; when the plug-in never got
-    as far as to register, or with ``all_output``, before them what it wrote, which is ``output``."""
+    """The verdicts of a run that took ``seconds``, then the warnings and failures in full. If the plug-in did not even
+    register, or with ``all_output``, its ``output`` comes before those."""
     out = console()
     if out.width < NARROW:
         _draw_lines(out, _rows(results))
@@ -53,7 +53,7 @@ def draw_report(results: Sequence[Result], *, seconds: float, output: str, all_o
 
 
 def _rows(results: Sequence[Result]) -> list[_Row]:
-    """What was not run for one reason has one row."""
+    """Checks that were not run for the same reason share a row."""
     rows: list[_Row] = []
     together: dict[tuple[Verdict, str], list[str]] = {}
     for result in results:
@@ -85,7 +85,7 @@ def _draw_lines(out: Console, rows: Sequence[_Row]) -> None:
 
 
 def _draw_output(out: Console, lines: Sequence[str], all_of_it: bool) -> None:
-    """Behind a bar: what a program writes must not be taken for ours, by people and by CI systems."""
+    """Behind a bar, so that neither people nor CI systems take it for ours."""
     shown = lines if all_of_it else lines[-_LAST_LINES:]
     if shown:
         what = "What the plug-in wrote:"
@@ -97,7 +97,7 @@ def _draw_output(out: Console, lines: Sequence[str], all_of_it: bool) -> None:
 
 
 def _draw_violation(out: Console, result: Result) -> None:
-    """As the pytest report has it."""
+    """The same text as in the pytest report."""
     colour = _COLOURS[result.verdict]
     name = f"{result.check} (a warning)" if result.verdict is Verdict.WARNING else result.check
     out.print()
@@ -111,7 +111,7 @@ def _draw_paragraphs(out: Console, paragraphs: Sequence[str]) -> None:
 
 
 def summary_line(results: Sequence[Result], *, markup: bool = False) -> str:
-    """``35 passed, 1 failed, 2 warnings, 0 skipped``: with those only that a run has usually, or this one has."""
+    """``35 passed, 1 failed, 2 warnings, 0 skipped``; unusual verdicts only if there are any."""
     counts = Counter(result.verdict for result in results)
     unusual = Verdict.WARNING, Verdict.NOT_RUN
     listed = [verdict for verdict in Verdict if verdict not in unusual or counts[verdict]]
@@ -125,7 +125,7 @@ def summary_line(results: Sequence[Result], *, markup: bool = False) -> str:
 
 
 def rerun_hint(results: Sequence[Result], *, patience: float) -> str:
-    """How the failures of a run are tried again in less time than it took; empty where nothing is to be said."""
+    """How to run the failed checks again in less time; empty if there is nothing to say."""
     failed = [result for result in results if result.verdict is Verdict.FAILED]
     hints = []
     if failed and len(failed) < len(results):
@@ -196,10 +196,10 @@ def _result_data(result: Result) -> dict[str, Any]:
 
 
 def junit_text(results: Sequence[Result]) -> str:
-    """A JUnit report, which CI systems know how to show. What was not run is skipped there, and so is a warning.
+    """A JUnit report, which CI systems can show. A check that was not run is skipped there, and so is a warning.
 
-    The format has no warnings. As a failure it would fail the run, and what a test that has passed prints is shown by
-    nobody; the message of one that was skipped is (kube-bench does the same).
+    The format has no warnings. A failure would fail the run, and the output of a passed test is not shown; the message
+    of a skipped one is (kube-bench does the same).
     """
     counts = Counter(result.verdict for result in results)
     passed, failed = counts[Verdict.PASSED], counts[Verdict.FAILED]

@@ -1,4 +1,4 @@
-"""One run of the checks as the command line starts it: whatever ends it, what was found until then is kept."""
+"""One run of the checks. Whatever ends it, the results up to then are kept."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..testing.conformance import Check, Observer, Result, Subject, Verdict, ope
 from .signals import termination_signals
 
 BUG = 3
-"""The exit status when devicemgr itself has failed: no verdict about the plug-in."""
+"""The exit status if devicemgr itself has failed: no verdict about the plug-in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Without a ``root_dir`` in a temporary directory."""
+    """Without a ``root_dir`` it is a temporary directory."""
 
     subject: Subject
     checks: Sequence[Check]
@@ -38,7 +38,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of all checks that were wanted; a ``signal`` or a ``bug`` of ours may have ended it early."""
+    """The results of the selected checks; a ``signal`` or a ``bug`` of ours may have ended the run early."""
 
     results: Sequence[Result]
     seconds: float
@@ -57,12 +57,12 @@ class Outcome:
 
     @property
     def is_proof(self) -> bool:
-        """Were most checks run? A plug-in that passes the few that could be is no good one yet."""
+        """Were most checks run? A plug-in that passes only a few is not proved good."""
         return self.without_verdict * 2 <= len(self.results)
 
     @property
     def status(self) -> int:
-        """The exit status. Nothing failed is no proof when nothing, or only the lesser part, was run."""
+        """The exit status. If nothing, or less than half, was run, it is no success that nothing failed."""
         if self.bug is not None:
             return BUG
         if self.signal is not None:
@@ -74,9 +74,9 @@ class Outcome:
 
 @contextmanager
 def second_signal_terminates() -> Iterator[None]:
-    """Within, SIGINT does what SIGTERM and SIGHUP do: where nobody listens for them, they end us at once.
+    """Within the block, SIGINT acts as SIGTERM and SIGHUP do: it ends the program at once, unless a receiver is open.
 
-    A KeyboardInterrupt could come anywhere, also while a report is written.
+    A KeyboardInterrupt could be raised anywhere, for example while a report is written.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
@@ -89,7 +89,7 @@ def second_signal_terminates() -> Iterator[None]:
 
 
 def run_until_signal(run: Run, observer: Observer) -> Outcome:
-    """Run the checks, until a signal comes. Raises DeviceManagerError when they cannot be run."""
+    """Run the checks until a signal comes. Raises DeviceManagerError if they cannot be run."""
     started, results = time.monotonic(), dict[str, Result]()
     ended_by, bug, why_not = None, None, "a check before it failed (--fail-fast)"
     try:
@@ -98,7 +98,7 @@ def run_until_signal(run: Run, observer: Observer) -> Outcome:
             ended_by = trio.run(_until_signal, run, sinks, results, observer)
     except DeviceManagerError:
         raise
-    except Exception as error:  # any: what was found before is reported first, then it ends the program as a bug does
+    except Exception as error:  # any: the results up to then are reported first
         bug, why_not = error, f"devicemgr failed: {type(error).__name__}"
     if ended_by is not None:
         why_not = f"interrupted by {ended_by.name}"
@@ -110,7 +110,8 @@ def run_until_signal(run: Run, observer: Observer) -> Outcome:
 async def _until_signal(
     run: Run, sinks: Sequence[Sink], results: dict[str, Result], observer: Observer
 ) -> signal.Signals | None:
-    """Returns the signal that ended it before its time: then too the plug-in is ended and everything tidied up."""
+    """Returns the signal that ended the run early, if any. The plug-in is ended and everything is cleaned up in any
+    case."""
     ended_by: list[signal.Signals] = []
     with trio.open_signal_receiver(*termination_signals()) as signals, collapse_exception_group():
         async with trio.open_nursery() as nursery:
@@ -123,7 +124,7 @@ async def _until_signal(
 async def _cancel_on(signals: AsyncIterator[int], ended_by: list[signal.Signals], scope: trio.CancelScope) -> None:
     async for number in signals:
         ended_by.append(signal.Signals(number))
-        for one in termination_signals():  # whoever says it again does not want to wait for us
+        for one in termination_signals():  # a second signal ends the program at once
             signal.signal(one, signal.SIG_DFL)
         scope.cancel()
 

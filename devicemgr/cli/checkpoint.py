@@ -83,7 +83,7 @@ _CHECKSUM = {
 
 
 def _draw(data: dict[str, Any]) -> None:
-    """A line of its own for each device, so that its NUMA nodes stand beside it however long its id is."""
+    """One line for each device, so that its NUMA nodes are beside it however long its id is."""
     entries = listing("Assignments", "pod uid", "container", "resource", "devices", "NUMA nodes", "answer")
     for entry in data["entries"]:
         owner = [plain(entry[key]) for key in ("pod_uid", "container", "resource")]

@@ -1,4 +1,4 @@
-"""Which events were asked for: about one pod or resource, since when, of which types."""
+"""Which events are shown: about one pod or resource, since when, of which types."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 @dataclass(slots=True, kw_only=True)
 class EventFilter:
-    """``about`` are the words of which an event must have one; empty: any event.
+    """An event must contain one of the words ``about``; if that is empty, any event matches.
 
-    Events of a ``pod`` (namespace, name) may have its uid only, so the uid becomes such a word as soon as it is known.
+    Events about a ``pod`` (namespace, name) may have only its uid, so the uid is added as soon as it is known.
     """
 
     since: float
@@ -31,7 +31,7 @@ class EventFilter:
     pod: tuple[str, str] | None
 
     async def prepare(self, client: ManagerClient) -> None:
-        """Ask for the pod's uid, which events have before one has the name, too."""
+        """Ask for the pod's uid, which earlier events have instead of the name."""
         if self.pod is not None:
             explanation = await client.explain(*self.pod)
             _, pods, _ = await client.status()
@@ -64,7 +64,7 @@ def read_since(ctx: click.Context, param: click.Parameter, text: str | None) -> 
 
 
 def read_types(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
-    """Names of events; several options, and several names with commas between in each."""
+    """Names of events; several options, each of which may be several names separated by commas."""
     types = [name for value in values for name in value.split(",") if name]
     for name in types:
         if name not in _TYPES:
@@ -74,7 +74,7 @@ def read_types(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 
 
 def read_about(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, str] | str | None:
-    """The namespace and name of ``pod/NAME`` or ``pod/NAMESPACE/NAME``; else a resource."""
+    """The namespace and name of ``pod/NAME`` or ``pod/NAMESPACE/NAME``; anything else is a resource."""
     if text is None:
         return None
     kind, slash, pod = text.partition("/")

@@ -1,4 +1,4 @@
-"""``explain``: why a pod got its devices, or none, in plain words."""
+"""``explain``: why a pod got its devices, or none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
     namespace, name = pod
 
     async def explain(client: ManagerClient) -> dict[str, Any] | str:
-        """A text is a pod that may have been meant."""
+        """A text suggests another pod."""
         return await client.explain("" if uid else namespace, name) or await did_you_mean(client, namespace, name)
 
     explanation = ask(root_dir, explain)

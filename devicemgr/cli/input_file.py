@@ -1,4 +1,4 @@
-"""A file that was named on the command line, or standard input: read whole, within bounds, as text."""
+"""A file named on the command line, or standard input: read as text, up to a limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import BadInput
 
 LARGEST = 16 * 2**20
-"""Bytes; five times what an API server takes in one request. A device that never ends is refused, too."""
+"""Bytes: five times what an API server accepts in one request. A device without an end is refused, too."""
 
 
 def read_input(file: Path | str, *, largest: int = LARGEST) -> str:

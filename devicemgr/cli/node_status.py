@@ -24,7 +24,7 @@ from .output import console, listing, plain, print_listing, show
 )
 @no_headers_option
 def command(root_dir: Path | None, output: str, acknowledge: bool, no_headers: bool) -> None:
-    """Show capacity and allocatable as the node publishes them; removed resources stand with 0 until acknowledged."""
+    """Show capacity and allocatable as the node publishes them; removed resources have 0 until acknowledged."""
 
     async def look(client: ManagerClient) -> NodeStatus:
         status = await client.node_status()

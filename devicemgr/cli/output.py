@@ -1,4 +1,4 @@
-"""How things are shown: the stable JSON shapes, and the tables made of them."""
+"""The stable JSON shapes, and the tables made of them."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def show(value: Any, output: str, draw: Callable[[Any], None]) -> None:
 
 
 def plain(text: str) -> str:
-    """The same for a console, where square brackets mean something, too."""
+    """The same for a console, on which square brackets are markup."""
     return escape(printable(text))
 
 
 NARROW = 72
-"""Columns of a terminal below which a table is no help, unless it has few columns itself."""
+"""On a terminal with fewer columns a table is no help, unless it has few columns itself."""
 _FEW = 3
 MOST_ON_TERMINAL = 500
-"""Devices of one container that a table on a terminal shows."""
+"""How many devices of one container a table on a terminal shows."""
 _ENDLESS = 2**40
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """What becomes of it is decided in one place (standard_output), and not here by rich."""
+        """The module standard_output handles it, and not rich."""
         raise
 
 
 def console() -> Console:
-    """Colour on a terminal only; off it, wide enough that nothing is cut."""
+    """Colour on a terminal only; elsewhere wide enough that nothing is cut."""
     found = _Console(highlight=False)
     return found if found.is_terminal else _Console(highlight=False, width=160)
 
@@ -67,8 +67,8 @@ def console() -> Console:
 def listing(
     title: str, *columns: str, right: Collection[str] = (), no_wrap: Collection[str] = (), headers: bool = True
 ) -> Table:
-    """A table to be filled. Off a terminal it has no box, and a row is one line, for grep and awk; on one, what does
-    not fit is folded, but in the columns of ``no_wrap``."""
+    """A table to be filled. On a terminal long cells are folded, except in the columns ``no_wrap``; elsewhere it has no
+    box, and each row is one line, for grep and awk."""
     is_terminal = console().is_terminal
     table = Table(title=title if headers else None, title_justify="left", show_header=headers)
     if not is_terminal:
@@ -84,8 +84,7 @@ def listing(
 
 
 def print_listing(*tables: Table) -> None:
-    """An empty one in a word. Off a terminal nothing is cut, however wide it becomes, and no row is filled up to the
-    width of the widest."""
+    """An empty table is one line. Outside a terminal nothing is cut, however wide it is, and no row is padded."""
     out = console()
     shown = [readable(table, out.width) for table in tables if table.row_count or table.title]
     wide = _Console(highlight=False, width=_ENDLESS)
@@ -96,7 +95,7 @@ def print_listing(*tables: Table) -> None:
 
 
 def readable(table: Table, width: int) -> Table | str:
-    """In few columns a wide table is read as records, with the names of the columns beside the values."""
+    """On a narrow terminal a wide table becomes records, with the column names beside the values."""
     if not table.row_count:
         return f"{table.title}: none"
     if width >= NARROW or len(table.columns) <= _FEW:
@@ -108,7 +107,7 @@ def readable(table: Table, width: int) -> Table | str:
 
 
 def print_text(text: str) -> None:
-    """Off a terminal its lines stay as they are."""
+    """Outside a terminal lines are not wrapped."""
     out = console()
     out.print(text, soft_wrap=not out.is_terminal)
 
@@ -183,7 +182,7 @@ def draw_status(data: Mapping[str, Any], *, headers: bool = True) -> None:
 
 
 def draw_names(data: Mapping[str, Any]) -> None:
-    """As kubectl's ``-o name``: kind and name, a line each."""
+    """As with kubectl's ``-o name``: kind and name, one per line."""
     for kind, names in (("resource", data["resources"]), ("pod", map(_pod_name, data["pods"]))):
         for name in names:
             click.echo(f"{kind}/{printable(name)}")
@@ -230,20 +229,20 @@ def _pod_name(pod: Mapping[str, Any]) -> str:
 
 
 def _devices(resources: Sequence[Mapping[str, str]]) -> str:
-    """On a terminal not all of very many, which nobody reads and which take seconds to fold into lines."""
+    """On a terminal at most MOST_ON_TERMINAL devices: more are not readable, and take seconds to fold into lines."""
     shown = resources[:MOST_ON_TERMINAL] if console().is_terminal else resources
     more = [f"… and {len(resources) - len(shown):,} more (-o json has all)"] if len(shown) < len(resources) else []
     return ", ".join([*map(_with_health, shown), *more])
 
 
 def _with_health(device: Mapping[str, str]) -> str:
-    """A healthy device needs no word; any other has one."""
+    """The id; the health is added unless the device is healthy."""
     id, health = device["resourceID"], device["health"]
     return plain(id) if health == HEALTHY else f"{plain(id)} [red]({plain(health)})[/red]"
 
 
 def _container_rows(asked: Container, started: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """(what, value); of a resource without a device plug-in, how many are counted."""
+    """Pairs (what, value); for a resource without a device plug-in, how many are counted."""
     if started is None:
         return [("not started", "")]
     devices = started["devices"]
@@ -253,7 +252,7 @@ def _container_rows(asked: Container, started: Mapping[str, Any] | None) -> list
 
 
 def answer_rows(container: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what, value) of everything in :func:`~devicemgr.core.allocation.container_options.as_data`."""
+    """Pairs (what, value) of everything in :func:`~devicemgr.core.allocation.container_options.as_data`."""
     rows = [("env", f"{name}={value}") for name, value in container["envs"].items()]
     for mount in container["mounts"]:
         mode = "ro" if mount["read_only"] else "rw"

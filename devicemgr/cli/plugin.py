@@ -1,4 +1,4 @@
-"""``plugin``: simulated device plug-ins, the same that tests use, from a few options or from a script."""
+"""``plugin``: simulated device plug-ins, the same as in tests, from a few options or from a script."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _devices(count: int, numa: str, unhealthy: tuple[str, ...]) -> tuple[Device,
 
 
 async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> None:
-    """All plug-ins of a file, until a signal ends them; the others are passed on to the schedules."""
+    """Run all plug-ins of a file until a signal ends them; other signals are passed on to the schedules."""
     playing: list[ScriptedPlugin] = []
     scheduled = {step.on for script in scripts for step in script.schedule}
     ending = {number for number in termination_signals() if _SIGNALS.get(number) not in scheduled}
@@ -133,7 +133,7 @@ async def _run_all(directory: Path, scripts: list[Script], watched: bool) -> Non
 
 
 async def _run_each(directory: Path, scripts: list[Script], watched: bool, playing: list[ScriptedPlugin]) -> None:
-    """They begin one after the other: an obstacle to several is then reported once."""
+    """They are started one after the other, so that an obstacle to several is reported once."""
     for script in scripts:
         require_short(directory / (script.endpoint or own_endpoint(script.resource)))
     await _until_directory_exists(directory)
@@ -158,7 +158,7 @@ async def _run(directory: Path, script: Script, watched: bool, task_status: trio
 
 
 async def _until_directory_exists(directory: Path) -> None:
-    """A manager makes it when it starts."""
+    """Wait for the directory, which a manager creates when it starts."""
     require_short(directory / "kubelet.sock")
     if directory.is_dir():
         return
@@ -170,12 +170,12 @@ async def _until_directory_exists(directory: Path) -> None:
 
 
 async def _keep_discoverable(plugin: SimulatedPlugin) -> None:
-    """The socket is made again when it is lost, with the whole directory perhaps."""
+    """Create the socket again when it is lost, perhaps with the whole directory."""
     path = plugin.directory / plugin.endpoint
     click.echo(f"waiting to be found: {path}")
     while True:
         await trio.sleep(REGISTRY_CHECK_PERIOD)
-        with suppress(OSError):  # there is no directory now, say
+        with suppress(OSError):  # the directory may be gone
             if plugin.restore_socket():
                 click.echo(f"waiting to be found: {path}, made again")
 
@@ -186,7 +186,7 @@ def _print_waiting(reason: str) -> None:
 
 @contextmanager
 def _killed_on_crash() -> Iterator[None]:
-    """Here and not further out: on its way the exception would remove the sockets, and a crash leaves them behind."""
+    """Kill the process here: the exception would remove the sockets on its way out, and a crash leaves them behind."""
     try:
         yield
     except ScriptedCrash:

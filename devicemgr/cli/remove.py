@@ -22,7 +22,7 @@ def command(ctx: click.Context, root_dir: Path | None, pod: tuple[str, str], uid
     shown = f"uid {name}" if uid else f"{namespace}/{name}"
 
     async def remove(client: ManagerClient) -> str | None:
-        """None when it is done, else a pod that may have been meant."""
+        """None if it is done, otherwise a suggestion."""
         return (
             None if await client.remove("" if uid else namespace, name) else await did_you_mean(client, namespace, name)
         )

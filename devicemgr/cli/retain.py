@@ -1,4 +1,4 @@
-"""``retain``: which pods exist still; all others are removed."""
+"""``retain``: which pods still exist; all others are removed."""
 
 from __future__ import annotations
 

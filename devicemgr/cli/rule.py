@@ -46,14 +46,14 @@ def _data(item: Item) -> dict[str, Any]:
 
 
 def _draw_list(rules: list[dict[str, str]]) -> None:
-    """One line each, whatever the width: for grep."""
+    """One line each, at any width, for grep."""
     width = max(len(rule["id"]) for rule in rules)
     for rule in rules:
         click.echo(f"{rule['id']:{width}}  {rule['sentence']}")
 
 
 def _draw(rule: dict[str, Any]) -> None:
-    """On a terminal the Markdown is laid out; off it, it is printed as it is written."""
+    """On a terminal the Markdown is rendered; elsewhere it is printed as it is."""
     parts = "\n".join(f"- {part['id']}: {part['sentence']}" for part in rule["parts"])
     page = f"Page: devicemgr/rules/{rule['topic']}.md"
     text = "\n\n".join(filter(None, (f"**{rule['id']}: {rule['sentence']}**", rule["text"], parts, page)))

@@ -97,7 +97,7 @@ async def _set_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None:
 
 
 def _sources(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Every file with its text. A directory has the kubelet's drop-ins: what ends in .conf, by name."""
+    """Every file with its text. Of a directory, the files that end in .conf, sorted by name: the kubelet's drop-ins."""
     for path in paths:
         files = sorted(path.glob("*.conf")) if path.is_dir() else [path]
         if not files:
@@ -107,6 +107,6 @@ def _sources(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
 
 
 def raise_descriptor_limit() -> None:
-    """As many descriptors as we may have. The usual soft limit of 1024 is for programs that use select()."""
+    """Raise the limit of open files to what is allowed: the usual soft limit of 1024 is for programs with select()."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""Which signals end a program of ours."""
+"""Which signals end our programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 
 def termination_signals() -> set[signal.Signals]:
-    """SIGTERM; SIGINT; and SIGHUP: the terminal is gone. Not the last two where whoever started us has switched them
-    off, as nohup does, and a shell for what it runs in the background."""
+    """SIGTERM, SIGINT, and SIGHUP, which says that the terminal is gone. The last two are not among them if they are
+    ignored at the start, as nohup does, and a shell for background jobs."""
     optional = {signal.SIGINT, signal.SIGHUP}
     return {signal.SIGTERM} | {one for one in optional if signal.getsignal(one) is not signal.SIG_IGN}

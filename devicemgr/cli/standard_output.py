@@ -1,4 +1,4 @@
-"""Standard output as it may be: a terminal of another encoding, a pipe whose reader goes away, a full disk."""
+"""Standard output that may be a terminal of another encoding, a pipe whose reader goes away, or a full disk."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import trio
 from ..errors import OutputLost, collapse_exception_group
 
 BROKEN_PIPE = 141
-"""Exit status when the reader of a pipe went away: as the shell has it for a program that died of SIGPIPE."""
+"""Exit status when the reader of a pipe is gone: that of a shell for a program killed by SIGPIPE."""
 _LOST = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @contextmanager
 def standard_output(ctx: click.Context) -> Iterator[None]:
-    """Around a verb: what cannot be encoded is replaced, and a pipe that nobody reads ends it quietly, as it does cat.
+    """Around a verb: replace what cannot be encoded, and end quietly, as cat does, when the reader of a pipe is gone.
 
-    Raises OutputLost when the output cannot be written for another reason.
+    Raises OutputLost if the output cannot be written for another reason.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -33,7 +33,7 @@ def standard_output(ctx: click.Context) -> Iterator[None]:
             yield
     except OSError as error:
         if ctx.invoked_subcommand is None or not is_output_lost(error):
-            raise  # the daemon writes nothing there: that is a bug
+            raise  # the daemon does not write there: this is a bug
         discard()
         if error.errno == errno.EPIPE:
             sys.exit(BROKEN_PIPE)
@@ -41,21 +41,21 @@ def standard_output(ctx: click.Context) -> Iterator[None]:
 
 
 def is_output_lost(error: Exception) -> bool:
-    """Sockets have Trio's errors, and files ours: what is left of these is a standard stream."""
+    """The errors of sockets are Trio's and those of files ours, so what remains is a standard stream."""
     return isinstance(error, OSError) and error.errno in _LOST
 
 
 async def until_reader_is_gone() -> None:
-    """Wait until the reader of a pipe is gone, for a verb that may have nothing to write for long; for ever where
-    standard output is no pipe."""
+    """Wait until the reader of a pipe is gone, for a verb that may not write for a long time; wait for ever if standard
+    output is not a pipe."""
     if sys.stdout is None or not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
         await trio.sleep_forever()
-    await trio.lowlevel.wait_readable(sys.stdout.fileno())  # never readable: only the error wakes us
+    await trio.lowlevel.wait_readable(sys.stdout.fileno())  # it is never readable: only an error returns
 
 
 def discard() -> None:
-    """What is still buffered must not fail once more when Python ends."""
-    if sys.stdout is None:  # it was closed from the start, and it is standard error that failed
+    """Discard what is buffered, which would fail again when Python exits."""
+    if sys.stdout is None:  # closed from the start; standard error has failed
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""systemd's side of starting and stopping: sd_notify(3), for a unit of ``Type=notify``."""
+"""sd_notify(3), for a systemd unit of ``Type=notify``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..events import ManagerReady
 
 
 def notify(state: str) -> None:
-    """Send ``READY=1`` or ``STOPPING=1`` to the service manager; to nobody, where ``NOTIFY_SOCKET`` is not set."""
+    """Send ``READY=1`` or ``STOPPING=1`` to the service manager, if ``NOTIFY_SOCKET`` is set."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -22,7 +22,7 @@ def notify(state: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             sock.sendto(state.encode(), address)
-    except OSError as error:  # it may kill us for it, but that is up to it
+    except OSError as error:  # systemd may kill the daemon because of that
         click.echo(f"warning: systemd could not be notified of {state}: {error}", err=True)
 
 

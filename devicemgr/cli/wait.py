@@ -1,4 +1,4 @@
-"""``wait``: for scripts that start a manager or a plug-in, and go on when its devices are there."""
+"""``wait``: for scripts that start a manager or a plug-in, and continue when its devices are there."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def command(
 ) -> None:
     """Wait until RESOURCE has exactly so many devices; without numbers, until a plug-in serves it, or the node has it.
 
-    A manager that is not there yet, or restarts, is waited for, too. Exit status 1 when the time is over, 3 when there
-    was no manager all that time.
+    It also waits for a manager that is not there yet, or restarts. Exit status 1 if the time is over, 3 if there was no
+    manager all that time.
     """
     wanted = {key: n for key, n in (("capacity", capacity), ("allocatable", allocatable)) if n is not None}
     waited = _Wait(ResourceName(resource), wanted or {"endpoint": "serving"})
@@ -47,7 +47,7 @@ def command(
 
 @dataclasses.dataclass(slots=True)
 class _Wait:
-    """``last`` is what the manager had when it was looked at last."""
+    """``last`` is the state of the manager when it was last asked."""
 
     resource: ResourceName
     wanted: Mapping[str, int | str]

@@ -1,4 +1,4 @@
-"""For tests of any project: stand-ins for device plug-ins, real ones as processes, conformance checks, faults.
+"""For tests of any project: simulated device plug-ins, real ones as processes, conformance checks, faults.
 
     async with open_simulated_plugin(directory, "vendor.com/gpu", devices=8) as plugin:
         await plugin.register()
@@ -10,8 +10,8 @@ and ``plugin_process`` are there without an import (:mod:`.pytest_plugin`).
 ``pytest_plugin/``  fixtures, and ``pytest --device-plugin``
 ``conformance/``    the checks that a device plug-in has to pass
 ``check_options``   the options of a run of the checks
-``timing``          how long the checks wait for what
-``portal``          what a test holds of a portal's program
+``timing``          how long the checks wait
+``portal``          proxies of what lives in a portal's program
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
     "parse_scripts",
 ]
 
-# As in the package itself: pytest imports this at every start, whoever needs it or not.
+# As in the package itself, since pytest imports this at every start.
 _MODULES = {
     "..daemon.threads.portal": "Portal open_portal",
     "..rpc.pluginregistration": "PluginInfo",

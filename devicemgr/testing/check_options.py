@@ -1,6 +1,6 @@
-"""The options of a run of the checks, written down once: those of ``check`` and of pytest are derived from it.
+"""The options of a run of the checks, stated once: those of ``check`` and of pytest are derived from them.
 
-pytest asks for options at every start, whoever needs them or not, so what is imported here costs nothing.
+pytest asks for options at every start, so importing this module must be cheap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
-    """For whoever makes a command line's option of a field. Seconds must be more than ``least``, a number no less."""
+    """What a command line needs for its option. Seconds must be greater than ``least``, numbers not less."""
 
     help: str
     metavar: str | None = None
@@ -46,7 +46,7 @@ class CheckOptions(CheckedFields):
     isolate: bool = _option(False, "Give the command a private view of /var/lib/kubelet.")
     bind: tuple[str, ...] = _option(
         (),
-        "Let the command, and nobody else, see what is at HOST here at PATH: fake hardware. Repeatable.",
+        "Let only the command see at PATH what is at HOST here: fake hardware. Repeatable.",
         "HOST:PATH",
     )
     kubeconfig: str | None = _option(
@@ -56,25 +56,25 @@ class CheckOptions(CheckedFields):
         "FILE",
     )
     respawn: bool = _option(
-        False, "Start the command again when it ends: after a second, then with a back-off, as a kubelet does."
+        False, "Start the command again when it exits: after a second, then with a back-off, as a kubelet does."
     )
     alone: bool = _option(False, "Never run a second instance of the command in parallel: the hardware takes one only.")
     change: str | None = _option(
         None,
-        "A shell command that makes the plug-in report a change each time: break something, and heal it the next time. "
+        "A shell command that makes the plug-in report a change each time: break a device, and heal it the next time. "
         "It is run seven times or more, where check runs, with the plug-in's environment and DEVICE_PLUGIN_PID. "
         "Instances in parallel share the files that it changes.",
         "COMMAND",
     )
-    numa: str | None = _option(None, "The NUMA nodes there are, as 0,1.  [default: the machine's]", "NODES")
+    numa: str | None = _option(None, "The NUMA nodes of the machine, as 0,1.  [default: the machine's]", "NODES")
     only: tuple[str, ...] = _option((), "Run this check only. Repeatable, or several with commas between.", "CHECK")
-    skip: tuple[str, ...] = _option((), "Leave this check out. Repeatable, or several with commas between.", "CHECK")
+    skip: tuple[str, ...] = _option((), "Do not run this check. Repeatable, or several with commas between.", "CHECK")
     strict: bool = _option(False, "Take warnings for failures.")
     patience: float = _option(
         _DEFAULTS.patience, "How long the plug-in may take to register, and to register again.", "SECONDS"
     )
     quiet_period: float = _option(
-        _DEFAULTS.quiet_period, "How long to watch that nothing is said while nothing changes.", "SECONDS"
+        _DEFAULTS.quiet_period, "How long to watch the plug-in while nothing changes.", "SECONDS"
     )
     restarts: int = _option(
         _DEFAULTS.restarts,
@@ -106,7 +106,7 @@ class CheckOptions(CheckedFields):
         return Timing(patience=self.patience, quiet_period=self.quiet_period, restarts=self.restarts)
 
     def checks(self) -> list[Check]:
-        """Those that are wanted. Raises BadInput for a name that is none."""
+        """The selected checks. Raises BadInput for an unknown name."""
         from .conformance.catalogue import select
 
         return select(self.only, self.skip)
@@ -126,13 +126,13 @@ class CheckOptions(CheckedFields):
         )
 
     def numa_nodes(self) -> Numa | None:
-        """None: the machine's. Raises UnusableTopology."""
+        """The NUMA nodes; None for those of the machine. Raises UnusableTopology."""
         from ..core.topology.numa import parse_numa
 
         return None if self.numa is None else parse_numa(self.numa)
 
 
 def option_spec(field: dataclasses.Field[Any]) -> OptionSpec:
-    """What there is to say of a field of :class:`CheckOptions`."""
+    """The specification of a field of :class:`CheckOptions`."""
     spec: OptionSpec = field.metadata["spec"]
     return spec

@@ -1,4 +1,4 @@
-"""What a test holds of a portal's program: see :mod:`devicemgr.daemon.threads.portal` for the portal itself."""
+"""Proxies of what lives in a portal's program; :mod:`devicemgr.daemon.threads.portal` is the portal itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class _PortalProxy:
-    """An object that lives in a portal's program, for callers outside of it."""
+    """A proxy of an object in a portal's program, for callers outside of it."""
 
     def __init__(self, portal: Program, target: Any) -> None:
         self._portal = portal
@@ -51,15 +51,15 @@ class _PortalProxy:
 
 
 class Blocking(_PortalProxy):
-    """For plain code: the same methods, without ``await``."""
+    """For ordinary code: the same methods, without ``await``."""
 
     def _method(self, method: Callable[..., Any]) -> Callable[..., Any]:
         return partial(self._portal.call, method)
 
 
 class Awaited(_PortalProxy):
-    """For another Trio program: the same methods, awaited where they are there. So a test can use a manager that
-    outlasts it."""
+    """For another Trio program: the same methods, awaited where they are async. So a test can use a manager that
+    outlives it."""
 
     def _method(self, method: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.iscoroutinefunction(inspect.unwrap(method)):
@@ -75,7 +75,7 @@ class Awaited(_PortalProxy):
 
     @asynccontextmanager
     async def _enter(self, opened: AbstractAsyncContextManager[Any]) -> AsyncIterator[Awaited]:
-        """What is opened for this, in its own program."""
+        """Open something for this in its own program."""
         entered = self._portal.enter(opened)
         target = await trio.to_thread.run_sync(entered.__enter__)
         try:
@@ -86,7 +86,7 @@ class Awaited(_PortalProxy):
 
 
 class AwaitedManager(Awaited):
-    """A :class:`~devicemgr.DeviceManager` of another program."""
+    """A :class:`~devicemgr.DeviceManager` in another program."""
 
     def __init__(self, manager: BlockingManager) -> None:
         super().__init__(manager._portal, manager._target)
@@ -101,7 +101,7 @@ class AwaitedManager(Awaited):
 
 
 class BlockingPlugin(Blocking):
-    """A :class:`~devicemgr.testing.SimulatedPlugin`, which says what each method does. The functions that answer stay
+    """A :class:`~devicemgr.testing.SimulatedPlugin`, which documents the methods. The functions that answer calls stay
     async: they run in the portal's program."""
 
     if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class BlockingPlugin(Blocking):
 
 
 class BlockingProcess(Blocking):
-    """A :class:`~devicemgr.testing.Command` that runs."""
+    """A running :class:`~devicemgr.testing.Command`."""
 
     if TYPE_CHECKING:
 

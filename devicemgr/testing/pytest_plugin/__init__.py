@@ -23,7 +23,7 @@ from ..check_options import CheckOptions, option_spec
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """An option for each field of :class:`CheckOptions`, and a setting of the same name for the configuration file."""
+    """An option for each field of :class:`CheckOptions`, and a setting of that name in the configuration file."""
     group = parser.getgroup("devicemgr", "conformance checks of a device plug-in")
     actions: dict[type, dict[str, Any]] = {bool: {"action": "store_const", "const": True}, tuple: {"action": "append"}}
     types: dict[type, Any] = {bool: "bool", tuple: "args"}
@@ -50,7 +50,7 @@ def _setting(field: Field[Any]) -> str:
 
 
 def check_options(config: pytest.Config) -> CheckOptions:
-    """What the command line says, else the configuration file. Raises UsageError."""
+    """The options of the command line, or of the configuration file. Raises UsageError."""
     from ...errors import BadInput
 
     said: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def check_options(config: pytest.Config) -> CheckOptions:
 
 
 def _names(values: list[str]) -> tuple[str, ...]:
-    """Several values, and several names with commas between in each."""
+    """Several values, each of which may be several names separated by commas."""
     return tuple(name for value in values for name in value.split(",") if name)
 
 

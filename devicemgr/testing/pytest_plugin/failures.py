@@ -1,6 +1,6 @@
-"""What a failed test shows of our errors: the lines of the test, and not the way through a portal, Trio and threads.
+"""What a failed test shows of our errors: the lines of the test, without the frames of the portal, Trio and threads.
 
-Only of errors that we raise on purpose. Anything else is a bug, of somebody, and shown whole.
+This is so for errors that we raise on purpose only. Any other error is a bug, and is shown in full.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _OF_OTHERS = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib",
 
 
 def without_internal_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
-    """The same, where it is an error of ours, or a wrong argument of a call to us: with the frames of the test only,
-    out of a Trio test's group, and without the errors behind it, which its text has told."""
+    """The same exception, if it is one of ours or about a wrong argument of a call to us: with the frames of the test
+    only, unwrapped from a Trio test's group, and without the errors that caused it, which its text already has."""
     error = excinfo.value
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:  # as pytest-trio raises it
         (error,) = error.exceptions

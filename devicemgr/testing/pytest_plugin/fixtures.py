@@ -1,4 +1,4 @@
-"""Fixtures for ordinary tests, and those that both kinds of tests use."""
+"""Fixtures for ordinary tests, and those that both kinds of tests share."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def _devicemgr_portal() -> Iterator[Portal]:
 
 
 def open_manager_for(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[DeviceManager]:
-    """What ``@pytest.mark.device_manager(…)`` says, the closest one first. A wrong setting is told in one line."""
+    """The manager that ``@pytest.mark.device_manager(…)`` asks for; the closest mark counts. A wrong setting is
+    reported in one line."""
     from ...daemon.supervisor import open_device_manager
 
     settings: dict[str, Any] = {}
@@ -63,12 +64,12 @@ _HOW_TO_SET = {
     "session": "in conftest.py write def pytest_sessionstart(session): "
     "session.add_marker(pytest.mark.device_manager(…))",
 }
-"""How to set what a shared manager takes, by the scope of its fixture."""
+"""How a shared manager is configured, by the scope of its fixture."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A mark that comes too late for all of the test's managers changes nothing, and nobody would notice."""
+    """A mark that does not reach the manager would have no effect, and it would not be noticed."""
     scopes = _manager_scopes(item)
     reached = [node for scope in scopes.values() for node in _node_of(scope, item).listchain()]
     for node, _ in item.iter_markers_with_node("device_manager"):
@@ -83,7 +84,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _manager_scopes(item: pytest.Item) -> dict[str, str]:
-    """Of our fixtures that the test uses and that open a manager, the scope."""
+    """The scope of each fixture of ours that the test uses and that opens a manager."""
     if not isinstance(item, pytest.Function):
         return {}
     ours = ("device_manager", "device_manager_sync", "module_device_manager_sync", "session_device_manager_sync")
@@ -105,7 +106,7 @@ def _node_of(scope: str, item: pytest.Item) -> pytest.Item | pytest.Collector:
 def _in_portal(request: pytest.FixtureRequest, directory: Path, portal: Portal) -> Iterator[BlockingManager]:
     with portal.manager(open_manager_for(request, directory)) as manager:
         yield manager
-        manager.faults.resume_clock()  # other tests have the same program
+        manager.faults.resume_clock()  # other tests share the program
 
 
 @pytest.fixture
@@ -119,14 +120,14 @@ def device_manager_sync(
 
 @pytest.fixture(scope="module")
 def module_device_manager_sync(request: pytest.FixtureRequest, _devicemgr_portal: Portal) -> Iterator[BlockingManager]:
-    """The same one for all tests of a module: they see each other's pods and plug-ins."""
+    """The same manager for all tests of a module: they see each other's pods and plug-ins."""
     with _short_directory() as directory, _in_portal(request, directory, _devicemgr_portal) as manager:
         yield manager
 
 
 @pytest.fixture(scope="session")
 def session_device_manager_sync(request: pytest.FixtureRequest, _devicemgr_portal: Portal) -> Iterator[BlockingManager]:
-    """The same one for all tests."""
+    """The same manager for all tests."""
     with _short_directory() as directory, _in_portal(request, directory, _devicemgr_portal) as manager:
         yield manager
 
@@ -255,11 +256,11 @@ class PluginProcessFactory:
 
 @pytest.fixture(scope="session")
 def simulated_plugin() -> SimulatedPluginFactory:
-    """A device plug-in of which everything can be changed while it runs."""
+    """A simulated device plug-in, all of which can be changed while it runs."""
     return SimulatedPluginFactory()
 
 
 @pytest.fixture(scope="session")
 def plugin_process() -> PluginProcessFactory:
-    """A plug-in's program, started and ended."""
+    """The program of a plug-in, started and ended."""
     return PluginProcessFactory()

@@ -18,7 +18,7 @@ from ..conformance import Bench, Check, Result, Verdict, open_bench, run_check
 from ..portal import Portal, open_portal
 
 _READABLE = 100
-"""Columns beyond which running text is not."""
+"""Longer lines of text are hard to read."""
 
 
 class Session:
@@ -39,7 +39,7 @@ class Session:
         return result
 
     def _open(self) -> tuple[Portal, Bench]:
-        """Raises SubjectUnusable, once: the others are skipped then."""
+        """Raises SubjectUnusable, once: the other items are skipped then."""
         if self._is_unusable:
             pytest.skip("the plug-in cannot be started")
         if self._opened is None:
@@ -61,7 +61,7 @@ class ConformanceFailure(Exception):
 
 
 class ConformanceWarning(UserWarning):
-    """A check is broken in a way that is no failure; its text is what was found."""
+    """A check has a warning; its text is what was found."""
 
 
 class ConformanceItem(pytest.Item):
@@ -81,7 +81,7 @@ class ConformanceItem(pytest.Item):
             case Verdict.WARNING:
                 title, remedy = self._check.title, self._check.remedy
                 found = ConformanceWarning(f"{title}\nFound: {printable(result.evidence)}\n{remedy}")
-                warnings.warn_explicit(found, None, filename=self.nodeid, lineno=0)  # which is where it is shown
+                warnings.warn_explicit(found, None, filename=self.nodeid, lineno=0)  # shown there
             case Verdict.SKIPPED:
                 pytest.skip(result.evidence)
 
@@ -99,7 +99,7 @@ class ConformanceItem(pytest.Item):
 
 
 class ConformanceCollector(pytest.Collector):
-    """The checks that are wanted; its name begins their node ids: ``device-plugin::restart``."""
+    """The selected checks; its name begins their node ids: ``device-plugin::restart``."""
 
     def __init__(self, *, argv: list[str], options: CheckOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -114,7 +114,7 @@ class ConformanceCollector(pytest.Collector):
 
 
 def conformance_items(session: pytest.Session, options: CheckOptions) -> list[pytest.Item]:
-    """Raises UsageError for what can be seen before anything is started."""
+    """Raises UsageError for what is wrong before anything is started."""
     argv = _argv(session.config.getoption("--device-plugin"))
     try:
         parent = ConformanceCollector.from_parent(

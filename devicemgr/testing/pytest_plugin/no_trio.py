@@ -1,4 +1,4 @@
-"""What takes the place of the fixture for Trio tests where pytest-trio is not installed."""
+"""The replacement of the fixture for Trio tests if pytest-trio is not installed."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Say it before pytest-trio does, in a hundred lines."""
+    """Report it before pytest-trio does, in a hundred lines."""
     if (
         isinstance(item, pytest.Function)
         and "device_manager" in item.fixturenames
