@@ -76,7 +76,7 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
     help="Where the private manager lives, or the one of --attach.  [default: a temporary directory]",
 )
 @click.argument("argv", metavar="-- COMMAND [ARG]…", nargs=-1, type=click.UNPROCESSED)
-@click.option("--attach", metavar="RESOURCE", help="Check a plug-in that somebody else starts on --root-dir.")
+@click.option("--attach", metavar="RESOURCE", help="Check a plug-in that is started elsewhere, on --root-dir.")
 @_check_options
 @click.option("--fail-fast", is_flag=True, help="End with the first check that fails.")
 @click.option("--last-failed", is_flag=True, help="Run only those checks that failed the last time; if none, all.")

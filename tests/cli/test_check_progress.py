@@ -8,7 +8,7 @@ from devicemgr.cli.check_progress import LiveProgress
 from devicemgr.testing.conformance import CHECKS, Result, Verdict
 
 
-def test_all_that_is_being_made_is_shown_and_counted_once():
+def test_running_checks_are_shown_and_counted_once():
     progress = Progress()
     now, shown = LiveProgress(progress, 4), []
 

@@ -1,4 +1,4 @@
-"""Files that are too much, or no text at all, are a clear error, soon: the command line's and the parser's bounds."""
+"""Files that are too large, or not text, are a clear error, soon: the limits of the command line and of the parser."""
 
 from __future__ import annotations
 

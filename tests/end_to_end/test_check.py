@@ -22,7 +22,7 @@ QUICK = ("--quiet-period", "1", "--only", "first-list,allocate-answers")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Where it is remembered what failed the last time."""
+    """Where the failures of the last run are stored."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     return tmp_path
@@ -103,7 +103,7 @@ def test_a_plugin_learns_the_directory_in_every_usual_way(run, script, place):
     assert done.returncode == 0, done.stdout
 
 
-def test_a_check_that_others_need_fails_the_run_though_nobody_named_it(run, script):
+def test_a_needed_check_fails_the_run_even_if_it_was_not_selected(run, script):
     done = run("check", *QUICK, "-o", "json", "--", script("exit 1"))
     assert done.returncode == 1
     assert json.loads(done.stdout)["summary"] == {"passed": 0, "failed": 1, "warning": 0, "skipped": 2, "not run": 0}
@@ -144,7 +144,7 @@ def test_a_plugin_with_the_kubelets_path_compiled_in_is_isolated(run, mounts_all
 
 
 def test_a_host_path_is_looked_for_where_the_plugin_sees_it(run, mounts_allowed, root_dir):
-    """Fake hardware: a device node that this machine has not got."""
+    """Fake hardware: a device node that this machine does not have."""
     script = root_dir / "gpu.yaml"
     node = "{containerPath: /dev/gpu, hostPath: /dev/devicemgr-fake0, permissions: rw}"
     script.write_text(f"resource: vendor.com/gpu\ndevices: [{{count: 1}}]\nallocate: {{devices: [{node}]}}\n")
@@ -173,8 +173,8 @@ trio.run(main)
 """
 
 
-def test_a_plugin_that_makes_its_socket_elsewhere_is_told_how_it_is_isolated(run, root_dir):
-    """It obeys KUBELET_SOCKET, and has its own directory compiled in."""
+def test_isolate_is_suggested_for_a_socket_elsewhere(run, root_dir):
+    """It uses KUBELET_SOCKET, and has its own directory compiled in."""
     program, own = root_dir / "half_told.py", root_dir / "own"
     program.write_text(HALF_TOLD)
     own.mkdir()
@@ -192,7 +192,7 @@ def test_the_private_manager_can_live_where_a_plugin_looks_for_it(run, root_dir)
     assert done.returncode == 0, done.stdout
 
 
-def test_a_plugin_that_somebody_else_starts(run, root_dir, start):
+def test_a_plugin_that_is_started_elsewhere(run, root_dir, start):
     (root_dir / "device-plugins").mkdir()
     start(*PLUGIN[1:], "--root-dir", root_dir)
     done = run("check", *QUICK, "--root-dir", root_dir, "--attach", "vendor.com/gpu")
@@ -200,7 +200,7 @@ def test_a_plugin_that_somebody_else_starts(run, root_dir, start):
 
 
 def test_a_warning_fails_the_run_only_when_it_is_meant_strictly(run, root_dir):
-    """Also of a file that says so; and each of them is told, as a failure is."""
+    """Also with a configuration file; each warning is reported as a failure is."""
     script = root_dir / "gpu.yaml"
     script.write_text("resource: vendor.com/gpu\ndevices: [{count: 1, numa: [1]}]\n")
     plugin = "--", sys.executable, "-m", "devicemgr", "plugin", "--script", script, "--root-dir", "{dir}/.."
@@ -223,7 +223,7 @@ def test_nothing_proved_is_no_success(run):
     assert (nothing.returncode, "no check is left" in nothing.stderr) == (2, True)
 
 
-def test_few_checks_passed_and_most_not_made_is_no_success(run):
+def test_few_checks_passed_and_most_not_run_is_no_success(run):
     little = "--quiet-period", "0.5", "--only", "first-list,pre-start,preferred-allocation", "--", *PLUGIN, "--root-dir"
     done = run("check", *little, "{dir}/..")
     assert (done.returncode, "1 passed, 0 failed, 2 skipped" in done.stdout) == (2, True)
@@ -240,14 +240,14 @@ def test_a_plugin_that_waits_to_be_found_is_checked(run):
     assert "accepted a connection when GetInfo was called" in done.stdout
 
 
-def test_a_report_that_cannot_be_written_is_told_before_the_run(run, root_dir):
+def test_a_report_that_cannot_be_written_is_an_error_before_the_run(run, root_dir):
     done = run("check", "--junit", root_dir / "no" / "junit.xml", "--", "true")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no/junit.xml: cannot be written: No such file or directory" in done.stderr
 
 
 def test_the_evidence_has_the_calls_in_every_report_and_in_the_trace(run, root_dir):
-    """Also those that the checks made themselves."""
+    """Including the calls of the checks themselves."""
     trace, junit = root_dir / "trace", root_dir / "junit"
     done = run(
         *("check", *QUICK, "-o", "json", "--trace", trace, "--junit", junit, "--", *PLUGIN), "--root-dir", "{dir}/.."
@@ -260,7 +260,7 @@ def test_the_evidence_has_the_calls_in_every_report_and_in_the_trace(run, root_d
     assert "Allocate [dev-0]: OK after" in junit.read_text()
 
 
-def test_after_the_first_failure_nothing_more_is_made_with_fail_fast(run):
+def test_fail_fast_ends_with_the_first_failure(run):
     checks = ("--only", "lists-complete,stream-cancel", "--change", "false")
     done = run(
         "check", "--quiet-period", "1", "--fail-fast", *checks, "-o", "yaml", "--", *PLUGIN, "--root-dir", "{dir}/.."
@@ -270,8 +270,8 @@ def test_after_the_first_failure_nothing_more_is_made_with_fail_fast(run):
     assert "evidence: a check before it failed (--fail-fast)" in done.stdout
 
 
-def test_what_failed_the_last_time_is_made_again(run, cache):
-    """And what was not run the last time is not forgotten."""
+def test_last_failed_runs_what_failed_the_last_time(run, cache):
+    """Failures that were not run again are not forgotten."""
     command = "--", *PLUGIN, "--root-dir", "{dir}/.."
     usual = "check", "--quiet-period", "0.5", "-o", "json"
 
@@ -298,7 +298,7 @@ def test_all_that_the_plugin_wrote_is_shown_when_asked_for(run):
     assert "registered vendor.com/gpu" not in run("check", *QUICK, "--", *command).stdout
 
 
-def test_github_is_told(run, script, monkeypatch, tmp_path):
+def test_github_gets_annotations_and_a_summary(run, script, monkeypatch, tmp_path):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     done = run("check", "-o", "json", "--", script("exit 4"))
@@ -312,7 +312,7 @@ def test_github_is_told(run, script, monkeypatch, tmp_path):
 
 
 def test_a_plugin_behind_a_shell_that_lives_on_after_sigterm_has_not_ended(run, script):
-    """And it is gone when the check is: also from a process group of its own."""
+    """It is gone when the check ends, also from a process group of its own."""
     plugin = " ".join(PLUGIN).replace("gpu", f"gpu-{os.getpid()}")
     text = f"(trap '' TERM; exec setsid {plugin} --root-dir \"$(dirname $1)\") & wait"
     done = run("check", "--quiet-period", "1", "--only", "sigterm-ends", "--", script(text), "{dir}")
@@ -335,7 +335,7 @@ def children_of(program):
 
 @pytest.fixture
 def start_check(start, root_dir):
-    """A check that has found something, and now watches for a minute that nothing happens."""
+    """A check that has found something, and now watches for a minute."""
 
     def start_one(*options, **how):
         program = start(
@@ -376,7 +376,7 @@ def test_a_report_that_is_there_stays_until_the_new_one_is_whole(start_check, ro
 
 
 def test_a_terminal_that_is_closed_takes_no_report_with_it(root_dir):
-    """Whatever is written there fails from then on."""
+    """Every write there fails from then on."""
     ours, theirs = os.openpty()
     command = "check", "--junit", root_dir / "junit", "--quiet-period", "60", "--only", "registers,first-list-complete"
     with subprocess.Popen(
@@ -395,7 +395,7 @@ def test_a_terminal_that_is_closed_takes_no_report_with_it(root_dir):
 
 
 def test_a_signal_that_was_switched_off_ends_nothing(start_check):
-    """As nohup does it, and a shell for what runs in the background."""
+    """As nohup does, and a shell for background jobs."""
     program = start_check(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     program.process.send_signal(signal.SIGHUP)
     assert program.end(signal.SIGTERM) == 128 + signal.SIGTERM
@@ -403,7 +403,7 @@ def test_a_signal_that_was_switched_off_ends_nothing(start_check):
 
 
 def test_a_second_signal_ends_it_at_once(start_check, root_dir):
-    """Here the report goes to a pipe that nobody reads."""
+    """Here the report goes to a pipe that is not read."""
     os.mkfifo(root_dir / "junit")
     program = start_check("--junit", root_dir / "junit")
     program.process.send_signal(signal.SIGINT)
@@ -428,7 +428,7 @@ def test_a_change_that_was_asked_for_and_cannot_be_had_is_a_failure(run, change,
     assert (done.returncode, evidence in done.stdout) == (1, True)
 
 
-def test_what_an_option_would_make_possible_is_told_in_one_line(run, root_dir):
+def test_one_line_names_the_checks_that_an_option_would_allow(run, root_dir):
     told = "With --change COMMAND these could run as well: "
     usual = ("check", "--quiet-period", "1", "--only", "allocate-unhealthy,lists-complete")
     done = run(*usual, "--", *PLUGIN, "--root-dir", "{dir}/..")
@@ -472,7 +472,7 @@ def test_a_daemon_that_the_plugin_let_go_of_is_ended_too(run, script):
         ("sh -c 'kill -9 $$'; exit $?", "with exit status 137, which is how a shell says signal 9 (SIGKILL)"),
     ],
 )
-def test_how_a_plugin_ended_is_told(run, script, ends, words):
+def test_how_a_plugin_exited_is_reported(run, script, ends, words):
     done = run("check", "-o", "json", "--", script(f"echo looking; echo none found; {ends}"))
     assert words in json.loads(done.stdout)["results"][0]["evidence"]
 
@@ -510,7 +510,7 @@ trio.run(main, sys.argv[2])
     ],
 )
 def test_a_plugin_that_dies_fails_the_check_at_once(run, root_dir, when, check, words):
-    """And not when the manager gives up to dial it, after ten seconds."""
+    """And not only when the manager gives up dialling, after ten seconds."""
     program = root_dir / "dies.py"
     program.write_text(DIES)
     done = run(
@@ -607,7 +607,7 @@ def test_a_process_that_is_refused_as_by_v1_37_has_to_register_again(run, script
 
 
 def test_output_without_end_is_kept_as_its_beginning_and_end(run, script, root_dir):
-    """And nobody can make a file of ours as long as he likes."""
+    """And the plug-in cannot make a file of ours as long as it likes."""
     truncates = "import os; os.ftruncate(1, 1 << 40)"
     text = f"echo first; head -c 20000000 /dev/zero | tr '\\0' x; {sys.executable} -c '{truncates}'; echo last; exit 1"
     done = run("check", "--plugin-log", root_dir / "log", "--", script(text))
@@ -646,7 +646,7 @@ def test_a_bug_of_ours_is_no_verdict(start):
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
-def test_the_verdict_stands_when_nobody_reads_the_report(output):
+def test_the_exit_status_is_the_same_if_the_report_is_not_read(output):
     command = [sys.executable, "-m", "devicemgr", "check", "--only", "registers", "-o", output, "--", *PLUGIN]
     with subprocess.Popen(
         [*command, "--root-dir", "{dir}/.."], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -656,7 +656,7 @@ def test_the_verdict_stands_when_nobody_reads_the_report(output):
     assert (program.returncode, said.splitlines()[1:]) == (0, []), said
 
 
-def test_a_report_that_has_no_room_is_told():
+def test_a_report_on_a_full_disk_is_an_error():
     plugin = *PLUGIN, "--root-dir", "{dir}/.."
     command = [sys.executable, "-m", "devicemgr", "check", "--only", "registers", "--", *plugin]
     with open("/dev/full", "w") as full:

@@ -60,14 +60,14 @@ def test_a_plugin_that_asks_one_is_checked_like_any_other(run, kubeconfig, scrat
 
 
 @pytest.mark.parametrize("plugin", BOTH)
-def test_without_one_the_cause_is_named_and_the_way_out(run, plugin):
+def test_without_an_api_server_the_option_is_suggested(run, plugin):
     done = run("check", *QUICK, *plugin)
     assert done.returncode == 2
     said = " ".join(done.stdout.split())
     assert "Allocate asks an API server, and has none here (--kubeconfig FILE gives it one)" in said
 
 
-def test_one_that_cannot_even_start_is_told_the_way_out(run, kubeconfig):
+def test_kubeconfig_is_suggested_if_the_plugin_cannot_start(run, kubeconfig):
     plugin = "echo unable to load in-cluster configuration >&2; exit 1"
     hint = "Does it need an API server to start? Then use --kubeconfig."
     assert hint in run("check", *QUICK, "--", "sh", "-c", plugin).stdout
@@ -86,7 +86,7 @@ def test_one_that_does_not_answer_is_named_as_the_cause(run, kubeconfig, plugin)
 
 
 @needs_namespaces
-def test_no_report_has_a_secret_and_nobody_else_can_read_one(run, kubeconfig, tmp_path):
+def test_no_report_has_a_secret_and_no_other_user_can_read_one(run, kubeconfig, tmp_path):
     junit, trace, log = (tmp_path / name for name in ("junit", "trace", "log"))
     reports = ("--show-output", "--junit", junit, "--trace", trace, "--plugin-log", log)
     done = run("check", *QUICK, *reports, "--kubeconfig", kubeconfig, *IN_A_POD)

@@ -96,7 +96,7 @@ def test_the_list_of_checks_has_their_names_whole(width, monkeypatch, capsys):
     assert width or "│" not in shown
 
 
-def test_the_failures_come_last_with_the_way_out(drawn):
+def test_the_failures_come_last_with_the_fix(drawn):
     text = "\n".join(drawn(80))
     ends = ["not run", "sigterm-removes-socket (a warning) ──", "Fix: stop the gRPC", "stream-stays-open ──"]
     assert sorted(map(text.index, ends)) == [*map(text.index, ends)]
@@ -116,14 +116,14 @@ def test_the_failures_come_last_with_the_way_out(drawn):
         ),
     ],
 )
-def test_how_the_failures_are_tried_again_is_told(seconds, patience, told):
+def test_the_report_says_how_to_run_the_failed_checks_again(seconds, patience, told):
     passed = result("registers", Verdict.PASSED, "vendor.com/gpu after 0.96 s")
     failed = result("restart", Verdict.FAILED, "it did not call Register", seconds=seconds)
     assert rerun_hint([passed, failed], patience=patience) == told
     assert "--last-failed" not in rerun_hint([failed], patience=patience)
 
 
-def test_nothing_is_told_of_a_run_without_failures():
+def test_a_run_without_failures_has_no_hints():
     slow = result("numa-plausible", Verdict.WARNING, "gpu-0 on [1]", seconds=40)
     assert rerun_hint([slow, result("restart", Verdict.PASSED, "", seconds=31)], patience=30) == ""
 
@@ -144,7 +144,7 @@ def test_what_a_plugin_says_is_no_command_to_github():
     assert "`" not in row
 
 
-def test_a_warning_is_one_to_github_too():
+def test_a_warning_is_a_warning_on_github():
     warning = result("numa-plausible", Verdict.WARNING, "this machine has [0]; gpu-0 on [1]")
     failure = result("registers", Verdict.FAILED, "it did not call Register")
     assert annotation(warning).startswith("::warning title=device plug-in check numa-plausible::Names NUMA nodes")
@@ -221,7 +221,7 @@ def listed(tmp_path, monkeypatch):
 TABLE = "[tool.devicemgr.check]\n"
 
 
-def test_options_stand_in_a_file_and_the_command_line_wins(listed):
+def test_options_may_be_in_a_file_and_the_command_line_takes_precedence(listed):
     assert listed('only = ["restart"]') == ["restart"]
     assert listed(TABLE + 'only = ["restart", "wiped"]\nskip = ["wiped"]', name="pyproject.toml") == ["restart"]
     assert listed(TABLE + 'only = ["restart"]', "--only", "away", name="pyproject.toml") == ["away"]
@@ -247,7 +247,7 @@ def test_what_is_wrong_in_the_file_is_named(listed, text, problem):
     assert problem in listed(text)
 
 
-def test_the_command_can_stand_in_the_file_too(tmp_path, monkeypatch):
+def test_the_command_may_be_in_the_file_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text(TABLE + 'command = ["/no/such/program"]')
     assert "cannot start /no/such/program" in CliRunner().invoke(command, []).output

@@ -29,11 +29,11 @@ DEVICES = (
 )
 
 LOST_AFTER = 0.5
-"""Seconds without a stream after which none will come: a restart of the manager has shown by then."""
+"""A stream that has not come after so many seconds will not come: a restart of the manager would have shown by then."""
 
 
 class Streams:
-    """Those that the manager has opened on a plug-in. What a mutant does to the plug-in's calls is done before."""
+    """The streams that the manager has opened. A mutant changes the plug-in's calls before this wraps them."""
 
     def __init__(self, plugin) -> None:
         self._plugin = plugin
@@ -45,7 +45,7 @@ class Streams:
 
     @property
     def are_lost(self) -> bool:
-        """Has the manager let go of the last one, and not come back, though both sockets are those of the last
+        """Has the manager dropped the last stream, and not come back, though both sockets are those of the last
         registration? It does not call again then (LW-8)."""
         if self._lost_at is None or self._open or self._sockets() != self._registered_with:
             return False
@@ -71,7 +71,7 @@ class Streams:
 
 
 class Honest:
-    """A subject with everything a check can look at: five devices, one of them broken, both optional calls."""
+    """A subject with everything that a check can look at: five devices, one of them unhealthy, both optional calls."""
 
     breaks: str | None = None
     weight = Weight.ERROR
@@ -101,17 +101,17 @@ class Honest:
         """Before it serves."""
 
     async def stay_registered(self, plugin) -> None:
-        """From the moment it serves until it is ended."""
+        """Runs while it serves."""
         await plugin.keep_registered()
 
     def another_name(self) -> str:
-        """Of its socket: under that it can be registered though its stream is open."""
+        """Another name of its socket, under which it can be registered though its stream is open."""
         name = f"{self.path.stem}.{self.registrations}"
         self.path.with_name(name).hardlink_to(self.path)
         return name
 
     async def mind_its_stream(self, plugin, streams: Streams) -> None:
-        """Meanwhile, however it looks for a restart of the manager."""
+        """Registers again when the stream is lost, however it notices a restart of the manager."""
         while True:
             await trio.sleep(0.2)
             if streams.are_lost:
@@ -123,7 +123,7 @@ class Honest:
 
     @staticmethod
     async def keep_registered_with_kubelet_sock(plugin) -> None:
-        """And look at nothing else."""
+        """Watches nothing else."""
         known = None
         while True:
             if (current := made(plugin.registry)) not in (None, known):
@@ -137,7 +137,7 @@ class Honest:
 
     @property
     def endpoint(self) -> str:
-        """That no other process has, whoever's instance it is."""
+        """No other process has it, of any instance."""
         return f"gpu-{self.process}.sock"
 
     async def start(self, directory: Path) -> None:
@@ -195,7 +195,7 @@ class Honest:
     can_change = True
 
     async def run_in_background(self) -> None:
-        """Nothing: it runs in this process."""
+        """Nothing, since it runs in this process."""
 
     def without_secrets(self, text: str) -> str:
         return text
@@ -221,10 +221,10 @@ class Honest:
         self.clean_up()
 
     def clean_up(self) -> None:
-        """At the end of the first of two."""
+        """Called at the end of the first of two processes."""
 
     def is_served(self) -> bool:
-        """By another process?"""
+        """Does another process serve it?"""
         with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
             probe.connect(str(self.path))
             return True
@@ -251,7 +251,7 @@ class Honest:
 
 
 async def register_once(plugin) -> None:
-    """And again only when that did not succeed."""
+    """Tries again only if that failed."""
     while True:
         with suppress(ManagerUnavailable, RegistrationRefused):
             return await plugin.register()
@@ -259,7 +259,7 @@ async def register_once(plugin) -> None:
 
 
 def made(path: Path) -> tuple[int, int] | None:
-    """Another value for each file that is made there, None when there is none."""
+    """A different value for each file that is created there; None if there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -274,7 +274,7 @@ def leave_socket(path: Path) -> None:
 
 
 class UsesOneName:
-    """For its socket, in each process; most plug-ins do."""
+    """The same for its socket in each process, as most plug-ins have it."""
 
     endpoint = "gpu.sock"
     second_endpoint = "nic.sock"
@@ -314,7 +314,7 @@ class SaysItsFullPath(Honest):
 
 
 class KeepsItsSocketElsewhere(Honest):
-    """It is told where kubelet.sock is, and has the place of its own socket compiled in."""
+    """It learns where kubelet.sock is, but has the place of its own socket compiled in."""
 
     breaks = "endpoint-name"
 
@@ -370,7 +370,7 @@ class TakesItsTimeForOptions(Honest):
 
 
 class RegistersInALoop(Honest):
-    """Under one name after another, of the same socket."""
+    """Registers the same socket under one name after another."""
 
     breaks = "registers-once"
     period = 5.0
@@ -385,7 +385,7 @@ class RegistersInALoop(Honest):
 
 
 class Lister(Honest):
-    """Replaces what a stream says: ``say(plugin, seen)`` is ``next_report``."""
+    """Replaces the lists of a stream: ``say(plugin, honest, seen)`` is ``next_report``."""
 
     def prepare(self, plugin):
         honest = plugin.next_report
@@ -476,7 +476,8 @@ class SendsFiveMebibytes(Honest):
     breaks = "message-size"
     devices = (*DEVICES, *(Device(id=f"{number}-" + "x" * 1_000_000, health="Unhealthy") for number in range(5)))
     clock_rate = 1.0
-    """So much takes the processor longer than half a second of a faster clock, after which a stream counts as lost."""
+    """Such a list takes the processor longer than half a second of a faster clock, after which a stream counts as lost.
+    """
 
 
 class ReturnsFromListAndWatch(Lister):
@@ -503,7 +504,7 @@ class FloodsTheStream(Lister):
 
 
 class ShufflesItsList(Lister):
-    """The same devices every few seconds, in the order of a map."""
+    """Sends the same devices every few seconds, in the order of a map."""
 
     breaks = "stream-silent"
 
@@ -538,11 +539,11 @@ class Delta(Lister):
 
 
 class SendsWhatChangedOnly(Delta):
-    """When somebody makes it change."""
+    """When it is made to change."""
 
 
 class SendsWhatChangedOnlyByItself(Delta):
-    """Nobody has to say how to make it change: it does so while we watch."""
+    """Changes by itself in the quiet period."""
 
     changing = ("gpu-3", "gpu-4")
 
@@ -575,7 +576,7 @@ class LosesItsListWithAStream(Lister):
 
 
 class CountsItsStreams(Lister):
-    """Those of one process: whatever comes after the first one begins with a list, and hears of no change."""
+    """Later streams of a process begin with a list, but get no changes."""
 
     breaks = "changes-arrive"
 
@@ -592,11 +593,11 @@ class CountsItsStreams(Lister):
 
 
 class KeepsItsFirstStream(CountsItsStreams):
-    """And nobody notices."""
+    """Its exit is not noticed."""
 
 
 class PanicsAtAChange(CountsItsStreams):
-    """It sends it to its first stream, which is closed."""
+    """Sends changes to its first stream, which is closed."""
 
     async def start(self, directory):
         self.unexpected_exit = None
@@ -691,7 +692,7 @@ class CountsItsAnswers(Answerer):
 
 
 class HandsOutAnotherDevice(Answerer):
-    """Of the devices it has, whose ids look random; and remembers whom it gave which."""
+    """Has ids that look random; and remembers which pod it gave which device."""
 
     breaks = "allocate-same"
     devices = (
@@ -835,7 +836,7 @@ def tell_of_its_end(mutant, plugin):
 
 
 class WaitsForTheEndOfItsStream(Honest):
-    """Registers again when the stream has ended: enough for a restart, not for a wiped directory."""
+    """Registers again when the stream has ended, which is enough for a restart, but not for a wiped directory."""
 
     breaks = "wiped"
 
@@ -866,7 +867,7 @@ class WaitsForTheEndOfItsStream(Honest):
 
 
 class WatchesKubeletSockOnly(Honest):
-    """Does not miss its own socket, as long as there is no new kubelet.sock."""
+    """Does not notice that its own socket is gone, as long as there is no new kubelet.sock."""
 
     breaks = "socket-deleted"
 
@@ -875,7 +876,7 @@ class WatchesKubeletSockOnly(Honest):
 
 
 class EndsWithKubeletSock(Honest):
-    """When there is a new one, and its own socket is as it was."""
+    """When there is a new kubelet.sock and its own socket is unchanged."""
 
     breaks = "registry-deleted"
 
@@ -898,7 +899,7 @@ class EndsWithKubeletSock(Honest):
 
 
 class TakesTheEndOfAStreamForARestart(Honest):
-    """And ends one with each registration, so that there is no end to it."""
+    """Each registration ends a stream, so this never stops."""
 
     breaks = "returns-once"
     clock_rate = 1.0  # it goes round as fast as the processor lets it
@@ -917,7 +918,7 @@ class TakesTheEndOfAStreamForARestart(Honest):
 
 
 class RegistersOverAnOpenStream(Honest):
-    """When its own socket is gone, without an end to what it has served."""
+    """Creates its socket again when it is gone, and does not end the old server."""
 
     breaks = "endpoint-fresh"
 
@@ -948,7 +949,7 @@ class LeaksADescriptor(Honest):
 
 
 class LooksAtFilesOnly(Honest):
-    """When both sockets are those it has registered with there is nothing to do, as most plug-ins have it."""
+    """Does nothing while both sockets are those of its registration, as most plug-ins do."""
 
     breaks = "stream-lost"
     weight = Weight.WARNING
@@ -975,7 +976,7 @@ class StumblesOverItsSocket(UsesOneName, Honest):
 
 
 class WaitsForeverBesideAnother(UsesOneName, Honest):
-    """It takes the other one for its better, and does not look again."""
+    """Leaves the socket to the other process, and does not look again."""
 
     breaks = "rolling-update"
 
@@ -986,7 +987,7 @@ class WaitsForeverBesideAnother(UsesOneName, Honest):
 
 
 def is_of_v1_37(refusal) -> bool:
-    """Because of another process, whose stream is open?"""
+    """Was it refused because of another process, whose stream is open?"""
     return "already connected" in str(refusal)
 
 
@@ -995,7 +996,7 @@ def is_not_of_v1_37(refusal) -> bool:
 
 
 def take_refusals(plugin, take, *, when=lambda refusal: True) -> None:
-    """``take`` these refusals of Register, where its caller would have had them."""
+    """``take`` gets these refusals of Register, instead of the caller."""
     register = plugin.register
 
     async def taken(**how):
@@ -1010,14 +1011,14 @@ def take_refusals(plugin, take, *, when=lambda refusal: True) -> None:
 
 
 class HasOneName(UsesOneName, Honest):
-    """It registers again after each refusal; but v1.37 goes on refusing its name."""
+    """Registers again after each refusal; but v1.37 goes on refusing its name."""
 
     breaks = "rolling-update"
     weight = Weight.WARNING
 
 
 class OnlyLogsARefusal(UsesOneName, Honest):
-    """It serves, and takes itself for registered: nobody calls it when the other one has ended. When it could not be
+    """Serves, and takes itself for registered: it is not called when the other process has ended. If it could not be
     dialled it tries again."""
 
     breaks = "rolling-update"
@@ -1027,7 +1028,7 @@ class OnlyLogsARefusal(UsesOneName, Honest):
 
 
 class HangsAfterARefusal(UsesOneName, Honest):
-    """It waits for whatever it has started, and that for its registration."""
+    """Waits for what it has started, which waits for its registration."""
 
     breaks = "rolling-update"
 
@@ -1039,7 +1040,7 @@ class HangsAfterARefusal(UsesOneName, Honest):
 
 
 class TakesItselfForRegistered(Honest):
-    """It notes which kubelet.sock it knows before Register has succeeded, and only logs that it has not."""
+    """Remembers kubelet.sock before Register has succeeded, and only logs a refusal."""
 
     breaks = "registers-again"
 
@@ -1048,7 +1049,7 @@ class TakesItselfForRegistered(Honest):
 
 
 class GivesUpAfterARestart(Honest):
-    """At its start it tries until it is registered; afterwards only once for each kubelet.sock."""
+    """At its start it tries until it is registered; later only once for each kubelet.sock."""
 
     breaks = "registers-again"
 
@@ -1067,7 +1068,7 @@ class GivesUpAfterARestart(Honest):
 
 
 class FightsAndLosesHeart(UsesOneName, Honest):
-    """The first one takes its socket back, and the second one, who has seen it, does not look any more."""
+    """The first process takes its socket back, and the second one has stopped watching."""
 
     breaks = "rolling-update"
     weight = Weight.WARNING
@@ -1111,7 +1112,7 @@ class LeavesItsSocket(Honest):
 
 
 class Found(Honest):
-    """Waits in plugins_registry, and calls nobody."""
+    """Waits in plugins_registry, and does not call Register."""
 
     folder = "plugins_registry"
 
@@ -1134,7 +1135,7 @@ class SaysItsFileNameWhenFound(Found):
 
 
 class TellsOnceWhoItIs(Found):
-    """As if nobody had to find it again."""
+    """Removes its socket, as if it need not be found again."""
 
     breaks = "restart"
 
@@ -1173,7 +1174,7 @@ class HasASecondResource(Honest):
 
 
 class RegistersOneAfterTheOther(HasASecondResource):
-    """It takes its time for it, and a Register that fails ends it: there is nothing wrong with that."""
+    """Is slow, and exits if Register fails, which is not wrong."""
 
     unexpected_exit = None
 
@@ -1246,7 +1247,7 @@ class DoesNotMissItsSecondStream(HasASecondResource):
 
 
 class DoesNotMissItsSecondSocket(HasASecondResource):
-    """As long as there is no new kubelet.sock."""
+    """While there is no new kubelet.sock."""
 
     breaks = "socket-deleted"
 

@@ -1,4 +1,4 @@
-"""Plug-ins that do something odd, as real ones do, and nothing wrong: no check may fail for it."""
+"""Plug-ins that do something odd, as real ones do, and nothing wrong: no check may fail because of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BuildsAnswersFromAMap(Answerer):
 
 
 class NamesItsSocketByTheSecond(Honest):
-    """And when it makes it anew within that second, the end of the old server deletes the new one's socket (Go)."""
+    """If it creates the socket again within that second, the end of the old server deletes the new socket (Go)."""
 
     @property
     def endpoint(self):
@@ -58,7 +58,7 @@ class NamesItsSocketByTheSecond(Honest):
 
 
 class GivesUpAfterManyErrors(Honest):
-    """Within a minute: one absence of the kubelet makes fewer than so many, but not with all that was before."""
+    """Counts errors within a minute: one absence of the kubelet causes fewer, but not together with earlier ones."""
 
     async def stay_registered(self, plugin):
         register, errors = plugin.register, []
@@ -79,14 +79,14 @@ class GivesUpAfterManyErrors(Honest):
 
 
 class LooksEverySixSeconds(Honest):
-    """A poll and a pause: so slow that few restarts fit."""
+    """Polls and pauses, so slowly that few restarts fit."""
 
     async def stay_registered(self, plugin):
         await keep_registered(self, plugin, period=1, pause=5)
 
 
 async def keep_registered(subject, plugin, *, period, pause=0.0):
-    """Until cancelled; with a socket of its own each time that it is gone."""
+    """Runs until cancelled, with a new socket each time that it is gone."""
     while True:
         if plugin.restore_socket():
             plugin.end_stream()
@@ -96,7 +96,8 @@ async def keep_registered(subject, plugin, *, period, pause=0.0):
 
 
 async def register_until_disrupted(subject, plugin, *, period):
-    """Once; returns when there is another kubelet.sock or its own is gone, and a moment after it was not taken."""
+    """Registers once; returns when there is another kubelet.sock or its own socket is gone, or a moment after a
+    refusal."""
     known = made(plugin.registry)
     try:
         await plugin.register()
@@ -108,7 +109,7 @@ async def register_until_disrupted(subject, plugin, *, period):
 
 
 class EndsWithItsStream(Lister):
-    """With status 1, so that something starts it again (ROCm)."""
+    """Exits with status 1, so that it is started again (ROCm)."""
 
     breaks = None
     is_asked = False
@@ -142,7 +143,8 @@ class EndsWithItsStream(Lister):
 
 
 class DeletesWhateverHasItsName(UsesOneName, Honest):
-    """At its end, as grpc-go and gRPC's C core do. But it watches its own socket, and makes another one."""
+    """Deletes the socket at its end, as grpc-go and gRPC's C core do. But it watches its own socket, and creates
+    another one."""
 
     def clean_up(self):
         self.path.unlink(missing_ok=True)
@@ -185,7 +187,7 @@ class EndsWhenItIsRefused(Honest):
 
 
 class TriesAgainLater(Honest):
-    """A while after it was refused, and looks at nothing meanwhile (NVIDIA)."""
+    """Tries again some time after a refusal, and watches nothing meanwhile (NVIDIA)."""
 
     def prepare(self, plugin):
         async def wait(refusal):
@@ -196,7 +198,7 @@ class TriesAgainLater(Honest):
 
 
 class WaitsForTheOther(UsesOneName, Honest):
-    """As long as somebody else serves its socket it stands by."""
+    """Waits while another process serves its socket."""
 
     async def serve(self, directory, options):
         while self.is_served():  # noqa: ASYNC110 - as real ones do
@@ -205,7 +207,7 @@ class WaitsForTheOther(UsesOneName, Honest):
 
 
 class WaitsBeforeItRegistersAgain(Honest):
-    """Some seconds after its stream is lost; it might have been a restart."""
+    """Registers again some seconds after its stream is lost, which may have been a restart."""
 
     async def stay_registered(self, plugin):
         await keep_registered(self, plugin, period=0.2)
@@ -240,7 +242,7 @@ class EndsWhenItsStreamIsLost(Honest):
 
 
 def all_oddities() -> list[type[Honest]]:
-    """That need no help, and the fast clock."""
+    """Those that work without options, and with the fast clock."""
     return [
         *(BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds),
         *(EndsBesideAnother, WaitsForTheOther),

@@ -18,7 +18,7 @@ def test_a_long_id_is_cut_in_the_middle():
     assert first_few(["x" * LONGEST]) == "x" * LONGEST
 
 
-def test_of_ids_that_differ_in_the_middle_more_is_shown():
+def test_more_is_shown_of_ids_that_differ_in_the_middle():
     alike = ["a" * 30 + middle + "b" * 30 for middle in "xy"]
     assert shortened(alike) == alike
     assert shortened(alike[:1]) == ["a" * 12 + "…" + "b" * 11]
@@ -34,12 +34,12 @@ def test_no_two_look_the_same(texts):
 
 
 @given(TEXTS, TEXTS)
-def test_also_among_others_that_are_not_told(texts, others):
+def test_neither_do_they_look_like_others_that_are_not_shown(texts, others):
     assert len({*shortened(texts, longest=8, among=others)}) == len(texts)
     assert not {*shortened(texts, longest=8, among=others)} & {text for text in others if text not in texts}
 
 
-def test_of_many_the_first_and_how_many_more():
+def test_a_long_list_is_its_first_items_and_a_count():
     assert first_few(range(7)) == "0, 1, 2, 3, 4 and 2 more"
 
 
@@ -53,7 +53,7 @@ def test_of_many_the_first_and_how_many_more():
         ([], [f"new-{number}" for number in range(7)], "new new-0, new-1, new-2, new-3, new-4 and 2 more; 0 the same"),
     ],
 )
-def test_of_two_lists_the_difference_is_shown(before, after, shown):
+def test_the_difference_of_two_lists(before, after, shown):
     assert difference(before, after) == shown
 
 
@@ -74,7 +74,7 @@ def test_of_two_lists_the_difference_is_shown(before, after, shown):
         ),
     ],
 )
-def test_of_two_answers_too(one, other, shown):
+def test_the_difference_of_two_answers(one, other, shown):
     answers = [
         normalized(RunOptions(**{name: _frozen(value) for name, value in x.items()}), UUIDS) for x in (one, other)
     ]

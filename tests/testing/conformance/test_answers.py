@@ -28,6 +28,6 @@ NONCE = "9e8d7c6b-5a49-3827-1605-f4e3d2c1b0a9"
         (RunOptions(envs={"COUNT": "1"}), RunOptions(envs={"COUNT": "2"}), False),
     ],
 )
-def test_what_means_something_is_compared(one, other, is_same):
+def test_only_what_makes_a_difference_is_compared(one, other, is_same):
     known = {f"GPU-{ONE}", "GPU-" + "7" * 8 + ONE[8:]}
     assert (first_difference(normalized(one, known), normalized(other, known)) == "") is is_same

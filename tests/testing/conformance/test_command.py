@@ -13,8 +13,8 @@ from devicemgr.testing.conformance.processes import process_tree
 from devicemgr.testing.conformance.subject import open_subject
 
 
-async def test_one_that_was_killed_has_not_ended_unasked_while_the_next_one_starts(tmp_path, monkeypatch):
-    """Somebody looks all the time whether the plug-in has died, also in the middle of a new start."""
+async def test_a_killed_program_has_no_unexpected_exit_while_the_next_one_starts(tmp_path, monkeypatch):
+    """The bench looks all the time whether the plug-in has exited, also in the middle of a new start."""
     command, seen, really = Command(["sleep", "60"]), [], trio.lowlevel.open_process
     await command.start(tmp_path)
     await command.kill()
@@ -71,7 +71,7 @@ async def until(condition):
 
 
 @pytest.mark.parametrize(("trap", "grace", "has_said"), [(ENDS, 30.0, True), (IGNORES, 0.1, False)])
-async def test_a_second_one_runs_beside_it_and_is_it_from_then_on(tmp_path, pair, trap, grace, has_said):
+async def test_after_a_surge_the_second_process_is_the_plugin(tmp_path, pair, trap, grace, has_said):
     command, alive = pair(trap)
     async with open_subject(command):
         await command.start(tmp_path)
@@ -86,7 +86,7 @@ async def test_a_second_one_runs_beside_it_and_is_it_from_then_on(tmp_path, pair
     assert alive() == [False, False]
 
 
-async def test_of_two_that_run_when_somebody_gives_up_neither_is_left(tmp_path, pair):
+async def test_neither_of_two_processes_is_left_after_a_cancellation(tmp_path, pair):
     command, alive = pair(ENDS)
     with trio.CancelScope() as scope:
 
@@ -102,7 +102,7 @@ async def test_of_two_that_run_when_somebody_gives_up_neither_is_left(tmp_path, 
     assert alive() == [False, False]
 
 
-async def test_one_that_owns_its_hardware_is_never_there_twice(tmp_path):
+async def test_alone_means_no_second_process(tmp_path):
     async def ready():
         pytest.fail("there is a second one")
 
@@ -116,7 +116,7 @@ async def test_one_that_owns_its_hardware_is_never_there_twice(tmp_path):
 
 
 def test_a_process_may_have_a_name_that_was_cut_within_a_character():
-    """The kernel keeps 15 bytes of it: some other one on the machine is enough."""
+    """The kernel keeps 15 bytes of it; any process of the machine may have such a name."""
     name = Path("/proc/self/comm")
     before = name.read_bytes()
     name.write_bytes(b"fourteen-bytes\xc3")

@@ -41,10 +41,10 @@ async def evidence_of(events):
         pytest.param([ManagerStopping(), REGISTERED, READY], id="under way while the manager stops"),
     ],
 )
-async def test_a_stream_that_has_ended_is_none(between):
+async def test_a_stream_that_has_ended_does_not_count(between):
     assert "each time" in await evidence_of([READY, REGISTERED, *between, REGISTERED])
 
 
-async def test_a_stream_that_is_open_is_told():
+async def test_a_registration_over_an_open_stream_fails():
     with pytest.raises(Failed, match="'gpu.sock' was registered again while its stream was open"):
         await evidence_of([READY, REGISTERED, ManagerStopping(), READY, REGISTERED, REGISTERED])

@@ -66,7 +66,7 @@ MUTANTS = all_mutants()  # before any test makes one more
 
 @pytest.fixture
 def fast_clock(request):
-    """Which is how pytest-trio finds out. Not so fast as elsewhere, for several instances share the processor."""
+    """pytest-trio uses any fixture that is a clock. It is slow here, since several instances share the processor."""
     mutant = getattr(request.node, "callspec", None) and request.node.callspec.params.get("mutant")
     return FastClock(rate=getattr(mutant, "clock_rate", 5.0))
 
@@ -86,7 +86,7 @@ def broken(results):
 
 
 class NotOurs(Honest):
-    """Somebody else starts and ends it (--attach)."""
+    """It is started and ended elsewhere (--attach)."""
 
     is_running = True
 
@@ -118,7 +118,7 @@ async def test_an_honest_plugin_passes_all(fast_clock):
     assert list(results) == list(CHECKS)
 
 
-async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(fast_clock):
+async def test_a_plugin_found_in_plugins_registry_is_checked_like_any_other(fast_clock):
     results = await results_of(Found)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {
         "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing",
@@ -128,7 +128,7 @@ async def test_one_that_is_found_in_plugins_registry_is_checked_like_any_other(f
     }
 
 
-async def test_what_was_not_seen_for_want_of_a_change_is_told(fast_clock):
+async def test_the_evidence_says_what_was_not_seen_without_a_change(fast_clock):
     class NobodySaidHow(Honest):
         async def change(self):
             raise Skipped("no command is given")
@@ -140,7 +140,7 @@ async def test_what_was_not_seen_for_want_of_a_change_is_told(fast_clock):
     )
 
 
-async def test_a_change_that_can_be_made_once_only_proves_nothing(fast_clock):
+async def test_a_change_that_works_only_once_proves_nothing(fast_clock):
     class ChangesOnce(Honest):
         async def change(self):
             if self.plugin.devices == self.devices:
@@ -151,7 +151,7 @@ async def test_a_change_that_can_be_made_once_only_proves_nothing(fast_clock):
     assert "make it one that changes something each time" in result.evidence
 
 
-async def test_a_change_that_brings_no_list_is_told_as_one_failure(fast_clock):
+async def test_a_change_that_brings_no_list_is_one_failure(fast_clock):
     class NoticesNothing(Honest):
         devices = DEVICES[:4]
 
@@ -190,7 +190,7 @@ async def test_a_device_that_a_change_makes_unhealthy_is_asked_for(fast_clock):
     assert "Allocate [gpu-3], with a device that --change had made unhealthy, was answered" in result.evidence
 
 
-async def test_where_nothing_makes_a_device_unhealthy_that_is_why_none_was_asked_for(fast_clock):
+async def test_the_evidence_says_why_no_unhealthy_device_was_asked_for(fast_clock):
     class AddsADevice(IsHealthy):
         async def change(self):
             self.plugin.set_devices([*self.plugin.devices, Device(id=f"new-{len(self.plugin.devices)}")])
@@ -207,12 +207,12 @@ async def test_where_nothing_makes_a_device_unhealthy_that_is_why_none_was_asked
         assert (result.verdict, result.evidence) == (Verdict.SKIPPED, f"all devices are healthy, and {why}")
 
 
-async def test_ids_that_change_are_told_with_what_changed_them(fast_clock):
+async def test_the_evidence_of_changed_ids_says_what_changed_them(fast_clock):
     (result,) = (await results_of(CountsItsIdsUp, only=["ids-stable"])).values()
     assert result.evidence.startswith("2 of 3 registrations had the same ids; with a new start of its process they")
 
 
-async def test_ids_that_change_in_one_process_are_told_as_such(fast_clock):
+async def test_ids_that_change_in_one_process_are_reported_as_such(fast_clock):
     class CountsItsRegistrations(Honest):
         def prepare(self, plugin):
             ensure_serving = plugin.restore_socket
@@ -227,7 +227,7 @@ async def test_ids_that_change_in_one_process_are_told_as_such(fast_clock):
     assert "; with a registration of the same process they became others: " in result.evidence
 
 
-async def test_why_fewer_restarts_were_enough_than_there_might_have_been_is_told(fast_clock):
+async def test_the_evidence_says_why_few_restarts_were_enough(fast_clock):
     timing = replace(TIMING, restarts=21)
     (result,) = (await results_of(Honest, timing, only=["descriptors"])).values()
     assert result.evidence.startswith("7 open descriptors before, 7 after 20 restarts in ")
@@ -241,7 +241,7 @@ def test_what_an_answer_has_to_be_cites_what_becomes_of_answers(name):
     ]
 
 
-async def test_where_it_ended_at_a_change_is_told(fast_clock):
+async def test_the_evidence_names_the_change_at_which_it_exited(fast_clock):
     result = (await results_of(PanicsAtAChange))["changes-arrive"]
     assert result.evidence.startswith(
         "at a change after a restart of the manager: the plug-in has ended, with exit status 2"
@@ -257,7 +257,7 @@ async def test_one_with_two_resources_is_disrupted_only_when_both_are_back(fast_
         assert (f"{name}: all 5 devices" in results["first-list-complete"].evidence) == (resource is None)
 
 
-async def test_what_one_resource_fails_is_still_checked_of_the_other(fast_clock):
+async def test_a_check_that_one_resource_fails_is_still_run_for_the_other(fast_clock):
     results = await results_of(FailsToAllocateItsSecond)
     assert results["allocate-answers"].evidence.startswith("vendor.com/nic: Allocate [gpu-0] was answered with")
     concurrent = results["allocate-concurrent"]
@@ -285,7 +285,7 @@ class EndsWhenItIsRefusedWithOneName(UsesOneName, EndsWhenItIsRefused):
     ("kind", "words"),
     [(Honest, "each had a name of its own"), (WaitsForTheOther, "both had gpu.sock, one after the other")],
 )
-async def test_who_is_never_registered_over_another_process_passes(fast_clock, kind, words):
+async def test_a_plugin_that_never_registers_over_another_process_passes(fast_clock, kind, words):
     (result,) = (await results_of(kind, only=["rolling-update"])).values()
     assert (result.verdict, words in result.evidence) == (Verdict.PASSED, True), result.evidence
 
@@ -293,7 +293,7 @@ async def test_who_is_never_registered_over_another_process_passes(fast_clock, k
 @pytest.mark.parametrize(
     "kind", [HasOneName, DeletesWhateverHasItsName, TriesAgainLaterWithOneName, EndsWhenItIsRefusedWithOneName]
 )
-async def test_who_comes_back_after_the_refusal_of_v1_37_is_warned_of_its_name(fast_clock, kind):
+async def test_a_plugin_that_comes_back_after_the_refusal_of_v1_37_is_warned_of_its_name(fast_clock, kind):
     (result,) = (await results_of(kind, only=["rolling-update"])).values()
     assert (result.verdict, result.evidence) == (
         Verdict.WARNING,
@@ -316,7 +316,7 @@ async def test_of_one_that_is_slow_to_begin_the_names_are_judged_when_it_has_beg
 
 
 @pytest.mark.parametrize("kind", [OnlyLogsARefusal, HangsAfterARefusal])
-async def test_who_gives_up_after_the_refusal_of_v1_37_is_told_what_that_was(fast_clock, kind):
+async def test_the_evidence_quotes_the_refusal_of_v1_37(fast_clock, kind):
     (result,) = (await results_of(kind, replace(TIMING, patience=10), only=["rolling-update"])).values()
     assert result.verdict is Verdict.FAILED
     assert result.evidence.startswith(
@@ -336,7 +336,7 @@ async def test_who_gives_up_after_the_refusal_of_v1_37_is_told_what_that_was(fas
         (NeverComesBack, "after a restart of the manager it did not call Register at all, which is what the check"),
     ],
 )
-async def test_who_registers_again_after_a_refusal_passes(fast_clock, kind, words):
+async def test_a_plugin_that_registers_again_after_a_refusal_passes(fast_clock, kind, words):
     (result,) = (await results_of(kind, only=["registers-again"])).values()
     assert (result.verdict, words in result.evidence) == (Verdict.PASSED, True), result.evidence
 
@@ -345,7 +345,7 @@ async def test_who_registers_again_after_a_refusal_passes(fast_clock, kind, word
     ("kind", "what"),
     [(TakesItselfForRegistered, "at its start"), (GivesUpAfterARestart, "after a restart of the manager")],
 )
-async def test_who_was_refused_and_never_calls_again_is_told_of_what(fast_clock, kind, what):
+async def test_the_evidence_of_a_plugin_that_gives_up_quotes_the_refusal(fast_clock, kind, what):
     (result,) = (await results_of(kind, replace(TIMING, patience=10), only=["registers-again"])).values()
     assert result.verdict is Verdict.FAILED
     refusal = "'failed to dial device plugin: context deadline exceeded'"
@@ -364,7 +364,7 @@ class LogsTheRefusalOfItsSecond(HasASecondResource):
         TakesItselfForRegistered.prepare(self, plugin)
 
 
-async def test_of_two_resources_the_one_that_is_not_registered_again_is_named(fast_clock):
+async def test_the_resource_that_is_not_registered_again_is_named(fast_clock):
     timing = replace(TIMING, patience=10)
     (result,) = (await results_of(LogsTheRefusalOfItsSecond, timing, only=["registers-again"])).values()
     assert result.verdict is Verdict.FAILED
@@ -375,7 +375,7 @@ async def test_of_two_resources_the_one_that_is_not_registered_again_is_named(fa
     assert result.verdict is Verdict.PASSED
 
 
-async def test_nobody_is_refused_after_the_check(fast_clock):
+async def test_no_registration_is_refused_after_the_check(fast_clock):
     async with trio.open_nursery() as nursery:
         async with open_bench(subject := TakesItselfForRegistered(nursery), timing=TIMING) as bench:
             await run_checks(bench, select(["registers-again"]))
@@ -392,13 +392,13 @@ class LogsEveryRefusal(UsesOneName, Honest):
         TakesItselfForRegistered.prepare(self, plugin)
 
 
-async def test_who_ends_when_its_stream_is_lost_passes_for_it_is_started_again(fast_clock):
+async def test_a_plugin_that_exits_when_its_stream_is_lost_passes(fast_clock):
     (result,) = (await results_of(EndsWhenItsStreamIsLost, only=["stream-lost"])).values()
     assert result.verdict is Verdict.PASSED
     assert "it ended once, with exit status 1, and was started again" in result.evidence
 
 
-async def test_who_is_started_again_may_take_its_time_for_it(fast_clock):
+async def test_a_plugin_that_is_started_again_may_be_slow(fast_clock):
     class IsSlowToBegin(EndsWhenItsStreamIsLost):
         async def serve(self, directory, options):
             await trio.sleep(TIMING.prompt + BEYOND + 5)
@@ -408,7 +408,7 @@ async def test_who_is_started_again_may_take_its_time_for_it(fast_clock):
     assert result.verdict is Verdict.PASSED, result.evidence
 
 
-async def test_who_looks_at_files_only_is_told_that_it_was_not_registered_again(fast_clock):
+async def test_a_plugin_that_only_watches_files_does_not_register_again(fast_clock):
     (result,) = (await results_of(LooksAtFilesOnly, only=["stream-lost"])).values()
     assert result.verdict is Verdict.WARNING
     assert result.evidence == "no list came within 13 s of the end of the stream: it did not call Register"
@@ -419,7 +419,7 @@ class OnlyLogsTheRefusalOfItsSecond(UsesOneName, HasASecondResource):
         OnlyLogsARefusal.prepare(self, plugin)
 
 
-async def test_one_of_two_resources_that_is_given_up_is_named(fast_clock):
+async def test_the_resource_that_is_given_up_is_named(fast_clock):
     (result,) = (
         await results_of(OnlyLogsTheRefusalOfItsSecond, replace(TIMING, patience=10), only=["rolling-update"])
     ).values()
@@ -466,7 +466,7 @@ async def test_a_plugin_that_relies_on_being_started_again_can_be(fast_clock):
         assert "with exit status 1, and was started again" in results[name].evidence
 
 
-async def test_one_that_has_ended_is_waited_for_though_its_stream_seems_open(fast_clock):
+async def test_an_exited_plugin_is_waited_for_though_its_stream_seems_open(fast_clock):
     """Of a program that ends we may hear before the manager has read the end of its stream."""
 
     class IsSeenToEndBeforeItsStream(EndsWithItsStream):
@@ -523,7 +523,7 @@ async def test_one_that_is_not_ours_is_asked_though_we_cut_its_stream(fast_clock
     assert {name for name, r in results.items() if r.verdict is not Verdict.PASSED} == NEEDS_TO_BE_OURS
 
 
-async def test_one_that_is_not_ours_and_lost_is_told_once(fast_clock):
+async def test_a_lost_plugin_that_is_not_ours_is_reported_once(fast_clock):
     class NotOursAndLost(NotOurs, NeverComesBack):
         pass
 
@@ -605,7 +605,7 @@ class SaysMinusOneAndANodeThatIsNotThere(SaysMinusOne):
     devices = (*SaysMinusOne.devices, *SaysANodeThatIsNotThere.devices)
 
 
-async def test_of_what_is_wrong_and_what_is_untidy_the_wrong_is_told(fast_clock):
+async def test_an_error_takes_precedence_over_a_warning(fast_clock):
     (result,) = (await results_of(SaysMinusOneAndANodeThatIsNotThere, only=["numa-plausible"])).values()
     assert (result.verdict, "gpu-5 on [-1]" in result.evidence) == (Verdict.FAILED, True)
 
@@ -618,7 +618,7 @@ async def test_a_warning_is_a_failure_when_it_is_meant_strictly(fast_clock):
     assert [result.verdict for result in strictly.values()] == [Verdict.FAILED, Verdict.NOT_RUN]
 
 
-async def test_a_warning_of_one_resource_is_told_with_the_failure_of_another(fast_clock):
+async def test_a_warning_of_one_resource_is_shown_with_the_failure_of_another(fast_clock):
     class TwoFaults(HasASecondResource):
         devices = SaysANodeThatIsNotThere.devices
 
@@ -632,7 +632,7 @@ async def test_a_warning_of_one_resource_is_told_with_the_failure_of_another(fas
     assert result.failed_resources == ("vendor.com/nic",)
 
 
-async def test_who_dies_of_a_check_that_only_warns_fails_it(fast_clock):
+async def test_a_plugin_that_exits_during_a_check_that_only_warns_fails_it(fast_clock):
     class DiesOfABrokenDevice(EndsWithItsStream, Answerer):
         def prepare(self, plugin):
             super().prepare(plugin)
@@ -647,7 +647,7 @@ async def test_who_dies_of_a_check_that_only_warns_fails_it(fast_clock):
     assert (result.verdict, "with exit status 1" in result.evidence) == (Verdict.FAILED, True), result.evidence
 
 
-async def test_a_warning_keeps_nothing_from_being_made(fast_clock, monkeypatch):
+async def test_a_warning_does_not_block_other_checks(fast_clock, monkeypatch):
     late = "first-list-complete"
     monkeypatch.setitem(CHECKS, late, replace(CHECKS[late], weight=Weight.WARNING))
     monkeypatch.setitem(CHECKS, "message-size", replace(CHECKS["message-size"], needs=(late,)))
@@ -659,7 +659,7 @@ def test_no_check_is_without_a_mutant():
     assert {mutant.breaks for mutant in MUTANTS} == set(CHECKS)
 
 
-async def test_where_all_devices_are_unhealthy_what_needs_no_healthy_one_is_checked(fast_clock):
+async def test_checks_that_need_no_healthy_device_run_without_one(fast_clock):
     class Broken(AnswersForBrokenDevices):
         devices = tuple(replace(device, health="Unhealthy") for device in DEVICES)
 
@@ -679,7 +679,7 @@ async def test_where_all_devices_are_unhealthy_what_needs_no_healthy_one_is_chec
         "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined",
     ],
 )
-async def test_what_cannot_be_answered_for_want_of_an_api_server_is_no_failure(words, fast_clock):
+async def test_a_missing_api_server_is_no_failure(words, fast_clock):
     class Asks(Answerer):
         async def answer(self, honest, ids):
             self.output += f"E0101 12:00:00 {words}\n"
@@ -692,7 +692,7 @@ async def test_what_cannot_be_answered_for_want_of_an_api_server_is_no_failure(w
     assert {result for name in others for result in results[name].blocked_by} <= {"allocate-answers", "allocate-same"}
 
 
-async def test_where_the_hardware_is_missing_what_needs_none_is_checked(fast_clock):
+async def test_checks_that_need_no_device_run_without_one(fast_clock):
     """In CI there is none: an empty list is a list, and most plug-ins that do not come back have no devices either."""
 
     class Empty(Honest):

@@ -257,7 +257,7 @@ Node.js v20.20.2
         ("", []),
     ],
 )
-def test_its_words_are_told_and_not_the_dump(output, words):
+def test_the_message_is_found_without_the_dump(output, words):
     assert exit_message(output) == words
     assert exit_message(output.replace("\n", "\r\n")) == words
 
@@ -269,7 +269,7 @@ def test_however_long_the_dump_is(output):
 
 
 @pytest.mark.parametrize("output", [PYTHON_CHAIN, PYTHON_GROUP, RUST, JAVA])
-def test_what_it_has_outlived_is_not_its_exit_message(output):
+def test_a_message_that_it_survived_is_not_its_exit_message(output):
     said = exit_message(output)
     assert exit_message(output + "stopping\n" * NEAR) == said
     assert exit_message(output + "registered\n" * (NEAR + 1)) == ["registered"] * 3

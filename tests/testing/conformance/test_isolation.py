@@ -39,7 +39,7 @@ def test_all_of_the_kubelets_directory_is_ours(root_dir):
 
 
 @needs_namespaces
-def test_a_path_that_is_missing_is_made_and_hides_nothing(root_dir):
+def test_a_missing_path_is_created_and_hides_nothing(root_dir):
     """Neither files nor links nor what is mounted beside it; and nothing of it is on the disk."""
     above = root_dir / "above"
     (above / "directory").mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_the_program_is_the_process_that_was_started(root_dir):
 
 
 @needs_namespaces
-async def test_what_cannot_be_had_is_told(root_dir):
+async def test_an_isolation_that_is_not_allowed_is_an_error(root_dir):
     with pytest.raises(DirectoryUnusable, match="there is no /devicemgr-new/x, and a new path directly under / cannot"):
         await require_allowed([Bind(root_dir, Path("/devicemgr-new/x"))])
 
@@ -96,7 +96,7 @@ async def test_what_cannot_be_had_is_told(root_dir):
         ("/dev:/", "not /"),
     ],
 )
-def test_a_bind_that_is_none_is_told(text, problem):
+def test_a_malformed_bind_is_reported(text, problem):
     with pytest.raises(BadInput, match=problem):
         Bind.parse(text)
 

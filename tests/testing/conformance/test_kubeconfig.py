@@ -1,4 +1,4 @@
-"""What is read of a kubeconfig, and that nothing of it is told that is secret."""
+"""What is read from a kubeconfig, and that its secrets are never shown."""
 
 from __future__ import annotations
 

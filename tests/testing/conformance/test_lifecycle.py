@@ -74,5 +74,5 @@ async def test_the_last_output_is_that_of_the_last_process(tmp_path):
     ]
 
 
-def test_the_pauses_before_a_start_are_those_of_a_kubelet():
+def test_the_back_off_is_that_of_a_kubelet():
     assert [back_off(times) for times in range(1, 9)] == [1, 10, 20, 40, 80, 160, 300, 300]

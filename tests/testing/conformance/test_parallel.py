@@ -1,4 +1,4 @@
-"""Several instances at a time: no honest plug-in fails for it, and what was seen of which is told."""
+"""Several instances in parallel: no good plug-in fails because of that, and events name the instance."""
 
 from __future__ import annotations
 
@@ -83,26 +83,26 @@ def apart(kind):
 
 
 @pytest.mark.parametrize("kind", [HasOneLock, TakesTheOldOnesPlace])
-async def test_an_honest_plugin_that_stands_in_its_own_way_passes_all(kind, fast_clock):
+async def test_a_good_plugin_whose_instances_get_in_each_others_way_passes_all(kind, fast_clock):
     results = await results_of(apart(kind), only=("stream-stays-open", "allocate-answers", "allocate-same", "restart"))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
 
 
-async def test_that_it_did_is_told(fast_clock):
+async def test_the_evidence_mentions_a_failure_in_parallel(fast_clock):
     results = await results_of(apart(HasOneLock), only=("stream-silent", "allocate-answers"))
     assert results["allocate-answers"].verdict is Verdict.PASSED
     assert "; when other instances of the plug-in ran in parallel: " in results["allocate-answers"].evidence
     assert "locked by another process" in results["allocate-answers"].evidence
 
 
-async def test_one_that_does_not_start_beside_another_is_checked_all_the_same(fast_clock):
+async def test_a_plugin_that_cannot_run_twice_is_checked_all_the_same(fast_clock):
     results = await results_of(apart(CannotStartBesideAnother))
     assert set(broken(results)) <= {"rolling-update"}
     assert [r.evidence for r in results.values() if "in parallel" in r.evidence] == []
 
 
 @pytest.mark.parametrize("kind", [FloodsTheStream, RegistersInALoop])
-async def test_what_fails_while_others_are_there_is_watched_once_more_alone(kind, fast_clock):
+async def test_a_failure_in_parallel_is_watched_once_more_alone(kind, fast_clock):
     began = trio.current_time()
     results = await results_of(kind, only=(kind.breaks, "pre-start"))
     assert list(broken(results)) == [kind.breaks]
@@ -110,14 +110,14 @@ async def test_what_fails_while_others_are_there_is_watched_once_more_alone(kind
     assert results["pre-start"].verdict is Verdict.PASSED
 
 
-async def test_what_was_seen_in_the_while_is_the_evidence_of_each_that_watched(fast_clock):
+async def test_the_events_of_the_quiet_period_are_the_evidence_of_each_check_that_watched(fast_clock):
     results = await results_of(Honest, only=(*WATCHED, "allocate-answers"))
     for name in WATCHED:
         assert results[name].calls == ("+0.000 s ListAndWatch: a list of 5 devices",)
     assert all("Allocate" in call for call in results["allocate-answers"].calls)
 
 
-async def test_what_is_changed_for_another_instance_is_nothing_that_the_first_one_did(fast_clock):
+async def test_a_change_for_another_instance_is_not_held_against_the_first(fast_clock):
     results = await results_of(apart(SharesWhatChanges), only=(*WATCHED, "changes-arrive"))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
     assert [r.evidence for r in results.values() if "in parallel" in r.evidence] == []
@@ -154,7 +154,7 @@ async def test_a_slow_leak_takes_all_restarts_and_none_takes_few(fast_clock):
     assert (leaks.verdict, "more after 50 restarts" in leaks.evidence) == (Verdict.FAILED, True)
 
 
-def test_every_check_that_takes_its_time_has_a_place():
+def test_every_slow_check_has_a_group():
     named = [*WATCHED, *(name for group in OTHERS for name in group)]
     assert len(named) == len(set(named))
     assert set(named) <= set(CHECKS)
@@ -166,7 +166,7 @@ def test_every_check_that_takes_its_time_has_a_place():
     assert set(CHECKS) - set(named) == from_the_first_list
 
 
-async def test_the_end_of_one_instance_is_not_that_of_another(tmp_path):
+async def test_killing_one_instance_does_not_kill_another(tmp_path):
     """Though whatever a program lets go of becomes our child, as they are."""
     first = Command([sys.executable, "-c", "import time; time.sleep(60)"], adopt=True)
     await first.start(tmp_path)
@@ -178,7 +178,7 @@ async def test_the_end_of_one_instance_is_not_that_of_another(tmp_path):
     assert not second.is_running
 
 
-async def test_of_one_that_let_go_of_another_process_there_is_no_second(tmp_path):
+async def test_a_program_with_a_detached_process_has_no_second_instance(tmp_path):
     command = Command(["sh", "-c", "setsid -f sleep 60; sleep 60"], adopt=True)
     await command.start(tmp_path)
     with trio.fail_after(20):

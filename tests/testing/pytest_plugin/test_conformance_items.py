@@ -27,7 +27,7 @@ def test_the_conformance_checks_are_test_items(run, tmp_path):
     assert names[:2] == ["registers", "registers-once"]
 
 
-def test_a_failed_check_tells_the_evidence_and_the_way_out(run):
+def test_a_failed_check_shows_its_evidence_and_the_fix(run):
     """In the paragraphs of ``check``."""
     plugin = f"""{sys.executable} -c 'print("4\\x1b[2J2")'"""
     result = run("", "--device-plugin", plugin, "-k", "registers")

@@ -100,13 +100,13 @@ def test_a_fixture_of_the_users_own_of_that_name_is_left_alone(run):
     ).assert_outcomes(passed=1)
 
 
-def test_a_setting_without_its_name_is_told(run):
+def test_a_setting_without_its_name_is_an_error(run):
     result = run("import pytest\n@pytest.mark.device_manager(5)\ndef test_x(device_manager_sync): pass")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["@pytest.mark.device_manager: write NAME=5, with the name"])
 
 
-def test_a_mark_that_a_shared_manager_cannot_see_is_an_error_that_names_the_way_out(run):
+def test_a_mark_that_a_shared_manager_cannot_see_is_an_error_with_advice(run):
     result = run(
         """
         import pytest
@@ -201,7 +201,7 @@ def test_trio_tests_have_the_manager_in_their_own_program(run):
     ).assert_outcomes(passed=2)
 
 
-def test_what_did_not_come_is_told_with_the_state_and_the_last_events(run):
+def test_a_timeout_shows_the_state_and_the_last_events(run):
     result = run(
         """
         def test_x(device_manager_sync, simulated_plugin):
@@ -235,7 +235,7 @@ def test_a_program_that_never_registers_is_shown_with_its_words(run):
     result.stdout.fnmatch_lines(["*did not reach any state within 3 s*", "*wrote:", "*no devices found*"])
 
 
-def test_one_that_ends_is_told_at_once_with_its_status(run):
+def test_a_program_that_exits_is_reported_at_once_with_its_status(run):
     result = run(
         """
         import sys
@@ -250,7 +250,7 @@ def test_one_that_ends_is_told_at_once_with_its_status(run):
     result.stdout.fnmatch_lines([ended, "*no devices found*"])
 
 
-def test_the_wrong_kind_of_with_is_told(run):
+def test_the_wrong_kind_of_with_is_an_error(run):
     result = run(
         """
         import pytest
