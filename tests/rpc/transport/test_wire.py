@@ -521,3 +521,14 @@ async def test_a_call_that_waits_for_its_turn_fails_when_the_server_goes_away(pa
                 await peer.send(peer.headers(1, [*ANSWER, ("grpc-status", "9")], end=True))
                 await wait_all_tasks_blocked()
                 assert statuses[1:] == [(Status.FAILED_PRECONDITION, None)]
+
+
+async def test_what_is_received_is_not_put_into_words(path, monkeypatch):
+    """h2 offers every frame to a log in words that nobody reads, and to make them of a long list takes a while."""
+
+    def words(data):
+        raise AssertionError(data)
+
+    monkeypatch.setattr("hyperframe.frame._raw_data_repr", words)
+    async with open_server(path, [Service(trio.Event)]), open_channel(path) as channel:
+        assert await unary(channel, "Echo", b"x") == b"x"
