@@ -24,26 +24,35 @@ from ...errors import BadInput, DirectoryUnusable
 #
 # A mount needs a mount point. If the path does not exist, the nearest directory above it is replaced by an empty one
 # in memory, in which everything that was there is mounted again, including other mounts: nothing is hidden, and the new
-# path is on no disk. An overlay is no alternative: it has no other mounts, and in a user namespace no device nodes.
+# path is on no disk. An overlay is no alternative: it has no other mounts, and in a user namespace no device nodes. Nothing can be mounted over / itself: there the new directory becomes the root.
 _MOUNT = r"""
 set -e
 make_room_for() {
     above=$(dirname "$1")
     while ! test -d "$above"; do above=$(dirname "$above"); done
     case "$above" in
-        /) echo "there is no $1, and a new path directly under / cannot be made" >&2; exit 1;;
         /sys*) stage=/dev;;
         *) stage=/sys;;
     esac
     mount -t tmpfs -o "mode=$(stat -Lc %a "$above")" devicemgr "$stage"
-    for one in "$above"/* "$above"/.[!.]* "$above"/..?*; do
+    for one in "${above%/}"/* "${above%/}"/.[!.]* "${above%/}"/..?*; do
         same=$stage/${one##*/}
-        if test -L "$one"; then cp -P "$one" "$same"
+        if test "$one" = "$stage"; then mkdir "$same"
+        elif test -L "$one"; then cp -P "$one" "$same"
         elif test -d "$one"; then mkdir "$same"; mount --rbind "$one" "$same"
         elif test -e "$one"; then : >"$same"; mount --bind "$one" "$same"
         fi
     done
-    mount --no-mtab --move "$stage" "$above"
+    if test "$above" = /; then make_root_of "$stage"; else mount --no-mtab --move "$stage" "$above"; fi
+}
+make_root_of() {
+    here=$(pwd)
+    mkdir "$1/.before"
+    PATH=$PATH:/usr/sbin:/sbin pivot_root "$1" "$1/.before"
+    mount --rbind "/.before$1" "$1"
+    umount --lazy /.before
+    rmdir /.before
+    cd "$here"
 }
 while test "$1" != --; do
     if ! test -e "$2"; then

@@ -80,9 +80,26 @@ def test_the_program_is_the_process_that_was_started(root_dir):
 
 
 @needs_namespaces
+def test_a_path_directly_under_the_root_is_made_and_hides_nothing(root_dir):
+    """As of vendors' configuration files."""
+    (root_dir / "config.json").touch()
+    new = [Bind(root_dir, Path("/devicemgr-new/a")), Bind(root_dir / "config.json", Path("/devicemgr-file"))]
+    look = f"cd {root_dir}; ls / /devicemgr-new/a; pwd; ls /sys; mount | grep -c before; echo >/dev/null"
+    shown = subprocess.run(isolated(["sh", "-c", look], new), capture_output=True, text=True)
+    root = sorted([*os.listdir("/"), "devicemgr-file", "devicemgr-new"])
+    beside = sorted(name for name in root if not name.startswith("."))
+    assert sorted(shown.stdout.splitlines()) == sorted(
+        ["/:", *beside, "", "/devicemgr-new/a:", "config.json", str(root_dir), *os.listdir("/sys"), "0"]
+    )
+    assert shown.stderr == ""
+    assert seen(new, "pwd") == f"{os.getcwd()}\n"
+    assert not Path("/devicemgr-new").exists()
+
+
+@needs_namespaces
 async def test_an_isolation_that_is_not_allowed_is_an_error(root_dir):
-    with pytest.raises(DirectoryUnusable, match="there is no /devicemgr-new/x, and a new path directly under / cannot"):
-        await require_allowed([Bind(root_dir, Path("/devicemgr-new/x"))])
+    with pytest.raises(DirectoryUnusable, match="does not allow --isolate or --bind: .*/etc/hostname"):
+        await require_allowed([Bind(root_dir, Path("/etc/hostname/x"))])
 
 
 @pytest.mark.parametrize(
