@@ -3,11 +3,11 @@
 ::
 
     DeviceManagerError
-    ├── BadInput             a file says something we cannot use: fix the named line
-    ├── UnusableTopology     a topology setting does not fit, or does not fit this machine
+    ├── BadInput             a file cannot be used: fix the line that the message names
+    ├── UnusableTopology     a topology setting is invalid, or does not fit this machine
     ├── CorruptCheckpoint    a checkpoint cannot be trusted: not JSON, another layout, another checksum
-    ├── CheckpointUnwritable the state could not be put on disk
-    ├── Refused              the manager said no, with the kubelet's own text
+    ├── CheckpointUnwritable the state could not be written to disk
+    ├── Refused              the manager refused a request, with the kubelet's text
     │   ├── RegistrationRefused
     │   ├── AllocationRefused
     │   │   └── AdmissionRefused   with a reason of its own
@@ -15,12 +15,17 @@
     ├── RpcFailed            a gRPC call failed, with its status
     │   ├── PluginUnavailable      a plug-in did not answer, in time or at all
     │   └── PeerLimitExceeded      a peer sent more than the limits allow
-    ├── PermissionDenied     a call from a user who may not
-    ├── ManagerUnavailable   nobody serves admin.sock
+    ├── PermissionDenied     the calling user lacks permission
+    ├── QuotaExceeded        the calling process has used too much CPU time
+    ├── UnreadLimitExceeded  the calling process has too many unread answers
+    ├── RateLimited          too many calls of the PodResources API
+    ├── NoSuchPod            the pod is not on this node
+    ├── ManagerUnavailable   no manager serves admin.sock
     ├── ManagerClosed        the manager inside this program has ended
-    ├── NeedsTrio            it was called outside of a Trio program
+    ├── NeedsTrio            called outside of a Trio program
     ├── DirectoryInUse       another manager owns the directory
-    ├── DirectoryUnusable    the directory cannot be made, read or cleaned
+    ├── DirectoryUnusable    the directory cannot be created, read or cleaned
+    ├── AddressUnusable      metrics cannot be served on the address
     ├── OutputLost           standard output could not be written
     └── ResourceWaitTimeout  a resource did not reach the wanted state in time
 
@@ -52,16 +57,16 @@ class BadInput(DeviceManagerError):
 
 
 def _shortened(text: str) -> str:
-    """What a file says may be a line of six million characters."""
+    """A file may have a line of six million characters."""
     return text if len(text) <= 1000 else f"{text[:500]} … {text[-200:]}"
 
 
 class CorruptCheckpoint(DeviceManagerError):
-    """A checkpoint file cannot be trusted (CKPT-9). The manager sets it aside and uses the generation before."""
+    """A checkpoint file cannot be trusted (CKPT-9). The manager renames it and uses the previous generation."""
 
 
 class CheckpointUnwritable(DeviceManagerError):
-    """The state could not be put on disk. Make room, or fix the permissions of the directory it names."""
+    """The state could not be written to disk. Free some space, or fix the permissions of the directory it names."""
 
 
 class UnusableTopology(DeviceManagerError):
@@ -73,7 +78,7 @@ class UnusableTopology(DeviceManagerError):
 
 
 class Refused(DeviceManagerError):
-    """The manager said no. ``rule`` is the id of the item of :mod:`devicemgr.rules` that decided, or empty."""
+    """The manager refused a request. ``rule`` is the id of the deciding item of :mod:`devicemgr.rules`, or empty."""
 
     def __init__(self, text: str, *, rule: str = "") -> None:
         super().__init__(text)
@@ -89,7 +94,7 @@ class AllocationRefused(Refused):
 
 
 class AdmissionRefused(AllocationRefused):
-    """The pod may not run here for a ``reason`` that has a name of its own: TopologyAffinityError, OutOf… (CAP-9)."""
+    """The pod may not run here, with a ``reason`` of its own: TopologyAffinityError, OutOf… (CAP-9)."""
 
     def __init__(self, text: str, *, rule: str, reason: str) -> None:
         super().__init__(text, rule=rule)
@@ -101,7 +106,7 @@ class ContainerStartFailed(Refused):
 
 
 class RpcFailed(DeviceManagerError):
-    """A gRPC call failed: nobody accepts, the connection was lost, the deadline passed, or the peer sent an error.
+    """A gRPC call failed: no server accepts, the connection was lost, the deadline passed, or the peer sent an error.
 
     ``status`` is the name of its gRPC status; a handler that raises this ends its call with that status.
     """
@@ -112,14 +117,14 @@ class RpcFailed(DeviceManagerError):
 
     @property
     def rpc_error(self) -> str:
-        """The text as grpc-go prints it, with Go's name of the code, as in the kubelet's texts, which people search
-        for (ALLOC-20, REG-5, RUN-E1)."""
+        """The error as grpc-go prints it, with Go's name of the status, as in the kubelet's messages, for which people
+        search (ALLOC-20, REG-5, RUN-E1)."""
         code = _GO_CODES.get(self.status) or self.status.title().replace("_", "")
         return f"rpc error: code = {code} desc = {self}"
 
 
 _GO_CODES = {"OK": "OK", "CANCELLED": "Canceled"}
-"""Codes whose name in Go is not made of the words in capitals."""
+"""Statuses whose name in Go does not follow from their own."""
 
 
 class PeerLimitExceeded(RpcFailed):
@@ -135,17 +140,17 @@ class PluginUnavailable(RpcFailed):
 
 
 def as_cause(error: DeviceManagerError) -> str:
-    """The error within another one's text, as the kubelet has it there."""
+    """The error as the kubelet quotes it in another error's message."""
     return error.rpc_error if isinstance(error, RpcFailed) else str(error)
 
 
 class ManagerUnavailable(DeviceManagerError):
-    """Nobody serves admin.sock. Start a manager on the same root directory."""
+    """No manager serves admin.sock. Start one on the same root directory."""
 
 
 class ManagerClosed(DeviceManagerError):
     """The manager of :func:`devicemgr.open_device_manager` has ended, perhaps during the call. Call it inside its
-    block; open another one on the same directory to go on."""
+    block, or open another one on the same directory."""
 
 
 class NeedsTrio(DeviceManagerError):
@@ -153,19 +158,19 @@ class NeedsTrio(DeviceManagerError):
 
 
 class DirectoryInUse(DeviceManagerError):
-    """Another manager, or a kubelet, serves this directory. Stop it, or take another ``--root-dir``."""
+    """Another manager, or a kubelet, serves this directory. Stop it, or choose another ``--root-dir``."""
 
 
 class DirectoryUnusable(DeviceManagerError):
-    """The directory cannot be created, written or cleaned. Fix its permissions, or take another one."""
+    """The directory cannot be created, written or cleaned. Fix its permissions, or choose another one."""
 
 
 class AddressUnusable(DeviceManagerError):
-    """The address for metrics cannot be served on. Give another one."""
+    """Metrics cannot be served on this address. Choose another one."""
 
 
 class PermissionDenied(DeviceManagerError):
-    """A process of a user who may not call. Run it as the manager's user or as root, or give its group to
+    """The calling user lacks permission. Run the caller as the manager's user or as root, or give its group to
     ``--allow-group``."""
 
     status = "PERMISSION_DENIED"
@@ -178,23 +183,23 @@ class QuotaExceeded(DeviceManagerError):
 
 
 class UnreadLimitExceeded(DeviceManagerError):
-    """The caller's process has too many bytes of answers unread: read them first."""
+    """The calling process has too many bytes of unread answers: read them first."""
 
     status = "RESOURCE_EXHAUSTED"
 
 
 class NoSuchPod(DeviceManagerError):
-    """A pod that was asked for is not on this node (PR-6)."""
+    """The requested pod is not on this node (PR-6)."""
 
 
 class RateLimited(DeviceManagerError):
-    """More calls than the PodResources API takes: try again in a moment (PR-2)."""
+    """More calls than the PodResources API allows: try again in a moment (PR-2)."""
 
     status = "RESOURCE_EXHAUSTED"
 
 
 class OutputLost(DeviceManagerError):
-    """A verb did its work, but what it shows could not be written: make room, or write elsewhere."""
+    """A command did its work, but its output could not be written: free some space, or write elsewhere."""
 
 
 class ResourceWaitTimeout(DeviceManagerError):
@@ -205,9 +210,9 @@ class ResourceWaitTimeout(DeviceManagerError):
 def collapse_exception_group() -> Iterator[None]:
     """Around a nursery the caller cannot see: a group of one error becomes that error.
 
-    The group would only show our own nesting, and ``except DirectoryInUse`` would not match it. A cancellation that
-    comes together with errors is left out: they say more, and the cancelled scope is on its way out anyway. So is what
-    only follows from an error: that the manager has ended. A group of several errors stays as it is.
+    The group would only show our own nesting, and ``except DirectoryInUse`` would not match it. Cancellations that come
+    together with errors are dropped: their scope is being left anyway. So is ManagerClosed, which only follows from
+    another error. A group of several errors stays as it is.
     """
     try:
         yield
@@ -228,6 +233,6 @@ def require_trio(what: str) -> None:
         trio.lowlevel.current_task()
     except RuntimeError:
         raise NeedsTrio(
-            f"{what} needs Trio, and this is no Trio program. In a plain one, or on asyncio, open a portal: "
+            f"{what} needs Trio, and this is not a Trio program. Without Trio, or on asyncio, open a portal: "
             "with devicemgr.open_portal() as portal, portal.manager(devicemgr.open_device_manager(…)) as manager: …"
         ) from None

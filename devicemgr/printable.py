@@ -1,8 +1,8 @@
-"""Texts that others have chosen."""
+"""Text from other programs, made safe for a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey: control characters as Python writes them."""
+    """The text with control characters escaped as in Python, so that a terminal does not obey them."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""Kubernetes quantities of what comes in whole pieces: ``2``, ``2000m``, ``16Gi`` → int."""
+"""Kubernetes quantities of indivisible resources: ``2``, ``2000m``, ``16Gi`` → int."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fractions import Fraction
 LARGEST = 2**63 - 1
 _FORM = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,3})|([KMGTPE]i|[numkMGTPE]))?")
 _LONGEST = 100
-"""Characters of a number that is looked at: what is longer is larger, or finer, than anything there is."""
+"""Characters that a number may have; a longer one is larger, or finer, than any valid one."""
 _SUFFIXES = {
     **{suffix: Fraction(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
     **{
@@ -19,7 +19,7 @@ _SUFFIXES = {
 
 
 def whole_number(text: str) -> int:
-    """What the API server takes for an extended resource (ALLOC-4): ``2``, ``2000m`` and ``2k`` are, ``1.5`` is not.
+    """The number in a quantity that the API server accepts for an extended resource (ALLOC-4): ``2k``, but not ``1.5``.
 
     Raises ValueError with the reason.
     """

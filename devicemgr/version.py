@@ -1,4 +1,4 @@
-"""Which version this is, for whoever asks: Python programs, the command line, the metrics."""
+"""The version of this package, for Python programs, the command line and the metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 
 @cache
 def installed_version() -> str:
-    """As it was installed; ``unknown`` where it runs from a clone. Looked up only when asked for: that takes 20 ms."""
+    """The installed version, or ``unknown`` in a clone. Looked up on demand: that takes 20 ms."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

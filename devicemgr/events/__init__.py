@@ -5,7 +5,7 @@ A mutation of the core returns the events it caused; nothing else is its output.
 
 ``base``      what all events have in common, and their JSON
 ``lifetime``  the manager itself: start, end, files, sockets
-``plugins``   plug-ins, their lists and calls, and what peers did too often
+``plugins``   plug-ins, their lists and calls, and peers that exceeded a limit
 ``pods``      pods: admitted, refused, started, removed
 """
 
