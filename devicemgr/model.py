@@ -62,10 +62,10 @@ class Device(CheckedFields):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DeviceList:
-    """One ListAndWatch message, as it came: duplicates and all; of ``size`` bytes.
+    """One ListAndWatch message of ``size`` bytes, as it came, with its duplicates.
 
-    ``token`` is its identity. Where it follows another one, with the token ``base``, the two differ in that the
-    entries ``removed`` are replaced by ``added``.
+    ``token`` is its identity. If ``base`` is the token of another list, this one is equal to it, but with ``added`` in
+    place of the entries ``removed``.
     """
 
     devices: list[Device] = field(default_factory=list)
@@ -213,7 +213,7 @@ class ResourceCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerStatus:
-    """What a container holds: by resource its devices, in order, each with its health now (RHS-1)."""
+    """The devices that a container holds, by resource and in order, each with its current health (RHS-1)."""
 
     name: str
     health: Mapping[ResourceName, Mapping[DeviceId, str]] = field(default_factory=dict)
@@ -285,6 +285,10 @@ class PodAdmitResult:
         return f"<admitted{failed}; {'; '.join(held) or 'no devices'}>"
 
 
+INJECTED_ERROR = "an injected fault"
+"""The message of an injected error, by default."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault(CheckedFields):
     """A fault to inject, by its name in ``daemon.faults.actions``. Which of the other fields matter depends on it."""
@@ -294,4 +298,4 @@ class Fault(CheckedFields):
     call: str = ""
     times: Times = 1
     seconds: Seconds = 0.0
-    error: str = "a fault on purpose"
+    error: str = INJECTED_ERROR

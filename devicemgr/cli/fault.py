@@ -1,7 +1,7 @@
-"""``fault``: something goes wrong on purpose, in a daemon that was started with ``--allow-faults``.
+"""``fault``: injects a fault into a daemon that was started with ``--allow-faults``.
 
-The commands are made from the methods of :class:`~devicemgr.daemon.faults.actions.Faults`: what a method requires is an
-argument, what it has a default for is an option, and the first line of its docstring is the help.
+The commands are generated from the methods of :class:`~devicemgr.daemon.faults.actions.Faults`: a required parameter
+is an argument, one with a default is an option, and the first line of the docstring is the help.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 import trio
 
 from ..daemon.faults.actions import FAULTS
-from ..model import Fault
+from ..model import INJECTED_ERROR, Fault
 from ..rpc.admin.client import ManagerClient, wait_for_manager
 from ..rpc.deviceplugin.methods import METHODS, Method, unary
 from ..yaml_fields import nearest
@@ -25,15 +25,17 @@ from .ask import ask
 from .parameters import Seconds
 
 _OPTIONS: dict[str, Callable[..., Any]] = {
-    "delay": click.option("--delay", type=Seconds(0), default=0.0, metavar="SECONDS", help="Time until it is back."),
+    "delay": click.option(
+        "--delay", type=Seconds(0), default=0.0, metavar="SECONDS", help="Time until it serves again."
+    ),
     "times": click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="How many calls."),
     "resource": click.option("--resource", default="", help="Only calls to the plug-in of this resource."),
-    "error": click.option("--error", default="a fault on purpose", show_default=True, help="The plug-in's answer."),
+    "error": click.option("--error", default=INJECTED_ERROR, show_default=True, help="The error's message."),
 }
 
 
 def fault_group(methods: Iterable[Method] = METHODS) -> click.Group:
-    """The verb, for calls of these methods."""
+    """The verb; ``methods`` are those that can be delayed or fail."""
 
     @click.group("fault", cls=Group)
     @root_dir_option
@@ -59,7 +61,7 @@ def fault_group(methods: Iterable[Method] = METHODS) -> click.Group:
 
 
 def _inject(name: str, root_dir: Path | None, **fields: Any) -> None:
-    """A resource may also be one that is still to come, so a misspelt one is only warned of."""
+    """A plug-in of the resource may register later, so for a misspelt one there is only a warning."""
     fault = Fault(name=name, **fields)
 
     async def send(client: ManagerClient) -> None:

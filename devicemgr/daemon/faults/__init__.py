@@ -1,5 +1,5 @@
-"""Faults on purpose, between a manager and its plug-ins.
+"""Injecting faults between a manager and its plug-ins.
 
-``injection``  what calls consult; empty in real life
-``actions``    what a test uses, and ``fault``
+``injection``  the pending faults, which calls consult
+``actions``    the faults that tests and the verb ``fault`` inject
 """

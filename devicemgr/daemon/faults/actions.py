@@ -1,10 +1,9 @@
-"""Faults on purpose: what goes wrong between a manager and its plug-ins, at the moment you choose.
+"""Injecting faults: what goes wrong between a manager and its plug-ins, at the moment you choose.
 
-Each is something that happens to kubelets: they restart, lose connections, read slowly, fail in the middle of a call;
-disks give back other bytes than were written. The daemon takes them as commands only when started with
-``--allow-faults``.
+Each happens to kubelets: they restart, lose connections, read slowly, fail in the middle of a call; disks return other
+bytes than were written. The daemon accepts them as commands only when started with ``--allow-faults``.
 
-A fault is a method of :class:`Faults`. The verb ``fault`` makes a command of it: arguments and options from the
+A fault is a method of :class:`Faults`. The verb ``fault`` turns it into a command: arguments and options from the
 signature, help from the docstring's first line.
 """
 
@@ -24,7 +23,7 @@ from ...arguments import Seconds, checked
 from ...core.checkpoint.kubelet_format import FILE_NAME
 from ...errors import BadInput
 from ...events import FaultInjected
-from ...model import Fault, Times
+from ...model import INJECTED_ERROR, Fault, Times
 from ..event_log import EventLog
 from ..incarnation import Incarnation
 from ..layout import Layout
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
 
 
 class Faults:
-    """``manager.faults``. Nothing here asks for permission: that is the caller's affair. As the manager's methods,
-    these raise ManagerClosed when it has ended."""
+    """``manager.faults``. Callers check permission. Like the manager's methods, these raise ManagerClosed when it has
+    ended."""
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class Faults:
 
     @checked
     def stop_reading(self, resource: str) -> None:
-        """Take no more lists of the resource, without closing the stream.
+        """Stop reading lists of the resource, without closing the stream.
 
         Until :meth:`resume_reading`.
         """
@@ -103,8 +102,8 @@ class Faults:
     def refuse_registrations(self, *, times: Times = 1, resource: str | None = None) -> None:
         """Refuse the next calls of Register, as if the plug-in could not be dialled.
 
-        That is the kubelet's answer when the plug-in does not accept in time (REG-7). A plug-in that serves continues
-        to serve; one that the watcher finds in plugins_registry does not call Register, and is not refused.
+        The kubelet answers so when the plug-in does not accept in time (REG-7). A plug-in that serves continues to
+        serve; one that the watcher finds in plugins_registry does not call Register, and is not refused.
         """
         self._record("refuse-registrations", f"the next {times}")
         self._fault_injection.add(CallFault(REGISTER, resource, times, 0.0, None))
@@ -124,13 +123,13 @@ class Faults:
         self._fault_injection.refuse_same_socket = True
 
     def accept_same_socket(self) -> None:
-        """Take a socket that registers again for a replacement, as usual."""
+        """Accept a socket that registers again, as usual: it replaces itself."""
         self._record("accept-same-socket", "")
         self._fault_injection.refuse_same_socket = False
 
     @checked
     def delay_calls(self, call: str, seconds: Seconds, *, times: Times = 1, resource: str | None = None) -> None:
-        """Delay the next calls of a method; their deadlines stay.
+        """Delay the next calls of a method, without extending their deadlines.
 
         ``call`` is a short name of ``rpc.deviceplugin.methods``, as in ``--deadline``.
         """
@@ -138,7 +137,7 @@ class Faults:
 
     @checked
     def fail_calls(
-        self, call: str, *, error: str = "a fault on purpose", times: Times = 1, resource: str | None = None
+        self, call: str, *, error: str = INJECTED_ERROR, times: Times = 1, resource: str | None = None
     ) -> None:
         """Make the next calls of a method fail, as if the plug-in had answered with the error."""
         self._add_call_fault(call, 0.0, error, times, resource)
@@ -154,8 +153,8 @@ class Faults:
     async def corrupt_checkpoint(self) -> None:
         """Damage one byte of the checkpoint on disk; the next restart finds it.
 
-        The checkpoint is written before that, and the byte is in its middle (LIM-10). Raises CheckpointUnwritable, or
-        BadInput when there is no checkpoint yet.
+        The current state is written first; the byte is in the middle of the file (LIM-10). Raises CheckpointUnwritable,
+        or BadInput when there is no checkpoint yet.
         """
         with self._calls.track():
             await self._current().writer.flush()
@@ -180,16 +179,16 @@ class Faults:
 
     @checked
     def advance_clock(self, seconds: Seconds) -> None:
-        """Set the clock forward, at once: grace periods and deadlines end."""
+        """Advance the clock at once, so that grace periods and deadlines end."""
         self._calls.check()
         _current_mock_clock().jump(seconds)
         self._record("advance-clock", f"{seconds:g} s")
 
     @checked
     async def inject(self, fault: Fault) -> None:
-        """Inject a fault by its name, for callers on a socket. A restart is not waited for.
+        """Inject a fault by its name, for callers on a socket. Does not wait until a restart is over.
 
-        Raises BadInput.
+        Raises BadInput when there is no such fault.
         """
         self._calls.check()
         if fault.name == "restart":
@@ -235,7 +234,7 @@ FAULTS: Mapping[str, Callable[..., Any]] = {
 
 
 def _arguments(method: Callable[..., Any], fault: Fault) -> dict[str, Any]:
-    """What the method takes of the fault's fields. An empty field is left out, if the method has a default for it."""
+    """The fault's fields that the method takes. An empty field is left out if the method has a default for it."""
     wanted = inspect.signature(method).parameters
     return {
         name: value
@@ -248,11 +247,11 @@ def _flip_byte(file: int) -> None:
     before = os.fstat(file)
     middle = before.st_size // 2
     os.pwrite(file, bytes(byte ^ 0xFF for byte in os.pread(file, 1, middle)), middle)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # it is the disk, nobody writes
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # a failing disk leaves no time of writing
 
 
 def mock_clock() -> MockClock:
-    """For ``trio.run``: real time, until somebody freezes or advances it."""
+    """For ``trio.run``: real time, until it is frozen or advanced."""
     from trio.testing import MockClock  # takes 100 ms to import
 
     return MockClock(rate=1.0)

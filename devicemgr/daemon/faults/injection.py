@@ -1,4 +1,4 @@
-"""The faults that are pending between the manager and its plug-ins: none, unless ``actions`` injected some."""
+"""The faults that are pending between the manager and its plug-ins; ``actions`` injects them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import PluginUnavailable
 from ...rpc.deviceplugin.methods import METHODS, Method, unary
 
 REGISTER = "Register"
-"""The call that plug-ins make; its fault is to be refused."""
+"""The call that plug-ins make; its only fault is a refusal."""
 
 
 @dataclass(slots=True)
@@ -41,33 +41,32 @@ class FaultInjection:
         self._call_faults.append(fault)
 
     def refuse_registration(self, resource: str) -> bool:
-        """Is this call of Register one of those that are to be refused?"""
-        fault = next((f for f in self._call_faults if f.method == REGISTER and f.resource in (None, resource)), None)
-        if fault is not None:
-            self._count(fault)
-        return fault is not None
+        """Whether to refuse this call of Register."""
+        return self._next(REGISTER, resource) is not None
 
     def accept_registrations(self) -> None:
         """Refuse no more calls of Register."""
         self._call_faults = [fault for fault in self._call_faults if fault.method != REGISTER]
 
-    def _count(self, fault: CallFault) -> None:
-        fault.times -= 1
-        if fault.times <= 0:
-            self._call_faults.remove(fault)
-
-    async def before_call(self, resource: str, method: str) -> None:
-        """Part of the call: its deadline runs. Raises PluginUnavailable when the call is to fail."""
+    def _next(self, method: str, resource: str) -> CallFault | None:
+        """The first fault of this call, which counts as injected."""
         for fault in self._call_faults:
             if fault.method == method and fault.resource in (None, resource):
-                self._count(fault)
-                await trio.sleep(fault.delay)
-                if fault.error is not None:
-                    raise PluginUnavailable(fault.error, status="UNKNOWN")
-                return
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._call_faults.remove(fault)
+                return fault
+        return None
+
+    async def before_call(self, resource: str, method: str) -> None:
+        """Runs as part of the call, under its deadline. Raises PluginUnavailable if the fault is an error."""
+        if (fault := self._next(method, resource)) is not None:
+            await trio.sleep(fault.delay)
+            if fault.error is not None:
+                raise PluginUnavailable(fault.error, status="UNKNOWN")
 
     def reading_paused(self, resource: str) -> trio.Event | None:
-        """While the stream of ``resource`` is not to be read: the event that ends the pause."""
+        """The event that ends the pause, while the stream of ``resource`` must not be read."""
         return self._resumed.get(resource)
 
     def pause_reading(self, resource: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 from ...arguments import Count, Seconds, checked
 from ...core.views.pod_resources import DeviceOnNode, PodResourcesEntry
 from ...model import (
+    INJECTED_ERROR,
     Container,
     ContainerRun,
     EffectiveSettings,
@@ -165,7 +166,7 @@ class BlockingFaults:
         self._portal.call(self._target.delay_calls, call, seconds, times=times, resource=resource)
 
     def fail_calls(
-        self, call: str, *, error: str = "a fault on purpose", times: Times = 1, resource: str | None = None
+        self, call: str, *, error: str = INJECTED_ERROR, times: Times = 1, resource: str | None = None
     ) -> None:
         self._portal.call(self._target.fail_calls, call, error=error, times=times, resource=resource)
 

@@ -24,7 +24,8 @@ from ...errors import BadInput, DirectoryUnusable
 #
 # A mount needs a mount point. If the path does not exist, the nearest directory above it is replaced by an empty one
 # in memory, in which everything that was there is mounted again, including other mounts: nothing is hidden, and the new
-# path is on no disk. An overlay is no alternative: it has no other mounts, and in a user namespace no device nodes. Nothing can be mounted over / itself: there the new directory becomes the root.
+# path is on no disk. An overlay is no alternative: it has no other mounts, and in a user namespace no device nodes.
+# Nothing can be mounted over / itself: there the new directory becomes the root.
 _MOUNT = r"""
 set -e
 make_room_for() {
