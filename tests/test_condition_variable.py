@@ -1,4 +1,4 @@
-"""Who waits for a condition is woken when it holds, and not otherwise; nothing is lost between looking and waiting."""
+"""A task that waits for a condition is woken when it holds, and not otherwise; no notification is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 from devicemgr.condition_variable import ConditionVariable
 
 
-async def test_only_those_are_woken_whose_condition_holds(nursery):
+async def test_only_tasks_whose_condition_holds_are_woken(nursery):
     changed, state, woken = ConditionVariable(), [0], []
 
     async def wait(least):
@@ -20,7 +20,7 @@ async def test_only_those_are_woken_whose_condition_holds(nursery):
     await wait_all_tasks_blocked()
     state[0] = 1
     await wait_all_tasks_blocked()
-    assert woken == [], "nobody has said so"
+    assert woken == [], "there was no notification"
     changed.notify()
     await wait_all_tasks_blocked()
     assert woken == [1, 1]
@@ -57,7 +57,7 @@ async def test_what_another_task_has_taken_meanwhile_is_waited_for_again(nursery
     assert taken == [1, 2]
 
 
-async def test_whoever_waits_for_the_next_change_gets_none_from_before(nursery):
+async def test_a_notification_from_before_the_wait_does_not_count(nursery):
     changed, woken = ConditionVariable(), []
 
     async def wait():
@@ -73,7 +73,7 @@ async def test_whoever_waits_for_the_next_change_gets_none_from_before(nursery):
     assert woken
 
 
-async def test_whoever_is_cancelled_waits_no_more(nursery):
+async def test_a_cancelled_task_waits_no_more(nursery):
     changed, looks = ConditionVariable(), []
     with trio.move_on_after(0):
         await changed.wait_until(lambda: bool(looks.append(1)))
@@ -81,8 +81,8 @@ async def test_whoever_is_cancelled_waits_no_more(nursery):
     assert len(looks) == 1, "and is not asked again"
 
 
-async def test_whoever_is_not_concerned_sleeps_on(nursery):
-    """To look is cheaper than to wake."""
+async def test_a_task_that_is_not_concerned_is_not_woken(nursery):
+    """To evaluate a condition is cheaper than to wake a task."""
     changed = ConditionVariable()
 
     class Steps(trio.abc.Instrument):

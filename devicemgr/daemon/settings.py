@@ -111,7 +111,7 @@ class Settings(CheckedFields):
         Option(
             "--node-resource",
             "An extended resource that the node has without a device plug-in, for example nvidia.com/gpumem=16Gi: it "
-            "is counted, and nobody is asked for it, unless a plug-in reports devices of that name. May be given "
+            "is only counted, until a plug-in reports devices of that name. May be given "
             "several times.",
             "NAME=COUNT",
         ),

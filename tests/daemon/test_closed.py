@@ -172,7 +172,7 @@ async def test_calls_that_are_under_way_when_it_ends_end_with_it(root_dir):
 
 
 async def test_what_a_call_had_taken_when_it_was_broken_off_is_not_on_disk(root_dir, monkeypatch):
-    """Its caller was not told that the pod is here, so nobody would ever remove it."""
+    """Its caller does not know that the pod was admitted, and would never remove it."""
     async with trio.open_nursery() as outer:
         calls = InFlight(outer)
         async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU):
@@ -190,7 +190,7 @@ async def test_what_a_call_had_taken_when_it_was_broken_off_is_not_on_disk(root_
 
 
 async def test_a_follower_in_this_program_waits_through_a_restart_and_never_spins(root_dir):
-    """Between two incarnations nothing happens; to be told so again and again would stop everybody else."""
+    """Between two incarnations nothing happens; followers that returned again and again would block all other tasks."""
     seen = []
     async with trio.open_nursery() as outer:
         async with open_device_manager(root_dir) as manager:
@@ -219,7 +219,7 @@ async def test_a_restart_that_is_under_way_when_the_block_is_left(root_dir, auto
 
 
 async def test_between_two_lives_a_command_waits_for_the_next(root_dir, autojump_clock):
-    """What the old incarnation would be told nobody would write down: the pod would be back."""
+    """A change in the old incarnation would not be written to disk: the pod would be back."""
     async with trio.open_nursery() as outer:
         calls = InFlight(outer)
         async with open_device_manager(root_dir, restart_wait=0) as manager, open_registered_plugin(manager, GPU):

@@ -84,7 +84,7 @@ def a_checkpoint_that_others_may_write(path):
 
 @contextmanager
 def a_leased_file(path):
-    """Whoever opens it waits until its owner lets him."""
+    """To open it waits until its owner releases it."""
     path.write_text(FORGED)
     os.chown(path, STRANGER, GROUP)
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -158,7 +158,7 @@ def open_manager(root_dir):
     return open_device_manager(root_dir, callers=Callers.default(GROUP))
 
 
-def told(manager):
+def files_set_aside(manager):
     return [one.event for one in manager.events() if isinstance(one.event, FileSetAside)]
 
 
@@ -175,10 +175,10 @@ async def serves_and_remembers(root_dir, place, put):
                 assert manager.pods() == []
                 assert manager.node_status().reset, "what is there is no checkpoint (LIM-17)"
                 assert (await manager.admit(pod("a"))).admitted
-                seen = told(manager)
+                seen = files_set_aside(manager)
         async with open_manager(root_dir) as manager:
             assert [one.name for one in manager.pods()] == ["a"]
-            assert told(manager) == []
+            assert files_set_aside(manager) == []
     return seen
 
 
@@ -206,7 +206,7 @@ async def test_a_strangers_file_does_not_replace_what_we_knew(root_dir):
     of_a_stranger(a_forged_checkpoint)(root_dir / CHECKPOINT)
     async with open_manager(root_dir) as manager:
         assert [one.name for one in manager.pods()] == ["a"]
-        (event,) = told(manager)
+        (event,) = files_set_aside(manager)
         assert event.problem == "it belongs to user 65534, who is neither root nor the manager's user"
 
 
@@ -366,7 +366,7 @@ async def test_who_puts_something_there_again_and_again_does_not_stop_the_manage
         put_again()
         async with open_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=1):
             assert (await manager.admit(pod("a"))).admitted
-            assert len(told(manager)) == 5
+            assert len(files_set_aside(manager)) == 5
 
 
 def test_a_socket_that_goes_while_stale_ones_are_removed(root_dir, monkeypatch):

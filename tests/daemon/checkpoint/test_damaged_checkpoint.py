@@ -1,4 +1,4 @@
-"""A checkpoint cut off, or with one other bit, at any byte: the generation before is used, and somebody is told."""
+"""A checkpoint cut off, or with one other bit, at any byte: the generation before is used, and an event reports it."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def damaged(data):
         yield data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]
 
 
-async def test_at_every_byte_the_generation_before_is_used_and_somebody_is_told(root_dir, generations):
+async def test_at_every_byte_the_generation_before_is_used_and_reported(root_dir, generations):
     newest, before = generations
     assert start(root_dir, newest, before)[0] == ["first", "second"]
     unnoticed = 0
     for data in damaged(newest):
         pods, events = start(root_dir, data, before)
-        told = [event for event in events if isinstance(event, FileSetAside)]
-        if told:
-            assert (pods, told[0].used) == (["first"], f".{FILE_NAME}.previous")
+        set_aside = [event for event in events if isinstance(event, FileSetAside)]
+        if set_aside:
+            assert (pods, set_aside[0].used) == (["first"], f".{FILE_NAME}.previous")
         else:  # the bit was one that changes nothing, as in a space
             assert pods == ["first", "second"]
             unnoticed += 1
@@ -70,12 +70,12 @@ async def test_at_every_byte_the_generation_before_is_used_and_somebody_is_told(
     assert unnoticed < len(newest) / 100
 
 
-async def test_with_both_generations_damaged_the_loss_is_told(root_dir, generations):
+async def test_with_both_generations_damaged_the_loss_is_reported(root_dir, generations):
     newest, before = generations
     for data in list(damaged(newest))[::50]:
         pods, events = start(root_dir, data, before[: len(before) // 2])
         assert pods == []
-        assert [(type(told), told.used) for told in events] == [(FileSetAside, "")] * 2
+        assert [(type(event), event.used) for event in events] == [(FileSetAside, "")] * 2
 
 
 def sectioned(**changes):

@@ -66,8 +66,8 @@ def test_when_both_are_bad_both_are_set_aside(file):
     file.save("good two")
     for path in (file.path, file.previous):
         path.write_text("bad")
-    found, told = file.load()
-    assert (found, [event.used for event in told]) == (None, ["", ""])
+    found, events = file.load()
+    assert (found, [event.used for event in events]) == (None, ["", ""])
     assert names(file) == [".name.previous.corrupt", "name.corrupt"]
     assert file.load() == (None, [])
 
@@ -189,7 +189,7 @@ def test_what_stands_there_of_somebody_else_is_no_generation(file):
     assert names(file) == ["name"]
 
 
-def test_all_is_on_disk_before_anybody_is_told(file, monkeypatch):
+def test_all_is_on_disk_before_save_returns(file, monkeypatch):
     """The bytes before the rename, and the rename before the return; also when the one before is put back."""
     order = []
 
@@ -214,7 +214,7 @@ def test_all_is_on_disk_before_anybody_is_told(file, monkeypatch):
     assert order == ["fsync", "replace", "fsync"]
 
 
-def test_what_is_told_of_files_that_were_set_aside(file):
+def test_the_events_of_files_that_were_set_aside(file):
     file.save("good one")
     file.save("good two")
     file.path.write_text("bad")
@@ -231,8 +231,8 @@ def test_what_is_told_of_files_that_were_set_aside(file):
     ]
     for number in range(2, 5):
         file.path.write_text("bad")
-        (told,) = file.load()[1]
-        assert told.moved_to == f"{path}.corrupt-{number}"
+        (event,) = file.load()[1]
+        assert event.moved_to == f"{path}.corrupt-{number}"
     file.save("good three")
     file.save("good four")
     file.path.unlink()
@@ -382,20 +382,20 @@ def test_what_cannot_be_set_aside_is_a_clear_error(file, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "problem"),
     [
         (OSError(errno.EIO, "words", "/else"), "cannot read /else, or set it aside: words."),
         (OSError("words"), ": words."),
     ],
 )
-def test_what_cannot_be_read_is_named_in_the_systems_words(file, monkeypatch, error, told):
+def test_what_cannot_be_read_is_named_in_the_words_of_the_system(file, monkeypatch, error, problem):
     def fails(path):
         raise error
 
     monkeypatch.setattr(durable_file, "read_trusted", fails)
     with pytest.raises(DirectoryUnusable) as caught:
         file.load()
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
     assert error.filename or str(file.path) in str(caught.value)
 
 
@@ -405,7 +405,7 @@ def io_error(*arguments, **options):
 
 @pytest.mark.parametrize("links", [True, False])
 def test_when_the_directory_cannot_be_synced_the_old_generation_is_there_again(file, monkeypatch, links):
-    """The rename was before that. Whoever is told that it failed must not find it, should we be killed now."""
+    """The rename came before that. A caller that gets the error must not find the change, if we are killed now."""
     file.save("good one")
     if not links:
         monkeypatch.setattr(os, "link", io_error)
@@ -431,7 +431,7 @@ def test_when_the_old_generation_cannot_be_put_back_the_first_error_is_told(file
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypatch, is_new):
-    """Where there should be one, and somebody has just deleted it, this one has all that was in it."""
+    """If there should be one that was just deleted, this one has all that was in it."""
     file.previous.write_text("good old one, before a reset")
     monkeypatch.setattr(durable_file, "_sync_directory", io_error)
     with pytest.raises(OSError, match="Input/output"):
@@ -441,7 +441,7 @@ def test_when_the_first_generation_cannot_be_synced_there_is_none(file, monkeypa
 
 @pytest.mark.parametrize("there", [None, "good, says a stranger"])
 def test_when_what_takes_the_place_of_a_lost_one_cannot_be_synced_the_lost_one_is_there_again(file, monkeypatch, there):
-    """Whoever only wanted one change more is not to lose all the others, should we be killed now."""
+    """The caller of one more change must not lose all the others, if we are killed now."""
     if there:
         file.path.write_text(there)
     monkeypatch.setattr(durable_file, "_sync_directory", io_error)
@@ -455,12 +455,12 @@ def test_when_what_takes_the_place_of_a_lost_one_cannot_be_synced_the_lost_one_i
 
 
 def test_where_others_may_write_nobody_can_guess_what_a_file_is_set_aside_as(file, tmp_path):
-    """What stands at the usual name is somebody else's, and is left alone."""
+    """What is at the usual name belongs to others, and is left alone."""
     tmp_path.chmod(0o1777)
     file.path.write_text("bad")
     theirs = file.path.with_name("name.corrupt")
     theirs.mkdir()
-    (moved,) = (Path(told.moved_to) for told in file.load()[1])
+    (moved,) = (Path(event.moved_to) for event in file.load()[1])
     assert re.fullmatch(r"name\.corrupt-[0-9a-f]{16}", moved.name)
     assert moved.read_text() == "bad"
     assert theirs.is_dir()

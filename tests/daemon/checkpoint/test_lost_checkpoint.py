@@ -1,4 +1,4 @@
-"""Somebody deletes, replaces or cuts off the checkpoint of a manager that runs: the manager knows better.
+"""The checkpoint of a running manager is deleted, replaced or truncated: the manager writes it again.
 
 At a start a checkpoint that is not there means a reset (CAP-6): see test_node_status and test_generations.
 """
@@ -174,7 +174,7 @@ async def test_also_in_a_life_that_has_not_written_yet(root_dir, lose):
 
 @pytest.mark.parametrize("lose", WAYS)
 async def test_a_change_that_comes_with_the_loss_keeps_nothing_of_a_stranger(root_dir, lose):
-    """What somebody put there is not taken for the generation before."""
+    """What others put there is not taken for the previous generation."""
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=2):
         await with_one_pod(manager)
         lose(path_of(root_dir))
@@ -186,7 +186,7 @@ async def test_a_change_that_comes_with_the_loss_keeps_nothing_of_a_stranger(roo
 
 @pytest.mark.parametrize("lose", WAYS)
 async def test_a_disk_that_fails_after_the_loss_does_not_make_it_final(root_dir, lose, monkeypatch):
-    """A pod is refused then, and whoever kills the manager now finds the others."""
+    """A pod is refused then, and a start after a kill finds the others."""
 
     def io_error(*arguments):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -293,7 +293,7 @@ async def test_who_deletes_it_again_and_again_does_not_keep_us_writing(root_dir,
 
 
 async def test_our_own_writes_wake_nobody_and_an_idle_manager_does_not_look(root_dir, autojump_clock, monkeypatch):
-    """Hours pass; the files are looked at once a minute, for what the kernel does not tell of."""
+    """Hours pass; the files are checked once a minute, for what inotify does not report."""
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=4):
         for name in "abc":
             assert (await manager.admit(pod(name))).admitted

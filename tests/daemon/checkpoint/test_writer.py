@@ -29,7 +29,7 @@ BUSY = "an error of a disk"
 
 
 class Run:
-    """A store and its writer, and what was told when."""
+    """A store and its writer, and the events with their times."""
 
     def __init__(self, root_dir):
         self.layout = Layout(root_dir)
@@ -37,9 +37,9 @@ class Run:
         self.path = self.layout.plugins / FILE_NAME
         self.copy = self.layout.plugins / f".{FILE_NAME}.previous"
         self.store = DeviceStore()
-        self.told = []
+        self.recorded = []
         self.began = trio.current_time()
-        self.log = EventLog([lambda recorded: self.told.append((self.now, recorded.event))])
+        self.log = EventLog([lambda recorded: self.recorded.append((self.now, recorded.event))])
 
     @property
     def now(self):
@@ -51,10 +51,10 @@ class Run:
         self.log.record(())
 
     def times(self, kind):
-        return [when for when, event in self.told if isinstance(event, kind)]
+        return [when for when, event in self.recorded if isinstance(event, kind)]
 
     def events(self, kind):
-        return [event for _, event in self.told if isinstance(event, kind)]
+        return [event for _, event in self.recorded if isinstance(event, kind)]
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def fail(file, text):
 
 async def test_a_change_is_written_at_once_and_once_more_when_nothing_has_changed_for_a_second(run, autojump_clock):
     await trio.sleep(10)
-    assert not run.told
+    assert not run.recorded
     run.add("a")
     await trio.sleep(0.9)
     run.add("b")
@@ -100,9 +100,9 @@ async def test_a_change_is_written_at_once_and_once_more_when_nothing_has_change
     assert run.copy.read_text() != run.path.read_text()
     await trio.sleep(0.2)
     assert run.copy.read_text() == run.path.read_text()
-    told = len(run.told)
+    before = len(run.recorded)
     await trio.sleep(80_000)
-    assert len(run.told) == told
+    assert len(run.recorded) == before
 
 
 async def test_a_failed_write_is_tried_again_after_ever_longer_until_it_is_good(run, autojump_clock, monkeypatch):
@@ -113,18 +113,18 @@ async def test_a_failed_write_is_tried_again_after_ever_longer_until_it_is_good(
         assert run.times(CheckpointFailed) == [0, 1, 3, 7, 15, 31, 61, 91]
     await trio.sleep(30)
     assert run.times(CheckpointWritten) == [121]
-    run.told.clear()
+    run.recorded.clear()
     monkeypatch.setattr(DurableFile, "save", fail)
     run.add("b")
     await trio.sleep(3.5)
-    assert [when - 130 for when in run.times(CheckpointFailed)] == [0, 1, 3], "it begins anew"
+    assert [when - 130 for when in run.times(CheckpointFailed)] == [0, 1, 3], "it starts over"
 
 
 async def test_a_change_after_a_failed_write_is_an_attempt_at_once(run, autojump_clock, monkeypatch):
     monkeypatch.setattr(DurableFile, "save", fail)
     run.add("a")
     await trio.sleep(20)
-    run.told.clear()
+    run.recorded.clear()
     run.add("b")
     await trio.testing.wait_all_tasks_blocked()
     assert run.times(CheckpointFailed) == [20]
@@ -147,11 +147,11 @@ async def test_who_waits_for_the_disk_after_a_failed_write_brings_the_next_attem
 async def test_who_waits_for_what_is_on_disk_already_brings_nothing(run, autojump_clock):
     run.add("a")
     await run.writer.flush()
-    told = len(run.told)
+    before = len(run.recorded)
     for _ in range(3):
         await run.writer.flush()
     await trio.testing.wait_all_tasks_blocked()
-    assert (len(run.told), run.now) == (told, 0)
+    assert (len(run.recorded), run.now) == (before, 0)
 
 
 async def test_who_waits_while_something_older_is_written_waits_for_the_next_attempt(root_dir, monkeypatch):
@@ -205,25 +205,25 @@ async def test_what_is_deleted_again_and_again_is_written_again_ever_later(run, 
         nursery.start_soon(delete_always)
         await trio.sleep(100)
         nursery.cancel_scope.cancel()
-    losses = [when for when, event in run.told if isinstance(event, CheckpointLost) and event.path == str(run.path)]
+    losses = [when for when, event in run.recorded if isinstance(event, CheckpointLost) and event.path == str(run.path)]
     assert [b - a for a, b in pairwise(losses)] == pytest.approx([1, 2, 4, 8, 16, 30, 30], abs=0.26)
     await trio.sleep(200)
     for wait in (0, 1):
-        told, began = len(run.told), run.now
+        before, began = len(run.recorded), run.now
         run.path.unlink()
-        await run.log.wait_until(lambda told=told: len(run.told) > told)
+        await run.log.wait_until(lambda before=before: len(run.recorded) > before)
         assert run.now - began == pytest.approx(wait)
         await run.writer.flush()
 
 
 async def test_the_end_leaves_both_copies(root_dir, no_threads, autojump_clock):
-    """Of what was said last, though nobody waited for it; and nothing more is written when that is there."""
+    """Of the last change, although no caller waited for it; and nothing more is written when it is on disk."""
     async with opened(root_dir) as run:
         run.store.add_pod(pod("a"))
     assert [one.owner.pod_uid for one in parse_checkpoint(run.path.read_text()).entries] == []
     assert parse_section(parse_checkpoint(run.path.read_text()).section).pods == (pod("a"),)
     assert run.copy.read_text() == run.path.read_text()
-    assert [type(event) for _, event in run.told] == [CheckpointWritten]
+    assert [type(event) for _, event in run.recorded] == [CheckpointWritten]
     async with opened(root_dir) as run:
         run.add("b")
         await trio.sleep(5)
@@ -231,15 +231,15 @@ async def test_the_end_leaves_both_copies(root_dir, no_threads, autojump_clock):
     assert (os.listdir(run.layout.plugins), run.path.stat(), run.copy.stat()) == before
 
 
-async def test_a_second_copy_that_fails_is_told_and_left_until_the_next_change(run, autojump_clock, monkeypatch):
-    """The first one is good: nobody waits, and nobody is refused."""
+async def test_a_second_copy_that_fails_is_recorded_and_left_until_the_next_change(run, autojump_clock, monkeypatch):
+    """The first one is good: no caller waits for the second, and none gets an error."""
     run.add("a")
     await run.writer.flush()
     with monkeypatch.context() as patch:
         patch.setattr(DurableFile, "save_copy", fail)
         await trio.sleep(50)
         version = run.store.version
-        assert run.told[1:] == [(1, CheckpointFailed(version=version, problem=f"{run.path}: {BUSY}"))]
+        assert run.recorded[1:] == [(1, CheckpointFailed(version=version, problem=f"{run.path}: {BUSY}"))]
         await run.writer.flush()
     await trio.sleep(50)
     assert not run.copy.exists()
@@ -251,7 +251,7 @@ async def test_a_second_copy_that_fails_is_told_and_left_until_the_next_change(r
 # --- what is said ---
 
 
-async def test_a_write_is_told_with_its_version_size_and_duration(run, monkeypatch, autojump_clock):
+async def test_a_write_is_recorded_with_its_version_size_and_duration(run, monkeypatch, autojump_clock):
     save = DurableFile.save
 
     def slow(file, text):
@@ -275,7 +275,7 @@ async def test_a_write_is_told_with_its_version_size_and_duration(run, monkeypat
         (OSError("words only"), "{path}: words only"),
     ],
 )
-async def test_a_failure_is_told_in_the_systems_words(run, autojump_clock, monkeypatch, error, problem):
+async def test_a_failure_is_recorded_in_the_words_of_the_system(run, autojump_clock, monkeypatch, error, problem):
     def fail(file, text):
         raise error
 
@@ -331,7 +331,7 @@ async def test_what_has_not_changed_is_not_made_into_text_again(root_dir, monkey
 # --- what an earlier run has left ---
 
 
-async def test_what_was_restored_is_told(root_dir):
+async def test_what_was_restored_is_recorded(root_dir):
     async with open_device_manager(root_dir) as manager, open_registered_plugin(manager, GPU, devices=4):
         for name, count in (("a", 1), ("b", 2)):
             assert (await manager.admit(pod(name, gpu=count))).admitted

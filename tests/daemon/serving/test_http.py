@@ -134,8 +134,8 @@ async def test_whose_last_request_is_the_longest_ago_gives_way(site):
     for stream in (first, third, fourth):
         await stream.send_all(GET)
         assert b"page" in await answer(stream)
-    (told,) = [recorded.event for recorded in site.log.after(0)]
-    assert (told.limit, told.peer) == ("scrapers", "127.0.0.1")
+    (event,) = [recorded.event for recorded in site.log.after(0)]
+    assert (event.limit, event.peer) == ("scrapers", "127.0.0.1")
 
 
 async def test_of_the_address_that_has_most(site):
