@@ -88,7 +88,7 @@ def test_a_device_that_never_ends_a_directory_and_other_bytes_are_refused(tmp_pa
         (["admit", "-f", "x" * 5000], "File name too long"),
         (["admit", "-f", "/dev/zero"], "more than 16 MiB"),
         (["--config", "/dev/zero"], "more than 16 MiB"),
-        (["plugin", "--script", "/dev/null"], "here is no plug-in"),
+        (["plugin", "--script", "/dev/null"], "there is no plug-in"),
         (["checkpoint", "show", "/dev/null"], "this is not JSON"),
         (["retain", ""], "no pod is named"),
         (["retain", "-"], "no pod is named"),

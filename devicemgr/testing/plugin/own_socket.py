@@ -1,5 +1,5 @@
-"""A socket name that no other process has: since v1.37 a kubelet refuses one that an older process still serves
-(LIM-42). Nobody else removes what a killed process has left under such a name."""
+"""A socket name that no other process uses: since v1.37 a kubelet refuses one that an older process still serves
+(LIM-42). The sockets that killed processes left under such names must then be removed, too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 _LETTERS = string.ascii_lowercase + string.digits
 _RANDOM = 4
-"""So many of them tell processes apart: a socket's whole path has no more than 107 bytes."""
+"""How many of them are in a name: few, since the path of a socket has at most 107 bytes."""
 
 
 def own_endpoint(resource: str) -> str:
@@ -23,7 +23,7 @@ def own_endpoint(resource: str) -> str:
 
 
 def remove_leftovers(directory: Path, resource: str) -> None:
-    """Remove the sockets that have such a name, and that nobody serves any more."""
+    """Remove the sockets with such a name that no process serves any more."""
     ours = re.compile(rf"{re.escape(_stem(resource))}-[{_LETTERS}]{{{_RANDOM}}}\.sock")
     for path in directory.iterdir():
         if ours.fullmatch(path.name) and _is_left(path):
@@ -35,7 +35,7 @@ def _stem(resource: str) -> str:
 
 
 def _is_left(path: Path) -> bool:
-    """One that has no time for us now is served by somebody."""
+    """A socket with a full queue is not left behind: its process is busy."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         return path.is_socket() and probe.connect_ex(os.fspath(path)) == errno.ECONNREFUSED

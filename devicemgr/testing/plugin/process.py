@@ -1,4 +1,4 @@
-"""Plug-ins for a test, each there when the block begins: simulated ones, and programs."""
+"""Plug-ins for a test, registered when the block begins: simulated ones, and programs."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ async def open_plugin_process(
     timeout: Seconds = WAIT,  # noqa: ASYNC109 - as wait_for_resource has it
     **options: Any,
 ) -> AsyncIterator[Command]:
-    """A plug-in's program, started, and its resource published; it is killed at the end, if it still runs.
+    """Start a plug-in's program and wait until its resource is published. Leaving the block kills the program.
 
-    ``{dir}`` and ``{socket}`` in ``argv`` are filled in; ``options`` are those of
-    :class:`~devicemgr.testing.conformance.Command`. Raises SubjectUnusable, as soon as the program has ended too, or
-    ResourceWaitTimeout, both with what the program has written.
+    ``{dir}`` and ``{socket}`` in ``argv`` are replaced; ``options`` are those of
+    :class:`~devicemgr.testing.conformance.Command`. Raises SubjectUnusable, also as soon as the program ends, or
+    ResourceWaitTimeout; both show the program's output.
     """
     require_trio("open_plugin_process")
     process = Command(argv, **options)
@@ -82,12 +82,12 @@ async def open_plugin_process(
         except ResourceWaitTimeout as error:
             raise ResourceWaitTimeout(f"{error}\nwhat {argv[0]} wrote:\n{process.output}") from None
         if not is_published:
-            ended = f"{argv[0]} has ended, {process.unexpected_exit}, before {resource} was there as wanted"
+            ended = f"{argv[0]} has ended, {process.unexpected_exit}, before {resource} was published as expected"
             raise SubjectUnusable(f"{ended}\nwhat it wrote:\n{process.output}")
         yield process
 
 
 async def _cancel_at_end(process: Command, scope: trio.CancelScope) -> None:
-    while process.unexpected_exit is None or process.is_running:  # noqa: ASYNC110 - what it has started has no event
+    while process.unexpected_exit is None or process.is_running:  # noqa: ASYNC110 - the processes it has started have no event
         await trio.sleep(POLL)
     scope.cancel()

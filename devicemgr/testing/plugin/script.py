@@ -1,4 +1,4 @@
-"""Scripts for simulated plug-ins: what a vendor's plug-in has, answers and goes through, as a YAML file.
+"""Scripts for simulated plug-ins: the devices, answers and schedule of a vendor's plug-in, as a YAML file.
 
 :func:`parse_scripts` reads one document per plug-in; :mod:`.script_player` plays them. Names are those of the device
 plug-in API, in the spelling of Kubernetes manifests.
@@ -41,10 +41,11 @@ TRIGGERS = ("HUP", "USR1", "USR2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRule(CheckedFields):
-    """What happens at a call: wait ``delay`` seconds, then fail with ``error`` and a gRPC ``status``, or never answer,
-    or answer.
+    """How to answer a call: wait ``delay`` seconds, then fail with ``error`` and a gRPC ``status``, or never answer, or
+    answer.
 
-    It holds for ``times`` calls after the first ``skip``, and, with ``devices``, only when one of them is asked for.
+    The rule applies to ``times`` calls after the first ``skip`` and, with ``devices``, only to calls that ask for one
+    of them.
     """
 
     call: str
@@ -75,9 +76,9 @@ class Step(CheckedFields):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script(CheckedFields):
-    """One plug-in. ``answer`` is what Allocate says, with ``{id}`` and ``{ids}`` to be filled in; None is the usual.
+    """One plug-in. ``answer`` is the template of Allocate's answers, with ``{id}`` and ``{ids}``; None is the default.
 
-    ``endpoint`` is the file name of its socket, by default one of its own at each start. ``repeat`` is the seconds
+    ``endpoint`` is the file name of its socket, by default a new one at each start. ``repeat`` is the number of seconds
     after which the schedule begins again.
     """
 
@@ -97,15 +98,15 @@ def parse_scripts(text: str, *, file: str) -> list[Script]:
     """All plug-ins of a script. Raises BadInput naming file, line and field."""
     documents = load_documents(text, file=file)
     if not documents:
-        raise BadInput("here is no plug-in: the text is empty", file=file)
+        raise BadInput("there is no plug-in: the text is empty", file=file)
     scripts: list[Script] = []
     for document in documents:
         script = _script(document)
         for other in scripts:
             if script.resource == other.resource:
-                raise document.mapping()["resource"].bad(f"{script.resource} is served by an earlier document already")
+                raise document.mapping()["resource"].bad(f"{script.resource} is already served by an earlier document")
             if script.endpoint and script.endpoint == other.endpoint:
-                raise document.bad(f"the endpoint {script.endpoint!r} is that of {other.resource} already")
+                raise document.bad(f"the endpoint {script.endpoint!r} is already that of {other.resource}")
         scripts.append(script)
     return scripts
 
@@ -136,7 +137,7 @@ def _script(document: Field) -> Script:
     )
     late = [step.at for step in script.schedule if step.at is not None and step.at >= script.repeat]
     if late:
-        raise top["repeat"].bad(f"the schedule has a step at {late[0]:g}, which would never come")
+        raise top["repeat"].bad(f"the schedule has a step at {late[0]:g}, which is never reached")
     return script
 
 
@@ -154,9 +155,9 @@ def _devices(field: Field) -> tuple[Device, ...]:
 
 
 def _device_group(item: Field) -> list[Device]:
-    """One device with its ``id``, or ``count`` of them, ``prefix``-0 …, dealt out over the NUMA nodes in turn.
+    """One device with its ``id``, or ``count`` of them, ``prefix``-0 …, assigned to the NUMA nodes in turn.
 
-    Without ``numa`` it has no topology; ``[]`` is a topology without nodes, and -1 what sysfs says of no node.
+    Without ``numa`` it has no topology; ``[]`` is a topology without nodes, and -1 is sysfs' word for no node.
     """
     keys = _mapping_of(item, "id", "count", "prefix", "health", "numa")
     if ("id" in keys) == ("count" in keys):
@@ -177,7 +178,7 @@ def _device_group(item: Field) -> list[Device]:
 
 
 def _check_ids(devices: tuple[Device, ...], field: Field | None, schedule: tuple[Step, ...]) -> None:
-    """A step about a device that is never there is a slip of the pen."""
+    """A step that names a device which never exists is a mistake."""
     known = {device.id for device in devices}.union(*({device.id for device in step.add} for step in schedule))
     for item, step in zip(field.sequence() if field else (), schedule, strict=True):
         if unknown := sorted({*step.health, *step.remove} - known):

@@ -1,4 +1,4 @@
-"""Plays a script: a simulated plug-in that answers, changes and fails as a file says."""
+"""Plays a script: a simulated plug-in that answers, changes and fails as the file describes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ import trio
 from ...arguments import checked
 from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed, collapse_exception_group, require_trio
 from ...model import DeviceId, PluginOptions, RunOptions
+from ...rpc.deviceplugin.methods import ALLOCATE, GET_OPTIONS, GET_PREFERRED_ALLOCATION, PRE_START_CONTAINER
 from .script import TRIGGERS, CallRule, Script, Step
 from .simulated import SimulatedPlugin, open_simulated_plugin
 from .strategies import STRATEGIES, PreferredAllocationRequest
 
 
 class ScriptedCrash(Exception):
-    """The script says that the plug-in crashes now; its program should end without tidying up."""
+    """The script makes the plug-in crash now; its program should end without cleaning up."""
 
 
 class ScriptedPlugin:
@@ -41,7 +42,7 @@ class ScriptedPlugin:
     # --- the schedule -------------------------------------------------------------------------------
 
     async def play(self) -> None:
-        """Take each timed step when its time comes, until there are none. Raises ScriptedCrash."""
+        """Apply each timed step at its time, until there are none. Raises ScriptedCrash."""
         began = trio.current_time()
         steps = sorted((step for step in self.script.schedule if step.at is not None), key=lambda step: step.at or 0.0)
         while steps:
@@ -54,7 +55,7 @@ class ScriptedPlugin:
 
     @checked
     async def trigger(self, on: str) -> bool:
-        """Take the next of the steps that wait for a signal; False if there are none. Raises ScriptedCrash."""
+        """Apply the next step that waits for this signal; False if there is none. Raises ScriptedCrash."""
         if on not in self._triggered:
             return False
         await self._apply(next(self._triggered[on]))
@@ -71,19 +72,19 @@ class ScriptedPlugin:
         if step.end_stream:
             self.plugin.end_stream()
         if step.register:
-            with suppress(ManagerUnavailable, RegistrationRefused):  # as a plug-in in a loop would: the next one counts
+            with suppress(ManagerUnavailable, RegistrationRefused):  # as a plug-in that tries again would
                 await self.plugin.register()
 
     # --- the answers --------------------------------------------------------------------------------
 
     async def _options(self) -> PluginOptions:
-        await self._follow_rules("GetDevicePluginOptions", ())
+        await self._follow_rules(GET_OPTIONS.name, ())
         return self.script.options
 
     async def _preferred(
         self, available: Sequence[DeviceId], must_include: Sequence[DeviceId], size: int
     ) -> Sequence[DeviceId]:
-        rule = await self._follow_rules("GetPreferredAllocation", available)
+        rule = await self._follow_rules(GET_PREFERRED_ALLOCATION.name, available)
         if rule and rule.ids is not None:
             return rule.ids
         nodes = {device.id: device.numa_nodes for device in self.plugin.devices}
@@ -91,16 +92,16 @@ class ScriptedPlugin:
         return STRATEGIES[self.script.preferred](request)
 
     async def _allocate(self, devices: Sequence[DeviceId]) -> RunOptions:
-        rule = await self._follow_rules("Allocate", devices)
+        rule = await self._follow_rules(ALLOCATE.name, devices)
         self.plugin.require_healthy(devices)
         answer = rule.answer if rule and rule.answer else self.script.answer
         return fill_template(answer, devices) if answer else self.plugin.default_answer(devices)
 
     async def _pre_start(self, devices: Sequence[DeviceId]) -> None:
-        await self._follow_rules("PreStartContainer", devices)
+        await self._follow_rules(PRE_START_CONTAINER.name, devices)
 
     async def _follow_rules(self, call: str, devices: Iterable[DeviceId]) -> CallRule | None:
-        """Do what the first rule says that holds for this call, and return it. Raises RpcFailed."""
+        """Apply the first rule for this call, and return it. Raises RpcFailed."""
         rule = self._rule(call, set(devices))
         if rule is None:
             return None
@@ -119,7 +120,7 @@ class ScriptedPlugin:
 
 
 def fill_template(template: RunOptions, ids: Sequence[DeviceId]) -> RunOptions:
-    """The answer for these devices: ``{ids}`` becomes all of them; what has ``{id}`` in it is there once per device."""
+    """The answer for these devices: ``{ids}`` becomes all ids; an entry with ``{id}`` in it is repeated for each id."""
 
     def one(text: str) -> str:
         return text.replace("{ids}", ",".join(ids))

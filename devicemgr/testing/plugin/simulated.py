@@ -1,7 +1,7 @@
 """A device plug-in for tests and demonstrations: real gRPC, real socket, scripted behaviour.
 
 Change what it does while it runs: ``set_health``, ``set_devices``, ``end_stream``; replace ``on_allocate`` and its
-siblings by functions of your own to answer differently, fail or hang. ``calls`` records what it was asked.
+siblings by functions of your own to answer differently, fail or hang. ``calls`` records the calls it received.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from ...rpc.transport.unix_socket import require_short
 from .own_socket import own_endpoint, remove_leftovers
 
 REGISTRY_CHECK_PERIOD = 0.2
-"""Seconds between two looks at kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
+"""Seconds between two checks of kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
 
 MAX_DEVICES = 1_000_000
-"""A list of more is larger than any manager takes."""
+"""A longer list is larger than any manager accepts."""
 
 DRAIN_TIMEOUT = 1.0
-"""Seconds that calls may take to end, when the socket they came on is lost."""
+"""Seconds that calls may take to end when their socket is lost."""
 
 
 @checked
 def numbered_devices(count: Count, *, prefix: str = "dev", numa_nodes: Sequence[int] = ()) -> list[Device]:
-    """``count`` healthy devices ``dev-0``, ``dev-1`` …, dealt out over the NUMA nodes in turn."""
+    """``count`` healthy devices ``dev-0``, ``dev-1`` …, assigned to the NUMA nodes in turn."""
     return [
         Device(
             id=f"{prefix}-{number}",
@@ -59,7 +59,7 @@ def numbered_devices(count: Count, *, prefix: str = "dev", numa_nodes: Sequence[
 
 
 def valid_endpoint(endpoint: str) -> str:
-    """The same, when a plug-in may have it for its socket. Raises ValueError."""
+    """``endpoint``, which must be a valid name of a plug-in's socket. Raises ValueError."""
     if not endpoint or endpoint in (".", "..") or "/" in endpoint or "\0" in endpoint:
         raise ValueError(f"must be a plain file name, not {endpoint!r}")
     if endpoint == "kubelet.sock":
@@ -102,7 +102,7 @@ class SimulatedPlugin:
 
     @checked
     async def register(self, *, version: str = API_VERSION, endpoint: str | None = None) -> None:
-        """Announce the plug-in. Raises RegistrationRefused or ManagerUnavailable."""
+        """Register the plug-in. Raises RegistrationRefused or ManagerUnavailable."""
         self._streams_ended = False
         registration = Registration(
             version=version,
@@ -113,7 +113,7 @@ class SimulatedPlugin:
 
     @checked
     def set_devices(self, devices: Iterable[Device]) -> None:
-        """Report this list from now on, with its duplicates."""
+        """Report this list from now on, including its duplicates."""
         self._devices = list(devices)
         self._notify()
 
@@ -130,10 +130,10 @@ class SimulatedPlugin:
     async def keep_registered(
         self, on_registered: Callable[[], None] = lambda: None, on_waiting: Callable[[str], None] = lambda reason: None
     ) -> None:
-        """Register, and again when kubelet.sock is created again or our own socket deleted, until cancelled (REG-22).
+        """Register, and again when kubelet.sock is created again or its own socket deleted, until cancelled (REG-22).
 
-        Both are how a kubelet's restart looks from here; a fresh socket is served before Register is called. That its
-        last stream was cancelled is no reason: a newer process may have taken the resource over.
+        Both are signs of a kubelet's restart; the plug-in serves its socket before it calls Register. The end of its
+        stream is not a reason to register again: a newer process may have taken over the resource.
         ``on_waiting`` gets the reason why it is not registered, whenever the reason changes.
         """
         registered_on: tuple[int, int] | None = None
@@ -165,7 +165,7 @@ class SimulatedPlugin:
         return ""
 
     async def _drain_streams(self) -> None:
-        """Or a kubelet refuses the socket for ever, from v1.37 on (D37-4)."""
+        """A kubelet from v1.37 on refuses a socket while it has an open stream (D37-4)."""
         self.end_stream()
         with trio.move_on_after(DRAIN_TIMEOUT):
             await self.drain()
@@ -213,7 +213,7 @@ class SimulatedPlugin:
         return self.default_answer(devices)
 
     def require_healthy(self, devices: Sequence[DeviceId]) -> None:
-        """Raises RpcFailed for ids that are not there or not healthy: the manager may know less than we do."""
+        """Raise RpcFailed if one of these does not exist or is not healthy: the manager may not know yet."""
         healthy = {device.id for device in self._devices if device.is_healthy}
         if bad := [id for id in devices if id not in healthy]:
             raise RpcFailed(f"no healthy device {', '.join(map(repr, bad))}")
@@ -260,13 +260,15 @@ async def open_simulated_plugin(
     options: PluginOptions = PluginOptions(),  # noqa: B008 - frozen
     endpoint: str | None = None,
 ) -> AsyncIterator[SimulatedPlugin]:
-    """Serve a simulated plug-in in ``directory``; call ``register`` when you want the manager to know.
+    """Serve a simulated plug-in in ``directory``; then call ``register`` to register it.
 
-    Its socket is ``endpoint``, or by default one that no other process has: what killed ones have left is removed.
-    In a directory under plugins_registry the manager finds it by itself: do not call ``register`` then.
-    Leaving the block ends it as a crash would: connections are cut and its socket is removed. Raises ValueError when
-    the ``endpoint`` cannot be that of a plug-in, DirectoryUnusable when its path is too long for a socket,
-    FileExistsError when there is a file of its name that is no socket, and OSError when the directory is of no use.
+    Its socket is ``endpoint``, or by default one that no other process uses; those that killed processes left behind
+    are removed. In a directory under plugins_registry the manager finds it by itself: do not call ``register`` there.
+    Leaving the block ends the plug-in like a crash: connections are cut and its socket is removed.
+
+    Raises ValueError when ``endpoint`` is not a valid name for a plug-in's socket, DirectoryUnusable when its path is
+    too long for a socket, FileExistsError when a file of that name is not a socket, and OSError when the directory
+    cannot be used.
     """
     require_trio("open_simulated_plugin")
     listed = numbered_devices(devices) if isinstance(devices, int) else devices

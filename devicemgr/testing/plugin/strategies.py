@@ -1,4 +1,4 @@
-"""Ways in which a plug-in may answer GetPreferredAllocation (ALLOC-7d), as vendors' plug-ins do."""
+"""How a plug-in can answer GetPreferredAllocation (ALLOC-7d), as vendors' plug-ins do."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def first(request: PreferredAllocationRequest) -> list[DeviceId]:
 
 
 def last(request: PreferredAllocationRequest) -> list[DeviceId]:
-    """From the end of the request: so it differs from what the manager takes by itself."""
+    """From the end of the request, and so not what the manager would choose itself."""
     return request.answer(reversed(request.others))
 
 
 def packed(request: PreferredAllocationRequest) -> list[DeviceId]:
-    """On as few NUMA nodes as can be: beside those that must be included, then where just enough is left."""
+    """On as few NUMA nodes as possible: those of ``must_include`` first, then the smallest that has enough."""
     groups = request.others_by_numa_nodes()
     used = {request.nodes.get(id) for id in request.must_include}
     missing = request.size - len(request.must_include)

@@ -1,4 +1,4 @@
-"""Scripts for simulated plug-ins: what is read from a file, and what is said about a mistake in it."""
+"""Scripts for simulated plug-ins: how a file is parsed, and the messages about mistakes in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parse(text):
     return script
 
 
-def test_the_example_has_everything():
+def test_the_example_is_parsed():
     (script,) = parse_scripts(EXAMPLE.read_text(), file="plugin-script.yaml")
     assert [device.id for device in script.devices] == ["gpu-0", "gpu-1", "gpu-2", "gpu-3", "gpu-old"]
     assert script.options.pre_start_required
@@ -35,7 +35,7 @@ def test_the_example_has_everything():
     assert script.repeat == 86400
 
 
-def test_devices_are_dealt_out_over_numa_nodes_in_turn():
+def test_devices_are_assigned_to_numa_nodes_in_turn():
     script = parse("{resource: a.com/b, devices: [{count: 3, numa: [0, 1]}, {id: x, health: Unhealthy}]}")
     assert script.devices == (
         Device(id="dev-0", numa_nodes=(0,)),
@@ -49,8 +49,8 @@ def test_one_device_may_be_on_several_nodes():
     assert parse("{resource: a.com/b, devices: [{id: x, numa: [0, 1]}]}").devices[0].numa_nodes == (0, 1)
 
 
-def test_what_plugins_say_of_no_node_can_be_said():
-    """They pass on the -1 of sysfs, or an empty topology."""
+def test_devices_without_a_node_as_plugins_report_them():
+    """Some pass on the -1 of sysfs, some an empty topology."""
     script = parse("{resource: a.com/b, devices: [{id: x, numa: [-1]}, {id: y, numa: []}, {count: 1, numa: []}]}")
     assert [device.numa_nodes for device in script.devices] == [(-1,), (), ()]
 
@@ -61,7 +61,7 @@ def test_several_documents_are_several_plugins():
 
 
 MISTAKES = {
-    "": "s.yaml: here is no plug-in",
+    "": "s.yaml: there is no plug-in",
     "[]": "s.yaml:1: must be a mapping",
     "devices: []": "s.yaml:1: resource is missing, for example vendor.com/gpu",
     "resource: gpu": "s.yaml:1: resource: 'gpu'",
@@ -89,8 +89,8 @@ MISTAKES = {
     "resource: a.com/b\nschedule: [{at: 1, unhealthy: [x]}]": "schedule[0]: there is no device 'x'",
     "resource: a.com/b\nendpoint: ../x.sock": "s.yaml:2: endpoint: must be a plain file name, not '../x.sock'",
     "resource: a.com/b\nendpoint: kubelet.sock": "s.yaml:2: endpoint: kubelet.sock is the manager's own socket",
-    "resource: a.com/b\n---\nresource: a.com/b": "s.yaml:3: resource: a.com/b is served by an earlier document already",
-    "resource: a.com/b\nendpoint: x\n---\nresource: a.com/c\nendpoint: x": "the endpoint 'x' is that of a.com/b",
+    "resource: a.com/b\n---\nresource: a.com/b": "s.yaml:3: resource: a.com/b is already served by an earlier document",
+    "resource: a.com/b\nendpoint: x\n---\nresource: a.com/c\nendpoint: x": "endpoint 'x' is already that of a.com/b",
     "resource: a.com/b\ncalls: [{call: Allocate, status: ABORTED}]": "calls[0].status: is the status of an error",
     "resource: a.com/b\ncalls: [{call: Allocate, error: x, status: OK}]": "calls[0].status: must be one of CANCELLED",
     "resource: a.com/b\nrepeat: 5\nschedule: [{at: 5, crash: true}]": "s.yaml:2: repeat: the schedule has a step at 5",
@@ -98,13 +98,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES, ids=lambda text: text.replace("\n", "; ") or "empty")
-def test_a_mistake_is_named_with_its_place(text):
+def test_a_mistake_is_reported_with_its_place(text):
     with pytest.raises(BadInput) as caught:
         parse_scripts(text, file="s.yaml")
     assert MISTAKES[text] in str(caught.value)
 
 
-def test_a_device_that_is_added_later_may_fall_ill():
+def test_a_device_that_is_added_later_can_become_unhealthy():
     script = parse("resource: a.com/b\nschedule: [{at: 1, add: [{id: x}]}, {at: 2, unhealthy: [x]}]")
     assert script.schedule[1].health == {"x": "Unhealthy"}
 
@@ -121,7 +121,7 @@ def test_a_device_that_is_added_later_may_fall_ill():
         (["--endpoint", "kubelet_internal_checkpoint"], "kubelet_internal_checkpoint is no socket"),
     ],
 )
-def test_a_plugin_takes_nobody_elses_file(root_dir, arguments, said):
+def test_a_plugin_does_not_overwrite_other_files(root_dir, arguments, said):
     directory = root_dir / "device-plugins"
     directory.mkdir()
     (directory / "kubelet_internal_checkpoint").write_text("who holds what")
@@ -131,7 +131,7 @@ def test_a_plugin_takes_nobody_elses_file(root_dir, arguments, said):
     assert (directory / "kubelet_internal_checkpoint").read_text() == "who holds what"
 
 
-def test_what_is_in_the_way_of_several_plugins_is_one_error(root_dir):
+def test_of_several_plugins_whose_sockets_exist_one_error_is_shown(root_dir):
     script = root_dir / "script.yaml"
     script.write_text("".join(f"---\nresource: a.com/{name}\nendpoint: a.com-{name}.sock\n" for name in "xy"))
     for name in "xy":
@@ -143,7 +143,7 @@ def test_what_is_in_the_way_of_several_plugins_is_one_error(root_dir):
     )
 
 
-async def test_a_simulated_plugin_takes_nobody_elses_file(manager):
+async def test_a_simulated_plugin_does_not_overwrite_other_files(manager):
     file = manager.layout.plugins / "notes"
     file.touch()
     for endpoint, error in ("kubelet.sock", ValueError), ("../admin.sock", ValueError), ("notes", FileExistsError):

@@ -246,7 +246,7 @@ def test_a_program_that_exits_is_reported_at_once_with_its_status(run):
         """
     )
     result.assert_outcomes(failed=1)
-    ended = "*SubjectUnusable: * has ended, with exit status 3, before vendor.com/gpu was there as wanted"
+    ended = "*SubjectUnusable: * has ended, with exit status 3, before vendor.com/gpu was published as expected"
     result.stdout.fnmatch_lines([ended, "*no devices found*"])
 
 
