@@ -1,4 +1,4 @@
-"""Calling in this project's words: of a flood the newest, patience while dialling, and what a failure means."""
+"""Making calls: reading streams, translating failures, and dialling."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_numbers(channel, on_number, **options):
     st.sampled_from([Status.OK, Status.ABORTED]),
 )
 @settings(max_examples=100, deadline=None)
-def test_what_is_handed_over_is_in_order_ends_with_the_newest_and_the_rest_is_counted(plan, paces, status):
+def test_messages_come_in_order_and_the_last_one_always_and_skipped_ones_are_counted(plan, paces, status):
     """Against a list of what was sent; ``paces`` are the answers to "how many seconds too early?"."""
     sent = sum(count for count, _ in plan)
     handed, skipped, answers = [], [], list(paces)
@@ -94,7 +94,7 @@ def test_what_is_handed_over_is_in_order_ends_with_the_newest_and_the_rest_is_co
         assert handed == list(range(1, sent + 1))
 
 
-async def test_after_a_flood_messages_come_one_by_one_again(path, autojump_clock):
+async def test_after_a_pause_messages_come_one_by_one_again(path, autojump_clock):
     handed, skipped = [], []
     answers = [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
     plan = [(10, 5), (1, 5), (1, 5), (3, 0)]
@@ -106,8 +106,8 @@ async def test_after_a_flood_messages_come_one_by_one_again(path, autojump_clock
     assert skipped == [9]
 
 
-async def test_nothing_is_taken_during_a_pause_and_the_peer_waits(path, mock_clock):
-    """What has arrived by the end of the pause is bounded by the window; the rest comes when that is taken."""
+async def test_nothing_is_read_during_a_pause_and_the_peer_waits(path, mock_clock):
+    """The window limits what arrives during the pause; the rest comes after it."""
     handed, skipped = [], []
     answers = [1.0]
     limits = SMALL
@@ -129,7 +129,7 @@ async def test_nothing_is_taken_during_a_pause_and_the_peer_waits(path, mock_clo
     assert handed == list(range(handed[0], 1001))
 
 
-async def test_while_it_is_held_nothing_is_handed_over_or_lost(path):
+async def test_while_reading_is_paused_nothing_is_passed_on_or_lost(path):
     handed, event = [], trio.Event()
     holds = [event]
     async with open_server(path, [numbers_sent([(3, 0)])]), open_channel(path) as channel:
@@ -142,7 +142,7 @@ async def test_while_it_is_held_nothing_is_handed_over_or_lost(path):
             await wait_all_tasks_blocked()
             assert handed == []
             second = trio.Event()
-            holds[:] = [second]  # held once more when it is let go
+            holds[:] = [second]  # paused again as soon as the first pause ends
             event.set()
             await wait_all_tasks_blocked()
             assert handed == []
@@ -176,7 +176,7 @@ async def test_what_on_message_raises_passes_through_and_ends_the_call(path, err
         await ended.wait()
 
 
-async def test_a_newest_that_is_too_long_ends_the_stream(path, autojump_clock):
+async def test_a_latest_message_that_is_too_long_ends_the_stream(path, autojump_clock):
     async def method(stream):
         await stream.send_message(Raw(b"1"))
         await stream.send_message(Raw(b"2" * 2000))
@@ -190,7 +190,7 @@ async def test_a_newest_that_is_too_long_ends_the_stream(path, autojump_clock):
     assert caught.value.status == "RESOURCE_EXHAUSTED"
 
 
-async def test_a_stream_of_a_lost_connection_is_unavailable_after_what_had_come(path):
+async def test_a_lost_connection_fails_the_stream_after_the_messages_that_had_arrived(path):
     handed, event = [], trio.Event()
     async with open_server(path, [numbers_sent([(3, 1000)])]), open_channel(path) as channel:
         async with trio.open_nursery() as nursery:
@@ -234,8 +234,8 @@ def test_other_errors_are_left_alone():
         raise Bug
 
 
-async def test_a_plugin_that_answers_nothing_is_unavailable_and_no_bug_of_ours(path):
-    """Its status is OK, but there is no message before it."""
+async def test_a_status_ok_without_an_answer_is_plugin_unavailable(path):
+    """A violation of gRPC by the plug-in, which must not look like a bug of the manager."""
 
     class Silent(wire.DevicePluginBase):
         def __mapping__(self):
@@ -301,7 +301,7 @@ async def test_without_wait_for_ready_dialling_fails_at_once(path):
             pass
 
 
-async def test_a_full_queue_is_a_reason_to_wait(path, autojump_clock, monkeypatch):
+async def test_wait_for_ready_waits_for_a_full_queue(path, autojump_clock, monkeypatch):
     monkeypatch.setattr(unix_socket, "BACKLOG", 0)
     with listen(path) as listener, connect(path):
         with pytest.raises(ConnectionRefusedError):
@@ -319,7 +319,7 @@ async def test_a_full_queue_is_a_reason_to_wait(path, autojump_clock, monkeypatc
 
 
 async def test_a_path_that_is_too_long_fails_at_once(path):
-    """A path that is too long: OSError for the one, a plug-in that is unavailable for the other."""
+    """With an OSError, or as RpcFailed with ``wait_for_ready``."""
     long = path.with_name("n" * 200)
     with pytest.raises(OSError, match="too long"):
         async with dial(long, wait_for_ready=False):
@@ -330,7 +330,7 @@ async def test_a_path_that_is_too_long_fails_at_once(path):
     assert caught.value.status == "UNAVAILABLE"
 
 
-async def test_errors_of_the_block_are_not_taken_for_those_of_dialling(path):
+async def test_errors_of_the_block_are_not_errors_of_dialling(path):
     async with open_server(path, []):
         for error in (FileNotFoundError(errno.ENOENT, "another"), ConnectionRefusedError(), PermissionError()):
             with pytest.raises(type(error)) as caught:
@@ -340,7 +340,7 @@ async def test_errors_of_the_block_are_not_taken_for_those_of_dialling(path):
 
 
 @pytest.mark.parametrize("wait_for_ready", [True, False])
-async def test_who_listens_may_be_refused(path, wait_for_ready):
+async def test_the_policy_can_refuse_the_process_that_listens(path, wait_for_ready):
     class Nobody(PeerPolicy):
         def admit(self, peer):
             return False
@@ -365,8 +365,8 @@ class GoingAway:
         self.peer = Peer(pid=pid, uid=0, gids=frozenset())
 
 
-async def test_a_call_after_goodbye_goes_to_the_same_process_or_to_nobody(path):
-    """Whoever else listens there now has not registered, and a socket that is made anew is not looked for."""
+async def test_a_call_after_goaway_goes_to_the_same_process_or_fails(path):
+    """Another process that listens there now has not registered; a new socket at the path is not used."""
     listen(path).close()
     with at(path).opened() as gone:
         path.unlink()

@@ -1,4 +1,4 @@
-"""Failed calls within the kubelet's texts read as grpc-go prints them: people look for these words in logs."""
+"""A failed call is quoted in messages as grpc-go prints it, as in the kubelet: people search logs for these texts."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_codes_are_called_as_in_go(status):
     assert as_cause(error) == f"rpc error: code = {GO_NAMES[status.value]} desc = the text"
 
 
-def test_what_is_no_call_has_no_code():
-    """The kubelet finds these by itself."""
+def test_other_errors_have_no_code():
+    """The kubelet raises these itself, without a call."""
     assert as_cause(AllocationRefused("endpoint a.sock has been stopped", rule="ALLOC-E9")).startswith("endpoint")
 
 
@@ -45,7 +45,7 @@ def test_what_is_no_call_has_no_code():
         ("pre_start_container", f"device plugin PreStartContainer rpc failed with err: {BUSY}"),
     ],
 )
-async def test_the_text_about_a_failed_call_has_its_code(manager, open_plugin, monkeypatch, method, message):
+async def test_the_message_about_a_failed_call_has_its_code(manager, open_plugin, monkeypatch, method, message):
     """ALLOC-20, ALLOC-E9, ALLOC-E11, RUN-E1."""
 
     async def fail(self, message):
@@ -59,7 +59,7 @@ async def test_the_text_about_a_failed_call_has_its_code(manager, open_plugin, m
         assert (await manager.admit(pod)).message == message
 
 
-async def test_so_have_a_refused_registration_and_the_end_of_a_stream(manager, open_plugin, monkeypatch):
+async def test_a_refused_registration_and_the_end_of_a_stream_have_the_code(manager, open_plugin, monkeypatch):
     async def fail(self, message):
         raise GRPCError(Status.ABORTED, "the driver is busy")
 

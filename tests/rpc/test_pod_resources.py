@@ -1,4 +1,4 @@
-"""Answers of the PodResources API are put together from pieces: the bytes are those that betterproto2 makes."""
+"""Answers of the PodResources API are assembled from pieces: the bytes are those that betterproto2 would encode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pods = st.lists(st.builds(PodResourcesEntry, namespace=texts, name=texts, contai
 
 
 class Api:
-    """Answers what a test says."""
+    """Answers with these values."""
 
     def __init__(self, pods=(), devices=()):
         self.pods, self.devices = pods, devices
@@ -35,7 +35,7 @@ class Api:
 
 
 def result(coroutine):
-    """Of one that waits for nothing."""
+    """The encoded result of a coroutine that does not wait."""
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -24,7 +24,7 @@ PROTO = ROOT / "proto"
 
 
 def _descriptors():
-    """A private pool with our files in it, so that no other registered file of the same name is in the way."""
+    """The descriptors of our files, in a pool of their own: other files of the same name may be registered."""
     import tempfile
 
     from google.protobuf import descriptor_pb2, descriptor_pool
@@ -120,8 +120,8 @@ def test_both_runtimes_write_the_same_bytes_and_read_each_other(descriptor):
 
 
 @pytest.mark.parametrize("descriptor", MESSAGES, ids=lambda descriptor: descriptor.full_name)
-def test_what_google_takes_for_no_message_is_none_here_either(descriptor):
-    """Cut off, with other bytes in it, or made of nothing but chance: it never becomes a shorter or an empty one."""
+def test_what_google_refuses_is_refused_here_too(descriptor):
+    """A truncated or damaged message never becomes a shorter or an empty one."""
     from google.protobuf.message import DecodeError
 
     @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -160,13 +160,13 @@ def test_what_google_takes_for_no_message_is_none_here_either(descriptor):
         (b"\x0a" + b"\xff" * 9 + b"\x01", "unexpected end"),
     ],
 )
-def test_bytes_that_are_no_answer(raw, problem):
+def test_a_malformed_answer(raw, problem):
     with pytest.raises(RpcFailed, match=problem):
         parsed(wire.ContainerAllocateResponse, raw)
     assert answer_from_bytes(raw) is None
 
 
-def test_fields_of_another_version_are_passed_over():
+def test_fields_of_another_version_are_ignored():
     raw = b"\x7a\x03new\x75abcd\x79abcdefgh\x78" + b"\xff" * 9 + b"\x01"
     assert answer_from_bytes(raw) == RunOptions()
 

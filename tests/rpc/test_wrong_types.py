@@ -1,4 +1,4 @@
-"""A message whose fields have other types than the .proto says: its call fails, and nothing else."""
+"""A message whose fields have other types than in the .proto file fails its call, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ METHODS = [
     for name, handler in kind.__mapping__(kind.__new__(kind)).items()
 ]
 FIELDS = {0: b"\x05", 1: b"8 octets", 2: b"\x03abc", 5: b"four"}
-"""By type a value."""
+"""A value of each wire type."""
 
 
 def wrong_fields(kind):
-    """A message with one field, which has not its own type, for each field of this class."""
+    """For each field of this class, messages in which it has a wrong type."""
     for field in kind._betterproto.meta_by_field_name.values():
         own = {"string": 2, "message": 2, "map": 2, "double": 1}.get(field.proto_type, 0)
         for wire_type, value in FIELDS.items():
@@ -53,8 +53,8 @@ async def test_a_field_of_another_type_fails_its_call(root_dir, autojump_clock, 
         assert manager.capacity() == {}
 
 
-async def test_a_pod_that_cannot_be_is_refused_at_the_door(root_dir, autojump_clock):
-    """A manifest with such a pod is refused by the command line; who speaks gRPC can send it all the same."""
+async def test_an_invalid_pod_is_refused_before_the_manager_sees_it(root_dir, autojump_clock):
+    """The command line refuses a manifest with such a pod, but a gRPC client can send it."""
     two = [
         admin.Container(name="main", limits={"vendor.com/gpu": 1}),
         admin.Container(name="main", limits={"b.com/c": 1}),

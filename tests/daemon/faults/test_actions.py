@@ -1,4 +1,4 @@
-"""Faults on purpose: each does what it says to a manager that knows nothing of it."""
+"""Injected faults: what each does to a manager that does not expect it."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def kinds(manager):
 
 @pytest.fixture
 async def plugin(manager, nursery):
-    """Registered, and registers again whenever kubelet.sock is made anew and its own socket is there."""
+    """A plug-in with two devices, registered once."""
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as running:
         await running.register()
         await manager.wait_for_resource(GPU, allocatable=2)
         yield running
 
 
-async def test_a_restart_is_a_new_life_of_the_same_manager(manager, plugin):
+async def test_a_restart_is_a_new_incarnation_of_the_same_manager(manager, plugin):
     assert (await manager.admit(pod("one"))).admitted
     before = manager.pods()
 
     await manager.faults.restart()
 
-    assert not (plugin.directory / plugin.endpoint).exists(), "the plug-in's sign to come back (REG-17)"
+    assert not (plugin.directory / plugin.endpoint).exists(), "by which the plug-in knows of the restart (REG-17)"
     assert manager.layout.registration_socket.is_socket()
     assert [p.full_name for p in manager.pods()] == [p.full_name for p in before]
     assert kinds(manager).count("ManagerReady") == 2
     assert manager.capacity()[GPU].endpoint == "stopped"
 
 
-async def test_a_manager_that_is_away_has_no_sockets_until_it_is_back(manager, nursery, autojump_clock):
+async def test_during_a_restart_there_are_no_sockets(manager, nursery, autojump_clock):
     started = trio.current_time()
     nursery.start_soon(lambda: manager.faults.restart(delay=30.0))
     await until(manager, lambda: kinds(manager)[-1] == "ManagerStopping")
@@ -56,7 +56,7 @@ async def test_a_manager_that_is_away_has_no_sockets_until_it_is_back(manager, n
     assert trio.current_time() - started == pytest.approx(30, abs=0.2)
 
 
-async def test_a_directory_that_is_deleted_while_the_manager_is_away_is_made_again(root_dir, nursery, autojump_clock):
+async def test_a_directory_that_is_deleted_during_a_restart_is_created_again(root_dir, nursery, autojump_clock):
     async with open_device_manager(root_dir) as manager:
         nursery.start_soon(lambda: manager.faults.restart(delay=30.0))
         await until(manager, lambda: kinds(manager)[-1] == "ManagerStopping")
@@ -66,7 +66,7 @@ async def test_a_directory_that_is_deleted_while_the_manager_is_away_is_made_aga
         assert all(path.is_socket() for path in manager.layout.sockets)
 
 
-async def test_a_manager_that_is_away_can_be_stopped(root_dir, autojump_clock):
+async def test_a_manager_can_be_stopped_during_a_restart(root_dir, autojump_clock):
     async with trio.open_nursery() as nursery:
         async with open_device_manager(root_dir) as manager:
             nursery.start_soon(lambda: manager.faults.restart(delay=1e6))
@@ -75,7 +75,7 @@ async def test_a_manager_that_is_away_can_be_stopped(root_dir, autojump_clock):
     assert trio.current_time() < 1e5
 
 
-async def test_a_wipe_removes_every_socket_and_ours_comes_back(manager, plugin):
+async def test_a_wipe_removes_every_socket_and_kubelet_sock_is_restored(manager, plugin):
     before = manager.layout.registration_socket.stat().st_ctime_ns
     manager.faults.wipe()
     assert not (plugin.directory / plugin.endpoint).exists()
@@ -92,7 +92,7 @@ async def test_a_dropped_connection_stops_the_endpoint(manager, plugin):
         manager.faults.drop_connection(GPU)
 
 
-async def test_while_nobody_reads_the_lists_pile_up_in_order(manager, plugin):
+async def test_lists_are_not_read_until_reading_is_resumed(manager, plugin):
     manager.faults.stop_reading(GPU)
     plugin.set_health("dev-0", "Unhealthy")
     await trio.testing.wait_all_tasks_blocked(0.05)
@@ -101,8 +101,8 @@ async def test_while_nobody_reads_the_lists_pile_up_in_order(manager, plugin):
     await manager.wait_for_resource(GPU, allocatable=1)
 
 
-async def test_the_next_registrations_are_refused_and_then_no_more(manager, plugin):
-    """REG-7: with the kubelet's text; the plug-in is not dialled, and what serves goes on."""
+async def test_the_next_registrations_are_refused_and_later_ones_accepted(manager, plugin):
+    """REG-7: with the kubelet's text; the plug-in is not dialled, and its open stream is still read."""
     manager.faults.refuse_registrations(times=2)
     asked = len(plugin.calls)
     for _ in range(2):
@@ -119,8 +119,8 @@ async def test_registrations_of_another_resource_are_not_refused(manager, plugin
     await plugin.register()
 
 
-async def test_registrations_that_have_not_come_are_refused_no_more(manager, plugin):
-    """Nor is anything else that was ordered forgotten."""
+async def test_accept_registrations_withdraws_the_remaining_refusals(manager, plugin):
+    """It withdraws no other fault."""
     manager.faults.refuse_registrations(times=9)
     manager.faults.fail_calls("allocate")
     manager.faults.accept_registrations()
@@ -128,7 +128,7 @@ async def test_registrations_that_have_not_come_are_refused_no_more(manager, plu
     assert not (await manager.admit(pod("one"))).admitted
 
 
-async def test_registrations_are_refused_in_the_next_life_of_the_manager_as_well(manager, plugin):
+async def test_registrations_are_refused_after_a_restart_as_well(manager, plugin):
     manager.faults.refuse_registrations(resource=GPU)
     await manager.faults.restart()
     plugin.restore_socket()
@@ -138,7 +138,7 @@ async def test_registrations_are_refused_in_the_next_life_of_the_manager_as_well
 
 
 async def test_the_same_socket_is_refused_while_its_stream_is_open(manager, plugin):
-    """D37-4: after the options, with the kubelet's text; what serves goes on."""
+    """D37-4: after the options, with the kubelet's text; its open stream is still read."""
     manager.faults.refuse_same_socket()
     asked = len(plugin.calls)
     with pytest.raises(RegistrationRefused) as caught:
@@ -152,7 +152,7 @@ async def test_the_same_socket_is_refused_while_its_stream_is_open(manager, plug
 
 
 async def test_the_same_socket_is_accepted_when_its_stream_has_ended(manager, plugin):
-    """The kubelet forgets the stream at a refusal (LIM-42); this is what it means to do."""
+    """As the kubelet intends; in fact a refusal makes it forget the stream (LIM-42)."""
     manager.faults.refuse_same_socket()
     with pytest.raises(RegistrationRefused):
         await plugin.register()
@@ -169,7 +169,7 @@ async def test_another_socket_of_the_same_resource_is_not_refused(manager, plugi
         await manager.wait_for_resource(GPU, allocatable=3)
 
 
-async def test_a_socket_of_plugins_registry_that_is_made_anew_is_not_refused(manager):
+async def test_a_socket_of_plugins_registry_that_is_replaced_is_not_refused(manager):
     """REG-15: what was registered there is deregistered first."""
     manager.faults.refuse_same_socket()
     async with open_simulated_plugin(manager.layout.plugins_registry, GPU, devices=1) as first:
@@ -181,12 +181,12 @@ async def test_a_socket_of_plugins_registry_that_is_made_anew_is_not_refused(man
             ] * 2
 
 
-async def test_the_next_calls_fail_and_then_no_more(manager, plugin):
-    manager.faults.fail_calls("allocate", times=2, error="out of luck")
+async def test_the_next_calls_fail_and_later_ones_succeed(manager, plugin):
+    manager.faults.fail_calls("allocate", times=2, error="on fire")
     for name in ("one", "two"):
         refused = await manager.admit(pod(name))
         assert not refused.admitted
-        assert "out of luck" in refused.message
+        assert "on fire" in refused.message
     assert (await manager.admit(pod("three"))).admitted
     assert [name for name, _ in plugin.calls].count("Allocate") == 1
 
@@ -208,9 +208,9 @@ async def test_only_calls_of_the_named_resource_fail(manager, plugin):
     assert (await manager.admit(pod("one"))).admitted
 
 
-async def test_the_grace_period_is_over_when_somebody_says_so(manager, plugin):
+async def test_expire_grace_ends_the_grace_period(manager, plugin):
     manager.faults.expire_grace()
-    assert manager.capacity()[GPU].endpoint == "serving", "it has none"
+    assert manager.capacity()[GPU].endpoint == "serving", "there is no grace period"
     manager.faults.drop_connection(GPU)
     await manager.wait_for_resource(GPU, allocatable=0)
     manager.faults.expire_grace()
@@ -225,10 +225,10 @@ async def test_a_damaged_checkpoint_is_found_at_the_next_start(manager, plugin):
     await manager.faults.corrupt_checkpoint()
     await manager.faults.restart()
     assert [type(recorded.event) for recorded in manager.events()].count(FileSetAside) == 1
-    assert [p.name for p in manager.pods()] == ["one", "two"], "the copy of the newest"
+    assert [p.name for p in manager.pods()] == ["one", "two"], "from the copy of the newest generation"
 
 
-async def test_without_a_checkpoint_there_is_none_to_damage(manager):
+async def test_without_a_checkpoint_there_is_nothing_to_damage(manager):
     with pytest.raises(BadInput, match=r"kubelet_internal_checkpoint: .*No such file"):
         await manager.faults.corrupt_checkpoint()
 
@@ -258,10 +258,10 @@ async def test_a_frozen_clock_is_advanced_by_hand(root_dir, mock_clock):
 async def test_the_system_clock_cannot_be_moved(manager):
     with pytest.raises(BadInput, match=r"MockClock\(rate=1\)"):
         manager.faults.freeze_clock()
-    assert [type(recorded.event) for recorded in manager.events()] == [ManagerReady], "what did not happen is no event"
+    assert [type(recorded.event) for recorded in manager.events()] == [ManagerReady], "nothing was injected"
 
 
-async def test_an_unknown_kind_of_call_is_refused(manager):
+async def test_an_unknown_call_is_refused(manager):
     with pytest.raises(BadInput, match="there are options, preferred-allocation, allocate, pre-start"):
         manager.faults.fail_calls("Allocate")
 
@@ -276,11 +276,11 @@ async def test_every_fault_can_be_injected_by_its_name(manager, plugin, autojump
     assert injected == [name]
 
 
-async def test_a_fault_by_its_name_is_as_its_method(manager, plugin):
+async def test_a_fault_by_its_name_is_the_same_as_by_its_method(manager, plugin):
     await manager.faults.inject(Fault(name="fail-calls", call="allocate", error="on fire", resource="vendor.com/other"))
-    assert (await manager.admit(pod("one"))).admitted, "it is of another resource"
+    assert (await manager.admit(pod("one"))).admitted, "the fault is of another resource"
     await manager.faults.inject(Fault(name="fail-calls", call="allocate", error="on fire"))
-    assert "on fire" in (await manager.admit(pod("two"))).message, "without a resource it is of any"
+    assert "on fire" in (await manager.admit(pod("two"))).message, "without a resource it is of all"
 
 
 async def test_there_is_no_other_fault(manager):
@@ -290,5 +290,5 @@ async def test_there_is_no_other_fault(manager):
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_page_has_every_fault(name):
+def test_every_fault_is_on_a_page(name):
     assert any(re.search(f"`{name}[` ]", page.read_text()) for page in Path(__file__).parents[3].glob("**/README.md"))

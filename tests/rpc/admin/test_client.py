@@ -1,4 +1,4 @@
-"""The client of admin.sock, which the command line is made of: answers of any size, and none."""
+"""The client of admin.sock, which the command line uses: very long answers, and no answer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RESOURCES = "a.com/x", "a.com/y"
 
 
 async def test_a_status_may_be_longer_than_any_message_of_a_plugin(manager):
-    """Of two plug-ins with as much as the usual limits let them list: 600 ids of 16,000 characters each."""
+    """With two plug-ins that list as much as the default limits allow: 600 ids of 16,000 characters each."""
 
-    async def say_little(ids):
+    async def answer_nothing(ids):
         return RunOptions()
 
     devices = [Device(id=f"{number:016000}") for number in range(600)]
@@ -23,7 +23,7 @@ async def test_a_status_may_be_longer_than_any_message_of_a_plugin(manager):
         open_registered_plugin(manager, RESOURCES[0], devices=devices) as x,
         open_registered_plugin(manager, RESOURCES[1], devices=devices) as y,
     ):
-        x.on_allocate = y.on_allocate = say_little
+        x.on_allocate = y.on_allocate = answer_nothing
         for resource in RESOURCES:
             pod = Pod(name="p", uid=resource, containers=(Container(name="c", limits={resource: len(devices)}),))
             assert await manager.admit(pod)
@@ -32,7 +32,7 @@ async def test_a_status_may_be_longer_than_any_message_of_a_plugin(manager):
     assert sum(len(id) for pod in pods for ids in pod.containers[0].devices.values() for id in ids) == 19_200_000
 
 
-async def test_a_manager_that_is_there_and_says_nothing_has_not_hung_up(root_dir, autojump_clock):
+async def test_a_manager_that_does_not_answer_is_not_one_that_hung_up(root_dir, autojump_clock):
     with listen(root_dir / "a.sock"), pytest.raises(ManagerUnavailable, match="does not answer: no answer within 15 s"):
         async with connect_manager(root_dir / "a.sock") as client:
             await client.status()

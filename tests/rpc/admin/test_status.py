@@ -1,4 +1,4 @@
-"""The answer to Status: what is told is what is read, however many messages of devices it takes."""
+"""The answer to Status is decoded to the values that were encoded, in however many messages."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def devices_of(pods):
 
 
 @given(some_pods, st.integers(1, 4))
-def test_what_is_told_is_what_is_read_in_the_same_order(pods, chunk):
+def test_decoding_returns_what_was_encoded_in_the_same_order(pods, chunk):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(status, "SMALL_CHUNK", chunk)
         found = decoded(encoded(pods))
@@ -65,7 +65,7 @@ def test_what_is_told_is_what_is_read_in_the_same_order(pods, chunk):
     assert devices_of(found[1]) == devices_of(pods)
 
 
-def test_very_many_devices_are_told_in_steps_and_in_several_messages():
+def test_many_devices_are_encoded_in_steps_and_in_several_messages():
     count = 3 * SMALL_CHUNK + 1
     devices = {f"dev-{n}": ("Healthy", "Unhealthy", "Unknown")[n % 3] for n in reversed(range(count))}
     pod = PodStatus(namespace="n", name="p", uid="u", containers=(ContainerStatus(name="c", health={"r": devices}),))
@@ -75,13 +75,13 @@ def test_very_many_devices_are_told_in_steps_and_in_several_messages():
     assert len(list(status.Encoder().encoding({}, [pod], SETTINGS))) >= 4
 
 
-def test_so_are_very_many_pods():
+def test_many_pods_are_encoded_in_steps():
     pods = [PodStatus(namespace="n", name="p", uid=str(n), containers=()) for n in range(9)]
     assert len(list(status.Encoder().encoding({}, pods, SETTINGS))) >= len(pods)
 
 
-def test_many_who_ask_while_nothing_changes_have_it_encoded_once():
-    """A hundred at once had it a hundred times, each in the others' way."""
+def test_concurrent_callers_share_one_encoding_while_nothing_changes():
+    """Otherwise a hundred callers at once would delay each other with a hundred encodings."""
     encoder, count = status.Encoder(), 3 * SMALL_CHUNK
     devices = {f"dev-{n}": "Healthy" for n in range(count)}
     pods = [PodStatus(namespace="n", name="p", uid="u", containers=(ContainerStatus(name="c", health={"r": devices}),))]
@@ -102,7 +102,7 @@ def one_entry(**fields):
     return bytes(admin.StatusResponse(pods=[pod], pod_devices=[admin.PodDevicesEntry(**default | fields)]))
 
 
-def test_a_health_that_is_none_of_ours_is_unknown():
+def test_an_unknown_value_of_health_is_decoded_as_unknown():
     found = decoded(one_entry(device_ids=["a", "b"], health=[admin.HealthStatus(7), admin.HealthStatus.HEALTHY]))
     assert devices_of(found[1]) == [("u", "c", "r", "a", "Unknown"), ("u", "c", "r", "b", "Healthy")]
 
@@ -119,7 +119,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
-async def test_bytes_that_are_no_answer_are_the_failure_of_whoever_sent_them(root_dir, raw):
+async def test_a_malformed_answer_is_an_error_of_the_manager(root_dir, raw):
     class Odd(AdminService):
         async def status(self, message):
             return EncodedMessage(raw)
@@ -133,10 +133,10 @@ async def test_bytes_that_are_no_answer_are_the_failure_of_whoever_sent_them(roo
 
 
 @given(some_pods, st.data())
-def test_of_an_answer_that_was_cut_off_no_device_is_another(pods, data):
+def test_a_truncated_answer_has_no_wrong_device(pods, data):
     raw = encoded(pods)
     try:
         found = devices_of(decoded(raw[: data.draw(st.integers(0, len(raw)))])[1])
     except RpcFailed:
         return
-    assert found == devices_of(pods)[: len(found)], "where a message ends nobody can see that there were more"
+    assert found == devices_of(pods)[: len(found)], "an answer that is cut between two fields is a shorter one"

@@ -1,4 +1,4 @@
-"""The incremental decoder against its naive twin, betterproto2's own parse: for any bytes, in any succession."""
+"""The incremental decoder against betterproto2's own parse: for any bytes, in any sequence."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def encoded(found):
 
 
 def plainly(raw):
-    """The devices, or the fact that there are none."""
+    """The devices, or that the bytes are refused."""
     try:
         return [checked(convert.device_from_wire, one) for one in parsed(wire.ListAndWatchResponse, raw).devices]
     except RpcFailed:
@@ -74,7 +74,7 @@ def decoded(decoder, raw):
 @example([b"\x0a\x03\x0a\x01a", b"\x0a\x05\x0a\x01a\x0a\x00"])  # a second id, which is empty, counts
 @example([b"\x0a\x00"])
 @example([b"\x0a\x83\x00\x0a\x01a"])  # a length in more bytes than it needs
-def test_any_bytes_after_any_others_are_what_betterproto2_makes_of_them(succession):
+def test_any_bytes_after_any_others_are_decoded_as_by_betterproto2(succession):
     decoder = DeviceListDecoder()
     for raw in succession:
         found = decoded(decoder, raw)
@@ -82,7 +82,7 @@ def test_any_bytes_after_any_others_are_what_betterproto2_makes_of_them(successi
 
 
 @given(lists.map(lambda found: [d for d in found if d.id]), st.data())
-def test_one_list_after_another_is_told_by_what_has_gone_and_come(first, data):
+def test_a_list_is_the_one_before_with_some_devices_removed_and_added(first, data):
     decoder = DeviceListDecoder()
     last = run_steps(decoder.decoding(encoded(first)))
     for _ in range(4):
@@ -100,8 +100,8 @@ def test_one_list_after_another_is_told_by_what_has_gone_and_come(first, data):
 
 
 @given(lists.filter(bool), st.data())
-def test_a_list_that_is_cut_off_within_an_entry_is_none(found, data):
-    """The kubelet ends the stream. Where an entry ends, nobody can see that there were more."""
+def test_a_list_that_is_truncated_within_an_entry_is_refused(found, data):
+    """The kubelet ends the stream. A list that is cut between two entries is a valid, shorter one."""
     ends = {len(encoded(found[:count])) for count in range(len(found) + 1)}
     raw = encoded(found)
     cut = data.draw(st.integers(0, len(raw) - 1).filter(lambda at: at not in ends))
@@ -111,7 +111,7 @@ def test_a_list_that_is_cut_off_within_an_entry_is_none(found, data):
         assert decoded(one, raw[:cut]) == "refused"
 
 
-def test_a_change_in_the_middle_of_a_long_list_is_all_that_is_decoded():
+def test_only_the_change_in_the_middle_of_a_long_list_is_decoded():
     before = [Device(id=f"dev-{n}") for n in range(10_000)]
     decoder = DeviceListDecoder()
     run_steps(decoder.decoding(encoded(before)))
@@ -121,7 +121,7 @@ def test_a_change_in_the_middle_of_a_long_list_is_all_that_is_decoded():
     assert found.devices[4999] is run_steps(decoder.decoding(encoded(after))).devices[4999]
 
 
-def test_a_plugin_that_invents_something_new_every_time_fills_no_memory():
+def test_ever_new_healths_do_not_fill_the_memory():
     decoder = DeviceListDecoder()
     for n in range(MAX_TAILS * 2):
         run_steps(decoder.decoding(encoded([Device(id="a", health=f"odd {n}")])))
@@ -134,8 +134,8 @@ def test_entries_of_every_length(size):
     assert run_steps(DeviceListDecoder().decoding(encoded(found))).devices == found
 
 
-def test_one_device_of_an_unusual_shape_does_not_make_the_others_so():
-    """A list of which every byte counted would be above the limit."""
+def test_one_device_of_an_unusual_shape_does_not_slow_down_the_others():
+    """If every byte counted, the list would be above the limit."""
     found = [Device(id=""), *(Device(id=f"dev-{n}") for n in range(1000)), Device(id="")]
     decoder = DeviceListDecoder(PeerLimits(slow_size=100))
     assert run_steps(decoder.decoding(encoded(found))).devices == found
@@ -161,6 +161,6 @@ def test_more_devices_than_allowed_are_refused_in_a_message_with_other_fields():
         run_steps(decoder.decoding(other + encoded([Device(id="a")] * 4)))
 
 
-def test_what_is_decoded_the_slow_way_is_decoded_in_small_steps():
+def test_the_slow_way_is_taken_in_small_steps():
     raw = encoded([Device(id="", numa_nodes=(n,)) for n in range(100)])
     assert len(list(DeviceListDecoder().decoding(raw))) >= 100

@@ -1,4 +1,4 @@
-"""The table of the API's methods: it is complete, and a row is all that a call needs."""
+"""The table of the API's methods: it is complete, and a new method needs only a row."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_names_are_those_of_one_method_each():
 
 @pytest.mark.parametrize("name", ["dial", *unary()])
 def test_a_page_states_each_deadline(name):
-    """As ``--deadline`` has it, but with code for names."""
+    """As ``--deadline`` has it, but with the name as code."""
     seconds = getattr(Deadlines(), name.replace("-", "_"))
     assert any(f"`{name}` {seconds:g}" in page.read_text() for page in PAGES)
 
 
-# --- a made-up method: one row, and everything knows it ---
+# --- a made-up method: one row is enough ---
 
 
 class Describing(wire.DevicePluginBase):

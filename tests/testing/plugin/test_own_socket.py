@@ -1,4 +1,4 @@
-"""A simulated plug-in's socket has a name that no other process has, and what killed ones have left is removed."""
+"""A simulated plug-in's socket has a unique name, and the sockets that killed processes left behind are removed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def leave(path):
         stale.listen()
 
 
-def test_no_two_processes_have_one_name_and_all_names_have_one_length():
+def test_names_are_unique_and_of_the_same_length():
     names = {own_endpoint(GPU) for _ in range(10)}
     assert len(names) == 10
     assert {len(name) for name in names} == {len("vendor.com-gpu-0123.sock")}
 
 
-async def test_what_nobody_serves_is_removed_and_nothing_else(tmp_path):
+async def test_only_sockets_that_no_process_serves_are_removed(tmp_path):
     killed, others = own_endpoint(GPU), ("vendor.com-gpu.sock", own_endpoint("vendor.com/nic"), own_endpoint("a.com/b"))
     for name in (killed, *others):
         leave(tmp_path / name)
@@ -34,7 +34,7 @@ async def test_what_nobody_serves_is_removed_and_nothing_else(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {no_socket, *others}
 
 
-async def test_one_that_has_no_time_to_accept_is_left_alone(tmp_path):
+async def test_a_socket_whose_process_is_busy_is_left_alone(tmp_path):
     name = own_endpoint(GPU)
     with ExitStack() as stack:
         busy = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -49,8 +49,8 @@ async def test_one_that_has_no_time_to_accept_is_left_alone(tmp_path):
             assert (tmp_path / name).is_socket()
 
 
-async def test_who_gives_a_name_has_it(tmp_path):
+async def test_a_given_name_is_used(tmp_path):
     leave(tmp_path / own_endpoint(GPU))
     async with open_simulated_plugin(tmp_path, GPU, endpoint="gpu.sock") as plugin:
         assert plugin.endpoint == "gpu.sock"
-        assert len(list(tmp_path.iterdir())) == 2, "the others are none of its business"
+        assert len(list(tmp_path.iterdir())) == 2, "with a name of its own it removes no other socket"

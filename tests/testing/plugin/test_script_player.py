@@ -1,4 +1,4 @@
-"""A scripted plug-in behaves as its file says, to a manager that takes it for a real one."""
+"""A scripted plug-in behaves as its file describes, with a real manager."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = "resource: vendor.com/gpu\ndevices: [{count: 4, numa: [0, 1]}]\n"
 
 @pytest.fixture
 async def scripted(manager):
-    """``async with scripted(text) as plugin:`` registered, and its list has arrived."""
+    """``async with scripted(text) as plugin:`` a plug-in that is registered and whose list has arrived."""
 
     @asynccontextmanager
     async def open_one(text):
@@ -39,7 +39,7 @@ async def verdicts(manager, *names, count=1):
     return [sorted(a.containers[0].devices[GPU]) if a.admitted else a.message for a in answers]
 
 
-async def test_a_rule_skips_then_holds_for_some_calls(manager, scripted):
+async def test_a_rule_skips_some_calls_and_then_applies_to_some(manager, scripted):
     async with scripted("calls: [{call: Allocate, skip: 1, times: 1, error: on fire}]"):
         first, second, third = await verdicts(manager, "a", "b", "c")
     assert (first, third) == (["dev-0"], ["dev-1"])
@@ -55,7 +55,7 @@ async def test_a_rule_may_be_for_some_devices_and_the_next_one_for_the_rest(mana
 
 
 async def test_a_delay_and_no_answer_at_all(autojump_clock):
-    """Asked directly: a clock that jumps would run away while a manager's thread writes to disk."""
+    """Without a manager: the clock would jump while the manager's thread writes to disk."""
     (script,) = parse_scripts(
         HEAD + "calls: [{call: Allocate, times: 1, delay: 30}, {call: Allocate, hang: true}]", file="s.yaml"
     )
@@ -102,7 +102,7 @@ schedule:
     assert seen == ["+0+1+2+3", "-1+2+3", "+1+2+3+w", "+1+2+3+0", "+1+2+3+0", "-1+2+3"]
 
 
-async def test_signals_take_their_steps_in_turn(manager, scripted):
+async def test_signals_apply_their_steps_in_turn(manager, scripted):
     steps = "schedule: [{on: HUP, unhealthy: [dev-0]}, {on: USR1, health: {dev-3: Odd}}, {on: HUP, healthy: [dev-0]}]"
     async with scripted(steps) as plugin:
         assert await plugin.trigger("HUP")
@@ -122,19 +122,19 @@ async def test_a_stream_that_ends_and_a_new_registration(manager, scripted):
         await manager.wait_for_resource(GPU, allocatable=4)
 
 
-async def test_a_registration_nobody_answers_is_the_next_ones_business(manager, scripted):
+async def test_a_registration_without_an_answer_is_ignored(manager, scripted):
     async with scripted("schedule: [{on: HUP, register: true}]") as plugin:
         manager.layout.registration_socket.unlink()
         assert await plugin.trigger("HUP")
 
 
-async def test_a_crash_is_told_to_the_program(scripted):
+async def test_a_crash_is_an_exception_for_the_program(scripted):
     async with scripted("schedule: [{at: 0, crash: true}]") as plugin:
         with pytest.raises(ScriptedCrash):
             await plugin.play()
 
 
-def test_what_has_id_in_it_is_there_once_per_device():
+def test_an_entry_with_id_in_it_is_repeated_per_device():
     template = RunOptions(
         envs={"ALL": "{ids}", "ONE_{id}": "yes"},
         annotations={"{id}": "x"},

@@ -16,10 +16,10 @@ PLACES = {"a0": (0,), "b0": (1,), "a1": (0,), "b1": (1,), "b2": (1,), "n": None}
         ("first", ["b2"], 2, ["b2", "a0"]),
         ("last", [], 2, ["n", "b2"]),
         ("last", ["b2"], 2, ["b2", "n"]),
-        ("packed", [], 1, ["n"]),  # the place with the least to spare
+        ("packed", [], 1, ["n"]),  # the node with the fewest that are enough
         ("packed", [], 2, ["a0", "a1"]),
         ("packed", [], 3, ["b0", "b1", "b2"]),
-        ("packed", [], 4, ["b0", "b1", "b2", "a0"]),  # none has room for all: from the largest
+        ("packed", [], 4, ["b0", "b1", "b2", "a0"]),  # no node has enough: from the largest
         ("packed", ["b0"], 2, ["b0", "b1"]),  # beside those that must be included, though node 0 would fit better
         ("packed", ["a0", "b0"], 3, ["a0", "b0", "a1"]),
         ("spread", [], 3, ["a0", "b0", "n"]),
