@@ -40,7 +40,8 @@ from .verdicts import Failed, Skipped
 SETTLING = 1.0
 """A plug-in that registers no further resource for so many seconds has no more."""
 OUT_OF_STEP = 1.137
-"""Seconds, more than one: what a plug-in looks at once a second since it registered is not broken in that moment."""
+"""Seconds. Not a whole second, so that a plug-in which has looked once a second since it registered does not look at
+that moment."""
 REACTION_TIME = 2.0
 """Seconds that a plug-in has to react to a disruption."""
 

@@ -447,14 +447,14 @@ async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disrupted_twi
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
 
 
-async def test_what_is_broken_a_second_later_is_broken_out_of_step_with_who_looks_once_a_second(mock_clock):
+async def test_a_disruption_a_second_later_is_out_of_step_with_a_plugin_that_looks_once_a_second(mock_clock):
     """One that finds its socket gone before kubelet.sock is made again may end (GKE)."""
     mock_clock.rate = 1.0
     async with trio.open_nursery() as nursery:
         async with open_bench(NamesItsSocketByTheSecond(nursery), timing=replace(TIMING, patience=5)) as bench:
             await run_checks(bench, select(["first-list"]))
             registered = bench.seen(PluginRegistered)[-1][0].time
-            assert await bench.disturb() - registered > 1.1
+            assert await bench.begin_disruption() - registered > 1.1
 
 
 async def test_a_plugin_that_relies_on_being_started_again_can_be(fast_clock):
