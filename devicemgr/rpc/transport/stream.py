@@ -164,7 +164,8 @@ class Stream:
 
     async def receive(self) -> bytes | None:
         """The next message, or None at the end."""
-        if self._has_received:  # when many have added, taking them one after the other is a loop that can be cancelled
+        # When many have arrived, taking one after another is a loop that can be cancelled.
+        if self._has_received and self._expected is not None:
             await trio.lowlevel.checkpoint()
             if not self._peer_ended and trio.current_time() >= self.deadline:
                 raise GRPCError(Status.DEADLINE_EXCEEDED, "no answer in time")
