@@ -129,8 +129,10 @@ class _Expected:
         if self.kind is Mapping:
             keys, values = self.items
             for key, one in value.items():
-                keys.check(key, f"a key of {name}", owner)
-                values.check(one, f"{name}[{key!r:.100}]", owner)
+                if type(key) is not keys.plain:
+                    keys.check(key, f"a key of {name}", owner)
+                if type(one) is not values.plain:
+                    values.check(one, f"{name}[{key!r:.100}]", owner)
         elif self.items and isinstance(value, Collection):
             items = self.items if self.is_row else self.items * len(value)
             for number, (one, item) in enumerate(zip(value, items, strict=True)):
