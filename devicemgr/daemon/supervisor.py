@@ -13,9 +13,9 @@
                 └─ listeners  sockets · plug-in watcher · metrics
                             ends first: no new work
 
-Each line is a context manager of :class:`Supervisor`, and ``incarnation`` nests them. The code after its ``yield`` ends
-that line in an orderly way; when the block fails or is cancelled, its nursery is cancelled at once. There are no flags,
-counters or "stopping" states: leaving a block stops what it owns.
+Each line below ``run`` is a context manager of :class:`Supervisor`, and ``incarnation`` nests them. The code after its
+``yield`` ends that line in an orderly way; when the block fails or is cancelled, its nursery is cancelled at once. The
+tree itself needs no flags, counters or "stopping" states: leaving a block stops what it owns.
 """
 
 from __future__ import annotations
