@@ -29,6 +29,7 @@ from .mutants import (
     HasASecondResource,
     HasOneName,
     Honest,
+    Lister,
     LooksAtFilesOnly,
     NeverComesBack,
     OnlyLogsARefusal,
@@ -552,6 +553,25 @@ def needs_of(name):
     """What a check needs, directly or not; and what it is itself about."""
     direct = CHECKS[name].needs
     return {*direct, *(more for one in direct for more in needs_of(one))}
+
+
+class HasOneListForEachRegistration(Lister):
+    """In a channel, as Xilinx's has it: a second stream waits for the next change."""
+
+    told_at = 0
+
+    async def say(self, plugin, honest, seen):
+        if seen < 0 and self.told_at == self.registrations:
+            await trio.sleep_forever()
+        self.told_at = self.registrations
+        return await honest(seen)
+
+
+async def test_one_without_a_list_for_a_second_stream_still_outlives_kubelet_sock(fast_clock):
+    results = await results_of(
+        HasOneListForEachRegistration, replace(TIMING, patience=10), only=["registry-deleted", "stream-cancel"]
+    )
+    assert list(broken(results)) == ["stream-cancel"], broken(results)
 
 
 class CannotStartOverWhatItLeaves(StumblesOverItsSocket):
