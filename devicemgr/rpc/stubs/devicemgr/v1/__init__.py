@@ -88,7 +88,7 @@ class ContainerKind(betterproto2.Enum):
 class HealthStatus(betterproto2.Enum):
     UNKNOWN = 0
     """
-    Nobody reports the device any more.
+    The device is not reported any more.
     """
 
     HEALTHY = 1
@@ -277,7 +277,7 @@ default_message_pool.register_message("devicemgr.v1", "DeviceSpec", DeviceSpec)
 @dataclass(eq=False, repr=False)
 class EffectiveSettings(betterproto2.Message):
     """
-    What the manager goes by, whoever has set it.
+    The settings in effect.
     """
 
     policy: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -306,7 +306,7 @@ class EffectiveSettings(betterproto2.Message):
         ),
     )
     """
-    By the names they have on the command line.
+    By their names on the command line.
     """
 
     node_resources: "dict[str, int]" = betterproto2.field(
@@ -317,7 +317,7 @@ class EffectiveSettings(betterproto2.Message):
         ),
     )
     """
-    What the node has without a device plug-in: how many by resource.
+    How many the node has of each resource without a device plug-in.
     """
 
 
@@ -361,7 +361,7 @@ default_message_pool.register_message("devicemgr.v1", "ExplainRequest", ExplainR
 class ExplainResponse(betterproto2.Message):
     json: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The explanation as one JSON object; empty when there is none of such a pod.
+    The explanation as one JSON object; empty when there is none for the pod.
     """
 
 
@@ -374,14 +374,14 @@ default_message_pool.register_message(
 class InjectFaultRequest(betterproto2.Message):
     fault: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    For example "restart"; which of the others matter depends on it.
+    For example "restart". Which of the other fields count depends on it.
     """
 
     resource: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
     call: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    A kind of call, for example "allocate".
+    The short name of a method, for example "allocate".
     """
 
     times: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
@@ -450,7 +450,7 @@ class NodeStatusResponse(betterproto2.Message):
         3, betterproto2.TYPE_STRING, repeated=True
     )
     """
-    Those of them that stand with 0 until that is acknowledged.
+    The resources that are listed with 0 until that is acknowledged.
     """
 
     reset: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
@@ -571,7 +571,7 @@ class ResourceStatus(betterproto2.Message):
 
     available: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
     """
-    Healthy and held by nobody.
+    Healthy, and not allocated.
     """
 
     endpoint: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -734,7 +734,7 @@ class AdminStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[Event]":
         """
-        The events the manager still remembers, then, if asked, those to come.
+        The events that the manager remembers and, if asked for, all later ones.
         """
 
         async for response in self._unary_stream(
@@ -801,7 +801,7 @@ class AdminStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "AcknowledgeRemovedResponse":
         """
-        The zero of a removed resource has been published: it need not be listed any more.
+        The zero of a removed resource was published: it need not be listed any more.
         """
 
         return await self._unary_unary(
@@ -822,7 +822,7 @@ class AdminStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "InjectFaultResponse":
         """
-        Something goes wrong on purpose; only for a manager that was started to allow it.
+        Injects a fault; only for a manager that was started with --allow-faults.
         """
 
         return await self._unary_unary(
@@ -866,7 +866,7 @@ class AdminBase(betterproto2_grpclib.ServiceBase):
 
     async def events(self, message: "EventsRequest") -> "AsyncIterator[Event]":
         """
-        The events the manager still remembers, then, if asked, those to come.
+        The events that the manager remembers and, if asked for, all later ones.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
@@ -890,7 +890,7 @@ class AdminBase(betterproto2_grpclib.ServiceBase):
         self, message: "AcknowledgeRemovedRequest"
     ) -> "AcknowledgeRemovedResponse":
         """
-        The zero of a removed resource has been published: it need not be listed any more.
+        The zero of a removed resource was published: it need not be listed any more.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
@@ -899,7 +899,7 @@ class AdminBase(betterproto2_grpclib.ServiceBase):
         self, message: "InjectFaultRequest"
     ) -> "InjectFaultResponse":
         """
-        Something goes wrong on purpose; only for a manager that was started to allow it.
+        Injects a fault; only for a manager that was started with --allow-faults.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
