@@ -173,7 +173,11 @@ class Pod(CheckedFields):
 
     @property
     def full_name(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.name else f"uid {self.uid}"
+        return _full_name(self)
+
+
+def _full_name(pod: Pod | PodStatus) -> str:
+    return f"{pod.namespace}/{pod.name}" if pod.name else f"uid {pod.uid}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -234,7 +238,7 @@ class PodStatus:
 
     @property
     def full_name(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.name else f"uid {self.uid}"
+        return _full_name(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
