@@ -262,7 +262,7 @@ async def test_wait_for_ready_waits_for_a_socket_that_is_missing_or_refuses(path
 
         async def serve_later():
             await trio.sleep(3)
-            listen(path).close()  # a file that nobody listens on
+            listen(path).close()  # a file without a listener
             await trio.sleep(3)
             path.unlink()
             async with open_server(path, [numbers_sent([(1, 0)])]):
@@ -341,13 +341,13 @@ async def test_errors_of_the_block_are_not_errors_of_dialling(path):
 
 @pytest.mark.parametrize("wait_for_ready", [True, False])
 async def test_the_policy_can_refuse_the_process_that_listens(path, wait_for_ready):
-    class Nobody(PeerPolicy):
+    class AdmitsNone(PeerPolicy):
         def admit(self, peer):
             return False
 
     async with open_server(path, []):
         with pytest.raises(RpcFailed, match="may not serve it") as caught:
-            async with dial(path, wait_for_ready=wait_for_ready, limits=ConnectionLimits(policy=Nobody())):
+            async with dial(path, wait_for_ready=wait_for_ready, limits=ConnectionLimits(policy=AdmitsNone())):
                 pass
         assert caught.value.status == "PERMISSION_DENIED"
 

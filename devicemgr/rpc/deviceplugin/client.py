@@ -181,7 +181,7 @@ class PluginClient:
 
     @asynccontextmanager
     async def _new_channel(self) -> AsyncIterator[Channel]:
-        """The connection; or, if the server sent GOAWAY, a new one to the same socket.
+        """Another connection to the same socket, after GOAWAY on the first one.
 
         After GOAWAY a server finishes its open streams, perhaps never, but accepts no new call. The new connection
         must reach the same process: any other one has not registered.
