@@ -1,4 +1,4 @@
-"""Manifests: what people have, start order, kinds, and the rules for extended resources (ALLOC-4)."""
+"""Manifests: kinds of objects, start order, and the rules for extended resources (ALLOC-4)."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ FILES = Path(__file__).parent / "files" / "manifests"
 
 
 def found_in(*names, replicas=1):
-    """Names and devices of the pods, by the files' texts alone."""
+    """The pods' names and devices, from the files' texts."""
     found = parse_manifest([(name, (FILES / name).read_text()) for name in names], replicas=replicas)
     return found, [(pod.full_name, dict(pod.containers[-1].limits)) for pod in found.pods]
 
@@ -200,7 +200,7 @@ def test_what_has_no_pods_is_skipped_with_a_line():
 
 
 def test_beside_manifests_there_are_other_files():
-    """A kustomization of old, a chart's values, a JSON patch, the first lines of what helm prints."""
+    """An old kustomization, a chart's values, a JSON patch, the first lines of what helm prints."""
     texts = ["resources: [pod.yaml]", "a: {limits: {}}", "- {op: add, path: /spec}", "NAME: r\nMANIFEST:\n---\n" + POD]
     found = parse_manifest([(f"{number}.yaml", text) for number, text in enumerate(texts)])
     assert [pod.name for pod in found.pods] == ["p"]
@@ -210,7 +210,7 @@ def test_beside_manifests_there_are_other_files():
 
 
 def test_a_native_resource_with_a_prefix_is_left_out_with_a_line():
-    """The kubelet calls such a pod OutOf…, unless somebody wrote it into the node's status."""
+    """The kubelet refuses such a pod with OutOf…, unless the node's status was patched."""
     found = parse_manifest([("pod.yaml", POD.format("limits: {alpha.kubernetes.io/nvidia-gpu: 1}"))])
     assert [dict(pod.containers[0].limits) for pod in found.pods] == [{}]
     assert [str(line) for line in found.notes] == [
@@ -220,7 +220,7 @@ def test_a_native_resource_with_a_prefix_is_left_out_with_a_line():
 
 
 def test_a_pod_that_has_ended_is_skipped_with_a_line():
-    """kubectl get pods -o json has all of a node, and an ended one would get devices once more."""
+    """kubectl get pods -o json prints all pods of a node; an ended one would get devices again."""
     phases = ["Succeeded", "Running", "Failed", "Pending"]
     pods = [
         {"metadata": {"name": phase.lower()}, "spec": {"containers": [{"name": "c"}]}, "status": {"phase": phase}}
@@ -236,7 +236,7 @@ def test_a_pod_that_has_ended_is_skipped_with_a_line():
 
 
 def test_each_pod_template_of_a_custom_object_is_a_pod():
-    """JobSet, LeaderWorkerSet, a Job that is Volcano's, a Service that is Knative's, with the fields of theirs."""
+    """JobSet, LeaderWorkerSet, Volcano's Job and Knative's Service, with fields of their own."""
     found, pods = found_in("custom.yaml", replicas=2)
     assert [(name[:-5], limits) for name, limits in pods[::2]] == [
         ("ml/train-0-", {"vendor.com/gpu": 1}),
@@ -328,7 +328,7 @@ def test_several_json_values_in_a_row_are_several_documents():
 
 
 def test_merge_keys_are_followed():
-    """What is written out counts most, then the first mapping that is merged, then what that merges itself."""
+    """What is written out overrides the first merged mapping, and that what it merges itself."""
     found, pods = found_in("anchors.yaml")
     assert pods == [("default/a", {"vendor.com/gpu": 2}), ("default/b", {"vendor.com/gpu": 1, "vendor.com/nic": 1})]
     assert [str(warning) for warning in found.warnings] == ["anchors.yaml:5: x-limits: unknown field"]

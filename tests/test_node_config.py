@@ -1,4 +1,4 @@
-"""Node configuration: both formats, what silence means, and errors that name the place."""
+"""Node configuration: both formats, their defaults, and errors that name the place."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_configuration_anywhere_inside_is_found_with_a_warning(text, place):
 
 
 def test_an_empty_configuration_inside_means_the_defaults():
-    """As OpenShift's templates of a node's files have it."""
+    """As in OpenShift's templates of a node's files."""
     found = parse_node_config("contents: {inline: 'kind: KubeletConfiguration'}", file="n.yaml")
     assert (found.device_plugins, found.topology.policy, len(found.warnings)) == (True, "none", 1)
 
@@ -352,7 +352,7 @@ volumeStatsAggPeriod""".split()  # noqa: SIM905
     ],
 )
 def test_a_kubelet_key_that_may_not_be_microshifts_is_warned_of(text, is_told):
-    """The values of a chart have a ``kubelet``, too."""
+    """A chart's values may have a ``kubelet``, too."""
     found = parse_node_config(text, file="values.yaml")
     told = "values.yaml:2: kubelet: this is taken for the kubelet's configuration"
     assert (found.device_plugins, [*map(str, found.warnings)]) == (True, [told] if is_told else [])
@@ -371,7 +371,7 @@ def test_keys_of_other_features_are_not_warned_of():
 
 
 def test_drop_ins_add_to_the_files_before_them():
-    """As EKS's and k3s's nodes have them: maps are merged, and of a single value the last counts."""
+    """As on EKS's and k3s's nodes: mappings are merged, and the last of a single value counts."""
     base = (
         "kind: KubeletConfiguration\nfeatureGates: {DevicePlugins: false, A: true}\ntopologyManagerPolicy: restricted\n"
         "topologyManagerPolicyOptions: {prefer-closest-numa-nodes: 'true'}\n"

@@ -1,8 +1,7 @@
-"""Every text that the core says to people, as it stands: ``messages.golden``.
+"""Every text of the core that people read: ``messages.golden``.
 
-Each scenario is a function below; what it yields stands under its name. ``pytest tests/core --rewrite-traces`` writes
-the file anew; read the difference before you commit it. Whoever changes a text sees here what people will read, and
-a wrong rule, name or number in a text is a difference too.
+Each scenario is a function below; what it yields is in the file under its name. ``pytest tests/core --rewrite-traces``
+writes the file again; read the difference before you commit it. A wrong rule, name or number in a text shows, too.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def scenario(function):
 
 
 def said(function, *args, **kwargs):
-    """What is returned, or the words of the error, its class and its rule or code."""
+    """What is returned, or the error: its class, its rule or code, and its text."""
     try:
         return function(*args, **kwargs)
     except DeviceManagerError as error:
@@ -442,7 +441,7 @@ def the_story_of_a_pod_from_an_earlier_run():
 
 @scenario
 def the_explanation_of_what_cannot_be_listed_in_full():
-    """Hints without an end, nodes that this machine does not have, and many devices."""
+    """Too many hints, nodes that this machine does not have, and many devices."""
     limits = {GPU: 1, "v.com/nic": 2, "v.com/no": 1, "v.com/here": 0, "v.com/counted": 3}
     pod = Pod(name="p", namespace="n", uid="u", containers=(Container(name="main", limits=limits),))
     explanation = Explanation.about(

@@ -81,7 +81,7 @@ NEEDS_PREFERRED = {Policy.RESTRICTED, Policy.SINGLE_NUMA_NODE}
 @pytest.mark.parametrize("hints", HINTS)
 @pytest.mark.parametrize("policy", Policy)
 def test_only_the_strict_policies_refuse_and_only_what_is_not_preferred(policy, hints):
-    """CC-136: the scope only says whose hints they are, and the QoS class is never looked at."""
+    """CC-136: the scope only says whose hints they are; the QoS class does not matter."""
     bad = hints in ("not preferred", "two that differ")
     assert align(topology(policy), HINTS[hints]).admit is not (bad and policy in NEEDS_PREFERRED)
 
@@ -118,7 +118,7 @@ async def test_devices_come_from_the_chosen_nodes(root_dir):
 
 @pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
 async def test_lim_15_a_limit_of_zero_has_no_preference_either(root_dir, scope):
-    """A resource that the pod wants nothing of cannot be in the way of another one's nodes."""
+    """A resource that the pod does not request has no influence on the nodes of another one."""
     async with node(root_dir, [device("a0", 0)], topology("single-numa-node", scope)) as (manager, _):
         nics = [device("n0", 1)]
         async with open_simulated_plugin(manager.layout.plugins, "vendor.com/nic", devices=nics) as nic:
@@ -129,7 +129,7 @@ async def test_lim_15_a_limit_of_zero_has_no_preference_either(root_dir, scope):
 
 
 async def test_an_alignment_counts_when_its_devices_are_there(root_dir):
-    """A pod whose plug-in then fails was not allocated within one node."""
+    """A pod whose plug-in fails later does not count as allocated within one node."""
     metrics = Metrics(Policy.SINGLE_NUMA_NODE)
     async with node(root_dir, [device("a0", 0)], topology("single-numa-node"), sinks=[metrics]) as (manager, _):
         manager.faults.fail_calls("allocate")
@@ -150,7 +150,7 @@ async def test_an_alignment_counts_when_its_devices_are_there(root_dir):
 
 
 async def test_lim_21_in_pod_scope_devices_are_allocated_at_admission(root_dir):
-    """TM-14: one merge for the pod, the same nodes for each container. The alpha gate puts it off to the start."""
+    """TM-14: one merge for the pod, the same nodes for each container. The alpha gate delays it until the start."""
     devices = [device(f"{name}{n}", node) for node, name in enumerate("ab") for n in range(1 + 2 * node)]
     async with node(root_dir, devices, topology("single-numa-node", Scope.POD)) as (manager, plugin):
         assert (await manager.admit(pod("p", 1, 2), start=False)).admitted
@@ -182,7 +182,7 @@ STRICT = ["best-effort", "restricted", "single-numa-node"]
 @pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
 @pytest.mark.parametrize("policy", STRICT)
 async def test_four_devices_that_each_name_all_of_34_nodes(root_dir, policy, scope):
-    """Kubernetes #135541: the kubelet looks at 2^34 masks, and ends when it has no memory left."""
+    """Kubernetes #135541: the kubelet looks at 2^34 masks, until it is out of memory."""
     devices = [device(f"d{n}", *MANY_NODES.nodes) for n in range(4)]
     kinds = [ContainerKind.INIT, ContainerKind.MAIN, ContainerKind.MAIN]
     async with node(root_dir, devices, topology(policy, scope, MANY_NODES)) as (manager, _):
@@ -221,7 +221,7 @@ async def test_several_resources_on_64_nodes(root_dir, policy, resources):
 
 @pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
 async def test_a_pod_whose_best_nodes_take_too_long_to_find_is_refused(root_dir, scope):
-    """To touch 60 devices on two nodes each with the fewest nodes: nobody waits for that, and others are served."""
+    """Touching 60 devices on two nodes each with the fewest nodes: the search gives up, and others are served."""
     devices = [device(f"d{n}-{k}", n, (n * 7 + k) % 34) for n in range(34) for k in (1, 4)]
     async with node(root_dir, devices, topology("best-effort", scope, MANY_NODES)) as (manager, _):
         with trio.fail_after(5):
@@ -236,7 +236,7 @@ async def test_a_pod_whose_best_nodes_take_too_long_to_find_is_refused(root_dir,
 
 
 def test_lim_13_unhealthy_devices_do_not_count_for_what_would_be_possible():
-    """Two on node 0, one of them broken for good: two nodes are the best there is, and so preferred."""
+    """Two on node 0, one of them broken: two nodes are the best that is possible, and so preferred."""
     store = DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
     apply_list(store, GPU, 1, [device("a0", 0), device("a1", 0, health="Unhealthy"), device("b0", 1)])
@@ -256,7 +256,7 @@ async def test_lim_19_pods_that_were_refused_leave_nothing_behind(root_dir):
 
 
 def test_lim_22_a_held_device_that_is_no_longer_listed_is_no_crash():
-    """The kubelet dereferences nothing and dies. It counts as a device without NUMA data."""
+    """The kubelet crashes by a nil pointer. Here it counts as a device without NUMA data."""
     store = DeviceStore()
     store.connect(Endpoint(resource=GPU, generation=1, socket="a.sock"))
     apply_list(store, GPU, 1, [device("b0", 1)])
@@ -266,7 +266,7 @@ def test_lim_22_a_held_device_that_is_no_longer_listed_is_no_crash():
 
 
 async def test_lim_23_admissions_that_interleave_keep_what_their_init_containers_leave(root_dir):
-    """CC-070: the kubelet drops all other pods' maps at every call, and crashed over it (kubernetes #130050)."""
+    """CC-070: the kubelet drops all other pods' maps at every call, and crashed by it (kubernetes #130050)."""
     kinds = [ContainerKind.INIT, ContainerKind.MAIN]
     async with node(root_dir, [device(f"d{n}") for n in range(4)], Topology()) as (manager, plugin):
         slow = trio.Event()
@@ -321,14 +321,14 @@ def test_lim_12_a_device_with_an_empty_topology_is_a_device():
 
 
 def test_lim_17_only_a_checkpoint_counts_as_a_checkpoint():
-    """CC-056, CC-057: to the kubelet a plug-in's socket that was quicker is one too, and stale numbers stay."""
+    """CC-056, CC-057: the kubelet takes a plug-in's early socket for a checkpoint, and stale numbers stay."""
     assert should_reset_extended_resources([])
     assert should_reset_extended_resources(["kubelet.sock", "gpu.sock", "DEPRECATION", ".hidden"])
     assert not should_reset_extended_resources(["gpu.sock", FILE_NAME])
 
 
 async def test_lim_29_only_a_valid_name_becomes_a_label(root_dir):
-    """CC-014: any local caller can make the kubelet keep as many series as it has names."""
+    """CC-014: any local caller can make the kubelet keep any number of series."""
     metrics = Metrics(Policy.NONE)
     async with open_device_manager(root_dir, sinks=[metrics]) as manager:
         for n in range(3):

@@ -29,7 +29,7 @@ def checkpoint_checksum(case):
 
 
 def checkpoint_load(case):
-    """ "Missing" is the file system's answer and tested with the files; here is what a text is worth."""
+    """Whether a text is a valid checkpoint. A missing file is tested with the files."""
     if case["file_text"] is None:
         assert case["expect"].startswith("not_found")
     elif case["expect"].startswith("error"):

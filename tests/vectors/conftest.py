@@ -31,7 +31,7 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Asked for by themselves, the vectors are counted group by group."""
+    """When the vectors are run alone, their groups are counted."""
     if not all("vectors" in argument for argument in config.args):
         return
     groups = json.loads(Path(config.getoption("--vectors") or DEFAULT).read_text())["groups"]

@@ -38,7 +38,7 @@ def reset_extended_resources(case):
 
 
 def should_reset(case):
-    """LIM-17: where the case has a file that only looks like a checkpoint to the kubelet, the answer is the other."""
+    """LIM-17: a file that only the kubelet takes for a checkpoint does not count."""
     entries = case["directory_entries"]
     if entries is None:
         pytest.skip("a directory that cannot be listed ends our start with DirectoryUnusable")
@@ -87,7 +87,7 @@ def resource_health(case):
 
 
 def health_update_events(case):
-    """LIM-7: the owners of devices that vanish are told too, which the kubelet does not."""
+    """LIM-7: the owners of devices that vanish get an event as well, which the kubelet omits."""
     store = holding(case["old_list"], case["device_owner"])
     events = apply_list(store, R, 1, devices_of(case["new_list"]))
     told = {event.pod_uid for event in events if isinstance(event, DeviceHealthChanged)}
@@ -106,7 +106,7 @@ def podresources_devices(case):
 
 
 def filter_healthy_devices(case):
-    """CC-111: the condition is which devices are healthy; a resource that stands only there has no devices."""
+    """CC-111: the condition lists the healthy devices; a resource that is only there has no devices."""
     store = DeviceStore()
     for resource, ids in case["all_devices"].items():
         if resource in case["condition"]:

@@ -183,7 +183,7 @@ def run_container_options(case):
     answers = {name: _answer(answer) for name, answer in case["responses"].items()}
     merged, _ = merge_run_options(answers)
     expect = case["expect"]
-    assert not expect.get("conflict_is_error", False), "a conflict is told, and never fails a start (RUN-6)"
+    assert not expect.get("conflict_is_error", False), "a conflict is reported, and does not fail a start (RUN-6)"
     if "env_names" in expect:
         assert sorted(merged.envs) == expect["env_names"]
         assert sorted(merged.annotations) == expect["annotation_names"]
@@ -208,7 +208,7 @@ def _answer(answer):
 
 
 class CapacityScript:
-    """CAP-1, LW: one method per step of a script, on one store with a clock of its own."""
+    """CAP-1, LW: a method for each step of a script, on a store with its own clock."""
 
     def __init__(self, case):
         self.case = case

@@ -1,4 +1,4 @@
-"""Hints from counts by place, against the rule as it is written: every mask, every device (TM-8)."""
+"""Hints from counts by place, compared with the rule itself: every mask, every device (TM-8)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_counts_by_place_give_the_hints_of_the_rule(places, request, data):
     moved = data.draw(st.lists(PLACES, min_size=len(devices), max_size=len(devices)))
     earlier = [Device(id=device.id, numa_nodes=at) for device, at in zip(devices, moved, strict=True)]
     before, after = DeviceList(devices=earlier), DeviceList(devices=devices, removed=earlier, added=devices)
-    if data.draw(st.booleans()):  # the counts follow a change, and are not made anew
+    if data.draw(st.booleans()):  # the counts are updated, not computed again
         apply_list(store, "r", 1, before)
         store.free_devices("r")
         after = replace(after, base=before.token)
@@ -78,7 +78,7 @@ def test_counts_by_place_give_the_hints_of_the_rule(places, request, data):
 
 
 def test_what_a_container_holds_already_is_its_only_choice():
-    """TM-7: the hints come from the devices it has, and there are none when it asks for another number."""
+    """TM-7: the hints come from the devices that it holds; there are none when it requests another number."""
     store = DeviceStore()
     store.connect(Endpoint(resource="r", generation=1, socket="s"))
     apply_list(store, "r", 1, [Device(id=f"d{n}", numa_nodes=(n,)) for n in range(3)])

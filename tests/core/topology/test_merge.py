@@ -1,4 +1,4 @@
-"""Merging hints without the product of all lists, against the rule as it is written (TM-10…TM-12)."""
+"""Merging hints without the product of all lists, compared with the rule itself (TM-10…TM-12)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ machines = st.integers(1, NODES).flatmap(
 
 
 def brute_force(hint_lists, numa, *, closest):
-    """Every combination, one after the other, each compared with the best so far as the rule's text has it (TM-12)."""
+    """Every combination in turn, each compared with the best so far, as the rule says (TM-12)."""
     sizes = [[h.affinity.bit_count() for h in hints if h.affinity is not None] for hints in hint_lists]
     needed = max((min(one) for one in sizes if one), default=0)
     best = None
@@ -41,7 +41,7 @@ def brute_force(hint_lists, numa, *, closest):
 
 
 def by_the_text(current, new, needed, near):
-    """TM-12, sentence by sentence; ``near`` is the machine whose distances count, if they do."""
+    """TM-12, sentence by sentence; ``near`` is the machine if its distances matter."""
     if current is None:
         return new
     if current.preferred != new.preferred:
@@ -77,7 +77,7 @@ masks = st.sets(st.integers(0, 2**70), max_size=6)
 
 @given(st.lists(masks, max_size=4), st.integers(1, 2**70))
 def test_masks_in_common_are_those_of_the_product(lists, machine):
-    """On any machine: nodes with gaps, above 63, and more of them than one could try subsets of."""
+    """On any machine: with gaps between nodes, with nodes above 63, and with too many nodes to try all subsets."""
     narrow = [{mask & (machine | 5) for mask in one} for one in lists]
     if sum(map(len, narrow)) > 3:
         machine &= 0b1011_0110_1101
@@ -123,7 +123,7 @@ def test_a_machine_of_many_nodes_with_devices_in_few_places_is_a_small_one():
 
 
 def test_no_provider_and_no_hints_are_not_the_same():
-    """CC-137, TM-10: nothing asked is preferred anywhere; an empty list is impossible."""
+    """CC-137, TM-10: no request is preferred anywhere; an empty list is impossible."""
     assert filter_providers_hints([]) == []
     assert filter_providers_hints([None, {}, {"r": None}, {"r": []}]) == [
         ("", [Hint(None, True)]),

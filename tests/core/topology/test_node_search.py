@@ -1,4 +1,4 @@
-"""Hints and merges of many NUMA nodes, without a list of all masks, against the rule that looks at every one."""
+"""Hints and merges of many NUMA nodes without a list of all masks, compared with the rule, which needs every one."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_best_set_is_the_best_of_the_product(case):
 
 @given(st.integers(1, 8).flatmap(lambda n: st.tuples(demands_on(n), st.none() | machine_of(n), st.just(n))))
 @settings(deadline=None)
-def test_to_exchange_twins_changes_nothing(case):
+def test_exchanging_twins_changes_nothing(case):
     demands, near, nodes = case
 
     def exchanged(mask, one, other):
@@ -120,7 +120,7 @@ def test_nodes_of_one_box_are_twins_as_far_as_distances_go():
 
 @st.composite
 def device_hints(draw, nodes):
-    """Of one resource: devices that stand somewhere, some of them free, some to be taken over."""
+    """The hints of one resource, of whose devices some are free, and some are to be taken over."""
     place = st.frozensets(st.integers(0, nodes - 1), max_size=draw(st.sampled_from([1, 1, 2, nodes])))
     possible = draw(st.dictionaries(place, st.integers(1, 4), min_size=1, max_size=6))
     free = {at: draw(st.integers(0, count)) for at, count in possible.items()}
@@ -153,7 +153,7 @@ def test_devices_are_merged_as_the_product_of_their_hints(case, closest):
 @given(cases(10, 3), st.booleans(), st.sampled_from(Policy))
 @settings(max_examples=300, deadline=None)
 def test_devices_of_up_to_ten_nodes_are_aligned_as_their_hints_one_by_one(case, closest, policy):
-    """The mask, whether it is preferred, whether the pod may run, and the words."""
+    """The mask, whether it is preferred, whether the pod may run, and why."""
     lists, numa = case
     topology = Topology(policy=policy, scope=Scope.POD, prefer_closest=closest, numa=numa)
     named = {f"r{n}": hints for n, hints in enumerate(lists)}
@@ -209,7 +209,7 @@ def pairs(nodes, request):
 
 
 def gpus(request):
-    """As on a GB200: each near a CPU's node, and with eight nodes of its own for its partitions."""
+    """As on a GB200: each is near a CPU's node, and has eight nodes of its own for its partitions."""
     return resource({frozenset({n // 2, *range(2 + 8 * n, 10 + 8 * n)}): 1 for n in range(4)}, request, nodes=34)
 
 
@@ -234,14 +234,14 @@ MANY = {
     "apart": ([resource({frozenset({0}): 1}, 1), resource({frozenset({63}): 1}, 1)], set(range(64)), False),
 }
 FAR = ("half of them", True)
-"""Which 32 of 64 nodes are nearest together is a puzzle of its own."""
+"""Which 32 of 64 nodes are nearest together takes too many steps."""
 
 
 @pytest.mark.parametrize(
     ("case", "closest"), [(case, closest) for case in MANY for closest in (False, True) if (case, closest) != FAR]
 )
 def test_many_nodes_take_few_steps(case, closest):
-    """The kubelet looks at 2^64 masks for each list, and at their product; here it is a count and no time."""
+    """The kubelet looks at 2^64 masks for each list, and at their product. The limit here is a number of steps."""
     lists, nodes, preferred = MANY[case]
     found = merge_hints(lists, machine(64), prefer_closest=closest, budget=SearchBudget(MAX_STEPS // 2))
     assert (set(nodes_of(found.hint.affinity)), found.hint.preferred) == (nodes, preferred)
@@ -258,11 +258,11 @@ def test_four_devices_that_each_name_34_nodes(policy, count):
 
 
 def scattered(nodes, request):
-    """Devices in so many combinations of nodes that to touch enough of them is a puzzle."""
+    """Devices in so many combinations of nodes that it is hard to find out how to touch enough of them."""
     return resource({frozenset({n, (n * 7 + k * k) % nodes}): 1 for n in range(nodes) for k in (1, 2, 3)}, request)
 
 
-def test_what_is_too_much_is_said_and_not_tried():
+def test_a_search_that_costs_too_much_is_given_up():
     lists = [scattered(34, 90), scattered(33, 80)]
     with pytest.raises(SearchBudgetExceeded):
         merge_hints(lists, machine(34))
@@ -283,7 +283,7 @@ def test_the_nearest_of_very_many_are_not_searched_for_either():
 
 
 def test_the_same_question_takes_the_same_steps():
-    """A bound of time would refuse a pod on a busy machine that it admits on a quiet one."""
+    """A limit of time would refuse a pod on a busy machine that is admitted on a quiet one."""
 
     def refused(steps):
         try:
@@ -298,7 +298,7 @@ def test_the_same_question_takes_the_same_steps():
 
 
 def test_nodes_that_a_list_does_not_know_are_left_out_by_it():
-    """TM-11: of two lists over other nodes only the nodes of both are in common."""
+    """TM-11: two lists over different nodes have only the nodes of both in common."""
     low = resource({frozenset({n}): 1 for n in range(40)}, 30)
     high = resource({frozenset({n}): 1 for n in range(20, 64)}, 30)
     found = merge_hints([low, high], machine(64)).hint
@@ -315,7 +315,7 @@ def test_a_list_keeps_its_nodes_that_the_others_do_not_know():
 
 
 def test_one_node_each_and_never_the_same():
-    """What single-numa-node leaves are short lists, but their nodes can be combined in 2^64 ways."""
+    """single-numa-node leaves short lists, but their nodes can be combined in 2^64 ways."""
     even, odd = one_each(64, 1, busy=range(1, 64, 2)), one_each(64, 1, busy=range(0, 64, 2))
     topology = Topology(policy=Policy.SINGLE_NUMA_NODE, scope=Scope.POD, numa=machine(64))
     found = align(topology, [{"even": even, "odd": odd}])
@@ -323,7 +323,7 @@ def test_one_node_each_and_never_the_same():
 
 
 class Counted(SearchBudget):
-    """Steps that never end, and how many were taken."""
+    """An unlimited budget that counts the steps."""
 
     def __init__(self):
         super().__init__(10**9)
@@ -350,12 +350,12 @@ TAKEN = {
     "three kinds": (5691, 5814),
     "apart": (0, 0),
 }
-"""How many steps each question takes, in the order of the lowest nodes and of the nearest."""
+"""How many steps each case takes: for the lowest nodes, and for the nearest ones."""
 
 
 @pytest.mark.parametrize("case", MANY)
 def test_how_many_steps_a_question_takes(case):
-    """It decides whether a pod is refused, so it is looked at before it changes. Fewer are better."""
+    """The number decides whether a pod is refused, so a change must be looked at. Fewer are better."""
     taken = []
     for closest in (False, True):
         if (case, closest) != FAR:
@@ -365,7 +365,7 @@ def test_how_many_steps_a_question_takes(case):
     assert tuple(taken) == TAKEN[case]
 
 
-def test_work_ends_when_more_is_asked_for_than_there_is():
+def test_a_budget_ends_when_more_is_spent_than_is_left():
     budget = SearchBudget(3)
     budget.spend(2)
     budget.spend(1)
@@ -375,7 +375,7 @@ def test_work_ends_when_more_is_asked_for_than_there_is():
 
 
 def test_nodes_that_are_alike_are_not_tried_in_every_order():
-    """Three boxes of four nodes: which six are nearest together has 924 answers, and few that are not the same."""
+    """Three boxes of four nodes have 924 sets of six nodes, but only few that differ."""
     rows = {one: tuple(10 if one == n else 20 if one // 4 == n // 4 else 40 for n in range(12)) for one in range(12)}
     boxes = Numa(nodes=tuple(range(12)), distances=rows)
     demand = Demand.of(6, [(1 << node, 1) for node in range(12)], 2**12 - 1)
@@ -385,7 +385,7 @@ def test_nodes_that_are_alike_are_not_tried_in_every_order():
 
 
 def test_the_sets_of_a_question_are_paid_for_as_they_are_found():
-    """Whoever wants the first of 2^24 does not pay for the others."""
+    """The first of 2^24 sets costs nothing for the others."""
     demand = Demand.of(2, [(1 << node, 1) for node in range(24)], 2**24 - 1)
     budget = Counted()
     found = sets_that_meet((demand,), 2**24 - 1, budget)

@@ -1,4 +1,4 @@
-"""A topology that is made in Python, without the words of a configuration."""
+"""A topology that is made in Python, and not from a configuration."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ async def test_no_container_response_and_rpc_errors_refuse_the_pod(manager, plug
 
 
 async def test_lim_6_a_device_that_goes_away_during_allocate_refuses_the_pod(manager, plugins):
-    """ALLOC-19, LIM-6, LIM-22: look again after every await."""
+    """ALLOC-19, LIM-6, LIM-22: the state is checked again after every await."""
     gpu, _ = plugins
     honest = gpu.on_allocate
 
@@ -277,7 +277,7 @@ async def test_lim_15_a_limit_of_zero_asks_for_nothing(manager, plugins):
 
 
 async def test_lim_1_a_plugin_that_hangs_does_not_delay_the_pods_of_others(manager, plugins):
-    """LIM-1: the kubelet admits nobody while one plug-in hangs."""
+    """LIM-1: the kubelet admits no pod while one plug-in hangs."""
     asked = trio.Event()
 
     async def hang(ids):
@@ -314,7 +314,7 @@ async def test_lim_6_pods_that_are_admitted_at_once_never_share_a_device(manager
 
 
 async def test_the_next_pod_of_a_name_comes_while_the_one_before_is_still_ending(manager, plugins):
-    """GC-3: a pod of a StatefulSet that was deleted by force. The kubelet goes by uid, and each has its devices."""
+    """GC-3: a pod of a StatefulSet was deleted by force. As in the kubelet, a uid means one pod with its devices."""
     first, second = pod(gpu=1), replace(pod(gpu=1), uid="next")
     held = (await manager.admit(first)).containers[0].devices[GPU]
     admission = await manager.admit(second)
@@ -344,7 +344,7 @@ async def test_the_containers_of_an_admitted_pod_do_not_change(manager, plugins)
 
 
 async def test_removal_waits_for_the_start_of_its_own_pod(manager, open_plugin):
-    """A pod is never told that it runs with devices that were given away meanwhile."""
+    """A pod is never admitted with devices that were given to another one meanwhile."""
     async with open_plugin(devices=1, options=PluginOptions(pre_start_required=True)) as plugin:
         starting, go_on = trio.Event(), trio.Event()
 

@@ -1,4 +1,4 @@
-"""The whole manager, with a real plug-in and real files, against a naive account of who was told what.
+"""The whole manager, with a real plug-in and real files, compared with a simple model of who was given what.
 
 Long random sequences of admissions, ends, reports, restarts and damaged files; after each step: no device is held by
 two pods, none leaks, the counts add up, and every pod holds what its admission said.
@@ -77,7 +77,7 @@ class World(RuleBasedStateMachine):
 
     @contextmanager
     def sending_a_list(self, resource):
-        """Within, the plug-in sends a list; afterwards it is what the manager knows."""
+        """In this context the plug-in sends a list; at its end the manager has applied it."""
         before = self.portal.call(self.last_list, resource)
         yield
         self.portal.call(self.until_list_after, resource, before)
@@ -113,7 +113,7 @@ class World(RuleBasedStateMachine):
             self.told[name], self.pods[name] = got, pod
 
     def check_choice(self, pod, got):
-        """As many as wanted, healthy, and free: of the pod's own, only what an init container leaves."""
+        """As many as requested, healthy and free; of the pod's own devices only those left by an init container."""
         left = {GPU: set(), NIC: set()}
         mine = {GPU: set(), NIC: set()}
         for container in pod.containers:
@@ -140,7 +140,7 @@ class World(RuleBasedStateMachine):
 
     @rule(resource=SIDES, call=st.sampled_from(["allocate", "pre-start"]))
     def fail_next(self, resource, call):
-        """Whatever of a pod was allocated before the failure is given back."""
+        """Whatever was allocated to a pod before the failure is released."""
         self.portal.call(self.manager.faults.fail_calls, call, resource=resource)
 
     @rule(damaged=st.booleans())
@@ -152,7 +152,7 @@ class World(RuleBasedStateMachine):
         self.register()
 
     async def wait_doubled(self):
-        """Damage is no loss a moment after the last change."""
+        """A damaged file loses nothing once the last change is a moment old."""
         await self.manager.flush()
         path = self.manager.layout.plugins / FILE_NAME
         with trio.fail_after(10):

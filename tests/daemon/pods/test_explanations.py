@@ -1,4 +1,4 @@
-"""Why a pod got its devices: every decision, in words, with its rule (kubernetes #123037)."""
+"""Why a pod got its devices: every decision as text, with its rule (kubernetes #123037)."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_refused_pods_explanation_ends_where_it_was_refused(aligned):
 
 
 async def test_an_explanation_names_the_nodes_that_only_the_plugin_knows(aligned):
-    """A wrong node is refused in the words of one that is full."""
+    """The refusal because of a wrong node has the same text as for a full node."""
     manager, plugin = aligned
     plugin.set_devices([Device(id="x", numa_nodes=(7, 9)), Device(id="y", numa_nodes=(-1,))])
     await manager.wait_for_resource(GPU, capacity=2)

@@ -36,7 +36,7 @@ class Plugins:
 
 
 class CpuManager:
-    """One that has all its free processors on ``node``; it gives each container one."""
+    """Has all its free processors on ``node``, and gives each container one."""
 
     def __init__(self, node):
         self.hints = {"cpu": [Hint(1 << node, preferred=True), Hint(0b11, preferred=False)]}
@@ -82,7 +82,7 @@ class Node:
             admission.roll_back()
             raise
         finally:
-            self.story = "\n".join(render(admission.explanation.as_json()))
+            self.explanation = "\n".join(render(admission.explanation.as_json()))
 
     @property
     def held(self):
@@ -91,13 +91,13 @@ class Node:
 
 @pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
 async def test_devices_are_chosen_beside_what_the_other_provider_has(scope):
-    """ALLOC-3: alone the device manager would begin on node 0."""
+    """ALLOC-3: without the other provider the devices would be on node 0."""
     node = Node(Policy.SINGLE_NUMA_NODE, scope, CpuManager(1))
     await node.admit()
     assert node.held == {"1-0", "1-1"}
     assert node.cpus.allocated == [("a", frozenset({1})), ("b", frozenset({1}))]
-    assert f"{GPU} could be served on nodes {{0}} (preferred)" in node.story
-    assert "cpu could be served on nodes {1} (preferred)" in node.story
+    assert f"{GPU} could be served on nodes {{0}} (preferred)" in node.explanation
+    assert "cpu could be served on nodes {1} (preferred)" in node.explanation
 
 
 async def test_every_provider_is_asked_for_hints_in_the_scope_of_the_policy():
@@ -130,7 +130,7 @@ async def test_providers_without_a_node_in_common_refuse_the_pod():
 
 
 async def test_a_refusal_of_the_second_provider_releases_what_the_first_gave():
-    """LIM-26; and what it had given to an earlier container itself."""
+    """LIM-26: also what the second one gave to an earlier container."""
 
     class Full(CpuManager):
         async def allocate(self, admission, container):

@@ -1,4 +1,4 @@
-"""Resources that the node has without a device plug-in: counted, shown, and asked of nobody (LIM-31, CAP-5, CAP-9)."""
+"""Resources that the node has without a device plug-in: counted, shown, and not allocated (LIM-31, CAP-5, CAP-9)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INIT, SIDECAR, MAIN = ContainerKind.INIT, ContainerKind.SIDECAR, ContainerKind.M
 
 
 def pod(name, *containers, **limits):
-    """Containers as (kind, count of MEMORY), or one with these limits."""
+    """A pod with containers given as (kind, count of MEMORY), or with one that has these limits."""
     made = [Container(name=f"c{n}", kind=kind, limits={MEMORY: count}) for n, (kind, count) in enumerate(containers)]
     names = {"gpu": GPU, "memory": MEMORY, "eni": ENI}
     if limits:
@@ -81,7 +81,7 @@ async def test_a_pod_uses_what_it_needs_at_its_widest_moment(manager, containers
 
 
 async def test_they_stand_in_the_nodes_status(manager):
-    """CAP-5; without a checkpoint what the node published before is void (CAP-6), what is stated now is not."""
+    """CAP-5: without a checkpoint what the node published before is reset (CAP-6), but not what the option says."""
     status = manager.node_status(
         NodeStatus(capacity={MEMORY: 99, "a.com/b": 2}, allocatable={MEMORY: 99, "a.com/b": 2})
     )
@@ -90,7 +90,7 @@ async def test_they_stand_in_the_nodes_status(manager):
 
 
 async def test_no_plugin_is_asked_and_none_is_waited_for(root_dir):
-    """Beside a plug-in's resource, with NUMA nodes to align on: only that one has a say."""
+    """Together with a plug-in's resource and a topology policy: only the plug-in's has hints."""
     topology = Topology(policy=Policy.SINGLE_NUMA_NODE, scope=Scope.POD, numa=Numa(nodes=(0, 1)))
     async with open_device_manager(root_dir, topology=topology, node_resources={MEMORY: "16Gi"}) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=1) as plugin:
@@ -107,7 +107,7 @@ async def test_no_plugin_is_asked_and_none_is_waited_for(root_dir):
             assert manager.capacity()[GPU].allocated == 0, "and its devices are given back"
 
 
-async def test_a_pods_story_says_that_it_was_counted(manager):
+async def test_a_pods_explanation_says_that_it_was_counted(manager):
     await manager.admit(pod("p", memory=6))
     line = "      Counted only (CAP-9): the node has 10, by --node-resource, and no plug-in was asked."
     assert list(render(manager.explain("default", "p")))[-2:] == [f"    {MEMORY}: requests 6.", line]
@@ -116,7 +116,7 @@ async def test_a_pods_story_says_that_it_was_counted(manager):
 
 
 async def test_what_pods_use_is_known_after_a_restart(root_dir):
-    """From the pods on disk, those that were taken over without a new admission too; whatever the node has by then."""
+    """They are counted from the pods on disk, also without a new admission, and even if the node now has fewer."""
     async with open_device_manager(root_dir, node_resources={MEMORY: 10}) as manager:
         assert (await manager.admit(pod("p", (INIT, 6), (MAIN, 4)))).admitted
         assert (await manager.admit(pod("q", memory=2))).admitted
@@ -135,8 +135,7 @@ async def test_what_pods_use_is_known_after_a_restart(root_dir):
 
 
 async def test_what_a_plugin_reports_counts_instead(manager, autojump_clock):
-    """CAP-5: its list overwrites the node's number, its absence makes it 0, and so does its end, until that zero was
-    acknowledged."""
+    """CAP-5: its list overrides the node's number; after its end, and without a list, that is 0 until acknowledged."""
     async with open_simulated_plugin(manager.layout.plugins, MEMORY, devices=2) as plugin:
         await plugin.register()
         await manager.wait_for_resource(MEMORY, capacity=2)
@@ -174,7 +173,7 @@ async def test_a_plugin_without_a_list_changes_nothing_yet(manager):
 
 
 async def test_a_plugin_that_comes_while_a_pod_is_admitted_refuses_it(manager):
-    """LIM-6: it was counted when nobody could be asked for its devices; now somebody could."""
+    """LIM-6: it was only counted, because there was no plug-in to ask for devices; now there is one."""
     async with (
         open_simulated_plugin(manager.layout.plugins, GPU, devices=1) as gpu,
         open_simulated_plugin(manager.layout.plugins, MEMORY, devices=5) as memory,
@@ -209,7 +208,7 @@ async def test_two_pods_at_once_do_not_both_get_the_last_one(manager):
 
 
 async def test_its_container_starts_again(manager):
-    """RUN-3: nothing is missing of what is only counted."""
+    """RUN-3: a resource that is only counted has no record that could be missing."""
     one = pod("p", memory=1)
     await manager.admit(one)
     assert (await manager.start_container(one, one.containers[0])).devices == {}

@@ -42,7 +42,7 @@ async def test_the_node_publishes_what_the_plugins_report(manager, open_plugin):
 
 
 async def test_without_a_checkpoint_what_the_node_published_before_is_void(manager, open_plugin):
-    """CC-058, CAP-6: until its plug-in has reported, nothing of an earlier run counts; then its report does."""
+    """CC-058, CAP-6: what an earlier run published does not count; the plug-in's report does."""
     before = NodeStatus(capacity={GPU: 8, NIC: 2, "cpu": 4}, allocatable={GPU: 8, NIC: 2, "cpu": 3})
     status = manager.node_status(before)
     assert (status.capacity, status.reset) == ({GPU: 0, NIC: 0, "cpu": 4}, True)
@@ -81,7 +81,7 @@ async def test_a_removed_resource_is_a_zero_and_pods_do_not_fit(manager, open_pl
 
 
 async def test_a_running_pod_fits_while_its_plugin_is_away(manager, open_plugin):
-    """CC-073, CAP-7: the correction of what is allocatable by what is held."""
+    """CC-073, CAP-7: allocatable is corrected by what is held."""
     async with open_plugin(GPU, devices=1) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=1)
@@ -91,7 +91,7 @@ async def test_a_running_pod_fits_while_its_plugin_is_away(manager, open_plugin)
 
 
 def test_the_first_insufficient_resource_by_name_is_reported():
-    """CAP-8, CAP-9: what the node does not list is not looked at; native resources are not ours."""
+    """CAP-8, CAP-9: resources that the node does not list are not checked, nor are native ones."""
     assert first_insufficient_resource(
         {"b.com/x": 2, "c.com/y": 1, "z.com/no": 5}, {"b.com/x": 1}, {"b.com/x": 2, "c.com/y": 0}
     ) == (InsufficientResource(resource="b.com/x", requested=2, used=1, capacity=2))
@@ -194,11 +194,11 @@ async def test_every_metric_of_the_kubelet_has_its_name_type_and_labels(measured
 
 
 async def test_healthz_says_when_registration_is_impossible(measured):
-    """REG-21: and again that all is well, when the socket has been made anew."""
+    """REG-21: and it is healthy again once the socket is restored."""
     manager, address = measured
     assert await get(address, "/healthz") == (200, "ok\n")
     manager.layout.registration_socket.unlink()
-    manager.layout.registration_socket.touch()  # before the manager could make it anew: nobody can register now
+    manager.layout.registration_socket.touch()  # before the manager restores it: registration is impossible now
     status, text = await get(address, "/healthz")
     assert (status, "device registration error" in text) == (500, True)
     with trio.fail_after(5):

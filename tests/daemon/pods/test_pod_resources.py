@@ -1,4 +1,4 @@
-"""PodResources: what monitoring agents see (PR). tests/interop asks with grpcio what is asked here directly."""
+"""PodResources: what monitoring agents see (PR). tests/interop makes the same calls with grpcio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GPU = "vendor.com/gpu"
 
 @pytest.fixture
 async def pods(manager, open_plugin):
-    """A pod with one container of each kind, and one that asks for nothing."""
+    """A pod with one container of each kind, and one that requests nothing."""
     devices = [Device(id="d0", numa_nodes=(0,)), Device(id="d1", numa_nodes=(0, 1)), Device(id="d2")]
     async with open_plugin(GPU, devices=devices) as plugin:
         await plugin.register()
@@ -101,7 +101,7 @@ async def test_the_numa_nodes_are_those_of_the_time_of_allocation(manager, pods)
 
 
 async def test_as_long_as_nothing_changes_everybody_gets_the_same(manager, pods, autojump_clock):
-    """Working it out, and encoding it, is done once. A device on another node changes nothing that is written down."""
+    """It is computed and encoded once. A device that moves to another node changes nothing that is recorded."""
     api = manager.pod_resources
 
     async def ask():
@@ -119,7 +119,7 @@ async def test_as_long_as_nothing_changes_everybody_gets_the_same(manager, pods,
 
 
 async def test_too_many_calls_are_turned_away(manager, autojump_clock):
-    """CC-149, PR-2: one bucket for all methods and both versions; a moment later there is room again."""
+    """CC-149, PR-2: one bucket for all methods and both versions; a moment later it has tokens again."""
     methods = [manager.pod_resources.list_pods, manager.pod_resources.allocatable] * 5
     for method in methods:
         await method()

@@ -1,6 +1,6 @@
-"""Devices are reserved with the hints that promised them: TM-13 holds for pods that are admitted at the same time.
+"""Devices are reserved together with the hints: TM-13 also holds for pods that are admitted at the same time.
 
-The kubelet admits one pod at a time, and so never meets this.
+The kubelet admits one pod at a time, so it does not have this problem.
 """
 
 from __future__ import annotations
