@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..core.topology.numa import Numa
+from ..core.topology.numa import Numa, by_number
 
 NODE_DIRECTORY = Path("/sys/devices/system/node")
 
@@ -23,10 +23,8 @@ def read_numa(directory: Path = NODE_DIRECTORY) -> Numa:
 
 
 def _distances(directory: Path, node: int, nodes: list[int]) -> tuple[int, ...]:
-    """Distances by node number. The kernel lists them by position among the online nodes, which may have gaps."""
+    """The distances of one node. The kernel lists them by position among the online nodes."""
     try:
-        listed = [int(word) for word in (directory / f"node{node}" / "distance").read_text().split()]
+        return by_number(nodes, [int(word) for word in (directory / f"node{node}" / "distance").read_text().split()])
     except (OSError, ValueError):
         return ()
-    by_node = dict(zip(nodes, listed, strict=False))
-    return tuple(by_node.get(number, 0) for number in range(max(nodes) + 1))

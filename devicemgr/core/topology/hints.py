@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 
 from ...model import Container, DeviceId, Owner, Pod, ResourceName
 from ..devices.free_devices import NodeSet
@@ -90,9 +89,6 @@ class DeviceHints:
 
     def __iter__(self) -> Iterator[Hint]:
         return self.iterate(SearchBudget(sys.maxsize))
-
-    def __getitem__(self, at: int) -> Hint:
-        return next(islice(self, at, None))
 
 
 HintList = Sequence[Hint] | DeviceHints

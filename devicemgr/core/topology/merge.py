@@ -85,14 +85,6 @@ class Fitness:
             return 2, -size, self.of_mask(mask)
         return 3, self.of_mask(mask)
 
-    def better(self, current: Hint | None, candidate: Hint) -> Hint | None:
-        """The better of two; an empty mask is never better (TM-12)."""
-        if not candidate.affinity:
-            return current
-        if current is None or not current.affinity:
-            return candidate
-        return candidate if self.of_hint(candidate) < self.of_hint(current) else current
-
 
 def filter_providers_hints(providers: Iterable[Hints | None]) -> list[tuple[ResourceName, HintList]]:
     """Every hint list with its resource, after the rules for "no preference" and "impossible" (TM-10)."""

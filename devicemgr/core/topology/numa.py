@@ -35,11 +35,6 @@ def subsets(nodes: Sequence[int]) -> Iterator[Mask]:
         yield from map(sum, combinations(bits, size))  # of different bits the sum is the union
 
 
-def is_narrower(one: Mask, other: Mask) -> bool:
-    """Fewer nodes; of equally many the numerically smaller (TM-5)."""
-    return (one.bit_count(), one) < (other.bit_count(), other)
-
-
 def _ascending(nodes: tuple[int, ...]) -> str | None:
     return None if nodes == tuple(sorted(set(nodes))) else "must be in ascending order"
 
@@ -86,16 +81,18 @@ def parse_numa(text: str) -> Numa:
         nodes = sorted(listed)
         if any(len(row) != len(nodes) for row in listed.values()):
             raise ValueError
-        distances = {
-            node: tuple(dict(zip(nodes, row, strict=True)).get(number, 0) for number in range(nodes[-1] + 1))
-            for node, row in listed.items()
-        }
-        return Numa(nodes=tuple(nodes), distances=distances)
+        return Numa(nodes=tuple(nodes), distances={node: by_number(nodes, row) for node, row in listed.items()})
     except ValueError:
         raise UnusableTopology(
             f"{text!r}: write the nodes as 0,1 or 0-1 or, with one distance per node, as 0=10,21;1=21,10",
             code="bad_numa",
         ) from None
+
+
+def by_number(nodes: Sequence[int], distances: Sequence[int]) -> tuple[int, ...]:
+    """Distances by node number, from those listed by position among ``nodes``, which may have gaps."""
+    by_node = dict(zip(nodes, distances, strict=False))
+    return tuple(by_node.get(number, 0) for number in range(nodes[-1] + 1))
 
 
 def parse_nodes(text: str) -> list[int]:

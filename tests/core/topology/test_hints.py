@@ -95,6 +95,6 @@ def test_what_a_container_holds_already_is_its_only_choice():
     store.commit(owner, "r", ("d2",), RunOptions())
     container = Container(name="main", limits={"r": 1})
     (found,) = container_hints(store, owner, container, {}, Numa(nodes=MACHINE)).values()
-    assert found[0] == Hint(0b100, True)
+    assert next(iter(found)) == Hint(0b100, True)
     (others,) = container_hints(store, Owner("pod", "other"), container, {"r": {"d2"}}, Numa(nodes=MACHINE)).values()
     assert [hint.affinity for hint in others] == [0b100, 0b101, 0b110, 0b111]
