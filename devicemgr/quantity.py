@@ -26,7 +26,7 @@ def whole_number(text: str) -> int:
     shown = text if len(text) <= _LONGEST else f"{text[:20]}… ({len(text):,} characters)"
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ValueError(f"{shown!r} is no quantity; write a whole number of devices")
+        raise ValueError(f"{shown!r} is not a quantity; write a whole number of devices")
     number, exponent, suffix = match.groups()
     if len(number) > _LONGEST:
         raise ValueError(f"{shown} has more digits than any node has devices: at most {LARGEST}")

@@ -43,7 +43,7 @@ def test_a_whole_quantity_is_a_number_of_devices(quantity, count):
         ("1.5", "1.5 is not a whole number; devices cannot be divided"),
         ("1500m", "1500m is not a whole number; devices cannot be divided"),
         ("-1", "-1 is negative; must be greater than or equal to 0"),
-        ("many", "'many' is no quantity; write a whole number of devices"),
+        ("many", "'many' is not a quantity; write a whole number of devices"),
         ("1e999", "1e999 is larger than any node: at most 9223372036854775807"),
         ("[1]", "must be a single value, not a list"),
     ],

@@ -271,7 +271,7 @@ def _render_container(container: Mapping[str, Any], absent_nodes: Mapping[str, S
     if container["alignment"]:
         yield from _render_alignment(container["alignment"], "    ", "this container", absent_nodes)
     if not container["resources"]:
-        yield "    asks for no extended resource."
+        yield "    requests no extended resource."
     for resource, one in container["resources"].items():
         yield f"    {resource}: requests {one['requested']}."
         yield from (f"      {line}" for line in _render_resource(one))
