@@ -3,8 +3,9 @@
     python -m devicemgr check -- python examples/plugin.py {dir}
     python -m devicemgr --root-dir /tmp/node & python examples/plugin.py /tmp/node/device-plugins
 
-It serves, then registers; streams the whole list at every change; answers Allocate, with an error for what it does not
-have; starts over when kubelet.sock is made anew or its own socket deleted, as a restart of a kubelet does; tidies up.
+It serves, then registers; streams the whole list at every change; answers Allocate, with an error for devices that it
+does not have; starts over when kubelet.sock is created again or its own socket is deleted, as a restart of a kubelet
+does; and removes its sockets.
 """
 
 import asyncio
@@ -46,14 +47,14 @@ class CardPlugin(api.DevicePluginBase):
         return api.ContainerAllocateResponse(envs={"CARDS": ",".join(request.devices_ids)}, devices=nodes)
 
 
-async def one_life(directory: Path) -> None:
+async def serve_once(directory: Path) -> None:
     """Serve and register, until kubelet.sock is another file than it was, or our own socket is gone."""
     registry, own = directory / "kubelet.sock", directory / SOCKET
     born = registry.stat().st_ctime_ns
     for socket in directory.glob("card-*.sock"):
         try:
             (await asyncio.open_unix_connection(socket))[1].close()
-        except ConnectionRefusedError:  # nobody serves it: its process was killed
+        except ConnectionRefusedError:  # its process was killed
             socket.unlink(missing_ok=True)
     server = Server([plugin := CardPlugin()])
     try:
@@ -65,7 +66,7 @@ async def one_life(directory: Path) -> None:
             await asyncio.sleep(0.2)
     finally:
         plugin.over.set()
-        await asyncio.sleep(0.1)  # streams end before the next life registers, or a kubelet of v1.37 refuses it
+        await asyncio.sleep(0.1)  # streams end before it registers again, or a kubelet of v1.37 refuses it
         server.close()
         own.unlink(missing_ok=True)
 
@@ -76,7 +77,7 @@ async def main(directory: Path) -> None:
     with suppress(asyncio.CancelledError):
         while True:
             try:
-                await one_life(directory)
+                await serve_once(directory)
             except (OSError, GRPCError) as error:  # no manager, or one that still serves an older process of ours
                 print(f"not registered, trying again: {error}", file=sys.stderr)
                 await asyncio.sleep(0.2)

@@ -47,14 +47,14 @@ class Session:
         }
 
     def run(self, command: str) -> str:
-        return self._told(self._start(command).communicate(timeout=60)[0])
+        return self._output(self._start(command).communicate(timeout=60)[0])
 
     def start(self, command: str, lines: int) -> str:
         """Leave it running; what it said first."""
         process = self._stack.enter_context(self._start(command))
         self._stack.callback(os.killpg, process.pid, signal.SIGTERM)
         assert process.stdout is not None
-        return self._told("".join(process.stdout.readline() for _ in range(lines)))
+        return self._output("".join(process.stdout.readline() for _ in range(lines)))
 
     def _start(self, command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -68,7 +68,7 @@ class Session:
             start_new_session=True,
         )
 
-    def _told(self, output: str) -> str:
+    def _output(self, output: str) -> str:
         return output.replace(self.directory, DIRECTORY)
 
 

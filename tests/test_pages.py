@@ -98,6 +98,39 @@ def test_every_option_in_a_command_exists(page):
     assert {line: unknown for line in commands_in(page.read_text()) if (unknown := unknown_options(line))} == {}
 
 
+def every_option(command: click.Command) -> set[str]:
+    """Of the command and of all below it."""
+    found = options_of(command)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        found = found.union(
+            *(every_option(command.get_command(context, name)) for name in command.list_commands(context))
+        )
+    return found
+
+
+OF_TESTS = {"--before", "--vendors"}
+"""Options of ``python -m tests.interop.met``."""
+
+
+def code_spans(text: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_option_and_file_in_running_text_exists(page):
+    spans = code_spans(page.read_text())
+    ours = [span for span in spans if not re.match(r"(pip|mutmut|python -m (pytest|tests)|go|cargo) ?", span)]
+    options = {option for span in ours for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span)}
+    assert {one for one in options if not one.startswith("--device-plugin")} <= every_option(main) | OF_TESTS
+    files = {
+        span
+        for span in spans
+        if re.fullmatch(r"(devicemgr|tests|examples|proto)/[\w./-]+\.(py|md|ya?ml|proto|service|svg)", span)
+    }
+    assert {file for file in files if not (ROOT / file).exists()} == set()
+
+
 def test_an_option_that_does_not_exist_is_noticed():
     (line,) = commands_in("Say `python -m devicemgr checkpoint show --frobnicate FILE`.")
     assert unknown_options(line) == ["--frobnicate"]

@@ -16,7 +16,6 @@ reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went aw
 ``check_last_failed``  the checks that failed the last time
 ``checkpoint``         shows a kubelet's checkpoint
 ``demo``               shows everything once, embedded
-``demo_pod.yaml``      its pod
 ``events``             shows what happened
 ``event_filter``       which events are shown
 ``explain``            explains why a pod got its devices, or none

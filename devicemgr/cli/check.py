@@ -84,7 +84,7 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
     "--allow-skipped", is_flag=True, help="Exit with status 0 if nothing failed, even if most checks could not be run."
 )
 @output_option
-@click.option("--show-output", is_flag=True, help="Show what the plug-in wrote, whatever came of it.")
+@click.option("--show-output", is_flag=True, help="Show what the plug-in wrote, even if all checks passed.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit report to this file.")
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write every event to this file.")
 @click.option(
@@ -102,8 +102,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
     \b
     Exit status:
-      0      none failed: all passed, or are warnings
-      1      some failed; with --strict, or are warnings
+      0      none failed
+      1      some failed; with --strict, or gave warnings
       2      it could not be run, or most checks could not be run
       3      devicemgr itself failed, which is a bug and no verdict
       128+n  ended by signal n
@@ -274,7 +274,7 @@ def _advise(args: _CommandLine, run: Run, outcome: Outcome) -> None:
 
 
 def _missing_option_hints(options: CheckOptions, is_ours: bool, outcome: Outcome) -> Iterator[str]:
-    """A line for each missing option for want of which checks were skipped."""
+    """A hint for each option whose absence caused checks to be skipped."""
     missing = {"--change COMMAND": options.change is None, "--kubeconfig FILE": is_ours and options.kubeconfig is None}
     for option in (option for option, is_missing in missing.items() if is_missing):
         word = f"({option.partition(' ')[0]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import AbstractAsyncContextManager
-from importlib.resources import files
 from pathlib import Path
 
 import click
@@ -13,8 +12,7 @@ from rich.rule import Rule
 
 from ..daemon.manager import DeviceManager
 from ..daemon.supervisor import open_device_manager
-from ..manifest import parse_pods
-from ..model import HEALTHY, UNHEALTHY, Container, Pod
+from ..model import HEALTHY, UNHEALTHY, Container, ContainerKind, Pod
 from ..testing.plugin.simulated import SimulatedPlugin, numbered_devices, open_simulated_plugin
 from .output import admission_data, console, draw_admission, draw_status, status_data
 
@@ -64,7 +62,10 @@ async def _two_plugins(manager: DeviceManager) -> None:
 
 
 async def _admit(manager: DeviceManager) -> Pod:
-    pod = parse_pods(files("devicemgr.cli").joinpath("demo_pod.yaml").read_text(), file="pod.yaml")[0]
+    # The init container's device is handed on to the main container: the pod holds two GPUs in all, not three.
+    self_test = Container(name="self-test", limits={GPU: 1}, kind=ContainerKind.INIT)
+    trainer = Container(name="trainer", limits={GPU: 2, NIC: 1})
+    pod = Pod(name="training", uid="training", containers=(self_test, trainer))
     admission = await manager.admit(pod)
     _say("3. A pod is admitted", "The manager picks devices and calls Allocate; this is what the runtime would add:")
     draw_admission(pod, admission_data(pod, admission))

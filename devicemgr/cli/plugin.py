@@ -42,8 +42,8 @@ _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
 @click.option(
     "--count", type=click.IntRange(0, MAX_DEVICES), default=1, show_default=True, help="How many devices, dev-0 …"
 )
-@click.option("--numa", default="", help="NUMA nodes to deal the devices out to, as 0,1 or 0-1.")
-@click.option("--unhealthy", multiple=True, metavar="ID", help="A device that is unhealthy. May be repeated.")
+@click.option("--numa", default="", help="NUMA nodes to distribute the devices over, as 0,1 or 0-1.")
+@click.option("--unhealthy", multiple=True, metavar="ID", help="A device that is unhealthy. Repeatable.")
 @click.option("--endpoint", help="File name of the plug-in's socket.  [default: one of its own at each start]")
 @click.option("--pre-start", is_flag=True, help="Ask for PreStartContainer.")
 @click.option("--preferred", is_flag=True, help="Offer GetPreferredAllocation.")

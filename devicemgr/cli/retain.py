@@ -20,9 +20,9 @@ from .input_file import read_input
 def command(root_dir: Path | None, uids: tuple[str, ...]) -> None:
     """These pods exist, and no others: all others are removed, and their devices are free at once.
 
-    For a node whose checkpoint was taken over from a kubelet: it may have what pods left that were refused or have
-    ended, and only you know which those are. "-" reads the uids from standard input. Name them all in one call: the
-    next one would remove what this one kept.
+    For a node whose checkpoint was taken over from a kubelet: it may still list devices of pods
+    that were refused or have ended, and only you know which pods those are. "-" reads the uids from standard input.
+    Name them all in one call: the next one would remove what this one kept.
     """
     wanted = [uid for word in uids for uid in (read_input(word) if word == "-" else word).split()]
     if not wanted:

@@ -29,7 +29,8 @@ LOOK_PERIOD = 0.1
 def command(
     root_dir: Path | None, resource: str, capacity: int | None, allocatable: int | None, timeout: float
 ) -> None:
-    """Wait until RESOURCE has exactly so many devices; without numbers, until a plug-in serves it, or the node has it.
+    """Wait until RESOURCE has exactly the given number of devices; without numbers, until a plug-in serves it, or the
+    node has it.
 
     It also waits for a manager that is not there yet, or restarts. Exit status 1 if the time is over, 3 if there was no
     manager all that time.

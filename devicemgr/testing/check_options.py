@@ -58,7 +58,9 @@ class CheckOptions(CheckedFields):
     respawn: bool = _option(
         False, "Start the command again when it exits: after a second, then with a back-off, as a kubelet does."
     )
-    alone: bool = _option(False, "Never run a second instance of the command in parallel: the hardware takes one only.")
+    alone: bool = _option(
+        False, "Never run a second instance of the command in parallel: the hardware supports one process only."
+    )
     change: str | None = _option(
         None,
         "A shell command that makes the plug-in report a change each time: break a device, and heal it the next time. "
@@ -69,7 +71,7 @@ class CheckOptions(CheckedFields):
     numa: str | None = _option(None, "The NUMA nodes of the machine, as 0,1.  [default: the machine's]", "NODES")
     only: tuple[str, ...] = _option((), "Run this check only. Repeatable, or several with commas between.", "CHECK")
     skip: tuple[str, ...] = _option((), "Do not run this check. Repeatable, or several with commas between.", "CHECK")
-    strict: bool = _option(False, "Take warnings for failures.")
+    strict: bool = _option(False, "Treat warnings as failures.")
     patience: float = _option(
         _DEFAULTS.patience, "How long the plug-in may take to register, and to register again.", "SECONDS"
     )

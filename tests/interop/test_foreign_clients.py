@@ -209,7 +209,7 @@ def test_a_client_registers_a_plugin_or_is_told_why_not(client, served):
 
 
 @pytest.fixture
-def pod(served):
+def pod_name(served):
     """The name of a pod that holds one device."""
     served.node.wait_for_resource(GPU, allocatable=3)
     assert served.node.admit("p", {GPU: 1})[0] == 0
@@ -217,18 +217,18 @@ def pod(served):
     assert served.node.ask("remove", "default/p").returncode == 0
 
 
-def test_a_monitoring_agent_asks_everything(client, served, pod):
+def test_a_monitoring_agent_asks_everything(client, served, pod_name):
     listed, found, missing, allocatable = client.in_turn(
         served.pod_resources,
         LIST,
-        replace(GET, request={"pod_name": pod, "pod_namespace": "default"}),
+        replace(GET, request={"pod_name": pod_name, "pod_namespace": "default"}),
         replace(GET, request={"pod_name": "q", "pod_namespace": "x"}),
         ALLOCATABLE,
     )
 
     (one,) = listed.message["pod_resources"]
     held = {"resource_name": GPU, "device_ids": ["dev-0"], "topology": {"nodes": [{}]}}  # a zero is left out
-    assert one == {"name": pod, "namespace": "default", "containers": [{"name": "main", "devices": [held]}]}
+    assert one == {"name": pod_name, "namespace": "default", "containers": [{"name": "main", "devices": [held]}]}
     assert found.message == {"pod_resources": one}
     assert (missing.code, missing.text) == (StatusCode.UNKNOWN, "pod q in namespace x not found")
     assert [device["device_ids"] for device in allocatable.message["devices"]] == [["dev-0"], ["dev-1"], ["dev-2"]]

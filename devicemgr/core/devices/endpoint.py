@@ -6,7 +6,7 @@ dropped (LIM-2, LIM-4). This page says what an endpoint may go through; ``TRANSI
 
 CONNECTING: the plug-in has called Register, or the watcher has found its socket. The manager connects to it and asks
 for its options. Nobody else sees the endpoint, and whatever served the resource before goes on serving it. So a
-registration that fails costs nobody anything (LIM-3).
+registration that fails has no effect on others (LIM-3).
 
 SERVING: the plug-in has answered, and Register returns. The devices of the resource are those of its lists, and it is
 the one that is asked to allocate them. A resource has one such endpoint at most: the newest (REG-10).
@@ -19,6 +19,8 @@ was removed; no distinction is made. The devices count as unhealthy. The capacit
 a plug-in that only restarts is back (LW-8, LW-11). A resource known only from the checkpoint begins here (REG-19).
 
 GONE: nothing is left of the endpoint. If it stopped and nobody took over, the resource is removed from the node.
+
+(The grace period is a time, and "stopped" is what the kubelet calls such an endpoint, and what ``status`` shows.)
 
 There are two ways out of SERVING because there are two answers to the question who serves now. DRAINING has a
 successor, so for pods nothing changes; STOPPED has none, so the devices are unavailable.

@@ -16,7 +16,7 @@ from .report import Difference
 
 MAX_NAMED = 20
 MAX_NAME_LENGTH = 200
-"""An event about a list names so many devices of each kind, with so many characters each: events are kept in memory."""
+"""Limits for an event about a list, since events are kept in memory: devices of each kind, and characters of an id."""
 
 MAX_SORTING_ATTEMPTS = 10
 """How often one admission begins to sort a resource's list, when each is replaced before it is sorted."""

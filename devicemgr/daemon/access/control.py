@@ -6,10 +6,12 @@ for the manager as a whole (resources, lists, answers) is checked here as well.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 from ...errors import AllocationRefused, RegistrationRefused
+from ...model import Peer
 from ...peer_limits import PeerLimits
 from ...rpc.transport.limits import ConnectionLimits
 from ..event_log import EventLog
@@ -55,6 +57,21 @@ class AccessControl:
             consequence = f"the registration is refused: there are {len(registered)} resources already"
             self._reports.limit_reached("resources", resource, consequence)
             raise RegistrationRefused(f"no room for {resource}: {consequence}", rule="LIM-29")
+
+    def check_registered_by(self, caller: Peer | None, server: Peer, owner: int, name: str) -> None:
+        """Only root and our own user may register somebody else's socket. A socket serves one resource, so another
+        member of the group could register it under a wrong name before its plug-in does (LIM-27).
+
+        A socket belongs to the user who serves it and to the ``owner`` of its file. With socket activation they differ:
+        systemd listens, and the plug-in, which owns the file, registers. ``caller`` is None for a plug-in that was
+        found. Raises RegistrationRefused.
+        """
+        if caller is not None and caller.uid not in (0, os.geteuid(), server.uid, owner):
+            raise RegistrationRefused(
+                f"endpoint {name!r} is invalid: user {server.uid} serves it, its file belongs to user {owner}, and "
+                f"user {caller.uid} registers it; only these two, root, and the manager's own user may do that",
+                rule="LIM-27",
+            )
 
     def check_answers(self, resource: str, size: int, others: int) -> None:
         """Raises AllocationRefused when an answer of ``size`` bytes is too long to keep it beside ``others`` bytes."""

@@ -11,7 +11,6 @@ grace period, unless a newer registration cancels the wait.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -215,22 +214,6 @@ class Endpoints:
         self._access.check_resources(registration.resource, self._tasks)
         return checked_endpoint(self._directory, registration.endpoint)
 
-    def _check_caller(self, task: _EndpointTask, client: PluginClient) -> None:
-        """Only root and our own user may register somebody else's socket. A socket serves one resource, so another
-        member of the group could register it under a wrong name before its plug-in does (LIM-27).
-
-        A socket belongs to the user who serves it and to the owner of its file. With socket activation they differ:
-        systemd listens, and the plug-in, which owns the file, registers.
-        """
-        peer, owner = client.peer, client.socket.owner
-        if task.caller is not None and task.caller.uid not in (0, os.geteuid(), peer.uid, owner):
-            raise RegistrationRefused(
-                f"endpoint {task.endpoint.socket!r} is invalid: user {peer.uid} serves it, its file belongs to user "
-                f"{owner}, and user {task.caller.uid} registers it; only these two, root, and the manager's own user "
-                "may do that",
-                rule="LIM-27",
-            )
-
     def _check_same_socket(self, task: _EndpointTask, holder: _EndpointTask | None) -> None:
         """A fault that can be injected. As in the kubelet, the refusal comes after GetDevicePluginOptions (D37-4)."""
         if holder is None or holder.state is not State.SERVING or not self._fault_injection.refuse_same_socket:
@@ -294,7 +277,7 @@ class Endpoints:
                 task.client = client = await stack.enter_async_context(connecting)
             except PluginUnavailable as error:
                 raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
-            self._check_caller(task, client)
+            self._access.check_registered_by(task.caller, client.peer, client.socket.owner, task.endpoint.socket)
             with self._socket_reserved(task, client.socket):
                 yield client
 

@@ -105,7 +105,7 @@ class Metrics:
         resource = ["resource_name"]
         self._refused = self._counter("devicemgr_registrations_refused", "Refused registrations, by rule.", ["rule"])
         self._reports = self._counter("devicemgr_list_updates", "Lists of devices that were applied.", resource)
-        self._problems = self._counter("devicemgr_list_problems", "Entries of lists that had to be mended.", resource)
+        self._problems = self._counter("devicemgr_list_problems", "List entries corrected or left out.", resource)
         self._stream_ends = self._counter("devicemgr_stream_ends", "Ends of ListAndWatch streams.", resource)
         self._health = self._counter(
             "devicemgr_device_health_changes", "Changes of the health of held devices.", ["resource_name", "health"]
@@ -118,12 +118,12 @@ class Metrics:
         )
         self._writes = self._counter("devicemgr_checkpoint_writes", "Attempts to write the state.", ["outcome"])
         self._write_time = self._histogram("devicemgr_checkpoint_write_duration_seconds", "Durable writes.", [])
-        self._set_aside = self._counter("devicemgr_files_set_aside", "State files that could not be believed.", [])
+        self._set_aside = self._counter("devicemgr_files_set_aside", "State files that were damaged, or not ours.", [])
         self._peer_limits = self._counter(
             "devicemgr_peer_limits_reached", "How often a peer reached a peer limit.", ["limit"]
         )
         self._strangers = self._counter("devicemgr_calls_denied", "Calls by users who may not call.", [])
-        self._broken = self._counter("devicemgr_connections_broken", "Connections that sent what cannot be read.", [])
+        self._broken = self._counter("devicemgr_connections_broken", "Connections that violated the protocol.", [])
         self._odd = self._counter("devicemgr_allocate_answers_flagged", "Allocate answers with odd texts.", resource)
         self._removals = self._counter("devicemgr_pods_removed", "Pods whose devices were given back.", [])
 

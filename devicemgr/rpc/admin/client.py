@@ -73,7 +73,7 @@ class ManagerClient:
             await self.read_events(lambda event: None, follow=True)  # which ends with the incarnation
 
     async def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """The newest explanation of a pod, or None when there is none."""
+        """The latest explanation of a pod, or None when there is none."""
         message = await self._call(self._stub.explain, wire.ExplainRequest(namespace=namespace, name=name))
         found: dict[str, Any] | None = json.loads(message.json) if message.json else None
         return found

@@ -1,4 +1,4 @@
-"""The calling end: one connection, and never another. When it is lost, every call on it is UNAVAILABLE.
+"""The calling end: one connection, which is never replaced. When it is lost, every call on it is UNAVAILABLE.
 
 To connect again, open another channel: then its peer is checked again. A :class:`Channel` has the one method that
 generated stubs use, so ``DevicePluginStub(channel)`` works. A :class:`Call` is an ``async with`` block that has neither

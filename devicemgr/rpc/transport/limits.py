@@ -27,7 +27,7 @@ class PeerPolicy:
         """A connection of a process that was admitted is closed."""
 
     def charge(self, peer: Peer, seconds: float) -> None:
-        """Reading what the process sent took so many seconds of CPU time."""
+        """Reading what the process sent took ``seconds`` of CPU time."""
 
     def pause(self, peer: Peer) -> float:
         """Seconds for which nothing is read from this process. Asked again after each such pause."""
@@ -37,7 +37,7 @@ class PeerPolicy:
         """Return when the handler of a call may start. Raises what answers the call instead."""
 
     def charge_call(self, peer: Peer, method: str, seconds: float) -> None:
-        """A step of the call's handler took so many seconds of CPU time."""
+        """A step of the call's handler took ``seconds`` of CPU time."""
 
     def hold(self, peer: Peer, size: int) -> None:
         """An answer of ``size`` bytes waits to be sent. Raises when the process leaves too much unread."""

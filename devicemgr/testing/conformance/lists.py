@@ -258,8 +258,8 @@ async def ids_stable(bench: Bench) -> str:
     same = sum(not _were_replaced(ids, reference) for _, ids in found)
     for (before, _), (time, ids) in pairwise(found):
         if _were_replaced(ids, reference):
-            begun_anew = any(before < start <= time for start in bench.lifecycle.start_times)
-            what = "a new start of its process" if begun_anew else "a registration of the same process"
+            has_restarted = any(before < start <= time for start in bench.lifecycle.start_times)
+            what = "a new start of its process" if has_restarted else "a registration of the same process"
             raise ConclusiveFailure(
                 f"{same} of {len(found)} registrations had the same ids; with {what} they became others: "
                 f"{difference(reference, ids)}"

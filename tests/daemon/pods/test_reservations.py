@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from devicemgr import Container, Device, Pod, open_device_manager
+from devicemgr import Device, open_device_manager
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.model import PluginOptions
 from devicemgr.testing import open_simulated_plugin
+from tests.helpers import pod
 
 GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
-
-
-def pod(name, **limits):
-    limits = {f"vendor.com/{resource}": count for resource, count in limits.items()}
-    return Pod(name=name, uid=name, containers=(Container(name="main", limits=limits),))
 
 
 async def admit_during_the_question(root_dir, first, second):

@@ -756,7 +756,7 @@ class AdminStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "ExplainResponse":
         """
-        Why a pod got its devices, or none: the newest explanation of it.
+        Why a pod got its devices, or none: the latest explanation of it.
         """
 
         return await self._unary_unary(
@@ -874,7 +874,7 @@ class AdminBase(betterproto2_grpclib.ServiceBase):
 
     async def explain(self, message: "ExplainRequest") -> "ExplainResponse":
         """
-        Why a pod got its devices, or none: the newest explanation of it.
+        Why a pod got its devices, or none: the latest explanation of it.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
