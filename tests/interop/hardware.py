@@ -33,6 +33,7 @@ def bind_options(hardware: Mapping[str, Tree | Path], directory: Path) -> Iterat
 
 
 def _make(tree: Tree, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
     for name, content in tree.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -104,6 +104,37 @@ def _accelerator(address: str) -> Tree:
     }
 
 
+def _passed_through(group: int) -> Tree:
+    return {
+        "vendor": "0x10de\n",
+        "device": "0x1db6\n",
+        "numa_node": "0\n",
+        "driver": Link("../../../bus/pci/drivers/vfio-pci"),
+        "iommu_group": Link(f"../../../kernel/iommu_groups/{group}"),
+    }
+
+
+def _alveo_card(function: int) -> Tree:
+    address = f"0000:3b:00.{function}"
+    return {
+        f"{address}/vendor": "0x10ee\n",
+        f"{address}/device": "0x5001\n",
+        f"{address}/user_pf": "",
+        f"{address}/logic_uuids": "862c7020a250293e32036f19956669e5\n",
+        f"{address}/rom.u.1/VBNV": "xilinx_u200_gen3x16_base_2\n",
+        f"{address}/rom.u.1/timestamp": "0x1234\n",
+        f"{address}/xmc.u.1/serial_num": f"SN{function}\n",
+        f"{address}/drm/renderD12{function}": None,
+    }
+
+
+_PASSED_THROUGH = {f"0000:0{group}:00.0": group for group in (1, 2)}
+_NULL_AS_DEVICE = {
+    "resourceName": "vendor.example/null",
+    "socketName": "null.sock",
+    "numDevices": 3,
+    "hostDevices": [{"hostPath": "/dev/null", "containerPath": "/dev/null", "permission": "rw"}],
+}
 _KFD_NODE = (
     "cpu_cores_count 0\ngfx_target_version 90402\nsimd_count 304\ndrm_render_minor 128\nlocation_id 6400\ndomain 0\n"
 )
@@ -283,5 +314,67 @@ VENDORS = (
         },
         not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _ONE_LIST | _NO_CDI | _FOUND,
         learnt="it is found in plugins_registry, and is checked like any other: `allocate-unknown`, `rolling-update`",
+    ),
+    Vendor(
+        name="NVIDIA's for KubeVirt (NVIDIA/kubevirt-gpu-device-plugin), on two fake GPUs",
+        source="d26f237",
+        program="nvidia-kubevirt-gpu-device-plugin",
+        options=("--isolate",),
+        hardware={
+            "/sys/devices/devicemgr-fake": {
+                f"{address}/{name}": content
+                for address, group in _PASSED_THROUGH.items()
+                for name, content in _passed_through(group).items()
+            },
+            "/sys/bus/pci/devices": {
+                address: Link(f"/sys/devices/devicemgr-fake/{address}") for address in _PASSED_THROUGH
+            },
+            "/dev/vfio": dict.fromkeys(("vfio", "1", "2"), ""),
+        },
+        broken={
+            "registers-again": "pkg/device_plugin/device_plugin.go: that it did not start is logged, and no more",
+            "sigterm-removes-socket": "cmd/main.go: nobody listens for signals",
+            "rolling-update": "pkg/device_plugin/generic_device_plugin.go: the socket is named after the device",
+            "stream-lost": "pkg/device_plugin/generic_device_plugin.go: ListAndWatch waits for health alone",
+        },
+        not_made=_NEVER_UNHEALTHY | {"pre-start"} | _ONE_LIST | _NO_CDI,
+        learnt="`registers-again`: it logs that it was refused, and runs on without devices",
+    ),
+    Vendor(
+        name="AMD's for FPGAs (Xilinx/FPGA_as_a_Service), on two fake cards",
+        source="cac8e918",
+        program="fpga-device-plugin",
+        options=("--isolate",),
+        hardware={
+            "/sys/bus/pci/devices": _alveo_card(1) | _alveo_card(2),
+            "/sys/class/misc": {},
+            "/dev/dri": dict.fromkeys(("renderD121", "renderD122"), ""),
+        },
+        broken={
+            "socket-deleted": "main.go: of its watcher it heeds kubelet.sock alone",
+            "descriptors": "main.go: at each new kubelet.sock all begins anew, and nothing of before is stopped",
+            "stream-cancel": "server.go: all calls of ListAndWatch read one channel, and the list is in it once",
+            "sigterm-removes-socket": "main.go: SIGTERM ends its loop, and nothing is stopped",
+            "rolling-update": "server.go: the socket is named after the kind of device",
+            "stream-lost": "server.go: ListAndWatch waits for an update alone",
+        },
+        not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _ONE_LIST | _NO_CDI,
+        learnt="`descriptors`: with each restart of the kubelet it has one more server; `stream-cancel`: a second "
+        "stream has no list",
+    ),
+    Vendor(
+        name="k8s-host-device-plugin (everpeace/k8s-host-device-plugin), with /dev/null",
+        source="8d28d95",
+        program="k8s-host-device-plugin",
+        options=("--isolate",),
+        hardware={"/k8s-host-device-plugin": {"config.json": json.dumps(_NULL_AS_DEVICE)}},
+        broken={
+            "allocate-unknown": "server.go: Allocate looks no id up",
+            "socket-deleted": "main.go: of its watcher it heeds kubelet.sock alone",
+            "rolling-update": "server.go: Stop removes whatever has the name of its socket",
+            "stream-lost": "server.go: ListAndWatch waits for Stop and for a change of health alone",
+        },
+        not_made=_NEVER_UNHEALTHY | _NO_OPTIONAL_CALLS | _ONE_LIST | _NO_CDI,
+        learnt="its configuration is directly under /, where `--bind` shows it; `rolling-update`, `allocate-unknown`",
     ),
 )
