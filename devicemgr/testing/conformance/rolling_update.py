@@ -154,7 +154,7 @@ def _missing_socket(bench: Bench, since: float) -> str:
     gone = [socket.name for socket in bench.sockets if not socket.exists()]
     if gone and bench.subject.is_running and bench.are_back(since):
         return f"{first_few(gone)} was gone, which was the second one's by then, and was not created again"
-    return bench.what_happened(since=since)
+    return _outcome(bench, since, bench.lifecycle.overlaps[-1][1])
 
 
 def _outcome(bench: Bench, since: float, ended: float) -> str:

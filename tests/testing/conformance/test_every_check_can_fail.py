@@ -23,6 +23,7 @@ from .mutants import (
     CountsItsIdsUp,
     FailsAtTheEnd,
     FailsToAllocateItsSecond,
+    FightsAndLosesHeart,
     Found,
     GivesUpAfterARestart,
     HangsAfterARefusal,
@@ -44,6 +45,7 @@ from .mutants import (
     UsesOneName,
     WatchesKubeletSockOnly,
     all_mutants,
+    leave_socket,
 )
 from .oddities import (
     DeletesWhateverHasItsName,
@@ -302,6 +304,22 @@ async def test_a_plugin_that_comes_back_after_the_refusal_of_v1_37_is_warned_of_
         "no other process has, such as one with the time of its start in it; when the new one was refused here, it "
         "registered again",
     )
+
+
+async def test_where_the_first_of_two_served_last_that_the_second_did_nothing_then_is_told(fast_clock):
+    """NVIDIA's for KubeVirt: that the first one's stream ended is not what is wrong."""
+
+    class LeavesTheSocketItTookBack(FightsAndLosesHeart):
+        breaks = None
+
+        def clean_up(self):
+            leave_socket(self.path)
+
+    timing = replace(TIMING, patience=10)
+    (result,) = (await results_of(LeavesTheSocketItTookBack, timing, only=["rolling-update"])).values()
+    assert result.evidence.startswith(
+        "when the first of two processes had ended, the new one did not register again within 10 s; before, they took"
+    ), result.evidence
 
 
 async def test_of_one_that_is_slow_to_begin_the_names_are_judged_when_it_has_begun(fast_clock):
