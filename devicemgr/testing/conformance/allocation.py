@@ -150,8 +150,7 @@ async def _one_made_unhealthy(bench: Bench) -> AsyncIterator[DeviceId]:
 
 async def _change_and_wait(bench: Bench) -> bool:
     """Make a change; has it brought a list in time?"""
-    since = trio.current_time()
-    await bench.subject.change()
+    since = await bench.change()
     return await bench.wait_until(lambda: bool(bench.seen(DeviceListReceived, since=since)), bench.timing.prompt)
 
 

@@ -39,6 +39,8 @@ from .verdicts import Failed, Skipped
 
 SETTLING = 1.0
 """A plug-in that registers no further resource for so many seconds has no more."""
+WATCH_SETUP_TIME = 0.3
+"""Seconds after its registration in which a plug-in begins to watch its devices."""
 OUT_OF_STEP = 1.137
 """Seconds. Not a whole second, so that a plug-in which has looked once a second since it registered does not look at
 that moment."""
@@ -195,6 +197,15 @@ class Bench(History):
             if differ_by_timestamp_only((event.endpoint, seen.at) for seen, event in registered):
                 await trio.sleep_until(registered[-1][0].time + OUT_OF_STEP)
         return self.lifecycle.record_disruption()
+
+    async def change(self) -> float:
+        """Make the plug-in report a change, when it has begun to watch its devices; returns when that was. Raises
+        Skipped, Failed."""
+        registered = [self.seen(PluginRegistered, of=resource) for resource in self.resources]
+        await trio.sleep_until(max((seen[-1][0].time for seen in registered if seen), default=0.0) + WATCH_SETUP_TIME)
+        since = trio.current_time()
+        await self.subject.change()
+        return since
 
     async def restart_plugin(self) -> None:
         """Kill the plug-in, and start it without its old sockets. Raises Skipped if that is not possible, or if a

@@ -60,9 +60,9 @@ async def _require_changes(bench: Bench) -> None:
         raise Skipped(f"{skipped}, so it was not seen whether a change still arrives after {after}") from skipped
     if not all(came):
         raise Skipped(
-            "the command of --change brought a list once, and none the second time: make it one that changes something "
+            "the command of --change brought a list once, and none the other time: make it one that changes something "
             "each time, back and forth"
-            if came[0]
+            if any(came)
             else f"{NO_LIST} (lists-complete)"
         )
 
@@ -79,9 +79,9 @@ async def _disrupt(bench: Bench, what: str) -> None:
 
 async def _change_arrives(bench: Bench, after: str) -> bool:
     """Does a change bring a list? If the plug-in exits because of it, the evidence names the step."""
-    since, starts = trio.current_time(), len(bench.lifecycle.start_times)
+    starts = len(bench.lifecycle.start_times)
     bench.running.step = f"at a change after {after}: " if after else "at a change: "
-    await bench.subject.change()
+    since = await bench.change()
 
     def has_come() -> bool:
         return any(_has_list(bench, resource, since) for resource in bench.resources)

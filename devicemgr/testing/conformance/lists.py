@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 
-import trio
-
 from ...errors import PluginUnavailable
 from ...events import DeviceListReceived, EndpointStopped, PluginRegistered
 from ...model import HEALTHY, UNHEALTHY, Device
@@ -317,9 +315,8 @@ async def lists_complete(bench: Bench) -> str:
 
 async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]:
     """The ids of a list that followed another one, and those of the first list of a new stream."""
-    since = trio.current_time()
     try:
-        await bench.subject.change()
+        since = await bench.change()
     except Skipped:
         for resource in bench.resources:
             with bench.of([resource]):

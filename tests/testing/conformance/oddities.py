@@ -222,6 +222,25 @@ class WaitsBeforeItRegistersAgain(Honest):
                     await plugin.register()
 
 
+class BeginsToLookALittleLater(Honest):
+    """For what changes, when it has registered (NVIDIA's for KubeVirt)."""
+
+    registered_at = 0.0
+
+    def prepare(self, plugin):
+        register = plugin.register
+
+        async def noted(**how):
+            await register(**how)
+            self.registered_at = trio.current_time()
+
+        plugin.register = noted
+
+    async def change(self):
+        if trio.current_time() - self.registered_at > 0.2:
+            await super().change()
+
+
 class EndsWhenItsStreamIsLost(Honest):
     """And is started again, as every pod of a DaemonSet is. It minds its stream in no other way."""
 
@@ -246,5 +265,5 @@ def all_oddities() -> list[type[Honest]]:
     return [
         *(BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds),
         *(EndsBesideAnother, WaitsForTheOther),
-        *(EndsWhenItIsRefused, TriesAgainLater, WaitsBeforeItRegistersAgain),
+        *(EndsWhenItIsRefused, TriesAgainLater, WaitsBeforeItRegistersAgain, BeginsToLookALittleLater),
     ]
