@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 from ...errors import PluginUnavailable, collapse_exception_group
-from ...events import DeviceListReceived
+from ...events import DeviceListReceived, PluginRegistered
 from ...model import ResourceName
 from .bench import Bench
 from .check import check
@@ -18,6 +18,10 @@ from .verdicts import Failed, Skipped
 
 _RESTART, _WIPE, _AWAY = "a restart of the manager", "the deletion of its socket", "a time without a manager"
 _CANCEL = "the end of its stream and a new one"
+_ONLY_BEFORE = (
+    "the command of --change brought a list before, and none, twice, after a new start of the plug-in: does it report "
+    "nothing when it starts with what the command has broken?"
+)
 
 
 @check("changes-arrive", rule="LW-2, REG-22", needs=("restart",), whole_plugin=True)
@@ -58,13 +62,24 @@ async def _require_changes(bench: Bench) -> None:
     except Skipped as skipped:
         after = f"{_RESTART}, {_WIPE}, {_AWAY}, or {_CANCEL}"
         raise Skipped(f"{skipped}, so it was not seen whether a change still arrives after {after}") from skipped
-    if not all(came):
+    if any(came) and not all(came):
         raise Skipped(
             "the command of --change brought a list once, and none the other time: make it one that changes something "
             "each time, back and forth"
-            if any(came)
-            else f"{NO_LIST} (lists-complete)"
         )
+    if not any(came):
+        raise Skipped(_ONLY_BEFORE if _has_reported_a_change(bench) else f"{NO_LIST} (lists-complete)")
+
+
+def _has_reported_a_change(bench: Bench) -> bool:
+    return any(_is_followed_by_list(bench, one, at) for one in bench.resources for at in bench.findings.changes)
+
+
+def _is_followed_by_list(bench: Bench, resource: ResourceName, change: float) -> bool:
+    """By one that is not the first of a registration."""
+    lists = [seen.time for seen, _ in bench.seen(DeviceListReceived, since=change, of=resource)]
+    registered = [seen.time for seen, _ in bench.seen(PluginRegistered, since=change, of=resource)]
+    return bool(lists) and lists[0] < min([*registered, change + bench.timing.prompt])
 
 
 async def _disrupt(bench: Bench, what: str) -> None:

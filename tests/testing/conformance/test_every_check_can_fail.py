@@ -154,6 +154,21 @@ async def test_a_change_that_works_only_once_proves_nothing(fast_clock):
     assert "make it one that changes something each time" in result.evidence
 
 
+async def test_a_change_that_brings_a_list_after_one_start_only_is_reported_as_such(fast_clock):
+    class ChangesAfterItsFirstStart(Honest):
+        def new_instance(self):
+            return None
+
+        async def change(self):
+            if self.start_count == 1:
+                await super().change()
+
+    results = await results_of(ChangesAfterItsFirstStart, only=["lists-complete", "changes-arrive"])
+    assert results["lists-complete"].verdict is Verdict.PASSED
+    evidence = results["changes-arrive"].evidence
+    assert evidence.startswith("the command of --change brought a list before, and none, twice, after a new start")
+
+
 async def test_a_change_that_brings_no_list_is_one_failure(fast_clock):
     class NoticesNothing(Honest):
         devices = DEVICES[:4]
