@@ -427,6 +427,8 @@ class FindsItsDevicesBitByBit(Lister):
     async def say(self, plugin, honest, seen):
         if seen == -1:
             return -1_000, plugin.devices[:2]
+        if seen == -1_000:
+            await trio.sleep(1)  # each stream is seen to begin with two, on a busy machine as well
         return await honest(-1 if seen == -1_000 else seen)
 
 
