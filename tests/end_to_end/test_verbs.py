@@ -571,7 +571,7 @@ def test_what_the_node_has_without_a_plugin_is_counted_and_shown(daemon, run, ro
     assert program.end(signal.SIGTERM) == 0
     for words in (["gpu=1"], ["a.com/b"], ["a.com/b=x"], ["a.com/b=1.5"]):
         wrong = run("--node-resource", *words)
-        assert (wrong.returncode, "Invalid value for --node-resource" in wrong.stderr) == (2, True), wrong.stderr
+        assert (wrong.returncode, "Invalid value for '--node-resource'" in wrong.stderr) == (2, True), wrong.stderr
 
 
 def test_a_watched_plugin_is_found_and_goes(daemon, start, run, root_dir):

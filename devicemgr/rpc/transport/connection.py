@@ -36,6 +36,7 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
+from hyperframe.frame import DataFrame
 from trio.lowlevel import ParkingLot
 
 from ...model import Peer
@@ -404,9 +405,10 @@ class _H2Connection(H2Connection):
     MAX_CLOSED_STREAMS = 1000  # closed streams that h2 remembers; its default, 65,536, takes 9 MB
 
     def _receive_frame(self, frame: Any) -> Any:
-        """h2 puts each frame into words for a log that nobody keeps, with all its bytes in hexadecimal digits: of a
-        long list that is a quarter of the time. Here the words leave the bytes out."""
-        frame._body_repr = str
+        """h2 formats each frame for a log that nobody keeps, with all its bytes in hexadecimal digits: of a long list
+        that is a quarter of the time. Here the bytes of DATA are left out."""
+        if isinstance(frame, DataFrame):
+            frame._body_repr = str  # type: ignore[method-assign]
         return super()._receive_frame(frame)
 
 

@@ -523,12 +523,12 @@ async def test_a_call_that_waits_for_its_turn_fails_when_the_server_goes_away(pa
                 assert statuses[1:] == [(Status.FAILED_PRECONDITION, None)]
 
 
-async def test_what_is_received_is_not_put_into_words(path, monkeypatch):
-    """h2 offers every frame to a log in words that nobody reads, and to make them of a long list takes a while."""
+async def test_received_data_is_not_formatted_for_a_log(path, monkeypatch):
+    """h2 formats every frame for a log that nobody reads, and for a long list that takes a while."""
 
-    def words(data):
-        raise AssertionError(data)
+    def formatted(frame):
+        raise AssertionError(frame.data)
 
-    monkeypatch.setattr("hyperframe.frame._raw_data_repr", words)
+    monkeypatch.setattr(DataFrame, "_body_repr", formatted)
     async with open_server(path, [Service(trio.Event)]), open_channel(path) as channel:
         assert await unary(channel, "Echo", b"x") == b"x"
