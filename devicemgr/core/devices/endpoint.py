@@ -17,10 +17,9 @@ plug-in was asked before, it may still answer; then the connection is closed. Ev
 STOPPED: the stream has ended and nobody else serves. The plug-in may have crashed or ended its stream, or its socket
 was removed; no distinction is made. The devices count as unhealthy. The capacity stays for a grace period, within which
 a plug-in that only restarts is back (LW-8, LW-11). A resource known only from the checkpoint begins here (REG-19).
+"Stopped" is what the kubelet calls such an endpoint, and what ``status`` shows.
 
 GONE: nothing is left of the endpoint. If it stopped and nobody took over, the resource is removed from the node.
-
-(The grace period is a time, and "stopped" is what the kubelet calls such an endpoint, and what ``status`` shows.)
 
 There are two ways out of SERVING because there are two answers to the question who serves now. DRAINING has a
 successor, so for pods nothing changes; STOPPED has none, so the devices are unavailable.

@@ -21,7 +21,7 @@ from ...daemon.manager import DeviceManager
 from ...daemon.supervisor import open_device_manager
 from ...errors import require_trio
 from ...events import DeviceListReceived, PluginRegistered
-from ...model import Device, DeviceList, ResourceName
+from ...model import Device, DeviceId, DeviceList, ResourceName
 from ...rpc.deviceplugin.client import connect_plugin
 from ...rpc.deviceplugin.methods import Deadlines
 from ..timing import Timing
@@ -187,16 +187,17 @@ class Bench(History):
     # --- disrupting and restarting -----------------------------------------------------------------
 
     async def begin_disruption(self) -> float:
-        """Call this before something is broken; returns the time.
+        """Call this before something is broken; returns the time."""
+        await self.until_another_second()
+        return self.lifecycle.record_disruption()
 
-        Many socket names contain the time in seconds, so the same name would be used twice if the plug-in were
-        disrupted again within that second. No kubelet restarts so quickly.
-        """
+    async def until_another_second(self) -> None:
+        """Many socket names contain the time in seconds, so the same name would be used twice if the plug-in were
+        disrupted or started again within that second. No kubelet restarts, or starts a container, so quickly."""
         for resource in self.known:
             registered = self.seen(PluginRegistered, of=resource)
             if differ_by_timestamp_only((event.endpoint, seen.at) for seen, event in registered):
                 await trio.sleep_until(registered[-1][0].time + OUT_OF_STEP)
-        return self.lifecycle.record_disruption()
 
     async def change(self) -> float:
         """Make the plug-in report a change, when it has begun to watch its devices; returns when that was. Raises
@@ -222,6 +223,7 @@ class Bench(History):
 
     async def _start_afresh(self) -> None:
         self.delete_sockets()
+        await self.until_another_second()
         since = trio.current_time()
         await self.lifecycle.start()
         with self.of(self.served()):
@@ -310,17 +312,23 @@ class Bench(History):
         ) as client:
             yield RecordingClient(client, self.resource, self._record_call)
 
-    async def list_of_new_stream(self) -> Sequence[Device]:
-        """The first list of a new stream, which is cancelled then. An empty list is returned only if no other follows
-        and the manager has devices. Raises Failed if none comes in time."""
+    def latest_ids(self) -> frozenset[DeviceId]:
+        """Those of the latest list, on the manager's stream."""
+        return frozenset(device.id for _, event in self.seen(DeviceListReceived)[-1:] for device in event.devices)
+
+    async def list_of_new_stream(self, *, expected: frozenset[DeviceId] = frozenset()) -> Sequence[Device]:
+        """The first list of a new stream, which is cancelled then. An empty list, or one without some ``expected``
+        devices, is returned only if no other follows. Raises Failed if none comes in time."""
         lists: list[list[Device]] = []
-        has_none = not any(event.devices for _, event in self.seen(DeviceListReceived)[-1:])
+        has_none = not self.latest_ids()
         with trio.move_on_after(self.timing.patience) as scope:
             async with self.client() as client:
 
                 def receive(report: DeviceList) -> None:
                     lists.append(report.devices)
-                    soon = trio.current_time() + (0.0 if report.devices or has_none else self.timing.prompt)
+                    is_whole = expected.issubset(device.id for device in report.devices)
+                    is_last = is_whole and (bool(report.devices) or has_none)
+                    soon = trio.current_time() + (0.0 if is_last else self.timing.prompt)
                     scope.deadline = min(scope.deadline, soon)
 
                 await client.list_and_watch(receive)

@@ -230,6 +230,7 @@ async def kill_restart(bench: Bench) -> str:
         raise Skipped("the plug-in is not ours to kill (--attach)")
     left = any(socket.is_socket() for socket in sockets)
     await bench.wait_until(lambda: not bench.serving(), bench.timing.prompt)  # before it starts
+    await bench.until_another_second()
     since = trio.current_time()
     await bench.lifecycle.start()
     took = await bench.wait_for_list(since=since, what="after kill -9 and a new start")

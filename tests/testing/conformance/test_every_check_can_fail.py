@@ -491,6 +491,20 @@ async def test_a_disruption_a_second_later_is_out_of_step_with_a_plugin_that_loo
             assert await bench.begin_disruption() - registered > 1.1
 
 
+async def test_a_plugin_with_the_second_in_its_socket_names_is_not_started_twice_within_one(mock_clock):
+    """kill-restart did so to one that had just been started, which then found its own leftover (squat's)."""
+    mock_clock.rate = 1.0
+    async with trio.open_nursery() as nursery:
+        subject = NamesItsSocketByTheSecond(nursery)
+        async with open_bench(subject, timing=replace(TIMING, patience=5)) as bench:
+            await run_checks(bench, select(["first-list"]))
+            names = []
+            for _ in range(3):
+                await bench.restart_plugin()
+                names.append(subject.path.name)
+            assert len(set(names)) == 3
+
+
 async def test_a_plugin_that_relies_on_being_started_again_can_be(fast_clock):
     results = await results_of(EndsWithItsStream)
     assert "checked with --respawn" in results["restart"].evidence
