@@ -3,9 +3,8 @@
     python -m devicemgr check -- python examples/plugin.py {dir}
     python -m devicemgr --root-dir /tmp/node & python examples/plugin.py /tmp/node/device-plugins
 
-It serves, then registers; streams the whole list at every change; answers Allocate, with an error for devices that it
-does not have; starts over when kubelet.sock is created again or its own socket is deleted, as a restart of a kubelet
-does; and removes its sockets.
+It serves, then registers; streams the whole list at every change; answers Allocate, with an error for unknown devices;
+starts over when kubelet.sock is created again or its own socket is deleted, as by a restart; and removes its sockets.
 """
 
 import asyncio
