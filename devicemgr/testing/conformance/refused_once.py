@@ -10,13 +10,19 @@ import trio
 from ...events import PluginRefused, PluginRegistered, RegistrationRequested
 from .bench import Bench
 from .check import check
-from .verdicts import Failed, Skipped
+from .verdicts import Failed, Skipped, Weight
 
 RETRY_PATIENCE = 2
 """How many times its patience a plug-in may take after a refusal: NVIDIA's tries again after half a minute."""
 
 
-@check("registers-again", rule="REG-5, REG-7, REG-22", needs=("first-list",), whole_plugin=True)
+@check(
+    "registers-again",
+    rule="REG-5, REG-7, REG-22",
+    needs=("first-list",),
+    whole_plugin=True,
+    weight=Weight.WARNING,
+)
 async def registers_again(bench: Bench) -> str:
     """Registers again when Register was refused.
 
@@ -24,6 +30,8 @@ async def registers_again(bench: Bench) -> str:
     restarting breaks off the call. Nothing is wrong with the plug-in then, and it will not be called: it has to call
     Register again. One that only logs the error, or takes itself for registered before it has the answer, leaves its
     node without devices until somebody restarts it by hand.
+
+    It is a warning, since most plug-ins are never refused in their lives. The one that is refused has no devices then.
 
     The manager refuses the first call after a start of the plug-in, and the first after a restart of its own. A plug-in
     may also end: it is started again here, as every pod of a DaemonSet is.

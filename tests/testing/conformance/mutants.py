@@ -1047,6 +1047,7 @@ class TakesItselfForRegistered(Honest):
     """Remembers kubelet.sock before Register has succeeded, and only logs a refusal."""
 
     breaks = "registers-again"
+    weight = Weight.WARNING
 
     def prepare(self, plugin):
         take_refusals(plugin, self.log_refusal, when=is_not_of_v1_37)
@@ -1056,6 +1057,7 @@ class GivesUpAfterARestart(Honest):
     """At its start it tries until it is registered; later only once for each kubelet.sock."""
 
     breaks = "registers-again"
+    weight = Weight.WARNING
 
     def prepare(self, plugin):
         register, self.was_registered = plugin.register, False

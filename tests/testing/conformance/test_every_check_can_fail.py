@@ -381,7 +381,7 @@ async def test_a_plugin_that_registers_again_after_a_refusal_passes(fast_clock, 
 )
 async def test_the_evidence_of_a_plugin_that_gives_up_quotes_the_refusal(fast_clock, kind, what):
     (result,) = (await results_of(kind, replace(TIMING, patience=10), only=["registers-again"])).values()
-    assert result.verdict is Verdict.FAILED
+    assert result.verdict is Verdict.WARNING
     refusal = "'failed to dial device plugin: context deadline exceeded'"
     assert result.evidence.startswith(f"Register was refused once {what}, {refusal}, and then it did not call it again")
 
@@ -401,7 +401,7 @@ class LogsTheRefusalOfItsSecond(HasASecondResource):
 async def test_the_resource_that_is_not_registered_again_is_named(fast_clock):
     timing = replace(TIMING, patience=10)
     (result,) = (await results_of(LogsTheRefusalOfItsSecond, timing, only=["registers-again"])).values()
-    assert result.verdict is Verdict.FAILED
+    assert result.verdict is Verdict.WARNING
     assert result.evidence.startswith("Register of vendor.com/nic was refused once at its start")
     (result,) = (
         await results_of(LogsTheRefusalOfItsSecond, timing, only=["registers-again"], resource="vendor.com/gpu")
