@@ -626,6 +626,21 @@ class CannotStartOverWhatItLeaves(StumblesOverItsSocket):
     removes_socket = False
 
 
+class EndsWhenItIsRefusedAndCannotStartOver(EndsWhenItIsRefused, CannotStartOverWhatItLeaves):
+    """So it is started again in vain."""
+
+    async def start(self, directory):
+        await super().start(directory)
+        if self.ended.is_set():
+            self.unexpected_exit = "with exit status 1"
+
+    async def serve(self, directory, options):
+        try:
+            await super().serve(directory, options)
+        finally:
+            leave_socket(self.path)
+
+
 class FailsAtTheEndAndLeavesItsSocket(FailsAtTheEnd):
     breaks = None
     removes_socket = False
@@ -665,6 +680,18 @@ class RegistersAsAHeartbeat(RegistersInALoop):
 )
 async def test_one_fault_does_not_hide_another(kind, faults, fast_clock):
     assert set(broken(await results_of(kind))) == faults
+
+
+async def test_what_a_refusal_leads_to_is_no_more_than_a_warning(fast_clock):
+    """That it cannot start over its socket is the failure of kill-restart."""
+    results = await results_of(EndsWhenItIsRefusedAndCannotStartOver, only=["registers-again", "kill-restart"])
+    assert {
+        name: result.verdict for name, result in results.items() if name in ("registers-again", "kill-restart")
+    } == {
+        "registers-again": Verdict.WARNING,
+        "kill-restart": Verdict.FAILED,
+    }
+    assert "its last output: bind: address already in use" in results["registers-again"].evidence
 
 
 class SaysMinusOneAndANodeThatIsNotThere(SaysMinusOne):
