@@ -49,7 +49,7 @@ TONIC = Met(
     learnt="the second of these",
 )
 SAMPLE = Met(
-    name="Kubernetes' own sample (v1.36.3, `test/images/sample-device-plugin`)",
+    name="Kubernetes' own sample (v1.37.2, `test/images/sample-device-plugin`)",
     command=lambda directory: (upstream_sample(directory),),
     options=("--isolate", "--patience", "15"),
     learnt="`socket-deleted`: it watches for a new kubelet.sock alone; and it waits ten seconds then, for which a node "

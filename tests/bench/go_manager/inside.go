@@ -4,7 +4,7 @@ import (
 	"reflect"
 	_ "unsafe" // for go:linkname
 
-	cadvisorapi "github.com/google/cadvisor/info/v1"
+	cadvisorapi "github.com/google/cadvisor/lib/model"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/featuregate"
 	"k8s.io/klog/v2"
@@ -62,8 +62,8 @@ func (w *watched) asked() {
 	}
 }
 
-func (w *watched) PluginDisconnected(logger klog.Logger, resource string) {
-	w.ManagerImpl.PluginDisconnected(logger, resource)
+func (w *watched) PluginDisconnected(logger klog.Logger, resource, socket string) {
+	w.ManagerImpl.PluginDisconnected(logger, resource, socket)
 	w.marks.set(mark{"gone", resource})
 }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sync"
 
-	cadvisorapi "github.com/google/cadvisor/info/v1"
+	cadvisorapi "github.com/google/cadvisor/lib/model"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +33,7 @@ func newNode(directory, policy string, numaNodes int, marks *marks) (*node, erro
 	for id := range topology {
 		topology[id].Id = id
 	}
-	aligner, err := topologymanager.NewManager(topology, policy, "container", nil)
+	aligner, err := topologymanager.NewManager(klog.TODO(), topology, policy, "container", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (n *node) admit(pod *v1.Pod) error {
 	n.mutex.Unlock()
 	attributes := &lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others, Operation: lifecycle.AddOperation}
 	for _, handler := range n.handlers {
-		if result := handler.Admit(attributes); !result.Admit {
+		if result := handler.Admit(context.TODO(), attributes); !result.Admit {
 			n.remove(pod.UID)
 			return fmt.Errorf("%s: %s: %s", pod.Name, result.Reason, result.Message)
 		}
@@ -79,7 +79,7 @@ func (n *node) active() []*v1.Pod {
 
 // published is the node with what the manager has to offer, for the fit check.
 func (n *node) published(context.Context, bool) (*v1.Node, error) {
-	capacity, allocatable, _ := n.manager.GetCapacity()
+	capacity, allocatable, _ := n.manager.GetCapacity(klog.TODO())
 	pods := *resource.NewQuantity(1000, resource.DecimalSI)
 	capacity[v1.ResourcePods], allocatable[v1.ResourcePods] = pods, pods
 	status := v1.NodeStatus{Capacity: capacity, Allocatable: allocatable}
@@ -93,6 +93,6 @@ func (sourcesAreReady) AllReady() bool   { return true }
 
 type noPreemption struct{}
 
-func (noPreemption) HandleAdmissionFailure(_ context.Context, _ *v1.Pod, reasons []lifecycle.PredicateFailureReason) ([]lifecycle.PredicateFailureReason, error) {
+func (noPreemption) HandleAdmissionFailure(_ context.Context, _ *v1.Pod, reasons []lifecycle.PredicateFailureReason, _ lifecycle.Operation) ([]lifecycle.PredicateFailureReason, error) {
 	return reasons, nil
 }
