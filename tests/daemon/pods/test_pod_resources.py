@@ -9,6 +9,8 @@ from devicemgr import Container, ContainerKind, Device, Pod
 from devicemgr.daemon.access.rate_limit import TokenBucket
 from devicemgr.errors import NoSuchPod, RateLimited
 from devicemgr.events import DeviceListApplied
+from devicemgr.rpc.pod_resources import PodResourcesService
+from devicemgr.rpc.stubs import v1
 from tests.helpers import until
 
 GPU = "vendor.com/gpu"
@@ -53,6 +55,18 @@ async def test_get_of_an_unknown_pod_is_an_error(manager, pods, namespace, name)
     """CC-147."""
     with pytest.raises(NoSuchPod, match=f"pod {name} in namespace {namespace} not found"):
         await manager.pod_resources.get_pod(namespace, name)
+
+
+async def test_a_pod_has_no_cpus_and_no_memory_on_the_wire(manager, pods):
+    """CC-165, D37-17, API-5: only a kubelet with the gate PodLevelResourceManagers fills them."""
+    service = PodResourcesService(manager.pod_resources)
+    listed = await service.list(v1.ListPodResourcesRequest())
+    got = await service.get(v1.GetPodResourcesRequest(pod_name="p", pod_namespace="default"))
+    answer = v1.ListPodResourcesResponse.parse(listed.SerializeToString())
+    one = v1.GetPodResourcesResponse.parse(got.SerializeToString()).pod_resources
+    assert [pod.name for pod in answer.pod_resources] == ["p", "idle"]
+    for pod in (one, *answer.pod_resources):
+        assert [(it.cpu_ids, it.memory) for it in (pod, *pod.containers)] == [([], [])] * (1 + len(pod.containers))
 
 
 async def test_v1alpha1_lists_main_containers_only(manager, pods):

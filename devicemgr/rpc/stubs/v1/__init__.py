@@ -231,6 +231,12 @@ class PodResources(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    cpu_ids: "list[int]" = betterproto2.field(4, betterproto2.TYPE_INT64, repeated=True)
+
+    memory: "list[ContainerMemory]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
 
 default_message_pool.register_message("v1", "PodResources", PodResources)
 
