@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from tests.oracle.go_build import built
+
 from . import compared, figures, rows, sides
 from .figures import Compared, Figure
-from .go_build import built
 from .streams import GRPCLIB, OURS, streams
 
 NO_GO = "There is no go in PATH: the Go side is left out, and there are no ratios."

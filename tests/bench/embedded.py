@@ -1,4 +1,4 @@
-"""Our manager, embedded in a program of its own, behind the same loop of commands as Go's (``go_manager/main.go``).
+"""Our manager, embedded in a program of its own, behind the same loop of commands as Go's (``oracle/go_manager``).
 
 Plug-ins reach it by its sockets. What a kubelet does in its own process, admitting and removing pods, are method calls
 here, as they are in Go.

@@ -94,7 +94,7 @@ class LoopSide(Side):
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         super().__init__(name, root, self._process.pid)
         self._plugins.mkdir(parents=True)
-        self._ask(do="start", directory=str(root), policy=policy, nodes=nodes)
+        self._ask(do="start", new=True, directory=str(root), policy=policy, scope="container", nodes=nodes)
         self._channel = grpc.insecure_channel(f"unix:{self._plugins}/kubelet.sock", options=OPTIONS)
         self._register = unary(self._channel, "/v1beta1.Registration/Register")
         self._seen: Counter[tuple[str, str]] = Counter()
