@@ -24,7 +24,7 @@ class Started:
     """What a container gets. ``error`` instead of ``options`` if it could not be started."""
 
     devices: dict[str, list[str]]
-    """By resource; the ids sorted."""
+    """By resource; the ids sorted. Resources without any are left out."""
     options: dict[str, Any] | None = None
     """envs, annotations: dict; mounts, devices, cdi: sorted lists of texts ``/container|/host|permissions``, or
     read-only as true or false. Only what comes from plug-ins; None if nothing does."""
@@ -68,17 +68,25 @@ class Side(Protocol):
 
     # --- what a kubelet's surroundings do ---
 
-    def admit(self, pods: list[Pod]) -> list[Admission]: ...
+    def admit(self, pods: list[Pod], *, start: bool = True) -> list[Admission]:
+        """All at once if the side can; then their containers start, one after the other."""
 
     def delete(self, names: list[str]) -> None: ...
 
+    def start_again(self, name: str) -> Admission:
+        """The containers of an admitted pod, except for those of kind init."""
+
     def resize(self, name: str) -> Refusal | None: ...
 
-    def restart(self, *, reboot: bool) -> None:
-        """Stops and starts; for Handover: :meth:`stop`, then the directories are exchanged, then :meth:`start`."""
+    def stop(self) -> None: ...
 
-    def readmit(self) -> list[Admission]:
-        """The pods come again. If the side lets them wait, it is called in a thread while plug-ins register."""
+    def start(self, *, reboot: bool = False) -> None:
+        """On the same directory. It does not know its pods any more; unless the machine was rebooted, their containers
+        are running, except for those of kind init."""
+
+    def readmit(self, *, start: bool) -> list[Admission]:
+        """After a start the pods come again, one after the other; then it knows that these were all. Called in a thread
+        if plug-ins register meanwhile."""
 
     def expire_grace(self) -> None: ...
 
@@ -87,10 +95,12 @@ class Side(Protocol):
     def node(self) -> dict[str, tuple[int, int]]:
         """Capacity and allocatable by resource."""
 
-    def checkpoint(self) -> dict[str, Any]: ...
+    def checkpoint(self) -> dict[str, Any]:
+        """See :func:`tests.oracle.checkpoint.read_checkpoint`."""
 
     def health(self) -> dict[str, Any]:
         """By pod, container, resource and device: Healthy, Unhealthy or Unknown."""
 
-    def metrics(self) -> dict[str, Any]:
-        """By name: type, and the samples of section MET."""
+    def metrics(self, names: list[str]) -> dict[str, Any]:
+        """By name: ``type``, ``counts`` by labels (``"a=1,b=2"``), and of a histogram ``buckets``; its counts are how
+        many values there were. Since the node was opened, or the manager started."""

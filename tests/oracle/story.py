@@ -4,13 +4,12 @@ Stories are data, so any side can play them: Kubernetes' device manager in proce
 They are written to be read without this file::
 
     Story(
-        "the older plug-in serves on when the newer one ends",
+        "devices of a pod that was deleted",
         Register("a", devices="d0 d1"),
-        Register("b", devices="d0 d1 d2"),
-        Admit(Pod("p", main(gpu=1))),
-        Kill("b"),
-        Look(),
-        differs={"LIM-41"},
+        Admit(Pod("p", main(gpu=1)), Pod("q", main(gpu=1))),
+        Delete("p"),
+        Look("checkpoint"),
+        differs={"LIM-33"},
     )
 
 The ``repr`` of a story is its source text, so that a generated one can be pasted.
@@ -262,6 +261,13 @@ class Delete(Step):
 
 
 @_step
+class StartAgain(Step):
+    """The pod's containers end and are started again, except for those of kind init. Result: as of Admit."""
+
+    name: str
+
+
+@_step
 class Resize(Step):
     """The pod is resized in place, in something that is no device. Result: the refusal, or None."""
 
@@ -351,6 +357,16 @@ class Story:
         values = {**defaults, **node, "title": title, "steps": steps, "differs": frozenset(differs)}
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def watches(self) -> bool:
+        """Does any plug-in come by way of the plug-in watcher?"""
+        return any(isinstance(step, Register) and step.watched for step in self.steps)
+
+    @property
+    def waits(self) -> bool:
+        """Do pods wait after a restart, on sides that let them? Otherwise they are decided on at once."""
+        return any(isinstance(step, Restart | Reboot) and step.meanwhile for step in self.steps)
 
     def distances(self, node: int) -> list[int]:
         return [10 + 10 * abs(node - other) for other in range(self.numa)]

@@ -83,6 +83,8 @@ func (l *loop) handle(c command) (said answer, err error) {
 		}
 	case "admit-pods":
 		said.Value = l.node.admitAll(c.Manifests, c.Start)
+	case "start-again":
+		said.Value = l.node.startAgain(c.Manifests[0])
 	case "all-pods-known":
 		l.node.sources.ready = true
 	case "delete":

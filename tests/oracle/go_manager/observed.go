@@ -9,6 +9,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 	v1helper "k8s.io/kubernetes/pkg/apis/core/v1/helper"
 	"k8s.io/kubernetes/pkg/kubelet/cm/devicemanager"
 	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
@@ -50,6 +51,18 @@ func (n *node) admitAll(pods []*v1.Pod, start bool) []admission {
 		}
 	}
 	return admissions
+}
+
+// startAgain starts the containers that run, once more.
+func (n *node) startAgain(pod *v1.Pod) admission {
+	started := admission{Pod: pod.Name, Containers: map[string]started{}}
+	for _, container := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
+		init := slices.ContainsFunc(pod.Spec.InitContainers, func(one v1.Container) bool { return one.Name == container.Name })
+		if !init || podutil.IsRestartableInitContainer(&container) {
+			started.Containers[container.Name] = n.container(pod, &container, true)
+		}
+	}
+	return started
 }
 
 func (n *node) container(pod *v1.Pod, container *v1.Container, start bool) started {
