@@ -26,6 +26,8 @@
     ├── DirectoryInUse       another manager owns the directory
     ├── DirectoryUnusable    the directory cannot be created, read or cleaned
     ├── AddressUnusable      metrics cannot be served on the address
+    ├── ProgramUnavailable   a program of Kubernetes is not here, and cannot be built
+    ├── ControlPlaneFailed   etcd or the API server of a control plane has ended, or does not get ready
     ├── OutputLost           standard output could not be written
     └── ResourceWaitTimeout  a resource did not reach the wanted state in time
 
@@ -196,6 +198,14 @@ class RateLimited(DeviceManagerError):
     """More calls than the PodResources API allows: try again in a moment (PR-2)."""
 
     status = "RESOURCE_EXHAUSTED"
+
+
+class ProgramUnavailable(DeviceManagerError):
+    """A program of Kubernetes is not on this machine, or cannot be built or run. Install what the text names."""
+
+
+class ControlPlaneFailed(DeviceManagerError):
+    """A component of a control plane has ended, or does not get ready. The text has the last lines of its log."""
 
 
 class OutputLost(DeviceManagerError):

@@ -60,6 +60,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
         VALUES | {"condition_variable", "core", "rpc", "daemon"} | {"printable", "yaml_fields"},
         "runs a manager, and shows what others have said; it does not know the command line",
     ),
+    "cluster": ({"errors"}, "Kubernetes' own programs around a node; it knows nothing of devices"),
     "cli": (
         VALUES
         | {"core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
@@ -84,6 +85,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
     "inotify_simple": ({"daemon/file_watch", "daemon/plugins"}, "files of ours are watched, and plug-ins' sockets"),
     "prometheus_client": ({"daemon/serving"}, "metrics are the event log, counted"),
     "h11": ({"daemon/serving"}, "HTTP for the metrics"),
+    "httpx2": ({"cluster"}, "the API server is spoken to in one place"),
     "fnv_hash_fast": ({"core/checkpoint"}, "the checkpoint's checksum"),
     "pytest": ({"testing/pytest_plugin"}, "everything else of testing works without it"),
     "pytest_trio": ({"testing/pytest_plugin"}, "so does it without Trio tests"),

@@ -1,0 +1,126 @@
+"""A real control plane, where its programs are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from devicemgr.cluster.api_client import ApiError
+from devicemgr.cluster.control_plane import open_control_plane
+from devicemgr.cluster.programs import Program, find_programs
+from devicemgr.errors import ControlPlaneFailed, ProgramUnavailable
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+@pytest.fixture
+async def programs():
+    try:
+        return await find_programs()
+    except ProgramUnavailable as missing:
+        pytest.skip(str(missing))
+
+
+def config_map(name: str, **data: str) -> dict:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def processes(directory: Path) -> dict[int, list[str]]:
+    """The command lines of those that are told of the directory, by their ids."""
+    found = {}
+    for one in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            argv = (one / "cmdline").read_text().split("\0")
+            if any(f"{directory}/" in word for word in argv):
+                found[int(one.name)] = argv
+    return found
+
+
+async def until_there_are(count: int, directory: Path) -> None:
+    with trio.fail_after(30):
+        while len(processes(directory)) != count:  # noqa: ASYNC110 - the processes of others have no event
+            await trio.sleep(0.02)
+
+
+async def test_it_answers_those_it_knows_and_nothing_is_left_of_it(programs, tmp_path):
+    async with open_control_plane(tmp_path, programs, nodes=["node-1"]) as cluster:
+        async with cluster.client() as api:
+            await api.create(MAPS, config_map("one", a="1"))
+            await api.patch(f"{MAPS}/one", {"data": {"a": None, "b": "2"}})
+            assert (await api.get(f"{MAPS}/one"))["data"] == {"b": "2"}
+        async with cluster.client("system:node:node-1") as api:
+            with pytest.raises(ApiError, match="403 Forbidden") as refused:
+                await api.get(MAPS)
+            assert (refused.value.code, refused.value.reason) == (403, "Forbidden")
+        assert len(processes(tmp_path)) == 2
+        secrets = [cluster.kubeconfig(), tmp_path / "tokens.csv", tmp_path / "apiserver.key"]
+        assert [oct(file.stat().st_mode & 0o077) for file in secrets] == ["0o0"] * 3
+        port = int(cluster.url.rpartition(":")[2])
+    assert processes(tmp_path) == {}
+    with socket.socket() as now_free:
+        now_free.bind(("127.0.0.1", port))
+
+
+async def test_an_object_is_waited_for_however_it_changes(programs, tmp_path):
+    async with (
+        open_control_plane(tmp_path, programs) as cluster,
+        cluster.client() as api,
+        trio.open_nursery() as nursery,
+    ):
+        seen: list[object] = []
+
+        async def wait_until(holds) -> None:
+            found = await api.wait_until(f"{MAPS}/one", holds)
+            seen.append(found and found["data"])
+
+        assert await api.wait_until(f"{MAPS}/one", lambda one: one is None) is None
+        nursery.start_soon(wait_until, lambda one: one is not None)
+        nursery.start_soon(wait_until, lambda one: one is not None and one["data"]["a"] == "2")
+        await api.create(MAPS, config_map("other", a="2"))
+        await api.create(MAPS, config_map("one", a="1"))
+        await api.patch(f"{MAPS}/one", {"data": {"a": "2"}})
+        await wait_until(lambda one: one is not None and one["data"]["a"] == "2")
+        nursery.start_soon(wait_until, lambda one: one is None)
+        await api.delete(f"{MAPS}/one")
+    assert {"a": "2"} in seen
+    assert seen[-1] is None
+    assert len(seen) == 4
+
+
+async def test_a_component_that_ends_ends_the_block_with_its_last_words(programs, tmp_path):
+    with pytest.raises(ControlPlaneFailed, match="kube-apiserver has ended with status -9"):
+        async with open_control_plane(tmp_path, programs):
+            os.kill(next(pid for pid, argv in processes(tmp_path).items() if "kube-apiserver" in argv), signal.SIGKILL)
+            await trio.sleep_forever()
+    assert processes(tmp_path) == {}
+
+
+async def test_a_component_that_cannot_start_says_why(tmp_path):
+    unwilling = Program(("sh", "-c", "echo no such flag >&2; exit 3"), "3.7.0")
+    patient = Program(("sh", "-c", "exec sleep 1000"), "1.37.2")
+    with pytest.raises(ControlPlaneFailed, match="etcd has ended with status 3: no such flag"):
+        async with open_control_plane(tmp_path, {"etcd": unwilling, "kube-apiserver": patient}):
+            pytest.fail("it is not ready")
+
+
+async def test_nothing_is_left_when_its_starter_is_killed(programs, tmp_path):
+    argv = programs["etcd"].argv
+    if len(argv) == 1:
+        pytest.skip("only the program that is built here ends with its starter")
+    starter = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE); time.sleep(1000)"
+    flags = [f"--data-dir={tmp_path}/etcd", "--listen-client-urls=http://127.0.0.1:0"]
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(
+            partial(trio.run_process, [sys.executable, "-c", starter, *argv, *flags], check=False)
+        )
+        await until_there_are(2, tmp_path)
+        process.send_signal(signal.SIGKILL)
+        await until_there_are(0, tmp_path)

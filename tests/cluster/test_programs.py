@@ -1,0 +1,59 @@
+"""Where the programs of a control plane are found."""
+
+from __future__ import annotations
+
+import pytest
+
+from devicemgr.cluster import programs
+from devicemgr.cluster.go_program import GoProgram
+from devicemgr.cluster.programs import ASSETS, find_programs
+from devicemgr.errors import ProgramUnavailable
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """One on which nothing is found, and a function that puts a program somewhere."""
+    (tmp_path / "module").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(programs, "CONTROL_PLANE", GoProgram(tmp_path / "module"))
+    monkeypatch.delenv(ASSETS, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+
+    def put(place: str, name: str, says: str) -> str:
+        path = tmp_path / place / name if place else programs.CONTROL_PLANE.path
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(f"#!/bin/sh\necho '{says}'\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return put
+
+
+async def test_envtests_directory_comes_before_the_path_and_that_before_what_was_built(machine, tmp_path, monkeypatch):
+    built = machine("", "", "etcd Version: 3.7.0")
+    found = await find_programs(["etcd"])
+    assert (found["etcd"].argv, found["etcd"].version) == ((built, "etcd"), "3.7.0")
+    in_path = machine("path", "etcd", "etcd Version: 3.5.1")
+    assert (await find_programs(["etcd"]))["etcd"].argv == (in_path,)
+    monkeypatch.setenv(ASSETS, str(tmp_path / "assets"))
+    assert (await find_programs(["etcd"]))["etcd"].argv == (in_path,)
+    in_assets = machine("assets", "etcd", "etcd Version: 3.6.4")
+    assert (await find_programs(["etcd"]))["etcd"].argv == (in_assets,)
+
+
+async def test_versions_are_told_apart(machine):
+    machine("path", "kube-apiserver", "Kubernetes v1.36.3")
+    found = await find_programs(["kube-apiserver"])
+    assert (found["kube-apiserver"].version, found["kube-apiserver"].minor) == ("1.36.3", "1.36")
+
+
+async def test_what_does_not_say_its_version_is_not_used(machine):
+    machine("path", "etcd", "hello")
+    with pytest.raises(ProgramUnavailable, match="does not say which version it is: 'hello'"):
+        await find_programs(["etcd"])
+
+
+async def test_what_is_missing_is_named_with_where_it_was_looked_for(machine):
+    machine("path", "etcd", "etcd Version: 3.5.1")
+    with pytest.raises(ProgramUnavailable, match=f"no kube-apiserver.*{ASSETS}.*PATH"):
+        await find_programs()
