@@ -11,7 +11,7 @@ from devicemgr.cluster.go_program import KUBERNETES, GoProgram
 from devicemgr.errors import ProgramUnavailable
 
 ROOT = Path(__file__).parent.parent.parent
-OF_KUBERNETES = [ROOT / "devicemgr/cluster/go_control_plane/go.mod"]
+OF_KUBERNETES = [ROOT / "devicemgr/cluster/go_control_plane/go.mod", ROOT / "tests/oracle/go_kubelet/go.mod"]
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""A control plane for all kubelets of the session, where their programs are."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from devicemgr.cluster.control_plane import ControlPlane, open_control_plane
+from devicemgr.cluster.programs import find_programs
+from devicemgr.daemon.threads.portal import Portal, open_portal
+
+from .programs import missing
+
+NODES = ("node",)
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[Portal]:
+    with open_portal() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def cluster(portal: Portal) -> Iterator[ControlPlane]:
+    with tempfile.TemporaryDirectory(prefix="dm-") as directory:
+        if reason := missing(Path(directory)):
+            pytest.skip(reason)
+        programs = trio.run(find_programs)
+        with portal.enter(open_control_plane(Path(directory), programs, nodes=NODES)) as opened:
+            yield opened

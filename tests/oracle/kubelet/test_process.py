@@ -1,0 +1,150 @@
+"""The kubelet as a process: it lives with a plug-in and with pods, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from devicemgr.cluster.control_plane import ControlPlane
+from devicemgr.testing import open_simulated_plugin
+
+from .conftest import NODES
+from .process import Kubelet, NodeConfig, Runtime, open_kubelet, open_runtime
+from .view import make_view
+
+GPU = "vendor.com/gpu"
+PODS = "/api/v1/namespaces/default/pods"
+CHANGED_BY_KUBELETS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
+
+
+@pytest.fixture
+def clean_node(cluster, portal) -> AsyncIterator[None]:
+    """The node is not left to the next test."""
+    yield
+
+    async def forget() -> None:
+        async with cluster.client() as api:
+            await api.delete(f"/api/v1/nodes/{NODES[0]}")
+
+    portal.call(forget)
+
+
+@asynccontextmanager
+async def node(cluster: ControlPlane, directory: Path, **options: object) -> AsyncIterator[tuple[Kubelet, Runtime]]:
+    """A kubelet whose directory is ``directory/root``, with two NUMA nodes."""
+    for name in ("root", "scratch", "work"):
+        (directory / name).mkdir()
+    view = make_view(directory / "root", directory / "scratch", [[10, 20], [20, 10]])
+    config = NodeConfig(NODES[0], **options)
+    socket, kubeconfig = directory / "cri.sock", cluster.kubeconfig(f"system:node:{NODES[0]}")
+    async with open_runtime(directory / "work", socket) as runtime:
+        async with open_kubelet(
+            directory / "work", config, runtime=socket, kubeconfig=kubeconfig, view=view
+        ) as kubelet:
+            yield kubelet, runtime
+
+
+def pod(name: str, gpus: int, **container: object) -> dict:
+    limits = {GPU: str(gpus)}
+    one = {"name": "main", "image": "none", "resources": {"limits": limits}, **container}
+    spec = {"nodeName": NODES[0], "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {**spec, "containers": [one]}}
+
+
+def of_the_machine() -> dict[str, object]:
+    """What a kubelet may leave on a machine."""
+    kernel = {name: (Path("/proc/sys") / name).read_text() for name in CHANGED_BY_KUBELETS}
+    places = {place: sorted(os.listdir(place)) for place in ("/var/lib", "/var/log", "/run") if Path(place).is_dir()}
+    mounts = Path("/proc/self/mounts").read_text()
+    groups = subprocess.run(["find", "/sys/fs/cgroup", "-name", "*kube*"], capture_output=True, text=True).stdout
+    return {"kernel": kernel, "places": places, "mounts": mounts, "groups": groups, "processes": go_kubelets()}
+
+
+def go_kubelets() -> list[list[str]]:
+    found = []
+    for one in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            argv = (one / "cmdline").read_text().split("\0")
+            if "go_kubelet" in argv[0]:
+                found.append(argv)
+    return found
+
+
+@pytest.mark.usefixtures("clean_node")
+def test_a_plug_in_and_pods_meet_a_kubelet_and_nothing_is_left_of_it(cluster, portal, root_dir):
+    before = of_the_machine()
+
+    async def story() -> None:
+        async with node(cluster, root_dir) as (kubelet, _), cluster.client() as api:
+            assert len(go_kubelets()) == len(before["processes"]) + 2
+            async with open_simulated_plugin(root_dir / "root/device-plugins", GPU, devices=2) as plugin:
+                await plugin.register()
+                await api.wait_until(
+                    f"/api/v1/nodes/{NODES[0]}", lambda node: node["status"]["allocatable"].get(GPU) == "2"
+                )
+                await api.create(PODS, pod("p", 1))
+                await api.wait_until(f"{PODS}/p", lambda one: one["status"].get("phase") == "Running")
+                assert [name for name, _ in plugin.calls] == ["GetDevicePluginOptions", "ListAndWatch", "Allocate"]
+                await kubelet.wait_until_pods_are_synced()
+                await api.create(PODS, pod("q", 2))
+                refused = await api.wait_until(f"{PODS}/q", lambda one: one["status"].get("phase") == "Failed")
+                assert refused["status"]["reason"] == "UnexpectedAdmissionError"
+                assert "Requested: 2, Available: 1" in refused["status"]["message"]
+                for name in ("p", "q"):
+                    await api.delete(f"{PODS}/{name}")
+                    await api.wait_until(f"{PODS}/{name}", lambda one: one is None)
+
+    portal.call(story)
+    assert of_the_machine() == before
+
+
+@pytest.mark.usefixtures("clean_node")
+def test_containers_exit_when_they_are_told_to_and_the_working_directory_keeps_its_files(cluster, portal, root_dir):
+    """A kubelet that removes a container deletes its log by a pattern: without the log's path, all files there are."""
+
+    async def story() -> None:
+        async with node(cluster, root_dir) as (_, runtime), cluster.client() as api:
+            kept = root_dir / "work/empty/kept"
+            kept.touch()
+            await api.create(PODS, pod("p", 0))
+            await api.wait_until(f"{PODS}/p", lambda one: one["status"].get("phase") == "Running")
+            await runtime.exit("p", code=3)
+            again = await api.wait_until(
+                f"{PODS}/p", lambda one: one["status"]["containerStatuses"][0]["restartCount"] == 1
+            )
+            assert again["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3
+            await api.delete(f"{PODS}/p")
+            await api.wait_until(f"{PODS}/p", lambda one: one is None)
+            assert kept.exists()
+
+    portal.call(story)
+
+
+@pytest.mark.usefixtures("clean_node")
+def test_it_sees_the_numa_nodes_of_the_story(cluster, portal, root_dir):
+    async def story() -> None:
+        options = {"policy": "single-numa-node", "policy_options": {"prefer-closest-numa-nodes": "true"}}
+        async with node(cluster, root_dir, **options) as (kubelet, _):
+            machine = next(entry for entry in kubelet.log.entries if "Machine:" in entry["msg"])
+            assert "Distances:[10 20]" in machine["msg"]
+            assert "Distances:[20 10]" in machine["msg"]
+
+    portal.call(story)
+
+
+@pytest.mark.usefixtures("clean_node")
+def test_its_end_by_itself_is_an_error(cluster, portal, root_dir):
+    async def story() -> None:
+        with pytest.raises(RuntimeError, match="has ended with -9"):
+            async with node(cluster, root_dir) as (kubelet, _):
+                kubelet.kill()
+                await trio.sleep_forever()
+
+    portal.call(story)
+    assert go_kubelets() == []
