@@ -26,6 +26,7 @@ Without Trio: :func:`open_portal`.
 ``quantity``        Kubernetes quantities
 ``node_config``     the kubelet's configuration, as people have it
 ``node_resources``  resources that a node has without a plug-in
+``kubernetes_versions``  what a kubelet of v1.36 or v1.37 does not start with
 ``resource_names``  which names are those of extended resources
 ``yaml_fields``     YAML whose values know their lines; nothing else imports yaml
 ``peer_limits``     how much a peer may ask of the manager

@@ -199,6 +199,7 @@ class EffectiveSettings:
     gates: Mapping[str, bool]
     peer_limits: Mapping[str, float]
     node_resources: Mapping[ResourceName, int]
+    kubernetes_version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

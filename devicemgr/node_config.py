@@ -7,8 +7,9 @@ OpenShift's the gate is off unless it is named; upstream, ``DevicePlugins`` is o
 When there is no such object, any other is searched for the Topology Manager's keys, also in texts (Talos, kOps, k0s,
 eksctl, kind), and for a list of the kubelet's flags (k3s, RKE2). That is a guess, so a warning says so.
 
-One key is not the kubelet's: ``nodeResources`` (``node-resource`` among the arguments) says what the node has without a
-device plug-in, which a kubelet learns from the API server.
+Two keys are not the kubelet's. ``nodeResources`` (``node-resource`` among the arguments) says what the node has without
+a device plug-in, which a kubelet learns from the API server. ``kubernetesVersion`` (``kubernetes-version``) says which
+kubelet to be like; kubeadm's and other files have such a key as well, so it alone makes nothing a configuration.
 
 A duplicate key is warned of, and the last one counts, as in the kubelet. So is a key that is nearly one of those read
 here. Other keys of the kubelet are ignored.
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .errors import BadInput
+from .kubernetes_versions import why_not_a_version
 from .model import ResourceName
 from .node_resources import node_resource
 from .yaml_fields import Field, load_documents, nearest
@@ -40,6 +42,7 @@ _FLAGS = (
     "topology-manager-policy-options",
     "topology-manager-scope",
 )
+_VERSION, _VERSION_FLAG = "kubernetesVersion", "kubernetes-version"
 _SECTION = re.compile(r"\[\[?[\w.\"' -]+\]\]?\s*(#.*)?")
 """The first line of TOML, and of a systemd unit."""
 _MICROSHIFT = frozenset({"apiServer", "debugging", "dns", "etcd", "ingress", "kubelet", "manifests", "network", "node"})
@@ -65,12 +68,14 @@ class TopologyConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """``unknown_gates`` and ``warnings`` are to be logged; they are no errors."""
+    """``other_gates``, which mean nothing here, and ``warnings`` are to be logged; they are no errors. An empty
+    ``kubernetes_version`` is not stated."""
 
     device_plugins: bool = True
     topology: TopologyConfig = TopologyConfig()
     node_resources: Mapping[ResourceName, int] = field(default_factory=dict)
-    unknown_gates: tuple[str, ...] = ()
+    kubernetes_version: str = ""
+    other_gates: Mapping[str, bool] = field(default_factory=dict)
     warnings: tuple[BadInput, ...] = field(default=(), compare=False)
     how_to_enable: str = field(default="", compare=False)
 
@@ -91,7 +96,8 @@ def parse_node_configs(sources: Iterable[tuple[str, str]]) -> NodeConfig:
             place=next((one.place for one in reversed(topologies) if one.policy), None),
         ),
         node_resources={name: count for one in configs for name, count in one.node_resources.items()},
-        unknown_gates=tuple(sorted(gates.keys() - {GATE})),
+        kubernetes_version=_last_nonempty([one.kubernetes_version for one in configs]),
+        other_gates={name: is_on for name, is_on in sorted(gates.items()) if name != GATE},
         warnings=tuple({str(one): one for one in warnings}.values()),  # each once: some places are looked at twice
         how_to_enable=configs[-1].how_to_enable,
     )
@@ -291,11 +297,12 @@ def _named_arguments(extra: Field) -> Iterator[tuple[str, Field]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FileConfig:
-    """What one file says. Empty texts in ``topology`` are not set; ``default_gate`` is the gate if it is not named."""
+    """What one file says. Empty texts are not set; ``default_gate`` is the gate if it is not named."""
 
     gates: Mapping[str, bool]
     topology: TopologyConfig
     node_resources: Mapping[ResourceName, int]
+    kubernetes_version: str
     default_gate: bool
     how_to_enable: str
 
@@ -306,7 +313,7 @@ def _read(found: _Found, warnings: list[BadInput]) -> _FileConfig:
     if found.is_arguments:
         place = top.get("kubeletArguments")
         fields = place.mapping() if place else {}
-        arguments = {flag: fields[flag].sequence() for flag in _FLAGS if flag in fields}
+        arguments = {flag: fields[flag].sequence() for flag in (*_FLAGS, _VERSION_FLAG) if flag in fields}
         gates, topology = _gates_of_arguments(arguments), _topology_of_arguments(arguments)
         counts = list(_pairs(arguments, "node-resource"))
         how = _as_yaml(["kubeletArguments", "feature-gates"], "- DevicePlugins=true", indent=False)
@@ -325,12 +332,14 @@ def _read(found: _Found, warnings: list[BadInput]) -> _FileConfig:
         counts = [(item, name, item.number_text()) for name, item in by_name.items()]
         how = _as_yaml([*found.path, "featureGates"], "DevicePlugins: true")
     is_by_flags = found.is_arguments or found.is_flags
-    warnings += _misspelt(fields, _FLAGS if is_by_flags else _KEYS)
+    versions = arguments.get(_VERSION_FLAG, ()) if is_by_flags else [top[_VERSION]] if _VERSION in top else []
+    warnings += _misspelt(fields, (*_FLAGS, _VERSION_FLAG) if is_by_flags else (*_KEYS, _VERSION))
     warnings += _misspelt_gates(arguments, fields)
     return _FileConfig(
         gates=gates,
         topology=topology,
         node_resources={name: _node_resource(item, name, count) for item, name, count in counts},
+        kubernetes_version=_kubernetes_version(versions[-1]) if versions else "",
         default_gate=not found.is_arguments,
         how_to_enable=how,
     )
@@ -341,6 +350,12 @@ def _node_resource(place: Field, name: str, count: str) -> int:
         return node_resource(name, count)
     except ValueError as error:
         raise place.bad(str(error)) from error
+
+
+def _kubernetes_version(place: Field) -> str:
+    if place.text() and (problem := why_not_a_version(place.text())):
+        raise place.bad(f"{problem}, not {place.text()}")
+    return place.text()
 
 
 def _as_yaml(keys: list[str], last: str, *, indent: bool = True) -> str:

@@ -84,7 +84,13 @@ def test_a_manager_is_not_opened_with_what_it_cannot_use(name, value):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"restart_wait": -1}, {"grace": math.nan}, {"metrics_address": ("h", 70000)}, {"node_resources": {"a.com/b": -1}}],
+    [
+        {"restart_wait": -1},
+        {"grace": math.nan},
+        {"metrics_address": ("h", 70000)},
+        {"node_resources": {"a.com/b": -1}},
+        {"kubernetes_version": "1.35"},
+    ],
 )
 def test_nor_with_numbers_out_of_range(settings):
     with pytest.raises(ValueError, match=rf"^open_device_manager\(\): {next(iter(settings))}"):

@@ -33,7 +33,7 @@ def test_the_gate_is_read_from_both_formats(text, on):
 
 def test_unknown_gates_are_reported_not_refused():
     config = parse_node_config(OPENSHIFT.format("B=true,A=false,DevicePlugins=1"), file="node.yaml")
-    assert config.unknown_gates == ("A", "B")
+    assert config.other_gates == {"A": False, "B": True}
 
 
 @pytest.mark.parametrize(
@@ -367,6 +367,54 @@ def test_keys_of_other_features_are_not_warned_of():
     assert not parse_node_config(text, file="n.yaml").warnings
 
 
+# --- the version of Kubernetes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("kind: KubeletConfiguration\nkubernetesVersion: 1.36\n", "1.36"),
+        ("kind: KubeletConfiguration\nkubernetesVersion: '1.37'\n", "1.37"),
+        ("kubeletArguments:\n  kubernetes-version: ['1.37', '1.36']\n", "1.36"),
+        ("kubelet-arg: [topology-manager-policy=none, kubernetes-version=1.36]\n", "1.36"),
+        ("kind: KubeletConfiguration\n", ""),
+    ],
+)
+def test_the_version_of_kubernetes_may_be_stated(text, version):
+    found = parse_node_config(text, file="n.yaml")
+    assert (found.kubernetes_version, found.other_gates) == (version, {})
+    assert not [warning for warning in found.warnings if "ersion" in str(warning)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "kind: KubeletConfiguration\nkubernetesVersion: v1.37.2\n",
+            "n.yaml:2: kubernetesVersion: must be 1.36 or 1.37, not v1.37.2",
+        ),
+        (
+            "kubeletArguments:\n  kubernetes-version: ['1.35']\n",
+            "n.yaml:2: kubeletArguments.kubernetes-version[0]: must be 1.36 or 1.37, not 1.35",
+        ),
+    ],
+)
+def test_another_version_is_an_error_with_its_place(text, message):
+    with pytest.raises(BadInput) as caught:
+        parse_node_config(text, file="n.yaml")
+    assert str(caught.value) == message
+
+
+def test_the_version_of_a_cluster_makes_no_file_a_configuration():
+    """kubeadm, kOps and kind have a ``kubernetesVersion``, of a cluster."""
+    cluster = "kind: Cluster\nspec:\n  kubernetesVersion: 1.30.1\n  kubelet: {topologyManagerPolicy: restricted}\n"
+    found = parse_node_config(cluster, file="n.yaml")
+    assert (found.topology.policy, found.kubernetes_version) == ("restricted", "")
+    for text in ("kubernetesVersion: v1.37.2\n", "kind: ClusterConfiguration\nkubernetesVersion: v1.36.0\n"):
+        with pytest.raises(BadInput, match="neither an OpenShift"):
+            parse_node_config(text, file="n.yaml")
+
+
 # --- several files -------------------------------------------------------------------------------------
 
 
@@ -385,7 +433,7 @@ def test_drop_ins_add_to_the_files_before_them():
     assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "restricted", "pod")
     assert found.topology.options == {"prefer-closest-numa-nodes": "true", "max-allowable-numa-nodes": "9"}
     assert found.topology.place.bad("x").file == "base"
-    assert (found.unknown_gates, [warning.file for warning in found.warnings]) == (("A",), ["2.conf"])
+    assert (found.other_gates, [warning.file for warning in found.warnings]) == ({"A": True}, ["2.conf"])
 
 
 def test_the_gate_is_off_by_default_if_any_file_is_openshifts():

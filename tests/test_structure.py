@@ -38,13 +38,17 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "version": (set(), "asked for by programs, the command line and the metrics"),
     "rules": (set(), "the book cites the code, and never the other way round"),
     "node_resources": ({"model", "resource_names", "quantity"}, "resources that somebody states by name and quantity"),
+    "kubernetes_versions": (set(), "texts that a file, the command line and a program give"),
     "yaml_fields": ({"errors"}, "a field says where in the file it is wrong"),
     "pod_kinds": ({"yaml_fields"}, "where the pod is in an object"),
     "manifest": (
         {"errors", "model", "pod_kinds", "quantity", "resource_names", "yaml_fields"},
         "a file → pods, by the rules of the API server",
     ),
-    "node_config": ({"errors", "model", "node_resources", "yaml_fields"}, "a file → what the kubelet is told"),
+    "node_config": (
+        {"errors", "kubernetes_versions", "model", "node_resources", "yaml_fields"},
+        "a file → what the kubelet is told",
+    ),
     "core": (VALUES | {"steps"}, "decisions: values in, values and events out; it knows of no wire and no task"),
     "rpc": (
         VALUES - {"resource_names"} | {"condition_variable", "peer_limits", "steps", "turns"},
@@ -53,7 +57,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "daemon": (
         VALUES
         | {"condition_variable", "core", "rpc", "peer_limits", "steps", "turns", "version"}
-        | {"manifest", "node_resources"},
+        | {"kubernetes_versions", "manifest", "node_resources"},
         "decides with core and speaks with rpc; an embedder may admit a manifest and state resources",
     ),
     "testing": (
@@ -64,7 +68,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "cli": (
         VALUES
         | {"core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
-        | {"manifest", "node_config", "node_resources", "printable", "yaml_fields"},
+        | {"kubernetes_versions", "manifest", "node_config", "node_resources", "printable", "yaml_fields"},
         "options and files → calls; nothing imports it",
     ),
     "__init__": ({"core", "daemon", "errors", "events", "model", "peer_limits", "rpc"}, "the public names"),

@@ -46,6 +46,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
 from ..printable import printable
@@ -264,5 +265,12 @@ def main(
         from .run import Options, run_daemon
 
         log_level = "debug" if verbose else log_level
-        options = Options(config=config, numa=numa, trace=trace, log_format=log_format, log_level=log_level)
+        options = Options(
+            config=config,
+            numa=numa,
+            states_version=ctx.get_parameter_source("kubernetes_version") is not ParameterSource.DEFAULT,
+            trace=trace,
+            log_format=log_format,
+            log_level=log_level,
+        )
         ctx.exit(run_daemon(options, root_dir=root_of(root_dir), **settings))

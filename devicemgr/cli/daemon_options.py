@@ -17,6 +17,7 @@ import click
 from .. import arguments
 from ..daemon.access.callers import Callers
 from ..daemon.settings import Settings, option_of
+from ..kubernetes_versions import VERSIONS, KubernetesVersion
 from ..model import ResourceName
 from ..node_resources import NodeResources, node_resource
 from ..peer_limits import PeerLimits
@@ -130,6 +131,7 @@ def _parsed(parse: Callable[[Any], Any], *, multiple: bool = False) -> Callable[
 _KINDS: dict[Any, Callable[[Field[Any]], dict[str, Any]]] = {
     bool: lambda field: {"is_flag": True, "default": field.default},
     arguments.Seconds: lambda field: {"type": Seconds(0), "default": field.default, "show_default": True},
+    KubernetesVersion: lambda field: {"type": click.Choice(VERSIONS), "default": field.default, "show_default": True},
     Deadlines: _parsed(parse_deadlines, multiple=True),
     PeerLimits: _parsed(parse_peer_limits, multiple=True),
     Callers: _parsed(parse_group),

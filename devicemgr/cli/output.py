@@ -138,6 +138,7 @@ def settings_data(settings: EffectiveSettings) -> dict[str, Any]:
         "gates": dict(settings.gates),
         "peer_limits": dict(settings.peer_limits),
         "node_resources": dict(settings.node_resources),
+        "kubernetes_version": settings.kubernetes_version,
     }
 
 

@@ -21,6 +21,7 @@ from ..daemon.serving.trace import open_trace, stream_sink
 from ..daemon.settings import Settings
 from ..daemon.supervisor import run
 from ..errors import BadInput, UnusableTopology, collapse_exception_group
+from ..kubernetes_versions import why_kubelet_refuses
 from ..model import ResourceName
 from ..node_config import NodeConfig, TopologyConfig, parse_node_configs
 from .input_file import read_input
@@ -32,10 +33,12 @@ GATE_OFF = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line says beside the settings: where they are read from, and where events go."""
+    """What the command line says beside the settings: where they are read from, and where events go. With
+    ``states_version`` the version of Kubernetes among them is not the default, and takes precedence."""
 
     config: tuple[Path, ...]
     numa: str | None
+    states_version: bool
     trace: Path | None
     log_format: str
     log_level: str
@@ -47,10 +50,12 @@ def run_daemon(options: Options, *, node_resources: Mapping[ResourceName, int], 
     node = parse_node_configs(_sources(options.config)) if options.config else NodeConfig()
     settings["topology"] = _topology(node.topology, options.numa)
     settings["node_resources"] = {**node.node_resources, **node_resources}
+    if node.kubernetes_version and not options.states_version:
+        settings["kubernetes_version"] = node.kubernetes_version
     for warning in node.warnings:
         click.echo(f"warning: {warning}", err=True)
-    for gate in node.unknown_gates:
-        click.echo(f"{config}: feature gate {gate} means nothing to devicemgr; ignored", err=True)
+    for gate, is_on in node.other_gates.items():
+        click.echo(f"{config}: {_about_gate(gate, is_on, settings['kubernetes_version'])}", err=True)
     if not node.device_plugins:
         click.echo(
             f"The DevicePlugins feature gate is off in {config}, so no device plug-in can register.\n"
@@ -67,6 +72,12 @@ def run_daemon(options: Options, *, node_resources: Mapping[ResourceName, int], 
         with collapse_exception_group():
             trio.run(_run_until_signal, started, clock=mock_clock() if started.allow_faults else None)
     return 0
+
+
+def _about_gate(gate: str, is_on: bool, version: str) -> str:
+    if refusal := why_kubelet_refuses(gate, is_on, version):
+        return f"the kubelet of Kubernetes v{version} does not start with this: {refusal}; ignored"
+    return f"feature gate {gate} means nothing to devicemgr; ignored"
 
 
 def _topology(config: TopologyConfig, numa: str | None) -> Topology:

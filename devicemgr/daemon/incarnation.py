@@ -44,6 +44,7 @@ class Incarnation:
             deadlines=settings.deadlines,
             access=self.access,
             fault_injection=fault_injection,
+            kubernetes_version=settings.kubernetes_version,
         )
         self.watcher = PluginWatcher(layout, {DEVICE_PLUGIN: self.endpoints}, self.access, log)
         allocator = Allocator(

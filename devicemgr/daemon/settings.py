@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 from ..arguments import CheckedFields, Port, Seconds, checked
 from ..core.devices.endpoint import GRACE_PERIOD
 from ..core.topology.policy import Topology
+from ..kubernetes_versions import LATEST, KubernetesVersion
 from ..model import EffectiveSettings
 from ..node_resources import NodeResources, node_resources
 from ..peer_limits import PeerLimits
@@ -52,20 +53,22 @@ def option_field(default: Any, option: Option) -> Any:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(CheckedFields):
     """
-    ===================  ==============================================================================================
-    ``root_dir``         the kubelet's root directory; plug-ins register at ``root_dir/device-plugins/kubelet.sock``
-    ``deadlines``        seconds that a plug-in has for each call
-    ``grace``            seconds for which the capacity of a stopped plug-in is kept
-    ``topology``         how pods are aligned on NUMA nodes
-    ``restart_wait``     seconds after a restart for which new pods wait for plug-ins that were there before
-    ``peer_limits``      how much a peer may ask for
-    ``callers``          who may call, and serve plug-ins: by default this user and root
-    ``metrics_address``  (host, port) at which /metrics and /healthz are served; an empty host is every address
-    ``node_resources``   extended resources that the node has without a plug-in, as ``{"nvidia.com/gpumem": "16Gi"}``:
-                         they are only counted, until a plug-in reports devices of that name
-    ``allow_faults``     whether callers of admin.sock may inject faults; ``manager.faults`` needs no permission
-    ``sinks``            functions that get every event
-    ===================  ==============================================================================================
+    ======================  ===========================================================================================
+    ``root_dir``            the kubelet's root directory; plug-ins register at ``root_dir/device-plugins/kubelet.sock``
+    ``deadlines``           seconds that a plug-in has for each call
+    ``grace``               seconds for which the capacity of a stopped plug-in is kept
+    ``topology``            how pods are aligned on NUMA nodes
+    ``restart_wait``        seconds after a restart for which new pods wait for plug-ins that were there before
+    ``peer_limits``         how much a peer may ask for
+    ``callers``             who may call, and serve plug-ins: by default this user and root
+    ``metrics_address``     (host, port) at which /metrics and /healthz are served; an empty host is every address
+    ``node_resources``      extended resources that the node has without a plug-in, as
+                            ``{"nvidia.com/gpumem": "16Gi"}``: they are only counted, until a plug-in reports devices
+                            of that name
+    ``kubernetes_version``  the kubelet to be like, where v1.36 and v1.37 differ on purpose: 1.36 or 1.37
+    ``allow_faults``        whether callers of admin.sock may inject faults; ``manager.faults`` needs no permission
+    ``sinks``               functions that get every event
+    ======================  ===========================================================================================
     """
 
     root_dir: str | Path = dataclasses.field(kw_only=False)
@@ -116,6 +119,15 @@ class Settings(CheckedFields):
             "NAME=COUNT",
         ),
     )
+    kubernetes_version: KubernetesVersion = option_field(
+        LATEST,
+        Option(
+            "--kubernetes-version",
+            "The kubelet to be like, where versions differ on purpose: the texts of errors, and which feature gates a "
+            "configuration may name.",
+            "VERSION",
+        ),
+    )
     allow_faults: bool = option_field(
         False, Option("--allow-faults", "Let the verb fault break things on purpose. For tests only.")
     )
@@ -136,6 +148,7 @@ class Settings(CheckedFields):
             gates={"DevicePlugins": True},
             peer_limits=_by_option(self.peer_limits),
             node_resources=node_resources(self.node_resources),
+            kubernetes_version=self.kubernetes_version,
         )
 
     @property

@@ -68,7 +68,7 @@ def test_the_fields_are_the_arguments_of_a_manager_and_the_rest_of_the_command_l
 def test_an_option_gives_the_value_of_its_field():
     arguments = ["--deadline", "allocate=5", "--peer-limit", "report_rate=2.5", "--peer-limit", "devices=7"]
     arguments += ["--allow-group", "1234", "--metrics-address", "[::1]:9400", "--node-resource", "a.com/b=2Ki"]
-    _, given = run_with(Settings, *arguments, "--restart-wait", "3", "--allow-faults")
+    _, given = run_with(Settings, *arguments, "--restart-wait", "3", "--kubernetes-version", "1.36", "--allow-faults")
     assert given == {
         "deadlines": Deadlines(allocate=5.0),
         "peer_limits": PeerLimits(report_rate=2.5, devices=7),
@@ -76,6 +76,7 @@ def test_an_option_gives_the_value_of_its_field():
         "metrics_address": ("::1", 9400),
         "node_resources": {"a.com/b": 2048},
         "restart_wait": 3.0,
+        "kubernetes_version": "1.36",
         "allow_faults": True,
     }
 
@@ -93,6 +94,7 @@ def test_an_option_gives_the_value_of_its_field():
         ("--metrics-address", ":65536", "write HOST:PORT or :PORT"),
         ("--node-resource", "a.com/b", "write NAME=COUNT"),
         ("--node-resource", "b=1", "'b' is not an extended resource name"),
+        ("--kubernetes-version", "1.35", "'1.35' is not one of '1.36', '1.37'"),
         ("--restart-wait", "nan", "nan is no number of seconds"),
     ],
 )

@@ -165,7 +165,7 @@ def test_what_it_goes_by_is_one_line_at_the_start_and_stands_in_the_status(daemo
         "topologyManagerPolicyOptions: {prefer-closest-numa-nodes: 'true'}\n"
     )
     options = ["--numa", "0=10,21;1=21,10", "--peer-limit", "devices=77", "--peer-limit", "report_rate=2.5"]
-    options += ["--node-resource", "vendor.com/gpumem=16Gi"]
+    options += ["--node-resource", "vendor.com/gpumem=16Gi", "--kubernetes-version", "1.36"]
     program = daemon("--config", config, *options)
     (line,) = [line for line in program.lines if "ManagerReady" in line]
     assert "policy=restricted scope=container numa_nodes=[0,1] gates=[DevicePlugins=true]" in line
@@ -179,9 +179,35 @@ def test_what_it_goes_by_is_one_line_at_the_start_and_stands_in_the_status(daemo
         "numa_nodes": [0, 1],
         "gates": {"DevicePlugins": True},
         "node_resources": {"vendor.com/gpumem": 16 * 2**30},
+        "kubernetes_version": "1.36",
     }
     usual = {name.replace("_", "-"): value for name, value in asdict(PeerLimits()).items()}
     assert peer_limits == usual | {"devices": 77, "report-rate": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("stated", "option", "version", "gate"),
+    [
+        ("", [], "1.37", "SidecarContainers"),
+        ("1.36", [], "1.36", "PodLevelResourcesFixDefaulting"),
+        ("1.36", ["--kubernetes-version", "1.37"], "1.37", "SidecarContainers"),
+    ],
+)
+def test_gates_that_the_version_of_kubernetes_does_not_have_are_told(
+    daemon, run, tmp_path, stated, option, version, gate
+):
+    """D37-24: a kubelet does not start with them. The option takes precedence."""
+    config = tmp_path / "kubelet.yaml"
+    gates = "{SidecarContainers: true, PodLevelResourcesFixDefaulting: true, Other: false}"
+    config.write_text(f"kind: KubeletConfiguration\nkubernetesVersion: '{stated}'\nfeatureGates: {gates}\n")
+    program = daemon("--config", config, *option)
+    told = [line for line in program.lines if "gate" in line and str(config) in line]
+    assert (
+        f"the kubelet of Kubernetes v{version} does not start with this: unrecognized feature gate: {gate}; ignored\n"
+        in [line.partition(": ")[2] for line in told]
+    )
+    assert len([line for line in told if "means nothing to devicemgr; ignored" in line]) == 2
+    assert json.loads(run("status", "-o", "json").stdout)["settings"]["kubernetes_version"] == version
 
 
 def test_a_directory_of_drop_ins_counts_by_name(daemon, run, tmp_path):

@@ -90,6 +90,7 @@ class Endpoints:
         deadlines: Deadlines,
         access: AccessControl,
         fault_injection: FaultInjection,
+        kubernetes_version: str,
     ) -> None:
         self._directory = directory
         self._store = store
@@ -98,6 +99,7 @@ class Endpoints:
         self._deadlines = deadlines
         self._access = access
         self._fault_injection = fault_injection
+        self._kubernetes_version = kubernetes_version
         self._tasks: dict[ResourceName, _EndpointTask] = {}
         self._connected: dict[_EndpointTask, Inode] = {}
         self._generations = 0
@@ -110,7 +112,9 @@ class Endpoints:
         endpoint = self._store.endpoint(resource)
         if endpoint is None:
             raise AllocationRefused(f"unknown Device Plugin {resource}", rule="ALLOC-E8")
-        raise AllocationRefused(f"endpoint {endpoint.socket} of {resource} has been stopped", rule="ALLOC-E9")
+        socket = "" if self._kubernetes_version == "1.36" else endpoint.socket  # D37-9
+        name = f"endpoint {socket} of" if socket else "endpoint of"  # one from before a restart has none
+        raise AllocationRefused(f"{name} {resource} has been stopped", rule="ALLOC-E9")
 
     async def register(self, registration: Registration) -> None:
         """Answer one Register call: returns when the plug-in has answered and serves (REG-3).

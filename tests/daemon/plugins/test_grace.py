@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from devicemgr import open_device_manager
+from devicemgr import Container, ContainerStartFailed, PluginOptions, Pod, open_device_manager
 from devicemgr.testing import open_simulated_plugin
 
 GPU = "vendor.com/gpu"
@@ -40,6 +40,30 @@ async def test_lim_5_the_grace_period_ends_strictly_after_300_seconds(root_dir, 
             assert (manager.capacity()[GPU].capacity, manager.capacity()[GPU].endpoint) == (0, "removed")
         await manager.acknowledge_removed(GPU)
         assert manager.capacity() == {}
+
+
+@pytest.mark.parametrize(
+    ("version", "text"),
+    [
+        ("1.36", "endpoint of {} has been stopped"),
+        ("1.37", "endpoint a.sock of {} has been stopped"),
+    ],
+)
+async def test_what_is_said_of_a_stopped_plugin_has_its_socket_since_v1_37(root_dir, version, text):
+    """LW-10, D37-9, CC-046: `--kubernetes-version` selects the text."""
+    one = Pod(name="p", uid="p", containers=(Container(name="main", limits={GPU: 1}),))
+    options = PluginOptions(pre_start_required=True)
+    async with open_device_manager(root_dir, kubernetes_version=version) as manager:
+        async with open_simulated_plugin(
+            manager.layout.plugins, GPU, devices=1, options=options, endpoint="a.sock"
+        ) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=1)
+            assert (await manager.admit(one)).admitted
+        await manager.wait_for_resource(GPU, allocatable=0)
+        with pytest.raises(ContainerStartFailed) as caught:
+            await manager.start_container(one, one.containers[0])
+        assert text.format(GPU) in str(caught.value)
 
 
 async def test_a_registration_within_the_grace_period_cancels_it(root_dir, clock):

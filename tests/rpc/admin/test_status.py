@@ -34,6 +34,7 @@ SETTINGS = EffectiveSettings(
     gates={"DevicePlugins": True},
     peer_limits={"time-share": 0.02},
     node_resources={},
+    kubernetes_version="1.36",
 )
 
 

@@ -320,6 +320,11 @@ class EffectiveSettings(betterproto2.Message):
     How many the node has of each resource without a device plug-in.
     """
 
+    kubernetes_version: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Of the kubelet to be like, such as "1.37".
+    """
+
 
 default_message_pool.register_message(
     "devicemgr.v1", "EffectiveSettings", EffectiveSettings
