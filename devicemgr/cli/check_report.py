@@ -66,7 +66,7 @@ def _rows(results: Sequence[Result]) -> list[_Row]:
             rows.append((result.verdict, result.check, printable(result.evidence), f"{result.seconds:.2f}"))
     for (verdict, reason), names in together.items():
         text = reason if verdict is Verdict.SKIPPED else f"{reason}: {', '.join(names)}"
-        rows.append((verdict, f"{len(names)} checks", text, ""))
+        rows.append((verdict, "1 check" if len(names) == 1 else f"{len(names)} checks", text, ""))
     return rows
 
 
