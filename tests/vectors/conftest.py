@@ -1,4 +1,5 @@
-"""``--vectors FILE`` and one test per case; a group without a runner is one skipped test."""
+"""``--vectors FILE`` and one test per case; a group without a runner is one skipped test. Without the option, all files
+of this folder are run."""
 
 from __future__ import annotations
 
@@ -8,18 +9,30 @@ from pathlib import Path
 
 import pytest
 
-DEFAULT = Path(__file__).parent / "kubelet-vectors.json"
+DEFAULT = [Path(__file__).parent / name for name in ("kubelet-vectors.json", "kubelet-1.37-vectors.json")]
 
 
-@pytest.fixture
-def vector_file(request):
-    return Path(request.config.getoption("--vectors") or DEFAULT)
+def files_of(config):
+    given = config.getoption("--vectors")
+    return [Path(given)] if given else DEFAULT
+
+
+def groups_of(config):
+    """The cases by group. No two files have a group in common."""
+    found = {}
+    for file in files_of(config):
+        groups = json.loads(file.read_text())["groups"]
+        assert not found.keys() & groups.keys()
+        found |= groups
+    return found
 
 
 def pytest_generate_tests(metafunc):
+    if "vector_file" in metafunc.fixturenames:
+        metafunc.parametrize("vector_file", [pytest.param(file, id=file.stem) for file in files_of(metafunc.config)])
     if "vector_case" not in metafunc.fixturenames:
         return
-    groups = json.loads(Path(metafunc.config.getoption("--vectors") or DEFAULT).read_text())["groups"]
+    groups = groups_of(metafunc.config)
     known = metafunc.module.RUNNERS
     params = []
     for group, cases in groups.items():
@@ -34,7 +47,7 @@ def pytest_terminal_summary(terminalreporter, config):
     """When the vectors are run alone, their groups are counted."""
     if not all("vectors" in argument for argument in config.args):
         return
-    groups = json.loads(Path(config.getoption("--vectors") or DEFAULT).read_text())["groups"]
+    groups = groups_of(config)
     counts = {name: Counter() for name in groups}
     for outcome in ("passed", "failed", "skipped"):
         for report in terminalreporter.stats.get(outcome, ()):

@@ -95,6 +95,38 @@ def health_update_events(case):
     assert told == set(case["expect_pods"]) | vanished
 
 
+def held_by(records, lists):
+    """A store with these lists of healthy devices by resource, and these records."""
+    store = DeviceStore()
+    for resource in dict.fromkeys([*lists, *(record["resource"] for record in records)]):
+        held = [id for record in records if record["resource"] == resource for id in record["devices"]]
+        store.connect(Endpoint(resource=resource, generation=1, socket="a.sock"))
+        apply_list(store, resource, 1, [Device(id=id) for id in {**dict.fromkeys(held), **lists.get(resource, {})}])
+    for record in records:
+        owner, ids = Owner(record["pod"], record["container"]), tuple(record["devices"])
+        store.reserve(owner, record["resource"], ids)
+        store.commit(owner, record["resource"], ids, RunOptions())
+    return store
+
+
+def device_owner(case):
+    """RHS-4, D37-20."""
+    expect = case["expect"]
+    owners = {Owner(expect["pod"], expect["container"])} if expect["pod"] else set()
+    assert held_by(case["records"], {}).holders(case["resource"], case["device"]) == owners
+
+
+def health_update_events_by_resource(case):
+    """CC-164, D37-20; LIM-7 as above."""
+    resource, before, after = case["resource"], case["old_list"], case["new_list"]
+    store = held_by(case["owners"], {resource: before, **case["other_lists"]})
+    events = apply_list(store, resource, 1, devices_of(after))
+    told = {event.pod_uid for event in events if isinstance(event, DeviceHealthChanged)}
+    gone = before.keys() - after.keys()
+    vanished = {one["pod"] for one in case["owners"] if one["resource"] == resource and gone & {*one["devices"]}}
+    assert told == set(case["expect_pods"]) | vanished
+
+
 def podresources_devices(case):
     devices = {}
     for node, ids in case["numa_map"].items():
@@ -130,4 +162,6 @@ RUNNERS = (
     sanitize_allocatable,
     resource_health,
     health_update_events,
+    device_owner,
+    health_update_events_by_resource,
 )

@@ -1,4 +1,6 @@
-"""The shared cases as data, group by group: ``pytest tests/vectors [--vectors FILE]``.
+"""The kubelet's answers as data, group by group: ``pytest tests/vectors [--vectors FILE]``.
+
+Two files are run by default: what v1.36 answers, and what v1.37 answers where that changed, or is new.
 
 A group is a function here. One that has no function yet is reported as skipped, by its name.
 """
@@ -22,7 +24,7 @@ from devicemgr.model import Container, ContainerKind, Device, DeviceSpec, Mount,
 from devicemgr.resource_names import why_not_extended
 from tests.helpers import apply_list
 
-from . import checkpoint, node, topology
+from . import checkpoint, lifecycle, names, node, pod_resources, topology
 from .better import better
 
 R = "vendor.com/res"
@@ -304,6 +306,9 @@ RUNNERS = {
         *topology.RUNNERS,
         *node.RUNNERS,
         *checkpoint.RUNNERS,
+        *lifecycle.RUNNERS,
+        *pod_resources.RUNNERS,
+        *names.RUNNERS,
     )
 }
 

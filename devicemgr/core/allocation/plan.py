@@ -33,7 +33,7 @@ class Request:
 
     ``is_running`` says that the pod was admitted and has not ended, so the devices it holds are not checked again
     (ALLOC-6b). The kubelet trusts a record only until its sources are ready, and only for containers that run at that
-    moment (LIM-30); and it refuses a resize because of an unrelated device (LIM-34).
+    moment (LIM-30); and up to v1.36 it refuses a resize because of an unrelated device (LIM-34).
     """
 
     owner: Owner

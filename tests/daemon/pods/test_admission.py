@@ -8,8 +8,12 @@ import pytest
 import trio
 
 from devicemgr import Container, ContainerKind, Deadlines, Pod, open_device_manager
+from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
+from devicemgr.core.topology.numa import Numa
+from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.errors import Refused, RpcFailed
-from devicemgr.model import Device, DeviceSpec, Mount, PluginOptions, RunOptions
+from devicemgr.manifest import parse_pods
+from devicemgr.model import Device, DeviceSpec, Mount, Owner, PluginOptions, RunOptions
 from devicemgr.testing import open_simulated_plugin
 from tests.helpers import pod
 
@@ -258,6 +262,77 @@ async def test_a_stopped_plugin_refuses_new_pods_and_keeps_old_ones(manager, plu
     refused = await manager.admit(pod("new", gpu=1))
     assert "no healthy devices present; cannot allocate unhealthy devices vendor.com/gpu" in refused.message
     assert manager.capacity()[GPU].allocated == 1
+
+
+RESIZABLE = """
+kind: Pod
+metadata: {{name: p, uid: p}}
+spec:
+  containers:
+  - name: main
+    resources: {{limits: {{cpu: {}, vendor.com/gpu: 2}}}}
+"""
+
+
+def entries_of(root_dir):
+    return parse_checkpoint((root_dir / "device-plugins" / FILE_NAME).read_text()).entries
+
+
+@pytest.mark.parametrize("scope", [Scope.CONTAINER, Scope.POD])
+@pytest.mark.parametrize("health", ["Healthy", "Unhealthy"])
+async def test_a_resize_changes_nothing_about_devices(root_dir, scope, health):
+    """CC-161, CC-162, CC-163, D37-10, ALLOC-2: to us it is the admission of a pod that is running.
+
+    D37-11: no hints are made, so the policy does not refuse it, although one node would do by now. LIM-34: it does not
+    matter that a held device is unhealthy by now.
+    """
+    small, large = (parse_pods(RESIZABLE.format(cpu), file="p.yaml")[0] for cpu in (1, 2))
+    topology = Topology(policy=Policy.RESTRICTED, scope=scope, numa=Numa(nodes=(0, 1)))
+    before = [Device(id="g0", numa_nodes=(0,)), Device(id="g1", numa_nodes=(1,))]
+    after = [Device(id="g0", health=health, numa_nodes=(0,)), *before[1:], Device(id="g2", numa_nodes=(0,))]
+    async with open_device_manager(root_dir, topology=topology) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=before) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=2)
+            first = await manager.admit(small)
+            assert first.admitted
+            plugin.set_devices(after)
+            await manager.wait_for_resource(GPU, capacity=3)
+            calls, entries = list(plugin.calls), entries_of(root_dir)
+            again = await manager.admit(large, start=False)
+            assert (again.admitted, again.containers[0].devices) == (True, first.containers[0].devices)
+            assert (plugin.calls, entries_of(root_dir)) == (calls, entries)
+            assert [entry.owner for entry in entries] == [Owner("p", "main")], "and nothing is the pod's own"
+
+
+async def test_a_pod_that_waits_for_its_own_admission_uses_up_no_room(root_dir):
+    """CAP-9, D37-13."""
+    async with open_device_manager(root_dir, node_resources={NIC: 3}) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=1) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=1)
+            assert (await manager.admit(pod("here", nic=1))).admitted
+            is_asked, may_answer = trio.Event(), trio.Event()
+
+            async def wait(ids):
+                is_asked.set()
+                await may_answer.wait()
+                return RunOptions()
+
+            plugin.on_allocate = wait
+            results = {}
+
+            async def admit(one):
+                results[one.name] = await manager.admit(one)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(admit, pod("waits", gpu=1, nic=2))
+                await is_asked.wait()
+                await admit(pod("comes", nic=2))
+                may_answer.set()
+            assert results["comes"].admitted
+            assert results["waits"].message.endswith("requested: 2, used: 3, capacity: 3")
+            assert manager.capacity()[GPU].allocated == 0
 
 
 async def test_a_containers_kind_does_not_change(manager, plugins):
