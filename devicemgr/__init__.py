@@ -1,7 +1,7 @@
 """The kubelet's Device Manager as one Trio process.
 
 Device plug-ins register over gRPC and stream their devices, which are allocated to pods. On the wire, on disk and in
-its decisions the manager is that of Kubernetes v1.36, except for known defects, which it does not have.
+its decisions the manager is that of Kubernetes v1.37, except for known defects, which it does not have.
 
     async with devicemgr.open_device_manager(root_dir=directory) as manager:
         await manager.wait_for_resource("vendor.com/gpu", allocatable=8)

@@ -127,7 +127,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# All fields of Kubernetes v1.36 and older versions, where a misspelt one matters for devices.
+# All fields of Kubernetes v1.37 and older versions, where a misspelt one matters for devices.
 OBJECT_FIELDS = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 METADATA_FIELDS = _words(
     """annotations clusterName creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName
@@ -135,11 +135,12 @@ METADATA_FIELDS = _words(
 )
 SPEC_FIELDS = _words(
     """activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks
-    ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride imagePullSecrets
-    initContainers nodeName nodeSelector os overhead preemptionPolicy priority priorityClassName readinessGates
-    resourceClaims resources restartPolicy runtimeClassName schedulerName schedulingGates schedulingGroup
-    securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain
-    terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef"""
+    ephemeralContainers evictionResponders hostAliases hostIPC hostNetwork hostPID hostUsers hostname
+    hostnameOverride imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority
+    priorityClassName readinessGates resourceClaims resources restartPolicy runtimeClassName schedulerName
+    schedulingGates schedulingGroup securityContext serviceAccount serviceAccountName setHostnameAsFQDN
+    shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes
+    workloadRef"""
 )
 CONTAINER_FIELDS = _words(
     """args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resizePolicy

@@ -327,6 +327,11 @@ def test_several_json_values_in_a_row_are_several_documents():
         parse_pods('{\n\t"kind":"Pod",\n\t"metadata":\n\t{"name":"a"},\n\t"spec": {}}', file="pods.json")
 
 
+def test_a_field_that_is_new_in_kubernetes_v1_37_is_known():
+    text = "kind: Pod\nmetadata: {name: p}\nspec: {evictionResponders: [{name: a.com/b}], containers: [{name: c}]}\n"
+    assert [pod.name for pod in parse_pods(text, file="pod.yaml")] == ["p"]
+
+
 def test_merge_keys_are_followed():
     """What is written out overrides the first merged mapping, and that what it merges itself."""
     found, pods = found_in("anchors.yaml")
