@@ -173,6 +173,7 @@ def _manager_ready(served: list[str], settings: Settings) -> ManagerReady:
         scope=effective.scope,
         numa_nodes=effective.numa_nodes,
         gates=tuple(f"{name}={str(on).lower()}" for name, on in effective.gates.items()),
+        kubernetes_version=effective.kubernetes_version,
         peer_limits=tuple(f"{name}={limit}" for name, limit in settings.changed_peer_limits.items()),
     )
 

@@ -18,6 +18,7 @@ class ManagerReady(Event):
     scope: str
     numa_nodes: tuple[int, ...]
     gates: tuple[str, ...]
+    kubernetes_version: str
     peer_limits: tuple[str, ...]
 
 

@@ -169,7 +169,7 @@ def test_what_it_goes_by_is_one_line_at_the_start_and_stands_in_the_status(daemo
     program = daemon("--config", config, *options)
     (line,) = [line for line in program.lines if "ManagerReady" in line]
     assert "policy=restricted scope=container numa_nodes=[0,1] gates=[DevicePlugins=true]" in line
-    assert line.endswith("peer_limits=[devices=77,report-rate=2.5]\n")
+    assert line.endswith("kubernetes_version=1.36 peer_limits=[devices=77,report-rate=2.5]\n")
     warning = "topologyManagerScop: unknown key; did you mean topologyManagerScope?"
     assert f"warning: {config}:3: {warning}\n" in program.lines
     settings = json.loads(run("status", "-o", "json").stdout)["settings"]
