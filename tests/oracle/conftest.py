@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,11 @@ def go():
     program = built()
     if program is None:
         pytest.skip("Kubernetes' device manager is built with the go tool, and there is none in PATH")
-    side = GoSide(program)
-    yield side
-    side.end()
+    with closing(GoSide(program)) as side:
+        yield side
 
 
 @pytest.fixture(scope="session")
 def ours():
-    side = OurSide()
-    yield side
-    side.end()
+    with closing(OurSide()) as side:
+        yield side

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from .checkpoint import read_checkpoint
-from .side import Admission, Refusal, Started
+from .side import Admission, Crashed, Refusal, Started
 from .story import Pod, Step, Story
 
 NEVER_RESET = "kubelet_topology_manager_admission_duration_ms"
@@ -21,27 +23,39 @@ class GoSide:
     cannot: ClassVar[frozenset[type[Step]]] = frozenset()
 
     def __init__(self, program: Path):
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._program = program
+        self._start_process()
         self._root: Path
         self._story: Story
         self._pods: dict[str, Pod] = {}
         self._seen: Counter[tuple[str, str]] = Counter()
         self._counted: dict[str, Any] = {}
 
-    def end(self) -> None:
+    def _start_process(self) -> None:
+        pipe = subprocess.PIPE
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
+        self._process = subprocess.Popen([self._program], stdin=pipe, stdout=pipe, stderr=self._errors)
+
+    def close(self) -> None:
         """The process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
+        self._errors.close()
 
     def _ask(self, do: str, **command: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"do": do, **command}).encode() + b"\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline() or '{"error": "the process has ended"}')
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise Crashed(self._errors.read())
+        answer = json.loads(line)
         if "error" in answer:
             raise AssertionError(f"{do}: {answer['error']}")
         return answer.get("value")
@@ -51,6 +65,9 @@ class GoSide:
         return self._root / "device-plugins"
 
     def open(self, story: Story, directory: Path) -> None:
+        if self._process.poll() is not None:
+            self.close()
+            self._start_process()
         self._root, self._story, self._pods = directory, story, {}
         self.start(new=True)
 
@@ -82,8 +99,9 @@ class GoSide:
     def stop(self) -> None:
         self._ask("stop")
 
-    def close(self) -> None:
-        self.stop()
+    def leave(self) -> None:
+        if self._process.poll() is None:
+            self.stop()
 
     def wait_listed(self, resource: str, socket: Path) -> None:
         self._wait("written", resource)

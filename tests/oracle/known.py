@@ -144,9 +144,10 @@ def _health(difference: Difference, history: History) -> bool:
     """Init containers and sidecars have no status; and a device is Healthy where nobody reports it."""
     if not _is_of(difference, "health"):
         return False
-    pod, container = difference.where[2:4]
-    if difference.judge == MISSING and dict(history.met[pod].named())[container].kind != "main":
-        return True
+    _, _, pod, *place = difference.where
+    if difference.judge == MISSING and len(place) <= 1:
+        kinds = {name: one.kind for name, one in history.met[pod].named()}
+        return all(kinds[container] != "main" for container in place or difference.ours)
     judge, ours = ([one] if isinstance(one, str) else one for one in (difference.judge, difference.ours))
     return [theirs for theirs, mine in zip(judge, ours, strict=True) if mine != "Unknown" and mine != theirs] == []
 
@@ -216,6 +217,12 @@ def _forgotten_options(difference: Difference, history: History) -> bool:
         if plugin.prestart and not history.is_served(plugin.resource)
     }
     return isinstance(difference.step, StartAgain) and bool(about(difference, history) & away)
+
+
+@_looks("LIM-22")
+def _crash(difference: Difference, history: History) -> bool:
+    """A held device that is not listed any more is a crash when hints are made."""
+    return difference.where == ("crash",) and "generateDeviceTopologyHints" in difference.judge
 
 
 @_looks("LIM-13")

@@ -90,7 +90,7 @@ class OurSide:
         self._manager: DeviceManager
         self._pods: dict[str, Pod] = {}
 
-    def end(self) -> None:
+    def close(self) -> None:
         """The program."""
         self._lifetime.close()
 
@@ -124,7 +124,7 @@ class OurSide:
     def stop(self) -> None:
         self._running.close()
 
-    def close(self) -> None:
+    def leave(self) -> None:
         self.stop()
 
     def wait_listed(self, resource: str, socket: Path) -> None:

@@ -18,7 +18,7 @@ from .history import History
 from .known import explain
 from .plugin import Call, Plugin, register
 from .pod_resources import ask_pod_resources
-from .side import Admission, Side
+from .side import Admission, Crashed, Side
 from .story import Step, Story, parse_devices
 
 METRICS = [
@@ -42,8 +42,14 @@ Seen = dict[str, Any]
 def play(story: Story, judge: Side, ours: Side) -> list[Difference]:
     """Each difference has the item that explains it, if there is one."""
     player = Player(story, judge, ours)
+    differences: list[Difference] = []
     with player.node():
-        return [difference for step in story.steps for difference in player.play(step)]
+        for step in story.steps:
+            try:
+                differences += player.play(step)
+            except Crashed as crash:
+                return [*differences, player.crashed(step, crash)]
+    return differences
 
 
 def can_play(story: Story, side: Side) -> bool:
@@ -67,7 +73,7 @@ class Player:
             for name, side in self._sides.items():
                 self._roots[name] = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dm-")))
                 side.open(self._history.story, self._roots[name])
-                stack.callback(side.close)
+                stack.callback(side.leave)
             stack.callback(self._kill_all)
             yield
 
@@ -97,6 +103,11 @@ class Player:
         for inner in self._meanwhile:
             yield from inner
         self._meanwhile = []
+
+    def crashed(self, step: Step, crash: Crashed) -> Difference:
+        """The story is over: there is nothing left to compare with."""
+        difference = Difference(self._number, step, ("crash",), str(crash), "goes on")
+        return replace(difference, item=explain(difference, self._history))
 
     def _calls_of(self, side: str) -> dict[str, list[Call]]:
         return {name: list(plugin.calls[side]) for name, plugin in self._plugins.items()}
@@ -214,6 +225,8 @@ class Player:
         return self._plain({name: [side.start_again(step.name)] for name, side in self._sides.items()})
 
     def _resize(self, step: s.Resize) -> Seen:
+        if step.name not in self._history.pods:
+            return {}
         refusals = {name: side.resize(step.name) for name, side in self._sides.items()}
         return {name: None if one is None else asdict(one) for name, one in refusals.items()}
 

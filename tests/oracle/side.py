@@ -13,6 +13,10 @@ from typing import Any, Protocol
 from .story import Pod, Step, Story
 
 
+class Crashed(Exception):
+    """The side has ended by itself; the text is what it said last. It can be opened again."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     reason: str
@@ -40,7 +44,7 @@ class Admission:
 
 
 class Side(Protocol):
-    """One node at a time: each story begins with :meth:`open` and ends with :meth:`close`."""
+    """One node at a time: each story begins with :meth:`open` and ends with :meth:`leave`."""
 
     name: str
     cannot: frozenset[type[Step]]
@@ -52,7 +56,11 @@ class Side(Protocol):
     def open(self, story: Story, directory: Path) -> None:
         """The node of the story; ``directory`` is empty."""
 
-    def close(self) -> None: ...
+    def leave(self) -> None:
+        """The node, which may have crashed."""
+
+    def close(self) -> None:
+        """After the last story."""
 
     # --- what plug-ins did is waited for ---
 

@@ -153,6 +153,10 @@ class Step:
                 )
         return f"{type(self).__name__}({', '.join(words)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For hypothesis, which would show all fields."""
+        printer.text(repr(self))
+
 
 _REST = {"pods", "names", "ids", "aspects", "meanwhile"}
 """Fields that take all positional arguments."""
@@ -370,6 +374,9 @@ class Story:
 
     def distances(self, node: int) -> list[int]:
         return [10 + 10 * abs(node - other) for other in range(self.numa)]
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
 
     def __repr__(self) -> str:
         words = [repr(self.title), *map(repr, self.steps)]
