@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Annotated, TypeAlias
 
@@ -202,11 +202,16 @@ class EffectiveSettings:
     kubernetes_version: str
 
 
+def _words(value: int | str | tuple[str, ...]) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceCounts:
     """One resource as the node publishes it (CAP-1); ``allocatable`` does not subtract what is held.
 
-    ``endpoint`` is serving, stopped or removed; or node, for a resource that no plug-in provides.
+    ``endpoint`` is serving, stopped or removed; or node, for a resource that no plug-in provides. ``standbys`` are the
+    sockets of the plug-ins that stand by while another one serves, the newest last.
     """
 
     capacity: int
@@ -214,6 +219,11 @@ class ResourceCounts:
     allocated: int
     available: int
     endpoint: str
+    standbys: tuple[str, ...] = ()
+
+    def in_words(self) -> str:
+        """``capacity 4, allocatable 3, …``, without what is empty."""
+        return ", ".join(f"{name} {_words(value)}" for name, value in asdict(self).items() if value != ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ class PeerLimits(CheckedFields):
                             more of them end the stream
     ``id_length``           of a device id; devices with longer ones are left out of their list
     ``resources``           that are registered at the same time; one more is refused
+    ``standbys``            plug-ins of one resource that stand by while a newer one serves; the oldest of more is
+                            disconnected
     ``report_rate``         lists of one plug-in; when they arrive faster, only the latest is applied
     ``time_share``          of one CPU, for what one process sends and for its requests to the PodResources API, after
                             ``time_burst`` seconds of it; then nothing is read from the process for a while
@@ -72,6 +74,7 @@ class PeerLimits(CheckedFields):
     slow_size: int = 256 * 1024
     id_length: int = 16 * 1024
     resources: int = 1000
+    standbys: int = 8
     report_rate: float = 20.0
     report_burst: int = 50
     time_share: float = 0.02

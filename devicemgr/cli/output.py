@@ -114,7 +114,9 @@ def print_text(text: str) -> None:
 
 def status_data(capacity: Mapping[ResourceName, ResourceCounts], pods: Sequence[PodStatus]) -> dict[str, Any]:
     return {
-        "resources": {name: dataclasses.asdict(counts) for name, counts in capacity.items()},
+        "resources": {
+            name: dataclasses.asdict(counts) | {"standbys": list(counts.standbys)} for name, counts in capacity.items()
+        },
         "pods": [
             {
                 "namespace": pod.namespace,
@@ -161,12 +163,7 @@ def status_tables(data: Mapping[str, Any], *, headers: bool = True) -> list[Tabl
     numbers = ("capacity", "allocatable", "allocated", "available")
     resources = listing("Resources", "resource", *numbers, "endpoint", right=numbers, headers=headers)
     for name, counts in data["resources"].items():
-        serving = counts["endpoint"] in ("serving", "node")
-        resources.add_row(
-            plain(name),
-            *(str(counts[key]) for key in numbers),
-            counts["endpoint"] if serving else f"[red]{counts['endpoint']}[/red]",
-        )
+        resources.add_row(plain(name), *(str(counts[key]) for key in numbers), _endpoint(counts))
     pods = listing("Pods", "pod", "container", "resource", "devices", headers=headers)
     names = Counter(map(_pod_name, data["pods"]))
     for pod in data["pods"]:
@@ -176,6 +173,14 @@ def status_tables(data: Mapping[str, Any], *, headers: bool = True) -> list[Tabl
             for held in container["allocatedResourcesStatus"] or [{"name": "", "resources": []}]:
                 pods.add_row(plain(shown), plain(container["name"]), plain(held["name"]), _devices(held["resources"]))
     return [resources, pods]
+
+
+def _endpoint(counts: Mapping[str, Any]) -> str:
+    """Its state, and how many plug-ins stand by."""
+    endpoint, standbys = counts["endpoint"], len(counts["standbys"])
+    if endpoint not in ("serving", "node"):
+        return f"[red]{endpoint}[/red]"
+    return f"{endpoint} ({standbys} {'stands' if standbys == 1 else 'stand'} by)" if standbys else endpoint
 
 
 def draw_status(data: Mapping[str, Any], *, headers: bool = True) -> None:

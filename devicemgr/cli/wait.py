@@ -76,7 +76,7 @@ class _Wait:
     def __str__(self) -> str:
         known = self.last or {}
         if self.resource in known:
-            return _words(dataclasses.asdict(known[self.resource]))
+            return known[self.resource].in_words()
         return f"there is no such resource{nearest(self.resource, known) or f'; there are {_listed(known)}'}"
 
 

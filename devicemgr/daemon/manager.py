@@ -284,7 +284,7 @@ class DeviceManager:
         wanted = {"capacity": capacity, "allocatable": allocatable}
         words = ", ".join(f"{key} {value}" for key, value in wanted.items() if value is not None) or "any state"
         counts = self.capacity().get(resource)
-        state = "has " + ", ".join(f"{k} {v}" for k, v in asdict(counts).items()) if counts else "is not published"
+        state = f"has {counts.in_words()}" if counts else "is not published"
         last = self.events()[-SHOWN_EVENTS:]
         events = "".join(f"\n  {-self._log.age(one):8.3f} s  {format_event(one.event)}" for one in last)
         return f"{resource} did not reach {words} within {seconds:g} s; it {state}; the last events:{events}"

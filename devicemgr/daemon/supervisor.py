@@ -104,6 +104,8 @@ class Supervisor:
         store = DeviceStore(
             grace=settings.grace,
             id_length=settings.peer_limits.id_length,
+            listed_size=settings.peer_limits.listed_size,
+            max_standbys=settings.peer_limits.standbys,
             node_resources=settings.effective.node_resources,
         )
         restore(checkpoint_file(layout), store, log, boot_id=boot_id)

@@ -40,7 +40,8 @@ class PluginDiscovered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRegistered(Event):
-    """A plug-in answered and serves the resource from now on. ``replaced`` says that another one did before."""
+    """A plug-in answered and serves the resource from now on. ``replaced`` says that another one did before: it stands
+    by, or is disconnected if its socket was the same."""
 
     resource: ResourceName
     endpoint: str
@@ -48,6 +49,36 @@ class PluginRegistered(Event):
     pre_start_required: bool
     get_preferred_allocation_available: bool
     replaced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginStandsBy(Event):
+    """A plug-in on another socket serves from now on, and this one stands by: its stream stays open, but it is not
+    asked, and its lists do not count (REG-10)."""
+
+    resource: ResourceName
+    endpoint: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginPromoted(Event):
+    """A plug-in that stood by serves again, because the stream of the one that served has ended. Its last list is in
+    force at once (LW-8)."""
+
+    resource: ResourceName
+    endpoint: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginEnded(Event):
+    """The stream of a plug-in ended, and another one of the resource serves or takes over. No device is lost (LW-8)."""
+
+    resource: ResourceName
+    endpoint: str
+    generation: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +144,8 @@ class DeviceListReceived(Event):
 class DeviceListApplied(Event):
     """A list of devices was applied (LW-3). ``added``, ``removed`` and ``changed`` compare it with the list before.
 
-    Each names a few devices only; ``omitted`` is the number of all others.
+    Each names a few devices only; ``omitted`` is the number of all others. A long list of a plug-in that stood by
+    before is not compared: none is named, and ``omitted`` is the number of its devices.
     """
 
     resource: ResourceName
@@ -198,7 +230,8 @@ class DeviceHealthChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStopped(Event):
-    """The stream ended. The devices count as unhealthy until the grace period is over (LW-8)."""
+    """The stream of the resource's last plug-in ended. The devices count as unhealthy until the grace period is over
+    (LW-8)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 

@@ -86,7 +86,7 @@ def test_no_bound_is_left_out_here():
     sizes = {field.name for field in fields(PeerLimits) if "rate" not in field.name and "burst" not in field.name}
     derived = {"message_size", "answer_size", "answer_fields", "answers_size", "unread_size", "listed_size", "devices"}
     derived |= {"id_length"}
-    no_sizes = {"resources", "time_share", "connections", "all_connections", "scrapers"}
+    no_sizes = {"resources", "standbys", "time_share", "connections", "all_connections", "scrapers"}
     narrower = {"registration_size", "slow_size"}  # on purpose: see the README
     assert sizes == derived | no_sizes | narrower
 

@@ -54,10 +54,34 @@ def test_what_others_have_chosen_is_shown_and_not_obeyed(daemon, start, run, roo
         assert "\x1b" not in shown.stdout.replace("\\x1b", "")
 
 
+def test_a_plugin_that_stands_by_is_shown_until_it_serves_again(daemon, run, start, root_dir):
+    program = daemon()
+    plugin = ["-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/gpu"]
+    start(*plugin, "--count", 2, "--endpoint", "old.sock").wait_for("registered")
+    new = start(*plugin, "--count", 3, "--endpoint", "new.sock")
+    new.wait_for("registered")
+    program.wait_for("capacity=3")
+    assert run("status", "--no-headers").stdout.splitlines()[0].split() == [
+        *("vendor.com/gpu", "3", "3", "0", "3"),
+        *("serving", "(1", "stands", "by)"),
+    ]
+    assert json.loads(run("status", "-o", "json").stdout)["resources"]["vendor.com/gpu"]["standbys"] == ["old.sock"]
+    new.end()
+    program.wait_for("PluginPromoted resource=vendor.com/gpu endpoint=old.sock generation=1")
+    assert run("status", "--no-headers").stdout.split() == ["vendor.com/gpu", "2", "2", "0", "2", "serving"]
+
+
 def test_status_admit_and_remove(node, run):
     status = json.loads(run("status", "-o", "json").stdout)
     assert status["resources"] == {
-        "vendor.com/gpu": {"capacity": 4, "allocatable": 3, "allocated": 0, "available": 3, "endpoint": "serving"}
+        "vendor.com/gpu": {
+            "capacity": 4,
+            "allocatable": 3,
+            "allocated": 0,
+            "available": 3,
+            "endpoint": "serving",
+            "standbys": [],
+        }
     }
     done = run("admit", "-f", "-", "-o", "json", text=POD.format(name="a", count=2))
     assert done.returncode == 0
@@ -554,13 +578,21 @@ def test_what_the_node_has_without_a_plugin_is_counted_and_shown(daemon, run, ro
     refused = json.loads(run("admit", "-f", "-", "-o", "json", text=POD.format(name="b", count=600)).stdout)
     assert refused["reason"] == "OutOfvendor.com/gpu"
     assert json.loads(run("status", "-o", "json").stdout)["resources"] == {
-        "a.com/enclaves": {"capacity": 2, "allocatable": 2, "allocated": 0, "available": 2, "endpoint": "node"},
+        "a.com/enclaves": {
+            "capacity": 2,
+            "allocatable": 2,
+            "allocated": 0,
+            "available": 2,
+            "endpoint": "node",
+            "standbys": [],
+        },
         "vendor.com/gpu": {
             "capacity": 1000,
             "allocatable": 1000,
             "allocated": 600,
             "available": 400,
             "endpoint": "node",
+            "standbys": [],
         },
     }
     assert run("wait", "a.com/enclaves").stdout.startswith("a.com/enclaves: capacity 2")

@@ -1,5 +1,5 @@
-"""The kubelet's limits with plug-ins that die, vanish, or are found by the watcher: LIM-4, 7, 9, 11, 20, 35, 37, 42,
-43."""
+"""The kubelet's limits with plug-ins that die, vanish, or are found by the watcher: LIM-4, 7, 9, 11, 20, 35, 37,
+40, 41, 42, 43."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from devicemgr.daemon.plugins.directory_watch import DirectoryWatch
 from devicemgr.daemon.settings import Settings
 from devicemgr.daemon.supervisor import run
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused, RpcFailed
-from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginRegistered, PluginSocketFailed
+from devicemgr.events import DeviceHealthChanged, EndpointStopped, PluginEnded, PluginRegistered, PluginSocketFailed
 from devicemgr.model import Owner, PluginOptions, PodUid, RunOptions
 from devicemgr.steps import run_steps
 from devicemgr.testing import open_simulated_plugin
@@ -289,6 +289,39 @@ async def test_lim_4_removing_the_socket_of_an_old_plugin_does_not_affect_the_ne
                     await trio.testing.wait_all_tasks_blocked(0.01)
             assert manager.capacity()[GPU].allocatable == 2
             assert not happened(manager, EndpointStopped)
+
+
+async def test_lim_40_the_end_of_an_old_plugin_does_not_take_the_resource_from_the_newest(manager, open_plugin):
+    """D37-2, RS-05: the kubelet goes on with any of the others, and with the options of that one."""
+    async with AsyncExitStack() as stack:
+        opened = [open_plugin(GPU, devices=n, endpoint=f"{n}.sock") for n in (1, 2, 3)]
+        oldest, _, newest = plugins = [await stack.enter_async_context(one) for one in opened]
+        for number, plugin in enumerate(plugins, 1):
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=number)
+        oldest.end_stream()
+        await wait_for(manager, lambda: happened(manager, PluginEnded))
+        assert manager.capacity()[GPU].standbys == ("2.sock",)
+        assert await manager.admit(pod(gpu=3))
+        assert "Allocate" in dict(newest.calls)
+        newest.end_stream()
+        await manager.wait_for_resource(GPU, capacity=2, allocatable=2)
+
+
+async def test_lim_41_the_list_of_the_plugin_that_takes_over_counts_at_once(manager, open_plugin):
+    """D37-3, RS-04: in the kubelet that of the one that has ended stays, and anybody's list replaces it."""
+    async with open_plugin(GPU, devices=2, endpoint="old.sock") as old:
+        await old.register()
+        await manager.wait_for_resource(GPU, allocatable=2)
+        async with open_plugin(GPU, devices=[Device(id="other")], endpoint="new.sock") as new:
+            await new.register()
+            await manager.wait_for_resource(GPU, capacity=1, allocatable=1)
+            old.set_health("dev-0", "Unhealthy")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert manager.capacity()[GPU].capacity == 1
+        await manager.wait_for_resource(GPU, capacity=2, allocatable=1)
+        assert (await manager.admit(pod(gpu=1))).containers[0].devices == {GPU: ("dev-1",)}
+        assert not happened(manager, EndpointStopped)
 
 
 async def test_lim_42_a_plugin_that_registers_again_is_still_watched(manager, open_plugin):

@@ -145,7 +145,8 @@ class Scenario:
 
     async def capacity(self):
         for name, counts in self.manager.capacity().items():
-            self.out.append(f"{name} " + " ".join(f"{key}={value}" for key, value in asdict(counts).items()))
+            shown = {key: value for key, value in asdict(counts).items() if value != ()}
+            self.out.append(f"{name} " + " ".join(f"{key}={value}" for key, value in shown.items()))
 
 
 @pytest.fixture

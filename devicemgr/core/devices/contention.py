@@ -1,8 +1,10 @@
 """Plug-ins that register for the same resource, and again whenever another one has replaced them.
 
-The newest registration wins (REG-10), so without a limit they would replace each other for ever. A single plug-in
-cannot see this, but the manager can. A replacement alone proves nothing: in a rolling update the new plug-in replaces
-the old one, which may register again before it exits. So what is counted is how often plug-ins come *back*.
+The newest registration wins (REG-10), so without a limit they would replace each other for ever. Two processes with one
+socket name do so when each watches its stream, which ends when the other one registers. On sockets of their own a
+plug-in that was replaced stands by and notices nothing, but some register again by a timer. Neither can see what it
+does to the other one, but the manager can. A replacement alone proves nothing: in a rolling update the new plug-in
+replaces the old one, which may register again before it exits. So what is counted is how often plug-ins come *back*.
 """
 
 from __future__ import annotations

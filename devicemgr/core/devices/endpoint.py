@@ -9,20 +9,27 @@ for its options. Nobody else sees the endpoint, and whatever served the resource
 registration that fails has no effect on others (LIM-3).
 
 SERVING: the plug-in has answered, and Register returns. The devices of the resource are those of its lists, and it is
-the one that is asked to allocate them. A resource has one such endpoint at most: the newest (REG-10).
+the one that is asked to allocate them. A resource has one such endpoint at most, the *primary*: the newest (REG-10).
 
-DRAINING: a newer endpoint serves the resource. The stream is not read any more and nothing new is asked. What the
-plug-in was asked before, it may still answer; then the connection is closed. Every call has a deadline, so this ends.
+STANDBY: a plug-in on another socket has registered since, and serves. The stream stays open and its lists are kept, but
+they do not count, and nothing is asked. When the newer ones have ended it serves again, with its own last list. If it
+ends before, nothing else changes. So a plug-in can be updated, and the update undone, without an interruption.
 
-STOPPED: the stream has ended and nobody else serves. The plug-in may have crashed or ended its stream, or its socket
-was removed; no distinction is made. The devices count as unhealthy. The capacity stays for a grace period, within which
-a plug-in that only restarts is back (LW-8, LW-11). A resource known only from the checkpoint begins here (REG-19).
-"Stopped" is what the kubelet calls such an endpoint, and what ``status`` shows.
+DRAINING: the endpoint has no part in the resource any more. Most often its own socket was registered again, as by a
+plug-in that has restarted: the newer registration serves, and a plug-in may support one stream only. The stream is not
+read any more and nothing new is asked. What the plug-in was asked before, it may still answer; then the connection is
+closed. Every call has a deadline, so this ends.
 
-GONE: nothing is left of the endpoint. If it stopped and nobody took over, the resource is removed from the node.
+STOPPED: the stream has ended, nobody else serves, and none stands by. The plug-in may have crashed or ended its stream,
+or its socket was removed; no distinction is made. The devices count as unhealthy. The capacity stays for a grace
+period, within which a plug-in that only restarts is back (LW-8, LW-11). A resource known only from the checkpoint
+begins here (REG-19). "Stopped" is what the kubelet calls such an endpoint, and what ``status`` shows.
 
-There are two ways out of SERVING because there are two answers to the question who serves now. DRAINING has a
-successor, so for pods nothing changes; STOPPED has none, so the devices are unavailable.
+GONE: nothing is left of the endpoint. If it stopped and nobody took over, the resource is removed from the node. If
+another one stands by, the primary is STOPPED for no time: in the same step the newest of them takes over.
+
+Who serves is decided by what happened, and in the order in which plug-ins answered. The newest wins, and at its end the
+newest of the others: the kubelet takes any of them, even if it was an old one that ended (LIM-40).
 
 Two things are not in the table. A list changes the devices of a resource, but not the life of the endpoint. And the end
 of the manager cancels the endpoint tasks wherever they are: it is the end of the machine, and not a step of it.
@@ -34,10 +41,12 @@ of its rows a test fails in which real plug-ins register, serve and end.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
 
 from ...model import PluginOptions, ResourceName
+from .last_list import LastList
 
 GRACE_PERIOD = 300.0
 """Seconds a stopped endpoint keeps its capacity; it ends strictly after (LW-11)."""
@@ -48,6 +57,7 @@ RESTORED = 0
 class State(Enum):
     CONNECTING = "connecting"
     SERVING = "serving"
+    STANDBY = "standby"
     DRAINING = "draining"
     STOPPED = "stopped"
     GONE = "gone"
@@ -58,7 +68,10 @@ class Trigger(Enum):
 
     ANSWERED = "the plug-in answered"
     FAILED = "the registration failed"
-    REPLACED = "a newer registration took over"
+    REPLACED = "another plug-in took over"
+    REGISTERED_AGAIN = "its socket was registered again"
+    CROWDED_OUT = "too many stand by"
+    PROMOTED = "the one that served ended"
     IDLE = "the last call was answered"
     STREAM_ENDED = "the stream ended"
     GRACE_PERIOD_OVER = "the grace period is over"
@@ -67,12 +80,19 @@ class Trigger(Enum):
 TRANSITIONS = {
     (State.CONNECTING, Trigger.ANSWERED): State.SERVING,
     (State.CONNECTING, Trigger.FAILED): State.GONE,
-    (State.SERVING, Trigger.REPLACED): State.DRAINING,
+    (State.SERVING, Trigger.REPLACED): State.STANDBY,
+    (State.SERVING, Trigger.REGISTERED_AGAIN): State.DRAINING,
     (State.SERVING, Trigger.STREAM_ENDED): State.STOPPED,
+    (State.STANDBY, Trigger.PROMOTED): State.SERVING,
+    (State.STANDBY, Trigger.REGISTERED_AGAIN): State.DRAINING,
+    (State.STANDBY, Trigger.CROWDED_OUT): State.DRAINING,
+    (State.STANDBY, Trigger.STREAM_ENDED): State.GONE,
     (State.DRAINING, Trigger.IDLE): State.GONE,
     (State.STOPPED, Trigger.REPLACED): State.GONE,
     (State.STOPPED, Trigger.GRACE_PERIOD_OVER): State.GONE,
 }
+LIVE = State.SERVING, State.STANDBY
+"""The states in which the stream is read."""
 
 
 class IllegalTransition(RuntimeError):
@@ -81,14 +101,29 @@ class IllegalTransition(RuntimeError):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Endpoint:
-    """``socket`` is the plug-in's file name. ``stopped_at`` is when the stream ended, None as long as it has not."""
+    """``socket`` is the plug-in's file name. ``stopped_at`` is when the stream ended, None as long as it has not.
+
+    ``aliases`` is what else identifies the socket. ``last_list`` is None before the first list, and when the stream is
+    not read any more. ``arriving`` is how much memory a list takes that is being examined, in bytes.
+    """
 
     resource: ResourceName
     generation: int
     socket: str
+    aliases: frozenset[Hashable] = frozenset()
     options: PluginOptions = PluginOptions()
     state: State = State.CONNECTING
     stopped_at: float | None = None
+    last_list: LastList | None = None
+    arriving: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+    def is_on_same_socket(self, other: Endpoint) -> bool:
+        """Is it the same plug-in, or one in its place?"""
+        return self.socket == other.socket or not self.aliases.isdisjoint(other.aliases)
 
     def advance(self, trigger: Trigger) -> None:
         """Change the state. Raises IllegalTransition if the table has no row for this."""
@@ -98,6 +133,8 @@ class Endpoint:
             raise IllegalTransition(
                 f"generation {self.generation} of {self.resource}: {trigger.value!r} while {self.state.value}"
             ) from None
+        if not self.is_live:
+            self.last_list = None
 
     def stop(self, *, now: float) -> None:
         """The stream ended."""

@@ -1,4 +1,4 @@
-"""One resource: the endpoint that serves it, and the last list, split into healthy and unhealthy ids."""
+"""One resource: the endpoint that serves it and those that stand by, and the list of devices that is in force."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from ...events import DeviceListApplied
 from ...model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
-from ...steps import SharedSteps, Steps, in_chunks, run_steps
+from ...steps import CHUNK, SharedSteps, Steps, run_steps
 from .endpoint import RESTORED, Endpoint, State, Trigger
 from .free_devices import FreeDevices
+from .last_list import Comparison, LastList, comparing
 from .pod_devices import in_order
 from .report import Difference
 
@@ -22,52 +23,106 @@ MAX_SORTING_ATTEMPTS = 10
 """How often one admission begins to sort a resource's list, when each is replaced before it is sorted."""
 
 
-@dataclass(slots=True)
-class ComparedList:
-    """A complete list, split by health, and the ids in which it differs from the one before, in list order."""
-
-    devices: dict[DeviceId, Device]
-    healthy: set[DeviceId] = field(default_factory=set)
-    unhealthy: set[DeviceId] = field(default_factory=set)
-    added: list[DeviceId] = field(default_factory=list)
-    removed: list[DeviceId] = field(default_factory=list)
-    changed: list[DeviceId] = field(default_factory=list)
+MAX_COMPARED = CHUNK
+"""Devices of a list that is compared in one step, when a plug-in that stood by serves again."""
 
 
 @dataclass(slots=True)
 class Resource:
-    """``healthy`` is None until the first list: such a resource is published, but not *known* (LW-9).
+    """``primary`` is the endpoint that is asked. ``standbys`` have an open stream but are not asked, the newest last.
 
-    ``is_current`` says that ``devices`` came from the plug-in that serves now. ``token`` identifies that list if it had
-    no problems: the next one may be given as a difference from it.
+    ``in_force`` is the list that counts: the primary's own or, until that has come, the list before it (REG-9). It is
+    None until the first list: such a resource may be published, but is not *known* (LW-9).
     """
 
-    endpoint: Endpoint
-    devices: dict[DeviceId, Device] = field(default_factory=dict)
-    healthy: set[DeviceId] | None = None
-    unhealthy: set[DeviceId] | None = None
-    is_current: bool = False
-    token: object = None
+    primary: Endpoint
+    standbys: list[Endpoint] = field(default_factory=list)
+    in_force: LastList | None = None
+    is_published: bool = False
+    """True from the first list, or the end of the stream, on (REG-13)."""
     registrations: int = 0
     """Grows whenever ``registered`` changes."""
     _free: FreeDevices | None = None  # made on first use, and kept up to date from then on
     _sorting: SharedSteps[FreeDevices] | None = None  # of this list; held devices are removed at the end
     _registered: tuple[DeviceId, ...] | None = None
 
-    @property
-    def is_serving(self) -> bool:
-        return self.endpoint.state is State.SERVING
+    # --- the plug-ins ---------------------------------------------------------------------------
 
     @property
-    def is_published(self) -> bool:
-        """True from the first list, or the end of the stream, on (REG-13)."""
-        return self.unhealthy is not None
+    def is_serving(self) -> bool:
+        return self.primary.state is State.SERVING
+
+    @property
+    def live(self) -> list[Endpoint]:
+        """The endpoints with an open stream, the primary last."""
+        return [*self.standbys, self.primary] if self.is_serving else []
 
     @property
     def is_expected_back(self) -> bool:
         """Was it known before a restart, and has its plug-in not reported its devices since?"""
-        waits_for_list = self.is_serving and not self.is_current and self.healthy is not None
-        return self.endpoint.generation == RESTORED or waits_for_list
+        waits_for_list = self.is_serving and self.in_force is not None and self.in_force.is_stale
+        return self.primary.generation == RESTORED or waits_for_list
+
+    def connect(self, new: Endpoint, *, max_standbys: int) -> Endpoint | None:
+        """``new`` serves from now on; the list in force stays until it sends its own (REG-9). Returns the endpoint
+        that served before, if it stands by now.
+
+        What was on the same socket drains: a plug-in that registers again may support one stream only.
+        """
+        old = self.primary
+        for one in self.live:
+            if one.is_on_same_socket(new):
+                one.advance(Trigger.REGISTERED_AGAIN)
+        if old.state is not State.DRAINING:
+            old.advance(Trigger.REPLACED)
+        standbys = [one for one in (*self.standbys, old) if one.state is State.STANDBY]
+        for oldest in standbys[:-max_standbys]:
+            oldest.advance(Trigger.CROWDED_OUT)
+        self.primary, self.standbys = new, standbys[-max_standbys:]
+        return old if old.state is State.STANDBY else None
+
+    def end_standby(self, endpoint: Endpoint) -> None:
+        """Its stream has ended, which changes nothing else."""
+        endpoint.advance(Trigger.STREAM_ENDED)
+        self.standbys.remove(endpoint)
+
+    def stop(self, *, now: float) -> None:
+        """The primary's stream has ended, and none stands by: the devices count as unhealthy (LW-8)."""
+        self.primary.stop(now=now)
+        self.is_published = True
+        if self.in_force is not None:
+            self._put_in_force(self.in_force.when_lost())
+        self._now_registered()
+
+    def promote(self, *, now: float) -> DeviceListApplied | None:
+        """The primary's stream has ended: the newest endpoint that stood by serves from now on, with its own last list.
+
+        It may have none yet. It is promoted nevertheless, since the newest is the one that is to serve, and the list in
+        force stays until its own comes, as after a registration.
+        """
+        self.primary.stop(now=now)
+        self.primary.advance(Trigger.REPLACED)
+        self.primary = self.standbys.pop()
+        self.primary.advance(Trigger.PROMOTED)
+        if (promoted := self.primary.last_list) is None:
+            return None
+        before = self.in_force
+        if max(len(promoted.devices), len(self.devices)) <= MAX_COMPARED:
+            comparison = run_steps(comparing(promoted, before))
+        else:
+            comparison = Comparison(not_compared=len(promoted.devices))
+        return self.apply_list(promoted, comparison)
+
+    # --- the list in force ----------------------------------------------------------------------
+
+    @property
+    def devices(self) -> Mapping[DeviceId, Device]:
+        return {} if self.in_force is None else self.in_force.devices
+
+    @property
+    def healthy(self) -> set[DeviceId] | None:
+        """None until the first list."""
+        return None if self.in_force is None else self.in_force.healthy
 
     @property
     def registered(self) -> tuple[DeviceId, ...] | None:
@@ -79,100 +134,66 @@ class Resource:
             self._registered = tuple(id for id in self.devices if id in healthy)
         return self._registered
 
+    def apply_list(self, new: LastList, comparison: Comparison) -> DeviceListApplied:
+        """The primary's list takes the place of the one in force, with which it was compared."""
+        if not comparison.is_same_health:
+            self._now_registered()
+        self.primary.last_list, self.is_published = new, True
+        self._put_in_force(new)
+        return self._applied(comparison)
+
+    def apply_difference(self, difference: Difference, held: Mapping[DeviceId, object]) -> DeviceListApplied:
+        """The same as :meth:`apply_list` with the whole new list, in time proportional to the difference."""
+        if self.in_force is None or self.in_force is not self.primary.last_list:
+            raise RuntimeError("a difference from another list than the one in force")
+        comparison = self.in_force.apply(difference)
+        self._sorting = None
+        if comparison.added or comparison.removed:
+            self._free = None
+        elif self._free is not None:
+            for device in difference.updated:
+                self._free.update(device, free=device.is_healthy and device.id not in held)
+        if not comparison.is_same_health:
+            self._now_registered()
+        return self._applied(comparison)
+
+    def may_change(self, endpoint: Endpoint) -> bool:
+        """May its last list be changed in place? Not while it is in force for another one, which has sent none yet."""
+        return endpoint is self.primary or endpoint.last_list is not self.in_force
+
+    def _put_in_force(self, new: LastList) -> None:
+        self.in_force, self._free, self._sorting = new, None, None
+
     def _now_registered(self) -> None:
         self._registered = None
         self.registrations += 1
 
-    def connect(self, endpoint: Endpoint) -> None:
-        """Another registration replaces this one; the list stays until the new plug-in sends its own (REG-9)."""
-        self.endpoint.advance(Trigger.REPLACED)
-        self.endpoint, self.is_current, self.token = endpoint, False, None
-
-    def comparing(self, devices: dict[DeviceId, Device]) -> Steps[ComparedList]:
-        """Compare a complete list with the one before (LW-3), in steps. Nothing is changed yet."""
-        before, was_healthy = self.devices, self.healthy or set()
-        found = ComparedList(devices)
-        for some in in_chunks(devices.values()):
-            healthy = {device.id for device in some if device.health == HEALTHY}
-            found.healthy |= healthy
-            if len(healthy) < len(some):
-                found.unhealthy.update(device.id for device in some if device.id not in healthy)
-            if before:
-                found.added += [device.id for device in some if device.id not in before]
-                found.changed += [
-                    device.id
-                    for device in some
-                    if (was := before.get(device.id)) is not None
-                    and (
-                        (device.id in was_healthy) is not (device.id in healthy)
-                        or (device is not was and device != was)
-                    )
-                ]
-            yield
-        if not before:
-            found.added = list(devices)
-        for ids in in_chunks(list(before)):
-            found.removed += [id for id in ids if id not in devices]
-            yield
-        return found
-
-    def apply_list(self, new: ComparedList) -> DeviceListApplied:
-        """Replace the list by a complete one that was compared with it."""
-        if self.healthy is None or new.healthy != self.healthy:
-            self._now_registered()
-        self.devices, self.healthy, self.unhealthy, self.is_current = new.devices, new.healthy, new.unhealthy, True
-        self._free = self._sorting = None
-        return self._applied(new.added, new.removed, new.changed)
-
-    def apply_difference(self, difference: Difference, held: Mapping[DeviceId, object]) -> DeviceListApplied:
-        """The same as :meth:`apply_list` with the whole new list, in time proportional to the difference."""
-        devices = self.devices
-        added = [device.id for device in difference.updated if device.id not in devices]
-        changed = [device.id for device in difference.updated if device.id in devices]
-        self._sorting = None
-        if added or difference.removed:
-            self._free = None
-        for id in difference.removed:
-            del devices[id]
-        for device in difference.updated:
-            devices[device.id] = device
-            if self._free is not None:
-                self._free.update(device, free=device.is_healthy and device.id not in held)
-        ids = {*difference.removed, *(device.id for device in difference.updated)}
-        now_healthy = {device.id for device in difference.updated if device.is_healthy}
-        if self.healthy is None or self.unhealthy is None:
-            raise RuntimeError("a difference from no list at all")
-        if ids & self.healthy != now_healthy:
-            self._now_registered()
-        self.healthy -= ids - now_healthy
-        self.healthy |= now_healthy
-        self.unhealthy -= now_healthy | set(difference.removed)
-        self.unhealthy |= {device.id for device in difference.updated} - now_healthy
-        return self._applied(added, difference.removed, changed)
-
-    def _applied(
-        self, added: Iterable[DeviceId], removed: Iterable[DeviceId], changed: Iterable[DeviceId]
-    ) -> DeviceListApplied:
-        kinds = [list(added), list(removed), list(changed)]
+    def _applied(self, comparison: Comparison) -> DeviceListApplied:
+        kinds = [comparison.added, comparison.removed, comparison.changed]
         named = [in_order(id[:MAX_NAME_LENGTH] for id in ids[:MAX_NAMED]) for ids in kinds]
         return DeviceListApplied(
-            resource=self.endpoint.resource,
+            resource=self.primary.resource,
             capacity=len(self.devices),
             allocatable=len(self.healthy or ()),
             added=named[0],
             removed=named[1],
             changed=named[2],
-            omitted=sum(map(len, kinds)) - sum(map(len, named)),
+            omitted=comparison.not_compared + sum(map(len, kinds)) - sum(map(len, named)),
         )
 
-    def stop(self, *, now: float) -> None:
-        """The stream has ended: the devices count as unhealthy (LW-8)."""
-        self.endpoint.stop(now=now)
-        self.unhealthy = (self.unhealthy or set()) | (self.healthy or set())
-        self.token = self._free = self._sorting = None
-        self._now_registered()
-        if self.healthy is not None:
-            self.healthy = set()
+    # --- memory ---------------------------------------------------------------------------------
+
+    def listed_size(self, *, without: Endpoint | None = None) -> int:
+        """Bytes of memory that its lists take, each counted once. A list that is being examined counts instead of the
+        one that it replaces; that of ``without`` is left out, as if it were being replaced."""
+        replacing = [one for one in self.live if one.arriving or one is without]
+        lists = [one.last_list for one in self.live if one not in replacing]
+        if self.primary not in replacing:
+            lists.append(self.in_force)
+        kept = {id(one): one.memory for one in lists if one is not None}
+        return sum(kept.values()) + sum(one.arriving for one in replacing if one is not without)
+
+    # --- its free devices -----------------------------------------------------------------------
 
     def free_devices(self, held: Mapping[DeviceId, object]) -> FreeDevices:
         """The healthy devices that are not ``held``."""
@@ -217,9 +238,9 @@ class Resource:
     @property
     def reported(self) -> Reported:
         """The healthy and the unhealthy ids that a plug-in reports now: none if its stream has ended."""
-        if not (self.is_serving and self.is_current):
+        if self.in_force is None or self.in_force.is_stale:
             return NOTHING_REPORTED
-        return self.healthy or set(), self.unhealthy or set()
+        return self.in_force.healthy, self.in_force.unhealthy
 
 
 Reported = tuple[AbstractSet[DeviceId], AbstractSet[DeviceId]]

@@ -6,17 +6,21 @@ class, ``PodDevices``, knows who holds what. Queries change nothing (LIM-5); a m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from ...errors import AllocationRefused
+from ...errors import AllocationRefused, PeerLimitExceeded
 from ...events import (
     DeviceHealthChanged,
+    DeviceListApplied,
     DevicesAllocated,
     EndpointStopped,
     Event,
+    PluginEnded,
+    PluginPromoted,
     PluginRegistered,
+    PluginStandsBy,
     ResourceRemoved,
 )
 from ...model import (
@@ -34,8 +38,9 @@ from ...model import (
 from ...steps import Steps
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint, State, Trigger
 from .free_devices import FreeDevices
+from .last_list import LastList, comparing, memory_of
 from .pod_devices import Assignment, PodDevices, in_order
-from .report import MAX_ID_LENGTH, difference, normalising
+from .report import MAX_ID_LENGTH, Difference, difference, normalising
 from .resource import NOTHING_REPORTED, Reported, Resource, health_of
 
 
@@ -53,24 +58,31 @@ class Snapshot:
     unconfirmed: tuple[PodUid, ...] = ()
 
 
+MAX_STANDBYS = 8
 MAX_REMOVED = 1000
 """Removed resources that are published as zero until that is acknowledged. They are in the checkpoint as well."""
 
 
 class DeviceStore(PodDevices):
     """The state of the manager. ``grace`` is the seconds for which a stopped endpoint keeps its capacity (LW-11),
-    ``id_length`` the most characters of a device id; the node has ``node_resources`` without a plug-in."""
+    ``id_length`` the most characters of a device id, ``listed_size`` the most bytes of all lists together, and
+    ``max_standbys`` the most plug-ins of a resource that stand by; the node has ``node_resources`` without a plug-in.
+    """
 
     def __init__(
         self,
         *,
         grace: float = GRACE_PERIOD,
         id_length: int = MAX_ID_LENGTH,
+        listed_size: int | None = None,
+        max_standbys: int = MAX_STANDBYS,
         node_resources: Mapping[ResourceName, int] | None = None,
     ) -> None:
         super().__init__()
         self._node_resources = dict(node_resources or {})
         self._id_length = id_length
+        self._listed_size = listed_size
+        self._max_standbys = max_standbys
         self.grace = grace
         self.should_reset = False
         """Was there no checkpoint at the start? Then what the node published before means nothing (CAP-6)."""
@@ -78,82 +90,105 @@ class DeviceStore(PodDevices):
         """How many lists were applied. As long as this and ``version``, which counts changes that must be written to
         disk, stay the same, so does everything else."""
         self._resources: dict[ResourceName, Resource] = {}
+        self._listed_sizes: dict[ResourceName, int] = {}
         self._removed: dict[ResourceName, None] = {}  # oldest first
         self._options: dict[ResourceName, PluginOptions] = {}
 
     # --- endpoints and lists -------------------------------------------------------------------
 
     def connect(self, endpoint: Endpoint) -> list[Event]:
-        """A plug-in answered: ``endpoint`` serves, in place of the one that did. The old list stays until its first
-        own one (REG-9)."""
+        """A plug-in answered: ``endpoint`` serves. The one that did stands by, or drains if its socket is the same. The
+        old list stays until the first one of the new plug-in (REG-9)."""
         endpoint.advance(Trigger.ANSWERED)
         resource = endpoint.resource
         state = self._resources.get(resource)
         replaced = state is not None and state.is_serving
+        stands_by = None
         if state is None:
             self._resources[resource] = Resource(endpoint)
         else:
-            state.connect(endpoint)
+            stands_by = state.connect(endpoint, max_standbys=self._max_standbys)
         self._removed.pop(resource, None)
         self._options[resource] = endpoint.options
+        self._count_lists(resource)
         self.version += 1
+        registered = PluginRegistered(
+            resource=resource,
+            endpoint=endpoint.socket,
+            generation=endpoint.generation,
+            pre_start_required=endpoint.options.pre_start_required,
+            get_preferred_allocation_available=endpoint.options.get_preferred_allocation_available,
+            replaced=replaced,
+        )
+        if stands_by is None:
+            return [registered]
         return [
-            PluginRegistered(
-                resource=resource,
-                endpoint=endpoint.socket,
-                generation=endpoint.generation,
-                pre_start_required=endpoint.options.pre_start_required,
-                get_preferred_allocation_available=endpoint.options.get_preferred_allocation_available,
-                replaced=replaced,
-            )
+            registered,
+            PluginStandsBy(resource=resource, endpoint=stands_by.socket, generation=stands_by.generation),
         ]
 
     def applying(self, resource: ResourceName, generation: int, report: DeviceList) -> Steps[list[Event]]:
-        """Apply a complete list (LW-3). One of an older generation, or of a stopped endpoint, is dropped (LIM-2).
+        """Apply a complete list (LW-3). That of an endpoint that stands by is only kept; one of an endpoint whose
+        stream is not read any more is dropped (LIM-2).
 
         A long list is examined in steps. The last one applies all of it, unless the endpoint has stopped or was
-        replaced meanwhile. Only one list of a generation may be in progress at a time.
+        replaced meanwhile. Only one list of a generation may be in progress at a time. Raises PeerLimitExceeded when
+        all lists together would take more memory than they may.
         """
-        state = self._current(resource, generation)
-        if state is None or not state.is_serving:
+        state, endpoint = self._live(resource, generation)
+        if state is None or endpoint is None:
             return []
-        changed = None
-        if state.token is not None and state.token is report.base:
-            changed = difference(report, state.devices, id_length=self._id_length)
-        problems: tuple[Event, ...] = ()
-        if changed is None:
+        self._make_room(state, endpoint, memory_of(report.size, len(report.devices)))
+        try:
+            if (changed := self._difference(state, endpoint, report)) is not None:
+                return self._apply_difference(state, endpoint, changed, report)
             whole = yield from normalising(resource, report.devices, id_length=self._id_length)
-            problems, compared = whole.problems, (yield from state.comparing(whole.devices))
-            if self._current(resource, generation) is not state or not state.is_serving:
+            new = yield from LastList.splitting(whole.devices)
+            new.size, new.token = report.size, None if whole.problems else report.token
+            while endpoint.state is State.SERVING:  # which may change in between
+                before = state.in_force
+                comparison = yield from comparing(new, before)
+                if endpoint.state is State.SERVING and before is state.in_force:
+                    return [*whole.problems, *self._changing(state, partial(state.apply_list, new, comparison))]
+            if not endpoint.is_live:
                 return []
-        health, registrations = self._health_of_held(resource), state.registrations
-        applied = (
-            state.apply_list(compared) if changed is None else state.apply_difference(changed, self.held(resource))
-        )
-        state.token = None if problems else report.token
-        self.version += state.registrations != registrations
-        self.reports += 1
-        return [*problems, applied, *self._health_changes(resource, health)]
+            endpoint.last_list = new
+            return [*whole.problems]
+        finally:
+            endpoint.arriving = 0
+            self._count_lists(resource)
 
     def stop_endpoint(self, resource: ResourceName, generation: int, *, reason: str, now: float) -> list[Event]:
-        """The stream has ended: the devices count as unhealthy until the grace period ends (LW-8)."""
-        state = self._current(resource, generation)
-        if state is None or not state.is_serving:
+        """The stream has ended. If it was the last one of the resource, the devices count as unhealthy until the grace
+        period ends (LW-8). Otherwise another one serves: the newest, with its own last list."""
+        state, endpoint = self._live(resource, generation)
+        if state is None or endpoint is None:
             return []
-        health = self._health_of_held(resource)
-        state.stop(now=now)
-        self.version += 1
-        stopped = EndpointStopped(resource=resource, generation=generation, reason=reason)
-        return [stopped, *self._health_changes(resource, health)]
+        ended = PluginEnded(resource=resource, endpoint=endpoint.socket, generation=generation, reason=reason)
+        if endpoint is not state.primary:
+            state.end_standby(endpoint)
+            events: list[Event] = [ended]
+        elif state.standbys:
+            changed = self._changing(state, partial(state.promote, now=now), changes_options=True)
+            promoted = state.primary
+            serves = PluginPromoted(resource=resource, endpoint=promoted.socket, generation=promoted.generation)
+            events = [ended, serves, *changed]
+            self._options[resource] = promoted.options
+        else:
+            stopped = EndpointStopped(resource=resource, generation=generation, reason=reason)
+            events = [stopped, *self._changing(state, partial(state.stop, now=now))]
+        self._count_lists(resource)
+        return events
 
     def sweep(self, *, now: float) -> list[Event]:
         """Remove the resources whose grace period is over (CAP-3). Their assignments stay: pods keep their record."""
         expired = sorted(
-            name for name, state in self._resources.items() if state.endpoint.is_expired(now=now, grace=self.grace)
+            name for name, state in self._resources.items() if state.primary.is_expired(now=now, grace=self.grace)
         )
         for name in expired:
-            self._resources.pop(name).endpoint.advance(Trigger.GRACE_PERIOD_OVER)
+            self._resources.pop(name).primary.advance(Trigger.GRACE_PERIOD_OVER)
             self._removed[name] = None
+            self._count_lists(name)
         while len(self._removed) > MAX_REMOVED:  # treated as acknowledged
             del self._removed[next(iter(self._removed))]
         self.version += bool(expired)
@@ -205,7 +240,7 @@ class DeviceStore(PodDevices):
                 state=State.STOPPED,
                 stopped_at=now,
             )
-            self._resources[resource] = Resource(endpoint, healthy=set(), unhealthy=set())
+            self._resources[resource] = Resource(endpoint, in_force=LastList(is_stale=True), is_published=True)
 
     # --- queries -------------------------------------------------------------------------------
 
@@ -229,13 +264,13 @@ class DeviceStore(PodDevices):
         held = self.held(resource)
         if state is None:
             return ResourceCounts(capacity=0, allocatable=0, allocated=len(held), available=0, endpoint="removed")
-        healthy, unhealthy = state.healthy or set(), state.unhealthy or set()
         return ResourceCounts(
-            capacity=len(healthy) + len(unhealthy),
-            allocatable=len(healthy),
+            capacity=len(state.devices),
+            allocatable=len(state.healthy or ()),
             allocated=len(held),
             available=state.count_free(held),
-            endpoint=state.endpoint.state.value,
+            endpoint=state.primary.state.value,
+            standbys=tuple(one.socket for one in state.standbys),
         )
 
     def is_known(self, resource: ResourceName) -> bool:
@@ -256,8 +291,14 @@ class DeviceStore(PodDevices):
         return state is not None and state.is_expected_back
 
     def endpoint(self, resource: ResourceName) -> Endpoint | None:
+        """The endpoint that serves, or did last."""
         state = self._resources.get(resource)
-        return None if state is None else state.endpoint
+        return None if state is None else state.primary
+
+    def live_endpoints(self, resource: ResourceName) -> list[Endpoint]:
+        """Those whose stream is read: the one that serves last, and before it those that stand by, the newest last."""
+        state = self._resources.get(resource)
+        return [] if state is None else state.live
 
     def options_of(self, resource: ResourceName) -> PluginOptions | None:
         """The plug-in's last options, also after it has stopped. None if they are not known (LIM-39)."""
@@ -354,9 +395,64 @@ class DeviceStore(PodDevices):
         state = self._resources.get(resource)
         return resource in self._removed or (state is not None and state.is_published)
 
-    def _current(self, resource: ResourceName, generation: int) -> Resource | None:
+    def _live(self, resource: ResourceName, generation: int) -> tuple[Resource, Endpoint] | tuple[None, None]:
+        """The endpoint of this generation, if its stream is read."""
+        if (state := self._resources.get(resource)) is not None:
+            for endpoint in state.live:
+                if endpoint.generation == generation:
+                    return state, endpoint
+        return None, None
+
+    def _difference(self, state: Resource, endpoint: Endpoint, report: DeviceList) -> Difference | None:
+        """How the list differs from the endpoint's last one, if that can be changed in place."""
+        last = endpoint.last_list
+        if last is None or last.token is None or last.token is not report.base or not state.may_change(endpoint):
+            return None
+        return difference(report, last.devices, id_length=self._id_length)
+
+    def _apply_difference(
+        self, state: Resource, endpoint: Endpoint, changed: Difference, report: DeviceList
+    ) -> list[Event]:
+        last, events = endpoint.last_list, []
+        if last is None:
+            raise RuntimeError("a difference from no list at all")
+        if endpoint is state.primary:
+            held = self.held(endpoint.resource)
+            events = self._changing(state, partial(state.apply_difference, changed, held))
+        else:
+            last.apply(changed)
+        last.size, last.token = report.size, report.token
+        return events
+
+    def _changing(
+        self, state: Resource, change: Callable[[], DeviceListApplied | None], *, changes_options: bool = False
+    ) -> list[Event]:
+        """Change the list in force; returns the events."""
+        resource = state.primary.resource
+        health, registrations = self._health_of_held(resource), state.registrations
+        applied = change()
+        self.version += changes_options or state.registrations != registrations
+        self.reports += applied is not None
+        return [*([] if applied is None else [applied]), *self._health_changes(resource, health)]
+
+    def _make_room(self, state: Resource, endpoint: Endpoint, size: int) -> None:
+        """The list of an endpoint takes the place of its last one in memory. Raises PeerLimitExceeded."""
+        sizes = self._listed_sizes
+        others = sum(sizes.values()) - sizes.get(endpoint.resource, 0) + state.listed_size(without=endpoint)
+        if self._listed_size is not None and others + size > self._listed_size:
+            limit = f"{self._listed_size} are the limit (--peer-limit listed-size)"
+            raise PeerLimitExceeded(
+                f"a list of {size} bytes beside those of others, {others}; {limit}", limit="listed_size"
+            )
+        endpoint.arriving = size
+        self._count_lists(endpoint.resource)
+
+    def _count_lists(self, resource: ResourceName) -> None:
         state = self._resources.get(resource)
-        return state if state is not None and state.endpoint.generation == generation else None
+        if state is None:
+            self._listed_sizes.pop(resource, None)
+        else:
+            self._listed_sizes[resource] = state.listed_size()
 
     def _health_of_held(self, resource: ResourceName) -> dict[DeviceId, str]:
         return self.health_of(resource, self.held(resource))

@@ -4,7 +4,6 @@
 ``quotas``         what each process has taken of the manager's time
 ``socket_policy``  what a caller may do on one of our sockets
 ``plugin_policy``  what a plug-in may send over its connection
-``list_sizes``     how much memory the lists of all plug-ins take
 ``control``        the policies of one manager, together
 ``reports``        the events about peers that reach a limit, at a limited rate
 ``rate_limit``     a bucket of tokens

@@ -16,7 +16,6 @@ from ...peer_limits import PeerLimits
 from ...rpc.transport.limits import ConnectionLimits
 from ..event_log import EventLog
 from .callers import Callers
-from .list_sizes import ListSizes
 from .plugin_policy import PluginPolicy
 from .quotas import Quotas
 from .reports import PeerReports
@@ -34,7 +33,6 @@ class AccessControl:
         self.peer_limits = peer_limits
         self._reports = PeerReports(log)
         self._quotas = Quotas(peer_limits, self._reports)
-        self._list_sizes = ListSizes(peer_limits.listed_size)
 
     def socket_limits(self, path: Path, *, message_size: int, quota_exempt: bool = False) -> ConnectionLimits:
         """For one of our own sockets, whose requests have at most ``message_size`` bytes."""
@@ -45,7 +43,7 @@ class AccessControl:
 
     def plugin_policy(self, name: str) -> PluginPolicy:
         """For a plug-in's socket; ``name`` is the plug-in's in events: its resource, or its socket."""
-        return PluginPolicy(name, self.callers, self._quotas, self._list_sizes, self._reports)
+        return PluginPolicy(name, self.callers, self._quotas, self._reports)
 
     def registration_limits(self, path: Path) -> ConnectionLimits:
         """For a socket in plugins_registry, while its plug-in is asked for its name."""
@@ -83,6 +81,7 @@ class AccessControl:
                 rule="CKPT-3",
             )
 
-    def release_list(self, resource: str) -> None:
-        """The resource was removed, and its list with it."""
-        self._list_sizes.release(resource)
+    def standby_disconnected(self, resource: str, endpoint: str) -> None:
+        """A plug-in that stood by had to go, because there was one more."""
+        consequence = f"{endpoint}, the oldest of more than {self.peer_limits.standbys} that stand by, is disconnected"
+        self._reports.limit_reached("standbys", resource, consequence)

@@ -11,13 +11,12 @@ from functools import partial
 import trio
 
 from ...errors import PeerLimitExceeded
-from ...model import DeviceList, Peer
+from ...model import Peer
 from ...rpc.deviceplugin.list_policy import ListPolicy
 from ...rpc.transport.limits import ConnectionLimits
 from ...steps import Steps
 from ...turns import run_in_turns
 from .callers import Callers
-from .list_sizes import ListSizes
 from .quotas import MAX_PAUSE, Quotas
 from .rate_limit import TokenBucket
 from .reports import PeerReports
@@ -29,14 +28,11 @@ class PluginPolicy(ListPolicy):
     _peer: Peer
     """The process that listens, once it was admitted."""
 
-    def __init__(
-        self, name: str, callers: Callers, quotas: Quotas, list_sizes: ListSizes, reports: PeerReports
-    ) -> None:
+    def __init__(self, name: str, callers: Callers, quotas: Quotas, reports: PeerReports) -> None:
         self.peer_limits = quotas.peer_limits
         self._name = name
         self._callers = callers
         self._quotas = quotas
-        self._list_sizes = list_sizes
         self._reports = reports
         self._lists = TokenBucket(self.peer_limits.report_rate, self.peer_limits.report_burst)
 
@@ -83,9 +79,6 @@ class PluginPolicy(ListPolicy):
             except PeerLimitExceeded as error:
                 self._reached(error.limit, f"the stream ended: {error}")
                 raise
-
-    def hold_list(self, devices: DeviceList) -> None:
-        self._list_sizes.hold(self._name, devices.size, len(devices.devices))
 
     def lists_skipped(self, count: int) -> None:
         self._reached("report_rate", "lists came too fast: only the latest was applied", times=count)

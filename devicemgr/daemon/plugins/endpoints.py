@@ -4,14 +4,15 @@ The task contains the plug-in's failures. If the plug-in fails before it has ans
 afterwards the endpoint stops. The rest of the manager never sees the failure itself.
 
 The task follows the life of its endpoint (``core.devices.endpoint``). A new registration connects first, and then takes
-over in one step, so a resource that has a serving endpoint always has one. The old task drains: it closes its stream,
-waits for answers to calls in flight, and closes the connection. A task whose stream has ended waits for the end of the
-grace period, unless a newer registration cancels the wait.
+over in one step, so a resource that has a serving endpoint always has one. What served before stands by, with its
+stream open, and takes over in the same step in which the newer one ends. If it is on the same socket it drains: it
+closes its stream, waits for answers to calls in flight, and closes the connection. A task whose stream has ended, while
+nobody stands by, waits for the end of the grace period, unless a newer registration cancels the wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,15 +101,14 @@ class Endpoints:
         self._access = access
         self._fault_injection = fault_injection
         self._kubernetes_version = kubernetes_version
-        self._tasks: dict[ResourceName, _EndpointTask] = {}
+        self._tasks: dict[ResourceName, list[_EndpointTask]] = {}  # those that have answered, in this order
         self._connected: dict[_EndpointTask, Inode] = {}
         self._generations = 0
 
     def client_of(self, resource: ResourceName) -> PluginClient:
         """The client of the plug-in that serves the resource now. Raises AllocationRefused (ALLOC-E8, ALLOC-E9)."""
-        task = self._tasks.get(resource)
-        if task is not None and task.client is not None and task.state is State.SERVING:
-            return task.client
+        if (client := self._serving_client(resource)) is not None:
+            return client
         endpoint = self._store.endpoint(resource)
         if endpoint is None:
             raise AllocationRefused(f"unknown Device Plugin {resource}", rule="ALLOC-E8")
@@ -154,18 +154,24 @@ class Endpoints:
             return RegistrationHandle(plugin.name, task.endpoint.generation)
 
     def deregister_plugin(self, handle: RegistrationHandle, reason: str) -> None:
-        """This registration ends; a newer one of the same resource does not (LIM-4)."""
-        task = self._tasks.get(handle.name)
-        if task is not None and task.endpoint.generation == handle.generation:
-            task.stop_reading(reason)
+        """This registration ends; others of the same resource do not (LIM-4)."""
+        for task in self._tasks.get(handle.name, ()):
+            if task.endpoint.generation == handle.generation:
+                task.stop_reading(reason)
 
     def disconnect(self, resource: ResourceName) -> bool:
         """Close the connection to the plug-in that serves the resource. Returns False if none does."""
-        task = self._tasks.get(resource)
-        if task is None or task.client is None or task.state is not State.SERVING:
+        client = self._serving_client(resource)
+        if client is None:
             return False
-        task.client.disconnect()
+        client.disconnect()
         return True
+
+    def _serving_client(self, resource: ResourceName) -> PluginClient | None:
+        for task in self._tasks.get(resource, ()):
+            if task.state is State.SERVING:
+                return task.client
+        return None
 
     @contextmanager
     def _refusals_recorded(self, resource: str, endpoint: str) -> Iterator[None]:
@@ -218,11 +224,11 @@ class Endpoints:
         self._access.check_resources(registration.resource, self._tasks)
         return checked_endpoint(self._directory, registration.endpoint)
 
-    def _check_same_socket(self, task: _EndpointTask, holder: _EndpointTask | None) -> None:
+    def _check_same_socket(self, task: _EndpointTask) -> None:
         """A fault that can be injected. As in the kubelet, the refusal comes after GetDevicePluginOptions (D37-4)."""
-        if holder is None or holder.state is not State.SERVING or not self._fault_injection.refuse_same_socket:
-            return
-        if holder.endpoint.socket == task.endpoint.socket:
+        if self._fault_injection.refuse_same_socket and any(
+            other.endpoint.is_live for other in self._on_same_socket(task)
+        ):
             raise RegistrationRefused(f"device plugin already connected: {task.place}", rule="D37-4")
 
     @contextmanager
@@ -246,9 +252,9 @@ class Endpoints:
                 async with self._connection(task) as client:
                     options = await self._get_options_in_turn(task, client)
                     await trio.lowlevel.checkpoint_if_cancelled()
-                    predecessor = self._take_over(task, options)
+                    predecessors = self._take_over(task, options)
                     task.answered.set()
-                    reason = await self._list_and_watch(task, client, predecessor)
+                    reason = await self._list_and_watch(task, client, predecessors)
                     if task.state is State.DRAINING:
                         await client.wait_idle()
                         task.endpoint.advance(Trigger.IDLE)
@@ -261,8 +267,7 @@ class Endpoints:
         finally:
             if task.state is State.CONNECTING:
                 task.endpoint.advance(Trigger.FAILED)
-            if self._tasks.get(task.resource) is task:
-                del self._tasks[task.resource]
+            self._forget(task)
             task.answered.set()
 
     @asynccontextmanager
@@ -283,13 +288,17 @@ class Endpoints:
                 raise RegistrationRefused(f"failed to dial device plugin: {error}", rule="REG-7") from error
             self._access.check_registered_by(task.caller, client.peer, client.socket.owner, task.endpoint.socket)
             with self._socket_reserved(task, client.socket):
+                task.endpoint.aliases = frozenset([str(task.place), client.socket.inode])
                 yield client
 
     async def _get_options_in_turn(self, task: _EndpointTask, client: PluginClient) -> PluginOptions:
         """While plug-ins contend, the one that serves must not be replaced for some time. Wait until that has passed or
-        its stream has ended, and ask for the options afterwards: meanwhile another one may have taken over."""
+        its stream has ended, and ask for the options afterwards: meanwhile another one may have taken over. If that
+        registered later, this one is refused: its plug-in would have to wait for another turn."""
         while True:
             if (holder := self._holder(task)) is not None and (pause := _remaining_turn(holder, task)):
+                if holder.endpoint.generation > task.endpoint.generation:
+                    raise _superseded(task.resource)
                 with trio.move_on_after(pause):
                     await holder.stream_closed.wait()
                 continue
@@ -297,31 +306,55 @@ class Endpoints:
             if (holder := self._holder(task)) is None or not _remaining_turn(holder, task):
                 return options
 
-    def _take_over(self, task: _EndpointTask, options: PluginOptions) -> _EndpointTask | None:
-        """This endpoint serves from now on. Returns the task that it replaces. Raises RegistrationRefused if a newer
-        registration has taken over.
+    def _take_over(self, task: _EndpointTask, options: PluginOptions) -> list[_EndpointTask]:
+        """This endpoint serves from now on. Returns the tasks on the same socket, which it replaces. Raises
+        RegistrationRefused if a newer registration has taken over.
 
         There is no await in it: at no time do two endpoints serve a resource, or none between one and the next.
         """
         holder = self._holder(task)
-        self._check_same_socket(task, holder)
+        self._check_same_socket(task)
         if holder is not None:
             if _remaining_turn(holder, task):
                 raise _superseded(task.resource)
             self._note_contention(holder, task)
         task.endpoint.options = options
-        self._tasks[task.resource] = task
         self._log.record(self._store.connect(task.endpoint))
-        if holder is not None:  # it is reading, or waiting for the end of its grace period
-            (holder.reading if holder.state is State.DRAINING else holder.scope).cancel()
-        return holder
+        replaced, others = self._on_same_socket(task), self._tasks.setdefault(task.resource, [])
+        for other in others:
+            if other.state is State.GONE:  # it waits for the end of its grace period
+                other.scope.cancel()
+            elif other.state is State.DRAINING:
+                if other not in replaced and not other.reading.cancel_called:
+                    self._access.standby_disconnected(task.resource, other.endpoint.socket)
+                other.reading.cancel()
+        others.append(task)
+        return replaced
 
     def _holder(self, task: _EndpointTask) -> _EndpointTask | None:
-        """The task that holds the resource. Raises RegistrationRefused if that is a newer registration."""
-        holder = self._tasks.get(task.resource)
-        if holder is not None and holder.endpoint.generation > task.endpoint.generation:
+        """The task that holds the resource: it serves, or has stopped. Raises RegistrationRefused if a newer
+        registration on the same socket has taken over."""
+        if any(other.endpoint.generation > task.endpoint.generation for other in self._on_same_socket(task)):
             raise _superseded(task.resource)
-        return holder
+        holders = (
+            other for other in self._tasks.get(task.resource, ()) if other.state in (State.SERVING, State.STOPPED)
+        )
+        return next(holders, None)
+
+    def _on_same_socket(self, task: _EndpointTask) -> list[_EndpointTask]:
+        """The other tasks of the resource whose plug-in is or was on the socket of this one."""
+        return [
+            other
+            for other in self._tasks.get(task.resource, ())
+            if other is not task and other.endpoint.is_on_same_socket(task.endpoint)
+        ]
+
+    def _forget(self, task: _EndpointTask) -> None:
+        others = [other for other in self._tasks.get(task.resource, ()) if other is not task]
+        if others:
+            self._tasks[task.resource] = others
+        else:
+            self._tasks.pop(task.resource, None)
 
     def _note_contention(self, old: _EndpointTask, new: _EndpointTask) -> None:
         now = trio.current_time()
@@ -332,7 +365,7 @@ class Endpoints:
             self._log.record([ResourceContended(resource=new.resource, claimants=tuple(map(str, claimants)))])
 
     async def _list_and_watch(
-        self, task: _EndpointTask, client: PluginClient, predecessor: _EndpointTask | None
+        self, task: _EndpointTask, client: PluginClient, predecessors: Sequence[_EndpointTask]
     ) -> str:
         """Apply each list until the stream ends. Returns why it ended (LW-8)."""
 
@@ -344,7 +377,7 @@ class Endpoints:
 
         try:
             with task.reading:
-                if predecessor is not None:  # a plug-in that registers again may support one stream only
+                for predecessor in predecessors:  # a plug-in that registers again may support one stream only
                     await predecessor.stream_closed.wait()
                 await client.list_and_watch(receiving)
             return task.end_reason
@@ -354,12 +387,14 @@ class Endpoints:
             task.stream_closed.set()
 
     def _stop(self, task: _EndpointTask, reason: str) -> None:
-        now = trio.current_time()
+        """The stream has ended. If the endpoint served, and another one stands by, that one serves from now on."""
+        now, served = trio.current_time(), task.state is State.SERVING
         self._log.record(self._store.stop_endpoint(task.resource, task.endpoint.generation, reason=reason, now=now))
+        if served and task.state is State.GONE:
+            task.contention.turn_begins(now=now)
 
     async def _wait_out_grace_period(self, task: _EndpointTask) -> None:
         await trio.sleep(self._store.grace + _JUST_AFTER)
-        self._access.release_list(task.resource)
         self._log.record(self._store.sweep(now=trio.current_time()))
 
     def _record_call(self, call: CallFinished) -> None:

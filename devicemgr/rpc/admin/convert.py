@@ -106,11 +106,16 @@ def admission_from_wire(message: wire.AdmitResponse) -> PodAdmitResult:
 
 
 def counts_to_wire(capacity: Mapping[ResourceName, ResourceCounts]) -> list[wire.ResourceStatus]:
-    return [wire.ResourceStatus(name=name, **asdict(counts)) for name, counts in capacity.items()]
+    return [
+        wire.ResourceStatus(name=name, **asdict(counts) | {"standbys": list(map(unicode_text, counts.standbys))})
+        for name, counts in capacity.items()
+    ]
 
 
 def counts_from_wire(messages: Iterable[wire.ResourceStatus]) -> dict[ResourceName, ResourceCounts]:
-    return {m.name: ResourceCounts(**_fields_of_same_name(ResourceCounts, m)) for m in messages}
+    return {
+        m.name: ResourceCounts(**_fields_of_same_name(ResourceCounts, m, standbys=tuple(m.standbys))) for m in messages
+    }
 
 
 def node_status_to_wire(status: NodeStatus) -> wire.NodeStatusResponse:

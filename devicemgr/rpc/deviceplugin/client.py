@@ -133,7 +133,6 @@ class PluginClient:
 
         def receiving(raw: bytes) -> Steps[None]:
             report = yield from decoder.decoding(raw)
-            policy.hold_list(report)
             if (rest := on_report(report)) is not None:
                 yield from rest
 

@@ -5,7 +5,6 @@ The client asks it about each list, so the code that applies lists need not know
 
 from __future__ import annotations
 
-from ...model import DeviceList
 from ...peer_limits import PeerLimits
 from ...steps import Steps
 from ...turns import run_in_turns
@@ -30,9 +29,6 @@ class ListPolicy(PeerPolicy):
 
     def lists_skipped(self, count: int) -> None:
         """``count`` lists were not applied, because a later one arrived while they waited."""
-
-    def hold_list(self, devices: DeviceList) -> None:
-        """A list takes the place of the plug-in's last one in memory. Raises PeerLimitExceeded."""
 
     async def work_on_list(self, steps: Steps[None]) -> None:
         """Do the steps of decoding a list and of applying it."""

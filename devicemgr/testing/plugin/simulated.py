@@ -133,7 +133,7 @@ class SimulatedPlugin:
         """Register, and again when kubelet.sock is created again or its own socket deleted, until cancelled (REG-22).
 
         Both are signs of a kubelet's restart; the plug-in serves its socket before it calls Register. The end of its
-        stream is not a reason to register again: a newer process may have taken over the resource.
+        stream is not a reason to register again: a newer process may have taken over its socket.
         ``on_waiting`` gets the reason why it is not registered, whenever the reason changes.
         """
         registered_on: tuple[int, int] | None = None

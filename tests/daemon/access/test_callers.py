@@ -14,7 +14,6 @@ import trio
 
 from devicemgr import Callers, PeerLimits, open_device_manager
 from devicemgr.core.topology.policy import Policy
-from devicemgr.daemon.access.list_sizes import ListSizes
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, Quotas
 from devicemgr.daemon.access.reports import PeerReports
@@ -386,7 +385,7 @@ async def test_an_answer_of_too_many_fields_refuses_the_pod(device_manager):
 async def test_the_time_of_a_list_that_cannot_be_decoded_is_charged_too():
     now = [0.0]
     quotas = quotas_with(EventLog(), now, time_share=0.01, time_burst=0.01)
-    policy = PluginPolicy("vendor.com/gpu", Callers.default(), quotas, ListSizes(1), PeerReports(EventLog()))
+    policy = PluginPolicy("vendor.com/gpu", Callers.default(), quotas, PeerReports(EventLog()))
     peer = Peer(pid=8, uid=0, gids=frozenset())
     assert policy.admit(peer)
 

@@ -12,15 +12,14 @@ import trio
 
 from devicemgr import Callers, PeerLimits
 from devicemgr.daemon.access.control import AccessControl
-from devicemgr.daemon.access.list_sizes import ListSizes
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, MAX_QUEUE_TIME, Quotas
 from devicemgr.daemon.access.reports import PeerReports
 from devicemgr.daemon.access.socket_policy import SocketPolicy
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.errors import PeerLimitExceeded, PermissionDenied, QuotaExceeded, UnreadLimitExceeded
+from devicemgr.errors import PermissionDenied, QuotaExceeded, UnreadLimitExceeded
 from devicemgr.events import CallsDenied, ConnectionBroken, PeerLimitReached
-from devicemgr.model import Device, DeviceList, Peer
+from devicemgr.model import Peer
 from devicemgr.turns import TURN
 
 REGISTER, LIST = "/v1beta1.Registration/Register", "/v1.PodResourcesLister/List"
@@ -46,7 +45,7 @@ class World:
         return SocketPolicy("dir/a.sock", CALLERS, self.quotas, self.reports, quota_exempt=quota_exempt)
 
     def plugin_policy(self):
-        return PluginPolicy(GPU, CALLERS, self.quotas, ListSizes(1000), self.reports)
+        return PluginPolicy(GPU, CALLERS, self.quotas, self.reports)
 
     def recorded(self):
         """The events since the last call."""
@@ -378,43 +377,6 @@ async def test_lists_have_a_rate_and_wait_for_the_plugins_time_too(autojump_cloc
     owing.admit(ONE)
     owing.charge(ONE, 1.05)
     assert owing.pause(ONE) == owing.next_list() == pytest.approx(0.5)
-
-
-class Lists:
-    """Policies of plug-ins, which hold lists of some bytes and devices."""
-
-    def __init__(self, **limits):
-        self.access = AccessControl(CALLERS, PeerLimits(message_size=100, **limits), EventLog())
-
-    def hold(self, name, size, devices=0):
-        self.access.plugin_policy(name).hold_list(DeviceList(devices=[Device(id="")] * devices, size=size))
-
-
-def test_lists_of_all_plugins_share_one_limit():
-    lists = Lists(listed_size=100)
-    lists.hold("a", 60)
-    lists.hold("b", 40)
-    lists.hold("a", 60)
-    with pytest.raises(PeerLimitExceeded) as refused:
-        lists.hold("b", 41)
-    assert (
-        str(refused.value)
-        == "a list of 41 bytes beside those of others, 60; 100 are the limit (--peer-limit listed-size)"
-    )
-    assert (refused.value.status, refused.value.limit) == ("RESOURCE_EXHAUSTED", "listed_size")
-    lists.access.release_list("a")
-    lists.access.release_list("never listed")
-    lists.hold("b", 99)
-    with pytest.raises(PeerLimitExceeded):
-        lists.hold("c", 2)
-    lists.hold("c", 1)
-
-
-def test_a_device_with_a_short_id_takes_memory_too():
-    lists = Lists(listed_size=1280)
-    lists.hold("a", 60, devices=10)
-    with pytest.raises(PeerLimitExceeded, match="a list of 128 bytes"):
-        lists.hold("b", 5, devices=1)
 
 
 async def test_policies_share_the_quotas_and_have_names(autojump_clock):

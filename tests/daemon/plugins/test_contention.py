@@ -1,4 +1,7 @@
-"""Two plug-ins that register for one resource, and again whenever they are replaced."""
+"""Two plug-ins that register for one resource, and again whenever they are replaced.
+
+On two sockets, so the one that was replaced stands by and need not come back; these do nevertheless.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from devicemgr import open_device_manager
 from devicemgr.core.devices.contention import TURN
 from devicemgr.errors import RegistrationRefused, RpcFailed
-from devicemgr.events import PluginRegistered, ResourceContended
+from devicemgr.events import PluginEnded, PluginPromoted, PluginRegistered, ResourceContended
 from devicemgr.testing import open_simulated_plugin
 
 GPU = "vendor.com/gpu"
@@ -56,7 +59,7 @@ def who_serves(manager):
 
 
 def newest(manager):
-    return happened(manager, PluginRegistered)[-1].endpoint
+    return happened(manager, PluginRegistered | PluginPromoted)[-1].endpoint
 
 
 async def ticking(clock, *, until=float("inf"), tick=0.25):
@@ -96,16 +99,19 @@ async def test_the_serving_plugin_is_not_slowed_when_it_registers_again(contende
     assert trio.current_time() == 0
 
 
-async def test_a_plugin_does_not_wait_when_the_other_one_has_ended(contended, clock):
+async def test_a_plugin_does_not_wait_when_the_other_ones_have_ended(contended, clock):
     manager, a, b = contended
+    b.end_stream()
+    while not happened(manager, PluginEnded):
+        await wait_all_tasks_blocked()
     a.end_stream()
     await manager.wait_for_resource(GPU, allocatable=0)
     await b.register()
     assert trio.current_time() == 0
 
 
-async def test_a_waiting_plugin_is_registered_when_the_other_one_ends(contended, nursery, clock):
-    """Then no plug-in serves, and there is none to protect."""
+async def test_a_plugin_that_waits_while_it_stands_by_serves_when_the_other_one_ends(contended, nursery, clock):
+    """And its registration is accepted at once: there is no other one to protect."""
     manager, a, b = contended
     nursery.start_soon(b.register)
     await wait_all_tasks_blocked(0.01)
@@ -114,20 +120,35 @@ async def test_a_waiting_plugin_is_registered_when_the_other_one_ends(contended,
     a.end_stream()
     await manager.wait_for_resource(GPU, allocatable=2)
     assert who_serves(manager) == "b.sock"
+    while happened(manager, PluginRegistered)[-1].endpoint != "b.sock":
+        await manager.events_after(manager.events()[-1].sequence, wait=True)
     assert trio.current_time() < TURN / 2
 
 
-async def test_a_plugin_that_has_waited_has_a_turn_of_its_own(contended, nursery, clock):
-    manager, a, b = contended
-    nursery.start_soon(b.register)
-    await wait_all_tasks_blocked(0.01)
+async def test_a_plugin_that_stood_by_has_a_turn_of_its_own(contended, nursery, clock):
+    manager, a, _b = contended
     clock.jump(TURN - 0.1)
     nursery.start_soon(partial(ticking, clock, tick=0.01))
     a.end_stream()
     await manager.wait_for_resource(GPU, allocatable=2)
+    assert who_serves(manager) == "b.sock"
     began = trio.current_time()
     await a.register()
     assert trio.current_time() - began >= TURN - 0.1
+
+
+async def test_a_plugin_that_registers_by_a_timer_takes_nothing_from_the_other_one(both, clock):
+    """Its own socket is registered again; the other one stands by, and serves when it has ended."""
+    manager, a, b = both
+    await b.register()
+    for _ in range(20):
+        await a.register()
+    assert not happened(manager, ResourceContended)
+    assert manager.capacity()[GPU].standbys == ("b.sock",)
+    a.end_stream()
+    await manager.wait_for_resource(GPU, capacity=2, allocatable=2)
+    assert dict(b.calls).keys() == {"GetDevicePluginOptions", "ListAndWatch"}
+    assert [name for name, _ in b.calls].count("ListAndWatch") == 1
 
 
 async def test_a_plugin_that_does_not_answer_after_the_wait_does_not_take_over(contended, nursery, clock):

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from trio.testing import wait_all_tasks_blocked
 
-from devicemgr import open_device_manager
+from devicemgr import PeerLimits, open_device_manager
 from devicemgr.core.devices import endpoint
 from devicemgr.core.devices.endpoint import TRANSITIONS, IllegalTransition, State, Trigger
 from devicemgr.errors import PluginUnavailable, RegistrationRefused
@@ -31,10 +31,43 @@ async def fails(manager, old, new):
         await old.register()
 
 
+async def registers_again(manager, old, new):
+    await serves(manager, old, new)
+    await old.register()
+    await wait_all_tasks_blocked(0.01)
+
+
 async def is_replaced(manager, old, new):
     await serves(manager, old, new)
     await new.register()
     await manager.wait_for_resource(GPU, allocatable=2)
+    await wait_all_tasks_blocked(0.01)
+
+
+async def serves_again(manager, old, new):
+    await is_replaced(manager, old, new)
+    new.end_stream()
+    await manager.wait_for_resource(GPU, allocatable=1)
+
+
+async def registers_again_when_it_stands_by(manager, old, new):
+    await is_replaced(manager, old, new)
+    await old.register()
+    await manager.wait_for_resource(GPU, allocatable=1)
+    await wait_all_tasks_blocked(0.01)
+
+
+async def is_crowded_out(manager, old, new):
+    await is_replaced(manager, old, new)
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=3, endpoint="third.sock") as third:
+        await third.register()
+        await manager.wait_for_resource(GPU, allocatable=3)
+        await wait_all_tasks_blocked(0.01)
+
+
+async def ends_when_it_stands_by(manager, old, new):
+    await is_replaced(manager, old, new)
+    old.end_stream()
     await wait_all_tasks_blocked(0.01)
 
 
@@ -59,8 +92,13 @@ SCENARIOS = {
     (State.CONNECTING, Trigger.ANSWERED): serves,
     (State.CONNECTING, Trigger.FAILED): fails,
     (State.SERVING, Trigger.REPLACED): is_replaced,
+    (State.SERVING, Trigger.REGISTERED_AGAIN): registers_again,
     (State.SERVING, Trigger.STREAM_ENDED): stops,
-    (State.DRAINING, Trigger.IDLE): is_replaced,
+    (State.STANDBY, Trigger.PROMOTED): serves_again,
+    (State.STANDBY, Trigger.REGISTERED_AGAIN): registers_again_when_it_stands_by,
+    (State.STANDBY, Trigger.CROWDED_OUT): is_crowded_out,
+    (State.STANDBY, Trigger.STREAM_ENDED): ends_when_it_stands_by,
+    (State.DRAINING, Trigger.IDLE): registers_again,
     (State.STOPPED, Trigger.REPLACED): is_replaced_when_stopped,
     (State.STOPPED, Trigger.GRACE_PERIOD_OVER): is_removed,
 }
@@ -72,7 +110,7 @@ def test_every_row_has_a_scenario():
 
 async def play(scenario, root_dir):
     grace = 0.05 if scenario is is_removed else 300
-    async with open_device_manager(root_dir, grace=grace) as manager:
+    async with open_device_manager(root_dir, grace=grace, peer_limits=PeerLimits(standbys=1)) as manager:
         plugins = manager.layout.plugins
         async with (
             open_simulated_plugin(plugins, GPU, devices=1, endpoint="old.sock") as old,

@@ -25,7 +25,11 @@ containers = st.builds(
 containers_of_pod = st.lists(containers, max_size=3, unique_by=lambda one: one.name).map(tuple)
 pods = st.builds(PodStatus, namespace=texts, name=texts, uid=texts, containers=containers_of_pod)
 some_pods = st.lists(pods, max_size=3, unique_by=lambda one: one.uid)
-COUNTS = {"a.com/x": ResourceCounts(capacity=3, allocatable=2, allocated=1, available=1, endpoint="serving")}
+COUNTS = {
+    "a.com/x": ResourceCounts(
+        capacity=3, allocatable=2, allocated=1, available=1, endpoint="serving", standbys=("a.sock", "b.sock")
+    )
+}
 SETTINGS = EffectiveSettings(
     policy="none",
     scope="container",

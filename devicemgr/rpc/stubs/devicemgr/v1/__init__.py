@@ -584,6 +584,13 @@ class ResourceStatus(betterproto2.Message):
     "serving", "stopped" or "removed"; "node" when no plug-in provides it.
     """
 
+    standbys: "list[str]" = betterproto2.field(
+        7, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The sockets of plug-ins that stand by while another one serves, the newest last.
+    """
+
 
 default_message_pool.register_message("devicemgr.v1", "ResourceStatus", ResourceStatus)
 

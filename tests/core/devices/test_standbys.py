@@ -1,0 +1,400 @@
+"""Several live plug-ins of one resource: each has its own last list, and that of the one that serves counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from devicemgr.core.devices.endpoint import Endpoint
+from devicemgr.core.devices.resource import MAX_COMPARED
+from devicemgr.core.devices.store import MAX_STANDBYS, DeviceStore
+from devicemgr.errors import PeerLimitExceeded
+from devicemgr.events import (
+    DeviceHealthChanged,
+    DeviceListApplied,
+    EndpointStopped,
+    PluginEnded,
+    PluginPromoted,
+    PluginStandsBy,
+)
+from devicemgr.model import Device, DeviceList, Owner, PluginOptions, RunOptions
+from devicemgr.steps import CHUNK, run_steps
+from tests.helpers import GPU, apply_list
+
+A, B, C = 1, 2, 3
+OWNER = Owner("pod", "main")
+
+
+def connect(store, generation, *devices, socket=None, **options):
+    """A plug-in answers on a socket of its own; with devices, it has sent a list."""
+    endpoint = Endpoint(
+        resource=GPU, generation=generation, socket=socket or f"{generation}.sock", options=PluginOptions(**options)
+    )
+    events = store.connect(endpoint)
+    return [*events, *report(store, generation, *devices)] if devices else events
+
+
+def report(store, generation, *devices):
+    """``dev!`` is unhealthy."""
+    listed = [Device(id=d.rstrip("!"), health="Unhealthy" if d.endswith("!") else "Healthy") for d in devices]
+    return apply_list(store, GPU, generation, listed)
+
+
+def end(store, generation, now=0.0):
+    return store.stop_endpoint(GPU, generation, reason="gone", now=now)
+
+
+def hold(store, *ids):
+    store.reserve(OWNER, GPU, ids)
+    store.commit(OWNER, GPU, ids, RunOptions())
+
+
+def listed(store):
+    return {id: id in store.healthy(GPU) for id in store.devices(GPU)}
+
+
+def seen(store):
+    """Everything that a stand-by must not touch."""
+    free = list(store.free_devices(GPU).all())
+    return store.counts(GPU), dict(store.devices(GPU)), free, store.version, store.reports, store.snapshot()
+
+
+@pytest.fixture
+def both():
+    """A stands by, and B serves."""
+    store = DeviceStore(grace=10.0)
+    connect(store, A, "a1", "a2", "both", pre_start_required=True)
+    connect(store, B, "b1", "both")
+    return store
+
+
+def test_the_newest_serves_and_the_one_before_stands_by():
+    """REG-10, D37-1."""
+    store = DeviceStore()
+    connect(store, A, "a1")
+    events = connect(store, B)
+    assert [event for event in events if isinstance(event, PluginStandsBy)] == [
+        PluginStandsBy(resource=GPU, endpoint="1.sock", generation=A)
+    ]
+    assert (store.endpoint(GPU).generation, store.counts(GPU).standbys) == (B, ("1.sock",))
+    assert listed(store) == {"a1": True}, "until the new one sends its own list (REG-9)"
+
+
+def test_the_list_of_a_standby_is_kept_and_changes_nothing_else(both):
+    """LIM-2, LIM-41."""
+    hold(both, "both")
+    before = seen(both)
+    for devices in (["a1!", "a2", "both!"], [], ["other"]):
+        assert report(both, A, *devices) == []
+        assert seen(both) == before
+    end(both, B)
+    assert listed(both) == {"other": True}
+
+
+def test_so_is_one_that_is_given_as_a_difference(both):
+    first = DeviceList(devices=[Device(id="a"), Device(id="b")])
+    run_steps(both.applying(GPU, A, first))
+    gone, new = first.devices[:1], [Device(id="c")]
+    second = DeviceList(devices=[first.devices[1], *new], base=first.token, removed=gone, added=new)
+    before = seen(both)
+    assert run_steps(both.applying(GPU, A, second)) == []
+    assert seen(both) == before
+    end(both, B)
+    assert listed(both) == {"b": True, "c": True}
+
+
+def test_what_is_wrong_with_a_standbys_list_is_reported(both):
+    """LIM-16."""
+    (event,) = apply_list(both, GPU, A, [Device(id="x"), Device(id="x")])
+    assert event.problem == "duplicate device id: counted once"
+
+
+def test_a_list_in_force_for_another_plugin_is_not_changed_by_its_own():
+    """B has sent no list yet, so that of A is in force; a difference from it is a list of A alone."""
+    store = DeviceStore()
+    connect(store, A)
+    first = DeviceList(devices=[Device(id="a"), Device(id="b")])
+    run_steps(store.applying(GPU, A, first))
+    connect(store, B)
+    before = seen(store)
+    second = DeviceList(devices=first.devices[:1], base=first.token, removed=first.devices[1:])
+    assert run_steps(store.applying(GPU, A, second)) == []
+    assert seen(store) == before
+    end(store, B)
+    assert listed(store) == {"a": True}
+
+
+def test_when_the_one_that_serves_ends_the_list_of_the_newest_standby_is_in_force_in_the_same_step(both):
+    """LIM-41, REG-11, LW-8, LW-11, LW-12: with health events, and without a grace period. The options change, too."""
+    hold(both, "both", "b1")
+    report(both, A, "a1!", "a2", "both!")
+    version, reports = both.version, both.reports
+    events = end(both, B)
+    assert events == [
+        PluginEnded(resource=GPU, endpoint="2.sock", generation=B, reason="gone"),
+        PluginPromoted(resource=GPU, endpoint="1.sock", generation=A),
+        DeviceListApplied(
+            resource=GPU, capacity=3, allocatable=1, added=("a1", "a2"), removed=("b1",), changed=("both",)
+        ),
+        DeviceHealthChanged(pod_uid="pod", container="main", resource=GPU, device="b1", health="Unknown"),
+        DeviceHealthChanged(pod_uid="pod", container="main", resource=GPU, device="both", health="Unhealthy"),
+    ]
+    assert (both.version, both.reports) == (version + 1, reports + 1)
+    assert list(both.free_devices(GPU).all()) == ["a2"]
+    assert both.options_of(GPU).pre_start_required
+    counts = both.counts(GPU)
+    assert (counts.capacity, counts.allocatable, counts.endpoint, counts.standbys) == (3, 1, "serving", ())
+    assert both.sweep(now=1000.0) == []
+    assert end(both, B) == report(both, B, "late") == []
+
+
+def test_the_next_list_of_a_promoted_plugin_may_be_a_difference(both):
+    first = DeviceList(devices=[Device(id="a"), Device(id="b")])
+    run_steps(both.applying(GPU, A, first))
+    end(both, B)
+    second = DeviceList(devices=first.devices[:1], base=first.token, removed=first.devices[1:])
+    (event,) = run_steps(both.applying(GPU, A, second))
+    assert (event.removed, event.allocatable, listed(both)) == (("b",), 1, {"a": True})
+
+
+def test_equal_lists_change_nobodys_health():
+    """A rolling update that is undone, RS-02."""
+    store = DeviceStore()
+    connect(store, A, "d1", "d2")
+    hold(store, "d1")
+    connect(store, B)
+    assert store.health_of(GPU, ["d1"]) == {"d1": "Healthy"}, "though B has sent no list yet"
+    report(store, B, "d1", "d2")
+    _ended, _promoted, applied = end(store, B)
+    assert (applied.added, applied.removed, applied.changed, applied.omitted) == ((), (), (), 0)
+
+
+def test_the_end_of_a_standby_changes_nothing_else(both):
+    """LIM-4, LIM-40: whoever serves goes on."""
+    connect(both, C, "c1")
+    before, version = listed(both), both.version
+    assert end(both, A) == [PluginEnded(resource=GPU, endpoint="1.sock", generation=A, reason="gone")]
+    assert (listed(both), both.version, both.endpoint(GPU).generation) == (before, version, C)
+    assert end(both, A) == []
+    end(both, C)
+    assert both.endpoint(GPU).generation == B
+
+
+def test_the_newest_of_several_standbys_takes_over(both):
+    """LIM-40: the kubelet takes any."""
+    connect(both, C, "c1")
+    for ended, serves, devices in ((C, B, {"b1", "both"}), (B, A, {"a1", "a2", "both"})):
+        end(both, ended)
+        assert (both.endpoint(GPU).generation, listed(both).keys()) == (serves, devices)
+
+
+def test_only_the_end_of_the_last_one_starts_the_grace_period(both):
+    """LW-8, LW-11, RS-14."""
+    end(both, B, now=5.0)
+    (stopped,) = end(both, A, now=100.0)
+    assert stopped == EndpointStopped(resource=GPU, generation=A, reason="gone")
+    assert (both.counts(GPU).capacity, both.counts(GPU).allocatable) == (3, 0)
+    assert both.sweep(now=110.0) == []
+    assert both.sweep(now=110.1) != []
+
+
+def test_a_standby_without_a_list_takes_over_and_the_list_before_stays_until_its_own_comes():
+    """The newest one is to serve, as when it registered (REG-9)."""
+    store = DeviceStore()
+    connect(store, A, "a1")
+    connect(store, B)
+    connect(store, C, "c1")
+    hold(store, "c1")
+    _ended, promoted = end(store, C)
+    assert (promoted.generation, listed(store)) == (B, {"c1": True})
+    applied, changed = report(store, B, "b1")
+    assert (applied.added, applied.removed, changed.health) == (("b1",), ("c1",), "Unknown")
+
+
+def test_the_same_socket_again_takes_over_from_the_one_that_serves(both):
+    """LIM-42: it does not stand by, and A still does."""
+    old = both.endpoint(GPU)
+    events = connect(both, C, socket="2.sock")
+    assert (old.state.value, old.last_list) == ("draining", None)
+    assert not [event for event in events if isinstance(event, PluginStandsBy)]
+    assert both.counts(GPU).standbys == ("1.sock",)
+    assert listed(both) == {"b1": True, "both": True}
+    assert end(both, B) == report(both, B, "late") == []
+
+
+def test_a_standby_that_registers_again_serves_and_the_other_one_stands_by(both):
+    standby = both.live_endpoints(GPU)[0]
+    connect(both, C, socket="1.sock")
+    assert standby.state.value == "draining"
+    assert (both.endpoint(GPU).generation, both.counts(GPU).standbys) == (C, ("2.sock",))
+
+
+def test_a_socket_is_the_same_by_any_of_its_names(both):
+    new = Endpoint(resource=GPU, generation=C, socket="c.sock", aliases=frozenset(["the inode"]))
+    again = Endpoint(resource=GPU, generation=4, socket="link.sock", aliases=frozenset(["the inode"]))
+    both.connect(new)
+    both.connect(again)
+    assert new.state.value == "draining"
+
+
+def test_one_standby_too_many_is_the_end_of_the_oldest():
+    store = DeviceStore()
+    endpoints = []
+    for generation in range(1, MAX_STANDBYS + 3):
+        connect(store, generation, "d")
+        endpoints.append(store.endpoint(GPU))
+    assert [one.state.value for one in endpoints] == ["draining", *["standby"] * MAX_STANDBYS, "serving"]
+    assert report(store, 1, "late") == end(store, 1) == []
+
+
+LONG = [Device(id=f"d{n}") for n in range(MAX_COMPARED)]
+
+
+@pytest.mark.parametrize("count", [MAX_COMPARED, MAX_COMPARED + 1])
+def test_a_long_list_is_not_compared_when_its_plugin_takes_over(count):
+    """It would be one long step."""
+    store = DeviceStore()
+    connect(store, A)
+    apply_list(store, GPU, A, [*LONG, Device(id="one more")][:count])
+    connect(store, B, "d0!", "b")
+    applied = end(store, B)[2]
+    named = (applied.added, applied.removed, applied.changed)
+    if count > MAX_COMPARED:
+        assert (named, applied.omitted) == (((), (), ()), count)
+    else:
+        assert (len(applied.added), applied.removed, applied.changed) == (20, ("b",), ("d0",))
+    assert len(store.snapshot().registered[GPU]) == count
+
+
+def between_the_steps(steps, what):
+    """``what`` happens after each step; returns the events of the list."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+        what()
+
+
+MANY = [Device(id=f"m{n}") for n in range(3 * CHUNK)]
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_who_serves_may_change_while_a_list_is_examined(both, at):
+    """At any step: a list of the one that serves then is in force, and compared with the list that it replaces."""
+    steps, count = both.applying(GPU, A, DeviceList(devices=MANY)), 0
+
+    def promote():
+        nonlocal count
+        count += 1
+        if count == at:
+            end(both, B)
+
+    events = between_the_steps(steps, promote)
+    if count < at:
+        assert events == []
+        end(both, B)
+    else:
+        (applied,) = events
+        assert (applied.capacity, applied.removed) == (len(MANY), ("a1", "a2", "both"))
+    assert listed(both) == dict.fromkeys((device.id for device in MANY), True)
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_a_list_of_one_that_stands_by_by_then_does_not_count(both, at):
+    steps, count = both.applying(GPU, B, DeviceList(devices=MANY)), 0
+
+    def replace():
+        nonlocal count
+        count += 1
+        if count == at:
+            connect(both, C)
+
+    events = between_the_steps(steps, replace)
+    if count < at:
+        pytest.skip("the list had been applied by then")
+    assert (events, listed(both)) == ([], {"b1": True, "both": True})
+    report(both, C, "c1")
+    end(both, C)
+    assert len(listed(both)) == len(MANY)
+
+
+# --- memory ---------------------------------------------------------------------------------------------
+
+
+def hold_list(store, generation, size, *, resource=GPU, devices=0):
+    run_steps(store.applying(resource, generation, DeviceList(devices=[Device(id="x")] * devices, size=size)))
+
+
+def connect_others(store, *resources):
+    for resource in resources:
+        store.connect(Endpoint(resource=resource, generation=1, socket="s"))
+
+
+def test_the_lists_of_all_plugins_share_one_limit():
+    store = DeviceStore(grace=10.0, listed_size=100)
+    connect_others(store, "a", "b", "c")
+    hold_list(store, 1, 60, resource="a")
+    hold_list(store, 1, 40, resource="b")
+    hold_list(store, 1, 60, resource="a")
+    with pytest.raises(PeerLimitExceeded) as refused:
+        hold_list(store, 1, 41, resource="b")
+    assert (
+        str(refused.value)
+        == "a list of 41 bytes beside those of others, 60; 100 are the limit (--peer-limit listed-size)"
+    )
+    assert (refused.value.status, refused.value.limit) == ("RESOURCE_EXHAUSTED", "listed_size")
+    store.stop_endpoint("a", 1, reason="gone", now=0.0)
+    with pytest.raises(PeerLimitExceeded):
+        hold_list(store, 1, 41, resource="b")
+    store.sweep(now=11.0)
+    hold_list(store, 1, 99, resource="b")
+    with pytest.raises(PeerLimitExceeded):
+        hold_list(store, 1, 2, resource="c")
+    hold_list(store, 1, 1, resource="c")
+
+
+def test_a_device_with_a_short_id_takes_memory_too():
+    store = DeviceStore(listed_size=1280)
+    connect_others(store, "a", "b")
+    run_steps(store.applying("a", 1, DeviceList(devices=[Device(id=f"{n}") for n in range(10)], size=60)))
+    with pytest.raises(PeerLimitExceeded, match="a list of 128 bytes"):
+        hold_list(store, 1, 5, resource="b", devices=1)
+
+
+def test_each_standby_has_a_list_in_memory_and_a_list_is_counted_once():
+    store = DeviceStore(listed_size=100)
+    connect(store, A)
+    hold_list(store, A, 40)
+    connect(store, B)  # the list of A is in force, and A's own
+    hold_list(store, B, 60)
+    with pytest.raises(PeerLimitExceeded, match="41 bytes beside those of others, 60"):
+        hold_list(store, A, 41)
+    hold_list(store, A, 1)
+    hold_list(store, B, 99)
+    end(store, A)
+    hold_list(store, B, 100)
+
+
+def test_a_list_in_force_whose_plugin_has_sent_another_one_or_ended_takes_memory_too():
+    store = DeviceStore(listed_size=100)
+    connect(store, A)
+    hold_list(store, A, 40)
+    connect(store, B)
+    with pytest.raises(PeerLimitExceeded, match="61 bytes beside those of others, 40"):
+        hold_list(store, A, 61)
+    hold_list(store, A, 60)
+    connect(store, C)
+    with pytest.raises(PeerLimitExceeded, match="1 bytes beside those of others, 100"):
+        hold_list(store, B, 1)
+    hold_list(store, C, 40)  # instead of the one in force
+
+
+def test_lists_that_are_examined_at_the_same_time_share_the_limit():
+    store = DeviceStore(listed_size=200 * len(MANY))
+    connect_others(store, "a", "b")
+    first, second = (store.applying(name, 1, DeviceList(devices=MANY, size=128)) for name in "ab")
+    next(first)
+    with pytest.raises(PeerLimitExceeded):
+        next(second)
+    first.close()
+    run_steps(store.applying("b", 1, DeviceList(devices=MANY, size=128)))
