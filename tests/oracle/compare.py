@@ -39,10 +39,10 @@ class Difference:
 
 def differing(judge: Any, ours: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     """Each place in which two values of plain types differ, down to the keys of dictionaries; but a pod that only one
-    side has admitted is one difference."""
+    side has admitted is one difference, and so is a refusal."""
     if _is_refused(judge) != _is_refused(ours):
         yield where, judge, ours
-    elif isinstance(judge, dict) and isinstance(ours, dict):
+    elif isinstance(judge, dict) and isinstance(ours, dict) and where[-1:] != ("refused",):
         for key in sorted(judge.keys() | ours.keys(), key=str):
             yield from differing(judge.get(key, MISSING), ours.get(key, MISSING), (*where, str(key)))
     elif _plain(judge) != _plain(ours):
@@ -64,6 +64,8 @@ def without_empty(seen: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, str):
         for text, stable in REWORDED.items():
             value = re.sub(text, stable, value)

@@ -87,13 +87,15 @@ def _is_of(difference: Difference, *where: str) -> bool:
 
 def _refusals(difference: Difference) -> tuple[str, str]:
     """Why the judge refused a pod, and why we did; empty for a side that admitted it, or if this is no such thing."""
-    if len(difference.where) != 2:
-        return "", ""
-    judge, ours = map(_refusal, (difference.judge, difference.ours))
-    return judge, ours
+    match difference.where:
+        case ("result", _):
+            return _text(difference.judge), _text(difference.ours)
+        case ("result", _, "refused"):
+            return _text({"refused": difference.judge}), _text({"refused": difference.ours})
+    return "", ""
 
 
-def _refusal(admission: Any) -> str:
+def _text(admission: Any) -> str:
     refused = admission.get("refused") if isinstance(admission, dict) else None
     return f"{refused['reason']}: {refused['message']}" if refused else ""
 
@@ -160,7 +162,10 @@ def _disconnect(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-33")
 def _ended_pod(difference: Difference, history: History) -> bool:
-    """Devices of a pod that is not there any more are freed later, and then that is not written down."""
+    """Devices of a pod that is not there any more are freed later, and then that is not written down. Until then a
+    resource that was removed is known by them."""
+    if "cannot allocate unregistered device" in _refusals(difference)[0]:
+        return bool(about(difference, history) & history.expired)
     if not _is_of(difference, "checkpoint", "entries") or difference.ours != MISSING:
         return False
     return pod_of(difference, history) not in history.pods
@@ -171,9 +176,8 @@ def _ended_pod(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-31")
 def _unknown_resource(difference: Difference, history: History) -> bool:
-    """A pod that asks for a resource nobody registered starts without its devices."""
-    judge, ours = _refusals(difference)
-    return not judge and "is not known to this node" in ours
+    """A pod that asks for a resource nobody registered starts without its devices, unless something else is wrong."""
+    return "is not known to this node" in _refusals(difference)[1]
 
 
 @_looks("LIM-15")
@@ -241,20 +245,16 @@ def _hints(difference: Difference, history: History) -> bool:
 @_looks("LIM-9")
 def _removed_resource(difference: Difference, history: History) -> bool:
     """Hints go on using the devices of a resource that was removed."""
-    if history.story.policy == "none" or not isinstance(difference.step, Admit):
+    if history.story.policy == "none" or not any(_refusals(difference)):
         return False
-    refused = "refused" in difference.where or any(_refusals(difference))
-    return refused and bool(about(difference, history) & history.expired)
+    return bool(about(difference, history) & history.expired)
 
 
 @_looks(RANDOM)
 def _order(difference: Difference, history: History) -> bool:
     """Which of a container's resources is the first to fail, and who was asked before."""
-    pod = pod_of(difference, history)
+    several = {pod for pod in history.refused if any(len(one.limits) > 1 for one in history.met[pod].containers)}
     if difference.where[0] == "calls":
-        return any(len(one.limits) > 1 for pod in history.refused for one in history.met[pod].containers)
-    if pod is None or difference.where[-1] != "message":
-        return False
-    resource = re.compile("|".join(map(re.escape, history.resources)))
-    texts = {resource.sub("…", text) for text in (difference.judge, difference.ours)}
-    return len(texts) == 1
+        return bool(several)
+    named = [set(re.findall(r"vendor\.com/\w+", text)) for text in _refusals(difference)]
+    return pod_of(difference, history) in several and all(named) and named[0] != named[1]

@@ -17,6 +17,7 @@ from devicemgr import (
     ContainerRun,
     ContainerStartFailed,
     DeviceManager,
+    NodeStatus,
     Numa,
     PeerLimits,
     PluginUnavailable,
@@ -100,6 +101,7 @@ class OurSide:
 
     def open(self, story: Story, directory: Path) -> None:
         self._root, self._story, self._pods = directory, story, {}
+        self._published = NodeStatus(capacity={}, allocatable={})
         self.start()
 
     def start(self, *, reboot: bool = False) -> None:
@@ -138,6 +140,7 @@ class OurSide:
         self._heard.wait("ended", resource)
 
     def admit(self, pods: list[Pod], *, start: bool = True) -> list[Admission]:
+        self.node()  # which the kubelet publishes when something changes
         answers = [self._portal.submit(self._manager.admit, _our_pod(pod), start=False) for pod in pods]
         admissions = []
         for pod, future in zip(pods, answers, strict=True):
@@ -182,13 +185,19 @@ class OurSide:
         return None
 
     def readmit(self, *, start: bool) -> list[Admission]:
-        return [one for pod in list(self._pods.values()) for one in self.admit([pod], start=start)]
+        admissions = [one for pod in list(self._pods.values()) for one in self.admit([pod], start=start)]
+        self._portal.call(self._manager.retain, [pod.uid for pod in self._pods.values()])
+        return admissions
 
     def expire_grace(self) -> None:
         self._portal.call(self._manager.faults.expire_grace)
 
     def node(self) -> dict[str, tuple[int, int]]:
-        status = self._portal.call(self._manager.node_status)
+        """What an embedder publishes: it knows what was published before, also over a restart."""
+        self._published = status = self._portal.call(self._manager.node_status, self._published)
+        self._portal.call(self._manager.acknowledge_reset)
+        for name in status.removed:
+            self._portal.call(self._manager.acknowledge_removed, name)
         return {name: (count, status.allocatable[name]) for name, count in status.capacity.items()}
 
     def checkpoint(self) -> dict[str, Any]:
