@@ -15,14 +15,14 @@ from typing import Any
 
 from .compare import MISSING, Difference
 from .history import History
-from .story import Admit, Reboot, Register, Restart, StartAgain
+from .story import Admit, EndStream, Kill, Reboot, Register, Resize, Restart, StartAgain
 
 RANDOM = "Go's order"
 
 Looks = Callable[[Difference, History], bool]
 
 _LOOKS: dict[str, Looks] = {}
-_SPOILS = {"LIM-42"}
+_SPOILS = {"LIM-3", "LIM-42"}
 _OF_ADMISSIONS = {
     "kubelet_admission_rejections_total",
     "kubelet_device_plugin_alloc_duration_seconds",
@@ -112,6 +112,13 @@ def _only_judge_refuses(difference: Difference) -> bool:
 def _same_socket(difference: Difference, history: History) -> bool:
     """A socket that registers again is refused."""
     return isinstance(difference.step, Register) and "already connected" in str(difference.judge)
+
+
+@_looks("LIM-3")
+def _failed_on_same_socket(difference: Difference, history: History) -> bool:
+    """A registration that failed makes the kubelet forget the plug-in that serves on the same socket."""
+    ended = isinstance(difference.step, Kill | EndStream) and (difference.judge, difference.ours) == (None, "noticed")
+    return ended and bool(about(difference, history))
 
 
 @_looks("LIM-29")
@@ -221,6 +228,13 @@ def _forgotten_options(difference: Difference, history: History) -> bool:
         if plugin.prestart and not history.is_served(plugin.resource)
     }
     return isinstance(difference.step, StartAgain) and bool(about(difference, history) & away)
+
+
+@_looks("TM-7")
+def _resize(difference: Difference, history: History) -> bool:
+    """Hints are made for a resize, too, and may refuse it."""
+    resized = isinstance(difference.step, Resize) and difference.ours is None
+    return resized and difference.judge["reason"] == "TopologyAffinityError"
 
 
 @_looks("LIM-22")

@@ -52,7 +52,7 @@ UNBOUNDED = PeerLimits(
 """All plug-ins and clients of a story are one process."""
 RESTART_WAIT = 1.0
 """Seconds for which pods wait after a restart. Whoever registers while they do comes long before."""
-WAITED_FOR = {"DeviceListReceived": "listed", "EndpointStopped": "ended"}
+WAITED_FOR = {"DeviceListReceived": "listed", "EndpointStopped": "ended", "PluginEnded": "ended"}
 
 
 class Heard:
@@ -181,8 +181,9 @@ class OurSide:
         return Admission(name, None, {one.name: self._container(ours, one, True) for one in again})
 
     def resize(self, name: str) -> Refusal | None:
-        """An embedder asks nothing of the manager when a pod is resized."""
-        return None
+        """A pod that runs is admitted once more."""
+        (admission,) = self.admit([self._pods[name]], start=False)
+        return admission.refused
 
     def readmit(self, *, start: bool) -> list[Admission]:
         admissions = [one for pod in list(self._pods.values()) for one in self.admit([pod], start=start)]

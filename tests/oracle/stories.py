@@ -86,6 +86,23 @@ REGISTRATION = [
         differs={"LIM-42"},
     ),
     Story(
+        "a socket registers again, and fails",
+        Register("a", devices="d0 d1"),
+        Answers("a", options="error"),
+        Register("a"),
+        Look(),
+        Kill("a"),
+        Look(),
+        differs={"LIM-3"},
+    ),
+    Story(
+        "another process takes over a socket",
+        Register("a", socket="x.sock", devices="d0 d1"),
+        Register("b", socket="x.sock", devices="d0 d1 d2"),
+        Look(),
+        differs={"LIM-42"},
+    ),
+    Story(
         "the plug-in watcher finds a plug-in",
         Register("a", devices="d0 d1", watched=True),
         Look(),
@@ -324,6 +341,17 @@ STARTS = [
         Flip("a", "d1"),
         Resize("p"),
         Look(),
+    ),
+    Story(
+        "a pod is resized after its devices have moved to another node",
+        Register("a", devices="d0@0 d1@1", prefers=True),
+        Admit(Pod("p", main(gpu=2))),
+        List("a", "d0@0 d1@1 d2@0"),
+        Resize("p"),
+        Look(),
+        numa=2,
+        policy="restricted",
+        differs={"TM-7"},
     ),
 ]
 
