@@ -9,7 +9,10 @@ from ...model import DeviceId, DeviceSpec, Mount, RunOptions
 from .abbreviation import difference
 
 _NONCE = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<![\w-])[0-9a-zA-Z_-]{16,}(?![\w-])")
-"""A UUID or a long word. It counts as random if it has digits and letters."""
+"""A UUID or a long word. It counts as random if it has digits and letters, and is not ``_SPOKEN``."""
+_SPOKEN = re.compile(r"[A-Za-z]{3,}\d{0,3}(?:[-_](?:[A-Za-z]{2,}\d{0,3}|\d{1,4}))*")
+"""Words with numbers, such as ``vendor-accelerator-12``: that another one comes each time is what a plug-in which
+counts what it hands out does."""
 _CDI_ANNOTATION = "cdi.k8s.io/"
 _LONGEST = 60
 """A value of up to this many characters is shown whole."""
@@ -52,7 +55,7 @@ def _device_spec(spec: DeviceSpec) -> str:
 
 
 def _unless_random(word: str, known: Collection[DeviceId]) -> str:
-    is_random = any(map(str.isdigit, word)) and any(map(str.isalpha, word))
+    is_random = any(map(str.isdigit, word)) and any(map(str.isalpha, word)) and not _SPOKEN.fullmatch(word)
     return "…" if is_random and not any(id and (id in word or word in id) for id in known) else word
 
 

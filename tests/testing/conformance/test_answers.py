@@ -26,6 +26,9 @@ NONCE = "9e8d7c6b-5a49-3827-1605-f4e3d2c1b0a9"
         (RunOptions(envs={"TOKEN": NONCE}), RunOptions(envs={"TOKEN": OTHER}), True),
         (RunOptions(envs={"DEVICES": f"GPU-{ONE}"}), RunOptions(envs={"DEVICES": "GPU-" + "7" * 8 + ONE[8:]}), False),
         (RunOptions(envs={"COUNT": "1"}), RunOptions(envs={"COUNT": "2"}), False),
+        (RunOptions(envs={"TOKEN": "q7Zk0vX2m9Lr4tBs"}), RunOptions(envs={"TOKEN": "h3Wd8nC1y6Pf5gJa"}), True),
+        (RunOptions(envs={"D": "vendor-accelerator-0"}), RunOptions(envs={"D": "vendor-accelerator-1"}), False),
+        (RunOptions(envs={"D": "VendorAccelerator10"}), RunOptions(envs={"D": "VendorAccelerator11"}), False),
     ],
 )
 def test_only_what_makes_a_difference_is_compared(one, other, is_same):
