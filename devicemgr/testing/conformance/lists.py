@@ -233,7 +233,11 @@ def new_lists_note(bench: Bench, lists: Sequence[DeviceListReceived]) -> str:
 
 def _is_repetition(one: DeviceListReceived, next: DeviceListReceived) -> bool:
     """On the same stream, in any order, since the kubelet makes sets of it."""
-    return one.generation == next.generation and Counter(one.devices) == Counter(next.devices)
+    return one.generation == next.generation and _as_sets(one.devices) == _as_sets(next.devices)
+
+
+def _as_sets(devices: Sequence[Device]) -> Counter[tuple[str, str, frozenset[int] | None]]:
+    return Counter((d.id, d.health, None if d.numa_nodes is None else frozenset(d.numa_nodes)) for d in devices)
 
 
 @check("ids-stable", rule="LW-7, REG-19", needs=("first-list",), seen_in="NVIDIA/k8s-device-plugin#98")

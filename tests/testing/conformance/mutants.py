@@ -518,6 +518,23 @@ class ShufflesItsList(Lister):
         return max(seen, 0), random.sample(plugin.devices, len(plugin.devices))
 
 
+class ShufflesItsNumaNodes(Lister):
+    """Sends the same devices every few seconds, each with its nodes in the order of a map."""
+
+    breaks = "stream-silent"
+    devices = tuple(Device(id=f"gpu-{number}", numa_nodes=(0, 1)) for number in range(4)) + DEVICES[-1:]
+
+    async def say(self, plugin, honest, seen):
+        with trio.move_on_after(4 if seen >= 0 else 0):
+            return await honest(seen)
+        turned = self.numbers = -self.numbers
+        return max(seen, 0), [
+            replace(one, numa_nodes=one.numa_nodes and one.numa_nodes[::turned]) for one in plugin.devices
+        ]
+
+    numbers = 1
+
+
 class CountsItsIdsUp(Honest):
     breaks = "ids-stable"
 
