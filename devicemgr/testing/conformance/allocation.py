@@ -9,7 +9,7 @@ import trio
 
 from ...core.devices.pod_devices import in_order
 from ...errors import PluginUnavailable
-from ...events import DeviceListReceived, PluginRegistered
+from ...events import DeviceListReceived, EndpointStopped, PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...resource_names import is_cdi_name
 from .abbreviation import first_few, shortened_line
@@ -23,6 +23,8 @@ from .verdicts import Failed, Skipped, Weight
 
 MAX_DEVICES = 16
 """How many devices are examined one by one, if there are more."""
+BREAKING = 1.0
+"""Seconds in which the manager notices too that a connection is broken."""
 
 
 async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
@@ -159,6 +161,7 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
     said = []
     good = [device.id for device in bench.devices() if device.is_healthy]
     for ids in [[id], *([one, id] for one in good[:1])]:
+        since = trio.current_time()
         async with bench.client() as client:
             try:
                 async with _skipped_without_api_server(bench):
@@ -166,10 +169,23 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
             except PluginUnavailable as error:
                 if not bench.subject.is_running:
                     raise Failed(f"the plug-in ended at Allocate [{first_few(ids)}]") from error
+                if why_none := await _why_no_answer(bench, error, since):
+                    raise Failed(f"Allocate [{first_few(ids)}], with {what}, {why_none}") from error
                 said.append(f"Allocate [{first_few(ids)}]: {error.status}: {error}")
                 continue
         raise Failed(f"Allocate [{first_few(ids)}], with {what}, was answered with success")
     return said[0]
+
+
+async def _why_no_answer(bench: Bench, error: PluginUnavailable, since: float) -> str | None:
+    """Why this error of a call is not the plug-in's answer. None if it is."""
+    if error.status == "DEADLINE_EXCEEDED" and trio.current_time() - since >= bench.timing.patience:
+        return f"was not answered within {bench.timing.patience:g} s"
+    if error.status == "UNAVAILABLE":  # a supervisor may have started it again, so that it is running
+        await bench.wait_until(lambda: bool(bench.seen(EndpointStopped, since=since)), BREAKING)
+        if stops := bench.seen(EndpointStopped, since=since):
+            return f"ended its server, and with it ListAndWatch: {stops[0][1].reason}"
+    return None
 
 
 @check("allocate-same", rule="ALLOC-5f, RUN-8", needs=("allocate-answers",), seen_in="project-akri/akri#843")

@@ -678,6 +678,38 @@ class KnowsEveryDevice(Answerer):
         return await honest(ids) if set(ids) <= known else RunOptions()
 
 
+class NeverAnswersForUnknownIds(Answerer):
+    """It waits for the device to appear."""
+
+    breaks = "allocate-unknown"
+
+    async def answer(self, honest, ids):
+        if set(ids) - {device.id for device in self.plugin.devices}:
+            await trio.sleep_forever()
+        return await honest(ids)
+
+
+class DiesOfUnknownIds(Answerer):
+    """And a loop in a shell, which goes on, starts it again."""
+
+    breaks = "allocate-unknown"
+
+    async def serve(self, directory, options):
+        while True:
+            self.has_died = trio.Event()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(super().serve, directory, options)
+                await self.has_died.wait()
+                nursery.cancel_scope.cancel()
+            await trio.sleep(1)
+
+    async def answer(self, honest, ids):
+        if set(ids) - {device.id for device in self.plugin.devices}:
+            self.has_died.set()
+            await trio.sleep_forever()
+        return await honest(ids)
+
+
 class LooksAtTheFirstIdOnly(Answerer):
     breaks = "allocate-unknown"
 
