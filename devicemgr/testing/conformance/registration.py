@@ -33,6 +33,8 @@ from .verdicts import ConclusiveFailure, Failed, Skipped
 
 MAX_CALLS = 3
 """Calls of Register after one disruption that are not a loop: the plug-in may see several signs of it."""
+LOOP_TIME = 10.0
+"""Seconds in which a loop with a pause makes more of them."""
 
 
 @check("registers", rule="REG-3", seen_in="squat/generic-device-plugin#94", whole_plugin=True)
@@ -234,6 +236,8 @@ async def returns_once(bench: Bench) -> str:
         with bench.of([resource]), suppress(Failed, PluginUnavailable):
             await bench.list_of_new_stream()  # a stream is cancelled while another is open
     await trio.sleep(REACTION_TIME)
+    if 1 < _calls_since(bench, since) <= MAX_CALLS:  # several signs of one restart, or the beginning of a loop
+        await bench.wait_until(lambda: _calls_since(bench, since) > MAX_CALLS, LOOP_TIME)
     most, took, resource = max(map(partial(most_calls, bench), bench.resources))
     if most > MAX_CALLS:
         which = f" for {resource}" if len(bench.resources) > 1 else ""
@@ -242,14 +246,15 @@ async def returns_once(bench: Bench) -> str:
     return f"at most {times} after each of {len(bench.lifecycle.disruptions)} disruptions"
 
 
+def _calls_since(bench: Bench, since: float) -> int:
+    """The most calls of Register for one resource."""
+    return max(sum(time >= since for time in _times_of_calls(bench, resource)) for resource in bench.resources)
+
+
 def most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, ResourceName]:
     """The most calls of Register after one disruption, or after a start of the plug-in following it, and in how many
-    seconds. A call that was refused at once does not count: the plug-in has to call again (registers-again)."""
-    refused = {one.time for one, next in pairwise(bench.entries) if isinstance(next.event, PluginRefused)}
-    with bench.of([resource]):
-        calls = [
-            s.time for s, _ in bench.registrations() if bench.lifecycle.was_alone(s.time) and s.time not in refused
-        ]
+    seconds."""
+    calls = _times_of_calls(bench, resource)
     marks = [
         *bench.lifecycle.disruptions,
         *(start for start in bench.lifecycle.start_times if start > bench.lifecycle.disruptions[0]),
@@ -257,6 +262,13 @@ def most_calls(bench: Bench, resource: ResourceName) -> tuple[int, float, Resour
     ]
     spans = pairwise(sorted(marks))
     return max((sum(begin <= time < end for time in calls), end - begin, resource) for begin, end in spans)
+
+
+def _times_of_calls(bench: Bench, resource: ResourceName) -> list[float]:
+    """A call that was refused at once does not count: the plug-in has to call again (registers-again)."""
+    refused = {one.time for one, next in pairwise(bench.entries) if isinstance(next.event, PluginRefused)}
+    with bench.of([resource]):
+        return [s.time for s, _ in bench.registrations() if bench.lifecycle.was_alone(s.time) and s.time not in refused]
 
 
 @check("endpoint-fresh", rule="REG-22, D37-4", needs=("restart",), seen_in="kubernetes/kubernetes#124716")

@@ -951,23 +951,35 @@ class EndsWithKubeletSock(Honest):
         plugin.restore_socket, plugin.register = restored, only_after_a_wipe
 
 
-class TakesTheEndOfAStreamForARestart(Honest):
+class TakesEndsOfStreamsForRestarts(Honest):
     """Each registration ends a stream, so this never stops."""
 
     breaks = "returns-once"
     clock_rate = 1.0  # it goes round as fast as the processor lets it
+    pause = 0.0
 
     async def stay_registered(self, plugin):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(plugin.keep_registered)
             while True:
                 await self.stream_ended.wait()
+                await trio.sleep(self.pause)
                 self.stream_ended = trio.Event()
-                with suppress(ManagerUnavailable, RegistrationRefused):
+                with suppress(ManagerUnavailable, RegistrationRefused, FileNotFoundError):
                     await plugin.register(endpoint=self.another_name())
 
     def prepare(self, plugin):
         tell_of_its_end(self, plugin)
+
+
+class TakesTheEndOfAStreamForARestart(TakesEndsOfStreamsForRestarts):
+    """At once."""
+
+
+class TakesTheEndOfAStreamForARestartASecondLater(TakesEndsOfStreamsForRestarts):
+    """So that few of its calls come soon after a disruption."""
+
+    pause = 1.0
 
 
 class RegistersOverAnOpenStream(Honest):
