@@ -479,9 +479,6 @@ class SaysANodeThatIsNotThere(Honest):
 class SendsFiveMebibytes(Honest):
     breaks = "message-size"
     devices = (*DEVICES, *(Device(id=f"{number}-" + "x" * 1_000_000, health="Unhealthy") for number in range(5)))
-    clock_rate = 1.0
-    """Such a list takes the processor longer than half a second of a faster clock, after which a stream counts as lost.
-    """
 
 
 class ReturnsFromListAndWatch(Lister):
@@ -955,7 +952,7 @@ class TakesEndsOfStreamsForRestarts(Honest):
     """Each registration ends a stream, so this never stops."""
 
     breaks = "returns-once"
-    clock_rate = 1.0  # it goes round as fast as the processor lets it
+    is_never_idle = True
     pause = 0.0
 
     async def stay_registered(self, plugin):
@@ -1326,7 +1323,7 @@ class DoesNotMissItsSecondSocket(HasASecondResource):
 
 class TakesTheEndOfItsSecondStreamForARestart(HasASecondResource):
     breaks = "returns-once"
-    clock_rate = 1.0
+    is_never_idle = True
     numbers = itertools.count()
 
     def prepare_second(self, plugin):

@@ -15,6 +15,7 @@ from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
 from devicemgr.testing.conformance.stream_lost import BEYOND
 from tests.fast_clock import FastClock
+from tests.idle_clock import IdleClock, jumping
 
 from .mutants import (
     DEVICES,
@@ -68,17 +69,17 @@ MUTANTS = all_mutants()  # before any test makes one more
 
 
 @pytest.fixture
-def fast_clock(request):
-    """pytest-trio uses any fixture that is a clock. It is slow here, since several instances share the processor."""
+def idle_clock(request):
+    """pytest-trio uses any fixture that is a clock. Mutants that are never idle have one that goes by itself."""
     mutant = getattr(request.node, "callspec", None) and request.node.callspec.params.get("mutant")
-    return FastClock(rate=getattr(mutant, "clock_rate", 5.0))
+    return FastClock(rate=1.0) if getattr(mutant, "is_never_idle", False) else IdleClock()
 
 
 VERDICTS = {Weight.ERROR: Verdict.FAILED, Weight.WARNING: Verdict.WARNING}
 
 
 async def results_of(kind, timing=TIMING, only=(), *, strict=False, fail_fast=False, **how):
-    async with trio.open_nursery() as nursery:
+    async with jumping() as nursery:
         async with open_bench(kind(nursery), timing=timing, numa=Numa(nodes=(0, 1)), **how) as bench:
             made = await run_checks(bench, select(only), strict=strict, fail_fast=fail_fast)
             return {result.check: result for result in made}
@@ -115,13 +116,13 @@ class NotOurs(Honest):
         raise Skipped("not ours")
 
 
-async def test_an_honest_plugin_passes_all(fast_clock):
+async def test_an_honest_plugin_passes_all(idle_clock):
     results = await results_of(Honest)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
     assert list(results) == list(CHECKS)
 
 
-async def test_a_plugin_found_in_plugins_registry_is_checked_like_any_other(fast_clock):
+async def test_a_plugin_found_in_plugins_registry_is_checked_like_any_other(idle_clock):
     results = await results_of(Found)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {
         "wiped": "the plug-in was found in plugins_registry, where the kubelet deletes nothing",
@@ -131,7 +132,7 @@ async def test_a_plugin_found_in_plugins_registry_is_checked_like_any_other(fast
     }
 
 
-async def test_the_evidence_says_what_was_not_seen_without_a_change(fast_clock):
+async def test_the_evidence_says_what_was_not_seen_without_a_change(idle_clock):
     class NobodySaidHow(Honest):
         async def change(self):
             raise Skipped("no command is given")
@@ -143,7 +144,7 @@ async def test_the_evidence_says_what_was_not_seen_without_a_change(fast_clock):
     )
 
 
-async def test_a_change_that_works_only_once_proves_nothing(fast_clock):
+async def test_a_change_that_works_only_once_proves_nothing(idle_clock):
     class ChangesOnce(Honest):
         async def change(self):
             if self.plugin.devices == self.devices:
@@ -154,7 +155,7 @@ async def test_a_change_that_works_only_once_proves_nothing(fast_clock):
     assert "make it one that changes something each time" in result.evidence
 
 
-async def test_a_change_that_brings_a_list_after_one_start_only_is_reported_as_such(fast_clock):
+async def test_a_change_that_brings_a_list_after_one_start_only_is_reported_as_such(idle_clock):
     class ChangesAfterItsFirstStart(Honest):
         def new_instance(self):
             return None
@@ -169,7 +170,7 @@ async def test_a_change_that_brings_a_list_after_one_start_only_is_reported_as_s
     assert evidence.startswith("the command of --change brought a list before, and none, twice, after a new start")
 
 
-async def test_a_change_that_brings_no_list_is_one_failure(fast_clock):
+async def test_a_change_that_brings_no_list_is_one_failure(idle_clock):
     class NoticesNothing(Honest):
         devices = DEVICES[:4]
 
@@ -198,8 +199,8 @@ class IsHealthy(Answerer):
         self.plugin.set_health("gpu-3", "Unhealthy" if is_healthy else "Healthy")
 
 
-async def test_a_device_that_a_change_makes_unhealthy_is_asked_for(fast_clock):
-    async with trio.open_nursery() as nursery:
+async def test_a_device_that_a_change_makes_unhealthy_is_asked_for(idle_clock):
+    async with jumping() as nursery:
         async with open_bench(subject := IsHealthy(nursery), timing=TIMING) as bench:
             results = {r.check: r for r in await run_checks(bench, select(["allocate-unhealthy"]))}
             assert all(device.is_healthy for device in subject.plugin.devices), "it is changed back"
@@ -208,7 +209,7 @@ async def test_a_device_that_a_change_makes_unhealthy_is_asked_for(fast_clock):
     assert "Allocate [gpu-3], with a device that --change had made unhealthy, was answered" in result.evidence
 
 
-async def test_the_evidence_says_why_no_unhealthy_device_was_asked_for(fast_clock):
+async def test_the_evidence_says_why_no_unhealthy_device_was_asked_for(idle_clock):
     class AddsADevice(IsHealthy):
         async def change(self):
             self.plugin.set_devices([*self.plugin.devices, Device(id=f"new-{len(self.plugin.devices)}")])
@@ -225,12 +226,12 @@ async def test_the_evidence_says_why_no_unhealthy_device_was_asked_for(fast_cloc
         assert (result.verdict, result.evidence) == (Verdict.SKIPPED, f"all devices are healthy, and {why}")
 
 
-async def test_the_evidence_of_changed_ids_says_what_changed_them(fast_clock):
+async def test_the_evidence_of_changed_ids_says_what_changed_them(idle_clock):
     (result,) = (await results_of(CountsItsIdsUp, only=["ids-stable"])).values()
     assert result.evidence.startswith("2 of 3 registrations had the same ids; with a new start of its process they")
 
 
-async def test_ids_that_change_in_one_process_are_reported_as_such(fast_clock):
+async def test_ids_that_change_in_one_process_are_reported_as_such(idle_clock):
     class CountsItsRegistrations(Honest):
         def prepare(self, plugin):
             ensure_serving = plugin.restore_socket
@@ -245,7 +246,7 @@ async def test_ids_that_change_in_one_process_are_reported_as_such(fast_clock):
     assert "; with a registration of the same process they became others: " in result.evidence
 
 
-async def test_the_evidence_says_why_few_restarts_were_enough(fast_clock):
+async def test_the_evidence_says_why_few_restarts_were_enough(idle_clock):
     timing = replace(TIMING, restarts=21)
     (result,) = (await results_of(Honest, timing, only=["descriptors"])).values()
     assert result.evidence.startswith("7 open descriptors before, 7 after 20 restarts in ")
@@ -259,7 +260,7 @@ def test_what_an_answer_has_to_be_cites_what_becomes_of_answers(name):
     ]
 
 
-async def test_the_evidence_names_the_change_at_which_it_exited(fast_clock):
+async def test_the_evidence_names_the_change_at_which_it_exited(idle_clock):
     result = (await results_of(PanicsAtAChange))["changes-arrive"]
     assert result.evidence.startswith(
         "at a change after a restart of the manager: the plug-in has ended, with exit status 2"
@@ -268,14 +269,14 @@ async def test_the_evidence_names_the_change_at_which_it_exited(fast_clock):
 
 @pytest.mark.parametrize("kind", [HasASecondResource, RegistersOneAfterTheOther])
 @pytest.mark.parametrize("resource", [None, "vendor.com/gpu"])
-async def test_one_with_two_resources_is_disrupted_only_when_both_are_back(fast_clock, kind, resource):
+async def test_one_with_two_resources_is_disrupted_only_when_both_are_back(idle_clock, kind, resource):
     results = await results_of(kind, resource=resource)
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
     for name in ("vendor.com/gpu", "vendor.com/nic"):
         assert (f"{name}: all 5 devices" in results["first-list-complete"].evidence) == (resource is None)
 
 
-async def test_a_check_that_one_resource_fails_is_still_run_for_the_other(fast_clock):
+async def test_a_check_that_one_resource_fails_is_still_run_for_the_other(idle_clock):
     results = await results_of(FailsToAllocateItsSecond)
     assert results["allocate-answers"].evidence.startswith("vendor.com/nic: Allocate [gpu-0] was answered with")
     concurrent = results["allocate-concurrent"]
@@ -286,7 +287,7 @@ async def test_a_check_that_one_resource_fails_is_still_run_for_the_other(fast_c
 
 
 @pytest.mark.parametrize("kind", all_oddities(), ids=lambda kind: kind.__name__)
-async def test_a_plugin_that_is_only_odd_passes_all(kind, fast_clock):
+async def test_a_plugin_that_is_only_odd_passes_all(kind, idle_clock):
     results = await results_of(kind, replace(TIMING, restarting=20))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
 
@@ -303,7 +304,7 @@ class EndsWhenItIsRefusedWithOneName(UsesOneName, EndsWhenItIsRefused):
     ("kind", "words"),
     [(Honest, "each had a name of its own"), (WaitsForTheOther, "both had gpu.sock, one after the other")],
 )
-async def test_a_plugin_that_never_registers_over_another_process_passes(fast_clock, kind, words):
+async def test_a_plugin_that_never_registers_over_another_process_passes(idle_clock, kind, words):
     (result,) = (await results_of(kind, only=["rolling-update"])).values()
     assert (result.verdict, words in result.evidence) == (Verdict.PASSED, True), result.evidence
 
@@ -311,7 +312,7 @@ async def test_a_plugin_that_never_registers_over_another_process_passes(fast_cl
 @pytest.mark.parametrize(
     "kind", [HasOneName, DeletesWhateverHasItsName, TriesAgainLaterWithOneName, EndsWhenItIsRefusedWithOneName]
 )
-async def test_a_plugin_that_comes_back_after_the_refusal_of_v1_37_is_warned_of_its_name(fast_clock, kind):
+async def test_a_plugin_that_comes_back_after_the_refusal_of_v1_37_is_warned_of_its_name(idle_clock, kind):
     (result,) = (await results_of(kind, only=["rolling-update"])).values()
     assert (result.verdict, result.evidence) == (
         Verdict.WARNING,
@@ -321,7 +322,7 @@ async def test_a_plugin_that_comes_back_after_the_refusal_of_v1_37_is_warned_of_
     )
 
 
-async def test_where_the_first_of_two_served_last_that_the_second_did_nothing_then_is_told(fast_clock):
+async def test_where_the_first_of_two_served_last_that_the_second_did_nothing_then_is_told(idle_clock):
     """NVIDIA's for KubeVirt: that the first one's stream ended is not what is wrong."""
 
     class LeavesTheSocketItTookBack(FightsAndLosesHeart):
@@ -337,7 +338,7 @@ async def test_where_the_first_of_two_served_last_that_the_second_did_nothing_th
     ), result.evidence
 
 
-async def test_of_one_that_is_slow_to_begin_the_names_are_judged_when_it_has_begun(fast_clock):
+async def test_of_one_that_is_slow_to_begin_the_names_are_judged_when_it_has_begun(idle_clock):
     """Beside others it has no time for that."""
 
     class IsSlow(HasOneName):
@@ -350,7 +351,7 @@ async def test_of_one_that_is_slow_to_begin_the_names_are_judged_when_it_has_beg
 
 
 @pytest.mark.parametrize("kind", [OnlyLogsARefusal, HangsAfterARefusal])
-async def test_the_evidence_quotes_the_refusal_of_v1_37(fast_clock, kind):
+async def test_the_evidence_quotes_the_refusal_of_v1_37(idle_clock, kind):
     (result,) = (await results_of(kind, replace(TIMING, patience=10), only=["rolling-update"])).values()
     assert result.verdict is Verdict.FAILED
     assert result.evidence.startswith(
@@ -370,7 +371,7 @@ async def test_the_evidence_quotes_the_refusal_of_v1_37(fast_clock, kind):
         (NeverComesBack, "after a restart of the manager it did not call Register at all, which is what the check"),
     ],
 )
-async def test_a_plugin_that_registers_again_after_a_refusal_passes(fast_clock, kind, words):
+async def test_a_plugin_that_registers_again_after_a_refusal_passes(idle_clock, kind, words):
     (result,) = (await results_of(kind, only=["registers-again"])).values()
     assert (result.verdict, words in result.evidence) == (Verdict.PASSED, True), result.evidence
 
@@ -379,14 +380,14 @@ async def test_a_plugin_that_registers_again_after_a_refusal_passes(fast_clock, 
     ("kind", "what"),
     [(TakesItselfForRegistered, "at its start"), (GivesUpAfterARestart, "after a restart of the manager")],
 )
-async def test_the_evidence_of_a_plugin_that_gives_up_quotes_the_refusal(fast_clock, kind, what):
+async def test_the_evidence_of_a_plugin_that_gives_up_quotes_the_refusal(idle_clock, kind, what):
     (result,) = (await results_of(kind, replace(TIMING, patience=10), only=["registers-again"])).values()
     assert result.verdict is Verdict.WARNING
     refusal = "'failed to dial device plugin: context deadline exceeded'"
     assert result.evidence.startswith(f"Register was refused once {what}, {refusal}, and then it did not call it again")
 
 
-async def test_its_last_output_is_shown_with_it(fast_clock):
+async def test_its_last_output_is_shown_with_it(idle_clock):
     (result,) = (
         await results_of(TakesItselfForRegistered, replace(TIMING, patience=10), only=["registers-again"])
     ).values()
@@ -398,7 +399,7 @@ class LogsTheRefusalOfItsSecond(HasASecondResource):
         TakesItselfForRegistered.prepare(self, plugin)
 
 
-async def test_the_resource_that_is_not_registered_again_is_named(fast_clock):
+async def test_the_resource_that_is_not_registered_again_is_named(idle_clock):
     timing = replace(TIMING, patience=10)
     (result,) = (await results_of(LogsTheRefusalOfItsSecond, timing, only=["registers-again"])).values()
     assert result.verdict is Verdict.WARNING
@@ -409,8 +410,8 @@ async def test_the_resource_that_is_not_registered_again_is_named(fast_clock):
     assert result.verdict is Verdict.PASSED
 
 
-async def test_no_registration_is_refused_after_the_check(fast_clock):
-    async with trio.open_nursery() as nursery:
+async def test_no_registration_is_refused_after_the_check(idle_clock):
+    async with jumping() as nursery:
         async with open_bench(subject := TakesItselfForRegistered(nursery), timing=TIMING) as bench:
             await run_checks(bench, select(["registers-again"]))
             await subject.kill()
@@ -426,13 +427,13 @@ class LogsEveryRefusal(UsesOneName, Honest):
         TakesItselfForRegistered.prepare(self, plugin)
 
 
-async def test_a_plugin_that_exits_when_its_stream_is_lost_passes(fast_clock):
+async def test_a_plugin_that_exits_when_its_stream_is_lost_passes(idle_clock):
     (result,) = (await results_of(EndsWhenItsStreamIsLost, only=["stream-lost"])).values()
     assert result.verdict is Verdict.PASSED
     assert "it ended once, with exit status 1, and was started again" in result.evidence
 
 
-async def test_a_plugin_that_is_started_again_may_be_slow(fast_clock):
+async def test_a_plugin_that_is_started_again_may_be_slow(idle_clock):
     class IsSlowToBegin(EndsWhenItsStreamIsLost):
         async def serve(self, directory, options):
             await trio.sleep(TIMING.prompt + BEYOND + 5)
@@ -442,7 +443,7 @@ async def test_a_plugin_that_is_started_again_may_be_slow(fast_clock):
     assert result.verdict is Verdict.PASSED, result.evidence
 
 
-async def test_a_plugin_that_only_watches_files_does_not_register_again(fast_clock):
+async def test_a_plugin_that_only_watches_files_does_not_register_again(idle_clock):
     (result,) = (await results_of(LooksAtFilesOnly, only=["stream-lost"])).values()
     assert result.verdict is Verdict.WARNING
     assert result.evidence == "no list came within 13 s of the end of the stream: it did not call Register"
@@ -453,7 +454,7 @@ class OnlyLogsTheRefusalOfItsSecond(UsesOneName, HasASecondResource):
         OnlyLogsARefusal.prepare(self, plugin)
 
 
-async def test_the_resource_that_is_given_up_is_named(fast_clock):
+async def test_the_resource_that_is_given_up_is_named(idle_clock):
     (result,) = (
         await results_of(OnlyLogsTheRefusalOfItsSecond, replace(TIMING, patience=10), only=["rolling-update"])
     ).values()
@@ -461,14 +462,14 @@ async def test_the_resource_that_is_given_up_is_named(fast_clock):
     assert "vendor.com/nic: the new one did not register again" in result.evidence
 
 
-async def test_a_manager_refuses_as_v1_37_for_that_moment_only(fast_clock):
-    async with trio.open_nursery() as nursery:
+async def test_a_manager_refuses_as_v1_37_for_that_moment_only(idle_clock):
+    async with jumping() as nursery:
         async with open_bench(subject := HasOneName(nursery), timing=TIMING, numa=Numa(nodes=(0, 1))) as bench:
             await run_checks(bench, select(["rolling-update"]))
             await subject.plugin.register()  # while its stream is open
 
 
-async def test_one_that_does_not_start_beside_another_takes_over_when_it_is_started_again(fast_clock):
+async def test_one_that_does_not_start_beside_another_takes_over_when_it_is_started_again(idle_clock):
     (result,) = (await results_of(EndsBesideAnother, only=["rolling-update"])).values()
     assert result.verdict is Verdict.PASSED
     assert "it ended once, with exit status 1, and was started again" in result.evidence
@@ -484,7 +485,7 @@ async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disrupted_twi
 async def test_a_disruption_a_second_later_is_out_of_step_with_a_plugin_that_looks_once_a_second(mock_clock):
     """One that finds its socket gone before kubelet.sock is made again may end (GKE)."""
     mock_clock.rate = 1.0
-    async with trio.open_nursery() as nursery:
+    async with jumping() as nursery:
         async with open_bench(NamesItsSocketByTheSecond(nursery), timing=replace(TIMING, patience=5)) as bench:
             await run_checks(bench, select(["first-list"]))
             registered = bench.seen(PluginRegistered)[-1][0].time
@@ -494,7 +495,7 @@ async def test_a_disruption_a_second_later_is_out_of_step_with_a_plugin_that_loo
 async def test_a_plugin_with_the_second_in_its_socket_names_is_not_started_twice_within_one(mock_clock):
     """kill-restart did so to one that had just been started, which then found its own leftover (squat's)."""
     mock_clock.rate = 1.0
-    async with trio.open_nursery() as nursery:
+    async with jumping() as nursery:
         subject = NamesItsSocketByTheSecond(nursery)
         async with open_bench(subject, timing=replace(TIMING, patience=5)) as bench:
             await run_checks(bench, select(["first-list"]))
@@ -505,7 +506,7 @@ async def test_a_plugin_with_the_second_in_its_socket_names_is_not_started_twice
             assert len(set(names)) == 3
 
 
-async def test_a_plugin_that_relies_on_being_started_again_can_be(fast_clock):
+async def test_a_plugin_that_relies_on_being_started_again_can_be(idle_clock):
     results = await results_of(EndsWithItsStream)
     assert "checked with --respawn" in results["restart"].evidence
     results = await results_of(EndsWithItsStream, respawn=True)
@@ -514,7 +515,7 @@ async def test_a_plugin_that_relies_on_being_started_again_can_be(fast_clock):
         assert "with exit status 1, and was started again" in results[name].evidence
 
 
-async def test_an_exited_plugin_is_waited_for_though_its_stream_seems_open(fast_clock):
+async def test_an_exited_plugin_is_waited_for_though_its_stream_seems_open(idle_clock):
     """Of a program that ends we may hear before the manager has read the end of its stream."""
 
     class IsSeenToEndBeforeItsStream(EndsWithItsStream):
@@ -544,7 +545,7 @@ async def test_an_exited_plugin_is_waited_for_though_its_stream_seems_open(fast_
     )
 
 
-async def test_one_with_two_resources_is_started_again_with_both(fast_clock):
+async def test_one_with_two_resources_is_started_again_with_both(idle_clock):
     class EndsWithItsFirstStream(EndsWithItsStream, HasASecondResource):
         pass
 
@@ -553,7 +554,7 @@ async def test_one_with_two_resources_is_started_again_with_both(fast_clock):
     assert "and was started again" in results["away"].evidence
 
 
-async def test_one_that_is_found_is_started_again(fast_clock):
+async def test_one_that_is_found_is_started_again(idle_clock):
     class FoundAndEndsWithItsStream(EndsWithItsStream, Found):
         pass
 
@@ -566,12 +567,12 @@ NEEDS_TO_BE_OURS = {"descriptors", "kill-restart", "sigterm-ends", "sigterm-remo
 NEEDS_TO_BE_OURS |= {"rolling-update"}
 
 
-async def test_one_that_is_not_ours_is_asked_though_we_cut_its_stream(fast_clock):
+async def test_one_that_is_not_ours_is_asked_though_we_cut_its_stream(idle_clock):
     results = await results_of(NotOurs)
     assert {name for name, r in results.items() if r.verdict is not Verdict.PASSED} == NEEDS_TO_BE_OURS
 
 
-async def test_a_lost_plugin_that_is_not_ours_is_reported_once(fast_clock):
+async def test_a_lost_plugin_that_is_not_ours_is_reported_once(idle_clock):
     class NotOursAndLost(NotOurs, NeverComesBack):
         pass
 
@@ -586,7 +587,7 @@ WHATEVER_IT_BREAKS = "no command is given", "the plug-in was found in plugins_re
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.breaks}-{mutant.__name__}")
-async def test_a_plugin_with_one_fault_fails_exactly_that_check(mutant, fast_clock):
+async def test_a_plugin_with_one_fault_fails_exactly_that_check(mutant, idle_clock):
     results = await results_of(mutant, replace(TIMING, patience=20, restarting=60))
     assert list(broken(results)) == [mutant.breaks], broken(results)
     assert results[mutant.breaks].verdict is VERDICTS[mutant.weight]
@@ -614,7 +615,7 @@ class HasOneListForEachRegistration(Lister):
         return await honest(seen)
 
 
-async def test_one_without_a_list_for_a_second_stream_still_outlives_kubelet_sock(fast_clock):
+async def test_one_without_a_list_for_a_second_stream_still_outlives_kubelet_sock(idle_clock):
     results = await results_of(
         HasOneListForEachRegistration, replace(TIMING, patience=10), only=["registry-deleted", "stream-cancel"]
     )
@@ -678,11 +679,11 @@ class RegistersAsAHeartbeat(RegistersInALoop):
         (RegistersAsAHeartbeat, {"registers-once", "endpoint-fresh"}),
     ],
 )
-async def test_one_fault_does_not_hide_another(kind, faults, fast_clock):
+async def test_one_fault_does_not_hide_another(kind, faults, idle_clock):
     assert set(broken(await results_of(kind))) == faults
 
 
-async def test_what_a_refusal_leads_to_is_no_more_than_a_warning(fast_clock):
+async def test_what_a_refusal_leads_to_is_no_more_than_a_warning(idle_clock):
     """That it cannot start over its socket is the failure of kill-restart."""
     results = await results_of(EndsWhenItIsRefusedAndCannotStartOver, only=["registers-again", "kill-restart"])
     assert {
@@ -699,12 +700,12 @@ class SaysMinusOneAndANodeThatIsNotThere(SaysMinusOne):
     devices = (*SaysMinusOne.devices, *SaysANodeThatIsNotThere.devices)
 
 
-async def test_an_error_takes_precedence_over_a_warning(fast_clock):
+async def test_an_error_takes_precedence_over_a_warning(idle_clock):
     (result,) = (await results_of(SaysMinusOneAndANodeThatIsNotThere, only=["numa-plausible"])).values()
     assert (result.verdict, "gpu-5 on [-1]" in result.evidence) == (Verdict.FAILED, True)
 
 
-async def test_a_warning_is_a_failure_when_it_is_meant_strictly(fast_clock):
+async def test_a_warning_is_a_failure_when_it_is_meant_strictly(idle_clock):
     usual = "sigterm-removes-socket", "sigterm-ends"
     results = await results_of(FailsAtTheEndAndLeavesItsSocket, only=usual, fail_fast=True)
     assert [result.verdict for result in results.values()] == [Verdict.WARNING] * 2
@@ -712,7 +713,7 @@ async def test_a_warning_is_a_failure_when_it_is_meant_strictly(fast_clock):
     assert [result.verdict for result in strictly.values()] == [Verdict.FAILED, Verdict.NOT_RUN]
 
 
-async def test_a_warning_of_one_resource_is_shown_with_the_failure_of_another(fast_clock):
+async def test_a_warning_of_one_resource_is_shown_with_the_failure_of_another(idle_clock):
     class TwoFaults(HasASecondResource):
         devices = SaysANodeThatIsNotThere.devices
 
@@ -726,7 +727,7 @@ async def test_a_warning_of_one_resource_is_shown_with_the_failure_of_another(fa
     assert result.failed_resources == ("vendor.com/nic",)
 
 
-async def test_a_plugin_that_exits_during_a_check_that_only_warns_fails_it(fast_clock):
+async def test_a_plugin_that_exits_during_a_check_that_only_warns_fails_it(idle_clock):
     class DiesOfABrokenDevice(EndsWithItsStream, Answerer):
         def prepare(self, plugin):
             super().prepare(plugin)
@@ -741,7 +742,7 @@ async def test_a_plugin_that_exits_during_a_check_that_only_warns_fails_it(fast_
     assert (result.verdict, "with exit status 1" in result.evidence) == (Verdict.FAILED, True), result.evidence
 
 
-async def test_a_warning_does_not_block_other_checks(fast_clock, monkeypatch):
+async def test_a_warning_does_not_block_other_checks(idle_clock, monkeypatch):
     late = "first-list-complete"
     monkeypatch.setitem(CHECKS, late, replace(CHECKS[late], weight=Weight.WARNING))
     monkeypatch.setitem(CHECKS, "message-size", replace(CHECKS["message-size"], needs=(late,)))
@@ -753,7 +754,7 @@ def test_no_check_is_without_a_mutant():
     assert {mutant.breaks for mutant in MUTANTS} == set(CHECKS)
 
 
-async def test_checks_that_need_no_healthy_device_run_without_one(fast_clock):
+async def test_checks_that_need_no_healthy_device_run_without_one(idle_clock):
     class Broken(AnswersForBrokenDevices):
         devices = tuple(replace(device, health="Unhealthy") for device in DEVICES)
 
@@ -773,7 +774,7 @@ async def test_checks_that_need_no_healthy_device_run_without_one(fast_clock):
         "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined",
     ],
 )
-async def test_a_missing_api_server_is_no_failure(words, fast_clock):
+async def test_a_missing_api_server_is_no_failure(words, idle_clock):
     class Asks(Answerer):
         async def answer(self, honest, ids):
             self.output += f"E0101 12:00:00 {words}\n"
@@ -786,7 +787,7 @@ async def test_a_missing_api_server_is_no_failure(words, fast_clock):
     assert {result for name in others for result in results[name].blocked_by} <= {"allocate-answers", "allocate-same"}
 
 
-async def test_checks_that_need_no_device_run_without_one(fast_clock):
+async def test_checks_that_need_no_device_run_without_one(idle_clock):
     """In CI there is none: an empty list is a list, and most plug-ins that do not come back have no devices either."""
 
     class Empty(Honest):

@@ -13,15 +13,15 @@ from devicemgr import Numa
 from devicemgr.errors import RpcFailed
 from devicemgr.testing.conformance import CHECKS, Command, Verdict, open_bench, run_checks, select
 from devicemgr.testing.conformance.parallel import OTHERS, WATCHED
-from tests.fast_clock import FastClock
+from tests.idle_clock import IdleClock, jumping
 
 from .mutants import Answerer, FloodsTheStream, Honest, RegistersInALoop
 from .test_every_check_can_fail import TIMING, broken, results_of
 
 
 @pytest.fixture
-def fast_clock():
-    return FastClock(rate=5.0)
+def idle_clock():
+    return IdleClock()
 
 
 class OneOfSeveral(Honest):
@@ -83,26 +83,26 @@ def apart(kind):
 
 
 @pytest.mark.parametrize("kind", [HasOneLock, TakesTheOldOnesPlace])
-async def test_a_good_plugin_whose_instances_get_in_each_others_way_passes_all(kind, fast_clock):
+async def test_a_good_plugin_whose_instances_get_in_each_others_way_passes_all(kind, idle_clock):
     results = await results_of(apart(kind), only=("stream-stays-open", "allocate-answers", "allocate-same", "restart"))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
 
 
-async def test_the_evidence_mentions_a_failure_in_parallel(fast_clock):
+async def test_the_evidence_mentions_a_failure_in_parallel(idle_clock):
     results = await results_of(apart(HasOneLock), only=("stream-silent", "allocate-answers"))
     assert results["allocate-answers"].verdict is Verdict.PASSED
     assert "; when other instances of the plug-in ran in parallel: " in results["allocate-answers"].evidence
     assert "locked by another process" in results["allocate-answers"].evidence
 
 
-async def test_a_plugin_that_cannot_run_twice_is_checked_all_the_same(fast_clock):
+async def test_a_plugin_that_cannot_run_twice_is_checked_all_the_same(idle_clock):
     results = await results_of(apart(CannotStartBesideAnother))
     assert set(broken(results)) <= {"rolling-update"}
     assert [r.evidence for r in results.values() if "in parallel" in r.evidence] == []
 
 
 @pytest.mark.parametrize("kind", [FloodsTheStream, RegistersInALoop])
-async def test_a_failure_in_parallel_is_watched_once_more_alone(kind, fast_clock):
+async def test_a_failure_in_parallel_is_watched_once_more_alone(kind, idle_clock):
     began = trio.current_time()
     results = await results_of(kind, only=(kind.breaks, "pre-start"))
     assert list(broken(results)) == [kind.breaks]
@@ -110,14 +110,14 @@ async def test_a_failure_in_parallel_is_watched_once_more_alone(kind, fast_clock
     assert results["pre-start"].verdict is Verdict.PASSED
 
 
-async def test_the_events_of_the_quiet_period_are_the_evidence_of_each_check_that_watched(fast_clock):
+async def test_the_events_of_the_quiet_period_are_the_evidence_of_each_check_that_watched(idle_clock):
     results = await results_of(Honest, only=(*WATCHED, "allocate-answers"))
     for name in WATCHED:
         assert results[name].calls == ("+0.000 s ListAndWatch: a list of 5 devices",)
     assert all("Allocate" in call for call in results["allocate-answers"].calls)
 
 
-async def test_a_change_for_another_instance_is_not_held_against_the_first(fast_clock):
+async def test_a_change_for_another_instance_is_not_held_against_the_first(idle_clock):
     results = await results_of(apart(SharesWhatChanges), only=(*WATCHED, "changes-arrive"))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
     assert [r.evidence for r in results.values() if "in parallel" in r.evidence] == []
@@ -125,9 +125,9 @@ async def test_a_change_for_another_instance_is_not_held_against_the_first(fast_
         assert " with something new (--change was run for another instance meanwhile" in results[name].evidence
 
 
-async def test_events_tell_which_instance_they_are_about(fast_clock):
+async def test_events_tell_which_instance_they_are_about(idle_clock):
     events = []
-    async with trio.open_nursery() as nursery:
+    async with jumping() as nursery:
         how = {"timing": TIMING, "numa": Numa(nodes=(0, 1)), "sinks": [events.append]}
         async with open_bench(Honest(nursery), **how) as bench:
             results = await run_checks(bench, select(["stream-silent", "allocate-answers", "wiped", "kill-restart"]))
@@ -147,7 +147,7 @@ class LeaksAtEachEighth(Honest):
         return 7 + self.registrations // 8
 
 
-async def test_a_slow_leak_takes_all_restarts_and_none_takes_few(fast_clock):
+async def test_a_slow_leak_takes_all_restarts_and_none_takes_few(idle_clock):
     timing = replace(TIMING, restarts=50)
     assert "after 20 restarts" in (await results_of(Honest, timing, ("descriptors",)))["descriptors"].evidence
     leaks = (await results_of(LeaksAtEachEighth, timing, ("descriptors",)))["descriptors"]
