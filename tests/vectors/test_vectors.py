@@ -24,7 +24,7 @@ from devicemgr.model import Container, ContainerKind, Device, DeviceSpec, Mount,
 from devicemgr.resource_names import why_not_extended
 from tests.helpers import apply_list
 
-from . import checkpoint, lifecycle, names, node, pod_resources, topology
+from . import checkpoint, lifecycle, names, node, pod_resources, registration, topology
 from .better import better
 
 R = "vendor.com/res"
@@ -309,6 +309,7 @@ RUNNERS = {
         *lifecycle.RUNNERS,
         *pod_resources.RUNNERS,
         *names.RUNNERS,
+        *registration.RUNNERS,
     )
 }
 
