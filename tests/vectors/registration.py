@@ -265,7 +265,7 @@ async def play(case, root, clock):
 
 
 def registration_script(case):
-    """REG-9…REG-12, REG-16a, LW-8, LW-11, LIM-40…LIM-43, D37-1…D37-7."""
+    """REG-9…REG-12, REG-16a, LW-8, LW-11, LIM-40…LIM-43, D37-1…D37-6."""
     clock = MockClock()
     with tempfile.TemporaryDirectory(prefix="dm-") as root:
         trio.run(partial(play, case, Path(root), clock), clock=clock)

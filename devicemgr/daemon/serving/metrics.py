@@ -156,7 +156,7 @@ class Metrics:
                 self._broken.inc(times)
             case e.AllocateAnswerFlagged(resource=resource):
                 self._odd.labels(self._name(resource)).inc()
-            case e.EndpointStopped(resource=resource):
+            case e.EndpointStopped(resource=resource) | e.PluginEnded(resource=resource):
                 self._stream_ends.labels(self._name(resource)).inc()
             case e.DeviceHealthChanged(resource=resource, health=health):
                 self._health.labels(self._name(resource), health).inc()

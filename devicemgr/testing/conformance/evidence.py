@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...daemon.event_log import RecordedEvent, Sink
-from ...events import CallFinished, DeviceListReceived, EndpointStopped, Event, RegistrationRequested
+from ...events import CallFinished, DeviceListReceived, EndpointStopped, Event, PluginEnded, RegistrationRequested
 from .abbreviation import first_few
 from .recording_client import CheckCallFinished
 
@@ -75,7 +75,7 @@ def rpc_lines(history: Iterable[Seen], *, since: float) -> Iterator[str]:
                 words = f"{method}: {outcome} after {seconds * 1000:.1f} ms"
             case DeviceListReceived(devices=devices):
                 words = f"ListAndWatch: a list of {len(devices)} devices"
-            case EndpointStopped(reason=reason):
+            case EndpointStopped(reason=reason) | PluginEnded(reason=reason):
                 words = f"ListAndWatch ended: {reason}"
             case _:
                 continue

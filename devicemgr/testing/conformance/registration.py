@@ -18,6 +18,7 @@ from ...events import (
     ManagerReady,
     ManagerStopping,
     PluginDiscovered,
+    PluginEnded,
     PluginRefused,
     PluginRegistered,
     RegistrationRequested,
@@ -222,8 +223,9 @@ async def registers_once(bench: Bench) -> str:
 async def returns_once(bench: Bench) -> str:
     """Registers once after each disruption, and then no more.
 
-    A new registration ends the stream of the old one. A plug-in that registers again because a stream has ended, or
-    because its own socket is new, does so without end from the first disruption on, until the node is out of sockets.
+    A registration on a socket that is in use ends the old stream here. A plug-in that registers again because a stream
+    has ended, or because its own socket is new, does so without end from the first disruption on, until the node is out
+    of sockets.
 
     Fix: register when kubelet.sock is another file than the last time, or your own socket is gone; the end of a stream
     is no reason while another one is open, or within a second of your last registration.
@@ -298,20 +300,22 @@ def _registered_over_itself(bench: Bench) -> str | None:
     """The name, if that happened. It does not count after kubelet.sock was made again, since a kubelet that does so
     knows of no stream; nor while the manager stops, since no event says then that a stream has ended; nor while two
     processes of the plug-in run, since the open stream may be that of the other one (rolling-update)."""
-    open_on: str | None = None
+    open_on: set[str] = set()
     is_stopping = False
     for seen in bench.entries:
         match seen.event:
             case ManagerStopping():
                 is_stopping = True
             case ManagerReady():
-                open_on, is_stopping = None, False
+                open_on, is_stopping = set(), False
             case _ if not bench.lifecycle.was_alone(seen.time):
-                open_on = None
+                open_on = set()
             case SocketRestored() | EndpointStopped(resource=bench.resource):
-                open_on = None
+                open_on = set()
+            case PluginEnded(resource=bench.resource, endpoint=endpoint):
+                open_on = open_on - {endpoint}
             case PluginRegistered(resource=bench.resource, endpoint=endpoint) if not is_stopping:
-                if endpoint == open_on:
+                if endpoint in open_on:
                     return endpoint
-                open_on = endpoint
+                open_on = open_on | {endpoint}
     return None

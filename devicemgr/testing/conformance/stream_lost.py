@@ -31,8 +31,8 @@ async def stream_lost(bench: Bench) -> str:
 
     Fix: when the last open call of ListAndWatch has been cancelled and no other has come within a second, register
     again, as long as your socket still is the one that you made; or exit with an error. Do not do so when one stream of
-    several ends (returns-once), nor while another process of the plug-in may have taken over, as in a rolling update:
-    the manager ends the stream of the older one then, and the two would take the resource from each other.
+    several ends (returns-once), nor when another process has taken the name of your socket, as in a rolling update
+    with one name for both: they would take it from each other.
     """
     if bench.was_discovered:
         raise Skipped("the plug-in was found in plugins_registry, and has no need to call Register")
