@@ -38,7 +38,8 @@ from .subject import Subject, open_subject
 from .verdicts import Failed, Skipped
 
 SETTLING = 1.0
-"""A plug-in that registers no further resource for so many seconds has no more."""
+"""A plug-in that registers no further resource for so many seconds has no more, unless it took longer for the first."""
+LONGEST_SETTLING = 5.0
 WATCH_SETUP_TIME = 0.3
 """Seconds after its registration in which a plug-in begins to watch its devices."""
 OUT_OF_STEP = 1.137
@@ -126,9 +127,10 @@ class Bench(History):
     async def settle(self) -> None:
         """Wait until the plug-in registers no further resources."""
         known: list[ResourceName] = []
+        pause = min(max(SETTLING, trio.current_time() - self.lifecycle.start_times[-1]), LONGEST_SETTLING)
         while known != self.known:
             known = self.known
-            await trio.sleep(SETTLING)
+            await trio.sleep(pause)
 
     async def quiet_period(self) -> tuple[float, float]:
         """Watch the plug-in during the quiet period; returns when that began and ended.

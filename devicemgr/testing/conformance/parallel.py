@@ -137,6 +137,7 @@ async def _run_on_new_instance(
                 result = await run(bench, check, own)
                 if result.verdict is Verdict.PASSED or check.name in bench.findings.conclusive_failures:
                     results[check.name] = result
+                    first.findings.covered[check.name] = bench.findings.covered[check.name]
                     observer.ends(result)
                 elif result.seconds >= bench.timing.patience:
                     return  # the other checks would wait as long

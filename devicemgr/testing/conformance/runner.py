@@ -46,11 +46,21 @@ async def run_checks(
         run_one = partial(run_check, strict=strict)
         await run_one(bench, CHECKS["first-list"], results, observer)
         await parallel.run_in_parallel(bench, checks, results, observer, run=run_one)
-    for check in checks:
-        await run_check(bench, check, results, observer, strict=strict)
-        if fail_fast and any(result.verdict is Verdict.FAILED for result in results.values()):
-            break
-    return report_of(checks, results, why_not="a check before it failed (--fail-fast)")
+    for _ in range(2):
+        _forget_incomplete(bench, results)
+        for check in checks:
+            await run_check(bench, check, results, observer, strict=strict)
+            if fail_fast and any(result.verdict is Verdict.FAILED for result in results.values()):
+                return report_of(checks, results, why_not="a check before it failed (--fail-fast)")
+    return report_of(checks, results, why_not="")
+
+
+def _forget_incomplete(bench: Bench, results: dict[str, Result]) -> None:
+    """Those of checks that were run before the plug-in had registered all its resources, unless they are broken."""
+    known = set(bench.known if bench.requested is None else ())
+    for name, result in list(results.items()):
+        if known - bench.findings.covered.get(name, known) and not result.verdict.is_broken:
+            del results[name]
 
 
 @checked
@@ -97,6 +107,7 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
     sound = [one for one in bench.resources if not any(result.blocks(one) for result in needed)]
     blocked_by = () if sound else causes
     failed_resources: tuple[str, ...] = ()
+    known = bench.known
     try:
         if blocked_by:
             raise Skipped(f"needs {', '.join(blocked_by)}")
@@ -117,6 +128,8 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
         verdict, evidence = verdict_of(failure, check), str(failure)
     if verdict is Verdict.SKIPPED and not blocked_by:
         blocked_by = _skipped_for_same_reason(needed, evidence)
+    # One for each resource includes those that come meanwhile.
+    bench.findings.covered[check.name] = frozenset(known if known and check.whole_plugin else bench.known)
     if (since := bench.running.watching_since) is not None:  # the evidence begins with the quiet period
         before = next(place for place, seen in enumerate(bench.entries) if seen.time >= since)
     return Result(

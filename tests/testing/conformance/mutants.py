@@ -1279,6 +1279,21 @@ class FailsToAllocateItsSecond(HasASecondResource):
         plugin.on_allocate = fail
 
 
+class FailsToAllocateItsSecondWhichComesLate(HasASecondResource):
+    """So late that the first one's checks are over by then."""
+
+    breaks = "allocate-answers"
+
+    def prepare_second(self, plugin):
+        FailsToAllocateItsSecond.prepare_second(self, plugin)
+
+    async def keep_both_registered(self, first, second):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.keep_registered)
+            await trio.sleep(7)
+            nursery.start_soon(second.keep_registered)
+
+
 class ForgetsItsSecond(HasASecondResource):
     breaks = "restart"
 
