@@ -50,7 +50,7 @@ async def _skipped_without_api_server(bench: Bench) -> AsyncIterator[None]:
     try:
         yield
     except PluginUnavailable as error:
-        if sign := api_server_error_in(f"{error}\n{bench.subject.output[before:]}"):
+        if sign := api_server_error_in(str(error), bench.subject.output[before:]):
             why = f"{_api_server_reason(bench)}: {shortened_line(sign)}"
             bench.findings.allocate_skip_reasons[bench.resource] = why
             raise Skipped(why) from error

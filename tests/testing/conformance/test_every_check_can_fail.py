@@ -787,6 +787,16 @@ async def test_a_missing_api_server_is_no_failure(words, idle_clock):
     assert {result for name in others for result in results[name].blocked_by} <= {"allocate-answers", "allocate-same"}
 
 
+async def test_an_api_server_that_is_only_mentioned_is_no_excuse(idle_clock):
+    class Mentions(Answerer):
+        async def answer(self, honest, ids):
+            self.output += "I0101 12:00:00 events go to the cluster of kubeconfig /etc/kubeconfig\n"
+            raise RpcFailed("index out of range")
+
+    (result,) = (await results_of(Mentions, only=["allocate-answers"])).values()
+    assert (result.verdict, "index out of range" in result.evidence) == (Verdict.FAILED, True)
+
+
 async def test_checks_that_need_no_device_run_without_one(idle_clock):
     """In CI there is none: an empty list is a list, and most plug-ins that do not come back have no devices either."""
 
