@@ -348,6 +348,30 @@ class RegistersBeforeItServes(Honest):
         plugin.register = too_early
 
 
+class ServesWhenItWasRefused(Honest):
+    """It waits for the answer to Register, and calls it again."""
+
+    breaks = "serves-first"
+
+    async def start(self, directory):
+        self.is_new = True
+        await super().start(directory)
+
+    def prepare(self, plugin):
+        register = plugin.register
+
+        async def too_early(**how):
+            if self.is_new:
+                self.is_new = False
+                self.path.unlink(missing_ok=True)
+                with suppress(ManagerUnavailable, RegistrationRefused):
+                    await register(**how)
+                plugin.restore_socket()
+            await register(**how)
+
+        plugin.register = too_early
+
+
 class HasNoOptions(Honest):
     breaks = "options"
 

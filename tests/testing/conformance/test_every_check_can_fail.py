@@ -41,6 +41,7 @@ from .mutants import (
     SaysANodeThatIsNotThere,
     SaysItsListLate,
     SaysMinusOne,
+    ServesWhenItWasRefused,
     StumblesOverItsSocket,
     TakesItselfForRegistered,
     UsesOneName,
@@ -595,6 +596,13 @@ async def test_a_plugin_with_one_fault_fails_exactly_that_check(mutant, idle_clo
         if result.verdict is Verdict.SKIPPED and not result.evidence.startswith(WHATEVER_IT_BREAKS):
             is_why = mutant.breaks in needs_of(result.check) or f"({mutant.breaks})" in result.evidence
             assert is_why, f"{result.check}: {result.evidence}"
+
+
+async def test_a_socket_that_is_made_after_a_refusal_is_late_and_not_elsewhere(fast_clock):
+    results = await results_of(
+        ServesWhenItWasRefused, replace(TIMING, prompt=5), only=["serves-first", "registers-once"]
+    )
+    assert list(broken(results)) == ["serves-first"], broken(results)
 
 
 def needs_of(name):
