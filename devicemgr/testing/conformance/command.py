@@ -252,9 +252,10 @@ def _signal(process: trio.Process, number: int) -> None:
 
 
 def describe_exit(status: int) -> str:
-    """A negative status is a signal; a shell adds the signal's number to 128."""
+    """A negative status is a signal; a shell adds the signal's number to 128. 255 is none: klog exits so."""
     if status >= 0:
-        return f"with exit status {status}" + (f", which is how a shell says {_named(status - 128)}" * (status > 128))
+        by_shell = status - 128 in signal.valid_signals()
+        return f"with exit status {status}" + (f", which is how a shell says {_named(status - 128)}" * by_shell)
     return f"killed by {_named(-status)}"
 
 

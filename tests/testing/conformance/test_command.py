@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from devicemgr.testing.conformance import Command, Skipped
+from devicemgr.testing.conformance.command import describe_exit
 from devicemgr.testing.conformance.processes import process_tree
 from devicemgr.testing.conformance.subject import open_subject
 
@@ -124,3 +125,16 @@ def test_a_process_may_have_a_name_that_was_cut_within_a_character():
         assert os.getpid() in {one.pid for one in process_tree(os.getpid(), orphans=False)}
     finally:
         name.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (1, "with exit status 1"),
+        (137, "with exit status 137, which is how a shell says signal 9 (SIGKILL)"),
+        (255, "with exit status 255"),  # klog.Fatal
+        (-9, "killed by signal 9 (SIGKILL)"),
+    ],
+)
+def test_an_exit_status_is_called_a_signal_only_if_there_is_such_a_signal(status, words):
+    assert describe_exit(status) == words
