@@ -15,7 +15,7 @@ from typing import Any
 
 from .compare import MISSING, Difference
 from .history import History
-from .story import Admit, EndStream, Kill, Reboot, Register, Resize, Restart, StartAgain
+from .story import Admit, EndStream, Handover, Kill, Reboot, Register, Resize, Restart, StartAgain
 
 RANDOM = "Go's order"
 
@@ -38,7 +38,7 @@ def explain(difference: Difference, history: History) -> str | None:
     item = _find(difference, history)
     if item in _SPOILS:
         history.spoilt |= dict.fromkeys(about(difference, history), item)
-    if isinstance(difference.step, Admit | Restart | Reboot) and (pod := pod_of(difference, history)):
+    if isinstance(difference.step, Admit | Restart | Reboot | Handover) and (pod := pod_of(difference, history)):
         history.unequal.setdefault(pod, item)
         history.uneven = history.uneven or item
     return item
@@ -207,7 +207,7 @@ def _init_container(difference: Difference, history: History) -> bool:
     """After a restart a running pod is refused, because its init container has ended."""
     pod = pod_of(difference, history)
     return (
-        isinstance(difference.step, Restart)
+        isinstance(difference.step, Restart | Handover)
         and _only_judge_refuses(difference)
         and any(one.kind == "init" and one.limits for one in history.met[str(pod)].containers)
     )

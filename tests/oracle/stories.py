@@ -191,7 +191,8 @@ CAPACITY = [
         GracePeriodEnds(),
         Look("node", "pod-resources", "checkpoint"),
         Admit(Pod("p", main(nic=1))),
-        Look("node"),
+        Admit(Pod("q", main(gpu=1))),
+        Look("node", "metrics"),
     ),
     Story(
         "pods that ask for more than there is",
