@@ -4,6 +4,7 @@
 
 ``story``          what a story is: the node, and the steps
 ``stories``        those written by hand, by topic
+``generate``       those made at random
 ``side``           what a side is: a manager that a story can be played on, and what can be seen of it
 ``go_side``        Kubernetes' own managers, in a process of their own
 ``go_manager/``    that process
@@ -16,4 +17,5 @@
 ``compare``        in what they differ
 ``known``          which differences are items of the book
 ``history``        what has happened on the node, for ``known``
+``__main__``       ``python -m tests.oracle``
 """
