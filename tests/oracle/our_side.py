@@ -215,7 +215,7 @@ class OurSide:
 
     def metrics(self, names: list[str]) -> dict[str, Any]:
         text = self._portal.call(self._metrics.render, self._manager).decode()
-        return {name: one for name, one in _families(text).items() if name in names}
+        return {name: one for name, one in metric_families(text).items() if name in names}
 
 
 def _our_pod(pod: Pod) -> OurPod:
@@ -252,7 +252,7 @@ def _forget_boot(path: Path) -> None:
         path.write_text(render(found, section=render_section(section)))
 
 
-def _families(text: str) -> dict[str, Any]:
+def metric_families(text: str) -> dict[str, Any]:
     """The metrics of a page, in the shape of :meth:`tests.oracle.side.Side.metrics`."""
     families: dict[str, Any] = {}
     for family in text_string_to_metric_families(text):
