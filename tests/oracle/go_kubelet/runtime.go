@@ -33,17 +33,19 @@ type container struct {
 
 // What has been done with a container: a line of JSON on standard output.
 type deed struct {
-	Did       string                      `json:"did"` // listening, created, exited
+	Did       string                      `json:"did"` // listening, created, exited, ran
 	Pod       string                      `json:"pod,omitempty"`
 	Container string                      `json:"container,omitempty"`
 	Config    *runtimeapi.ContainerConfig `json:"config,omitempty"` // of a container that was created
 }
 
-// What shall be done, as a line of JSON on standard input: containers of a pod exit. Without a container all of them do.
+// What shall be done, as a line of JSON on standard input: containers of a pod exit, by default all of them; or, with a
+// uid, a container of that pod runs although no kubelet has asked for it.
 type order struct {
 	Pod       string `json:"pod"`
 	Container string `json:"container"`
 	Code      int32  `json:"code"`
+	UID       string `json:"uid"`
 }
 
 // exitsAtOnce is the command of a container that has ended with 0 as soon as it is started: an init container.
@@ -84,7 +86,11 @@ func (p *pretender) obey(in io.Reader) error {
 		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
 			return fmt.Errorf("%s: %w", lines.Text(), err)
 		}
-		p.exit(o)
+		if o.UID == "" {
+			p.exit(o)
+		} else if err := p.run(o); err != nil {
+			return err
+		}
 	}
 	return lines.Err()
 }
@@ -100,6 +106,40 @@ func (p *pretender) exit(o order) {
 	}
 	service.Unlock()
 	p.tell(deed{Did: "exited", Pod: o.Pod, Container: o.Container})
+}
+
+// run does what a kubelet does when it starts a container, as far as the next kubelet looks for it.
+func (p *pretender) run(o order) error {
+	labels := map[string]string{
+		"io.kubernetes.pod.name":       o.Pod,
+		"io.kubernetes.pod.namespace":  "default",
+		"io.kubernetes.pod.uid":        o.UID,
+		"io.kubernetes.container.name": o.Container,
+	}
+	sandbox, err := p.RunPodSandbox(context.Background(), &runtimeapi.RunPodSandboxRequest{Config: &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: o.Pod, Namespace: "default", Uid: o.UID},
+		Labels:   labels,
+		Linux: &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
+			NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+		}},
+	}})
+	if err != nil {
+		return err
+	}
+	created, err := p.CreateContainer(context.Background(), &runtimeapi.CreateContainerRequest{
+		PodSandboxId: sandbox.PodSandboxId,
+		Config: &runtimeapi.ContainerConfig{
+			Metadata: &runtimeapi.ContainerMetadata{Name: o.Container},
+			Image:    &runtimeapi.ImageSpec{Image: "none:latest"},
+			Labels:   labels,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = p.StartContainer(context.Background(), &runtimeapi.StartContainerRequest{ContainerId: created.ContainerId})
+	p.tell(deed{Did: "ran", Pod: o.Pod, Container: o.Container})
+	return err
 }
 
 func (p *pretender) CreateContainer(ctx context.Context, r *runtimeapi.CreateContainerRequest) (*runtimeapi.CreateContainerResponse, error) {

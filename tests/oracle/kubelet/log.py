@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ Entry = dict[str, Any]
 
 
 class Log:
-    """Every line so far. ``file`` has them too, for whoever has to find out why something failed."""
+    """Every line so far. ``file`` has them too, for whoever has to find out why something failed.
 
-    def __init__(self, file: Path) -> None:
-        self.entries: list[Entry] = []
+    A line is of a kind, which one of its fields says: a kubelet writes thousands, and few kinds matter to anybody.
+    """
+
+    def __init__(self, file: Path, kind: str) -> None:
+        self._entries: defaultdict[str, list[Entry]] = defaultdict(list)
         self._file = file
+        self._kind = kind
         self._changed = ConditionVariable()
 
     async def follow(self, stream: trio.abc.ReceiveStream) -> None:
@@ -29,16 +35,29 @@ class Log:
                 file.write(chunk)
                 file.flush()
                 *lines, rest = (rest + chunk).split(b"\n")
-                self.entries += [entry for line in lines if (entry := _parsed(line)) is not None]
+                for line in lines:
+                    if (entry := _parsed(line)) is not None:
+                        self._entries[entry.get(self._kind, "")].append(entry)
                 self._changed.notify()
 
-    def count(self, **fields: object) -> int:
-        """How many entries have these fields, among others."""
-        return sum(1 for entry in self.entries if entry.items() >= fields.items())
+    @property
+    def kinds(self) -> list[str]:
+        return list(self._entries)
 
-    async def wait_for(self, *, number: int = 1, **fields: object) -> None:
+    def of(self, kind: str) -> list[Entry]:
+        return self._entries[kind]
+
+    def count(self, kind: str, **fields: object) -> int:
+        """How many entries of the kind have these fields, among others."""
+        return sum(1 for entry in self._entries[kind] if entry.items() >= fields.items())
+
+    async def wait_for(self, kind: str, *, number: int = 1, **fields: object) -> None:
         """Until there are so many of them."""
-        await self._changed.wait_until(lambda: self.count(**fields) >= number)
+        await self.wait_until(lambda: self.count(kind, **fields) >= number)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Until the condition holds; it is looked at when there are more entries."""
+        await self._changed.wait_until(condition)
 
 
 def _parsed(line: bytes) -> Entry | None:

@@ -14,12 +14,11 @@ import trio
 from devicemgr.cluster.control_plane import ControlPlane
 from devicemgr.testing import open_simulated_plugin
 
-from .conftest import NODES
+from .pods import NODE, PODS
 from .process import Kubelet, NodeConfig, Runtime, open_kubelet, open_runtime
 from .view import make_view
 
 GPU = "vendor.com/gpu"
-PODS = "/api/v1/namespaces/default/pods"
 CHANGED_BY_KUBELETS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 
 
@@ -30,7 +29,7 @@ def clean_node(cluster, portal) -> AsyncIterator[None]:
 
     async def forget() -> None:
         async with cluster.client() as api:
-            await api.delete(f"/api/v1/nodes/{NODES[0]}")
+            await api.delete(f"/api/v1/nodes/{NODE}")
 
     portal.call(forget)
 
@@ -41,8 +40,8 @@ async def node(cluster: ControlPlane, directory: Path, **options: object) -> Asy
     for name in ("root", "scratch", "work"):
         (directory / name).mkdir()
     view = make_view(directory / "root", directory / "scratch", [[10, 20], [20, 10]])
-    config = NodeConfig(NODES[0], **options)
-    socket, kubeconfig = directory / "cri.sock", cluster.kubeconfig(f"system:node:{NODES[0]}")
+    config = NodeConfig(NODE, **options)
+    socket, kubeconfig = directory / "cri.sock", cluster.kubeconfig(f"system:node:{NODE}")
     async with open_runtime(directory / "work", socket) as runtime:
         async with open_kubelet(
             directory / "work", config, runtime=socket, kubeconfig=kubeconfig, view=view
@@ -53,7 +52,7 @@ async def node(cluster: ControlPlane, directory: Path, **options: object) -> Asy
 def pod(name: str, gpus: int, **container: object) -> dict:
     limits = {GPU: str(gpus)}
     one = {"name": "main", "image": "none", "resources": {"limits": limits}, **container}
-    spec = {"nodeName": NODES[0], "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False}
+    spec = {"nodeName": NODE, "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {**spec, "containers": [one]}}
 
 
@@ -86,12 +85,12 @@ def test_a_plug_in_and_pods_meet_a_kubelet_and_nothing_is_left_of_it(cluster, po
             async with open_simulated_plugin(root_dir / "root/device-plugins", GPU, devices=2) as plugin:
                 await plugin.register()
                 await api.wait_until(
-                    f"/api/v1/nodes/{NODES[0]}", lambda node: node["status"]["allocatable"].get(GPU) == "2"
+                    f"/api/v1/nodes/{NODE}", lambda node: node["status"]["allocatable"].get(GPU) == "2"
                 )
                 await api.create(PODS, pod("p", 1))
                 await api.wait_until(f"{PODS}/p", lambda one: one["status"].get("phase") == "Running")
                 assert [name for name, _ in plugin.calls] == ["GetDevicePluginOptions", "ListAndWatch", "Allocate"]
-                await kubelet.wait_until_pods_are_synced()
+                await kubelet.log.wait_until(lambda: kubelet.knows_what_runs)
                 await api.create(PODS, pod("q", 2))
                 refused = await api.wait_until(f"{PODS}/q", lambda one: one["status"].get("phase") == "Failed")
                 assert refused["status"]["reason"] == "UnexpectedAdmissionError"
@@ -131,9 +130,9 @@ def test_it_sees_the_numa_nodes_of_the_story(cluster, portal, root_dir):
     async def story() -> None:
         options = {"policy": "single-numa-node", "policy_options": {"prefer-closest-numa-nodes": "true"}}
         async with node(cluster, root_dir, **options) as (kubelet, _):
-            machine = next(entry for entry in kubelet.log.entries if "Machine:" in entry["msg"])
-            assert "Distances:[10 20]" in machine["msg"]
-            assert "Distances:[20 10]" in machine["msg"]
+            (machine,) = [kind for kind in kubelet.log.kinds if kind.startswith("Machine: ")]
+            assert "Distances:[10 20]" in machine
+            assert "Distances:[20 10]" in machine
 
     portal.call(story)
 

@@ -598,7 +598,7 @@ async def test_a_plugin_with_one_fault_fails_exactly_that_check(mutant, idle_clo
             assert is_why, f"{result.check}: {result.evidence}"
 
 
-async def test_a_socket_that_is_made_after_a_refusal_is_late_and_not_elsewhere(fast_clock):
+async def test_a_socket_that_is_made_after_a_refusal_is_late_and_not_elsewhere(idle_clock):
     results = await results_of(
         ServesWhenItWasRefused, replace(TIMING, prompt=5), only=["serves-first", "registers-once"]
     )
