@@ -1,12 +1,15 @@
-"""A clock on which only waiting takes time, however busy the machine is: what is measured is waiting, and no work.
+"""A clock that depends on no other program of the machine.
 
-It jumps to the next deadline when no task and no thread has anything to do. :class:`trio.testing.MockClock` would jump
-while a thread writes to disk. Everything must happen in this process, for nobody knows whether another one is busy.
+It jumps to the next deadline when no task and no thread has anything to do; otherwise it goes by the processor time of
+this process, so that somebody who is never idle does not stop it. :class:`trio.testing.MockClock` would jump while a
+thread writes to disk, and stand still otherwise. Everything must happen in this process, for nobody knows whether
+another one is busy.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,20 +18,24 @@ import trio.testing
 
 
 class IdleClock(trio.abc.Clock):
-    """It stands still but in a block of :func:`jumping`. Between two looks at it a little passes, so that before is
-    before."""
+    """It jumps in a block of :func:`jumping` only. ``work`` is how long a second of the processor takes; between two
+    looks at the clock a little passes in any case, so that before is before."""
 
     LITTLE = 1e-6
     THREADS_WORK = 0.001  # of the real time, between two looks at whether they do
 
-    def __init__(self) -> None:
+    def __init__(self, work: float) -> None:
         self._now = 1000.0
+        self._work = work
+        self._used = time.process_time()
 
     def start_clock(self) -> None:
         """It needs no start."""
 
     def current_time(self) -> float:
-        self._now += self.LITTLE
+        used = time.process_time()
+        self._now += self.LITTLE + (used - self._used) * self._work
+        self._used = used
         return self._now
 
     def deadline_to_sleep_time(self, deadline: float) -> float:

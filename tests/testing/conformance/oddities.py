@@ -261,7 +261,7 @@ class EndsWhenItsStreamIsLost(Honest):
 
 
 def all_oddities() -> list[type[Honest]]:
-    """Those that work without options, and with the fast clock."""
+    """Those that work without options, and on any clock."""
     return [
         *(BuildsAnswersFromAMap, GivesUpAfterManyErrors, LooksEverySixSeconds),
         *(EndsBesideAnother, WaitsForTheOther),

@@ -14,7 +14,6 @@ from devicemgr.model import Device, RunOptions
 from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
 from devicemgr.testing.conformance.stream_lost import BEYOND
-from tests.fast_clock import FastClock
 from tests.idle_clock import IdleClock, jumping
 
 from .mutants import (
@@ -71,9 +70,9 @@ MUTANTS = all_mutants()  # before any test makes one more
 
 @pytest.fixture
 def idle_clock(request):
-    """pytest-trio uses any fixture that is a clock. Mutants that are never idle have one that goes by itself."""
+    """pytest-trio uses any fixture that is a clock."""
     mutant = getattr(request.node, "callspec", None) and request.node.callspec.params.get("mutant")
-    return FastClock(rate=1.0) if getattr(mutant, "is_never_idle", False) else IdleClock()
+    return IdleClock(getattr(mutant, "work", 5.0))
 
 
 VERDICTS = {Weight.ERROR: Verdict.FAILED, Weight.WARNING: Verdict.WARNING}

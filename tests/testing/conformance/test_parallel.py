@@ -21,7 +21,7 @@ from .test_every_check_can_fail import TIMING, broken, results_of
 
 @pytest.fixture
 def idle_clock():
-    return IdleClock()
+    return IdleClock(work=5.0)
 
 
 class OneOfSeveral(Honest):

@@ -21,7 +21,7 @@ WAITING_IS_THE_EVIDENCE = {
 
 @pytest.fixture
 def idle_clock():
-    return IdleClock()
+    return IdleClock(work=0.0)  # what is measured is waiting, and no work
 
 
 class AloneOnTheMachine(Honest):
