@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.resource import MAX_COMPARED
@@ -17,6 +20,9 @@ from devicemgr.events import (
     PluginStandsBy,
 )
 from devicemgr.model import Device, DeviceList, Owner, PluginOptions, RunOptions
+from devicemgr.rpc.deviceplugin.convert import device_to_wire
+from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
+from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.steps import CHUNK, run_steps
 from tests.helpers import GPU, apply_list
 
@@ -317,6 +323,114 @@ def test_a_list_of_one_that_stands_by_by_then_does_not_count(both, at):
     report(both, C, "c1")
     end(both, C)
     assert len(listed(both)) == len(MANY)
+
+
+# --- in any order ---------------------------------------------------------------------------------------
+
+
+class Plugins(RuleBasedStateMachine):
+    """Plug-ins come, report and end in any order; beside them a list of who is connected, the newest last."""
+
+    def __init__(self):
+        super().__init__()
+        self.store, self.generation = DeviceStore(grace=10.0, max_standbys=2), 0
+        self.live, self.decoders, self.lists = [], {}, {}
+        self.in_force, self.held, self.seen = None, set(), None
+
+    @rule(socket=st.sampled_from("abcd"), preferred=st.booleans())
+    def register(self, socket, preferred):
+        self.generation += 1
+        connect(self.store, self.generation, socket=socket, get_preferred_allocation_available=preferred)
+        others = [one for one in self.live if one[1] != socket]
+        self.live = [*others[-2:], (self.generation, socket, preferred)]
+        self.decoders[self.generation] = DeviceListDecoder()
+
+    @rule(
+        back=st.integers(0, 5),
+        ids=st.lists(st.sampled_from("uvwxyz"), unique=True),
+        bad=st.sets(st.sampled_from("uvwxyz")),
+    )
+    def list(self, back, ids, bad):
+        """Most are given as a difference; a late one, of a plug-in that is not connected any more, changes nothing."""
+        generation = self.generation - back
+        if generation not in self.decoders:
+            return
+        entries = [Device(id=id, health="Unhealthy" if id in bad else "Healthy") for id in ids]
+        raw = bytes(wire.ListAndWatchResponse(devices=[device_to_wire(device) for device in entries]))
+        events = apply_list(self.store, GPU, generation, run_steps(self.decoders[generation].decoding(raw)))
+        if generation in self.generations():
+            self.lists[generation] = {id: id not in bad for id in ids}
+        assert bool(events) == (bool(self.live) and generation == self.live[-1][0])
+        self.put_in_force()
+
+    @rule(back=st.integers(0, 5))
+    def end(self, back):
+        generation = self.generation - back
+        was = self.generations()
+        assert bool(end(self.store, generation)) == (generation in was)
+        self.live = [one for one in self.live if one[0] != generation]
+        if was and not self.live:
+            self.in_force = None if self.in_force is None else dict.fromkeys(self.in_force, False)
+        self.put_in_force()
+
+    @rule(id=st.sampled_from("uvwxyz"))
+    def hold_or_release(self, id):
+        owner = Owner(id, "main")
+        if id in self.held:
+            self.store.release(owner, GPU)
+            self.held.discard(id)
+        elif (self.in_force or {}).get(id):
+            self.store.reserve(owner, GPU, [id])
+            self.held.add(id)
+
+    def generations(self):
+        return [generation for generation, _, _ in self.live]
+
+    def put_in_force(self):
+        if self.live and (listed := self.lists.get(self.live[-1][0])) is not None:
+            self.in_force = listed
+
+    @invariant()
+    def the_newest_serves_and_its_list_is_in_force(self):
+        assert [one.generation for one in self.store.live_endpoints(GPU)] == self.generations()
+        assert self.store.counts(GPU).standbys == tuple(socket for _, socket, _ in self.live[:-1])
+        if self.live:
+            assert self.store.options_of(GPU).get_preferred_allocation_available == self.live[-1][2]
+        healthy = None if self.in_force is None else {id for id, good in self.in_force.items() if good}
+        assert self.store.devices(GPU).keys() == (self.in_force or {}).keys()
+        assert self.store.healthy(GPU) == healthy
+        assert set(self.store.free_devices(GPU).all()) == (healthy or set()) - self.held
+        assert set(self.store.snapshot().registered.get(GPU, ())) == (healthy or set())
+        expected = {id: "Healthy" if good else "Unhealthy" for id, good in (self.in_force or {}).items()}
+        known = self.store.health_of(GPU, "uvwxyz")
+        assert known == {
+            id: expected.get(id, "Unknown") if self.live and self.is_fresh() else "Unknown" for id in known
+        }
+
+    def is_fresh(self):
+        """Did the list in force not survive the end of all plug-ins?"""
+        return not self.store._resources[GPU].in_force or not self.store._resources[GPU].in_force.is_stale
+
+    @invariant()
+    def what_must_be_on_disk_is_the_same_only_within_one_version(self):
+        now = self.store.snapshot()
+        if self.seen is not None and self.seen.version == now.version:
+            assert now == self.seen
+        self.seen = now
+
+    @invariant()
+    def memory_is_counted(self):
+        lists = {id(one): one for one in self.alive_lists()}
+        assert sum(self.store._listed_sizes.values()) == sum(one.memory for one in lists.values())
+
+    def alive_lists(self):
+        for state in self.store._resources.values():
+            yield from (one.last_list for one in state.live if one.last_list)
+            yield from [state.in_force] if state.in_force else []
+
+
+TestPlugins = Plugins.TestCase
+TestPlugins.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
 
 
 # --- memory ---------------------------------------------------------------------------------------------
