@@ -37,13 +37,15 @@ from .story import (
 
 Draw = Callable[[st.SearchStrategy], object]
 
-RESOURCES = {"a": "gpu", "b": "nic", "c": "fpga"}
+RESOURCES = {"a": "gpu", "a-new": "gpu", "b": "nic", "c": "fpga"}
 """By plug-in."""
 POLICIES = ("none", "best-effort", "restricted", "single-numa-node")
 SHAPES = ("m", "mm", "im", "sm", "ism", "sim", "iim", "imm", "issm")
 KINDS = {"m": "main", "i": "init", "s": "sidecar"}
 LENGTHS = (1, 3, 6, 9, 12, 15)
 """Numbers of steps; not a range, of which hypothesis would mostly take the ends."""
+FAULTS = (("allocate", "error"), ("prefer", "error"), ("start", "error"), ("options", "error"), ("allocate", "nothing"))
+"""A call, and how it is answered (:class:`~tests.oracle.story.Answers`)."""
 SIZES = (2, 4, 8, 6, 3, 1, 0)
 """Numbers of devices, the simplest first."""
 
@@ -93,7 +95,7 @@ class _Node:
         if len(self.registered) < len(RESOURCES):
             can += [self.register] * 3
         if self.registered:
-            can += [self.list] * 3 + [self.flip] * 3 + [self.end, self.answer]
+            can += [self.list] * 3 + [self.flip] * 3 + [self.end, self.answer, self.register_again]
         if self.pods:
             can += [self.delete] * 3 + [self.start_again, self.resize]
         if self.devices:
@@ -104,17 +106,24 @@ class _Node:
 
     def register(self) -> Step:
         plugin = self.choose(RESOURCES.keys() - self.registered)
-        if plugin not in self.devices or self.chance(3):
+        if plugin == "a-new" and "a" in self.devices and self.chance(2):
+            self.devices[plugin] = dict(self.devices["a"])
+        elif plugin not in self.devices or self.chance(3):
             count = self.draw(st.sampled_from(SIZES))
-            self.devices[plugin] = {id: self.device(id) for id in (f"{plugin}{n}" for n in range(count))}
+            self.devices[plugin] = {id: self.device(id) for id in (f"{plugin[0]}{n}" for n in range(count))}
         self.registered.add(plugin)
         return Register(plugin, RESOURCES[plugin], self.text(plugin) or None, prefers=True, prestart=self.chance(3))
+
+    def register_again(self) -> Step:
+        """Mostly it would be refused from then on (LIM-42), and nothing could be compared any more."""
+        plugin = self.choose(self.registered)
+        return Register(plugin, RESOURCES[plugin], prefers=True) if self.chance(5) else self.list()
 
     def list(self) -> Step:
         plugin = self.choose(self.registered)
         devices = self.devices[plugin]
         for _ in range(self.draw(st.integers(1, 3))):
-            id = f"{plugin}{self.draw(st.integers(0, 9))}"
+            id = f"{plugin[0]}{self.draw(st.integers(0, 9))}"
             if id in devices and self.chance(2):
                 del devices[id]
             else:
@@ -141,9 +150,7 @@ class _Node:
             return Answers(self.answers.pop())
         plugin = self.choose(self.registered)
         self.answers.add(plugin)
-        call, how = self.draw(
-            st.sampled_from([("allocate", "error"), ("prefer", "error"), ("start", "error"), ("allocate", "nothing")])
-        )
+        call, how = self.draw(st.sampled_from(FAULTS))
         return Answers(plugin, **{call: how})
 
     def admit(self) -> Step:
@@ -157,8 +164,8 @@ class _Node:
     def container(self, kind: str, left: dict[str, int]) -> Container:
         """``left`` is what init containers before it leave."""
         limits = {}
-        for plugin, resource in RESOURCES.items():
-            if plugin in self.devices and not self.chance(3):
+        for resource in sorted({RESOURCES[plugin] for plugin in self.devices}):
+            if not self.chance(3):
                 limits[resource] = left.get(resource, 1 if not self.chance(20) else 0) + self.draw(st.integers(0, 2))
                 left.pop(resource, None)
                 if kind == "init":
@@ -189,7 +196,7 @@ def stories(draw) -> Story:
     numa = draw(st.sampled_from([1, 2, 2, 2, 4, 4]))
     policy = draw(st.sampled_from(POLICIES)) if numa > 1 else "none"
     node = _Node(draw, numa, mixed=draw(st.booleans()))
-    steps: list[Step] = [node.register() for _ in range(draw(st.integers(1, len(RESOURCES))))]
+    steps: list[Step] = [node.register() for _ in range(draw(st.integers(1, 3)))]
     for _ in range(draw(st.sampled_from(LENGTHS))):
         steps.append(draw(st.sampled_from(node.steps()))())
         if draw(st.booleans()):

@@ -17,6 +17,8 @@ class History:
     """Admitted on both sides and not deleted."""
     met: dict[str, Pod] = field(default_factory=dict)
     """All there have been."""
+    live: list[str] = field(default_factory=list)
+    """Plug-ins that have registered on both sides and have a stream, in the order of their registrations."""
     expired: set[str] = field(default_factory=set)
     """Resources whose grace period has ended once."""
     refused: set[str] = field(default_factory=set)
@@ -42,11 +44,41 @@ class History:
             if plugin.resource == resource:
                 yield from plugin.devices or ()
 
-    def is_served(self, resource: str) -> bool:
-        """Has any plug-in of the resource a stream?"""
-        return any(
-            serving.open
-            for plugin in self.plugins.values()
-            if plugin.resource == resource
-            for serving in plugin.serving.values()
-        )
+    def registered(self, plugin: str) -> None:
+        """On both sides; it is the newest of its resource, and its list is in force."""
+        self.ended(plugin)
+        self.live.append(plugin)
+        self._recover(plugin)
+
+    def listed(self, plugin: str) -> None:
+        """It sent a list. In the kubelet that counts even if it stands by."""
+        resource = self.plugins[plugin].resource
+        if self.serving(resource)[-1:] == [plugin]:
+            self._recover(plugin)
+        elif plugin in self.live:
+            self.spoilt.setdefault(resource, "LIM-2")
+
+    def ended(self, plugin: str) -> None:
+        """Its stream. In the kubelet its list stays, and any of the others goes on."""
+        if plugin not in self.live:
+            return
+        self.live.remove(plugin)
+        others = self.serving(self.plugins[plugin].resource)
+        if len(others) > 1:
+            self.spoilt.setdefault(self.plugins[plugin].resource, "LIM-40")
+        elif others and self.plugins[others[0]].devices != self.plugins[plugin].devices:
+            self.spoilt.setdefault(self.plugins[plugin].resource, "LIM-41")
+
+    def _recover(self, plugin: str) -> None:
+        """The list of the newest plug-in is in force on both sides."""
+        resource = self.plugins[plugin].resource
+        if self.spoilt.get(resource) in ("LIM-2", "LIM-41") and self.plugins[plugin].devices is not None:
+            del self.spoilt[resource]
+
+    def serving(self, resource: str) -> list[str]:
+        """Its live plug-ins, the newest last."""
+        return [plugin for plugin in self.live if self.plugins[plugin].resource == resource]
+
+    def is_listed(self, resource: str) -> bool:
+        """Has a plug-in that serves it sent a list?"""
+        return any(self.plugins[plugin].devices is not None for plugin in self.serving(resource))

@@ -131,8 +131,11 @@ def _label(difference: Difference, history: History) -> bool:
 @_looks("LIM-16")
 def _duplicates(difference: Difference, history: History) -> bool:
     """An id that is listed twice, once healthy and once not, counts twice."""
-    ids = [device.id for resource in about(difference, history) for device in history.devices(resource)]
-    return len(ids) > len(set(ids))
+    for plugin in history.plugins.values():
+        ids = [device.id for device in plugin.devices or ()]
+        if plugin.resource in about(difference, history) and len(ids) > len(set(ids)):
+            return True
+    return False
 
 
 @_looks("LIM-12")
@@ -164,7 +167,7 @@ def _health(difference: Difference, history: History) -> bool:
 @_looks("LIM-26")
 def _disconnect(difference: Difference, history: History) -> bool:
     """The end of a stream is not written down."""
-    return _is_of(difference, "checkpoint", "registered") and not history.is_served(difference.where[-1])
+    return _is_of(difference, "checkpoint", "registered") and not history.is_listed(difference.where[-1])
 
 
 @_looks("LIM-33")
@@ -198,8 +201,8 @@ def _zero(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-32")
 def _before_its_plugin(difference: Difference, history: History) -> bool:
-    """A pod that comes before its plug-in after a reboot fails for good."""
-    return isinstance(difference.step, Reboot) and _only_judge_refuses(difference)
+    """A pod that comes before its plug-in after a reboot fails for good, and does not wait for it."""
+    return isinstance(difference.step, Reboot) and bool(difference.step.meanwhile) and _only_judge_refuses(difference)
 
 
 @_looks("LIM-30")
@@ -225,7 +228,7 @@ def _forgotten_options(difference: Difference, history: History) -> bool:
     away = {
         plugin.resource
         for plugin in history.plugins.values()
-        if plugin.prestart and not history.is_served(plugin.resource)
+        if plugin.prestart and not history.serving(plugin.resource)
     }
     return isinstance(difference.step, StartAgain) and bool(about(difference, history) & away)
 

@@ -132,6 +132,8 @@ class Player:
                 plugin.serving[name].wait_watched(opened[name] + 1)
                 if plugin.devices is not None:
                     side.wait_listed(plugin.resource, self._path(plugin, name))
+        if not any(results.values()):
+            self._history.registered(step.plugin)
         return results
 
     def _path(self, plugin: Plugin, side: str) -> Path:
@@ -152,6 +154,7 @@ class Player:
         for name, streams in {name: serving.say() for name, serving in plugin.serving.items()}.items():
             for _ in range(streams):
                 self._sides[name].wait_listed(plugin.resource, self._path(plugin, name))
+        self._history.listed(plugin.name)
         return {}
 
     def _endstream(self, step: s.EndStream) -> Seen:
@@ -172,6 +175,7 @@ class Player:
         end()
         for side, path in expecting:
             side.wait_ended(plugin.resource, path)
+        self._history.ended(plugin.name)
         return {side.name: "noticed" for side, _ in expecting}
 
     def _answers(self, step: s.Answers) -> Seen:
@@ -245,6 +249,7 @@ class Player:
     def _start_again(self, meanwhile: tuple[Step, ...], *, reboot: bool = False, exchange: bool = False) -> Seen:
         for side in self._sides.values():
             side.stop()
+        self._history.live.clear()
         if exchange:
             self._exchange_checkpoints()
         for side in self._sides.values():
@@ -267,7 +272,7 @@ class Player:
         for side in self._sides.values():
             side.expire_grace()
         history = self._history
-        history.expired |= {resource for resource in history.resources if not history.is_served(resource)}
+        history.expired |= {resource for resource in history.resources if not history.serving(resource)}
         return {}
 
     # --- looking ---

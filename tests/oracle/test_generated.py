@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from .generate import stories
 from .play import play
@@ -30,7 +30,13 @@ NAMES = {
 }
 
 
-@settings(max_examples=100, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=100,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],  # finding a smaller one takes minutes: python -m tests.oracle
+    suppress_health_check=list(HealthCheck),
+)
 @given(story=stories())
 def test_what_the_sides_differ_in_is_known(go, ours, story):
     unknown = [str(difference) for difference in play(story, go, ours) if difference.item is None]
