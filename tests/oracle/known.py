@@ -22,7 +22,7 @@ RANDOM = "Go's order"
 Looks = Callable[[Difference, History], bool]
 
 _LOOKS: dict[str, Looks] = {}
-_SPOILS = {"LIM-3", "LIM-42"}
+_SPOILS = {"LIM-3", "LIM-27", "LIM-42"}
 _OF_ADMISSIONS = {
     "kubelet_admission_rejections_total",
     "kubelet_device_plugin_alloc_duration_seconds",
@@ -121,6 +121,12 @@ def _failed_on_same_socket(difference: Difference, history: History) -> bool:
     return ended and bool(about(difference, history))
 
 
+@_looks("LIM-27")
+def _elsewhere(difference: Difference, history: History) -> bool:
+    """An endpoint is followed wherever it leads."""
+    return isinstance(difference.step, Register) and "/" in difference.step.socket and difference.judge is None
+
+
 @_looks("LIM-29")
 def _label(difference: Difference, history: History) -> bool:
     """Registrations of names that are not valid are counted under these names."""
@@ -199,6 +205,14 @@ def _zero(difference: Difference, history: History) -> bool:
     )
 
 
+@_looks("CAP-8")
+def _claimed_by_others(difference: Difference, history: History) -> bool:
+    """What other pods get from DRA counts as used."""
+    claimed = {resource for pod in history.pods.values() for _, resource in pod.claims()}
+    judge, ours = _refusals(difference)
+    return judge.startswith("OutOf") and not ours and bool(about(difference, history) & claimed)
+
+
 @_looks("LIM-32")
 def _before_its_plugin(difference: Difference, history: History) -> bool:
     """A pod that comes before its plug-in after a reboot fails for good, and does not wait for it."""
@@ -248,13 +262,15 @@ def _crash(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-13")
 def _hints(difference: Difference, history: History) -> bool:
-    """Devices without NUMA data satisfy no hint; broken and held ones count for what would be preferred."""
-    pod = pod_of(difference, history)
-    if pod is None or history.story.policy == "none":
+    """Devices without NUMA data satisfy no hint; broken and held ones count for what would be preferred. So of a pod
+    that both refuse, one of them may have allocated some containers."""
+    pods = history.refused if difference.where[0] == "calls" else {pod_of(difference, history)} - {None}
+    if history.story.policy == "none":
         return False
     return any(
         not device.healthy or not device.nodes
-        for resource in history.wanted(pod)
+        for pod in pods
+        for resource in history.wanted(str(pod))
         for device in history.devices(resource)
     )
 

@@ -103,6 +103,12 @@ REGISTRATION = [
         differs={"LIM-42"},
     ),
     Story(
+        "a socket outside of the directory",
+        Register("a", socket="../x.sock", devices="d0"),
+        Look("node"),
+        differs={"LIM-27"},
+    ),
+    Story(
         "the plug-in watcher finds a plug-in",
         Register("a", devices="d0 d1", watched=True),
         Look(),
@@ -395,6 +401,14 @@ ALLOCATION = [
         Admit(Pod("q", main(gpu=1))),
     ),
     Story(
+        "a resource that DRA allocates to one pod, and a plug-in to another",
+        Register("a", devices="d0", prefers=True),
+        Admit(Pod("p", main(gpu=1, claimed=("gpu",)))),
+        Look(),
+        Admit(Pod("q", main(gpu=1))),
+        differs={"CAP-8"},
+    ),
+    Story(
         "pods at the same time, for which there is room",
         Register("a", devices="d0 d1 d2 d3 d4 d5", prefers=True),
         Admit(Pod("p", main(gpu=2)), Pod("q", main(gpu=1), main(gpu=1)), Pod("r", main(gpu=1))),
@@ -501,6 +515,16 @@ TOPOLOGY = [
         numa=2,
         policy="restricted",
         differs={"LIM-13"},
+    ),
+    Story(
+        "a pod is resized whose device is not listed any more",
+        Register("a", devices="d0@0 d1@1", prefers=True),
+        Admit(Pod("p", main(gpu=1))),
+        List("a", "d1@1"),
+        Resize("p"),
+        numa=2,
+        policy="best-effort",
+        differs={"LIM-22"},
     ),
     Story(
         "a resource that was removed is aligned no more",
