@@ -50,8 +50,8 @@ UNBOUNDED = PeerLimits(
     all_connections=100_000,
 )
 """All plug-ins and clients of a story are one process."""
-RESTART_WAIT = 1.0
-"""Seconds for which pods wait after a restart. Whoever registers while they do comes long before."""
+RESTART_WAIT = 30.0
+"""Seconds for which pods wait after a restart, in stories in which somebody registers while they do."""
 WAITED_FOR = {"DeviceListReceived": "listed", "EndpointStopped": "ended", "PluginEnded": "ended"}
 
 

@@ -106,9 +106,11 @@ class Serving:
         self._links.append(path)
 
     def wait_watched(self, streams: int) -> None:
-        """Until so many streams were opened, since the beginning."""
+        """Until so many streams were opened, since the beginning, and the last one is the only one that is open: who
+        registers again loses the stream before."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self._opened >= streams, PATIENCE), "nobody called ListAndWatch"
+            watched = self._changed.wait_for(lambda: self._opened >= streams and len(self._streams) == 1, PATIENCE)
+        assert watched, f"{self._opened} streams were opened, not {streams}, and {len(self._streams)} are open"
 
     def wait_notified(self) -> str | None:
         """Until the plug-in watcher says how the registration went: its text, or None."""
@@ -169,10 +171,13 @@ class Serving:
                 stream.put(self._plugin.message())
             self._changed.notify_all()
         context.add_callback(lambda: stream.put(None))
-        while (message := stream.get()) is not None:
-            yield message
-        with self._changed:
-            self._streams.remove(stream)
+        try:
+            while (message := stream.get()) is not None:
+                yield message
+        finally:
+            with self._changed:
+                self._streams.remove(stream)
+                self._changed.notify_all()
 
     def allocate(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         (asked,) = wire.AllocateRequest.parse(request).container_requests
