@@ -205,6 +205,16 @@ def _zero(difference: Difference, history: History) -> bool:
     )
 
 
+@_looks("ALLOC-5a")
+def _claimed(difference: Difference, history: History) -> bool:
+    """Hints are made for what DRA allocates, and PreStartContainer is called for it."""
+    pod = pod_of(difference, history)
+    if pod is None or not history.met[pod].claims():
+        return False
+    affinity = _only_judge_refuses(difference) and "TopologyAffinityError" in _refusals(difference)[0]
+    return affinity or "no devices found allocated in local cache" in str(difference.judge)
+
+
 @_looks("CAP-8")
 def _claimed_by_others(difference: Difference, history: History) -> bool:
     """What other pods get from DRA counts as used."""
@@ -262,15 +272,15 @@ def _crash(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-13")
 def _hints(difference: Difference, history: History) -> bool:
-    """Devices without NUMA data satisfy no hint; broken and held ones count for what would be preferred. So of a pod
-    that both refuse, one of them may have allocated some containers."""
-    pods = history.refused if difference.where[0] == "calls" else {pod_of(difference, history)} - {None}
+    """Devices without NUMA data satisfy no hint; broken and held ones count for what would be preferred. So one side
+    asks for a preference where the other has no choice, or allocates some containers before it refuses the pod."""
     if history.story.policy == "none":
         return False
+    asked = {one.name for one in getattr(difference.step, "pods", ())} if difference.where[0] == "calls" else set()
     return any(
         not device.healthy or not device.nodes
-        for pod in pods
-        for resource in history.wanted(str(pod))
+        for pod in asked or {pod_of(difference, history)} & history.met.keys()
+        for resource in history.wanted(pod)
         for device in history.devices(resource)
     )
 

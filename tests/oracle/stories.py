@@ -217,7 +217,7 @@ STANDBY = [
 
 LISTS = [
     Story(
-        "devices break, mend, come and go",
+        "devices break, recover, come and go",
         Register("a", devices="d0 d1", prefers=True),
         Flip("a", "d0"),
         Look(),
@@ -407,6 +407,20 @@ ALLOCATION = [
         Look(),
         Admit(Pod("q", main(gpu=1))),
         differs={"CAP-8"},
+    ),
+    Story(
+        "a resource that DRA allocates, where a plug-in has too few of it",
+        Register("a", devices="d0@0", prefers=True),
+        Admit(Pod("p", main(gpu=2, claimed=("gpu",)))),
+        numa=2,
+        policy="single-numa-node",
+        differs={"ALLOC-5a"},
+    ),
+    Story(
+        "a resource that DRA allocates, whose plug-in wants PreStartContainer",
+        Register("a", devices="d0", prefers=True, prestart=True),
+        Admit(Pod("p", main(gpu=1, claimed=("gpu",)))),
+        differs={"ALLOC-5a"},
     ),
     Story(
         "pods at the same time, for which there is room",
