@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ Entry = dict[str, Any]
 
 
 class Log:
-    """Every line so far. ``file`` has them too, for whoever has to find out why something failed.
+    """Every line so far; ``file`` has them too.
 
     A line is of a kind, which one of its fields says: a kubelet writes thousands, and few kinds matter to anybody.
     """
@@ -26,9 +26,11 @@ class Log:
         self._file = file
         self._kind = kind
         self._changed = ConditionVariable()
+        self.last_words: deque[str] = deque(maxlen=40)
+        """The last lines that are no JSON, as of a panic."""
 
     async def follow(self, stream: trio.abc.ReceiveStream) -> None:
-        """Read the stream until it ends. A line that is no JSON, as of a panic, is kept in the file only."""
+        """Read the stream until it ends."""
         rest = b""
         with self._file.open("ab") as file:
             async for chunk in stream:
@@ -36,7 +38,9 @@ class Log:
                 file.flush()
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    if (entry := _parsed(line)) is not None:
+                    if (entry := _parsed(line)) is None:
+                        self.last_words.append(line.decode(errors="replace"))
+                    else:
                         self._entries[entry.get(self._kind, "")].append(entry)
                 self._changed.notify()
 

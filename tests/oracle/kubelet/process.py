@@ -189,7 +189,8 @@ async def _watch(process: trio.Process, log: Log, reads_stderr: bool) -> None:
     stream = process.stderr if reads_stderr else process.stdout
     assert stream is not None
     await log.follow(stream)
-    raise RuntimeError(f"{process.args} has ended with {await process.wait()}")
+    last_words = "\n".join(log.last_words)
+    raise RuntimeError(f"{Path(KUBELET.path).name} has ended with {await process.wait()}:\n{last_words}")
 
 
 def _free_port() -> int:

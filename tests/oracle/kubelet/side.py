@@ -37,7 +37,7 @@ _NODE = f"/api/v1/nodes/{NODE}"
 class KubeletSide:
     name = "kubelet"
     cannot: ClassVar[frozenset[type[Step]]] = frozenset({GracePeriodEnds, Resize})
-    """Five minutes do not pass here; and without cgroups nothing is resized."""
+    """Five minutes do not pass here. And a kubelet without cgroups crashes while it resizes a pod."""
 
     def __init__(self, portal: Portal, cluster: ControlPlane):
         self._portal, self._cluster = portal, cluster
@@ -63,11 +63,12 @@ class KubeletSide:
         self._start_runtime()
         self.start()
 
-    def close(self) -> None:
-        self._kubelet.close()
-        self._runtime.close()
-        self._call(self._pods.delete, list(self._pods.uids), grace=0)
-        self._call(self._api.delete, _NODE)
+    def leave(self) -> None:
+        with ExitStack() as ending:  # all of it, should the kubelet have crashed; the last comes first
+            ending.callback(self._call, self._api.delete, _NODE)
+            ending.callback(self._call, self._pods.delete, list(self._pods.uids), grace=0)
+            ending.callback(self._runtime.close)
+            ending.callback(self._kubelet.close)
 
     def stop(self) -> None:
         self._kubelet.close()
