@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class ApiClient:
 
     async def is_ready(self) -> bool:
         try:
-            answer = await self._client.get("/readyz")
+            answer = await self._client.get("/readyz", extensions=_closing_what_fails())
         except httpx2.TransportError:
             return False
         return answer.status_code == httpx2.codes.OK
@@ -71,7 +71,9 @@ class ApiClient:
                 return now
             query = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"], **selector}
             with trio.CancelScope() as watching:
-                async with self._client.stream("GET", collection, params=query, timeout=_WATCHING) as answer:
+                async with self._client.stream(
+                    "GET", collection, params=query, timeout=_WATCHING, extensions=_closing_what_fails()
+                ) as answer:
                     if answer.is_error:
                         await answer.aread()
                         raise ApiError(_status(answer))
@@ -98,7 +100,9 @@ class ApiClient:
     ) -> Object:
         content = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": content_type}
-        answer = await self._client.request(method, path, params=query, content=content, headers=headers)
+        answer = await self._client.request(
+            method, path, params=query, content=content, headers=headers, extensions=_closing_what_fails()
+        )
         if answer.is_error:
             raise ApiError(_status(answer))
         found: Object = answer.json()
@@ -116,6 +120,19 @@ async def open_api_client(url: str, certificate: Path, token: str) -> AsyncItera
         timeout=30,
     ) as client:
         yield ApiClient(client)
+
+
+def _closing_what_fails() -> dict[str, Any]:
+    """httpx2 leaves a connection open whose handshake is cancelled. It tells those who trace a request."""
+    opened: list[Any] = []
+
+    async def trace(event: str, facts: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            opened.append(facts["return_value"])
+        elif event == "connection.start_tls.failed":
+            await opened.pop().aclose()
+
+    return {"trace": trace}
 
 
 def _status(answer: httpx2.Response) -> Object:

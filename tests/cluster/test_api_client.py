@@ -1,0 +1,38 @@
+"""The client of the API server, where there is none that answers."""
+
+from __future__ import annotations
+
+import gc
+import socket
+
+import httpx2
+import pytest
+import trio
+
+from devicemgr.cluster.api_client import open_api_client
+from tests.fake_api_server import FILES
+
+
+@pytest.fixture
+def silent():
+    """Where connections are accepted, and nothing is said."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+
+
+async def test_a_connection_whose_handshake_is_cancelled_is_closed(silent, autojump_clock):
+    async with open_api_client(silent, FILES / "cert.pem", "token") as api:
+        with trio.move_on_after(1):
+            await api.get("/api/v1/nodes/node")
+        with trio.move_on_after(1):
+            await api.wait_until("/api/v1/nodes/node", lambda node: node is not None)
+        gc.collect()  # an open one would be reported
+
+
+async def test_nobody_is_not_ready():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"https://127.0.0.1:{closed.getsockname()[1]}"
+    async with open_api_client(url, FILES / "cert.pem", "token") as api:
+        assert not await api.is_ready()
+        with pytest.raises(httpx2.TransportError):
+            await api.get("/api/v1/nodes/node")
