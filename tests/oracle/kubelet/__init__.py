@@ -9,4 +9,5 @@
 ``node_pods``  the pods on a node: they come, are looked at, and go
 ``side``       the side
 ``known``      in what the kubelet as a whole differs from us
+``__main__``   plays stories at random
 """

@@ -23,8 +23,9 @@ from devicemgr.daemon.layout import KUBELET_ROOT
 from devicemgr.daemon.threads.portal import Portal
 from tests.oracle.checkpoint import FILE, read_checkpoint
 from tests.oracle.our_side import metric_families
+from tests.oracle.play import can_play
 from tests.oracle.side import Admission, Refusal
-from tests.oracle.story import GracePeriodEnds, Pod, Resize, Step, Story
+from tests.oracle.story import Admit, GracePeriodEnds, Pod, Resize, Step, Story
 
 from .node_pods import NodePods
 from .pods import NODE
@@ -211,3 +212,9 @@ class KubeletSide:
                 return await function(*args, **kwargs)
 
         return self._portal.call(within_patience)
+
+
+def is_for_a_kubelet(story: Story) -> bool:
+    """Claims need a driver, and there is none."""
+    claimed = any(pod.claims() for step in story.steps if isinstance(step, Admit) for pod in step.pods)
+    return can_play(story, KubeletSide) and not claimed

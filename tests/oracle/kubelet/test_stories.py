@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.oracle.play import can_play, play
+from tests.oracle.play import play
 from tests.oracle.stories import STORIES
-from tests.oracle.story import Admit, Story
 
 from .known import as_a_whole
-from .side import KubeletSide
+from .side import is_for_a_kubelet
 
 AS_A_WHOLE = {
     "a plug-in that ended registers again, with other devices": {"PR-7"},
@@ -27,12 +26,6 @@ AS_A_WHOLE = {
     "pods on two NUMA nodes: single-numa-node, by pod": {"MET-1", "PR-7"},
     "after a reboot the pods come before their plug-in, which stays away": {"PR-7"},
 }
-
-
-def is_for_a_kubelet(story: Story) -> bool:
-    """Claims need a driver, and there is none."""
-    claimed = any(pod.claims() for step in story.steps if isinstance(step, Admit) for pod in step.pods)
-    return can_play(story, KubeletSide) and not claimed
 
 
 PLAYED = [story for story in STORIES if is_for_a_kubelet(story)]
