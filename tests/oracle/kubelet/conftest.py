@@ -38,4 +38,4 @@ def cluster(portal: Portal) -> Iterator[ControlPlane]:
 def kubelet(portal: Portal, cluster: ControlPlane) -> Iterator[KubeletSide]:
     side = KubeletSide(portal, cluster)
     yield side
-    side.end()
+    side.close()

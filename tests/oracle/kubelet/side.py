@@ -45,7 +45,7 @@ class KubeletSide:
         self._lifetime, self._runtime, self._kubelet = ExitStack(), ExitStack(), ExitStack()
         self._api: ApiClient = self._lifetime.enter_context(portal.enter(cluster.client()))
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._lifetime.close()
 
     # --- the node ---

@@ -86,4 +86,4 @@ def test_fifty_pods_keep_their_devices_from_our_manager_to_the_kubelet_and_back(
         ours.stop()
     finally:
         node.plugin.kill()
-        kubelet.close()
+        kubelet.leave()
