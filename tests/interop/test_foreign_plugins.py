@@ -6,7 +6,7 @@ Everything is a process of its own, and is looked at only from outside: sockets,
 from __future__ import annotations
 
 GADGET = "interop.example/gadget"
-ALL_FREE = {"capacity": 4, "allocatable": 4, "allocated": 0, "available": 4, "endpoint": "serving"}
+ALL_FREE = {"capacity": 4, "allocatable": 4, "allocated": 0, "available": 4, "endpoint": "serving", "standbys": []}
 
 
 def devices_by_pod(status):
@@ -139,9 +139,10 @@ def test_a_rolling_update_never_loses_a_device(node, plugin):
     node.wait_for_resource(GADGET, allocatable=4)
     new = plugin.start(node, resource=GADGET, count=4, endpoint="new.sock")
     node.wait_for_events("DeviceListApplied", 2)
-    assert node.status()["resources"] == {GADGET: ALL_FREE}
+    assert node.status()["resources"] == {GADGET: ALL_FREE | {"standbys": ["old.sock"]}}
 
     old.kill()
+    node.wait_for_events("PluginEnded", 1)
 
     exit_status, answer = node.admit("training", {GADGET: 4})
     assert exit_status == 0
@@ -151,6 +152,26 @@ def test_a_rolling_update_never_loses_a_device(node, plugin):
     assert [event["replaced"] for event in node.events("PluginRegistered")] == [False, True]
     assert "Allocate" in new.output
     assert "Allocate" not in old.output
+
+
+def test_neither_does_one_that_is_undone(node, plugin):
+    """CC-160: the old process has been connected all the time, and serves on."""
+    node.start_daemon()
+    old = plugin.start(node, resource=GADGET, count=4, endpoint="old.sock")
+    node.wait_for_resource(GADGET, allocatable=4)
+    new = plugin.start(node, resource=GADGET, count=4, endpoint="new.sock")
+    node.wait_for_events("DeviceListApplied", 2)
+    assert node.admit("training", {GADGET: 2})[0] == 0
+
+    new.kill()
+    node.wait_for_events("PluginPromoted", 1)
+
+    assert node.admit("other", {GADGET: 2})[0] == 0
+    assert node.status()["resources"] == {GADGET: ALL_FREE | {"allocated": 4, "available": 0}}
+    assert node.events("EndpointStopped") == []
+    assert node.events("DeviceHealthChanged") == []
+    assert len(node.events("PluginRegistered")) == 2
+    assert ("Allocate" in new.output, "Allocate" in old.output) == (True, True)
 
 
 def test_a_plugin_registers_again_by_itself_when_the_manager_is_restarted(node, plugin):
