@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from .story import (
+    LOOKS,
     Admit,
     Answers,
     Container,
@@ -201,7 +202,7 @@ def stories(draw) -> Story:
         steps.append(draw(st.sampled_from(node.steps()))())
         if draw(st.booleans()):
             steps.append(Look())
-    steps.append(Look())
+    steps.append(Look(*LOOKS, "metrics"))
     scope = draw(st.sampled_from(["container", "pod"]))
     closest = policy != "none" and draw(st.booleans())
     return Story("generated", *steps, numa=numa, policy=policy, scope=scope, closest=closest)

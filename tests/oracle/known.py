@@ -40,6 +40,7 @@ def explain(difference: Difference, history: History) -> str | None:
         history.spoilt |= dict.fromkeys(about(difference, history), item)
     if isinstance(difference.step, Admit | Restart | Reboot | Handover) and (pod := pod_of(difference, history)):
         history.unequal.setdefault(pod, item)
+    if isinstance(difference.step, Admit | Restart | Reboot | Handover | StartAgain | Resize):
         history.uneven = history.uneven or item
     return item
 
