@@ -275,7 +275,8 @@ def _crash(difference: Difference, history: History) -> bool:
 def _hints(difference: Difference, history: History) -> bool:
     """Devices without NUMA data satisfy no hint; broken and held ones count for what would be preferred. So one side
     asks for a preference where the other has no choice, or allocates some containers before it refuses the pod."""
-    if history.story.policy == "none":
+    refusals = [text for text in _refusals(difference) if text]
+    if history.story.policy == "none" or (refusals and not any("TopologyAffinityError" in text for text in refusals)):
         return False
     asked = {one.name for one in getattr(difference.step, "pods", ())} if difference.where[0] == "calls" else set()
     return any(
@@ -296,9 +297,12 @@ def _removed_resource(difference: Difference, history: History) -> bool:
 
 @_looks(RANDOM)
 def _order(difference: Difference, history: History) -> bool:
-    """Which of a container's resources is the first to fail, and who was asked before."""
+    """Which of a container's resources is the first to fail, and who was asked before; and which of a pod's is the
+    first that does not fit."""
     several = {pod for pod in history.refused if any(len(one.limits) > 1 for one in history.met[pod].containers)}
     if difference.where[0] == "calls":
         return bool(several)
-    named = [set(re.findall(r"vendor\.com/\w+", text)) for text in _refusals(difference)]
-    return pod_of(difference, history) in several and all(named) and named[0] != named[1]
+    texts = _refusals(difference)
+    named = [set(re.findall(r"vendor\.com/\w+", text)) for text in texts]
+    in_question = pod_of(difference, history) in several or all(text.startswith("OutOf") for text in texts)
+    return in_question and all(named) and named[0] != named[1]
