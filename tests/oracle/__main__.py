@@ -22,9 +22,7 @@ from .play import play
 from .story import Story
 
 BATCH = 50
-"""Stories after which a difference is shrunk and reported; of each batch the first one."""
-
-
+"""Stories, of which the first difference is shrunk and reported; then the next ones begin."""
 SHRINKING = 150
 """Stories that are played to find a smaller one."""
 
@@ -60,12 +58,13 @@ class Run:
             if attempts > SHRINKING:
                 return
             differences = play(story, *self._sides)
-            self.seen.update({one.item for one in differences if one.item})
+            if not attempts:
+                self.played += 1
+                self.seen.update({one.item for one in differences if one.item})
             if unknown := [str(one) for one in differences if one.item is None]:
                 smallest.append((story, unknown))
                 raise Unknown
 
-        self.played += count
         try:
             differ()
         except (Unknown, Flaky) as error:
@@ -87,6 +86,7 @@ def main() -> int:
         run, number = Run(go, ours), arguments.seed
         while run.played < arguments.stories:
             run.batch(number, min(BATCH, arguments.stories - run.played))
+            print(f"{run.played} stories", file=sys.stderr, flush=True)
             number += 1
     print(f"{run.played} stories, {run.found} differences that are no item. Stories in which an item was seen:")
     for item, count in run.seen.most_common():
