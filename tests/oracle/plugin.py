@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import re
 import tempfile
 import threading
 from collections import defaultdict
@@ -16,6 +15,7 @@ from typing import Any
 
 import grpc
 
+from devicemgr.model import natural_order
 from devicemgr.rpc.stubs import pluginregistration as watcher_wire
 from devicemgr.rpc.stubs import v1beta1 as wire
 from tests.grpcio_peers import OPTIONS, unary
@@ -254,12 +254,8 @@ def register(kubelet_sock: Path, plugin: Plugin, version: str) -> str | None:
     return None
 
 
-def natural(id: str) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", id)]
-
-
 def _sorted(ids: list[str]) -> list[str]:
-    return sorted(ids, key=natural)
+    return sorted(ids, key=natural_order)
 
 
 def _on_the_wire(device: Device) -> wire.Device:

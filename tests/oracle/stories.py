@@ -26,6 +26,8 @@ from .story import (
 )
 
 FOUR = "d0@0 d1@0 d2@1 d3@1"
+ODD = 'a<b>&c é "quoted" back\\slash line\u2028separator [x]:{y} 007 7'
+"""Ids that JSON, Go's dump of a value, or an order of names may treat in their own ways."""
 
 REGISTRATION = [
     Story(
@@ -621,6 +623,19 @@ RESTARTS = [
         Register("b", resource="nic", devices="n0 n1", prefers=True),
         Look("node", "pod-resources", "checkpoint"),
         numa=2,
+    ),
+    Story(
+        "ids that are unusual, over a handover",
+        Register("a", devices=ODD, prefers=True),
+        Admit(Pod("p", main(gpu=3))),
+        Admit(Pod("q", main(gpu=5))),
+        Look(),
+        Handover(),
+        Register("a", devices=ODD, prefers=True),
+        Look(),
+        Handover(),
+        Register("a", devices=ODD, prefers=True),
+        Look(),
     ),
 ]
 

@@ -41,7 +41,7 @@ class Device:
 
 
 def parse_devices(text: str) -> tuple[Device, ...]:
-    return tuple(map(_parse_device, text.split()))
+    return tuple(map(_parse_device, filter(None, text.split(" "))))
 
 
 def _parse_device(word: str) -> Device:
