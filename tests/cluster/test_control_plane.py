@@ -21,10 +21,10 @@ from devicemgr.errors import ControlPlaneFailed, ProgramUnavailable
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
-@pytest.fixture
-async def programs():
+@pytest.fixture(scope="module")
+def programs():
     try:
-        return await find_programs()
+        return trio.run(find_programs)
     except ProgramUnavailable as missing:
         pytest.skip(str(missing))
 
