@@ -79,6 +79,11 @@ class NodePods:
         if self.kubelet.knows_what_runs:
             await trio.sleep_forever()
 
+    async def refusals_are_known(self) -> None:
+        """To the API server as well: the next kubelet asks there."""
+        for name in self.uids.keys() - self.admitted.keys():
+            await self._api.wait_until(f"{PODS}/{name}", lambda pod: pod is None or bool(refusal(pod["status"])))
+
     async def _wait_for_failure(self, pod: Pod, since: int) -> None:
         """The status tells of a failed start only when the next try has begun."""
         log, uid = self.kubelet.log, self.uids[pod.name]

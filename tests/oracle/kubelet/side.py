@@ -72,6 +72,7 @@ class KubeletSide:
             ending.callback(self._kubelet.close)
 
     def stop(self) -> None:
+        self._call(self._pods.refusals_are_known)
         self._kubelet.close()
         self._rename_pods(self._names)
 
