@@ -16,6 +16,7 @@ log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.
 ``registration``      checks of how a plug-in registers
 ``lists``             checks of the lists that it sends
 ``allocation``        checks of its answers to Allocate and the like
+``asking``            calling Allocate
 ``restarts``          checks that it comes back after a restart of the kubelet, or of itself
 ``refused_once``      a check that it registers again after a refusal
 ``stream_lost``       a check that it registers again when its stream is lost

@@ -12,55 +12,16 @@ from ...errors import PluginUnavailable
 from ...events import DeviceListReceived, EndpointStopped, PluginRegistered
 from ...model import DeviceId, RunOptions
 from ...resource_names import is_cdi_name
-from .abbreviation import first_few, shortened_line
+from .abbreviation import first_few
 from .answers import NormalizedAnswer, first_difference, normalized
-from .api_server import api_server_error_in
+from .asking import MAX_DEVICES, allocate, allocate_one_by_one, skipped_without_api_server
 from .bench import Bench
 from .check import check
 from .lists import NO_LIST
-from .recording_client import RecordingClient
 from .verdicts import Failed, Skipped, Weight
 
-MAX_DEVICES = 16
-"""How many devices are examined one by one, if there are more."""
 BREAKING = 1.0
 """Seconds in which the manager notices too that a connection is broken."""
-
-
-async def _allocate(bench: Bench, client: RecordingClient, *containers: Sequence[DeviceId]) -> tuple[RunOptions, ...]:
-    """Call Allocate; returns the answers, one for each container. Raises Failed with the request and the answer."""
-    asked = " and ".join(f"[{first_few(ids)}]" for ids in containers)
-    try:
-        async with _skipped_without_api_server(bench):
-            answers = await client.allocate_each(containers)
-    except PluginUnavailable as error:
-        raise Failed(f"Allocate {asked} was answered with {error.status}: {error}") from error
-    if len(answers) != len(containers):
-        raise Failed(f"Allocate {asked} was answered for {len(answers)} of {len(containers)} containers")
-    return tuple(answer.options for answer in answers)
-
-
-@asynccontextmanager
-async def _skipped_without_api_server(bench: Bench) -> AsyncIterator[None]:
-    """Allocate is called within the block. If it fails because there is no API server, Skipped is raised, then and from
-    then on."""
-    if bench.resource in bench.findings.allocate_skip_reasons:
-        raise Skipped(bench.findings.allocate_skip_reasons[bench.resource])
-    before = len(bench.subject.output)
-    try:
-        yield
-    except PluginUnavailable as error:
-        if sign := api_server_error_in(str(error), bench.subject.output[before:]):
-            why = f"{_api_server_reason(bench)}: {shortened_line(sign)}"
-            bench.findings.allocate_skip_reasons[bench.resource] = why
-            raise Skipped(why) from error
-        raise
-
-
-def _api_server_reason(bench: Bench) -> str:
-    if bench.subject.has_api_server:
-        return "Allocate asks the API server of --kubeconfig, and does not get what it needs from it"
-    return "Allocate asks an API server, and has none here (--kubeconfig FILE gives it one)"
 
 
 @check(
@@ -83,7 +44,7 @@ async def allocate_answers(bench: Bench) -> str:
         questions += [[ids[:2]], [ids], [ids[:1], ids[1:2]]]
     async with bench.client() as client:
         for question in questions:
-            await _allocate(bench, client, *question)
+            await allocate(bench, client, *question)
     return f"{len(questions)} calls with up to {len(ids)} devices"
 
 
@@ -164,7 +125,7 @@ async def _expect_error(bench: Bench, id: DeviceId, what: str) -> str:
         since = trio.current_time()
         async with bench.client() as client:
             try:
-                async with _skipped_without_api_server(bench):
+                async with skipped_without_api_server(bench):
                     await client.allocate_each([ids])
             except PluginUnavailable as error:
                 if not bench.subject.is_running:
@@ -200,7 +161,7 @@ async def allocate_same(bench: Bench) -> str:
     """
     ids, known = bench.healthy()[:2], {device.id for device in bench.devices()}
     async with bench.client() as client:
-        answers = [normalized((await _allocate(bench, client, ids))[0], known) for _ in range(3)]
+        answers = [normalized((await allocate(bench, client, ids))[0], known) for _ in range(3)]
     for answer in answers[1:]:
         if differs := first_difference(answers[0], answer):
             raise Failed(f"Allocate [{first_few(ids)}] has another answer each time: {differs}")
@@ -224,11 +185,11 @@ async def allocate_concurrent(bench: Bench) -> str:
 
         async def ask(id: DeviceId) -> None:
             try:
-                answers[id] = normalized((await _allocate(bench, client, [id]))[0], known)
+                answers[id] = normalized((await allocate(bench, client, [id]))[0], known)
             except Failed as failure:
                 failures.append(failure)
 
-        alone = {id: normalized((await _allocate(bench, client, [id]))[0], known) for id in ids}
+        alone = {id: normalized((await allocate(bench, client, [id]))[0], known) for id in ids}
         for _ in range(3):
             async with trio.open_nursery() as nursery:
                 for id in ids:
@@ -239,11 +200,6 @@ async def allocate_concurrent(bench: Bench) -> str:
                 if differs := first_difference(alone[id], answers[id]):
                     raise Failed(f"{id} among {len(ids)} calls: {differs}")
     return f"3 times {len(ids)} calls at the same time"
-
-
-async def _allocate_one_by_one(bench: Bench) -> list[tuple[DeviceId, RunOptions]]:
-    async with bench.client() as client:
-        return [(id, (await _allocate(bench, client, [id]))[0]) for id in bench.healthy()[:MAX_DEVICES]]
 
 
 def _paths(answer: RunOptions) -> Iterator[tuple[str, str]]:
@@ -263,7 +219,7 @@ async def paths_absolute(bench: Bench) -> str:
     Fix: join names to /dev, or to the directory you mean, before you answer.
     """
     count = 0
-    for id, answer in await _allocate_one_by_one(bench):
+    for id, answer in await allocate_one_by_one(bench):
         for what, path in _paths(answer):
             count += 1
             if not path.startswith("/") or ".." in path.split("/"):
@@ -283,7 +239,7 @@ async def permissions(bench: Bench) -> str:
     Fix: "rw" is right for nearly every device.
     """
     seen = set()
-    for id, answer in await _allocate_one_by_one(bench):
+    for id, answer in await allocate_one_by_one(bench):
         for spec in answer.device_specs:
             seen.add(spec.permissions)
             if not spec.permissions or set(spec.permissions) - set("rwm"):
@@ -303,7 +259,7 @@ async def host_paths_exist(bench: Bench) -> str:
 
     Fix: answer with the path on the node, and look whether it is there before you report the device healthy.
     """
-    answers = await _allocate_one_by_one(bench)
+    answers = await allocate_one_by_one(bench)
     host_paths = [
         (id, what, path) for id, answer in answers for what, path in _paths(answer) if what.startswith("host")
     ]
@@ -326,7 +282,7 @@ async def cdi_names(bench: Bench) -> str:
     Fix: vendor and class from the spec you wrote, "=", and the name of one device in it.
     """
     count = 0
-    for id, answer in await _allocate_one_by_one(bench):
+    for id, answer in await allocate_one_by_one(bench):
         for name in answer.cdi_devices:
             count += 1
             if not is_cdi_name(name):
@@ -391,9 +347,31 @@ async def pre_start(bench: Bench) -> str:
     ids = bench.healthy()[:1]
     started = trio.current_time()
     async with bench.client() as client:
-        await _allocate(bench, client, ids)
+        await allocate(bench, client, ids)
         try:
             await client.pre_start_container(ids)
         except PluginUnavailable as error:
             raise Failed(f"PreStartContainer [{first_few(ids)}] was answered with {error.status}: {error}") from error
     return f"PreStartContainer [{first_few(ids)}] took {trio.current_time() - started:.2f} s"
+
+
+@check("allocate-after-restart", rule="REG-22, ALLOC-5f", needs=("restart", "allocate-answers"))
+async def allocate_after_restart(bench: Bench) -> str:
+    """Answers Allocate also when the kubelet has restarted.
+
+    A plug-in that comes back looks well: it has registered, and all its devices are allocatable. If what Allocate needs
+    was closed with the old server (a handle of the hardware, a client, a channel to another goroutine), then from the
+    first restart of the kubelet on every pod that asks for a device is refused with UnexpectedAdmissionError, until
+    somebody restarts the plug-in.
+
+    Fix: close with the server only what belongs to it, and open what Allocate needs each time that you begin to serve.
+    """
+    if not bench.lifecycle.is_disrupted:  # the check restart may have been run on another process
+        since = await bench.begin_disruption()
+        await bench.manager.faults.restart()
+        await bench.wait_for_list(since=since, what="after a restart of the manager")
+    try:
+        answers = await allocate_one_by_one(bench)
+    except Failed as failure:
+        raise Failed(f"after a restart of the manager: {failure}") from failure
+    return f"Allocate of {len(answers)} devices, one by one, after a restart of the manager"

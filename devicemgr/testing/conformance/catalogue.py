@@ -20,8 +20,8 @@ _ORDER = (
     *("message-size", "stream-stays-open", "stream-silent"),
     *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
     *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
-    *("restart", "wiped", "socket-deleted", "registry-deleted", "away", "registers-again"),
-    *("descriptors", "stream-lost"),
+    *("restart", "allocate-after-restart", "wiped", "socket-deleted", "registry-deleted", "away"),
+    *("registers-again", "descriptors", "stream-lost"),
     *("kill-restart", "sigterm-ends", "sigterm-removes-socket", "rolling-update"),
     *("ids-stable", "lists-complete", "stream-cancel", "changes-arrive", "returns-once", "endpoint-fresh"),
 )

@@ -36,7 +36,7 @@ OTHERS: tuple[tuple[str, ...], ...] = (
         *("allocate-answers", "allocate-unknown", "allocate-unhealthy", "allocate-same", "allocate-concurrent"),
         *("paths-absolute", "permissions", "host-paths-exist", "cdi-names", "preferred-allocation", "pre-start"),
         *("stream-cancel", "kill-restart", "sigterm-ends", "sigterm-removes-socket"),
-        *("away", "registers-again", "rolling-update"),
+        *("allocate-after-restart", "away", "registers-again", "rolling-update"),
     ),
     # disrupt it; the last three look at the outcome of all that
     ("restart", "wiped", "socket-deleted", "registry-deleted", "ids-stable", "returns-once", "endpoint-fresh"),

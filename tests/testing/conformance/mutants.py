@@ -887,6 +887,28 @@ class NeverComesBack(Honest):
         await trio.sleep_forever()
 
 
+class ClosesItsHardwareWithItsServer(Answerer):
+    """And opens it again only in a new process."""
+
+    breaks = "allocate-after-restart"
+
+    def prepare(self, plugin):
+        super().prepare(plugin)
+        self.is_closed, ensure_serving = False, plugin.restore_socket
+
+        def restored():
+            is_new = ensure_serving()
+            self.is_closed = self.is_closed or is_new
+            return is_new
+
+        plugin.restore_socket = restored
+
+    async def answer(self, honest, ids):
+        if self.is_closed:
+            raise RpcFailed("invalid handle")
+        return await honest(ids)
+
+
 class ComesBackOnItsOldSocket(Honest):
     breaks = "restart"
 
