@@ -162,11 +162,14 @@ async def test_the_same_socket_is_accepted_when_its_stream_has_ended(manager, pl
     await manager.wait_for_resource(GPU, allocatable=2)
 
 
-async def test_another_socket_of_the_same_resource_is_not_refused(manager, plugin):
+async def test_another_socket_of_the_same_resource_is_not_refused_and_one_that_stands_by_is(manager, plugin):
     manager.faults.refuse_same_socket()
     async with open_simulated_plugin(manager.layout.plugins, GPU, devices=3, endpoint="another.sock") as another:
         await another.register()
         await manager.wait_for_resource(GPU, allocatable=3)
+        with pytest.raises(RegistrationRefused, match="device plugin already connected"):
+            await plugin.register()
+    await manager.wait_for_resource(GPU, allocatable=2)
 
 
 async def test_a_socket_of_plugins_registry_that_is_replaced_is_not_refused(manager):

@@ -58,6 +58,8 @@ async def test_lim_27_a_socket_with_two_names_serves_one_resource(manager, open_
         with pytest.raises(RegistrationRefused, match=r"'alias.sock' is invalid: it already serves vendor.com/gpu"):
             await register(manager, "alias.sock", NIC)
         await register(manager, "alias.sock", GPU)  # for the same resource it is accepted
+        await manager.wait_for_resource(GPU, allocatable=4)
+        assert manager.capacity()[GPU].standbys == (), "it is the same plug-in"
 
 
 async def test_lim_27_two_registrations_at_once_with_one_socket(manager, open_plugin):
