@@ -21,6 +21,7 @@ log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.
 ``refused_once``      a check that it registers again after a refusal
 ``stream_lost``       a check that it registers again when its stream is lost
 ``rolling_update``    a check that the new process outlives the old one
+``stable_ids``        a check that an id stays that of the same device
 ``changes``           a check that changes still arrive after a disruption
 ``parallel``          checks of other instances, while the first one is watched
 ``bench``             a private manager with the plug-in under test, and what a check can do with the two

@@ -40,7 +40,7 @@ def normalized(answer: RunOptions, known: Collection[DeviceId] = ()) -> Normaliz
         "envs": [f"{key}={words(value)}" for key, value in answer.envs.items()],
         "mounts": [same(_mount(mount)) for mount in answer.mounts],
         "device_specs": [same(_device_spec(spec)) for spec in answer.device_specs],
-        "annotations": [f"{_annotation_key(key)}={words(value)}" for key, value in answer.annotations.items()],
+        "annotations": [f"{annotation_key(key)}={words(value)}" for key, value in answer.annotations.items()],
         "cdi_devices": [same(name) for name in answer.cdi_devices],
     }
     return {name: tuple(sorted(values)) for name, values in fields.items()}
@@ -59,7 +59,8 @@ def _unless_random(word: str, known: Collection[DeviceId]) -> str:
     return "…" if is_random and not any(id and (id in word or word in id) for id in known) else word
 
 
-def _annotation_key(key: str) -> str:
+def annotation_key(key: str) -> str:
+    """The same for all annotations with CDI devices."""
     return _CDI_ANNOTATION if key.startswith(_CDI_ANNOTATION) else key
 
 

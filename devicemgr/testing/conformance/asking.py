@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from ...errors import PluginUnavailable
+from ...events import PluginRegistered
 from ...model import DeviceId, RunOptions
 from .abbreviation import first_few, shortened_line
+from .answers import annotation_key
 from .api_server import api_server_error_in
 from .bench import Bench
 from .recording_client import RecordingClient
@@ -54,5 +56,23 @@ def _api_server_reason(bench: Bench) -> str:
 
 
 async def allocate_one_by_one(bench: Bench) -> list[tuple[DeviceId, RunOptions]]:
+    """The answers, for up to MAX_DEVICES healthy devices. What they name is added to the findings. Raises Failed,
+    Skipped."""
     async with bench.client() as client:
-        return [(id, (await allocate(bench, client, [id]))[0]) for id in bench.healthy()[:MAX_DEVICES]]
+        answers = [(id, (await allocate(bench, client, [id]))[0]) for id in bench.healthy()[:MAX_DEVICES]]
+    registered = bench.seen(PluginRegistered)[-1][0].time
+    bench.findings.hardware[bench.resource][registered] = {id: hardware_of(answer) for id, answer in answers}
+    return answers
+
+
+def hardware_of(answer: RunOptions) -> frozenset[str]:
+    """What an answer names of the node: two ids of the same device have that in common."""
+    return frozenset(
+        (
+            *(spec.host_path for spec in answer.device_specs),
+            *(mount.host_path for mount in answer.mounts),
+            *answer.cdi_devices,
+            *(f"{key}={value}" for key, value in answer.envs.items()),
+            *(f"{annotation_key(key)}={value}" for key, value in answer.annotations.items()),
+        )
+    )

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from ...arguments import checked
 from ...errors import BadInput
 from ...yaml_fields import nearest
-from . import allocation, changes, lists, refused_once, registration, restarts, rolling_update, stream_lost
+from . import allocation, changes, lists, refused_once, registration, restarts, rolling_update, stable_ids, stream_lost
 from .check import Check
 
-_MODULES = (registration, lists, allocation, restarts, refused_once, stream_lost, rolling_update, changes)
+_MODULES = (registration, lists, allocation, restarts, refused_once, stream_lost, rolling_update, stable_ids, changes)
 
 # The order matters: first the checks that only watch, then those that call the plug-in, then those that break
 # something, and at last those after which the manager has no stream.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
 
 from ...errors import PluginUnavailable
@@ -15,7 +13,7 @@ from ...rpc.deviceplugin.convert import list_size
 from .abbreviation import difference, first_few
 from .bench import Bench
 from .check import check
-from .verdicts import ConclusiveFailure, Failed, Skipped, Weight
+from .verdicts import Failed, Skipped, Weight
 
 LARGEST_MESSAGE = 4 * 1024 * 1024
 """Bytes that a kubelet accepts in one message (API-8)."""
@@ -238,63 +236,6 @@ def _is_repetition(one: DeviceListReceived, next: DeviceListReceived) -> bool:
 
 def _as_sets(devices: Sequence[Device]) -> Counter[tuple[str, str, frozenset[int] | None]]:
     return Counter((d.id, d.health, None if d.numa_nodes is None else frozenset(d.numa_nodes)) for d in devices)
-
-
-@check("ids-stable", rule="LW-7, REG-19", needs=("first-list",), seen_in="NVIDIA/k8s-device-plugin#98")
-async def ids_stable(bench: Bench) -> str:
-    """Gives a device the same id after every restart, its own and the kubelet's.
-
-    The kubelet knows the devices of a pod by id only. When ids change, the devices of running pods are gone (their
-    health is Unknown), and the hardware that they still use is allocated a second time under its new id.
-
-    Fix: build ids from what stays (serial number, UUID, PCI address), not from a process id, a counter, a random number
-    or the time.
-    """
-    await _ensure_several_registrations(bench)
-    found = [(time, ids) for time, ids in _ids_by_registration(bench) if ids]
-    if not found:
-        raise Skipped("the plug-in has no devices here")
-    if len(found) < 2:
-        raise Skipped("the plug-in has not registered a second time")
-    _, reference = found[0]
-    same = sum(not _were_replaced(ids, reference) for _, ids in found)
-    for (before, _), (time, ids) in pairwise(found):
-        if _were_replaced(ids, reference):
-            has_restarted = any(before < start <= time for start in bench.lifecycle.start_times)
-            what = "a new start of its process" if has_restarted else "a registration of the same process"
-            raise ConclusiveFailure(
-                f"{same} of {len(found)} registrations had the same ids; with {what} they became others: "
-                f"{difference(reference, ids)}"
-            )
-    starts = len(bench.lifecycle.start_times)
-    return f"the same {len(reference)} ids in {len(found)} registrations, {starts} starts of the plug-in"
-
-
-async def _ensure_several_registrations(bench: Bench) -> None:
-    """Restart the manager and the plug-in, unless other checks have done so."""
-    if not bench.lifecycle.disruptions:
-        since = await bench.begin_disruption()
-        await bench.manager.faults.restart()
-        with suppress(Failed):  # the check restart is about that
-            await bench.wait_for_list(since=since, what="")
-    if len(bench.lifecycle.start_times) < 2:
-        with suppress(Skipped):
-            await bench.restart_plugin()
-
-
-def _were_replaced(ids: frozenset[str], reference: frozenset[str]) -> bool:
-    """Ids that only went, or only came, may be hardware that was unplugged or plugged in."""
-    return bool(ids - reference and reference - ids)
-
-
-def _ids_by_registration(bench: Bench) -> list[tuple[float, frozenset[str]]]:
-    """The time of each registration, and the ids that were listed until the next one."""
-    begins = [seen.time for seen, _ in bench.seen(PluginRegistered)]
-    found: list[set[str]] = [set() for _ in begins]
-    for seen, event in bench.seen(DeviceListReceived):
-        if at := bisect_right(begins, seen.time):
-            found[at - 1] |= {device.id for device in event.devices}
-    return list(zip(begins, map(frozenset, found), strict=True))
 
 
 @check("lists-complete", rule="API-2, LW-2", needs=("first-list",), whole_plugin=True)

@@ -787,6 +787,19 @@ class HandsOutAnotherDevice(Answerer):
         self.plugin.set_health(self.devices[0].id, "Unhealthy")
 
 
+class NumbersItsDevicesAnew(Answerer):
+    """In the order of a map: the ids stay, and each time belong to other devices."""
+
+    breaks = "ids-stable"
+    nodes = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random")
+
+    async def answer(self, honest, ids):
+        answer, first = await honest(ids), self.registrations + self.start_count
+        nodes = [self.nodes[(int(id[-1]) + first) % 4] for id in ids]
+        specs = [replace(spec, host_path=node) for spec, node in zip(answer.device_specs, nodes, strict=True)]
+        return replace(answer, device_specs=tuple(specs))
+
+
 class MixesUpAnswers(Answerer):
     breaks = "allocate-concurrent"
     last = ()
