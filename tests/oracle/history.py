@@ -19,6 +19,8 @@ class History:
     """All there have been."""
     live: list[str] = field(default_factory=list)
     """Plug-ins that have registered on both sides and have a stream, in the order of their registrations."""
+    again: bool = False
+    """Were pods admitted once more, while they ran?"""
     expired: set[str] = field(default_factory=set)
     """Resources whose grace period has ended once."""
     refused: set[str] = field(default_factory=set)

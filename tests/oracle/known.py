@@ -232,7 +232,10 @@ def _before_its_plugin(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-30")
 def _init_container(difference: Difference, history: History) -> bool:
-    """After a restart a running pod is refused, because its init container has ended."""
+    """After a restart a running pod is refused, because its init container has ended. A pod that runs is aligned once
+    more, and counted."""
+    if _is_of(difference, "metrics") and "aligned" in difference.where[2]:
+        return history.again
     pod = pod_of(difference, history)
     return (
         isinstance(difference.step, Restart | Handover)

@@ -231,6 +231,7 @@ class Player:
     def _resize(self, step: s.Resize) -> Seen:
         if step.name not in self._history.pods:
             return {}
+        self._history.again = True
         refusals = {name: side.resize(step.name) for name, side in self._sides.items()}
         return {name: None if one is None else asdict(one) for name, one in refusals.items()}
 
@@ -250,6 +251,7 @@ class Player:
         for side in self._sides.values():
             side.stop()
         self._history.live.clear()
+        self._history.again |= bool(self._history.pods)
         if exchange:
             self._exchange_checkpoints()
         for side in self._sides.values():

@@ -587,6 +587,18 @@ RESTARTS = [
         numa=2,
     ),
     Story(
+        "a restart with pods that were aligned",
+        Register("a", devices=FOUR, prefers=True),
+        Admit(Pod("p", main(gpu=2))),
+        Restart(),
+        Look("metrics"),
+        Register("a", devices=FOUR, prefers=True),
+        Look(),
+        numa=2,
+        policy="single-numa-node",
+        differs={"LIM-30"},
+    ),
+    Story(
         "a restart with a pod whose init container has ended",
         Register("a", devices="d0 d1", prefers=True),
         Admit(Pod("p", init(gpu=1), main(gpu=1))),

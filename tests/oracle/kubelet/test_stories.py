@@ -24,6 +24,7 @@ AS_A_WHOLE = {
     "pods on two NUMA nodes: restricted, by pod": {"MET-1", "PR-7"},
     "pods on two NUMA nodes: single-numa-node, by container": {"MET-1", "PR-7"},
     "pods on two NUMA nodes: single-numa-node, by pod": {"MET-1", "PR-7"},
+    "a restart with pods that were aligned": {"MET-1"},
     "after a reboot the pods come before their plug-in, which stays away": {"PR-7"},
 }
 
