@@ -80,6 +80,8 @@ class Bench(History):
         """Do other instances of the plug-in run, on other benches?"""
         self.runs_change_in_parallel = False
         """Is the command of --change run for one of them?"""
+        self.spare_until = 0.0
+        """Until then it makes the run no longer to wait on this bench: another instance is watched anyway."""
         self._sinks = sinks
         self._given_up: set[ResourceName] = set()
         self._changed = ConditionVariable()

@@ -130,6 +130,7 @@ async def _run_on_new_instance(
     with suppress(DeviceManagerError, Failed):  # a plug-in that cannot run twice is no failure
         async with another as bench:
             bench.has_parallel_instances = True
+            _, bench.spare_until = first.quiet.bounds()
             with bench.of(first.known):
                 await bench.wait_for_list(since=bench.started, what="")
             for check in checks:

@@ -34,6 +34,9 @@ from .verdicts import ConclusiveFailure, Failed, Skipped
 
 MAX_CALLS = 3
 """Calls of Register after one disruption that are not a loop: the plug-in may see several signs of it."""
+PAUSE_MARGIN = 1.0
+LONGEST_PAUSE = 5.0
+"""Seconds between two calls of a loop that is waited for."""
 LOOP_TIME = 10.0
 """Seconds in which a loop with a pause makes more of them."""
 
@@ -248,7 +251,10 @@ async def returns_once(bench: Bench) -> str:
     for resource in bench.resources:
         with bench.of([resource]), suppress(Failed, PluginUnavailable):
             await bench.list_of_new_stream()  # a stream is cancelled while another is open
-    await trio.sleep(REACTION_TIME)
+    # One that paused before it came back will pause as long before it comes again.
+    await trio.sleep(max(REACTION_TIME, min(_longest_return(bench) + PAUSE_MARGIN, LONGEST_PAUSE)))
+    spare = max(0.0, bench.spare_until - trio.current_time())  # a loop may have a longer pause
+    await bench.wait_until(lambda: _calls_since(bench, since) > 1, spare)
     if 1 < _calls_since(bench, since) <= MAX_CALLS:  # several signs of one restart, or the beginning of a loop
         await bench.wait_until(lambda: _calls_since(bench, since) > MAX_CALLS, LOOP_TIME)
     most, took, resource = max(map(partial(most_calls, bench), bench.resources))
@@ -257,6 +263,21 @@ async def returns_once(bench: Bench) -> str:
         raise ConclusiveFailure(f"{most} calls of Register{which} in the {took:.1f} s after a disruption")
     times = f"found {most} time(s)" if bench.was_discovered else f"{most} call(s) of Register"
     return f"at most {times} after each of {len(bench.lifecycle.disruptions)} disruptions"
+
+
+def _longest_return(bench: Bench) -> float:
+    """The most seconds from a disruption to the next registration, without those in which the manager was away."""
+    ready = [seen.time for seen in bench.entries if isinstance(seen.event, ManagerReady)]
+    starts = bench.lifecycle.start_times
+    marks = sorted([*bench.lifecycle.disruptions, *ready, *starts])
+    registered = [seen.time for resource in bench.resources for seen, _ in bench.seen(PluginRegistered, of=resource)]
+    firsts = (
+        (begin, min((time for time in registered if begin <= time < end), default=begin))
+        for begin, end in pairwise([*marks, trio.current_time()])
+    )
+    return max(
+        first - begin for begin, first in firsts if begin >= bench.lifecycle.disruptions[0] and begin not in starts
+    )
 
 
 def _calls_since(bench: Bench, since: float) -> int:

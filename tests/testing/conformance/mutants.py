@@ -1041,6 +1041,12 @@ class TakesTheEndOfAStreamForARestartAfterAPause(TakesEndsOfStreamsForRestarts):
     pause = 0.8
 
 
+class TakesTheEndOfAStreamForARestartSomeSecondsLater(TakesEndsOfStreamsForRestarts):
+    """So that none of them comes within the time that its check alone would take."""
+
+    pause = 2.6
+
+
 class RegistersOverAnOpenStream(Honest):
     """Creates its socket again when it is gone, and does not end the old server."""
 
