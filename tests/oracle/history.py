@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from .plugin import Plugin
 from .story import Device, Pod, Story, resource_name
 
+RECOVERING = ("LIM-2", "LIM-41")
+"""After these the sides know the same of a resource again when its newest plug-in sends a list."""
+
 
 @dataclass
 class History:
@@ -71,10 +74,16 @@ class History:
         elif others and self.plugins[others[0]].devices != self.plugins[plugin].devices:
             self.spoilt.setdefault(self.plugins[plugin].resource, "LIM-41")
 
+    def admitted(self, pod: str) -> None:
+        """What it holds may be recorded by other lists on both sides, which would be seen after they have recovered."""
+        for resource in self.wanted(pod):
+            if self.spoilt.get(resource) in RECOVERING:
+                self.unequal.setdefault(pod, self.spoilt[resource])
+
     def _recover(self, plugin: str) -> None:
         """The list of the newest plug-in is in force on both sides."""
         resource = self.plugins[plugin].resource
-        if self.spoilt.get(resource) in ("LIM-2", "LIM-41") and self.plugins[plugin].devices is not None:
+        if self.spoilt.get(resource) in RECOVERING and self.plugins[plugin].devices is not None:
             del self.spoilt[resource]
 
     def serving(self, resource: str) -> list[str]:

@@ -200,6 +200,7 @@ class Player:
                 self._history.pods.pop(pod.name, None)
             else:
                 self._history.pods[pod.name] = pod
+                self._history.admitted(pod.name)
         for one in admissions[self._judge]:
             if one.refused and re.search(KEEPS_DEVICES, one.refused.message):
                 self._history.spoilt |= dict.fromkeys(self._history.wanted(one.pod), "ALLOC-5g")
@@ -251,6 +252,7 @@ class Player:
         for side in self._sides.values():
             side.stop()
         self._history.live.clear()
+        self._history.spoilt.clear()  # what the kubelet had forgotten or kept is forgotten
         self._history.again |= bool(self._history.pods)
         if exchange:
             self._exchange_checkpoints()
