@@ -132,14 +132,14 @@ async def _run_per_resource(bench: Bench, check: Check) -> Finding:
     return Finding(verdict, all_reported, failed_resources, is_conclusive)
 
 
-async def _until_exit(bench: Bench) -> None:
-    while not bench.lifecycle.has_exited_for_good:  # noqa: ASYNC110 - the end of what a program has started has no event
+async def _until_exit(bench: Bench, *, for_good: bool) -> None:
+    while not (bench.lifecycle.has_exited_for_good if for_good else bench.lifecycle.has_exited):  # noqa: ASYNC110 - the end of what a program has started has no event
         await trio.sleep(POLL)
 
 
 async def _cancel_after_exit(bench: Bench, scope: trio.CancelScope) -> None:
     """With a delay: what the check is doing may fail because of the exit, with better evidence."""
-    await _until_exit(bench)
+    await _until_exit(bench, for_good=True)
     await trio.sleep(EXIT_GRACE)
     scope.cancel()
 
@@ -147,7 +147,7 @@ async def _cancel_after_exit(bench: Bench, scope: trio.CancelScope) -> None:
 async def _with_exit_report(bench: Bench, evidence: str) -> str:
     """A connection breaks a moment before its process has exited, and the exit says more."""
     with trio.move_on_after(EXIT_GRACE):
-        await _until_exit(bench)
-    if not bench.lifecycle.has_exited_for_good or bench.exit_report() in evidence:
+        await _until_exit(bench, for_good=False)
+    if not bench.lifecycle.has_exited or bench.exit_report() in evidence:
         return evidence
     return f"{evidence}; {bench.exit_report()}"

@@ -210,7 +210,7 @@ class Bench(History):
         await trio.sleep_until(max((seen[-1][0].time for seen in registered if seen), default=0.0) + WATCH_SETUP_TIME)
         since = trio.current_time()
         await self.subject.change()
-        self.findings.changes.append(since)
+        self.lifecycle.changes.append(since)
         return since
 
     async def restart_plugin(self) -> None:

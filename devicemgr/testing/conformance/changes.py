@@ -72,7 +72,7 @@ async def _require_changes(bench: Bench) -> None:
 
 
 def _has_reported_a_change(bench: Bench) -> bool:
-    return any(_is_followed_by_list(bench, one, at) for one in bench.resources for at in bench.findings.changes)
+    return any(_is_followed_by_list(bench, one, at) for one in bench.resources for at in bench.lifecycle.changes)
 
 
 def _is_followed_by_list(bench: Bench, resource: ResourceName, change: float) -> bool:

@@ -17,6 +17,7 @@ from .abbreviation import shortened_line
 from .exit_message import exit_message
 from .history import History
 from .lifecycle import Lifecycle
+from .recording_client import CheckCallFinished
 
 _RESPAWN_HINT = "; one that relies on being started again is checked with --respawn"
 
@@ -48,11 +49,20 @@ def exit_report(history: History, lifecycle: Lifecycle) -> str:
     """How it exited, and what it wrote last."""
     cause = lifecycle.subject.unexpected_exit
     how = f", {cause}" if cause else ""
-    start = lifecycle.start_times[-1]
-    served = any(history.seen(DeviceListReceived, since=start, of=resource) for resource in history.resources)
-    # A plug-in that could not even start would not start the next time.
-    hint = _RESPAWN_HINT if lifecycle.has_exited_for_good and served else ""
+    hint = _RESPAWN_HINT if lifecycle.has_exited_for_good and _may_rely_on_a_respawn(history, lifecycle) else ""
     return f"the plug-in has ended{how}{_last_lines(lifecycle, 'its last output')}{hint}"
+
+
+def _may_rely_on_a_respawn(history: History, lifecycle: Lifecycle) -> bool:
+    """Was the last thing that happened to it a disruption, or the end of a stream? A panic in a call, or at a change,
+    is not meant. And one that could not even start would not start the next time."""
+    start = lifecycle.start_times[-1]
+    if not any(history.seen(DeviceListReceived, since=start, of=resource) for resource in history.resources):
+        return False
+    calls = [(seen.time, seen.event) for seen in history.entries if isinstance(seen.event, CheckCallFinished)]
+    streams = (time for time, call in calls if call.method == "ListAndWatch")
+    others = (time for time, call in calls if call.method != "ListAndWatch")
+    return max([start, *lifecycle.disruptions, *streams]) > max([start, *lifecycle.changes, *others])
 
 
 def _last_lines(lifecycle: Lifecycle, title: str) -> str:

@@ -37,7 +37,7 @@ class RunningCheck:
 class Findings:
     """``allocate_skip_reasons``: why Allocate cannot be answered here at all. ``changed_lists``: the ids of a list that
     the plug-in sent by itself after its first one, and those of the first list of a new stream.
-    ``hardware``: that at each registration, by its time. ``changes``: when the command of --change was run.
+    ``hardware``: that at each registration, by its time.
     ``covered``: by check, the resources that were known when it was run.
     ``conclusive_failures``: the checks that failed for a reason which no other instance can be. ``failed_in_parallel``:
     by check, the evidence of a failure while other instances ran."""
@@ -46,7 +46,6 @@ class Findings:
     allocate_skip_reasons: dict[ResourceName, str] = field(default_factory=dict)
     changed_lists: dict[ResourceName, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
     hardware: dict[ResourceName, dict[float, Hardware]] = field(default_factory=lambda: defaultdict(dict))
-    changes: list[float] = field(default_factory=list)
     covered: dict[str, frozenset[ResourceName]] = field(default_factory=dict)
     conclusive_failures: set[str] = field(default_factory=set)
     failed_in_parallel: dict[str, str] = field(default_factory=dict)

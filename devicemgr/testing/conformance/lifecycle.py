@@ -35,6 +35,8 @@ class Lifecycle:
         """How the plug-in exited, for each time that it was started again because of that."""
         self.disruptions: list[float] = []
         """When something was broken that makes the plug-in register again."""
+        self.changes: list[float] = []
+        """When the command of --change was run."""
         self.overlaps: list[tuple[float, float]] = []
         """Begin and end of each time when two processes ran, and neither is judged by what both did."""
         self.is_respawned = False

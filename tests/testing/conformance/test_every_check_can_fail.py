@@ -265,6 +265,30 @@ async def test_the_evidence_names_the_change_at_which_it_exited(idle_clock):
     assert result.evidence.startswith(
         "at a change after a restart of the manager: the plug-in has ended, with exit status 2"
     )
+    assert "--respawn" not in result.evidence
+
+
+@pytest.mark.parametrize("respawn", [False, True])
+async def test_a_panic_in_allocate_is_quoted(idle_clock, respawn):
+    """It is not what a plug-in means that relies on being started again."""
+
+    class PanicsInAllocate(Answerer):
+        async def start(self, directory):
+            self.unexpected_exit = None
+            await super().start(directory)
+
+        async def answer(self, honest, ids):
+            if "devicemgr-no-such-device" in ids:
+                self.output += "panic: index out of range\n"
+                self.unexpected_exit = "with exit status 2"
+                self.run_scope.cancel()
+                await trio.sleep_forever()
+            return await honest(ids)
+
+    (result,) = (await results_of(PanicsInAllocate, only=["allocate-unknown"], respawn=respawn)).values()
+    assert result.verdict is Verdict.FAILED
+    assert "with exit status 2; its last output: panic: index out of range" in result.evidence, result.evidence
+    assert "--respawn" not in result.evidence
 
 
 @pytest.mark.parametrize("kind", [HasASecondResource, RegistersOneAfterTheOther])
