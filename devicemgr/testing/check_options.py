@@ -64,7 +64,7 @@ class CheckOptions(CheckedFields):
     change: str | None = _option(
         None,
         "A shell command that makes the plug-in report a change each time: break a device, and heal it the next time. "
-        "It is run seven times or more, where check runs, with the plug-in's environment and DEVICE_PLUGIN_PID. "
+        "It is run nine times or more, where check runs, with the plug-in's environment and DEVICE_PLUGIN_PID. "
         "Instances in parallel share the files that it changes.",
         "COMMAND",
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 from ...errors import PluginUnavailable
 from ...events import DeviceListReceived, EndpointStopped, PluginRegistered
-from ...model import HEALTHY, UNHEALTHY, Device
+from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, ResourceName
 from ...rpc.deviceplugin.convert import list_size
 from .abbreviation import difference, first_few
 from .bench import Bench
@@ -244,22 +245,30 @@ async def lists_complete(bench: Bench) -> str:
 
     Each list replaces the one before: a device that is not in it no longer exists. A plug-in that sends only the device
     that broke removes all others from the node. A plug-in that sends no list at a change hands out devices that are
-    broken.
+    broken. The same goes for a plug-in that forgets the others for good, and sends them to no new stream either: that
+    shows when the command of --change has changed everything else back.
 
     Fix: keep one list, change it, and send all of it. If no list comes at all, try the command of --change by hand: it
     may change nothing that the plug-in looks at.
     """
-    second, fresh = await _ids_after_change(bench)
+    second, fresh, gone = await _ids_after_change(bench)
     if fresh - second:
         raise Failed(
             f"after a change the list had {len(second)} devices; a new stream then had {len(fresh)}: "
             f"{difference(second, fresh)}"
         )
+    if gone - fresh:
+        raise Failed(
+            "after a change and a change back, which left all others as they were, the list had lost "
+            f"{first_few(sorted(gone))}, and so had a new stream"
+        )
     return f"the list after a change has all {len(fresh)} devices of a new stream"
 
 
-async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str]]:
-    """The ids of a list that followed another one, and those of the first list of a new stream."""
+async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The ids of a list that followed another one, those of the first list of a new stream, and those that a change and
+    a change back have lost."""
+    before = {resource: _healths(bench, resource) for resource in bench.resources}
     try:
         since = await bench.change()
     except Skipped:
@@ -268,15 +277,48 @@ async def _ids_after_change(bench: Bench) -> tuple[frozenset[str], frozenset[str
                 await bench.quiet_period()
         if not bench.findings.changed_lists:
             raise
-        return next(iter(bench.findings.changed_lists.values()))  # it changed by itself in the quiet period
+        return *next(iter(bench.findings.changed_lists.values())), frozenset()  # it changed by itself meanwhile
     changed = await _resource_with_new_list(bench, since)
     if changed is None:
         raise Failed(f"{NO_LIST}: it changes nothing, or the plug-in does not report what it changes")
     with bench.of([changed]):
-        second = frozenset(device.id for device in bench.devices())
+        gone = await _lost_when_changed_back(bench, before[changed])
+        second = bench.latest_ids()
         bench.manager.faults.drop_connection(bench.resource)
         await bench.until_respawned()
-        return second, frozenset(device.id for device in await bench.list_of_new_stream())
+        return second, frozenset(device.id for device in await bench.list_of_new_stream()), gone
+
+
+async def _lost_when_changed_back(bench: Bench, before: Mapping[DeviceId, str]) -> frozenset[str]:
+    """After a change: change it back, and once more. The ids that were there ``before`` it, and are not when it has
+    been changed back. None if there is no telling whether it has: the command may remove devices."""
+    between = _healths(bench, bench.resource)
+    if not await _brings_list(bench):
+        return frozenset()
+    after = _healths(bench, bench.resource)
+    await _brings_list(bench)
+    return frozenset(before.keys() - after.keys()) if _is_changed_back(before, between, after) else frozenset()
+
+
+async def _brings_list(bench: Bench) -> bool:
+    """Make another change; does it bring a list?"""
+    with suppress(Failed, Skipped):
+        return await _resource_with_new_list(bench, await bench.change()) is not None
+    return False
+
+
+def _healths(bench: Bench, resource: ResourceName) -> dict[DeviceId, str]:
+    """Those of the latest list."""
+    lists = bench.seen(DeviceListReceived, of=resource)
+    return {device.id: device.health for device in lists[-1][1].devices} if lists else {}
+
+
+def _is_changed_back(
+    before: Mapping[DeviceId, str], between: Mapping[DeviceId, str], after: Mapping[DeviceId, str]
+) -> bool:
+    """Has each device that is left the health that it had before, and one of them another one in between?"""
+    is_as_before = all(before.get(id) == health for id, health in after.items())
+    return is_as_before and any(id in between and between[id] != health for id, health in after.items())
 
 
 async def _resource_with_new_list(bench: Bench, since: float) -> str | None:

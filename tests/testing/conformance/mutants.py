@@ -602,6 +602,17 @@ class SendsWhatChangedOnlyByItself(Delta):
         raise Skipped("no command is given")
 
 
+class ForgetsWhatDoesNotChange(Honest):
+    """Takes what has changed for all that there is, also for new streams."""
+
+    breaks = "lists-complete"
+
+    async def change(self):
+        health = next(device.health for device in self.plugin.devices if device.id == "gpu-3")
+        changed = replace(DEVICES[3], health="Unhealthy" if health == "Healthy" else "Healthy")
+        self.plugin.set_devices([changed])
+
+
 class LosesItsListWithAStream(Lister):
     breaks = "stream-cancel"
 
