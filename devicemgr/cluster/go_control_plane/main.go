@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -38,10 +39,13 @@ func main() {
 
 func run(command *cobra.Command) { os.Exit(cli.Run(command)) }
 
-// Nothing is left of a program whose starter has died: that would have closed the pipe.
+// Nothing is left of a program whose starter has died: that would have closed the pipe. An API server that is asked to
+// end waits for its etcd, which has ended already.
 func endWithStandardInput() {
 	io.Copy(io.Discard, os.Stdin)
 	syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	time.Sleep(2 * time.Second)
+	os.Exit(1)
 }
 
 func usage() {
