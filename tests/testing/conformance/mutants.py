@@ -57,12 +57,15 @@ class Streams:
     async def _noting_its_end(self, seen):
         self._open += 1
         try:
-            return await self._next_report(seen)
+            report = await self._next_report(seen)
         except trio.Cancelled:
             self._lost_at = trio.current_time()
             raise
         finally:
             self._open -= 1
+        # A list that could not be sent is not followed by a call for the next one. None ends the stream from this side.
+        self._lost_at = None if report is None else trio.current_time()
+        return report
 
     async def _noting_the_sockets(self, **how):
         self._lost_at = None
