@@ -338,7 +338,8 @@ VENDORS = (
             "stream-lost": "pkg/device_plugin/generic_device_plugin.go: ListAndWatch waits for health alone",
         },
         not_made=_NEVER_UNHEALTHY | {"pre-start"} | _ONE_LIST | _NO_CDI,
-        learnt="`registers-again`: it logs that it was refused, and runs on without devices",
+        learnt="`rolling-update`: the end of the old process takes the socket of the new one; "
+        "`registers-again` (a warning): it logs that it was refused, and runs on without devices",
     ),
     Vendor(
         name="AMD's for FPGAs (Xilinx/FPGA_as_a_Service), on two fake cards",
