@@ -11,7 +11,11 @@ from devicemgr.cluster.go_program import KUBERNETES, GoProgram
 from devicemgr.errors import ProgramUnavailable
 
 ROOT = Path(__file__).parent.parent.parent
-OF_KUBERNETES = [ROOT / "devicemgr/cluster/go_control_plane/go.mod", ROOT / "tests/oracle/go_kubelet/go.mod"]
+OF_KUBERNETES = [
+    ROOT / "devicemgr/cluster/go_control_plane/go.mod",
+    ROOT / "tests/oracle/go_kubelet/go.mod",
+    ROOT / "tests/oracle/go_manager/go.mod",
+]
 
 
 @pytest.fixture
@@ -69,5 +73,5 @@ def test_without_go_it_says_what_is_missing(module, tmp_path, monkeypatch):
 def test_the_version_that_is_named_is_the_one_that_is_built(path):
     text = path.read_text()
     assert re.findall(r"k8s\.io/kubernetes (\S+)", text) == [f"v{KUBERNETES}"]
-    staged = set(re.findall(r"^replace (?:k8s\.io/\S+) => k8s\.io/\S+ (\S+)$", text, re.MULTILINE))
+    staged = set(re.findall(r"^(?:replace |\t)k8s\.io/\S+ => k8s\.io/\S+ (\S+)$", text, re.MULTILINE))
     assert staged == {f"v0{KUBERNETES.removeprefix('1')}"}
