@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from devicemgr.cluster.go_program import GoProgram
+from devicemgr.cluster.control_plane.go_program import GoProgram
 
 GO_MANAGER = GoProgram(Path(__file__).parent / "go_manager")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import trio
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 
-from devicemgr.cluster.control_plane import open_control_plane
-from devicemgr.cluster.programs import find_programs
+from devicemgr.cluster.control_plane.processes import open_control_plane
+from devicemgr.cluster.control_plane.programs import find_programs
 from devicemgr.daemon.threads.portal import open_portal
 from tests.oracle.generate import stories
 from tests.oracle.our_side import OurSide

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from devicemgr.cluster.control_plane import ControlPlane, open_control_plane
-from devicemgr.cluster.programs import find_programs
+from devicemgr.cluster.control_plane.processes import ControlPlane, open_control_plane
+from devicemgr.cluster.control_plane.programs import find_programs
 from devicemgr.daemon.threads.portal import Portal, open_portal
 
 from .pods import NODE

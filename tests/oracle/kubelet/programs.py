@@ -7,8 +7,8 @@ from pathlib import Path
 
 import trio
 
-from devicemgr.cluster.go_program import KUBERNETES, GoProgram
-from devicemgr.cluster.programs import CONTROL_PLANE, Program, find_programs
+from devicemgr.cluster.control_plane.go_program import KUBERNETES, GoProgram
+from devicemgr.cluster.control_plane.programs import CONTROL_PLANE, Program, find_programs
 from devicemgr.errors import DeviceManagerError
 from devicemgr.testing.conformance.isolation import Bind, require_allowed
 

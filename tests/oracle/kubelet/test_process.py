@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from devicemgr.cluster.control_plane import ControlPlane
+from devicemgr.cluster.control_plane.processes import ControlPlane
 from devicemgr.testing import open_simulated_plugin
 
 from .pods import NODE, PODS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.cluster import programs
-from devicemgr.cluster.go_program import GoProgram
-from devicemgr.cluster.programs import ASSETS, find_programs
+from devicemgr.cluster.control_plane import programs
+from devicemgr.cluster.control_plane.go_program import GoProgram
+from devicemgr.cluster.control_plane.programs import ASSETS, find_programs
 from devicemgr.errors import ProgramUnavailable
 
 

@@ -13,7 +13,7 @@ from subprocess import DEVNULL
 
 import trio
 
-from ..errors import ProgramUnavailable
+from ...errors import ProgramUnavailable
 from .go_program import GoProgram
 
 CONTROL_PLANE = GoProgram(Path(__file__).parent / "go_control_plane")

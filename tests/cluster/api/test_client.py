@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import trio
 
-from devicemgr.cluster.api_client import open_api_client
+from devicemgr.cluster.api.client import open_api_client
 from tests.fake_api_server import FILES
 
 

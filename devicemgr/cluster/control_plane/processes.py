@@ -24,8 +24,8 @@ from subprocess import PIPE
 
 import trio
 
-from ..errors import ControlPlaneFailed, collapse_exception_group
-from .api_client import ApiClient, open_api_client
+from ...errors import ControlPlaneFailed, collapse_exception_group
+from ..api.client import ApiClient, open_api_client
 from .programs import Program
 
 ADMIN = "admin"

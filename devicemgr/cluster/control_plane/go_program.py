@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ProgramUnavailable
+from ...errors import ProgramUnavailable
 
 KUBERNETES = "1.37.2"
 """The version of Kubernetes that our Go modules are made of. A test compares it with their go.mod."""

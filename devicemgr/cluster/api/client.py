@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import trio
 
-from ..errors import DeviceManagerError
+from ...errors import DeviceManagerError
 
 Object = dict[str, Any]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.cluster.go_program import KUBERNETES, GoProgram
+from devicemgr.cluster.control_plane.go_program import KUBERNETES, GoProgram
 from devicemgr.errors import ProgramUnavailable
 
 ROOT = Path(__file__).parent.parent.parent
 OF_KUBERNETES = [
-    ROOT / "devicemgr/cluster/go_control_plane/go.mod",
+    ROOT / "devicemgr/cluster/control_plane/go_control_plane/go.mod",
     ROOT / "tests/oracle/go_kubelet/go.mod",
     ROOT / "tests/oracle/go_manager/go.mod",
 ]

@@ -14,9 +14,9 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from devicemgr.cluster.api_client import ApiError
-from devicemgr.cluster.control_plane import open_control_plane
-from devicemgr.cluster.programs import Program, find_programs
+from devicemgr.cluster.api.client import ApiError
+from devicemgr.cluster.control_plane.processes import open_control_plane
+from devicemgr.cluster.control_plane.programs import Program, find_programs
 from devicemgr.errors import ControlPlaneFailed, ProgramUnavailable
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -114,8 +114,8 @@ async def test_a_component_that_cannot_start_says_why(tmp_path):
 
 STARTER = """
 import pathlib, sys, trio
-from devicemgr.cluster.control_plane import open_control_plane
-from devicemgr.cluster.programs import find_programs
+from devicemgr.cluster.control_plane.processes import open_control_plane
+from devicemgr.cluster.control_plane.programs import find_programs
 
 async def main():
     async with open_control_plane(pathlib.Path(sys.argv[1]), await find_programs()):
