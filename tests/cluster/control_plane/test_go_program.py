@@ -10,7 +10,7 @@ import pytest
 from devicemgr.cluster.control_plane.go_program import KUBERNETES, GoProgram
 from devicemgr.errors import ProgramUnavailable
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 OF_KUBERNETES = [
     ROOT / "devicemgr/cluster/control_plane/go_control_plane/go.mod",
     ROOT / "tests/oracle/go_kubelet/go.mod",
