@@ -28,6 +28,8 @@
     ├── AddressUnusable      metrics cannot be served on the address
     ├── ProgramUnavailable   a program of Kubernetes is not here, and cannot be built
     ├── ControlPlaneFailed   etcd or the API server of a control plane has ended, or does not get ready
+    ├── ApiError             an API server has refused a request
+    ├── ApiUnreachable       an API server has not answered a request, or not as one does
     ├── OutputLost           standard output could not be written
     └── ResourceWaitTimeout  a resource did not reach the wanted state in time
 
@@ -206,6 +208,23 @@ class ProgramUnavailable(DeviceManagerError):
 
 class ControlPlaneFailed(DeviceManagerError):
     """A component of a control plane has ended, or does not get ready. The text has the last lines of its log."""
+
+
+class ApiError(DeviceManagerError):
+    """An API server has refused a request, in Kubernetes' own words.
+
+    ``code`` is the HTTP status, ``reason`` a word such as NotFound, Conflict or Expired (empty if something between us
+    and the API server has answered), ``retry_after`` the seconds that it asks to be left alone for.
+    """
+
+    def __init__(self, code: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(" ".join([str(code), *([reason] if reason else [])]) + f": {message}")
+        self.code, self.reason, self.message, self.retry_after = code, reason, message, retry_after
+
+
+class ApiUnreachable(DeviceManagerError):
+    """An API server has not answered a request: there is no connection, it was lost, time has run out, or the answer is
+    not one of an API server. Whether the request was carried out is not known."""
 
 
 class OutputLost(DeviceManagerError):

@@ -64,7 +64,10 @@ LAYERS: dict[str, tuple[set[str], str]] = {
         VALUES | {"condition_variable", "core", "rpc", "daemon"} | {"printable", "yaml_fields"},
         "runs a manager, and shows what others have said; it does not know the command line",
     ),
-    "cluster": ({"errors"}, "Kubernetes' own programs around a node; it knows nothing of devices"),
+    "cluster": (
+        {"condition_variable", "errors"},
+        "Kubernetes' own programs around a node; it knows nothing of devices",
+    ),
     "cli": (
         VALUES
         | {"core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}

@@ -1,144 +1,148 @@
-"""The little of a Kubernetes client that is needed here: objects as JSON, and waiting until one is as wanted.
+"""The little of a Kubernetes client that is needed here: objects are JSON, as dictionaries.
 
 httpx2 runs on Trio by itself; it is an extra, since only this package needs it.
 """
 
 from __future__ import annotations
 
-import json
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
-import httpx2
 import trio
 
-from ...errors import DeviceManagerError
-
-Object = dict[str, Any]
+from ...errors import ApiError, ApiUnreachable, collapse_exception_group
+from .answers import Object
+from .connection import Connection
+from .http import Http, Query, Request, open_http
+from .reachability import Lost, Reachability, Reached
+from .reflector import Change, Reflector, Synced
+from .retries import Backoff, passes
+from .watch_events import Changed, Deleted
 
 MERGE_PATCH = "application/merge-patch+json"
-_WATCHING = httpx2.Timeout(10, read=None)
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
-
-class ApiError(DeviceManagerError):
-    """The API server refused a request: ``code`` is the HTTP status, ``reason`` Kubernetes' own word, as NotFound."""
-
-    def __init__(self, status: Object) -> None:
-        super().__init__(f"{status.get('code')} {status.get('reason')}: {status.get('message')}")
-        self.code = status.get("code")
-        self.reason = status.get("reason")
+T = TypeVar("T")
 
 
 class ApiClient:
-    """Made by :func:`open_api_client`. Every method raises ApiError, or httpx2.TransportError when nobody answers."""
+    """Made by :func:`open_api_client`.
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self._client = client
+    Every method but :meth:`reflect` and :meth:`is_ready` raises ApiError when the API server refuses, and
+    ApiUnreachable when nobody answers: then the request may have been carried out, or not. None repeats a request by
+    itself: see :meth:`retrying`.
+    """
+
+    def __init__(self, http: Http, connection: Connection) -> None:
+        self._http = http
+        self.connection = connection
+
+    @property
+    def reachability(self) -> Reachability:
+        """Whether the API server answers, as all requests of this client have found out."""
+        return self._http.reachability
 
     async def is_ready(self) -> bool:
-        try:
-            answer = await self._client.get("/readyz", extensions=_closing_what_fails())
-        except httpx2.TransportError:
-            return False
-        return answer.status_code == httpx2.codes.OK
+        return await self._http.is_ready()
 
     async def get(self, path: str, **query: str) -> Object:
-        return await self._call("GET", path, None, query)
+        return await self._http.fetch(Request("GET", path, query))
+
+    async def list(self, path: str, **query: str) -> Object:
+        """A collection as one list, however long it is."""
+        return await self._http.fetch(Request("GET", path, query))
 
     async def create(self, collection: str, body: Object) -> Object:
-        return await self._call("POST", collection, body, {})
+        return await self._http.fetch(Request("POST", collection, body=body))
 
-    async def patch(self, path: str, body: Object) -> Object:
-        """By JSON merge patch: what is None in ``body`` is removed."""
-        return await self._call("PATCH", path, body, {}, content_type=MERGE_PATCH)
+    async def replace(self, path: str, body: Object) -> Object:
+        """With the ``resourceVersion`` that was read: 409 when somebody was quicker."""
+        return await self._http.fetch(Request("PUT", path, body=body))
 
-    async def delete(self, path: str, *, grace: int | None = None) -> Object:
-        """``grace``: seconds that a pod's containers have to end, if not those that the pod itself names."""
+    async def patch(self, path: str, body: Object, *, strategic: bool = False) -> Object:
+        """What is None in ``body`` is removed; a list replaces the list that is there.
+
+        With ``strategic``, lists that have a key in Kubernetes, as conditions have their type, are merged by it.
+        """
+        kind = STRATEGIC_MERGE_PATCH if strategic else MERGE_PATCH
+        return await self._http.fetch(Request("PATCH", path, body=body, content_type=kind))
+
+    async def delete(self, path: str, *, grace: int | None = None, uid: str | None = None) -> Object:
+        """``grace``: seconds that a pod's containers have to end, if not those that the pod itself names. With ``uid``
+        it is only this one that is deleted: 409 when another one has its name by now."""
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
-        return await self._call("DELETE", path, options | ({} if grace is None else {"gracePeriodSeconds": grace}), {})
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        return await self._http.fetch(Request("DELETE", path, body=options))
+
+    async def retrying(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What ``call``, which makes a request, returns as soon as the API server has carried it out.
+
+        While nobody answers, or the server is too busy or not well (429, 5xx), it is repeated: after a pause that grows
+        up to 30 s, or after the time that the server asks for. Any other ApiError is raised. There is no limit: the
+        caller sets one, with a cancel scope. A ``create`` whose answer was lost ends with 409 when it is repeated.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                return await call()
+            except (ApiError, ApiUnreachable) as failure:
+                if not passes(failure):
+                    raise
+                backoff = backoff.failed()
+                asked = failure.retry_after if isinstance(failure, ApiError) else None
+            await trio.sleep(backoff.delay(random.random(), retry_after=asked))
+
+    def reflect(self, collection: str, **query: str) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Change]]:
+        """The objects of a collection, from now on, as an async iterator that does not end.
+
+        First comes :class:`Synced`, with all objects by their uids, and again whenever the server could not say what
+        has changed meanwhile; after it :class:`Changed` and :class:`Deleted`. When the server cannot be asked, comes
+        :class:`Lost`, once, and :class:`Reached` when it can again. No failure of the peer is raised.
+        """
+        return self._reflect(collection, query)
+
+    @asynccontextmanager
+    async def _reflect(self, collection: str, query: Query) -> AsyncIterator[trio.MemoryReceiveChannel[Change]]:
+        changes, received = trio.open_memory_channel[Change](0)
+        reflector = Reflector(self._http, collection, query, changes)
+        with changes, received, collapse_exception_group():
+            async with trio.open_nursery() as nursery:
+                # A task of its own: who left a loop over httpx2's generators would leave them to the garbage collector.
+                nursery.start_soon(reflector.run)
+                yield received
+                nursery.cancel_scope.cancel()
 
     async def wait_until(self, path: str, holds: Callable[[Object | None], bool]) -> Object | None:
-        """The object at ``path`` as soon as it is as wanted; None is one that is not there."""
-        collection, _, name = path.rpartition("/")
-        selector = {"fieldSelector": f"metadata.name={name}"}
-        while True:
-            listed = await self.get(collection, **selector)
-            now = listed["items"][0] if listed["items"] else None
-            if holds(now):
-                return now
-            query = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"], **selector}
-            with trio.CancelScope() as watching:
-                async with self._client.stream(
-                    "GET", collection, params=query, timeout=_WATCHING, extensions=_closing_what_fails()
-                ) as answer:
-                    if answer.is_error:
-                        await answer.aread()
-                        raise ApiError(_status(answer))
-                    async for line in answer.aiter_lines():
-                        event = json.loads(line)
-                        # After an error, mostly 410 Gone since the watch has fallen behind, the server ends it.
-                        if event["type"] == "ERROR" or watching.cancel_called:
-                            continue
-                        now = None if event["type"] == "DELETED" else event["object"]
-                        if holds(now):
-                            # To leave the loop would leave httpx's own generators to the garbage collector.
-                            watching.cancel()
-            if watching.cancel_called:
-                return now
+        """The object at ``path`` as soon as it is as wanted; None is one that is not there.
 
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        body: Object | None,
-        query: dict[str, str],
-        *,
-        content_type: str = "application/json",
-    ) -> Object:
-        content = None if body is None else json.dumps(body)
-        headers = {} if body is None else {"Content-Type": content_type}
-        answer = await self._client.request(
-            method, path, params=query, content=content, headers=headers, extensions=_closing_what_fails()
-        )
-        if answer.is_error:
-            raise ApiError(_status(answer))
-        found: Object = answer.json()
-        return found
+        It waits without limit: the caller sets one, with a cancel scope.
+        """
+        collection, _, name = path.rpartition("/")
+        async with self.reflect(collection, fieldSelector=f"metadata.name={name}") as changes:
+            async for change in changes:
+                match change:
+                    case Synced(objects):
+                        now = next(iter(objects.values()), None)
+                    case Changed(found):
+                        now = found
+                    case Deleted():
+                        now = None
+                    case Lost(failure):
+                        raise failure
+                    case Reached():
+                        continue
+                if holds(now):
+                    return now
+        raise AssertionError("it does not end")
 
 
 @asynccontextmanager
-async def open_api_client(url: str, certificate: Path, token: str) -> AsyncIterator[ApiClient]:
-    """For as long as the block lasts. ``certificate`` is that of the authority which the server's own is signed by."""
-    async with httpx2.AsyncClient(
-        base_url=url,
-        verify=ssl.create_default_context(cafile=str(certificate)),
-        headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-        trust_env=False,
-        timeout=30,
-    ) as client:
-        yield ApiClient(client)
-
-
-def _closing_what_fails() -> dict[str, Any]:
-    """httpx2 leaves a connection open whose handshake is cancelled. It tells those who trace a request."""
-    opened: list[Any] = []
-
-    async def trace(event: str, facts: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
-            opened.append(facts["return_value"])
-        elif event == "connection.start_tls.failed":
-            await opened.pop().aclose()
-
-    return {"trace": trace}
-
-
-def _status(answer: httpx2.Response) -> Object:
-    """Kubernetes' Status, also of an answer that is none: a proxy's, or one of a server that is about to end."""
-    try:
-        status = answer.json()
-    except ValueError:
-        status = {"message": answer.text[:500]}
-    return {"code": answer.status_code, **status} if isinstance(status, dict) else {"code": answer.status_code}
+async def open_api_client(connection: Connection) -> AsyncIterator[ApiClient]:
+    """For as long as the block lasts."""
+    async with open_http(connection) as http:
+        yield ApiClient(http, connection)

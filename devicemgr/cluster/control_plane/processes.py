@@ -26,6 +26,7 @@ import trio
 
 from ...errors import ControlPlaneFailed, collapse_exception_group
 from ..api.client import ApiClient, open_api_client
+from ..api.connection import Connection, Token
 from .programs import Program
 
 ADMIN = "admin"
@@ -63,7 +64,7 @@ class ControlPlane:
         return path
 
     def client(self, user: str = ADMIN) -> AbstractAsyncContextManager[ApiClient]:
-        return open_api_client(self.url, self.certificate, self.tokens[user])
+        return open_api_client(Connection(self.url, Token(self.tokens[user]), self.certificate.read_bytes()))
 
 
 @asynccontextmanager

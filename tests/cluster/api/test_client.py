@@ -5,12 +5,17 @@ from __future__ import annotations
 import gc
 import socket
 
-import httpx2
 import pytest
 import trio
 
 from devicemgr.cluster.api.client import open_api_client
+from devicemgr.cluster.api.connection import Connection, Token
+from devicemgr.errors import ApiUnreachable
 from tests.fake_api_server import FILES
+
+
+def connection(url: str) -> Connection:
+    return Connection(url, Token("token"), (FILES / "cert.pem").read_bytes())
 
 
 @pytest.fixture
@@ -21,7 +26,7 @@ def silent():
 
 
 async def test_a_connection_whose_handshake_is_cancelled_is_closed(silent, autojump_clock):
-    async with open_api_client(silent, FILES / "cert.pem", "token") as api:
+    async with open_api_client(connection(silent)) as api:
         with trio.move_on_after(1):
             await api.get("/api/v1/nodes/node")
         with trio.move_on_after(1):
@@ -32,7 +37,7 @@ async def test_a_connection_whose_handshake_is_cancelled_is_closed(silent, autoj
 async def test_nobody_is_not_ready():
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"https://127.0.0.1:{closed.getsockname()[1]}"
-    async with open_api_client(url, FILES / "cert.pem", "token") as api:
+    async with open_api_client(connection(url)) as api:
         assert not await api.is_ready()
-        with pytest.raises(httpx2.TransportError):
+        with pytest.raises(ApiUnreachable, match="refused"):
             await api.get("/api/v1/nodes/node")

@@ -14,10 +14,9 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from devicemgr.cluster.api.client import ApiError
 from devicemgr.cluster.control_plane.processes import open_control_plane
 from devicemgr.cluster.control_plane.programs import Program, find_programs
-from devicemgr.errors import ControlPlaneFailed, ProgramUnavailable
+from devicemgr.errors import ApiError, ControlPlaneFailed, ProgramUnavailable
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import trio
 
-from devicemgr.cluster.api.client import ApiClient, ApiError, Object
+from devicemgr.cluster.api.answers import Object
+from devicemgr.cluster.api.client import ApiClient
+from devicemgr.errors import ApiError
 from tests.oracle.checkpoint import read_checkpoint
 from tests.oracle.side import Admission, Started
 from tests.oracle.story import Container, Pod

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 import trio
 
-from devicemgr.cluster.api.client import ApiClient, Object
+from devicemgr.cluster.api.answers import Object
+from devicemgr.cluster.api.client import ApiClient
 from devicemgr.cluster.control_plane.processes import ControlPlane
 from devicemgr.core.checkpoint.kubelet_format import parse_checkpoint, render
 from devicemgr.daemon.layout import KUBELET_ROOT

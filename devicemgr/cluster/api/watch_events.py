@@ -1,0 +1,84 @@
+"""The bytes of a watch → its events. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import ApiUnreachable
+from .answers import Object, error_of_status
+
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes. An object of Kubernetes has at most some 3 MB, since etcd takes no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An object was created, or is another one than before."""
+
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """An object is not there any more, or not among those that were asked for; ``object`` is its last state."""
+
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Everything up to this version has been sent."""
+
+    object: Object
+
+
+Event = Changed | Deleted | Bookmark
+_KINDS: dict[Any, type[Event]] = {"ADDED": Changed, "MODIFIED": Changed, "DELETED": Deleted, "BOOKMARK": Bookmark}
+
+
+class EventReader:
+    """Puts together the lines that a stream of bytes is made of, each of which is an event."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that ``data`` completes. Raises ApiUnreachable if something is no event, and the server's ApiError
+        if it is one about the watch itself."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            raise ApiUnreachable(f"a watch has sent an event of more than {LONGEST_LINE >> 20} MiB")
+        for line in lines:
+            if line.strip():
+                yield _event(line)
+
+
+def version_of(one: Event) -> str:
+    """Where a watch can go on after it."""
+    version: str = one.object["metadata"]["resourceVersion"]
+    return version
+
+
+def _event(line: bytes) -> Event:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        raise _no_event(line) from None
+    if not isinstance(event, dict):
+        raise _no_event(line)
+    if event.get("type") == "ERROR":
+        raise error_of_status(event.get("object"))
+    kind, found = _KINDS.get(event.get("type")), event.get("object")
+    if kind is None or not isinstance(found, dict):
+        raise _no_event(line)
+    metadata = found.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("resourceVersion"), str):
+        raise _no_event(line)
+    return kind(found)
+
+
+def _no_event(line: bytes) -> ApiUnreachable:
+    return ApiUnreachable(f"a watch has sent something that is no event: {line[:100]!r}")
