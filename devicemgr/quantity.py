@@ -1,4 +1,4 @@
-"""Kubernetes quantities of indivisible resources: ``2``, ``2000m``, ``16Gi`` → int."""
+"""Kubernetes quantities, as ``2``, ``2000m`` and ``16Gi``: those of indivisible resources are whole numbers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ _SUFFIXES = {
 }
 
 
+def amount(text: str) -> Fraction:
+    """The number in any quantity. Raises ValueError with the reason."""
+    return _amount(text, "a number as 2, 500m or 16Gi")
+
+
 def whole_number(text: str) -> int:
     """The number in a quantity that the API server accepts for an extended resource (ALLOC-4): ``2k``, but not ``1.5``.
 
     Raises ValueError with the reason.
     """
-    shown = text if len(text) <= _LONGEST else f"{text[:20]}… ({len(text):,} characters)"
-    match = _FORM.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{shown!r} is not a quantity; write a whole number of devices")
-    number, exponent, suffix = match.groups()
-    if len(number) > _LONGEST:
-        raise ValueError(f"{shown} has more digits than any node has devices: at most {LARGEST}")
-    value = Fraction(number) * (Fraction(10) ** int(exponent) if exponent else _SUFFIXES[suffix or ""])
+    shown = _shown(text)
+    value = _amount(text, "a whole number of devices")
     if value < 0:
         raise ValueError(f"{shown} is negative; must be greater than or equal to 0")
     if value.denominator != 1:
@@ -38,3 +37,17 @@ def whole_number(text: str) -> int:
     if value > LARGEST:
         raise ValueError(f"{shown} is larger than any node: at most {LARGEST}")
     return int(value)
+
+
+def _amount(text: str, wanted: str) -> Fraction:
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{_shown(text)!r} is not a quantity; write {wanted}")
+    number, exponent, suffix = match.groups()
+    if len(number) > _LONGEST:
+        raise ValueError(f"{_shown(text)} has more digits than any node has devices: at most {LARGEST}")
+    return Fraction(number) * (Fraction(10) ** int(exponent) if exponent else _SUFFIXES[suffix or ""])
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:20]}… ({len(text):,} characters)"

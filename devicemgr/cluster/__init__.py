@@ -6,5 +6,6 @@
             node = await api.get("/api/v1/nodes/node-1")
 
 ``api/``            the border: how an API server is spoken to
+``objects/``        pure: what the objects of a node look like
 ``control_plane/``  etcd and kube-apiserver as one nursery, and where their programs come from
 """

@@ -1,0 +1,178 @@
+"""The Node: labels, taint, capacity and conditions, as a kubelet writes them.
+
+Extended resources that the manager does not have may be somebody else's: they are counted, and left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...core.views.node_status import is_extended
+from ...model import NodeStatus
+from ...quantity import amount
+from .metadata import Object, status_of
+from .times import timestamp
+
+SIMULATED = "devicemgr.dev/simulated"
+"""The key of a label, and of the taint: nothing that is meant for a real machine should come here by itself."""
+TAINT = {"key": SIMULATED, "value": "true", "effect": "NoSchedule"}
+CAPACITY = {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "100Gi", "pods": "110"}
+
+_READY = ("KubeletReady", "devicemgr is posting ready status")
+_STOPPED = ("KubeletNotReady", "devicemgr has stopped")
+_PRESSURES = (
+    ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDescription:
+    """What a node is, apart from its devices. ``capacity`` has quantities by name, extended resources not among them.
+
+    Raises ValueError for a name or a quantity that cannot be used.
+    """
+
+    name: str
+    address: str = "127.0.0.1"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tainted: bool = True
+    capacity: Mapping[str, str] = field(default_factory=dict)
+    info: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, quantity in self.capacity.items():
+            if is_extended(name):
+                raise ValueError(f"capacity: {name} is an extended resource; a device plug-in provides it")
+            if amount(quantity) < 0:
+                raise ValueError(f"capacity: {name} must not be negative, as {quantity} is")
+
+    @property
+    def own_capacity(self) -> dict[str, str]:
+        return {**CAPACITY, **self.capacity}
+
+    @property
+    def all_labels(self) -> dict[str, str]:
+        """Those that a kubelet sets, one that says what this is, and those that were asked for."""
+        architecture = self.info.get("architecture", "")
+        return {
+            "kubernetes.io/hostname": self.name,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": architecture,
+            "beta.kubernetes.io/os": "linux",
+            "beta.kubernetes.io/arch": architecture,
+            SIMULATED: "true",
+            **self.labels,
+        }
+
+
+def new_node(node: NodeDescription, status: NodeStatus, *, time: float) -> Object:
+    """The Node of one that nobody has registered yet."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": node.name,
+            "labels": node.all_labels,
+            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": {"taints": [TAINT]} if node.tainted else {},
+        "status": status_patch({}, node, status, time=time)["status"],
+    }
+
+
+def labels_patch(found: Object, node: NodeDescription) -> Object | None:
+    """What is to be changed of a Node that was there before: as a kubelet, its labels and not its taints."""
+    labels = found["metadata"].get("labels") or {}
+    changed = {key: value for key, value in node.all_labels.items() if labels.get(key) != value}
+    return {"metadata": {"labels": changed}} if changed else None
+
+
+def extended_resources(found: Object) -> NodeStatus:
+    """What the Node publishes of extended resources, whoever has published it. A quantity that is no whole number is
+    rounded down."""
+    status = status_of(found)
+
+    def counts(key: str) -> dict[str, int]:
+        return {name: int(amount(count)) for name, count in (status.get(key) or {}).items() if is_extended(name)}
+
+    return NodeStatus(capacity=counts("capacity"), allocatable=counts("allocatable"))
+
+
+def status_patch(
+    found: Object, node: NodeDescription, status: NodeStatus, *, time: float, ready: bool = True
+) -> Object:
+    """A strategic merge patch with what a kubelet would publish now.
+
+    Of the extended resources, which are in ``status``, only what differs from ``found`` is in it: they may be changed
+    by others at the same time.
+    """
+    own, before = node.own_capacity, extended_resources(found)
+    capacity = {name: str(count) for name, count in status.capacity.items() if before.capacity.get(name) != count}
+    allocatable: dict[str, str | None] = {
+        name: str(count) for name, count in status.allocatable.items() if before.allocatable.get(name) != count
+    }
+    allocatable |= dict.fromkeys(before.allocatable.keys() - status.allocatable.keys())
+    return {
+        "status": {
+            "capacity": {**own, **capacity},
+            "allocatable": {**own, **allocatable},
+            "conditions": conditions(found, time=time, ready=ready),
+            "addresses": [
+                {"type": "InternalIP", "address": node.address},
+                {"type": "Hostname", "address": node.name},
+            ],
+            "nodeInfo": dict(node.info),
+        }
+    }
+
+
+def conditions(found: Object, *, time: float, ready: bool) -> list[Object]:
+    """Ready comes last, as in a kubelet. A condition that is as before keeps the time since when it is so."""
+    before = {one["type"]: one for one in status_of(found).get("conditions") or []}
+    now = timestamp(time)
+    reason, message = _READY if ready else _STOPPED
+    wanted = [(kind, "False", reason, message) for kind, reason, message in _PRESSURES]
+    wanted.append(("Ready", "True" if ready else "False", reason, message))
+    made = []
+    for kind, status, reason, message in wanted:
+        was = before.get(kind, {})
+        since = was.get("lastTransitionTime") if was.get("status") == status else None
+        made.append(
+            {
+                "type": kind,
+                "status": status,
+                "reason": reason,
+                "message": message,
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": since or now,
+            }
+        )
+    return made
+
+
+def is_published(found: Object, patch: Object) -> bool:
+    """Does the Node say all of this already? Times of heartbeats do not count."""
+    is_now, wanted = status_of(found), patch["status"]
+    for key in ("capacity", "allocatable"):
+        there = is_now.get(key) or {}
+        if any(_quantity(there.get(name)) != _quantity(count) for name, count in wanted[key].items()):
+            return False
+    there = {one["type"]: one for one in is_now.get("conditions") or []}
+    if any(
+        there.get(one["type"], {}).get(key) != one[key]
+        for one in wanted["conditions"]
+        for key in ("status", "reason", "message")
+    ):
+        return False
+    if any(one not in (is_now.get("addresses") or []) for one in wanted["addresses"]):
+        return False
+    info = is_now.get("nodeInfo") or {}
+    return all((info.get(key) or "") == value for key, value in wanted["nodeInfo"].items())
+
+
+def _quantity(text: str | None) -> object:
+    """``64Gi`` and ``65536Mi`` are the same."""
+    return None if text is None else amount(text)
