@@ -22,6 +22,7 @@ from ..access.control import AccessControl
 from ..event_log import EventLog, RecordedEvent
 from ..layout import Layout, clear_socket_paths
 from ..manager import DeviceManager
+from .clients import open_listeners
 
 MAX_BIND_ATTEMPTS = 20
 """To bind a socket at whose path members of a group may put something again and again."""
@@ -119,7 +120,7 @@ class MetricsServer:
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Until cancelled; starts with the address that was bound. Raises AddressUnusable."""
-        from .http import Page, PageServer, cached, open_listeners
+        from .http import Page, PageServer, cached
 
         async def metrics() -> Page:
             return Page(200, await self._metrics.render(manager), "text/plain; version=0.0.4; charset=utf-8")

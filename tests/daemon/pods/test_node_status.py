@@ -14,7 +14,7 @@ from devicemgr.core.views.node_status import (
     is_extended,
     sanitize_node_allocatable,
 )
-from devicemgr.daemon.serving.http import open_listeners
+from devicemgr.daemon.serving.clients import open_listeners
 from devicemgr.errors import AddressUnusable
 from devicemgr.events import ManagerReady, SocketReplaced, SocketRestored
 from devicemgr.model import NodeStatus

@@ -11,6 +11,7 @@ import trio
 
 from devicemgr import PeerLimits
 from devicemgr.daemon.event_log import EventLog
+from devicemgr.daemon.serving.clients import open_listeners
 from devicemgr.daemon.serving.http import (
     IDLE_TIMEOUT,
     PAGE_LIFETIME,
@@ -18,7 +19,6 @@ from devicemgr.daemon.serving.http import (
     Page,
     PageServer,
     cached,
-    open_listeners,
 )
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
