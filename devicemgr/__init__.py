@@ -28,6 +28,7 @@ Without Trio: :func:`open_portal`.
 ``node_resources``  resources that a node has without a plug-in
 ``kubernetes_versions``  what a kubelet of v1.36 or v1.37 does not start with
 ``resource_names``  which names are those of extended resources
+``kubeconfig``      which API server a kubeconfig names, and who one is there
 ``yaml_fields``     YAML whose values know their lines; nothing else imports yaml
 ``peer_limits``     how much a peer may ask of the manager
 ``arguments``       wrong arguments are errors of the call they were given to

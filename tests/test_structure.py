@@ -40,6 +40,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "node_resources": ({"model", "resource_names", "quantity"}, "resources that somebody states by name and quantity"),
     "kubernetes_versions": (set(), "texts that a file, the command line and a program give"),
     "yaml_fields": ({"errors"}, "a field says where in the file it is wrong"),
+    "kubeconfig": ({"errors", "yaml_fields"}, "files → an API server, and who one is there"),
     "pod_kinds": ({"yaml_fields"}, "where the pod is in an object"),
     "manifest": (
         {"errors", "model", "pod_kinds", "quantity", "resource_names", "yaml_fields"},
@@ -61,7 +62,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
         "decides with core and speaks with rpc; an embedder may admit a manifest and state resources",
     ),
     "testing": (
-        VALUES | {"condition_variable", "core", "rpc", "daemon"} | {"printable", "yaml_fields"},
+        VALUES | {"condition_variable", "core", "rpc", "daemon"} | {"kubeconfig", "printable", "yaml_fields"},
         "runs a manager, and shows what others have said; it does not know the command line",
     ),
     "cluster": (

@@ -44,7 +44,7 @@ log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.
 ``isolation``         a private view of the machine's files for it
 ``api_server``        whether it needs an API server
 ``given_api_server``  giving one to it
-``kubeconfig``        what a kubeconfig says of one
+``service_account``   one of a kubeconfig, as a pod has it
 """
 
 from ..check_options import CheckOptions

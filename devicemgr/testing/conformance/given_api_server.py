@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ...daemon.layout import KUBELET_ROOT
 from ...errors import BadInput
+from ...kubeconfig import Kubeconfig
 from .isolation import Bind
-from .kubeconfig import InCluster, Kubeconfig
+from .service_account import InCluster, in_cluster
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -25,19 +26,20 @@ class GivenApiServer:
 
     def __init__(self, kubeconfig: str, *, isolate: bool, binds: Sequence[Bind]) -> None:
         self._kubeconfig = Kubeconfig(kubeconfig)
+        self._path = self._kubeconfig.paths[0]
         for path in [KUBELET_ROOT] * isolate + [bind.path for bind in binds]:
-            if self._kubeconfig.path.is_relative_to(path):
+            if self._path.is_relative_to(path):
                 raise BadInput(
-                    f"the plug-in cannot see {self._kubeconfig.path}: it has another {path} (--isolate, --bind). Copy "
+                    f"the plug-in cannot see {self._path}: it has another {path} (--isolate, --bind). Copy "
                     "the file elsewhere",
                     file="kubeconfig",
                 )
-        self._account = self._kubeconfig.in_cluster() if isolate else None
+        self._account = in_cluster(self._kubeconfig) if isolate else None
         self._files: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        given = {"KUBECONFIG": str(self._kubeconfig.path)}
+        given = {"KUBECONFIG": str(self._path)}
         if self._account is not None:
             given["KUBERNETES_SERVICE_HOST"] = self._account.host
             given["KUBERNETES_SERVICE_PORT"] = str(self._account.port)

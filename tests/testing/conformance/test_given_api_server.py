@@ -10,10 +10,11 @@ import tempfile
 import pytest
 
 from devicemgr.errors import BadInput
+from devicemgr.kubeconfig import HIDDEN, Kubeconfig
 from devicemgr.testing.check_options import CheckOptions
 from devicemgr.testing.conformance import Command
 from devicemgr.testing.conformance.isolation import isolated
-from devicemgr.testing.conformance.kubeconfig import HIDDEN, InCluster, Kubeconfig
+from devicemgr.testing.conformance.service_account import InCluster, in_cluster
 from devicemgr.testing.conformance.subject import open_subject
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.secret"
@@ -47,7 +48,7 @@ def write(tmp_path):
 def test_a_pod_has_what_the_current_context_says(write):
     authority = base64.encodebytes(b"-----BEGIN CERTIFICATE-----" * 9).decode()  # with line ends, as some write it
     path = write(CLUSTER | {"certificate-authority-data": authority}, context={"cluster": "c", "user": "u"})
-    found = Kubeconfig(path).in_cluster()
+    found = in_cluster(Kubeconfig(path))
     assert found == InCluster("10.0.0.1", 6443, TOKEN, b"-----BEGIN CERTIFICATE-----" * 9, "default")
     assert TOKEN not in repr(found)
 
@@ -61,7 +62,7 @@ def test_a_pod_has_what_the_current_context_says(write):
     ],
 )
 def test_the_address_of_the_server(write, server, host, port):
-    found = Kubeconfig(write({"server": server})).in_cluster()
+    found = in_cluster(Kubeconfig(write({"server": server})))
     assert (found.host, found.port) == (host, port)
 
 
@@ -70,13 +71,13 @@ def test_files_that_it_names_are_looked_for_where_it_is(write, tmp_path):
     (tmp_path / "ca.pem").write_bytes(b"certificates")
     (tmp_path / "token").write_text("of the file\n")
     path = write(CLUSTER | {"certificate-authority": "ca.pem"}, USER | {"tokenFile": "token"})
-    found = Kubeconfig(path).in_cluster()
+    found = in_cluster(Kubeconfig(path))
     assert (found.token, found.authority) == ("of the file", b"certificates")
 
 
 def test_the_namespace_is_that_of_the_context(write):
     path = write(context={"cluster": "c", "user": "u", "namespace": "kube-system"})
-    assert Kubeconfig(path).in_cluster().namespace == "kube-system"
+    assert in_cluster(Kubeconfig(path)).namespace == "kube-system"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_one_that_cannot_be_used_at_all(write, given, problem):
         ({"user": TOKEN}, "user: must be a mapping"),
         ({"user": {"token": {"a": TOKEN}}}, "token: must be a single value"),
         ({"user": {"tokenFile": "gone"}}, "tokenFile: that file cannot be read: No such file"),
-        ({"context": {"cluster": "c"}}, "the current context names no user"),
+        ({"context": {"cluster": "c"}}, "the context names no user"),
         ({"context": {"cluster": "c", "user": TOKEN}}, "user: there is no user of that name in this file"),
         ({"context": {"cluster": "gone", "user": "u"}}, "cluster: there is no cluster of that name in this file"),
     ],
@@ -159,7 +160,7 @@ def test_one_in_the_home_directory(write, monkeypatch):
     """No shell reads the file in which the option may stand."""
     path = write()
     monkeypatch.setenv("HOME", str(path.parent))
-    assert Kubeconfig("~/config").path == path
+    assert Kubeconfig("~/config").paths == [path]
 
 
 def test_a_file_that_the_plugin_could_not_see(write):
