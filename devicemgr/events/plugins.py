@@ -54,7 +54,7 @@ class PluginRegistered(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginStandsBy(Event):
     """A plug-in on another socket serves from now on, and this one stands by: its stream stays open, but it is not
-    asked, and its lists do not count (REG-10)."""
+    asked, and its lists do not count once a newer one has sent one (REG-9, REG-10)."""
 
     resource: ResourceName
     endpoint: str

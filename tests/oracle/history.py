@@ -56,23 +56,30 @@ class History:
         self._recover(plugin)
 
     def listed(self, plugin: str) -> None:
-        """It sent a list. In the kubelet that counts even if it stands by."""
+        """It sent a list. In the kubelet that counts even if a newer one has sent one."""
+        if plugin not in self.live:
+            return
         resource = self.plugins[plugin].resource
-        if self.serving(resource)[-1:] == [plugin]:
+        serving = self.serving(resource)
+        newer = serving[serving.index(plugin) + 1 :]
+        if all(self.plugins[one].devices is None for one in newer):
             self._recover(plugin)
-        elif plugin in self.live:
+        else:
             self.spoilt.setdefault(resource, "LIM-2")
 
     def ended(self, plugin: str) -> None:
         """Its stream. In the kubelet its list stays, and any of the others goes on."""
         if plugin not in self.live:
             return
+        resource = self.plugins[plugin].resource
+        was_newest = self.serving(resource)[-1] == plugin
         self.live.remove(plugin)
-        others = self.serving(self.plugins[plugin].resource)
+        others = self.serving(resource)
+        lists = [self.plugins[one].devices for one in (plugin, *others[-1:])]
         if len(others) > 1:
-            self.spoilt.setdefault(self.plugins[plugin].resource, "LIM-40")
-        elif others and self.plugins[others[0]].devices != self.plugins[plugin].devices:
-            self.spoilt.setdefault(self.plugins[plugin].resource, "LIM-41")
+            self.spoilt.setdefault(resource, "LIM-40")
+        elif others and was_newest and None not in lists and lists[0] != lists[1]:
+            self.spoilt.setdefault(resource, "LIM-41")
 
     def admitted(self, pod: str) -> None:
         """What it holds may be recorded by other lists on both sides, which would be seen after they have recovered."""

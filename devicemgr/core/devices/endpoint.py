@@ -11,9 +11,10 @@ registration that fails has no effect on others (LIM-3).
 SERVING: the plug-in has answered, and Register returns. The devices of the resource are those of its lists, and it is
 the one that is asked to allocate them. A resource has one such endpoint at most, the *primary*: the newest (REG-10).
 
-STANDBY: a plug-in on another socket has registered since, and serves. The stream stays open and its lists are kept, but
-they do not count, and nothing is asked. When the newer ones have ended it serves again, with its own last list. If it
-ends before, nothing else changes. So a plug-in can be updated, and the update undone, without an interruption.
+STANDBY: a plug-in on another socket has registered since, and serves. The stream stays open and its lists are kept.
+They do not count once a newer plug-in has sent one, and nothing is asked. When the newer ones have ended it serves
+again, with its own last list. If it ends before, nothing else changes. So a plug-in can be updated, and the update
+undone, without an interruption.
 
 DRAINING: the endpoint has no part in the resource any more. Most often its own socket was registered again, as by a
 plug-in that has restarted: the newer registration serves, and a plug-in may support one stream only. The stream is not

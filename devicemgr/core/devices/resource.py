@@ -31,8 +31,9 @@ MAX_COMPARED = CHUNK
 class Resource:
     """``primary`` is the endpoint that is asked. ``standbys`` have an open stream but are not asked, the newest last.
 
-    ``in_force`` is the list that counts: the primary's own or, until that has come, the list before it (REG-9). It is
-    None until the first list: such a resource may be published, but is not *known* (LW-9).
+    ``in_force`` is the list that counts: the primary's own. Until that has come, it is the list before it (REG-9), and
+    what the newest of the others has sent since, so that a device that breaks meanwhile is not handed out. It is None
+    until the first list: such a resource may be published, but is not *known* (LW-9).
     """
 
     primary: Endpoint
@@ -111,7 +112,7 @@ class Resource:
             comparison = run_steps(comparing(promoted, before))
         else:
             comparison = Comparison(not_compared=len(promoted.devices))
-        return self.apply_list(promoted, comparison)
+        return self.apply_list(self.primary, promoted, comparison)
 
     # --- the list in force ----------------------------------------------------------------------
 
@@ -134,18 +135,27 @@ class Resource:
             self._registered = tuple(id for id in self.devices if id in healthy)
         return self._registered
 
-    def apply_list(self, new: LastList, comparison: Comparison) -> DeviceListApplied:
-        """The primary's list takes the place of the one in force, with which it was compared."""
+    def counts(self, endpoint: Endpoint) -> bool:
+        """Does a list from it come into force? The primary's does; another one's until a newer one has sent any."""
+        for one in reversed(self.live):
+            if one is endpoint:
+                return True
+            if one.last_list is not None:
+                return False
+        return False
+
+    def apply_list(self, endpoint: Endpoint, new: LastList, comparison: Comparison) -> DeviceListApplied:
+        """The list of an endpoint that counts takes the place of the one in force, with which it was compared."""
         if not comparison.is_same_health:
             self._now_registered()
-        self.primary.last_list, self.is_published = new, True
+        endpoint.last_list, self.is_published = new, True
         self._put_in_force(new)
         return self._applied(comparison)
 
     def apply_difference(self, difference: Difference, held: Mapping[DeviceId, object]) -> DeviceListApplied:
         """The same as :meth:`apply_list` with the whole new list, in time proportional to the difference."""
-        if self.in_force is None or self.in_force is not self.primary.last_list:
-            raise RuntimeError("a difference from another list than the one in force")
+        if self.in_force is None:
+            raise RuntimeError("a difference from no list at all")
         comparison = self.in_force.apply(difference)
         self._sorting = None
         if comparison.added or comparison.removed:
@@ -158,8 +168,8 @@ class Resource:
         return self._applied(comparison)
 
     def may_change(self, endpoint: Endpoint) -> bool:
-        """May its last list be changed in place? Not while it is in force for another one, which has sent none yet."""
-        return endpoint is self.primary or endpoint.last_list is not self.in_force
+        """May its last list be changed in place? Only if that is the list in force, or does not count."""
+        return self.counts(endpoint) is (endpoint.last_list is self.in_force)
 
     def _put_in_force(self, new: LastList) -> None:
         self.in_force, self._free, self._sorting = new, None, None
@@ -188,7 +198,7 @@ class Resource:
         one that it replaces; that of ``without`` is left out, as if it were being replaced."""
         replacing = [one for one in self.live if one.arriving or one is without]
         lists = [one.last_list for one in self.live if one not in replacing]
-        if self.primary not in replacing:
+        if not any(map(self.counts, replacing)):
             lists.append(self.in_force)
         kept = {id(one): one.memory for one in lists if one is not None}
         return sum(kept.values()) + sum(one.arriving for one in replacing if one is not without)

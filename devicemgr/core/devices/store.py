@@ -128,8 +128,8 @@ class DeviceStore(PodDevices):
         ]
 
     def applying(self, resource: ResourceName, generation: int, report: DeviceList) -> Steps[list[Event]]:
-        """Apply a complete list (LW-3). That of an endpoint that stands by is only kept; one of an endpoint whose
-        stream is not read any more is dropped (LIM-2).
+        """Apply a complete list (LW-3). That of an endpoint that stands by is only kept, unless newer ones have sent
+        none; one of an endpoint whose stream is not read any more is dropped (LIM-2).
 
         A long list is examined in steps. The last one applies all of it, unless the endpoint has stopped or was
         replaced meanwhile. Only one list of a generation may be in progress at a time. Raises PeerLimitExceeded when
@@ -145,11 +145,12 @@ class DeviceStore(PodDevices):
             whole = yield from normalising(resource, report.devices, id_length=self._id_length)
             new = yield from LastList.splitting(whole.devices)
             new.size, new.token = report.size, None if whole.problems else report.token
-            while endpoint.state is State.SERVING:  # which may change in between
+            while state.counts(endpoint):  # which may change in between
                 before = state.in_force
                 comparison = yield from comparing(new, before)
-                if endpoint.state is State.SERVING and before is state.in_force:
-                    return [*whole.problems, *self._changing(state, partial(state.apply_list, new, comparison))]
+                if state.counts(endpoint) and before is state.in_force:
+                    change = partial(state.apply_list, endpoint, new, comparison)
+                    return [*whole.problems, *self._changing(state, change)]
             if not endpoint.is_live:
                 return []
             endpoint.last_list = new
@@ -416,7 +417,7 @@ class DeviceStore(PodDevices):
         last, events = endpoint.last_list, []
         if last is None:
             raise RuntimeError("a difference from no list at all")
-        if endpoint is state.primary:
+        if state.counts(endpoint):
             held = self.held(endpoint.resource)
             events = self._changing(state, partial(state.apply_difference, changed, held))
         else:

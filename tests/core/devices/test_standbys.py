@@ -114,19 +114,46 @@ def test_what_is_wrong_with_a_standbys_list_is_reported(both):
     assert event.problem == "duplicate device id: counted once"
 
 
-def test_a_list_in_force_for_another_plugin_is_not_changed_by_its_own():
-    """B has sent no list yet, so that of A is in force; a difference from it is a list of A alone."""
+def test_until_a_newer_plugin_has_sent_a_list_those_of_the_older_one_count():
+    """B serves and has sent none, so that of A is in force. What breaks meanwhile only A knows (REG-9)."""
     store = DeviceStore()
     connect(store, A)
     first = DeviceList(devices=[Device(id="a"), Device(id="b")])
     run_steps(store.applying(GPU, A, first))
     connect(store, B)
-    before = seen(store)
+    hold(store, "b")
     second = DeviceList(devices=first.devices[:1], base=first.token, removed=first.devices[1:])
-    assert run_steps(store.applying(GPU, A, second)) == []
+    applied, changed = run_steps(store.applying(GPU, A, second))
+    assert (applied.removed, changed.health, listed(store)) == (("b",), "Unknown", {"a": True})
+    assert store.snapshot().registered[GPU] == ("a",)
+    report(store, A, "a!")
+    assert list(store.free_devices(GPU).all()) == []
+    report(store, B, "a", "b")
+    before = seen(store)
+    assert report(store, A, "other") == []
     assert seen(store) == before
-    end(store, B)
-    assert listed(store) == {"a": True}
+
+
+def test_of_two_that_stand_by_the_list_of_the_newer_one_counts_until_the_newest_has_sent_one():
+    store = DeviceStore()
+    connect(store, A, "a")
+    connect(store, B)
+    connect(store, C)
+    report(store, A, "a", "a2")
+    assert listed(store) == {"a": True, "a2": True}
+    report(store, B, "b")
+    assert report(store, A, "a") == []
+    assert listed(store) == {"b": True}
+
+
+def test_a_list_of_one_that_stands_by_makes_the_resource_known():
+    store = DeviceStore()
+    connect(store, A)
+    connect(store, B)
+    assert store.capacity() == {}
+    report(store, A, "a")
+    assert store.is_known(GPU)
+    assert store.capacity()[GPU].allocatable == 1
 
 
 def test_when_the_one_that_serves_ends_the_list_of_the_newest_standby_is_in_force_in_the_same_step(both):
@@ -313,14 +340,13 @@ def test_a_list_of_one_that_stands_by_by_then_does_not_count(both, at):
         nonlocal count
         count += 1
         if count == at:
-            connect(both, C)
+            connect(both, C, "c1")
 
     events = between_the_steps(steps, replace)
     if count < at:  # the list had been applied by then
         assert listed(both) == dict.fromkeys((device.id for device in MANY), True)
         return
-    assert (events, listed(both)) == ([], {"b1": True, "both": True})
-    report(both, C, "c1")
+    assert (events, listed(both)) == ([], {"c1": True})
     end(both, C)
     assert len(listed(both)) == len(MANY)
 
@@ -360,8 +386,11 @@ class Plugins(RuleBasedStateMachine):
         events = apply_list(self.store, GPU, generation, run_steps(self.decoders[generation].decoding(raw)))
         if generation in self.generations():
             self.lists[generation] = {id: id not in bad for id in ids}
-        assert bool(events) == (bool(self.live) and generation == self.live[-1][0])
-        self.put_in_force()
+            if counts := not any(newer > generation and newer in self.lists for newer in self.generations()):
+                self.in_force = self.lists[generation]
+            assert bool(events) is counts
+        else:
+            assert events == []
 
     @rule(back=st.integers(0, 5))
     def end(self, back):
@@ -490,18 +519,27 @@ def test_each_standby_has_a_list_in_memory_and_a_list_is_counted_once():
     hold_list(store, B, 100)
 
 
-def test_a_list_in_force_whose_plugin_has_sent_another_one_or_ended_takes_memory_too():
+def test_a_list_in_force_whose_plugin_has_ended_takes_memory_too():
+    store = DeviceStore(listed_size=100)
+    connect(store, A)
+    hold_list(store, A, 60)
+    connect(store, B)
+    connect(store, C)
+    hold_list(store, C, 40)
+    end(store, C)  # whose list stays until B has sent one
+    with pytest.raises(PeerLimitExceeded, match="41 bytes beside those of others, 60"):
+        hold_list(store, B, 41)
+    hold_list(store, B, 40)  # instead of the one in force
+
+
+def test_a_list_in_force_of_one_that_stands_by_is_replaced_in_memory():
     store = DeviceStore(listed_size=100)
     connect(store, A)
     hold_list(store, A, 40)
     connect(store, B)
-    with pytest.raises(PeerLimitExceeded, match="61 bytes beside those of others, 40"):
-        hold_list(store, A, 61)
-    hold_list(store, A, 60)
-    connect(store, C)
+    hold_list(store, A, 100)
     with pytest.raises(PeerLimitExceeded, match="1 bytes beside those of others, 100"):
         hold_list(store, B, 1)
-    hold_list(store, C, 40)  # instead of the one in force
 
 
 def test_lists_that_are_examined_at_the_same_time_share_the_limit():
