@@ -7,5 +7,5 @@
 
 ``api/``            the border: how an API server is spoken to
 ``objects/``        pure: what the objects of a node look like
-``control_plane/``  etcd and kube-apiserver as one nursery, and where their programs come from
+``control_plane/``  Kubernetes' own programs as one nursery, and where they come from
 """

@@ -1,13 +1,15 @@
-"""A control plane: etcd, and kube-apiserver on top of it, on loopback. Nobody runs controllers or a scheduler.
+"""A control plane: etcd and kube-apiserver, perhaps kube-scheduler and kube-controller-manager, on loopback.
 
 ::
 
     open_control_plane
-    └── etcd                 without fsync: its data are of no use afterwards
-        └── kube-apiserver   its certificate made by itself, its tokens made here
+    └── etcd                        without fsync: its data are of no use afterwards
+        └── kube-apiserver          its certificate made by itself, its tokens made here
+            ├── kube-scheduler
+            └── kube-controller-manager
 
-Either ends the block when it ends by itself. Leaving the block ends both; what is left is the directory, with a log of
-each.
+One that ends by itself ends the block. Leaving the block ends all of them, the last line first; what is left is the
+directory, with a log of each.
 """
 
 from __future__ import annotations
@@ -18,18 +20,23 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from subprocess import PIPE
 
 import trio
 
-from ...errors import ControlPlaneFailed, collapse_exception_group
+from ...errors import AddressUnusable, ControlPlaneFailed, collapse_exception_group
 from ..api.client import ApiClient, open_api_client
 from ..api.connection import Connection, Token
-from .programs import Program
+from . import flags
+from .component import Component
+from .programs import CONTROLLERS, SCHEDULER, Program
 
 ADMIN = "admin"
+_USERS = {
+    ADMIN: "system:masters",
+    "system:kube-scheduler": "",
+    "system:kube-controller-manager": "system:masters",  # for its own roles, each controller would need an account
+}
 PATIENCE = 120.0
 """Seconds that a busy machine may need to start it."""
 _POLL = 0.05
@@ -42,6 +49,7 @@ class ControlPlane:
     directory: Path
     tokens: Mapping[str, str]
     """By user: ``admin``, and ``system:node:NAME`` of each node."""
+    components: Mapping[str, Component]
 
     @property
     def certificate(self) -> Path:
@@ -66,101 +74,92 @@ class ControlPlane:
     def client(self, user: str = ADMIN) -> AbstractAsyncContextManager[ApiClient]:
         return open_api_client(Connection(self.url, Token(self.tokens[user]), self.certificate.read_bytes()))
 
+    def killed(self, component: str) -> AbstractAsyncContextManager[None]:
+        """Kill it, as ``kill -9`` does. It is away during the block, and starts again after it, on its data."""
+        return self.components[component].killed()
+
+    async def wait_until_ready(self) -> None:
+        """Until the API server answers. There is no deadline but the caller's."""
+        while True:
+            # It makes its certificate as one of the first things it does, and is not heard before.
+            if self.certificate.exists():
+                async with self.client() as api:
+                    if await api.is_ready():
+                        return
+            await trio.sleep(_POLL)
+
 
 @asynccontextmanager
 async def open_control_plane(
-    directory: Path, programs: Mapping[str, Program], *, nodes: Sequence[str] = ()
+    directory: Path, programs: Mapping[str, Program], *, nodes: Sequence[str] = (), port: int = 0
 ) -> AsyncIterator[ControlPlane]:
     """A control plane that answers. ``directory`` is empty, and its own; kubelets of ``nodes`` may join it.
 
-    Raises ControlPlaneFailed.
+    A scheduler and controllers run if they are among ``programs``. Without controllers there are no service accounts,
+    and a namespace that is deleted never ends. ``port`` is that of the API server; 0 is any.
+
+    Raises ControlPlaneFailed, and AddressUnusable for a port that is in use.
     """
-    users = {ADMIN: "system:masters", **{f"system:node:{name}": "system:nodes" for name in nodes}}
+    users = _USERS | {f"system:node:{name}": "system:nodes" for name in nodes}
     tokens = {user: secrets.token_hex(16) for user in users}
     rows = [f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()]
     _write_secret(directory / "tokens.csv", "".join(rows))
-    with collapse_exception_group(), _reserved_port() as clients, _reserved_port() as peers, _reserved_port() as port:
-        cluster = ControlPlane(f"https://127.0.0.1:{port}", directory, tokens)
-        run = partial(_run, directory=directory, programs=programs)
-        async with trio.open_nursery() as below:
-            below.start_soon(partial(run, "etcd", _etcd_flags(directory, clients, peers)))
-            async with trio.open_nursery() as above:
+    with collapse_exception_group(), _reserved_port() as clients, _reserved_port() as peers, _reserved_port(port) as at:
+        components: dict[str, Component] = {}
+        cluster = ControlPlane(f"https://127.0.0.1:{at}", directory, tokens, components)
+
+        def add(name: str, said: Sequence[str]) -> Component:
+            components[name] = Component(name, programs[name], said, directory)
+            return components[name]
+
+        etcd = add("etcd", flags.etcd_flags(directory, clients, peers))
+        with_controllers = CONTROLLERS in programs
+        said = flags.api_server_flags(directory, clients, at, controllers=with_controllers)
+        api_server = add("kube-apiserver", said)
+        above = [add(name, said) for name, said in _its_clients(cluster).items() if name in programs]
+        async with trio.open_nursery() as lowest:
+            lowest.start_soon(etcd.run)
+            async with trio.open_nursery() as middle:
                 # It waits for etcd by itself, and ends before it.
-                above.start_soon(partial(run, "kube-apiserver", _api_server_flags(directory, clients, port)))
-                with trio.move_on_after(PATIENCE) as patience:
-                    await _wait_until_ready(cluster)
-                if patience.cancelled_caught:
-                    raise ControlPlaneFailed(f"kube-apiserver is not ready after {PATIENCE:g} s: see {directory}")
-                yield cluster
-                above.cancel_scope.cancel()
-            below.cancel_scope.cancel()
+                middle.start_soon(api_server.run)
+                with _patience(directory):
+                    await cluster.wait_until_ready()
+                async with trio.open_nursery() as highest:
+                    for component in above:
+                        highest.start_soon(component.run)
+                    if with_controllers:
+                        with _patience(directory):
+                            await _wait_for_default_account(cluster)
+                    yield cluster
+                    highest.cancel_scope.cancel()
+                middle.cancel_scope.cancel()
+            lowest.cancel_scope.cancel()
 
 
-def _etcd_flags(directory: Path, clients: int, peers: int) -> list[str]:
-    client, peer = f"http://127.0.0.1:{clients}", f"http://127.0.0.1:{peers}"
-    return [
-        f"--data-dir={directory / 'etcd'}",
-        "--unsafe-no-fsync",
-        f"--listen-client-urls={client}",
-        f"--advertise-client-urls={client}",
-        f"--listen-peer-urls={peer}",
-        f"--initial-advertise-peer-urls={peer}",
-        f"--initial-cluster=default={peer}",
-        "--socket-reuse-port=true",
-    ]
+@contextmanager
+def _patience(directory: Path) -> Iterator[None]:
+    with trio.move_on_after(PATIENCE) as patience:
+        yield
+    if patience.cancelled_caught:
+        raise ControlPlaneFailed(f"the control plane is not ready after {PATIENCE:g} s: see {directory}")
 
 
-def _api_server_flags(directory: Path, etcd: int, port: int) -> list[str]:
-    # Two admission plug-ins need controllers, which nobody runs: one that makes the default service accounts, and one
-    # that takes the taint of a new node away.
-    needs_controllers = ["ServiceAccount", "TaintNodesByCondition"]
-    return [
-        f"--etcd-servers=http://127.0.0.1:{etcd}",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
-        f"--secure-port={port}",
-        "--permit-port-sharing=true",
-        f"--cert-dir={directory}",
-        f"--token-auth-file={directory / 'tokens.csv'}",
-        "--authorization-mode=Node,RBAC",
-        "--service-account-issuer=https://kubernetes.default.svc",
-        # The key that it makes for its certificate will do for tokens that nobody asks for.
-        f"--service-account-key-file={directory / 'apiserver.key'}",
-        f"--service-account-signing-key-file={directory / 'apiserver.key'}",
-        "--service-cluster-ip-range=10.0.0.0/24",
-        "--endpoint-reconciler-type=none",
-        "--enable-admission-plugins=NodeRestriction",
-        f"--disable-admission-plugins={','.join(needs_controllers)}",
-    ]
+async def _wait_for_default_account(cluster: ControlPlane) -> None:
+    """A controller makes it, and no pod is accepted before."""
+    async with cluster.client() as api:
+        await api.wait_until("/api/v1/namespaces/default/serviceaccounts/default", lambda account: account is not None)
 
 
-async def _run(component: str, flags: Sequence[str], *, directory: Path, programs: Mapping[str, Program]) -> None:
-    """Run it until cancelled: then it has 5 s to end. Raises ControlPlaneFailed when it ends by itself."""
-    log = directory / f"{component}.log"
-    with log.open("wb") as output:
-        start = partial(
-            trio.run_process,
-            [*programs[component].argv, *flags],
-            stdin=PIPE,  # our own programs end with it, should this process be killed
-            stdout=output,
-            stderr=output,
-            cwd=directory,
-            start_new_session=True,
-            check=False,
-        )
-        async with trio.open_nursery() as nursery:
-            process: trio.Process = await nursery.start(start)
-    raise ControlPlaneFailed(f"{component} has ended with status {process.returncode}: {_last_words(log)}")
-
-
-async def _wait_until_ready(cluster: ControlPlane) -> None:
-    while True:
-        # It makes its certificate as one of the first things it does, and is not heard before.
-        if cluster.certificate.exists():
-            async with cluster.client() as api:
-                if await api.is_ready():
-                    return
-        await trio.sleep(_POLL)
+def _its_clients(cluster: ControlPlane) -> dict[str, list[str]]:
+    """The flags of what speaks to the API server, with the files that they name."""
+    configuration = cluster.directory / "kube-scheduler.json"
+    scheduler = flags.scheduler_configuration(cluster.kubeconfig("system:kube-scheduler"))
+    configuration.write_text(json.dumps(scheduler, indent=2))
+    controllers = cluster.kubeconfig("system:kube-controller-manager")
+    return {
+        SCHEDULER: flags.scheduler_flags(configuration),
+        CONTROLLERS: flags.controllers_flags(cluster.directory, controllers),
+    }
 
 
 def _write_secret(path: Path, text: str) -> None:
@@ -169,14 +168,16 @@ def _write_secret(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def _last_words(log: Path) -> str:
-    return log.read_text(errors="replace").strip()[-1000:]
-
-
 @contextmanager
-def _reserved_port() -> Iterator[int]:
-    """A port of loopback that nobody gets meanwhile but those who say that they share it."""
+def _reserved_port(number: int = 0) -> Iterator[int]:
+    """A port of loopback that nobody gets meanwhile but those who say that they share it. Raises AddressUnusable."""
     with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(("127.0.0.1", 0))
+        try:
+            with socket.socket() as alone:  # one that is shared already would be shared with us
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind(("127.0.0.1", number))
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.bind(("127.0.0.1", number))
+        except OSError as error:
+            raise AddressUnusable(f"127.0.0.1:{number}: {error.strerror}") from error
         yield reserved.getsockname()[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,15 @@ from .go_program import GoProgram
 
 CONTROL_PLANE = GoProgram(Path(__file__).parent / "go_control_plane")
 COMPONENTS = ("etcd", "kube-apiserver")
+SCHEDULER = "kube-scheduler"
+CONTROLLERS = "kube-controller-manager"
+KUBECTL = "kubectl"
 ASSETS = "KUBEBUILDER_ASSETS"
 """The variable by which envtest, and what is made with it, is told a directory of these programs."""
+HOW_TO_BUILD = "To build all that a cluster needs: python -m devicemgr cluster build"
+
+_ASKED = {KUBECTL: ("version", "--client")}
+"""How a component is asked for its version, if not by ``--version``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +40,49 @@ class Program:
     def minor(self) -> str:
         return ".".join(self.version.split(".")[:2])
 
+    def __str__(self) -> str:
+        return f"{self.version} ({' '.join(self.argv)})"
+
 
 async def find_programs(components: Sequence[str] = COMPONENTS) -> dict[str, Program]:
     """By component: of the directory that ``KUBEBUILDER_ASSETS`` names, or else of the PATH, or else as built here.
 
+    ``kube-apiserver``, which comes first, decides on the minor version of Kubernetes: a component of another one is
+    passed over, and so is what does not say its version.
     Nothing is built: see :meth:`GoProgram.build`. Raises ProgramUnavailable.
     """
-    found = {}
+    found: dict[str, Program] = {}
     for component in components:
-        argv = next(_places(component), None)
-        if argv is None:
-            raise ProgramUnavailable(
-                f"there is no {component}: neither in the directory of {ASSETS} nor in PATH, and none has been built"
-            )
-        found[component] = Program(argv, await _version(argv))
+        found[component] = await _find(component, found)
     return found
+
+
+async def _find(component: str, found: Mapping[str, Program]) -> Program:
+    unfit = []
+    for argv in _places(component):
+        try:
+            program = Program(argv, await _version(component, argv))
+        except ProgramUnavailable as error:
+            unfit.append(str(error))
+            continue
+        api_server = found.get("kube-apiserver")
+        if api_server is None or _fits(component, program, api_server):
+            return program
+        unfit.append(f"{component} {program} does not fit kube-apiserver {api_server}, which is of another version")
+    if not unfit:
+        unfit.append(f"there is no {component}: neither in the directory of {ASSETS} nor in PATH, and none is built")
+    raise ProgramUnavailable(f"{'; '.join(unfit)}. {HOW_TO_BUILD}")
+
+
+def _fits(component: str, program: Program, api_server: Program) -> bool:
+    """kubectl may be one minor version older or newer. Others might be older, but have not been tried together."""
+    if component == KUBECTL:
+        return abs(_number(program) - _number(api_server)) <= 1
+    return component == "etcd" or program.minor == api_server.minor
+
+
+def _number(program: Program) -> int:
+    return int(program.minor.split(".")[1])
 
 
 def _places(component: str) -> Iterator[tuple[str, ...]]:
@@ -60,15 +95,18 @@ def _places(component: str) -> Iterator[tuple[str, ...]]:
         yield (str(CONTROL_PLANE.path), component)
 
 
-async def _version(argv: Sequence[str]) -> str:
-    """What it prints begins with ``etcd Version: 3.7.0`` or ``Kubernetes v1.37.2``. Raises ProgramUnavailable."""
+async def _version(component: str, argv: Sequence[str]) -> str:
+    """It prints ``etcd Version: 3.7.0``, ``Kubernetes v1.37.2`` or ``Client Version: v1.37.2``, then perhaps more.
+
+    Raises ProgramUnavailable.
+    """
     try:
-        asked = partial(trio.run_process, [*argv, "--version"], stdin=DEVNULL, check=False)
+        asked = partial(trio.run_process, [*argv, *_ASKED.get(component, ("--version",))], stdin=DEVNULL, check=False)
         said = await asked(capture_stdout=True, capture_stderr=True)
     except OSError as error:
         raise ProgramUnavailable(f"{argv[0]} cannot be run: {error.strerror}") from error
     text = said.stdout.decode(errors="replace")
-    number = re.match(r"(?:etcd Version: |Kubernetes v)(\d+\.\d+\.\d+)", text)
+    number = re.match(r"(?:etcd Version: |Kubernetes v|Client Version: v)(\d+\.\d+\.\d+)", text)
     if number is None:
         raise ProgramUnavailable(f"{' '.join(argv)} does not say which version it is: {text.strip()[:200]!r}")
     return number[1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from devicemgr.cluster.control_plane.go_program import KUBERNETES, GoProgram
+from devicemgr.cluster.control_plane.go_program import KUBERNETES, BuildStep, GoProgram
 from devicemgr.errors import ProgramUnavailable
 
 ROOT = Path(__file__).parents[3]
@@ -29,17 +30,25 @@ def module(tmp_path, monkeypatch):
     return module
 
 
-def fake_go(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ``go`` that does what ``script`` says with its last but one argument, the file to write."""
+def fake_go(directory: Path, build: str, monkeypatch: pytest.MonkeyPatch, *, stale: str = "") -> None:
+    """A ``go`` that lists ``stale`` packages, and builds by doing what ``build`` says with ``$output``."""
     go = directory / "bin" / "go"
     go.parent.mkdir()
-    go.write_text(f"#!/bin/sh\nset -e\n{script}\n")
+    go.write_text(
+        f'''#!/bin/sh
+set -e
+if [ "$1" = list ]; then echo "go: downloading example.com/it v1.2.3" >&2; printf "{stale}"; exit; fi
+while [ "$1" != -o ]; do shift; done
+output=$2
+{build}
+'''
+    )
     go.chmod(0o755)
     monkeypatch.setenv("PATH", f"{go.parent}:/usr/bin:/bin")
 
 
 def test_it_is_built_once(module, tmp_path, monkeypatch):
-    fake_go(tmp_path, f'shift 4; echo built > "$1"; echo x >> {tmp_path}/runs', monkeypatch)
+    fake_go(tmp_path, f'echo built > "$output"; echo x >> {tmp_path}/runs', monkeypatch)
     program = GoProgram(module)
     assert not program.is_built
     path = program.build()
@@ -48,6 +57,34 @@ def test_it_is_built_once(module, tmp_path, monkeypatch):
     assert program.build() == path
     assert (tmp_path / "runs").read_text() == "x\n"
     assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_it_says_how_far_it_is(module, tmp_path, monkeypatch):
+    fake_go(tmp_path, 'echo a/b >&2; echo c >&2; echo x > "$output"', monkeypatch, stale="a/b\\n\\nc\\n")
+    assert list(GoProgram(module).building()) == [
+        BuildStep("downloading", "example.com/it v1.2.3"),
+        BuildStep("compiling", "a/b", 1, 2),
+        BuildStep("linking", "c", 2, 2),
+    ]
+
+
+def test_a_build_that_nobody_waits_for_ends_and_leaves_nothing(module, tmp_path, monkeypatch):
+    fake_go(tmp_path, 'echo x > "$output"; echo a >&2; exec sleep 1000', monkeypatch, stale="a\\nb\\n")
+    building = GoProgram(module).building()
+    assert [next(building).does, next(building).does] == ["downloading", "compiling"]
+    building.close()
+    assert list((tmp_path / "cache" / "devicemgr").iterdir()) == []
+
+
+def test_what_was_built_of_other_sources_is_removed_when_asked(module, tmp_path, monkeypatch):
+    fake_go(tmp_path, 'echo x > "$output"', monkeypatch)
+    kept = GoProgram(module).build()
+    others = [kept.with_name(name) for name in ("small-1.36.0-0123", ".small-1.36.0-0123.4194305")]
+    same_cache = [kept.with_name("smaller-1.37.2-0123"), kept.with_name(f".small-1.37.2-0123.{os.getpid()}")]
+    for one in (*others, *same_cache):
+        one.touch()
+    assert GoProgram(module).remove_others() == others
+    assert sorted(kept.parent.iterdir()) == sorted([kept, *same_cache])
 
 
 def test_other_sources_are_another_program(module):

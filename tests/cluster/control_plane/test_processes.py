@@ -15,22 +15,63 @@ import pytest
 import trio
 
 from devicemgr.cluster.control_plane.processes import open_control_plane
-from devicemgr.cluster.control_plane.programs import Program, find_programs
-from devicemgr.errors import ApiError, ControlPlaneFailed, ProgramUnavailable
+from devicemgr.cluster.control_plane.programs import COMPONENTS, CONTROLLERS, SCHEDULER, Program, find_programs
+from devicemgr.errors import AddressUnusable, ApiError, ControlPlaneFailed, ProgramUnavailable
 
 MAPS = "/api/v1/namespaces/default/configmaps"
+PODS = "/api/v1/namespaces/default/pods"
 
 
-@pytest.fixture(scope="module")
-def programs():
+def found(*more: str) -> dict[str, Program]:
     try:
-        return trio.run(find_programs)
+        return trio.run(find_programs, [*COMPONENTS, *more])
     except ProgramUnavailable as missing:
         pytest.skip(str(missing))
 
 
+@pytest.fixture(scope="module")
+def programs():
+    return found()
+
+
+@pytest.fixture(scope="module")
+def programs_with_scheduler():
+    return found(SCHEDULER)
+
+
+@pytest.fixture(scope="module")
+def programs_with_controllers():
+    return found(SCHEDULER, CONTROLLERS)
+
+
 def config_map(name: str, **data: str) -> dict:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+async def add_node(api, name: str, **devices: str) -> None:
+    """One that is ready, as its status says. Nobody is there."""
+    has = {"cpu": "4", "memory": "4Gi", "pods": "10"} | {
+        f"vendor.com/{kind}": number for kind, number in devices.items()
+    }
+    conditions = [{"type": "Ready", "status": "True"}]
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    await api.create("/api/v1/nodes", node)
+    status = {"capacity": has, "allocatable": has, "conditions": conditions}
+    await api.patch(f"/api/v1/nodes/{name}/status", {"status": status})
+
+
+def pod(name: str, **devices: str) -> dict:
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod_spec(**devices)}
+
+
+def pod_spec(**devices: str) -> dict:
+    limits = {f"vendor.com/{kind}": number for kind, number in devices.items()}
+    return {"containers": [{"name": "main", "image": "none", "resources": {"limits": limits}}]}
+
+
+def condition(of: dict | None, kind: str) -> dict:
+    conditions = (of or {}).get("status", {}).get("conditions", [])
+    return next((one for one in conditions if one["type"] == kind), {})
 
 
 def processes(directory: Path) -> dict[int, list[str]]:
@@ -101,6 +142,70 @@ async def test_a_component_that_ends_ends_the_block_with_its_last_words(programs
             os.kill(next(pid for pid, argv in processes(tmp_path).items() if "kube-apiserver" in argv), signal.SIGKILL)
             await trio.sleep_forever()
     assert processes(tmp_path) == {}
+
+
+async def test_a_scheduler_places_pods_where_their_devices_are(programs_with_scheduler, tmp_path):
+    async with open_control_plane(tmp_path, programs_with_scheduler) as cluster, cluster.client() as api:
+        await add_node(api, "node-1")
+        await add_node(api, "node-2", gpu="1")
+        for name in ("first", "second"):
+            await api.create(PODS, pod(name, gpu="1"))
+        with trio.fail_after(30):
+            placed = await api.wait_until(f"{PODS}/first", lambda one: condition(one, "PodScheduled") != {})
+            other = await api.wait_until(f"{PODS}/second", lambda one: condition(one, "PodScheduled") != {})
+        nodes = [one["spec"].get("nodeName") for one in (placed, other)]
+        assert sorted(nodes, key=str) == [None, "node-2"]
+        waits = condition(placed if nodes[0] is None else other, "PodScheduled")
+        assert (waits["reason"], "2 Insufficient vendor.com/gpu" in waits["message"]) == ("Unschedulable", True)
+        assert len(processes(tmp_path)) == 3
+    assert processes(tmp_path) == {}
+
+
+async def test_controllers_make_pods_of_a_deployment_and_end_a_namespace(programs_with_controllers, tmp_path):
+    async with open_control_plane(tmp_path, programs_with_controllers) as cluster, cluster.client() as api:
+        await api.create(PODS, pod("bare"))  # there is an account for it
+        labels = {"app": "trainer"}
+        template = {"metadata": {"labels": labels}, "spec": pod_spec(gpu="1")}
+        spec = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+        wanted = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "trainer"}, "spec": spec}
+        await api.create("/apis/apps/v1/namespaces/default/deployments", wanted)
+        name = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}
+        await api.create("/api/v1/namespaces", name)
+        await api.delete("/api/v1/namespaces/other")
+        with trio.fail_after(60):
+            await api.wait_until(
+                "/apis/apps/v1/namespaces/default/deployments/trainer",
+                lambda one: one is not None and one["status"].get("unavailableReplicas") == 2,
+            )
+            await api.wait_until("/api/v1/namespaces/other", lambda one: one is None)
+    assert processes(tmp_path) == {}
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+async def test_a_component_can_be_killed_for_a_while_and_nothing_is_lost(programs, tmp_path, component):
+    async with open_control_plane(tmp_path, programs) as cluster:
+        async with cluster.client() as api:
+            await api.create(MAPS, config_map("one", a="1"))
+        before = cluster.components[component].pid
+        async with cluster.killed(component):
+            assert cluster.components[component].pid is None
+            assert len(processes(tmp_path)) == 1
+        with trio.fail_after(60):
+            await cluster.wait_until_ready()
+        assert cluster.components[component].pid not in (None, before)
+        async with cluster.client() as api:
+            assert (await api.get(f"{MAPS}/one"))["data"] == {"a": "1"}
+
+
+async def test_a_port_can_be_chosen_if_nobody_has_it(programs, tmp_path):
+    (tmp_path / "two").mkdir()
+    async with open_control_plane(tmp_path, programs) as cluster:
+        port = int(cluster.url.rpartition(":")[2])
+        with pytest.raises(AddressUnusable, match=f"127.0.0.1:{port}: Address already in use"):
+            async with open_control_plane(tmp_path / "two", programs, port=port):
+                pytest.fail("it is another one's")
+    async with open_control_plane(tmp_path / "two", programs, port=port) as cluster:
+        assert cluster.url == f"https://127.0.0.1:{port}"
 
 
 async def test_a_component_that_cannot_start_says_why(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from devicemgr.cluster.control_plane import programs
 from devicemgr.cluster.control_plane.go_program import GoProgram
-from devicemgr.cluster.control_plane.programs import ASSETS, find_programs
+from devicemgr.cluster.control_plane.programs import ASSETS, COMPONENTS, KUBECTL, SCHEDULER, find_programs
 from devicemgr.errors import ProgramUnavailable
 
 
@@ -47,13 +49,46 @@ async def test_versions_are_told_apart(machine):
     assert (found["kube-apiserver"].version, found["kube-apiserver"].minor) == ("1.36.3", "1.36")
 
 
+async def test_kubectl_says_its_version_in_its_own_way(machine):
+    machine("path", "kubectl", "Client Version: v1.37.2\nKustomize Version: v5.8.1")
+    assert (await find_programs(["kubectl"]))["kubectl"].version == "1.37.2"
+
+
 async def test_what_does_not_say_its_version_is_not_used(machine):
     machine("path", "etcd", "hello")
     with pytest.raises(ProgramUnavailable, match="does not say which version it is: 'hello'"):
         await find_programs(["etcd"])
+    built = machine("", "", "etcd Version: 3.7.0")
+    assert (await find_programs(["etcd"]))["etcd"].argv == (built, "etcd")
+
+
+async def test_a_scheduler_of_another_version_than_the_api_servers_is_not_used(machine):
+    machine("path", "etcd", "etcd Version: 3.6.4")
+    server = machine("path", "kube-apiserver", "Kubernetes v1.36.3")
+    other = machine("path", "kube-scheduler", "Kubernetes v1.37.2")
+    with pytest.raises(ProgramUnavailable) as refused:
+        await find_programs([*COMPONENTS, SCHEDULER])
+    assert str(refused.value) == (
+        f"kube-scheduler 1.37.2 ({other}) does not fit kube-apiserver 1.36.3 ({server}), which is of another version. "
+        "To build all that a cluster needs: python -m devicemgr cluster build"
+    )
+    built = machine("", "", "Kubernetes v1.36.0")
+    assert (await find_programs([*COMPONENTS, SCHEDULER]))["kube-scheduler"].argv == (built, "kube-scheduler")
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("1.34.9", False), ("1.35.0", True), ("1.37.2", True), ("1.38.0", False)]
+)
+async def test_kubectl_may_be_a_version_older_or_newer(machine, version, fits):
+    machine("path", "kube-apiserver", "Kubernetes v1.36.3")
+    machine("path", "kubectl", f"Client Version: v{version}")
+    with nullcontext() if fits else pytest.raises(ProgramUnavailable, match="kubectl.*does not fit"):
+        await find_programs(["kube-apiserver", KUBECTL])
 
 
 async def test_what_is_missing_is_named_with_where_it_was_looked_for(machine):
     machine("path", "etcd", "etcd Version: 3.5.1")
-    with pytest.raises(ProgramUnavailable, match=f"no kube-apiserver.*{ASSETS}.*PATH"):
+    with pytest.raises(
+        ProgramUnavailable, match=f"no kube-apiserver.*{ASSETS}.*PATH.*python -m devicemgr cluster build"
+    ):
         await find_programs()

@@ -1,27 +1,43 @@
-// One program for three: the Kubernetes libraries that etcd, kube-apiserver and kube-scheduler share are most of each of
-// them, and are compiled and linked once this way. The first argument says which of the three it shall be.
+// One program for five: the Kubernetes libraries that they share are most of each of them, and are compiled and linked
+// once this way. Which of them it shall be is said by its first argument, or by the name of a link to it.
 package main
 
 import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // users of a kubeconfig that kubectl shall understand
 	"k8s.io/component-base/cli"
+	"k8s.io/component-base/logs"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
+var components = []string{"etcd", "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubectl"}
+
 func main() {
-	if len(os.Args) < 2 {
+	if !slices.Contains(components, filepath.Base(os.Args[0])) {
+		os.Args = os.Args[1:]
+	}
+	if len(os.Args) == 0 {
 		usage()
 	}
-	component := os.Args[1]
-	os.Args = os.Args[1:]
+	component := filepath.Base(os.Args[0])
+	if component == "kubectl" { // its standard input is its user's
+		runKubectl()
+		return
+	}
 	if in, err := os.Stdin.Stat(); err == nil && in.Mode()&os.ModeNamedPipe != 0 {
 		go endWithStandardInput()
 	}
@@ -32,12 +48,22 @@ func main() {
 		run(apiserver.NewAPIServerCommand())
 	case "kube-scheduler":
 		run(scheduler.NewSchedulerCommand())
+	case "kube-controller-manager":
+		run(controllers.NewControllerManagerCommand())
 	default:
 		usage()
 	}
 }
 
 func run(command *cobra.Command) { os.Exit(cli.Run(command)) }
+
+// As its own main function does.
+func runKubectl() {
+	logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+		kubectlutil.CheckErr(err)
+	}
+}
 
 // Nothing is left of a program whose starter has died: that would have closed the pipe. An API server that is asked to
 // end waits for its etcd, which has ended already.
@@ -49,6 +75,6 @@ func endWithStandardInput() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: go_control_plane etcd|kube-apiserver|kube-scheduler [flags]")
+	fmt.Fprintln(os.Stderr, "usage: go_control_plane "+strings.Join(components, "|")+" [flags]")
 	os.Exit(2)
 }
