@@ -71,7 +71,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     ),
     "cli": (
         VALUES
-        | {"core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
+        | {"cluster", "core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
         | {"kubernetes_versions", "manifest", "node_config", "node_resources", "printable", "yaml_fields"},
         "options and files → calls; nothing imports it",
     ),

@@ -15,6 +15,9 @@ reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went aw
 ``check_github``       annotations and a summary for GitHub Actions
 ``check_last_failed``  the checks that failed the last time
 ``checkpoint``         shows a kubelet's checkpoint
+``cluster``            a Kubernetes cluster on this machine
+``cluster_build``      compiles the programs of its control plane
+``cluster_up``         starts it, and runs it
 ``demo``               shows everything once, embedded
 ``events``             shows what happened
 ``event_filter``       which events are shown
@@ -28,6 +31,7 @@ reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went aw
 ``status``             shows the resources, and who holds what
 ``wait``               waits until a resource has its devices
 ``ask``                calls to a running manager
+``extras``             packages that only some verbs need
 ``input_file``         a file named on the command line, or standard input
 ``atomic_files``       a file that is written whole or not at all
 ``output``             JSON shapes, and tables of them
@@ -63,6 +67,7 @@ _VERBS = {
     "admit": "Admit the pods of a manifest and start their containers.",
     "check": "Check a device plug-in, in any language, without a cluster.",
     "checkpoint": "Read a kubelet_internal_checkpoint file.",
+    "cluster": "Run a real Kubernetes cluster on this machine, with nodes of ours.",
     "demo": "Watch everything once, in a temporary directory.",
     "events": "Show what happened, oldest first.",
     "explain": "Explain why a pod got its devices, or none.",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL
+from types import MappingProxyType
 
 import trio
 
@@ -44,16 +45,18 @@ class Program:
         return f"{self.version} ({' '.join(self.argv)})"
 
 
-async def find_programs(components: Sequence[str] = COMPONENTS) -> dict[str, Program]:
+async def find_programs(
+    components: Sequence[str] = COMPONENTS, *, beside: Mapping[str, Program] = MappingProxyType({})
+) -> dict[str, Program]:
     """By component: of the directory that ``KUBEBUILDER_ASSETS`` names, or else of the PATH, or else as built here.
 
     ``kube-apiserver``, which comes first, decides on the minor version of Kubernetes: a component of another one is
-    passed over, and so is what does not say its version.
+    passed over, and so is what does not say its version. It may be among those that have been found before, ``beside``.
     Nothing is built: see :meth:`GoProgram.build`. Raises ProgramUnavailable.
     """
     found: dict[str, Program] = {}
     for component in components:
-        found[component] = await _find(component, found)
+        found[component] = await _find(component, {**beside, **found})
     return found
 
 

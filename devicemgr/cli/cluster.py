@@ -1,0 +1,47 @@
+"""``cluster build``, ``cluster up``: a real Kubernetes control plane on this machine, with nodes of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import Group
+from .extras import extra
+
+
+@click.group("cluster", cls=Group)
+def command() -> None:
+    """A real Kubernetes cluster on this machine: its own API server and scheduler, and nodes with your devices."""
+
+
+@command.command("build")
+def build_command() -> None:
+    """Compile Kubernetes' control plane and kubectl, once: what `cluster up` runs.
+
+    It takes some minutes and the go tool, and is kept in the user's cache. Builds of other versions are removed there.
+    Not needed where KUBEBUILDER_ASSETS or PATH has etcd, kube-apiserver and kube-scheduler.
+    """
+    from .cluster_build import build
+
+    build()
+
+
+@command.command("up")
+@click.option("--controllers", is_flag=True, help="Run kube-controller-manager: Deployments, DaemonSets, Jobs …")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep everything in this directory, which is kept at the end.  [default: a temporary one]",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the API server.  [default: any]")
+def up_command(controllers: bool, directory: Path | None, port: int) -> None:
+    """Start a cluster on loopback, and run it until Ctrl-C or SIGTERM.
+
+    The programs of Kubernetes are those of the directory that KUBEBUILDER_ASSETS names, or those in PATH, or what
+    `cluster build` has made. Nothing is left at the end but the directory of --dir.
+    """
+    with extra("cluster"):
+        from .cluster_up import up
+    up(controllers=controllers, directory=directory, port=port)
