@@ -7,6 +7,7 @@ A mutation of the core returns the events it caused; nothing else is its output.
 ``lifetime``  the manager itself: start, end, files, sockets
 ``plugins``   plug-ins, their lists and calls, and peers that exceeded a limit
 ``pods``      pods: admitted, refused, started, removed
+``summary``   devices and answers in short
 """
 
 from .base import Event, Severity, as_json
@@ -52,6 +53,7 @@ from .pods import (
     ContainerNotStarted,
     ContainerStarted,
     DevicesAllocated,
+    PodAdmissionRequested,
     PodAdmitted,
     PodAligned,
     PodRefused,
@@ -92,6 +94,7 @@ __all__ = [
     "PluginRegistered",
     "PluginSocketFailed",
     "PluginStandsBy",
+    "PodAdmissionRequested",
     "PodAdmitted",
     "PodAligned",
     "PodRefused",

@@ -14,7 +14,6 @@ class RegistrationRequested(Event):
     """Register was called. Nothing is validated yet (REG-3)."""
 
     _severity: ClassVar[Severity] = Severity.DEBUG
-    is_remembered: ClassVar[bool] = False
 
     version: str
     endpoint: str
@@ -29,7 +28,6 @@ class PluginDiscovered(Event):
     """
 
     _severity: ClassVar[Severity] = Severity.DEBUG
-    is_remembered: ClassVar[bool] = False
 
     path: str
     type: str
@@ -142,13 +140,15 @@ class DeviceListReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceListApplied(Event):
-    """A list of devices was applied (LW-3). ``added``, ``removed`` and ``changed`` compare it with the list before.
+    """The list of the plug-in of this ``generation`` was applied (LW-3). ``added``, ``removed`` and ``changed`` compare
+    it with the list before.
 
     Each names a few devices only; ``omitted`` is the number of all others. A long list of a plug-in that stood by
     before is not compared: none is named, and ``omitted`` is the number of its devices.
     """
 
     resource: ResourceName
+    generation: int
     capacity: int
     allocatable: int
     added: tuple[DeviceId, ...]
@@ -251,12 +251,19 @@ class ResourceRemoved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished(Event):
-    """One call to a plug-in ended after ``seconds``. ``outcome`` is the name of a gRPC status."""
+    """One call to a plug-in ended after ``seconds``. ``outcome`` is the name of a gRPC status.
+
+    ``endpoint`` is its socket. ``sent`` and ``received`` are the request and the response in short, or the text of the
+    error: at most some hundred characters.
+    """
 
     resource: str
     method: str
     seconds: float
     outcome: str
+    endpoint: str = ""
+    sent: str = ""
+    received: str = ""
 
     @property
     def severity(self) -> Severity:

@@ -19,6 +19,18 @@ class DevicesAllocated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodAdmissionRequested(Event):
+    """A pod is to be admitted. ``limits`` is what it needs at any one time. Nothing is validated yet (ALLOC-2)."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+
+    namespace: str
+    name: str
+    uid: PodUid
+    limits: Mapping[ResourceName, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodWaiting(Event):
     """The pod waits until the plug-ins of these resources are back after a restart, at most ``seconds`` (LIM-32)."""
 

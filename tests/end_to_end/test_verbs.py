@@ -215,12 +215,12 @@ def test_events_are_filtered_as_kubectl_does(node, run, start, root_dir):
         assert done.returncode == 0, done.stderr
         return [json.loads(line)["event"] for line in done.stdout.splitlines()]
 
-    story = ["DevicesAllocated", "PodAdmitted", "ContainerStarted", "PodRemoved"]
+    story = ["PodAdmissionRequested", "DevicesAllocated", "PodAdmitted", "ContainerStarted", "PodRemoved"]
     assert types("--for", "pod/a") == story, "also of a pod that has ended, and what has its uid only"
-    assert types("--for", "pod/default/b") == story[:3]
+    assert types("--for", "pod/default/b") == story[:4]
     assert types("--for", "pod/other") == []
     nic = types("--for", "vendor.com/nic")
-    assert set(nic) == {"CallFinished", "PluginRegistered", "DeviceListApplied"}
+    assert set(nic) == {"RegistrationRequested", "CallFinished", "PluginRegistered", "DeviceListApplied"}
     assert types("--type", "PodAdmitted,PodRemoved", "--type", "PodRefused") == [
         "PodAdmitted",
         "PodAdmitted",

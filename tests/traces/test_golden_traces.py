@@ -21,6 +21,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,10 @@ def devices_of(words):
     ]
 
 
+def resource_of(line):
+    return line.partition(" resource=")[2].partition(" ")[0]
+
+
 class Scenario:
     """Runs steps; ``out`` collects what is written under each."""
 
@@ -74,10 +79,12 @@ class Scenario:
         return self.manager.events()[-1].sequence
 
     def out_of(self, events):
-        """Calls stand first and sorted: those of one container run side by side, in no order."""
-        calls = sorted(self.stable(format_text(e)) for e in events if isinstance(e.event, CallFinished))
-        others = [self.stable(format_text(e)) for e in events if not isinstance(e.event, CallFinished)]
-        lines = calls + others + self.out
+        """Calls that follow each other are sorted by resource: those of one container run side by side."""
+        lines = []
+        for are_calls, some in groupby(events, key=lambda recorded: isinstance(recorded.event, CallFinished)):
+            shown = [self.stable(format_text(recorded)) for recorded in some]
+            lines += sorted(shown, key=resource_of) if are_calls else shown
+        lines += self.out
         self.out = []
         return lines
 

@@ -183,6 +183,7 @@ class Resource:
         named = [in_order(id[:MAX_NAME_LENGTH] for id in ids[:MAX_NAMED]) for ids in kinds]
         return DeviceListApplied(
             resource=self.primary.resource,
+            generation=self.primary.generation,
             capacity=len(self.devices),
             allocatable=len(self.healthy or ()),
             added=named[0],

@@ -278,6 +278,7 @@ class Endpoints:
                 task.place,
                 task.resource,
                 deadlines=self._deadlines,
+                endpoint=task.endpoint.socket,
                 on_call=self._record_call,
                 policy=self._access.plugin_policy(task.resource),
                 interceptor=self._fault_injection,

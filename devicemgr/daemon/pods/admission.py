@@ -27,7 +27,7 @@ from ...errors import (
     Refused,
     as_cause,
 )
-from ...events import PodAdmitted, PodRefused, PodRemoved, PodWaiting
+from ...events import PodAdmissionRequested, PodAdmitted, PodRefused, PodRemoved, PodWaiting
 from ...model import Container, ContainerRun, Pod, PodAdmitResult, PodUid, ResourceName
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
@@ -79,6 +79,7 @@ class PodAdmitHandler:
         async with self._pod_lock(pod.uid):
             explanation = Explanation.about(pod, time=time.time(), topology=self._topology)
             started = trio.current_time()
+            self._log.record([_requested(pod)])
             try:
                 self._check_identity(pod)
                 await self._allocate_or_roll_back(self._begin(pod, explanation))
@@ -249,6 +250,11 @@ class PodAdmitHandler:
             ]
         )
         return PodAdmitResult(admitted=False, reason=reason, message=explanation.message)
+
+
+def _requested(pod: Pod) -> PodAdmissionRequested:
+    limits = pod_request(pod.containers)
+    return PodAdmissionRequested(namespace=pod.namespace, name=pod.name, uid=pod.uid, limits=limits)
 
 
 def _check_same(pod: Pod, before: Container, now: Container) -> None:

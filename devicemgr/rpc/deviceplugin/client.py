@@ -7,7 +7,7 @@ convert the response.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -17,6 +17,7 @@ import trio
 from ...condition_variable import ConditionVariable
 from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, RpcFailed
 from ...events import CallFinished
+from ...events.summary import MOST_NAMED, answer_in_short, devices_in_short, options_in_short, shortened
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
 from ...steps import Steps
 from ..calls import call, call_deadline, dial, dial_plugin, read_stream, translate_rpc_failed, unary_unary
@@ -63,8 +64,10 @@ class PluginClient:
         on_call: Callable[[CallFinished], None],
         policy: ListPolicy,
         interceptor: ClientInterceptor | None = None,
+        endpoint: str = "",
     ) -> None:
         self.socket = socket
+        self._endpoint = endpoint
         self._channel = channel
         self._policy = policy
         self._interceptor = interceptor
@@ -92,9 +95,22 @@ class PluginClient:
 
         The deadline includes the interceptor and, if one is needed, a new connection.
         """
+        return await self._call(method, fields, lambda response: response)
+
+    async def _call(
+        self,
+        method: Method,
+        fields: Mapping[str, Any],
+        conversion: Callable[[Any], V],
+        *,
+        sent: str = "",
+        received: Callable[[V], str] = lambda value: "",
+    ) -> V:
+        """The same, with a conversion of the response. The event of the call has the request as ``sent`` and the
+        converted response as ``received`` returns it."""
         request, seconds = getattr(wire, method.request)(**fields), getattr(self._deadlines, method.field)
         started = trio.current_time()
-        outcome = "CANCELLED"
+        outcome, answer = "CANCELLED", ""
         self._in_flight += 1
         try:
             with translate_rpc_failed(), call_deadline(method.name, seconds):
@@ -103,24 +119,30 @@ class PluginClient:
                 async with self._usable_channel() as channel:
                     response = await unary_unary(channel, method.path, request, _response_type(method))
             outcome = "OK"
-            return response
+            with translate_rpc_failed():
+                value = checked(conversion, response)
+            answer = received(value)
+            return value
         except PluginUnavailable as error:
-            outcome = error.status
+            outcome, answer = error.status, shortened(str(error))
             raise
         finally:
             self._in_flight -= 1
             self._answered.notify()
             took = round(trio.current_time() - started, 6)
-            finished = CallFinished(resource=self._resource, method=method.name, seconds=took, outcome=outcome)
+            finished = CallFinished(
+                resource=self._resource,
+                method=method.name,
+                seconds=took,
+                outcome=outcome,
+                endpoint=self._endpoint,
+                sent=sent,
+                received=answer,
+            )
             self._on_call(finished)
 
-    async def _converted(self, conversion: Callable[[Any], V], method: Method, **fields: Any) -> V:
-        response = await self.call(method, **fields)
-        with translate_rpc_failed():
-            return checked(conversion, response)
-
     async def get_options(self) -> PluginOptions:
-        return await self._converted(convert.options_from_wire, GET_OPTIONS)
+        return await self._call(GET_OPTIONS, {}, convert.options_from_wire, received=options_in_short)
 
     async def list_and_watch(self, on_report: Callable[[DeviceList], Steps[None] | None]) -> None:
         """Pass each complete list to ``on_report``, until the plug-in ends the stream.
@@ -157,7 +179,13 @@ class PluginClient:
             must_include_deviceIDs=list(must_include),
             allocation_size=size,
         )
-        return await self._converted(convert.first_preference, GET_PREFERRED_ALLOCATION, container_requests=[request])
+        return await self._call(
+            GET_PREFERRED_ALLOCATION,
+            {"container_requests": [request]},
+            convert.first_preference,
+            sent=f"{size:,} of {devices_in_short(available)}",
+            received=devices_in_short,
+        )
 
     async def allocate(self, devices: Sequence[DeviceId]) -> Answer | None:
         """The plug-in's answer for one container, or None if it gave none (ALLOC-E10). Further answers are ignored."""
@@ -167,10 +195,17 @@ class PluginClient:
     async def allocate_each(self, containers: Sequence[Sequence[DeviceId]]) -> tuple[Answer, ...]:
         """All answers to one Allocate call for several containers. The manager itself asks for one at a time."""
         requests = [wire.ContainerAllocateRequest(devices_ids=list(devices)) for devices in containers]
-        return await self._converted(convert.answers_from_bytes, ALLOCATE, container_requests=requests)
+        return await self._call(
+            ALLOCATE,
+            {"container_requests": requests},
+            convert.answers_from_bytes,
+            sent="; ".join(map(devices_in_short, containers[:MOST_NAMED])),
+            received=lambda answers: "; ".join(answer_in_short(one.options) for one in answers[:MOST_NAMED]),
+        )
 
     async def pre_start_container(self, devices: Sequence[DeviceId]) -> None:
-        await self.call(PRE_START_CONTAINER, devices_ids=list(devices))
+        fields = {"devices_ids": list(devices)}
+        await self._call(PRE_START_CONTAINER, fields, lambda response: None, sent=devices_in_short(devices))
 
     def _reading_paused(self) -> trio.Event | None:
         return None if self._interceptor is None else self._interceptor.reading_paused(self._resource)
@@ -211,10 +246,12 @@ async def connect_plugin(
     on_call: Callable[[CallFinished], None],
     policy: ListPolicy = ListPolicy(),  # noqa: B008 - it has no state
     interceptor: ClientInterceptor | None = None,
+    endpoint: str = "",
 ) -> AsyncIterator[PluginClient]:
-    """Connect to a plug-in's socket, within ``deadlines.dial`` seconds. Raises PluginUnavailable."""
+    """Connect to a plug-in's socket, within ``deadlines.dial`` seconds. ``endpoint`` is its name in the events of
+    calls. Raises PluginUnavailable."""
     async with dial_plugin(place, seconds=deadlines.dial, limits=policy.connection_limits) as (channel, socket):
-        yield PluginClient(channel, socket, resource, deadlines, on_call, policy, interceptor)
+        yield PluginClient(channel, socket, resource, deadlines, on_call, policy, interceptor, endpoint)
 
 
 async def register_plugin(registry: Path, registration: Registration, *, seconds: float = 15.0) -> None:

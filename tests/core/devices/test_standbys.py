@@ -166,7 +166,13 @@ def test_when_the_one_that_serves_ends_the_list_of_the_newest_standby_is_in_forc
         PluginEnded(resource=GPU, endpoint="2.sock", generation=B, reason="gone"),
         PluginPromoted(resource=GPU, endpoint="1.sock", generation=A),
         DeviceListApplied(
-            resource=GPU, capacity=3, allocatable=1, added=("a1", "a2"), removed=("b1",), changed=("both",)
+            resource=GPU,
+            generation=A,
+            capacity=3,
+            allocatable=1,
+            added=("a1", "a2"),
+            removed=("b1",),
+            changed=("both",),
         ),
         DeviceHealthChanged(pod_uid="pod", container="main", resource=GPU, device="b1", health="Unknown"),
         DeviceHealthChanged(pod_uid="pod", container="main", resource=GPU, device="both", health="Unhealthy"),
