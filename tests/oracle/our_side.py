@@ -194,10 +194,11 @@ class OurSide:
         self._portal.call(self._manager.faults.expire_grace)
 
     def node(self) -> dict[str, tuple[int, int]]:
-        """What an embedder publishes: it knows what was published before, also over a restart. That a resource was
-        removed it does not acknowledge, since its pods are refused in other words then (LIM-31)."""
+        """What an embedder publishes: it knows what was published before, also over a restart."""
         self._published = status = self._portal.call(self._manager.node_status, self._published)
         self._portal.call(self._manager.acknowledge_reset)
+        for resource in status.removed:
+            self._portal.call(self._manager.acknowledge_removed, resource)
         return {name: (count, status.allocatable[name]) for name, count in status.capacity.items()}
 
     def checkpoint(self) -> dict[str, Any]:

@@ -354,6 +354,18 @@ CAPACITY = [
         Look("node", "metrics"),
     ),
     Story(
+        "a plug-in that comes back after its grace period, and has sent no list yet",
+        Register("a", devices="d0 d1", prefers=True),
+        Kill("a"),
+        GracePeriodEnds(),
+        Look("node"),
+        Register("b", devices=None, prefers=True),
+        Look(),
+        Admit(Pod("p", main(gpu=1))),
+        List("b", "d0"),
+        Look(),
+    ),
+    Story(
         "pods that ask for more than there is",
         Register("a", devices="d0 d1 !d2", prefers=True),
         Admit(Pod("p", main(gpu=3))),

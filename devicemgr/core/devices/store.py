@@ -92,6 +92,7 @@ class DeviceStore(PodDevices):
         self._resources: dict[ResourceName, Resource] = {}
         self._listed_sizes: dict[ResourceName, int] = {}
         self._removed: dict[ResourceName, None] = {}  # oldest first
+        self._listed_as_zero: dict[ResourceName, None] = {}  # those whose removal was acknowledged, oldest first
         self._options: dict[ResourceName, PluginOptions] = {}
 
     # --- endpoints and lists -------------------------------------------------------------------
@@ -108,7 +109,6 @@ class DeviceStore(PodDevices):
             self._resources[resource] = Resource(endpoint)
         else:
             stands_by = state.connect(endpoint, max_standbys=self._max_standbys)
-        self._removed.pop(resource, None)
         self._options[resource] = endpoint.options
         self._count_lists(resource)
         self.version += 1
@@ -190,15 +190,19 @@ class DeviceStore(PodDevices):
             self._resources.pop(name).primary.advance(Trigger.GRACE_PERIOD_OVER)
             self._removed[name] = None
             self._count_lists(name)
-        while len(self._removed) > MAX_REMOVED:  # treated as acknowledged
-            del self._removed[next(iter(self._removed))]
+        while len(self._removed) > MAX_REMOVED:
+            self.acknowledge_removed(next(iter(self._removed)))
         self.version += bool(expired)
         return [ResourceRemoved(resource=name) for name in expired]
 
     def acknowledge_removed(self, resource: ResourceName) -> None:
-        """The zero was published: forget the removed resource (LIM-5)."""
-        self.version += resource in self._removed
-        self._removed.pop(resource, None)
+        """The zero was published: forget the removed resource (LIM-5), but for that the node lists it now (CAP-5)."""
+        if resource in self._removed:
+            del self._removed[resource]
+            self._listed_as_zero[resource] = None
+            self.version += 1
+        if len(self._listed_as_zero) > MAX_REMOVED:
+            del self._listed_as_zero[next(iter(self._listed_as_zero))]
 
     # --- over a restart ------------------------------------------------------------------------
 
@@ -280,7 +284,8 @@ class DeviceStore(PodDevices):
 
     def is_published(self, resource: ResourceName) -> bool:
         """Does the node publish the resource, even if with zeroes?"""
-        return self._is_reported(resource) or resource in self._node_resources
+        listed = resource in self._listed_as_zero or resource in self._node_resources
+        return listed or self._is_reported(resource)
 
     def node_has(self, resource: ResourceName) -> int | None:
         """How many the node has without a plug-in. None if not configured, or a plug-in's list counts instead."""
@@ -432,6 +437,9 @@ class DeviceStore(PodDevices):
         resource = state.primary.resource
         health, registrations = self._health_of_held(resource), state.registrations
         applied = change()
+        if state.is_published:
+            self._removed.pop(resource, None)
+            self._listed_as_zero.pop(resource, None)
         self.version += changes_options or state.registrations != registrations
         self.reports += applied is not None
         return [*([] if applied is None else [applied]), *self._health_changes(resource, health)]

@@ -173,7 +173,8 @@ def test_the_version_grows_with_each_change_that_must_be_on_disk_and_only_then(f
     assert not grows(lambda: store.acknowledge_removed(R))
 
 
-def test_a_resource_is_known_by_its_list_or_holders_and_published_until_its_zero_is_acknowledged():
+def test_a_resource_is_known_by_its_list_or_holders_and_published_even_when_its_zero_was_acknowledged():
+    """CAP-5: the node goes on listing a removed resource with 0."""
     store = DeviceStore(grace=10.0)
     assert (store.is_known(R), store.is_published(R)) == (False, False)
     store.connect(Endpoint(resource=R, generation=1, socket="a.sock"))
@@ -189,9 +190,39 @@ def test_a_resource_is_known_by_its_list_or_holders_and_published_until_its_zero
     store.sweep(now=11.0)
     assert (store.is_known(R), store.is_published(R), store.healthy(R)) == (True, True, None)
     store.acknowledge_removed(R)
-    assert (store.is_known(R), store.is_published(R)) == (True, False)
+    assert (store.is_known(R), store.is_published(R), store.capacity()) == (True, True, {})
     store.release(owner, R)
     assert not store.is_known(R)
+
+
+@pytest.mark.parametrize("report", [True, False])
+def test_the_zero_of_a_removed_resource_stays_until_its_new_plugin_has_a_list_or_has_ended(report):
+    """LIM-5, REG-13: a registration alone must not take it back, or the node would go on showing what there was."""
+    store = DeviceStore(grace=10.0)
+    store.connect(Endpoint(resource=R, generation=1, socket="a.sock"))
+    apply_list(store, R, 1, [Device(id="a")])
+    store.stop_endpoint(R, 1, reason="gone", now=0.0)
+    store.sweep(now=11.0)
+    store.connect(Endpoint(resource=R, generation=2, socket="a.sock"))
+    assert store.removed == {R}
+    assert (store.capacity()[R].capacity, store.is_published(R)) == (0, True)
+    if report:
+        apply_list(store, R, 2, [Device(id="a")])
+    else:
+        store.stop_endpoint(R, 2, reason="gone", now=12.0)
+    assert store.removed == frozenset()
+    assert store.capacity()[R].allocatable == int(report)
+
+
+def test_only_so_many_acknowledged_zeroes_are_remembered():
+    store = DeviceStore(grace=0.0)
+    for number in range(MAX_REMOVED + 1):
+        name = f"vendor.com/r{number}"
+        store.connect(Endpoint(resource=name, generation=number + 1, socket="a.sock"))
+        store.stop_endpoint(name, number + 1, reason="gone", now=0.0)
+        store.sweep(now=1.0)
+        store.acknowledge_removed(name)
+    assert [store.is_published(f"vendor.com/r{number}") for number in (0, 1, MAX_REMOVED)] == [False, True, True]
 
 
 def test_confirming_a_pod_is_a_change_that_must_be_on_disk():

@@ -64,7 +64,7 @@ async def test_what_the_node_published_before_is_void_once_when_the_node_registe
 
 
 async def test_a_removed_resource_is_a_zero_and_pods_do_not_fit(manager, open_plugin, autojump_clock):
-    """CAP-3, CAP-9, LIM-5: OutOf, as in the kubelet, until the zero is acknowledged; then it is unknown (LIM-31)."""
+    """CAP-3, CAP-9, LIM-5: OutOf, as in the kubelet, also when the zero was acknowledged: the node lists it (CAP-5)."""
     async with open_plugin(GPU, devices=1) as plugin:
         await plugin.register()
         await manager.wait_for_resource(GPU, allocatable=1)
@@ -77,7 +77,8 @@ async def test_a_removed_resource_is_a_zero_and_pods_do_not_fit(manager, open_pl
         f"Pod was rejected: Node didn't have enough resource: {GPU}, requested: 1, used: 0, capacity: 0"
     )
     await manager.acknowledge_removed(GPU)
-    assert (await manager.admit(pod(gpu=1))).reason == "UnexpectedAdmissionError"
+    assert manager.node_status().capacity == {}
+    assert (await manager.admit(pod(gpu=1))).message == refused.message
 
 
 async def test_a_running_pod_fits_while_its_plugin_is_away(manager, open_plugin):
