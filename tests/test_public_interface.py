@@ -30,7 +30,10 @@ MODULES = (devicemgr, devicemgr.testing, devicemgr.testing.conformance)
 PUBLIC = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 MADE_BY_OTHERS = ("DeviceManager", "Blocking", "Portal", "Faults", "PodResources", "ScriptedPlugin", "SimulatedPlugin")
 """Classes of which nobody makes one, so that their constructors are nobody's business."""
-FOR_OURSELVES = {"DeviceManager.enter", "DeviceManager.watcher", "Bench.client", "Bench.registrations"}
+FOR_OURSELVES = {
+    *("DeviceManager.admit_if", "DeviceManager.enter", "DeviceManager.log", "DeviceManager.watcher"),
+    *("Bench.client", "Bench.registrations"),
+}
 
 
 def _functions() -> Iterator[tuple[str, Any]]:

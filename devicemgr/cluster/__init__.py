@@ -8,4 +8,5 @@
 ``api/``            the border: how an API server is spoken to
 ``objects/``        pure: what the objects of a node look like
 ``control_plane/``  Kubernetes' own programs as one nursery, and where they come from
+``node/``           tasks: a manager as a node of a cluster
 """

@@ -61,6 +61,11 @@ class EventLog:
         """Seconds since the event was recorded."""
         return self._clock() - recorded.time
 
+    @property
+    def last(self) -> int:
+        """The number of the last event that is kept; 0 if there was none."""
+        return self._count
+
     def after(self, sequence: int) -> list[RecordedEvent]:
         """The events in the log with a higher number."""
         return [recorded for recorded in self._events if recorded.sequence > sequence]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -106,6 +106,12 @@ class DeviceManager:
         return self._pod_resources
 
     @property
+    def log(self) -> EventLog:
+        """For what stands beside the manager in the same program: its own events belong to the same log."""
+        self._calls.check()
+        return self._log
+
+    @property
     def watcher(self) -> PluginWatcher:
         return self._incarnation.watcher
 
@@ -200,6 +206,13 @@ class DeviceManager:
         """
         with self._calls.track():
             return await (await self._serving()).pod_admit_handler.admit(as_pod(pod), start=start)
+
+    @checked
+    async def admit_if(self, check: Callable[[], None], pod: Pod, *, start: bool = True) -> PodAdmitResult:
+        """The same, for somebody who knows what the pod needs beside devices: ``check`` is called when the pod has its
+        devices, and refuses it by raising AdmissionRefused. Its devices are free again then."""
+        with self._calls.track():
+            return await (await self._serving()).pod_admit_handler.admit(pod, start=start, check=check)
 
     @checked
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:

@@ -8,9 +8,21 @@ A mutation of the core returns the events it caused; nothing else is its output.
 ``plugins``   plug-ins, their lists and calls, and peers that exceeded a limit
 ``pods``      pods: admitted, refused, started, removed
 ``summary``   devices and answers in short
+``cluster``   the node in a cluster: what its API server was told, and what it has answered
 """
 
 from .base import Event, Severity, as_json
+from .cluster import (
+    ApiRequestRefused,
+    ApiServerLost,
+    ApiServerReached,
+    NodeLeaseTaken,
+    NodeRegistered,
+    NodeStandsBy,
+    NodeStatusPublished,
+    PodDeleted,
+    PodStatusPublished,
+)
 from .lifetime import (
     CheckpointFailed,
     CheckpointLost,
@@ -65,6 +77,9 @@ from .pods import (
 __all__ = [
     "AllocateAnswerFlagged",
     "AnswersConflicted",
+    "ApiRequestRefused",
+    "ApiServerLost",
+    "ApiServerReached",
     "CallFinished",
     "CallsDenied",
     "CheckpointFailed",
@@ -85,6 +100,10 @@ __all__ = [
     "FileSetAside",
     "ManagerReady",
     "ManagerStopping",
+    "NodeLeaseTaken",
+    "NodeRegistered",
+    "NodeStandsBy",
+    "NodeStatusPublished",
     "PeerLimitReached",
     "PluginDirectoryUnwatched",
     "PluginDiscovered",
@@ -97,9 +116,11 @@ __all__ = [
     "PodAdmissionRequested",
     "PodAdmitted",
     "PodAligned",
+    "PodDeleted",
     "PodRefused",
     "PodRemoved",
     "PodResourcesCalled",
+    "PodStatusPublished",
     "PodWaiting",
     "RegistrationRequested",
     "ResourceContended",

@@ -37,6 +37,9 @@ class Tenants:
         """From now on it counts. Once more is the same as once."""
         self._pods[pod["metadata"]["uid"]] = pod_requests(pod), frozenset(_host_ports(pod))
 
+    def __contains__(self, uid: object) -> bool:
+        return uid in self._pods
+
     def discard(self, uid: str) -> None:
         self._pods.pop(uid, None)
 

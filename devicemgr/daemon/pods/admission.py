@@ -8,7 +8,7 @@ or not at all: a refusal at any of these steps releases exactly what was taken (
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import trio
@@ -71,8 +71,9 @@ class PodAdmitHandler:
         self._plugin_wait_deadline = plugin_wait_deadline
         self._pod_locks: dict[PodUid, trio.Lock] = {}  # queues in order of arrival, not guards of state
 
-    async def admit(self, pod: Pod, *, start: bool = True) -> PodAdmitResult:
-        """Allocate for every container in start order; with ``start`` also start them.
+    async def admit(self, pod: Pod, *, start: bool = True, check: Callable[[], None] | None = None) -> PodAdmitResult:
+        """Allocate for every container in start order; with ``start`` also start them. ``check`` may refuse the pod, by
+        raising AdmissionRefused, where the fit check would.
 
         A pod that is already admitted keeps its devices (ALLOC-6f). Source: ALLOC-2, ALLOC-5, ALLOC-20.
         """
@@ -82,7 +83,7 @@ class PodAdmitHandler:
             self._log.record([_requested(pod)])
             try:
                 self._check_identity(pod)
-                await self._allocate_or_roll_back(self._begin(pod, explanation))
+                await self._allocate_or_roll_back(self._begin(pod, explanation), check)
             except (AllocationRefused, PluginUnavailable) as error:
                 return self._refused(pod, error, explanation, trio.current_time() - started)
             explanation.admitted = True
@@ -162,12 +163,14 @@ class PodAdmitHandler:
         known = self._store.pod(pod.uid)
         return PodAdmission(pod, explanation, is_running=known is not None and pod.uid not in self._store.unconfirmed)
 
-    async def _allocate_or_roll_back(self, admission: PodAdmission) -> None:
+    async def _allocate_or_roll_back(self, admission: PodAdmission, check: Callable[[], None] | None) -> None:
         """All or nothing: any exception, cancellation included, releases what was taken."""
         pod, before = admission.pod, self._store.pod(admission.pod.uid)
         try:
             await self._wait_for_plugins(admission)
             await self._topology_manager.allocate_pod(admission)
+            if check is not None:
+                check()
             self._check_fit(admission)
             self._store.add_pod(pod)
             await self._writer.flush()

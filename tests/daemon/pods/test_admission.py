@@ -11,7 +11,7 @@ from devicemgr import Container, ContainerKind, Deadlines, Pod, open_device_mana
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology
-from devicemgr.errors import Refused, RpcFailed
+from devicemgr.errors import AdmissionRefused, Refused, RpcFailed
 from devicemgr.manifest import parse_pods
 from devicemgr.model import Device, DeviceSpec, Mount, Owner, PluginOptions, RunOptions
 from devicemgr.testing import open_simulated_plugin
@@ -444,3 +444,19 @@ async def test_removal_waits_for_the_start_of_its_own_pod(manager, open_plugin):
             go_on.set()
         assert results[0].containers[0].devices == {GPU: ("dev-0",)}
         assert manager.capacity()[GPU].allocated == 0
+
+
+async def test_who_knows_what_else_a_pod_needs_may_refuse_it(manager, plugins):
+    """CAP-9: at the place of the fit check, and nothing is kept of it."""
+    asked = []
+
+    def check() -> None:
+        asked.append(available(manager)[GPU])
+        raise AdmissionRefused("Node didn't have enough resource: cpu", rule="CAP-9", reason="OutOfcpu")
+
+    refused = await manager.admit_if(check, pod("greedy", gpu=2))
+    assert (refused.admitted, refused.reason) == (False, "OutOfcpu")
+    assert refused.message == "Pod was rejected: Node didn't have enough resource: cpu"
+    assert asked == [0]
+    assert available(manager)[GPU] == 2
+    assert await manager.admit_if(lambda: None, pod("modest", gpu=2))

@@ -27,7 +27,16 @@ from devicemgr.testing.conformance import Command, open_bench
 GPU = "vendor.com/gpu"
 POD = Pod(name="p", uid="p", containers=(Container(name="c", limits={GPU: 1}),))
 (SCRIPT,) = parse_scripts(f"resource: {GPU}\n", file="script")
-ONLY_IN_THE_PROGRAM = {"enter", "close", "watcher", "gauges", "events_of_incarnation", "pods_in_turns"}
+ONLY_IN_THE_PROGRAM = {
+    "admit_if",
+    "log",
+    "enter",
+    "close",
+    "watcher",
+    "gauges",
+    "events_of_incarnation",
+    "pods_in_turns",
+}
 
 OPENERS = {
     "open_device_manager": lambda root, manager: open_device_manager(root / "other"),

@@ -1,0 +1,57 @@
+"""Events in the API: in order, and one for all repetitions.
+
+They are for people, so none is worth a delay of anything else: they wait in a queue, and when that is full, because the
+API server is away for long, the newest are dropped.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+
+import trio
+
+from ...errors import ApiError
+from ..api.client import ApiClient
+from ..objects.event import Remark, events_path, new_event, repeated
+from ..objects.metadata import Object
+
+QUEUE = 1000
+REMEMBERED = 500
+"""How many Events may still be counted up."""
+
+
+class EventRecorder:
+    def __init__(self, api: ApiClient, *, node: str, clock: Callable[[], float]) -> None:
+        self._api = api
+        self._node = node
+        self._clock = clock
+        self._send, self._receive = trio.open_memory_channel[tuple[float, Remark]](QUEUE)
+        self._known: OrderedDict[Remark, Object] = OrderedDict()
+
+    def say(self, remark: Remark) -> None:
+        with suppress(trio.WouldBlock):
+            self._send.send_nowait((self._clock(), remark))
+
+    async def run(self) -> None:
+        async for time, remark in self._receive:
+            try:
+                self._known[remark] = await self._api.retrying(lambda: self._tell(remark, time))  # noqa: B023
+            except ApiError:
+                # Its namespace is about to end, or nobody may write Events here: whoever asks sees the pod's status.
+                self._known.pop(remark, None)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+
+    async def _tell(self, remark: Remark, time: float) -> Object:
+        path = events_path(remark)
+        if known := self._known.get(remark):
+            try:
+                return await self._api.patch(f"{path}/{known['metadata']['name']}", repeated(known, time=time))
+            except ApiError as error:
+                if error.code != 404:  # it has expired: Events are kept for an hour
+                    raise
+        suffix = f"{random.getrandbits(64):016x}"
+        return await self._api.create(path, new_event(remark, node=self._node, time=time, suffix=suffix))

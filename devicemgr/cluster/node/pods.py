@@ -1,0 +1,107 @@
+"""The pods that are bound to the node, each handed to a worker of its own.
+
+After a restart, pods that ask for the same devices are admitted one after the other, those that run first, then in the
+order of their creation. Later ones come as the scheduler sends them, and do not wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import trio
+
+from ...daemon.manager import DeviceManager
+from ..api.client import ApiClient
+from ..api.reflector import Synced
+from ..api.watch_events import Changed, Deleted
+from ..objects.metadata import PODS, Object, uid_of
+from ..objects.pod import has_ended, is_deleted, is_mirror, order_of_admission, pod_of, was_started
+from .admission import Admission
+from .pod_worker import PodWorker, health_of
+
+MakeWorker = Callable[[Object, Collection[trio.Event]], PodWorker]
+
+
+class Pods:
+    def __init__(
+        self, api: ApiClient, manager: DeviceManager, admission: Admission, make_worker: MakeWorker, *, node: str
+    ) -> None:
+        self._api = api
+        self._manager = manager
+        self._admission = admission
+        self._make_worker = make_worker
+        self._node = node
+        self._workers: dict[str, PodWorker] = {}
+        self._has_synced = False
+
+    async def follow(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Started when the pods that were there are known."""
+        async with (
+            trio.open_nursery() as nursery,
+            self._api.reflect(PODS, fieldSelector=f"spec.nodeName={self._node}") as changes,
+        ):
+            async for change in changes:
+                match change:
+                    case Synced(objects):
+                        await self._synced(objects, nursery)
+                        task_status.started()
+                        task_status = trio.TASK_STATUS_IGNORED
+                    case Changed(pod):
+                        self._see(pod, nursery)
+                    case Deleted(pod):
+                        self._gone(uid_of(pod))
+
+    async def report_health(self) -> None:
+        """Tell the workers of the health of their devices, whenever it changes."""
+        log = self._manager.log
+        while True:
+            seen = log.last
+            for status in await self._manager.pods_in_turns():
+                if worker := self._workers.get(status.uid):
+                    worker.set_health(health_of(status))
+            await log.wait_until(lambda: log.last != seen)  # noqa: B023 - it is awaited here
+
+    async def _synced(self, objects: Mapping[str, Object], nursery: trio.Nursery) -> None:
+        """What is not in it is not there any more, whatever was missed meanwhile."""
+        for uid in self._workers.keys() - objects.keys():
+            self._gone(uid)
+        pods = sorted(objects.values(), key=order_of_admission)
+        if self._has_synced:
+            for pod in pods:
+                self._see(pod, nursery)
+            return
+        await self._manager.retain(uid_of(pod) for pod in pods if not has_ended(pod))
+        for pod in pods:
+            if was_started(pod) and not is_mirror(pod):
+                self._admission.expect(pod)
+        before: dict[str, trio.Event] = {}
+        for pod in pods:
+            resources = set(_resources(pod))
+            turns = {before[name] for name in resources if name in before}
+            if worker := self._see(pod, nursery, turns):
+                before |= dict.fromkeys(resources, worker.had_its_turn)
+        self._has_synced = True
+
+    def _see(self, pod: Object, nursery: trio.Nursery, turns: Collection[trio.Event] = ()) -> PodWorker | None:
+        """The new worker, if there is one."""
+        uid = uid_of(pod)
+        if worker := self._workers.get(uid):
+            worker.update(pod)
+        elif not is_mirror(pod) and (is_deleted(pod) or not has_ended(pod)):
+            worker = self._workers[uid] = self._make_worker(pod, turns)
+            nursery.start_soon(self._run, uid, worker)
+            return worker
+        return None
+
+    async def _run(self, uid: str, worker: PodWorker) -> None:
+        await worker.run()
+        self._workers.pop(uid, None)
+
+    def _gone(self, uid: str) -> None:
+        if worker := self._workers.get(uid):
+            worker.gone()
+
+
+def _resources(pod: Object) -> Iterator[str]:
+    for container in pod_of(pod).containers:
+        yield from container.limits
