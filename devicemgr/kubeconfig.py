@@ -17,6 +17,8 @@ from .errors import BadInput
 from .yaml_fields import Field, load_documents
 
 HIDDEN = "[hidden]"
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod has what others have in a kubeconfig."""
 _SECRET = {"token", "password", "client-key-data", "id-token", "refresh-token", "access-token", "client-secret"}
 
 
@@ -40,6 +42,21 @@ class Entry:
         if said not in ("", "true", "false"):
             raise bad(self.fields[name], "must be true or false")
         return said == "true"
+
+    def texts(self, name: str) -> list[str]:
+        """The texts of a list; none if it is not there."""
+        return [_single(one) for one in self._items(name)]
+
+    def inside(self, name: str) -> Entry:
+        """A field that is itself a mapping."""
+        return Entry(self.fields[name], _mapping(self.fields[name]), self.directory)
+
+    def entries(self, name: str) -> list[Entry]:
+        """A list of mappings; empty if it is not there."""
+        return [Entry(one, _mapping(one), self.directory) for one in self._items(name)]
+
+    def _items(self, name: str) -> list[Field]:
+        return _items(self.fields[name]) if name in self.fields else []
 
     def data(self, name: str) -> bytes | None:
         """What ``NAME-data`` has as base64, or else the file that ``NAME`` is."""
@@ -183,8 +200,10 @@ def _items(value: Field) -> list[Field]:
 
 
 def _text(fields: Mapping[str, Field], name: str) -> str:
-    if name not in fields:
-        return ""
-    if not fields[name].is_text:
-        raise bad(fields[name], "must be a single value")
-    return fields[name].text()
+    return _single(fields[name]) if name in fields else ""
+
+
+def _single(value: Field) -> str:
+    if not value.is_text:
+        raise bad(value, "must be a single value")
+    return value.text()

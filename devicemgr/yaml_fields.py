@@ -185,6 +185,20 @@ class Field:
             raise self.bad(f"must be true or false, not {self.described()}")
         return self.text().lower() in ("true", "yes", "on")
 
+    def plain(self) -> Any:
+        """The value as JSON has it: mappings, lists, text, numbers, true, false."""
+        if self.is_mapping:
+            return {key: value.plain() for key, value in self.mapping().items()}
+        if self.is_list:
+            return [one.plain() for one in self.sequence()]
+        kind = self.node.tag.rpartition(":")[2]
+        try:
+            if kind == "bool":
+                return self.boolean()
+            return {"int": int, "float": float}.get(kind, str)(self.number_text())
+        except ValueError:
+            return self.text()
+
     def described(self) -> str:
         """A short description for error messages."""
         if isinstance(self.node, yaml.ScalarNode):

@@ -66,7 +66,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
         "runs a manager, and shows what others have said; it does not know the command line",
     ),
     "cluster": (
-        VALUES - {"resource_names"} | {"condition_variable", "core", "daemon", "quantity", "version"},
+        VALUES - {"resource_names"} | {"condition_variable", "core", "daemon", "kubeconfig", "quantity", "version"},
         "a manager as a node of a real cluster: objects of the API ↔ values",
     ),
     "cli": (

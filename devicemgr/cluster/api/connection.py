@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 
-class Credentials(Protocol):
-    """Who we are. Tokens are replaced from time to time, so they are asked for before each request."""
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """Both in PEM; ``certificate`` with those that it was signed by, if they are needed."""
 
-    async def headers(self) -> Mapping[str, str]:
-        """What a request has to carry. Raises ApiUnreachable if that cannot be had at the moment."""
-        ...
-
-    async def renew(self, refused: Mapping[str, str]) -> bool:
-        """The API server did not accept these headers (401): is there something else to try by now?"""
-        ...
-
-
-class Anonymous:
-    """Nobody in particular, or known by a client certificate alone."""
-
-    async def headers(self) -> Mapping[str, str]:
-        return {}
-
-    async def renew(self, refused: Mapping[str, str]) -> bool:
-        return False
+    certificate: bytes
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token that stays as it is."""
+class Identity:
+    """Who we are: what each request carries, and what each connection shows."""
 
-    token: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    certificate: ClientCertificate | None = None
 
-    async def headers(self) -> Mapping[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
+    @classmethod
+    def of_token(cls, token: str) -> Identity:
+        return cls((("Authorization", f"Bearer {token}"),))
 
-    async def renew(self, refused: Mapping[str, str]) -> bool:
-        return False
+
+class Credentials(Protocol):
+    """Where an identity comes from. It does not stay the same: tokens and certificates are replaced as they expire."""
+
+    async def identity(self) -> Identity:
+        """The one to use now. Raises ApiUnreachable if there is none at the moment."""
+        ...
+
+    async def renew(self, refused: Identity) -> None:
+        """The API server does not know this one (401): look for another one, if there can be one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Credentials that stay as they are."""
+
+    given: Identity = Identity()
+
+    async def identity(self) -> Identity:
+        return self.given
+
+    async def renew(self, refused: Identity) -> None:
+        """There is no other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,13 @@ class Connection:
 
     server: str
     """``https://HOST:PORT``, perhaps with a path in front of all others."""
-    credentials: Credentials = field(default_factory=Anonymous, repr=False)
+    credentials: Credentials = field(default_factory=Fixed, repr=False)
     authority: bytes | None = None
     """The certificates to trust, in PEM; None for those of the machine."""
+    insecure: bool = False
+    """Trust any certificate."""
+    server_name: str = ""
+    """Whom the server's certificate names, if not the host of ``server``."""
+    proxy: str = field(default="", repr=False)
+    """``http://HOST:PORT`` (or https, or socks5) through which the connection goes. It may have a password."""
     namespace: str = "default"

@@ -10,23 +10,25 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+import trio
 
 from ...errors import ApiError, ApiUnreachable
 from .answers import Object, error_of_status
-from .connection import Connection
+from .connection import ClientCertificate, Connection, Identity
 from .reachability import Reachability
 from .retries import is_down, retry_after
+from .tls import tls_context
 
 Query = Mapping[str, str]
 
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60)
-_TIMEOUT = httpx2.Timeout(10, read=35, pool=None)
-"""Seconds. An API server gives up on most requests after 34 (it says 504)."""
+PATIENCE = 35.0
+"""Seconds without a byte of an answer. An API server gives up on most requests after 34, and says 504."""
 _KEEPALIVE = [
     # A peer whose machine has gone does not answer these, and the connection ends after 15 + 3 × 5 s.
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -48,85 +50,145 @@ class Request:
 class Http:
     """Made by :func:`open_http`. Its methods raise ApiError or ApiUnreachable."""
 
-    def __init__(self, client: httpx2.AsyncClient, connection: Connection) -> None:
-        self._client = client
-        self._server = connection.server
-        self._credentials = connection.credentials
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._pool: _Pool | None = None
         self.reachability = Reachability()
 
     async def fetch(self, request: Request) -> Object:
         """The answer, which is an object."""
-        return _object(await self._send(request, _TIMEOUT, stream=False))
+        async with self._answer(request, PATIENCE) as answer:
+            await answer.aread()
+            return _object(answer)
 
     @asynccontextmanager
     async def stream(self, request: Request, *, silence: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """The answer's bytes as they come. ``silence``: the seconds without any after which the peer is given up."""
-        answer = await self._send(request, httpx2.Timeout(10, read=silence, pool=None), stream=True)
-        try:
-            with _translated(self._server):
-                yield answer.aiter_raw()
-        finally:
-            await answer.aclose()
+        async with self._answer(request, silence) as answer:
+            yield answer.aiter_raw()
 
     async def is_ready(self) -> bool:
         try:
-            await self._send(Request("GET", "/readyz"), _TIMEOUT, stream=False)
+            async with self._answer(Request("GET", "/readyz"), PATIENCE):
+                return True
         except (ApiError, ApiUnreachable):
             return False
-        return True
 
-    async def _send(self, request: Request, patience: httpx2.Timeout, *, stream: bool) -> httpx2.Response:
-        """An answer that is no error."""
-        try:
-            answer = await self._authenticated(request, patience, stream=stream)
-        except (ApiError, ApiUnreachable) as failure:
-            if is_down(failure):
-                self.reachability.failed(failure)
-            else:
-                self.reachability.succeeded()
-            raise
-        self.reachability.succeeded()
+    async def aclose(self) -> None:
+        if self._pool is not None:
+            await self._pool.retire()
+
+    @asynccontextmanager
+    async def _answer(self, request: Request, silence: float) -> AsyncIterator[httpx2.Response]:
+        """One that is no error, to be read within the block."""
+        async with AsyncExitStack() as stack:
+            try:
+                answer = await self._authenticated(stack, request, silence)
+                if answer.is_error:
+                    await answer.aread()
+                    raise _error(answer)
+            except (ApiError, ApiUnreachable) as failure:
+                if is_down(failure):
+                    self.reachability.failed(failure)
+                else:
+                    self.reachability.succeeded()
+                raise
+            self.reachability.succeeded()
+            yield answer
+
+    async def _authenticated(self, stack: AsyncExitStack, request: Request, silence: float) -> httpx2.Response:
+        """If the API server does not know us (401), and there are other credentials by then, it is asked once more."""
+        credentials = self._connection.credentials
+        identity = await credentials.identity()
+        answer = await stack.enter_async_context(self._sent(request, identity, silence))
+        if answer.status_code == httpx2.codes.UNAUTHORIZED:
+            await credentials.renew(identity)
+            if (other := await credentials.identity()) != identity:
+                await stack.aclose()
+                answer = await stack.enter_async_context(self._sent(request, other, silence))
         return answer
 
-    async def _authenticated(self, request: Request, patience: httpx2.Timeout, *, stream: bool) -> httpx2.Response:
-        """A request that is refused because we are not known (401) is made again, as long as there are credentials that
-        have not been tried."""
+    @asynccontextmanager
+    async def _sent(self, request: Request, identity: Identity, silence: float) -> AsyncIterator[httpx2.Response]:
+        extensions = _closing_what_fails()
+        if self._connection.server_name:
+            extensions["sni_hostname"] = self._connection.server_name
         content = None if request.body is None else json.dumps(request.body, separators=(",", ":"))
-        kind = {} if content is None else {"Content-Type": request.content_type}
-        while True:
-            ours = await self._credentials.headers()
-            sent = self._client.build_request(
-                request.method,
-                request.path,
-                params=request.query,
-                headers={**kind, **ours},
-                content=content,
-                timeout=patience,
-                extensions=_closing_what_fails(),
-            )
-            with _translated(self._server):
-                answer = await self._client.send(sent, stream=stream)
-                if not answer.is_error:
-                    return answer
+        kind = [] if content is None else [("Content-Type", request.content_type)]
+        async with self._client_of(identity) as client:
+            with _translated(self._connection.server):
+                sent = client.build_request(
+                    request.method,
+                    request.path,
+                    params=request.query,
+                    headers=[*kind, *identity.headers],
+                    content=content,
+                    timeout=httpx2.Timeout(10, read=silence, pool=None),
+                    extensions=extensions,
+                )
+                answer = await client.send(sent, stream=True)
                 try:
-                    await answer.aread()
+                    yield answer
                 finally:
                     await answer.aclose()
-            if answer.status_code != httpx2.codes.UNAUTHORIZED or not await self._credentials.renew(ours):
-                raise _error(answer)
+
+    @asynccontextmanager
+    async def _client_of(self, identity: Identity) -> AsyncIterator[httpx2.AsyncClient]:
+        """One whose connections show the identity's certificate."""
+        retired, pool = None, self._pool
+        if pool is None or pool.certificate != identity.certificate:
+            retired, self._pool = pool, _Pool(self._connection, identity.certificate)
+            pool = self._pool
+        pool.users += 1
+        try:
+            if retired is not None:
+                await retired.retire()
+            yield pool.client
+        finally:
+            pool.users -= 1
+            await pool.close_if_unused()
+
+
+class _Pool:
+    """Connections that show one certificate. When there is another one, they end with the requests that use them."""
+
+    def __init__(self, connection: Connection, certificate: ClientCertificate | None) -> None:
+        try:
+            context = tls_context(connection, certificate)
+        except ssl.SSLError as error:
+            raise ApiUnreachable(f"the client certificate cannot be used: {error.reason}") from None
+        transport = httpx2.AsyncHTTPTransport(
+            verify=context,
+            limits=_LIMITS,
+            trust_env=False,
+            socket_options=_KEEPALIVE,
+            proxy=connection.proxy or None,
+        )
+        headers = {"Accept": "application/json", "User-Agent": "devicemgr"}
+        self.certificate = certificate
+        self.client = httpx2.AsyncClient(
+            base_url=connection.server, transport=transport, headers=headers, trust_env=False
+        )
+        self.users = 0
+        self._is_retired = False
+
+    async def retire(self) -> None:
+        self._is_retired = True
+        await self.close_if_unused()
+
+    async def close_if_unused(self) -> None:
+        if self._is_retired and not self.users:
+            with trio.CancelScope(shield=True):
+                await self.client.aclose()
 
 
 @asynccontextmanager
 async def open_http(connection: Connection) -> AsyncIterator[Http]:
-    authority = None if connection.authority is None else connection.authority.decode()
-    transport = httpx2.AsyncHTTPTransport(
-        verify=ssl.create_default_context(cadata=authority), limits=_LIMITS, trust_env=False, socket_options=_KEEPALIVE
-    )
-    headers = {"Accept": "application/json", "User-Agent": "devicemgr"}
-    async with httpx2.AsyncClient(
-        base_url=connection.server, transport=transport, headers=headers, trust_env=False, timeout=_TIMEOUT
-    ) as client:
-        yield Http(client, connection)
+    http = Http(connection)
+    try:
+        yield http
+    finally:
+        await http.aclose()
 
 
 def _error(answer: httpx2.Response) -> ApiError:

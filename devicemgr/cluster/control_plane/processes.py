@@ -26,7 +26,7 @@ import trio
 
 from ...errors import AddressUnusable, ControlPlaneFailed, collapse_exception_group
 from ..api.client import ApiClient, open_api_client
-from ..api.connection import Connection, Token
+from ..api.connection import Connection, Fixed, Identity
 from . import flags
 from .component import Component
 from .programs import CONTROLLERS, SCHEDULER, Program
@@ -72,7 +72,8 @@ class ControlPlane:
         return path
 
     def client(self, user: str = ADMIN) -> AbstractAsyncContextManager[ApiClient]:
-        return open_api_client(Connection(self.url, Token(self.tokens[user]), self.certificate.read_bytes()))
+        credentials = Fixed(Identity.of_token(self.tokens[user]))
+        return open_api_client(Connection(self.url, credentials, self.certificate.read_bytes()))
 
     def killed(self, component: str) -> AbstractAsyncContextManager[None]:
         """Kill it, as ``kill -9`` does. It is away during the block, and starts again after it, on its data."""

@@ -13,11 +13,9 @@ from pathlib import Path
 
 from ...daemon.layout import KUBELET_ROOT
 from ...errors import BadInput
-from ...kubeconfig import Kubeconfig
+from ...kubeconfig import SERVICE_ACCOUNT, Kubeconfig
 from .isolation import Bind
 from .service_account import InCluster, in_cluster
-
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class GivenApiServer:

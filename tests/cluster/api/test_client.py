@@ -9,13 +9,13 @@ import pytest
 import trio
 
 from devicemgr.cluster.api.client import open_api_client
-from devicemgr.cluster.api.connection import Connection, Token
+from devicemgr.cluster.api.connection import Connection, Fixed, Identity
 from devicemgr.errors import ApiUnreachable
 from tests.fake_api_server import FILES
 
 
 def connection(url: str) -> Connection:
-    return Connection(url, Token("token"), (FILES / "cert.pem").read_bytes())
+    return Connection(url, Fixed(Identity.of_token("token")), (FILES / "cert.pem").read_bytes())
 
 
 @pytest.fixture

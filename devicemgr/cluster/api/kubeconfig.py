@@ -1,0 +1,153 @@
+"""A user's kubeconfig, or a pod's service account → a connection, as kubectl finds it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import ssl
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ...errors import BadInput
+from ...kubeconfig import SERVICE_ACCOUNT, Entry, Kubeconfig, bad
+from .connection import ClientCertificate, Connection, Fixed
+from .credentials import credentials_in_file, credentials_of
+from .tls import tls_context
+
+LOOPBACK = ("localhost", "127.", "::1")
+_NOWHERE = (
+    "no API server: --kubeconfig names no file, KUBECONFIG is not set, there is no ~/.kube/config, and this is no pod "
+    "with a service account"
+)
+
+
+def find_connection(
+    kubeconfig: str | Path | None = None,
+    context: str = "",
+    *,
+    environ: Mapping[str, str] = os.environ,
+    service_account: Path = SERVICE_ACCOUNT,
+) -> Connection:
+    """By the file that is given, or else by those that ``KUBECONFIG`` names, by ``~/.kube/config``, or as a pod.
+
+    ``context`` is one of the file's, if not its current one. Raises BadInput, with file, line and field.
+    """
+    paths = [Path(kubeconfig)] if kubeconfig is not None else _files(environ)
+    if paths:
+        return connection_of(Kubeconfig(*paths, context=context))
+    if environ.get("KUBERNETES_SERVICE_HOST") and (service_account / "token").exists() and not context:
+        return _in_cluster(environ, service_account)
+    raise BadInput(_NOWHERE, file="kubeconfig")
+
+
+def connection_of(config: Kubeconfig) -> Connection:
+    """To the API server of its context. Raises BadInput."""
+    cluster = config.cluster()
+    server = _server(cluster)
+    credentials = credentials_of(config.user(), cluster) if config.context.text("user") else Fixed()
+    insecure, authority = cluster.is_set("insecure-skip-tls-verify"), cluster.data("certificate-authority")
+    if insecure and authority is not None:
+        raise bad(
+            cluster.fields["insecure-skip-tls-verify"], "either this, or a certificate-authority: there are both here"
+        )
+    connection = Connection(
+        server,
+        credentials if server.startswith("https:") else Fixed(),  # they would be sent in clear
+        authority,
+        insecure=insecure,
+        server_name=cluster.text("tls-server-name"),
+        proxy=_proxy(cluster, server),
+        namespace=config.namespace,
+    )
+    _try_certificates(connection, cluster, config)
+    return connection
+
+
+def _files(environ: Mapping[str, str]) -> list[Path]:
+    """Those that are there. Raises BadInput if ``KUBECONFIG`` names none of them."""
+    named = [Path(one).expanduser() for one in dict.fromkeys(environ.get("KUBECONFIG", "").split(os.pathsep)) if one]
+    if not named:
+        usual = Path(environ.get("HOME") or Path.home()) / ".kube" / "config"
+        return [usual] if usual.exists() else []
+    if not (there := [path for path in named if path.exists()]):
+        raise BadInput(f"KUBECONFIG names {', '.join(map(str, named))}: there is no such file", file="kubeconfig")
+    return there
+
+
+def _in_cluster(environ: Mapping[str, str], service_account: Path) -> Connection:
+    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT") or "443"
+    authority, namespace = service_account / "ca.crt", service_account / "namespace"
+    try:
+        return Connection(
+            f"https://{f'[{host}]' if ':' in host else host}:{port}",
+            credentials_in_file(service_account / "token"),
+            authority.read_bytes() if authority.exists() else None,
+            namespace=namespace.read_text().strip() if namespace.exists() else "default",
+        )
+    except OSError as error:
+        raise BadInput(f"it cannot be read: {error.strerror}", file=str(error.filename)) from error
+
+
+def _server(cluster: Entry) -> str:
+    server = cluster.text("server")
+    if not server:
+        raise bad(cluster.place, "that cluster has no server")
+    wanted = "must be https://HOST:PORT, perhaps with a path"
+    try:
+        url = urlsplit(server)
+        _ = url.port
+    except ValueError:
+        raise bad(cluster.fields["server"], wanted) from None
+    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+        raise bad(cluster.fields["server"], wanted)
+    return server.rstrip("/")
+
+
+def _proxy(cluster: Entry, server: str) -> str:
+    """That of the kubeconfig, or else of the environment, which is not for loopback."""
+    proxy = cluster.text("proxy-url")
+    if not proxy:
+        return _proxy_of_environment(server)
+    try:
+        url = urlsplit(proxy)
+        is_one = url.scheme in ("http", "https", "socks5", "socks5h") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise bad(cluster.fields["proxy-url"], "must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+    if url.scheme.startswith("socks5") and importlib.util.find_spec("socksio") is None:
+        raise bad(cluster.fields["proxy-url"], "a SOCKS proxy needs a package that is not here: pip install socksio")
+    return proxy
+
+
+def _proxy_of_environment(server: str) -> str:
+    url = urlsplit(server)
+    if (url.hostname or "").startswith(LOOPBACK) or urllib.request.proxy_bypass(url.netloc):
+        return ""
+    return urllib.request.getproxies_environment().get(url.scheme, "")
+
+
+def _try_certificates(connection: Connection, cluster: Entry, config: Kubeconfig) -> None:
+    """So that an error names the field, where the first connection would only say that it fails."""
+    try:
+        tls_context(connection, None)
+    except ssl.SSLError:
+        given = next(one for one in ("certificate-authority-data", "certificate-authority") if cluster.text(one))
+        raise bad(cluster.fields[given], "there is no certificate in it that can be read") from None
+    if not config.context.text("user"):
+        return
+    user = config.user()
+    certificate, key = user.data("client-certificate"), user.data("client-key")
+    if certificate is None or key is None:
+        return
+    try:
+        tls_context(connection, ClientCertificate(certificate, key))
+    except ssl.SSLError as error:
+        given = next(one for one in ("client-certificate-data", "client-certificate") if user.text(one))
+        why = (error.reason or "").lower().replace("_", " ") or "no certificate"
+        raise bad(
+            user.fields[given],
+            f"it and its key cannot be used together ({why}); a key that is encrypted has to be decrypted first",
+        ) from None
