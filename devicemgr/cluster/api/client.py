@@ -18,7 +18,7 @@ from .connection import Connection
 from .http import Http, Query, Request, open_http
 from .reachability import Lost, Reachability, Reached
 from .reflector import Change, Reflector, Synced
-from .retries import Backoff, passes
+from .retries import Backoff, passes, retry_after_of
 from .watch_events import Changed, Deleted
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -94,7 +94,7 @@ class ApiClient:
                 if not passes(failure):
                     raise
                 backoff = backoff.failed()
-                asked = failure.retry_after if isinstance(failure, ApiError) else None
+                asked = retry_after_of(failure)
             await trio.sleep(backoff.delay(random.random(), retry_after=asked))
 
     def reflect(self, collection: str, **query: str) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Change]]:
@@ -102,7 +102,7 @@ class ApiClient:
 
         First comes :class:`Synced`, with all objects by their uids, and again whenever the server could not say what
         has changed meanwhile; after it :class:`Changed` and :class:`Deleted`. When the server cannot be asked, comes
-        :class:`Lost`, once, and :class:`Reached` when it can again. No failure of the peer is raised.
+        :class:`Lost`, once, and :class:`Reached` when it can again and goes on to. No failure of the peer is raised.
         """
         return self._reflect(collection, query)
 

@@ -14,17 +14,17 @@ A failure is never the end: after a pause that grows with each (:mod:`.retries`)
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 
 import trio
 
-from ...errors import ApiError, ApiUnreachable
+from ...errors import ApiError, ApiUnreachable, collapse_exception_group
 from .answers import Object
 from .http import Http, Query, Request
 from .reachability import Lost, Reachability, Reached
-from .retries import Backoff, is_expired
-from .watch_events import Bookmark, Changed, Deleted, EventReader, version_of
+from .retries import Backoff, Failure, is_expired, retry_after_of
+from .watch_events import Bookmark, Changed, Deleted, Event, EventReader, NoEvent, version_of
 
 CHUNK = 500
 """Objects in one answer, as kubectl and client-go ask for."""
@@ -32,6 +32,10 @@ SHORTEST_WATCH = 240.0
 """Seconds after which the server ends a watch, and up to half as many again, so that not all are made anew at once."""
 SILENCE = 30.0
 """Seconds beyond that, after which a watch that has not ended is given up: its connection is open at our end only."""
+
+
+STEADY = 2.0
+"""Seconds after which a watch counts as one. If it does not get that old, the pause before the next one grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +55,42 @@ class Reflector:
         self._http = http
         self._collection = collection
         self._query = query
-        self._collection_is = Reachability()
         self._send = changes.send
+        self._reachability = Reachability()
+        """Of this collection: one may be forbidden while others are not."""
         self._version = ""
         """After which a watch goes on; empty if the collection has to be listed."""
+        self._watching_since: float | None = None
 
     async def run(self) -> None:
         backoff = Backoff()
         while True:
-            began = trio.current_time()
-            delay_asked = None
-            try:
-                if not self._version:
-                    await self._list()
-                    began = trio.current_time()
-                await self._watch()
-                failed = False
-            except ApiError as failure:
-                # A version that has expired is not a failure, unless it does so again and again.
-                failed = True
-                delay_asked = failure.retry_after
-                if is_expired(failure) or not self._version:
-                    self._version = ""
-                await self._failed(failure)
-            except ApiUnreachable as failure:
-                failed = True
-                await self._failed(failure)
-            backoff = backoff.lasted(trio.current_time() - began)
-            if failed or trio.current_time() - began < 1:
-                backoff = backoff.failed()
-            await trio.sleep(backoff.delay(random.random(), retry_after=delay_asked))
+            failure = await self._once()
+            since = self._watching_since
+            if since is not None and trio.current_time() - since >= STEADY:
+                backoff = Backoff()
+                if failure is None:
+                    continue
+            if failure is None:
+                failure = ApiUnreachable(f"the watch of {self._collection} is ended as soon as it begins")
+            if is_expired(failure) or isinstance(failure, NoEvent):
+                self._version = ""
+            backoff = backoff.failed()
+            # That a watch is lost, or its version, is nothing to speak of, if another one can be had.
+            if backoff.failures > 1 or (since is None and not is_expired(failure)):
+                await self._lost(failure)
+            await trio.sleep(backoff.delay(random.random(), retry_after=retry_after_of(failure)))
+
+    async def _once(self) -> Failure | None:
+        """How it ended, if not well."""
+        self._watching_since = None
+        try:
+            if not self._version:
+                await self._list()
+            await self._watch()
+        except (ApiError, ApiUnreachable) as failure:
+            return failure
+        return None
 
     async def _list(self) -> None:
         try:
@@ -90,7 +100,6 @@ class Reflector:
                 raise
             # It took longer than the server remembers. All at once is consistent by itself.
             objects, version = await self._pages("")
-        await self._succeeded()
         await self._send(Synced(objects))
         self._version = version
 
@@ -118,21 +127,42 @@ class Reflector:
             "resourceVersion": self._version,
             "timeoutSeconds": f"{seconds:.0f}",
         }
-        events = EventReader()
         async with self._http.stream(Request("GET", self._collection, query), silence=seconds + SILENCE) as stream:
-            await self._succeeded()
+            self._watching_since = trio.current_time()
+            if self._reachability.lost is None:
+                await self._read(stream)
+            else:
+                with collapse_exception_group():
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._reached_when_steady)
+                        await self._read(stream)
+                        nursery.cancel_scope.cancel()
+
+    async def _read(self, stream: AsyncIterator[bytes]) -> None:
+        events = EventReader()
+        failure: Failure | None = None
+        with trio.CancelScope() as reading:
             async for data in stream:
-                for event in events.feed(data):
-                    if not isinstance(event, Bookmark):
-                        await self._send(event)
-                    self._version = version_of(event)
+                try:
+                    await self._take(events.feed(data))
+                except (ApiError, NoEvent) as found:
+                    failure = found
+                    # To leave the loop would leave httpx2's own generators to the garbage collector.
+                    reading.cancel()
+        if failure is not None:
+            raise failure
 
-    async def _failed(self, failure: ApiError | ApiUnreachable) -> None:
-        if isinstance(failure, ApiError) and is_expired(failure):
-            return
-        if lost := self._collection_is.failed(failure):
-            await self._send(lost)
+    async def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if not isinstance(event, Bookmark):
+                await self._send(event)
+            self._version = version_of(event)
 
-    async def _succeeded(self) -> None:
-        if reached := self._collection_is.succeeded():
+    async def _reached_when_steady(self) -> None:
+        await trio.sleep(STEADY)
+        if reached := self._reachability.succeeded():
             await self._send(reached)
+
+    async def _lost(self, failure: Failure) -> None:
+        if lost := self._reachability.failed(failure):
+            await self._send(lost)

@@ -19,20 +19,20 @@ LONGEST_RETRY_AFTER = 300.0
 
 Failure = ApiError | ApiUnreachable
 
-_PASSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSES = frozenset({401, 408, 425, 429, 500, 502, 503, 504})
 
 
 def passes(failure: Failure) -> bool:
     """Can the same request succeed later? A refusal cannot: 403, 404, 409 and 422 are for the caller to decide on.
 
-    Nor can a 401 that is left when the credentials have been renewed, but somebody may put new ones there.
+    A 401 can: somebody who replaces credentials may be late.
     """
     return isinstance(failure, ApiUnreachable) or failure.code in _PASSES
 
 
 def is_down(failure: Failure) -> bool:
-    """Does the API server not answer, or somebody in its place?"""
-    return isinstance(failure, ApiUnreachable) or failure.code in (502, 503, 504)
+    """Can nothing be asked at the moment, whatever it is?"""
+    return isinstance(failure, ApiUnreachable) or failure.code in (401, 502, 503, 504)
 
 
 def is_expired(failure: Failure) -> bool:
@@ -59,9 +59,10 @@ class Backoff:
             return min(retry_after, LONGEST_RETRY_AFTER) + chance * max(longest, FIRST_DELAY)
         return longest * (1 + chance) / 2
 
-    def lasted(self, seconds: float) -> Backoff:
-        """A stream has been open for that long. One that was open for longer than the pause before it was a success."""
-        return Backoff() if seconds > max(1.0, self.delay(1.0)) else self
+
+def retry_after_of(failure: Failure) -> float | None:
+    """The seconds for which the server has asked to be left alone, if it has."""
+    return failure.retry_after if isinstance(failure, ApiError) else None
 
 
 def retry_after(value: str | None, *, date: str | None) -> float | None:

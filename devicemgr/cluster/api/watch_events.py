@@ -35,6 +35,10 @@ class Bookmark:
     object: Object
 
 
+class NoEvent(ApiUnreachable):
+    """A watch has sent something else: from here on, it does not say what has changed."""
+
+
 Event = Changed | Deleted | Bookmark
 _KINDS: dict[Any, type[Event]] = {"ADDED": Changed, "MODIFIED": Changed, "DELETED": Deleted, "BOOKMARK": Bookmark}
 
@@ -43,17 +47,23 @@ class EventReader:
     """Puts together the lines that a stream of bytes is made of, each of which is an event."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
+        """The pieces of a line that has not ended."""
+        self._length = 0
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that ``data`` completes. Raises ApiUnreachable if something is no event, and the server's ApiError
+        """The events that ``data`` completes. Raises NoEvent if something is none, and the server's ApiError
         if it is one about the watch itself."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LONGEST_LINE:
-            raise ApiUnreachable(f"a watch has sent an event of more than {LONGEST_LINE >> 20} MiB")
-        for line in lines:
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            line = b"".join([*self._rest, end])
+            self._rest, self._length = [], 0
             if line.strip():
                 yield _event(line)
+        self._rest.append(rest)
+        self._length += len(rest)
+        if self._length > LONGEST_LINE:
+            raise NoEvent(f"a watch has sent an event of more than {LONGEST_LINE >> 20} MiB")
 
 
 def version_of(one: Event) -> str:
@@ -80,5 +90,5 @@ def _event(line: bytes) -> Event:
     return kind(found)
 
 
-def _no_event(line: bytes) -> ApiUnreachable:
-    return ApiUnreachable(f"a watch has sent something that is no event: {line[:100]!r}")
+def _no_event(line: bytes) -> NoEvent:
+    return NoEvent(f"a watch has sent something that is no event: {line[:100]!r}")
