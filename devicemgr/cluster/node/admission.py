@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...daemon.manager import DeviceManager
 from ...errors import AdmissionRefused
-from ...model import PodAdmitResult
+from ...model import Pod, PodAdmitResult
 from ..objects.fit import Tenants, misfit
 from ..objects.metadata import Object, uid_of
 from ..objects.pod import pod_of, was_started
@@ -33,7 +35,7 @@ class Admission:
                 self._check_fit(pod)
             self._tenants.add(pod)
 
-        result = await self._manager.admit_if(check, pod_of(pod), start=not started)
+        result = await self._manager.admit_if(check, self._of_plugins(pod_of(pod)), start=not started)
         if not result.admitted:
             self._tenants.discard(uid_of(pod))
         return result
@@ -46,6 +48,20 @@ class Admission:
         """It has ended."""
         self._tenants.discard(uid)
         await self._manager.remove("", uid)
+
+    def _of_plugins(self, pod: Pod) -> Pod:
+        """Without what somebody else has published on the Node: there are no devices of that, so it is only counted.
+
+        A pod that was admitted without it stays so, whatever plug-in may have come since.
+        """
+        here = next((one for one in self._manager.pods() if one.uid == pod.uid), None)
+        held = None if here is None else {name for one in here.containers for name in one.health}
+        of_others = self._node.resources_of_others(beside=held)
+        containers = (
+            replace(one, limits={name: count for name, count in one.limits.items() if name not in of_others})
+            for one in pod.containers
+        )
+        return replace(pod, containers=tuple(containers))
 
     def _check_fit(self, pod: Object) -> None:
         # While somebody has deleted the Node, it is being registered again, as it was.

@@ -7,7 +7,7 @@ wake it: the Node has changed, or the manager has.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 import trio
@@ -73,12 +73,14 @@ class NodeObject:
     def allocatable(self) -> dict[str, int]:
         """What the fit check counts beside the manager's devices: what the node has of cpu and the like, and the
         extended resources that somebody else has published."""
-        own = dict(quantities(self._description.own_capacity))
+        return dict(quantities(self._description.own_capacity)) | self.resources_of_others()
+
+    def resources_of_others(self, *, beside: Collection[str] | None = None) -> dict[str, int]:
+        """The extended resources on the Node that are not the manager's; or, with ``beside``, not these."""
         if self._found is None:
-            return own
-        of_plugins = self._manager.capacity()
-        others = extended_resources(self._found).allocatable
-        return own | {name: count for name, count in others.items() if name not in of_plugins}
+            return {}
+        ours = self._manager.capacity().keys() if beside is None else beside
+        return {name: count for name, count in extended_resources(self._found).allocatable.items() if name not in ours}
 
     def as_new(self) -> Object:
         """The Node as it would be registered now."""
@@ -152,13 +154,11 @@ class NodeObject:
             await self._api.delete(node_path(self.name), uid=uid_of(self._found))
 
     def _is_due(self) -> bool:
-        if self._found is None or self._must_acknowledge():
+        if self._found is None:
             return True
-        return not is_published(self._found, self._wanted(self._found)[1])
-
-    def _must_acknowledge(self) -> bool:
-        status = self._manager.node_status()
-        return bool(status.removed) or status.reset
+        status, patch = self._wanted(self._found)
+        owes = status.removed or status.reset
+        return bool(owes) or self._is_news(status) or not is_published(self._found, patch)
 
     def _wanted(self, found: Object) -> tuple[NodeStatus, Object]:
         status = self._manager.node_status(extended_resources(found))
@@ -196,12 +196,13 @@ class NodeObject:
         if self._found is None or _version(found) >= _version(self._found):
             self._found = found
 
+    def _is_news(self, status: NodeStatus) -> bool:
+        return (dict(status.capacity), dict(status.allocatable)) != (self._published or ({}, {}))
+
     def _record(self, status: NodeStatus) -> None:
-        published = dict(status.capacity), dict(status.allocatable)
-        if published != self._published and (published[0] or self._published is not None):
-            event = NodeStatusPublished(node=self.name, capacity=published[0], allocatable=published[1])
-            self._manager.log.record([event])
-        self._published = published
+        if self._is_news(status):
+            capacity, allocatable = self._published = dict(status.capacity), dict(status.allocatable)
+            self._manager.log.record([NodeStatusPublished(node=self.name, capacity=capacity, allocatable=allocatable)])
 
 
 def _version(found: Object) -> int:
