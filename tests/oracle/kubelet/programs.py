@@ -18,7 +18,7 @@ _MINOR = ".".join(KUBERNETES.split(".")[:2])
 
 def build() -> None:
     """Compile what the stories need and is not there: many minutes, the first time. Raises ProgramUnavailable."""
-    for program in (KUBELET, CONTROL_PLANE):
+    for program in (CONTROL_PLANE, KUBELET):
         print(program.build())
 
 
