@@ -21,6 +21,7 @@
     ├── RateLimited          too many calls of the PodResources API
     ├── NoSuchPod            the pod is not on this node
     ├── ManagerUnavailable   no manager serves admin.sock
+    ├── KubeletUnavailable   no kubelet serves the PodResources API on a socket
     ├── ManagerClosed        the manager inside this program has ended
     ├── NeedsTrio            called outside of a Trio program
     ├── DirectoryInUse       another manager owns the directory
@@ -150,6 +151,10 @@ def as_cause(error: DeviceManagerError) -> str:
 
 class ManagerUnavailable(DeviceManagerError):
     """No manager serves admin.sock. Start one on the same root directory."""
+
+
+class KubeletUnavailable(DeviceManagerError):
+    """No kubelet serves the PodResources API on this socket, or it does not answer. The text says where kubelets do."""
 
 
 class ManagerClosed(DeviceManagerError):

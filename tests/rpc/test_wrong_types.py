@@ -10,7 +10,7 @@ from grpclib.const import Cardinality
 from devicemgr import open_device_manager
 from devicemgr.rpc.admin.service import AdminService
 from devicemgr.rpc.deviceplugin.service import RegistrationService
-from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
+from devicemgr.rpc.pod_resources.service import PodResourcesService, PodResourcesServiceV1Alpha1
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.wire_format import EncodedMessage, RawMessage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devicemgr.core.views.pod_resources import PodResourcesEntry
-from devicemgr.rpc.pod_resources import PodResourcesService
+from devicemgr.rpc.pod_resources.service import PodResourcesService
 from devicemgr.rpc.stubs import v1
 
 NO_RECORDS = "a record of CPUs or memory is another manager's: devicemgr manages devices only (API-5)"

@@ -34,7 +34,7 @@ BURST = 10
 
 
 class PodResources:
-    """Implements :class:`~devicemgr.rpc.pod_resources.PodResourcesApi`. Raises RateLimited above ``RATE``."""
+    """Implements :class:`~devicemgr.rpc.pod_resources.service.PodResourcesApi`. Raises RateLimited above ``RATE``."""
 
     def __init__(self, current: Callable[[], DeviceStore], log: EventLog) -> None:
         self._current = current

@@ -16,7 +16,7 @@ from ...errors import DirectoryUnusable
 from ...peer_limits import PeerLimits
 from ...rpc.admin.service import AdminService
 from ...rpc.deviceplugin.service import RegistrationService
-from ...rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
+from ...rpc.pod_resources.service import PodResourcesService, PodResourcesServiceV1Alpha1
 from ...rpc.transport.server import FLUSH_TIME, Server
 from ..access.control import AccessControl
 from ..event_log import EventLog, RecordedEvent

@@ -9,7 +9,7 @@ from devicemgr import Container, ContainerKind, Device, Pod
 from devicemgr.daemon.access.rate_limit import TokenBucket
 from devicemgr.errors import NoSuchPod, RateLimited
 from devicemgr.events import DeviceListApplied
-from devicemgr.rpc.pod_resources import PodResourcesService
+from devicemgr.rpc.pod_resources.service import PodResourcesService
 from devicemgr.rpc.stubs import v1
 from tests.helpers import until
 

@@ -1,4 +1,4 @@
-"""The PodResources API, v1 and v1alpha1, for monitoring agents (API-5, API-6).
+"""The PodResources API, v1 and v1alpha1, as the manager serves it to monitoring agents (API-5, API-6).
 
 While nothing changes, :class:`PodResourcesApi` returns the same object, and every caller gets the same encoded bytes.
 An answer is assembled from the cached bytes of each resource and each NUMA node: a message object for each of 10,000
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
-from ..model import ResourceName
-from ..steps import Steps, in_chunks
-from ..turns import run_in_turns
-from .encoded import Encoded
-from .stubs import v1, v1alpha1
-from .wire_format import EncodedMessage, field_of_bytes
+from ...model import ResourceName
+from ...steps import Steps, in_chunks
+from ...turns import run_in_turns
+from ..encoded import Encoded
+from ..stubs import v1, v1alpha1
+from ..wire_format import EncodedMessage, field_of_bytes
 
 
 class ContainerDevices(Protocol):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devicemgr.core.views.pod_resources import DeviceOnNode, PodResourcesEntry
-from devicemgr.rpc.pod_resources import PodResourcesService, PodResourcesServiceV1Alpha1
+from devicemgr.rpc.pod_resources.service import PodResourcesService, PodResourcesServiceV1Alpha1
 from devicemgr.rpc.stubs import v1, v1alpha1
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(["x" * 128, "é" * 9000])
