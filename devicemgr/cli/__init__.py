@@ -1,7 +1,7 @@
 """The command line: one file per verb, each thin; this one holds what they share.
 
-Without a verb the daemon runs. Exit status: 0 done · 1 refused or failed · 2 bad usage or bad input · 3 no manager
-reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went away.
+Without a verb the daemon runs. Exit status: 0 done · 1 refused or failed · 2 bad usage or bad input · 3 no manager or
+kubelet reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went away.
 
 ``run``                without a verb: the daemon
 ``daemon_options``     its options, from its settings
@@ -29,6 +29,7 @@ reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went aw
 ``retain``             removes all pods but those that still exist
 ``rule``               prints a rule of the book
 ``status``             shows the resources, and who holds what
+``kubelet_status``     the same of any kubelet, by its PodResources API
 ``wait``               waits until a resource has its devices
 ``ask``                calls to a running manager
 ``extras``             packages that only some verbs need
@@ -52,7 +53,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ..errors import BadInput, DeviceManagerError, ManagerUnavailable, UnusableTopology
+from ..errors import BadInput, DeviceManagerError, KubeletUnavailable, ManagerUnavailable, UnusableTopology
 from ..printable import printable
 from ..resource_names import why_not_extended
 from ..version import installed_version
@@ -157,7 +158,7 @@ def _exit_status(error: DeviceManagerError) -> int:
     match error:
         case BadInput() | UnusableTopology():
             return 2
-        case ManagerUnavailable():
+        case ManagerUnavailable() | KubeletUnavailable():
             return 3
         case _:
             return 1

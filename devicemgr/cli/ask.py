@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,25 +44,33 @@ def ask(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[T]]
 
 def ask_without_end(root_dir: Path | None, question: Callable[[ManagerClient], Awaitable[None]]) -> None:
     """The same for one without an end: until it is interrupted, or the reader of its output is gone."""
+    with until_interrupted():
+        ask(root_dir, lambda client: while_output_is_read(partial(question, client)))
 
-    async def while_read(client: ManagerClient) -> None:
-        is_read = True
 
-        async def watch_reader() -> None:  # it raises nothing, since a write may fail in the same moment
-            nonlocal is_read
-            await until_reader_is_gone()
-            is_read = False
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_reader)
-            await question(client)
-            nursery.cancel_scope.cancel()
-        if not is_read:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Around a program that the user ends."""
     with suppress(KeyboardInterrupt), collapse_exception_group():
-        ask(root_dir, while_read)
+        yield
+
+
+async def while_output_is_read(work: Callable[[], Awaitable[None]]) -> None:
+    """Run ``work`` until it ends. Raises BrokenPipeError as soon as the reader of standard output is gone."""
+    is_read = True
+
+    async def watch_reader() -> None:  # it raises nothing, since a write may fail in the same moment
+        nonlocal is_read
+        await until_reader_is_gone()
+        is_read = False
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch_reader)
+        await work()
+        nursery.cancel_scope.cancel()
+    if not is_read:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 async def did_you_mean(client: ManagerClient, namespace: str, name: str) -> str:

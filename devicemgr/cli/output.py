@@ -159,7 +159,8 @@ def _container_data(container: ContainerStatus) -> dict[str, Any]:
     }
 
 
-def status_tables(data: Mapping[str, Any], *, headers: bool = True) -> list[Table]:
+def status_parts(data: Mapping[str, Any], *, headers: bool = True) -> tuple[list[Table], list[str]]:
+    """Two tables, and nothing to say below them."""
     numbers = ("capacity", "allocatable", "allocated", "available")
     resources = listing("Resources", "resource", *numbers, "endpoint", right=numbers, headers=headers)
     for name, counts in data["resources"].items():
@@ -171,8 +172,10 @@ def status_tables(data: Mapping[str, Any], *, headers: bool = True) -> list[Tabl
         shown = name if names[name] == 1 else f"{name} (uid {pod['uid']})"
         for container in pod["containers"]:
             for held in container["allocatedResourcesStatus"] or [{"name": "", "resources": []}]:
-                pods.add_row(plain(shown), plain(container["name"]), plain(held["name"]), _devices(held["resources"]))
-    return [resources, pods]
+                pods.add_row(
+                    plain(shown), plain(container["name"]), plain(held["name"]), devices_cell(held["resources"])
+                )
+    return [resources, pods], []
 
 
 def _endpoint(counts: Mapping[str, Any]) -> str:
@@ -183,8 +186,16 @@ def _endpoint(counts: Mapping[str, Any]) -> str:
     return f"{endpoint} ({standbys} {'stands' if standbys == 1 else 'stand'} by)" if standbys else endpoint
 
 
-def draw_status(data: Mapping[str, Any], *, headers: bool = True) -> None:
-    print_listing(*status_tables(data, headers=headers))
+def draw_status(data: Mapping[str, Any]) -> None:
+    draw_parts(status_parts(data))
+
+
+def draw_parts(parts: tuple[list[Table], list[str]]) -> None:
+    """Tables, and notes below them."""
+    tables, notes = parts
+    print_listing(*tables)
+    for note in notes:
+        print_text(note)
 
 
 def draw_names(data: Mapping[str, Any]) -> None:
@@ -234,8 +245,9 @@ def _pod_name(pod: Mapping[str, Any]) -> str:
     return f"{pod['namespace']}/{pod['name']}" if pod["name"] else f"uid {pod['uid']}"
 
 
-def _devices(resources: Sequence[Mapping[str, str]]) -> str:
-    """On a terminal at most MOST_ON_TERMINAL devices: more are not readable, and take seconds to fold into lines."""
+def devices_cell(resources: Sequence[Mapping[str, str]]) -> str:
+    """Devices, each with its health unless it is healthy. On a terminal at most MOST_ON_TERMINAL devices: more are not
+    readable, and take seconds to fold into lines."""
     shown = resources[:MOST_ON_TERMINAL] if console().is_terminal else resources
     more = [f"… and {len(resources) - len(shown):,} more (-o json has all)"] if len(shown) < len(resources) else []
     return ", ".join([*map(_with_health, shown), *more])

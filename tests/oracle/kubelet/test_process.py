@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 import trio
 
+from devicemgr import Device
+from devicemgr.cli.kubelet_status import kubelet_data
 from devicemgr.cluster.control_plane.processes import ControlPlane
+from devicemgr.rpc.pod_resources.client import read_pod_resources
 from devicemgr.testing import open_simulated_plugin
 
 from .pods import NODE, PODS
@@ -103,6 +106,63 @@ def test_a_plug_in_and_pods_meet_a_kubelet_and_nothing_is_left_of_it(cluster, po
     portal.call(story)
     assert processes(root_dir) == []
     assert of_the_machine() == before
+
+
+@pytest.mark.usefixtures("clean_node")
+def test_status_reads_what_its_pods_hold(cluster, portal, root_dir):
+    """``status --pod-resources``. A device that only an init container has asked for is held, and not listed (PR-3)."""
+    devices = [Device(id=f"d{number}", numa_nodes=(number % 2,)) for number in range(4)]
+
+    async def status() -> dict:
+        return kubelet_data(await read_pod_resources(root_dir / "root/pod-resources/kubelet.sock"))
+
+    async def story() -> None:
+        async with node(cluster, root_dir) as (kubelet, _), cluster.client() as api:
+            async with open_simulated_plugin(root_dir / "root/device-plugins", GPU, devices=devices) as plugin:
+                await plugin.register()
+                await api.wait_until(
+                    f"/api/v1/nodes/{NODE}", lambda node: node["status"]["allocatable"].get(GPU) == "4"
+                )
+                idle = await status()
+                assert (idle["api"], idle["pods"], idle["memory"], idle["notes"]) == ("v1", [], {}, [])
+                assert idle["resources"] == {GPU: counted(4, 0, free=["d0", "d1", "d2", "d3"])}
+                one = pod("p", 1)
+                (main,) = one["spec"]["containers"]
+                one["spec"]["initContainers"] = [
+                    {**main, "name": "init", "command": ["exit"], "resources": {"limits": {GPU: "2"}}}
+                ]
+                await api.create(PODS, one)
+                await api.wait_until(f"{PODS}/p", lambda one: one["status"].get("phase") == "Running")
+                (container,) = (busy := await status())["pods"][0]["containers"]
+                (held,) = container["devices"][GPU]
+                assert (container["name"], container["numa_nodes"]) == ("main", {GPU: {held: [int(held[1]) % 2]}})
+                free = [device.id for device in devices if device.id != held]
+                assert busy["resources"] == {GPU: counted(4, 1, free=free)}
+                await kubelet.log.wait_until(lambda: kubelet.knows_what_runs)
+                await api.create(PODS, pod("q", 3))
+                refused = await api.wait_until(f"{PODS}/q", lambda one: one["status"].get("phase") == "Failed")
+                assert "Requested: 3, Available: 2" in refused["status"]["message"]
+                plugin.set_health(held, "Unhealthy")
+                await api.wait_until(
+                    f"/api/v1/nodes/{NODE}", lambda node: node["status"]["allocatable"].get(GPU) == "3"
+                )
+                broken = await status()
+                assert broken["resources"] == {GPU: counted(3, 1, free=free, not_allocatable=[held])}
+                for name in ("p", "q"):
+                    await api.delete(f"{PODS}/{name}")
+                    await api.wait_until(f"{PODS}/{name}", lambda one: one is None)
+
+    portal.call(story)
+
+
+def counted(allocatable: int, allocated: int, *, free: list[str], not_allocatable: Sequence[str] = ()) -> dict:
+    return {
+        "allocatable": allocatable,
+        "allocated": allocated,
+        "available": len(free),
+        "free": free,
+        "not_allocatable": list(not_allocatable),
+    }
 
 
 @pytest.mark.usefixtures("clean_node")
