@@ -22,6 +22,10 @@ class History:
     """All there have been."""
     live: list[str] = field(default_factory=list)
     """Plug-ins that have registered on both sides and have a stream, in the order of their registrations."""
+    crossed: set[str] = field(default_factory=set)
+    """Plug-ins that have registered while their old stream was ending."""
+    failed: set[str] = field(default_factory=set)
+    """Plug-ins that both sides have refused while they had a stream."""
     again: bool = False
     """Were pods admitted once more, while they ran?"""
     expired: set[str] = field(default_factory=set)
@@ -49,11 +53,17 @@ class History:
             if plugin.resource == resource:
                 yield from plugin.devices or ()
 
-    def registered(self, plugin: str) -> None:
+    def registered(self, plugin: str, *, crossing: bool = False) -> None:
         """On both sides; it is the newest of its resource, and its list is in force."""
+        if crossing and plugin in self.live:
+            self.crossed.add(plugin)
         self.ended(plugin)
         self.live.append(plugin)
         self._recover(plugin)
+
+    def refused_registration(self, plugin: str) -> None:
+        if plugin in self.live:
+            self.failed.add(plugin)
 
     def listed(self, plugin: str) -> None:
         """It sent a list. In the kubelet that counts even if a newer one has sent one."""

@@ -22,7 +22,7 @@ RANDOM = "Go's order"
 Looks = Callable[[Difference, History], bool]
 
 _LOOKS: dict[str, Looks] = {}
-_SPOILS = {"LIM-3", "LIM-27", "LIM-42"}
+_SPOILS = {"LIM-3", "LIM-27", "LIM-42", "LIM-43"}
 _OF_ADMISSIONS = {
     "kubelet_admission_rejections_total",
     "kubelet_device_plugin_alloc_duration_seconds",
@@ -118,8 +118,17 @@ def _same_socket(difference: Difference, history: History) -> bool:
 @_looks("LIM-3")
 def _failed_on_same_socket(difference: Difference, history: History) -> bool:
     """A registration that failed makes the kubelet forget the plug-in that serves on the same socket."""
-    ended = isinstance(difference.step, Kill | EndStream) and (difference.judge, difference.ours) == (None, "noticed")
-    return ended and bool(about(difference, history))
+    return _is_unnoticed_end(difference) and difference.step.plugin in history.failed
+
+
+@_looks("LIM-43")
+def _crossed(difference: Difference, history: History) -> bool:
+    """A plug-in that registers while its old stream ends is forgotten."""
+    return _is_unnoticed_end(difference) and difference.step.plugin in history.crossed
+
+
+def _is_unnoticed_end(difference: Difference) -> bool:
+    return isinstance(difference.step, Kill | EndStream) and (difference.judge, difference.ours) == (None, "noticed")
 
 
 @_looks("LIM-27")
@@ -226,8 +235,11 @@ def _claimed_by_others(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-32")
 def _before_its_plugin(difference: Difference, history: History) -> bool:
-    """A pod that comes before its plug-in after a reboot fails for good, and does not wait for it."""
-    return isinstance(difference.step, Reboot) and bool(difference.step.meanwhile) and _only_judge_refuses(difference)
+    """A pod that comes before its plug-in after a reboot fails for good, and does not wait for it. It may be refused in
+    other words when it has waited."""
+    judge, _ours = _refusals(difference)
+    waited = isinstance(difference.step, Reboot) and bool(difference.step.meanwhile)
+    return waited and "no healthy devices present" in judge
 
 
 @_looks("LIM-30")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,19 +123,32 @@ class Player:
         for name, side in self._sides.items():
             serving = plugin.serve(name, self._path(plugin, name))
             opened[name] = serving.opened
-            results[name] = (
-                serving.wait_notified()
-                if step.watched
-                else register(side.plugins / "kubelet.sock", plugin, step.version)
-            )
+            if step.watched:
+                results[name] = serving.wait_notified()
+            elif step.crossing:
+                results[name] = self._register_crossing(side, plugin)
+            else:
+                results[name] = register(side.plugins / "kubelet.sock", plugin, step.version)
         for name, side in self._sides.items():
             if results[name] is None:
                 plugin.serving[name].wait_watched(opened[name] + 1)
                 if plugin.devices is not None:
                     side.wait_listed(plugin.resource, self._path(plugin, name))
         if not any(results.values()):
-            self._history.registered(step.plugin)
+            self._history.registered(step.plugin, crossing=step.crossing)
+        elif all(results.values()):
+            self._history.refused_registration(step.plugin)
         return results
+
+    def _register_crossing(self, side: Side, plugin: Plugin) -> str | None:
+        serving, kubelet_sock = plugin.serving[side.name], side.plugins / "kubelet.sock"
+        with ThreadPoolExecutor(1) as thread:
+            ask = partial(thread.submit, register, kubelet_sock, plugin, "v1beta1")
+            with serving.asked_for_options(ask) as registering:
+                serving.end_streams()
+                side.wait_ended(plugin.resource, self._path(plugin, side.name))
+            refused: str | None = registering.result()
+            return refused
 
     def _path(self, plugin: Plugin, side: str) -> Path:
         """The plug-in's socket."""

@@ -7,8 +7,9 @@ import queue
 import tempfile
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ class Serving:
         self._streams: list[queue.SimpleQueue[bytes | None]] = []
         self._changed = threading.Condition()
         self._opened = 0
+        self._tells_options = threading.Event()
+        self._tells_options.set()
         self._notified: list[watcher_wire.RegistrationStatus] = []
         self._server = grpc.server(ThreadPoolExecutor(6), options=OPTIONS)
         self._server.add_generic_rpc_handlers([_Handler(self)])
@@ -111,6 +114,23 @@ class Serving:
         with self._changed:
             watched = self._changed.wait_for(lambda: self._opened >= streams and len(self._streams) == 1, PATIENCE)
         assert watched, f"{self._opened} streams were opened, not {streams}, and {len(self._streams)} are open"
+
+    @contextmanager
+    def asked_for_options(self, ask: Callable[[], Any]) -> Iterator[Any]:
+        """Begins with what ``ask`` returns, when the options are asked for. The answer waits for the end."""
+        before = self._asked_for_options()
+        self._tells_options.clear()
+        try:
+            asking = ask()
+            with self._changed:
+                asked = self._changed.wait_for(lambda: self._asked_for_options() > before, PATIENCE)
+            assert asked, "nobody called GetDevicePluginOptions"
+            yield asking
+        finally:
+            self._tells_options.set()
+
+    def _asked_for_options(self) -> int:
+        return self._calls.count(("GetDevicePluginOptions",))
 
     def wait_notified(self) -> str | None:
         """Until the plug-in watcher says how the registration went: its text, or None."""
@@ -152,7 +172,10 @@ class Serving:
     # --- the calls ---
 
     def get_options(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        self._calls.append(("GetDevicePluginOptions",))
+        with self._changed:
+            self._calls.append(("GetDevicePluginOptions",))
+            self._changed.notify_all()
+        assert self._tells_options.wait(PATIENCE)
         _fail_if(self._plugin.answers.options == "error", context)
         plugin = self._plugin
         return bytes(

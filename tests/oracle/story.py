@@ -186,6 +186,8 @@ class Register(Step):
     version: str = "v1beta1"
     watched: bool = False
     """It serves in plugins_registry instead, and is found by the plug-in watcher."""
+    crossing: bool = False
+    """Its old stream ends, and the manager notices, between the question for its options and the answer."""
 
 
 @_step

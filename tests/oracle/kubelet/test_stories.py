@@ -13,9 +13,11 @@ from .side import is_for_a_kubelet
 
 AS_A_WHOLE = {
     "a plug-in that ended registers again, with other devices": {"PR-7"},
+    "a device breaks before the newer plug-in has sent a list": {"PR-7"},
     "pods that ask for more than there is": {"PR-7"},
     "what a plug-in prefers": {"PR-7"},
     "a plug-in that fails Allocate": {"PR-7"},
+    "an init container that leaves too few devices": {"PR-7"},
     "pods on two NUMA nodes: none, by container": {"PR-7"},
     "pods on two NUMA nodes: none, by pod": {"PR-7"},
     "pods on two NUMA nodes: best-effort, by container": {"MET-1", "PR-7"},
@@ -24,6 +26,8 @@ AS_A_WHOLE = {
     "pods on two NUMA nodes: restricted, by pod": {"MET-1", "PR-7"},
     "pods on two NUMA nodes: single-numa-node, by container": {"MET-1", "PR-7"},
     "pods on two NUMA nodes: single-numa-node, by pod": {"MET-1", "PR-7"},
+    "enough devices are free, but not on one NUMA node: best-effort": {"MET-1"},
+    "enough devices are free, but not on one NUMA node: restricted": {"MET-1", "PR-7"},
     "a restart with pods that were aligned": {"MET-1"},
     "after a reboot the pods come before their plug-in, which stays away": {"PR-7"},
 }
