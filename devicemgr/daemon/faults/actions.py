@@ -74,7 +74,7 @@ class Faults:
 
     @checked
     def drop_connection(self, resource: str) -> None:
-        """Cut the connection to the plug-in that serves the resource.
+        """Cut the connection to the plug-in that serves the resource, and to those that stand by.
 
         Raises BadInput when none does.
         """

@@ -160,12 +160,11 @@ class Endpoints:
                 task.stop_reading(reason)
 
     def disconnect(self, resource: ResourceName) -> bool:
-        """Close the connection to the plug-in that serves the resource. Returns False if none does."""
-        client = self._serving_client(resource)
-        if client is None:
-            return False
-        client.disconnect()
-        return True
+        """Close the connections to the plug-ins that serve the resource or stand by. Returns False if none does."""
+        live = [task.client for task in self._tasks.get(resource, ()) if task.endpoint.is_live]
+        for client in filter(None, live):
+            client.disconnect()
+        return bool(live)
 
     def _serving_client(self, resource: ResourceName) -> PluginClient | None:
         for task in self._tasks.get(resource, ()):

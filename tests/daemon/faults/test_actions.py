@@ -92,6 +92,15 @@ async def test_a_dropped_connection_stops_the_endpoint(manager, plugin):
         manager.faults.drop_connection(GPU)
 
 
+async def test_a_dropped_connection_is_that_of_the_plugins_that_stand_by_too(manager, plugin):
+    async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2, endpoint="another.sock") as newer:
+        await newer.register()
+        assert manager.capacity()[GPU].standbys == (plugin.endpoint,)
+        manager.faults.drop_connection(GPU)
+        await until(manager, lambda: manager.capacity()[GPU].endpoint == "stopped")
+        assert manager.capacity()[GPU].standbys == ()
+
+
 async def test_lists_are_not_read_until_reading_is_resumed(manager, plugin):
     manager.faults.stop_reading(GPU)
     plugin.set_health("dev-0", "Unhealthy")

@@ -12,8 +12,9 @@ import trio
 
 from devicemgr.errors import ManagerUnavailable, RegistrationRefused
 from devicemgr.model import DeviceSpec, Mount
+from devicemgr.testing import open_simulated_plugin
 
-from .mutants import Answerer, Honest, Lister, UsesOneName, made, take_refusals
+from .mutants import Answerer, Honest, Lister, Streams, UsesOneName, made, take_refusals
 
 
 class BuildsAnswersFromAMap(Answerer):
@@ -55,6 +56,29 @@ class NamesItsSocketByTheSecond(Honest):
 
     async def stay_registered(self, plugin):
         await register_until_disrupted(self, plugin, period=0.2)
+
+
+class ServesOnTwoSockets(Honest):
+    """Registers both, as after a restart of the manager whose streams went on; and again when it has lost both."""
+
+    second = None
+
+    async def stay_registered(self, plugin):
+        name = f"second-{self.process}.sock"
+        async with open_simulated_plugin(
+            plugin.directory, self.resource, devices=self.devices, options=plugin.options, endpoint=name
+        ) as second:
+            self.second = Streams(second)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(plugin.keep_registered)
+                nursery.start_soon(second.keep_registered)
+
+    async def mind_its_stream(self, plugin, streams):
+        while True:
+            await trio.sleep(0.2)
+            if streams.are_lost and self.second.are_lost:
+                with suppress(ManagerUnavailable, RegistrationRefused):
+                    await plugin.register()
 
 
 class GivesUpAfterManyErrors(Honest):

@@ -55,6 +55,7 @@ from .oddities import (
     EndsWhenItsStreamIsLost,
     EndsWithItsStream,
     NamesItsSocketByTheSecond,
+    ServesOnTwoSockets,
     TriesAgainLater,
     WaitsForTheOther,
     all_oddities,
@@ -464,6 +465,11 @@ async def test_a_plugin_that_is_started_again_may_be_slow(idle_clock):
             await super().serve(directory, options)
 
     (result,) = (await results_of(IsSlowToBegin, only=["stream-lost"])).values()
+    assert result.verdict is Verdict.PASSED, result.evidence
+
+
+async def test_a_plugin_with_two_streams_loses_both(idle_clock):
+    (result,) = (await results_of(ServesOnTwoSockets, only=["stream-lost"])).values()
     assert result.verdict is Verdict.PASSED, result.evidence
 
 
