@@ -36,6 +36,7 @@ Without Trio: :func:`open_portal`.
 ``steps``           long work in steps, without await or clock
 ``turns``           such work as a task among others
 ``condition_variable``  something has changed, look again
+``task_descriptions``  what a task waits for, in words, beside the function that waits
 ``version``         which version this is
 ``__main__``        ``python -m devicemgr``
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .core.topology.numa import Numa
     from .core.topology.policy import Policy, Scope, Topology
     from .core.views.pod_resources import DeviceOnNode, PodResourcesEntry
+    from .core.views.task_tree import TaskTree, TreeNode, TreeScope
     from .daemon.access.callers import Callers
     from .daemon.event_log import RecordedEvent, Sink
     from .daemon.faults.actions import Faults
@@ -170,7 +172,10 @@ __all__ = [
     "Scope",
     "Severity",
     "Sink",
+    "TaskTree",
     "Topology",
+    "TreeNode",
+    "TreeScope",
     "UnusableTopology",
     "open_device_manager",
     "open_portal",
@@ -181,6 +186,7 @@ _MODULES = {
     "core.topology.numa": "Numa",
     "core.topology.policy": "Policy Scope Topology",
     "core.views.pod_resources": "DeviceOnNode PodResourcesEntry",
+    "core.views.task_tree": "TaskTree TreeNode TreeScope",
     "daemon.access.callers": "Callers",
     "daemon.event_log": "RecordedEvent Sink",
     "daemon.faults.actions": "Faults",

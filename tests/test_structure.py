@@ -35,6 +35,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "steps": (set(), "long work as a plain function: no await, no clock"),
     "turns": ({"steps"}, "the same work as a task among others"),
     "condition_variable": (set(), "how tasks wait for a change of any state"),
+    "task_descriptions": (set(), "texts, and the functions they belong to"),
     "version": (set(), "asked for by programs, the command line and the metrics"),
     "rules": (set(), "the book cites the code, and never the other way round"),
     "node_resources": ({"model", "resource_names", "quantity"}, "resources that somebody states by name and quantity"),
@@ -52,12 +53,12 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     ),
     "core": (VALUES | {"steps"}, "decisions: values in, values and events out; it knows of no wire and no task"),
     "rpc": (
-        VALUES - {"resource_names"} | {"condition_variable", "peer_limits", "steps", "turns"},
+        VALUES - {"resource_names"} | {"condition_variable", "peer_limits", "steps", "task_descriptions", "turns"},
         "messages ↔ values; it decides nothing, so it does not know core",
     ),
     "daemon": (
         VALUES
-        | {"condition_variable", "core", "rpc", "peer_limits", "steps", "turns", "version"}
+        | {"condition_variable", "core", "rpc", "peer_limits", "steps", "task_descriptions", "turns", "version"}
         | {"kubernetes_versions", "manifest", "node_resources"},
         "decides with core and speaks with rpc; an embedder may admit a manifest and state resources",
     ),

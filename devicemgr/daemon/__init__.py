@@ -13,6 +13,7 @@ Read in this order:
 ``serving/``          sockets, metrics, traces
 ``faults/``           faults on purpose
 ``threads/``          the manager for programs that do not use Trio
+``task_tree/``        the running tasks, for those who look
 ``event_log``         the log of events, and how tasks wait for them
 ``open_calls``        the calls of the program's own tasks: none outlasts the manager
 ``layout``            the files of one manager under its root directory

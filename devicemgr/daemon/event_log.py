@@ -10,6 +10,7 @@ from typing import Any
 
 from ..condition_variable import ConditionVariable
 from ..events import Event, as_json
+from ..task_descriptions import describes_task
 
 MAX_EVENTS = 1000
 """How many events the log keeps; older ones are in the trace file only."""
@@ -73,6 +74,7 @@ class EventLog:
     def has_after(self, sequence: int) -> bool:
         return bool(self._events) and self._events[-1].sequence > sequence
 
+    @describes_task(waits_for="the next event")
     async def wait_after(self, sequence: int) -> list[RecordedEvent]:
         """The same, but waits for the next event when there is none; empty only after :meth:`close`."""
         await self.wait_until(lambda: self._closed or self.has_after(sequence))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from ..task_descriptions import describes_task
 from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter
 from .event_log import EventLog
@@ -74,6 +75,7 @@ class Incarnation:
             self.restart_delay = restart_delay
             self.stop_requested.set()
 
+    @describes_task(name="stop", waits_for="a stop")
     async def stop_after(self, event: trio.Event) -> None:
         """Wait for the event, then end this incarnation; it is the last one."""
         await event.wait()

@@ -12,6 +12,7 @@ import trio
 from ..arguments import Count, Seconds, checked
 from ..core.views.node_status import node_status, reset_node_status
 from ..core.views.pod_status import pod_statuses
+from ..core.views.task_tree import TaskTree
 from ..errors import Refused, ResourceWaitTimeout
 from ..manifest import as_pod
 from ..model import (
@@ -28,6 +29,7 @@ from ..model import (
 )
 from ..resource_names import ExtendedResource
 from ..steps import run_steps
+from ..task_descriptions import describes_task
 from ..turns import run_in_turns
 from .cached_view import CachedView
 from .event_log import EventLog, RecordedEvent
@@ -39,6 +41,7 @@ from .open_calls import OpenCalls
 from .plugins.watcher import PluginWatcher
 from .pods.pod_resources import PodResources
 from .serving.trace import format_event
+from .task_tree.running_tree import RunningTree
 
 SHOWN_EVENTS = 10
 """How many events the error of :meth:`DeviceManager.wait_for_resource` shows."""
@@ -50,13 +53,15 @@ class DeviceManager:
     After that, every method raises ManagerClosed; so do calls that are in progress when it ends.
     """
 
-    def __init__(self, layout: Layout, log: EventLog, settings: EffectiveSettings) -> None:
+    # It is made in the task that runs it. ``calls_line`` is the nursery that calls of the program are shown in.
+    def __init__(self, layout: Layout, log: EventLog, settings: EffectiveSettings, *, calls_line: str) -> None:
         self.layout = layout
         self._settings = settings
         self.fault_injection = FaultInjection()
         self._log = log
         self._latest: Incarnation
         self._calls = OpenCalls()
+        self.running_tree = RunningTree(trio.lowlevel.current_task(), self._calls, calls_line=calls_line)
         self._pod_resources = PodResources(lambda: self._incarnation.store, log)
         self._pod_statuses = CachedView(pod_statuses)
         self.faults = Faults(
@@ -92,6 +97,7 @@ class DeviceManager:
         self._calls.check()
         return self._latest
 
+    @describes_task(waits_for="the end of a restart")
     async def _serving(self) -> Incarnation:
         """The current incarnation; between two of them, waits for the next."""
         await self._log.wait_until(lambda: not self._latest.has_ended)
@@ -160,6 +166,12 @@ class DeviceManager:
         explanation = explanations.past(namespace, name) if pod is None else explanations.current(pod.uid)
         return None if explanation is None else explanation.as_json()
 
+    def task_tree(self) -> TaskTree:
+        """The tasks that run now, each under its nursery, with what it waits for. Of the program's own tasks, only the
+        calls they make of this manager. ``as_json`` makes plain data of it."""
+        self._calls.check()
+        return self.running_tree.snapshot()
+
     def events(self) -> list[RecordedEvent]:
         """The last events, oldest first."""
         self._calls.check()
@@ -192,12 +204,14 @@ class DeviceManager:
     # --- commands ----------------------------------------------------------------------------------
 
     @checked
+    @describes_task(name="register")
     async def register(self, registration: Registration) -> None:
         """Handle a Register call. Raises RegistrationRefused."""
         with self._calls.track():
             await (await self._serving()).endpoints.register(registration)
 
     @checked
+    @describes_task(name="admit")
     async def admit(self, pod: Pod | Mapping[str, Any] | str, *, start: bool = True) -> PodAdmitResult:
         """Admit or refuse a pod: allocate its devices and, with ``start``, start its containers in order.
 
@@ -208,6 +222,7 @@ class DeviceManager:
             return await (await self._serving()).pod_admit_handler.admit(as_pod(pod), start=start)
 
     @checked
+    @describes_task(name="admit")
     async def admit_if(self, check: Callable[[], None], pod: Pod, *, start: bool = True) -> PodAdmitResult:
         """The same, for somebody who knows what the pod needs beside devices: ``check`` is called when the pod has its
         devices, and refuses it by raising AdmissionRefused. Its devices are free again then."""
@@ -215,12 +230,14 @@ class DeviceManager:
             return await (await self._serving()).pod_admit_handler.admit(pod, start=start, check=check)
 
     @checked
+    @describes_task(name="start_container")
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """Start a container of an admitted pod, or start it again (RUN-1). Raises ContainerStartFailed."""
         with self._calls.track():
             return await (await self._serving()).pod_admit_handler.start_container(pod, container)
 
     @checked
+    @describes_task(name="remove")
     async def remove(self, namespace: str, name: str) -> bool:
         """Remove a pod that has ended; its devices are free when this returns. False when there is no such pod.
 
@@ -238,6 +255,7 @@ class DeviceManager:
             return pod is not None and await incarnation.pod_admit_handler.remove(pod)
 
     @checked
+    @describes_task(name="retain")
     async def retain(self, uids: Iterable[str]) -> list[Pod]:
         """Keep only these pods; remove the others, and return them (GC-1).
 
@@ -247,6 +265,7 @@ class DeviceManager:
             return await (await self._serving()).pod_admit_handler.retain(uids)
 
     @checked
+    @describes_task(name="acknowledge_removed")
     async def acknowledge_removed(self, resource: str) -> None:
         """Stop listing a removed resource, since its zero was published (LIM-5). Raises CheckpointUnwritable."""
         with self._calls.track():
@@ -258,6 +277,7 @@ class DeviceManager:
         """The node's extended resources were reset: regard what it publishes from now on (CAP-6)."""
         self._incarnation.store.should_reset = False
 
+    @describes_task(name="flush")
     async def flush(self) -> None:
         """Return when all changes up to now are on disk. Raises CheckpointUnwritable."""
         with self._calls.track():
@@ -266,6 +286,7 @@ class DeviceManager:
     # --- waiting -----------------------------------------------------------------------------------
 
     @checked
+    @describes_task(name="wait_for_resource", about="{resource}", waits_for="a change of the devices")
     async def wait_for_resource(
         self,
         resource: ExtendedResource,
@@ -303,6 +324,7 @@ class DeviceManager:
         return f"{resource} did not reach {words} within {seconds:g} s; it {state}; the last events:{events}"
 
     @checked
+    @describes_task(name="events_after", waits_for="the next event")
     async def events_after(self, sequence: Count, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """Events with a higher number, as JSON-ready values. With ``wait``, waits for the next one if there is none."""
         with self._calls.track():

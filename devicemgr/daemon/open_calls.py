@@ -20,7 +20,8 @@ class OpenCalls:
     """The calls that are in progress, until :meth:`close`."""
 
     def __init__(self) -> None:
-        self._scopes: set[trio.CancelScope] = set()
+        self.open: dict[trio.CancelScope, tuple[trio.lowlevel.Task, float]] = {}
+        """Those that are in progress, by their cancel scopes: the task that calls, and when it began."""
         self._closed = False
         self._ended = ConditionVariable()
 
@@ -38,21 +39,21 @@ class OpenCalls:
         self.check()
         require_trio("this method of the manager")
         with trio.CancelScope() as scope:
-            self._scopes.add(scope)
+            self.open[scope] = trio.lowlevel.current_task(), trio.current_time()
             try:
                 yield
             finally:
-                self._scopes.discard(scope)
+                del self.open[scope]
                 self._ended.notify()
         if scope.cancelled_caught:
             raise ManagerClosed("the manager ended during the call")
 
     def close(self) -> None:
         self._closed = True
-        for scope in self._scopes:
+        for scope in self.open:
             scope.cancel()
 
     async def wait_ended(self) -> None:
         """Return when every call has ended. They are cancelled, so that is soon."""
         with trio.CancelScope(shield=True):
-            await self._ended.wait_until(lambda: not self._scopes)
+            await self._ended.wait_until(lambda: not self.open)

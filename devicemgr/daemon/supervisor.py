@@ -28,6 +28,7 @@ import trio
 from ..core.devices.store import DeviceStore
 from ..errors import collapse_exception_group, require_trio
 from ..events import ManagerReady, ManagerStopping, StaleSocketRemoved
+from ..task_descriptions import describes_task
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .event_log import EventLog
 from .incarnation import Incarnation
@@ -36,11 +37,13 @@ from .manager import DeviceManager
 from .serving.listeners import Connections, MetricsServer, bound_servers
 from .serving.socket_guard import keep_sockets
 from .settings import Settings, takes_fields_of
+from .task_tree.lines import line_of_the_tree
 
 HANDLER_GRACE = 5.0
 """Seconds that running requests have to finish when the manager stops."""
 
 
+@describes_task(name="run", waits_for="a stop or a restart")
 async def run(
     settings: Settings, stop: trio.Event, *, task_status: trio.TaskStatus[DeviceManager] = trio.TASK_STATUS_IGNORED
 ) -> None:
@@ -50,7 +53,7 @@ async def run(
     """
     metrics = MetricsServer(settings.topology.policy) if settings.metrics_address else None
     log = EventLog([*settings.sinks, metrics.count] if metrics else settings.sinks)
-    manager = DeviceManager(settings.layout, log, settings.effective)
+    manager = DeviceManager(settings.layout, log, settings.effective, calls_line=Supervisor.handlers.__name__)
     with acquire_directories(manager.layout) as directories, closing(manager):
         log.record(check_permissions(manager.layout))
         supervisor = Supervisor(settings, manager, directories, log, metrics, stop)
@@ -81,6 +84,7 @@ class Supervisor:
         self._log = log
         self._metrics = metrics
         self._stop = stop
+        self.lines = manager.running_tree.lines
 
     @asynccontextmanager
     async def incarnation(self) -> AsyncIterator[Incarnation]:
@@ -93,7 +97,7 @@ class Supervisor:
         ):
             yield incarnation
 
-    @asynccontextmanager
+    @line_of_the_tree
     async def writer(self) -> AsyncIterator[CheckpointWriter]:
         """Clear our paths of what an earlier run has left, read the state from disk, and write its changes; at the end,
         write it once more, since nothing can change it any more. Raises DirectoryUnusable."""
@@ -112,7 +116,7 @@ class Supervisor:
         async with open_checkpoint_writer(store, self._directories, log, boot_id=boot_id) as writer:
             yield writer
 
-    @asynccontextmanager
+    @line_of_the_tree
     async def readers(self, writer: CheckpointWriter) -> AsyncIterator[Incarnation]:
         """Read the device lists of plug-ins, in one task each; at the end, disconnect from the plug-ins."""
         async with trio.open_nursery() as nursery:
@@ -122,7 +126,7 @@ class Supervisor:
             yield incarnation
             nursery.cancel_scope.cancel()
 
-    @asynccontextmanager
+    @line_of_the_tree
     async def connections(self) -> AsyncIterator[Connections]:
         """Hold the connections to our sockets; at the end, send the last answers and close them."""
         async with trio.open_nursery() as nursery:
@@ -131,7 +135,7 @@ class Supervisor:
             await connections.drain()
             nursery.cancel_scope.cancel()
 
-    @asynccontextmanager
+    @line_of_the_tree
     async def handlers(self, incarnation: Incarnation, *, grace: float) -> AsyncIterator[trio.Nursery]:
         """Handle requests, of callers and of the program itself; at the end, requests that follow the event log return,
         and the others have ``grace`` seconds to finish."""
@@ -140,7 +144,7 @@ class Supervisor:
             self._log.close()
             nursery.cancel_scope.deadline = trio.current_time() + grace
 
-    @asynccontextmanager
+    @line_of_the_tree
     async def listeners(
         self, incarnation: Incarnation, connections: Connections, handlers: trio.Nursery
     ) -> AsyncIterator[None]:

@@ -47,6 +47,7 @@ QUESTIONS = {
     "flush": lambda m: m.flush(),
     "wait_for_resource": lambda m: m.wait_for_resource(GPU),
     "events_after": lambda m: m.events_after(10**6, wait=True),
+    "task_tree": lambda m: m.task_tree(),
     "events_of_incarnation": lambda m: m.events_of_incarnation(10**6, wait=True),
 }
 FAULTS = {

@@ -3,4 +3,5 @@
 ``node_status``    capacity and allocatable, and whether a pod fits on them
 ``pod_status``     device health in a pod's status
 ``pod_resources``  who holds what, for monitoring agents
+``task_tree``      the running tasks, each under its nursery, with what it waits for
 """

@@ -41,6 +41,7 @@ from ...events import CheckpointFailed, CheckpointLost, CheckpointWritten, State
 from ...model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ...rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes
 from ...steps import Steps
+from ...task_descriptions import describes_task
 from ...turns import run_in_turns
 from ..event_log import EventLog
 from ..file_watch import FileWatch
@@ -183,6 +184,7 @@ class CheckpointWriter:
         self._flush_requested = False
         self._is_finished = False
 
+    @describes_task(waits_for="the checkpoint to be on disk")
     async def flush(self) -> None:
         """Return when all changes up to now are on disk. Raises CheckpointUnwritable when the attempt fails, and after
         :meth:`finish`."""
@@ -196,6 +198,7 @@ class CheckpointWriter:
             if self._saved_version < version <= self._tried_version:
                 raise CheckpointUnwritable(self._problem)
 
+    @describes_task(name="checkpoint writer")
     async def run(self) -> None:
         """Write whenever something changed, until cancelled."""
         pause = 0.0  # after a failed write, until the next attempt
@@ -224,6 +227,7 @@ class CheckpointWriter:
     def _has_work(self) -> bool:
         return self._flush_requested or self.store.version > self._tried_version
 
+    @describes_task(waits_for="a change of the state")
     async def _wait_for_work(self, patience: float) -> bool:
         """True when there is a change to write, or a file was lost; False after ``patience`` seconds without either."""
         if self._is_copy_due:
@@ -238,6 +242,7 @@ class CheckpointWriter:
             return True
         return False
 
+    @describes_task(name="watch of the files", waits_for="a file that is lost")
     async def _watch_disk(self, waiting: trio.CancelScope) -> None:
         """A file that is deleted again and again is written again and again, but with growing pauses."""
         await trio.sleep_until(self._next_check)
@@ -262,6 +267,7 @@ class CheckpointWriter:
         self._next_check = now + self._check_interval
         self._log.record(CheckpointLost(path=str(path), how=how) for path, how in losses.items())
 
+    @describes_task(waits_for="the disk")
     async def _write(self) -> bool:
         self._notice_losses()
         self._flush_requested = False
@@ -296,6 +302,7 @@ class CheckpointWriter:
         if file.is_new:
             self._file = replace(file, is_new=False)
 
+    @describes_task(waits_for="the disk")
     async def _save_copy(self) -> None:
         """A failure is recorded, and there is another attempt after the next write: no caller waits for the copy."""
         self._is_copy_due = False

@@ -31,6 +31,7 @@ from ...rpc.deviceplugin.methods import Deadlines
 from ...rpc.transport.server import CALLER
 from ...rpc.transport.unix_socket import Inode, Place, SocketFile
 from ...steps import Steps
+from ...task_descriptions import describes_task
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..faults.injection import FaultInjection
@@ -53,6 +54,7 @@ class _EndpointTask:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)
     end_reason: str = "the plug-in ended the stream"
+    heard_at: float | None = None  # when its plug-in sent the last list, or began to be listened to
     stream_closed: trio.Event = field(default_factory=trio.Event)
     answered: trio.Event = field(default_factory=trio.Event)
     refusal: RegistrationRefused | None = None
@@ -190,6 +192,7 @@ class Endpoints:
         self._nursery.start_soon(self._run, task)
         return task
 
+    @describes_task(about="{task.resource}", waits_for="the endpoint to serve")
     async def _wait_answered(self, task: _EndpointTask) -> None:
         """Return when the endpoint serves. Raises RegistrationRefused.
 
@@ -203,6 +206,7 @@ class Endpoints:
         if task.refusal is not None:
             raise task.refusal
 
+    @describes_task(name="restored resources", waits_for="plug-ins from before the restart")
     async def wait_for_restored(self) -> None:
         """Remove restored resources whose plug-ins have not registered within the grace period (REG-19)."""
         await trio.sleep(self._store.grace + _JUST_AFTER)
@@ -244,6 +248,7 @@ class Endpoints:
         finally:
             del self._connected[task]
 
+    @describes_task(name="{task.resource} #{task.endpoint.generation}", state="{task.state.value}")
     async def _run(self, task: _EndpointTask) -> None:
         """The life of one endpoint, as described in ``core.devices.endpoint``."""
         try:
@@ -270,6 +275,7 @@ class Endpoints:
             task.answered.set()
 
     @asynccontextmanager
+    @describes_task(waits_for="a connection to {task.endpoint.socket}")
     async def _connection(self, task: _EndpointTask) -> AsyncIterator[PluginClient]:
         """Connect to the plug-in. Raises RegistrationRefused if that fails, or the registration is not allowed."""
         async with AsyncExitStack() as stack:
@@ -291,6 +297,7 @@ class Endpoints:
                 task.endpoint.aliases = frozenset([str(task.place), client.socket.inode])
                 yield client
 
+    @describes_task(waits_for="its turn to serve")
     async def _get_options_in_turn(self, task: _EndpointTask, client: PluginClient) -> PluginOptions:
         """While plug-ins contend, the one that serves must not be replaced for some time. Wait until that has passed or
         its stream has ended, and ask for the options afterwards: meanwhile another one may have taken over. If that
@@ -364,13 +371,14 @@ class Endpoints:
         elif claimants := new.contention.taken_over(old=old.claimant, new=new.claimant, now=now):
             self._log.record([ResourceContended(resource=new.resource, claimants=tuple(map(str, claimants)))])
 
+    @describes_task(waits_for="the next list of {task.resource}", since="task.heard_at")
     async def _list_and_watch(
         self, task: _EndpointTask, client: PluginClient, predecessors: Sequence[_EndpointTask]
     ) -> str:
         """Apply each list until the stream ends. Returns why it ended (LW-8)."""
 
         def receiving(report: DeviceList) -> Steps[None]:
-            generation = task.endpoint.generation
+            task.heard_at, generation = trio.current_time(), task.endpoint.generation
             received = DeviceListReceived(resource=task.resource, generation=generation, devices=tuple(report.devices))
             events = yield from self._store.applying(task.resource, generation, report)
             self._log.record([received, *events])
@@ -379,6 +387,7 @@ class Endpoints:
             with task.reading:
                 for predecessor in predecessors:  # a plug-in that registers again may support one stream only
                     await predecessor.stream_closed.wait()
+                task.heard_at = trio.current_time()
                 await client.list_and_watch(receiving)
             return task.end_reason
         except PluginUnavailable as error:
@@ -393,6 +402,7 @@ class Endpoints:
         if served and task.state is State.GONE:
             task.contention.turn_begins(now=now)
 
+    @describes_task(waits_for="the end of the grace period", since="task.endpoint.stopped_at")
     async def _wait_out_grace_period(self, task: _EndpointTask) -> None:
         await trio.sleep(self._store.grace + _JUST_AFTER)
         self._log.record(self._store.sweep(now=trio.current_time()))

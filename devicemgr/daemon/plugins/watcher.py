@@ -18,6 +18,7 @@ import trio
 from ...errors import PluginUnavailable, RegistrationRefused
 from ...events import PluginDirectoryUnwatched, PluginDiscovered, PluginSocketFailed
 from ...rpc.pluginregistration import PluginInfo, connect_registration
+from ...task_descriptions import describes_task
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..layout import Layout, endpoint_of_found
@@ -63,6 +64,7 @@ class PluginWatcher:
         """Those of them whose plug-in is registered."""
         return sorted(path for path, watched in self._sockets.items() if watched.deregister)
 
+    @describes_task(name="plug-in watcher", waits_for="a change in {self._layout.plugins_registry.name}")
     async def watch(self) -> None:
         """Until cancelled."""
         with DirectoryWatch(
@@ -86,6 +88,7 @@ class PluginWatcher:
                 self._sockets[path] = _Watched(identity)
                 nursery.start_soon(self._register, path, self._sockets[path])
 
+    @describes_task(name="{path.name} in {path.parent.name}", waits_for="the next attempt")
     async def _register(self, path: Path, watched: _Watched) -> None:
         """Try until the plug-in is registered, its error is permanent, or the socket is removed."""
         backoff = INITIAL_BACKOFF
@@ -106,6 +109,7 @@ class PluginWatcher:
                 await trio.sleep(backoff)
                 backoff = min(backoff * 2, MAX_BACKOFF)
 
+    @describes_task(waits_for="the plug-in's answer")
     async def _register_once(self, path: Path, watched: _Watched) -> None:
         limits = self._access.registration_limits(path)
         async with connect_registration(endpoint_of_found(self._layout, path, ""), limits) as client:

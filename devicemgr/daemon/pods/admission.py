@@ -29,6 +29,7 @@ from ...errors import (
 )
 from ...events import PodAdmissionRequested, PodAdmitted, PodRefused, PodRemoved, PodWaiting
 from ...model import Container, ContainerRun, Pod, PodAdmitResult, PodUid, ResourceName
+from ...task_descriptions import describes_task
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from .container_start import ContainerStarter
@@ -71,6 +72,7 @@ class PodAdmitHandler:
         self._plugin_wait_deadline = plugin_wait_deadline
         self._pod_locks: dict[PodUid, trio.Lock] = {}  # queues in order of arrival, not guards of state
 
+    @describes_task(about="{pod.full_name}", waits_for="an earlier request for this pod")
     async def admit(self, pod: Pod, *, start: bool = True, check: Callable[[], None] | None = None) -> PodAdmitResult:
         """Allocate for every container in start order; with ``start`` also start them. ``check`` may refuse the pod, by
         raising AdmissionRefused, where the fit check would.
@@ -91,11 +93,13 @@ class PodAdmitHandler:
             self._log.record([PodAdmitted.of(pod, seconds=trio.current_time() - started)])
             return await self._starter.start_pod(pod) if start else self._starter.without_starting(pod)
 
+    @describes_task(about="{pod.full_name}/{container.name}", waits_for="an earlier request for this pod")
     async def start_container(self, pod: Pod, container: Container) -> ContainerRun:
         """A container of an admitted pod (re)starts. Raises ContainerStartFailed."""
         async with self._pod_lock(pod.uid):
             return await self._starter.start_container(pod, container)
 
+    @describes_task(about="{pod.full_name}", waits_for="an earlier request for this pod")
     async def remove(self, pod: Pod) -> bool:
         """The pod has ended: release its devices, on disk as well. False when there is no such pod."""
         async with self._pod_lock(pod.uid):
@@ -185,6 +189,7 @@ class PodAdmitHandler:
                 raise AllocationRefused(f"failed to write checkpoint file: {error}", rule="ALLOC-E12") from error
             raise
 
+    @describes_task(waits_for="plug-ins that are expected back")
     async def _wait_for_plugins(self, admission: PodAdmission) -> None:
         """After a restart, wait until the deadline for plug-ins that are expected back (LIM-32)."""
         pod, left = admission.pod, self._plugin_wait_deadline - trio.current_time()

@@ -23,6 +23,7 @@ from ...core.topology.numa import Numa
 from ...errors import AllocationRefused, PluginUnavailable
 from ...events import AllocateAnswerFlagged
 from ...model import Answer, Container, DeviceId, Owner, ResourceName
+from ...task_descriptions import describes_task
 from ...turns import run_in_turns
 from ..access.control import AccessControl
 from ..event_log import EventLog
@@ -112,6 +113,7 @@ class Allocator(HintProvider):
                 )
         return requests
 
+    @describes_task(waits_for="the other plug-ins' answers")
     async def _ask_all(self, admission: PodAdmission, container: Container, reserved: list[_Reserved]) -> _Answers:
         """Ask the plug-ins, side by side. The first failure cancels the others and is raised."""
         answers: _Answers = {}
@@ -133,7 +135,7 @@ class Allocator(HintProvider):
 
         async with trio.open_nursery() as nursery:
             for plan, question in reserved[1:]:
-                nursery.start_soon(ask, plan, question)
+                nursery.start_soon(ask, plan, question, name=f"ask for {plan.request.resource}")
             for plan, question in reserved[:1]:  # most containers have one, and need no task for it
                 await ask(plan, question)
         if failures:

@@ -17,6 +17,7 @@ import trio
 
 from ...errors import AddressUnusable
 from ...rpc.transport.accepting import pause_after
+from ...task_descriptions import describes_task
 from ..access.rate_limit import TokenBucket
 from ..access.reports import PeerReports
 from ..event_log import EventLog
@@ -64,6 +65,7 @@ class Clients:
         """Ordered by their last request, the oldest first."""
         self._reports = PeerReports(log)
 
+    @describes_task(waits_for="its connections")
     async def serve(
         self, listeners: Sequence[trio.SocketListener], handle: Callable[[Client], Awaitable[None]]
     ) -> None:
@@ -83,6 +85,7 @@ class Clients:
             del self._clients[client]
             self._clients[client] = None
 
+    @describes_task(name="accept on {self._what}", waits_for="a connection")
     async def _accept(
         self, listener: trio.SocketListener, handle: Callable[[Client], Awaitable[None]], nursery: trio.Nursery
     ) -> None:
@@ -99,6 +102,7 @@ class Clients:
                 nursery.start_soon(self._handle, handle, client)
                 await trio.sleep(self._accepts.reserve(now=trio.current_time()))
 
+    @describes_task(name="connection to {self._what} from {client.address}")
     async def _handle(self, handle: Callable[[Client], Awaitable[None]], client: Client) -> None:
         try:
             async with client.stream:

@@ -18,6 +18,7 @@ import trio
 
 from ...peer_limits import PeerLimits
 from ...rpc.transport.metering import metered
+from ...task_descriptions import describes_task
 from ..access.quotas import MAX_DEBT
 from ..access.rate_limit import TokenBucket
 from ..event_log import EventLog
@@ -67,6 +68,7 @@ class PageServer:
         self._queue = trio.Lock()
         self._clients = Clients(peer_limits.scrapers, "scrapers", "/metrics", log)
 
+    @describes_task(name="metrics")
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Serve until cancelled."""
         await self._clients.serve(listeners, self._serve)
@@ -81,6 +83,7 @@ class PageServer:
             await trio.sleep(self._seconds.debt(now=trio.current_time()))
             yield
 
+    @describes_task(waits_for="a request")
     async def _serve(self, client: Client) -> None:
         """Serve request after request. An error of the client ends its connection, and nothing else."""
         with suppress(h11.ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):

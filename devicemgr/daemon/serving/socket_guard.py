@@ -13,11 +13,13 @@ import trio
 
 from ...events import SocketReplaced, SocketRestored
 from ...rpc.transport.server import Server
+from ...task_descriptions import describes_task
 from ..event_log import EventLog
 from ..file_watch import FileWatch
 from ..layout import Directories
 
 
+@describes_task(name="socket guard", waits_for="a socket that is lost")
 async def keep_sockets(directories: Directories, servers: Iterable[Server], log: EventLog) -> None:
     """Until cancelled, create each socket again as soon as it is lost. A socket that was replaced by something else is
     recorded, once, and left alone."""

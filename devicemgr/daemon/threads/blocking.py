@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from ...arguments import Count, Seconds, checked
 from ...core.views.pod_resources import DeviceOnNode, PodResourcesEntry
+from ...core.views.task_tree import TaskTree
 from ...model import (
     INJECTED_ERROR,
     Container,
@@ -83,6 +84,9 @@ class BlockingManager:
 
     def explain(self, namespace: str, name: str) -> dict[str, Any] | None:
         return self._portal.call(self._target.explain, namespace, name)
+
+    def task_tree(self) -> TaskTree:
+        return self._portal.call(self._target.task_tree)
 
     def events(self) -> list[RecordedEvent]:
         return self._portal.call(self._target.events)

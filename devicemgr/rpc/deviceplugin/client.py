@@ -20,6 +20,7 @@ from ...events import CallFinished
 from ...events.summary import MOST_NAMED, answer_in_short, devices_in_short, options_in_short, shortened
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
 from ...steps import Steps
+from ...task_descriptions import describes_task
 from ..calls import call, call_deadline, dial, dial_plugin, read_stream, translate_rpc_failed, unary_unary
 from ..messages import checked
 from ..stubs import v1beta1 as wire
@@ -82,6 +83,7 @@ class PluginClient:
         """The process that serves."""
         return self._channel.peer
 
+    @describes_task(waits_for="calls in flight")
     async def wait_idle(self) -> None:
         """Wait until no call is in flight. Every call has a deadline, so this is bounded."""
         await self._answered.wait_until(lambda: not self._in_flight)
@@ -90,6 +92,7 @@ class PluginClient:
         """Close the connection; calls in flight fail."""
         self._channel.close()
 
+    @describes_task(waits_for="{method.name} of {self._resource}", since="started")
     async def call(self, method: Method, **fields: Any) -> Any:
         """Make a unary call; returns the response, or its bytes if the row says so. ``fields`` fill in the request.
 

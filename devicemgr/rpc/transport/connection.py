@@ -40,6 +40,7 @@ from hyperframe.frame import DataFrame
 from trio.lowlevel import ParkingLot
 
 from ...model import Peer
+from ...task_descriptions import describes_task
 from .framing import FrameSplitter, FrameTooLong, GoAway, goaway_frame
 from .limits import ConnectionLimits
 from .peer_credentials import has_exited
@@ -99,6 +100,7 @@ class Connection:
         self._outgoing_sent = ParkingLot()
         self._h2 = _h2_connection(limits, is_client=on_request is None)
 
+    @describes_task(name="connection to process {self.peer.pid}")
     async def run(self) -> None:
         """Read and write until the connection ends."""
         if self._on_request is not None:
@@ -234,6 +236,7 @@ class Connection:
             self._outgoing += data
             self._has_outgoing.unpark()
 
+    @describes_task(name="writer", waits_for="bytes to send")
     async def _write(self) -> None:
         while True:
             while not self._outgoing:
@@ -253,6 +256,7 @@ class Connection:
 
     # --- in ---
 
+    @describes_task(waits_for="bytes")
     async def _read(self) -> None:
         size = MAX_READ if self._policy.quota_exempt else INITIAL_READ
         while self.lost is None:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Coroutine, Generator
 from time import thread_time
 from typing import Any
 
+from ...task_descriptions import describes_task
+
 
 @types.coroutine
+@describes_task(awaits="coroutine")
 def metered(coroutine: Coroutine[Any, Any, Any], charge: Callable[[float], None]) -> Generator[Any, Any, Any]:
     """Await a coroutine, and call ``charge`` with the CPU time of each of its steps, in seconds."""
     step, value = coroutine.send, None

@@ -21,6 +21,7 @@ from grpclib.const import Handler
 
 from ...errors import DeviceManagerError, collapse_exception_group
 from ...model import Peer
+from ...task_descriptions import describes_task
 from .accepting import pause_after
 from .connection import Connection
 from .limits import ConnectionLimits
@@ -79,6 +80,7 @@ class Server:
         self._identity = identity(self.path)
         return listener
 
+    @describes_task(name="accept on {self.path.parent.name}/{self.path.name}")
     async def serve(self) -> None:
         """Accept until cancelled, then remove the socket. Open connections go on."""
         try:
@@ -126,6 +128,7 @@ class Server:
         while working := [connection for connection in self._connections if connection.has_work]:
             await working[0].work_finished.park()
 
+    @describes_task(waits_for="a connection")
     async def _accept(self, listener: socket.socket) -> None:
         while listener is self._listener:
             await trio.lowlevel.wait_readable(listener)
@@ -135,6 +138,7 @@ class Server:
                 if pause := self._accept_next(listener):
                     await trio.sleep(pause)
 
+    @describes_task(name="accept on the lost {self.path.name}", waits_for="a connection")
     async def _drain_backlog(self, listener: socket.socket) -> None:
         """Accept the connections that still queue at a lost socket; no more can come."""
         try:
@@ -162,6 +166,7 @@ class Server:
             sock.close()
         return 0.0
 
+    @describes_task(name="connection of process {peer.pid} to {self.path.parent.name}/{self.path.name}")
     async def _serve(self, sock: socket.socket, peer: Peer) -> None:
         self._limits.policy.charge(peer, ACCEPT_TIME)
 
@@ -180,6 +185,7 @@ class Server:
             self._connections.discard(connection)
             self._limits.policy.leave(peer)
 
+    @describes_task(name="{call.method_name}", waits_for="the request", since="call.began")
     async def _answer(self, call: ServerCall) -> None:
         CALLER.set(call.peer)
         try:

@@ -13,6 +13,7 @@ from grpclib.metadata import Deadline, decode_metadata, decode_timeout, encode_g
 from h2.errors import ErrorCodes
 
 from ...model import Peer
+from ...task_descriptions import describes_task
 from ..wire_format import unicode_text
 from .limits import PeerPolicy
 from .stream import Stream, decoded
@@ -43,6 +44,7 @@ class ServerCall:
         self.method = ""
         self.metadata: Any = None
         self.deadline: Deadline | None = None
+        self.began = trio.current_time()
         self.scope = stream.scope
         self._policy = policy
         self._stream = stream
@@ -71,6 +73,11 @@ class ServerCall:
         self._handler = handler
         return handler
 
+    @property
+    def method_name(self) -> str:
+        """``Register``, say; empty until the request's headers are read."""
+        return self.method.rpartition("/")[2]
+
     async def recv_message(self) -> Any:
         """The next message of the request, or None at its end."""
         handler = self._require_handler()
@@ -85,6 +92,7 @@ class ServerCall:
     async def send_initial_metadata(self, *, metadata: Any = None) -> None:
         self._send_headers(metadata, flush=True)
 
+    @describes_task(waits_for="its caller to read the answer")
     async def send_message(self, message: Any) -> None:
         """Send a message of the answer. The only one of a unary call is sent together with its status."""
         is_stream = self._require_handler().cardinality.server_streaming
