@@ -33,6 +33,7 @@ Without Trio: :func:`open_portal`.
 ``peer_limits``     how much a peer may ask of the manager
 ``arguments``       wrong arguments are errors of the call they were given to
 ``printable``       texts that others have chosen, on a terminal
+``trace_file``      a recorded trace, read again
 ``steps``           long work in steps, without await or clock
 ``turns``           such work as a task among others
 ``condition_variable``  something has changed, look again

@@ -51,7 +51,11 @@ LAYERS: dict[str, tuple[set[str], str]] = {
         {"errors", "kubernetes_versions", "model", "node_resources", "yaml_fields"},
         "a file → what the kubelet is told",
     ),
-    "core": (VALUES | {"steps"}, "decisions: values in, values and events out; it knows of no wire and no task"),
+    "trace_file": ({"errors", "events"}, "a file → events, as they were recorded"),
+    "core": (
+        VALUES | {"printable", "steps"},
+        "decisions: values in, values and events out; it knows of no wire and no task",
+    ),
     "rpc": (
         VALUES - {"resource_names"} | {"condition_variable", "peer_limits", "steps", "task_descriptions", "turns"},
         "messages ↔ values; it decides nothing, so it does not know core",
@@ -73,7 +77,8 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "cli": (
         VALUES
         | {"cluster", "core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
-        | {"kubernetes_versions", "manifest", "node_config", "node_resources", "printable", "yaml_fields"},
+        | {"kubernetes_versions", "manifest", "node_config", "node_resources", "printable", "trace_file"}
+        | {"yaml_fields"},
         "options and files → calls; nothing imports it",
     ),
     "__init__": ({"core", "daemon", "errors", "events", "model", "peer_limits", "rpc"}, "the public names"),

@@ -28,6 +28,9 @@ kubelet reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe
 ``remove``             removes a pod that has ended
 ``retain``             removes all pods but those that still exist
 ``rule``               prints a rule of the book
+``sequence``           shows who called whom
+``trace``              shows, plays or runs a recorded trace
+``trace_input``        a trace that is named on the command line
 ``status``             shows the resources, and who holds what
 ``kubelet_status``     the same of any kubelet, by its PodResources API
 ``wait``               waits until a resource has its devices
@@ -78,7 +81,9 @@ _VERBS = {
     "remove": "Remove a pod: its devices are free at once.",
     "rule": "Print a rule of the kubelet by its id, such as ALLOC-7d.",
     "retain": "Keep the pods that still exist; remove all others.",
+    "sequence": "Show who called whom, as text or as a sequence diagram.",
     "status": "Show the resources, and who holds which devices.",
+    "trace": "Show, play or run a recorded trace.",
     "wait": "Wait until a resource has so many devices.",
 }
 

@@ -9,6 +9,7 @@ and ``plugin_process`` are there without an import (:mod:`.pytest_plugin`).
 ``plugin/``         plug-ins for a test: simulated, by script, as processes
 ``pytest_plugin/``  fixtures, and ``pytest --device-plugin``
 ``conformance/``    the checks that a device plug-in has to pass
+``scenario/``       steps in a file, and the events that they cause
 ``check_options``   the options of a run of the checks
 ``timing``          how long the checks wait
 ``portal``          proxies of what lives in a portal's program

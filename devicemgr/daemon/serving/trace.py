@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from ..event_log import RecordedEvent, Sink
 
 MODE = 0o640
 """Of a trace file, at most: it contains names of pods, and daemons often run with a umask of 0."""
+_SYNTAX = set(' ",[]')
+"""Characters with a meaning in a log line."""
 MAX_TIMESTAMP = 253_370_764_800.0
 """The last time that is formatted, in seconds since the epoch: the beginning of the year 9999. Later ones are shown as
 this one; in JSON they are numbers.
@@ -52,14 +54,18 @@ def stream_sink(stream: TextIO, log_format: str, min_severity: str = Severity.IN
 
 def format_text(recorded: RecordedEvent) -> str:
     """``2026-11-24T02:13:24.123Z INFO PluginRegistered resource=vendor.com/gpu endpoint=gpu.sock …``"""
-    return f"{_timestamp(recorded.time)} {recorded.event.severity.upper():7} {format_event(recorded.event)}"
+    return f"{timestamp(recorded.time)} {recorded.event.severity.upper():7} {format_event(recorded.event)}"
 
 
 def format_event(event: Event) -> str:
     """``PluginRegistered resource=vendor.com/gpu endpoint=gpu.sock …``"""
-    values = as_json(event)
-    name = values.pop("event")
-    return " ".join([name, *(f"{key}={_short(value)}" for key, value in values.items())])
+    return format_values(as_json(event))
+
+
+def format_values(event: Mapping[str, Any]) -> str:
+    """The same, of an event as JSON."""
+    words = (f"{key}={_short(value)}" for key, value in event.items() if key != "event")
+    return " ".join([str(event["event"]), *words])
 
 
 def _format_json(recorded: RecordedEvent) -> str:
@@ -84,7 +90,8 @@ def _writer(stream: TextIO, render: Callable[[RecordedEvent], str]) -> Sink:
     return write
 
 
-def _timestamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
+    """``2026-11-24T02:13:24.123Z``"""
     return (
         datetime.fromtimestamp(min(seconds, MAX_TIMESTAMP), UTC)
         .isoformat(timespec="milliseconds")
@@ -93,9 +100,9 @@ def _timestamp(seconds: float) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value in a log line: quoted if it would break the line or the terminal; long lists are truncated."""
+    """A value in a log line: quoted if it would break the line, a list or the terminal; long lists are truncated."""
     if isinstance(value, tuple | list):
         shown = ",".join(_short(item) for item in value[:8])
         return f"[{shown},…{len(value)} in all]" if len(value) > 8 else f"[{shown}]"
     text = str(value)
-    return text if text and text.isprintable() and " " not in text else json.dumps(text)
+    return text if text and text.isprintable() and not _SYNTAX & set(text) else json.dumps(text)

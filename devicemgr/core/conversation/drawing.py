@@ -1,0 +1,75 @@
+"""Items in the order of a picture, and how much of them is drawn: a picture is for a person."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from .items import CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note, lifelines_of
+
+MOST_DRAWN = 500
+"""Items. Of a longer conversation the last ones are drawn; the text has all."""
+MOST_PLUGINS = 20
+"""Lifelines of plug-ins."""
+
+Arrow: TypeAlias = Message | Note
+"""What is drawn: a call is two of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """``lifelines`` from left to right: plug-ins, the manager, callers. ``left_out`` says what is not drawn, or is
+    empty."""
+
+    lifelines: tuple[Lifeline, ...]
+    arrows: tuple[Arrow, ...]
+    left_out: str = ""
+
+
+def drawing_of(items: Iterable[Item]) -> Drawing:
+    kept: deque[Item] = deque(maxlen=MOST_DRAWN)
+    total = 0
+    for item in items:
+        kept.append(item)
+        total += 1
+    plugins = list(dict.fromkeys(one for item in kept for one in lifelines_of(item) if one.resource))
+    drawn, undrawn = plugins[:MOST_PLUGINS], set(plugins[MOST_PLUGINS:])
+    items = [item for item in kept if undrawn.isdisjoint(lifelines_of(item))]
+    others = {one for item in items for one in lifelines_of(item)}
+    lifelines = (*drawn, MANAGER, *(one for one in (CALLER, CHECK) if one in others))
+    missing = []
+    if total > len(kept):
+        missing.append(f"{total - len(kept):,} earlier steps")
+    if undrawn:
+        missing.append(f"{len(undrawn):,} more plug-ins")
+    left_out = f"not drawn: {' and '.join(missing)}" if missing else ""
+    return Drawing(lifelines, tuple(_in_time([arrow for item in items for arrow in _arrows_of(item)])), left_out)
+
+
+def _arrows_of(item: Item) -> list[Arrow]:
+    """A call as its request, when it was made, and its answer."""
+    if not isinstance(item, Call):
+        return [item]
+    began = None if item.time is None else item.time - (item.seconds or 0.0)
+    request = Message(
+        time=began, source=item.source, target=item.target, text=item.text, about=item.about, rule=item.rule
+    )
+    answer = replace(
+        request,
+        time=item.time,
+        source=item.target,
+        target=item.source,
+        text=item.answer,
+        is_reply=True,
+        failed=item.failed,
+    )
+    return [request, answer]
+
+
+def _in_time(arrows: list[Arrow]) -> list[Arrow]:
+    """Of calls side by side all requests come before the answers. Without times the order is that of the events."""
+    if any(arrow.time is None for arrow in arrows):
+        return arrows
+    return sorted(arrows, key=lambda arrow: arrow.time or 0.0)

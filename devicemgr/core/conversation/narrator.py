@@ -1,0 +1,271 @@
+"""Events → items of a conversation. It remembers only what an event leaves out: which socket a generation has, which
+plug-in a call without a socket was for (in old traces), and what a pod is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import ClassVar
+
+from ...events.summary import counts_in_short, devices_in_short
+from .fields import Event, clean, count, devices, flag, listed, mapping, number, strings, text
+from .items import CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note
+from .notes import NOTES, note_of
+from .rules import RULES
+
+_MOST_PODS = 10_000
+"""Of how many pods it is remembered what they are about: as many as a busy node has in a long trace."""
+_LONGEST_NAME = 60
+"""Characters of a name at a lifeline. Of a longer one the ends are shown."""
+
+
+class Narrator:
+    """Tells one stream of events, oldest first."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[tuple[str, int], str] = {}
+        self._latest: dict[str, str] = {}
+        self._serving: dict[str, int] = {}
+        self._just_promoted = self._promoting = ""
+        self._pods: dict[str, tuple[str, frozenset[str]]] = {}
+
+    def tell(self, event: Event) -> list[Item]:
+        """The items of one event; none for an event that is no part of the conversation."""
+        kind = event.get("event")
+        if not isinstance(kind, str):
+            return []
+        self._just_promoted, self._promoting = self._promoting, ""
+        if (method := self._TOLD.get(kind)) is not None:
+            return list(method(self, event))
+        return [self._note(event, words)] if (words := note_of(event)) else []
+
+    # --- what an event is about -------------------------------------------------------------------
+
+    def _rule(self, event: Event, name: str = "") -> str:
+        return text(event, "rule", 20) or RULES.get(name or str(event["event"]), "")
+
+    def _about(self, event: Event) -> frozenset[str]:
+        """The resources: one that it names, or those of its pod."""
+        if resource := text(event, "resource", _LONGEST_NAME):
+            return frozenset([resource])
+        return self._pods.get(text(event, "pod_uid") or text(event, "uid"), ("", frozenset()))[1]
+
+    def _container(self, event: Event) -> str:
+        uid = text(event, "pod_uid", _LONGEST_NAME)
+        name, _ = self._pods.get(text(event, "pod_uid"), (f"uid {uid}", None))
+        return f"container {text(event, 'container', _LONGEST_NAME)} of pod {name}"
+
+    def _plugin(self, event: Event, socket: str = "") -> Lifeline:
+        resource = text(event, "resource", _LONGEST_NAME)
+        key = resource, count(event, "generation")
+        return Lifeline(socket or self._sockets.get(key) or self._latest.get(resource) or "plug-in", resource)
+
+    def _note(self, event: Event, words: str) -> Note:
+        failed = event["event"] in _BAD
+        return Note(
+            time=number(event, "time"), text=words, about=self._about(event), rule=self._rule(event), failed=failed
+        )
+
+    def _message(
+        self, event: Event, source: Lifeline, target: Lifeline, words: str, *, reply: bool = False, failed: bool = False
+    ) -> Message:
+        return Message(
+            time=number(event, "time"),
+            source=source,
+            target=target,
+            text=words,
+            is_reply=reply,
+            failed=failed,
+            about=self._about(event),
+            rule=self._rule(event),
+        )
+
+    # --- plug-ins -----------------------------------------------------------------------------------
+
+    def _register(self, event: Event) -> Iterator[Item]:
+        socket, resource = text(event, "endpoint", _LONGEST_NAME), text(event, "resource", _LONGEST_NAME)
+        self._latest[resource] = socket
+        words = f"Register({text(event, 'version', 20)}, {socket}, {resource})"
+        yield self._message(event, self._plugin(event, socket), MANAGER, words)
+
+    def _discovered(self, event: Event) -> Iterator[Item]:
+        socket, resource = text(event, "path", _LONGEST_NAME), text(event, "resource", _LONGEST_NAME)
+        self._latest[resource] = socket
+        yield Call(
+            time=number(event, "time"),
+            source=MANAGER,
+            target=self._plugin(event, socket),
+            text="GetInfo()",
+            answer=f"{text(event, 'type', 40)}, {resource}, versions {listed(strings(event, 'versions'))}",
+            about=self._about(event),
+            rule=self._rule(event),
+        )
+
+    def _registered(self, event: Event) -> Iterator[Item]:
+        socket, resource = text(event, "endpoint", _LONGEST_NAME), text(event, "resource", _LONGEST_NAME)
+        self._sockets[resource, count(event, "generation")] = self._latest[resource] = socket
+        self._serving[resource] = count(event, "generation")
+        plugin = self._plugin(event, socket)
+        yield self._message(event, MANAGER, plugin, "registered", reply=True)
+        yield self._message(event, MANAGER, plugin, "ListAndWatch()")
+
+    def _refused(self, event: Event) -> Iterator[Item]:
+        plugin = self._plugin(event, text(event, "endpoint", _LONGEST_NAME))
+        yield self._message(event, MANAGER, plugin, f"refused: {text(event, 'message')}", reply=True, failed=True)
+
+    def _promote(self, event: Event) -> Iterator[Item]:
+        resource = text(event, "resource", _LONGEST_NAME)
+        self._serving[resource] = count(event, "generation")
+        self._promoting = resource
+        yield self._note(event, NOTES["PluginPromoted"](event))
+
+    def _received(self, event: Event) -> Iterator[Item]:
+        """Only of a plug-in that stands by: the list of the one that serves is told when it is applied."""
+        resource = text(event, "resource", _LONGEST_NAME)
+        if self._serving.get(resource, -1) != count(event, "generation"):
+            entries = event.get("devices")
+            entries = entries if isinstance(entries, list | tuple) else ()
+            healthy = sum(isinstance(one, dict) and one.get("health") == "Healthy" for one in entries)
+            words = f"list: {counts_in_short(len(entries), healthy)} (not in force)"
+            yield self._message(event, self._plugin(event), MANAGER, words, reply=True)
+
+    def _applied(self, event: Event) -> Iterator[Item]:
+        resource = text(event, "resource", _LONGEST_NAME)
+        words = f"list: {counts_in_short(count(event, 'capacity'), count(event, 'allocatable'))}{_changes(event)}"
+        if resource == self._just_promoted:
+            yield self._note(event, f"its last {words} is in force")
+        else:
+            yield self._message(event, self._plugin(event), MANAGER, words, reply=True)
+
+    def _ended(self, event: Event) -> Iterator[Item]:
+        plugin = self._plugin(event, text(event, "endpoint", _LONGEST_NAME))
+        words = f"end of ListAndWatch: {text(event, 'reason')}"
+        yield self._message(event, plugin, MANAGER, words, reply=True, failed=event["event"] == "EndpointStopped")
+        if event["event"] == "EndpointStopped":
+            yield self._note(event, "its devices count as unhealthy until the grace period is over")
+
+    def _called(self, event: Event) -> Iterator[Item]:
+        method, outcome = text(event, "method", 40), text(event, "outcome", 40)
+        answer = text(event, "received")
+        yield Call(
+            time=number(event, "time"),
+            source=MANAGER,
+            target=self._plugin(event, text(event, "endpoint", _LONGEST_NAME)),
+            text=f"{method}({text(event, 'sent')})",
+            answer=(answer or outcome) if outcome == "OK" else f"{outcome}{': ' if answer else ''}{answer}",
+            seconds=number(event, "seconds"),
+            failed=outcome != "OK",
+            about=self._about(event),
+            rule=self._rule(event, method),
+        )
+
+    def _called_by_check(self, event: Event) -> Iterator[Item]:
+        method, outcome = text(event, "method", 40), text(event, "outcome", 40)
+        lists = mapping(event, "request").get("containers")
+        asked = (
+            [[id for id in ids if isinstance(id, str)] for ids in lists if isinstance(ids, list)]
+            if isinstance(lists, list)
+            else []
+        )
+        response = event.get("response")
+        yield Call(
+            time=number(event, "time"),
+            source=CHECK,
+            target=self._plugin(event),
+            text=f"{method}({'; '.join(clean(devices_in_short(ids)) for ids in asked[:4])})",
+            answer=f"{outcome}: {clean(response)}" if isinstance(response, str) and response else outcome,
+            seconds=number(event, "seconds"),
+            failed=outcome != "OK",
+            about=self._about(event),
+            rule=self._rule(event, method),
+        )
+
+    # --- pods -----------------------------------------------------------------------------------------
+
+    def _admission(self, event: Event) -> Iterator[Item]:
+        limits = mapping(event, "limits")
+        if len(self._pods) >= _MOST_PODS:
+            self._pods.pop(next(iter(self._pods)))
+        about = frozenset(clean(name, _LONGEST_NAME) for name in islice(limits, 100))
+        self._pods[text(event, "uid")] = _pod(event), about
+        wanted = listed(f"{name}: {value}" for name, value in limits.items()) or "no devices"
+        yield self._message(event, CALLER, MANAGER, f"admit pod {_pod(event)} ({wanted})")
+
+    def _admitted(self, event: Event) -> Iterator[Item]:
+        yield self._message(event, MANAGER, CALLER, f"admitted {_pod(event)}", reply=True)
+
+    def _pod_refused(self, event: Event) -> Iterator[Item]:
+        words = f"refused {_pod(event)}: {text(event, 'reason', 100)}: {text(event, 'message')}"
+        yield self._message(event, MANAGER, CALLER, words, reply=True, failed=True)
+
+    def _removed(self, event: Event) -> Iterator[Item]:
+        freed = (f"{name}: {devices({name: ids}, name)}" for name, ids in mapping(event, "freed").items())
+        yield self._message(event, CALLER, MANAGER, f"remove pod {_pod(event)}")
+        yield self._message(event, MANAGER, CALLER, f"freed {listed(freed) or 'nothing'}", reply=True)
+
+    def _started(self, event: Event) -> Iterator[Item]:
+        words = f"container {text(event, 'container', 60)} starts, with what the plug-ins answered"
+        yield self._message(event, MANAGER, CALLER, words, reply=True)
+
+    def _not_started(self, event: Event) -> Iterator[Item]:
+        words = f"container {text(event, 'container', 60)} cannot start: {text(event, 'message')}"
+        yield self._message(event, MANAGER, CALLER, words, reply=True, failed=True)
+
+    def _allocated(self, event: Event) -> Iterator[Item]:
+        yield self._note(event, f"{self._container(event)} gets {devices(event, 'devices')}")
+
+    def _health_changed(self, event: Event) -> Iterator[Item]:
+        words = f"{text(event, 'device', _LONGEST_NAME)} of {self._container(event)} is {text(event, 'health', 40)}"
+        yield self._note(event, words)
+
+    def _pod_resources(self, event: Event) -> Iterator[Item]:
+        failed, words = flag(event, "failed"), f"PodResources {text(event, 'version', 20)} {text(event, 'method', 40)}"
+        yield self._message(event, CALLER, MANAGER, words, failed=failed)
+
+    _TOLD: ClassVar[dict[str, Callable[[Narrator, Event], Iterator[Item]]]] = {
+        "RegistrationRequested": _register,
+        "PluginDiscovered": _discovered,
+        "PluginRegistered": _registered,
+        "PluginRefused": _refused,
+        "PluginPromoted": _promote,
+        "PluginEnded": _ended,
+        "EndpointStopped": _ended,
+        "DeviceListReceived": _received,
+        "DeviceListApplied": _applied,
+        "CallFinished": _called,
+        "CheckCallFinished": _called_by_check,
+        "PodAdmissionRequested": _admission,
+        "DevicesAllocated": _allocated,
+        "DeviceHealthChanged": _health_changed,
+        "PodAdmitted": _admitted,
+        "PodRefused": _pod_refused,
+        "PodRemoved": _removed,
+        "ContainerStarted": _started,
+        "ContainerNotStarted": _not_started,
+        "PodResourcesCalled": _pod_resources,
+    }
+
+
+_BAD = {
+    *("CheckpointFailed", "CheckpointLost", "SocketReplaced", "FileSetAside", "PluginSocketFailed"),
+    *("ResourceContended", "ResourceRemoved", "PeerLimitReached", "CallsDenied", "ConnectionBroken"),
+    *("AllocateAnswerFlagged", "FaultInjected"),
+}
+"""Notes that are drawn as a warning."""
+
+
+def _pod(event: Event) -> str:
+    namespace, name = text(event, "namespace", 60), text(event, "name", 60)
+    return f"{namespace}/{name}" if name else f"uid {text(event, 'uid', 60)}"
+
+
+def _changes(event: Event) -> str:
+    """What is different from the list before."""
+    changes = [
+        f"{word} {devices(event, name)}"
+        for name, word in (("added", "new"), ("removed", "gone"), ("changed", "changed"))
+        if strings(event, name)
+    ]
+    if more := count(event, "omitted"):
+        changes.append(f"{more:,} others")
+    return f" ({'; '.join(changes)})" if changes else ""

@@ -1,0 +1,82 @@
+"""What the manager did by itself, in one sentence for each kind of event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .fields import Event, clean, count, flag, listed, strings, text
+
+
+def _ready(event: Event) -> str:
+    return f"the manager is ready: {_words(event, 'policy')}, Kubernetes {text(event, 'kubernetes_version', 20)}"
+
+
+def _words(event: Event, *names: str) -> str:
+    return " ".join(text(event, name, 100) for name in names)
+
+
+def _pods(event: Event) -> str:
+    pods, resources = strings(event, "pods"), strings(event, "resources")
+    return (
+        f"the state of an earlier run is back: {len(pods):,} pods with {count(event, 'devices'):,} devices; "
+        f"expected back: {listed(resources) or 'no plug-in'}"
+    )
+
+
+def _aligned(event: Event) -> str:
+    return f"{_words(event, 'scope')}: {'aligned on one NUMA node' if flag(event, 'aligned') else 'not aligned'}"
+
+
+NOTES: Mapping[str, Callable[[Event], str]] = {
+    "ManagerReady": _ready,
+    "ManagerStopping": lambda event: "the manager stops",
+    "StateRestored": _pods,
+    "StaleSocketRemoved": lambda event: f"a socket of an earlier run is removed: {text(event, 'path', 100)}",
+    "SocketRestored": lambda event: f"our socket was deleted, and is created again: {text(event, 'path', 100)}",
+    "SocketReplaced": lambda event: f"our socket was replaced by something else: {text(event, 'path', 100)}",
+    "FileSetAside": lambda event: f"set aside: {text(event, 'path', 100)}: {text(event, 'problem', 100)}",
+    "DirectoryOpenToOthers": lambda event: f"{text(event, 'path', 100)}: {text(event, 'problem', 100)}",
+    "CheckpointFailed": lambda event: f"the checkpoint could not be written: {text(event, 'problem', 100)}",
+    "CheckpointLost": lambda event: f"the checkpoint was lost: {text(event, 'how', 100)}",
+    "FaultInjected": lambda event: f"fault {_words(event, 'fault')}: {_words(event, 'what')}",
+    "PluginSocketFailed": lambda event: f"{text(event, 'path', 100)}: {text(event, 'problem')}",
+    "PluginDirectoryUnwatched": lambda event: f"{text(event, 'path', 100)} is scanned: {text(event, 'problem', 100)}",
+    "PluginStandsBy": lambda event: f"{_words(event, 'endpoint')} stands by",
+    "PluginPromoted": lambda event: f"{_words(event, 'endpoint')} serves again",
+    "ResourceContended": lambda event: f"contended: {listed(strings(event, 'claimants'))}",
+    "ResourceRemoved": lambda event: "the grace period is over: the resource is removed",
+    "DeviceListNormalised": lambda event: f"{text(event, 'problem', 100)}: {count(event, 'count'):,} devices",
+    "PeerLimitReached": lambda event: (
+        f"peer limit {_words(event, 'limit')}: {_words(event, 'peer')}: {_words(event, 'consequence')}"
+    ),
+    "CallsDenied": lambda event: f"denied: {_words(event, 'method')}, {count(event, 'times'):,} times",
+    "ConnectionBroken": lambda event: f"a connection was closed: {_words(event, 'problem')}",
+    "AllocateAnswerFlagged": lambda event: f"the answer looks wrong: {listed(strings(event, 'texts'))}",
+    "PodWaiting": lambda event: f"waits for plug-ins to come back: {listed(strings(event, 'resources'))}",
+    "PodAligned": _aligned,
+    "AnswersConflicted": lambda event: (
+        f"{_words(event, 'part', 'key')}: {_words(event, 'kept')} is kept, {_words(event, 'ignored')} ignored"
+    ),
+}
+
+
+SILENT = {"CheckpointWritten"}
+"""No part of the conversation: it comes after almost every change, and is about nobody else."""
+
+
+def note_of(event: Event) -> str:
+    """The sentence, or for a kind without one, perhaps of a later version, its name and fields; empty for none."""
+    kind = str(event["event"])
+    if kind in SILENT:
+        return ""
+    if kind in NOTES:
+        return NOTES[kind](event)
+    words = (
+        f"{name}={value}" for name, value in event.items() if name not in _EVERYWHERE and isinstance(value, _PLAIN)
+    )
+    return clean(f"{clean(kind, 60)}: {listed(words)}")
+
+
+_EVERYWHERE = {"sequence", "time", "event", "level", "check", "instance"}
+_PLAIN = str | float | bool
+"""Not a large number, which Python may refuse to write."""

@@ -1,0 +1,160 @@
+"""Events → a conversation: its order, its lifelines, and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from devicemgr import events
+from devicemgr.core.conversation.drawing import MOST_DRAWN, MOST_PLUGINS, drawing_of
+from devicemgr.core.conversation.items import CALLER, CHECK, MANAGER, Lifeline, Message
+from devicemgr.core.conversation.mermaid import mermaid
+from devicemgr.core.conversation.notes import NOTES, SILENT
+from devicemgr.core.conversation.rules import RULES
+from devicemgr.core.conversation.svg import svg
+from devicemgr.rpc.deviceplugin.methods import METHODS
+from devicemgr.rules.book import read_book
+from tests.core.conversation.told import lines, told
+
+GPU = "vendor.com/gpu"
+
+
+def call(method="Allocate", *, time, seconds, endpoint="gpu.sock", outcome="OK", **fields):
+    return {
+        "event": "CallFinished",
+        "time": time,
+        "resource": GPU,
+        "method": method,
+        "seconds": seconds,
+        "outcome": outcome,
+        "endpoint": endpoint,
+        **fields,
+    }
+
+
+def test_a_line_has_who_what_how_it_ended_and_when():
+    event = call(time=103.5, seconds=0.0012, sent="dev-0", received="1 device node")
+    assert lines([event], since=100.0) == [
+        "    3.500 s    manager → gpu.sock [vendor.com/gpu]       Allocate(dev-0) ⇢ 1 device node (1.2 ms)"
+    ]
+
+
+def test_a_call_that_failed_is_marked_and_says_why():
+    event = call(time=1.0, seconds=60.0, outcome="DEADLINE_EXCEEDED", received="not answered")
+    (line,) = lines([event])
+    assert line.startswith("! ")
+    assert line.endswith("Allocate() ⇢ DEADLINE_EXCEEDED: not answered (60.0 s)")
+
+
+def test_in_a_picture_calls_side_by_side_are_asked_before_they_are_answered():
+    calls = [call("A", time=10.2, seconds=0.15), call("B", time=10.3, seconds=0.2)]
+    asked = [arrow.text for arrow in drawing_of(told(calls)).arrows if not arrow.is_reply]
+    whole = [arrow.text for arrow in drawing_of(told(calls)).arrows]
+    assert (asked, whole) == (["A()", "B()"], ["A()", "B()", "OK", "OK"])
+
+
+def test_old_traces_name_no_socket_and_the_plugin_is_found_nevertheless():
+    stories = [
+        {"event": "RegistrationRequested", "version": "v1beta1", "endpoint": "a.sock", "resource": GPU},
+        {"event": "CallFinished", "resource": GPU, "method": "GetDevicePluginOptions", "seconds": 0.1, "outcome": "OK"},
+        {"event": "PluginRegistered", "resource": GPU, "endpoint": "a.sock", "generation": 1},
+        {"event": "DeviceListApplied", "resource": GPU, "capacity": 2, "allocatable": 1},
+        {"event": "EndpointStopped", "resource": GPU, "generation": 1, "reason": "gone"},
+    ]
+    plugins = {one for item in told(stories) if hasattr(item, "source") for one in (item.source, item.target)}
+    assert plugins == {MANAGER, Lifeline("a.sock", GPU)}
+
+
+def test_a_list_that_is_in_force_because_of_a_promotion_is_no_message():
+    stories = [
+        {"event": "PluginRegistered", "resource": GPU, "endpoint": "a.sock", "generation": 1},
+        {"event": "PluginPromoted", "resource": GPU, "endpoint": "a.sock", "generation": 1},
+        {"event": "DeviceListApplied", "resource": GPU, "generation": 1, "capacity": 2, "allocatable": 2},
+        {"event": "DeviceListApplied", "resource": GPU, "generation": 1, "capacity": 3, "allocatable": 3},
+    ]
+    *_, promoted, last = told(stories)
+    assert not isinstance(promoted, Message)
+    assert isinstance(last, Message)
+
+
+def test_the_list_of_a_plugin_that_stands_by_is_told_and_not_the_same_list_twice():
+    devices = [{"id": "a", "health": "Healthy"}, {"id": "b", "health": "Unhealthy"}]
+    stories = [
+        {"event": "PluginRegistered", "resource": GPU, "endpoint": "a.sock", "generation": 1},
+        {"event": "PluginRegistered", "resource": GPU, "endpoint": "b.sock", "generation": 2},
+        {"event": "DeviceListReceived", "resource": GPU, "generation": 2, "devices": devices},
+        {"event": "DeviceListReceived", "resource": GPU, "generation": 1, "devices": devices},
+    ]
+    assert lines(stories)[4:] == [
+        "  a.sock [vendor.com/gpu] ⇢ manager         list: 2 devices, 1 unhealthy (not in force)"
+    ]
+
+
+def test_what_a_pod_is_about_is_known_for_the_events_that_have_its_uid_only():
+    stories = [
+        {"event": "PodAdmissionRequested", "namespace": "d", "name": "p", "uid": "u", "limits": {GPU: 2}},
+        {"event": "ContainerStarted", "pod_uid": "u", "container": "main"},
+    ]
+    assert [item.about for item in told(stories)] == [frozenset([GPU])] * 2
+
+
+def test_events_that_are_missing_are_told():
+    """The log keeps the last thousand; and a reader may be slower than they come."""
+    stories = [{"event": "ManagerStopping", "sequence": number} for number in (5, 6, 6, 10, 1, 2)]
+    texts = [item.text for item in told(stories)]
+    assert [text for text in texts if "missing" in text] == ["4 events are missing here", "3 events are missing here"]
+
+
+def test_each_check_of_a_trace_of_check_begins_with_its_name():
+    calls = {"event": "CheckCallFinished", "resource": GPU, "method": "Allocate", "outcome": "OK", "seconds": 0.1}
+    stories = [
+        {"check": "registers", "instance": 1, "sequence": 1, "event": "ManagerReady"},
+        {"check": "restart", "instance": 2, **calls, "request": {"containers": [["a", "b"]]}, "response": [{}]},
+    ]
+    notes_and_calls = told(stories)
+    assert [one.text for one in notes_and_calls[::2]] == ["check registers", "check restart, instance 2"]
+    assert (notes_and_calls[-1].source, notes_and_calls[-1].text) == (CHECK, "Allocate(a, b)")
+
+
+def test_a_picture_is_bounded_and_says_what_it_leaves_out():
+    many = [call(time=float(n), seconds=0.0, endpoint=f"{n % 30}.sock") for n in range(MOST_DRAWN + 7)]
+    drawing = drawing_of(told(many))
+    assert len(drawing.lifelines) == MOST_PLUGINS + 1
+    assert drawing.left_out == "not drawn: 7 earlier steps and 10 more plug-ins"
+    assert drawing.left_out in mermaid(drawing)
+    assert drawing.left_out in svg(drawing)
+
+
+def test_callers_have_a_lifeline_only_if_they_say_something():
+    assert drawing_of(told([call(time=1.0, seconds=0.1)])).lifelines == (Lifeline("gpu.sock", GPU), MANAGER)
+    admitted = {"event": "PodAdmitted", "namespace": "d", "name": "p", "uid": "u"}
+    assert drawing_of(told([admitted])).lifelines == (MANAGER, CALLER)
+
+
+KINDS = [name for name in events.__all__ if name not in ("Event", "Severity", "as_json")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_event_is_told_even_if_its_fields_are_missing_or_nonsense(kind):
+    fields = [field.name for field in dataclasses.fields(getattr(events, kind))]
+    for value in (None, 7, "x" * 1_000_000, ["a", 1, None], {"a": 1, 2: 3}, float("nan"), -1, 10**400):
+        told([{"event": kind, "time": value} | dict.fromkeys(fields, value)])
+    assert bool(told([{"event": kind}])) == (kind not in SILENT)
+
+
+def test_an_event_of_another_version_is_told_by_its_fields():
+    assert lines([{"event": "SomethingNew", "sequence": 1, "name": "a\n", "n": 10**5000, "x": 1.5}]) == [
+        f"  {'manager':40}  SomethingNew: name=a\\n, x=1.5"
+    ]
+    assert told([{"event": 7}, {}]) == []
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_is_in_the_book_and_belongs_to_an_event_or_a_call(name):
+    assert RULES[name] in read_book()
+    assert name in KINDS or name in {method.name for method in METHODS}
+
+
+def test_every_note_is_about_an_event_that_exists():
+    assert set(NOTES) <= set(KINDS)
