@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         DeviceManagerError,
         DirectoryInUse,
         DirectoryUnusable,
+        ExtraMissing,
         ManagerClosed,
         ManagerUnavailable,
         NeedsTrio,
@@ -139,6 +140,7 @@ __all__ = [
     "DirectoryUnusable",
     "EffectiveSettings",
     "Event",
+    "ExtraMissing",
     "Fault",
     "Faults",
     "Layout",
@@ -199,7 +201,7 @@ _MODULES = {
     "daemon.threads.portal": "Portal open_portal",
     "errors": (
         "AddressUnusable BadInput CheckpointUnwritable ContainerStartFailed DeviceManagerError DirectoryInUse "
-        "DirectoryUnusable ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused "
+        "DirectoryUnusable ExtraMissing ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused "
         "RegistrationRefused ResourceWaitTimeout RpcFailed UnusableTopology"
     ),
     "events": "Event Severity",

@@ -207,6 +207,10 @@ class RateLimited(DeviceManagerError):
     status = "RESOURCE_EXHAUSTED"
 
 
+class ExtraMissing(DeviceManagerError):
+    """What was asked for needs packages that are not installed. The text says which, and how to install them."""
+
+
 class ProgramUnavailable(DeviceManagerError):
     """A program of Kubernetes is not on this machine, or cannot be built or run. Install what the text names."""
 

@@ -31,7 +31,13 @@ PUBLIC = {name: getattr(module, name) for module in MODULES for name in module._
 MADE_BY_OTHERS = ("DeviceManager", "Blocking", "Portal", "Faults", "PodResources", "ScriptedPlugin", "SimulatedPlugin")
 """Classes of which nobody makes one, so that their constructors are nobody's business."""
 FOR_OURSELVES = {
-    *("DeviceManager.admit_if", "DeviceManager.enter", "DeviceManager.log", "DeviceManager.watcher"),
+    *(
+        "DeviceManager.admit_if",
+        "DeviceManager.enter",
+        "DeviceManager.log",
+        "DeviceManager.overview_steps",
+        "DeviceManager.watcher",
+    ),
     *("Bench.client", "Bench.registrations"),
 }
 

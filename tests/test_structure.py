@@ -99,6 +99,8 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
     "inotify_simple": ({"daemon/file_watch", "daemon/plugins"}, "files of ours are watched, and plug-ins' sockets"),
     "prometheus_client": ({"daemon/serving"}, "metrics are the event log, counted"),
     "h11": ({"daemon/serving"}, "HTTP for the metrics"),
+    "hypercorn": ({"daemon/page"}, "HTTP for browsers, which the metrics do without"),
+    "starlette": ({"daemon/page"}, "the same"),
     "httpx2": ({"cluster"}, "the API server is spoken to in one place"),
     "fnv_hash_fast": ({"core/checkpoint"}, "the checkpoint's checksum"),
     "pytest": ({"testing/pytest_plugin"}, "everything else of testing works without it"),

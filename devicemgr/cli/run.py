@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import secrets
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -63,6 +64,9 @@ def run_daemon(options: Options, *, node_resources: Mapping[ResourceName, int], 
             err=True,
         )
         return GATE_OFF
+    if settings["page_address"] and settings["allow_faults"]:
+        settings["page_token"] = secrets.token_urlsafe(32)
+        click.echo(f"The page's token, to inject faults: {settings['page_token']}", err=True)
     raise_descriptor_limit()
     with ExitStack() as stack:
         sinks = [stream_sink(sys.stderr, options.log_format, options.log_level), notify_when_ready]

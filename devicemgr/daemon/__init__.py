@@ -11,6 +11,7 @@ Read in this order:
 ``checkpoint/``       the state on disk, by one writer
 ``access/``           who may call, and how much
 ``serving/``          sockets, metrics, traces
+``page/``             the page: what the manager does, drawn in a browser
 ``faults/``           faults on purpose
 ``threads/``          the manager for programs that do not use Trio
 ``task_tree/``        the running tasks, for those who look

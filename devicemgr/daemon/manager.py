@@ -11,6 +11,7 @@ import trio
 
 from ..arguments import Count, Seconds, checked
 from ..core.views.node_status import node_status, reset_node_status
+from ..core.views.overview import Overview, overview
 from ..core.views.pod_status import pod_statuses
 from ..core.views.task_tree import TaskTree
 from ..errors import Refused, ResourceWaitTimeout
@@ -28,7 +29,7 @@ from ..model import (
     ResourceName,
 )
 from ..resource_names import ExtendedResource
-from ..steps import run_steps
+from ..steps import Steps, run_steps
 from ..task_descriptions import describes_task
 from ..turns import run_in_turns
 from .cached_view import CachedView
@@ -171,6 +172,11 @@ class DeviceManager:
         calls they make of this manager. ``as_json`` makes plain data of it."""
         self._calls.check()
         return self.running_tree.snapshot()
+
+    def overview_steps(self) -> Steps[Overview]:
+        """The devices by NUMA nodes, free or held, and the pods that hold them, as they are when the first step is
+        done."""
+        return overview(self._incarnation.store)
 
     def events(self) -> list[RecordedEvent]:
         """The last events, oldest first."""

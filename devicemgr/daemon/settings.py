@@ -62,6 +62,8 @@ class Settings(CheckedFields):
     ``peer_limits``         how much a peer may ask for
     ``callers``             who may call, and serve plug-ins: by default this user and root
     ``metrics_address``     (host, port) at which /metrics and /healthz are served; an empty host is every address
+    ``page_address``        (host, port) at which the page is served; an empty host is loopback
+    ``page_token``          who sends this may inject faults from the page; None: nobody may
     ``node_resources``      extended resources that the node has without a plug-in, as
                             ``{"nvidia.com/gpumem": "16Gi"}``: they are only counted, until a plug-in reports devices
                             of that name
@@ -109,6 +111,15 @@ class Settings(CheckedFields):
             "[HOST]:PORT",
         ),
     )
+    page_address: tuple[str, Port] | None = option_field(
+        None,
+        Option(
+            "--page",
+            "Serve the page there, for example on :8080, which is this machine only. Who reaches it sees everything.",
+            "[HOST]:PORT",
+        ),
+    )
+    page_token: str | None = dataclasses.field(default=None, repr=False)
     node_resources: NodeResources = option_field(
         dict,
         Option(

@@ -10,7 +10,7 @@
              │              ends third: the last answers have been sent
              └─ handlers    registrations, admissions, queries
                 │           ends second: within a grace period
-                └─ listeners  sockets · plug-in watcher · metrics
+                └─ listeners  sockets · plug-in watcher · metrics · page
                             ends first: no new work
 
 Each line below ``run`` is a context manager of :class:`Supervisor`, and ``incarnation`` nests them. The code after its
@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -34,10 +36,14 @@ from .event_log import EventLog
 from .incarnation import Incarnation
 from .layout import Directories, acquire_directories, check_permissions, clear_socket_paths, remove_stale_sockets
 from .manager import DeviceManager
+from .page.extra import make_site
 from .serving.listeners import Connections, MetricsServer, bound_servers
 from .serving.socket_guard import keep_sockets
 from .settings import Settings, takes_fields_of
 from .task_tree.lines import line_of_the_tree
+
+if TYPE_CHECKING:
+    from .page.site import Site
 
 HANDLER_GRACE = 5.0
 """Seconds that running requests have to finish when the manager stops."""
@@ -49,14 +55,15 @@ async def run(
 ) -> None:
     """Run a manager until ``stop`` is set; starts with the manager when every socket accepts.
 
-    Raises DirectoryInUse, DirectoryUnusable or AddressUnusable before anything is served.
+    Raises DirectoryInUse, DirectoryUnusable, AddressUnusable or ExtraMissing before anything is served.
     """
     metrics = MetricsServer(settings.topology.policy) if settings.metrics_address else None
-    log = EventLog([*settings.sinks, metrics.count] if metrics else settings.sinks)
+    site = make_site() if settings.page_address else None
+    log = EventLog([*settings.sinks, *(counting.count for counting in (metrics, site) if counting)])
     manager = DeviceManager(settings.layout, log, settings.effective, calls_line=Supervisor.handlers.__name__)
     with acquire_directories(manager.layout) as directories, closing(manager):
         log.record(check_permissions(manager.layout))
-        supervisor = Supervisor(settings, manager, directories, log, metrics, stop)
+        supervisor = Supervisor(settings, manager, directories, log, metrics, site, stop)
         while not stop.is_set():
             async with supervisor.incarnation() as incarnation:
                 task_status.started(manager)
@@ -76,6 +83,7 @@ class Supervisor:
         directories: Directories,
         log: EventLog,
         metrics: MetricsServer | None,
+        site: Site | None,
         stop: trio.Event,
     ) -> None:
         self._settings = settings
@@ -83,6 +91,7 @@ class Supervisor:
         self._directories = directories
         self._log = log
         self._metrics = metrics
+        self._site = site
         self._stop = stop
         self.lines = manager.running_tree.lines
 
@@ -148,7 +157,8 @@ class Supervisor:
     async def listeners(
         self, incarnation: Incarnation, connections: Connections, handlers: trio.Nursery
     ) -> AsyncIterator[None]:
-        """Accept connections, discover plug-ins and serve metrics, from before the block begins until its end.
+        """Accept connections, discover plug-ins, serve metrics and the page, from before the block begins until its
+        end.
 
         Raises DirectoryUnusable or AddressUnusable."""
         manager, settings, log, access = self._manager, self._settings, self._log, incarnation.access
@@ -163,6 +173,9 @@ class Supervisor:
                 if self._metrics and settings.metrics_address:
                     arguments = settings.metrics_address, manager, servers, settings.peer_limits, log
                     served.append(await nursery.start(self._metrics.serve, *arguments))
+                if self._site and settings.page_address:
+                    serve = partial(self._site.serve, token=settings.page_token if settings.allow_faults else None)
+                    served.append(await nursery.start(serve, settings.page_address, manager, log))
                 log.open()
                 log.record([_manager_ready(served, settings)])
                 incarnation.ready.set()
@@ -191,7 +204,7 @@ async def open_device_manager(settings: Settings) -> AsyncIterator[DeviceManager
 
     It continues with the state that an earlier run has left on disk. Leaving the block stops everything and removes the
     sockets.
-    Raises DirectoryInUse, DirectoryUnusable, AddressUnusable or NeedsTrio.
+    Raises DirectoryInUse, DirectoryUnusable, AddressUnusable, ExtraMissing or NeedsTrio.
     """
     require_trio("open_device_manager")
     stop = trio.Event()

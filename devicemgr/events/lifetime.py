@@ -95,6 +95,15 @@ class DirectoryOpenToOthers(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PageOpenToOthers(Event):
+    """The page is served at an address of the network: who reaches it sees all pods and devices."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointWritten(Event):
     """All changes up to ``version`` are on disk; ``size`` is the checkpoint's length in bytes."""
 

@@ -30,6 +30,7 @@ QUESTIONS = {
     "capacity": lambda m: m.capacity(),
     "pods": lambda m: m.pods(),
     "pods_in_turns": lambda m: m.pods_in_turns(),
+    "overview_steps": lambda m: m.overview_steps(),
     "node_status": lambda m: m.node_status(),
     "settings": lambda m: m.settings(),
     "explain": lambda m: m.explain("default", "p"),

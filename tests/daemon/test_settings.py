@@ -67,13 +67,23 @@ def test_the_fields_are_the_arguments_of_a_manager_and_the_rest_of_the_command_l
 
 def test_an_option_gives_the_value_of_its_field():
     arguments = ["--deadline", "allocate=5", "--peer-limit", "report_rate=2.5", "--peer-limit", "devices=7"]
-    arguments += ["--allow-group", "1234", "--metrics-address", "[::1]:9400", "--node-resource", "a.com/b=2Ki"]
+    arguments += [
+        "--allow-group",
+        "1234",
+        "--metrics-address",
+        "[::1]:9400",
+        "--page",
+        ":8080",
+        "--node-resource",
+        "a.com/b=2Ki",
+    ]
     _, given = run_with(Settings, *arguments, "--restart-wait", "3", "--kubernetes-version", "1.36", "--allow-faults")
     assert given == {
         "deadlines": Deadlines(allocate=5.0),
         "peer_limits": PeerLimits(report_rate=2.5, devices=7),
         "callers": Callers.default(1234),
         "metrics_address": ("::1", 9400),
+        "page_address": ("", 8080),
         "node_resources": {"a.com/b": 2048},
         "restart_wait": 3.0,
         "kubernetes_version": "1.36",

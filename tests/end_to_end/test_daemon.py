@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import asdict
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -327,6 +327,31 @@ def test_the_log_is_as_loud_as_was_asked(daemon, start, root_dir, option):
     program = daemon(*option)
     start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/gpu", "--numa", "0-1")
     program.wait_for("DEBUG   RegistrationRequested")
+
+
+def test_the_page_is_served_and_faults_need_the_printed_token(daemon, run):
+    program = daemon("--page", ":0", "--allow-faults")
+    (page,) = re.findall(r"http://127\.0\.0\.1:\d+/", " ".join(program.lines))
+    (token,) = re.findall(r"token, to inject faults: (\S+)", " ".join(program.lines))
+    with urlopen(page) as response:
+        assert b"<title>Device Manager</title>" in response.read()
+    body = json.dumps({"name": "wipe"}).encode()
+    with urlopen(Request(f"{page}fault", body, {"x-devicemgr-token": token})) as response:
+        assert response.status == 204
+    program.wait_for("FaultInjected")
+    assert token not in run("events", "-o", "json").stdout
+    assert program.end() == 0
+
+
+def test_without_the_packages_of_the_page_the_error_says_how_to_get_them(root_dir, tmp_path):
+    (tmp_path / "hypercorn.py").write_text("raise ModuleNotFoundError('no', name='hypercorn')")
+    command = [sys.executable, "-m", "devicemgr", "--root-dir", root_dir, "--page", ":0"]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: the page needs hypercorn, which is not installed: pip install 'devicemgr[page]'\n",
+    )
 
 
 def test_a_bad_metrics_address_is_a_clear_error(run):

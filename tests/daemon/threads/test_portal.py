@@ -36,6 +36,7 @@ ONLY_IN_THE_PROGRAM = {
     "gauges",
     "events_of_incarnation",
     "pods_in_turns",
+    "overview_steps",
 }
 
 OPENERS = {

@@ -1,0 +1,119 @@
+"""What the page shows, kept up to date as long as somebody looks.
+
+One task looks at the manager, at most ten times a second, for all readers together. A reader gets the parts that differ
+from those it got before: of what happens while it is slow it gets the latest state only, and nothing is kept for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from ...condition_variable import ConditionVariable
+from ...core.views.overview import Overview
+from ...steps import Steps
+from ...turns import run_in_turns
+from ..event_log import EventLog, RecordedEvent
+from .parts import Parts, PartsOf, message
+
+PERIOD = 0.1
+"""Seconds between two looks, at least."""
+MOST_OF_THE_TIME = 0.1
+"""The share of the processor's time that looking may take: with very many devices, looks are rarer."""
+MAX_EVENTS = 300
+"""The newest events, which a reader gets at first, and the most that it is sent at once."""
+
+
+def event_json(recorded: RecordedEvent) -> str:
+    return json.dumps({**recorded.as_json(), "severity": recorded.event.severity})
+
+
+class Feed:
+    """``look`` gives the present state, and ``count`` a number that grows with each event, remembered or not."""
+
+    def __init__(self, look: Callable[[], Steps[Overview]], log: EventLog, count: Callable[[], int]) -> None:
+        self._overview = look
+        self._log = log
+        self._count = count
+        self._seen = -1
+        """The count at the last look."""
+        self.readers = 0
+        self._updated = ConditionVariable()
+        self._parts_of = PartsOf()
+        self.version = 0
+        """The number of looks."""
+        self.parts: Parts = {}
+        self.events: deque[tuple[int, str]] = deque(maxlen=MAX_EVENTS)
+        """The newest ones, by their number."""
+
+    async def keep(self) -> None:
+        """Look whenever something has happened and somebody reads, until cancelled."""
+        while True:
+            await self._log.changed.wait_until(lambda: self.readers > 0 and not self.is_fresh)
+            spent = await self._look()
+            await trio.sleep(max(PERIOD, spent / MOST_OF_THE_TIME))
+
+    @property
+    def is_fresh(self) -> bool:
+        """Has nothing happened since the last look?"""
+        return self._count() == self._seen
+
+    async def _look(self) -> float:
+        """Returns the seconds of CPU time that it took."""
+        self._seen = self._count()
+        spent: list[float] = []
+        overview = await run_in_turns(self._overview(), spent.append)
+        self.parts = await run_in_turns(self._parts_of(overview), spent.append)
+        new = self._log.after(self.events[-1][0] if self.events else 0)
+        self.events.extend((recorded.sequence, event_json(recorded)) for recorded in new[-MAX_EVENTS:])
+        self.version += 1
+        self._updated.notify()
+        return sum(spent)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """A reader, for as long as the block lasts."""
+        self.readers += 1
+        self._log.changed.notify()
+        try:
+            yield Reader(self)
+        finally:
+            self.readers -= 1
+
+    async def wait_after(self, version: int) -> None:
+        """Return when there was a later look than this one."""
+        await self._updated.wait_until(lambda: self.version > version)
+
+
+class Reader:
+    """What one reader has got."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._version = 0 if feed.is_fresh else feed.version
+        self._sequence = 0
+        self._sent: Parts | None = None
+
+    async def next(self) -> str:
+        """The next message: everything at first, then what has changed since the last one."""
+        while True:
+            await self._feed.wait_after(self._version)
+            if (text := self._difference()) is not None:
+                return text
+
+    def _difference(self) -> str | None:
+        feed, had = self._feed, self._sent or {}
+        new = {name: text for name, text in feed.parts.items() if had.get(name) is not text}
+        gone = [name for name in had if name not in feed.parts]
+        events = [text for sequence, text in feed.events if sequence > self._sequence]
+        first = self._sent is None
+        self._version, self._sent = feed.version, feed.parts
+        if feed.events:
+            self._sequence = feed.events[-1][0]
+        if new or gone or events or first:
+            return message(new, gone=gone, events=events, first=first)
+        return None

@@ -1,0 +1,91 @@
+"""An overview in parts, as JSON: a part is sent to a browser when it differs from the one that it has.
+
+===================  =============================================================================================
+``resources``        the names of all resources
+``resource NAME``    its counts, and its plug-in's socket
+``devices NAME``     its ids, by NUMA nodes: ``[[[0], ["gpu-0", …]], …]``
+``states NAME``      a letter for each of these, in the same order (``core.views.overview``)
+``held NAME``        who holds what: ``[[pod uid, container, [id, …]], …]``
+``pods``             the uids of all pods, oldest first
+``pod UID``          its name, its containers, and its number, which chooses its label and its colour
+===================  =============================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ...core.views.overview import Overview, PodOverview, ResourceOverview
+from ...model import PodUid
+from ...steps import Steps
+
+Parts = Mapping[str, str]
+"""By name, the JSON text of each part."""
+
+
+class PartsOf:
+    """Turns overviews into parts. The text of a part that is the same as in the one before is the same object."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Any, str]] = {}
+        self._numbers: dict[PodUid, int] = {}
+
+    def __call__(self, overview: Overview) -> Steps[Parts]:
+        parts: dict[str, tuple[Any, str]] = {}
+        for name, value in self._values(overview):
+            last = self._last.get(name)
+            parts[name] = last if last is not None and last[0] == value else (value, json.dumps(_plain(value)))
+            yield
+        self._last = parts
+        return {name: text for name, (_, text) in parts.items()}
+
+    def _values(self, overview: Overview) -> Iterator[tuple[str, Any]]:
+        yield "resources", [one.name for one in overview.resources]
+        for resource in overview.resources:
+            yield from _of_resource(resource)
+        yield "pods", [one.uid for one in overview.pods]
+        self._number(overview)
+        for pod in overview.pods:
+            yield f"pod {pod.uid}", (pod, self._numbers[pod.uid])
+
+    def _number(self, overview: Overview) -> None:
+        """A pod keeps its number for as long as it is there; a new one gets the lowest that is free."""
+        uids = {pod.uid for pod in overview.pods}
+        self._numbers = {uid: number for uid, number in self._numbers.items() if uid in uids}
+        taken, number = set(self._numbers.values()), 0
+        for pod in overview.pods:
+            if pod.uid not in self._numbers:
+                while number in taken:
+                    number += 1
+                taken.add(number)
+                self._numbers[pod.uid] = number
+
+
+def _of_resource(resource: ResourceOverview) -> Iterator[tuple[str, Any]]:
+    yield f"resource {resource.name}", asdict(resource.counts) | {"socket": resource.socket}
+    yield f"devices {resource.name}", [(group.numa_nodes, group.devices) for group in resource.groups]
+    yield f"states {resource.name}", "".join(group.states for group in resource.groups)
+    yield f"held {resource.name}", [(owner.pod_uid, owner.container, ids) for owner, ids in resource.held.items()]
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case PodOverview() as pod, int(number):
+            containers = [{"name": name, "kind": kind} for name, kind in pod.containers]
+            return {**asdict(pod), "containers": containers, "number": number}
+        case _:
+            return value
+
+
+def message(parts: Parts, *, gone: list[str], events: list[str], first: bool) -> str:
+    """What a browser gets: parts that are new to it, the names of those that are gone, and events.
+
+    The ``first`` message is complete; whatever the browser has from before is void.
+    """
+    changed = ",".join(f"{json.dumps(name)}:{text}" for name, text in parts.items())
+    return (
+        f'{{"first":{json.dumps(first)},"parts":{{{changed}}},"gone":{json.dumps(gone)},"events":[{",".join(events)}]}}'
+    )

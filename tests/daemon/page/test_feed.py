@@ -1,0 +1,144 @@
+"""What a reader of the page gets: everything at first, then differences, and of what it misses the latest only."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+
+from devicemgr.core.devices.endpoint import Endpoint
+from devicemgr.core.devices.store import DeviceStore
+from devicemgr.core.views.overview import overview
+from devicemgr.daemon.event_log import EventLog
+from devicemgr.daemon.page.feed import MAX_EVENTS, Feed
+from devicemgr.events import ManagerStopping
+from devicemgr.model import Device, Owner
+from tests.helpers import GPU, NIC, apply_list, pod
+
+
+class Watched:
+    """A state, its log, and the feed of both."""
+
+    def __init__(self):
+        self.store, self.noted, self.looks = DeviceStore(), 0, 0
+        self.log = EventLog([self._note])
+        self.feed = Feed(self._look, self.log, lambda: self.noted)
+
+    def _note(self, recorded):
+        self.noted += 1
+
+    def _look(self):
+        self.looks += 1
+        return overview(self.store)
+
+    def serve(self, resource, *ids):
+        self.log.record(self.store.connect(Endpoint(resource=resource, generation=1, socket="a.sock")))
+        self.list(resource, *ids)
+
+    def list(self, resource, *ids):
+        self.log.record(apply_list(self.store, resource, 1, [Device(id=id) for id in ids]))
+
+
+@pytest.fixture
+async def watched(nursery):
+    made = Watched()
+    nursery.start_soon(made.feed.keep)
+    return made
+
+
+async def message(reader):
+    with trio.fail_after(5):
+        return json.loads(await reader.next())
+
+
+async def test_the_first_message_is_complete_and_the_next_one_has_what_changed(watched, autojump_clock):
+    watched.serve(GPU, "g0", "g1")
+    watched.serve(NIC, "n0")
+    with watched.feed.reading() as reader:
+        first = await message(reader)
+        assert first["first"] is True
+        assert first["parts"]["resources"] == [GPU, NIC]
+        assert first["parts"][f"devices {GPU}"] == [[None, ["g0", "g1"]]]
+        assert first["parts"][f"states {GPU}"] == "ff"
+        assert [event["event"] for event in first["events"]] == ["PluginRegistered", "DeviceListApplied"] * 2
+        watched.log.record(apply_list(watched.store, GPU, 1, [Device(id="g0", health="Unhealthy"), Device(id="g1")]))
+        second = await message(reader)
+    assert second["first"] is False
+    assert second["parts"].keys() == {f"resource {GPU}", f"states {GPU}"}
+    assert second["parts"][f"states {GPU}"] == "uf"
+    assert [event["event"] for event in second["events"]] == ["DeviceListApplied"]
+
+
+async def test_a_slow_reader_gets_the_latest_state_and_nothing_is_kept_for_it(watched, autojump_clock):
+    with watched.feed.reading() as slow, watched.feed.reading() as quick:
+        await message(slow)
+        await message(quick)
+        for number in range(1, 6):
+            watched.serve(GPU, *(f"g{i}" for i in range(number)))
+            assert (await message(quick))["parts"][f"states {GPU}"] == "f" * number
+        assert (await message(slow))["parts"][f"states {GPU}"] == "fffff"
+        with trio.move_on_after(60) as scope:
+            await slow.next()
+        assert scope.cancelled_caught
+
+
+async def test_what_is_gone_is_named(watched, autojump_clock):
+    watched.serve(GPU, "g0")
+    watched.store.reserve(Owner("a", "main"), GPU, ["g0"])
+    watched.store.add_pod(pod("a"))
+    with watched.feed.reading() as reader:
+        assert (await message(reader))["parts"]["pods"] == ["a"]
+        watched.store.remove_pod("a")
+        watched.log.record([ManagerStopping()])
+        after = await message(reader)
+    assert after["gone"] == ["pod a"]
+    assert after["parts"]["pods"] == []
+
+
+async def test_nobody_looks_when_nobody_reads(watched, autojump_clock):
+    watched.serve(GPU, "g0")
+    await trio.sleep(60)
+    assert watched.looks == 0
+    with watched.feed.reading() as reader:
+        await message(reader)
+    looks = watched.looks
+    watched.serve(NIC, "n0")
+    await trio.sleep(60)
+    assert watched.looks == looks
+    with watched.feed.reading() as late:  # it does not get what somebody else has seen long ago
+        assert (await message(late))["parts"]["resources"] == [GPU, NIC]
+
+
+async def test_there_are_ten_looks_a_second_however_much_happens(watched, autojump_clock):
+    with watched.feed.reading():
+        for _ in range(1000):
+            watched.log.record([ManagerStopping()])
+            await trio.sleep(0.001)
+    assert 9 <= watched.looks <= 11
+
+
+async def test_of_very_many_events_the_newest_are_sent(watched, autojump_clock):
+    with watched.feed.reading() as reader:
+        await message(reader)
+        watched.log.record([ManagerStopping() for _ in range(900)])
+        events = (await message(reader))["events"]
+    assert [event["sequence"] for event in events] == [*range(901 - MAX_EVENTS, 901)]
+
+
+async def test_a_pod_keeps_its_number_and_a_new_one_gets_the_lowest_that_is_free(watched, autojump_clock):
+    def numbers():
+        return {uid: json.loads(watched.feed.parts[f"pod {uid}"])["number"] for uid in watched.pods}
+
+    with watched.feed.reading() as reader:
+        await message(reader)
+        for uids in (["a", "b", "c"], ["b", "c"], ["b", "c", "d", "e"]):
+            watched.pods = uids
+            for one in watched.store.pods:
+                if one.uid not in uids:
+                    watched.store.remove_pod(one.uid)
+            for uid in uids:
+                watched.store.add_pod(pod(uid))
+            watched.log.record([ManagerStopping()])
+            await message(reader)
+    assert numbers() == {"b": 1, "c": 2, "d": 0, "e": 3}
