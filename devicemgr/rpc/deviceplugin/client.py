@@ -92,7 +92,6 @@ class PluginClient:
         """Close the connection; calls in flight fail."""
         self._channel.close()
 
-    @describes_task(waits_for="{method.name} of {self._resource}", since="started")
     async def call(self, method: Method, **fields: Any) -> Any:
         """Make a unary call; returns the response, or its bytes if the row says so. ``fields`` fill in the request.
 
@@ -100,6 +99,7 @@ class PluginClient:
         """
         return await self._call(method, fields, lambda response: response)
 
+    @describes_task(waits_for="{method.name} of {self._resource}", since="started")
     async def _call(
         self,
         method: Method,
