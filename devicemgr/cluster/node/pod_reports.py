@@ -57,7 +57,8 @@ class PodReports:
         return answer
 
     async def _persist(self, pod: Object, what: str, patch: Object) -> Object:
-        """Raises PodGone, or ApiError if the API server finds the status invalid."""
+        """Raises PodGone, or ApiError if the API server finds the status invalid. It also does when another pod has the
+        name by now, since a uid does not change."""
         while True:
             try:
                 return await self._refusals.persist(
@@ -66,9 +67,9 @@ class PodReports:
                     but=[CONFLICT, NOT_FOUND, *INVALID],
                 )
             except ApiError as error:
-                if error.code == NOT_FOUND or (error.code == CONFLICT and not await self._is_there(pod)):
+                if not await self._is_there(pod):
                     raise PodGone from None
-                if error.code != CONFLICT:
+                if error.code in INVALID:
                     raise
 
     async def delete(self, pod: Object) -> None:

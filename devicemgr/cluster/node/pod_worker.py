@@ -7,6 +7,7 @@ end that comes during the admission is seen after it, and nothing is decided on 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 import trio
 
@@ -39,7 +40,7 @@ REJECTED = "Pod was rejected: "
 
 
 class PodWorker:
-    """``turns`` are those of the pods before it, for whose admission its own waits."""
+    """Its admission waits for ``turns``: those of the pods before it, and places that become free."""
 
     def __init__(
         self,
@@ -64,12 +65,18 @@ class PodWorker:
         self._place = place
         self._clock = clock
         self._turns = turns
+        self._since: float | None = None
+        """Since when it runs; on the clock of the API, which is also that of the status that says so."""
         self._is_gone = False
         self._health: Health = {}
         self._unstarted = Unstarted(names=frozenset())
         self._changed = ConditionVariable()
         self._asked_to_end: float | None = None
+        self._life = trio.CancelScope()
         self.had_its_turn = trio.Event()
+        """Its admission is over."""
+        self.has_left = trio.Event()
+        """Its place and its devices are free."""
 
     # --- what has changed ---------------------------------------------------------------------------
 
@@ -81,8 +88,9 @@ class PodWorker:
         self._changed.notify()
 
     def gone(self) -> None:
-        """The API server has no such pod any more."""
+        """The API server has no such pod any more, so that there is nothing left to do for it."""
         self._is_gone = True
+        self._life.cancel()
         self._changed.notify()
 
     def set_health(self, health: Health) -> None:
@@ -96,20 +104,17 @@ class PodWorker:
     async def run(self) -> None:
         """Until the API server has no such pod any more, and the watch has said so: what it has sent before is about
         this pod, too."""
-        try:
+        with self._life, suppress(PodGone):
             await self._live()
-        except PodGone:
-            pass
-        finally:
-            self.had_its_turn.set()
-        await self._admission.free(self._uid)
+        self.had_its_turn.set()
+        await self._free()
         await self._changed.wait_until(lambda: self._is_gone)
 
     async def _live(self) -> None:
         self.update(self._pod)
         if await self._admit():
             self.had_its_turn.set()
-            while not (self._is_gone or is_deleted(self._pod) or has_ended(self._pod)):
+            while not (is_deleted(self._pod) or has_ended(self._pod)):
                 if trio.current_time() >= self._completes_at():
                     await self._end(exit_code=0)
                     break
@@ -125,7 +130,7 @@ class PodWorker:
             await turn.wait()
         await self._lease.wait_held()
         self._remark_on_annotations()
-        if self._is_gone or has_ended(self._pod) or is_deleted(self._pod):
+        if has_ended(self._pod) or is_deleted(self._pod):
             await self._look_up_health()
             return False
         if self._has_completed():
@@ -141,6 +146,7 @@ class PodWorker:
                 refused_status(self._pod, reason=result.reason, message=result.message, time=self._clock())
             )
             return False
+        self._since = self._start_time() or self._clock()
         self._note_start(result)
         await self._look_up_health()
         return True
@@ -155,27 +161,24 @@ class PodWorker:
         if self._unstarted.names:
             deadline = min(deadline, trio.current_time() + START_RETRY_PERIOD)
         with trio.move_on_at(deadline) as waiting:
-            await self._changed.wait_until(
-                lambda: self._is_gone or self._pod is not seen[0] or self._health is not seen[1]
-            )
+            await self._changed.wait_until(lambda: self._pod is not seen[0] or self._health is not seen[1])
         if waiting.cancelled_caught and self._unstarted.names:
             await self._start_again()
 
     async def _finish(self) -> None:
         """The pod is to end, or has ended: its devices are free before the API server is told, since the scheduler
         gives them to the next pod at once."""
-        while not self._is_gone:
+        while True:
             if is_deleted(self._pod):
                 if not has_ended(self._pod) and self._admission.has(self._uid):
                     await self._end(exit_code=await self._run_out())
-                await self._admission.free(self._uid)
-                if not self._is_gone:
-                    await self._reports.delete(self._pod)
+                await self._free()
+                await self._reports.delete(self._pod)
                 return
             if has_ended(self._pod):
-                await self._admission.free(self._uid)
+                await self._free()
             seen = self._pod
-            await self._changed.wait_until(lambda: self._is_gone or self._pod is not seen)  # noqa: B023
+            await self._changed.wait_until(lambda: self._pod is not seen)  # noqa: B023 - it is awaited here
 
     async def _run_out(self) -> int:
         """Wait until the containers have ended: when they want to, or when the grace period is over and they are
@@ -186,15 +189,18 @@ class PodWorker:
             seen = self._pod
             with trio.move_on_at(self._asked_to_end + min(takes, grace)) as ending:
                 # The grace period may become shorter meanwhile.
-                await self._changed.wait_until(lambda: self._is_gone or self._pod is not seen)  # noqa: B023
-            if ending.cancelled_caught or self._is_gone:
+                await self._changed.wait_until(lambda: self._pod is not seen)  # noqa: B023 - it is awaited here
+            if ending.cancelled_caught:
                 return KILLED if takes > grace else 0
 
     async def _end(self, *, exit_code: int) -> None:
         running = self._running
+        await self._free()
+        await self._publish(ended_status(self._pod, running, exit_code=exit_code, time=self._clock()))
+
+    async def _free(self) -> None:
         await self._admission.free(self._uid)
-        if not self._is_gone:
-            await self._publish(ended_status(self._pod, running, exit_code=exit_code, time=self._clock()))
+        self.has_left.set()
 
     async def _publish(self, patch: Object) -> None:
         """Unless the pod ends by itself meanwhile, because the API server does not answer for long."""
@@ -231,15 +237,20 @@ class PodWorker:
 
     @property
     def _running(self) -> Running:
-        return Running(place=self._place, health=self._health, unstarted=self._unstarted)
+        return Running(place=self._place, since=self._since, health=self._health, unstarted=self._unstarted)
 
     def _completes_at(self) -> float:
         """When it ends by itself, on the clock of tasks."""
         after = self._duration(complete_after)
-        started = status_of(self._pod).get("startTime")
-        if after is None or not started or not was_started(self._pod):
+        since = self._since if self._since is not None else self._start_time()
+        if after is None or since is None or self._unstarted.names:
             return float("inf")
-        return trio.current_time() + parse_timestamp(started) + after - self._clock()
+        return trio.current_time() + since + after - self._clock()
+
+    def _start_time(self) -> float | None:
+        """As the API server knows it."""
+        started = status_of(self._pod).get("startTime")
+        return parse_timestamp(started) if started and was_started(self._pod) else None
 
     def _has_completed(self) -> bool:
         """It has run as long as it was to run, while no agent was here to see that."""

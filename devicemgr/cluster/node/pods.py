@@ -1,7 +1,8 @@
 """The pods that are bound to the node, each handed to a worker of its own.
 
 After a restart, pods that ask for the same devices are admitted one after the other, those that run first, then in the
-order of their creation. Later ones come as the scheduler sends them, and do not wait for each other.
+order of their creation. Later ones come as the scheduler sends them, and do not wait for each other; but for the places
+of pods of which the API server has said before that they have ended.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Pods:
         self._make_worker = make_worker
         self._node = node
         self._workers: dict[str, PodWorker] = {}
+        self._leaving: set[PodWorker] = set()
         self._has_synced = False
 
     async def follow(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -87,7 +89,11 @@ class Pods:
         uid = uid_of(pod)
         if worker := self._workers.get(uid):
             worker.update(pod)
+            if has_ended(pod):
+                self._leaving.add(worker)
         elif not is_mirror(pod) and (is_deleted(pod) or not has_ended(pod)):
+            self._leaving = {one for one in self._leaving if not one.has_left.is_set()}
+            turns = [*turns, *(one.has_left for one in self._leaving)]
             worker = self._workers[uid] = self._make_worker(pod, turns)
             nursery.start_soon(self._run, uid, worker)
             return worker
@@ -96,10 +102,12 @@ class Pods:
     async def _run(self, uid: str, worker: PodWorker) -> None:
         await worker.run()
         self._workers.pop(uid, None)
+        self._leaving.discard(worker)
 
     def _gone(self, uid: str) -> None:
         if worker := self._workers.get(uid):
             worker.gone()
+            self._leaving.add(worker)
 
 
 def _resources(pod: Object) -> Iterator[str]:

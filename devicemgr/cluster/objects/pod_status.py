@@ -59,6 +59,7 @@ class Running:
     """A pod that has been admitted: since when, with which devices, and which of its containers do not run yet."""
 
     place: Place
+    since: float | None = None
     health: Health = field(default_factory=dict)
     unstarted: Unstarted = Unstarted(names=frozenset())
 
@@ -66,13 +67,12 @@ class Running:
 def running_status(pod: Object, running: Running, *, time: float) -> Object:
     """Admitted; Running, unless a container cannot start: then it stays Pending as long as no main one runs."""
     unstarted = running.unstarted
-    started = status_of(pod).get("startTime") or timestamp(time)
     main = {container["name"] for container in pod["spec"]["containers"]}
     return _patch(
         pod,
         {
             "phase": "Pending" if unstarted.names >= main else "Running",
-            "startTime": started,
+            "startTime": _start_time(pod, running, time),
             **running.place.addresses(pod),
             "conditions": (
                 waiting_conditions(pod, unstarted.names, time=time)
@@ -97,12 +97,17 @@ def ended_status(pod: Object, running: Running, *, exit_code: int, time: float) 
         pod,
         {
             "phase": phase,
-            "startTime": status_of(pod).get("startTime") or timestamp(time),
+            "startTime": _start_time(pod, running, time),
             **running.place.addresses(pod),
             "conditions": ended_conditions(pod, phase, time=time),
             **_container_statuses(pod, running, timestamp(time), exit_code=exit_code),
         },
     )
+
+
+def _start_time(pod: Object, running: Running, now: float) -> str:
+    found: str | None = status_of(pod).get("startTime")
+    return found or timestamp(now if running.since is None else running.since)
 
 
 def _patch(pod: Object, status: Object) -> Object:

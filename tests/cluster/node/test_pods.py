@@ -259,12 +259,21 @@ async def test_the_next_pod_of_a_name_is_another_pod(kube, join):
         second = await kube.create_pod("one", gpus=0)
         await kube.until_phase("one", "Running")
         may_answer.set()
-        with trio.fail_after(PATIENCE):
-            await joined.manager.log.wait_until(lambda: bool(joined.seen("PodRemoved")))
         pod = await kube.until_phase("one", "Running")
         assert pod["metadata"]["uid"] == second["metadata"]["uid"] != first["metadata"]["uid"]
         assert health(pod["status"]["containerStatuses"][0]) == {}
         assert joined.available() == 1
+        assert [event.uid for event in joined.seen("PodAdmitted")] == [second["metadata"]["uid"]]
+
+
+async def test_what_is_free_is_free_for_the_next_pod(kube, join):
+    """Whoever is bound after a pod has gone finds its devices."""
+    async with join(devices=1) as joined:
+        for number in range(5):
+            await kube.create_pod(f"pod-{number}", gpus=1)
+            await kube.until_phase(f"pod-{number}", "Running")
+            await kube.api.delete(f"{kube.pods}/pod-{number}", grace=0)
+        assert joined.seen("PodRefused") == []
 
 
 async def test_conditions_of_others_survive(kube, join):

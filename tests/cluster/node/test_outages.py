@@ -1,0 +1,221 @@
+"""An API server that is away, slow, busy, or forgets: nothing is lost, nothing happens twice, and each change of state
+is told once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import trio
+
+from devicemgr.daemon.serving.trace import format_event
+from devicemgr.model import UNHEALTHY, Device
+
+from ..api_proxy import Failure, open_api_proxy
+from .conftest import GPU, PATIENCE
+
+
+@pytest.fixture
+async def proxied(kube):
+    async with open_api_proxy(kube.cluster, f"system:node:{kube.node}") as found:
+        yield found
+
+
+async def wait_for(joined, holds) -> None:
+    with trio.move_on_after(PATIENCE):
+        await joined.manager.log.wait_until(lambda: bool(holds()))
+        return
+    raise AssertionError("\n".join(format_event(one.event) for one in joined.manager.events()))
+
+
+async def lose(proxy, joined) -> None:
+    before = len(joined.seen("ApiServerLost"))
+    proxy.cut()
+    await wait_for(joined, lambda: len(joined.seen("ApiServerLost")) > before)
+
+
+async def test_what_happens_while_the_api_server_is_away_is_made_up_for(kube, join, proxied):
+    proxy, api = proxied
+    async with join(devices=3, api=api) as joined:
+        await kube.create_pod("stays", gpus=1)
+        await kube.create_pod("deleted", gpus=1)
+        await kube.until_phase("stays", "Running")
+        await kube.until_phase("deleted", "Running")
+        await lose(proxy, joined)
+        await kube.api.delete(f"{kube.pods}/deleted", grace=0)
+        await kube.create_pod("new", gpus=1)
+        (held,) = joined.manager.pods()[0].containers[0].devices[GPU]
+        joined.plugin.set_devices(
+            Device(id=f"dev-{n}", health=UNHEALTHY if f"dev-{n}" == held else "Healthy") for n in range(3)
+        )
+        await joined.manager.wait_for_resource(GPU, allocatable=2)
+        proxy.mend()
+        await kube.until_phase("new", "Running")
+        await kube.until_allocatable(2)
+        await kube.until(
+            f"{kube.pods}/stays",
+            lambda pod: (
+                pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"][0]["resources"]
+                == [{"resourceID": held, "health": "Unhealthy"}]
+            ),
+        )
+        await wait_for(joined, lambda: {pod.name for pod in joined.manager.pods()} == {"stays", "new"})
+        assert len(joined.seen("ApiServerLost")) == len(joined.seen("ApiServerReached")) == 1
+        assert sorted(event.name for event in joined.seen("PodAdmitted")) == ["deleted", "new", "stays"]
+
+
+async def test_a_pod_ends_in_time_although_nobody_can_be_told(kube, join, proxied):
+    proxy, api = proxied
+    async with join(devices=1, api=api) as joined:
+        await kube.create_pod("one", gpus=1, annotations={"devicemgr.dev/complete-after": "2s"})
+        await kube.until_phase("one", "Running")
+        await lose(proxy, joined)
+        await wait_for(joined, lambda: joined.available() == 1)
+        assert (await kube.api.get(f"{kube.pods}/one"))["status"]["phase"] == "Running"
+        proxy.mend()
+        await kube.until_phase("one", "Succeeded")
+
+
+async def test_a_watch_that_has_expired_is_listed_again(kube, join, proxied):
+    proxy, api = proxied
+    async with join(devices=2, api=api) as joined:
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+        expired = proxy.fail(Failure("GET", "/pods.*watch=1", code=410, reason="Expired"))
+        await lose(proxy, joined)
+        await kube.api.delete(f"{kube.pods}/one", grace=0)
+        await kube.create_pod("one", gpus=2)
+        proxy.mend()
+        await expired.met.wait()
+        await kube.until_phase("one", "Running")
+        assert joined.available() == 0
+        assert len(joined.seen("PodAdmitted")) == 2
+
+
+@pytest.mark.parametrize("target", ["/pods/one/status", "/nodes"])
+async def test_a_busy_api_server_is_left_alone_for_as_long_as_it_asks(kube, join, proxied, target):
+    proxy, api = proxied
+    method = "PATCH" if target.endswith("status") else "POST"
+    busy = proxy.fail(Failure(method, target, code=429, times=2, headers={"Retry-After": "1"}))
+    began = trio.current_time()
+    async with join(api=api) as joined:
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+        assert busy.met.is_set()
+        assert trio.current_time() - began >= 2
+        assert len(joined.seen("PodAdmitted")) == len(joined.seen("NodeRegistered")) == 1
+        assert not joined.seen("ApiServerLost")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/nodes"),
+        ("POST", "/leases"),
+        ("PATCH", "/pods/one/status"),
+        ("DELETE", "/pods/one"),
+        ("PATCH", "/nodes/.*/status"),
+    ],
+)
+async def test_an_answer_that_is_lost(kube, join, proxied, method, path):
+    """It was carried out, and is asked for again."""
+    proxy, api = proxied
+    lost = proxy.fail(Failure(method, path))
+    async with join(devices=1, api=api) as joined:
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+        await kube.api.delete(f"{kube.pods}/one")
+        await kube.until_gone("one")
+        if "nodes" in path:
+            joined.plugin.set_devices([])
+            await kube.until_allocatable(0)
+        assert lost.met.is_set()
+        assert len(joined.seen("PodAdmitted")) == len(joined.seen("PodRemoved")) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PATCH", "/pods/one/status"), ("DELETE", "/pods/one"), ("PUT", "/leases/")]
+)
+async def test_a_conflict_is_looked_into(kube, join, proxied, method, path, monkeypatch):
+    monkeypatch.setattr("devicemgr.cluster.node.lease.RENEW_PERIOD", 0.1)
+    monkeypatch.setattr("devicemgr.cluster.node.pod_reports.RETRY_PERIOD", 0.1)
+    proxy, api = proxied
+    conflict = proxy.fail(Failure(method, path, code=409, reason="Conflict", times=2))
+    async with join(devices=1, api=api) as joined:
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+        await kube.api.delete(f"{kube.pods}/one")
+        await kube.until_gone("one")
+        with trio.fail_after(PATIENCE):
+            await conflict.met.wait()
+        assert joined.available() == 1
+        assert len(joined.seen("NodeLeaseTaken")) == 1
+        assert not joined.seen("ApiRequestRefused")
+
+
+async def test_what_is_refused_is_told_once_and_tried_again(kube, join, proxied, monkeypatch):
+    monkeypatch.setattr("devicemgr.cluster.node.refusals.RETRY_PERIOD", 0.1)
+    proxy, api = proxied
+    async with join(api=api) as joined:
+        refused = proxy.fail(Failure("PATCH", "/pods/one/status", code=403, reason="Forbidden", times=4))
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+        assert refused.met.is_set()
+        (event,) = joined.seen("ApiRequestRefused")
+        assert event.what == f"publish the status of {kube.namespace}/one"
+        assert event.problem == "403 Forbidden: no"
+
+
+async def test_a_status_that_is_invalid_is_not_sent_for_ever(kube, join, proxied):
+    proxy, api = proxied
+    async with join(api=api) as joined:
+        proxy.fail(Failure("PATCH", "/pods/one/status", code=422, reason="Invalid", times=1))
+        await kube.create_pod("one", gpus=1)
+        await wait_for(joined, lambda: joined.seen("ApiRequestRefused"))
+        await kube.create_pod("two", gpus=1)
+        await kube.until_phase("two", "Running")
+        assert proxy.count("PATCH", "/pods/one/status") == 1
+
+
+async def test_a_status_for_a_pod_that_is_gone(kube, join, proxied):
+    """Another pod has its name by then, which must not get it."""
+    proxy, api = proxied
+    async with join(devices=1, api=api) as joined:
+        proxy.hold("PATCH .*/pods/one/status")
+        await kube.create_pod("one", gpus=1)
+        await wait_for(joined, lambda: proxy.count("PATCH", "/pods/one/status") or joined.seen("PodAdmitted"))
+        await kube.api.delete(f"{kube.pods}/one", grace=0)
+        second = await kube.create_pod("one", annotations={"devicemgr.dev/complete-after": "1h"})
+        proxy.release()
+        pod = await kube.until_phase("one", "Running")
+        assert pod["metadata"]["uid"] == second["metadata"]["uid"]
+        assert "allocatedResourcesStatus" not in pod["status"]["containerStatuses"][0]
+        await wait_for(joined, lambda: joined.available() == 1)
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+async def test_a_clock_that_is_wrong(kube, join, skew):
+    async with join(devices=1, clock=lambda: time.time() + skew) as joined:
+        await kube.create_pod("one", gpus=1, annotations={"devicemgr.dev/complete-after": "1s"})
+        await kube.until_phase("one", "Succeeded")
+        await kube.create_pod("two", gpus=1)
+        await kube.until_phase("two", "Running")
+        await kube.api.delete(f"{kube.pods}/two")
+        await kube.until_gone("two")
+        assert joined.available() == 1
+
+
+async def test_while_it_stands_alone_for_long_a_node_admits_nothing(kube, join, proxied, monkeypatch):
+    """Another agent may have taken its Lease by then."""
+    monkeypatch.setattr("devicemgr.cluster.node.lease.RENEW_PERIOD", 0.2)
+    monkeypatch.setattr("devicemgr.cluster.node.lease.DURATION", 1)
+    proxy, api = proxied
+    async with join(api=api) as joined:
+        proxy.hold("(PUT|GET) .*/leases/")
+        await trio.sleep(1.5)
+        await kube.create_pod("one", gpus=1)
+        await wait_for(joined, lambda: proxy.count("GET", "/pods"))
+        assert (await kube.api.get(f"{kube.pods}/one"))["status"]["phase"] == "Pending"
+        assert not joined.seen("PodAdmitted")
+        proxy.release()
+        await kube.until_phase("one", "Running")
