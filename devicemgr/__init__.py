@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from .daemon.threads.portal import Portal, open_portal
     from .errors import (
         AddressUnusable,
+        ApiError,
         BadInput,
         CheckpointUnwritable,
         ContainerStartFailed,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
         DirectoryInUse,
         DirectoryUnusable,
         ExtraMissing,
+        KubeWaitTimeout,
         ManagerClosed,
         ManagerUnavailable,
         NeedsTrio,
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddressUnusable",
+    "ApiError",
     "BadInput",
     "BlockingFaults",
     "BlockingManager",
@@ -143,6 +146,7 @@ __all__ = [
     "ExtraMissing",
     "Fault",
     "Faults",
+    "KubeWaitTimeout",
     "Layout",
     "ManagerClosed",
     "ManagerUnavailable",
@@ -200,9 +204,9 @@ _MODULES = {
     "daemon.threads.blocking": "BlockingFaults BlockingManager BlockingPodResources",
     "daemon.threads.portal": "Portal open_portal",
     "errors": (
-        "AddressUnusable BadInput CheckpointUnwritable ContainerStartFailed DeviceManagerError DirectoryInUse "
-        "DirectoryUnusable ExtraMissing ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused "
-        "RegistrationRefused ResourceWaitTimeout RpcFailed UnusableTopology"
+        "AddressUnusable ApiError BadInput CheckpointUnwritable ContainerStartFailed DeviceManagerError DirectoryInUse "
+        "DirectoryUnusable ExtraMissing KubeWaitTimeout ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod "
+        "PluginUnavailable Refused RegistrationRefused ResourceWaitTimeout RpcFailed UnusableTopology"
     ),
     "events": "Event Severity",
     "model": (

@@ -32,7 +32,8 @@
     ├── ApiError             an API server has refused a request
     ├── ApiUnreachable       an API server has not answered a request, or not as one does
     ├── OutputLost           standard output could not be written
-    └── ResourceWaitTimeout  a resource did not reach the wanted state in time
+    ├── ResourceWaitTimeout  a resource did not reach the wanted state in time
+    └── KubeWaitTimeout      an object of a cluster did not get as wanted in time
 
 Anything else that is raised is a bug, and ends the daemon with its traceback.
 """
@@ -242,6 +243,11 @@ class OutputLost(DeviceManagerError):
 
 class ResourceWaitTimeout(DeviceManagerError):
     """A resource did not reach the wanted state; the text shows the state it is in and the last events."""
+
+
+class KubeWaitTimeout(DeviceManagerError):
+    """An object of a cluster did not get as wanted in time, or cannot any more; the text shows it, the events about it,
+    and the nodes."""
 
 
 @contextmanager

@@ -186,12 +186,14 @@ class Field:
         return self.text().lower() in ("true", "yes", "on")
 
     def plain(self) -> Any:
-        """The value as JSON has it: mappings, lists, text, numbers, true, false."""
+        """The value as JSON has it: mappings, lists, text, numbers, true, false, null."""
         if self.is_mapping:
             return {key: value.plain() for key, value in self.mapping().items()}
         if self.is_list:
             return [one.plain() for one in self.sequence()]
         kind = self.node.tag.rpartition(":")[2]
+        if kind == "null":
+            return None
         try:
             if kind == "bool":
                 return self.boolean()

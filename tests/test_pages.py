@@ -120,7 +120,7 @@ def code_spans(text: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_option_and_file_in_running_text_exists(page):
     spans = code_spans(page.read_text())
-    ours = [span for span in spans if not re.match(r"(pip|mutmut|python -m (pytest|tests)|go|cargo) ?", span)]
+    ours = [span for span in spans if not re.match(r"(pip|mutmut|python -m (pytest|tests)|go|cargo|kubectl) ?", span)]
     options = {option for span in ours for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span)}
     assert {one for one in options if not one.startswith("--device-plugin")} <= every_option(main) | OF_TESTS
     files = {

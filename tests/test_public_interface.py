@@ -29,6 +29,7 @@ from devicemgr.testing.conformance import CHECKS, Check
 MODULES = (devicemgr, devicemgr.testing, devicemgr.testing.conformance)
 PUBLIC = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 MADE_BY_OTHERS = ("DeviceManager", "Blocking", "Portal", "Faults", "PodResources", "ScriptedPlugin", "SimulatedPlugin")
+MADE_BY_OTHERS += ("Kube",)
 """Classes of which nobody makes one, so that their constructors are nobody's business."""
 FOR_OURSELVES = {
     *(
@@ -119,6 +120,7 @@ def test_every_public_name_can_be_imported(module):
 RESULTS = {"ContainerRun", "ContainerStatus", "DeviceOnNode", "EffectiveSettings", "Layout", "Peer", "PodAdmitResult"}
 RESULTS |= {"PodResourcesEntry", "PodStatus", "RecordedEvent", "ResourceCounts", "Event", "Check", "Result", "Seen"}
 RESULTS |= {"TaskTree", "TreeNode", "TreeScope"}
+RESULTS |= {"KubeNode", "BlockingKubeNode"}
 """Values that are handed out, and in by nobody."""
 BY_OURSELVES = (
     "DeviceManager.enter",

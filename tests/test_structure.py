@@ -67,7 +67,9 @@ LAYERS: dict[str, tuple[set[str], str]] = {
         "decides with core and speaks with rpc; an embedder may admit a manifest and state resources",
     ),
     "testing": (
-        VALUES | {"condition_variable", "core", "rpc", "daemon"} | {"kubeconfig", "printable", "yaml_fields"},
+        VALUES
+        | {"cluster", "condition_variable", "core", "rpc", "daemon"}
+        | {"kubeconfig", "printable", "yaml_fields"},
         "runs a manager, and shows what others have said; it does not know the command line",
     ),
     "cluster": (

@@ -28,6 +28,8 @@ import devicemgr.testing
 """
 FIXTURES = {
     "device_manager_sync": "devicemgr.BlockingManager",
+    "kube": "devicemgr.testing.BlockingKube",
+    "kube_node": "devicemgr.testing.BlockingKubeNode",
     "plugin_process": "devicemgr.testing.PluginProcessFactory",
 }
 WRONG = """\

@@ -3,10 +3,11 @@
     async with open_simulated_plugin(directory, "vendor.com/gpu", devices=8) as plugin:
         await plugin.register()
 
-Nothing here needs pytest. With pytest, the fixtures ``device_manager``, ``device_manager_sync``, ``simulated_plugin``
-and ``plugin_process`` are there without an import (:mod:`.pytest_plugin`).
+Nothing here needs pytest. With pytest, the fixtures ``device_manager``, ``device_manager_sync``, ``simulated_plugin``,
+``plugin_process``, ``kube_node`` and ``kube`` are there without an import (:mod:`.pytest_plugin`).
 
 ``plugin/``         plug-ins for a test: simulated, by script, as processes
+``kube/``           a real cluster for tests
 ``pytest_plugin/``  fixtures, and ``pytest --device-plugin``
 ``conformance/``    the checks that a device plug-in has to pass
 ``scenario/``       steps in a file, and the events that they cause
@@ -24,18 +25,25 @@ if TYPE_CHECKING:
     from ..daemon.threads.portal import Portal, open_portal
     from ..rpc.pluginregistration import PluginInfo
     from .conformance.command import Command, SubjectUnusable
+    from .kube.cluster import KubeCluster, KubeNode
+    from .kube.namespace import Kube
     from .plugin.process import open_plugin_process, open_registered_plugin
     from .plugin.script import CallRule, Script, Step, parse_scripts
     from .plugin.script_player import ScriptedCrash, ScriptedPlugin, open_scripted_plugin
     from .plugin.simulated import SimulatedPlugin, open_simulated_plugin
-    from .portal import BlockingPlugin, BlockingProcess
+    from .portal import BlockingKube, BlockingKubeNode, BlockingPlugin, BlockingProcess
     from .pytest_plugin.fixtures import PluginProcessFactory, SimulatedPluginFactory
 
 __all__ = [
+    "BlockingKube",
+    "BlockingKubeNode",
     "BlockingPlugin",
     "BlockingProcess",
     "CallRule",
     "Command",
+    "Kube",
+    "KubeCluster",
+    "KubeNode",
     "PluginInfo",
     "PluginProcessFactory",
     "Portal",
@@ -63,7 +71,9 @@ _MODULES = {
     ".plugin.script": "CallRule Script Step parse_scripts",
     ".plugin.script_player": "ScriptedCrash ScriptedPlugin open_scripted_plugin",
     ".plugin.simulated": "SimulatedPlugin open_simulated_plugin",
-    ".portal": "BlockingPlugin BlockingProcess",
+    ".kube.cluster": "KubeCluster KubeNode",
+    ".kube.namespace": "Kube",
+    ".portal": "BlockingKube BlockingKubeNode BlockingPlugin BlockingProcess",
     ".pytest_plugin.fixtures": "PluginProcessFactory SimulatedPluginFactory",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

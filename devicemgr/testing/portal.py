@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,6 +19,8 @@ from ..model import API_VERSION, HEALTHY, Device, DeviceId, PluginOptions, RunOp
 __all__ = [
     "AwaitedManager",
     "Blocking",
+    "BlockingKube",
+    "BlockingKubeNode",
     "BlockingManager",
     "BlockingPlugin",
     "BlockingProcess",
@@ -118,6 +122,33 @@ class BlockingPlugin(Blocking):
         def set_devices(self, devices: Iterable[Device]) -> None: ...
         def set_health(self, device: str, health: str = HEALTHY) -> None: ...
         def end_stream(self) -> None: ...
+
+
+class BlockingKube(Blocking):
+    """A :class:`~devicemgr.testing.Kube`, which documents the methods."""
+
+    if TYPE_CHECKING:
+        namespace: str
+
+        def apply(self, what: Mapping[str, Any] | str | Path) -> Any: ...
+        def get(self, found: dict[str, Any] | str) -> dict[str, Any] | None: ...
+        def delete(self, found: dict[str, Any] | str, *, grace: int | None = None) -> None: ...
+        def pods(self, selector: str = "") -> list[dict[str, Any]]: ...
+        def wait_for_pod(
+            self, pod: dict[str, Any] | str, *, phase: str = "Running", timeout: float = 5.0
+        ) -> dict[str, Any]: ...
+        def wait_until_deleted(self, found: dict[str, Any] | str, *, timeout: float = 5.0) -> None: ...
+        def wait_for(
+            self, found: dict[str, Any] | str, holds: Callable[[dict[str, Any]], bool], *, timeout: float = 5.0
+        ) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingKubeNode:
+    """A :class:`~devicemgr.testing.KubeNode`, for ordinary code."""
+
+    name: str
+    manager: BlockingManager
 
 
 class BlockingProcess(Blocking):

@@ -5,6 +5,7 @@ tests exist where pytest-trio does.
 
 ``fixtures``  for ordinary tests, and what both kinds of tests use
 ``trio``      the fixture for Trio tests
+``kube``      for tests in a real cluster
 ``no_trio``   what takes its place where pytest-trio is not installed
 ``items``     every conformance check as a test item
 ``failures``  what a failed test shows of our errors
@@ -81,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     has_trio = config.pluginmanager.hasplugin("trio")
     config.pluginmanager.import_plugin("devicemgr.testing.pytest_plugin.fixtures")
+    config.pluginmanager.import_plugin("devicemgr.testing.pytest_plugin.kube")
     config.pluginmanager.import_plugin(f"devicemgr.testing.pytest_plugin.{'trio' if has_trio else 'no_trio'}")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _short_directory() -> Iterator[Path]:
+def short_directory() -> Iterator[Path]:
     """The path of a unix socket has at most 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="dm-") as directory:
         yield Path(directory)
@@ -30,7 +30,7 @@ def _short_directory() -> Iterator[Path]:
 @pytest.fixture
 def device_manager_dir() -> Iterator[Path]:
     """The root directory of the test's manager. Its path is short."""
-    with _short_directory() as directory:
+    with short_directory() as directory:
         yield directory
 
 
@@ -87,7 +87,8 @@ def _manager_scopes(item: pytest.Item) -> dict[str, str]:
     """The scope of each fixture of ours that the test uses and that opens a manager."""
     if not isinstance(item, pytest.Function):
         return {}
-    ours = ("device_manager", "device_manager_sync", "module_device_manager_sync", "session_device_manager_sync")
+    in_a_thread = ("device_manager_sync", "module_device_manager_sync", "session_device_manager_sync", "kube_node")
+    ours = ("device_manager", *in_a_thread)
     found = {name: item._fixtureinfo.name2fixturedefs.get(name, ())[-1:] for name in ours}
     return {
         name: one.scope
@@ -121,14 +122,14 @@ def device_manager_sync(
 @pytest.fixture(scope="module")
 def module_device_manager_sync(request: pytest.FixtureRequest, _devicemgr_portal: Portal) -> Iterator[BlockingManager]:
     """The same manager for all tests of a module: they see each other's pods and plug-ins."""
-    with _short_directory() as directory, _in_portal(request, directory, _devicemgr_portal) as manager:
+    with short_directory() as directory, _in_portal(request, directory, _devicemgr_portal) as manager:
         yield manager
 
 
 @pytest.fixture(scope="session")
 def session_device_manager_sync(request: pytest.FixtureRequest, _devicemgr_portal: Portal) -> Iterator[BlockingManager]:
     """The same manager for all tests."""
-    with _short_directory() as directory, _in_portal(request, directory, _devicemgr_portal) as manager:
+    with short_directory() as directory, _in_portal(request, directory, _devicemgr_portal) as manager:
         yield manager
 
 

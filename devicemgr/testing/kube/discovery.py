@@ -1,0 +1,53 @@
+"""Where objects of a kind are in the API: the API server says it, also of kinds that it has been taught."""
+
+from __future__ import annotations
+
+from ...cluster.api.client import ApiClient
+from ...errors import ApiError, BadInput
+from ...yaml_fields import nearest
+from .documents import Object
+
+
+class Discovery:
+    """Asks once for each version of an API."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+        self._kinds: dict[str, dict[str, Object]] = {}
+
+    async def path(self, found: Object, namespace: str) -> str:
+        """Of this object, in ``namespace`` unless it names another one. Raises BadInput for an unknown kind."""
+        version, kind = found.get("apiVersion"), found["kind"]
+        if not isinstance(version, str):
+            raise BadInput(f"a {kind} must say of which apiVersion it is", file=_name(found), field="apiVersion")
+        kinds = await self._kinds_of(version, found)
+        if kind not in kinds:
+            raise BadInput(f"{version} has no {kind}{nearest(kind, kinds)}", file=_name(found), field="kind")
+        where = f"{_root(version)}/{kinds[kind]['name']}"
+        if kinds[kind]["namespaced"]:
+            place = found["metadata"].get("namespace") or namespace
+            where = f"{_root(version)}/namespaces/{place}/{kinds[kind]['name']}"
+        return f"{where}/{found['metadata']['name']}"
+
+    async def _kinds_of(self, version: str, found: Object) -> dict[str, Object]:
+        if version not in self._kinds:
+            try:
+                resources = (await self._api.get(_root(version)))["resources"]
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+                raise BadInput(
+                    f"the API server knows no {version}: is its CustomResourceDefinition applied?",
+                    file=_name(found),
+                    field="apiVersion",
+                ) from error
+            self._kinds[version] = {one["kind"]: one for one in resources if "/" not in one["name"]}
+        return self._kinds[version]
+
+
+def _root(version: str) -> str:
+    return f"/apis/{version}" if "/" in version else f"/api/{version}"
+
+
+def _name(found: Object) -> str:
+    return f"{found['kind']} {found['metadata']['name']}"
