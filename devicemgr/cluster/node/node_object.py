@@ -136,11 +136,14 @@ class NodeObject:
                 await self.changed.wait_until(self._is_due)
 
     async def follow_manager(self) -> None:
-        """Wake the task that publishes whenever something of the manager has changed."""
-        log = self._manager.log
+        """Wake the task that publishes whenever the manager has something else to publish. Most events change nothing
+        of it, and to look is cheaper than to compare with the Node."""
+        log, known = self._manager.log, None
         while True:
             seen = log.last
-            self.changed.notify()
+            if (status := self._manager.node_status()) != known:
+                known = status
+                self.changed.notify()
             await log.wait_until(lambda: log.last != seen)  # noqa: B023 - it is awaited here
 
     async def stop(self) -> None:
