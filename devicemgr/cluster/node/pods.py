@@ -20,6 +20,8 @@ from ..objects.pod import has_ended, is_deleted, is_mirror, order_of_admission, 
 from .admission import Admission
 from .pod_worker import PodWorker, health_of
 
+HEALTH_PERIOD = 0.02
+"""Seconds between two looks at the health of all devices. An admission has several events, none of which changes it."""
 MakeWorker = Callable[[Object, Collection[trio.Event]], PodWorker]
 
 
@@ -62,6 +64,7 @@ class Pods:
                 if worker := self._workers.get(status.uid):
                     worker.set_health(health_of(status))
             await log.wait_until(lambda: log.last != seen)  # noqa: B023 - it is awaited here
+            await trio.sleep(HEALTH_PERIOD)
 
     async def _synced(self, objects: Mapping[str, Object], nursery: trio.Nursery) -> None:
         """What is not in it is not there any more, whatever was missed meanwhile."""
