@@ -33,6 +33,7 @@ kubelet reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe
 ``trace_input``        a trace that is named on the command line
 ``status``             shows the resources, and who holds what
 ``kubelet_status``     the same of any kubelet, by its PodResources API
+``tree``               shows the running tasks, and what they wait for
 ``wait``               waits until a resource has its devices
 ``ask``                calls to a running manager
 ``extras``             packages that only some verbs need
@@ -84,6 +85,7 @@ _VERBS = {
     "sequence": "Show who called whom, as text or as a sequence diagram.",
     "status": "Show the resources, and who holds which devices.",
     "trace": "Show, play or run a recorded trace.",
+    "tree": "Show the running tasks, and what each waits for.",
     "wait": "Wait until a resource has so many devices.",
 }
 

@@ -80,6 +80,15 @@ class EventLog:
         await self.wait_until(lambda: self._closed or self.has_after(sequence))
         return self.after(sequence)
 
+    async def wait_closed(self) -> None:
+        """Return after :meth:`close`."""
+        await self.wait_until(lambda: self._closed)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called, and not :meth:`open` since."""
+        return self._closed
+
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Return when ``condition`` holds; it is evaluated after every event."""
         await self.changed.wait_until(condition)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -43,6 +43,7 @@ from .plugins.watcher import PluginWatcher
 from .pods.pod_resources import PodResources
 from .serving.trace import format_event
 from .task_tree.running_tree import RunningTree
+from .task_tree.watching import TreeWatch, TreeWatcher
 
 SHOWN_EVENTS = 10
 """How many events the error of :meth:`DeviceManager.wait_for_resource` shows."""
@@ -63,6 +64,7 @@ class DeviceManager:
         self._latest: Incarnation
         self._calls = OpenCalls()
         self.running_tree = RunningTree(trio.lowlevel.current_task(), self._calls, calls_line=calls_line)
+        self._tree_watch = TreeWatch(self.running_tree, log)
         self._pod_resources = PodResources(lambda: self._incarnation.store, log)
         self._pod_statuses = CachedView(pod_statuses)
         self.faults = Faults(
@@ -177,6 +179,11 @@ class DeviceManager:
         """The devices by NUMA nodes, free or held, and the pods that hold them, as they are when the first step is
         done."""
         return overview(self._incarnation.store)
+
+    def watch_task_tree(self) -> AbstractContextManager[TreeWatcher]:
+        """The same again and again, for callers behind a socket, who do not outlast a restart."""
+        self._calls.check()
+        return self._tree_watch.open()
 
     def events(self) -> list[RecordedEvent]:
         """The last events, oldest first."""

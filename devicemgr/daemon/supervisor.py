@@ -107,6 +107,7 @@ class Supervisor:
             yield incarnation
 
     @line_of_the_tree
+    @describes_task(waits_for="the last write")
     async def writer(self) -> AsyncIterator[CheckpointWriter]:
         """Clear our paths of what an earlier run has left, read the state from disk, and write its changes; at the end,
         write it once more, since nothing can change it any more. Raises DirectoryUnusable."""
@@ -126,6 +127,7 @@ class Supervisor:
             yield writer
 
     @line_of_the_tree
+    @describes_task(waits_for="the ends of the readers")
     async def readers(self, writer: CheckpointWriter) -> AsyncIterator[Incarnation]:
         """Read the device lists of plug-ins, in one task each; at the end, disconnect from the plug-ins."""
         async with trio.open_nursery() as nursery:
@@ -136,6 +138,7 @@ class Supervisor:
             nursery.cancel_scope.cancel()
 
     @line_of_the_tree
+    @describes_task(waits_for="the last answers to be sent")
     async def connections(self) -> AsyncIterator[Connections]:
         """Hold the connections to our sockets; at the end, send the last answers and close them."""
         async with trio.open_nursery() as nursery:
@@ -145,6 +148,7 @@ class Supervisor:
             nursery.cancel_scope.cancel()
 
     @line_of_the_tree
+    @describes_task(waits_for="requests to finish")
     async def handlers(self, incarnation: Incarnation, *, grace: float) -> AsyncIterator[trio.Nursery]:
         """Handle requests, of callers and of the program itself; at the end, requests that follow the event log return,
         and the others have ``grace`` seconds to finish."""
@@ -154,6 +158,7 @@ class Supervisor:
             nursery.cancel_scope.deadline = trio.current_time() + grace
 
     @line_of_the_tree
+    @describes_task(waits_for="the ends of the listeners")
     async def listeners(
         self, incarnation: Incarnation, connections: Connections, handlers: trio.Nursery
     ) -> AsyncIterator[None]:

@@ -49,6 +49,7 @@ QUESTIONS = {
     "wait_for_resource": lambda m: m.wait_for_resource(GPU),
     "events_after": lambda m: m.events_after(10**6, wait=True),
     "task_tree": lambda m: m.task_tree(),
+    "watch_task_tree": lambda m: m.watch_task_tree(),
     "events_of_incarnation": lambda m: m.events_of_incarnation(10**6, wait=True),
 }
 FAULTS = {

@@ -43,13 +43,13 @@ def test_a_member_of_the_allowed_group_may_serve_devices(daemon, nobody, root_di
 
 AS_NOBODY = """\
 import os, sys
-import devicemgr.cli.status, devicemgr.cli.events, devicemgr.cli.plugin, trio.testing
+import devicemgr.cli.status, devicemgr.cli.events, devicemgr.cli.tree, devicemgr.cli.plugin, trio.testing
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 devicemgr.cli.main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("verb", ["status", "events"])
+@pytest.mark.parametrize("verb", ["status", "events", "tree"])
 def test_a_verb_without_permission_says_so(daemon, start, root_dir, verb):
     """By the directory's mode, and, where that was opened, by the credentials."""
     daemon()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +29,7 @@ spec:
 """
 
 
+ROOT = Path(__file__).parent.parent.parent
 MANIFESTS = Path(__file__).parent.parent / "files" / "manifests"
 
 
@@ -36,6 +42,53 @@ def node(daemon, start, root_dir):
     plugin.wait_for("registered vendor.com/gpu with 4 devices")
     program.wait_for("DeviceListApplied")
     return program, plugin
+
+
+def test_the_tree_of_tasks_as_text_json_and_a_diagram(node, run):
+    text, data, diagram = (run("tree", "-o", how).stdout for how in ("text", "json", "mermaid"))
+    assert "├─ vendor.com/gpu #1 · serving · waits for the next list of vendor.com/gpu, " in text
+    assert text.startswith("run · waits for a stop or a restart\n└─ writer\n")
+    tree = json.loads(data)
+    assert tree["root"]["children"][0]["name"] == "writer"
+    assert tree["root"]["since"] is None
+    assert diagram.startswith("flowchart TB\n")
+    assert run("tree", "--watch", "-o", "mermaid").returncode == 2
+
+
+def test_the_tree_is_watched_until_the_manager_ends(node, start, root_dir):
+    program, plugin = node
+    lines = start("-m", "devicemgr", "tree", "--root-dir", root_dir, "--watch")
+    objects = start("-m", "devicemgr", "tree", "--root-dir", root_dir, "--watch", "-o", "json")
+    lines.wait_for("stop · waits for a stop")
+    objects.wait_for('"root"')
+    plugin.end(signal.SIGTERM)
+    lines.wait_for("vendor.com/gpu #1 · stopped · waits for the end of the grace period")
+    assert program.end(signal.SIGTERM) == 0
+    assert (lines.wait(), objects.wait()) == (0, 0)
+    assert lines.lines[-1] == (
+        "The manager ends or restarts. The listeners have ended; the rest ends in this order: "
+        "handlers, connections, readers, writer.\n"
+    )
+    last = json.loads(objects.lines[-1])
+    assert "listeners" not in str(last)
+    assert "handlers" in str(last)
+
+
+def test_on_a_terminal_the_tree_is_drawn_again_in_its_place(node, start, root_dir):
+    command = f"stty columns 100; exec {sys.executable} -m devicemgr tree --root-dir {root_dir} --watch"
+    ours, theirs = pty.openpty()
+    watching = subprocess.Popen(["sh", "-c", command], stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT)
+    os.close(theirs)
+    drawn = b""
+    while b"\x1b[2K\x1b[1A" not in drawn:  # a line is cleared, and the one above comes next
+        drawn += os.read(ours, 65536)
+    assert "vendor.com/gpu #1 · serving".encode() in drawn
+    watching.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while os.read(ours, 65536):
+            pass
+    assert watching.wait(timeout=30) in (0, -signal.SIGINT, 130)
+    os.close(ours)
 
 
 def test_what_others_have_chosen_is_shown_and_not_obeyed(daemon, start, run, root_dir):

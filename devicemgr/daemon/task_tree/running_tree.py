@@ -1,7 +1,7 @@
 """Trio's tasks → a tree of plain values. It is made in one step without an await, so it is of one moment.
 
-Only what is below the manager's own task is looked at, and of the tasks of an embedding program only the calls that
-they make of the manager.
+Only what is in the manager's own nurseries is looked at, and of the tasks of an embedding program only the calls that
+they make of the manager. The manager's task may be one of the program's, and have nurseries and cancel scopes around.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class RunningTree:
     def snapshot(self, steps: Steps = MappingProxyType({})) -> TaskTree:
         """The tree as it is. ``steps`` are the times of the latest steps of tasks. Since when the others wait is known
         only if one of their functions says so."""
-        root = self._task(self._root, steps)
+        root = replace(
+            self._node("task", self._root, look_at(self._root), (), steps.get(self._root)),
+            children=self._nested([one for one in self._root.child_nurseries if one in self.lines], steps),
+        )
         return TaskTree(at=_rounded(trio.current_time()), time=_rounded(time.time()), root=root)
 
     def _id(self, what: object) -> str:

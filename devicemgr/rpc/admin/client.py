@@ -101,6 +101,16 @@ class ManagerClient:
         request = wire.EventsRequest(follow=follow)
         await read_stream(self._channel, "/devicemgr.v1.Admin/Events", request, wire.Event, decode)
 
+    async def read_tree(self, on_tree: Callable[[dict[str, Any]], None], *, watch: bool) -> None:
+        """Pass ``on_tree`` the tree of the running tasks and, with ``watch``, again at every change, and once a second
+        at least. Returns when the manager ends or restarts."""
+
+        def decode(message: wire.TaskTree) -> None:
+            on_tree(json.loads(message.json))
+
+        request = wire.TreeRequest(watch=watch)
+        await read_stream(self._channel, "/devicemgr.v1.Admin/Tree", request, wire.TaskTree, decode)
+
 
 @asynccontextmanager
 async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:

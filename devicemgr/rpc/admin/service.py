@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ...errors import Refused
 from ...model import EffectiveSettings, Fault, NodeStatus, Pod, PodAdmitResult, PodStatus, ResourceCounts, ResourceName
+from ...task_descriptions import describes_task
 from ...turns import run_in_turns
 from ..messages import checked_request, text
 from ..stubs.devicemgr import v1 as wire
 from ..transport.server_call import StreamClosingMixin
 from . import convert, status
+
+
+class TaskTree(Protocol):
+    def as_json(self) -> Mapping[str, Any]: ...
+
+
+class TreeWatcher(Protocol):
+    async def next(self) -> str | None: ...
 
 
 class AdminApi(Protocol):
@@ -31,6 +41,8 @@ class AdminApi(Protocol):
     async def admit(self, pod: Pod, *, start: bool = ...) -> PodAdmitResult: ...
     async def remove(self, namespace: str, name: str) -> bool: ...
     async def retain(self, uids: Iterable[str]) -> Sequence[Pod]: ...
+    def task_tree(self) -> TaskTree: ...
+    def watch_task_tree(self) -> AbstractContextManager[TreeWatcher]: ...
     async def events_of_incarnation(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]: ...
 
 
@@ -67,6 +79,15 @@ class AdminService(StreamClosingMixin, wire.AdminBase):
         while batch := await self._manager.events_of_incarnation(sequence, wait=message.follow):
             for sequence, event in batch:
                 yield wire.Event(sequence=sequence, json=json.dumps(event))
+
+    @describes_task(waits_for="the next look at the tree")
+    async def tree(self, message: wire.TreeRequest) -> AsyncIterator[wire.TaskTree]:
+        if not message.watch:
+            yield wire.TaskTree(json=json.dumps(self._manager.task_tree().as_json()))
+            return
+        with self._manager.watch_task_tree() as watcher:
+            while (tree := await watcher.next()) is not None:
+                yield wire.TaskTree(json=tree)
 
     async def explain(self, message: wire.ExplainRequest) -> wire.ExplainResponse:
         explanation = self._manager.explain(message.namespace, message.name)

@@ -10,8 +10,8 @@ from typing import Any
 from ...task_descriptions import describes_task
 
 
+@describes_task(awaits="coroutine")  # not innermost: types.coroutine gives the function another code object
 @types.coroutine
-@describes_task(awaits="coroutine")
 def metered(coroutine: Coroutine[Any, Any, Any], charge: Callable[[float], None]) -> Generator[Any, Any, Any]:
     """Await a coroutine, and call ``charge`` with the CPU time of each of its steps, in seconds."""
     step, value = coroutine.send, None

@@ -37,6 +37,8 @@ __all__ = (
     "RetainResponse",
     "StatusRequest",
     "StatusResponse",
+    "TaskTree",
+    "TreeRequest",
 )
 
 from collections.abc import AsyncIterator
@@ -649,6 +651,25 @@ class StatusResponse(betterproto2.Message):
 default_message_pool.register_message("devicemgr.v1", "StatusResponse", StatusResponse)
 
 
+@dataclass(eq=False, repr=False)
+class TaskTree(betterproto2.Message):
+    json: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The tree as one JSON object.
+    """
+
+
+default_message_pool.register_message("devicemgr.v1", "TaskTree", TaskTree)
+
+
+@dataclass(eq=False, repr=False)
+class TreeRequest(betterproto2.Message):
+    watch: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("devicemgr.v1", "TreeRequest", TreeRequest)
+
+
 class AdminStub(betterproto2_grpclib.ServiceStub):
     async def status(
         self,
@@ -753,6 +774,29 @@ class AdminStub(betterproto2_grpclib.ServiceStub):
             "/devicemgr.v1.Admin/Events",
             message,
             Event,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
+    async def tree(
+        self,
+        message: "TreeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[TaskTree]":
+        """
+        The running tasks, each under its nursery, with what they wait for; if asked for, again at every change and at least
+        once a second, until the manager ends or restarts.
+        """
+
+        async for response in self._unary_stream(
+            "/devicemgr.v1.Admin/Tree",
+            message,
+            TaskTree,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -884,6 +928,15 @@ class AdminBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield Event()
 
+    async def tree(self, message: "TreeRequest") -> "AsyncIterator[TaskTree]":
+        """
+        The running tasks, each under its nursery, with what they wait for; if asked for, again at every change and at least
+        once a second, until the manager ends or restarts.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield TaskTree()
+
     async def explain(self, message: "ExplainRequest") -> "ExplainResponse":
         """
         Why a pod got its devices, or none: the latest explanation of it.
@@ -959,6 +1012,17 @@ class AdminBase(betterproto2_grpclib.ServiceBase):
             request,
         )
 
+    async def __rpc_tree(
+        self, stream: "grpclib.server.Stream[TreeRequest, TaskTree]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        await self._call_rpc_handler_server_stream(
+            self.tree,
+            stream,
+            request,
+        )
+
     async def __rpc_explain(
         self, stream: "grpclib.server.Stream[ExplainRequest, ExplainResponse]"
     ) -> None:
@@ -1023,6 +1087,12 @@ class AdminBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 EventsRequest,
                 Event,
+            ),
+            "/devicemgr.v1.Admin/Tree": grpclib.const.Handler(
+                self.__rpc_tree,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                TreeRequest,
+                TaskTree,
             ),
             "/devicemgr.v1.Admin/Explain": grpclib.const.Handler(
                 self.__rpc_explain,
