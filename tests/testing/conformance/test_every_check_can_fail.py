@@ -468,6 +468,20 @@ async def test_a_plugin_that_is_started_again_may_be_slow(idle_clock):
     assert result.verdict is Verdict.PASSED, result.evidence
 
 
+class RegistersByATimer(UsesOneName, Honest):
+    async def stay_registered(self, plugin):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(plugin.keep_registered)
+            while True:
+                await trio.sleep(TIMING.quiet_period / 2)
+                await plugin.register()
+
+
+async def test_a_plugin_that_registers_by_a_timer_is_found_by_that_check_alone(idle_clock):
+    (result,) = (await results_of(RegistersByATimer, only=["endpoint-fresh"])).values()
+    assert result.evidence.startswith("'gpu.sock' was registered again while its stream was open"), result.evidence
+
+
 async def test_a_plugin_with_two_streams_loses_both(idle_clock):
     (result,) = (await results_of(ServesOnTwoSockets, only=["stream-lost"])).values()
     assert result.verdict is Verdict.PASSED, result.evidence

@@ -12,7 +12,7 @@ from tests.idle_clock import IdleClock, jumping
 from .mutants import Honest
 
 WAITING_IS_THE_EVIDENCE = {
-    *("first-list-complete", "registers-once", "stream-stays-open", "stream-silent"),  # that nothing happens
+    *("first-list-complete", "registers-once", "stream-stays-open", "stream-silent", "endpoint-fresh"),  # and nothing
     *("registry-deleted", "returns-once"),  # what happens a moment later
     *("away", "changes-arrive"),  # while nobody is there
     "descriptors",  # in many restarts
