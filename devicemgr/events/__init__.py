@@ -24,6 +24,7 @@ from .cluster import (
     PodStatusPublished,
 )
 from .lifetime import (
+    AssignmentRestored,
     CheckpointFailed,
     CheckpointLost,
     CheckpointWritten,
@@ -33,6 +34,7 @@ from .lifetime import (
     ManagerReady,
     ManagerStopping,
     PageOpenToOthers,
+    PodRestored,
     SocketReplaced,
     SocketRestored,
     StaleSocketRemoved,
@@ -81,6 +83,7 @@ __all__ = [
     "ApiRequestRefused",
     "ApiServerLost",
     "ApiServerReached",
+    "AssignmentRestored",
     "CallFinished",
     "CallsDenied",
     "CheckpointFailed",
@@ -122,6 +125,7 @@ __all__ = [
     "PodRefused",
     "PodRemoved",
     "PodResourcesCalled",
+    "PodRestored",
     "PodStatusPublished",
     "PodWaiting",
     "RegistrationRequested",

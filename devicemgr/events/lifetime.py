@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..model import ResourceName
+from ..model import DeviceId, PodUid, ResourceName
 from .base import Event, Severity
 
 
@@ -56,10 +57,12 @@ class SocketReplaced(Event):
 class StateRestored(Event):
     """The state of an earlier run: resources whose plug-ins are expected back, and pods with their devices (REG-19).
 
-    ``skipped`` counts entries whose answer could not be read (CKPT-9).
+    ``removed`` are published as 0 until that is acknowledged (LIM-5). ``skipped`` counts entries whose answer could not
+    be read (CKPT-9).
     """
 
     resources: tuple[ResourceName, ...]
+    removed: tuple[ResourceName, ...]
     pods: tuple[str, ...]
     devices: int
     rebooted: bool
@@ -68,6 +71,31 @@ class StateRestored(Event):
     @property
     def severity(self) -> Severity:
         return Severity.WARNING if self.skipped else Severity.INFO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRestored(Event):
+    """A pod of an earlier run, for those who read a trace."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+    is_remembered: ClassVar[bool] = False
+
+    namespace: str
+    name: str
+    uid: PodUid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentRestored(Event):
+    """What a container has held since an earlier run; the NUMA nodes of each device are those of the allocation."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+    is_remembered: ClassVar[bool] = False
+
+    pod_uid: PodUid
+    container: str
+    resource: ResourceName
+    devices: Mapping[DeviceId, tuple[int, ...] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

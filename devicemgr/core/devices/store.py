@@ -181,10 +181,13 @@ class DeviceStore(PodDevices):
         self._count_lists(resource)
         return events
 
-    def sweep(self, *, now: float) -> list[Event]:
-        """Remove the resources whose grace period is over (CAP-3). Their assignments stay: pods keep their record."""
+    def sweep(self, *, now: float, only: ResourceName | None = None) -> list[Event]:
+        """Remove the resources whose grace period is over (CAP-3), or only this one. Their assignments stay: pods keep
+        their record."""
         expired = sorted(
-            name for name, state in self._resources.items() if state.primary.is_expired(now=now, grace=self.grace)
+            name
+            for name, state in self._resources.items()
+            if only in (None, name) and state.primary.is_expired(now=now, grace=self.grace)
         )
         for name in expired:
             self._resources.pop(name).primary.advance(Trigger.GRACE_PERIOD_OVER)

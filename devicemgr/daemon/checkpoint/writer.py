@@ -37,7 +37,14 @@ from ...core.devices.pod_devices import Assignment
 from ...core.devices.store import DeviceStore, Snapshot
 from ...core.views.node_status import should_reset_extended_resources
 from ...errors import CheckpointUnwritable
-from ...events import CheckpointFailed, CheckpointLost, CheckpointWritten, StateRestored
+from ...events import (
+    AssignmentRestored,
+    CheckpointFailed,
+    CheckpointLost,
+    CheckpointWritten,
+    PodRestored,
+    StateRestored,
+)
 from ...model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ...rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes
 from ...steps import Steps
@@ -98,11 +105,19 @@ def restore(file: DurableFile[SavedCheckpoint], store: DeviceStore, log: EventLo
         [
             StateRestored(
                 resources=tuple(snapshot.registered),
+                removed=snapshot.removed,
                 pods=tuple(pod.full_name for pod in snapshot.pods),
                 devices=sum(len(assignment.devices) for _, _, assignment in snapshot.assignments),
                 rebooted=rebooted,
                 skipped=loaded.skipped,
-            )
+            ),
+            *(
+                AssignmentRestored(
+                    pod_uid=owner.pod_uid, container=owner.container, resource=resource, devices=assignment.devices
+                )
+                for owner, resource, assignment in snapshot.assignments
+            ),
+            *(PodRestored(namespace=pod.namespace, name=pod.name, uid=pod.uid) for pod in snapshot.pods),
         ]
     )
 

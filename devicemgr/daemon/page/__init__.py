@@ -5,6 +5,7 @@ there.
 
 ``extra``      the page's modules, if the packages that they need are installed
 ``site``       serves the page of a manager, and ends with it
+``recorded``   the page of a trace
 ``app``        the requests that there are, and who may make them
 ``feed``       what the page shows, kept up to date as long as somebody looks
 ``parts``      an overview in parts, each of which is sent when it has changed

@@ -33,6 +33,7 @@ from ...model import Fault
 from ...rpc.deviceplugin.methods import METHODS, unary
 from ..faults.actions import FAULTS, Faults
 from .feed import Feed, Reader
+from .recorded import Recording
 
 MAX_READERS = 32
 MAX_BODY = 4096
@@ -181,6 +182,22 @@ def live_app(feed: Feed, stated: str, faults: Faults | None, token: str) -> ASGI
         Route("/fault", inject, methods=["POST"]),
     ]
     return guarded(Starlette(routes=routes), stated)
+
+
+def recorded_app(recording: Recording, stated: str) -> ASGIApp:
+    """The page of a trace. The moment is asked for by its event, or in seconds."""
+
+    async def at(request: Request) -> Response:
+        try:
+            if "event" in request.query_params:
+                count = int(request.query_params["event"])
+            else:
+                count = recording.count_until(float(request.query_params.get("seconds", "0")))
+        except ValueError:
+            return PlainTextResponse("event=NUMBER, or seconds=NUMBER\n", 400)
+        return Response(await recording.at(count), media_type="application/json")
+
+    return guarded(Starlette(routes=[*page_routes(recording.about), Route("/at", at)]), stated)
 
 
 def describe_live(faults: Faults | None) -> dict[str, Any]:

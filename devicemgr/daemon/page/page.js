@@ -31,16 +31,17 @@ let changed = new Set();     // the names of parts that are not drawn yet
 let drawing = false;
 
 function receive(message) {
+  const gone = new Set(message.gone);
   if (message.first) {
-    for (const name of parts.keys()) changed.add(name);
-    parts.clear();
+    for (const name of parts.keys()) if (!(name in message.parts)) gone.add(name);
     events.clear();
   }
   for (const [name, value] of Object.entries(message.parts)) {
+    if (message.first && JSON.stringify(parts.get(name)) === JSON.stringify(value)) continue;
     parts.set(name, value);
     changed.add(name);
   }
-  for (const name of message.gone) {
+  for (const name of gone) {
     parts.delete(name);
     changed.add(name);
   }

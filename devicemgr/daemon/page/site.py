@@ -10,9 +10,10 @@ from ...events import PageOpenToOthers
 from ..event_log import EventLog, RecordedEvent
 from ..manager import DeviceManager
 from ..serving.clients import open_listeners
-from .app import is_loopback, live_app
+from .app import is_loopback, live_app, recorded_app
 from .feed import Feed
 from .http import HttpServer
+from .recorded import Recording
 
 LOOPBACK = "127.0.0.1"
 
@@ -47,6 +48,16 @@ class Site:
             nursery.start_soon(feed.keep)
             task_status.started(url_of(listeners[0]))
             await HttpServer(app, log).serve(listeners)
+
+
+async def serve_recording(
+    recording: Recording, address: tuple[str, int], *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve the page of a trace until cancelled; starts with its URL. Raises AddressUnusable."""
+    host, port = address
+    listeners = await open_listeners(host or LOOPBACK, port)
+    task_status.started(url_of(listeners[0]))
+    await HttpServer(recorded_app(recording, host), EventLog()).serve(listeners)
 
 
 def url_of(listener: trio.SocketListener) -> str:

@@ -339,7 +339,7 @@ async def test_what_was_restored_is_recorded(root_dir):
     restore(checkpoint_file(Layout(root_dir)), store, log, boot_id="")
     (recorded,) = log.after(0)
     assert recorded.event == StateRestored(
-        resources=(GPU,), pods=("default/a", "default/b"), devices=3, rebooted=False, skipped=0
+        resources=(GPU,), removed=(), pods=("default/a", "default/b"), devices=3, rebooted=False, skipped=0
     )
     assert [one.name for one in store.pods] == ["a", "b"]
 

@@ -1,0 +1,96 @@
+"""The page of a trace: the same views of any moment, by replaying the events up to it."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+
+from ... import events as kinds
+from ...core.views.overview import overview
+from ...core.views.replay import Recorded, Replay
+from ...steps import Steps
+from ...turns import run_in_turns
+from .feed import MAX_EVENTS
+from .parts import PartsOf, message
+
+
+class Recording:
+    """The events of a trace, and what they show of a moment. The moment of an event is in seconds after the first one;
+    of events without times, each is a second after the one before."""
+
+    def __init__(self, file: str, events: Sequence[Recorded]) -> None:
+        self._file = file
+        self._events = events
+        self._seconds = _moments(events)
+        self._lock = trio.Lock()
+        self._replay = Replay()
+        self._replayed = 0
+        """How many events were applied."""
+        self._parts_of = PartsOf()
+
+    def about(self) -> dict[str, Any]:
+        return {"mode": "trace", "file": self._file, "duration": self._seconds[-1] if self._seconds else 0.0}
+
+    def count_until(self, seconds: float) -> int:
+        """How many events there were by then."""
+        return bisect_right(self._seconds, seconds)
+
+    async def at(self, count: int) -> str:
+        """What is shown after the first ``count`` events: a complete message, with its ``moment``."""
+        async with self._lock:
+            count = min(max(count, 0), len(self._events))
+            parts = await run_in_turns(self._seeking(count))
+        first = max(count - MAX_EVENTS, 0)
+        shown = [_event_json(number, one) for number, one in enumerate(self._events[first:count], first + 1)]
+        text = message(parts, gone=[], events=shown, first=True)
+        return f'{text[:-1]},"moment":{json.dumps(self._moment(count))}}}'
+
+    def _seeking(self, count: int) -> Steps[Mapping[str, str]]:
+        if count < self._replayed:
+            self._replay, self._replayed = Replay(), 0
+        while self._replayed < count:
+            yield from self._replay.applying(self._events[self._replayed])
+            self._replayed += 1
+        seen = yield from overview(self._replay.store)
+        return (yield from self._parts_of(seen))
+
+    def _moment(self, count: int) -> dict[str, Any]:
+        seconds = self._seconds[count - 1] if count else 0.0
+        following = self._seconds[count] if count < len(self._seconds) else seconds
+        return {
+            "event": count,
+            "of": len(self._events),
+            "seconds": seconds,
+            "next": following - seconds,
+            "what": self._events[count - 1]["event"] if count else "",
+        }
+
+
+def _moments(events: Sequence[Recorded]) -> list[float]:
+    """Never less than the one before: the clock of a trace may have been set."""
+    moments: list[float] = []
+    first: float | None = None
+    for number, event in enumerate(events):
+        time = event.get("time")
+        if isinstance(time, int | float) and first is None:
+            first = time - number
+        moment = time - first if isinstance(time, int | float) and first is not None else float(number)
+        moments.append(max(moment, moments[-1]) if moments else moment)
+    return moments
+
+
+def _event_json(number: int, event: Recorded) -> str:
+    """With its place in the trace as its number: events that no log keeps have none of their own."""
+    return json.dumps({"time": 0.0, **event, "sequence": number, "severity": _severity(event)})
+
+
+def _severity(event: Recorded) -> str:
+    fields = {name: value for name, value in event.items() if name not in ("event", "sequence", "time")}
+    try:
+        return str(getattr(kinds, event["event"])(**fields).severity)
+    except (AttributeError, TypeError, ValueError):  # of another version, or not an event
+        return str(kinds.Severity.INFO)

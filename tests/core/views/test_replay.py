@@ -1,0 +1,120 @@
+"""The state again, from events: a manager and the replay of its events show the same, step by step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from devicemgr import Container, Device, open_device_manager
+from devicemgr.core.views.overview import overview
+from devicemgr.core.views.replay import Replay
+from devicemgr.steps import run_steps
+from devicemgr.testing import open_simulated_plugin
+from tests.helpers import GPU, NIC, pod
+
+DEVICES = [Device(id=f"gpu-{number}", numa_nodes=(number // 2,)) for number in range(4)]
+
+
+def without_kinds(found):
+    """A trace does not have the kinds of containers, nor those without devices."""
+    pods = [replace(one, containers=()) for one in found.pods]
+    return replace(found, pods=tuple(pods))
+
+
+class Compared:
+    """Every event goes through JSON, as in a file, and into a replay."""
+
+    def __init__(self):
+        self.replay, self.steps = Replay(), 0
+
+    def note(self, recorded):
+        run_steps(self.replay.applying(json.loads(json.dumps(recorded.as_json()))))
+
+    def agree(self, manager):
+        live, again = (without_kinds(run_steps(one)) for one in (manager.overview_steps(), overview(self.replay.store)))
+        assert again == live
+        self.steps += 1
+        return live
+
+
+async def test_a_replay_shows_what_the_manager_showed(root_dir):
+    compared = Compared()
+    async with open_device_manager(root_dir, sinks=[compared.note], restart_wait=0) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, NIC, devices=2) as nic:
+            await nic.register()
+            await manager.wait_for_resource(NIC, allocatable=2)
+            async with open_simulated_plugin(manager.layout.plugins, GPU, devices=DEVICES, endpoint="a.sock") as gpu:
+                await gpu.register()
+                await manager.wait_for_resource(GPU, allocatable=4)
+                compared.agree(manager)
+                assert await manager.admit(pod("p", gpu=2, nic=1))
+                assert not await manager.admit(pod("greedy", gpu=1, nic=9))
+                compared.agree(manager)
+                gpu.set_health("gpu-0", "Unhealthy")
+                await manager.wait_for_resource(GPU, allocatable=3)
+                assert "x" in compared.agree(manager).resources[0].groups[0].states
+                newer = [*DEVICES, Device(id=""), Device(id="gpu-9"), Device(id="gpu-9", health="odd")]
+                async with open_simulated_plugin(
+                    manager.layout.plugins, GPU, devices=newer, endpoint="b.sock"
+                ) as other:
+                    await other.register()
+                    await manager.wait_for_resource(GPU, capacity=5)
+                    assert compared.agree(manager).resources[0].counts.standbys == ("a.sock",)
+                await manager.wait_for_resource(GPU, capacity=4, allocatable=3)
+                assert compared.agree(manager).resources[0].socket == "a.sock"
+            await manager.wait_for_resource(GPU, capacity=4, allocatable=0)
+            assert "?" in compared.agree(manager).resources[0].groups[0].states
+            manager.faults.expire_grace()
+            assert compared.agree(manager).resources[0].counts.endpoint == "removed"
+            await manager.faults.restart()
+            assert compared.agree(manager).pods[0].name == "p"
+        async with open_simulated_plugin(manager.layout.plugins, NIC, devices=2) as nic:
+            await nic.register()
+            await manager.wait_for_resource(NIC, allocatable=2)
+            compared.agree(manager)
+            await manager.remove("default", "p")
+            assert compared.agree(manager).pods == ()
+    assert compared.steps == 10
+
+
+async def test_a_second_run_begins_with_what_the_first_has_left(root_dir):
+    compared = Compared()
+    async with open_device_manager(root_dir, sinks=[compared.note]) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=DEVICES) as gpu:
+            await gpu.register()
+            await manager.wait_for_resource(GPU, allocatable=4)
+            await manager.admit(pod("p", Container(name="main", limits={GPU: 3})))
+    later = Compared()
+    async with open_device_manager(root_dir, sinks=[compared.note, later.note]) as manager:
+        (resource,) = compared.agree(manager).resources
+        assert later.agree(manager).resources == (resource,)
+        assert [(group.numa_nodes, group.states) for group in resource.groups] == [((0,), "??"), ((1,), "?")]
+    (root_dir / "device-plugins" / "kubelet_internal_checkpoint").unlink()
+    (root_dir / "device-plugins" / ".kubelet_internal_checkpoint.previous").unlink()
+    async with open_device_manager(root_dir, sinks=[compared.note]) as manager:
+        assert compared.agree(manager).resources == ()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "NoSuchEvent"},
+        {"event": "PluginRegistered"},
+        {"event": "PluginRegistered", "resource": 7, "endpoint": [], "generation": {}},
+        {"event": "DeviceListReceived", "resource": GPU, "generation": 1, "devices": [{"id": 1}]},
+        {"event": "DeviceListReceived", "resource": GPU, "generation": 1, "devices": "nonsense"},
+        {"event": "DevicesAllocated", "pod_uid": "u", "container": "c", "resource": GPU, "devices": 3},
+        {"event": "AssignmentRestored", "pod_uid": "u", "container": "c", "resource": GPU, "devices": []},
+        {"event": "PodAdmitted", "namespace": None, "name": 3, "uid": []},
+        {"event": "EndpointStopped", "resource": GPU, "generation": 4},
+        {"event": "ResourceRemoved", "resource": GPU},
+        {"event": "StateRestored", "resources": 5},
+    ],
+)
+def test_an_event_that_is_not_as_ours_changes_nothing(event):
+    replay = Replay()
+    for one in (event, event, {"event": "ManagerReady"}, event):
+        run_steps(replay.applying(one))
+    assert all(not one.groups for one in run_steps(overview(replay.store)).resources)
