@@ -27,6 +27,7 @@ from .check_progress import open_progress
 from .check_report import (
     checks_data,
     draw_checks,
+    draw_conversation,
     draw_explanation,
     draw_report,
     explanation_data,
@@ -93,6 +94,7 @@ _KINDS: dict[type, Callable[[int], dict[str, Any]]] = {
 @config_option
 @click.option("--list", "list_checks", is_flag=True, help="List the checks, and run none.")
 @click.option("--explain", metavar="CHECK", help="Explain why a check exists and how plug-ins fix what it finds.")
+@click.option("--sequence", metavar="CHECK", help="Run this check, and show who said what meanwhile.")
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Check a device plug-in: run COMMAND against a private manager, break things, and report.
@@ -148,6 +150,7 @@ class _CommandLine:
     plugin_log: Path | None
     list_checks: bool
     explain: str | None
+    sequence: str | None
 
 
 def _execute(args: _CommandLine) -> int:
@@ -175,6 +178,8 @@ def _check_usage(args: _CommandLine) -> None:
     if bool(args.argv) == bool(args.attach):
         raise click.UsageError("give either a command after -- or --attach RESOURCE")
     options = args.options
+    if args.sequence is not None and (options.only or options.skip or args.last_failed):
+        raise click.UsageError("--sequence runs one check; --only, --skip and --last-failed choose others")
     view = options.isolate or options.bind or options.kubeconfig
     if args.attach and (view or options.resource or options.respawn or options.alone or args.plugin_log):
         raise click.UsageError(
@@ -200,7 +205,7 @@ def _run_from(args: _CommandLine, remembered: LastFailed) -> Run:
         subject: Subject = Attached(change=options.change)
     else:
         subject = options.command(args.argv, adopt=True)
-    checks = options.checks()
+    checks = select([args.sequence]) if args.sequence is not None else options.checks()
     if args.last_failed and not (checks := remembered.among(checks)):
         click.echo("None of these checks is known to have failed the last time: all are run.", err=True)
         checks = options.checks()
@@ -232,11 +237,14 @@ def _print_report(args: _CommandLine, run: Run, outcome: Outcome) -> None:
     def draw(data: object) -> None:
         text, results = run.subject.output, outcome.results
         draw_report(results, seconds=outcome.seconds, output=text, all_output=args.show_output)
+        for result in results:
+            if result.check == args.sequence:
+                draw_conversation(result.conversation or ("Nothing was said.",))
         _advise(args, run, outcome)
 
     with _errors_on_stderr():
         try:
-            show(report_data(outcome.results), args.output, draw)
+            show(report_data(outcome.results, sequence=args.sequence), args.output, draw)
         except OSError as error:  # the exit status is not affected
             discard()
             if not isinstance(error, BrokenPipeError):

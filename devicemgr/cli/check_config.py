@@ -11,7 +11,7 @@ import click
 from ..errors import BadInput
 from ..yaml_fields import nearest
 
-_NOT_THERE = {"config", "list", "explain"}
+_NOT_THERE = {"config", "list", "explain", "sequence"}
 
 
 def config_option(command: click.decorators.FC) -> click.decorators.FC:

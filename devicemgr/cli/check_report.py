@@ -104,6 +104,16 @@ def _draw_violation(out: Console, result: Result) -> None:
     out.rule(f"[{colour}]{name}[/]", align="left", style=colour, characters="─")
     title, found, *more = map(escape, CHECKS[result.check].report(result.evidence))
     _draw_paragraphs(out, [f"[bold]{title}[/]", found.replace("Found:", f"[{colour}]Found:[/]", 1), *more])
+    draw_conversation(result.conversation[-_LAST_LINES:], more=f" (all: --sequence {result.check})")
+
+
+def draw_conversation(lines: Sequence[str], *, more: str = "") -> None:
+    """Behind a bar, as the plug-in's output is. ``more`` says where there is more."""
+    out = console()
+    if lines:
+        out.print(f"\n[bold]What was said[/]{escape(more)}:")
+        for line in lines:
+            out.print(f"│ {plain(line)}", soft_wrap=True)
 
 
 def _draw_paragraphs(out: Console, paragraphs: Sequence[str]) -> None:
@@ -178,19 +188,21 @@ def explanation_data(check: Check) -> dict[str, Any]:
     return checks_data([check])[0] | {"explanation": check.explanation}
 
 
-def report_data(results: Sequence[Result]) -> dict[str, Any]:
+def report_data(results: Sequence[Result], *, sequence: str | None = None) -> dict[str, Any]:
+    """The conversation is there for checks that found something, and for the check ``sequence``."""
     counts = Counter(result.verdict for result in results)
     return {
         "summary": {verdict.value: counts[verdict] for verdict in Verdict},
-        "results": [_result_data(result) for result in results],
+        "results": [_result_data(result, result.verdict.is_broken or result.check == sequence) for result in results],
     }
 
 
-def _result_data(result: Result) -> dict[str, Any]:
+def _result_data(result: Result, has_conversation: bool) -> dict[str, Any]:
     data = dataclasses.asdict(result)
     return data | {
         "verdict": result.verdict.value,
         "calls": list(result.calls),
+        "conversation": list(result.conversation) if has_conversation else [],
         "blocked_by": list(result.blocked_by),
     }
 
@@ -221,6 +233,8 @@ def _add_case(suite: ElementTree.Element, result: Result) -> None:
         suite, "testcase", classname="devicemgr.check", name=result.check, time=f"{result.seconds:.3f}"
     )
     lines = [f"{result.title} ({result.rule}): {result.evidence}", *result.calls]
+    if result.verdict.is_broken and result.conversation:
+        lines += ["What was said:", *result.conversation]
     evidence = "\n".join(map(printable, lines))
     match result.verdict:
         case Verdict.FAILED:

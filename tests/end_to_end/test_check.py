@@ -70,6 +70,7 @@ def test_list_and_explain_need_no_plugin(run):
         ((), "give either a command after -- or --attach RESOURCE"),
         (("--only", "no-such", "--", "true"), "no-such: no such check; there are registers, api-version"),
         (("--explain", "no-such"), "no-such: no such check"),
+        (("--sequence", "no-such", "--", "true"), "no-such: no such check"),
         (("--", "/no/such/program"), "cannot start /no/such/program: No such file or directory"),
     ],
 )
@@ -124,6 +125,18 @@ def test_reports_are_written_for_machines(run, root_dir):
     events = [json.loads(line)["event"] for line in files["trace"].read_text().splitlines()]
     assert {"RegistrationRequested", "DeviceListReceived"} <= set(events)
     assert "registered vendor.com/gpu" in files["log"].read_text()
+
+
+def test_the_conversation_behind_a_verdict(run):
+    """Of the checks that it needs there is none: only of what was said while it was run itself."""
+    arguments = ("check", "--sequence", "allocate-answers", "--", *PLUGIN, "--root-dir", "{dir}/..")
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    _, _, said = done.stdout.partition("\nWhat was said:\n")
+    assert [line.split("  ")[-1].partition("(")[0] for line in said.splitlines() if "check →" in line] == ["Allocate"]
+    assert "Register(" not in said
+    (result,) = json.loads(run(*arguments[:3], "-o", "json", *arguments[3:]).stdout)["results"]
+    assert any("Allocate(" in line for line in result["conversation"])
 
 
 @pytest.fixture

@@ -177,6 +177,35 @@ def test_to_junit_a_warning_is_skipped_with_all_that_is_known_of_it():
     assert "Fix: stop the gRPC server" in case.find("system-out").text
 
 
+SAID = tuple(f"{number:9.3f} s    [red]plugin[/] → manager  Register(\\x1b)" for number in range(30))
+
+
+def test_a_check_that_found_something_shows_the_end_of_what_was_said(capsys):
+    failed = result("restart", Verdict.FAILED, "it did not call Register", conversation=SAID)
+    draw_report([result("registers", Verdict.PASSED, "", conversation=SAID), failed], seconds=3.0, output="")
+    shown = capsys.readouterr().out.splitlines()
+    begin = shown.index("What was said (all: --sequence restart):")
+    assert shown[begin + 1 : begin + 22] == [*(f"│ {line}" for line in SAID[-20:]), ""]
+    assert sum("Register(" in line for line in shown) == 20
+
+
+def test_reports_for_machines_have_what_was_said_of_what_found_something():
+    passed = result("registers", Verdict.PASSED, "", conversation=SAID)
+    failed = result("restart", Verdict.FAILED, "it did not call Register", conversation=SAID)
+    conversations = [one["conversation"] for one in report_data([passed, failed])["results"]]
+    assert conversations == [[], list(SAID)]
+    assert report_data([passed], sequence="registers")["results"][0]["conversation"] == list(SAID)
+    suite = ElementTree.fromstring(junit_text([passed, failed]).partition("\n")[2])
+    assert SAID[0] not in suite[0].find("system-out").text
+    assert "\n".join(("What was said:", *SAID)) in suite[1].find("failure").text
+
+
+@pytest.mark.parametrize("others", [["--only", "restart"], ["--skip", "restart"], ["--last-failed"]])
+def test_sequence_chooses_the_check(others):
+    done = CliRunner().invoke(command, ["--sequence", "registers", *others, "--", "true"])
+    assert (done.exit_code, "--sequence runs one check" in done.output) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("verdicts", "allow_skipped", "status"),
     [
@@ -234,6 +263,7 @@ def test_options_may_be_in_a_file_and_the_command_line_takes_precedence(listed):
         ("patiense = 3", "check.toml: patiense: there is no such option; did you mean patience?"),
         ("plugin_log = 'x'", "check.toml: plugin_log: there is no such option; did you mean plugin-log?"),
         ("explain = 'restart'", "check.toml: explain: there is no such option"),
+        ("sequence = 'restart'", "check.toml: sequence: there is no such option"),
         ("patience = '3'", "check.toml: patience: must be a number, not '3'"),
         ("isolate = 1", "check.toml: isolate: must be true or false, not 1"),
         ("only = 'restart'", "check.toml: only: must be a list of texts, not 'restart'"),

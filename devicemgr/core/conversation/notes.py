@@ -38,7 +38,7 @@ NOTES: Mapping[str, Callable[[Event], str]] = {
     "DirectoryOpenToOthers": lambda event: f"{text(event, 'path', 100)}: {text(event, 'problem', 100)}",
     "CheckpointFailed": lambda event: f"the checkpoint could not be written: {text(event, 'problem', 100)}",
     "CheckpointLost": lambda event: f"the checkpoint was lost: {text(event, 'how', 100)}",
-    "FaultInjected": lambda event: f"fault {_words(event, 'fault')}: {_words(event, 'what')}",
+    "FaultInjected": lambda event: f"fault {_words(event, 'fault')}: {_words(event, 'what')}".rstrip(": "),
     "PluginSocketFailed": lambda event: f"{text(event, 'path', 100)}: {text(event, 'problem')}",
     "PluginDirectoryUnwatched": lambda event: f"{text(event, 'path', 100)} is scanned: {text(event, 'problem', 100)}",
     "PluginStandsBy": lambda event: f"{_words(event, 'endpoint')} stands by",

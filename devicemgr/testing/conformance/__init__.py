@@ -33,6 +33,7 @@ log of a real manager, and what a kubelet does to it is done by :mod:`devicemgr.
 ``findings``          what checks find out for other checks
 ``recording_client``  the client of the checks, which records requests and responses
 ``evidence``          the events of a check, and how they are shown
+``conversation``      what was said while a check was run
 ``answers``           when two answers to Allocate are the same
 ``abbreviation``      how ids and lists of ids are shortened
 ``subject``           the plug-in under test, as the checks see it

@@ -16,6 +16,7 @@ from .attempt import attempt, verdict_of
 from .bench import Bench
 from .catalogue import CHECKS
 from .check import Check
+from .conversation import conversation_lines
 from .evidence import rpc_lines
 from .findings import RunningCheck
 from .observer import Observer
@@ -139,6 +140,9 @@ async def _run(bench: Bench, check: Check, results: Mapping[str, Result]) -> Res
         verdict=verdict,
         evidence=bench.subject.without_secrets(evidence),
         seconds=round(trio.current_time() - started, 3),
+        conversation=conversation_lines(
+            bench.entries, begin=before, since=since or started, without_secrets=bench.subject.without_secrets
+        ),
         calls=tuple(islice(rpc_lines(bench.entries[before:], since=since or started), MOST_CALLS)),
         blocked_by=blocked_by,
         failed_resources=failed_resources,

@@ -49,7 +49,8 @@ class Skipped(Exception):
 class Result:
     """``evidence`` is what proves the verdict: calls, ids, times. ``seconds`` is how long the check took.
 
-    ``calls`` are the RPCs that were seen meanwhile, each a line with the seconds since the check began.
+    ``calls`` are the RPCs that were seen meanwhile, each a line with the seconds since the check began;
+    ``conversation`` is everything that was said meanwhile, by whom and to whom, its last hundred lines.
     ``blocked_by`` are the checks whose own verdict is why this one was not run. Of a plug-in with several resources
     ``failed_resources`` are those that failed, or could not be tried, where others did not.
     """
@@ -61,6 +62,7 @@ class Result:
     evidence: str
     seconds: float = 0.0
     calls: tuple[str, ...] = ()
+    conversation: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
     failed_resources: tuple[str, ...] = ()
 

@@ -75,6 +75,7 @@ class ConformanceItem(pytest.Item):
     def runtest(self) -> None:
         result = self._session_of_checks.result_of(self._check)
         self.add_report_section("call", "evidence", printable(result.evidence))
+        self.add_report_section("call", "conversation", "\n".join(result.conversation))
         match result.verdict:
             case Verdict.FAILED:
                 raise ConformanceFailure("\n\n".join(map(self._filled, self._check.report(result.evidence))))
