@@ -37,6 +37,7 @@ FOR_OURSELVES = {
         "DeviceManager.enter",
         "DeviceManager.log",
         "DeviceManager.overview_steps",
+        "DeviceManager.watch_task_tree",
         "DeviceManager.watcher",
     ),
     *("Bench.client", "Bench.registrations"),
