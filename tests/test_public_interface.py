@@ -32,6 +32,7 @@ MADE_BY_OTHERS = ("DeviceManager", "Blocking", "Portal", "Faults", "PodResources
 MADE_BY_OTHERS += ("Kube",)
 """Classes of which nobody makes one, so that their constructors are nobody's business."""
 FOR_OURSELVES = {
+    "DeviceManager.watch_task_tree",
     *(
         "DeviceManager.admit_if",
         "DeviceManager.enter",

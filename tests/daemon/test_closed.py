@@ -41,6 +41,8 @@ QUESTIONS = {
     "acknowledge_reset": lambda m: m.acknowledge_reset(),
     "register": lambda m: m.register(Registration(version="v1beta1", endpoint="x.sock", resource=GPU)),
     "admit": lambda m: m.admit(POD),
+    "admit_if": lambda m: m.admit_if(lambda: None, POD),
+    "log": lambda m: m.log,
     "start_container": lambda m: m.start_container(POD, POD.containers[0]),
     "remove": lambda m: m.remove("default", "p"),
     "retain": lambda m: m.retain([]),

@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...errors import BadInput, DeviceManagerError
 from ...model import Fault
 from ...rpc.deviceplugin.methods import METHODS, unary
+from ...task_descriptions import describes_task
 from ..faults.actions import FAULTS, Faults
 from .feed import Feed, Reader
 from .recorded import Recording
@@ -136,6 +137,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": f"{line}\n\n".encode(), "more_body": True})
 
 
+@describes_task(name="end of a reader", waits_for="the browser to go away")
 async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

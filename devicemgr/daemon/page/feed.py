@@ -16,6 +16,7 @@ import trio
 from ...condition_variable import ConditionVariable
 from ...core.views.overview import Overview
 from ...steps import Steps
+from ...task_descriptions import describes_task
 from ...turns import run_in_turns
 from ..event_log import EventLog, RecordedEvent
 from .parts import Parts, PartsOf, message
@@ -50,6 +51,7 @@ class Feed:
         self.events: deque[tuple[int, str]] = deque(maxlen=MAX_EVENTS)
         """The newest ones, by their number."""
 
+    @describes_task(name="feed of the page", waits_for="a change and somebody who reads")
     async def keep(self) -> None:
         """Look whenever something has happened and somebody reads, until cancelled."""
         while True:
@@ -98,6 +100,7 @@ class Reader:
         self._sequence = 0
         self._sent: Parts | None = None
 
+    @describes_task(waits_for="something new to send")
     async def next(self) -> str:
         """The next message: everything at first, then what has changed since the last one."""
         while True:

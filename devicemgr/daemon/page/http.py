@@ -19,6 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from starlette.types import ASGIApp
 
+from ...task_descriptions import describes_task
 from ..access.rate_limit import TokenBucket
 from ..event_log import EventLog
 from ..serving.clients import Client, Clients
@@ -89,9 +90,11 @@ class HttpServer:
             nursery.start_soon(self._raise_bugs)
             await self._clients.serve(listeners, self._serve)
 
+    @describes_task(name="bugs of the page", waits_for="a bug to raise")
     async def _raise_bugs(self) -> None:
         raise await self._next_bug.receive()
 
+    @describes_task(waits_for="a request")
     async def _serve(self, client: Client) -> None:
         stream: Any = Stream(client, self._clients, self._reads)
         server = TCPServer(ASGIWrapper(self._watched), self._config, self._context, ConnectionState({}), stream)

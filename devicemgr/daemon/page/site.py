@@ -7,6 +7,7 @@ import ipaddress
 import trio
 
 from ...events import PageOpenToOthers
+from ...task_descriptions import describes_task
 from ..event_log import EventLog, RecordedEvent
 from ..manager import DeviceManager
 from ..serving.clients import open_listeners
@@ -27,6 +28,7 @@ class Site:
     def count(self, recorded: RecordedEvent) -> None:
         self._events += 1
 
+    @describes_task(name="page")
     async def serve(
         self,
         address: tuple[str, int],
