@@ -20,6 +20,14 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * TICK
 
 
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(f"process {pid} has ended")
+
+
 class Daemon:
     def __init__(self, root: Path, *options: str):
         self.root = root
@@ -43,10 +51,7 @@ class Daemon:
     @property
     def memory(self) -> int:
         """Bytes resident."""
-        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("the daemon has ended")
+        return resident_bytes(self.pid)
 
     @property
     def processor_seconds(self) -> float:

@@ -209,3 +209,10 @@ def test_its_end_by_itself_is_an_error(cluster, portal, root_dir):
 
     portal.call(story)
     assert processes(root_dir) == []
+
+
+async def test_a_kubelet_that_does_not_start_says_why(cluster, tmp_path):
+    with pytest.raises(RuntimeError, match="has ended with 1") as ended:
+        async with node(cluster, tmp_path, policy="no-such-policy"):
+            pytest.fail("it has started")
+    assert "no-such-policy" in str(ended.value)

@@ -1,0 +1,1 @@
+"""How many nodes one process carries, measured: ``python -m tests.cluster.scale``."""
