@@ -79,7 +79,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "cli": (
         VALUES
         | {"cluster", "core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
-        | {"kubernetes_versions", "manifest", "node_config", "node_resources", "printable", "trace_file"}
+        | {"kubernetes_versions", "manifest", "node_config", "node_resources", "printable", "quantity", "trace_file"}
         | {"yaml_fields"},
         "options and files → calls; nothing imports it",
     ),

@@ -23,6 +23,9 @@ kubelet reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe
 ``event_filter``       which events are shown
 ``explain``            explains why a pod got its devices, or none
 ``fault``              breaks something on purpose
+``node``               joins a cluster
+``node_run``           runs its nodes
+``node_lines``         what is shown of them
 ``node_status``        shows what a kubelet would publish
 ``plugin``             runs simulated plug-ins
 ``remove``             removes a pod that has ended
@@ -77,6 +80,7 @@ _VERBS = {
     "events": "Show what happened, oldest first.",
     "explain": "Explain why a pod got its devices, or none.",
     "fault": "Break something on purpose, to see what a plug-in does.",
+    "node": "Join a Kubernetes cluster, as one node or as many.",
     "node-status": "Show what the node publishes.",
     "plugin": "Run a simulated device plug-in.",
     "remove": "Remove a pod: its devices are free at once.",

@@ -47,23 +47,10 @@ class Options:
 
 def run_daemon(options: Options, *, node_resources: Mapping[ResourceName, int], **settings: Any) -> int:
     """Run until SIGTERM, SIGINT or SIGHUP; returns the exit status. The settings are those of the command line."""
-    config = ", ".join(map(str, options.config))
-    node = parse_node_configs(_sources(options.config)) if options.config else NodeConfig()
-    settings["topology"] = _topology(node.topology, options.numa)
-    settings["node_resources"] = {**node.node_resources, **node_resources}
-    if node.kubernetes_version and not options.states_version:
-        settings["kubernetes_version"] = node.kubernetes_version
-    for warning in node.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    for gate, is_on in node.other_gates.items():
-        click.echo(f"{config}: {_about_gate(gate, is_on, settings['kubernetes_version'])}", err=True)
-    if not node.device_plugins:
-        click.echo(
-            f"The DevicePlugins feature gate is off in {config}, so no device plug-in can register.\n"
-            f"To switch it on, put this into the file:\n\n{node.how_to_enable}\n",
-            err=True,
-        )
+    node = configure(options.config, options.numa, settings, states_version=options.states_version)
+    if node is None:
         return GATE_OFF
+    settings["node_resources"] = {**node.node_resources, **node_resources}
     if settings["page_address"] and settings["allow_faults"]:
         settings["page_token"] = secrets.token_urlsafe(32)
         click.echo(f"The page's token, to inject faults: {settings['page_token']}", err=True)
@@ -76,6 +63,30 @@ def run_daemon(options: Options, *, node_resources: Mapping[ResourceName, int], 
         with collapse_exception_group():
             trio.run(_run_until_signal, started, clock=mock_clock() if started.allow_faults else None)
     return 0
+
+
+def configure(
+    paths: tuple[Path, ...], numa: str | None, settings: dict[str, Any], *, states_version: bool
+) -> NodeConfig | None:
+    """Put into ``settings`` what the files say, and return that. None, once that has been said, if no device plug-in
+    could register."""
+    config = ", ".join(map(str, paths))
+    node = parse_node_configs(_sources(paths)) if paths else NodeConfig()
+    settings["topology"] = _topology(node.topology, numa)
+    if node.kubernetes_version and not states_version:
+        settings["kubernetes_version"] = node.kubernetes_version
+    for warning in node.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for gate, is_on in node.other_gates.items():
+        click.echo(f"{config}: {_about_gate(gate, is_on, settings['kubernetes_version'])}", err=True)
+    if node.device_plugins:
+        return node
+    click.echo(
+        f"The DevicePlugins feature gate is off in {config}, so no device plug-in can register.\n"
+        f"To switch it on, put this into the file:\n\n{node.how_to_enable}\n",
+        err=True,
+    )
+    return None
 
 
 def _about_gate(gate: str, is_on: bool, version: str) -> str:
