@@ -194,6 +194,27 @@ def test_the_events_are_filtered(browser, manager, plugin):
     assert set(shown("text", "greedy")) == {"PodRefused", "PodAdmissionRequested"}
 
 
+def test_the_conversation_grows_and_the_tasks_are_those_of_the_manager(browser, manager, plugin):
+    plugin(GPU, gpus(2))
+    browser.open(url_of(manager))
+    browser.until(cell_is("gpu-0", "f"))
+    browser.run("document.getElementById('tab-talk').click()")
+    talk = "document.getElementById('talk').textContent"
+    browser.until(f"{talk}.includes('Register(v1beta1')")
+    assert "Allocate(" not in browser.run(talk)
+    assert manager.admit(pod("first", gpu=1))
+    browser.until(f"{talk}.includes('Allocate(gpu-0)')")
+    lifelines = browser.run("[...document.querySelectorAll('#lifelines b')].map((one) => one.textContent)")
+    assert (len(lifelines), lifelines[1:]) == (3, ["manager", "caller"])
+    browser.run("document.getElementById('tab-tasks').click()")
+    names = "[...document.querySelectorAll('#tasks li > b')].map((one) => one.textContent)"
+    nurseries = browser.run("[...document.querySelectorAll('#tasks .nursery > b')].map((one) => one.textContent)")
+    assert tuple(nurseries) == manager.task_tree().nurseries
+    assert f"{GPU} #1" in browser.run(names)
+    plugin(NIC, [Device(id="nic-0")])
+    browser.until(f"({names}).includes('{NIC} #2')")
+
+
 def test_a_thousand_devices_stay_smooth(browser, manager, plugin):
     """While one of them flips as fast as it can, the page draws as many frames as an idle one, or nearly."""
     gpu = plugin(GPU, gpus(1000, nodes=4))

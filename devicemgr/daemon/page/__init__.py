@@ -9,6 +9,7 @@ there.
 ``app``        the requests that there are, and who may make them
 ``feed``       what the page shows, kept up to date as long as somebody looks
 ``parts``      an overview in parts, each of which is sent when it has changed
+``told``       events, with the conversation that they tell
 ``http``       HTTP by Hypercorn, on connections that are bounded
 ``page.html``  the page
 ``page.css``   its look, in the light and in the dark

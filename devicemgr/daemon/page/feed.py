@@ -6,38 +6,46 @@ from those it got before: of what happens while it is slow it gets the latest st
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import thread_time, time
 
 import trio
 
 from ...condition_variable import ConditionVariable
 from ...core.views.overview import Overview
+from ...core.views.task_tree import TaskTree
 from ...steps import Steps
 from ...task_descriptions import describes_task
 from ...turns import run_in_turns
-from ..event_log import EventLog, RecordedEvent
-from .parts import Parts, PartsOf, message
+from ..event_log import EventLog
+from .parts import Parts, PartsOf, message, tree_part
+from .told import Told
 
 PERIOD = 0.1
 """Seconds between two looks, at least."""
+TASKS_PERIOD = 1.0
+"""Seconds between two looks at the tasks, when nothing happens."""
 MOST_OF_THE_TIME = 0.1
 """The share of the processor's time that looking may take: with very many devices, looks are rarer."""
 MAX_EVENTS = 300
 """The newest events, which a reader gets at first, and the most that it is sent at once."""
 
 
-def event_json(recorded: RecordedEvent) -> str:
-    return json.dumps({**recorded.as_json(), "severity": recorded.event.severity})
-
-
 class Feed:
-    """``look`` gives the present state, and ``count`` a number that grows with each event, remembered or not."""
+    """``look`` gives the present state, ``look_at_tasks`` the running tasks, and ``count`` a number that grows with
+    each event, remembered or not."""
 
-    def __init__(self, look: Callable[[], Steps[Overview]], log: EventLog, count: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        look: Callable[[], Steps[Overview]],
+        look_at_tasks: Callable[[], TaskTree],
+        log: EventLog,
+        count: Callable[[], int],
+    ) -> None:
         self._overview = look
+        self._task_tree = look_at_tasks
         self._log = log
         self._count = count
         self._seen = -1
@@ -45,17 +53,22 @@ class Feed:
         self.readers = 0
         self._updated = ConditionVariable()
         self._parts_of = PartsOf()
+        self._told = Told()
         self.version = 0
         """The number of looks."""
         self.parts: Parts = {}
+        self._state: Parts = {}
         self.events: deque[tuple[int, str]] = deque(maxlen=MAX_EVENTS)
         """The newest ones, by their number."""
 
     @describes_task(name="feed of the page", waits_for="a change and somebody who reads")
     async def keep(self) -> None:
-        """Look whenever something has happened and somebody reads, until cancelled."""
+        """As long as somebody reads, look whenever something has happened, and at the tasks once a second: they go on
+        without events. Until cancelled."""
         while True:
-            await self._log.changed.wait_until(lambda: self.readers > 0 and not self.is_fresh)
+            await self._log.changed.wait_until(lambda: self.readers > 0)
+            with trio.move_on_after(TASKS_PERIOD):
+                await self._log.changed.wait_until(lambda: not self.is_fresh)
             spent = await self._look()
             await trio.sleep(max(PERIOD, spent / MOST_OF_THE_TIME))
 
@@ -66,12 +79,17 @@ class Feed:
 
     async def _look(self) -> float:
         """Returns the seconds of CPU time that it took."""
-        self._seen = self._count()
         spent: list[float] = []
-        overview = await run_in_turns(self._overview(), spent.append)
-        self.parts = await run_in_turns(self._parts_of(overview), spent.append)
-        new = self._log.after(self.events[-1][0] if self.events else 0)
-        self.events.extend((recorded.sequence, event_json(recorded)) for recorded in new[-MAX_EVENTS:])
+        if not self.is_fresh:
+            self._seen = self._count()
+            overview = await run_in_turns(self._overview(), spent.append)
+            self._state = await run_in_turns(self._parts_of(overview), spent.append)
+        began = thread_time()
+        tasks = tree_part(self._task_tree())
+        self.parts = {**self._state, "tasks": self.parts["tasks"] if self.parts.get("tasks") == tasks else tasks}
+        new = self._log.after(self.events[-1][0] if self.events else 0)[-MAX_EVENTS:]
+        self.events.extend((one.sequence, self._told(one.as_json(), one.event.severity)) for one in new)
+        spent.append(thread_time() - began)
         self.version += 1
         self._updated.notify()
         return sum(spent)
@@ -118,5 +136,5 @@ class Reader:
         if feed.events:
             self._sequence = feed.events[-1][0]
         if new or gone or events or first:
-            return message(new, gone=gone, events=events, first=first)
+            return message(new, gone=gone, events=events, first=first, now=round(time(), 3))
         return None

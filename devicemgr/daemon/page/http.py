@@ -48,12 +48,14 @@ class Stream:
         self._clients = clients
         self._reads = reads
 
+    @describes_task(waits_for="a request, or that the client leaves")
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data = await self._client.stream.receive_some(max_bytes)
         self._clients.sent_request(self._client)
         await trio.sleep(self._reads.reserve(now=trio.current_time()))
         return data
 
+    @describes_task(waits_for="the client to read")
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
             with trio.fail_after(SEND_TIMEOUT):
@@ -105,6 +107,7 @@ class HttpServer:
             # went away in the middle.
             return
 
+    @describes_task(name="{scope[method]} {scope[path]}")
     async def _watched(self, scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         """The application; Hypercorn only logs its failures."""
 

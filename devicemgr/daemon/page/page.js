@@ -31,6 +31,7 @@ let changed = new Set();     // the names of parts that are not drawn yet
 let drawing = false;
 
 function receive(message) {
+  if (message.now) clocksDiffer = message.now - Date.now() / 1000;
   const gone = new Set(message.gone);
   if (message.first) {
     for (const name of parts.keys()) if (!(name in message.parts)) gone.add(name);
@@ -65,6 +66,7 @@ function draw() {
     else if (podsChanged || now.has(`states ${name}`) || now.has(`held ${name}`)) resource.drawCells();
   }
   events.draw();
+  if (now.has("tasks")) drawTasks();
 }
 
 // --- pods -------------------------------------------------------------------------------------------------------------
@@ -345,6 +347,7 @@ const events = {
   draw() {
     if (!this.dirty) return;
     this.dirty = false;
+    drawTalk(this.all);
     const text = byId("filter-text").value.toLowerCase();
     const type = byId("filter-type").value;
     const least = SEVERITIES.indexOf(byId("filter-severity").value);
@@ -367,13 +370,111 @@ const events = {
   },
 };
 
-function whatOf({ sequence, time, event, severity, ...rest }) {
+function whatOf({ sequence, time, event, severity, said, ...rest }) {
   const text = Object.entries(rest).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(" ");
   return text.length > 400 ? `${text.slice(0, 400)}…` : text;
 }
 
 byId("filters").addEventListener("input", () => { events.dirty = true; events.draw(); });
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
+
+// --- the conversation -------------------------------------------------------------------------------------------------
+
+let drawnTalk = [];  // what is drawn: a growing conversation is continued, any other one is drawn again
+let drawnLines = "";
+
+function drawTalk(all) {
+  if (byId("view-talk").hidden) return;
+  const said = all.flatMap((event) => event.said).slice(-MOST_ROWS);
+  const keys = [...new Set(said.flatMap((one) => (one.from ? [one.from, one.to] : [])).map((line) => JSON.stringify(line)))];
+  const order = (key) => (JSON.parse(key)[1] ? 0 : key === '["manager",""]' ? 1 : 2); // plug-ins, manager, callers
+  const lines = keys.sort((one, other) => order(one) - order(other) || one.localeCompare(other));
+  if (!lines.includes('["manager",""]')) lines.push('["manager",""]');
+  const grows = lines.join() === drawnLines && drawnTalk.length <= said.length && drawnTalk.every((one, i) => one === said[i]);
+  const scroll = byId("talk-scroll");
+  const atEnd = scroll.scrollTop + scroll.clientHeight >= scroll.scrollHeight - 20;
+  if (!grows) {
+    scroll.style.setProperty("--halves", 2 * lines.length);
+    byId("lifelines").replaceChildren(make("span"), ...lines.map((key) => make("b", { text: lineName(JSON.parse(key)) })));
+    byId("talk").replaceChildren();
+    drawnTalk = [];
+    drawnLines = lines.join();
+  }
+  const began = said[0]?.time ?? 0;
+  byId("talk").append(...said.slice(drawnTalk.length).map((one) => talkRow(one, lines, began)));
+  drawnTalk = said;
+  if (atEnd) scroll.scrollTop = scroll.scrollHeight;
+}
+
+const lineName = ([name, resource]) => (resource ? `${name} [${resource}]` : name);
+
+function talkRow(one, lines, began) {
+  const row = make("li", {}, make("time", { text: one.time === null ? "" : `${(one.time - began).toFixed(3)} s` }));
+  lines.forEach((_, i) => {
+    const life = make("i", { "aria-hidden": "true" });
+    life.style.gridColumn = `${2 * i + 3} / span 1`;
+    row.append(life);
+  });
+  const columnOf = (line) => lines.indexOf(JSON.stringify(line));
+  if (!one.from) {
+    const note = make("div", { class: one.failed ? "note failed" : "note", text: one.text });
+    const manager = columnOf(["manager", ""]);
+    note.style.gridColumn = `${2 * manager + 2} / span 2`;
+    row.append(note);
+    return row;
+  }
+  const [from, to] = [columnOf(one.from), columnOf(one.to)];
+  const way = from < to ? "right" : "left";
+  const box = make("div", { class: ["said", way, one.reply ? "reply" : "", one.failed ? "failed" : ""].join(" ").trim() });
+  box.style.gridColumn = `${2 * Math.min(from, to) + 3} / ${2 * Math.max(from, to) + 3}`;
+  box.append(make("span", { class: "hidden", text: `${lineName(one.from)} to ${lineName(one.to)}: ` }), one.text);
+  if (one.answer !== undefined) {
+    const took = one.seconds === null ? "" : ` (${(1000 * one.seconds).toFixed(1)} ms)`;
+    box.append(make("small", { text: `${way === "right" ? "⇠" : "⇢"} ${one.answer}${took}` }));
+  }
+  row.append(box);
+  return row;
+}
+
+// --- the running tasks ------------------------------------------------------------------------------------------------
+
+function drawTasks() {
+  if (byId("view-tasks").hidden) return;
+  const root = parts.get("tasks");
+  byId("tasks").replaceChildren(...(root ? [taskItem(root)] : [make("li", { class: "none", text: "A trace has no tasks." })]));
+  age();
+}
+
+function taskItem(node) {
+  const item = make("li", { class: node.kind }, make("b", { text: node.name }));
+  if (node.state) item.append(" ", make("span", { class: "state", text: node.state }));
+  if (node.cancelled) item.append(" ", make("span", { class: "state", text: "cancelled" }));
+  if (node.waits_for) item.append(" ", make("span", { text: `waits for ${node.waits_for}` }));
+  if (node.since !== null || node.deadline !== null) {
+    const ages = make("span");
+    if (node.since !== null) ages.dataset.since = node.since;
+    if (node.deadline !== null) ages.dataset.deadline = node.deadline;
+    item.append(node.since === null ? " " : "", ages);
+  }
+  if (node.children.length) item.append(make("ul", {}, ...node.children.map(taskItem)));
+  return item;
+}
+
+let clocksDiffer = 0; // seconds, from this clock to the manager's
+
+function age() {
+  if (byId("view-tasks").hidden) return;
+  const now = Date.now() / 1000 + clocksDiffer;
+  for (const ages of byId("tasks").querySelectorAll("[data-since], [data-deadline]")) {
+    const { since, deadline } = ages.dataset;
+    const words = [];
+    if (since !== undefined) words.push(`${Math.max(now - since, 0).toFixed(0)} s`);
+    if (deadline !== undefined) words.push(since === undefined ? `ends within ${Math.max(deadline - now, 0).toFixed(0)} s` : `of ${(deadline - since).toFixed(0)} s`);
+    ages.textContent = `${since === undefined ? "·" : ","} ${words.join(" ")}`;
+  }
+}
+
+setInterval(age, 1000);
 
 // --- tabs -------------------------------------------------------------------------------------------------------------
 
@@ -385,6 +486,8 @@ function openTab(tab) {
     one.tabIndex = one === tab ? 0 : -1;
     byId(one.getAttribute("aria-controls")).hidden = one !== tab;
   }
+  drawTalk(events.all);
+  drawTasks();
 }
 
 byId("tabs").addEventListener("click", ({ target }) => { if (tabs.includes(target)) openTab(target); });

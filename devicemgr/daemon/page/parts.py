@@ -7,6 +7,7 @@
 ``states NAME``      a letter for each of these, in the same order (``core.views.overview``)
 ``held NAME``        who holds what: ``[[pod uid, container, [id, …]], …]``
 ``pods``             the uids of all pods, oldest first
+``tasks``            the running tasks, each with what it waits for; times are in seconds since the epoch
 ``pod UID``          its name, its containers, and its number, which chooses its label and its colour
 ===================  =============================================================================================
 """
@@ -14,11 +15,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ...core.views.overview import Overview, PodOverview, ResourceOverview
+from ...core.views.task_tree import TaskTree, TreeNode, shown_children
 from ...model import PodUid
 from ...steps import Steps
 
@@ -80,12 +82,29 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def message(parts: Parts, *, gone: list[str], events: list[str], first: bool) -> str:
-    """What a browser gets: parts that are new to it, the names of those that are gone, and events.
+def tree_part(tree: TaskTree) -> str:
+    """The JSON text; the same as long as nothing but the time has changed."""
+    return json.dumps(_node(tree.root, tree.time - tree.at))
+
+
+def _node(node: TreeNode, zero: float) -> dict[str, Any]:
+    return {
+        "kind": node.kind,
+        "name": node.name,
+        "state": node.state,
+        "waits_for": node.waits_for,
+        "since": None if node.since is None else round(node.since + zero, 1),
+        "deadline": None if node.deadline is None else round(node.deadline + zero, 1),
+        "cancelled": node.cancelled,
+        "children": [_node(child, zero) for child in shown_children(node)],
+    }
+
+
+def message(parts: Parts, *, gone: Sequence[str] = (), events: Sequence[str] = (), first: bool, **more: Any) -> str:
+    """What a browser gets: parts that are new to it, the names of those that are gone, and events; and ``more``.
 
     The ``first`` message is complete; whatever the browser has from before is void.
     """
     changed = ",".join(f"{json.dumps(name)}:{text}" for name, text in parts.items())
-    return (
-        f'{{"first":{json.dumps(first)},"parts":{{{changed}}},"gone":{json.dumps(gone)},"events":[{",".join(events)}]}}'
-    )
+    rest = json.dumps({"first": first, "gone": list(gone), **more})
+    return f'{rest[:-1]},"parts":{{{changed}}},"events":[{",".join(events)}]}}'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from ...steps import Steps
 from ...turns import run_in_turns
 from .feed import MAX_EVENTS
 from .parts import PartsOf, message
+from .told import Told
 
 
 class Recording:
@@ -26,6 +26,9 @@ class Recording:
         self._file = file
         self._events = events
         self._seconds = _moments(events)
+        told = Told()
+        self._told = [told({**one, "sequence": n}, _severity(one)) for n, one in enumerate(events, 1)]
+        """Their numbers are their places: events that no log keeps have none of their own."""
         self._lock = trio.Lock()
         self._replay = Replay()
         self._replayed = 0
@@ -45,9 +48,7 @@ class Recording:
             count = min(max(count, 0), len(self._events))
             parts = await run_in_turns(self._seeking(count))
         first = max(count - MAX_EVENTS, 0)
-        shown = [_event_json(number, one) for number, one in enumerate(self._events[first:count], first + 1)]
-        text = message(parts, gone=[], events=shown, first=True)
-        return f'{text[:-1]},"moment":{json.dumps(self._moment(count))}}}'
+        return message(parts, events=self._told[first:count], first=True, moment=self._moment(count))
 
     def _seeking(self, count: int) -> Steps[Mapping[str, str]]:
         if count < self._replayed:
@@ -81,11 +82,6 @@ def _moments(events: Sequence[Recorded]) -> list[float]:
         moment = time - first if isinstance(time, int | float) and first is not None else float(number)
         moments.append(max(moment, moments[-1]) if moments else moment)
     return moments
-
-
-def _event_json(number: int, event: Recorded) -> str:
-    """With its place in the trace as its number: events that no log keeps have none of their own."""
-    return json.dumps({"time": 0.0, **event, "sequence": number, "severity": _severity(event)})
 
 
 def _severity(event: Recorded) -> str:

@@ -44,7 +44,7 @@ class Site:
         listeners = await open_listeners(host or LOOPBACK, port)
         if not is_loopback(host):
             log.record([PageOpenToOthers(address=host)])
-        feed = Feed(manager.overview_steps, log, lambda: self._events)
+        feed = Feed(manager.overview_steps, manager.task_tree, log, lambda: self._events)
         app = live_app(feed, host, manager.faults if token else None, token or "")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed.keep)

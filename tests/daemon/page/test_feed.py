@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import trio
@@ -10,6 +11,7 @@ import trio
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.views.overview import overview
+from devicemgr.core.views.task_tree import TaskTree, TreeNode
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.page.feed import MAX_EVENTS, Feed
 from devicemgr.events import ManagerStopping
@@ -23,7 +25,8 @@ class Watched:
     def __init__(self):
         self.store, self.noted, self.looks = DeviceStore(), 0, 0
         self.log = EventLog([self._note])
-        self.feed = Feed(self._look, self.log, lambda: self.noted)
+        self.tree = TaskTree(at=5.0, time=1005.0, root=TreeNode(id="1", kind="task", name="run"))
+        self.feed = Feed(self._look, lambda: self.tree, self.log, lambda: self.noted)
 
     def _note(self, recorded):
         self.noted += 1
@@ -142,3 +145,19 @@ async def test_a_pod_keeps_its_number_and_a_new_one_gets_the_lowest_that_is_free
             watched.log.record([ManagerStopping()])
             await message(reader)
     assert numbers() == {"b": 1, "c": 2, "d": 0, "e": 3}
+
+
+async def test_the_tasks_are_looked_at_without_an_event_but_sent_only_if_they_have_changed(watched, autojump_clock):
+    with watched.feed.reading() as reader:
+        assert (await message(reader))["parts"]["tasks"]["name"] == "run"
+        child = TreeNode(id="2", kind="task", name="child", waits_for="a list", since=3.0)
+        watched.tree = TaskTree(at=6.0, time=1006.0, root=replace(watched.tree.root, children=(child,)))
+        (tasks,) = (await message(reader))["parts"].values()
+        assert [(one["name"], one["waits_for"], one["since"]) for one in tasks["children"]] == [
+            ("child", "a list", 1003.0)
+        ]
+        watched.tree = replace(watched.tree, at=16.0, time=1016.0)
+        with trio.move_on_after(60) as scope:
+            await reader.next()
+        assert scope.cancelled_caught
+    assert watched.looks == 1
