@@ -27,6 +27,7 @@ kubelet reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe
 ``node_run``           runs its nodes
 ``node_lines``         what is shown of them
 ``node_status``        shows what a kubelet would publish
+``page``               serves the page of a trace
 ``plugin``             runs simulated plug-ins
 ``remove``             removes a pod that has ended
 ``retain``             removes all pods but those that still exist
@@ -82,6 +83,7 @@ _VERBS = {
     "fault": "Break something on purpose, to see what a plug-in does.",
     "node": "Join a Kubernetes cluster, as one node or as many.",
     "node-status": "Show what the node publishes.",
+    "page": "Serve the page of a recorded trace, for a browser.",
     "plugin": "Run a simulated device plug-in.",
     "remove": "Remove a pod: its devices are free at once.",
     "rule": "Print a rule of the kubelet by its id, such as ALLOC-7d.",

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -673,3 +674,28 @@ def test_a_watched_plugin_is_found_and_goes(daemon, start, run, root_dir):
     program.wait_for("PluginRegistered", count=2)
     plugin.end(signal.SIGTERM)
     program.wait_for("EndpointStopped", count=2)
+
+
+def test_the_page_of_a_trace_is_served_until_it_is_interrupted(start, root_dir, tmp_path):
+    trace = tmp_path / "a.trace"
+    trace.write_text('{"time": 5.0, "event": "ManagerStopping"}\n{"time": 7.5, "event": "ManagerStopping"}\n{"cut')
+    program = start("-m", "devicemgr", "page", "--trace", trace)
+    program.wait_for("Ctrl-C ends it")
+    assert re.search(r"warning: .*:3: the line is cut off.*; left out", "".join(program.lines))
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+/", "".join(program.lines))
+    with urlopen(f"{url}at?seconds=1") as response:
+        assert json.load(response)["moment"] == {
+            "event": 1,
+            "of": 2,
+            "seconds": 0.0,
+            "next": 2.5,
+            "what": "ManagerStopping",
+        }
+    assert program.end() == 0
+
+
+def test_the_page_of_no_trace_is_an_error(run, tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("hello\n")
+    done = run("page", "--trace", file)
+    assert (done.returncode, "A trace is what --trace writes" in done.stderr) == (2, True)

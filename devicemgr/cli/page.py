@@ -1,0 +1,56 @@
+"""``page``: the page of a recorded trace. That of a running manager is an option of the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import trio
+
+from ..errors import BadInput, collapse_exception_group
+from .daemon_options import parse_address
+from .extras import extra
+from .signals import termination_signals
+from .trace_input import TraceInput
+
+
+@click.command("page")
+@click.option(
+    "--trace",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    required=True,
+    help="A file of --trace, or a golden trace (- reads standard input).",
+)
+@click.option(
+    "--address",
+    callback=lambda ctx, param, given: parse_address(given),
+    default=":0",
+    metavar="[HOST]:PORT",
+    help="Where to serve it. Without a host, on this machine only; port 0, the default, is any free one.",
+)
+def command(file: Path, address: tuple[str, int]) -> None:
+    """Serve the page of a trace, until interrupted: what was when, forth and back.
+
+    To see a running manager, start it with --page.
+    """
+    with extra("page"):
+        from ..daemon.page.recorded import Recording
+        from ..daemon.page.site import serve_recording
+    trace = TraceInput(file)
+    recording = Recording(trace.name, [line.event for line in trace.lines() if line.event is not None])
+    try:
+        trace.complain()
+    except BadInput as problem:  # a manager that was killed leaves half a line
+        click.echo(f"warning: {problem}; left out", err=True)
+
+    async def serve() -> None:
+        with trio.open_signal_receiver(*termination_signals()) as signals:
+            async with trio.open_nursery() as nursery:
+                url = await nursery.start(serve_recording, recording, address)
+                click.echo(f"The page of {trace.name} is at {url} (Ctrl-C ends it)")
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+
+    with collapse_exception_group():
+        trio.run(serve)
