@@ -135,8 +135,8 @@ class Resource:
             self._registered = tuple(id for id in self.devices if id in healthy)
         return self._registered
 
-    def counts(self, endpoint: Endpoint) -> bool:
-        """Does a list from it come into force? The primary's does; another one's until a newer one has sent any."""
+    def takes_lists_of(self, endpoint: Endpoint) -> bool:
+        """Does a list from it come into force? One of the primary does; one of another until a newer one has sent any."""
         for one in reversed(self.live):
             if one is endpoint:
                 return True
@@ -169,7 +169,7 @@ class Resource:
 
     def may_change(self, endpoint: Endpoint) -> bool:
         """May its last list be changed in place? Only if that is the list in force, or does not count."""
-        return self.counts(endpoint) is (endpoint.last_list is self.in_force)
+        return self.takes_lists_of(endpoint) is (endpoint.last_list is self.in_force)
 
     def _put_in_force(self, new: LastList) -> None:
         self.in_force, self._free, self._sorting = new, None, None
@@ -199,7 +199,7 @@ class Resource:
         one that it replaces; that of ``without`` is left out, as if it were being replaced."""
         replacing = [one for one in self.live if one.arriving or one is without]
         lists = [one.last_list for one in self.live if one not in replacing]
-        if not any(map(self.counts, replacing)):
+        if not any(map(self.takes_lists_of, replacing)):
             lists.append(self.in_force)
         kept = {id(one): one.memory for one in lists if one is not None}
         return sum(kept.values()) + sum(one.arriving for one in replacing if one is not without)

@@ -145,10 +145,10 @@ class DeviceStore(PodDevices):
             whole = yield from normalising(resource, report.devices, id_length=self._id_length)
             new = yield from LastList.splitting(whole.devices)
             new.size, new.token = report.size, None if whole.problems else report.token
-            while state.counts(endpoint):  # which may change in between
+            while state.takes_lists_of(endpoint):  # which may change in between
                 before = state.in_force
                 comparison = yield from comparing(new, before)
-                if state.counts(endpoint) and before is state.in_force:
+                if state.takes_lists_of(endpoint) and before is state.in_force:
                     change = partial(state.apply_list, endpoint, new, comparison)
                     return [*whole.problems, *self._changing(state, change)]
             if not endpoint.is_live:
@@ -425,7 +425,7 @@ class DeviceStore(PodDevices):
         last, events = endpoint.last_list, []
         if last is None:
             raise RuntimeError("a difference from no list at all")
-        if state.counts(endpoint):
+        if state.takes_lists_of(endpoint):
             held = self.held(endpoint.resource)
             events = self._changing(state, partial(state.apply_difference, changed, held))
         else:
