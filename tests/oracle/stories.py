@@ -107,6 +107,16 @@ REGISTRATION = [
         differs={"LIM-43"},
     ),
     Story(
+        "a socket that stands by registers again, after it has sent a list",
+        Register("a", devices="d0 d1"),
+        Register("b", devices="d0 d1"),
+        List("a", "d0"),
+        Register("a"),
+        List("b", "d0 d1 d2"),
+        Look("node"),
+        differs={"LIM-42"},
+    ),
+    Story(
         "another process takes over a socket",
         Register("a", socket="x.sock", devices="d0 d1"),
         Register("b", socket="x.sock", devices="d0 d1 d2"),
