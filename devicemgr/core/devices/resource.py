@@ -136,7 +136,7 @@ class Resource:
         return self._registered
 
     def takes_lists_of(self, endpoint: Endpoint) -> bool:
-        """Does a list from it come into force? One of the primary does; one of another until a newer one has sent any."""
+        """Does a list from it come into force? The primary's does; another one's until a newer one has sent any."""
         for one in reversed(self.live):
             if one is endpoint:
                 return True

@@ -43,6 +43,8 @@ class Log:
                     else:
                         self._entries[entry.get(self._kind, "")].append(entry)
                 self._changed.notify()
+        if rest:
+            self.last_words.append(rest.decode(errors="replace"))
 
     @property
     def kinds(self) -> list[str]:

@@ -180,16 +180,16 @@ async def _running(
         with collapse_exception_group():
             async with trio.open_nursery() as nursery:
                 process: trio.Process = await nursery.start(start)
-                nursery.start_soon(_watch, process, log, reads_stderr)
+                nursery.start_soon(_watch, process, log, other_output, reads_stderr)
                 yield process
                 nursery.cancel_scope.cancel()
 
 
-async def _watch(process: trio.Process, log: Log, reads_stderr: bool) -> None:
+async def _watch(process: trio.Process, log: Log, other_output: Path, reads_stderr: bool) -> None:
     stream = process.stderr if reads_stderr else process.stdout
     assert stream is not None
     await log.follow(stream)
-    last_words = "\n".join(log.last_words)
+    last_words = "\n".join([*other_output.read_text(errors="replace").splitlines()[-20:], *log.last_words])
     raise RuntimeError(f"{Path(KUBELET.path).name} has ended with {await process.wait()}:\n{last_words}")
 
 
