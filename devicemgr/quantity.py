@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 LARGEST = 2**63 - 1
 _FORM = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,3})|([KMGTPE]i|[numkMGTPE]))?")
@@ -39,7 +40,9 @@ def whole_number(text: str) -> int:
     return int(value)
 
 
+@lru_cache(maxsize=1000)
 def _amount(text: str, wanted: str) -> Fraction:
+    """Nodes and pods have the same few quantities again and again."""
     match = _FORM.fullmatch(text)
     if match is None:
         raise ValueError(f"{_shown(text)!r} is not a quantity; write {wanted}")
