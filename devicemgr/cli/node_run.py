@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -125,9 +126,18 @@ async def _until_signal(connection: Connection, nodes: Nodes) -> None:
 async def _run_and_tell(api: ApiClient, nodes: Nodes) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(run_nodes, api, nodes)
+        _spare_the_garbage_collector()
         first, last = nodes.names[0], nodes.names[-1]
         who = f"{first} has" if len(nodes.names) == 1 else f"{len(nodes.names)} nodes, {first} … {last}, have"
         click.echo(f"{who} joined {api.connection.server}; plug-ins register below {nodes.root}")
+
+
+def _spare_the_garbage_collector() -> None:
+    """What is there by now stays to the end. To look through it for garbage again and again took an eighth of the
+    processor time while pods came, and stopped 200 nodes for half a second each time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 async def run_nodes(
