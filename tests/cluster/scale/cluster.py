@@ -87,12 +87,19 @@ async def open_cluster(programs: Mapping[str, Program], nodes: int, *, plugins: 
         at.mkdir()
         async with open_control_plane(at, programs) as plane, plane.client() as api, trio.open_nursery() as nursery:
             argv = _command(plane, nodes, root, plugins=plugins)
-            process: trio.Process = await nursery.start(partial(trio.run_process, argv, stdout=PIPE))
+            start = partial(trio.run_process, argv, stdout=PIPE, deliver_cancel=_end)
+            process: trio.Process = await nursery.start(start)
             await nursery.start(_read_until_joined, process)
             cluster = Cluster(plane, api, names, root, process.pid)
             await cluster.wait_for_devices(DEVICES if plugins else 0)
             yield cluster
             nursery.cancel_scope.cancel()
+
+
+async def _end(process: trio.Process) -> None:
+    """It says farewell to the API server for each node."""
+    process.terminate()
+    await process.wait()
 
 
 async def _read_until_joined(process: trio.Process, *, task_status: trio.TaskStatus[None]) -> None:
