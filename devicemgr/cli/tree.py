@@ -13,12 +13,14 @@ import trio
 from rich.live import Live
 from rich.text import Text
 
+from ..core.views.recorded_tree import RecordedTree
 from ..core.views.task_tree import TaskTree, TreeNode, mermaid, tree_from_json, tree_lines
 from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from . import root_dir_option
 from .ask import ask, ask_without_end
 from .output import console
+from .trace_input import TraceInput
 
 TICK = 0.5
 """Seconds between two refreshes on a terminal, when only the time has changed."""
@@ -33,11 +35,28 @@ TICK = 0.5
     help="Refresh in place until interrupted or the manager ends; off a terminal, show each change. With -o json one "
     "object a line.",
 )
-def command(root_dir: Path | None, output: str, watch: bool) -> None:
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="The tree of a recorded trace (- reads standard input): as far as its events tell, so nurseries, plug-ins, "
+    "admissions and calls only.",
+)
+@click.option(
+    "--at", type=click.FloatRange(min=0), metavar="SECONDS", help="With --trace: when.  [default: the end of the trace]"
+)
+def command(root_dir: Path | None, output: str, watch: bool, trace: Path | None, at: float | None) -> None:
     """Show the running tasks of a manager: each under its nursery, with what it waits for and since when.
 
     A nursery ends after those inside it, so the tree is also the order in which the manager ends.
     """
+    if at is not None and trace is None:
+        raise click.UsageError("--at is a moment of a recorded trace; name it with --trace")
+    if trace is not None:
+        if watch:
+            raise click.UsageError("--watch shows a running manager; leave out --trace")
+        _show_recorded(trace, at, _RENDER[output])
+        return
     if watch and output == "mermaid":
         raise click.UsageError("--watch shows text or JSON; leave out -o mermaid")
     if not watch:
@@ -48,6 +67,17 @@ def command(root_dir: Path | None, output: str, watch: bool) -> None:
         )
     else:
         ask_without_end(root_dir, _refresh if console().is_terminal else _print_changes)
+
+
+def _show_recorded(file: Path, at: float | None, render: Callable[[dict[str, Any]], None]) -> None:
+    trace, recorded = TraceInput(file), RecordedTree(at)
+    for line in trace.lines():
+        if line.event is not None:
+            recorded.add(line.event)
+    if at is not None and at > recorded.seconds:
+        raise click.BadParameter(f"{trace.name} ends after {recorded.seconds:g} s", param_hint="--at")
+    render(recorded.tree().as_json())
+    trace.complain()
 
 
 def _print_text(tree: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ class Supervisor:
         self._settings = settings
         self._manager = manager
         self._directories = directories
-        self._log = log
+        self.log = log
         self._metrics = metrics
         self._site = site
         self._stop = stop
@@ -111,7 +111,7 @@ class Supervisor:
     async def writer(self) -> AsyncIterator[CheckpointWriter]:
         """Clear our paths of what an earlier run has left, read the state from disk, and write its changes; at the end,
         write it once more, since nothing can change it any more. Raises DirectoryUnusable."""
-        settings, layout, log, boot_id = self._settings, self._manager.layout, self._log, read_boot_id()
+        settings, layout, log, boot_id = self._settings, self._manager.layout, self.log, read_boot_id()
         self._directories.prepare()
         log.record(StaleSocketRemoved(path=str(path)) for path in remove_stale_sockets(layout))
         log.record(clear_socket_paths(layout))
@@ -132,7 +132,7 @@ class Supervisor:
         """Read the device lists of plug-ins, in one task each; at the end, disconnect from the plug-ins."""
         async with trio.open_nursery() as nursery:
             layout, faults = self._manager.layout, self._manager.fault_injection
-            incarnation = Incarnation(self._settings, layout, writer, self._log, faults, nursery)
+            incarnation = Incarnation(self._settings, layout, writer, self.log, faults, nursery)
             nursery.start_soon(incarnation.endpoints.wait_for_restored)
             yield incarnation
             nursery.cancel_scope.cancel()
@@ -154,7 +154,7 @@ class Supervisor:
         and the others have ``grace`` seconds to finish."""
         async with self._manager.enter(incarnation), trio.open_nursery() as nursery:
             yield nursery
-            self._log.close()
+            self.log.close()
             nursery.cancel_scope.deadline = trio.current_time() + grace
 
     @line_of_the_tree
@@ -166,7 +166,7 @@ class Supervisor:
         end.
 
         Raises DirectoryUnusable or AddressUnusable."""
-        manager, settings, log, access = self._manager, self._settings, self._log, incarnation.access
+        manager, settings, log, access = self._manager, self._settings, self.log, incarnation.access
         with bound_servers(manager, connections, handlers, access, log, allow_faults=settings.allow_faults) as servers:
             async with trio.open_nursery() as nursery:
                 for server in servers:

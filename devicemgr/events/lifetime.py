@@ -29,6 +29,26 @@ class ManagerStopping(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NurseryOpened(Event):
+    """One of the manager's nurseries was opened: those of the picture in ``daemon/supervisor.py``, outermost first."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+    is_remembered: ClassVar[bool] = False
+
+    nursery: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NurseryClosed(Event):
+    """It has ended, and every task that was in it. They end innermost first."""
+
+    _severity: ClassVar[Severity] = Severity.DEBUG
+    is_remembered: ClassVar[bool] = False
+
+    nursery: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StaleSocketRemoved(Event):
     """A socket of an earlier run was deleted, which is the plug-in's sign to register again (REG-17)."""
 

@@ -75,6 +75,24 @@ def test_the_tree_is_watched_until_the_manager_ends(node, start, root_dir):
     assert "handlers" in str(last)
 
 
+def test_the_tree_of_a_recorded_trace(daemon, start, run, root_dir):
+    program = daemon("--trace", root_dir / "trace")
+    plugin = start("-m", "devicemgr", "plugin", "--root-dir", root_dir, "--resource", "vendor.com/gpu")
+    program.wait_for("DeviceListApplied")
+    assert (plugin.end(), program.end()) == (0, 0)
+    events = [json.loads(line) for line in (root_dir / "trace").read_text().splitlines()]
+    (stopped,) = [event["time"] for event in events if event["event"] == "ManagerStopping"]
+    before = run("tree", "--trace", root_dir / "trace", "--at", stopped - events[0]["time"]).stdout
+    assert before.startswith(
+        "run\n└─ writer\n   └─ readers\n      ├─ vendor.com/gpu #1 · stopped · waits for the end of"
+    )
+    assert before.endswith("      └─ connections\n         └─ handlers\n            └─ listeners\n")
+    assert run("tree", "--trace", root_dir / "trace").stdout == "run\n"
+    late = run("tree", "--trace", root_dir / "trace", "--at", "1e6")
+    assert (late.returncode, "trace ends after" in late.stderr) == (2, True)
+    assert run("tree", "--at", "1").returncode == 2
+
+
 def test_on_a_terminal_the_tree_is_drawn_again_in_its_place(node, start, root_dir):
     command = f"stty columns 100; exec {sys.executable} -m devicemgr tree --root-dir {root_dir} --watch"
     ours, theirs = pty.openpty()

@@ -60,8 +60,8 @@ NOTES: Mapping[str, Callable[[Event], str]] = {
 }
 
 
-SILENT = {"CheckpointWritten"}
-"""No part of the conversation: it comes after almost every change, and is about nobody else."""
+SILENT = {"CheckpointWritten", "NurseryOpened", "NurseryClosed"}
+"""No part of the conversation: about nobody else, and the first of them comes after almost every change."""
 
 
 def note_of(event: Event) -> str:

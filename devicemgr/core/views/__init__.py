@@ -5,5 +5,6 @@
 ``pod_status``     device health in a pod's status
 ``replay``         the state again, from recorded events
 ``pod_resources``  who holds what, for monitoring agents
+``recorded_tree``  the same from a recorded trace, as far as events tell
 ``task_tree``      the running tasks, each under its nursery, with what it waits for
 """

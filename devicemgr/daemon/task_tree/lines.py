@@ -9,14 +9,18 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import trio
 
+from ...events import NurseryClosed, NurseryOpened
+from ..event_log import EventLog
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class HasLines(Protocol):
-    """``lines`` are the nurseries that are open, with their names."""
+    """``lines`` are the nurseries that are open, with their names; ``log`` gets their events."""
 
     lines: dict[trio.Nursery, str]
+    log: EventLog
 
 
 Owner = TypeVar("Owner", bound=HasLines)
@@ -26,8 +30,9 @@ def line_of_the_tree(
     function: Callable[Concatenate[Owner, P], AsyncIterator[T]],
 ) -> Callable[Concatenate[Owner, P], AbstractAsyncContextManager[T]]:
     """``asynccontextmanager``, for a method that opens a nursery: from then until the nursery has ended, it is among
-    ``lines`` under the method's name."""
+    ``lines`` under the method's name, and both are recorded."""
     make: Any = asynccontextmanager(function)
+    name = function.__name__
 
     @wraps(function)
     @asynccontextmanager
@@ -38,11 +43,13 @@ def line_of_the_tree(
         try:
             async with make(self, *args, **options) as value:
                 opened = task.child_nurseries[len(outer) :]
-                self.lines.update(dict.fromkeys(opened, function.__name__))
+                self.lines.update(dict.fromkeys(opened, name))
+                self.log.record([NurseryOpened(nursery=name)])
                 yield value
         finally:
             for nursery in opened:
-                self.lines.pop(nursery, None)
+                del self.lines[nursery]
+                self.log.record([NurseryClosed(nursery=name)])
 
     entering: Any = enter
     return entering  # type: ignore[no-any-return]
