@@ -27,7 +27,7 @@ class Log:
         self._kind = kind
         self._changed = ConditionVariable()
         self.last_words: deque[str] = deque(maxlen=40)
-        """The last lines that are no JSON, as of a panic."""
+        """The last lines that are no JSON, as of a panic, or that tell of an error."""
 
     async def follow(self, stream: trio.abc.ReceiveStream) -> None:
         """Read the stream until it ends."""
@@ -38,9 +38,10 @@ class Log:
                 file.flush()
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    if (entry := _parsed(line)) is None:
+                    entry = _parsed(line)
+                    if entry is None or "err" in entry:
                         self.last_words.append(line.decode(errors="replace"))
-                    else:
+                    if entry is not None:
                         self._entries[entry.get(self._kind, "")].append(entry)
                 self._changed.notify()
         if rest:
