@@ -128,7 +128,6 @@ class EventStream(Response):
                     await self._send_messages(reader, send)
         return await send({"type": "http.response.body", "body": b""})
 
-    @describes_task(waits_for="something new to send")
     async def _send_messages(self, reader: Reader, send: Send) -> None:
         while True:
             text = None
