@@ -38,6 +38,7 @@ def by_itself(devices: list[int], *, short: bool) -> Iterator[Figure]:
     yield from rows.empty_call(times)
     yield from rows.many_plugins(10 if short else 100, 100)
     yield from rows.flood(times)
+    yield from rows.page_readers(8 if short else 1000, 1 if short else 5)
     for nodes in (34, 64):
         yield from rows.many_nodes(nodes, 3, times)
         yield from rows.many_nodes(nodes, 3, times, everywhere=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from tests.daemon_process import COMMAND, open_daemon
 from tests.grpcio_peers import Client, Plugin, admit_request, admitted, device_list
@@ -118,6 +119,39 @@ def flood(times: int) -> Iterator[Figure]:
         client.close()
         plugin.stop()
     yield Figure("a flood delays another's admission", f"{skipped:,} lists", max(loud - quiet, 0.0))
+
+
+def page_readers(devices: int, times: int) -> Iterator[Figure]:
+    """What ten readers of the page, one of whom has stopped, cost those who admit pods: in turns with and without."""
+    with node("--page", "127.0.0.1:0") as (daemon, client, open_plugin):
+        serve(client, open_plugin, GPU, device_list(devices))
+        (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", daemon.log)
+        found: dict[bool, list[float]] = {False: [], True: []}
+        for turn in range(2 * times):
+            someone_reads = turn % 2 == 1
+            with readers(port, 9, 1) if someone_reads else nullcontext():
+                for number in range(20):
+                    name = f"pod-{turn}-{number}"
+                    request = admit_request(name, {GPU: 1})
+                    found[someone_reads].append(
+                        timed(lambda request=request: admitted(client.admit(request, timeout=60)))
+                    )
+                    client.remove(name)
+        alone, beside = (statistics.median(found[someone_reads]) for someone_reads in (False, True))
+    yield Figure("admit, nobody reads the page", f"{devices:,} devices", alone)
+    yield Figure("admit, 10 read the page, 1 of them stopped", f"× {beside / alone:.2f}", beside)
+
+
+@contextmanager
+def readers(port: str, reading: int, stopped: int) -> Iterator[None]:
+    command = [sys.executable, "-m", "tests.bench.page_readers", port, str(reading), str(stopped)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def empty_call(times: int) -> Iterator[Figure]:

@@ -717,3 +717,9 @@ def test_the_page_of_no_trace_is_an_error(run, tmp_path):
     file.write_text("hello\n")
     done = run("page", "--trace", file)
     assert (done.returncode, "A trace is what --trace writes" in done.stderr) == (2, True)
+
+
+def test_the_demo_has_a_page(run):
+    done = run("demo", "--page", ":0", text="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"kubelet\.sock and the page http://127\.0\.0\.1:\d+/\.", done.stdout)

@@ -26,7 +26,7 @@ from .told import Told
 PERIOD = 0.1
 """Seconds between two looks, at least."""
 TASKS_PERIOD = 1.0
-"""Seconds between two looks at the tasks, when nothing happens."""
+"""Seconds between two looks at the tasks."""
 MOST_OF_THE_TIME = 0.1
 """The share of the processor's time that looking may take: with very many devices, looks are rarer."""
 MAX_EVENTS = 300
@@ -58,6 +58,8 @@ class Feed:
         """The number of looks."""
         self.parts: Parts = {}
         self._state: Parts = {}
+        self._tasks = ""
+        self._tasks_due = float("-inf")
         self.events: deque[tuple[int, str]] = deque(maxlen=MAX_EVENTS)
         """The newest ones, by their number."""
 
@@ -85,8 +87,11 @@ class Feed:
             overview = await run_in_turns(self._overview(), spent.append)
             self._state = await run_in_turns(self._parts_of(overview), spent.append)
         began = thread_time()
-        tasks = tree_part(self._task_tree())
-        self.parts = {**self._state, "tasks": self.parts["tasks"] if self.parts.get("tasks") == tasks else tasks}
+        if trio.current_time() >= self._tasks_due:
+            self._tasks_due = trio.current_time() + TASKS_PERIOD
+            tasks = tree_part(self._task_tree())
+            self._tasks = self._tasks if self._tasks == tasks else tasks
+        self.parts = {**self._state, "tasks": self._tasks}
         new = self._log.after(self.events[-1][0] if self.events else 0)[-MAX_EVENTS:]
         self.events.extend((one.sequence, self._told(one.as_json(), one.event.severity)) for one in new)
         spent.append(thread_time() - began)
