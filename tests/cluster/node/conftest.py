@@ -145,12 +145,17 @@ def join(kube, root_dir):
 
     @asynccontextmanager
     async def join_one(
-        *, devices: int = 2, root: Path = root_dir, api: ApiClient | None = None, **options: Any
+        *,
+        devices: int = 2,
+        root: Path = root_dir,
+        api: ApiClient | None = None,
+        grace: float = 300,
+        **options: Any,
     ) -> AsyncIterator[Joined]:
         async with AsyncExitStack() as stack:
             if api is None:
                 api = await stack.enter_async_context(kube.cluster.client(f"system:node:{kube.node}"))
-            manager = await stack.enter_async_context(open_device_manager(root, restart_wait=5))
+            manager = await stack.enter_async_context(open_device_manager(root, restart_wait=5, grace=grace))
             plugin = await stack.enter_async_context(
                 open_simulated_plugin(manager.layout.plugins, GPU, devices=devices)
             )

@@ -78,6 +78,34 @@ async def test_capacity_and_allocatable_follow_the_devices(kube, join):
         assert joined.seen("NodeStatusPublished")[-1].allocatable == {GPU: 2, NIC: 0}
 
 
+async def test_a_resource_that_is_removed_is_zero_on_the_node_and_then_forgotten(kube, join):
+    async with join(grace=0.2) as joined:
+        async with open_simulated_plugin(joined.manager.layout.plugins, NIC, devices=1) as nic:
+            await nic.register()
+            await kube.until_allocatable(1, NIC)
+        with trio.fail_after(PATIENCE):
+            await joined.manager.log.wait_until(lambda: NIC not in joined.manager.capacity())
+        node = await kube.api.get(kube.node_path)
+        assert (node["status"]["capacity"][NIC], node["status"]["allocatable"][NIC]) == ("0", "0")
+        pod = kube.pod("one")
+        pod["spec"]["containers"][0]["resources"] = {"limits": {NIC: "1"}}
+        await kube.api.create(kube.pods, pod)
+        assert (await kube.until_phase("one", "Failed"))["status"]["reason"] == f"OutOf{NIC}"
+
+
+async def test_the_manager_may_restart(kube, join):
+    async with join() as joined:
+        await kube.create_pod("one", gpus=1)
+        before = await kube.until_phase("one", "Running")
+        await joined.manager.faults.restart()
+        joined.plugin.restore_socket()
+        await joined.plugin.register()
+        await kube.create_pod("two", gpus=1)
+        await kube.until_phase("two", "Running")
+        assert (await kube.api.get(f"{kube.pods}/one"))["status"] == before["status"]
+        assert joined.available() == 0
+
+
 async def test_without_a_checkpoint_extended_resources_are_void_once(kube, join):
     """CAP-6: what an earlier life of the node has published is reset, and what comes later is somebody else's."""
     await kube.api.create("/api/v1/nodes", {"metadata": {"name": kube.node}})

@@ -64,6 +64,23 @@ async def test_what_happens_while_the_api_server_is_away_is_made_up_for(kube, jo
         assert sorted(event.name for event in joined.seen("PodAdmitted")) == ["deleted", "new", "stays"]
 
 
+async def test_a_node_joins_as_soon_as_there_is_an_api_server(kube, join, proxied):
+    proxy, api = proxied
+    proxy.cut()
+    async with trio.open_nursery() as nursery:
+
+        async def mend() -> None:
+            with trio.fail_after(PATIENCE):
+                while not api.reachability.lost:  # noqa: ASYNC110 - it has no event
+                    await trio.sleep(0.01)
+            proxy.mend()
+
+        nursery.start_soon(mend)
+        async with join(api=api) as joined:
+            await kube.until_allocatable(2)
+            assert len(joined.seen("ApiServerLost")) == len(joined.seen("ApiServerReached")) == 1
+
+
 async def test_a_pod_ends_in_time_although_nobody_can_be_told(kube, join, proxied):
     proxy, api = proxied
     async with join(devices=1, api=api) as joined:
