@@ -8,6 +8,7 @@ import click
 
 from . import Group
 from .extras import extra
+from .input_file import read_input
 
 
 @click.group("cluster", cls=Group)
@@ -28,6 +29,15 @@ def build_command() -> None:
 
 
 @command.command("up")
+@click.option(
+    "--nodes", "count", type=click.IntRange(0, 1000), default=1, show_default=True, help="How many: node-0, node-1 …"
+)
+@click.option(
+    "--plugin",
+    "script",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Simulated plug-ins for each node, as for the verb plugin.",
+)
 @click.option("--controllers", is_flag=True, help="Run kube-controller-manager: Deployments, DaemonSets, Jobs …")
 @click.option(
     "--dir",
@@ -36,12 +46,18 @@ def build_command() -> None:
     help="Keep everything in this directory, which is kept at the end.  [default: a temporary one]",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the API server.  [default: any]")
-def up_command(controllers: bool, directory: Path | None, port: int) -> None:
+def up_command(count: int, script: Path | None, controllers: bool, directory: Path | None, port: int) -> None:
     """Start a cluster on loopback, and run it until Ctrl-C or SIGTERM.
+
+    Each node has a directory of its name in that of the cluster, and device plug-ins register there. Its pods get their
+    devices, and their status says that they run; their containers are not run.
 
     The programs of Kubernetes are those of the directory that KUBEBUILDER_ASSETS names, or those in PATH, or what
     `cluster build` has made. Nothing is left at the end but the directory of --dir.
     """
     with extra("cluster"):
         from .cluster_up import up
-    up(controllers=controllers, directory=directory, port=port)
+    from ..testing.plugin.script import parse_scripts
+
+    scripts = [] if script is None else parse_scripts(read_input(script), file=str(script))
+    up(count=count, scripts=scripts, controllers=controllers, directory=directory, port=port)

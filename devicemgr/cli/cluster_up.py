@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
@@ -23,28 +25,63 @@ from ..cluster.control_plane.programs import (
     find_programs,
 )
 from ..errors import ProgramUnavailable, collapse_exception_group
+from ..testing.plugin.script import Script
+from .node_run import Nodes, run_nodes
+from .run import raise_descriptor_limit
 from .signals import termination_signals
 
 
-def up(*, controllers: bool, directory: Path | None, port: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    count: int
+    scripts: Sequence[Script]
+    controllers: bool
+    directory: Path
+    port: int
+
+    @property
+    def components(self) -> list[str]:
+        return [*COMPONENTS, SCHEDULER, *([CONTROLLERS] if self.controllers else [])]
+
+    @property
+    def nodes(self) -> Nodes:
+        """Without a taint: there are no pods here that it would have to keep away."""
+        names = [f"node-{number}" for number in range(self.count)]
+        root = self.directory / names[0] if self.count == 1 else self.directory
+        return Nodes(names=names, root=root, scripts=self.scripts, tainted=False, as_node=True)
+
+
+def up(*, directory: Path | None, **wanted: Any) -> None:
+    raise_descriptor_limit()
     with own_directory(directory) as own, collapse_exception_group():
-        trio.run(_until_signal, own, controllers, port)
+        trio.run(_until_signal, Wanted(directory=own, **wanted))
 
 
-async def _until_signal(directory: Path, controllers: bool, port: int) -> None:
+async def _until_signal(wanted: Wanted) -> None:
     with trio.open_signal_receiver(*termination_signals()) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_run, directory, controllers, port)
+            nursery.start_soon(_run, wanted)
             await anext(signals)
             nursery.cancel_scope.cancel()
 
 
-async def _run(directory: Path, controllers: bool, port: int) -> None:
+async def _run(wanted: Wanted) -> None:
     began = time.monotonic()
-    programs = await find_programs([*COMPONENTS, SCHEDULER, *([CONTROLLERS] if controllers else [])])
+    programs = await find_programs(wanted.components)
     click.echo(f"starting {described(programs)}")
-    async with open_control_plane(directory, programs, port=port) as cluster:
-        click.echo(f"ready after {time.monotonic() - began:.1f} s: {cluster.url}, with all its files in {directory}")
+    async with (
+        open_control_plane(wanted.directory, programs, port=wanted.port) as cluster,
+        cluster.client() as api,
+        trio.open_nursery() as nursery,
+    ):
+        nodes = wanted.nodes
+        if nodes.names:
+            await nursery.start(run_nodes, api, nodes)
+        click.echo(
+            f"ready after {time.monotonic() - began:.1f} s: {cluster.url}, with all its files in {wanted.directory}"
+        )
+        for name in nodes.names[:1]:
+            click.echo(f"device plug-ins of {name} register at {nodes.root_of(name)}/device-plugins/kubelet.sock")
         await _print_how_to_reach(cluster, programs)
         await trio.sleep_forever()
 

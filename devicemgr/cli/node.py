@@ -72,6 +72,11 @@ def _read_name(ctx: click.Context, param: click.Parameter, given: str | None) ->
     is_flag=True,
     help="Give a new node no taint. By default devicemgr.dev/simulated keeps pods away that do not tolerate it.",
 )
+@click.option(
+    "--as-node",
+    is_flag=True,
+    help="Be system:node:NAME to the API server, by impersonation, which an administrator is allowed.",
+)
 @click.option("--address", help="Of the node, for its pods' hostIP.  [default: from which the API server is reached]")
 @click.option("--delete-on-exit", is_flag=True, help="Delete the Node at the end. Else it stays, and is not Ready.")
 @click.option(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import trio
 
 from ..cluster.api.client import ApiClient, open_api_client
 from ..cluster.api.connection import Connection
+from ..cluster.api.impersonation import acting_as_node
 from ..cluster.node.agent import open_node
 from ..cluster.node.host import own_address
 from ..cluster.node.options import NodeOptions
@@ -42,6 +43,8 @@ class Nodes:
     tainted: bool = True
     address: str = "127.0.0.1"
     delete_on_exit: bool = False
+    as_node: bool = False
+    """Each is ``system:node:NAME`` to the API server, and not the user of the connection."""
     topology: Topology = Topology()
     kubernetes_version: str = LATEST
     verbose: bool = False
@@ -161,9 +164,19 @@ async def _run_node(api: ApiClient, nodes: Nodes, name: str, *, task_status: tri
     ):
         for script in nodes.scripts:
             await plugins.start(_run_plugin, manager.layout.plugins, script)
-        async with open_node(api, manager, nodes.options_of(name)):
+        async with _client_of(name, api, nodes.as_node) as own, open_node(own, manager, nodes.options_of(name)):
             task_status.started()
             await trio.sleep_forever()
+
+
+@asynccontextmanager
+async def _client_of(name: str, api: ApiClient, as_node: bool) -> AsyncIterator[ApiClient]:
+    """Nodes that are the user of the connection have one client in common."""
+    if not as_node:
+        yield api
+        return
+    async with open_api_client(acting_as_node(api.connection, name)) as own:
+        yield own
 
 
 async def _run_plugin(directory: Path, script: Script, *, task_status: trio.TaskStatus[None]) -> None:

@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import subprocess
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,13 @@ import trio
 
 from devicemgr.cluster.control_plane.programs import COMPONENTS, CONTROL_PLANE, SCHEDULER, find_programs
 from devicemgr.errors import ProgramUnavailable
+from devicemgr.testing.conformance.isolation import Bind, isolated
+from tests.interop.building import NotToBeHad, go_program, upstream_sample
 
 from .conftest import HANGS
+
+RESOURCE = "example.com/resource"
+"""That of Kubernetes' sample plug-in."""
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +72,100 @@ def test_a_cluster_answers_kubectl_until_a_signal_and_leaves_nothing(programs, s
     name = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mine"}}
     assert cluster.kubectl("create", "-f", "-", text=json.dumps(name)) == "namespace/mine created\n"
     assert cluster.kubeconfig.stat().st_mode & 0o077 == 0
+    assert [line for line in cluster.program.lines if "node-0: registered" in line]
     assert len(cluster.processes) == 3
     assert cluster.program.end(number) == 0
     assert cluster.processes == []
     assert not cluster.directory.exists()
+
+
+def until(cluster, holds, *arguments):
+    """What kubectl gets as soon as it is as wanted."""
+    deadline = time.monotonic() + HANGS
+    while not holds(found := json.loads(cluster.kubectl("get", *arguments, "-o", "json"))):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    return found
+
+
+def test_nodes_with_simulated_plugins_and_one_that_joins_later(programs, start, tmp_path):
+    cluster = Cluster(start, "--nodes", "2", "--plugin", "examples/plugin-script.yaml")
+
+    def all_have_four(nodes, count):
+        found = [one["status"]["allocatable"].get("vendor.com/gpu") for one in nodes["items"]]
+        return found == ["4"] * count
+
+    nodes = until(cluster, lambda nodes: all_have_four(nodes, 2), "nodes")
+    assert [one["metadata"]["name"] for one in nodes["items"]] == ["node-0", "node-1"]
+    assert [one["spec"].get("taints") for one in nodes["items"]] == [None, None]
+    assert (cluster.directory / "node-1" / "device-plugins" / "kubelet.sock").is_socket()
+    options = ["--name", "later", "--as-node", "--plugin", "examples/plugin-script.yaml"]
+    later = start("-m", "devicemgr", "node", "--kubeconfig", cluster.kubeconfig, *options)
+    later.wait_for("later has joined")
+    until(cluster, lambda nodes: all_have_four(nodes, 3), "nodes")
+    assert later.end() == 0
+    assert cluster.program.end() == 0
+
+
+@pytest.fixture(scope="module")
+def foreign_plugins(tmp_path_factory):
+    """Kubernetes' own sample, which has two devices, and one on grpc-go."""
+    directory = tmp_path_factory.mktemp("plugins")
+    try:
+        return upstream_sample(directory), go_program("go_plugin", directory)
+    except NotToBeHad as reason:
+        pytest.skip(str(reason))
+
+
+def test_of_a_deployment_as_many_pods_run_as_plugins_of_others_have_devices(programs, foreign_plugins, start, tmp_path):
+    """On two nodes. For the last one the scheduler says why not."""
+    cluster = Cluster(start, "--nodes", "2", "--controllers")
+    first, second = (cluster.directory / f"node-{number}" / "device-plugins" for number in (0, 1))
+    sample, other = foreign_plugins
+    commands = [
+        isolated([str(sample)], [Bind(first, Path("/var/lib/kubelet/device-plugins"))]),
+        [str(other), "-directory", str(second), "-resource", RESOURCE, "-count", "1"],
+    ]
+    labels = {"app": "four"}
+    container = {"name": "main", "image": "none", "resources": {"limits": {RESOURCE: 1}}}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": 4, "selector": {"matchLabels": labels}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "four"}, "spec": spec}
+    with ExitStack() as stack:
+        for command in commands:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            process = stack.enter_context(subprocess.Popen(command, **quiet))
+            stack.callback(process.kill)
+        until(cluster, lambda nodes: [allocatable(one) for one in nodes["items"]] == ["2", "1"], "nodes")
+        cluster.kubectl("create", "-f", "-", text=json.dumps(deployment))
+        wanted = ["Pending", "Running", "Running", "Running"]
+        pods = until(cluster, lambda pods: phases(pods) == wanted, "pods")["items"]
+        devices = sorted(device for pod in pods for device in devices_of(pod))
+        assert devices == [("node-0", "Dev-1"), ("node-0", "Dev-2"), ("node-1", "dev-0")]
+        (waiting,) = (one for one in pods if one["status"]["phase"] == "Pending")
+        pending = ["pod", waiting["metadata"]["name"]]
+        waiting = until(cluster, lambda pod: "2 Insufficient" in why_unscheduled(pod), *pending)
+        assert why_unscheduled(waiting).startswith(f"0/2 nodes are available: 2 Insufficient {RESOURCE}.")
+    assert cluster.program.end() == 0
+
+
+def allocatable(node):
+    return node["status"]["allocatable"].get(RESOURCE)
+
+
+def phases(pods):
+    return sorted(one["status"]["phase"] for one in pods["items"])
+
+
+def devices_of(pod):
+    for container in pod["status"].get("containerStatuses", ()):
+        for resource in container["allocatedResourcesStatus"]:
+            yield from ((pod["spec"]["nodeName"], one["resourceID"]) for one in resource["resources"])
+
+
+def why_unscheduled(pod):
+    (scheduled,) = (one for one in pod["status"]["conditions"] if one["type"] == "PodScheduled")
+    return scheduled.get("message", "")
 
 
 def test_two_clusters_beside_each_other_in_directories_of_their_own(programs, start, run, tmp_path):

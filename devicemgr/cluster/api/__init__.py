@@ -10,6 +10,7 @@
 ``kubeconfig``    a user's kubeconfig, or a pod's service account → a connection
 ``connection``    what has to be known of an API server, and who we are to it
 ``credentials``   tokens and certificates, some of them in files that somebody replaces
+``impersonation``  being somebody else, as a node is its kubelet
 ``exec_plugin``   programs that print credentials
 ``tokens``        tokens as a header
 ``tls``           TLS as Go has it

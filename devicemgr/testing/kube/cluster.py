@@ -11,7 +11,8 @@ from pathlib import Path
 import trio
 
 from ...arguments import Text, checked
-from ...cluster.api.client import ApiClient
+from ...cluster.api.client import ApiClient, open_api_client
+from ...cluster.api.impersonation import acting_as_node
 from ...cluster.control_plane.processes import ControlPlane, open_control_plane
 from ...cluster.control_plane.programs import COMPONENTS, CONTROLLERS, SCHEDULER, find_programs
 from ...cluster.node.agent import open_node
@@ -64,7 +65,11 @@ class KubeCluster:
         """A node with this manager. It has a name of its own and no taint, and its Node is deleted at the end."""
         name = f"node-{next(self._numbers)}"
         try:
-            async with manager as opened, open_node(self._api, opened, NodeOptions(name=name, tainted=False)):
+            async with (
+                manager as opened,
+                open_api_client(acting_as_node(self._api.connection, name)) as own,
+                open_node(own, opened, NodeOptions(name=name, tainted=False)),
+            ):
                 self._nodes[name] = KubeNode(name, opened)
                 await self._wait_until_untainted(name)
                 yield self._nodes[name]
