@@ -52,38 +52,39 @@ class Http:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._pool: _Pool | None = None
+        # httpx2 looks at each connection of a pool whenever a request begins or ends, and watches keep theirs.
+        self._requests, self._streams = _Pools(connection), _Pools(connection)
         self.reachability = Reachability()
 
     async def fetch(self, request: Request) -> Object:
         """The answer, which is an object."""
-        async with self._answer(request, PATIENCE) as answer:
+        async with self._answer(request, PATIENCE, self._requests) as answer:
             await answer.aread()
             return _object(answer)
 
     @asynccontextmanager
     async def stream(self, request: Request, *, silence: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """The answer's bytes as they come. ``silence``: the seconds without any after which the peer is given up."""
-        async with self._answer(request, silence) as answer:
+        async with self._answer(request, silence, self._streams) as answer:
             yield answer.aiter_raw()
 
     async def is_ready(self) -> bool:
         try:
-            async with self._answer(Request("GET", "/readyz"), PATIENCE):
+            async with self._answer(Request("GET", "/readyz"), PATIENCE, self._requests):
                 return True
         except (ApiError, ApiUnreachable):
             return False
 
     async def aclose(self) -> None:
-        if self._pool is not None:
-            await self._pool.retire()
+        await self._requests.aclose()
+        await self._streams.aclose()
 
     @asynccontextmanager
-    async def _answer(self, request: Request, silence: float) -> AsyncIterator[httpx2.Response]:
+    async def _answer(self, request: Request, silence: float, pools: _Pools) -> AsyncIterator[httpx2.Response]:
         """One that is no error, to be read within the block."""
         async with AsyncExitStack() as stack:
             try:
-                answer = await self._authenticated(stack, request, silence)
+                answer = await self._authenticated(stack, request, silence, pools)
                 if answer.is_error:
                     await answer.aread()
                     raise _error(answer)
@@ -96,26 +97,30 @@ class Http:
             self.reachability.succeeded()
             yield answer
 
-    async def _authenticated(self, stack: AsyncExitStack, request: Request, silence: float) -> httpx2.Response:
+    async def _authenticated(
+        self, stack: AsyncExitStack, request: Request, silence: float, pools: _Pools
+    ) -> httpx2.Response:
         """If the API server does not know us (401), and there are other credentials by then, it is asked once more."""
         credentials = self._connection.credentials
         identity = await credentials.identity()
-        answer = await stack.enter_async_context(self._sent(request, identity, silence))
+        answer = await stack.enter_async_context(self._sent(request, identity, silence, pools))
         if answer.status_code == httpx2.codes.UNAUTHORIZED:
             await credentials.renew(identity)
             if (other := await credentials.identity()) != identity:
                 await stack.aclose()
-                answer = await stack.enter_async_context(self._sent(request, other, silence))
+                answer = await stack.enter_async_context(self._sent(request, other, silence, pools))
         return answer
 
     @asynccontextmanager
-    async def _sent(self, request: Request, identity: Identity, silence: float) -> AsyncIterator[httpx2.Response]:
+    async def _sent(
+        self, request: Request, identity: Identity, silence: float, pools: _Pools
+    ) -> AsyncIterator[httpx2.Response]:
         extensions = _closing_what_fails()
         if self._connection.server_name:
             extensions["sni_hostname"] = self._connection.server_name
         content = None if request.body is None else json.dumps(request.body, separators=(",", ":"))
         kind = [] if content is None else [("Content-Type", request.content_type)]
-        async with self._client_of(identity) as client:
+        async with pools.client_of(identity) as client:
             with _translated(self._connection.server):
                 sent = client.build_request(
                     request.method,
@@ -132,8 +137,16 @@ class Http:
                 finally:
                     await answer.aclose()
 
+
+class _Pools:
+    """One at a time, and those before it, until the requests that use them have ended."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._pool: _Pool | None = None
+
     @asynccontextmanager
-    async def _client_of(self, identity: Identity) -> AsyncIterator[httpx2.AsyncClient]:
+    async def client_of(self, identity: Identity) -> AsyncIterator[httpx2.AsyncClient]:
         """One whose connections show the identity's certificate."""
         retired, pool = None, self._pool
         if pool is None or pool.certificate != identity.certificate:
@@ -147,6 +160,10 @@ class Http:
         finally:
             pool.users -= 1
             await pool.close_if_unused()
+
+    async def aclose(self) -> None:
+        if self._pool is not None:
+            await self._pool.retire()
 
 
 class _Pool:
