@@ -31,8 +31,9 @@ SEND_TIMEOUT = 30.0
 """Seconds in which a client must read what it is sent."""
 MAX_HEAD = 2**14
 """Bytes of a request without its body."""
-_READ_RATE, _READ_BURST = 500.0, 2000
-"""Reads a second, and in a burst, of all clients together: a request is one or a few."""
+REQUEST_RATE, REQUEST_BURST = 100.0, 500
+"""Requests a second, and in a burst, of all clients together; so many reads, too. A page makes five when it is opened,
+and one for each move of a trace's slider."""
 
 
 class _PeerFailed(Exception):
@@ -77,7 +78,8 @@ class HttpServer:
     def __init__(self, app: ASGIApp, log: EventLog) -> None:
         self._app = app
         self._clients = Clients(MAX_CONNECTIONS, "page-connections", "the page", log)
-        self._reads = TokenBucket(_READ_RATE, _READ_BURST)
+        self._reads = TokenBucket(REQUEST_RATE, REQUEST_BURST)
+        self._requests = TokenBucket(REQUEST_RATE, REQUEST_BURST)
         self._config = Config()
         self._config.errorlog = None
         self._config.include_server_header = False
@@ -107,9 +109,10 @@ class HttpServer:
             # went away in the middle.
             return
 
-    @describes_task(name="{scope[method]} {scope[path]}")
+    @describes_task(name="request")
     async def _watched(self, scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        """The application; Hypercorn only logs its failures."""
+        """The application, in its turn; Hypercorn only logs its failures."""
+        await trio.sleep(self._requests.reserve(now=trio.current_time()))
 
         async def received() -> Any:
             try:

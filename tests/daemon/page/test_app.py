@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import select
 from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
 import trio
+import trio.testing
 
 from devicemgr import AddressUnusable, Device, open_device_manager
 from devicemgr.daemon.page import app as page_app
@@ -248,6 +250,22 @@ async def read_until_cancelled(client, task_status):
         await message()
         task_status.started()
         await trio.sleep_forever()
+
+
+async def test_requests_come_at_a_bounded_rate_however_they_are_sent(root_dir, monkeypatch):
+    monkeypatch.setattr(page_http, "REQUEST_RATE", 1e-6)
+    monkeypatch.setattr(page_http, "REQUEST_BURST", 5)
+    async with open_page(root_dir) as (_, client):
+        stream = await trio.open_tcp_stream(client.base_url.host, client.base_url.port)
+        async with stream:
+            await stream.send_all(9 * b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answers = b""
+            with trio.fail_after(10):
+                while answers.count(b"HTTP/1.1 200") < 5:
+                    answers += await stream.receive_some()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            readable, _, _ = select.select([stream.socket], [], [], 0)
+            assert readable == []
 
 
 async def test_garbage_ends_a_connection_and_nothing_else(page):
