@@ -441,7 +441,7 @@ function talkRow(one, lines, began) {
 function drawTasks() {
   if (byId("view-tasks").hidden) return;
   const root = parts.get("tasks");
-  byId("tasks").replaceChildren(...(root ? [taskItem(root)] : [make("li", { class: "none", text: "A trace has no tasks." })]));
+  byId("tasks").replaceChildren(...(root ? [taskItem(root)] : [make("li", { class: "none", text: "None." })]));
   age();
 }
 
@@ -464,7 +464,7 @@ let clocksDiffer = 0; // seconds, from this clock to the manager's
 
 function age() {
   if (byId("view-tasks").hidden) return;
-  const now = Date.now() / 1000 + clocksDiffer;
+  const now = trace.at ? trace.at.now : Date.now() / 1000 + clocksDiffer;
   for (const ages of byId("tasks").querySelectorAll("[data-since], [data-deadline]")) {
     const { since, deadline } = ages.dataset;
     const words = [];
@@ -607,7 +607,7 @@ const trace = {
   },
 
   show(answer) {
-    this.at = answer.moment;
+    this.at = { ...answer.moment, now: answer.now };
     receive(answer);
     const { event, of, seconds, next, what } = this.at;
     byId("slider").value = seconds;

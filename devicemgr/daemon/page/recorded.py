@@ -9,12 +9,15 @@ from typing import Any
 import trio
 
 from ... import events as kinds
+from ...core.conversation.fields import number
 from ...core.views.overview import overview
+from ...core.views.recorded_tree import RecordedTree
 from ...core.views.replay import Recorded, Replay
-from ...steps import Steps
+from ...core.views.task_tree import TaskTree
+from ...steps import SMALL_CHUNK, Steps, in_chunks
 from ...turns import run_in_turns
 from .feed import MAX_EVENTS
-from .parts import PartsOf, message
+from .parts import PartsOf, message, tree_part
 from .told import Told
 
 
@@ -26,6 +29,7 @@ class Recording:
         self._file = file
         self._events = events
         self._seconds = _moments(events)
+        self._began = next((time for one in events if (time := number(one, "time")) is not None), 0.0)
         told = Told()
         self._told = [told({**one, "sequence": n}, _severity(one)) for n, one in enumerate(events, 1)]
         """Their numbers are their places: events that no log keeps have none of their own."""
@@ -46,9 +50,12 @@ class Recording:
         """What is shown after the first ``count`` events: a complete message, with its ``moment``."""
         async with self._lock:
             count = min(max(count, 0), len(self._events))
-            parts = await run_in_turns(self._seeking(count))
+            parts = dict(await run_in_turns(self._seeking(count)))
+            parts["tasks"] = tree_part(await run_in_turns(self._tree(count)))
         first = max(count - MAX_EVENTS, 0)
-        return message(parts, events=self._told[first:count], first=True, moment=self._moment(count))
+        moment = self._moment(count)
+        now = self._began + moment["seconds"]
+        return message(parts, events=self._told[first:count], first=True, moment=moment, now=now)
 
     def _seeking(self, count: int) -> Steps[Mapping[str, str]]:
         if count < self._replayed:
@@ -58,6 +65,15 @@ class Recording:
             self._replayed += 1
         seen = yield from overview(self._replay.store)
         return (yield from self._parts_of(seen))
+
+    def _tree(self, count: int) -> Steps[TaskTree]:
+        """What the events tell of the tasks: coarser than the tree of a running manager."""
+        recorded = RecordedTree(self._moment(count)["seconds"])
+        for some in in_chunks(self._events, SMALL_CHUNK):
+            for event in some:
+                recorded.add(event)
+            yield
+        return recorded.tree()
 
     def _moment(self, count: int) -> dict[str, Any]:
         seconds = self._seconds[count - 1] if count else 0.0
@@ -75,11 +91,11 @@ def _moments(events: Sequence[Recorded]) -> list[float]:
     """Never less than the one before: the clock of a trace may have been set."""
     moments: list[float] = []
     first: float | None = None
-    for number, event in enumerate(events):
-        time = event.get("time")
-        if isinstance(time, int | float) and first is None:
-            first = time - number
-        moment = time - first if isinstance(time, int | float) and first is not None else float(number)
+    for place, event in enumerate(events):
+        time = number(event, "time")
+        if time is not None and first is None:
+            first = time - place
+        moment = float(place) if time is None or first is None else time - first
         moments.append(max(moment, moments[-1]) if moments else moment)
     return moments
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.conversation.fields import count, number
 from ...core.conversation.items import Call, Item, Message, Note
 from ...core.conversation.stream import Conversation
 
@@ -18,7 +19,11 @@ class Told:
 
     def __call__(self, event: Mapping[str, Any], severity: str) -> str:
         said = [_plain(item) for item in self._conversation.tell(event)]
-        return json.dumps({"time": 0.0, **event, "severity": severity, "said": said})
+        ours = {"time": number(event, "time") or 0.0, "severity": severity, "said": said}
+        try:
+            return json.dumps({**event, **ours}, allow_nan=False)
+        except ValueError:  # from a file of others: a number that JSON does not have, and browsers do not read
+            return json.dumps({"sequence": count(event, "sequence"), "event": event["event"], **ours})
 
 
 def _plain(item: Item) -> dict[str, Any]:

@@ -53,6 +53,23 @@ async def test_a_moment_says_where_it_is(trace):
     assert (begin["moment"]["event"], begin["events"], begin["parts"]["resources"]) == (0, [], [])
 
 
+async def test_the_tasks_are_those_that_events_tell_of(trace):
+    recording = Recording("a.trace", trace)
+    (registered,) = (n for n, one in enumerate(trace, 1) if one["event"] == "PluginRegistered")
+
+    async def names(count):
+        told = json.loads(await recording.at(count))
+        found, nodes = [], [told["parts"]["tasks"]]
+        while nodes:
+            node = nodes.pop()
+            found.append(node["name"])
+            nodes += node["children"]
+        return found
+
+    assert f"{GPU} #1" in await names(registered)
+    assert f"{GPU} #1" not in await names(registered - 1)
+
+
 async def test_events_have_their_place_in_the_trace_and_their_severity(trace):
     shown = json.loads(await Recording("a.trace", trace).at(len(trace)))["events"]
     assert [one["sequence"] for one in shown] == [*range(1, len(trace) + 1)]
@@ -67,6 +84,7 @@ async def test_events_have_their_place_in_the_trace_and_their_severity(trace):
         ([5.0, 4.0, 7.0], [0.0, 0.0, 2.0]),
         ([None, None, None], [0.0, 1.0, 2.0]),
         ([5.0, "x", 9.0], [0.0, 1.0, 4.0]),
+        ([5.0, float("nan"), float("inf"), 10**400], [0.0, 1.0, 2.0, 3.0]),
         ([], []),
     ],
 )
@@ -74,6 +92,13 @@ async def test_moments_never_go_back(times, moments):
     events = [{"event": "ManagerStopping"} | ({} if time is None else {"time": time}) for time in times]
     recording = Recording("a.trace", events)
     assert [json.loads(await recording.at(n + 1))["moment"]["seconds"] for n in range(len(events))] == moments
+
+
+async def test_what_json_does_not_have_is_not_sent():
+    odd = {"event": "CallFinished", "time": float("inf"), "seconds": float("nan")}
+    text = await Recording("a.trace", [odd]).at(1)
+    (event,) = json.loads(text, parse_constant=lambda name: pytest.fail(name))["events"]
+    assert (event["event"], event["time"]) == ("CallFinished", 0.0)
 
 
 async def test_it_is_asked_for_by_event_or_by_seconds(trace, nursery):
