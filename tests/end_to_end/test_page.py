@@ -84,6 +84,7 @@ def gpus(count, nodes=2):
     return [Device(id=f"gpu-{number}", numa_nodes=(number * nodes // count,)) for number in range(count)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("media", [{}, {"prefers-color-scheme": "dark", "prefers-reduced-motion": "reduce"}])
 def test_a_device_flips_and_so_does_its_cell(browser, manager, plugin, media):
     gpu = plugin(GPU, gpus(4))
@@ -215,6 +216,7 @@ def test_the_conversation_grows_and_the_tasks_are_those_of_the_manager(browser, 
     browser.until(f"({names}).includes('{NIC} #2')")
 
 
+@pytest.mark.alone
 def test_a_thousand_devices_stay_smooth(browser, manager, plugin):
     """While one of them flips as fast as it can, the page draws as many frames as an idle one, or nearly."""
     gpu = plugin(GPU, gpus(1000, nodes=4))

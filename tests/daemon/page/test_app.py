@@ -11,6 +11,8 @@ import httpx2
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devicemgr import AddressUnusable, Device, open_device_manager
 from devicemgr.daemon.page import app as page_app
@@ -143,6 +145,13 @@ async def test_other_requests_are_refused(page, method, path, status):
 )
 def test_which_host_is_ours(host, stated, ours):
     assert is_our_host(host, stated) is ours
+
+
+@given(st.text(max_size=20))
+def test_no_other_name_is_ours(name):
+    for host in (name, f"{name}:80", f"{name}.localhost", f"localhost{name}", f"127.0.0.1{name}"):
+        if is_our_host(host, ""):
+            assert re.fullmatch(r"\[?(localhost|127\.\d+\.\d+\.\d+|[0:]*:[01]?)\]?(:\d*)?", host.lower()), host
 
 
 @pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"host": ""}])
