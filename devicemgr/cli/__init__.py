@@ -19,6 +19,7 @@ kubelet reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe
 ``cluster_build``      compiles the programs of its control plane
 ``cluster_up``         starts it, and runs it
 ``demo``               shows everything once, embedded
+``demo_story``         how it is told: straight through, or step by step
 ``events``             shows what happened
 ``event_filter``       which events are shown
 ``explain``            explains why a pod got its devices, or none

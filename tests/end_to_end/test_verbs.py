@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -108,6 +109,64 @@ def test_on_a_terminal_the_tree_is_drawn_again_in_its_place(node, start, root_di
             pass
     assert watching.wait(timeout=30) in (0, -signal.SIGINT, 130)
     os.close(ours)
+
+
+STEPS = [
+    "1. The manager",
+    "2. Two",
+    "3. A pod",
+    "4. Another",
+    "5. A device",
+    "6. A plug-in",
+    "7. It comes",
+    "That is all",
+]
+
+
+def test_a_story_told_in_steps_has_the_calls_the_tree_and_the_rules(run):
+    """Without a terminal it runs through."""
+    told = run("demo", "--step")
+    assert (told.returncode, told.stderr) == (0, "")
+    parts = re.split("|".join(map(re.escape, STEPS)), told.stdout)[1:]
+    assert len(parts) == len(STEPS)
+    ready, plugins, admitted, refused, unhealthy, dead, back, end = parts
+    assert "  run · waits for a stop or a restart\n  └─ writer\n" in ready
+    assert "  + readers: vendor.com/gpu #2 · serving · waits for the next list of vendor.com/gpu\n" in plugins
+    assert "→ manager  Register(v1beta1, " in plugins
+    assert (
+        "The tree while the plug-in was asked:\n  + handlers: admit default/training · waits for Allocate of "
+        in admitted
+    )
+    assert "Allocate(gpu-0, gpu-1) ⇢ " in admitted
+    assert "The rule:\n  ALLOC-20: A failed allocation refuses the pod" in refused
+    assert "list: 4 devices, 1 unhealthy (changed gpu-3)" in unhealthy
+    assert "  ~ readers: vendor.com/gpu #2 · serving → stopped\n" in dead
+    assert "  - readers: vendor.com/gpu #2\n  + readers: vendor.com/gpu #3 · serving · " in back
+    assert end.endswith("from the inside out:\n  listeners, handlers, connections, readers, writer\n")
+
+
+@pytest.mark.parametrize(("keys", "told"), [(b"\r\r\r\r\r\r\r", 7), (b"\r q", 3)], ids=["to the end", "no more"])
+def test_on_a_terminal_the_next_step_comes_with_a_key(root_dir, keys, told):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "devicemgr", "demo", "--step"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT) as demo:
+        os.close(theirs)
+        shown = ""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while True:
+                # What is typed before it waits for a key is discarded, so after a while it is typed again.
+                if select.select([ours], [], [], 1.0)[0]:
+                    if not (more := os.read(ours, 65536)):
+                        break
+                    shown += more.decode(errors="replace")
+                asked = shown.count("… and then?")
+                if 0 < asked <= len(keys) and shown.rstrip().endswith("q ends)"):
+                    assert [step in shown for step in STEPS] == [True] * asked + [False] * (8 - asked)
+                    os.write(ours, keys[asked - 1 : asked])
+        assert demo.wait(timeout=60) == 0
+    os.close(ours)
+    assert [step in shown for step in STEPS] == [True] * told + [False] * (7 - told) + [True]
+    assert "listeners, handlers, connections, readers, writer" in shown
 
 
 def test_what_others_have_chosen_is_shown_and_not_obeyed(daemon, start, run, root_dir):

@@ -140,6 +140,21 @@ def _times(node: TreeNode, now: float) -> str:
     return f", {max(0.0, now - node.since):.1f} s{whole}"
 
 
+def tree_changes(before: TaskTree, after: TaskTree) -> list[str]:
+    """What is in the nurseries that was not (``+``), is there no more (``-``), or is in another state (``~``)::
+
+    + readers: vendor.com/gpu #1 · serving · waits for the next list of vendor.com/gpu
+    """
+    old, new = ({node.id: node for node in tree.walk() if node.nursery} for tree in (before, after))
+    lines = [f"- {node.nursery}: {node.name}" for id, node in old.items() if id not in new]
+    for id, node in new.items():
+        if id not in old:
+            lines.append(f"+ {node.nursery}: {described(_timeless(node), after.at)}")
+        elif node.state != old[id].state:
+            lines.append(f"~ {node.nursery}: {node.name} · {old[id].state} → {node.state}")
+    return lines
+
+
 # --- as a diagram ---
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from devicemgr.core.views.task_tree import TaskTree, TreeNode, TreeScope, mermaid, tree_from_json, tree_lines
+from devicemgr.core.views.task_tree import (
+    TaskTree,
+    TreeNode,
+    TreeScope,
+    mermaid,
+    tree_changes,
+    tree_from_json,
+    tree_lines,
+)
 
 
 def node(id, name, *children, kind="task", **values):
@@ -74,6 +82,21 @@ def test_the_shape_is_the_same_when_only_time_has_passed():
     assert tree(child).shape == tree(later, at=11.0).shape
     assert tree(child).shape != tree(replace(child, waits_for="x")).shape
     assert tree(child).shape != tree(replace(child, scopes=(replace(scope, cancelled=True),))).shape
+
+
+def test_what_has_changed_between_two_trees():
+    def with_tasks(*tasks):
+        return tree(node("1", "readers", *tasks, kind="nursery"))
+
+    inside = node("9", "", node("8", "writer"), kind="nursery")
+    one, two = (node(id, f"gpu #{id}", nursery="readers", state="serving", waits_for="x", since=8.0) for id in "23")
+    stopped = replace(one, state="stopped", waits_for="y")
+    assert tree_changes(with_tasks(one), with_tasks(replace(one, since=9.0, children=(inside,)))) == []
+    assert tree_changes(with_tasks(one), with_tasks(one, two)) == ["+ readers: gpu #3 · serving · waits for x"]
+    assert tree_changes(with_tasks(one, two), with_tasks(stopped)) == [
+        "- readers: gpu #3",
+        "~ readers: gpu #2 · serving → stopped",
+    ]
 
 
 def test_plain_data_and_back():
