@@ -8,6 +8,10 @@ import time
 import pytest
 import trio
 
+from devicemgr.cluster.node.pod_reports import PodGone, PodReports
+from devicemgr.cluster.node.refusals import Refusals
+from devicemgr.cluster.objects.pod_status import refused_status
+from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.serving.trace import format_event
 from devicemgr.model import UNHEALTHY, Device
 
@@ -228,11 +232,30 @@ async def test_while_it_stands_alone_for_long_a_node_admits_nothing(kube, join, 
     monkeypatch.setattr("devicemgr.cluster.node.lease.DURATION", 1)
     proxy, api = proxied
     async with join(api=api) as joined:
+        await kube.create_pod("before")
+        await kube.until_phase("before", "Running")
         proxy.hold("(PUT|GET) .*/leases/")
         await trio.sleep(1.5)
         await kube.create_pod("one", gpus=1)
-        await wait_for(joined, lambda: proxy.count("GET", "/pods"))
-        assert (await kube.api.get(f"{kube.pods}/one"))["status"]["phase"] == "Pending"
-        assert not joined.seen("PodAdmitted")
+        await kube.api.delete(f"{kube.pods}/before", grace=0)
+        await wait_for(joined, lambda: joined.seen("PodRemoved"))  # so it has been told of the other one, too
+        assert [event.name for event in joined.seen("PodAdmissionRequested")] == ["before"]
         proxy.release()
         await kube.until_phase("one", "Running")
+
+
+async def test_reports_about_a_pod_whose_name_another_one_has(kube):
+    """The watch may be late."""
+    log = EventLog()
+    reports = PodReports(kube.api, log, Refusals(kube.api, log))
+    first = await kube.create_pod("one")
+    await kube.api.delete(f"{kube.pods}/one", grace=0)
+    refused = refused_status(first, reason="No", message="no", time=time.time())
+    with pytest.raises(PodGone):
+        await reports.publish(first, refused)
+    second = await kube.create_pod("one")
+    with pytest.raises(PodGone):
+        await reports.publish(first, refused)
+    await reports.delete(first)
+    assert (await kube.api.get(f"{kube.pods}/one"))["metadata"]["uid"] == second["metadata"]["uid"]
+    assert log.after(0) == []

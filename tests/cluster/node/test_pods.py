@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from devicemgr.cluster.node.admission import Admission
 from devicemgr.errors import RpcFailed
 from devicemgr.model import UNHEALTHY, Device, PluginOptions
 from devicemgr.testing import open_simulated_plugin
@@ -266,13 +267,24 @@ async def test_the_next_pod_of_a_name_is_another_pod(kube, join):
         assert [event.uid for event in joined.seen("PodAdmitted")] == [second["metadata"]["uid"]]
 
 
-async def test_what_is_free_is_free_for_the_next_pod(kube, join):
-    """Whoever is bound after a pod has gone finds its devices."""
+async def test_what_is_free_is_free_for_the_next_pod(kube, join, monkeypatch):
+    """Whoever is bound after a pod has gone finds its devices, however long it takes to free them."""
+    free = Admission.free
+
+    async def free_slowly(*arguments) -> None:
+        await trio.sleep(0.3)
+        await free(*arguments)
+
+    monkeypatch.setattr(Admission, "free", free_slowly)
     async with join(devices=1) as joined:
-        for number in range(5):
-            await kube.create_pod(f"pod-{number}", gpus=1)
-            await kube.until_phase(f"pod-{number}", "Running")
-            await kube.api.delete(f"{kube.pods}/pod-{number}", grace=0)
+        await kube.create_pod("first", gpus=1)
+        await kube.until_phase("first", "Running")
+        await kube.api.delete(f"{kube.pods}/first", grace=0)
+        await kube.create_pod("second", gpus=1)
+        await kube.until_phase("second", "Running")
+        await kube.api.patch(f"{kube.pods}/second/status", {"status": {"phase": "Failed"}})
+        await kube.create_pod("third", gpus=1)
+        await kube.until_phase("third", "Running")
         assert joined.seen("PodRefused") == []
 
 
