@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,3 +165,18 @@ def test_run_names_the_line_of_a_wrong_step(run, tmp_path):
         f"Error: {file}:4: 'main': write CONTAINER:RESOURCE=N, perhaps with init or side: before it\n",
     )
     assert run("trace", "run", "-", "--rewrite", text=SCENARIO).exit_code == 2
+
+
+def test_in_a_terminal_each_step_waits_for_a_key():
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "devicemgr", "trace", "play", str(TRACES / "list-fails-at-once.trace")]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        for awaited, key in ((b"is not called again.", b"\r"), (b"> plugin", b"q")):
+            while awaited not in shown:
+                shown += os.read(ours, 4096)
+            os.write(ours, key)
+        assert process.wait(60) == 0
+    os.close(ours)
+    assert b"> register" not in shown

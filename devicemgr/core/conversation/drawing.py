@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from .items import CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note, lifelines_of
+from .items import API_SERVER, CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note, lifelines_of
 
 MOST_DRAWN = 500
 """Items. Of a longer conversation the last ones are drawn; the text has all."""
@@ -20,7 +20,7 @@ Arrow: TypeAlias = Message | Note
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """``lifelines`` from left to right: plug-ins, the manager, callers. ``left_out`` says what is not drawn, or is
+    """``lifelines`` from left to right: plug-ins, the manager, all others. ``left_out`` says what is not drawn, or is
     empty."""
 
     lifelines: tuple[Lifeline, ...]
@@ -38,7 +38,7 @@ def drawing_of(items: Iterable[Item]) -> Drawing:
     drawn, undrawn = plugins[:MOST_PLUGINS], set(plugins[MOST_PLUGINS:])
     items = [item for item in kept if undrawn.isdisjoint(lifelines_of(item))]
     others = {one for item in items for one in lifelines_of(item)}
-    lifelines = (*drawn, MANAGER, *(one for one in (CALLER, CHECK) if one in others))
+    lifelines = (*drawn, MANAGER, *(one for one in (CALLER, CHECK, API_SERVER) if one in others))
     missing = []
     if total > len(kept):
         missing.append(f"{total - len(kept):,} earlier steps")

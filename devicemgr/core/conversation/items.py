@@ -19,6 +19,8 @@ class Lifeline:
 MANAGER = Lifeline("manager")
 CALLER = Lifeline("caller")
 """Who admits pods: a program, the command line, a kubelet's place."""
+API_SERVER = Lifeline("API server")
+"""Whom a node of a cluster tells what it has, and what became of its pods."""
 CHECK = Lifeline("check")
 """A check that calls the plug-in itself, past the manager."""
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ...events.summary import counts_in_short, devices_in_short
 from .fields import Event, clean, count, devices, flag, listed, mapping, number, strings, text
-from .items import CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note
+from .items import API_SERVER, CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note
 from .notes import NOTES, note_of
 from .rules import RULES
 
@@ -222,6 +222,28 @@ class Narrator:
         failed, words = flag(event, "failed"), f"PodResources {text(event, 'version', 20)} {text(event, 'method', 40)}"
         yield self._message(event, CALLER, MANAGER, words, failed=failed)
 
+    # --- the API server -----------------------------------------------------------------------------
+
+    def _node_registered(self, event: Event) -> Iterator[Item]:
+        found = "found" if flag(event, "existed") else "created"
+        yield self._message(event, MANAGER, API_SERVER, f"Node {text(event, 'node', 60)}: {found}")
+
+    def _node_status(self, event: Event) -> Iterator[Item]:
+        capacity, allocatable = mapping(event, "capacity"), mapping(event, "allocatable")
+        words = (f"{name} {allocatable.get(name, 0)} of {value}" for name, value in capacity.items())
+        yield self._message(event, MANAGER, API_SERVER, f"allocatable: {listed(words) or 'nothing'}")
+
+    def _pod_status(self, event: Event) -> Iterator[Item]:
+        words = " ".join(filter(None, (text(event, "phase", 40), text(event, "reason", 60))))
+        yield self._message(event, MANAGER, API_SERVER, f"pod {_pod(event)}: {words}")
+
+    def _pod_deleted(self, event: Event) -> Iterator[Item]:
+        yield self._message(event, MANAGER, API_SERVER, f"delete pod {_pod(event)}, which has ended")
+
+    def _api_refused(self, event: Event) -> Iterator[Item]:
+        words = f"refused: {text(event, 'what', 100)}: {text(event, 'problem')}"
+        yield self._message(event, API_SERVER, MANAGER, words, reply=True, failed=True)
+
     _TOLD: ClassVar[dict[str, Callable[[Narrator, Event], Iterator[Item]]]] = {
         "RegistrationRequested": _register,
         "PluginDiscovered": _discovered,
@@ -243,13 +265,18 @@ class Narrator:
         "ContainerStarted": _started,
         "ContainerNotStarted": _not_started,
         "PodResourcesCalled": _pod_resources,
+        "NodeRegistered": _node_registered,
+        "NodeStatusPublished": _node_status,
+        "PodStatusPublished": _pod_status,
+        "PodDeleted": _pod_deleted,
+        "ApiRequestRefused": _api_refused,
     }
 
 
 _BAD = {
     *("CheckpointFailed", "CheckpointLost", "SocketReplaced", "FileSetAside", "PluginSocketFailed"),
     *("ResourceContended", "ResourceRemoved", "PeerLimitReached", "CallsDenied", "ConnectionBroken"),
-    *("AllocateAnswerFlagged", "FaultInjected"),
+    *("AllocateAnswerFlagged", "FaultInjected", "NodeStandsBy", "ApiServerLost"),
 }
 """Notes that are drawn as a warning."""
 

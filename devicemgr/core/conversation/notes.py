@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .fields import Event, clean, count, flag, listed, strings, text
+from .fields import Event, clean, count, flag, listed, number, strings, text
 
 
 def _ready(event: Event) -> str:
@@ -54,6 +54,10 @@ NOTES: Mapping[str, Callable[[Event], str]] = {
     "AllocateAnswerFlagged": lambda event: f"the answer looks wrong: {listed(strings(event, 'texts'))}",
     "PodWaiting": lambda event: f"waits for plug-ins to come back: {listed(strings(event, 'resources'))}",
     "PodAligned": _aligned,
+    "NodeLeaseTaken": lambda event: f"this agent is node {_words(event, 'node')}: it holds the Lease",
+    "NodeStandsBy": lambda event: f"node {_words(event, 'node')} is {_words(event, 'holder')}, which holds the Lease",
+    "ApiServerLost": lambda event: f"the API server does not answer: {text(event, 'problem')}",
+    "ApiServerReached": lambda event: f"the API server answers again, after {number(event, 'seconds') or 0:.1f} s",
     "AnswersConflicted": lambda event: (
         f"{_words(event, 'part', 'key')}: {_words(event, 'kept')} is kept, {_words(event, 'ignored')} ignored"
     ),

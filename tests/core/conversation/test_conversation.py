@@ -8,7 +8,7 @@ import pytest
 
 from devicemgr import events
 from devicemgr.core.conversation.drawing import MOST_DRAWN, MOST_PLUGINS, drawing_of
-from devicemgr.core.conversation.items import CALLER, CHECK, MANAGER, Lifeline, Message
+from devicemgr.core.conversation.items import API_SERVER, CALLER, CHECK, MANAGER, Lifeline, Message
 from devicemgr.core.conversation.mermaid import mermaid
 from devicemgr.core.conversation.notes import NOTES, SILENT
 from devicemgr.core.conversation.rules import RULES
@@ -89,6 +89,24 @@ def test_the_list_of_a_plugin_that_stands_by_is_told_and_not_the_same_list_twice
     assert lines(stories)[4:] == [
         "  a.sock [vendor.com/gpu] ⇢ manager         list: 2 devices, 1 unhealthy (not in force)"
     ]
+
+
+def test_a_node_tells_the_api_server():
+    cluster = [
+        {"event": "NodeRegistered", "node": "n", "uid": "u", "existed": False},
+        {"event": "NodeStatusPublished", "node": "n", "capacity": {GPU: 2, "x/y": 1}, "allocatable": {GPU: 1}},
+        {"event": "PodStatusPublished", "namespace": "d", "name": "p", "uid": "u", "phase": "Failed", "reason": "No"},
+        {"event": "ApiRequestRefused", "what": "delete d/p", "problem": "403"},
+        {"event": "ApiServerLost", "server": "s", "problem": "refused"},
+    ]
+    assert lines(cluster) == [
+        f"  {'manager → API server':40}  Node n: created",
+        f"  {'manager → API server':40}  allocatable: vendor.com/gpu 1 of 2, x/y 0 of 1",
+        f"  {'manager → API server':40}  pod d/p: Failed No",
+        f"! {'API server ⇢ manager':40}  refused: delete d/p: 403",
+        f"! {'manager':40}  the API server does not answer: refused",
+    ]
+    assert drawing_of(told(cluster)).lifelines == (MANAGER, API_SERVER)
 
 
 def test_what_a_pod_is_about_is_known_for_the_events_that_have_its_uid_only():
