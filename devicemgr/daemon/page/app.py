@@ -58,6 +58,10 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+_NOT_OUR_HOST = (
+    "This page is not served under that name: ask for localhost, or, where it is served to others, for the address in "
+    "digits, or state the name with --page NAME:PORT.\n"
+)
 
 
 def is_our_host(host: str, stated: str) -> bool:
@@ -100,7 +104,7 @@ def guarded(app: ASGIApp, stated: str) -> ASGIApp:
         given = Headers(scope=scope)
         hosts = given.getlist("host")
         if len(hosts) != 1 or not is_our_host(hosts[0], stated):
-            await PlainTextResponse("this is not the host you asked for\n", 421)(scope, receive, with_headers)
+            await PlainTextResponse(_NOT_OUR_HOST, 421)(scope, receive, with_headers)
         else:
             await app(scope, receive, with_headers)
 

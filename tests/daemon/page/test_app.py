@@ -277,6 +277,13 @@ async def test_requests_come_at_a_bounded_rate_however_they_are_sent(root_dir, m
             assert readable == []
 
 
+async def test_there_are_no_web_sockets(page):
+    _, client = page
+    headers = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "x"}
+    assert (await client.get("/stream", headers=headers)).status_code in (400, 403)
+    assert (await client.get("/about")).status_code == 200
+
+
 async def test_garbage_ends_a_connection_and_nothing_else(page):
     _, client = page
     for garbage in (
