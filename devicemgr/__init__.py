@@ -19,7 +19,7 @@ Without Trio: :func:`open_portal`.
 ``daemon/``         the tasks: ``supervisor`` has the nursery tree on one screen
 ``rpc/``            the border: gRPC on Trio, and the messages of each API
 ``cli/``            the command line, one file per verb
-``cluster/``        a real Kubernetes control plane, for tests
+``cluster/``        the manager as a node of a real Kubernetes cluster
 ``testing/``        for tests of any project: plug-ins, conformance checks, pytest fixtures
 ``manifest``        pods, read from manifests
 ``pod_kinds``       the kinds of objects that are pods or make some
