@@ -145,10 +145,13 @@ class Reflector:
             async for data in stream:
                 try:
                     await self._take(events.feed(data))
+                # To leave the loop would leave httpx2's own generators to the garbage collector. They end when they are
+                # cancelled where they wait.
                 except (ApiError, NoEvent) as found:
                     failure = found
-                    # To leave the loop would leave httpx2's own generators to the garbage collector.
                     reading.cancel()
+                except trio.Cancelled:
+                    continue
         if failure is not None:
             raise failure
 

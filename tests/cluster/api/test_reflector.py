@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 import trio
+import trio.testing
 
 from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.reachability import Lost, Reached
@@ -112,6 +114,16 @@ async def test_a_list_then_its_changes(autojump_clock):
         "timeoutSeconds": "",
     }
     assert SHORTEST_WATCH <= int(watch_query["timeoutSeconds"]) <= 1.5 * SHORTEST_WATCH
+
+
+async def test_who_leaves_while_there_are_changes_leaves_nothing_to_the_garbage_collector(autojump_clock):
+    """In a loop over a generator of httpx2, which is closed only by what is raised inside of it."""
+    watch = watches(*(event("ADDED", pod(f"p{version}", version)) for version in range(11, 15)))
+    async with reflecting(answers(), watch) as (changes, _):
+        assert names(await next_of(changes)) == []
+        assert isinstance(await next_of(changes), Changed)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    gc.collect()
 
 
 async def test_a_long_list_comes_in_chunks(autojump_clock):
