@@ -1,7 +1,8 @@
 """HTTP to one API server: requests, streams, and what can go wrong with both, as two errors of ours.
 
-HTTP/1.1, with a connection for each request that is under way, and no limit on their number: a watch occupies its
-connection for minutes, so with a limit as many watches would keep all other requests waiting.
+HTTP/1.1, with a connection for each request that is under way. A watch occupies its connection for minutes, so watches
+are not limited: as many of them would keep all other requests waiting. The others take turns on a few connections, as
+a thousand pods that start at once would otherwise make a thousand of them, and a handshake takes longer than a request.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from .tls import tls_context
 Query = Mapping[str, str]
 
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60)
+AT_A_TIME = 16
+"""Requests that are not watches."""
 PATIENCE = 35.0
 """Seconds without a byte of an answer. An API server gives up on most requests after 34, and says 504."""
 _KEEPALIVE = [
@@ -54,11 +57,12 @@ class Http:
         self._connection = connection
         # httpx2 looks at each connection of a pool whenever a request begins or ends, and watches keep theirs.
         self._requests, self._streams = _Pools(connection), _Pools(connection)
+        self._turns = trio.CapacityLimiter(AT_A_TIME)
         self.reachability = Reachability()
 
     async def fetch(self, request: Request) -> Object:
         """The answer, which is an object."""
-        async with self._answer(request, PATIENCE, self._requests) as answer:
+        async with self._turns, self._answer(request, PATIENCE, self._requests) as answer:
             await answer.aread()
             return _object(answer)
 

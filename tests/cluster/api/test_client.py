@@ -10,8 +10,11 @@ import trio
 
 from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.connection import Connection, Fixed, Identity
+from devicemgr.cluster.api.http import AT_A_TIME
 from devicemgr.errors import ApiUnreachable
 from tests.fake_api_server import FILES
+
+from .scripted_server import Exchange, scripted_server
 
 
 def connection(url: str) -> Connection:
@@ -41,3 +44,33 @@ async def test_nobody_is_not_ready():
         assert not await api.is_ready()
         with pytest.raises(ApiUnreachable, match="refused"):
             await api.get("/api/v1/nodes/node")
+
+
+async def test_many_requests_share_a_few_connections_and_watches_have_their_own():
+    """Else a thousand pods that start at once would make a thousand of them."""
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.query.get("watch"):
+            await exchange.begin()
+            await trio.sleep_forever()
+        await exchange.answer({"metadata": {"resourceVersion": "1"}, "items": []})
+
+    async with scripted_server(script) as server, open_api_client(server.connection()) as api:
+
+        async def watch(number: int) -> None:
+            async with api.reflect(f"/watched/{number}") as changes:
+                await changes.receive()
+                await trio.sleep_forever()
+
+        async with trio.open_nursery() as watching:
+            for number in range(100):
+                watching.start_soon(watch, number)
+            with trio.fail_after(60):
+                while sum("watch" in one.query for one in server.requests) < 100:
+                    await api.get("/x")
+            async with trio.open_nursery() as asking:
+                for number in range(300):
+                    asking.start_soon(api.get, f"/asked/{number}")
+            asked = {id(one.stream) for one in server.requests if one.path.startswith("/asked")}
+            assert len(asked) <= AT_A_TIME
+            watching.cancel_scope.cancel()
