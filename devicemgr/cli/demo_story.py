@@ -106,4 +106,4 @@ async def _is_enough() -> bool:
     click.echo("\n… and then? (Enter; q ends) ", nl=False)
     key = await trio.to_thread.run_sync(click.getchar, abandon_on_cancel=True)
     click.echo()
-    return key in ("q", "Q")
+    return key[:1] in ("q", "Q")  # several that were typed fast come as one
