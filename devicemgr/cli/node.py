@@ -130,8 +130,8 @@ def command(
             raise click.BadParameter(f"{resource}={quantity}: {error}"[:200], param_hint="--capacity") from error
     with extra("cluster"):
         from ..cluster.api.kubeconfig import find_connection
+        from .node_run import run_until_signal
     from ..testing.plugin.script import parse_scripts
-    from .node_run import run_until_signal
 
     connection = find_connection(kubeconfig, context)
     scripts = [] if script is None else parse_scripts(read_input(script), file=str(script))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from devicemgr import open_portal
 from devicemgr.cluster.control_plane.processes import open_control_plane
 from devicemgr.cluster.control_plane.programs import find_programs
 from devicemgr.errors import ProgramUnavailable
+
+from .conftest import ROOT
 
 SCRIPT = """
 resource: vendor.com/gpu
@@ -37,6 +42,15 @@ def script(tmp_path):
     path = tmp_path / "gpus.yaml"
     path.write_text(SCRIPT)
     return path
+
+
+@pytest.mark.parametrize("verb", [["node", "--name", "n"], ["cluster", "up"]], ids=" ".join)
+def test_without_the_packages_of_a_cluster_the_error_says_how_to_get_them(verb, tmp_path):
+    (tmp_path / "httpx2.py").write_text("raise ModuleNotFoundError('no', name='httpx2')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "devicemgr", *verb]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "Error: httpx2 is not installed: pip install 'devicemgr[cluster]'\n")
 
 
 def objects(cluster, path):

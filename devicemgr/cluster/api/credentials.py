@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import trio
 
@@ -15,6 +16,8 @@ from .connection import ClientCertificate, Credentials, Fixed, Identity
 from .exec_plugin import exec_plugin
 from .tokens import header_of_token
 
+_SAFE = "!#$&'*+-.^_`|~"
+"""Of the characters that the name of a header may have, all but the percent sign: client-go escapes the others."""
 REREAD = 60.0
 """Seconds after which files are read again, as by client-go: kubelets replace them well before they expire."""
 
@@ -91,12 +94,19 @@ def _impersonation(user: Entry) -> tuple[tuple[str, str], ...]:
     """Somebody who may says that somebody else is asking."""
     if not user.text("as"):
         return ()
-    named = [("Impersonate-User", user.text("as")), ("Impersonate-Uid", user.text("as-uid"))]
-    named += [("Impersonate-Group", group) for group in user.texts("as-groups")]
+    named = [("as", "User", user.text("as")), ("as-uid", "Uid", user.text("as-uid"))]
+    named += [("as-groups", "Group", group) for group in user.texts("as-groups")]
     if "as-user-extra" in user.fields:
         extra = user.inside("as-user-extra")
-        named += [(f"Impersonate-Extra-{key}", value) for key in extra.fields for value in extra.texts(key)]
-    return tuple((name, value) for name, value in named if value)
+        named += [
+            ("as-user-extra", f"Extra-{quote(key, safe=_SAFE)}", value)
+            for key in extra.fields
+            for value in extra.texts(key)
+        ]
+    for field, _, value in named:
+        if not value.isprintable():
+            raise bad(user.fields[field], "has characters that no header has")
+    return tuple((f"Impersonate-{name}", value) for _, name, value in named if value)
 
 
 def _certificate(user: Entry) -> ClientCertificate | None:

@@ -123,14 +123,14 @@ class Http:
         if self._connection.server_name:
             extensions["sni_hostname"] = self._connection.server_name
         content = None if request.body is None else json.dumps(request.body, separators=(",", ":"))
-        kind = [] if content is None else [("Content-Type", request.content_type)]
+        headers = [*([] if content is None else [("Content-Type", request.content_type)]), *identity.headers]
         async with pools.client_of(identity) as client:
             with _translated(self._connection.server):
                 sent = client.build_request(
                     request.method,
                     request.path,
                     params=request.query,
-                    headers=[*kind, *identity.headers],
+                    headers=[(name.encode(), value.encode()) for name, value in headers],  # a user may have any name
                     content=content,
                     timeout=httpx2.Timeout(10, read=silence, pool=None),
                     extensions=extensions,

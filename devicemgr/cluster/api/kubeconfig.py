@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import ssl
 import urllib.request
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from .connection import ClientCertificate, Connection, Fixed
 from .credentials import credentials_in_file, credentials_of
 from .tls import tls_context
 
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 LOOPBACK = ("localhost", "127.", "::1")
 _NOWHERE = (
     "no API server: --kubeconfig names no file, KUBECONFIG is not set, there is no ~/.kube/config, and this is no pod "
@@ -57,7 +60,7 @@ def connection_of(config: Kubeconfig) -> Connection:
         credentials if server.startswith("https:") else Fixed(),  # they would be sent in clear
         authority,
         insecure=insecure,
-        server_name=cluster.text("tls-server-name"),
+        server_name=_server_name(cluster),
         proxy=_proxy(cluster, server),
         namespace=config.namespace,
     )
@@ -97,12 +100,28 @@ def _server(cluster: Entry) -> str:
     wanted = "must be https://HOST:PORT, perhaps with a path"
     try:
         url = urlsplit(server)
-        _ = url.port
+        has_place = _is_host(url.hostname or "") and url.port != 0
     except ValueError:
         raise bad(cluster.fields["server"], wanted) from None
-    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+    if url.scheme not in ("http", "https") or not has_place or url.username or url.query or url.fragment:
         raise bad(cluster.fields["server"], wanted)
     return server.rstrip("/")
+
+
+def _server_name(cluster: Entry) -> str:
+    name = cluster.text("tls-server-name")
+    if name and not _is_host(name):
+        raise bad(cluster.fields["tls-server-name"], "must be the name of a host, or an address")
+    return name
+
+
+def _is_host(name: str) -> bool:
+    """An address, or a name that can be looked up. One with other letters than ASCII has to be given as DNS has it."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return len(name) <= 253 and all(map(_LABEL.fullmatch, name.removesuffix(".").split(".")))
+    return True
 
 
 def _proxy(cluster: Entry, server: str) -> str:
@@ -112,7 +131,7 @@ def _proxy(cluster: Entry, server: str) -> str:
         return _proxy_of_environment(server)
     try:
         url = urlsplit(proxy)
-        is_one = url.scheme in ("http", "https", "socks5", "socks5h") and bool(url.hostname) and url.port != 0
+        is_one = url.scheme in ("http", "https", "socks5", "socks5h") and _is_host(url.hostname or "") and url.port != 0
     except ValueError:
         is_one = False
     if not is_one:

@@ -98,8 +98,8 @@ def test_there_is_none(variable, problem, monkeypatch):
         ({"username": "me", "password": "pass"}, {"Authorization": f"Basic {encoded(b'me:pass')}"}),
         ({"token": SECRET, "as": "you", "as-groups": ["g"]}, {"Impersonate-User": "you", "Impersonate-Group": "g"}),
         (
-            {"as": "you", "as-uid": "7", "as-user-extra": {"k": ["v"]}},
-            {"Impersonate-Uid": "7", "Impersonate-Extra-k": "v"},
+            {"as": "you", "as-uid": "7", "as-user-extra": {"k": ["v"], "vendor.com/team %": ["w"]}},
+            {"Impersonate-Uid": "7", "Impersonate-Extra-k": "v", "Impersonate-Extra-vendor.com%2Fteam%20%25": "w"},
         ),
         ({"token": SECRET, "auth-provider": {"name": "gcp"}}, {"Authorization": f"Bearer {SECRET}"}),
         ({}, {}),
@@ -125,6 +125,13 @@ async def test_credentials_are_not_sent_in_clear(write):
         ({}, {"server": "10.0.0.1:6443"}, "server: must be https://HOST:PORT"),
         ({}, {"server": f"https://me:{SECRET}@h"}, "server: must be https://HOST:PORT"),
         ({}, {"server": "https://h:port"}, "server: must be https://HOST:PORT"),
+        ({}, {"server": "https://h:0"}, "server: must be https://HOST:PORT"),
+        ({}, {"server": "https://one..two"}, "server: must be https://HOST:PORT"),
+        ({}, {"server": f"https://{'h' * 64}.org"}, "server: must be https://HOST:PORT"),
+        ({}, {"server": "https://exämple .org"}, "server: must be https://HOST:PORT"),
+        ({}, {"tls-server-name": "exämple\n"}, "tls-server-name: must be the name of a host"),
+        ({}, {"proxy-url": "http://one..two"}, "proxy-url: must be http://HOST:PORT"),
+        ({"as": "you\nX: y"}, {}, "as: has characters that no header has"),
         ({}, {"certificate-authority": "gone"}, "certificate-authority: that file cannot be read: No such file"),
         ({}, {"certificate-authority-data": encoded(b"x")}, "authority-data: there is no certificate in it"),
         ({}, {"certificate-authority-data": "?"}, "authority-data: is not base64"),
@@ -205,6 +212,16 @@ def test_the_proxy_of_the_environment(server, variables, proxy, write, monkeypat
 
 async def who(exchange: Exchange) -> None:
     await exchange.answer({"who": exchange.headers.get("authorization"), "path": exchange.path})
+
+
+async def test_a_user_may_have_any_name(write):
+    async def answer(exchange: Exchange) -> None:
+        await exchange.answer({"user": exchange.headers["impersonate-user"]})
+
+    async with scripted_server(answer) as server:
+        config = write({"as": "Ünï"}, server=server.url, **TRUSTED)
+        async with open_api_client(find_connection(config)) as api:
+            assert (await api.get("/"))["user"] == "Ünï"
 
 
 async def test_a_path_in_front_of_all_others(write):
