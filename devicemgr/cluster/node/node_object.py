@@ -55,6 +55,8 @@ class NodeObject:
         self._found: Object | None = None
         self._published: tuple[dict[str, int], dict[str, int]] | None = None
         self._next_report = 0.0
+        self._as_answered: str | None = None
+        """The version of the Node in which the API server has taken all, and shows something else."""
         self.changed = ConditionVariable()
 
     @property
@@ -161,7 +163,13 @@ class NodeObject:
             return True
         status, patch = self._wanted(self._found)
         owes = status.removed or status.reset
-        return bool(owes) or self._is_news(status) or not is_published(self._found, patch)
+        return bool(owes) or self._is_news(status) or self._is_to_write(self._found, status, patch)
+
+    def _is_to_write(self, found: Object, status: NodeStatus, patch: Object) -> bool:
+        """Not again what was just written, if the API server says it in its own way."""
+        if is_published(found, patch):
+            return False
+        return self._is_news(status) or found["metadata"]["resourceVersion"] != self._as_answered
 
     def _wanted(self, found: Object) -> tuple[NodeStatus, Object]:
         status = self._manager.node_status(extended_resources(found))
@@ -172,7 +180,7 @@ class NodeObject:
         if found is None:
             return
         status, patch = self._wanted(found)
-        if not is_published(found, patch) or trio.current_time() >= self._next_report:
+        if self._is_to_write(found, status, patch) or trio.current_time() >= self._next_report:
             try:
                 answer = await self._refusals.persist(
                     "publish the Node's status", lambda: self._patch(found, status, ready=True), but=[NOT_FOUND]
@@ -180,6 +188,8 @@ class NodeObject:
             except ApiError:
                 self._found = None
                 return
+            shows_all = is_published(answer, self._wanted(answer)[1])
+            self._as_answered = None if shows_all else answer["metadata"]["resourceVersion"]
             self._next_report = trio.current_time() + REPORT_PERIOD * random.uniform(0.9, 1.0)
             if self._found is not None:
                 self._see(answer)

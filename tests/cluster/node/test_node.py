@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from devicemgr import open_device_manager
+from devicemgr.cluster.api.client import ApiClient
 from devicemgr.cluster.node.agent import open_node
 from devicemgr.cluster.node.options import NodeOptions
 from devicemgr.errors import ApiError
@@ -104,6 +105,26 @@ async def test_the_manager_may_restart(kube, join):
         await kube.until_phase("two", "Running")
         assert (await kube.api.get(f"{kube.pods}/one"))["status"] == before["status"]
         assert joined.available() == 0
+
+
+async def test_what_the_api_server_says_in_its_own_way_is_not_written_again_and_again(kube, join, monkeypatch):
+    """It rounds up the processor to a thousandth of one."""
+    written = []
+    patch = ApiClient.patch
+
+    async def counted(self, path, *args, **kwargs):
+        if path == f"{kube.node_path}/status":
+            written.append(path)
+        return await patch(self, path, *args, **kwargs)
+
+    async with join(capacity={"cpu": "0.0000000001"}) as joined:
+        await kube.until_allocatable(2)
+        monkeypatch.setattr(ApiClient, "patch", counted)
+        for _ in range(50):
+            assert (await kube.api.get(kube.node_path))["status"]["capacity"]["cpu"] == "1m"
+        assert len(written) <= 2
+        joined.plugin.set_devices([Device(id="dev-0")])
+        await kube.until_allocatable(1)
 
 
 async def test_without_a_checkpoint_extended_resources_are_void_once(kube, join):
