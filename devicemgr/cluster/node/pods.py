@@ -7,7 +7,7 @@ of pods of which the API server has said before that they have ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import trio
 
@@ -16,7 +16,7 @@ from ..api.client import ApiClient
 from ..api.reflector import Synced
 from ..api.watch_events import Changed, Deleted
 from ..objects.metadata import PODS, Object, uid_of
-from ..objects.pod import has_ended, is_deleted, is_mirror, order_of_admission, pod_of, was_started
+from ..objects.pod import device_names, has_ended, is_deleted, is_mirror, order_of_admission, was_started
 from .admission import Admission
 from .pod_worker import PodWorker, health_of
 
@@ -81,7 +81,7 @@ class Pods:
                 self._admission.expect(pod)
         before: dict[str, trio.Event] = {}
         for pod in pods:
-            resources = set(_resources(pod))
+            resources = device_names(pod)
             turns = {before[name] for name in resources if name in before}
             if worker := self._see(pod, nursery, turns):
                 before |= dict.fromkeys(resources, worker.had_its_turn)
@@ -111,8 +111,3 @@ class Pods:
         if worker := self._workers.get(uid):
             worker.gone()
             self._leaving.add(worker)
-
-
-def _resources(pod: Object) -> Iterator[str]:
-    for container in pod_of(pod).containers:
-        yield from container.limits

@@ -18,7 +18,10 @@ ENDED = ("Succeeded", "Failed")
 
 
 def pod_of(pod: Object) -> Pod:
-    """The pod as the manager admits it. The API server has checked it, and knows fields that nobody here does."""
+    """The pod as the manager admits it. The API server has checked it, and knows fields that nobody here does.
+
+    Raises ValueError for a number of devices that no node has, since the API server lets any number pass.
+    """
     return Pod(
         name=pod["metadata"]["name"],
         namespace=pod["metadata"]["namespace"],
@@ -36,9 +39,19 @@ def _containers(spec: Object) -> Iterator[Container]:
         yield Container(name=container["name"], limits=_devices(container))
 
 
+def device_names(pod: Object) -> set[str]:
+    """The resources of which it asks for devices, for however many."""
+    spec = pod["spec"]
+    containers = [*(spec.get("initContainers") or []), *spec["containers"]]
+    return {name for container in containers for name in _limits(container) if is_extended(name)}
+
+
 def _devices(container: Object) -> Mapping[str, int]:
-    limits = (container.get("resources") or {}).get("limits") or {}
-    return {name: whole_number(str(count)) for name, count in limits.items() if is_extended(name)}
+    return {name: whole_number(str(count)) for name, count in _limits(container).items() if is_extended(name)}
+
+
+def _limits(container: Object) -> Mapping[str, object]:
+    return (container.get("resources") or {}).get("limits") or {}
 
 
 def has_ended(pod: Object) -> bool:

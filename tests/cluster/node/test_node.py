@@ -289,6 +289,24 @@ async def test_after_a_restart_the_oldest_pods_come_first(kube, join):
         assert [event.name for event in joined.seen("PodAdmitted")] == ["z"]
 
 
+async def test_no_pod_keeps_a_node_from_starting_again(kube, join):
+    """The API server lets a pod ask for more devices than there can be."""
+
+    def pod(name: str) -> dict:
+        resources = {"limits": {GPU: "1e30"}, "requests": {GPU: "1e30"}}
+        return kube.pod(name) | {
+            "spec": {"nodeName": kube.node, "containers": [{"name": "main", "image": "i", "resources": resources}]}
+        }
+
+    async with join():
+        await kube.api.create(kube.pods, pod("before"))
+        refused = await kube.until_phase("before", "Failed")
+        assert refused["status"]["reason"] == "UnexpectedAdmissionError"
+    await kube.api.create(kube.pods, pod("meanwhile"))
+    async with join():
+        await kube.until_phase("meanwhile", "Failed")
+
+
 async def test_a_pod_whose_end_was_missed_ends_after_a_restart(kube, join):
     timed = {"devicemgr.dev/complete-after": "1s"}
     async with join(devices=2):
