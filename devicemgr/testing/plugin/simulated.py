@@ -18,6 +18,7 @@ import trio
 
 from ...arguments import Count, checked
 from ...condition_variable import ConditionVariable
+from ...daemon.file_watch import FileWatch
 from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed, require_trio
 from ...model import (
     API_VERSION,
@@ -37,7 +38,7 @@ from ...rpc.transport.unix_socket import require_short
 from .own_socket import own_endpoint, remove_leftovers
 
 REGISTRY_CHECK_PERIOD = 0.2
-"""Seconds between two checks of kubelet.sock in :meth:`SimulatedPlugin.keep_registered`."""
+"""Seconds between two tries to register in :meth:`SimulatedPlugin.keep_registered`."""
 
 MAX_DEVICES = 1_000_000
 """A longer list is larger than any manager accepts."""
@@ -138,21 +139,27 @@ class SimulatedPlugin:
         """
         registered_on: tuple[int, int] | None = None
         reported = ""
-        while True:
-            current = _identity(self.registry)
-            own_is_lost = not os.path.lexists(self.directory / self.endpoint)
-            reason = ""
-            if current is None:
-                reason = f"there is no {self.registry}"
-            elif current != registered_on or own_is_lost:
-                reason = await self._try_to_register()
-                registered_on = None if reason else current
-                if not reason:
-                    on_registered()
-            if reason and reason != reported:
-                on_waiting(reason)
-            reported = reason
-            await trio.sleep(REGISTRY_CHECK_PERIOD)
+        with FileWatch() as watch:
+            while True:
+                watch.arm([self.registry, self.directory / self.endpoint])
+                current = _identity(self.registry)
+                own_is_lost = not os.path.lexists(self.directory / self.endpoint)
+                reason = ""
+                if current is None:
+                    reason = f"there is no {self.registry}"
+                elif current != registered_on or own_is_lost:
+                    reason = await self._try_to_register()
+                    registered_on = None if reason else current
+                    if not reason:
+                        on_registered()
+                        continue  # its own socket may be another one by now
+                if reason and reason != reported:
+                    on_waiting(reason)
+                reported = reason
+                if reason:
+                    await trio.sleep(REGISTRY_CHECK_PERIOD)
+                else:
+                    await watch.changed()
 
     async def _try_to_register(self) -> str:
         """Register; returns why that failed, or nothing."""
