@@ -53,14 +53,15 @@ class Wanted:
 
 def up(*, directory: Path | None, **wanted: Any) -> None:
     raise_descriptor_limit()
-    with own_directory(directory) as own, collapse_exception_group():
-        trio.run(_until_signal, Wanted(directory=own, **wanted))
+    with collapse_exception_group():
+        trio.run(_until_signal, directory, wanted)
 
 
-async def _until_signal(wanted: Wanted) -> None:
-    with trio.open_signal_receiver(*termination_signals()) as signals:
+async def _until_signal(directory: Path | None, wanted: Mapping[str, Any]) -> None:
+    # Signals often come in pairs, as when a terminal is closed: the second one waits until the directory is gone.
+    with trio.open_signal_receiver(*termination_signals()) as signals, own_directory(directory) as own:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_run, wanted)
+            nursery.start_soon(_run, Wanted(directory=own, **wanted))
             await anext(signals)
             nursery.cancel_scope.cancel()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,12 +80,11 @@ def run_until_signal(
     if configure(config, numa, settings, states_version=kubernetes_version != LATEST) is None:
         return GATE_OFF
     raise_descriptor_limit()
-    with _directory(root) as directory, collapse_exception_group():
-        nodes = Nodes(
-            names=names, root=directory, address=address or _address_towards(connection.server), **settings, **options
-        )
-        with _one_error_for_all():
-            trio.run(_until_signal, connection, nodes)
+    make_nodes = partial(
+        Nodes, names=names, address=address or _address_towards(connection.server), **settings, **options
+    )
+    with collapse_exception_group(), _one_error_for_all():
+        trio.run(_until_signal, connection, root, make_nodes)
     return 0
 
 
@@ -118,10 +118,11 @@ def _address_towards(server: str) -> str:
     return own_address(url.hostname or "", url.port or 443)
 
 
-async def _until_signal(connection: Connection, nodes: Nodes) -> None:
-    with trio.open_signal_receiver(*termination_signals()) as signals:
+async def _until_signal(connection: Connection, root: Path | None, make_nodes: Callable[..., Nodes]) -> None:
+    # Signals often come in pairs, as when a terminal is closed: the second one waits until the directory is gone.
+    with trio.open_signal_receiver(*termination_signals()) as signals, _directory(root) as directory:
         async with open_api_client(connection) as api, trio.open_nursery() as nursery:
-            nursery.start_soon(_run_and_tell, api, nodes)
+            nursery.start_soon(_run_and_tell, api, make_nodes(root=directory))
             await anext(signals)
             nursery.cancel_scope.cancel()
 

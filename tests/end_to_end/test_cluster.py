@@ -79,6 +79,16 @@ def test_a_cluster_answers_kubectl_until_a_signal_and_leaves_nothing(programs, s
     assert not cluster.directory.exists()
 
 
+def test_a_second_signal_leaves_nothing_either(programs, start):
+    """A terminal that is closed sends one, and its shell another."""
+    cluster = Cluster(start)
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+        cluster.program.process.send_signal(number)
+    cluster.program.wait()
+    assert cluster.processes == []
+    assert not cluster.directory.exists()
+
+
 def until(cluster, holds, *arguments):
     """What kubectl gets as soon as it is as wanted."""
     deadline = time.monotonic() + HANGS
