@@ -88,6 +88,16 @@ REGISTRATION = [
         differs={"LIM-42"},
     ),
     Story(
+        "a socket that registered again while its stream was open does so once more after a restart",
+        Register("a", devices="d0 d1"),
+        Register("a"),
+        Restart(),
+        Register("a"),
+        List("a", "d0"),
+        Look(),
+        differs={"LIM-42"},
+    ),
+    Story(
         "a socket registers again, and fails",
         Register("a", devices="d0 d1"),
         Answers("a", options="error"),

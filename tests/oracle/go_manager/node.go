@@ -49,6 +49,7 @@ type settings struct {
 // PodResources server; and what the node publishes.
 type node struct {
 	manager  *devicemanager.ManagerImpl
+	watched  *watched
 	handlers []lifecycle.PodAdmitHandler
 	sources  *sources
 	agents   *grpc.Server
@@ -71,9 +72,9 @@ func (n *node) start(s settings, marks *marks) error {
 		return err
 	}
 	between := func(manager *devicemanager.ManagerImpl) plugin.ClientHandler {
-		watched := &watched{ManagerImpl: manager, marks: marks}
-		utilfeature.DefaultFeatureGate = &watchedGate{FeatureGate: gates, watched: watched}
-		return watched
+		n.watched = &watched{ManagerImpl: manager, marks: marks}
+		utilfeature.DefaultFeatureGate = &watchedGate{FeatureGate: gates, watched: n.watched}
+		return n.watched
 	}
 	socket := filepath.Join(s.Directory, "device-plugins", "kubelet.sock")
 	n.manager, err = newManager(socket, topology, aligner, between)
@@ -106,6 +107,7 @@ func (n *node) stop() {
 	}
 	n.agents.Stop()
 	n.manager.Stop(klog.TODO())
+	n.watched.disconnectAll()
 }
 
 // watch is the kubelet's plug-in manager, for device plug-ins.
