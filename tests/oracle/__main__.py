@@ -1,13 +1,15 @@
 """``python -m tests.oracle --stories 2000 --seed 1``: so many stories at random.
 
 Each difference that is no item of the book is printed as the smallest story that shows it, to be pasted into
-``stories.py``; at the end, how often each item was seen.
+``stories.py``; at the end, how often each item was seen. A story that could not be played to its end is printed as it
+is, with the traceback.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections import Counter
 from contextlib import closing
 
@@ -35,7 +37,7 @@ class Run:
     def __init__(self, go: GoSide, ours: OurSide):
         self._sides = (go, ours)
         self.seen: Counter[str] = Counter()
-        self.played = self.found = 0
+        self.played = self.found = self.broken = 0
 
     def batch(self, number: int, count: int) -> None:
         smallest: list[tuple[Story, list[str]]] = []
@@ -57,9 +59,16 @@ class Run:
             attempts += bool(smallest)
             if attempts > SHRINKING:
                 return
-            differences = play(story, *self._sides)
+            self.played += not attempts
+            try:
+                differences = play(story, *self._sides)
+            except Exception:  # of whatever kind, it must not cost the stories after this one
+                if not attempts:
+                    self.broken += 1
+                    why = traceback.format_exc()
+                    print(f"--- of batch {number}, not played to its end:\n{story}", why, sep="\n", flush=True)
+                return
             if not attempts:
-                self.played += 1
                 self.seen.update({one.item for one in differences if one.item})
             if unknown := [str(one) for one in differences if one.item is None]:
                 smallest.append((story, unknown))
@@ -88,10 +97,13 @@ def main() -> int:
             run.batch(number, min(BATCH, arguments.stories - run.played))
             print(f"{run.played} stories", file=sys.stderr, flush=True)
             number += 1
-    print(f"{run.played} stories, {run.found} differences that are no item. Stories in which an item was seen:")
+    print(
+        f"{run.played} stories, {run.found} differences that are no item, {run.broken} not played to their end. "
+        "Stories in which an item was seen:"
+    )
     for item, count in run.seen.most_common():
         print(f"{count:6}  {item}")
-    return min(run.found, 1)
+    return min(run.found + run.broken, 1)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, Phase, given, settings
 
+from . import __main__ as at_random
 from .generate import stories
 from .play import play
 from .story import (
@@ -41,6 +42,23 @@ NAMES = {
 def test_what_the_sides_differ_in_is_known(go, ours, story):
     unknown = [str(difference) for difference in play(story, go, ours) if difference.item is None]
     assert not unknown, "\n".join(unknown)
+
+
+def test_a_story_that_cannot_be_played_costs_no_other(monkeypatch, capsys):
+    played = []
+
+    def play(story, *sides):
+        played.append(story)
+        assert len(played) != 2, "nobody answers"
+        return []
+
+    monkeypatch.setattr(at_random, "play", play)
+    run = at_random.Run(None, None)
+    run.batch(1, 4)
+    assert (run.played, run.found, run.broken) == (4, 0, 1)
+    said = capsys.readouterr().out
+    assert f"{played[1]}" in said
+    assert "AssertionError: nobody answers" in said
 
 
 def test_a_story_is_printed_as_it_is_written():
