@@ -86,11 +86,14 @@ class _Moment:
 
 class RecordedTree:
     """Takes every event of a trace, in order. ``at`` is the moment, in seconds after the first event, or None for the
-    end of the trace."""
+    end of the trace; with ``events``, the moment is after so many of them, which tells apart those of the same time."""
 
-    def __init__(self, at: float | None) -> None:
+    def __init__(self, at: float | None, *, events: int | None = None) -> None:
         self._at = at
+        self._events = events
         self._first = 0.0
+        self._now = 0.0
+        """The time of the latest event that has happened by then."""
         self._last = 0.0
         self._count = 0
         self._moment = _Moment()
@@ -103,10 +106,20 @@ class RecordedTree:
         if not self._count:
             self._first = time
         self._count, self._last = self._count + 1, time
-        if self._at is None or time <= self._first + self._at:
+        if self._has_happened(time):
+            self._now = time
             self._moment.apply(event, time)
         elif event.get("event") == "CallFinished":
             self._note_call(event, time - (number(event, "seconds") or 0.0))
+
+    def _has_happened(self, time: float) -> bool:
+        if self._events is not None and self._count > self._events:
+            return False
+        return self._at is None or time <= self._first + self._at
+
+    @property
+    def _until(self) -> float:
+        return self._now if self._at is None else self._first + self._at
 
     @property
     def seconds(self) -> float:
@@ -114,7 +127,7 @@ class RecordedTree:
         return self._last - self._first
 
     def _note_call(self, event: Event, began: float) -> None:
-        if self._at is not None and began <= self._first + self._at:
+        if began <= self._until:
             name = f"{text(event, 'method', 60)} of {text(event, 'resource')}"
             id = f"call-{len(self._calls) + 1}"
             self._calls.append(
@@ -123,7 +136,7 @@ class RecordedTree:
 
     def tree(self) -> TaskTree:
         """The tree at that moment. Times are in seconds since the epoch."""
-        at = self._last if self._at is None else self._first + self._at
+        at = self._until
         return TaskTree(
             at=at, time=at, root=TreeNode(id="run", kind="task", name="run", children=self._nested(self._lines()))
         )

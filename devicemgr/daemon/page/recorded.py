@@ -68,10 +68,10 @@ class Recording:
 
     def _tree(self, count: int) -> Steps[TaskTree]:
         """What the events tell of the tasks: coarser than the tree of a running manager."""
-        recorded = RecordedTree(self._moment(count)["seconds"])
-        for some in in_chunks(self._events, SMALL_CHUNK):
-            for event in some:
-                recorded.add(event)
+        recorded = RecordedTree(None, events=count)
+        for some in in_chunks(range(len(self._events)), SMALL_CHUNK):
+            for place in some:
+                recorded.add({**self._events[place], "time": self._began + self._seconds[place]})
             yield
         return recorded.tree()
 

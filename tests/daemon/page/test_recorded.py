@@ -53,7 +53,11 @@ async def test_a_moment_says_where_it_is(trace):
     assert (begin["moment"]["event"], begin["events"], begin["parts"]["resources"]) == (0, [], [])
 
 
-async def test_the_tasks_are_those_that_events_tell_of(trace):
+@pytest.mark.parametrize("times", ["its own", "all the same", "none"])
+async def test_the_tasks_are_those_that_events_tell_of(trace, times):
+    """A moment is after so many events, also where times do not tell them apart, as in a golden trace."""
+    kept = {"its own": lambda one: one["time"], "all the same": lambda one: 5.0, "none": lambda one: None}[times]
+    trace = [{**one, "time": kept(one)} for one in trace]
     recording = Recording("a.trace", trace)
     (registered,) = (n for n, one in enumerate(trace, 1) if one["event"] == "PluginRegistered")
 
