@@ -14,7 +14,7 @@ from ..daemon.manager import DeviceManager
 from ..daemon.supervisor import open_device_manager
 from ..errors import collapse_exception_group
 from ..events import ManagerReady
-from ..model import HEALTHY, UNHEALTHY, Container, ContainerKind, DeviceId, Pod, RunOptions
+from ..model import HEALTHY, UNHEALTHY, Container, ContainerKind, DeviceId, PluginOptions, Pod, RunOptions
 from ..testing.plugin.simulated import SimulatedPlugin, numbered_devices, open_simulated_plugin
 from .daemon_options import parse_address
 from .demo_story import Story
@@ -74,8 +74,12 @@ def _served(manager: DeviceManager) -> str:
 
 
 def _gpu(manager: DeviceManager) -> AbstractAsyncContextManager[SimulatedPlugin]:
+    """One that wants every call there is, so that all are seen."""
     return open_simulated_plugin(
-        manager.layout.plugins, GPU, devices=numbered_devices(4, prefix="gpu", numa_nodes=(0, 1))
+        manager.layout.plugins,
+        GPU,
+        devices=numbered_devices(4, prefix="gpu", numa_nodes=(0, 1)),
+        options=PluginOptions(pre_start_required=True, get_preferred_allocation_available=True),
     )
 
 
@@ -103,7 +107,10 @@ async def _admit(story: Story, manager: DeviceManager, gpu: SimulatedPlugin) -> 
 
     gpu.on_allocate = answer
     admission = await manager.admit(pod)
-    text = "The manager picks devices and calls Allocate; this is what the runtime would add:"
+    text = (
+        "For each container and resource the manager calls GetPreferredAllocation, if the plug-in offers it, and\n"
+        "Allocate; before the container starts, PreStartContainer, if the plug-in wants it. What a runtime would add:"
+    )
     async with story.step(manager, "3. A pod is admitted", text, rule="ALLOC-5"):
         draw_admission(pod, admission_data(pod, admission))
     return pod

@@ -83,7 +83,10 @@ class Story:
     def _show_details(self, tree: TaskTree, rule: str) -> None:
         _print("Who called whom", [line_of(item, since=self._began) for item in self._said])
         if self._tree is None:
-            _print("The tree of tasks", tree_lines(tree))
+            _print(
+                "The tree of tasks. A line that waits for nothing is a nursery: it ends after all below it",
+                tree_lines(tree),
+            )
         else:
             _print("The tree while the plug-in was asked", self._asked)
             _print("What has changed in the tree", tree_changes(self._tree, tree))

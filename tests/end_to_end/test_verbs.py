@@ -137,7 +137,10 @@ def test_a_story_told_in_steps_has_the_calls_the_tree_and_the_rules(run):
         "The tree while the plug-in was asked:\n  + handlers: admit default/training · waits for Allocate of "
         in admitted
     )
-    assert "Allocate(gpu-0, gpu-1) ⇢ " in admitted
+    said = [line.split("]  ")[-1] for line in admitted.splitlines() if "[vendor.com/gpu]  " in line]
+    calls = ["GetPreferredAllocation", "Allocate", "GetPreferredAllocation", "Allocate"]
+    assert [one.partition("(")[0] for one in said] == [*calls, "PreStartContainer", "PreStartContainer"]
+    assert said[3].startswith("Allocate(gpu-0, gpu-1) ⇢ ")
     assert "The rule:\n  ALLOC-20: A failed allocation refuses the pod" in refused
     assert "list: 4 devices, 1 unhealthy (changed gpu-3)" in unhealthy
     assert "  ~ readers: vendor.com/gpu #2 · serving → stopped\n" in dead

@@ -8,7 +8,8 @@ from .fields import Event, clean, count, flag, listed, number, strings, text
 
 
 def _ready(event: Event) -> str:
-    return f"the manager is ready: {_words(event, 'policy')}, Kubernetes {text(event, 'kubernetes_version', 20)}"
+    version = text(event, "kubernetes_version", 20)
+    return f"the manager is ready: topology policy {_words(event, 'policy')}, Kubernetes {version}"
 
 
 def _words(event: Event, *names: str) -> str:
