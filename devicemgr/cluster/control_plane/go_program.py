@@ -60,7 +60,7 @@ class GoProgram:
         """Compile it if it is not there yet: minutes of the processor and, the first time, of the network.
 
         It is there when the iterator ends. It yields to everything else on the machine. Raises ProgramUnavailable where
-        there is no ``go``, or where it fails.
+        there is no ``go``, where it fails, and where the cache cannot be written.
         """
         path = self.path
         if path.exists():
@@ -71,7 +71,13 @@ class GoProgram:
                 f"{self.module.name} is built with the go tool, and there is none in PATH: install Go, or put its bin "
                 "directory into PATH"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProgramUnavailable(
+                f"{self.module.name} cannot be kept in {path.parent}: {error.strerror}. XDG_CACHE_HOME is the "
+                "directory of caches, if not ~/.cache"
+            ) from error
         with _unfinished(path) as output, tempfile.TemporaryFile("w+") as listed:
             form = "{{if .Stale}}{{.ImportPath}}{{end}}"
             yield from self._run([go, "list", "-deps", "-f", form, *_LINKED], [], stdout=listed)

@@ -106,6 +106,13 @@ def test_without_go_it_says_what_is_missing(module, tmp_path, monkeypatch):
         GoProgram(module).build()
 
 
+def test_a_cache_that_cannot_be_written_is_named(module, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("")
+    fake_go(tmp_path, 'echo built > "$output"', monkeypatch)
+    with pytest.raises(ProgramUnavailable, match=f"cannot be kept in {tmp_path}/cache/devicemgr: Not a directory"):
+        GoProgram(module).build()
+
+
 @pytest.mark.parametrize("path", OF_KUBERNETES, ids=lambda path: path.parent.name)
 def test_the_version_that_is_named_is_the_one_that_is_built(path):
     text = path.read_text()
