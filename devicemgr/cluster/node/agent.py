@@ -86,7 +86,7 @@ class Node:
                 task_status = trio.TASK_STATUS_IGNORED
 
     async def _be_member(self, member: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
-        await self._object.register()
+        await self._refusals.persist("register the Node", self._object.register)
         admission = Admission(self._manager, self._object)
         reports = PodReports(self._api, self._manager.log, self._refusals)
 

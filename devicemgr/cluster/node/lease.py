@@ -25,6 +25,9 @@ CONFLICT, NOT_FOUND = 409, 404
 LOOK_PERIOD = 2.0
 """Seconds between two looks at the Lease of another agent; a node may not watch it."""
 
+CONFLICT_PAUSE = 0.2
+"""Seconds between a conflict and the next look: whoever was quicker may be so again and again."""
+
 
 class NodeLease:
     def __init__(
@@ -138,6 +141,7 @@ class NodeLease:
             if error.code not in (CONFLICT, NOT_FOUND):
                 raise
             self._latest = None
+            await trio.sleep(CONFLICT_PAUSE * random.uniform(0.5, 1.0))
             return False
         self._valid_until = began + DURATION
         self._renewed.notify()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import trio
 
 from ...daemon.event_log import EventLog
 from ...errors import ApiError
 from ...events import PodDeleted, PodStatusPublished
 from ..api.client import ApiClient
+from ..api.retries import Backoff
 from ..objects.metadata import Object, full_name, pod_path, status_of, uid_of
 from ..objects.pod_status import is_shown
 from .refusals import RETRY_PERIOD, Refusals
@@ -59,6 +62,7 @@ class PodReports:
     async def _persist(self, pod: Object, what: str, patch: Object) -> Object:
         """Raises PodGone, or ApiError if the API server finds the status invalid. It also does when another pod has the
         name by now, since a uid does not change."""
+        backoff = Backoff()
         while True:
             try:
                 return await self._refusals.persist(
@@ -71,6 +75,8 @@ class PodReports:
                     raise PodGone from None
                 if error.code in INVALID:
                     raise
+            backoff = backoff.failed()
+            await trio.sleep(backoff.delay(random.random()))
 
     async def delete(self, pod: Object) -> None:
         """It has ended, so that its object may go. Raises PodGone, too, when that is so already."""
