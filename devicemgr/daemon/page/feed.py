@@ -102,6 +102,8 @@ class Feed:
     @contextmanager
     def reading(self) -> Iterator[Reader]:
         """A reader, for as long as the block lasts."""
+        if not self.readers:  # the tasks have gone on since somebody looked
+            self._seen, self._tasks_due = -1, float("-inf")
         self.readers += 1
         self._log.changed.notify()
         try:

@@ -113,6 +113,15 @@ async def test_nobody_looks_when_nobody_reads(watched, autojump_clock):
         assert (await message(late))["parts"]["resources"] == [GPU, NIC]
 
 
+async def test_who_comes_when_nobody_reads_gets_the_tasks_of_now(watched, autojump_clock):
+    with watched.feed.reading() as reader:
+        await message(reader)
+    await trio.sleep(60)
+    watched.tree = replace(watched.tree, root=replace(watched.tree.root, name="later"))
+    with watched.feed.reading() as late:
+        assert (await message(late))["parts"]["tasks"]["name"] == "later"
+
+
 async def test_there_are_ten_looks_a_second_however_much_happens(watched, autojump_clock):
     with watched.feed.reading():
         for _ in range(1000):
