@@ -4,7 +4,8 @@ A page is read with any browser, and a browser also runs what others wrote. So:
 
 * a request for another host than this one is refused, so that a name which an attacker points at this machine does not
   become a way in (DNS rebinding);
-* no header lets pages of others read answers, and none may frame this one;
+* no header lets pages of others read answers, and none may frame this one; their requests are refused, so that they
+  cannot take the places of readers;
 * the page runs its own script only, from a file, and cannot make markup of a text;
 * what changes something needs a token in a header, which a page of others can neither know nor send.
 """
@@ -87,6 +88,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_of_another_page(given: Headers) -> bool:
+    """Does a page of somebody else make this request, as browsers say? A link that is followed is one of its reader."""
+    return given.get("sec-fetch-site") in ("cross-site", "same-site") and given.get("sec-fetch-dest") != "document"
+
+
 def guarded(app: ASGIApp, stated: str) -> ASGIApp:
     """The application, for requests to this host only, with the headers that every answer has."""
 
@@ -105,6 +111,8 @@ def guarded(app: ASGIApp, stated: str) -> ASGIApp:
         hosts = given.getlist("host")
         if len(hosts) != 1 or not is_our_host(hosts[0], stated):
             await PlainTextResponse(_NOT_OUR_HOST, 421)(scope, receive, with_headers)
+        elif is_of_another_page(given):
+            await PlainTextResponse("this is not for pages of others\n", 403)(scope, receive, with_headers)
         else:
             await app(scope, receive, with_headers)
 

@@ -154,6 +154,25 @@ def test_no_other_name_is_ours(name):
             assert re.fullmatch(r"\[?(localhost|127\.\d+\.\d+\.\d+|[0:]*:[01]?)\]?(:\d*)?", host.lower()), host
 
 
+@pytest.mark.parametrize(
+    ("site", "destination", "status"),
+    [
+        ("cross-site", "script", 403),
+        ("cross-site", "empty", 403),
+        ("cross-site", "iframe", 403),
+        ("same-site", "script", 403),  # another port of this machine
+        ("cross-site", "document", 200),  # a link that is followed
+        ("same-origin", "empty", 200),
+        ("none", "document", 200),
+    ],
+)
+async def test_pages_of_others_get_nothing(page, site, destination, status):
+    _, client = page
+    for path in ("/", "/stream", "/about"):
+        answer = await client.head(path, headers={"sec-fetch-site": site, "sec-fetch-dest": destination})
+        assert answer.status_code == status
+
+
 @pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"host": ""}])
 async def test_a_name_that_was_pointed_here_gets_nothing(page, headers):
     _, client = page
