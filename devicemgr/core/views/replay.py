@@ -13,7 +13,7 @@ from math import inf
 from typing import Any
 
 from ...errors import DeviceManagerError
-from ...model import Container, Device, DeviceList, Owner, Pod, PodUid, RunOptions
+from ...model import HEALTHY, UNHEALTHY, Container, Device, DeviceList, Owner, Pod, PodUid, RunOptions
 from ...steps import Steps
 from ..devices.endpoint import Endpoint, IllegalTransition
 from ..devices.pod_devices import Assignment
@@ -29,13 +29,19 @@ class Replay:
     def __init__(self) -> None:
         self.store = DeviceStore()
         self._has_stopped = False
+        self._has_lists = False
+        """Does the trace have the lists? A golden trace has only what they changed."""
 
     def applying(self, event: Recorded) -> Steps[None]:
         """Apply the next event, in steps. One that tells nothing about the state, or that is not as ours are, changes
         nothing."""
         if event["event"] == "DeviceListReceived":
             with _as_far_as_it_can_be_read():
+                self._has_lists = True
                 yield from self._list_received(**_fields(event))
+        elif event["event"] == "DeviceListApplied" and not self._has_lists:
+            with _as_far_as_it_can_be_read():
+                yield from self._list_applied(**_fields(event))
         elif handle := self._handlers.get(event["event"]):
             with _as_far_as_it_can_be_read():
                 handle(self, **_fields(event))
@@ -72,6 +78,29 @@ class Replay:
             Device(id=one["id"], health=one["health"], numa_nodes=_nodes(one.get("numa_nodes"))) for one in devices
         ]
         yield from self.store.applying(resource, generation, DeviceList(devices=listed))
+
+    def _list_applied(
+        self,
+        *,
+        resource: str,
+        generation: int,
+        capacity: int,
+        allocatable: int,
+        added: list[str],
+        removed: list[str],
+        changed: list[str],
+        **_: Any,
+    ) -> Steps[None]:
+        """The list is the one before with what was changed. Nothing is made up: if that does not give the numbers of
+        the event, or leaves open which of the new devices are healthy, the list stays as it was."""
+        listed = {id: one.is_healthy for id, one in self.store.devices(resource).items() if id not in removed}
+        listed.update({id: not listed[id] for id in changed})
+        healthy = allocatable - sum(listed.values())
+        if len(listed) + len(added) != capacity or healthy not in (0, len(added)):
+            return
+        listed.update(dict.fromkeys(added, healthy > 0))
+        devices = [Device(id=id, health=HEALTHY if is_healthy else UNHEALTHY) for id, is_healthy in listed.items()]
+        yield from self.store.applying(resource, generation, DeviceList(devices=devices))
 
     # --- pods ------------------------------------------------------------------------------------
 

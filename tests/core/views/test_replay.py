@@ -14,6 +14,7 @@ from devicemgr.steps import run_steps
 from devicemgr.testing import open_simulated_plugin
 from tests.helpers import GPU, NIC, pod
 
+APPLIED = {"event": "DeviceListApplied", "resource": GPU, "generation": 1, "added": [], "removed": [], "changed": []}
 DEVICES = [Device(id=f"gpu-{number}", numa_nodes=(number // 2,)) for number in range(4)]
 
 
@@ -118,3 +119,32 @@ def test_an_event_that_is_not_as_ours_changes_nothing(event):
     for one in (event, event, {"event": "ManagerReady"}, event):
         run_steps(replay.applying(one))
     assert all(not one.groups for one in run_steps(overview(replay.store)).resources)
+
+
+def states_after(*events):
+    """Of a golden trace, which has no lists."""
+    replay = Replay()
+    registered = {"event": "PluginRegistered", "resource": GPU, "endpoint": "a.sock", "generation": 1}
+    for event in (registered, *events):
+        run_steps(replay.applying(event))
+    return "".join(group.states for one in run_steps(overview(replay.store)).resources for group in one.groups)
+
+
+def test_without_lists_what_they_changed_is_applied():
+    first = APPLIED | {"capacity": 3, "allocatable": 3, "added": ["a", "b", "c"]}
+    ill = APPLIED | {"capacity": 3, "allocatable": 2, "changed": ["b"]}
+    fewer = APPLIED | {"capacity": 2, "allocatable": 1, "removed": ["a"]}
+    assert [states_after(*(first, ill, fewer)[:count]) for count in range(4)] == ["", "fff", "fuf", "uf"]
+
+
+@pytest.mark.parametrize(
+    "unclear",
+    [
+        {"capacity": 3, "allocatable": 2, "added": ["b", "c"]},  # which of them is healthy?
+        {"capacity": 9, "allocatable": 9, "added": ["b"], "omitted": 7},
+        {"capacity": 1, "allocatable": 0, "changed": ["a", "never-seen"]},
+        {"capacity": 1, "allocatable": "x"},
+    ],
+)
+def test_without_lists_nothing_is_made_up(unclear):
+    assert states_after(APPLIED | {"capacity": 1, "allocatable": 1, "added": ["a"]}, APPLIED | unclear) == "f"
