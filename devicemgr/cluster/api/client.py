@@ -126,7 +126,8 @@ class ApiClient:
     async def wait_until(self, path: str, holds: Callable[[Object | None], bool]) -> Object | None:
         """The object at ``path`` as soon as it is as wanted; None is one that is not there.
 
-        It waits without limit: the caller sets one, with a cancel scope.
+        It waits without limit, also while the API server is away: the caller sets one, with a cancel scope. Raises
+        ApiError for a refusal.
         """
         collection, _, name = path.rpartition("/")
         async with self.reflect(collection, fieldSelector=f"metadata.name={name}") as changes:
@@ -138,9 +139,9 @@ class ApiClient:
                         now = found
                     case Deleted():
                         now = None
-                    case Lost(failure):
+                    case Lost(failure) if not passes(failure):
                         raise failure
-                    case Reached():
+                    case Lost() | Reached():
                         continue
                 if holds(now):
                     return now

@@ -185,7 +185,8 @@ class _Pool:
             socket_options=_KEEPALIVE,
             proxy=connection.proxy or None,
         )
-        headers = {"Accept": "application/json", "User-Agent": "devicemgr"}
+        # A watch is read as it comes, so nobody in between may compress it.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "devicemgr"}
         self.certificate = certificate
         self.client = httpx2.AsyncClient(
             base_url=connection.server, transport=transport, headers=headers, trust_env=False

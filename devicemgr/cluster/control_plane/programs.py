@@ -22,6 +22,8 @@ COMPONENTS = ("etcd", "kube-apiserver")
 SCHEDULER = "kube-scheduler"
 CONTROLLERS = "kube-controller-manager"
 KUBECTL = "kubectl"
+VERSION_PATIENCE = 30.0
+"""Seconds in which a program says which version it is, on however busy a machine."""
 ASSETS = "KUBEBUILDER_ASSETS"
 """The variable by which envtest, and what is made with it, is told a directory of these programs."""
 HOW_TO_BUILD = "To build all that a cluster needs: python -m devicemgr cluster build"
@@ -103,11 +105,15 @@ async def _version(component: str, argv: Sequence[str]) -> str:
 
     Raises ProgramUnavailable.
     """
+    said = None
     try:
         asked = partial(trio.run_process, [*argv, *_ASKED.get(component, ("--version",))], stdin=DEVNULL, check=False)
-        said = await asked(capture_stdout=True, capture_stderr=True)
+        with trio.move_on_after(VERSION_PATIENCE):
+            said = await asked(capture_stdout=True, capture_stderr=True)
     except OSError as error:
         raise ProgramUnavailable(f"{argv[0]} cannot be run: {error.strerror}") from error
+    if said is None:
+        raise ProgramUnavailable(f"{argv[0]} does not say within {VERSION_PATIENCE:g} s which version it is")
     text = said.stdout.decode(errors="replace")
     number = re.match(r"(?:etcd Version: |Kubernetes v|Client Version: v)(\d+\.\d+\.\d+)", text)
     if number is None:

@@ -37,11 +37,12 @@ def about_node(name: str) -> tuple[tuple[str, str], ...]:
 def new_event(remark: Remark, *, node: str, time: float, suffix: str) -> Object:
     """``suffix`` makes its name a name that no other Event has."""
     about = dict(remark.about)
+    name = about["name"][:200].rstrip("-.")  # a name of the API has no such end, nor one before a full stop
     now = timestamp(time)
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{about['name'][:200]}.{suffix}", "namespace": about.get("namespace", "default")},
+        "metadata": {"name": f"{name}.{suffix}", "namespace": about.get("namespace", "default")},
         "involvedObject": about,
         "reason": remark.reason,
         "message": remark.message.encode()[:_LONGEST_MESSAGE].decode(errors="ignore"),

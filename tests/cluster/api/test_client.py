@@ -11,7 +11,7 @@ import trio
 from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.connection import Connection, Fixed, Identity
 from devicemgr.cluster.api.http import AT_A_TIME
-from devicemgr.errors import ApiUnreachable
+from devicemgr.errors import ApiError, ApiUnreachable
 from tests.fake_api_server import FILES
 
 from .scripted_server import Exchange, scripted_server
@@ -44,6 +44,22 @@ async def test_nobody_is_not_ready():
         assert not await api.is_ready()
         with pytest.raises(ApiUnreachable, match="refused"):
             await api.get("/api/v1/nodes/node")
+
+
+async def test_who_waits_for_an_object_waits_while_the_server_is_away_and_is_told_of_a_refusal(autojump_clock):
+    answers = [(503, None), (200, {"metadata": {"resourceVersion": "1"}, "items": [{"metadata": {"uid": "1"}}]})]
+
+    async def script(exchange: Exchange) -> None:
+        encodings.add(exchange.headers["accept-encoding"])
+        code, body = answers.pop(0) if answers else (403, None)
+        await (exchange.answer(body) if body else exchange.status(code))
+
+    encodings: set[str] = set()
+    async with scripted_server(script) as server, open_api_client(server.connection()) as api:
+        assert await api.wait_until("/api/v1/nodes/node", lambda node: node is not None) == {"metadata": {"uid": "1"}}
+        with pytest.raises(ApiError, match="403"):
+            await api.wait_until("/api/v1/nodes/node", lambda node: node is not None)
+    assert encodings == {"identity"}  # else somebody in between may compress a watch
 
 
 async def test_many_requests_share_a_few_connections_and_watches_have_their_own():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,14 @@ async def test_what_does_not_say_its_version_is_not_used(machine):
         await find_programs(["etcd"])
     built = machine("", "", "etcd Version: 3.7.0")
     assert (await find_programs(["etcd"]))["etcd"].argv == (built, "etcd")
+
+
+async def test_what_hangs_instead_of_saying_its_version_is_not_used(machine, monkeypatch):
+    monkeypatch.setattr(programs, "VERSION_PATIENCE", 0.1)
+    path = machine("path", "etcd", "")
+    Path(path).write_text("#!/bin/sh\nexec /bin/sleep 1000\n")
+    with pytest.raises(ProgramUnavailable, match=r"etcd does not say within 0\.1 s which version it is"):
+        await find_programs(["etcd"])
 
 
 async def test_a_scheduler_of_another_version_than_the_api_servers_is_not_used(machine):

@@ -157,5 +157,7 @@ def test_an_event_and_its_repetition():
     assert (event["firstTimestamp"], event["source"]["host"]) == (T1, "node-1")
     assert repeated(event, time=LATER) == {"count": 2, "lastTimestamp": T2}
     assert events_path(remark) == "/api/v1/namespaces/ns/events"
+    long = new_event(Remark(about_node("a" * 199 + "-b"), "r", "m"), node="node-1", time=AT, suffix="1")
+    assert long["metadata"]["name"] == "a" * 199 + ".1"
     about = new_event(Remark(about_node("node-1"), "r", "m"), node="node-1", time=AT, suffix="1")
     assert (about["metadata"]["namespace"], about["involvedObject"]["uid"]) == ("default", "node-1")
