@@ -13,6 +13,8 @@ MOST_DRAWN = 500
 """Items. Of a longer conversation the last ones are drawn; the text has all."""
 MOST_PLUGINS = 20
 """Lifelines of plug-ins."""
+_OTHERS = (MANAGER, CALLER, CHECK, API_SERVER)
+"""All other lifelines are of plug-ins, also if an event names no resource."""
 
 Arrow: TypeAlias = Message | Note
 """What is drawn: a call is two of them."""
@@ -34,11 +36,11 @@ def drawing_of(items: Iterable[Item]) -> Drawing:
     for item in items:
         kept.append(item)
         total += 1
-    plugins = list(dict.fromkeys(one for item in kept for one in lifelines_of(item) if one.resource))
+    plugins = list(dict.fromkeys(one for item in kept for one in lifelines_of(item) if one not in _OTHERS))
     drawn, undrawn = plugins[:MOST_PLUGINS], set(plugins[MOST_PLUGINS:])
     items = [item for item in kept if undrawn.isdisjoint(lifelines_of(item))]
     others = {one for item in items for one in lifelines_of(item)}
-    lifelines = (*drawn, MANAGER, *(one for one in (CALLER, CHECK, API_SERVER) if one in others))
+    lifelines = (*drawn, MANAGER, *(one for one in _OTHERS[1:] if one in others))
     missing = []
     if total > len(kept):
         missing.append(f"{total - len(kept):,} earlier steps")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from .drawing import Arrow, Drawing
-from .items import Lifeline, Note
+from .items import MANAGER, Lifeline, Note
 
 
 def mermaid(drawing: Drawing) -> str:
@@ -32,8 +32,7 @@ def _label(lifeline: Lifeline) -> str:
 
 def _arrow(arrow: Arrow, ids: dict[Lifeline, str]) -> str:
     if isinstance(arrow, Note):
-        manager = next(id for lifeline, id in ids.items() if not lifeline.resource)
-        return f"Note over {manager}: {escaped(arrow.text)}"
+        return f"Note over {ids[MANAGER]}: {escaped(arrow.text)}"
     kind = "--x" if arrow.failed else "-->>" if arrow.is_reply else "->>"
     return f"{ids[arrow.source]}{kind}{ids[arrow.target]}: {escaped(arrow.text)}"
 

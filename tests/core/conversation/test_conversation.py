@@ -157,7 +157,9 @@ KINDS = [name for name in events.__all__ if name not in ("Event", "Severity", "a
 def test_every_event_is_told_even_if_its_fields_are_missing_or_nonsense(kind):
     fields = [field.name for field in dataclasses.fields(getattr(events, kind))]
     for value in (None, 7, "x" * 1_000_000, ["a", 1, None], {"a": 1, 2: 3}, float("nan"), -1, 10**400):
-        told([{"event": kind, "time": value} | dict.fromkeys(fields, value)])
+        drawing = drawing_of(told([{"event": kind, "time": value} | dict.fromkeys(fields, value)]))
+        assert svg(drawing)
+        assert mermaid(drawing)
     assert bool(told([{"event": kind}])) == (kind not in SILENT)
 
 
