@@ -66,7 +66,9 @@ def command(root_dir: Path | None, output: str, watch: bool, trace: Path | None,
             root_dir, lambda client: client.read_tree(lambda tree: click.echo(json.dumps(tree)), watch=True)
         )
     else:
-        ask_without_end(root_dir, _refresh if console().is_terminal else _print_changes)
+        ask_without_end(
+            root_dir, _refresh if console().is_terminal and not console().is_dumb_terminal else _print_changes
+        )
 
 
 def _show_recorded(file: Path, at: float | None, render: Callable[[dict[str, Any]], None]) -> None:

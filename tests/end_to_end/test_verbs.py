@@ -111,6 +111,19 @@ def test_on_a_terminal_the_tree_is_drawn_again_in_its_place(node, start, root_di
     os.close(ours)
 
 
+def test_a_terminal_that_cannot_draw_again_gets_one_tree_after_the_other(node, root_dir):
+    command = [sys.executable, "-m", "devicemgr", "tree", "--root-dir", root_dir, "--watch"]
+    ours, theirs = pty.openpty()
+    watching = subprocess.Popen(command, stdout=theirs, cwd=ROOT, env={**os.environ, "TERM": "dumb"})
+    os.close(theirs)
+    shown = b""
+    while b"vendor.com/gpu #1" not in shown:
+        shown += os.read(ours, 65536)
+    watching.send_signal(signal.SIGINT)
+    watching.wait(timeout=30)
+    os.close(ours)
+
+
 STEPS = [
     "1. The manager",
     "2. Two",
