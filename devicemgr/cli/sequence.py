@@ -28,7 +28,7 @@ def _read_resource(ctx: click.Context, param: click.Parameter, value: str | None
 @click.command("sequence")
 @root_dir_option
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), required=False)
-@click.option("--follow", is_flag=True, help="Go on with what happens from now on, until interrupted.")
+@click.option("--follow", is_flag=True, help="Go on with what happens from now on, until the manager ends or restarts.")
 @click.option(
     "--resource", callback=_read_resource, metavar="NAME", help="Only what concerns this resource, and its pods."
 )
