@@ -12,6 +12,7 @@ are supported, and no others.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
@@ -33,6 +34,10 @@ def at_least(low: float) -> Rule:
     return lambda value: None if value >= low else f"must be at least {low:g}"
 
 
+def finite(value: float) -> str | None:
+    return None if math.isfinite(value) else "must be finite"
+
+
 def _why_not_unicode(text: str) -> str | None:
     try:
         text.encode()
@@ -45,6 +50,7 @@ Text = Annotated[str, _why_not_unicode]
 """Text that can be encoded: a str may have half of a surrogate pair, which cannot."""
 Count = Annotated[int, at_least(0)]
 Seconds = Annotated[float, at_least(0)]
+FiniteSeconds = Annotated[float, at_least(0), finite]
 Port = Annotated[int, within(0, 65535)]
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Annotated, TypeAlias
 
-from .arguments import CheckedFields, Count, Seconds, Text, at_least
+from .arguments import CheckedFields, Count, FiniteSeconds, Text, at_least
 
 # Aliases and not types of their own, so that plain strings can be passed.
 ResourceName: TypeAlias = str
@@ -312,5 +312,5 @@ class Fault(CheckedFields):
     resource: str = ""
     call: str = ""
     times: Times = 1
-    seconds: Seconds = 0.0
+    seconds: FiniteSeconds = 0.0
     error: str = INJECTED_ERROR

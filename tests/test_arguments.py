@@ -46,6 +46,7 @@ MADE = {
     r"Numa: nodes=\(1, 0\): must be in ascending order": lambda: Numa(nodes=(1, 0)),
     r"Numa: nodes\[0\]=-1: must be at least 0": lambda: Numa(nodes=(-1,)),
     "Deadlines: allocate=-1: must be at least 0": lambda: Deadlines(allocate=-1),
+    "Fault: seconds=inf: must be finite": lambda: Fault(name="restart", seconds=math.inf),
     "Deadlines: dial=nan: must be at least 0": lambda: Deadlines(dial=math.nan),
     "PeerLimits: devices must be a whole number, not True": lambda: PeerLimits(devices=True),
     "Fault: times=0: must be at least 1": lambda: Fault(name="fail-calls", times=0),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ...arguments import Seconds, checked
+from ...arguments import FiniteSeconds, Seconds, checked
 from ...core.checkpoint.kubelet_format import FILE_NAME
 from ...errors import BadInput
 from ...events import FaultInjected
@@ -54,7 +54,7 @@ class Faults:
         self._calls = calls
 
     @checked
-    async def restart(self, *, delay: Seconds = 0.0) -> None:
+    async def restart(self, *, delay: FiniteSeconds = 0.0) -> None:
         """Restart as the kubelet does: every socket is removed and created again.
 
         Streams end; the sockets are removed after ``delay`` seconds (REG-17). Returns when the new incarnation serves.
@@ -178,7 +178,7 @@ class Faults:
         self._set_rate(1.0)
 
     @checked
-    def advance_clock(self, seconds: Seconds) -> None:
+    def advance_clock(self, seconds: FiniteSeconds) -> None:
         """Advance the clock at once, so that grace periods and deadlines end."""
         self._calls.check()
         _current_mock_clock().jump(seconds)
