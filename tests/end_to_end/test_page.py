@@ -84,6 +84,27 @@ def gpus(count, nodes=2):
     return [Device(id=f"gpu-{number}", numa_nodes=(number * nodes // count,)) for number in range(count)]
 
 
+def test_more_tabs_than_a_browser_has_connections_to_one_server(browser, manager, plugin):
+    """Those that nobody sees leave theirs to the others, and are up to date when they are seen again."""
+    gpu = plugin(GPU, gpus(1))
+    first = browser.driver.current_window_handle
+    try:
+        browser.open(url_of(manager))
+        for _ in range(7):
+            browser.driver.switch_to.new_window("tab")
+            browser.open(url_of(manager))
+            browser.until(cell_is("gpu-0", "f"))
+        gpu.set_health("gpu-0", "Unhealthy")
+        browser.until(cell_is("gpu-0", "u"))
+    finally:
+        for tab in browser.driver.window_handles:
+            browser.driver.switch_to.window(tab)
+            if tab != first:
+                browser.driver.close()
+        browser.driver.switch_to.window(first)
+    browser.until(cell_is("gpu-0", "u"))
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("media", [{}, {"prefers-color-scheme": "dark", "prefers-reduced-motion": "reduce"}])
 def test_a_device_flips_and_so_does_its_cell(browser, manager, plugin, media):

@@ -507,16 +507,29 @@ function say(state, text) {
   byId("connection").textContent = text;
 }
 
+/** A browser has six connections to a server for all its tabs. So a tab that nobody sees has none. */
 function follow() {
-  const stream = new EventSource("stream");
-  stream.addEventListener("message", ({ data }) => {
-    if (byId("connection").dataset.state !== "live") say("live", "live");
-    receive(JSON.parse(data));
-  });
-  stream.addEventListener("error", () => {
-    say("lost", "The manager is not reached: what is shown is the last it said. Trying again.");
-    if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
-  });
+  let stream = null;
+  const begin = () => {
+    const begun = new EventSource("stream");
+    stream = begun;
+    begun.addEventListener("message", ({ data }) => {
+      if (byId("connection").dataset.state !== "live") say("live", "live");
+      receive(JSON.parse(data));
+    });
+    begun.addEventListener("error", () => {
+      say("lost", "The manager is not reached: what is shown is the last it said. Trying again.");
+      const again = () => stream === begun && begin();
+      if (begun.readyState === EventSource.CLOSED) setTimeout(again, 2000);
+    });
+  };
+  const look = () => {
+    stream?.close();
+    stream = null;
+    if (!document.hidden) begin();
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
 }
 
 function offerFaults({ faults, calls }) {
