@@ -192,6 +192,7 @@ class OurSide:
 
     def expire_grace(self) -> None:
         self._portal.call(self._manager.faults.expire_grace)
+        self.node()  # who embeds it publishes what is left, as a kubelet does every few seconds
 
     def node(self) -> dict[str, tuple[int, int]]:
         """What an embedder publishes: it knows what was published before, also over a restart."""

@@ -95,6 +95,7 @@ func (l *loop) handle(c command) (said answer, err error) {
 		said.Value = l.node.resize(c.Manifests[0])
 	case "expire-grace":
 		expireGrace(l.node.manager)
+		l.node.updateStatus() // as a kubelet does every few seconds; this is when it removes the resource
 	case "node":
 		said.Value = l.node.published()
 	case "health":
