@@ -7,9 +7,10 @@ seen to delete all the files there. The runtime outlives it, so containers go on
 from __future__ import annotations
 
 import json
+import random
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -194,7 +195,10 @@ async def _watch(process: trio.Process, log: Log, other_output: Path, reads_stde
 
 
 def _free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-        return port
+    """None that connections of others are given meanwhile, as every ephemeral port is."""
+    first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(1024, first_ephemeral), k=100):
+        with socket.socket() as unused, suppress(OSError):
+            unused.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("a hundred ports of this machine are taken")
