@@ -8,7 +8,7 @@ import trio
 
 from ...daemon.event_log import EventLog
 from ...errors import ApiError
-from ...events import PodDeleted, PodStatusPublished
+from ...events import PodStatusPublished
 from ..api.client import ApiClient
 from ..api.retries import Backoff
 from ..objects.metadata import Object, full_name, pod_path, status_of, uid_of
@@ -91,10 +91,6 @@ class PodReports:
                     return
                 await trio.sleep(RETRY_PERIOD)
             else:
-                metadata = pod["metadata"]
-                self._log.record(
-                    [PodDeleted(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"])]
-                )
                 return
 
     async def _is_there(self, pod: Object) -> bool:

@@ -14,6 +14,7 @@ import trio
 from ...condition_variable import ConditionVariable
 from ...daemon.manager import DeviceManager
 from ...errors import ContainerStartFailed, PluginUnavailable
+from ...events import PodDeleted
 from ...model import PodAdmitResult, PodStatus
 from ..objects.event import Remark, about_pod
 from ..objects.metadata import Object, status_of, uid_of
@@ -109,6 +110,10 @@ class PodWorker:
         self.had_its_turn.set()
         await self._free()
         await self._changed.wait_until(lambda: self._is_gone)
+        if is_deleted(self._pod):
+            # Not where it is deleted: the watch may tell that it has gone before the answer comes.
+            name, namespace = self._pod["metadata"]["name"], self._pod["metadata"]["namespace"]
+            self._manager.log.record([PodDeleted(namespace=namespace, name=name, uid=self._uid)])
 
     async def _live(self) -> None:
         self.update(self._pod)

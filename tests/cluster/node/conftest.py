@@ -25,7 +25,7 @@ from devicemgr.testing import SimulatedPlugin, open_simulated_plugin
 Object = dict[str, Any]
 GPU = "vendor.com/gpu"
 PATIENCE = 30
-NODES = [f"node-{number}" for number in range(60)]
+NODES = [f"node-{number}" for number in range(500)]
 _numbers = itertools.count()
 
 
