@@ -142,7 +142,9 @@ def test_a_pod_is_admitted_and_its_devices_are_its_colour(browser, manager, plug
 
     assert manager.admit(pod("first", gpu=2))
     assert manager.admit(pod("second", gpu=3))
-    browser.until("document.querySelectorAll('#resources .cell.held').length === 5")
+    held = "[...document.querySelectorAll('#resources .cell.held')]"
+    pods = "document.querySelectorAll('#pod-list .pod')"  # who they are comes after what they hold
+    browser.until(f"{pods}.length === 2 && {held}.map((cell) => cell.textContent).join('') === 'AABBB'")
     cells, pods = looks()
     assert all(one != other for one, other in zip(pods["first"], pods["second"], strict=True))
     assert [*cells.values()] == [pods["first"]] * 2 + [pods["second"]] * 3
