@@ -237,9 +237,17 @@ def test_the_trace_and_the_json_log_have_every_event(daemon, tmp_path):
     trace = tmp_path / "trace.jsonl"
     program = daemon("--trace", trace, "--log-format", "json", "--config", "examples/node-config.yaml")
     program.end()
-    traced = [json.loads(line)["event"] for line in trace.read_text().splitlines()]
-    assert traced == ["ManagerReady", "ManagerStopping"]
-    assert [json.loads(line)["event"] for line in program.lines] == traced
+    traced = [json.loads(line) for line in trace.read_text().splitlines()]
+    nurseries = ["writer", "readers", "connections", "handlers", "listeners"]
+    assert [(one["event"], one.get("nursery")) for one in traced] == [
+        *(("NurseryOpened", name) for name in nurseries[:-1]),
+        ("ManagerReady", None),
+        ("NurseryOpened", nurseries[-1]),
+        ("ManagerStopping", None),
+        *(("NurseryClosed", name) for name in reversed(nurseries)),
+    ]
+    logged = [one["event"] for one in traced if "nursery" not in one]  # those are for debugging
+    assert [json.loads(line)["event"] for line in program.lines] == logged == ["ManagerReady", "ManagerStopping"]
 
 
 def test_bad_deadlines_are_bad_usage(run):
