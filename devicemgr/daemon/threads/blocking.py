@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from ...arguments import Count, Seconds, checked
+from ...arguments import Count, FiniteSeconds, Seconds, checked
 from ...core.views.pod_resources import DeviceOnNode, PodResourcesEntry
 from ...core.views.task_tree import TaskTree
 from ...model import (
@@ -139,7 +139,7 @@ class BlockingFaults:
         self._portal = portal
         self._target = target
 
-    def restart(self, *, delay: Seconds = 0.0) -> None:
+    def restart(self, *, delay: FiniteSeconds = 0.0) -> None:
         self._portal.call(self._target.restart, delay=delay)
 
     def wipe(self) -> None:
@@ -186,7 +186,7 @@ class BlockingFaults:
     def resume_clock(self) -> None:
         self._portal.call(self._target.resume_clock)
 
-    def advance_clock(self, seconds: Seconds) -> None:
+    def advance_clock(self, seconds: FiniteSeconds) -> None:
         self._portal.call(self._target.advance_clock, seconds)
 
     def inject(self, fault: Fault) -> None:

@@ -37,6 +37,7 @@ ONLY_IN_THE_PROGRAM = {
     "events_of_incarnation",
     "pods_in_turns",
     "overview_steps",
+    "watch_task_tree",
 }
 
 OPENERS = {
