@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,17 +118,7 @@ def command(
     Without --root-dir, several nodes and nodes with --plugin are in a temporary directory, which is removed at the end.
     One node without --plugin is in /var/lib/kubelet, where the machine's plug-ins look for it.
     """
-    from ..core.views.node_status import is_extended
-    from ..quantity import amount
-
-    for resource, quantity in options["capacity"].items():
-        try:
-            if is_extended(resource):
-                raise ValueError("an extended resource is provided by a device plug-in")
-            if amount(quantity) < 0:
-                raise ValueError("must not be negative")
-        except ValueError as error:
-            raise click.BadParameter(f"{resource}={quantity}: {error}"[:200], param_hint="--capacity") from error
+    _check_capacity(options["capacity"])
     with extra("cluster"):
         from ..cluster.api.kubeconfig import find_connection
         from .node_run import run_until_signal
@@ -146,6 +137,21 @@ def command(
             **options,
         )
     )
+
+
+def _check_capacity(capacity: Mapping[str, str]) -> None:
+    """Raises BadParameter, which names the resource."""
+    from ..core.views.node_status import is_extended
+    from ..quantity import amount
+
+    for resource, quantity in capacity.items():
+        try:
+            if is_extended(resource):
+                raise ValueError("an extended resource is provided by a device plug-in")
+            if amount(quantity) < 0:
+                raise ValueError("must not be negative")
+        except ValueError as error:
+            raise click.BadParameter(f"{resource}={quantity}: {error}"[:200], param_hint="--capacity") from error
 
 
 def _root_of_parents(ctx: click.Context) -> Path | None:

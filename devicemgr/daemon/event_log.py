@@ -80,6 +80,10 @@ class EventLog:
         await self.wait_until(lambda: self._closed or self.has_after(sequence))
         return self.after(sequence)
 
+    async def wait_past(self, sequence: int) -> None:
+        """Return when an event with a higher number is there, at once if it is already."""
+        await self.wait_until(lambda: self._count > sequence)
+
     async def wait_closed(self) -> None:
         """Return after :meth:`close`."""
         await self.wait_until(lambda: self._closed)

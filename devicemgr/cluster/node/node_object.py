@@ -146,7 +146,7 @@ class NodeObject:
             if (status := self._manager.node_status()) != known:
                 known = status
                 self.changed.notify()
-            await log.wait_until(lambda: log.last != seen)  # noqa: B023 - it is awaited here
+            await log.wait_past(seen)
 
     async def stop(self) -> None:
         """Say that the node is not ready any more."""

@@ -183,7 +183,10 @@ class PodWorker:
             if has_ended(self._pod):
                 await self._free()
             seen = self._pod
-            await self._changed.wait_until(lambda: self._pod is not seen)  # noqa: B023 - it is awaited here
+            await self._wait_for_update(seen)
+
+    async def _wait_for_update(self, seen: Object) -> None:
+        await self._changed.wait_until(lambda: self._pod is not seen)
 
     async def _run_out(self) -> int:
         """Wait until the containers have ended: when they want to, or when the grace period is over and they are
@@ -194,7 +197,7 @@ class PodWorker:
             seen = self._pod
             with trio.move_on_at(self._asked_to_end + min(takes, grace)) as ending:
                 # The grace period may become shorter meanwhile.
-                await self._changed.wait_until(lambda: self._pod is not seen)  # noqa: B023 - it is awaited here
+                await self._wait_for_update(seen)
             if ending.cancelled_caught:
                 return KILLED if takes > grace else 0
 

@@ -63,7 +63,7 @@ class Pods:
             for status in await self._manager.pods_in_turns():
                 if worker := self._workers.get(status.uid):
                     worker.set_health(health_of(status))
-            await log.wait_until(lambda: log.last != seen)  # noqa: B023 - it is awaited here
+            await log.wait_past(seen)
             await trio.sleep(HEALTH_PERIOD)
 
     async def _synced(self, objects: Mapping[str, Object], nursery: trio.Nursery) -> None:
