@@ -11,47 +11,43 @@ Without Trio: :func:`open_portal`.
 
 ``README.md`` beside this file is a tour: one registration and one admission, followed through the code.
 
-``rules/``          the book: what the kubelet does and why, rule by rule
-``model``           the values everything else speaks of
-``events/``         every fact the manager can report
-``errors``          every error a caller can meet
-``core/``           the decisions, pure: no await, no clock, no file, no log, no gRPC
-``daemon/``         the tasks: ``supervisor`` has the nursery tree on one screen
-``rpc/``            the border: gRPC on Trio, and the messages of each API
-``cli/``            the command line, one file per verb
-``cluster/``        the manager as a node of a real Kubernetes cluster
-``testing/``        for tests of any project: plug-ins, conformance checks, pytest fixtures
-``manifest``        pods, read from manifests
-``pod_kinds``       the kinds of objects that are pods or make some
-``quantity``        Kubernetes quantities
-``node_config``     the kubelet's configuration, as people have it
-``node_resources``  resources that a node has without a plug-in
+``rules/``               the book: what the kubelet does and why, rule by rule
+``model``                the values everything else speaks of
+``events/``              every fact the manager can report
+``errors``               every error a caller can meet
+``core/``                the decisions, pure: no await, no clock, no file, no log, no gRPC
+``daemon/``              the tasks: ``supervisor`` has the nursery tree on one screen
+``rpc/``                 the border: gRPC on Trio, and the messages of each API
+``cluster/``             the manager as a node of a real Kubernetes cluster
+``testing/``             for tests of any project: plug-ins, conformance checks, pytest fixtures
+``cli/``                 the command line, a file or a folder per verb
+``input/``               files that people hand in, and what is wrong in them
+``concurrency/``         what tasks are made of here, beside Trio
+``arguments``            wrong arguments are errors of the call they were given to
+``peer_limits``          how much a peer may ask of the manager
+``resource_names``       which names are those of extended resources
+``quantity``             Kubernetes quantities
+``node_resources``       resources that a node has without a plug-in
 ``kubernetes_versions``  what a kubelet of v1.36 or v1.37 does not start with
-``resource_names``  which names are those of extended resources
-``kubeconfig``      which API server a kubeconfig names, and who one is there
-``yaml_fields``     YAML whose values know their lines; nothing else imports yaml
-``peer_limits``     how much a peer may ask of the manager
-``arguments``       wrong arguments are errors of the call they were given to
-``printable``       texts that others have chosen, on a terminal
-``trace_file``      a recorded trace, read again
-``steps``           long work in steps, without await or clock
-``turns``           such work as a task among others
-``condition_variable``  something has changed, look again
-``task_descriptions``  what a task waits for, in words, beside the function that waits
-``version``         which version this is
-``__main__``        ``python -m devicemgr``
+``lazy_names``           public names, imported when they are asked for
+``printable``            texts that others have chosen, on a terminal
+``user_directories``     where the user's home and cache are
+``temporary_directory``  one of which nothing stays, not even when its program is killed
+``version``              which version this is
+``__main__``             ``python -m devicemgr``
 
 Imports go one way, and never in a circle: ``model, errors ← events ← core ← daemon ← testing ← cli`` and ``model,
 errors, events ← rpc ← daemon``. What cannot be seen in the code, because it is absent: ``core`` has no ``async`` and
 knows no clock; nothing outside ``rpc`` imports grpclib or betterproto2, and nothing imports asyncio; nothing outside
-``yaml_fields`` imports yaml; only ``daemon.serving.trace`` and ``cli`` log; no module has a global that changes. A
-table in ``tests/test_structure.py`` has the reasons, and checks all of it.
+``input.yaml_fields`` imports yaml; only ``daemon.serving.trace`` and ``cli`` log; no module has a global that changes.
+A table in ``tests/test_structure.py`` has the reasons, and checks all of it.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from .lazy_names import lazy_getattr
 
 if TYPE_CHECKING:
     from .core.topology.numa import Numa
@@ -70,6 +66,8 @@ if TYPE_CHECKING:
     from .errors import (
         AddressUnusable,
         ApiError,
+        ApiUnreachable,
+        ApiUntrusted,
         BadInput,
         CheckpointUnwritable,
         ContainerStartFailed,
@@ -121,6 +119,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressUnusable",
     "ApiError",
+    "ApiUnreachable",
+    "ApiUntrusted",
     "BadInput",
     "BlockingFaults",
     "BlockingManager",
@@ -190,44 +190,44 @@ __all__ = [
 
 # Imported when they are asked for (PEP 562): ``--help`` and a pytest run that needs no manager must not pay for gRPC.
 _MODULES = {
-    "core.topology.numa": "Numa",
-    "core.topology.policy": "Policy Scope Topology",
-    "core.views.pod_resources": "DeviceOnNode PodResourcesEntry",
-    "core.views.task_tree": "TaskTree TreeNode TreeScope",
-    "daemon.access.callers": "Callers",
-    "daemon.event_log": "RecordedEvent Sink",
-    "daemon.faults.actions": "Faults",
-    "daemon.layout": "Layout",
-    "daemon.manager": "DeviceManager",
-    "daemon.pods.pod_resources": "PodResources",
-    "daemon.supervisor": "open_device_manager",
-    "daemon.threads.blocking": "BlockingFaults BlockingManager BlockingPodResources",
-    "daemon.threads.portal": "Portal open_portal",
-    "errors": (
-        "AddressUnusable ApiError BadInput CheckpointUnwritable ContainerStartFailed DeviceManagerError DirectoryInUse "
-        "DirectoryUnusable ExtraMissing KubeWaitTimeout ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod "
-        "PluginUnavailable Refused RegistrationRefused ResourceWaitTimeout RpcFailed UnusableTopology"
+    ".core.topology.numa": "Numa",
+    ".core.topology.policy": "Policy Scope Topology",
+    ".core.views.pod_resources": "DeviceOnNode PodResourcesEntry",
+    ".core.views.task_tree": "TaskTree TreeNode TreeScope",
+    ".daemon.access.callers": "Callers",
+    ".daemon.event_log": "RecordedEvent Sink",
+    ".daemon.faults.actions": "Faults",
+    ".daemon.layout": "Layout",
+    ".daemon.manager": "DeviceManager",
+    ".daemon.pods.pod_resources": "PodResources",
+    ".daemon.supervisor": "open_device_manager",
+    ".daemon.threads.blocking": "BlockingFaults BlockingManager BlockingPodResources",
+    ".daemon.threads.portal": "Portal open_portal",
+    ".errors": (
+        "AddressUnusable ApiError ApiUnreachable ApiUntrusted BadInput CheckpointUnwritable ContainerStartFailed "
+        "DeviceManagerError DirectoryInUse DirectoryUnusable ExtraMissing KubeWaitTimeout ManagerClosed "
+        "ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused RegistrationRefused ResourceWaitTimeout "
+        "RpcFailed UnusableTopology"
     ),
-    "events": "Event Severity",
-    "model": (
+    ".events": "Event Severity",
+    ".model": (
         "Container ContainerKind ContainerRun ContainerStatus Device DeviceId DeviceSpec "
         "EffectiveSettings Fault Mount NodeStatus Peer PluginOptions Pod PodAdmitResult PodStatus PodUid Registration "
         "ResourceCounts ResourceName RunOptions"
     ),
-    "peer_limits": "PeerLimits",
-    "rpc.deviceplugin.methods": "Deadlines",
+    ".peer_limits": "PeerLimits",
+    ".rpc.deviceplugin.methods": "Deadlines",
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
-
 
 if not TYPE_CHECKING:  # a type checker sees the names above, and no others
+    _find = lazy_getattr(__name__, _MODULES)
 
     def __getattr__(name: str) -> Any:
-        if name == "__version__":
-            return import_module(".version", __name__).installed_version()
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+        if name != "__version__":
+            return _find(name)
+        from .version import installed_version
+
+        return installed_version()
 
 
 def __dir__() -> list[str]:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import fields
 from enum import Enum
 from functools import cache, wraps
-from types import NoneType, UnionType
+from pathlib import Path
+from types import FunctionType, NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,6 +47,17 @@ def _why_not_unicode(text: str) -> str | None:
     return None
 
 
+def _why_no_path(path: object) -> str | None:
+    """What would lead somewhere else than meant, or nowhere."""
+    text = str(path)
+    if not text:
+        return "must not be empty; the working directory is '.'"
+    if text.startswith("~"):
+        return "has a ~, which is not replaced here; see os.path.expanduser"
+    return "has a null character" if "\0" in text else None
+
+
+PathName = Annotated[str | Path, _why_no_path]
 Text = Annotated[str, _why_not_unicode]
 """Text that can be encoded: a str may have half of a surrogate pair, which cannot."""
 Count = Annotated[int, at_least(0)]
@@ -115,20 +127,21 @@ class _Expected:
         self.choices = [_Expected(one) for one in inside] if origin in (Union, UnionType) else []
         self.items = [_Expected(one) for one in inside if one is not Ellipsis] if origin in _COLLECTIONS else []
         self.is_row = origin is tuple and Ellipsis not in inside
+        self.usual = None if self.is_row else _USUAL.get(self.kind, self.kind)
+        """The type of most values that fit, which says so by itself."""
 
     def check(self, value: Any, name: str, owner: str) -> None:
         """Raises TypeError or ValueError."""
         __tracebackhide__ = True
         if not self._fits(value):
             raise TypeError(f"{owner}: {name} must be {self}, not {value!r:.100}")
-        for choice in self.choices:
-            if choice._fits(value):
-                return choice.check(value, name, owner)
-        self._check_inside(value, name, owner)
+        if self.choices:
+            next(choice for choice in self.choices if choice._fits(value)).check(value, name, owner)
+        else:
+            self._check_inside(value, name, owner)
         for rule in self.rules:
             if problem := rule(value):
                 raise ValueError(f"{owner}: {name}={value!r:.100}: {problem}")
-        return None
 
     def _check_inside(self, value: Any, name: str, owner: str) -> None:
         __tracebackhide__ = True
@@ -147,7 +160,7 @@ class _Expected:
 
     def _fits(self, value: Any) -> bool:
         """Whether it is of that kind. What is inside is not checked."""
-        if self.is_anything or type(value) is self.plain:
+        if self.is_anything or type(value) is self.usual:
             return True
         if self.choices:
             return any(one._fits(value) for one in self.choices)
@@ -174,6 +187,7 @@ class _Expected:
         return f"a {name}"
 
 
+_USUAL: dict[Any, type[Any]] = {Mapping: dict, Sequence: tuple, Iterable: tuple, Callable: FunctionType}
 _COLLECTIONS = (tuple, frozenset, Iterable, Sequence, Mapping)
 _NAMES: dict[Any, str] = {
     str: "a str",

@@ -26,11 +26,13 @@
     ├── NeedsTrio            called outside of a Trio program
     ├── DirectoryInUse       another manager owns the directory
     ├── DirectoryUnusable    the directory cannot be created, read or cleaned
+    ├── LimitTooLow          this process may have fewer open files, or threads, than what it was asked to do needs
     ├── AddressUnusable      metrics cannot be served on the address
     ├── ProgramUnavailable   a program of Kubernetes is not here, and cannot be built
     ├── ControlPlaneFailed   etcd or the API server of a control plane has ended, or does not get ready
     ├── ApiError             an API server has refused a request
     ├── ApiUnreachable       an API server has not answered a request, or not as one does
+    │   └── ApiUntrusted           its certificate cannot be trusted
     ├── OutputLost           standard output could not be written
     ├── ResourceWaitTimeout  a resource did not reach the wanted state in time
     └── KubeWaitTimeout      an object of a cluster did not get as wanted in time
@@ -42,8 +44,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import trio
 
 
 class DeviceManagerError(Exception):
@@ -168,7 +168,7 @@ class NeedsTrio(DeviceManagerError):
 
 
 class DirectoryInUse(DeviceManagerError):
-    """Another manager, or a kubelet, serves this directory. Stop it, or choose another ``--root-dir``."""
+    """Another manager, a kubelet, or a cluster has this directory. Stop it, or choose another directory."""
 
 
 class DirectoryUnusable(DeviceManagerError):
@@ -176,7 +176,11 @@ class DirectoryUnusable(DeviceManagerError):
 
 
 class AddressUnusable(DeviceManagerError):
-    """Metrics cannot be served on this address. Choose another one."""
+    """Nothing can be served on this address: it is in use, or not one of this machine. Choose another one."""
+
+
+class LimitTooLow(DeviceManagerError):
+    """A limit of this process is lower than what it was asked to do needs. The text says how to raise it."""
 
 
 class PermissionDenied(DeviceManagerError):
@@ -237,6 +241,11 @@ class ApiUnreachable(DeviceManagerError):
     not one of an API server. Whether the request was carried out is not known."""
 
 
+class ApiUntrusted(ApiUnreachable):
+    """The certificate of an API server cannot be trusted: it is signed by another authority, of another host, or has
+    expired. Nothing was asked. Correct the kubeconfig's ``certificate-authority`` or ``tls-server-name``."""
+
+
 class OutputLost(DeviceManagerError):
     """A command did its work, but its output could not be written: free some space, or write elsewhere."""
 
@@ -251,32 +260,9 @@ class KubeWaitTimeout(DeviceManagerError):
 
 
 @contextmanager
-def collapse_exception_group() -> Iterator[None]:
-    """Around a nursery the caller cannot see: a group of one error becomes that error.
-
-    The group would only show our own nesting, and ``except DirectoryInUse`` would not match it. Cancellations that come
-    together with errors are dropped: their scope is being left anyway. So is ManagerClosed, which only follows from
-    another error. A group of several errors stays as it is.
-    """
+def requires_extra(name: str) -> Iterator[None]:
+    """Around imports of packages that come with this extra of ours only. Raises ExtraMissing."""
     try:
         yield
-    except BaseExceptionGroup as group:
-        error: BaseException = (
-            group.split((trio.Cancelled, ManagerClosed))[1] or group.split(trio.Cancelled)[1] or group
-        )
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if isinstance(error, BaseExceptionGroup):
-            raise
-        raise error from error.__cause__
-
-
-def require_trio(what: str) -> None:
-    """Check that this is a Trio program, with a clearer message than Trio's. Raises NeedsTrio."""
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
-        raise NeedsTrio(
-            f"{what} needs Trio, and this is not a Trio program. Without Trio, or on asyncio, open a portal: "
-            "with devicemgr.open_portal() as portal, portal.manager(devicemgr.open_device_manager(…)) as manager: …"
-        ) from None
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(f"{error.name} is not installed: pip install 'devicemgr[{name}]'") from error

@@ -1,4 +1,4 @@
-"""Names: what counts as an extended resource (API-12), and what a container runtime takes for a CDI device."""
+"""Names: what counts as an extended resource (API-12), what a container runtime takes for a CDI device, and labels."""
 
 from __future__ import annotations
 
@@ -29,9 +29,21 @@ def why_not_extended(name: str) -> str | None:
     prefix, _, rest = name.partition("/")
     if not _PREFIX.fullmatch(prefix) or len(f"requests.{prefix}".encode()) > 253:
         return f"{prefix!r} is not a lower-case DNS subdomain of at most 244 bytes"
-    if not _NAME.fullmatch(rest) or len(rest.encode()) > 63:
-        return f"{rest!r} is not 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
-    return None
+    return _why_no_name(rest)
+
+
+def why_not_label(key: str, value: str) -> str | None:
+    """The reason why the API server takes no object with this label, or None when it does."""
+    prefix, slash, name = key.rpartition("/")
+    if slash and (not _PREFIX.fullmatch(prefix) or len(prefix) > 253):
+        return f"{prefix!r} is not a lower-case DNS subdomain of at most 253 bytes"
+    return _why_no_name(name) or (_why_no_name(value) if value else None)
+
+
+def _why_no_name(name: str) -> str | None:
+    if _NAME.fullmatch(name) and len(name) <= 63:
+        return None
+    return f"{name!r} is not 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
 
 
 def is_cdi_name(name: str) -> bool:

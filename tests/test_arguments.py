@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,15 @@ def test_a_manager_is_not_opened_with_what_it_cannot_use(name, value):
 def test_nor_with_numbers_out_of_range(settings):
     with pytest.raises(ValueError, match=rf"^open_device_manager\(\): {next(iter(settings))}"):
         open_device_manager("/nowhere", **settings)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("path", ["~/node", "~", "a\0b"])
+def test_a_root_directory_is_nowhere_by_accident(kind, path):
+    """A str that is empty was the working directory; an empty Path is that, as Python has it."""
+    for given in (kind(path), ""):
+        with pytest.raises(ValueError, match=r"^open_device_manager\(\): root_dir=.*: (has a|must not be empty)"):
+            open_device_manager(given)
 
 
 @pytest.mark.parametrize(("problem", "make"), MADE.items())

@@ -70,7 +70,7 @@ class PodDeleted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServerLost(Event):
-    """The API server does not answer. Everything goes on; what it has to know is told when it is back."""
+    """The API server does not answer. The node runs on, and reports what has changed when it is back."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 

@@ -184,6 +184,17 @@ class CheckpointFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventsNotWritten(Event):
+    """So many events are missing here, in a log or in a trace that is a pipe: its reader had not read what came before.
+    Only there is it found."""
+
+    _severity: ClassVar[Severity] = Severity.WARNING
+    is_remembered: ClassVar[bool] = False
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultInjected(Event):
     """A fault was injected, by a program or by the verb ``fault``."""
 

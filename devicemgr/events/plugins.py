@@ -141,7 +141,7 @@ class DeviceListReceived(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceListApplied(Event):
     """The list of the plug-in of this ``generation`` was applied (LW-3). ``added``, ``removed`` and ``changed`` compare
-    it with the list before.
+    it with the list before; ``unhealthy`` says which of those that are named are unhealthy now.
 
     Each names a few devices only; ``omitted`` is the number of all others. A long list of a plug-in that stood by
     before is not compared: none is named, and ``omitted`` is the number of its devices.
@@ -154,6 +154,7 @@ class DeviceListApplied(Event):
     added: tuple[DeviceId, ...]
     removed: tuple[DeviceId, ...]
     changed: tuple[DeviceId, ...]
+    unhealthy: tuple[DeviceId, ...] = ()
     omitted: int = 0
 
 

@@ -82,6 +82,15 @@ class PodRefused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodAdmissionCancelled(Event):
+    """Who asked does not wait for the answer any more, or the manager stops; what the pod had taken is released."""
+
+    namespace: str
+    name: str
+    uid: PodUid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodRemoved(Event):
     namespace: str
     name: str

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 from ..model import DeviceId, PluginOptions, RunOptions
 
@@ -12,6 +14,8 @@ LONGEST_ID = 40
 """Characters of an id. Of a longer one the ends are shown."""
 LONGEST = 300
 """Characters of any other text, for example an error's."""
+MOST_VALUES = 8
+"""Values of a list or a mapping."""
 
 
 def devices_in_short(ids: Sequence[DeviceId]) -> str:
@@ -23,7 +27,7 @@ def devices_in_short(ids: Sequence[DeviceId]) -> str:
 
 def counts_in_short(capacity: int, allocatable: int) -> str:
     """Of a list: ``4 devices, 1 unhealthy``."""
-    devices = _counted(capacity, "device")
+    devices = counted(capacity, "device")
     return devices if allocatable == capacity else f"{devices}, {capacity - allocatable:,} unhealthy"
 
 
@@ -42,10 +46,10 @@ def answer_in_short(options: RunOptions) -> str:
         "annotation": options.annotations,
         "CDI device": options.cdi_devices,
     }
-    return ", ".join(_counted(len(values), kind) for kind, values in kinds.items() if values) or "nothing to add"
+    return ", ".join(counted(len(values), kind) for kind, values in kinds.items() if values) or "nothing to add"
 
 
-def _counted(number: int, kind: str) -> str:
+def counted(number: int, kind: str) -> str:
     return f"{number:,} {kind}{'s' * (number != 1)}"
 
 
@@ -55,3 +59,22 @@ def shortened(text: str, longest: int = LONGEST) -> str:
         return text
     head = longest // 2
     return f"{text[:head]}…{text[head + 1 - longest :]}"
+
+
+def values_in_short(value: Any, *, depth: int = 3) -> Any:
+    """A field of an event as JSON-ready data: long texts are cut, and of many values there are the first ones, and how
+    many there are."""
+    match value:
+        case str():
+            return shortened(value)
+        case Mapping() | list() | tuple() if not depth:
+            return "…"
+        case Mapping():
+            some_keys = islice(value, MOST_VALUES)
+            kept = {shortened(str(key)): values_in_short(value[key], depth=depth - 1) for key in some_keys}
+            return kept if len(value) <= MOST_VALUES else {**kept, "…": f"{len(value):,} in all"}
+        case list() | tuple():
+            some = [values_in_short(one, depth=depth - 1) for one in value[:MOST_VALUES]]
+            return some if len(value) <= MOST_VALUES else [*some, f"… {len(value):,} in all"]
+        case _:
+            return value

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.errors import BadInput
-from devicemgr.node_config import parse_node_configs
+from devicemgr.errors import BadInput, UnusableTopology
+from devicemgr.input.node_config import parse_node_configs
 from tests.helpers import parse_node_config
 
 OPENSHIFT = "apiVersion: v1\nkind: NodeConfig\nkubeletArguments:\n  feature-gates:\n  - {}\n"
@@ -119,7 +119,7 @@ def test_what_the_node_has_without_a_plugin_is_read_from_both_formats(text):
 
 # --- what people have ----------------------------------------------------------------------------------
 
-FILES = sorted((Path(__file__).parent / "files" / "configs").iterdir())
+FILES = sorted((Path(__file__).parents[1] / "files" / "configs").iterdir())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -432,7 +432,8 @@ def test_drop_ins_add_to_the_files_before_them():
     found = parse_node_configs([("base", base), ("1.conf", first), ("2.conf", second)])
     assert (found.device_plugins, found.topology.policy, found.topology.scope) == (True, "restricted", "pod")
     assert found.topology.options == {"prefer-closest-numa-nodes": "true", "max-allowable-numa-nodes": "9"}
-    assert found.topology.place.bad("x").file == "base"
+    places = {name: place.bad("x").file for name, place in found.topology.places.items()}
+    assert places == {"policy": "base", "scope": "1.conf", "options": "1.conf"}
     assert (found.other_gates, [warning.file for warning in found.warnings]) == ({"A": True}, ["2.conf"])
 
 
@@ -454,7 +455,11 @@ def test_the_topology_of_a_kubelet_configuration():
     assert found.device_plugins
     assert (found.topology.policy, found.topology.scope) == ("restricted", "pod")
     assert found.topology.options == {"max-allowable-numa-nodes": "10"}
-    assert found.topology.place.bad("x").line == 2
+    assert {name: place.bad("x").line for name, place in found.topology.places.items()} == {
+        "policy": 2,
+        "scope": 3,
+        "options": 4,
+    }
 
 
 def test_the_topology_of_kubelet_arguments():
@@ -488,3 +493,24 @@ def test_a_topology_of_the_wrong_shape_names_its_place(line, problem):
     with pytest.raises(BadInput) as caught:
         parse_node_config(f"kind: KubeletConfiguration\n{line}\n", file="n.yaml")
     assert str(caught.value).startswith(problem)
+
+
+KUBELET_TOPOLOGY = """kind: KubeletConfiguration
+topologyManagerPolicy: p
+topologyManagerScope: s
+topologyManagerPolicyOptions: {o: x}
+"""
+OPENSHIFT_TOPOLOGY = """kubeletArguments:
+  topology-manager-policy: [p]
+  topology-manager-scope: [s]
+  topology-manager-policy-options: [o=x]
+"""
+
+
+@pytest.mark.parametrize("text", [KUBELET_TOPOLOGY, OPENSHIFT_TOPOLOGY], ids=["kubelet", "OpenShift"])
+@pytest.mark.parametrize(("code", "line"), [("unknown_policy", 2), ("unknown_scope", 3), ("unknown_option", 4)])
+def test_each_setting_of_a_topology_has_its_own_place(text, code, line):
+    """TM-2: what is wrong may be the scope alone."""
+    place = parse_node_config(text, file="n.yaml").topology.place_of(UnusableTopology("", code=code))
+    assert place is not None
+    assert place.bad("").line == line

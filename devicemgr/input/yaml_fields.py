@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from .errors import BadInput
+from ..errors import BadInput
 
 _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -58,6 +58,10 @@ class Field:
         line = self.first_line + (self.node.start_mark.line if self.has_lines else 0)
         return BadInput(problem, file=self.file, line=line, field=self.path)
 
+    def _another_type(self, wanted: str, like: str) -> BadInput:
+        example = f" such as {like}" if like else ""
+        return self.bad(f"must be {wanted}{example}, not {self.described()}")
+
     def _spend(self, values: int) -> None:
         self.budget.left -= values
         if self.budget.left < 0:
@@ -72,11 +76,14 @@ class Field:
         is_block = isinstance(self.node, yaml.ScalarNode) and self.node.style == "|" and self.has_lines
         return list(_documents(text, replace(self, first_line=line + is_block, has_lines=is_block)))
 
-    def mapping(self) -> dict[str, Field]:
+    def mapping(self, *, like: str = "") -> dict[str, Field]:
         """By key; a key with a null value is left out. A duplicate key is an error.
 
-        What is written out overrides what a merge key (``<<``) adds; its first mapping overrides the others.
+        What is written out overrides what a merge key (``<<``) adds; its first mapping overrides the others. ``like``
+        is an example, for who has written something else.
         """
+        if not self.is_mapping:
+            raise self._another_type("a mapping", like)
         fields = self._written()
         for node in self._merged():
             for key, value in self._at(self.path, node)._written().items():
@@ -85,8 +92,6 @@ class Field:
 
     def _written(self) -> dict[str, Field]:
         """What is written out in this mapping, nulls included."""
-        if not isinstance(self.node, yaml.MappingNode):
-            raise self.bad(f"must be a mapping, not {self.described()}")
         self._spend(len(self.node.value))
         fields: dict[str, Field] = {}
         for key_node, value_node in self.node.value:
@@ -150,9 +155,10 @@ class Field:
                 inside = place.sequence() if place.is_list else place.mapping().values() if place.is_mapping else ()
                 waiting += reversed([*inside])
 
-    def sequence(self) -> list[Field]:
-        if not isinstance(self.node, yaml.SequenceNode):
-            raise self.bad(f"must be a list, not {self.described()}")
+    def sequence(self, *, like: str = "") -> list[Field]:
+        """``like`` is an example, for who has written something else."""
+        if not self.is_list:
+            raise self._another_type("a list", like)
         self._spend(len(self.node.value))
         return [self._at(f"{self.path}[{index}]", node) for index, node in enumerate(self.node.value)]
 
@@ -186,11 +192,20 @@ class Field:
         return self.text().lower() in ("true", "yes", "on")
 
     def plain(self) -> Any:
-        """The value as JSON has it: mappings, lists, text, numbers, true, false, null."""
+        """The value as JSON has it: mappings, lists, text, numbers, true, false, null.
+
+        Raises BadInput, also for a value that is a part of itself.
+        """
+        try:
+            return self._plain()
+        except RecursionError:
+            raise self.bad("is nested too deeply, or is a part of itself") from None
+
+    def _plain(self) -> Any:
         if self.is_mapping:
-            return {key: value.plain() for key, value in self.mapping().items()}
+            return {key: value._plain() for key, value in self.mapping().items()}
         if self.is_list:
-            return [one.plain() for one in self.sequence()]
+            return [one._plain() for one in self.sequence()]
         kind = self.node.tag.rpartition(":")[2]
         if kind == "null":
             return None
@@ -248,13 +263,22 @@ def _documents(text: str, place: Field) -> Iterator[Field]:
                 document._spend(1)
                 yield document
     except yaml.MarkedYAMLError as error:
-        mark, problem = error.problem_mark, str(error.problem)
-        problem = "this is nested too deeply" if "nesting depth" in problem else problem
-        raise broken(problem, min(mark.line, text.count("\n")) if mark else 0) from error
+        lines = text.split("\n")
+        line = min(error.problem_mark.line, len(lines) - 1) if error.problem_mark else 0
+        raise broken(_in_words(str(error.problem), lines[line]), line) from error
     except RecursionError as error:
         raise broken("this is nested too deeply") from error
     except yaml.YAMLError as error:
         raise broken(f"this is not valid YAML: {error}") from error
+
+
+def _in_words(problem: str, line: str) -> str:
+    """What libyaml found on this line, in words that help."""
+    if "nesting depth" in problem:
+        return "this is nested too deeply"
+    if "\t" in line and ("cannot start any token" in problem or "violates indentation" in problem):
+        return "a tab where only spaces are allowed"
+    return problem
 
 
 def _json_as_yaml(text: str) -> str:

@@ -18,13 +18,13 @@ here. Other keys of the kubelet are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .errors import BadInput
-from .kubernetes_versions import why_not_a_version
-from .model import ResourceName
-from .node_resources import node_resource
+from ..errors import BadInput, UnusableTopology
+from ..kubernetes_versions import why_not_a_version
+from ..model import ResourceName
+from ..node_resources import node_resource
 from .yaml_fields import Field, load_documents, nearest
 
 GATE = "DevicePlugins"
@@ -58,12 +58,18 @@ _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopologyConfig:
-    """The Topology Manager's settings as written; ``place`` is where, for errors in them (TM-1)."""
+    """The Topology Manager's settings as written (TM-1). ``places`` is where the policy, the scope and the options are
+    written, by these names."""
 
     policy: str = "none"
     scope: str = "container"
     options: Mapping[str, str] = field(default_factory=dict)
-    place: Field | None = field(default=None, compare=False)
+    places: Mapping[str, Field] = field(default_factory=dict, compare=False)
+
+    def place_of(self, error: UnusableTopology) -> Field | None:
+        """Where the setting is written that the error is about."""
+        setting = {"unknown_policy": "policy", "unknown_scope": "scope"}.get(error.code, "options")
+        return self.places.get(setting) or self.places.get("policy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +99,7 @@ def parse_node_configs(sources: Iterable[tuple[str, str]]) -> NodeConfig:
             policy=_last_nonempty([one.policy for one in topologies]) or "none",
             scope=_last_nonempty([one.scope for one in topologies]) or "container",
             options={name: value for one in topologies for name, value in one.options.items()},
-            place=next((one.place for one in reversed(topologies) if one.policy), None),
+            places={name: place for one in topologies for name, place in one.places.items()},
         ),
         node_resources={name: count for one in configs for name, count in one.node_resources.items()},
         kubernetes_version=_last_nonempty([one.kubernetes_version for one in configs]),
@@ -410,15 +416,13 @@ def _gates_of_arguments(arguments: _Arguments) -> dict[str, bool]:
 
 
 def _topology_of_arguments(arguments: _Arguments) -> TopologyConfig:
-    place = next(
-        (arguments[key][-1] for key in arguments if key.startswith("topology-manager-") and arguments[key]), None
-    )
     options = {name: value for _, name, value in _pairs(arguments, "topology-manager-policy-options")}
+    last = {name: values[-1] for name, values in arguments.items() if values}
     return TopologyConfig(
         policy=_last(arguments, "topology-manager-policy"),
         scope=_last(arguments, "topology-manager-scope"),
         options=options,
-        place=place,
+        places=_places(last, "topology-manager-{}".format),
     )
 
 
@@ -460,11 +464,17 @@ def _text_of(top: Mapping[str, Field], key: str) -> str:
 
 
 def _topology_of_kubelet(top: Mapping[str, Field]) -> TopologyConfig:
-    place = next((top[key] for key in top if key.startswith("topologyManager")), None)
     options = top["topologyManagerPolicyOptions"].mapping() if "topologyManagerPolicyOptions" in top else {}
     return TopologyConfig(
         policy=_text_of(top, "topologyManagerPolicy"),
         scope=_text_of(top, "topologyManagerScope"),
         options={name: value.text() for name, value in options.items()},
-        place=place,
+        places=_places(top, lambda setting: f"topologyManager{''.join(map(str.title, setting.split('-')))}"),
     )
+
+
+def _places(fields: Mapping[str, Field], key_of: Callable[[str], str]) -> dict[str, Field]:
+    """Of the settings of the Topology Manager that are written there, and are not empty."""
+    keys = {"policy": key_of("policy"), "scope": key_of("scope"), "options": key_of("policy-options")}
+    written = {name: fields[key] for name, key in keys.items() if key in fields}
+    return {name: place for name, place in written.items() if not place.is_text or place.text()}

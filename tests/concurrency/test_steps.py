@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from devicemgr.concurrency.steps import CHUNK, SharedSteps, in_chunks, run_steps
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.pod_devices import Assignment
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.views.pod_resources import allocatable_devices
 from devicemgr.core.views.pod_status import pod_statuses
 from devicemgr.model import Container, Device, DeviceList, Owner, Pod, RunOptions
-from devicemgr.steps import CHUNK, SharedSteps, in_chunks, run_steps
 from tests.helpers import apply_list
 
 R = "vendor.com/gpu"

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from . import events
-from .errors import BadInput
+from .. import events
+from ..errors import BadInput
 
 MAX_LINE = 64 * 2**20
 """Characters of a line: the list of a million devices has about as many."""
@@ -46,24 +46,28 @@ class TraceLine:
 def read_trace(lines: Iterable[str], *, file: str) -> Iterator[TraceLine]:
     """Every line that is not empty. Raises BadInput if the first one shows that this is no trace."""
     is_golden: bool | None = None
+    lines_have_ends = False
     for number, line in enumerate(lines, start=1):
+        is_cut_off = lines_have_ends and not line.endswith("\n")
+        lines_have_ends = line.endswith("\n")
         if not (text := line.rstrip("\r\n")).strip():
             continue
         if is_golden is None:
             is_golden = text.startswith((">", "#"))
             first = _golden_line(number, text) if is_golden else _json_line(number, text)
             if first.problem:
-                raise BadInput(
-                    f"{first.problem}. A trace is what --trace writes, one JSON object a line; or a golden trace, "
-                    "which begins with '>' or '#'",
-                    file=file,
-                    line=number,
-                )
+                raise BadInput(f"{first.problem}. {_what_it_should_be(text)}", file=file, line=number)
             yield first
         else:
-            yield _golden_line(number, text) if is_golden else _json_line(number, text)
+            yield _golden_line(number, text, is_cut_off=is_cut_off) if is_golden else _json_line(number, text)
     if is_golden is None:
         raise BadInput("this trace is empty", file=file)
+
+
+def _what_it_should_be(text: str) -> str:
+    if "\0" in text or "\N{REPLACEMENT CHARACTER}" in text:
+        return "This is no UTF-8 text. Of a compressed trace: zcat FILE | python -m devicemgr sequence -"
+    return "A trace is what --trace writes, one JSON object a line; or a golden trace, which begins with '>' or '#'"
 
 
 def _json_line(number: int, text: str) -> TraceLine:
@@ -79,13 +83,15 @@ def _json_line(number: int, text: str) -> TraceLine:
     return TraceLine(number=number, text=text, event=event)
 
 
-def _golden_line(number: int, text: str) -> TraceLine:
+def _golden_line(number: int, text: str, *, is_cut_off: bool = False) -> TraceLine:
     if text.startswith(">"):
         return TraceLine(number=number, text=text, step=text[1:].strip())
     if text.startswith("#"):
         return TraceLine(number=number, text=text, comment=text[1:].strip())
     if not text.startswith("    "):
         return TraceLine(number=number, text=text, problem="a line begins with '>', '#' or four spaces")
+    if is_cut_off:
+        return TraceLine(number=number, text=text, problem="the line is cut off: it has no end")
     if (found := _EVENT.match(text, 4)) is None:
         return TraceLine(number=number, text=text)
     try:
@@ -145,6 +151,6 @@ def _typed(value: str | list[str], kind: str) -> Any:
     if kind == "Mapping" and len(value) < MAX_LINE:
         try:
             return ast.literal_eval(value)
-        except (SyntaxError, MemoryError, RecursionError) as error:
+        except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
             raise ValueError(f"{value[:40]!r} is no mapping") from error
     return value

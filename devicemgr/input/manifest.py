@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import BadInput
-from .model import Container, ContainerKind, Pod, ResourceName
+from ..errors import BadInput
+from ..model import Container, ContainerKind, Pod, ResourceName
+from ..quantity import whole_number
+from ..resource_names import why_not_extended
 from .pod_kinds import (
     CONTAINER_FIELDS,
     KINDS,
@@ -31,8 +33,6 @@ from .pod_kinds import (
     is_built_in,
     pod_templates,
 )
-from .quantity import whole_number
-from .resource_names import why_not_extended
 from .yaml_fields import Field, dump, load_documents, nearest
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")

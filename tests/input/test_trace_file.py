@@ -10,7 +10,7 @@ from devicemgr import events
 from devicemgr.daemon.event_log import RecordedEvent
 from devicemgr.daemon.serving.trace import format_text
 from devicemgr.errors import BadInput
-from devicemgr.trace_file import read_trace
+from devicemgr.input.trace_file import read_trace
 
 EVENTS = [
     events.PluginRegistered(

@@ -9,11 +9,14 @@ No error quotes a file: it contains secrets, and errors end up in public logs.
 from __future__ import annotations
 
 import base64
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .errors import BadInput
+from ..errors import BadInput
 from .yaml_fields import Field, load_documents
 
 HIDDEN = "[hidden]"
@@ -55,6 +58,13 @@ class Entry:
         """A list of mappings; empty if it is not there."""
         return [Entry(one, _mapping(one), self.directory) for one in self._items(name)]
 
+    def plain(self, name: str) -> Any:
+        """Whatever is there, as JSON has it."""
+        try:
+            return self.fields[name].plain()
+        except BadInput as error:
+            raise BadInput(str(error), file="kubeconfig") from None
+
     def _items(self, name: str) -> list[Field]:
         return _items(self.fields[name]) if name in self.fields else []
 
@@ -73,6 +83,8 @@ class Entry:
             return (self.directory / self.text(name)).read_bytes()
         except OSError as error:
             raise bad(self.fields[name], f"that file cannot be read: {error.strerror}") from error
+        except ValueError:
+            raise bad(self.fields[name], "there is no file of that name") from None
 
 
 class Kubeconfig:
@@ -83,7 +95,7 @@ class Kubeconfig:
     """
 
     def __init__(self, *paths: str | Path, context: str = "") -> None:
-        self.paths = [Path(path).expanduser().absolute() for path in paths]
+        self.paths = [Path(os.path.expanduser(path)).absolute() for path in paths]
         # Of several files one may be empty: kubectl makes such.
         read = ((path, _document_of(path, may_be_empty=len(paths) > 1)) for path in self.paths)
         self._documents = [(path, document) for path, document in read if document is not None]
@@ -161,22 +173,24 @@ def bad(place: Field, problem: str) -> BadInput:
 def _contents_if_there(path: Path) -> str:
     try:
         return path.read_text(errors="replace").strip()
-    except OSError:
+    except (OSError, ValueError):  # a path may have any character
         return ""
 
 
 def _document_of(path: Path, *, may_be_empty: bool) -> Field | None:
     """The one document of the file. Raises BadInput."""
-    if not path.exists():
-        raise BadInput(f"there is no {path}", file="kubeconfig")
-    if not path.is_file():  # not a pipe either: it may be read more than once
-        raise BadInput(f"{path} is not a file", file="kubeconfig")
     try:
-        documents = load_documents(path.read_text(encoding="utf-8"), file=str(path))
+        if not stat.S_ISREG(path.stat().st_mode):  # not a pipe either: it may be read more than once
+            raise BadInput(f"{path} is not a file", file="kubeconfig")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput(f"there is no {path}", file="kubeconfig") from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}", file="kubeconfig") from error
     except UnicodeDecodeError:
-        raise BadInput(f"{path} is no UTF-8 text", file="kubeconfig") from None
+        raise BadInput(f"{path} is not UTF-8 text", file="kubeconfig") from None
+    try:
+        documents = load_documents(text, file=str(path))
     except BadInput as error:  # without its text, which may quote the file
         place = path if error.line is None else f"{path}:{error.line}"
         raise BadInput(f"{place}: this is not valid YAML", file="kubeconfig") from None
@@ -190,7 +204,10 @@ def _document_of(path: Path, *, may_be_empty: bool) -> Field | None:
 def _mapping(value: Field) -> Mapping[str, Field]:
     if not value.is_mapping:
         raise bad(value, "must be a mapping")
-    return value.mapping()
+    try:
+        return value.mapping()
+    except BadInput as error:  # a key that appears twice
+        raise BadInput(str(error), file="kubeconfig") from None
 
 
 def _items(value: Field) -> list[Field]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from devicemgr.errors import BadInput
-from devicemgr.kubeconfig import HIDDEN, Kubeconfig
+from devicemgr.input.kubeconfig import HIDDEN, Kubeconfig
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devicemgr.errors import BadInput
-from devicemgr.manifest import as_pod, parse_manifest, parse_pods
+from devicemgr.input.manifest import as_pod, parse_manifest, parse_pods
 from devicemgr.model import ContainerKind
 
 POD = """\
@@ -166,7 +166,7 @@ def test_a_broken_manifest_names_file_line_and_field(text, message):
 
 # --- what people have ----------------------------------------------------------------------------------
 
-FILES = Path(__file__).parent / "files" / "manifests"
+FILES = Path(__file__).parents[1] / "files" / "manifests"
 
 
 def found_in(*names, replicas=1):
