@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.core.allocation.container_options import merge_run_options, suspicious_texts
 from devicemgr.core.allocation.explanation import (
     AlignmentExplanation,
@@ -23,10 +24,11 @@ from devicemgr.core.checkpoint.own_section import parse_section
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.report import normalising
 from devicemgr.core.devices.store import DeviceStore
+from devicemgr.core.topology.alignment import Alignment, align
 from devicemgr.core.topology.hints import Hint, container_hints
 from devicemgr.core.topology.merge import merge_hints
 from devicemgr.core.topology.numa import Numa
-from devicemgr.core.topology.policy import Alignment, Policy, Scope, Topology, align, parse_topology
+from devicemgr.core.topology.policy import Policy, Scope, Topology, parse_topology
 from devicemgr.core.views.node_status import InsufficientResource, first_insufficient_resource
 from devicemgr.errors import DeviceManagerError
 from devicemgr.model import (
@@ -40,7 +42,6 @@ from devicemgr.model import (
     Pod,
     RunOptions,
 )
-from devicemgr.steps import run_steps
 from tests.helpers import apply_list
 
 GOLDEN = Path(__file__).with_name("messages.golden")

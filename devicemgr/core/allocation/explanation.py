@@ -13,9 +13,10 @@ from typing import Any
 from ...model import Container, DeviceId, Owner, Pod, ResourceName, RunOptions
 from ..devices.pod_devices import in_order
 from ..devices.store import DeviceStore
+from ..topology.alignment import Alignment
 from ..topology.hints import DeviceHints, HintList, Hints
 from ..topology.node_search import SearchBudget, SearchBudgetExceeded
-from ..topology.policy import Alignment, Topology
+from ..topology.policy import Topology
 from .plan import Plan
 
 LISTED = 50
@@ -60,7 +61,7 @@ class ResourceExplanation:
                 "unaligned": listed(split.unaligned),
                 "no affinity": listed(split.no_affinity),
             }
-        self.taken = [asdict(step) for step in plan.steps]
+        self.taken = [{"rule": one.rule, "because": one.because, "devices": one.devices} for one in plan.steps]
         if request is not None:
             self.preferred_allocation_request = {
                 "available": listed(request.available),

@@ -8,7 +8,7 @@ The classes of devices, in the order in which they are taken:
 1. *reusable*: held by an init container of the same pod (7a), whatever their health and NUMA node;
 2. *aligned*: on a NUMA node of the affinity mask (7d, 7e);
 3. what the plug-in prefers among all available ones (7f);
-4. *unaligned*, then *no affinity* (7f).
+4. *unaligned*, then *no affinity* (7f); only the latter where the hint counted on them (LIM-13).
 
 Within a class the order is fixed: natural order of the ids (ALLOC-8).
 """
@@ -31,6 +31,8 @@ from ..devices.store import DeviceStore
 class Request:
     """One container requests ``count`` devices of one resource. ``affinity`` None means no NUMA preference.
 
+    ``is_aligned`` says that it was found to fit on ``affinity`` as well as it could on any nodes of this machine.
+
     ``is_running`` says that the pod was admitted and has not ended, so the devices it holds are not checked again
     (ALLOC-6b). The kubelet trusts a record only until its sources are ready, and only for containers that run at that
     moment (LIM-30); and up to v1.36 it refuses a resize because of an unrelated device (LIM-34).
@@ -41,6 +43,7 @@ class Request:
     count: int
     reusable: AbstractSet[DeviceId] = frozenset()
     affinity: AbstractSet[int] | None = None
+    is_aligned: bool = False
     is_running: bool = False
 
 
@@ -144,6 +147,9 @@ def _choose(
             ("on other NUMA nodes, since the chosen ones have no more", split.unaligned),
             ("free, and first in order", split.no_affinity),
         ]
+        # Decision (LIM-13): the hint counted devices without NUMA data, and one of another node would prove it wrong.
+        if request.is_aligned and len(split.no_affinity) >= count - _count(steps):
+            candidates, pools = split.no_affinity, pools[1:]
     taken = [id for step in steps for id in step.devices]
     asked = PreferredAllocationRequest(available=candidates.also(taken), must_include=in_order(taken), size=count)
     wanted = [id for id in preferred if id in candidates]

@@ -27,16 +27,15 @@ from typing import Any
 
 from fnv_hash_fast import fnv1a_32
 
+from ...concurrency.steps import Steps, in_chunks, run_steps
 from ...errors import CorruptCheckpoint
 from ...model import DeviceId, Owner, ResourceName
-from ...steps import Steps, in_chunks, run_steps
 
 FILE_NAME = "kubelet_internal_checkpoint"
 SECTION = "DeviceManager"
 """The key of our own section."""
 NO_NUMA_NODE = -1
 """The key for devices without topology (CKPT-3)."""
-_STORE_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,248}[A-Za-z0-9])?")
 _NODE_KEY = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
 """The devices of each NUMA node; a device with two nodes is listed under both."""
@@ -137,11 +136,6 @@ def checksum_of(canonical: str) -> int:
     """FNV-1a, 32 bit, over the UTF-8 bytes (CKPT-6)."""
     value: int = fnv1a_32(canonical.encode())
     return value
-
-
-def is_store_key(key: str) -> bool:
-    """Is this a valid name for a file of the checkpoint store? (CKPT-11)"""
-    return _STORE_KEY.fullmatch(key) is not None
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ is drawn from those. What a peer has written is text in all of them: escaped and
 
 ``items``     what a conversation consists of: lifelines, messages, calls, notes
 ``fields``    reading the fields of an event that may come from any file
+``elapsed``   how much time passes from event to event
 ``narrator``  events → items
 ``stream``    a whole stream of them, with what is missing in it
 ``notes``     what the manager did by itself, in one sentence

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from .elapsed import Elapsed
 from .items import API_SERVER, CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note, lifelines_of
 
 MOST_DRAWN = 500
@@ -15,6 +16,9 @@ MOST_PLUGINS = 20
 """Lifelines of plug-ins."""
 _OTHERS = (MANAGER, CALLER, CHECK, API_SERVER)
 """All other lifelines are of plug-ins, also if an event names no resource."""
+
+LEGEND = ("solid: a call", "dashed: an answer, or an entry of a stream")
+"""What the arrows of a picture mean, however it is drawn; it stands below them."""
 
 Arrow: TypeAlias = Message | Note
 """What is drawn: a call is two of them."""
@@ -31,6 +35,7 @@ class Drawing:
 
 
 def drawing_of(items: Iterable[Item]) -> Drawing:
+    """As a picture shows them: of too many, the last ones."""
     kept: deque[Item] = deque(maxlen=MOST_DRAWN)
     total = 0
     for item in items:
@@ -47,16 +52,21 @@ def drawing_of(items: Iterable[Item]) -> Drawing:
     if undrawn:
         missing.append(f"{len(undrawn):,} more plug-ins")
     left_out = f"not drawn: {' and '.join(missing)}" if missing else ""
-    return Drawing(lifelines, tuple(_in_time([arrow for item in items for arrow in _arrows_of(item)])), left_out)
+    return Drawing(lifelines, tuple(_in_time(items)), left_out)
 
 
-def _arrows_of(item: Item) -> list[Arrow]:
-    """A call as its request, when it was made, and its answer."""
+def _arrows_of(item: Item) -> list[tuple[float, Arrow]]:
+    """A call as its request, when it was made, and its answer. Each with the seconds by which it was before the end."""
     if not isinstance(item, Call):
-        return [item]
-    began = None if item.time is None else item.time - (item.seconds or 0.0)
+        return [(0.0, item)]
+    took = item.seconds or 0.0
     request = Message(
-        time=began, source=item.source, target=item.target, text=item.text, about=item.about, rule=item.rule
+        time=None if item.time is None else item.time - took,
+        source=item.source,
+        target=item.target,
+        text=item.text,
+        about=item.about,
+        rule=item.rule,
     )
     answer = replace(
         request,
@@ -67,11 +77,13 @@ def _arrows_of(item: Item) -> list[Arrow]:
         is_reply=True,
         failed=item.failed,
     )
-    return [request, answer]
+    return [(took, request), (0.0, answer)]
 
 
-def _in_time(arrows: list[Arrow]) -> list[Arrow]:
+def _in_time(items: list[Item]) -> list[Arrow]:
     """Of calls side by side all requests come before the answers. Without times the order is that of the events."""
-    if any(arrow.time is None for arrow in arrows):
-        return arrows
-    return sorted(arrows, key=lambda arrow: arrow.time or 0.0)
+    elapsed = Elapsed()
+    arrows = [(elapsed.until(item.time) - before, arrow) for item in items for before, arrow in _arrows_of(item)]
+    if all(item.time is not None for item in items):
+        arrows.sort(key=lambda one: one[0])
+    return [arrow for _, arrow in arrows]

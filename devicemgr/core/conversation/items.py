@@ -70,4 +70,5 @@ Item: TypeAlias = Message | Call | Note
 
 
 def lifelines_of(item: Item) -> tuple[Lifeline, ...]:
+    """Those at which it is drawn."""
     return (MANAGER,) if isinstance(item, Note) else (item.source, item.target)

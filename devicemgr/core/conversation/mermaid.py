@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .drawing import Arrow, Drawing
-from .items import MANAGER, Lifeline, Note
+from .drawing import LEGEND, Arrow, Drawing
+from .items import MANAGER, Lifeline, Message, Note
 
 
 def mermaid(drawing: Drawing) -> str:
+    """The whole diagram, without a fence around it."""
     return "".join(f"{line}\n" for line in _lines(drawing))
 
 
@@ -23,6 +24,10 @@ def _lines(drawing: Drawing) -> Iterator[str]:
         yield f"    Note over {ends[0]},{ends[-1]}: {escaped(drawing.left_out)}"
     for arrow in drawing.arrows:
         yield f"    {_arrow(arrow, ids)}"
+    messages = [arrow for arrow in drawing.arrows if isinstance(arrow, Message)]
+    if messages:  # a title would not be wrapped, nor would it make room for itself; a note over all lifelines does
+        legend = [*LEGEND, *(["cross: a failure"] if any(one.failed for one in messages) else [])]
+        yield f"    Note over {ends[0]},{ends[-1]}: {escaped(' · '.join(legend))}"
 
 
 def _label(lifeline: Lifeline) -> str:
@@ -40,4 +45,4 @@ def _arrow(arrow: Arrow, ids: dict[Lifeline, str]) -> str:
 def escaped(text: str) -> str:
     """The text, whatever it is, as text: Mermaid ends a message at a semicolon, draws tags, and takes ``#59;`` for a
     character. Letters, digits and the punctuation of names stay as they are."""
-    return re.sub(r"[^\w \-.,:/()…=+'→]", lambda found: f"#{ord(found[0])};", text) or "-"
+    return re.sub(r"[^\w \-.,:/()…=+'→·]", lambda found: f"#{ord(found[0])};", text) or "-"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from ...events.summary import counts_in_short, devices_in_short
 from .fields import Event, clean, count, devices, flag, listed, mapping, number, strings, text
@@ -13,8 +13,11 @@ from .items import API_SERVER, CALLER, CHECK, MANAGER, Call, Item, Lifeline, Mes
 from .notes import NOTES, note_of
 from .rules import RULES
 
-_MOST_PODS = 10_000
-"""Of how many pods it is remembered what they are about: as many as a busy node has in a long trace."""
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MOST_REMEMBERED = 10_000
+"""Pods, and registrations of plug-ins: more than a node has at one time. A stream may go on for months."""
 _LONGEST_NAME = 60
 """Characters of a name at a lifeline. Of a longer one the ends are shown."""
 
@@ -67,7 +70,15 @@ class Narrator:
         )
 
     def _message(
-        self, event: Event, source: Lifeline, target: Lifeline, words: str, *, reply: bool = False, failed: bool = False
+        self,
+        event: Event,
+        source: Lifeline,
+        target: Lifeline,
+        words: str,
+        *,
+        reply: bool = False,
+        failed: bool = False,
+        rule: str = "",
     ) -> Message:
         return Message(
             time=number(event, "time"),
@@ -77,20 +88,20 @@ class Narrator:
             is_reply=reply,
             failed=failed,
             about=self._about(event),
-            rule=self._rule(event),
+            rule=rule or self._rule(event),
         )
 
     # --- plug-ins -----------------------------------------------------------------------------------
 
     def _register(self, event: Event) -> Iterator[Item]:
         socket, resource = text(event, "endpoint", _LONGEST_NAME), text(event, "resource", _LONGEST_NAME)
-        self._latest[resource] = socket
+        _remember(self._latest, resource, socket)
         words = f"Register({text(event, 'version', 20)}, {socket}, {resource})"
         yield self._message(event, self._plugin(event, socket), MANAGER, words)
 
     def _discovered(self, event: Event) -> Iterator[Item]:
         socket, resource = text(event, "path", _LONGEST_NAME), text(event, "resource", _LONGEST_NAME)
-        self._latest[resource] = socket
+        _remember(self._latest, resource, socket)
         yield Call(
             time=number(event, "time"),
             source=MANAGER,
@@ -103,11 +114,14 @@ class Narrator:
 
     def _registered(self, event: Event) -> Iterator[Item]:
         socket, resource = text(event, "endpoint", _LONGEST_NAME), text(event, "resource", _LONGEST_NAME)
-        self._sockets[resource, count(event, "generation")] = self._latest[resource] = socket
-        self._serving[resource] = count(event, "generation")
+        generation = count(event, "generation")
+        _remember(self._sockets, (resource, generation), socket)
+        _remember(self._latest, resource, socket)
+        _remember(self._serving, resource, generation)
         plugin = self._plugin(event, socket)
-        yield self._message(event, MANAGER, plugin, "registered", reply=True)
-        yield self._message(event, MANAGER, plugin, "ListAndWatch()")
+        rule = "REG-9" if flag(event, "replaced") else ""
+        yield self._message(event, MANAGER, plugin, "registered", reply=True, rule=rule)
+        yield self._message(event, MANAGER, plugin, "ListAndWatch()", rule=RULES["ListAndWatch"])
 
     def _refused(self, event: Event) -> Iterator[Item]:
         plugin = self._plugin(event, text(event, "endpoint", _LONGEST_NAME))
@@ -115,7 +129,7 @@ class Narrator:
 
     def _promote(self, event: Event) -> Iterator[Item]:
         resource = text(event, "resource", _LONGEST_NAME)
-        self._serving[resource] = count(event, "generation")
+        _remember(self._serving, resource, count(event, "generation"))
         self._promoting = resource
         yield self._note(event, NOTES["PluginPromoted"](event))
 
@@ -131,11 +145,13 @@ class Narrator:
 
     def _applied(self, event: Event) -> Iterator[Item]:
         resource = text(event, "resource", _LONGEST_NAME)
-        words = f"list: {counts_in_short(count(event, 'capacity'), count(event, 'allocatable'))}{_changes(event)}"
+        capacity, healthy = count(event, "capacity"), count(event, "allocatable")
+        words = f"list: {counts_in_short(capacity, healthy)}{_changes(event)}"
         if resource == self._just_promoted:
             yield self._note(event, f"its last {words} is in force")
         else:
-            yield self._message(event, self._plugin(event), MANAGER, words, reply=True)
+            rule = "LW-3" if healthy < capacity else ""
+            yield self._message(event, self._plugin(event), MANAGER, words, reply=True, rule=rule)
 
     def _ended(self, event: Event) -> Iterator[Item]:
         plugin = self._plugin(event, text(event, "endpoint", _LONGEST_NAME))
@@ -184,10 +200,8 @@ class Narrator:
 
     def _admission(self, event: Event) -> Iterator[Item]:
         limits = mapping(event, "limits")
-        if len(self._pods) >= _MOST_PODS:
-            self._pods.pop(next(iter(self._pods)))
         about = frozenset(clean(name, _LONGEST_NAME) for name in islice(limits, 100))
-        self._pods[text(event, "uid")] = _pod(event), about
+        _remember(self._pods, text(event, "uid"), (_pod(event), about))
         wanted = listed(f"{name}: {value}" for name, value in limits.items()) or "no devices"
         yield self._message(event, CALLER, MANAGER, f"admit pod {_pod(event)} ({wanted})")
 
@@ -197,6 +211,10 @@ class Narrator:
     def _pod_refused(self, event: Event) -> Iterator[Item]:
         words = f"refused {_pod(event)}: {text(event, 'reason', 100)}: {text(event, 'message')}"
         yield self._message(event, MANAGER, CALLER, words, reply=True, failed=True)
+
+    def _cancelled(self, event: Event) -> Iterator[Item]:
+        words = f"does not wait for {_pod(event)} any more: what it had taken is released"
+        yield self._message(event, CALLER, MANAGER, words, failed=True)
 
     def _removed(self, event: Event) -> Iterator[Item]:
         freed = (f"{name}: {devices({name: ids}, name)}" for name, ids in mapping(event, "freed").items())
@@ -261,6 +279,7 @@ class Narrator:
         "DeviceHealthChanged": _health_changed,
         "PodAdmitted": _admitted,
         "PodRefused": _pod_refused,
+        "PodAdmissionCancelled": _cancelled,
         "PodRemoved": _removed,
         "ContainerStarted": _started,
         "ContainerNotStarted": _not_started,
@@ -274,11 +293,19 @@ class Narrator:
 
 
 _BAD = {
-    *("CheckpointFailed", "CheckpointLost", "SocketReplaced", "FileSetAside", "PluginSocketFailed"),
+    *("CheckpointFailed", "CheckpointLost", "EventsNotWritten", "SocketReplaced", "FileSetAside", "PluginSocketFailed"),
     *("ResourceContended", "ResourceRemoved", "PeerLimitReached", "CallsDenied", "ConnectionBroken"),
     *("AllocateAnswerFlagged", "FaultInjected", "NodeStandsBy", "ApiServerLost"),
 }
 """Notes that are drawn as a warning."""
+
+
+def _remember(known: dict[K, V], key: K, value: V) -> None:
+    """As the latest; of too many the oldest is forgotten."""
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > _MOST_REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _pod(event: Event) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ...events.summary import counted
 from .fields import Event, clean, count, flag, listed, number, strings, text
 
 
@@ -18,10 +19,8 @@ def _words(event: Event, *names: str) -> str:
 
 def _pods(event: Event) -> str:
     pods, resources = strings(event, "pods"), strings(event, "resources")
-    return (
-        f"the state of an earlier run is back: {len(pods):,} pods with {count(event, 'devices'):,} devices; "
-        f"expected back: {listed(resources) or 'no plug-in'}"
-    )
+    held = f"{counted(len(pods), 'pod')} with {counted(count(event, 'devices'), 'device')}"
+    return f"the state of an earlier run is back: {held}; expected back: {listed(resources) or 'no plug-in'}"
 
 
 def _aligned(event: Event) -> str:
@@ -39,6 +38,7 @@ NOTES: Mapping[str, Callable[[Event], str]] = {
     "DirectoryOpenToOthers": lambda event: f"{text(event, 'path', 100)}: {text(event, 'problem', 100)}",
     "CheckpointFailed": lambda event: f"the checkpoint could not be written: {text(event, 'problem', 100)}",
     "CheckpointLost": lambda event: f"the checkpoint was lost: {text(event, 'how', 100)}",
+    "EventsNotWritten": lambda event: f"{count(event, 'count'):,} events are missing here: they were not read in time",
     "FaultInjected": lambda event: f"fault {_words(event, 'fault')}: {_words(event, 'what')}".rstrip(": "),
     "PluginSocketFailed": lambda event: f"{text(event, 'path', 100)}: {text(event, 'problem')}",
     "PluginDirectoryUnwatched": lambda event: f"{text(event, 'path', 100)} is scanned: {text(event, 'problem', 100)}",
@@ -65,8 +65,9 @@ NOTES: Mapping[str, Callable[[Event], str]] = {
 }
 
 
-SILENT = {"CheckpointWritten", "NurseryOpened", "NurseryClosed"}
-"""No part of the conversation: about nobody else, and the first of them comes after almost every change."""
+SILENT = {"CheckpointWritten", "NurseryOpened", "NurseryClosed", "AssignmentRestored", "PodRestored"}
+"""No part of the conversation: about nobody else, or what StateRestored has said already. The first of them comes after
+almost every change."""
 
 
 def note_of(event: Event) -> str:

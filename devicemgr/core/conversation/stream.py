@@ -17,14 +17,20 @@ class Conversation:
     def __init__(self) -> None:
         self._narrators: dict[int, Narrator] = {}
         self._last: dict[int, int] = {}
+        self._times: dict[int, float] = {}
         self._check = ""
 
     def tell(self, event: Event) -> list[Item]:
+        """The items of the next event, after what has to be said of the stream itself."""
         instance = min(max(count(event, "instance"), 0), _MOST_INSTANCES)
         narrator = self._narrators.setdefault(instance, Narrator())
         notes: list[Item] = [
             Note(time=number(event, "time"), text=words)
-            for words in (self._missing(event, instance), self._check_begins(event, instance))
+            for words in (
+                self._missing(event, instance),
+                self._goes_back(event, instance),
+                self._check_begins(event, instance),
+            )
             if words
         ]
         return [*notes, *narrator.tell(event)]
@@ -36,9 +42,17 @@ class Conversation:
             return ""
         before = self._last.get(instance, 0)
         self._last[instance] = now
-        if now <= before + 1:
+        if now <= before + 1 or event.get("event") == "EventsNotWritten":  # which says so itself
             return ""
         return f"{now - before - 1:,} events are missing here"
+
+    def _goes_back(self, event: Event, instance: int) -> str:
+        """Somebody has set the clock, or the files of two managers are in one."""
+        if (now := number(event, "time")) is None:
+            return ""
+        before = self._times.get(instance, now)
+        self._times[instance] = now
+        return f"the clock goes back by {before - now:,.3f} s" if now < before else ""
 
     def _check_begins(self, event: Event, instance: int) -> str:
         check = text(event, "check", 60)

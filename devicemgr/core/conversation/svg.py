@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from html import escape
 
-from .drawing import Arrow, Drawing
+from .drawing import LEGEND, Arrow, Drawing
 from .items import MANAGER, Lifeline, Note
 
 _COLUMN = 320
 """Pixels from one lifeline to the next."""
 _ROW = 34
+_LINE = 15
+"""Pixels from one line of a label to the next."""
+_MOST_LINES = 3
+"""Of a label. A longer one is cut; the whole text is its tooltip."""
 _MARGIN = 140
 """Pixels at both sides: for half of a label at the first and at the last lifeline."""
 _TOP = 70
-_WIDTH = 54
-"""Characters that fit between two lifelines. A longer label is cut; the whole text is its tooltip."""
+_WIDTH = 42
+"""Characters that fit between two lifelines."""
+_NOTE_WIDTH = 35
+"""The same of a note, which also fits between the last lifeline and the margin."""
+_LEGEND = (*LEGEND, "box: what the manager did by itself")
 
 _STYLE = """
   svg { color-scheme: light dark; font: 12px ui-monospace, monospace; background: #fff; color: #222; }
   text { fill: currentColor; text-anchor: middle; }
+  .legend { opacity: .7; }
   .name { font-weight: bold; }
   .life { stroke: currentColor; opacity: .35; stroke-dasharray: 2 4; }
   .call, .reply { stroke: currentColor; fill: none; }
@@ -35,14 +44,18 @@ _STYLE = """
 
 
 def svg(drawing: Drawing) -> str:
+    """The whole file."""
     return "".join(f"{line}\n" for line in _lines(drawing))
 
 
 def _lines(drawing: Drawing) -> Iterator[str]:
     places = {lifeline: _MARGIN + _COLUMN * index for index, lifeline in enumerate(drawing.lifelines)}
     width = 2 * _MARGIN + _COLUMN * (len(places) - 1) + (_MARGIN if len(places) == 1 else 0)
+    rows = [_Row(arrow, places) for arrow in drawing.arrows]
+    legend = _wrapped(" · ".join((*_LEGEND, *_failed_legend(drawing))), width // 8, lines=_MOST_LINES)
     first = _TOP + (_ROW if drawing.left_out else 0)
-    height = first + _ROW * (len(drawing.arrows) + 1)
+    end = first + sum(row.height for row in rows) + _ROW
+    height = end + _LINE * len(legend)
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'role="img" aria-label="sequence diagram">'
@@ -53,37 +66,65 @@ def _lines(drawing: Drawing) -> Iterator[str]:
         '<path d="M0,0 L8,4 L0,8 z" class="head"/></marker></defs>'
     )
     for lifeline, x in places.items():
-        yield f'<line class="life" x1="{x}" y1="{_TOP - 20}" x2="{x}" y2="{height - 10}"/>'
+        yield f'<line class="life" x1="{x}" y1="{_TOP - 20}" x2="{x}" y2="{end - 20}"/>'
         yield from _heading(lifeline, x)
     if drawing.left_out:
-        yield _text(width // 2, _TOP + 4, drawing.left_out, longest=200)
-    for row, arrow in enumerate(drawing.arrows, start=1):
-        yield from _drawn(arrow, first + _ROW * row - 10, places)
+        yield from _text(width // 2, _TOP + 4, [drawing.left_out])
+    y = first
+    for row in rows:
+        y += row.height
+        yield from row.drawn(y - 10)
+    yield from _text(width // 2, height - 10, legend, kind="legend")
     yield "</svg>"
 
 
+def _failed_legend(drawing: Drawing) -> Iterator[str]:
+    if any(arrow.failed for arrow in drawing.arrows):
+        yield "red: a failure, or a warning"
+
+
 def _heading(lifeline: Lifeline, x: int) -> Iterator[str]:
-    yield _text(x, 24, lifeline.name, kind="name", longest=_WIDTH - 14)
+    yield from _text(x, 24, _wrapped(lifeline.name, _WIDTH, lines=1), kind="name", whole=lifeline.name)
     if lifeline.resource:
-        yield _text(x, 42, lifeline.resource, longest=_WIDTH - 14)
+        yield from _text(x, 42, _wrapped(lifeline.resource, _WIDTH, lines=1), whole=lifeline.resource)
 
 
-def _drawn(arrow: Arrow, y: int, places: dict[Lifeline, int]) -> Iterator[str]:
-    failed = " failed" if arrow.failed else ""
-    if isinstance(arrow, Note):
-        x, wide = places[MANAGER], min(max(7.4 * min(len(arrow.text), _WIDTH) + 16, 80), 2 * _MARGIN + 120)
-        yield f'<rect class="note{failed}" x="{x - wide / 2:g}" y="{y - 17}" width="{wide:g}" height="24" rx="4"/>'
-        yield _text(x, y, arrow.text, kind=failed.strip(), longest=_WIDTH)
-        return
-    begin, end = places[arrow.source], places[arrow.target]
-    columns = max(1, abs(begin - end) // _COLUMN)
-    kind = "reply" if arrow.is_reply else "call"
-    yield f'<line class="{kind}{failed}" x1="{begin}" y1="{y}" x2="{end}" y2="{y}" marker-end="url(#head)"/>'
-    yield _text((begin + end) // 2, y - 5, arrow.text, kind=failed.strip(), longest=(_WIDTH - 12) * columns)
+class _Row:
+    """An arrow with its label above it, or a note. ``height`` follows from the lines of the label."""
+
+    def __init__(self, arrow: Arrow, places: dict[Lifeline, int]) -> None:
+        self._arrow = arrow
+        if isinstance(arrow, Note):
+            self._begin = self._end = places[MANAGER]
+            longest = _NOTE_WIDTH
+        else:
+            self._begin, self._end = places[arrow.source], places[arrow.target]
+            longest = _WIDTH * max(1, abs(self._begin - self._end) // _COLUMN)
+        self._label = _wrapped(arrow.text, longest, lines=_MOST_LINES)
+        self.height = _ROW + _LINE * (len(self._label) - 1)
+
+    def drawn(self, y: int) -> Iterator[str]:
+        arrow, x, lines = self._arrow, (self._begin + self._end) // 2, self._label
+        failed = " failed" if arrow.failed else ""
+        if isinstance(arrow, Note):
+            wide, high = max(7.4 * max(map(len, lines)) + 16, 80), 24 + _LINE * (len(lines) - 1)
+            top = y + 7 - high
+            yield f'<rect class="note{failed}" x="{x - wide / 2:g}" y="{top}" width="{wide:g}" height="{high}" rx="4"/>'
+            yield from _text(x, y, lines, kind=failed.strip(), whole=arrow.text)
+            return
+        kind = "reply" if arrow.is_reply else "call"
+        ends = f'x1="{self._begin}" y1="{y}" x2="{self._end}" y2="{y}"'
+        yield f'<line class="{kind}{failed}" {ends} marker-end="url(#head)"/>'
+        yield from _text(x, y - 5, lines, kind=failed.strip(), whole=arrow.text)
 
 
-def _text(x: int, y: int, words: str, *, kind: str = "", longest: int) -> str:
+def _wrapped(words: str, longest: int, *, lines: int) -> list[str]:
+    return textwrap.wrap(words, longest, max_lines=lines, placeholder="…", break_on_hyphens=False) or [""]
+
+
+def _text(x: int, y: int, lines: list[str], *, kind: str = "", whole: str = "") -> Iterator[str]:
+    """``y`` is that of the last line. If the end of ``whole`` is cut off, it is a tooltip."""
     style = f' class="{kind}"' if kind else ""
-    shown = words if len(words) <= longest else f"{words[: longest - 1]}…"
-    whole = f"<title>{escape(words)}</title>" if shown != words else ""
-    return f'<text x="{x}" y="{y}"{style}>{whole}{escape(shown)}</text>'
+    title = f"<title>{escape(whole)}</title>" if lines[-1].endswith("…") else ""
+    for number, line in enumerate(lines, start=1):
+        yield f'<text x="{x}" y="{y - _LINE * (len(lines) - number)}"{style}>{title}{escape(line)}</text>'

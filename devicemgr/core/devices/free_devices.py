@@ -16,8 +16,8 @@ from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from heapq import merge
 
+from ...concurrency.steps import Steps, in_chunks, run_steps
 from ...model import HEALTHY, Device, DeviceId
-from ...steps import Steps, in_chunks, run_steps
 from .pod_devices import in_order, ordering
 
 NodeSet = frozenset[int]

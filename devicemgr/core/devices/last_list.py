@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ...concurrency.steps import Steps, in_chunks
 from ...model import HEALTHY, Device, DeviceId
-from ...steps import Steps, in_chunks
 from .report import Difference
 
 DEVICE_SIZE = 128

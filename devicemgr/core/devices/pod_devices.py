@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...concurrency.steps import CHUNK, SMALL_CHUNK, Steps, in_chunks, run_steps
 from ...model import (
     Container,
     ContainerKind,
@@ -25,7 +26,6 @@ from ...model import (
     RunOptions,
     natural_order,
 )
-from ...steps import CHUNK, SMALL_CHUNK, Steps, in_chunks, run_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ...concurrency.steps import SMALL_CHUNK, Steps, in_chunks
 from ...events import DeviceListNormalised
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceList, ResourceName
-from ...steps import SMALL_CHUNK, Steps, in_chunks
 
 MAX_NUMA_NODE = 1023
 """Linux's own limit on node numbers (MAX_NUMNODES is at most 1024)."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from ...concurrency.steps import CHUNK, SharedSteps, Steps, run_steps
 from ...events import DeviceListApplied
 from ...model import HEALTHY, UNHEALTHY, UNKNOWN, Device, DeviceId
-from ...steps import CHUNK, SharedSteps, Steps, run_steps
 from .endpoint import RESTORED, Endpoint, State, Trigger
 from .free_devices import FreeDevices
 from .last_list import Comparison, LastList, comparing
@@ -180,15 +180,17 @@ class Resource:
 
     def _applied(self, comparison: Comparison) -> DeviceListApplied:
         kinds = [comparison.added, comparison.removed, comparison.changed]
-        named = [in_order(id[:MAX_NAME_LENGTH] for id in ids[:MAX_NAMED]) for ids in kinds]
+        named = added, removed, changed = [ids[:MAX_NAMED] for ids in kinds]
+        healthy = self.healthy or set()
         return DeviceListApplied(
             resource=self.primary.resource,
             generation=self.primary.generation,
             capacity=len(self.devices),
-            allocatable=len(self.healthy or ()),
-            added=named[0],
-            removed=named[1],
-            changed=named[2],
+            allocatable=len(healthy),
+            added=_in_short(added),
+            removed=_in_short(removed),
+            changed=_in_short(changed),
+            unhealthy=_in_short(id for id in (*added, *changed) if id not in healthy),
             omitted=comparison.not_compared + sum(map(len, kinds)) - sum(map(len, named)),
         )
 
@@ -252,6 +254,10 @@ class Resource:
         if self.in_force is None or self.in_force.is_stale:
             return NOTHING_REPORTED
         return self.in_force.healthy, self.in_force.unhealthy
+
+
+def _in_short(ids: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
+    return in_order(id[:MAX_NAME_LENGTH] for id in ids)
 
 
 Reported = tuple[AbstractSet[DeviceId], AbstractSet[DeviceId]]

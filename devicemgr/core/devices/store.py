@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from ...concurrency.steps import Steps
 from ...errors import AllocationRefused, PeerLimitExceeded
 from ...events import (
     DeviceHealthChanged,
@@ -35,7 +36,6 @@ from ...model import (
     ResourceName,
     RunOptions,
 )
-from ...steps import Steps
 from .endpoint import GRACE_PERIOD, RESTORED, Endpoint, State, Trigger
 from .free_devices import FreeDevices
 from .last_list import LastList, comparing, memory_of
@@ -87,8 +87,9 @@ class DeviceStore(PodDevices):
         self.should_reset = False
         """Was there no checkpoint at the start? Then what the node published before means nothing (CAP-6)."""
         self.reports = 0
-        """How many lists were applied. As long as this and ``version``, which counts changes that must be written to
-        disk, stay the same, so does everything else."""
+        """Grows whenever plug-ins come or go, or the list in force changes: as long as it stays the same, so do the
+        resources and the health of their devices. With ``version``, which counts changes that must be written to disk,
+        that is everything."""
         self._resources: dict[ResourceName, Resource] = {}
         self._listed_sizes: dict[ResourceName, int] = {}
         self._removed: dict[ResourceName, None] = {}  # oldest first
@@ -112,6 +113,7 @@ class DeviceStore(PodDevices):
         self._options[resource] = endpoint.options
         self._count_lists(resource)
         self.version += 1
+        self.reports += 1
         registered = PluginRegistered(
             resource=resource,
             endpoint=endpoint.socket,
@@ -196,6 +198,7 @@ class DeviceStore(PodDevices):
         while len(self._removed) > MAX_REMOVED:
             self.acknowledge_removed(next(iter(self._removed)))
         self.version += bool(expired)
+        self.reports += bool(expired)
         return [ResourceRemoved(resource=name) for name in expired]
 
     def acknowledge_removed(self, resource: ResourceName) -> None:
@@ -204,6 +207,7 @@ class DeviceStore(PodDevices):
             del self._removed[resource]
             self._listed_as_zero[resource] = None
             self.version += 1
+            self.reports += 1
         if len(self._listed_as_zero) > MAX_REMOVED:
             del self._listed_as_zero[next(iter(self._listed_as_zero))]
 
@@ -254,8 +258,13 @@ class DeviceStore(PodDevices):
 
     def capacity(self) -> dict[ResourceName, ResourceCounts]:
         """What the node would publish, by name (CAP-1), including zeroes for removed resources (LIM-5)."""
+        return {name: self.counts(name) for name in sorted(self.published)}
+
+    @property
+    def published(self) -> set[ResourceName]:
+        """The names of these."""
         names = {name for name, state in self._resources.items() if state.is_published}
-        return {name: self.counts(name) for name in sorted(names | self._removed.keys() | self._node_resources.keys())}
+        return names.union(self._removed, self._node_resources)
 
     @property
     def removed(self) -> frozenset[ResourceName]:
@@ -303,11 +312,6 @@ class DeviceStore(PodDevices):
         """The endpoint that serves, or did last."""
         state = self._resources.get(resource)
         return None if state is None else state.primary
-
-    def live_endpoints(self, resource: ResourceName) -> list[Endpoint]:
-        """Those whose stream is read: the one that serves last, and before it those that stand by, the newest last."""
-        state = self._resources.get(resource)
-        return [] if state is None else state.live
 
     def options_of(self, resource: ResourceName) -> PluginOptions | None:
         """The plug-in's last options, also after it has stopped. None if they are not known (LIM-39)."""
@@ -444,7 +448,7 @@ class DeviceStore(PodDevices):
             self._removed.pop(resource, None)
             self._listed_as_zero.pop(resource, None)
         self.version += changes_options or state.registrations != registrations
-        self.reports += applied is not None
+        self.reports += 1
         return [*([] if applied is None else [applied]), *self._health_changes(resource, health)]
 
     def _make_room(self, state: Resource, endpoint: Endpoint, size: int) -> None:

@@ -84,7 +84,7 @@ def parse_numa(text: str) -> Numa:
         return Numa(nodes=tuple(nodes), distances={node: by_number(nodes, row) for node, row in listed.items()})
     except ValueError:
         raise UnusableTopology(
-            f"{text!r}: write the nodes as 0,1 or 0-1 or, with one distance per node, as 0=10,21;1=21,10",
+            f"NUMA nodes {text!r}: write them as 0,1 or 0-1 or, with one distance per node, as 0=10,21;1=21,10",
             code="bad_numa",
         ) from None
 

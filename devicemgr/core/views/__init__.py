@@ -4,7 +4,9 @@
 ``overview``       everything at a glance: devices by NUMA nodes, and the pods that hold them
 ``pod_status``     device health in a pod's status
 ``replay``         the state again, from recorded events
+``gauges``         sizes, for the metrics
 ``pod_resources``  who holds what, for monitoring agents
-``recorded_tree``  the same from a recorded trace, as far as events tell
 ``task_tree``      the running tasks, each under its nursery, with what it waits for
+``fitted_tree``    as much of it as a terminal has room for
+``recorded_tree``  the tree from recorded events, as far as they say it
 """

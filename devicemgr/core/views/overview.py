@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ...concurrency.steps import SMALL_CHUNK, Steps, in_chunks
 from ...model import Device, DeviceId, Owner, Pod, PodUid, ResourceCounts, ResourceName
-from ...steps import Steps, in_chunks
 from ..devices.pod_devices import ordering
 from ..devices.resource import Reported
 from ..devices.store import DeviceStore
@@ -79,19 +79,21 @@ class _Seen:
 
 
 def overview(store: DeviceStore) -> Steps[Overview]:
-    """The state as it is now: everything is looked up in the first step."""
-    counts = store.capacity()
-    names = sorted(counts.keys() | store.held_counts().keys())
-    seen = [_look_at(store, name, counts.get(name) or store.counts(name)) for name in names]
+    """The state as it is now: pods and resources are looked up in the first step. Where resources are very many, more
+    steps are needed, and each resource is true of one moment by itself: what changes meanwhile is for the next look."""
+    names = sorted(store.published | store.held_counts().keys())
     pods = tuple(map(PodOverview.of, store.pods))
-    yield
+    seen: list[_Seen] = []
+    for some in in_chunks(names, SMALL_CHUNK):
+        seen += [_look_at(store, name) for name in some]
+        yield
     resources = []
     for one in seen:
         resources.append((yield from _arranged(one)))
     return Overview(resources=tuple(resources), pods=pods)
 
 
-def _look_at(store: DeviceStore, name: ResourceName, counts: ResourceCounts) -> _Seen:
+def _look_at(store: DeviceStore, name: ResourceName) -> _Seen:
     listed, endpoint = store.devices(name), store.endpoint(name)
     holders = {id: tuple(owners) for id, owners in store.held(name).items()}
     lost: dict[DeviceId, NumaNodes] = {}
@@ -100,7 +102,7 @@ def _look_at(store: DeviceStore, name: ResourceName, counts: ResourceCounts) -> 
         lost[id] = next((one.devices[id] for one in assigned if one is not None and id in one.devices), None)
     return _Seen(
         name=name,
-        counts=counts,
+        counts=store.counts(name),
         socket=endpoint.socket if endpoint else "",
         devices=list(listed.values()),
         reported=store.reported(name),

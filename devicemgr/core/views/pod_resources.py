@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...concurrency.steps import Steps, in_chunks
 from ...model import ContainerKind, DeviceId, Owner, Pod, PodUid, ResourceName
-from ...steps import Steps, in_chunks
 from ..checkpoint.kubelet_format import NO_NUMA_NODE
 from ..devices.pod_devices import ordering
 from ..devices.store import DeviceStore

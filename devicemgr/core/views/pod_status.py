@@ -6,18 +6,20 @@ longer lists it (LIM-7). Resources and ids are sorted, so that equal states give
 
 from __future__ import annotations
 
-from ...model import ContainerStatus, DeviceId, Owner, PodStatus
-from ...steps import Steps, in_chunks
+from collections.abc import Iterable
+
+from ...concurrency.steps import Steps, in_chunks
+from ...model import ContainerStatus, DeviceId, Owner, Pod, PodStatus
 from ..devices.pod_devices import Assignment, ordering
 from ..devices.resource import Reported, health_of
 from ..devices.store import DeviceStore
 
 
-def pod_statuses(store: DeviceStore) -> Steps[list[PodStatus]]:
-    """The admitted pods, oldest first, as they are now: everything is looked up in the first step."""
+def pod_statuses(store: DeviceStore, pods: Iterable[Pod] | None = None) -> Steps[list[PodStatus]]:
+    """The admitted pods, oldest first, or only these, as they are now: everything is looked up in the first step."""
     held = [
         (pod, [(one.name, sorted(store.assignments(Owner(pod.uid, one.name)).items())) for one in pod.containers])
-        for pod in store.pods
+        for pod in (store.pods if pods is None else pods)
     ]
     names = {name for _, containers in held for _, assignments in containers for name, _ in assignments}
     reported = {name: store.reported(name) for name in names}

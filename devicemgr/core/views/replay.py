@@ -12,9 +12,21 @@ from contextlib import suppress
 from math import inf
 from typing import Any
 
+from ...concurrency.steps import Steps
 from ...errors import DeviceManagerError
-from ...model import HEALTHY, UNHEALTHY, Container, Device, DeviceList, Owner, Pod, PodUid, RunOptions
-from ...steps import Steps
+from ...model import (
+    HEALTHY,
+    UNHEALTHY,
+    Container,
+    Device,
+    DeviceId,
+    DeviceList,
+    Owner,
+    Pod,
+    PodUid,
+    ResourceName,
+    RunOptions,
+)
 from ..devices.endpoint import Endpoint, IllegalTransition
 from ..devices.pod_devices import Assignment
 from ..devices.store import DeviceStore, Snapshot
@@ -28,9 +40,14 @@ class Replay:
 
     def __init__(self) -> None:
         self.store = DeviceStore()
-        self._has_stopped = False
+        self._is_new = True
+        """Has no manager run with this state yet?"""
         self._has_lists = False
         """Does the trace have the lists? A golden trace has only what they changed."""
+        self._taken: dict[PodUid, list[tuple[Owner, ResourceName]]] = {}
+        """What pods have taken since their admission began: that is released if it fails."""
+        self._changed: dict[ResourceName, dict[DeviceId, bool]] = {}
+        """Without lists, the latest one of each resource as its changes give it: which devices are healthy."""
 
     def applying(self, event: Recorded) -> Steps[None]:
         """Apply the next event, in steps. One that tells nothing about the state, or that is not as ours are, changes
@@ -50,17 +67,22 @@ class Replay:
     # --- the manager -----------------------------------------------------------------------------
 
     def _stops(self, **_: Any) -> None:
-        self._has_stopped = True
+        self._is_new = False
+
+    def _begin(self) -> None:
+        self.store, self._changed, self._taken, self._is_new = DeviceStore(), {}, {}, True
 
     def _restored(self, *, resources: list[str], removed: list[str] | None = None, **_: Any) -> None:
-        self.store, self._has_stopped = DeviceStore(), False
+        self._begin()
         snapshot = Snapshot(registered=dict.fromkeys(resources, ()), removed=tuple(removed or ()))
         self.store.restore(snapshot, now=0.0)
 
     def _ready(self, **_: Any) -> None:
-        """Had the manager read a checkpoint since it stopped, StateRestored would have come before."""
-        if self._has_stopped:
-            self.store, self._has_stopped = DeviceStore(), False
+        """After another one that has stopped, or was killed. Had this one read a checkpoint, StateRestored would have
+        come before."""
+        if not self._is_new:
+            self._begin()
+        self._is_new = False
 
     # --- plug-ins --------------------------------------------------------------------------------
 
@@ -72,6 +94,7 @@ class Replay:
 
     def _removed(self, *, resource: str, **_: Any) -> None:
         self.store.sweep(now=inf, only=resource)
+        self._changed.pop(resource, None)
 
     def _list_received(self, *, resource: str, generation: int, devices: list[Any], **_: Any) -> Steps[None]:
         listed = [
@@ -89,25 +112,31 @@ class Replay:
         added: list[str],
         removed: list[str],
         changed: list[str],
+        unhealthy: list[str],
         **_: Any,
     ) -> Steps[None]:
         """The list is the one before with what was changed. Nothing is made up: if that does not give the numbers of
-        the event, or leaves open which of the new devices are healthy, the list stays as it was."""
-        listed = {id: one.is_healthy for id, one in self.store.devices(resource).items() if id not in removed}
-        listed.update({id: not listed[id] for id in changed})
-        healthy = allocatable - sum(listed.values())
-        if len(listed) + len(added) != capacity or healthy not in (0, len(added)):
+        the event, which names some of many devices only, the list stays as it was."""
+        before = self._changed.get(resource, {})
+        listed = {id: is_healthy for id, is_healthy in before.items() if id not in removed}
+        listed |= {id: id not in unhealthy for id in (*added, *changed)}
+        if (len(listed), sum(listed.values())) != (capacity, allocatable):
             return
-        listed.update(dict.fromkeys(added, healthy > 0))
+        self._changed[resource] = listed
         devices = [Device(id=id, health=HEALTHY if is_healthy else UNHEALTHY) for id, is_healthy in listed.items()]
         yield from self.store.applying(resource, generation, DeviceList(devices=devices))
 
     # --- pods ------------------------------------------------------------------------------------
 
+    def _requested(self, *, uid: PodUid, **_: Any) -> None:
+        self._taken[uid] = []
+
     def _allocated(self, *, pod_uid: str, container: str, resource: str, devices: list[str], **_: Any) -> None:
         known = self.store.devices(resource)
         nodes = {id: known[id].numa_nodes if id in known else None for id in devices}
-        self._record(Owner(pod_uid, container), resource, nodes)
+        owner = Owner(pod_uid, container)
+        self._record(owner, resource, nodes)
+        self._taken.setdefault(pod_uid, []).append((owner, resource))
 
     def _held_before(
         self, *, pod_uid: str, container: str, resource: str, devices: Mapping[str, Any], **_: Any
@@ -121,8 +150,15 @@ class Replay:
         names = dict.fromkeys(owner.container for owner in self.store.owners_of(uid))
         containers = tuple(Container(name=container) for container in names)
         self.store.add_pod(Pod(namespace=namespace, name=name, uid=uid, containers=containers))
+        self._taken.pop(uid, None)
+
+    def _rolled_back(self, *, uid: PodUid, **_: Any) -> None:
+        """What it held before, if it was admitted again, it keeps."""
+        for owner, resource in reversed(self._taken.pop(uid, [])):
+            self.store.release(owner, resource)
 
     def _gone(self, *, uid: PodUid, **_: Any) -> None:
+        self._taken.pop(uid, None)
         self.store.remove_pod(uid)
 
     _handlers: Mapping[str, Callable[..., None]] = {
@@ -133,11 +169,13 @@ class Replay:
         "PluginEnded": _stream_ended,
         "EndpointStopped": _stream_ended,
         "ResourceRemoved": _removed,
+        "PodAdmissionRequested": _requested,
         "DevicesAllocated": _allocated,
         "AssignmentRestored": _held_before,
         "PodAdmitted": _admitted,
         "PodRestored": _admitted,
-        "PodRefused": _gone,
+        "PodRefused": _rolled_back,
+        "PodAdmissionCancelled": _rolled_back,
         "PodRemoved": _gone,
     }
 

@@ -6,9 +6,18 @@ How it looks is here: as text and as a Mermaid diagram.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+NURSERIES: Mapping[str, str] = {
+    "writer": "the state on disk",
+    "readers": "one task for each plug-in",
+    "connections": "those of all callers",
+    "handlers": "registrations, admissions, queries",
+    "listeners": "sockets, the watch for plug-ins, metrics, the page",
+}
+"""What is in them, outermost first: each ends after those that follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,18 +149,23 @@ def _times(node: TreeNode, now: float) -> str:
     return f", {max(0.0, now - node.since):.1f} s{whole}"
 
 
-def tree_changes(before: TaskTree, after: TaskTree) -> list[str]:
-    """What is in the nurseries that was not (``+``), is there no more (``-``), or is in another state (``~``)::
+def tree_changes(before: TaskTree, after: TaskTree, *, without: Collection[str] = ()) -> list[str]:
+    """What is in the nurseries, ``without`` these, that was not (``+``), is there no more (``-``), or is in another
+    state (``~``)::
 
     + readers: vendor.com/gpu #1 · serving · waits for the next list of vendor.com/gpu
+    ~ readers: vendor.com/gpu #1 is stopped, and was serving
     """
-    old, new = ({node.id: node for node in tree.walk() if node.nursery} for tree in (before, after))
+    old, new = (
+        {node.id: node for node in tree.walk() if node.nursery and node.nursery not in without}
+        for tree in (before, after)
+    )
     lines = [f"- {node.nursery}: {node.name}" for id, node in old.items() if id not in new]
     for id, node in new.items():
         if id not in old:
             lines.append(f"+ {node.nursery}: {described(_timeless(node), after.at)}")
         elif node.state != old[id].state:
-            lines.append(f"~ {node.nursery}: {node.name} · {old[id].state} → {node.state}")
+            lines.append(f"~ {node.nursery}: {node.name} is {node.state}, and was {old[id].state}")
     return lines
 
 

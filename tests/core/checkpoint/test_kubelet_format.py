@@ -17,7 +17,6 @@ from devicemgr.core.checkpoint.kubelet_format import (
     Entry,
     canonical_text,
     checksum_of,
-    is_store_key,
     parse_checkpoint,
     render,
     stored_checksum,
@@ -221,16 +220,6 @@ def test_the_largest_and_smallest_numbers_are_accepted():
 def test_a_section_within_data_is_ignored():
     """Whatever its keys are."""
     assert parse_checkpoint('{"Data": {"Checksum": 5}, "Checksum": 1944006890}') == Checkpoint()
-
-
-@pytest.mark.parametrize(
-    ("key", "is_one"),
-    [("a", True), ("a-b_c.d", True), ("a" * 250, True), ("a" * 251, False)]
-    + [(key, False) for key in ("", "-a", "a-", ".a", "a/b", "a\n")],
-)
-def test_names_of_a_store(key, is_one):
-    """CKPT-11."""
-    assert is_store_key(key) is is_one
 
 
 # --- older layouts -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from xml.etree import ElementTree
 
 import pytest
 
@@ -12,12 +13,14 @@ from devicemgr.core.conversation.items import API_SERVER, CALLER, CHECK, MANAGER
 from devicemgr.core.conversation.mermaid import mermaid
 from devicemgr.core.conversation.notes import NOTES, SILENT
 from devicemgr.core.conversation.rules import RULES
+from devicemgr.core.conversation.stream import Conversation
 from devicemgr.core.conversation.svg import svg
 from devicemgr.rpc.deviceplugin.methods import METHODS
 from devicemgr.rules.book import read_book
 from tests.core.conversation.told import lines, told
 
 GPU = "vendor.com/gpu"
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def call(method="Allocate", *, time, seconds, endpoint="gpu.sock", outcome="OK", **fields):
@@ -52,6 +55,14 @@ def test_in_a_picture_calls_side_by_side_are_asked_before_they_are_answered():
     asked = [arrow.text for arrow in drawing_of(told(calls)).arrows if not arrow.is_reply]
     whole = [arrow.text for arrow in drawing_of(told(calls)).arrows]
     assert (asked, whole) == (["A()", "B()"], ["A()", "B()", "OK", "OK"])
+
+
+def test_a_clock_that_goes_back_is_noted_and_changes_no_order_in_a_picture():
+    events = [call("A", time=90.0, seconds=0.0), call("B", time=10.0, seconds=0.2), call("C", time=11.0, seconds=0.5)]
+    items = told(events)
+    assert [item.text for item in items] == ["A()", "the clock goes back by 80.000 s", "B()", "C()"]
+    whole = [arrow.text for arrow in drawing_of(items).arrows]
+    assert whole == ["B()", "A()", "OK", items[1].text, "OK", "C()", "OK"]
 
 
 def test_old_traces_name_no_socket_and_the_plugin_is_found_nevertheless():
@@ -117,6 +128,18 @@ def test_what_a_pod_is_about_is_known_for_the_events_that_have_its_uid_only():
     assert [item.about for item in told(stories)] == [frozenset([GPU])] * 2
 
 
+def test_of_a_stream_without_end_the_latest_registrations_are_remembered():
+    """A plug-in that registers again and again takes no more memory for that. Whose registration is forgotten goes by
+    the latest socket of its resource."""
+    conversation = Conversation()
+    for number in range(10_010):
+        registered = {"event": "PluginRegistered", "resource": GPU, "endpoint": f"{number}.sock", "generation": number}
+        conversation.tell(registered)
+    applied = {"event": "DeviceListApplied", "resource": GPU, "capacity": 1, "allocatable": 1}
+    sources = [conversation.tell({**applied, "generation": number})[0].source.name for number in (0, 20, 10_009)]
+    assert sources == ["10009.sock", "20.sock", "10009.sock"]
+
+
 def test_events_that_are_missing_are_told():
     """The log keeps the last thousand; and a reader may be slower than they come."""
     stories = [{"event": "ManagerStopping", "sequence": number} for number in (5, 6, 6, 10, 1, 2)]
@@ -178,3 +201,14 @@ def test_every_rule_is_in_the_book_and_belongs_to_an_event_or_a_call(name):
 
 def test_every_note_is_about_an_event_that_exists():
     assert set(NOTES) <= set(KINDS)
+
+
+def test_a_picture_has_whole_labels_within_its_edges():
+    """Also of a note, which is drawn around the last lifeline if there is no caller."""
+    words = "a call whose arguments are longer than there is room for between two lifelines of a picture"
+    stories = [call(time=2.0, seconds=1.0, sent=words), {"event": "SocketReplaced", "path": words}]
+    picture = ElementTree.fromstring(svg(drawing_of(told(stories))))
+    shown = " ".join(text.text or "" for text in picture.iter(f"{SVG}text"))
+    assert f"Allocate({words})" in shown
+    (box,) = picture.iter(f"{SVG}rect")
+    assert 0 <= float(box.get("x")) <= float(picture.get("width")) - float(box.get("width"))

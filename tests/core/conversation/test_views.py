@@ -12,7 +12,7 @@ from devicemgr.core.conversation.drawing import drawing_of
 from devicemgr.core.conversation.mermaid import mermaid
 from devicemgr.core.conversation.svg import svg
 from devicemgr.core.conversation.text import line_of
-from devicemgr.trace_file import read_trace
+from devicemgr.input.trace_file import read_trace
 from tests.core.conversation.told import told
 
 VIEWS = Path(__file__).parent / "views"

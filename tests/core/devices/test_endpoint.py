@@ -1,36 +1,13 @@
-"""The life of an endpoint, and its diagrams in the README and the book."""
+"""The life of an endpoint. ``tests/test_pictures.py`` compares its diagrams in the README and the book."""
 
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 
 import pytest
 
 from devicemgr.core.devices.endpoint import TRANSITIONS, Endpoint, IllegalTransition, State, Trigger
 from devicemgr.core.devices.store import DeviceStore
-
-ROOT = Path(__file__).parent.parent.parent.parent
-DRAWN_IN = ["README.md", "devicemgr/rules/registration.md"]
-FENCE = "```mermaid\nstateDiagram-v2\n"
-
-
-def diagram() -> str:
-    """The table for Mermaid, from the first state to the last."""
-    rows = [f"{state.name} --> {after.name}: {trigger.value}" for (state, trigger), after in TRANSITIONS.items()]
-    first, *_, last = State
-    lines = [f"[*] --> {first.name}: a plug-in registers", *rows, f"{last.name} --> [*]"]
-    return FENCE + "".join(f"    {line}\n" for line in lines) + "```"
-
-
-@pytest.mark.parametrize("page", DRAWN_IN)
-def test_the_page_draws_the_table(request, page):
-    """``--rewrite-traces`` writes it."""
-    path = ROOT / page
-    before, _, rest = path.read_text().partition(FENCE)
-    if request.config.getoption("--rewrite-traces"):
-        path.write_text(before + diagram() + rest.partition("```")[2])
-    assert diagram() in path.read_text()
 
 
 @pytest.mark.parametrize(("state", "trigger"), sorted(set(product(State, Trigger)) - TRANSITIONS.keys(), key=str))

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.core.allocation.plan import DevicesToReuse, Request, plan_allocation
 from devicemgr.core.checkpoint.kubelet_format import Checkpoint, Entry, render
 from devicemgr.core.checkpoint.own_section import OwnSection, load_snapshot
@@ -21,12 +22,16 @@ from devicemgr.model import Container, ContainerKind, Device, Owner, PluginOptio
 from devicemgr.rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes, device_to_wire
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.steps import run_steps
 from tests.helpers import apply_list, render_section
 
 R = "vendor.com/gpu"
 IDS = [f"dev{n}" for n in range(6)]
 PODS = st.sampled_from(["a", "b", "c", "d"])
+
+
+def published(store):
+    """What the status of a node shows."""
+    return {name: (one.capacity, one.allocatable) for name, one in store.capacity().items()}, store.removed
 
 
 class StateMachine(RuleBasedStateMachine):
@@ -36,7 +41,7 @@ class StateMachine(RuleBasedStateMachine):
         super().__init__()
         self.store, self.generation = DeviceStore(), 0
         self.listed, self.held = {}, {}
-        self.seen = None
+        self.seen = self.reported = None
         self.connect()
 
     @rule()
@@ -133,6 +138,14 @@ class StateMachine(RuleBasedStateMachine):
         self.seen = self.store, now
 
     @invariant()
+    def what_plugins_have_reported_is_the_same_within_one_count_of_reports(self):
+        """Otherwise nobody would look again."""
+        health, status = self.store.health_of(R, IDS), published(self.store)
+        if self.reported is not None and self.reported[:2] == (self.store, self.store.reports):
+            assert (health, status) == self.reported[2:]
+        self.reported = self.store, self.store.reports, health, status
+
+    @invariant()
     def nothing_is_left_of_what_was_given_back(self):
         """No leaks in the internal tables."""
         store, owners = self.store, {Owner(pod, "main") for pod, ids in self.held.items() if ids}
@@ -171,6 +184,29 @@ def test_the_version_grows_with_each_change_that_must_be_on_disk_and_only_then(f
     assert not grows(lambda: store.acknowledge_removed("other"))
     assert grows(lambda: store.acknowledge_removed(R))
     assert not grows(lambda: store.acknowledge_removed(R))
+
+
+def test_pods_that_come_and_go_are_no_reports_and_the_end_of_a_grace_period_is_one():
+    store, owner = DeviceStore(grace=10.0), Owner("pod", "main")
+    store.connect(Endpoint(resource=R, generation=1, socket="a.sock"))
+    apply_list(store, R, 1, [Device(id="a")])
+    before = store.reports, published(store)
+    store.reserve(owner, R, ["a"])
+    store.commit(owner, R, ("a",), RunOptions())
+    store.add_pod(Pod(name="pod", uid="pod", containers=(Container(name="main", limits={R: 1}),)))
+    store.remove_pod("pod")
+    assert (store.reports, published(store)) == before
+    seen = [store.reports]
+    for change in (
+        lambda: store.stop_endpoint(R, 1, reason="gone", now=0.0),
+        lambda: store.sweep(now=11.0),
+        lambda: store.acknowledge_removed(R),
+        lambda: store.connect(Endpoint(resource=R, generation=2, socket="a.sock")),
+        lambda: apply_list(store, R, 2, [Device(id="a")]),
+    ):
+        change()
+        seen.append(store.reports)
+    assert seen == sorted(set(seen))
 
 
 def test_a_resource_is_known_by_its_list_or_holders_and_published_even_when_its_zero_was_acknowledged():

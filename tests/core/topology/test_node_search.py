@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from devicemgr.core.topology.alignment import align
 from devicemgr.core.topology.hints import FEW_NODES, DeviceHints, candidate_nodes, generate_hints
 from devicemgr.core.topology.merge import ANY, ANY_PREFERRED, merge_hints
 from devicemgr.core.topology.node_search import (
@@ -23,7 +24,7 @@ from devicemgr.core.topology.node_search import (
     twin_groups,
 )
 from devicemgr.core.topology.numa import Numa, mask_of, nodes_of, subsets
-from devicemgr.core.topology.policy import Policy, Scope, Topology, align
+from devicemgr.core.topology.policy import Policy, Scope, Topology
 
 from .test_merge import brute_force
 

@@ -19,5 +19,5 @@ def test_numa_nodes_can_be_stated():
     "text", ["", "a", "0,", "-1", "1024", "0=10;1=10", "0=10,x", "0=10,21;1=21,10;x", "3-0", "0-", "0-1024", "0-1-2"]
 )
 def test_nodes_that_cannot_be_read_are_a_clear_error(text):
-    with pytest.raises(UnusableTopology, match="write the nodes as 0,1 or"):
+    with pytest.raises(UnusableTopology, match="write them as 0,1 or"):
         parse_numa(text)

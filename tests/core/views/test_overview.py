@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devicemgr.concurrency.steps import SMALL_CHUNK, run_steps
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.views.overview import DeviceGroup, PodOverview, overview
 from devicemgr.model import Device, Owner, RunOptions
-from devicemgr.steps import run_steps
 from tests.helpers import GPU, apply_list, pod
 
 A, B = Owner("a", "main"), Owner("b", "main")
@@ -81,6 +81,22 @@ def test_it_is_true_of_the_moment_of_its_first_step(store):
     apply_list(store, GPU, 1, [])
     store.commit(A, GPU, (), RunOptions())
     assert sum(len(group.devices) for group in run_steps(steps).resources[0].groups) == 4
+
+
+def test_each_of_very_many_resources_is_true_of_one_moment():
+    store = DeviceStore()
+    names = [f"vendor.com/r{number:03}" for number in range(SMALL_CHUNK + 1)]
+    for generation, name in enumerate(names):
+        store.connect(Endpoint(resource=name, generation=generation, socket="a.sock"))
+        apply_list(store, name, generation, [device("d0"), device("d1")])
+    steps = overview(store)
+    next(steps)
+    for generation, name in enumerate(names):
+        apply_list(store, name, generation, [device("d1")])
+    seen = run_steps(steps).resources
+    assert [one.name for one in seen] == names
+    assert [one.counts.capacity for one in seen] == [2] * SMALL_CHUNK + [1]
+    assert [len(group.devices) for one in seen for group in one.groups] == [2] * SMALL_CHUNK + [1]
 
 
 @given(

@@ -51,6 +51,48 @@ def test_a_restart_begins_again_without_plugins_and_admissions():
     assert lines(trace) == list(LINES)
 
 
+def test_when_the_manager_has_ended_the_end_of_a_trace_is_the_moment_before():
+    def run(began, *ended):
+        registered = event(began + 1.0, "PluginRegistered", **OLD, replaced=False)
+        closed = [event(began + 3.0, "NurseryClosed", nursery=name) for name in ended]
+        return [*opened(began), registered, event(began + 2.0, "ManagerStopping"), *closed]
+
+    whole, hung = RecordedTree(None), RecordedTree(None)
+    for recorded, ended in ((whole, LINES[::-1]), (hung, LINES[:2:-1])):
+        for one in (*run(0.0, *LINES[::-1]), *run(10.0, *ended)):
+            recorded.add(one)
+    assert tree_lines(whole.tree())[3].endswith("v.com/gpu #1 · serving · waits for the next list of v.com/gpu, 1.0 s")
+    assert (whole.ended_after, whole.tree().nurseries) == (12.0, LINES)
+    assert (hung.ended_after, hung.tree().nurseries) == (None, LINES[:3]), "this is what it hangs at"
+
+
+def test_a_clock_that_is_set_changes_no_order():
+    """The time goes on where the clock was."""
+    trace = [
+        *opened(0.0),
+        event(1.0, "PluginRegistered", **OLD, replaced=False),
+        event(-3600.0, "PluginRegistered", **NEW, replaced=True),
+        event(-3590.0, "CallFinished", **GPU, method="Allocate", seconds=9.0, outcome="OK"),
+    ]
+    assert ["gpu #2" in line for line in lines(trace, 0.9)] == [False] * 5
+    assert "Allocate of v.com/gpu · waits for the answer, 1.0 s" in lines(trace, 3.0)
+    recorded = RecordedTree(None)
+    for one in trace:
+        recorded.add(one)
+    assert recorded.seconds == 11.0
+
+
+def test_after_a_kill_there_are_the_nurseries_of_the_next_manager_only():
+    """Which appends its events to the same file."""
+    killed = [
+        *opened(0.0),
+        event(1.0, "PluginRegistered", **OLD, replaced=False),
+        event(1.0, "PodAdmissionRequested", **POD),
+    ]
+    assert lines([*killed, *opened(2.0, "writer")]) == ["writer"]
+    assert lines([*killed, *opened(2.0)]) == list(LINES)
+
+
 def test_an_endpoint_goes_through_its_states():
     trace = [
         event(0.0, "PluginRegistered", **OLD, replaced=False),
@@ -104,7 +146,7 @@ def test_admissions_and_calls_that_are_under_way_are_handlers():
 
 def test_a_trace_without_times_has_an_end_and_nonsense_does_no_harm():
     assert readers([{"event": "PluginRegistered", **OLD}]) == [
-        "v.com/gpu #1 · serving · waits for the next list of v.com/gpu, 0.0 s"
+        "v.com/gpu #1 · serving · waits for the next list of v.com/gpu"
     ]
     kinds = ("NurseryOpened", "NurseryClosed", "PluginRegistered", "EndpointStopped", "CallFinished", "PodAdmitted")
     for value in (None, 7, "x" * 10**6, ["a"], {"a": 1}, float("nan"), -1, 10**400):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import trio
 
 from devicemgr import Container, Device, open_device_manager
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.core.views.overview import overview
 from devicemgr.core.views.replay import Replay
-from devicemgr.steps import run_steps
+from devicemgr.events import PodAdmissionCancelled
+from devicemgr.input.trace_file import read_trace
 from devicemgr.testing import open_simulated_plugin
+from devicemgr.testing.scenario.runner import counts_text
 from tests.helpers import GPU, NIC, pod
 
-APPLIED = {"event": "DeviceListApplied", "resource": GPU, "generation": 1, "added": [], "removed": [], "changed": []}
+NOTHING = {"added": [], "removed": [], "changed": [], "unhealthy": []}
+APPLIED = {"event": "DeviceListApplied", "resource": GPU, "generation": 1, **NOTHING}
 DEVICES = [Device(id=f"gpu-{number}", numa_nodes=(number // 2,)) for number in range(4)]
 
 
@@ -98,6 +105,47 @@ async def test_a_second_run_begins_with_what_the_first_has_left(root_dir):
         assert compared.agree(manager).resources == ()
 
 
+async def hang(ids):
+    await trio.sleep_forever()
+
+
+async def test_an_admission_that_nobody_waits_for_leaves_nothing(root_dir):
+    """Its first container has its devices already."""
+    compared = Compared()
+    containers = Container(name="first", limits={GPU: 1}), Container(name="second", limits={NIC: 1})
+    async with open_device_manager(root_dir, sinks=[compared.note]) as manager:
+        async with (
+            open_simulated_plugin(manager.layout.plugins, GPU, devices=DEVICES) as gpu,
+            open_simulated_plugin(manager.layout.plugins, NIC, devices=1) as nic,
+        ):
+            for plugin in (gpu, nic):
+                await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=4)
+            await manager.wait_for_resource(NIC, allocatable=1)
+            nic.on_allocate = hang
+            async with trio.open_nursery() as waiting:
+                waiting.start_soon(manager.admit, pod("p", *containers))
+                await manager.log.wait_until(lambda: compared.replay.store.held(GPU))
+                waiting.cancel_scope.cancel()
+            assert compared.agree(manager).pods == ()
+            assert compared.replay.store.held(GPU) == {}
+            assert [one.event.uid for one in manager.log.after(0) if isinstance(one.event, PodAdmissionCancelled)] == [
+                "p"
+            ]
+
+
+async def test_a_pod_that_is_admitted_again_in_vain_keeps_what_it_had(root_dir):
+    compared = Compared()
+    async with open_device_manager(root_dir, sinks=[compared.note]) as manager:
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=DEVICES) as gpu:
+            await gpu.register()
+            await manager.wait_for_resource(GPU, allocatable=4)
+            assert await manager.admit(pod("p", gpu=2))
+            assert not await manager.admit(pod("p", gpu=3))
+            assert len(compared.replay.store.held(GPU)) == 2
+            compared.agree(manager)
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -121,6 +169,22 @@ def test_an_event_that_is_not_as_ours_changes_nothing(event):
     assert all(not one.groups for one in run_steps(overview(replay.store)).resources)
 
 
+TRACES = Path(__file__).parents[2] / "traces"
+
+
+@pytest.mark.parametrize("path", sorted(TRACES.glob("*.trace")), ids=lambda path: path.stem)
+def test_of_a_golden_trace_all_devices_are_known(path):
+    """They are those that its own steps ``capacity`` have written."""
+    replay = Replay()
+    for step in re.findall(r"^> .*\n(?: .*\n)*", path.read_text(), re.MULTILINE):
+        for line in read_trace(step.splitlines(), file=path.name):
+            if line.event is not None:
+                run_steps(replay.applying(line.event))
+        if step.startswith("> capacity"):
+            known = [f"    {name} {counts_text(counts)}\n" for name, counts in replay.store.capacity().items()]
+            assert step == "".join(["> capacity\n", *known])
+
+
 def states_after(*events):
     """Of a golden trace, which has no lists."""
     replay = Replay()
@@ -131,17 +195,55 @@ def states_after(*events):
 
 
 def test_without_lists_what_they_changed_is_applied():
-    first = APPLIED | {"capacity": 3, "allocatable": 3, "added": ["a", "b", "c"]}
-    ill = APPLIED | {"capacity": 3, "allocatable": 2, "changed": ["b"]}
-    fewer = APPLIED | {"capacity": 2, "allocatable": 1, "removed": ["a"]}
-    assert [states_after(*(first, ill, fewer)[:count]) for count in range(4)] == ["", "fff", "fuf", "uf"]
+    first = APPLIED | {"capacity": 3, "allocatable": 2, "added": ["a", "b", "c"], "unhealthy": ["c"]}
+    ill = APPLIED | {"capacity": 3, "allocatable": 1, "changed": ["b"], "unhealthy": ["b"]}
+    fewer = APPLIED | {"capacity": 2, "allocatable": 1, "removed": ["a"], "changed": ["c"]}
+    assert [states_after(*(first, ill, fewer)[:count]) for count in range(4)] == ["", "ffu", "fuu", "uf"]
+
+
+def test_without_lists_who_returns_has_the_devices_that_were_lost():
+    """They counted as unhealthy, so the first list changes those that are not."""
+    first = APPLIED | {"capacity": 2, "allocatable": 1, "added": ["a", "b"], "unhealthy": ["b"]}
+    ended = {"event": "EndpointStopped", "resource": GPU, "generation": 1}
+    again = {"event": "PluginRegistered", "resource": GPU, "endpoint": "a.sock", "generation": 2}
+    back = APPLIED | {"generation": 2, "capacity": 2, "allocatable": 1, "changed": ["a"]}
+    assert [states_after(*(first, ended, again, back)[:count]) for count in (1, 2, 3, 4)] == ["fu", "uu", "uu", "fu"]
+
+
+def test_without_lists_who_serves_again_has_the_list_that_it_has_sent_meanwhile():
+    """Nobody has noted that one. Its changes are to the list of the newer plug-in."""
+    events = [
+        APPLIED | {"capacity": 2, "allocatable": 2, "added": ["a", "b"]},
+        {"event": "PluginRegistered", "resource": GPU, "endpoint": "b.sock", "generation": 2},
+        APPLIED | {"generation": 2, "capacity": 2, "allocatable": 1, "changed": ["a"], "unhealthy": ["a"]},
+        {"event": "PluginEnded", "resource": GPU, "generation": 2},
+        APPLIED | {"capacity": 2, "allocatable": 1},
+    ]
+    assert [states_after(*events[:count]) for count in (3, 5)] == ["uf", "uf"]
+
+
+@pytest.mark.parametrize("end", [[], [{"event": "ManagerStopping"}]], ids=["killed", "stopped"])
+def test_a_manager_that_has_restored_nothing_begins_without_what_the_one_before_had(end):
+    ready, listed = {"event": "ManagerReady"}, APPLIED | {"capacity": 1, "allocatable": 1, "added": ["a"]}
+    restored = {"event": "StateRestored", "resources": [GPU], "removed": []}
+    assert states_after(ready) == ""
+    assert states_after(listed, *end, ready) == ("f" if not end else "")  # the first one that is seen
+    replay = Replay()
+    for event in (ready, {"event": "PluginRegistered", "resource": GPU, "endpoint": "a.sock", "generation": 1}, listed):
+        run_steps(replay.applying(event))
+    for event in (*end, restored, ready):
+        run_steps(replay.applying(event))
+    assert list(replay.store.capacity()) == [GPU]
+    for event in (*end, ready):
+        run_steps(replay.applying(event))
+    assert replay.store.capacity() == {}
 
 
 @pytest.mark.parametrize(
     "unclear",
     [
-        {"capacity": 3, "allocatable": 2, "added": ["b", "c"]},  # which of them is healthy?
         {"capacity": 9, "allocatable": 9, "added": ["b"], "omitted": 7},
+        {"capacity": 3, "allocatable": 2, "added": ["b", "c"]},
         {"capacity": 1, "allocatable": 0, "changed": ["a", "never-seen"]},
         {"capacity": 1, "allocatable": "x"},
     ],

@@ -95,8 +95,9 @@ def test_what_has_changed_between_two_trees():
     assert tree_changes(with_tasks(one), with_tasks(one, two)) == ["+ readers: gpu #3 · serving · waits for x"]
     assert tree_changes(with_tasks(one, two), with_tasks(stopped)) == [
         "- readers: gpu #3",
-        "~ readers: gpu #2 · serving → stopped",
+        "~ readers: gpu #2 is stopped, and was serving",
     ]
+    assert tree_changes(with_tasks(one), with_tasks(one, two), without={"readers"}) == []
 
 
 def test_plain_data_and_back():

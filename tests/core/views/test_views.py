@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.core.allocation.container_options import as_data
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
@@ -36,7 +37,6 @@ from devicemgr.model import (
     PodStatus,
     RunOptions,
 )
-from devicemgr.steps import run_steps
 from tests.helpers import apply_list
 
 GPU, NIC = "v.com/gpu", "v.com/nic"
