@@ -5,9 +5,11 @@ Deadlines belong to the caller: ``with trio.fail_after(…)`` around the call.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -33,6 +35,7 @@ async def dial(
     *,
     wait_for_ready: bool = True,
     limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
+    most_silent: float = math.inf,
 ) -> AsyncIterator[Channel]:
     """Connect to a unix socket. With ``wait_for_ready`` (gRPC's term), wait for a socket that is missing or refuses
     connections; the caller sets the deadline (REG-7). Without it, raise OSError at once.
@@ -40,7 +43,8 @@ async def dial(
     Raises RpcFailed when the policy does not admit the process that listens.
     """
     async with AsyncExitStack() as stack:
-        yield await _enter(stack, lambda: open_channel(path, limits=limits), str(path), wait_for_ready=wait_for_ready)
+        open_one = partial(open_channel, path, limits=limits, most_silent=most_silent)
+        yield await _enter(stack, open_one, str(path), wait_for_ready=wait_for_ready)
 
 
 @asynccontextmanager

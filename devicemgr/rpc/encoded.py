@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from ..steps import SharedSteps, Steps
+from ..concurrency.steps import SharedSteps, Steps
 
 T = TypeVar("T")
 

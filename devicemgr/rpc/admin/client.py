@@ -33,7 +33,9 @@ from . import convert, status
 T = TypeVar("T")
 
 ANSWER_TIMEOUT = 15.0
-"""Seconds for a call that needs no plug-in. Admissions and events have no timeout."""
+"""Seconds for a call that needs no plug-in. Admissions and streams take as long as they do, while the manager lives."""
+MOST_SILENT = 12.0
+"""Seconds without a sign of life after which a manager is taken for one that is stopped, or hangs."""
 _ANY_SIZE = ConnectionLimits(message=2**32, answer=2**32)
 """A status lists the devices of all plug-ins, so it may be longer than any message of one plug-in."""
 
@@ -49,6 +51,10 @@ class ManagerClient:
         with trio.move_on_after(ANSWER_TIMEOUT):
             return await call(method, request)
         raise RpcFailed(f"no answer within {ANSWER_TIMEOUT:g} s", status="DEADLINE_EXCEEDED")
+
+    async def ping(self) -> None:
+        """Return when the manager shows that it lives."""
+        await call(self._channel.ping)
 
     async def status(self) -> tuple[dict[ResourceName, ResourceCounts], list[PodStatus], EffectiveSettings]:
         return checked(status.decoded, await self._call(self._stub.status, wire.StatusRequest()))
@@ -113,8 +119,8 @@ class ManagerClient:
 
 
 @asynccontextmanager
-async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
-    """Connect to a running manager.
+async def connect_manager(socket: Path, *, wait_for_ready: bool = False) -> AsyncIterator[ManagerClient]:
+    """Connect to a running manager, or with ``wait_for_ready`` to one that may still be starting.
 
     Raises ManagerUnavailable when there is none, Refused when it refuses a call, PermissionDenied when this user may
     not call it, DirectoryUnusable when the path is too long for a socket.
@@ -122,7 +128,8 @@ async def connect_manager(socket: Path) -> AsyncIterator[ManagerClient]:
     require_short(socket)
     async with AsyncExitStack() as stack:
         try:
-            channel = await stack.enter_async_context(dial(socket, limits=_ANY_SIZE, wait_for_ready=False))
+            dialled = dial(socket, limits=_ANY_SIZE, wait_for_ready=wait_for_ready, most_silent=MOST_SILENT)
+            channel = await stack.enter_async_context(dialled)
         except PermissionError as error:
             raise PermissionDenied(
                 f"user {os.geteuid()} may not reach {socket}. Run this as the manager's user or as root, or start the "

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from ...concurrency.task_descriptions import describes_task
+from ...concurrency.turns import run_in_turns
 from ...errors import Refused
 from ...model import EffectiveSettings, Fault, NodeStatus, Pod, PodAdmitResult, PodStatus, ResourceCounts, ResourceName
-from ...task_descriptions import describes_task
-from ...turns import run_in_turns
 from ..messages import checked_request, text
 from ..stubs.devicemgr import v1 as wire
 from ..transport.server_call import StreamClosingMixin

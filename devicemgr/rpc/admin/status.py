@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ...concurrency.steps import SMALL_CHUNK, Steps, in_chunks
 from ...model import (
     HEALTHY,
     UNHEALTHY,
@@ -20,7 +21,6 @@ from ...model import (
     ResourceCounts,
     ResourceName,
 )
-from ...steps import SMALL_CHUNK, Steps, in_chunks
 from ..encoded import Encoded
 from ..stubs.devicemgr import v1 as wire
 from ..wire_format import EncodedMessage

@@ -14,13 +14,13 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from ...condition_variable import ConditionVariable
+from ...concurrency.condition_variable import ConditionVariable
+from ...concurrency.steps import Steps
+from ...concurrency.task_descriptions import describes_task
 from ...errors import ManagerUnavailable, PluginUnavailable, RegistrationRefused, RpcFailed
 from ...events import CallFinished
 from ...events.summary import MOST_NAMED, answer_in_short, devices_in_short, options_in_short, shortened
 from ...model import Answer, DeviceId, DeviceList, Peer, PluginOptions, Registration
-from ...steps import Steps
-from ...task_descriptions import describes_task
 from ..calls import call, call_deadline, dial, dial_plugin, read_stream, translate_rpc_failed, unary_unary
 from ..messages import checked
 from ..stubs import v1beta1 as wire
@@ -273,5 +273,7 @@ async def register_plugin(registry: Path, registration: Registration, *, seconds
         if error.status in ("UNKNOWN", "PERMISSION_DENIED"):
             raise RegistrationRefused(str(error), rule="REG-5") from error
         raise ManagerUnavailable(f"{registry}: {error}") from error
-    except (OSError, trio.TooSlowError) as error:
-        raise ManagerUnavailable(f"{registry}: {error or 'no answer in time'}") from error
+    except trio.TooSlowError as error:
+        raise ManagerUnavailable(f"{registry}: there was no answer within {seconds:g} s") from error
+    except OSError as error:
+        raise ManagerUnavailable(f"{registry}: {error}") from error

@@ -7,7 +7,6 @@ on its own ``device_i_ds``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Protocol
 
 from ...errors import RpcFailed
@@ -119,8 +118,14 @@ def first_preference(message: wire.PreferredAllocationResponse) -> tuple[DeviceI
 def answer_to_wire(answer: RunOptions) -> wire.ContainerAllocateResponse:
     return wire.ContainerAllocateResponse(
         envs=dict(answer.envs),
-        mounts=[wire.Mount(**asdict(mount)) for mount in answer.mounts],
-        devices=[wire.DeviceSpec(**asdict(spec)) for spec in answer.device_specs],
+        mounts=[
+            wire.Mount(container_path=one.container_path, host_path=one.host_path, read_only=one.read_only)
+            for one in answer.mounts
+        ],
+        devices=[
+            wire.DeviceSpec(container_path=one.container_path, host_path=one.host_path, permissions=one.permissions)
+            for one in answer.device_specs
+        ],
         annotations=dict(answer.annotations),
         cdi_devices=[wire.CdiDevice(name=name) for name in answer.cdi_devices],
     )

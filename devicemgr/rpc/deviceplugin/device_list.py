@@ -22,10 +22,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import repeat
 
+from ...concurrency.steps import CHUNK, Steps
 from ...errors import PeerLimitExceeded, RpcFailed
 from ...model import Device, DeviceList
 from ...peer_limits import PeerLimits
-from ...steps import CHUNK, Steps
 from ..messages import checked, parsed
 from ..stubs import v1beta1 as wire
 from ..wire_format import TooManyFields, bodies

@@ -5,9 +5,9 @@ The client asks it about each list, so the code that applies lists need not know
 
 from __future__ import annotations
 
+from ...concurrency.steps import Steps
+from ...concurrency.turns import run_in_turns
 from ...peer_limits import PeerLimits
-from ...steps import Steps
-from ...turns import run_in_turns
 from ..transport.limits import ConnectionLimits, PeerPolicy
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
+from ...concurrency.steps import Steps, in_chunks
+from ...concurrency.turns import run_in_turns
 from ...model import ResourceName
-from ...steps import Steps, in_chunks
-from ...turns import run_in_turns
 from ..encoded import Encoded
 from ..stubs import v1, v1alpha1
 from ..wire_format import EncodedMessage, field_of_bytes

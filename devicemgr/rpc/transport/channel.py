@@ -19,7 +19,7 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality
 from grpclib.metadata import Deadline, decode_grpc_message, decode_metadata, encode_metadata, encode_timeout
 
-from ...errors import collapse_exception_group
+from ...concurrency.exception_groups import collapse_exception_group
 from ...model import Peer
 from ..wire_format import TooManyFields
 from .connection import Connection
@@ -51,8 +51,12 @@ async def open_channel(
     path: str | os.PathLike[str],
     *,
     limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
+    most_silent: float = math.inf,
 ) -> AsyncIterator[Channel]:
     """Connect to the unix socket at ``path``, or to a ``SocketFile``; leaving the block closes the connection.
+
+    A server that is ``most_silent`` seconds without a sign of life is asked no more: its process is stopped, or hangs.
+    Every call on the channel is DEADLINE_EXCEEDED then.
 
     Raises OSError at once when no process listens there, and PeerNotAdmitted when the policy refuses the one that does.
     """
@@ -64,11 +68,32 @@ async def open_channel(
     with collapse_exception_group():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.run)
+            if most_silent < math.inf:
+                nursery.start_soon(_lose_when_silent, connection, most_silent)
             try:
                 yield Channel(connection)
             finally:
                 limits.policy.leave(peer)
                 nursery.cancel_scope.cancel()
+
+
+_PARTS = 5
+"""A silence is measured in so many parts. If this program was stopped itself, that ends one of them, and the server has
+the others to answer."""
+
+
+async def _lose_when_silent(connection: Connection, seconds: float) -> None:
+    silent_parts = 0
+    while silent_parts < _PARTS:
+        with trio.move_on_after(seconds / _PARTS) as waiting:
+            try:
+                await connection.ping()
+            except GRPCError:  # it is lost
+                return
+        silent_parts = silent_parts + 1 if waiting.cancelled_caught else 0
+        if not silent_parts:
+            await trio.sleep(seconds / _PARTS)
+    connection.lose_silent(seconds)
 
 
 class Channel:
@@ -90,6 +115,10 @@ class Channel:
     def stub(self, kind: Callable[[Any], S]) -> S:
         """A generated stub that calls through this channel. (Its annotations expect grpclib's channel.)"""
         return kind(self)
+
+    async def ping(self) -> None:
+        """Return when the server shows that it lives. Raises GRPCError."""
+        await self._connection.ping()
 
     def close(self) -> None:
         """Close the connection, even if it is in use."""

@@ -36,11 +36,10 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import DataFrame
 from trio.lowlevel import ParkingLot
 
+from ...concurrency.task_descriptions import describes_task
 from ...model import Peer
-from ...task_descriptions import describes_task
 from .framing import FrameSplitter, FrameTooLong, GoAway, goaway_frame
 from .limits import ConnectionLimits
 from .peer_credentials import has_exited
@@ -82,6 +81,7 @@ class Connection:
         """One of both ends has sent GOAWAY: open streams go on, new ones are refused."""
         self.lost: str | None = None
         """Why nothing can be sent or received any more; None while the connection works."""
+        self._status_when_lost = Status.UNAVAILABLE
         self.work_finished = ParkingLot()
         """Wakes the tasks that wait for a stream to end, or for bytes to be sent."""
         self._socket = sock
@@ -98,6 +98,8 @@ class Connection:
         self._outgoing = bytearray()
         self._has_outgoing = ParkingLot()
         self._outgoing_sent = ParkingLot()
+        self._pings = self._answered_pings = 0
+        self._ping_answered = ParkingLot()
         self._h2 = _h2_connection(limits, is_client=on_request is None)
 
     @describes_task(name="connection to process {self.peer.pid}")
@@ -118,6 +120,23 @@ class Connection:
     def close(self) -> None:
         """End it now, even if it is in use; :meth:`run` returns soon."""
         self._lose("the connection was closed")
+
+    def lose_silent(self, seconds: float) -> None:
+        """End it because the peer has not answered for so long."""
+        self._status_when_lost = Status.DEADLINE_EXCEEDED
+        self._lose(f"nothing was heard for {seconds:g} s")
+
+    async def ping(self) -> None:
+        """Return when the peer has answered a PING. Raises GRPCError when the connection is lost."""
+        self._pings += 1
+        awaited = self._pings
+        if self.lost is None:
+            self._h2.ping(awaited.to_bytes(8, "big"))
+            self.flush()
+        while self._answered_pings < awaited:
+            if self.lost is not None:
+                raise GRPCError(self._status_when_lost, self.lost)
+            await self._ping_answered.park()
 
     # --- streams ---
 
@@ -261,6 +280,8 @@ class Connection:
         size = MAX_READ if self._policy.quota_exempt else INITIAL_READ
         while self.lost is None:
             await self._wait_for_bytes()
+            if self.lost is not None:
+                return
             try:
                 data = self._socket.recv(size)
             except BlockingIOError:
@@ -353,6 +374,9 @@ class Connection:
                 stream.trailers = _text_headers(event.headers)
             case events.StreamEnded() if stream:
                 stream.end()
+            case events.PingAckReceived(ping_data=data):
+                self._answered_pings = max(self._answered_pings, int.from_bytes(data, "big"))
+                self._ping_answered.unpark_all()
             case events.StreamReset() if stream:
                 code: Any = event.error_code
                 stream.fail(_STATUS_OF_RESET.get(code, Status.INTERNAL), "the peer ended the call")
@@ -394,8 +418,9 @@ class Connection:
     def _end(self, reason: str) -> None:
         """Fail every stream; the reader finds the end of the socket."""
         for stream in self._streams.values():
-            stream.fail(Status.UNAVAILABLE, reason)
+            stream.fail(self._status_when_lost, reason)
         self.work_finished.unpark_all()
+        self._ping_answered.unpark_all()
         self._stop_sending()
 
     def _stop_sending(self) -> None:
@@ -410,9 +435,8 @@ class _H2Connection(H2Connection):
 
     def _receive_frame(self, frame: Any) -> Any:
         """h2 formats each frame for a log that nobody keeps, with all its bytes in hexadecimal digits: of a long list
-        that is a quarter of the time. Here the bytes of DATA are left out."""
-        if isinstance(frame, DataFrame):
-            frame._body_repr = str  # type: ignore[method-assign]
+        that is a quarter of the time. Here the bytes are left out."""
+        frame._body_repr = str
         return super()._receive_frame(frame)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Generator
 from time import thread_time
 from typing import Any
 
-from ...task_descriptions import describes_task
+from ...concurrency.task_descriptions import describes_task
 
 
 @describes_task(awaits="coroutine")  # not innermost: types.coroutine gives the function another code object

@@ -19,9 +19,10 @@ import trio
 from grpclib import GRPCError, Status
 from grpclib.const import Handler
 
-from ...errors import DeviceManagerError, collapse_exception_group
+from ...concurrency.exception_groups import collapse_exception_group
+from ...concurrency.task_descriptions import describes_task
+from ...errors import DeviceManagerError
 from ...model import Peer
-from ...task_descriptions import describes_task
 from .accepting import pause_after
 from .connection import Connection
 from .limits import ConnectionLimits
@@ -102,8 +103,11 @@ class Server:
         _close(self._listener)
 
     def restore(self) -> bool:
-        """Make the socket again if it is lost. Returns whether it was. Raises OSError when it cannot be made."""
-        if not self.is_lost():
+        """Make the socket again if it is lost. Returns whether it was. Raises OSError when it cannot be made.
+
+        Not once we have stopped listening, though another task may not know that yet.
+        """
+        if self._listener.fileno() < 0 or not self.is_lost():
             return False
         self.path.unlink(missing_ok=True)
         lost, former = self._listener, self._identity

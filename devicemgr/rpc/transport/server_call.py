@@ -12,8 +12,8 @@ from grpclib.const import Handler
 from grpclib.metadata import Deadline, decode_metadata, decode_timeout, encode_grpc_message, encode_metadata
 from h2.errors import ErrorCodes
 
+from ...concurrency.task_descriptions import describes_task
 from ...model import Peer
-from ...task_descriptions import describes_task
 from ..wire_format import unicode_text
 from .limits import PeerPolicy
 from .stream import Stream, decoded
@@ -75,8 +75,8 @@ class ServerCall:
 
     @property
     def method_name(self) -> str:
-        """``Register``, say; empty until the request's headers are read."""
-        return self.method.rpartition("/")[2]
+        """``Register``, say; until the request's headers are read, that there is one."""
+        return self.method.rpartition("/")[2] or "request"
 
     async def recv_message(self) -> Any:
         """The next message of the request, or None at its end."""

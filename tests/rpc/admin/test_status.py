@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devicemgr.concurrency.steps import SMALL_CHUNK, run_steps
 from devicemgr.errors import ManagerUnavailable, RpcFailed
 from devicemgr.model import ContainerStatus, EffectiveSettings, PodStatus, ResourceCounts
 from devicemgr.rpc.admin import status
@@ -15,7 +16,6 @@ from devicemgr.rpc.messages import checked, parsed
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from devicemgr.rpc.transport.server import open_server
 from devicemgr.rpc.wire_format import EncodedMessage
-from devicemgr.steps import SMALL_CHUNK, run_steps
 
 texts = st.text(max_size=4) | st.sampled_from(["gpu-1", "x" * 130])
 healths = st.sampled_from(["Healthy", "Unhealthy", "Unknown"])

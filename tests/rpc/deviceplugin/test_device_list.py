@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.errors import RpcFailed
 from devicemgr.model import Device
 from devicemgr.peer_limits import PeerLimits
@@ -13,7 +14,6 @@ from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import MAX_FIELDS, MAX_TAILS, DeviceListDecoder
 from devicemgr.rpc.messages import checked, parsed
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.steps import run_steps
 
 ids = st.text(max_size=4) | st.sampled_from(["a", "b", "gpu-1", "x" * 130])
 devices = st.builds(

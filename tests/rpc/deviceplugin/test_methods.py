@@ -13,7 +13,7 @@ from grpclib.const import Cardinality, Handler
 
 from devicemgr import Deadlines, PluginOptions
 from devicemgr.cli import fault
-from devicemgr.cli.daemon_options import parse_deadlines
+from devicemgr.cli.daemon.options import parse_deadlines
 from devicemgr.daemon.faults.injection import FaultInjection
 from devicemgr.errors import BadInput, PluginUnavailable
 from devicemgr.rpc.deviceplugin.client import connect_plugin

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from devicemgr.core.views.pod_resources import DeviceOnNode, PodResourcesEntry
 from devicemgr.rpc.pod_resources.service import PodResourcesService, PodResourcesServiceV1Alpha1
 from devicemgr.rpc.stubs import v1, v1alpha1
+from tests.helpers import result_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(["x" * 128, "é" * 9000])
 on_nodes = st.builds(DeviceOnNode, resource=texts, device=texts, node=st.none() | st.integers(0, 300))
@@ -35,12 +36,8 @@ class Api:
 
 
 def result(coroutine):
-    """The encoded result of a coroutine that does not wait."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value.SerializeToString()
-    raise AssertionError("it waits")
+    """As it is encoded."""
+    return result_of(coroutine).SerializeToString()
 
 
 def plain_devices(version, held):

@@ -13,7 +13,7 @@ from devicemgr.model import Peer
 from devicemgr.rpc.transport import connection as connection_module
 from devicemgr.rpc.transport.channel import open_channel
 from devicemgr.rpc.transport.limits import ConnectionLimits, PeerPolicy
-from devicemgr.rpc.transport.server import CALLER, Server, open_server
+from devicemgr.rpc.transport.server import ACCEPT_TIME, CALLER, Server, open_server
 
 from .made_up import ANSWERS, UNARY, Methods, Raw, unary
 from .raw_peer import greeted, raw_client, raw_server, request
@@ -110,17 +110,23 @@ async def test_a_bug_in_a_policy_is_not_blamed_on_the_peer(path):
 
 
 async def test_bytes_of_a_process_that_has_ended_are_not_read_while_it_owes_time(path, autojump_clock, monkeypatch):
+    charged = []
+
     class Owing(PeerPolicy):
         quota_exempt = False
 
         def pause(self, peer: Peer) -> float:
             return 1.0
 
+        def charge(self, peer: Peer, seconds: float) -> None:
+            charged.append(seconds)
+
     monkeypatch.setattr(connection_module, "has_exited", lambda peer: True)
     async with open_server(path, [Methods()], limits=ConnectionLimits(policy=Owing())) as server, raw_client(path):
         await wait_all_tasks_blocked()
         await trio.sleep(3)
         assert not server._connections
+        assert charged == [ACCEPT_TIME]
 
 
 async def test_a_call_to_a_process_that_has_ended_and_owes_time_fails(path, monkeypatch):

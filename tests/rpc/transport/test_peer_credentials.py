@@ -13,6 +13,7 @@ from devicemgr.model import Peer
 from devicemgr.rpc.transport import peer_credentials
 from devicemgr.rpc.transport.peer_credentials import has_exited, peer_of
 from devicemgr.rpc.transport.unix_socket import connect, listen
+from tests.processes import running
 
 CONNECT_AS = """
 import os, socket, sys
@@ -51,7 +52,7 @@ def test_all_groups_of_the_peer_count(path, count):
     with listen(path) as listener:
         path.chmod(0o666)
         command = [sys.executable, "-c", CONNECT_AS, str(path), ",".join(map(str, groups))]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout.readline() == b"connected\n"
             server, _ = listener.accept()
             with server:
@@ -77,7 +78,7 @@ def test_on_an_older_kernel_there_is_one_group(path, monkeypatch):
 
 
 def test_a_process_that_has_ended_has_exited():
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    with running([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         peer = Peer(pid=process.pid, uid=0, gids=frozenset())
         assert not has_exited(peer)
         process.communicate(b"\n")

@@ -8,7 +8,7 @@ import resource
 import socket
 import stat
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -347,20 +347,35 @@ async def test_connections_that_queue_are_accepted_when_the_socket_is_made_again
             assert await unary(channel, "Echo", b"x") == b"x"
 
 
+@contextmanager
+def descriptors_below(number):
+    """No more can be opened from this number on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_server_that_has_stopped_listening_makes_no_socket_again(path):
+    """Where both are cancelled at once, one task may end the server, and another one still look after its socket."""
+    async with open_server(path, []) as server:
+        pass
+    assert not server.restore()
+    assert not path.exists()
+
+
 async def test_connections_that_queue_are_accepted_later_when_there_is_no_descriptor(path, mock_clock):
     async with open_server(path, [Service(trio.Event)]) as server, open_channel(path) as channel:
         free = os.dup(0)
         os.close(free)
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, limits[1]))  # to make a socket takes one for a moment
-        try:
+        with descriptors_below(free + 2):  # to make a socket takes one for a moment
             path.unlink()
             assert server.restore()
             with open(os.devnull):  # noqa: ASYNC230
                 await wait_all_tasks_blocked()
                 assert not server._connections
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         mock_clock.jump(ACCEPT_PAUSE)
         assert await unary(channel, "Echo", b"x") == b"x"
 
@@ -368,14 +383,10 @@ async def test_connections_that_queue_are_accepted_later_when_there_is_no_descri
 async def test_without_descriptors_a_server_waits_and_accepts_later(path, mock_clock):
     async with open_server(path, [Service(trio.Event)]) as server:
         with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
-            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (second.fileno() + 1, limits[1]))
-            try:
+            with descriptors_below(second.fileno() + 1):
                 first.connect(str(path))
                 await wait_all_tasks_blocked()
                 assert not server._connections
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
             mock_clock.jump(ACCEPT_PAUSE)
             await wait_all_tasks_blocked()
             assert len(server._connections) == 1
@@ -384,13 +395,9 @@ async def test_without_descriptors_a_server_waits_and_accepts_later(path, mock_c
 async def test_a_socket_is_made_again_while_accepting_pauses(path, mock_clock):
     async with open_server(path, [Service(trio.Event)]) as server:
         with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
-            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (second.fileno() + 1, limits[1]))
-            try:
+            with descriptors_below(second.fileno() + 1):
                 first.connect(str(path))
                 await wait_all_tasks_blocked()
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
             path.unlink()
             assert server.restore()
             mock_clock.jump(ACCEPT_PAUSE)
