@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from ..concurrency.steps import SharedSteps, Steps
 from ..core.devices.store import DeviceStore
-from ..steps import SharedSteps, Steps
 
 T = TypeVar("T")
 

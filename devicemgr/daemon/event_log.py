@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..condition_variable import ConditionVariable
+from ..concurrency.condition_variable import ConditionVariable
+from ..concurrency.task_descriptions import describes_task
 from ..events import Event, as_json
-from ..task_descriptions import describes_task
 
 MAX_EVENTS = 1000
 """How many events the log keeps; older ones are in the trace file only."""
@@ -62,11 +62,6 @@ class EventLog:
         """Seconds since the event was recorded."""
         return self._clock() - recorded.time
 
-    @property
-    def last(self) -> int:
-        """The number of the last event that is kept; 0 if there was none."""
-        return self._count
-
     def after(self, sequence: int) -> list[RecordedEvent]:
         """The events in the log with a higher number."""
         return [recorded for recorded in self._events if recorded.sequence > sequence]
@@ -79,10 +74,6 @@ class EventLog:
         """The same, but waits for the next event when there is none; empty only after :meth:`close`."""
         await self.wait_until(lambda: self._closed or self.has_after(sequence))
         return self.after(sequence)
-
-    async def wait_past(self, sequence: int) -> None:
-        """Return when an event with a higher number is there, at once if it is already."""
-        await self.wait_until(lambda: self._count > sequence)
 
     async def wait_closed(self) -> None:
         """Return after :meth:`close`."""

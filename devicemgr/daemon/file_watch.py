@@ -29,6 +29,10 @@ class FileWatch:
     def __init__(self) -> None:
         self._inotify: INotify | None = None
         self._watched: dict[Path, int] = {}
+        self._directories: set[Path] = set()
+        """Those that are watched, with all above them."""
+        self._of_directories: set[int] = set()
+        """The watch descriptors for these. A descriptor of -1 says that notifications were lost."""
         self._is_complete = False
         with suppress(OSError):
             self._inotify = INotify(nonblocking=True)
@@ -43,25 +47,37 @@ class FileWatch:
     def arm(self, paths: Iterable[Path]) -> None:
         """Watch these files as they are now. Earlier notifications are discarded, since the caller looks now."""
         if self._inotify is not None:
+            self._discard_notifications(self._inotify)
             added = [self._add(self._inotify, path) for path in paths]
-            self._is_complete = all(added)
-            self._inotify.read(timeout=0)
+            self._is_complete = self._discard_notifications(self._inotify) and all(added)
 
     async def changed(self, *, poll: bool = False) -> None:
         """Return when the files may have changed; with ``poll``, after ``POLL_PERIOD`` at the latest."""
-        with trio.move_on_after(SLOW_PERIOD if self._is_complete and not poll else POLL_PERIOD):
+        with trio.move_on_after(SLOW_PERIOD if self._is_complete and not poll else POLL_PERIOD) as waiting:
             if self._inotify is None:
                 await trio.sleep_forever()
             else:
                 await trio.lowlevel.wait_readable(self._inotify.fileno())
+        if waiting.cancelled_caught:  # there may be other directories by now, of which inotify does not tell
+            self._forget_directories()
+
+    def _discard_notifications(self, inotify: INotify) -> bool:
+        """Are all directories still those that are watched?"""
+        told = {event.wd for event in inotify.read(timeout=0)}
+        if told.isdisjoint(self._of_directories | {-1}):
+            return True
+        self._forget_directories()
+        return False
+
+    def _forget_directories(self) -> None:
+        """Watch them again, the next time."""
+        self._directories.clear()
+        self._of_directories.clear()
 
     def _add(self, inotify: INotify, path: Path) -> bool:
         """Watch the file and the directories above it, if they are not watched yet; returns whether that succeeded."""
         try:
-            for directory in path.parents:
-                inotify.add_watch(directory, _GONE | flags.ONLYDIR)
-                if directory.is_symlink():
-                    inotify.add_watch(directory, _GONE | flags.DONT_FOLLOW)
+            self._add_directories(inotify, path)
             new = inotify.add_watch(path, flags.ATTRIB | flags.MODIFY | _GONE | flags.DONT_FOLLOW)
         except OSError:
             return False
@@ -70,3 +86,13 @@ class FileWatch:
             with suppress(OSError):
                 inotify.rm_watch(old)
         return True
+
+    def _add_directories(self, inotify: INotify, path: Path) -> None:
+        """A file of ours is written again much more often than a directory is lost."""
+        if path.parent in self._directories:
+            return
+        for directory in path.parents:
+            self._of_directories.add(inotify.add_watch(directory, _GONE | flags.ONLYDIR))
+            if directory.is_symlink():
+                self._of_directories.add(inotify.add_watch(directory, _GONE | flags.DONT_FOLLOW))
+        self._directories.add(path.parent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from ..task_descriptions import describes_task
+from ..concurrency.task_descriptions import describes_task
 from .access.control import AccessControl
 from .checkpoint.writer import CheckpointWriter
 from .event_log import EventLog

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import asdict
 from typing import Any
 
 import trio
 
 from ..arguments import Count, Seconds, checked
+from ..concurrency.steps import Steps, run_steps
+from ..concurrency.task_descriptions import describes_task
+from ..concurrency.turns import run_in_turns
+from ..core.devices.store import DeviceStore
+from ..core.views.gauges import Gauge, gauges
 from ..core.views.node_status import node_status, reset_node_status
 from ..core.views.overview import Overview, overview
 from ..core.views.pod_status import pod_statuses
 from ..core.views.task_tree import TaskTree
 from ..errors import Refused, ResourceWaitTimeout
-from ..manifest import as_pod
+from ..input.manifest import as_pod
 from ..model import (
     Container,
     ContainerRun,
@@ -29,9 +33,6 @@ from ..model import (
     ResourceName,
 )
 from ..resource_names import ExtendedResource
-from ..steps import Steps, run_steps
-from ..task_descriptions import describes_task
-from ..turns import run_in_turns
 from .cached_view import CachedView
 from .event_log import EventLog, RecordedEvent
 from .faults.actions import Faults
@@ -138,6 +139,13 @@ class DeviceManager:
         return await run_in_turns(self._pod_statuses.steps(self._incarnation.store))
 
     @checked
+    async def pod_in_turns(self, uid: str) -> PodStatus | None:
+        """The same for one pod, which takes as long as that one has devices; None if it is not admitted."""
+        store = self._incarnation.store
+        pod = store.pod(uid)
+        return None if pod is None else (await run_in_turns(pod_statuses(store, [pod])))[0]
+
+    @checked
     def node_status(self, node: NodeStatus | None = None) -> NodeStatus:
         """What a kubelet would publish for these resources; removed ones with 0 until acknowledged (CAP-5, LIM-5).
 
@@ -177,7 +185,7 @@ class DeviceManager:
 
     def overview_steps(self) -> Steps[Overview]:
         """The devices by NUMA nodes, free or held, and the pods that hold them, as they are when the first step is
-        done."""
+        done; of more than some hundred resources, each as it is at one moment."""
         return overview(self._incarnation.store)
 
     def watch_task_tree(self) -> AbstractContextManager[TreeWatcher]:
@@ -190,29 +198,14 @@ class DeviceManager:
         self._calls.check()
         return self._log.after(0)
 
-    def gauges(self) -> list[tuple[str, str, list[str], list[tuple[list[str], float]]]]:
+    def gauges(self) -> list[Gauge]:
         """The metrics that are looked up at each scrape: sizes, not events."""
-        counts = {name: asdict(one) for name, one in self.capacity().items()}
-        devices = [
-            ([str(name), state], float(one[state]))
-            for name, one in counts.items()
-            for state in ("capacity", "allocatable", "allocated", "available")
-        ]
-        sockets = [
-            ([str(path), state], 1.0)
-            for state, paths in (
-                ("desired_state_of_world", self.watcher.desired),
-                ("actual_state_of_world", self.watcher.registered),
-            )
-            for path in paths
-        ]
-        watched = ("plugin_manager_total_plugins", "Plug-in sockets the watcher sees and has registered.")
-        return [
-            (*watched, ["socket_path", "state"], sockets),
-            ("devicemgr_devices", "Devices by resource and state.", ["resource_name", "state"], devices),
-            ("devicemgr_pods", "Admitted pods.", [], [([], float(len(self._incarnation.store.pods)))]),
-            ("devicemgr_tasks", "Trio tasks of the program.", [], [([], float(_tasks()))]),
-        ]
+        return gauges(
+            self.capacity(),
+            {"desired_state_of_world": self.watcher.desired, "actual_state_of_world": self.watcher.registered},
+            pods=len(self._incarnation.store.pods),
+            tasks=_tasks(),
+        )
 
     # --- commands ----------------------------------------------------------------------------------
 
@@ -344,6 +337,19 @@ class DeviceManager:
             if wait:
                 await self._log.wait_until(lambda: self._log.has_after(sequence))
             return _as_json(self._log.after(sequence))
+
+    @describes_task(name="wait_for_reports", waits_for="a report of a plug-in")
+    async def wait_for_reports(self, seen: object = None) -> object:
+        """Return when plug-ins have come, gone or reported devices since ``seen``, which an earlier call has returned:
+        the node's status or the health of devices may be another one. Pods that come and go change neither."""
+
+        def latest() -> tuple[DeviceStore, int]:
+            store = self._latest.store
+            return store, store.reports
+
+        with self._calls.track():
+            await self._log.wait_until(lambda: latest() != seen)
+            return latest()
 
     async def events_of_incarnation(self, sequence: int, *, wait: bool) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """The same for callers behind a socket, which does not outlast a restart: with ``wait``, empty when

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 import trio
 
-from ..condition_variable import ConditionVariable
-from ..errors import ManagerClosed, require_trio
+from ..concurrency.condition_variable import ConditionVariable
+from ..concurrency.trio_program import require_trio
+from ..errors import ManagerClosed
 
 
 class OpenCalls:

@@ -1,7 +1,7 @@
 """The settings of a manager, stated once.
 
 The fields of :class:`Settings` are the arguments of ``open_device_manager``, and a field with an :class:`Option` is an
-option of the daemon's command line (``cli.daemon_options``). A new setting is one new field.
+option of the daemon's command line (``cli.daemon.options``). A new setting is one new field.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
-from ..arguments import CheckedFields, Port, Seconds, checked
+from ..arguments import CheckedFields, PathName, Port, Seconds, checked
 from ..core.devices.endpoint import GRACE_PERIOD
 from ..core.topology.policy import Topology
 from ..kubernetes_versions import LATEST, KubernetesVersion
@@ -63,17 +63,17 @@ class Settings(CheckedFields):
     ``callers``             who may call, and serve plug-ins: by default this user and root
     ``metrics_address``     (host, port) at which /metrics and /healthz are served; an empty host is every address
     ``page_address``        (host, port) at which the page is served; an empty host is loopback
-    ``page_token``          who sends this may inject faults from the page; None: nobody may
+    ``page_token``          whoever sends this may inject faults from the page; None: nobody may
     ``node_resources``      extended resources that the node has without a plug-in, as
                             ``{"nvidia.com/gpumem": "16Gi"}``: they are only counted, until a plug-in reports devices
                             of that name
-    ``kubernetes_version``  the kubelet to be like, where v1.36 and v1.37 differ on purpose: 1.36 or 1.37
+    ``kubernetes_version``  the version of the kubelet to behave like where they differ on purpose: 1.36 or 1.37
     ``allow_faults``        whether callers of admin.sock may inject faults; ``manager.faults`` needs no permission
     ``sinks``               functions that get every event
     ======================  ===========================================================================================
     """
 
-    root_dir: str | Path = dataclasses.field(kw_only=False)
+    root_dir: PathName = dataclasses.field(kw_only=False)
     deadlines: Deadlines = option_field(
         Deadlines,
         Option(
@@ -101,13 +101,14 @@ class Settings(CheckedFields):
     )
     callers: Callers = option_field(
         Callers.default,
-        Option("--allow-group", "Let members of this group call, and serve plug-ins, too.", "GROUP"),
+        Option("--allow-group", "Let members of this group call and serve plug-ins, too.", "GROUP"),
     )
     metrics_address: tuple[str, Port] | None = option_field(
         None,
         Option(
             "--metrics-address",
-            "Serve /metrics and /healthz there, for example on 127.0.0.1:9400; :9400 is every address of the machine.",
+            "Serve /metrics and /healthz at this address, for example 127.0.0.1:9400; :9400 is that port of "
+            "every address of the machine.",
             "[HOST]:PORT",
         ),
     )
@@ -115,7 +116,8 @@ class Settings(CheckedFields):
         None,
         Option(
             "--page",
-            "Serve the page there, for example on :8080, which is this machine only. Who reaches it sees everything.",
+            "Serve the page at this address, for example :8080, which only this machine can reach. Whoever can reach "
+            "it sees everything.",
             "[HOST]:PORT",
         ),
     )
@@ -134,8 +136,8 @@ class Settings(CheckedFields):
         LATEST,
         Option(
             "--kubernetes-version",
-            "The kubelet to be like, where versions differ on purpose: the texts of errors, and which feature gates a "
-            "configuration may name.",
+            "The version of the kubelet to behave like where versions differ on purpose: in texts of errors, and in "
+            "the feature gates that a configuration may name.",
             "VERSION",
         ),
     )

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ..concurrency.exception_groups import collapse_exception_group
+from ..concurrency.task_descriptions import describes_task
+from ..concurrency.trio_program import require_trio
 from ..core.devices.store import DeviceStore
-from ..errors import collapse_exception_group, require_trio
 from ..events import ManagerReady, ManagerStopping, StaleSocketRemoved
-from ..task_descriptions import describes_task
 from .checkpoint.writer import CheckpointWriter, checkpoint_file, open_checkpoint_writer, read_boot_id, restore
 from .event_log import EventLog
 from .incarnation import Incarnation

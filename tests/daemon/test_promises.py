@@ -7,14 +7,16 @@ from dataclasses import fields, replace
 import pytest
 
 from devicemgr import Device, PeerLimits
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.events import PeerLimitReached
-from devicemgr.model import DeviceSpec, Mount, PluginOptions, RunOptions
+from devicemgr.model import API_VERSION, DeviceSpec, Mount, PluginOptions, Registration, RunOptions
 from devicemgr.peer_limits import KUBELET_MESSAGE
+from devicemgr.rpc.deviceplugin.client import register_plugin
 from devicemgr.rpc.deviceplugin.convert import answer_to_bytes
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.stubs import v1beta1 as wire
-from devicemgr.steps import run_steps
 from tests.helpers import pod
+from tests.processes import HANGS
 
 GPU = "vendor.com/gpu"
 OPTIONS = PluginOptions(get_preferred_allocation_available=True)
@@ -95,8 +97,10 @@ def test_no_bound_is_left_out_here():
 
 
 async def registered(manager, plugin, count):
-    await plugin.register()
-    await manager.wait_for_resource(GPU, allocatable=count, timeout=60)
+    # Both ends are here, so the answer comes when the list has been encoded.
+    asked = Registration(version=API_VERSION, endpoint=plugin.endpoint, resource=GPU)
+    await register_plugin(plugin.registry, asked, seconds=HANGS)
+    await manager.wait_for_resource(GPU, allocatable=count, timeout=HANGS)
 
 
 def reached(manager):

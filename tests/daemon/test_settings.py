@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from devicemgr import Callers, Deadlines, PeerLimits, open_device_manager
 from devicemgr.arguments import Seconds
-from devicemgr.cli.daemon_options import settings_options
+from devicemgr.cli.daemon.options import settings_options
 from devicemgr.daemon.settings import Option, Settings, option_field, takes_fields_of
 
 
@@ -54,7 +54,7 @@ def test_an_added_setting_is_an_argument_and_an_option():
 
 def test_the_options_do_without_grpc():
     """It takes longer to import than all else that ``--help`` needs."""
-    program = "import sys, devicemgr.cli.daemon_options; print({'grpclib', 'betterproto2', 'h2'} & {*sys.modules})"
+    program = "import sys, devicemgr.cli.daemon.options; print({'grpclib', 'betterproto2', 'h2'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -100,8 +100,11 @@ def test_an_option_gives_the_value_of_its_field():
         ("--peer-limit", "message-size=99999999", "message-size (99999999) must be at most listed-size"),
         ("--allow-group", "4294967295", "a group's number is at most 4294967294"),
         ("--allow-group", "no-such-group", "there is no group 'no-such-group'"),
+        ("--allow-group", "", "there is no group ''"),
         ("--metrics-address", "9400", "write HOST:PORT or :PORT"),
-        ("--metrics-address", ":65536", "write HOST:PORT or :PORT"),
+        ("--metrics-address", ":65536", "write HOST:PORT or :PORT, with a port of at most 65535"),
+        ("--metrics-address", "", "write HOST:PORT or :PORT"),
+        ("--page", "[::1:8080", "write HOST:PORT or :PORT"),
         ("--node-resource", "a.com/b", "write NAME=COUNT"),
         ("--node-resource", "b=1", "'b' is not an extended resource name"),
         ("--kubernetes-version", "1.35", "'1.35' is not one of '1.36', '1.37'"),

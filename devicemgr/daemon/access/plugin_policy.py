@@ -10,12 +10,12 @@ from functools import partial
 
 import trio
 
+from ...concurrency.steps import Steps
+from ...concurrency.turns import run_in_turns
 from ...errors import PeerLimitExceeded
 from ...model import Peer
 from ...rpc.deviceplugin.list_policy import ListPolicy
 from ...rpc.transport.limits import ConnectionLimits
-from ...steps import Steps
-from ...turns import run_in_turns
 from .callers import Callers
 from .quotas import MAX_PAUSE, Quotas
 from .rate_limit import TokenBucket

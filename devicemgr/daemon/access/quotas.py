@@ -40,6 +40,7 @@ class _ProcessQuota:
     seconds: TokenBucket
     registrations: TokenBucket
     lists: trio.Lock = field(default_factory=trio.Lock)
+    requests: trio.Lock = field(default_factory=trio.Lock)
 
 
 class Quotas:
@@ -72,6 +73,10 @@ class Quotas:
         """Held while a list of this process is decoded and applied."""
         return nullcontext() if self.is_own_process(peer) else self._quota_of(peer).lists
 
+    def request_lock(self, peer: Peer) -> AbstractAsyncContextManager[object]:
+        """Held by the one request of this process that waits for the time it owes; others wait for that request."""
+        return nullcontext() if self.is_own_process(peer) else self._quota_of(peer).requests
+
     def pause(self, peer: Peer) -> float:
         """Seconds for which nothing may be read from any connection of the process, because it owes time."""
         if self.is_own_process(peer):
@@ -81,7 +86,7 @@ class Quotas:
         return pause
 
     def begin_request(self, peer: Peer) -> float:
-        """Seconds for which a request of the process must wait. Ask again after that: others may have used the time.
+        """Seconds for which a request of the process must wait. Ask again after that: what it sends uses time, too.
 
         Raises QuotaExceeded when the process owes more than ``MAX_QUEUE_TIME``.
         """

@@ -61,10 +61,12 @@ class SocketPolicy(PeerPolicy):
         if method == _REGISTER:
             await trio.sleep(self._quotas.charge_registration(peer))
         elif not self.quota_exempt:
-            pause = self._quotas.begin_request(peer)
-            while pause > 0:  # while one waits, another request of its process may spend what there was
-                await trio.sleep(pause)
+            # If a thousand woke up whenever the process owes none, that would take longer than the answers themselves.
+            async with self._quotas.request_lock(peer):
                 pause = self._quotas.begin_request(peer)
+                while pause > 0:
+                    await trio.sleep(pause)
+                    pause = self._quotas.begin_request(peer)
 
     def _check_caller(self, peer: Peer, method: str) -> None:
         if not self._callers.include(peer):

@@ -22,7 +22,10 @@ from pathlib import Path
 
 import trio
 
-from ...condition_variable import ConditionVariable
+from ...concurrency.condition_variable import ConditionVariable
+from ...concurrency.steps import Steps
+from ...concurrency.task_descriptions import describes_task
+from ...concurrency.turns import run_in_turns
 from ...core.checkpoint.kubelet_format import (
     FILE_NAME,
     Entry,
@@ -47,9 +50,6 @@ from ...events import (
 )
 from ...model import DeviceId, Owner, Pod, PodUid, ResourceName
 from ...rpc.deviceplugin.convert import answer_from_bytes, answer_to_bytes
-from ...steps import Steps
-from ...task_descriptions import describes_task
-from ...turns import run_in_turns
 from ..event_log import EventLog
 from ..file_watch import FileWatch
 from ..layout import Directories, Layout

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ...arguments import FiniteSeconds, Seconds, checked
+from ...concurrency.task_descriptions import describes_task
 from ...core.checkpoint.kubelet_format import FILE_NAME
 from ...errors import BadInput
 from ...events import FaultInjected
@@ -54,6 +55,7 @@ class Faults:
         self._calls = calls
 
     @checked
+    @describes_task(name="restart", waits_for="the manager to serve again")
     async def restart(self, *, delay: FiniteSeconds = 0.0) -> None:
         """Restart as the kubelet does: every socket is removed and created again.
 
@@ -109,7 +111,7 @@ class Faults:
         self._fault_injection.add(CallFault(REGISTER, resource, times, 0.0, None))
 
     def accept_registrations(self) -> None:
-        """Refuse no more calls of Register."""
+        """Stop refusing calls of Register."""
         self._record("accept-registrations", "")
         self._fault_injection.accept_registrations()
 
@@ -150,6 +152,7 @@ class Faults:
         self._record("expire-grace", "")
         self._log.record(self._current().store.sweep(now=math.inf))
 
+    @describes_task(name="corrupt_checkpoint")
     async def corrupt_checkpoint(self) -> None:
         """Damage one byte of the checkpoint on disk; the next restart finds it.
 
@@ -167,7 +170,7 @@ class Faults:
         self._record("corrupt-checkpoint", str(path))
 
     def freeze_clock(self) -> None:
-        """Stop the clock of the program.
+        """Stop the manager's clock.
 
         This and the other faults of the clock need a ``trio.testing.MockClock``.
         """

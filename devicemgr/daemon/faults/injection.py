@@ -45,7 +45,7 @@ class FaultInjection:
         return self._next(REGISTER, resource) is not None
 
     def accept_registrations(self) -> None:
-        """Refuse no more calls of Register."""
+        """Stop refusing calls of Register."""
         self._call_faults = [fault for fault in self._call_faults if fault.method != REGISTER]
 
     def _next(self, method: str, resource: str) -> CallFault | None:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import trio
 
+from ...concurrency.steps import Steps
+from ...concurrency.task_descriptions import describes_task
 from ...core.devices.contention import Claimant, Contention
 from ...core.devices.endpoint import Endpoint, State, Trigger
 from ...core.devices.store import DeviceStore
@@ -30,8 +32,6 @@ from ...rpc.deviceplugin.client import PluginClient, connect_plugin
 from ...rpc.deviceplugin.methods import Deadlines
 from ...rpc.transport.server import CALLER
 from ...rpc.transport.unix_socket import Inode, Place, SocketFile
-from ...steps import Steps
-from ...task_descriptions import describes_task
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..faults.injection import FaultInjection
@@ -206,10 +206,12 @@ class Endpoints:
         if task.refusal is not None:
             raise task.refusal
 
-    @describes_task(name="restored resources", waits_for="plug-ins from before the restart")
+    @describes_task(name="restored resources", waits_for="plug-ins of an earlier run")
     async def wait_for_restored(self) -> None:
         """Remove restored resources whose plug-ins have not registered within the grace period (REG-19)."""
-        await trio.sleep(self._store.grace + _JUST_AFTER)
+        expected = list(filter(self._store.is_expected_back, self._store.capacity()))
+        with trio.move_on_after(self._store.grace + _JUST_AFTER):
+            await self._log.wait_until(lambda: not any(map(self._store.is_expected_back, expected)))
         self._log.record(self._store.sweep(now=trio.current_time()))
 
     def _checked(self, registration: Registration) -> tuple[str, Place]:
@@ -329,7 +331,7 @@ class Endpoints:
         self._log.record(self._store.connect(task.endpoint))
         replaced, others = self._on_same_socket(task), self._tasks.setdefault(task.resource, [])
         for other in others:
-            if other.state is State.GONE:  # it waits for the end of its grace period
+            if other.state is State.GONE:  # it has waited for the end of its grace period
                 other.scope.cancel()
             elif other.state is State.DRAINING:
                 if other not in replaced and not other.reading.cancel_called:
@@ -404,7 +406,10 @@ class Endpoints:
 
     @describes_task(waits_for="the end of the grace period", since="task.endpoint.stopped_at")
     async def _wait_out_grace_period(self, task: _EndpointTask) -> None:
-        await trio.sleep(self._store.grace + _JUST_AFTER)
+        """It began when the stream ended, and may end before its time: a fault, or another stopped plug-in's sweep."""
+        assert task.endpoint.stopped_at is not None
+        with trio.move_on_at(task.endpoint.stopped_at + self._store.grace + _JUST_AFTER):
+            await self._log.wait_until(lambda: task.state is State.GONE)
         self._log.record(self._store.sweep(now=trio.current_time()))
 
     def _record_call(self, call: CallFinished) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import trio
 
+from ...concurrency.task_descriptions import describes_task
 from ...errors import PluginUnavailable, RegistrationRefused
 from ...events import PluginDirectoryUnwatched, PluginDiscovered, PluginSocketFailed
 from ...rpc.pluginregistration import PluginInfo, connect_registration
-from ...task_descriptions import describes_task
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..layout import Layout, endpoint_of_found

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
+from ...concurrency.task_descriptions import describes_task
 from ...core.allocation.explanation import Explanation
 from ...core.devices.pod_devices import pod_request
 from ...core.devices.store import DeviceStore
@@ -27,9 +28,15 @@ from ...errors import (
     Refused,
     as_cause,
 )
-from ...events import PodAdmissionRequested, PodAdmitted, PodRefused, PodRemoved, PodWaiting
+from ...events import (
+    PodAdmissionCancelled,
+    PodAdmissionRequested,
+    PodAdmitted,
+    PodRefused,
+    PodRemoved,
+    PodWaiting,
+)
 from ...model import Container, ContainerRun, Pod, PodAdmitResult, PodUid, ResourceName
-from ...task_descriptions import describes_task
 from ..checkpoint.writer import CheckpointWriter
 from ..event_log import EventLog
 from .container_start import ContainerStarter
@@ -181,10 +188,14 @@ class PodAdmitHandler:
         except BaseException as error:
             admission.roll_back()
             refused = isinstance(error, DeviceManagerError)
-            if before is None or (refused and not admission.is_running):
+            if before is None:
                 self._store.remove_pod(pod.uid)
+            elif refused and not admission.is_running:
+                self._remove(before)
             else:  # also a pod from before a reboot, when its admission was cancelled
                 self._store.add_pod(before, confirmed=admission.is_running)
+            if not refused:
+                self._log.record([PodAdmissionCancelled(namespace=pod.namespace, name=pod.name, uid=pod.uid)])
             if isinstance(error, CheckpointUnwritable):
                 raise AllocationRefused(f"failed to write checkpoint file: {error}", rule="ALLOC-E12") from error
             raise

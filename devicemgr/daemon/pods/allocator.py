@@ -14,6 +14,8 @@ from dataclasses import replace
 
 import trio
 
+from ...concurrency.task_descriptions import describes_task
+from ...concurrency.turns import run_in_turns
 from ...core.allocation.container_options import suspicious_texts
 from ...core.allocation.explanation import LISTED, ResourceExplanation
 from ...core.allocation.plan import Plan, PreferredAllocationRequest, Request, plan_allocation
@@ -23,8 +25,6 @@ from ...core.topology.numa import Numa
 from ...errors import AllocationRefused, PluginUnavailable
 from ...events import AllocateAnswerFlagged
 from ...model import Answer, Container, DeviceId, Owner, ResourceName
-from ...task_descriptions import describes_task
-from ...turns import run_in_turns
 from ..access.control import AccessControl
 from ..event_log import EventLog
 from ..plugins.endpoints import Endpoints
@@ -99,6 +99,7 @@ class Allocator(HintProvider):
                         count=count,
                         reusable=frozenset(admission.reusable.of(resource)),
                         affinity=admission.affinities.get(container.name),
+                        is_aligned=container.name in admission.aligned,
                         is_running=admission.is_running,
                     )
                 )

@@ -14,9 +14,10 @@ from ...model import Container, Pod, ResourceName
 class PodAdmission:
     """``is_running`` says that the pod was admitted before, so that its records are not checked again (LIM-30).
 
-    ``affinities`` are the NUMA nodes that the Topology Manager chose for each container; None is any node. ``undo``
-    takes a callback for everything that must be released when the admission fails. ``node_resources`` are the requested
-    resources that the node has without a plug-in.
+    ``affinities`` are the NUMA nodes that the Topology Manager chose for each container; None is any node. ``aligned``
+    are the containers that fit on these as well as they could on any. ``undo`` takes a callback for everything that
+    must be released when the admission fails. ``node_resources`` are the requested resources that the node has without
+    a plug-in.
     """
 
     pod: Pod
@@ -24,6 +25,7 @@ class PodAdmission:
     is_running: bool = False
     undo: ExitStack = field(default_factory=ExitStack)
     affinities: dict[str, frozenset[int] | None] = field(default_factory=dict)
+    aligned: set[str] = field(default_factory=set)
     reusable: DevicesToReuse = field(default_factory=DevicesToReuse)
     node_resources: set[ResourceName] = field(default_factory=set)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import trio
 
 from ...arguments import checked
+from ...concurrency.turns import run_in_turns
 from ...core.devices.store import DeviceStore
 from ...core.views.pod_resources import (
     V1_KINDS,
@@ -23,7 +24,6 @@ from ...core.views.pod_resources import (
 )
 from ...errors import NoSuchPod, RateLimited
 from ...events import PodResourcesCalled
-from ...turns import run_in_turns
 from ..access.rate_limit import TokenBucket
 from ..cached_view import CachedView
 from ..event_log import EventLog

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core.allocation.explanation import AlignmentExplanation, ContainerExplanation, Explanation
+from ...core.topology.alignment import align
 from ...core.topology.hints import Hints
 from ...core.topology.numa import nodes_of
-from ...core.topology.policy import Policy, Scope, Topology, align
+from ...core.topology.policy import Policy, Scope, Topology
 from ...errors import AdmissionRefused
 from ...events import PodAligned
 from ...model import Container
@@ -80,6 +81,8 @@ class TopologyManager:
         mask = alignment.hint.affinity
         for container in containers:
             admission.affinities[container.name] = None if mask is None else frozenset(nodes_of(mask))
+            if alignment.hint.preferred:
+                admission.aligned.add(container.name)
 
     def _record_aligned(self, admission: PodAdmission, *, aligned: bool) -> None:
         """Only this policy promises one node. A success is recorded once the devices are allocated."""

@@ -6,4 +6,5 @@
 ``clients``       connections of anybody on the network, bounded in number
 ``http``          a small server for ``/metrics`` and ``/healthz``
 ``trace``         where events go: files and streams
+``lines``         lines for a reader who may not read them
 """

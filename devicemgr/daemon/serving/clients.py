@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 import trio
 
+from ...concurrency.task_descriptions import describes_task
 from ...errors import AddressUnusable
 from ...rpc.transport.accepting import pause_after
-from ...task_descriptions import describes_task
 from ..access.rate_limit import TokenBucket
 from ..access.reports import PeerReports
 from ..event_log import EventLog
@@ -41,16 +41,11 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
 
 @dataclass(eq=False, slots=True)
 class Client:
-    """A connection; ``scope`` is entered by who serves it."""
+    """A connection; it ends when ``scope`` is cancelled."""
 
     stream: trio.SocketStream
     address: str
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-
-    def end(self) -> None:
-        """Cancel what serves it. What cannot be cancelled there, because it is shielded, fails."""
-        self.scope.cancel()
-        self.stream.socket.close()
 
 
 class Clients:
@@ -71,13 +66,8 @@ class Clients:
     ) -> None:
         """Accept connections, and serve each in a task of its own, until cancelled."""
         async with trio.open_nursery() as nursery:
-            try:
-                async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(self._accept, listener, handle, nursery)
-            finally:
-                for client in self._clients:
-                    client.end()
+            for listener in listeners:
+                nursery.start_soon(self._accept, listener, handle, nursery)
 
     def sent_request(self, client: Client) -> None:
         """The client is the last one to be closed when there are too many."""
@@ -119,6 +109,6 @@ class Clients:
         ((busiest, _),) = Counter(one.address for one in self._clients).most_common(1)
         oldest = next(one for one in self._clients if one.address == busiest)
         del self._clients[oldest]
-        oldest.end()
+        oldest.scope.cancel()
         consequence = f"the connection to {self._what} whose last request is the longest ago was closed"
         self._reports.limit_reached(self._limit_name, busiest, consequence)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import h11
 import trio
 
+from ...concurrency.task_descriptions import describes_task
 from ...peer_limits import PeerLimits
 from ...rpc.transport.metering import metered
-from ...task_descriptions import describes_task
 from ..access.quotas import MAX_DEBT
 from ..access.rate_limit import TokenBucket
 from ..event_log import EventLog

@@ -24,6 +24,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from ... import events as e
 from ...core.topology.policy import Policy, Scope
+from ...core.views.gauges import Gauge
 from ...resource_names import why_not_extended
 from ...version import installed_version
 from ..event_log import RecordedEvent
@@ -51,9 +52,9 @@ def build_info() -> dict[str, str]:
 
 
 class Gauges(Protocol):
-    """Looked up at a scrape: (name, help, label names, [(label values, value)])."""
+    """What has sizes, which are looked up at a scrape."""
 
-    def gauges(self) -> Iterable[tuple[str, str, list[str], list[tuple[list[str], float]]]]: ...
+    def gauges(self) -> Iterable[Gauge]: ...
 
 
 class Metrics:
@@ -227,10 +228,10 @@ class Metrics:
         for metric in self._registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
-        for name, text, labels, values in gauges.gauges():
-            family = GaugeMetricFamily(name, text, labels=labels)
-            for label_values, value in values:
-                family.add_metric(label_values, value)
+        for gauge in gauges.gauges():
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for labels, value in gauge.samples.items():
+                family.add_metric(labels, value)
             yield family
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import trio
 
+from ...concurrency.task_descriptions import describes_task
 from ...events import SocketReplaced, SocketRestored
 from ...rpc.transport.server import Server
-from ...task_descriptions import describes_task
 from ..event_log import EventLog
 from ..file_watch import FileWatch
 from ..layout import Directories

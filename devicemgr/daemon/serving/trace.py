@@ -1,10 +1,13 @@
-"""Where recorded events go: JSON lines in a file, text or JSON lines on a stream. Each is a sink of the event log."""
+"""Where recorded events go: JSON lines in a file, text or JSON lines on a stream. Each is a sink of the event log.
+
+Neither waits for whoever reads them (``lines``).
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -12,8 +15,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...errors import DirectoryUnusable
-from ...events import Event, Severity, as_json
+from ...events import Event, EventsNotWritten, Severity, as_json
 from ..event_log import RecordedEvent, Sink
+from .lines import CountedLines, Lines, open_lines
 
 MODE = 0o640
 """Of a trace file, at most: it contains names of pods, and daemons often run with a umask of 0."""
@@ -27,29 +31,67 @@ this one; in JSON they are numbers.
 
 @contextmanager
 def open_trace(path: Path) -> Iterator[Sink]:
-    """Append every event to ``path``, one JSON object a line, flushed line by line. Raises DirectoryUnusable."""
+    """Append every event to ``path``, one JSON object a line, flushed line by line. Raises DirectoryUnusable.
+
+    The reader of a FIFO may come later, and another one after it.
+    """
+    is_cut_off = _is_cut_off(path)
     try:
-        file = open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, MODE))  # noqa: SIM115
+        file = open(path, "a", encoding="utf-8", opener=_open_now)  # noqa: SIM115
     except OSError as error:
         raise DirectoryUnusable(f"cannot write the trace file {path}: {error.strerror}") from error
     try:
-        yield _writer(file, lambda recorded: json.dumps(recorded.as_json()))
+        _lock(file, path)
+        if is_cut_off:
+            file.write("\n")
+        with open_lines(file) as lines:
+            yield _written(lines, lambda recorded: json.dumps(recorded.as_json()))
     finally:
         with suppress(OSError):  # a full disk was reported already
             file.close()
 
 
-def stream_sink(stream: TextIO, log_format: str, min_severity: str = Severity.INFO) -> Sink:
-    """Writes events of at least ``min_severity`` as ``text`` or ``json`` lines."""
+def _lock(file: TextIO, path: Path) -> None:
+    """The events of two managers in one file, by turns, are no history of either. Raises DirectoryUnusable."""
+    try:
+        if path.is_file():
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DirectoryUnusable(f"cannot write the trace file {path}: another program writes it") from None
+    except OSError:  # its file system has no locks
+        pass
+
+
+def _open_now(name: str, flags: int) -> int:
+    """A FIFO that is open for reading as well has a reader, so that opening it does not wait for one."""
+    return os.open(name, os.O_RDWR if Path(name).is_fifo() else flags, MODE)
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Was a manager killed in the middle of a line? Then the next event must not be part of that one."""
+    try:
+        if not path.is_file() or not path.stat().st_size:
+            return False
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:  # it cannot be read, or is not there any more
+        return False
+
+
+@contextmanager
+def open_log(stream: TextIO | None, log_format: str, min_severity: str = Severity.INFO) -> Iterator[Sink]:
+    """Write events of at least ``min_severity`` as ``text`` or ``json`` lines."""
     shown = list(Severity)[list(Severity).index(Severity(min_severity)) :]
     render = {"text": format_text, "json": _format_json}[log_format]
-    write = _writer(stream, render)
+    with open_lines(stream) as lines:
+        write = _written(lines, render)
 
-    def sink(recorded: RecordedEvent) -> None:
-        if recorded.event.severity in shown:
-            write(recorded)
+        def sink(recorded: RecordedEvent) -> None:
+            if recorded.event.severity in shown:
+                write(recorded)
 
-    return sink
+        yield sink
 
 
 def format_text(recorded: RecordedEvent) -> str:
@@ -72,20 +114,16 @@ def _format_json(recorded: RecordedEvent) -> str:
     return json.dumps({"level": str(recorded.event.severity), **recorded.as_json()})
 
 
-def _writer(stream: TextIO, render: Callable[[RecordedEvent], str]) -> Sink:
-    """A sink that stops when its stream fails: a closed pipe or a full disk must not end the manager."""
-    broken: list[OSError] = []
+def _written(lines: Lines, render: Callable[[RecordedEvent], str]) -> Sink:
+    """A sink that says how many events found no room, as soon as there is some again."""
+    counted = CountedLines(lines)
 
     def write(recorded: RecordedEvent) -> None:
-        if broken:
-            return
-        try:
-            stream.write(render(recorded) + "\n")
-            stream.flush()
-        except OSError as error:
-            broken.append(error)
-            with suppress(OSError):
-                sys.stderr.write(f"{stream.name}: {error}; no more events are written there\n")
+        def missing(count: int) -> str:
+            before = recorded.sequence - recorded.event.is_remembered
+            return render(RecordedEvent(before, recorded.time, EventsNotWritten(count=count)))
+
+        counted.put(lambda: render(recorded), missing=missing)
 
     return write
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from ...task_descriptions import DESCRIPTIONS
+from ...concurrency.task_descriptions import DESCRIPTIONS
 
 _MAX_TEXT = 200
 """Characters of a text: others have chosen parts of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import trio
 
@@ -31,12 +31,12 @@ def line_of_the_tree(
 ) -> Callable[Concatenate[Owner, P], AbstractAsyncContextManager[T]]:
     """``asynccontextmanager``, for a method that opens a nursery: from then until the nursery has ended, it is among
     ``lines`` under the method's name, and both are recorded."""
-    make: Any = asynccontextmanager(function)
+    make = asynccontextmanager(function)
     name = function.__name__
 
     @wraps(function)
     @asynccontextmanager
-    async def enter(self: Owner, *args: P.args, **options: P.kwargs) -> AsyncIterator[T]:
+    async def enter(self: Owner, /, *args: P.args, **options: P.kwargs) -> AsyncIterator[T]:
         task = trio.lowlevel.current_task()
         outer = task.child_nurseries
         opened: list[trio.Nursery] = []
@@ -51,5 +51,4 @@ def line_of_the_tree(
                 del self.lines[nursery]
                 self.log.record([NurseryClosed(nursery=name)])
 
-    entering: Any = enter
-    return entering  # type: ignore[no-any-return]
+    return enter

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from devicemgr import Callers, PeerLimits
+from devicemgr.concurrency.turns import TURN
 from devicemgr.daemon.access.control import AccessControl
 from devicemgr.daemon.access.plugin_policy import PluginPolicy
 from devicemgr.daemon.access.quotas import MAX_DEBT, MAX_PAUSE, MAX_PROCESSES, MAX_QUEUE_TIME, Quotas
@@ -20,7 +21,6 @@ from devicemgr.daemon.event_log import EventLog
 from devicemgr.errors import PermissionDenied, QuotaExceeded, UnreadLimitExceeded
 from devicemgr.events import CallsDenied, ConnectionBroken, PeerLimitReached
 from devicemgr.model import Peer
-from devicemgr.turns import TURN
 
 REGISTER, LIST = "/v1beta1.Registration/Register", "/v1.PodResourcesLister/List"
 GPU = "vendor.com/gpu"
@@ -34,7 +34,7 @@ class World:
     """Policies, and the events they have recorded."""
 
     def __init__(self, **peer_limits):
-        self.now, self.log = 0.0, EventLog()
+        self.now, self.seen, self.log = 0.0, 0, EventLog()
         self.clock = lambda: self.now
         self.reports = PeerReports(self.log, clock=lambda: self.clock())
         self.quotas = Quotas(
@@ -49,8 +49,8 @@ class World:
 
     def recorded(self):
         """The events since the last call."""
-        events = [recorded.event for recorded in self.log.after(0)]
-        self.log = self.reports._log = EventLog()
+        events = [recorded.event for recorded in self.log.after(self.seen)]
+        self.seen += len(events)
         return events
 
 
@@ -277,6 +277,29 @@ async def test_a_request_waits_for_its_time_and_a_registration_in_its_queue(auto
     assert policy.pause(ONE) == 0.0
     policy.charge(OTHER, 1.2)
     assert policy.pause(OTHER) == MAX_PAUSE
+
+
+async def test_requests_that_wait_are_asked_for_one_by_one_and_begin_in_order(autojump_clock, monkeypatch):
+    """A thousand that woke up at each moment without debt took a third of a processor. The times are sums of powers of
+    two: a mock clock does not move for a rounding error."""
+    world, begun, asked = World(time_share=1 / 8, time_burst=1.0), [], []
+    world.clock = trio.current_time
+    policy, begin_request = world.socket_policy(), world.quotas.begin_request
+    monkeypatch.setattr(world.quotas, "begin_request", lambda peer: asked.append(peer) or begin_request(peer))
+
+    async def request(number):
+        await trio.sleep(number / 2**20)  # they come in this order
+        await policy.begin_call(ONE, LIST)
+        policy.charge_call(ONE, LIST, 1 / 64)
+        begun.append((number, trio.current_time()))
+
+    began = trio.current_time()
+    policy.charge(ONE, 1.0)
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(request, number)
+    assert begun == [(number, began + number / 8) for number in range(50)]
+    assert len(asked) < 3 * len(begun)
 
 
 async def test_callers_of_a_quota_exempt_socket_never_wait(autojump_clock):

@@ -15,7 +15,7 @@ class Clocked:
     """Reports, the time, and what they have recorded."""
 
     def __init__(self):
-        self.now, self.log = 0.0, EventLog()
+        self.now, self.seen, self.log = 0.0, 0, EventLog()
         self.reports = PeerReports(self.log, clock=lambda: self.now)
 
     def at(self, now, *names, times=1):
@@ -26,8 +26,8 @@ class Clocked:
         return self.taken()
 
     def taken(self):
-        events = [recorded.event for recorded in self.log.after(0)]
-        self.log = self.reports._log = EventLog()
+        events = [recorded.event for recorded in self.log.after(self.seen)]
+        self.seen += len(events)
         return [event.times for event in events]
 
 

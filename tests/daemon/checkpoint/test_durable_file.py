@@ -40,6 +40,7 @@ def test_nothing_is_nothing(file):
 
 
 def test_the_newest_is_read_and_the_one_before_is_kept(file):
+    """By a name that is none of the kubelet's (CKPT-11)."""
     file.save("good one")
     file.save("good two")
     assert file.load() == ("two", [])

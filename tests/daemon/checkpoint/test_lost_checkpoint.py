@@ -373,7 +373,7 @@ async def test_what_became_of_it_is_told(tmp_path, lose, how):
         assert expected.losses() == {}
         lose(file.path)
         assert expected.losses() == {file.path: how}
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await expected.wait_for_loss()
         expected.expect(file.path, None)
         assert expected.losses() == {}, "nothing is expected of it any more"

@@ -175,7 +175,7 @@ async def test_who_waits_while_something_older_is_written_waits_for_the_next_att
     monkeypatch.setattr(writer, "_in_thread", slow)
     async with trio.open_nursery() as nursery, opened(root_dir) as run:
         run.add("a")
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while not flushed:  # noqa: ASYNC110
                 await trio.sleep(0.01)
     assert flushed == [2]
@@ -185,7 +185,7 @@ async def test_a_flush_of_a_life_that_is_over_says_so(root_dir):
     async with opened(root_dir) as run:
         pass
     run.store.add_pod(pod("a"))
-    with trio.fail_after(5), pytest.raises(CheckpointUnwritable) as caught:
+    with trio.fail_after(60), pytest.raises(CheckpointUnwritable) as caught:
         await run.writer.flush()
     assert str(caught.value) == "this incarnation of the manager has ended; the next knows what is on disk"
 

@@ -17,6 +17,7 @@ from devicemgr.model import Device, Registration
 from devicemgr.rpc.deviceplugin.service import DevicePluginService
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.transport.server import open_server
+from tests.processes import HANGS
 
 HONEST, EVIL = "vendor.com/honest", "vendor.com/evil"
 
@@ -112,7 +113,7 @@ async def test_the_newest_of_a_flood_of_lists_is_applied(manager, honest, then):
     async with open_server(manager.layout.plugins / "evil.sock", [flood]):
         started = trio.current_time()
         await manager.register(Registration(version="v1beta1", endpoint="evil.sock", resource=EVIL))
-        await manager.wait_for_resource(EVIL, capacity=9)
+        await manager.wait_for_resource(EVIL, capacity=9, timeout=HANGS)
         took = trio.current_time() - started
     await manager.wait_for_resource(EVIL, allocatable=0)
     events = [one.event for one in manager.events()]

@@ -9,14 +9,15 @@ import pytest
 import trio
 
 from devicemgr import Container, PeerLimits, Pod, Registration, open_device_manager
+from devicemgr.concurrency.steps import run_steps
+from devicemgr.concurrency.turns import TURN, run_in_turns
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
 from devicemgr.rpc.wire_format import field_of_bytes
-from devicemgr.steps import run_steps
-from devicemgr.turns import TURN, run_in_turns
 from tests.grpcio_peers import Plugin
 from tests.helpers import apply_list, pod
+from tests.processes import HANGS
 
 GPU = "vendor.com/gpu"
 COUNT = PeerLimits().devices
@@ -62,7 +63,6 @@ def at_once(no_garbage):
     return thread_time() - began
 
 
-@pytest.mark.timeout(300)
 async def test_other_work_does_not_wait_for_a_long_list(root_dir, at_once):
     longest, many = Longest(), range(0, COUNT, 2)
     lists = [device_list(), device_list({COUNT // 2}), device_list(set(many))]
@@ -72,7 +72,7 @@ async def test_other_work_does_not_wait_for_a_long_list(root_dir, at_once):
         await manager.register(Registration(version="v1beta1", endpoint="gpu.sock", resource=GPU))
         for number, (raw, bad) in enumerate(zip(lists, (0, 1, len(many)), strict=True)):
             plugin.say(raw)
-            await manager.wait_for_resource(GPU, capacity=COUNT, allocatable=COUNT - bad, timeout=120)
+            await manager.wait_for_resource(GPU, capacity=COUNT, allocatable=COUNT - bad, timeout=HANGS)
             assert await manager.admit(pod(f"pod-{number}"))
             assert len(await manager.pod_resources.allocatable()) == COUNT - bad
             await manager.flush()

@@ -284,7 +284,7 @@ def the_directory_is_moved_away(layout):
 async def test_lim_36_a_registration_socket_that_is_lost_in_any_way_is_created_again(manager, loses):
     for _ in loses(manager.layout):
         await trio.testing.wait_all_tasks_blocked(0.01)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while not any(isinstance(one.event, SocketRestored) for one in manager.events()):
             await manager.events_after(manager.events()[-1].sequence, wait=True)
     assert manager.layout.registration_socket.is_socket()
@@ -339,7 +339,8 @@ async def test_lim_28_a_failed_registration_closes_its_connection(manager, open_
             await trio.testing.wait_all_tasks_blocked(0.05)
             return len(os.listdir("/proc/self/fd"))
 
-        assert await descriptors_after(2) == await descriptors_after(20)
+        before = await descriptors_after(2)
+        assert await descriptors_after(20) <= before
 
 
 async def test_a_replaced_plugin_may_still_answer_calls_in_flight(manager, open_plugin):

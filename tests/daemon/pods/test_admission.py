@@ -12,7 +12,7 @@ from devicemgr.core.checkpoint.kubelet_format import FILE_NAME, parse_checkpoint
 from devicemgr.core.topology.numa import Numa
 from devicemgr.core.topology.policy import Policy, Scope, Topology
 from devicemgr.errors import AdmissionRefused, Refused, RpcFailed
-from devicemgr.manifest import parse_pods
+from devicemgr.input.manifest import parse_pods
 from devicemgr.model import Device, DeviceSpec, Mount, Owner, PluginOptions, RunOptions
 from devicemgr.testing import open_simulated_plugin
 from tests.helpers import pod
@@ -174,7 +174,7 @@ async def test_resources_of_one_container_are_allocated_side_by_side(manager, pl
 
     plugins[0].on_allocate = meeting(0, 1, plugins[0].on_allocate)
     plugins[1].on_allocate = meeting(1, 0, plugins[1].on_allocate)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         assert (await manager.admit(pod(gpu=1, nic=1))).admitted
 
 
@@ -242,7 +242,10 @@ async def test_a_refused_re_admission_leaves_the_running_pod_alone(manager, plug
     """ALLOC-E1."""
     await manager.admit(pod(gpu=1))
     refused = await manager.admit(pod(gpu=2))
-    assert "changed request for resource" in refused.message
+    assert refused.message == (
+        'Pod was rejected: Allocate failed due to pod "p" container "main" changed request for resource '
+        '"vendor.com/gpu" from 1 to 2, which is unexpected'
+    )
     assert manager.capacity()[GPU].allocated == 1
 
 
@@ -363,7 +366,7 @@ async def test_lim_1_a_plugin_that_hangs_does_not_delay_the_pods_of_others(manag
     async with trio.open_nursery() as nursery:
         nursery.start_soon(manager.admit, pod("stuck", gpu=1))
         await asked.wait()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert (await manager.admit(pod("free", nic=1))).admitted
         assert manager.capacity()[GPU].allocated == 1
         nursery.cancel_scope.cancel()

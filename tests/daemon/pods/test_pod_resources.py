@@ -99,7 +99,7 @@ async def test_allocatable_are_the_healthy_devices_held_or_not(manager, pods):
 
 async def move_d0_to_node_1(manager, plugin):
     plugin.set_devices([Device(id="d0", numa_nodes=(1,)), *plugin.devices[1:]])
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await until(manager, lambda: "d0" in changes(manager)[-1].changed)
 
 
@@ -161,3 +161,8 @@ async def test_what_a_status_tells_is_worked_out_once_for_all_who_ask_while_noth
     await manager.remove("default", "p")
     assert await manager.pods_in_turns() == manager.pods()
     assert [pod.name for pod in manager.pods()] == ["idle"]
+
+
+async def test_a_status_of_one_pod_is_that_of_the_same_among_all(manager, pods):
+    assert [await manager.pod_in_turns(one.uid) for one in manager.pods()] == manager.pods() != []
+    assert await manager.pod_in_turns("somebody else") is None

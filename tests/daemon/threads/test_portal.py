@@ -36,6 +36,8 @@ ONLY_IN_THE_PROGRAM = {
     "gauges",
     "events_of_incarnation",
     "pods_in_turns",
+    "pod_in_turns",
+    "wait_for_reports",
     "overview_steps",
     "watch_task_tree",
 }
