@@ -7,11 +7,10 @@ there.
 ``site``       serves the page of a manager, and ends with it
 ``recorded``   the page of a trace
 ``app``        the requests that there are, and who may make them
+``files``      the page's own files, and the book
 ``feed``       what the page shows, kept up to date as long as somebody looks
 ``parts``      an overview in parts, each of which is sent when it has changed
-``told``       events, with the conversation that they tell
+``event_texts``  events as texts, each with what was said
 ``http``       HTTP by Hypercorn, on connections that are bounded
-``page.html``  the page
-``page.css``   its look, in the light and in the dark
-``page.js``    draws the parts
+``browser/``   the page itself; ``page.js`` says which files there are
 """

@@ -6,7 +6,7 @@ A page is read with any browser, and a browser also runs what others wrote. So:
   become a way in (DNS rebinding);
 * no header lets pages of others read answers, and none may frame this one; their requests are refused, so that they
   cannot take the places of readers;
-* the page runs its own script only, from a file, and cannot make markup of a text;
+* the page runs its own scripts only, from files, and cannot make markup of a text;
 * what changes something needs a token in a header, which a page of others can neither know nor send.
 """
 
@@ -16,9 +16,7 @@ import hmac
 import inspect
 import ipaddress
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
-from importlib.resources import files
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import trio
@@ -29,12 +27,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...concurrency.task_descriptions import describes_task
 from ...errors import BadInput, DeviceManagerError
 from ...model import Fault
 from ...rpc.deviceplugin.methods import METHODS, unary
-from ...task_descriptions import describes_task
 from ..faults.actions import FAULTS, Faults
 from .feed import Feed, Reader
+from .files import file_routes
 from .recorded import Recording
 
 MAX_READERS = 32
@@ -42,12 +41,9 @@ MAX_BODY = 4096
 """Bytes of a request's body."""
 HEARTBEAT = 15.0
 """Seconds after which a reader that gets nothing is sent a comment, so that one which is gone is noticed."""
+BLOCK = 2**16
+"""Characters of a message that are sent at once, or up to twice as many."""
 TOKEN_HEADER = "x-devicemgr-token"
-_FILES = {
-    "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -80,6 +76,7 @@ def is_our_host(host: str, stated: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
+    """Is only this machine reached there? An empty host is loopback, for a page."""
     if host in ("", "localhost"):
         return True
     try:
@@ -89,8 +86,19 @@ def is_loopback(host: str) -> bool:
 
 
 def is_of_another_page(given: Headers) -> bool:
-    """Does a page of somebody else make this request, as browsers say? A link that is followed is one of its reader."""
+    """Does a page of somebody else make this request, as browsers say? A link that is followed is one of its reader.
+
+    Browsers say it with Sec-Fetch-Site where they trust the connection, as to this machine, and elsewhere with Origin.
+    """
+    origin = given.get("origin")
+    if origin is not None and origin.partition("://")[2] != given.get("host"):
+        return True
     return given.get("sec-fetch-site") in ("cross-site", "same-site") and given.get("sec-fetch-dest") != "document"
+
+
+def has_long_body(given: Headers) -> bool:
+    """A request of the page has a short body or none; of what comes in chunks nobody knows how much it is."""
+    return "transfer-encoding" in given or int(given.get("content-length", "0")) > MAX_BODY
 
 
 def guarded(app: ASGIApp, stated: str) -> ASGIApp:
@@ -104,7 +112,9 @@ def guarded(app: ASGIApp, stated: str) -> ASGIApp:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         given = Headers(scope=scope)
@@ -113,6 +123,9 @@ def guarded(app: ASGIApp, stated: str) -> ASGIApp:
             await PlainTextResponse(_NOT_OUR_HOST, 421)(scope, receive, with_headers)
         elif is_of_another_page(given):
             await PlainTextResponse("this is not for pages of others\n", 403)(scope, receive, with_headers)
+        elif has_long_body(given):
+            refusal = PlainTextResponse("the request is too long\n", 413, {"connection": "close"})
+            await refusal(scope, receive, with_headers)
         else:
             await app(scope, receive, with_headers)
 
@@ -120,7 +133,8 @@ def guarded(app: ASGIApp, stated: str) -> ASGIApp:
 
 
 class EventStream(Response):
-    """Server-sent events: what a reader of the feed gets, until it leaves."""
+    """Server-sent events: what a reader of the feed gets, until it leaves, or is let go: then the answer has no end, so
+    its connection is closed."""
 
     media_type = "text/event-stream"
 
@@ -131,22 +145,40 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._feed.readers >= MAX_READERS:
-            return await PlainTextResponse("too many readers\n", 503)(scope, receive, send)
+            await PlainTextResponse("too many readers\n", 503)(scope, receive, send)
+            return
         with self._feed.reading() as reader:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
                     await self._send_messages(reader, send)
-        return await send({"type": "http.response.body", "body": b""})
+            await send({"type": "http.response.body", "body": b""})
 
     async def _send_messages(self, reader: Reader, send: Send) -> None:
         while True:
-            text = None
+            message: Sequence[str] | None = None
             with trio.move_on_after(HEARTBEAT):
-                text = await reader.next()
-            line = ": still here" if text is None else f"data: {text}"
-            await send({"type": "http.response.body", "body": f"{line}\n\n".encode(), "more_body": True})
+                message = await reader.next()
+            pieces = [": still here"] if message is None else ["data: ", *message]
+            for block in in_blocks([*pieces, "\n\n"]):
+                await send({"type": "http.response.body", "body": block.encode(), "more_body": True})
+
+
+def in_blocks(pieces: Iterable[str]) -> Iterator[str]:
+    """The same text in blocks. A message may be long, and it is never made whole for one reader: those who are slow, or
+    have stopped, share the texts of its parts."""
+    block: list[str] = []
+    length = 0
+    for piece in pieces:
+        for begin in range(0, len(piece), BLOCK):
+            block.append(piece[begin : begin + BLOCK])
+            length += len(block[-1])
+            if length >= BLOCK:
+                yield "".join(block)
+                block, length = [], 0
+    if block:
+        yield "".join(block)
 
 
 @describes_task(name="end of a reader", waits_for="the browser to go away")
@@ -159,19 +191,10 @@ async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
 def page_routes(about: Callable[[], Mapping[str, Any]]) -> list[Route]:
     """The page's own files, and what it is about."""
 
-    def file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-        content = files(__package__).joinpath(name).read_bytes()
-
-        async def give(_: Request) -> Response:
-            return Response(content, media_type=media_type)
-
-        return give
-
     async def give_about(_: Request) -> Response:
         return JSONResponse(about())
 
-    routes = [Route(path, file(*one)) for path, one in _FILES.items()]
-    return [*routes, Route("/about", give_about)]
+    return [*file_routes(), Route("/about", give_about)]
 
 
 def live_app(feed: Feed, stated: str, faults: Faults | None, token: str) -> ASGIApp:
@@ -215,6 +238,7 @@ def recorded_app(recording: Recording, stated: str) -> ASGIApp:
 
 
 def describe_live(faults: Faults | None) -> dict[str, Any]:
+    """What the page of a running manager can do."""
     return {"mode": "live", "faults": describe_faults() if faults else [], "calls": sorted(unary(METHODS))}
 
 
@@ -232,13 +256,7 @@ def describe_faults() -> list[dict[str, Any]]:
 
 async def _fault(request: Request) -> Fault:
     """Raises BadInput."""
-    body = b""
-    async with aclosing(request.stream()) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise BadInput("the request is too long", file=request.url.path)
     try:
-        return Fault(**json.loads(body))
+        return Fault(**json.loads(await request.body()))
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"not a fault: {error}", file=request.url.path) from None

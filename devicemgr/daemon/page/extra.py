@@ -1,11 +1,10 @@
-"""The page's modules, which need packages of an extra. They are imported when the page is
-asked for: that takes 200 ms."""
+"""The page's modules, which need packages of an extra. They are imported when the page is served: that takes time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import ExtraMissing
+from ...errors import requires_extra
 
 if TYPE_CHECKING:
     from .site import Site
@@ -13,10 +12,6 @@ if TYPE_CHECKING:
 
 def make_site() -> Site:
     """Raises ExtraMissing."""
-    try:
+    with requires_extra("page"):
         from .site import Site
-    except ModuleNotFoundError as error:
-        raise ExtraMissing(
-            f"the page needs {error.name}, which is not installed: pip install 'devicemgr[page]'"
-        ) from error
     return Site()

@@ -1,4 +1,5 @@
-"""An overview in parts, as JSON: a part is sent to a browser when it differs from the one that it has.
+"""An overview in parts, as JSON: a part is sent to a browser when it differs from the one that it has. All readers
+share the texts of the parts, so a message to one of them is a list of texts that are there.
 
 ===================  =============================================================================================
 ``resources``        the names of all resources
@@ -15,17 +16,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ...concurrency.steps import Steps
 from ...core.views.overview import Overview, PodOverview, ResourceOverview
 from ...core.views.task_tree import TaskTree, TreeNode, shown_children
 from ...model import PodUid
-from ...steps import Steps
 
 Parts = Mapping[str, str]
-"""By name, the JSON text of each part."""
+"""By name, the JSON text of each part, as a member of an object: ``"pods": ["uid-1"]``."""
 
 
 class PartsOf:
@@ -39,7 +40,7 @@ class PartsOf:
         parts: dict[str, tuple[Any, str]] = {}
         for name, value in self._values(overview):
             last = self._last.get(name)
-            parts[name] = last if last is not None and last[0] == value else (value, json.dumps(_plain(value)))
+            parts[name] = last if last is not None and last[0] == value else (value, _member(name, _plain(value)))
             yield
         self._last = parts
         return {name: text for name, (_, text) in parts.items()}
@@ -83,8 +84,12 @@ def _plain(value: Any) -> Any:
 
 
 def tree_part(tree: TaskTree) -> str:
-    """The JSON text; the same as long as nothing but the time has changed."""
-    return json.dumps(_node(tree.root, tree.time - tree.at))
+    """The part ``tasks``; the same text as long as nothing but the time has changed."""
+    return _member("tasks", _node(tree.root, tree.time - tree.at))
+
+
+def _member(name: str, value: Any) -> str:
+    return f"{json.dumps(name)}:{json.dumps(value)}"
 
 
 def _node(node: TreeNode, zero: float) -> dict[str, Any]:
@@ -100,11 +105,20 @@ def _node(node: TreeNode, zero: float) -> dict[str, Any]:
     }
 
 
-def message(parts: Parts, *, gone: Sequence[str] = (), events: Sequence[str] = (), first: bool, **more: Any) -> str:
-    """What a browser gets: parts that are new to it, the names of those that are gone, and events; and ``more``.
+def message(
+    parts: Iterable[str], *, gone: Sequence[str] = (), events: Iterable[str] = (), first: bool, **more: Any
+) -> list[str]:
+    """What a browser gets, in pieces: parts that are new to it, the names of those that are gone, and events; and
+    ``more``.
 
     The ``first`` message is complete; whatever the browser has from before is void.
     """
-    changed = ",".join(f"{json.dumps(name)}:{text}" for name, text in parts.items())
-    rest = json.dumps({"first": first, "gone": list(gone), **more})
-    return f'{rest[:-1]},"parts":{{{changed}}},"events":[{",".join(events)}]}}'
+    head = json.dumps({"first": first, "gone": list(gone), **more})[:-1]
+    return [head, ',"parts":{', *_separated(parts), '},"events":[', *_separated(events), "]}"]
+
+
+def _separated(texts: Iterable[str]) -> Iterator[str]:
+    for place, text in enumerate(texts):
+        if place:
+            yield ","
+        yield text

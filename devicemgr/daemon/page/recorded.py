@@ -1,45 +1,108 @@
-"""The page of a trace: the same views of any moment, by replaying the events up to it."""
+"""The page of a trace: the same views of any moment, by replaying the events up to it.
+
+What is so after some of the events is saved now and then (a *checkpoint*), so a moment is never far from one, however
+long the trace is. The events are kept as text, which takes a fraction of the memory.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+import pickle
+import zlib
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import trio
 
 from ... import events as kinds
+from ...concurrency.steps import Steps, run_steps
+from ...concurrency.turns import run_in_turns
+from ...core.conversation.elapsed import Elapsed
 from ...core.conversation.fields import number
 from ...core.views.overview import overview
-from ...core.views.recorded_tree import RecordedTree
+from ...core.views.recorded_tree import TreeMoment
 from ...core.views.replay import Recorded, Replay
-from ...core.views.task_tree import TaskTree
-from ...steps import SMALL_CHUNK, Steps, in_chunks
-from ...turns import run_in_turns
+from .event_texts import EventTexts
 from .feed import MAX_EVENTS
 from .parts import PartsOf, message, tree_part
-from .told import Told
+
+_WORK = 2**20
+"""From one checkpoint to the next, in bytes of events; an event counts as if it were longer by as much as
+``_WORK_OF_EVENT``. All that takes some 30 ms to replay."""
+_WORK_OF_EVENT = 2000
+_WORK_OF_SAVING = 30
+"""Saving a state takes about as long as replaying so many times its bytes when packed. Where it is long, checkpoints
+are farther apart, so that saving takes no longer than replaying."""
+_MOST_CHECKPOINTS = 1000
+"""Of a very long trace they are farther apart."""
+
+
+@dataclass(slots=True)
+class _State:
+    """What is so after the first ``count`` events."""
+
+    count: int = 0
+    replay: Replay = field(default_factory=Replay)
+    tree: TreeMoment = field(default_factory=TreeMoment)
+
+
+@dataclass(slots=True)
+class _Shown:
+    """The ``texts`` of the last of the first ``count`` events."""
+
+    count: int = 0
+    source: EventTexts = field(default_factory=EventTexts)
+    texts: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+
+    def add(self, event: Recorded) -> None:
+        self.texts.append(self.source.text_of(self._numbered(event), _severity(event)))
+
+    def skip(self, event: Recorded) -> None:
+        self.texts.clear()
+        self.source.skip(self._numbered(event))
+
+    def _numbered(self, event: Recorded) -> dict[str, Any]:
+        """By its place: events that no log keeps have no number of their own."""
+        self.count += 1
+        return {**event, "sequence": self.count}
+
+
+class _Checkpoint(NamedTuple):
+    """What is needed to go on ``after`` so many events, packed."""
+
+    after: int
+    state: bytes
+    shown: bytes
 
 
 class Recording:
     """The events of a trace, and what they show of a moment. The moment of an event is in seconds after the first one;
-    of events without times, each is a second after the one before."""
+    in a trace without times, each is a second after the one before."""
 
-    def __init__(self, file: str, events: Sequence[Recorded]) -> None:
+    def __init__(self, file: str, events: Iterable[Recorded]) -> None:
         self._file = file
-        self._events = events
-        self._seconds = _moments(events)
-        self._began = next((time for one in events if (time := number(one, "time")) is not None), 0.0)
-        told = Told()
-        self._told = [told({**one, "sequence": n}, _severity(one)) for n, one in enumerate(events, 1)]
-        """Their numbers are their places: events that no log keeps have none of their own."""
+        self._events: list[bytes] = []
+        times, calls = [], []
+        for event in events:
+            if event["event"] == "CallFinished":
+                calls.append((len(self._events), number(event, "seconds") or 0.0))
+            self._events.append(json.dumps(event).encode())
+            times.append(number(event, "time"))
+        self._seconds = _moments(times)
+        self._began = next((time for time in times if time is not None), 0.0)
+        self._calls_under_way_from = self._beginnings(calls)
+        """After which event it is first seen that calls are under way, and which events tell of their ends."""
+        self._checkpoints = self._make_checkpoints()
         self._lock = trio.Lock()
-        self._replay = Replay()
-        self._replayed = 0
-        """How many events were applied."""
+        self._latest: tuple[_State, _Shown] | None = None
+        """Of the moment that was asked for last."""
         self._parts_of = PartsOf()
 
     def about(self) -> dict[str, Any]:
+        """What the page is about: the file, and how many seconds it lasts."""
         return {"mode": "trace", "file": self._file, "duration": self._seconds[-1] if self._seconds else 0.0}
 
     def count_until(self, seconds: float) -> int:
@@ -50,30 +113,85 @@ class Recording:
         """What is shown after the first ``count`` events: a complete message, with its ``moment``."""
         async with self._lock:
             count = min(max(count, 0), len(self._events))
-            parts = dict(await run_in_turns(self._seeking(count)))
-            parts["tasks"] = tree_part(await run_in_turns(self._tree(count)))
-        first = max(count - MAX_EVENTS, 0)
-        moment = self._moment(count)
-        now = self._began + moment["seconds"]
-        return message(parts, events=self._told[first:count], first=True, moment=moment, now=now)
+            first = max(count - MAX_EVENTS, 0)
+            state, shown = self._start_for(count, first)
+            self._latest = None  # when this is cancelled, they are anywhere
+            parts = dict(await run_in_turns(self._seeking(state, count)))
+            await run_in_turns(self._adding(shown, count, first))
+            self._latest = state, shown
+            moment = self._moment(count)
+            now = self._began + moment["seconds"]
+            parts["tasks"] = tree_part(state.tree.tree(now))
+            texts = list(shown.texts)[first - count :]
+            return "".join(message(parts.values(), events=texts, first=True, moment=moment, now=now))
 
-    def _seeking(self, count: int) -> Steps[Mapping[str, str]]:
-        if count < self._replayed:
-            self._replay, self._replayed = Replay(), 0
-        while self._replayed < count:
-            yield from self._replay.applying(self._events[self._replayed])
-            self._replayed += 1
-        seen = yield from overview(self._replay.store)
+    def _start_for(self, count: int, first: int) -> tuple[_State, _Shown]:
+        """From where to go on to a moment whose events are shown from the ``first`` one on: from the latest one, if no
+        checkpoint is nearer."""
+        state, shown = self._latest or (_State(), _Shown())
+        saved = self._checkpoint_before(count)
+        if not saved.after <= state.count <= count:
+            state = _unpacked(saved.state)
+        saved = self._checkpoint_before(first)
+        if not (saved.after <= shown.count <= count and shown.count - len(shown.texts) <= first):
+            shown = _unpacked(saved.shown)
+        return state, shown
+
+    def _checkpoint_before(self, count: int) -> _Checkpoint:
+        return self._checkpoints[bisect_right(self._checkpoints, count, key=lambda one: one.after) - 1]
+
+    def _seeking(self, state: _State, count: int) -> Steps[Mapping[str, str]]:
+        while state.count < count:
+            yield from self._applying(state, self._event(state.count))
+        seen = yield from overview(state.replay.store)
         return (yield from self._parts_of(seen))
 
-    def _tree(self, count: int) -> Steps[TaskTree]:
-        """What the events tell of the tasks: coarser than the tree of a running manager."""
-        recorded = RecordedTree(None, events=count)
-        for some in in_chunks(range(len(self._events)), SMALL_CHUNK):
-            for place in some:
-                recorded.add({**self._events[place], "time": self._began + self._seconds[place]})
+    def _applying(self, state: _State, event: Recorded) -> Steps[None]:
+        place = state.count
+        yield from state.replay.applying(event)
+        state.tree.apply(event, self._began + self._seconds[place])
+        state.tree.end_call(place)
+        for end in self._calls_under_way_from.get(place, ()):
+            call = self._event(end)
+            began = self._began + self._seconds[end] - (number(call, "seconds") or 0.0)
+            state.tree.begin_call(end, call, began)
+        state.count += 1
+
+    def _adding(self, shown: _Shown, count: int, first: int) -> Steps[None]:
+        while shown.count < count:
+            event = self._event(shown.count)
+            if shown.count < first:
+                shown.skip(event)
+            else:
+                shown.add(event)
             yield
-        return recorded.tree()
+
+    def _event(self, place: int) -> Recorded:
+        event: Recorded = json.loads(self._events[place])
+        return event
+
+    def _beginnings(self, calls: Iterable[tuple[int, float]]) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for end, seconds in calls:
+            begin = bisect_left(self._seconds, self._seconds[end] - seconds)
+            if begin < end:
+                found.setdefault(begin, []).append(end)
+        return found
+
+    def _make_checkpoints(self) -> list[_Checkpoint]:
+        works = [len(event) + _WORK_OF_EVENT for event in self._events]
+        distance = max(_WORK, sum(works) // _MOST_CHECKPOINTS)
+        state, shown, since = _State(), _Shown(), 0
+        made = [_Checkpoint(0, _packed(state), _packed(shown))]
+        for place, work in enumerate(works):
+            event = self._event(place)
+            run_steps(self._applying(state, event))
+            shown.skip(event)
+            since += work
+            if since >= max(distance, _WORK_OF_SAVING * len(made[-1].state)):
+                made.append(_Checkpoint(state.count, _packed(state), _packed(shown)))
+                since = 0
+        return made
 
     def _moment(self, count: int) -> dict[str, Any]:
         seconds = self._seconds[count - 1] if count else 0.0
@@ -83,21 +201,22 @@ class Recording:
             "of": len(self._events),
             "seconds": seconds,
             "next": following - seconds,
-            "what": self._events[count - 1]["event"] if count else "",
+            "what": self._event(count - 1)["event"] if count else "",
         }
 
 
-def _moments(events: Sequence[Recorded]) -> list[float]:
-    """Never less than the one before: the clock of a trace may have been set."""
-    moments: list[float] = []
-    first: float | None = None
-    for place, event in enumerate(events):
-        time = number(event, "time")
-        if time is not None and first is None:
-            first = time - place
-        moment = float(place) if time is None or first is None else time - first
-        moments.append(max(moment, moments[-1]) if moments else moment)
-    return moments
+def _packed(what: object) -> bytes:
+    """A copy, which takes little memory."""
+    return zlib.compress(pickle.dumps(what), level=1)
+
+
+def _unpacked(copy: bytes) -> Any:
+    return pickle.loads(zlib.decompress(copy))
+
+
+def _moments(times: Sequence[float | None]) -> list[float]:
+    elapsed, has_times = Elapsed(), any(time is not None for time in times)
+    return [elapsed.until(time) if has_times else float(place) for place, time in enumerate(times)]
 
 
 def _severity(event: Recorded) -> str:

@@ -6,8 +6,8 @@ import ipaddress
 
 import trio
 
+from ...concurrency.task_descriptions import describes_task
 from ...events import PageOpenToOthers
-from ...task_descriptions import describes_task
 from ..event_log import EventLog, RecordedEvent
 from ..manager import DeviceManager
 from ..serving.clients import open_listeners
@@ -26,6 +26,7 @@ class Site:
         self._events = 0
 
     def count(self, recorded: RecordedEvent) -> None:
+        """A sink of the manager's events."""
         self._events += 1
 
     @describes_task(name="page")
@@ -42,7 +43,7 @@ class Site:
         AddressUnusable."""
         host, port = address
         listeners = await open_listeners(host or LOOPBACK, port)
-        if not is_loopback(host):
+        if not all(is_loopback(listener.socket.getsockname()[0]) for listener in listeners):
             log.record([PageOpenToOthers(address=host)])
         feed = Feed(manager.overview_steps, manager.task_tree, log, lambda: self._events)
         app = live_app(feed, host, manager.faults if token else None, token or "")
@@ -59,9 +60,11 @@ async def serve_recording(
     host, port = address
     listeners = await open_listeners(host or LOOPBACK, port)
     task_status.started(url_of(listeners[0]))
-    await HttpServer(recorded_app(recording, host), EventLog()).serve(listeners)
+    all_of_it = 1.0  # the process has nothing else to do
+    await HttpServer(recorded_app(recording, host), EventLog(), time_share=all_of_it).serve(listeners)
 
 
 def url_of(listener: trio.SocketListener) -> str:
+    """Where its page is."""
     host, port = listener.socket.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ipaddress.ip_address(host).version == 6 else f"http://{host}:{port}/"

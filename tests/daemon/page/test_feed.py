@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count, pairwise
 
 import pytest
 import trio
@@ -13,8 +14,9 @@ from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.views.overview import overview
 from devicemgr.core.views.task_tree import TaskTree, TreeNode
 from devicemgr.daemon.event_log import EventLog
-from devicemgr.daemon.page.feed import MAX_EVENTS, Feed
-from devicemgr.events import ManagerStopping
+from devicemgr.daemon.page import feed
+from devicemgr.daemon.page.feed import MAX_EVENTS, TASKS_SHARE, Feed
+from devicemgr.events import DevicesAllocated, ManagerStopping, PodRemoved
 from devicemgr.model import Device, Owner
 from tests.helpers import GPU, NIC, apply_list, pod
 
@@ -52,7 +54,7 @@ async def watched(nursery):
 
 async def message(reader):
     with trio.fail_after(5):
-        return json.loads(await reader.next())
+        return json.loads("".join(await reader.next()))
 
 
 async def test_the_first_message_is_complete_and_the_next_one_has_what_changed(watched, autojump_clock):
@@ -84,6 +86,27 @@ async def test_a_slow_reader_gets_the_latest_state_and_nothing_is_kept_for_it(wa
         with trio.move_on_after(60) as scope:
             await slow.next()
         assert scope.cancelled_caught
+
+
+async def test_readers_that_have_stopped_keep_no_more_than_is_allowed(watched, autojump_clock, nursery, monkeypatch):
+    """Each of them in the middle of another long list."""
+    monkeypatch.setattr(feed, "MOST_REPLACED", 300_000)
+    held = {}
+
+    async def stop(number, task_status):
+        with watched.feed.reading() as reader:
+            held[number] = await reader.next()
+            task_status.started()
+            await trio.sleep_forever()
+        del held[number]  # it was let go
+
+    for number in range(32):
+        watched.serve(GPU, *(f"{number}-{device}-{'x' * 100}" for device in range(1000)))
+        await nursery.start(stop, number)
+    texts = {id(text): len(text) for pieces in held.values() for text in pieces}
+    assert sum(texts.values()) < 300_000 + 2 * 130_000, "and what one look has replaced, and the latest"
+    assert 31 in held
+    assert 0 not in held
 
 
 async def test_what_is_gone_is_named(watched, autojump_clock):
@@ -138,9 +161,25 @@ async def test_of_very_many_events_the_newest_are_sent(watched, autojump_clock):
     assert [event["sequence"] for event in events] == [*range(901 - MAX_EVENTS, 901)]
 
 
+async def test_an_event_is_told_in_short(watched, autojump_clock):
+    """It may name every device of a pod, with ids of any length, and a browser keeps a thousand events."""
+    ids = tuple(f"{number:05}{'x' * 10_000}" for number in range(1000))
+    with watched.feed.reading() as reader:
+        await message(reader)
+        watched.log.record([DevicesAllocated(pod_uid="u", container="c" * 9000, resource=GPU, devices=ids)])
+        watched.log.record([PodRemoved(namespace="d", name="p", uid="u", freed={GPU: ids})])
+        allocated, removed = (await message(reader))["events"]
+    assert len(json.dumps([allocated, removed])) < 10_000
+    assert allocated["devices"][0].startswith("00000xxx")
+    assert allocated["devices"][-1] == "… 1,000 in all"
+    assert removed["freed"][GPU] == allocated["devices"]
+    assert allocated["said"][0]["text"].endswith("gets 1,000 devices")
+
+
 async def test_a_pod_keeps_its_number_and_a_new_one_gets_the_lowest_that_is_free(watched, autojump_clock):
     def numbers():
-        return {uid: json.loads(watched.feed.parts[f"pod {uid}"])["number"] for uid in watched.pods}
+        members = [json.loads(f"{{{watched.feed.parts[f'pod {uid}']}}}") for uid in watched.pods]
+        return {uid: pod["number"] for one in members for pod in one.values() for uid in [pod["uid"]]}
 
     with watched.feed.reading() as reader:
         await message(reader)
@@ -170,3 +209,17 @@ async def test_the_tasks_are_looked_at_without_an_event_but_sent_only_if_they_ha
             await reader.next()
         assert scope.cancelled_caught
     assert watched.looks == 1
+
+
+async def test_tasks_that_are_very_many_are_looked_at_less_often(autojump_clock, monkeypatch, nursery):
+    looks = []
+    watched = Watched()
+    tree = watched.tree
+    watched.feed = Feed(watched._look, lambda: looks.append(trio.current_time()) or tree, watched.log, lambda: 0)
+    seconds = count(0)
+    monkeypatch.setattr("devicemgr.daemon.page.feed.thread_time", lambda: next(seconds))
+    nursery.start_soon(watched.feed.keep)
+    with watched.feed.reading():
+        await trio.sleep(1000)
+    assert all(later - earlier >= 1 / TASKS_SHARE for earlier, later in pairwise(looks))
+    assert len(looks) > 5

@@ -1,24 +1,35 @@
-"""The page of a trace: any moment, forth and back."""
+"""The page of a trace: any moment, back and forth."""
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import httpx2
 import pytest
+import trio
 
 from devicemgr import open_device_manager
+from devicemgr.core.views.recorded_tree import RecordedTree
+from devicemgr.core.views.replay import Replay
+from devicemgr.daemon.page import http as page_http
+from devicemgr.daemon.page import recorded
+from devicemgr.daemon.page.feed import MAX_EVENTS
 from devicemgr.daemon.page.recorded import Recording
 from devicemgr.daemon.page.site import serve_recording
+from devicemgr.input.trace_file import read_trace
 from devicemgr.testing import open_simulated_plugin
 from tests.helpers import GPU, pod
+
+TRACES = Path(__file__).parents[2] / "traces"
 
 
 @pytest.fixture
 async def trace(root_dir):
     """The events of a small story, as in a file."""
-    recorded = []
-    async with open_device_manager(root_dir, sinks=[lambda one: recorded.append(one.as_json())]) as manager:
+    events = []
+    async with open_device_manager(root_dir, sinks=[lambda one: events.append(one.as_json())]) as manager:
         async with open_simulated_plugin(manager.layout.plugins, GPU, devices=2) as gpu:
             await gpu.register()
             await manager.wait_for_resource(GPU, allocatable=2)
@@ -26,7 +37,7 @@ async def trace(root_dir):
             gpu.set_health("dev-1", "Unhealthy")
             await manager.wait_for_resource(GPU, allocatable=1)
             await manager.remove("default", "p")
-    return json.loads(json.dumps(recorded))
+    return json.loads(json.dumps(events))
 
 
 async def states_at(recording, count):
@@ -40,6 +51,99 @@ async def test_every_moment_is_the_same_forth_and_back(trace):
     assert forth == back[::-1]
     steps = [now for before, now in zip(["?", *forth], forth, strict=False) if now != before]
     assert steps[:6] == ["", "ff", "hf", "hu", "fu", "uu"]
+
+
+def long_story(count):
+    """One device flips, and one pod after the other has the other one."""
+    plugin = {"resource": GPU, "generation": 1}
+    devices = [{"id": f"dev-{number}", "health": "Healthy", "numa_nodes": None} for number in range(2)]
+    story = [{"event": "PluginRegistered", **plugin, "endpoint": "a.sock", "replaced": False}]
+    for number in range(count):
+        health = ("Healthy", "Unhealthy")[number % 2]
+        pod = {"namespace": "default", "name": f"p{number}", "uid": f"u{number}"}
+        held = {"pod_uid": pod["uid"], "container": "main", "resource": GPU, "devices": ["dev-0"]}
+        story += [
+            {"event": "DeviceListReceived", **plugin, "devices": [devices[0], {**devices[1], "health": health}]},
+            {"event": "PodAdmissionRequested", **pod, "limits": {GPU: 1}},
+            {"event": "CallFinished", "resource": GPU, "method": "Allocate", "seconds": 2.5, "outcome": "OK"},
+            {"event": "DevicesAllocated", **held},
+            {"event": "PodAdmitted", **pod, "seconds": 3.0},
+            {"event": "PodRemoved", **pod, "freed": {GPU: ["dev-0"]}},
+        ]
+    return [{"sequence": n, "time": 1000.0 + n, **one} for n, one in enumerate(story[:count], 1)]
+
+
+@pytest.fixture
+def applied(monkeypatch):
+    """The number of events that were replayed, as the one item of a list."""
+    applied, apply = [0], Replay.applying
+
+    def applying(replay, event):
+        applied[0] += 1
+        return apply(replay, event)
+
+    monkeypatch.setattr(Replay, "applying", applying)
+    return applied
+
+
+async def test_however_long_a_trace_is_a_few_of_its_events_are_replayed_for_a_moment(applied, monkeypatch):
+    """And what is shown is what a replay from the beginning shows."""
+    events = long_story(5000)
+    recording = Recording("a.trace", events)
+    monkeypatch.setattr(recorded, "_WORK", 2**60)
+    from_the_beginning = Recording("a.trace", events)
+    for count in (5000, 4321, 17, 4999, 2500, 2501, 2502, 0, 2900):
+        applied[0] = 0
+        shown = await recording.at(count)
+        assert applied[0] <= 600 + MAX_EVENTS
+        assert json.loads(shown) == json.loads(await from_the_beginning.at(count))
+    applied[0] = 0
+    await recording.at(2901)
+    assert applied[0] == 1, "forward it goes on from where it is"
+
+
+async def test_of_long_lists_there_are_fewer_between_two_checkpoints(applied):
+    plugin = {"resource": GPU, "generation": 1}
+    devices = [{"id": f"dev-{number}", "health": "Healthy"} for number in range(2000)]
+    lists = [{"event": "DeviceListReceived", **plugin, "devices": devices[number:]} for number in range(100)]
+    recording = Recording("a.trace", [{"event": "PluginRegistered", **plugin, "endpoint": "a.sock"}, *lists] * 5)
+    applied[0] = 0
+    await recording.at(505)
+    assert applied[0] <= 15 + MAX_EVENTS
+
+
+async def test_calls_are_under_way_from_their_beginning_to_their_end():
+    """At each moment they are those of the tree of the same trace on the command line."""
+    events = long_story(1000)
+    recording = Recording("a.trace", events)
+    for count in range(995, 0, -31):
+        tree = RecordedTree(float(count - 1))
+        for event in events:
+            tree.add(event)
+        told = json.dumps(json.loads(await recording.at(count))["parts"]["tasks"])
+        named = [node.name for node in tree.tree().walk() if node.kind == "call"]
+        assert re.findall(r'"kind": "call", "name": "(.*?)"', told) == named
+
+
+async def test_a_question_that_is_cancelled_leaves_nothing_half_done(trace, monkeypatch):
+    recording = Recording("a.trace", trace)
+    whole = [json.loads(await recording.at(count)) for count in range(len(trace) + 1)]
+    for steps in range(20):
+        scope = trio.CancelScope()
+
+        async def some(work, steps=steps, scope=scope):
+            for _ in zip(range(steps), work, strict=False):
+                pass
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+
+        with monkeypatch.context() as patched, scope:
+            patched.setattr(recorded, "run_in_turns", some)
+            await recording.at(len(trace))
+        assert scope.cancelled_caught
+        for count in (5, len(trace)):
+            assert json.loads(await recording.at(count)) == whole[count]
+        await recording.at(steps % 4)
 
 
 async def test_a_moment_says_where_it_is(trace):
@@ -74,6 +178,18 @@ async def test_the_tasks_are_those_that_events_tell_of(trace, times):
     assert f"{GPU} #1" not in await names(registered - 1)
 
 
+@pytest.mark.parametrize("path", sorted(TRACES.glob("*.trace")), ids=lambda path: path.stem)
+async def test_the_page_of_a_golden_trace_shows_its_devices(path):
+    events = [line.event for line in read_trace(path.read_text().splitlines(True), file=path.name) if line.event]
+    recording = Recording(path.name, events)
+    for place, event in enumerate(events, 1):
+        if event["event"] == "DeviceListApplied":
+            shown = json.loads(await recording.at(place))["parts"]
+            states = shown[f"states {event['resource']}"]
+            assert len(states) == event["capacity"]
+            assert len(re.findall("[fh]", states)) == event["allocatable"]
+
+
 async def test_events_have_their_place_in_the_trace_and_their_severity(trace):
     shown = json.loads(await Recording("a.trace", trace).at(len(trace)))["events"]
     assert [one["sequence"] for one in shown] == [*range(1, len(trace) + 1)]
@@ -85,10 +201,10 @@ async def test_events_have_their_place_in_the_trace_and_their_severity(trace):
     ("times", "moments"),
     [
         ([5.0, 6.5, 7.0], [0.0, 1.5, 2.0]),
-        ([5.0, 4.0, 7.0], [0.0, 0.0, 2.0]),
+        ([5.0, 7.0, 4.0, 5.0], [0.0, 2.0, 2.0, 3.0]),
         ([None, None, None], [0.0, 1.0, 2.0]),
-        ([5.0, "x", 9.0], [0.0, 1.0, 4.0]),
-        ([5.0, float("nan"), float("inf"), 10**400], [0.0, 1.0, 2.0, 3.0]),
+        ([5.0, "x", 9.0], [0.0, 0.0, 4.0]),
+        ([5.0, float("nan"), float("inf"), 10**400], [0.0, 0.0, 0.0, 0.0]),
         ([], []),
     ],
 )
@@ -117,3 +233,13 @@ async def test_it_is_asked_for_by_event_or_by_seconds(trace, nursery):
         assert (await client.get("/stream")).status_code == 404
         assert (await client.get("/at", headers={"host": "evil.example"})).status_code == 421
         assert "default-src 'none'" in (await client.get("/at")).headers["content-security-policy"]
+
+
+async def test_the_page_of_a_trace_may_take_all_the_time_of_its_process(nursery, trace, monkeypatch):
+    """There is no manager that it would take it from."""
+    monkeypatch.setattr(page_http, "TIME_SHARE", 1e-9)
+    monkeypatch.setattr(page_http, "TIME_BURST", 1e-9)
+    url = await nursery.start(serve_recording, Recording("a.trace", trace), ("", 0))
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as client:
+        for count in range(9):
+            assert (await client.get("/at", params={"event": count})).status_code == 200

@@ -1,0 +1,92 @@
+// The events, the newest first, with filters; below them, the rules that explain the chosen one.
+
+import { byId, make, place } from "./dom.js";
+import { Lines, newLine } from "./lines.js";
+import { toDraw } from "./parts.js";
+import { inWords } from "./rules.js";
+import { readable } from "./words.js";
+
+const MOST_EVENTS = 1000; // kept here
+const MOST_ROWS = 300;    // of these, shown
+const MOST_TYPES = 200;   // to choose from; the manager has fewer, but who knows what is in a trace
+const SEVERITIES = ["debug", "info", "warning"];
+const CLOCK = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
+});
+
+export const events = []; // the oldest first
+const types = new Set();
+const rows = new WeakMap();  // by event, each made once
+const texts = new WeakMap(); // by event, what a text is looked for in
+const ids = new WeakMap();   // by row, those of its rules
+const lines = new Lines(byId("event-rows"), "first", byId("event-rule"), (row) => inWords(ids.get(row)));
+
+/** The first message has all that there are. Those that were there before stay the same objects, and so do their rows: of a
+ *  trace every message is the first one, and the moments beside each other have almost the same events. */
+export function takeEvents({ first, events: news }) {
+  if (!first && !news.length) return;
+  const before = new Map(first ? events.map((one) => [one.sequence, one]) : []);
+  if (first) events.length = 0;
+  events.push(...news.map((one) => same(before.get(one.sequence), one)));
+  events.splice(0, events.length - MOST_EVENTS);
+  for (const { event } of news) offerType(event);
+  toDraw("events");
+}
+
+const same = (old, one) => (old && JSON.stringify(old) === JSON.stringify(one) ? old : one);
+
+function offerType(event) {
+  if (types.has(event) || types.size >= MOST_TYPES) return;
+  types.add(event);
+  byId("filter-type").append(make("option", { value: event, text: readable(event) }));
+}
+
+export function drawEvents() {
+  const matches = filter();
+  const shown = [];
+  for (let i = events.length - 1; i >= 0 && shown.length < MOST_ROWS; i--) {
+    const one = events[i];
+    if (!matches(one)) continue;
+    shown.push(rowOf(one));
+    const missing = i > 0 ? one.sequence - events[i - 1].sequence - 1 : 0;
+    if (missing > 0) shown.push(make("tr", {}, make("td", { colspan: "5", text: `… ${missing} more` })));
+  }
+  place(byId("event-rows"), shown);
+  lines.update();
+}
+
+function filter() {
+  const text = byId("filter-text").value.toLowerCase();
+  const type = byId("filter-type").value;
+  const least = SEVERITIES.indexOf(byId("filter-severity").value);
+  return (one) =>
+    (!type || one.event === type) && SEVERITIES.indexOf(one.severity) >= least && (!text || textOf(one).includes(text));
+}
+
+function textOf(one) {
+  if (!texts.has(one)) texts.set(one, `${one.event} ${rulesOf(one).join(" ")} ${whatOf(one)}`.toLowerCase());
+  return texts.get(one);
+}
+
+function rowOf(one) {
+  if (!rows.has(one)) rows.set(one, newRow(one));
+  return rows.get(one);
+}
+
+function newRow(one) {
+  const rules = rulesOf(one);
+  const cells = [one.sequence, CLOCK.format(one.time * 1000), readable(one.event), rules.join(", "), whatOf(one)];
+  const row = newLine(make("tr", { "data-severity": one.severity }, ...cells.map((value) => make("td", { text: value }))));
+  ids.set(row, rules);
+  return row;
+}
+
+/** Those of all that the event tells. */
+const rulesOf = (one) => [...new Set(one.said.map(({ rule }) => rule).filter(Boolean))];
+
+function whatOf({ sequence, time, event, severity, said, ...rest }) {
+  return readable(Object.entries(rest).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(" "), 400);
+}
+
+byId("filters").addEventListener("input", () => toDraw("events"));
+byId("filters").addEventListener("submit", (event) => event.preventDefault());
