@@ -47,6 +47,8 @@ class ApiProxy:
         self._failures: list[Failure] = []
         self.requests: list[tuple[str, str]] = []
         """Method and target of each."""
+        self.turned_away = 0
+        """Connections while nobody answers."""
 
     def fail(self, failure: Failure) -> Failure:
         self._failures.append(failure)
@@ -75,7 +77,9 @@ class ApiProxy:
     async def serve(self, stream: trio.SocketStream) -> None:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             async with stream:
-                if not self._is_cut:
+                if self._is_cut:
+                    self.turned_away += 1
+                else:
                     with trio.CancelScope() as scope:
                         self._open.add(scope)
                         await self._answer(stream)

@@ -13,8 +13,10 @@
 ``impersonation``  being somebody else, as a node is its kubelet
 ``exec_plugin``   programs that print credentials
 ``tokens``        tokens as a header
+``proxy``         the proxy that the environment names for a server
 ``tls``           TLS as Go has it
-``http``          requests and streams over httpx2, whose failures become two of ours
+``http``          requests and streams over httpcore2, whose failures become two of ours
+``network``       the connections below it
 ``answers``       what an API server answers, as values
 ``retries``       after which failure a request is made again, and when
 ``reachability``  whether the API server answers: an outage is one change of state

@@ -1,6 +1,6 @@
 """The little of a Kubernetes client that is needed here: objects are JSON, as dictionaries.
 
-httpx2 runs on Trio by itself; it is an extra, since only this package needs it.
+httpcore2 runs on Trio by itself; it is an extra, since only this package needs it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import TypeVar
 
 import trio
 
-from ...errors import ApiError, ApiUnreachable, collapse_exception_group
-from .answers import Object
+from ...arguments import checked
+from ...concurrency.exception_groups import collapse_exception_group
+from ...errors import ApiError, ApiUnreachable
+from ..objects.metadata import Object
 from .connection import Connection
 from .http import Http, Query, Request, open_http
 from .reachability import Lost, Reachability, Reached
 from .reflector import Change, Reflector, Synced
-from .retries import Backoff, passes, retry_after_of
+from .retries import Backoff, Failure, passes, retry_after_of
 from .watch_events import Changed, Deleted
 
 APPLY_PATCH = "application/apply-patch+yaml"
@@ -46,9 +48,11 @@ class ApiClient:
         return self._http.reachability
 
     async def is_ready(self) -> bool:
+        """Does it answer, and say that it is ready? Raises nothing."""
         return await self._http.is_ready()
 
     async def get(self, path: str, **query: str) -> Object:
+        """The object at ``path``, or whatever else is answered there."""
         return await self._http.fetch(Request("GET", path, query))
 
     async def list(self, path: str, **query: str) -> Object:
@@ -56,6 +60,7 @@ class ApiClient:
         return await self._http.fetch(Request("GET", path, query))
 
     async def create(self, collection: str, body: Object) -> Object:
+        """The object as the API server has made it: 409 when one of its name is there."""
         return await self._http.fetch(Request("POST", collection, body=body))
 
     async def replace(self, path: str, body: Object) -> Object:
@@ -85,19 +90,22 @@ class ApiClient:
             options["preconditions"] = {"uid": uid}
         return await self._http.fetch(Request("DELETE", path, body=options))
 
-    async def retrying(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def retrying(
+        self, call: Callable[[], Awaitable[T]], *, gives_up: Callable[[Failure], bool] = lambda _: False
+    ) -> T:
         """What ``call``, which makes a request, returns as soon as the API server has carried it out.
 
         While nobody answers, or the server is too busy or not well (429, 5xx), it is repeated: after a pause that grows
-        up to 30 s, or after the time that the server asks for. Any other ApiError is raised. There is no limit: the
-        caller sets one, with a cancel scope. A ``create`` whose answer was lost ends with 409 when it is repeated.
+        up to 30 s, or after the time that the server asks for. Any other ApiError is raised, and so is a failure that
+        ``gives_up``. There is no limit: the caller sets one, with a cancel scope. A ``create`` whose answer was lost
+        ends with 409 when it is repeated.
         """
         backoff = Backoff()
         while True:
             try:
                 return await call()
             except (ApiError, ApiUnreachable) as failure:
-                if not passes(failure):
+                if not passes(failure) or gives_up(failure):
                     raise
                 backoff = backoff.failed()
                 asked = retry_after_of(failure)
@@ -118,7 +126,8 @@ class ApiClient:
         reflector = Reflector(self._http, collection, query, changes)
         with changes, received, collapse_exception_group():
             async with trio.open_nursery() as nursery:
-                # A task of its own: who left a loop over httpx2's generators would leave them to the garbage collector.
+                # A task of its own: who left a loop over httpcore2's generators would leave them to the garbage
+                # collector.
                 nursery.start_soon(reflector.run)
                 yield received
                 nursery.cancel_scope.cancel()
@@ -148,8 +157,9 @@ class ApiClient:
         raise AssertionError("it does not end")
 
 
+@checked
 @asynccontextmanager
 async def open_api_client(connection: Connection) -> AsyncIterator[ApiClient]:
-    """For as long as the block lasts."""
+    """A client for as long as the block lasts, for one node or for many."""
     async with open_http(connection) as http:
         yield ApiClient(http, connection)

@@ -23,6 +23,7 @@ class Identity:
 
     @classmethod
     def of_token(cls, token: str) -> Identity:
+        """Of whoever the API server gave this bearer token."""
         return cls((("Authorization", f"Bearer {token}"),))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +12,10 @@ from urllib.parse import quote
 import trio
 
 from ...errors import BadInput
-from ...kubeconfig import Entry, bad
+from ...input.kubeconfig import Entry, bad
 from .connection import ClientCertificate, Credentials, Fixed, Identity
 from .exec_plugin import exec_plugin
+from .tls import check_certificate
 from .tokens import header_of_token
 
 _SAFE = "!#$&'*+-.^_`|~"
@@ -23,7 +25,8 @@ REREAD = 60.0
 
 
 class Reread:
-    """Credentials in files that somebody replaces. One that cannot be read again for a while does no harm."""
+    """Credentials in files that somebody replaces. If they cannot be read again for a while, or there is a certificate
+    with the key of another one, that does no harm."""
 
     def __init__(self, read: Callable[[], Identity]) -> None:
         self._read = read
@@ -116,7 +119,17 @@ def _certificate(user: Entry) -> ClientCertificate | None:
     key = user.data("client-key")
     if key is None:
         raise bad(user.place, "that user has a client-certificate, and no client-key or client-key-data")
-    return ClientCertificate(certificate, key)
+    both = ClientCertificate(certificate, key)
+    try:
+        check_certificate(both)
+    except ssl.SSLError as error:
+        given = next(one for one in ("client-certificate-data", "client-certificate") if user.text(one))
+        why = (error.reason or "").lower().replace("_", " ") or "no certificate"
+        raise bad(
+            user.fields[given],
+            f"it and its key cannot be used together ({why}); a key that is encrypted has to be decrypted first",
+        ) from None
+    return both
 
 
 def _refuse_what_nobody_provides(user: Entry) -> None:

@@ -20,13 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from subprocess import DEVNULL
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import trio
 
+from ...concurrency.exception_groups import collapse_exception_group
 from ...errors import ApiUnreachable, BadInput
-from ...kubeconfig import Entry, bad
+from ...input.kubeconfig import Entry, bad
+from .answers import json_of
 from .connection import ClientCertificate, Identity
 from .tokens import header_of_token
 
@@ -34,6 +36,8 @@ VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1b
 _CLUSTER_EXTENSION = "client.authentication.k8s.io/exec"
 PATIENCE = 60.0
 """Seconds that it may take, unless it asks a person."""
+LONGEST_OUTPUT = 1 << 20
+"""Bytes of its standard output, and of its standard error. Credentials are some thousands."""
 PAUSE = 10.0
 """Seconds between two runs: whatever it does, hundreds of requests do not start it hundreds of times."""
 
@@ -117,7 +121,8 @@ def exec_plugin(entry: Entry, cluster: Entry, *, impersonation: Headers) -> Exec
     version = entry.text("apiVersion")
     if version not in VERSIONS:
         place = entry.fields.get("apiVersion", entry.place)
-        raise bad(place, f"must be one of {', '.join(VERSIONS)}: a newer release of the plug-in has one of them")
+        what = "must be" if "apiVersion" in entry.fields else "it has no apiVersion, which must be"
+        raise bad(place, f"{what} one of {', '.join(VERSIONS)}: a newer release of the plug-in has one of them")
     if os.sep in command:
         command = str(entry.directory / command)
     info: dict[str, Any] = {"apiVersion": version, "kind": "ExecCredential"}
@@ -148,7 +153,7 @@ def _cluster_info(cluster: Entry) -> dict[str, Any]:
         info["certificate-authority-data"] = base64.b64encode(authority).decode()
     for one in cluster.entries("extensions"):
         if one.text("name") == _CLUSTER_EXTENSION and "extension" in one.fields:
-            info["config"] = one.fields["extension"].plain()
+            info["config"] = one.plain("extension")
     return {name: value for name, value in info.items() if value}
 
 
@@ -160,30 +165,40 @@ async def _output_of(program: Program) -> bytes:
         [program.found(), *program.arguments],
         env=given,
         stdin=None if program.is_interactive else DEVNULL,
-        capture_stdout=True,
-        capture_stderr=not program.is_interactive,
+        stdout=PIPE,
+        stderr=None if program.is_interactive else PIPE,
         check=False,
     )
+    output, complaint = bytearray(), bytearray()
     with trio.move_on_after(float("inf") if program.is_interactive else PATIENCE) as patience:
         try:
-            done = await run()
+            with collapse_exception_group():
+                async with trio.open_nursery() as nursery:
+                    process: trio.Process = await nursery.start(run)
+                    for stream, into in ((process.stdout, output), (process.stderr, complaint)):
+                        if stream is not None:
+                            nursery.start_soon(_read, stream, into, program)
         except OSError as error:
             raise program.bad(f"cannot be run: {error.strerror}") from error
     if patience.cancelled_caught:
         raise program.bad(f"has not ended after {PATIENCE:g} s")
-    if done.returncode:
-        said = _without_secrets(_one_line((done.stderr or b"").decode(errors="replace"))[-500:], program)
-        raise program.bad(f"has ended with status {done.returncode}{f': {said}' if said else ''}")
-    output: bytes = done.stdout
-    return output
+    if process.returncode:
+        said = _without_secrets(_one_line(complaint.decode(errors="replace"))[-500:], program)
+        raise program.bad(f"has ended with status {process.returncode}{f': {said}' if said else ''}")
+    return bytes(output)
+
+
+async def _read(stream: trio.abc.ReceiveStream, into: bytearray, program: Program) -> None:
+    """Raises BadInput if there is no end of it."""
+    async for data in stream:
+        into += data
+        if len(into) > LONGEST_OUTPUT:
+            raise program.bad(f"has printed more than {LONGEST_OUTPUT >> 20} MiB")
 
 
 def _status_of(output: bytes, program: Program) -> dict[str, Any]:
     """Raises BadInput, which does not quote the output."""
-    try:
-        credential = json.loads(output)
-    except ValueError:
-        credential = None
+    credential = json_of(output)
     if not isinstance(credential, dict):
         raise program.bad("has not printed an ExecCredential in JSON")
     if credential.get("apiVersion") != program.info["apiVersion"]:

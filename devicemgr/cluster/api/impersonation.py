@@ -12,6 +12,7 @@ from .connection import Connection, Credentials, Identity
 
 
 def acting_as(connection: Connection, user: str, groups: Iterable[str]) -> Connection:
+    """The same connection, as this user in these groups."""
     named = (("Impersonate-User", user), *(("Impersonate-Group", group) for group in groups))
     return replace(connection, credentials=_Acting(connection.credentials, named))
 

@@ -6,26 +6,28 @@ import importlib.util
 import os
 import re
 import ssl
-import urllib.request
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ...arguments import checked
 from ...errors import BadInput
-from ...kubeconfig import SERVICE_ACCOUNT, Entry, Kubeconfig, bad
-from .connection import ClientCertificate, Connection, Fixed
+from ...input.kubeconfig import SERVICE_ACCOUNT, Entry, Kubeconfig, bad
+from ...user_directories import home_directory
+from .connection import Connection, Fixed
 from .credentials import credentials_in_file, credentials_of
+from .proxy import proxy_of_environment
 from .tls import tls_context
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-LOOPBACK = ("localhost", "127.", "::1")
 _NOWHERE = (
     "no API server: --kubeconfig names no file, KUBECONFIG is not set, there is no ~/.kube/config, and this is no pod "
     "with a service account"
 )
 
 
+@checked
 def find_connection(
     kubeconfig: str | Path | None = None,
     context: str = "",
@@ -39,14 +41,14 @@ def find_connection(
     """
     paths = [Path(kubeconfig)] if kubeconfig is not None else _files(environ)
     if paths:
-        return connection_of(Kubeconfig(*paths, context=context))
-    if environ.get("KUBERNETES_SERVICE_HOST") and (service_account / "token").exists() and not context:
+        return connection_of(Kubeconfig(*paths, context=context), environ)
+    if environ.get("KUBERNETES_SERVICE_HOST") and os.path.exists(service_account / "token") and not context:
         return _in_cluster(environ, service_account)
     raise BadInput(_NOWHERE, file="kubeconfig")
 
 
-def connection_of(config: Kubeconfig) -> Connection:
-    """To the API server of its context. Raises BadInput."""
+def connection_of(config: Kubeconfig, environ: Mapping[str, str] = os.environ) -> Connection:
+    """To the API server of its context, perhaps by a proxy of ``environ``. Raises BadInput."""
     cluster = config.cluster()
     server = _server(cluster)
     credentials = credentials_of(config.user(), cluster) if config.context.text("user") else Fixed()
@@ -61,22 +63,34 @@ def connection_of(config: Kubeconfig) -> Connection:
         authority,
         insecure=insecure,
         server_name=_server_name(cluster),
-        proxy=_proxy(cluster, server),
+        proxy=_proxy(cluster, server, environ),
         namespace=config.namespace,
     )
-    _try_certificates(connection, cluster, config)
+    _try_authority(connection, cluster)
     return connection
 
 
 def _files(environ: Mapping[str, str]) -> list[Path]:
     """Those that are there. Raises BadInput if ``KUBECONFIG`` names none of them."""
-    named = [Path(one).expanduser() for one in dict.fromkeys(environ.get("KUBECONFIG", "").split(os.pathsep)) if one]
+    several = dict.fromkeys(environ.get("KUBECONFIG", "").split(os.pathsep))
+    named = [Path(os.path.expanduser(one)) for one in several if one]
     if not named:
-        usual = Path(environ.get("HOME") or Path.home()) / ".kube" / "config"
-        return [usual] if usual.exists() else []
-    if not (there := [path for path in named if path.exists()]):
+        usual = Path(environ.get("HOME") or home_directory()) / ".kube" / "config"
+        return [usual] if os.path.exists(usual) else []  # not for who may not look, as a pod whose HOME is /root
+    if not (there := [path for path in named if _may_be_there(path)]):
         raise BadInput(f"KUBECONFIG names {', '.join(map(str, named))}: there is no such file", file="kubeconfig")
     return there
+
+
+def _may_be_there(path: Path) -> bool:
+    """Also where this user may not look: the others alone may be of another cluster."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _in_cluster(environ: Mapping[str, str], service_account: Path) -> Connection:
@@ -124,49 +138,36 @@ def _is_host(name: str) -> bool:
     return True
 
 
-def _proxy(cluster: Entry, server: str) -> str:
-    """That of the kubeconfig, or else of the environment, which is not for loopback."""
-    proxy = cluster.text("proxy-url")
-    if not proxy:
-        return _proxy_of_environment(server)
+def _proxy(cluster: Entry, server: str, environ: Mapping[str, str]) -> str:
+    """That of the kubeconfig, or else of the environment. Raises BadInput."""
+    if proxy := cluster.text("proxy-url"):
+        if problem := _problem_of_proxy(proxy):
+            raise bad(cluster.fields["proxy-url"], problem)
+        return proxy
+    proxy, variable = proxy_of_environment(server, environ)
+    if proxy and (problem := _problem_of_proxy(proxy)):
+        raise BadInput(problem, file=variable)
+    return proxy
+
+
+def _problem_of_proxy(proxy: str) -> str:
+    """Empty if it can be used. It is not quoted, since it may have a password."""
     try:
         url = urlsplit(proxy)
         is_one = url.scheme in ("http", "https", "socks5", "socks5h") and _is_host(url.hostname or "") and url.port != 0
     except ValueError:
         is_one = False
     if not is_one:
-        raise bad(cluster.fields["proxy-url"], "must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+        return "must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
     if url.scheme.startswith("socks5") and importlib.util.find_spec("socksio") is None:
-        raise bad(cluster.fields["proxy-url"], "a SOCKS proxy needs a package that is not here: pip install socksio")
-    return proxy
+        return "a SOCKS proxy needs a package that is not here: pip install socksio"
+    return ""
 
 
-def _proxy_of_environment(server: str) -> str:
-    url = urlsplit(server)
-    if (url.hostname or "").startswith(LOOPBACK) or urllib.request.proxy_bypass(url.netloc):
-        return ""
-    return urllib.request.getproxies_environment().get(url.scheme, "")
-
-
-def _try_certificates(connection: Connection, cluster: Entry, config: Kubeconfig) -> None:
+def _try_authority(connection: Connection, cluster: Entry) -> None:
     """So that an error names the field, where the first connection would only say that it fails."""
     try:
         tls_context(connection, None)
     except ssl.SSLError:
         given = next(one for one in ("certificate-authority-data", "certificate-authority") if cluster.text(one))
         raise bad(cluster.fields[given], "there is no certificate in it that can be read") from None
-    if not config.context.text("user"):
-        return
-    user = config.user()
-    certificate, key = user.data("client-certificate"), user.data("client-key")
-    if certificate is None or key is None:
-        return
-    try:
-        tls_context(connection, ClientCertificate(certificate, key))
-    except ssl.SSLError as error:
-        given = next(one for one in ("client-certificate-data", "client-certificate") if user.text(one))
-        why = (error.reason or "").lower().replace("_", " ") or "no certificate"
-        raise bad(
-            user.fields[given],
-            f"it and its key cannot be used together ({why}); a key that is encrypted has to be decrypted first",
-        ) from None

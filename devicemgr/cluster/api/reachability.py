@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import trio
 
-from ...condition_variable import ConditionVariable
-from .retries import Failure
+from ...concurrency.condition_variable import ConditionVariable
+from .retries import Failure, needs_somebody
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """It does not answer, or not as it has to: ``failure`` is the first that said so."""
+    """It does not answer, or not as it has to: ``failure`` is the first that said so, or that needs somebody."""
 
     failure: Failure
 
@@ -39,13 +39,16 @@ class Reachability:
 
     @property
     def lost(self) -> Lost | None:
+        """None while it answers."""
         return self._lost
 
     def failed(self, failure: Failure) -> Lost | None:
-        """What has changed by that, if something has."""
-        if self._lost is not None:
+        """What has changed by that, if something has: also that an outage does not pass by itself any more."""
+        if self._lost is None:
+            self._since = trio.current_time()
+        elif needs_somebody(self._lost.failure) or not needs_somebody(failure):
             return None
-        self._lost, self._since = Lost(failure), trio.current_time()
+        self._lost = Lost(failure)
         self._record(self._lost)
         return self._lost
 

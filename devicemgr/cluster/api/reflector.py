@@ -19,21 +19,20 @@ from dataclasses import dataclass
 
 import trio
 
-from ...errors import ApiError, ApiUnreachable, collapse_exception_group
-from .answers import Object
+from ...concurrency.exception_groups import collapse_exception_group
+from ...errors import ApiError, ApiUnreachable
+from ..objects.metadata import Object
 from .http import Http, Query, Request
 from .reachability import Lost, Reachability, Reached
-from .retries import Backoff, Failure, is_expired, retry_after_of
-from .watch_events import Bookmark, Changed, Deleted, Event, EventReader, NoEvent, version_of
+from .retries import LASTING, Backoff, Failure, concerns_one_request, is_expired, retry_after_of
+from .watch_events import Bookmark, Changed, Deleted, Event, EventReader, NoEvent, WatchUseless, version_of
 
 CHUNK = 500
 """Objects in one answer, as kubectl and client-go ask for."""
 SHORTEST_WATCH = 240.0
-"""Seconds after which the server ends a watch, and up to half as many again, so that not all are made anew at once."""
+"""Seconds after which the server ends a watch, and up to half as many again, so that not all begin again at once."""
 SILENCE = 30.0
 """Seconds beyond that, after which a watch that has not ended is given up: its connection is open at our end only."""
-
-
 STEADY = 2.0
 """Seconds after which a watch counts as one. If it does not get that old, the pause before the next one grows."""
 
@@ -63,7 +62,8 @@ class Reflector:
         self._watching_since: float | None = None
 
     async def run(self) -> None:
-        backoff = Backoff()
+        """Until cancelled; what fails is tried again."""
+        backoff, fails_since = Backoff(), 0.0
         while True:
             failure = await self._once()
             since = self._watching_since
@@ -72,14 +72,21 @@ class Reflector:
                 if failure is None:
                     continue
             if failure is None:
-                failure = ApiUnreachable(f"the watch of {self._collection} is ended as soon as it begins")
+                failure = WatchUseless(f"the watch of {self._collection} is ended as soon as it begins")
             if is_expired(failure) or isinstance(failure, NoEvent):
                 self._version = ""
+            if not backoff.failures:
+                fails_since = trio.current_time()
             backoff = backoff.failed()
-            # That a watch is lost, or its version, is nothing to speak of, if another one can be had.
-            if backoff.failures > 1 or (since is None and not is_expired(failure)):
+            if self._is_lost(failure, backoff.failures, trio.current_time() - fails_since):
                 await self._lost(failure)
             await trio.sleep(backoff.delay(random.random(), retry_after=retry_after_of(failure)))
+
+    def _is_lost(self, failure: Failure, failures: int, seconds: float) -> bool:
+        """That a watch is lost, or its version, is nothing to speak of, if another one can be had."""
+        if concerns_one_request(failure):
+            return seconds >= LASTING
+        return failures > 1 or (self._watching_since is None and not is_expired(failure))
 
     async def _once(self) -> Failure | None:
         """How it ended, if not well."""
@@ -145,8 +152,8 @@ class Reflector:
             async for data in stream:
                 try:
                     await self._take(events.feed(data))
-                # To leave the loop would leave httpx2's own generators to the garbage collector. They end when they are
-                # cancelled where they wait.
+                # To leave the loop would leave httpcore2's own generators to the garbage collector. They end when they
+                # are cancelled where they wait.
                 except (ApiError, NoEvent) as found:
                     failure = found
                     reading.cancel()

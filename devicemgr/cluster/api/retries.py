@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
-from ...errors import ApiError, ApiUnreachable
+from ...errors import ApiError, ApiUnreachable, ApiUntrusted
 
 FIRST_DELAY = 0.2
 """Seconds before the first repetition: an API server that restarts on the same machine is away for about that long."""
 MAX_DELAY = 30.0
 """Seconds: the longest pause between two tries, as that of client-go's reflector."""
+LASTING = 10.0
+"""Seconds for which it is nothing to speak of that a server is too busy for a request, or fails it: a server that
+starts does both."""
 LONGEST_RETRY_AFTER = 300.0
 """Seconds: a server, or a proxy, that asks for more is asked again after this time."""
 
@@ -35,6 +38,16 @@ def is_down(failure: Failure) -> bool:
     return isinstance(failure, ApiUnreachable) or failure.code in (401, 502, 503, 504)
 
 
+def concerns_one_request(failure: Failure) -> bool:
+    """Is the server there, and only this request fails, which may pass? A webhook may fail it, and a quota."""
+    return passes(failure) and not is_down(failure)
+
+
+def needs_somebody(failure: Failure) -> bool:
+    """Does it stay as it is until somebody changes who we are to the server (401), or whom we trust?"""
+    return isinstance(failure, ApiUntrusted) or (isinstance(failure, ApiError) and failure.code == 401)
+
+
 def is_expired(failure: Failure) -> bool:
     """Has the server forgotten the version, or the page of a list, that it was asked for?"""
     return isinstance(failure, ApiError) and (failure.code == 410 or failure.reason in ("Expired", "Gone"))
@@ -48,6 +61,7 @@ class Backoff:
     failures: int = 0
 
     def failed(self) -> Backoff:
+        """After one more failure."""
         return replace(self, failures=self.failures + 1)
 
     def delay(self, chance: float, *, retry_after: float | None = None) -> float:

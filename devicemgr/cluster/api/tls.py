@@ -14,7 +14,7 @@ def tls_context(connection: Connection, certificate: ClientCertificate | None) -
     context = ssl.create_default_context(cadata=authority)
     # Python 3.13 asks for extensions that Go does not, and that the authorities of many clusters do not have.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    # A certificate that is given as trusted is trusted, be it that of an authority or not: so in Go, and in 3.13.
+    # A certificate that is given as trusted is trusted, whether it is an authority's or not, as in Go and in 3.13.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if connection.insecure:
         context.check_hostname = False
@@ -22,6 +22,11 @@ def tls_context(connection: Connection, certificate: ClientCertificate | None) -
     if certificate is not None:
         _load(context, certificate)
     return context
+
+
+def check_certificate(certificate: ClientCertificate) -> None:
+    """Raises ssl.SSLError if it and its key cannot be used together."""
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate)
 
 
 def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> None:

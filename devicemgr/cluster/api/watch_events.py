@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from ...errors import ApiUnreachable
-from .answers import Object, error_of_status
+from ..objects.metadata import Object
+from .answers import error_of_status, has_version, is_object, json_of
 
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes. An object of Kubernetes has at most some 3 MB, since etcd takes no more."""
@@ -35,12 +35,16 @@ class Bookmark:
     object: Object
 
 
-class NoEvent(ApiUnreachable):
+class WatchUseless(ApiUnreachable):
+    """The server answers, but not as one that can be watched."""
+
+
+class NoEvent(WatchUseless):
     """A watch has sent something else: from here on, it does not say what has changed."""
 
 
 Event = Changed | Deleted | Bookmark
-_KINDS: dict[Any, type[Event]] = {"ADDED": Changed, "MODIFIED": Changed, "DELETED": Deleted, "BOOKMARK": Bookmark}
+_KINDS: dict[str, type[Event]] = {"ADDED": Changed, "MODIFIED": Changed, "DELETED": Deleted, "BOOKMARK": Bookmark}
 
 
 class EventReader:
@@ -73,21 +77,15 @@ def version_of(one: Event) -> str:
 
 
 def _event(line: bytes) -> Event:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        raise _no_event(line) from None
+    event = json_of(line)
     if not isinstance(event, dict):
         raise _no_event(line)
     if event.get("type") == "ERROR":
         raise error_of_status(event.get("object"))
-    kind, found = _KINDS.get(event.get("type")), event.get("object")
-    if kind is None or not isinstance(found, dict):
+    kind, found = _KINDS.get(str(event.get("type"))), event.get("object")
+    if kind is None or not (is_object(found) or (kind is Bookmark and has_version(found))):
         raise _no_event(line)
-    metadata = found.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("resourceVersion"), str):
-        raise _no_event(line)
-    return kind(found)
+    return kind(cast(Object, found))
 
 
 def _no_event(line: bytes) -> NoEvent:

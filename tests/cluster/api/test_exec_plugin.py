@@ -116,6 +116,16 @@ async def test_it_is_told_of_the_cluster_if_it_wants_to_be(plugin, connect):
     }
 
 
+def test_what_it_is_told_may_not_be_a_part_of_itself(connect, tmp_path):
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": "alias"}
+    with pytest.raises(BadInput):  # it only writes the file
+        connect("ftp://no-server", provideClusterInfo=True, cluster={"extensions": [extension]})
+    config = tmp_path / "config"
+    config.write_text(config.read_text().replace("ftp://", "https://").replace('"alias"', "&whole {within: *whole}"))
+    with pytest.raises(BadInput, match=rf"kubeconfig: {config}:\d+: .*extension: .* is a part of itself"):
+        find_connection(config)
+
+
 def test_one_that_is_found_in_the_path(plugin, connect, tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="there is no program program"):
         connect(command="program")
@@ -239,6 +249,13 @@ async def test_one_that_does_not_end(plugin, connect, monkeypatch):
     monkeypatch.setattr(exec_plugin, "PATIENCE", 0.2)
     connection = connect(command="sleep", args=["1000"])
     with pytest.raises(ApiUnreachable, match="sleep has not ended after 0.2 s"):
+        await token_of(connection)
+
+
+@pytest.mark.parametrize("to", ["", ">&2"])
+async def test_one_that_prints_without_end(to, plugin, connect):
+    connection = connect(command="sh", args=["-c", f"exec yes {to}"])
+    with pytest.raises(ApiUnreachable, match="sh has printed more than 1 MiB"):
         await token_of(connection)
 
 

@@ -14,10 +14,11 @@ from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.connection import Connection
 from devicemgr.cluster.api.credentials import REREAD
 from devicemgr.cluster.api.kubeconfig import find_connection
-from devicemgr.errors import ApiError, ApiUnreachable, BadInput
+from devicemgr.errors import ApiError, ApiUnreachable, ApiUntrusted, BadInput
 
 from .scripted_server import CERTIFICATE, KEY, Exchange, scripted_server
 
+PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
 SECRET = "a-token-that-nobody-may-see"
 
 
@@ -30,7 +31,7 @@ TRUSTED = {"certificate-authority-data": encoded(CERTIFICATE)}
 
 @pytest.fixture(autouse=True)
 def nothing_of_the_machine(tmp_path, monkeypatch):
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", *PROXIES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -74,6 +75,26 @@ def test_the_file_is_found_where_kubectl_finds_it(write, tmp_path, monkeypatch):
     assert find_connection().namespace == "one"
     assert find_connection(context="two").namespace == "two"
     assert find_connection(write(path=tmp_path / "given", namespace="given")).namespace == "given"
+
+
+def test_where_nobody_can_look_there_may_be_one(write, tmp_path, monkeypatch):
+    """As in the home directory of root, for others. Only what is named counts: a pod may have that as its HOME."""
+    nowhere = tmp_path / ("n" * 300) / "config"
+    monkeypatch.setenv("KUBECONFIG", f"{nowhere}:{write()}")
+    for given in (None, nowhere):
+        with pytest.raises(BadInput, match=f"{nowhere} cannot be read: File name too long"):
+            find_connection(given)
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.setenv("HOME", str(nowhere))
+    with pytest.raises(BadInput, match="no API server"):
+        find_connection()
+
+
+def test_a_user_whom_nobody_knows_has_no_file(monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(BadInput, match="no API server"):
+        find_connection()
 
 
 @pytest.mark.parametrize(
@@ -144,6 +165,7 @@ async def test_credentials_are_not_sent_in_clear(write):
         ({}, {"proxy-url": f"ftp://{SECRET}"}, "proxy-url: must be http://HOST:PORT"),
         ({"token": f"{SECRET}\nX: y"}, {}, "token: has characters that no token has"),
         ({"tokenFile": "gone"}, {}, "tokenFile: that file cannot be read"),
+        ({"tokenFile": "to\0ken"}, {}, "tokenFile: there is no file of that name"),
         ({"tokenFile": "empty"}, {}, "tokenFile: has no token in it"),
         ({"client-certificate-data": encoded(CERTIFICATE)}, {}, "has a client-certificate, and no client-key"),
         (
@@ -195,9 +217,13 @@ def test_one_that_cannot_be_used(user, cluster, problem, write, tmp_path):
     [
         ("https://10.0.0.1", {}, ""),
         ("https://10.0.0.1", {"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
-        ("https://10.0.0.1", {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "10.0.0.1"}, ""),
+        ("https://10.0.0.1", {"https_proxy": "proxy:3128"}, "http://proxy:3128"),
+        ("https://10.0.0.1", {"HTTP_PROXY": "http://proxy:3128"}, ""),
+        ("http://10.0.0.1", {"HTTP_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
         ("https://127.0.0.1:6443", {"HTTPS_PROXY": "http://proxy:3128"}, ""),
+        ("https://[::1]:6443", {"HTTPS_PROXY": "http://proxy:3128"}, ""),
         ("https://localhost:6443", {"HTTPS_PROXY": "http://proxy:3128"}, ""),
+        ("https://localhost.example.com:6443", {"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
     ],
 )
 def test_the_proxy_of_the_environment(server, variables, proxy, write, monkeypatch):
@@ -205,6 +231,39 @@ def test_the_proxy_of_the_environment(server, variables, proxy, write, monkeypat
         monkeypatch.setenv(name, value)
     assert find_connection(write(server=server)).proxy == proxy
     assert find_connection(write(**{"server": server, "proxy-url": "http://other"})).proxy == "http://other"
+
+
+@pytest.mark.parametrize(
+    ("server", "exempt", "without"),
+    [
+        ("https://10.0.0.1:6443", "10.0.0.1", "10.0.0.10"),
+        ("https://10.0.0.1:6443", "a.org, 10.0.0.0/8", "11.0.0.0/8"),
+        ("https://10.0.0.1:6443", "10.0.0.1:6443", "10.0.0.1:443"),
+        ("https://10.0.0.1:6443", "*", ","),
+        ("https://[2001:db8::1]:6443", "2001:db8::1", "2001:db8::2"),
+        ("https://[2001:db8::1]:6443", "2001:db8::/32", "10.0.0.0/8"),
+        ("https://[2001:db8::1]:6443", "[2001:db8::1]:6443", "[2001:db8::1]:443"),
+        ("https://api.example.com", "EXAMPLE.com", "ple.com"),
+        ("https://api.example.com", ".example.com", ".api.example.com"),
+        ("https://api.example.com", "*.example.com:443", "example.com:6443"),
+        ("https://api.example.com", "api.example.com", "[,10.0.0.0/8"),
+    ],
+)
+def test_a_server_that_is_exempt_from_the_proxy(server, exempt, without, write, monkeypatch):
+    """As Go reads NO_PROXY."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert find_connection(write(server=server)).proxy == ""
+    monkeypatch.setenv("NO_PROXY", without)
+    assert find_connection(write(server=server)).proxy == "http://proxy:3128"
+
+
+@pytest.mark.parametrize("proxy", [f"http://me:{SECRET}@proxy:port", f"ftp://{SECRET}", "one..two"])
+def test_a_variable_that_names_no_proxy(proxy, write, monkeypatch):
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(BadInput, match="https_proxy: must be http://HOST:PORT") as caught:
+        find_connection(write())
+    assert SECRET not in str(caught.value)
 
 
 # --- with a server -------------------------------------------------------------------------------------
@@ -228,7 +287,7 @@ async def test_a_path_in_front_of_all_others(write):
     async with scripted_server(who) as server:
         path = write(server=f"{server.url}/k8s/clusters/c-1/", **TRUSTED)
         async with open_api_client(find_connection(path)) as api:
-            assert (await api.get("/api/v1/nodes"))["path"] == "/k8s/clusters/c-1/api/v1/nodes"
+            assert (await api.get("/version"))["path"] == "/k8s/clusters/c-1/version"
 
 
 async def test_a_certificate_is_shown_whether_it_is_inside_or_in_files(write, tmp_path):
@@ -244,6 +303,19 @@ async def test_a_certificate_is_shown_whether_it_is_inside_or_in_files(write, tm
         async with open_api_client(find_connection(write({}, server=server.url, **TRUSTED))) as api:
             with pytest.raises(ApiUnreachable):
                 await api.get("/x")
+
+
+async def test_a_certificate_whose_key_is_not_there_yet_is_not_shown(write, tmp_path, autojump_clock):
+    """Somebody replaces both files, one after the other."""
+    (tmp_path / "c.pem").write_bytes(CERTIFICATE)
+    (tmp_path / "k.pem").write_bytes(KEY)
+    async with scripted_server(who, client_certificate=True) as server:
+        path = write({"client-certificate": "c.pem", "client-key": "k.pem"}, server=server.url, **TRUSTED)
+        async with open_api_client(find_connection(path)) as api:
+            await api.get("/x")
+            (tmp_path / "k.pem").write_bytes(b"")
+            await trio.sleep(REREAD)
+            assert (await api.get("/x"))["who"] is None
 
 
 @pytest.mark.parametrize(
@@ -263,7 +335,7 @@ async def test_whose_certificate_is_trusted(cluster, problem, write):
             if problem is None:
                 assert (await api.get("/x"))["who"] == f"Bearer {SECRET}"
                 return
-            with pytest.raises(ApiUnreachable, match=f"{server.url}: its certificate cannot be trusted: {problem}"):
+            with pytest.raises(ApiUntrusted, match=f"{server.url}: its certificate cannot be trusted: {problem}"):
                 await api.get("/x")
 
 

@@ -15,7 +15,7 @@ import trio.testing
 from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.reachability import Lost, Reached
 from devicemgr.cluster.api.reflector import CHUNK, SHORTEST_WATCH, SILENCE, STEADY, Synced
-from devicemgr.cluster.api.retries import MAX_DELAY
+from devicemgr.cluster.api.retries import LASTING, MAX_DELAY
 from devicemgr.cluster.api.watch_events import Changed, Deleted
 from devicemgr.errors import ApiError, ApiUnreachable
 
@@ -117,7 +117,7 @@ async def test_a_list_then_its_changes(autojump_clock):
 
 
 async def test_who_leaves_while_there_are_changes_leaves_nothing_to_the_garbage_collector(autojump_clock):
-    """In a loop over a generator of httpx2, which is closed only by what is raised inside of it."""
+    """In a loop over a generator of httpcore2, which is closed only by what is raised inside of it."""
     watch = watches(*(event("ADDED", pod(f"p{version}", version)) for version in range(11, 15)))
     async with reflecting(answers(), watch) as (changes, _):
         assert names(await next_of(changes)) == []
@@ -185,9 +185,15 @@ async def test_a_watch_that_is_cut_off_goes_on_from_what_was_seen_and_nothing_is
         watches(raw(b"<html>\n")),
         watches(raw(b'{"type": "ADDED", "object": {"metadata": {}}}\n')),
         watches(raw(b'{"type": "RENAMED", "object": {"metadata": {"resourceVersion": "12"}}}\n')),
+        watches(raw(b'{"type": ["ADDED"], "object": {"metadata": {"resourceVersion": "12", "uid": "u"}}}\n')),
+        watches(raw(b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "12"}}}\n')),
         watches(raw(b"[]\n")),
+        watches(raw(b"[" * 100_000 + b"\n")),
     ],
-    ids=["410", "an event", "an event, then cut", "no JSON", "no version", "no kind", "no object"],
+    ids=[
+        *("410", "an event", "an event, then cut", "no JSON", "no version", "no kind", "a list of kinds", "no uid"),
+        *("no object", "nested too deeply"),
+    ],
 )
 async def test_a_watch_that_cannot_say_what_has_changed_is_followed_by_a_list(expired, autojump_clock):
     await followed_by_a_list(expired)
@@ -242,7 +248,21 @@ async def test_garbage_from_each_watch_is_said_once(autojump_clock):
         assert [type(one).__name__ for one in seen] == ["Synced"] * 2 + ["Lost"] + ["Synced"] * 5 + ["Reached"]
 
 
-@pytest.mark.parametrize("code", [403, 500, 503, 401, 404])
+@pytest.mark.parametrize("code", [500, 429])
+async def test_a_server_that_is_too_busy_or_fails_a_list_is_nothing_to_speak_of_unless_that_lasts(code, autojump_clock):
+    """One that starts does both."""
+    for_seconds = []
+    for failures in (4, 9):
+        async with reflecting(*[says(code, "Why")] * failures, answers(), watches()) as (changes, server):
+            lost = isinstance(first := await next_of(changes), Lost)
+            assert names(await next_of(changes) if lost else first) == []
+            for_seconds.append((lost, sum(gaps(server)[:failures])))
+    (was_told, short), (was_told_later, long) = for_seconds
+    assert (was_told, was_told_later) == (False, True)
+    assert short < LASTING < long
+
+
+@pytest.mark.parametrize("code", [403, 503, 401, 404])
 async def test_a_refusal_is_said_once_and_waited_for(code, autojump_clock):
     async with reflecting(*[says(code, "Why")] * 10, answers(pod("a", 9)), watches()) as (changes, server):
         lost = await next_of(changes)
@@ -257,11 +277,11 @@ async def test_a_refusal_is_said_once_and_waited_for(code, autojump_clock):
 
 @pytest.mark.parametrize("of_a_watch", [False, True], ids=["list", "watch"])
 async def test_a_server_that_is_too_busy_is_left_alone_for_as_long_as_it_asks(of_a_watch, autojump_clock):
-    busy = says(429, "TooManyRequests", Retry_After="17")
-    steps = (answers(), busy, watches()) if of_a_watch else (busy, answers(), watches())
+    busy, a_watch = says(429, "TooManyRequests", Retry_After="17"), watches(event("ADDED", pod("a", 11)))
+    steps = (answers(), busy, a_watch) if of_a_watch else (busy, answers(), a_watch)
     async with reflecting(*steps) as (changes, server):
-        while not isinstance(await next_of(changes), Reached):
-            pass
+        assert names(await next_of(changes)) == []
+        assert isinstance(await next_of(changes), Changed)
         assert 17 <= gaps(server)[of_a_watch] <= 17.4
 
 
@@ -269,8 +289,7 @@ async def test_a_server_that_asks_for_a_time_by_its_own_clock(autojump_clock):
     """Which is years away from ours."""
     busy = says(429, Retry_After="Wed, 21 Oct 2015 07:28:30 GMT", Date="Wed, 21 Oct 2015 07:28:00 GMT")
     async with reflecting(busy, answers(), watches()) as (changes, server):
-        while not isinstance(await next_of(changes), Reached):
-            pass
+        assert names(await next_of(changes)) == []
         assert 30 <= gaps(server)[0] <= 30.4
 
 

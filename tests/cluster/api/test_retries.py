@@ -12,10 +12,11 @@ from devicemgr.cluster.api.retries import (
     Backoff,
     is_down,
     is_expired,
+    needs_somebody,
     passes,
     retry_after,
 )
-from devicemgr.errors import ApiError, ApiUnreachable
+from devicemgr.errors import ApiError, ApiUnreachable, ApiUntrusted
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,20 @@ from devicemgr.errors import ApiError, ApiUnreachable
 def test_what_a_refusal_means(code, reason, does_pass, down, expired):
     failure = ApiError(code, reason, "why")
     assert (passes(failure), is_down(failure), is_expired(failure)) == (does_pass, down, expired)
+
+
+@pytest.mark.parametrize(
+    ("failure", "needs"),
+    [
+        (ApiError(401, "Unauthorized", "who?"), True),
+        (ApiUntrusted("another authority"), True),
+        (ApiError(403, "Forbidden", "no"), False),
+        (ApiUnreachable("nobody"), False),
+    ],
+    ids=str,
+)
+def test_what_stays_until_somebody_changes_who_we_are_or_whom_we_trust(failure, needs):
+    assert needs_somebody(failure) is needs
 
 
 def test_nobody_may_be_somebody_later():
