@@ -1,20 +1,35 @@
-"""One program of a control plane: it runs until its task is cancelled, and can be killed for a while."""
+"""One program of a control plane: it runs until its task is cancelled, and can be killed for a while.
+
+Nothing is left of it should this process be killed. A shell beside it notices that: it reads from a pipe that nobody
+writes to, and which ends with this process. Then it kills its process group, which is the program's, and is nobody
+else's as long as the shell is in it. (Linux would send a signal by itself, ``PR_SET_PDEATHSIG``; but it does so when
+the thread ends that has started the program, and threads of Trio do not last.)
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import os
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from subprocess import PIPE
 
 import trio
 
+from ...concurrency.exception_groups import collapse_exception_group
 from ...errors import ControlPlaneFailed
 from .programs import Program
 
 PATIENCE = 5.0
 """Seconds to end in."""
+_GUARDED = """
+exec 3<&0
+/bin/sh -c 'read _; kill -KILL 0' <&3 3<&- >/dev/null 2>&1 &
+exec "$@" </dev/null 3<&-
+"""
+LAST_WORDS, LONGEST_LINE = 1000, 300
+"""Characters of a log that are shown, and of each of its lines."""
 
 
 class Component:
@@ -23,7 +38,7 @@ class Component:
     def __init__(self, name: str, program: Program, flags: Sequence[str], directory: Path) -> None:
         self.name = name
         self.program = program
-        self._argv = [*program.argv, *flags]
+        self._argv = ["/bin/sh", "-c", _GUARDED, "sh", *program.argv, *flags]
         self._directory = directory
         self._running = trio.Event()
         self._resumed: trio.Event | None = None
@@ -35,6 +50,11 @@ class Component:
         """That of its process, if it runs."""
         return self._process.pid if self._process is not None and self._running.is_set() else None
 
+    async def wait_running(self) -> None:
+        """Until it runs, also one that starts again."""
+        while self.pid is None:
+            await self._running.wait()
+
     @property
     def log(self) -> Path:
         return self._directory / f"{self.name}.log"
@@ -44,17 +64,31 @@ class Component:
         while True:
             returncode = await self._run_once()
             if self._resumed is None:
-                words = self.log.read_text(errors="replace").strip()[-1000:]
-                raise ControlPlaneFailed(f"{self.name} has ended with status {returncode}: {words}")
+                raise ControlPlaneFailed(f"{self.name} has ended with status {returncode}: {self._last_words()}")
             await self._resumed.wait()
             self._resumed = None
 
+    def _last_words(self) -> str:
+        """A full disk has no place for any."""
+        words = last_words(self.log.read_text(errors="replace")) or f"it has said nothing in {self.log}"
+        is_full = not os.statvfs(self._directory).f_bavail
+        return f"{words}. There is no space left in {self._directory}" if is_full else words
+
     async def _run_once(self) -> int | None:
-        with self.log.open("ab") as output:
+        try:
+            with collapse_exception_group():
+                return await self._run_process()
+        except OSError as error:
+            raise ControlPlaneFailed(
+                f"{self.name} cannot be started: {error.filename or self.program}: {error.strerror}"
+            ) from error
+
+    async def _run_process(self) -> int | None:
+        with _lifeline() as alive, self.log.open("ab") as output:
             start = partial(
                 trio.run_process,
                 self._argv,
-                stdin=PIPE,  # our own programs end with it, should this process be killed
+                stdin=alive,
                 stdout=output,
                 stderr=output,
                 cwd=self._directory,
@@ -75,12 +109,29 @@ class Component:
         assert self._process is not None
         self._resumed = resumed = trio.Event()
         self._running = trio.Event()
-        self._process.kill()
-        await self._process.wait()
         try:
+            self._process.kill()
+            await self._process.wait()
             yield
         finally:
             resumed.set()
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """What can be read to its end only when the block has been left, or this process has ended."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(writing)
+        os.close(reading)
+
+
+def last_words(log: str) -> str:
+    """The last lines of a log, before the stack of a Go program that has crashed; it may also be the end of a line."""
+    said = re.split(r"^goroutine \d+ \[", log, maxsplit=1, flags=re.MULTILINE)[0]
+    return "\n".join(line[:LONGEST_LINE] for line in said.split("\n") if line.strip())[-LAST_WORDS:]
 
 
 async def _end(process: trio.Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -11,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ...errors import ProgramUnavailable
+from ...user_directories import cache_directory
 
 KUBERNETES = "1.37.2"
 """The version of Kubernetes that our Go modules are made of. A test compares it with their go.mod."""
@@ -44,11 +47,11 @@ class GoProgram:
         digest = hashlib.sha256()
         for source in sorted(self.module.iterdir()):
             digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-        return _cache() / f"{self.module.name}-{KUBERNETES}-{digest.hexdigest()[:12]}"
+        return cache_directory() / f"{self.module.name}-{KUBERNETES}-{digest.hexdigest()[:12]}"
 
     @property
     def is_built(self) -> bool:
-        return self.path.exists()
+        return os.path.exists(self.path)  # Path.exists raises PermissionError where this user may not look
 
     def build(self) -> Path:
         """The program, compiled if it is not there yet. Errors are those of :meth:`building`."""
@@ -63,7 +66,7 @@ class GoProgram:
         there is no ``go``, where it fails, and where the cache cannot be written.
         """
         path = self.path
-        if path.exists():
+        if self.is_built:
             return
         go = shutil.which("go")
         if go is None:
@@ -86,29 +89,33 @@ class GoProgram:
             yield from self._run([go, "build", "-v", *_LINKED, "-o", str(output)], stale)
             output.replace(path)
 
+    def others(self) -> list[Path]:
+        """What has been built of other sources."""
+        return sorted(one for one in cache_directory().glob(f"{self.module.name}-*") if one != self.path)
+
     def remove_others(self) -> list[Path]:
-        """Remove what has been built of other sources, and what a build that was killed has left; what was removed.
-
-        A checkout of another version builds its own again.
+        """Remove :meth:`others` but those :func:`in_use`, and what a build that was killed has left. Returns what was
+        removed. A checkout of another version builds its own again.
         """
-        finished = [one for one in _cache().glob(f"{self.module.name}-*") if one != self.path]
-        left = [one for one in _cache().glob(f".{self.module.name}-*") if not Path("/proc", one.suffix[1:]).exists()]
-        for one in (*finished, *left):
-            one.unlink(missing_ok=True)
-        return finished + left
+        unfinished = cache_directory().glob(f".{self.module.name}-*")
+        left = [one for one in unfinished if not Path("/proc", one.suffix[1:]).exists()]
+        return [one for one in (*self.others(), *left) if _remove(one)]
 
-    def _run(self, argv: Sequence[str], stale: Sequence[str], **streams: object) -> Iterator[BuildStep]:
+    def _run(self, argv: Sequence[str], stale: Sequence[str], stdout: IO[str] | None = None) -> Iterator[BuildStep]:
         """Run it, and tell what it does from its standard error."""
         waiting = set(stale)
         said: list[str] = []
         with subprocess.Popen(
             ["nice", "-n", "10", *argv, "."],
             cwd=self.module,
+            env=os.environ | _FOR_HERE,
             stdin=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            **streams,  # type: ignore[call-overload]
+            errors="replace",
         ) as process:
+            assert process.stderr is not None
             try:
                 for line in map(str.rstrip, process.stderr):
                     if line.startswith(_DOWNLOADING):
@@ -134,7 +141,38 @@ def _linker_flags() -> str:
     return " ".join(["-s", "-w", *(f"-X {_VERSION}.{name}={value}" for name, value in named.items())])
 
 
-_LINKED = ("-ldflags", _linker_flags())
+_LINKED = ("-mod=readonly", "-ldflags", _linker_flags())
+_FOR_HERE = {"GOWORK": "off", "GO111MODULE": "on", "GOOS": "", "GOARCH": ""}
+"""What whoever works on another module has in the environment, or in a go.work above this one, is not for us: we are
+often installed inside of it."""
+
+
+@contextmanager
+def in_use(program: Path) -> Iterator[None]:
+    """Within, :meth:`GoProgram.remove_others` leaves ``program`` where it is. Raises ProgramUnavailable.
+
+    A lock says so, which the kernel releases should this process be killed.
+    """
+    try:
+        held = program.open("rb")
+    except OSError as error:
+        raise ProgramUnavailable(f"{program}: {error.strerror}") from error
+    with held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        if not os.fstat(held.fileno()).st_nlink:
+            raise ProgramUnavailable(f"{program} has just been removed, since another version was built")
+        yield
+
+
+def _remove(program: Path) -> bool:
+    """Not if somebody uses it."""
+    try:
+        with program.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            program.unlink()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return True
 
 
 @contextmanager
@@ -145,7 +183,3 @@ def _unfinished(path: Path) -> Iterator[Path]:
         yield unfinished
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "devicemgr"

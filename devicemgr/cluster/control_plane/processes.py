@@ -18,18 +18,20 @@ import json
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
-from ...errors import AddressUnusable, ControlPlaneFailed, collapse_exception_group
+from ...concurrency.exception_groups import collapse_exception_group, first_of_many
+from ...errors import AddressUnusable, ControlPlaneFailed
 from ..api.client import ApiClient, open_api_client
 from ..api.connection import Connection, Fixed, Identity
 from . import flags
 from .component import Component
-from .programs import CONTROLLERS, SCHEDULER, Program
+from .directory import writing
+from .programs import COMPONENTS, CONTROLLERS, SCHEDULER, Program, all_in_use
 
 ADMIN = "admin"
 _USERS = {
@@ -45,6 +47,8 @@ _POLL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
+    """One that runs. Made by :func:`open_control_plane`."""
+
     url: str
     directory: Path
     tokens: Mapping[str, str]
@@ -72,6 +76,7 @@ class ControlPlane:
         return path
 
     def client(self, user: str = ADMIN) -> AbstractAsyncContextManager[ApiClient]:
+        """A client of its API server, as this user."""
         credentials = Fixed(Identity.of_token(self.tokens[user]))
         return open_api_client(Connection(self.url, credentials, self.certificate.read_bytes()))
 
@@ -80,7 +85,9 @@ class ControlPlane:
         return self.components[component].killed()
 
     async def wait_until_ready(self) -> None:
-        """Until the API server answers. There is no deadline but the caller's."""
+        """Until the API server answers, with an etcd that runs. There is no deadline but the caller's."""
+        for name in COMPONENTS:
+            await self.components[name].wait_running()
         while True:
             # It makes its certificate as one of the first things it does, and is not heard before.
             if self.certificate.exists():
@@ -99,42 +106,61 @@ async def open_control_plane(
     A scheduler and controllers run if they are among ``programs``. Without controllers there are no service accounts,
     and a namespace that is deleted never ends. ``port`` is that of the API server; 0 is any.
 
-    Raises ControlPlaneFailed, and AddressUnusable for a port that is in use.
+    Raises ControlPlaneFailed, ProgramUnavailable, DirectoryUnusable, and AddressUnusable for a port that is in use.
     """
+    tokens = _make_tokens(directory, nodes)
+    with (
+        collapse_exception_group(),
+        first_of_many(ControlPlaneFailed),
+        all_in_use(programs.values()),
+        _reserved_port() as clients,
+        _reserved_port() as peers,
+        _reserved_port(port) as at,
+    ):
+        components: dict[str, Component] = {}
+        cluster = ControlPlane(f"https://127.0.0.1:{at}", directory, tokens, components)
+        said = {
+            "etcd": flags.etcd_flags(directory, clients, peers),
+            "kube-apiserver": flags.api_server_flags(directory, clients, at, controllers=CONTROLLERS in programs),
+            **_its_clients(cluster),
+        }
+        components |= {
+            name: Component(name, programs[name], words, directory) for name, words in said.items() if name in programs
+        }
+        async with _running(cluster):
+            yield cluster
+
+
+@asynccontextmanager
+async def _running(cluster: ControlPlane) -> AsyncIterator[None]:
+    """Its components, each in a nursery above that of what it needs, so that what is needed ends later."""
+    async with trio.open_nursery() as lowest:
+        lowest.start_soon(cluster.components["etcd"].run)
+        async with trio.open_nursery() as middle:
+            # It waits for etcd by itself, and ends before it.
+            middle.start_soon(cluster.components["kube-apiserver"].run)
+            with _patience(cluster.directory):
+                await cluster.wait_until_ready()
+            async with trio.open_nursery() as highest:
+                for name, component in cluster.components.items():
+                    if name not in COMPONENTS:
+                        highest.start_soon(component.run)
+                if CONTROLLERS in cluster.components:
+                    with _patience(cluster.directory):
+                        await _wait_for_default_account(cluster)
+                yield
+                highest.cancel_scope.cancel()
+            middle.cancel_scope.cancel()
+        lowest.cancel_scope.cancel()
+
+
+def _make_tokens(directory: Path, nodes: Sequence[str]) -> dict[str, str]:
+    """By user, as the API server will know them."""
     users = _USERS | {f"system:node:{name}": "system:nodes" for name in nodes}
     tokens = {user: secrets.token_hex(16) for user in users}
     rows = [f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()]
     _write_secret(directory / "tokens.csv", "".join(rows))
-    with collapse_exception_group(), _reserved_port() as clients, _reserved_port() as peers, _reserved_port(port) as at:
-        components: dict[str, Component] = {}
-        cluster = ControlPlane(f"https://127.0.0.1:{at}", directory, tokens, components)
-
-        def add(name: str, said: Sequence[str]) -> Component:
-            components[name] = Component(name, programs[name], said, directory)
-            return components[name]
-
-        etcd = add("etcd", flags.etcd_flags(directory, clients, peers))
-        with_controllers = CONTROLLERS in programs
-        said = flags.api_server_flags(directory, clients, at, controllers=with_controllers)
-        api_server = add("kube-apiserver", said)
-        above = [add(name, said) for name, said in _its_clients(cluster).items() if name in programs]
-        async with trio.open_nursery() as lowest:
-            lowest.start_soon(etcd.run)
-            async with trio.open_nursery() as middle:
-                # It waits for etcd by itself, and ends before it.
-                middle.start_soon(api_server.run)
-                with _patience(directory):
-                    await cluster.wait_until_ready()
-                async with trio.open_nursery() as highest:
-                    for component in above:
-                        highest.start_soon(component.run)
-                    if with_controllers:
-                        with _patience(directory):
-                            await _wait_for_default_account(cluster)
-                    yield cluster
-                    highest.cancel_scope.cancel()
-                middle.cancel_scope.cancel()
-            lowest.cancel_scope.cancel()
+    return tokens
 
 
 @contextmanager
@@ -155,7 +181,8 @@ def _its_clients(cluster: ControlPlane) -> dict[str, list[str]]:
     """The flags of what speaks to the API server, with the files that they name."""
     configuration = cluster.directory / "kube-scheduler.json"
     scheduler = flags.scheduler_configuration(cluster.kubeconfig("system:kube-scheduler"))
-    configuration.write_text(json.dumps(scheduler, indent=2))
+    with writing(configuration):
+        configuration.write_text(json.dumps(scheduler, indent=2))
     controllers = cluster.kubeconfig("system:kube-controller-manager")
     return {
         SCHEDULER: flags.scheduler_flags(configuration),
@@ -165,18 +192,20 @@ def _its_clients(cluster: ControlPlane) -> dict[str, list[str]]:
 
 def _write_secret(path: Path, text: str) -> None:
     """Whoever can read it can do anything in the cluster, and loopback is open to all users."""
-    path.touch(mode=0o600)
-    path.write_text(text)
+    with writing(path):
+        path.touch(mode=0o600)
+        path.write_text(text)
 
 
 @contextmanager
 def _reserved_port(number: int = 0) -> Iterator[int]:
     """A port of loopback that nobody gets meanwhile but those who say that they share it. Raises AddressUnusable."""
-    with socket.socket() as reserved:
+    with ExitStack() as stack:
         try:
             with socket.socket() as alone:  # one that is shared already would be shared with us
                 alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 alone.bind(("127.0.0.1", number))
+            reserved = stack.enter_context(socket.socket())
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             reserved.bind(("127.0.0.1", number))
         except OSError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from types import MappingProxyType
 import trio
 
 from ...errors import ProgramUnavailable
-from .go_program import GoProgram
+from .go_program import GoProgram, in_use
 
 CONTROL_PLANE = GoProgram(Path(__file__).parent / "go_control_plane")
 COMPONENTS = ("etcd", "kube-apiserver")
@@ -43,6 +44,10 @@ class Program:
     def minor(self) -> str:
         return ".".join(self.version.split(".")[:2])
 
+    @property
+    def was_built_here(self) -> bool:
+        return Path(self.argv[0]).parent == CONTROL_PLANE.path.parent
+
     def __str__(self) -> str:
         return f"{self.version} ({' '.join(self.argv)})"
 
@@ -60,6 +65,16 @@ async def find_programs(
     for component in components:
         found[component] = await _find(component, {**beside, **found})
     return found
+
+
+@contextmanager
+def all_in_use(programs: Iterable[Program]) -> Iterator[None]:
+    """Within, those that were built here stay, even if another version is built: they can be started again, and by
+    their paths. Raises ProgramUnavailable."""
+    with ExitStack() as stack:
+        for path in {program.argv[0] for program in programs if program.was_built_here}:
+            stack.enter_context(in_use(Path(path)))
+        yield
 
 
 async def _find(component: str, found: Mapping[str, Program]) -> Program:
@@ -92,10 +107,11 @@ def _number(program: Program) -> int:
 
 def _places(component: str) -> Iterator[tuple[str, ...]]:
     assets = os.environ.get(ASSETS)
+    # Each may be relative to the working directory, and is run in another one.
     if assets and (inside := shutil.which(component, path=assets)):
-        yield (inside,)
+        yield (os.path.abspath(inside),)
     if in_path := shutil.which(component):
-        yield (in_path,)
+        yield (os.path.abspath(in_path),)
     if CONTROL_PLANE.is_built:
         yield (str(CONTROL_PLANE.path), component)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.cluster.control_plane.go_program import KUBERNETES, BuildStep, GoProgram
+from devicemgr.cluster.control_plane.go_program import KUBERNETES, BuildStep, GoProgram, in_use
 from devicemgr.errors import ProgramUnavailable
 
 ROOT = Path(__file__).parents[3]
@@ -38,6 +38,7 @@ def fake_go(directory: Path, build: str, monkeypatch: pytest.MonkeyPatch, *, sta
         f'''#!/bin/sh
 set -e
 if [ "$1" = list ]; then echo "go: downloading example.com/it v1.2.3" >&2; printf "{stale}"; exit; fi
+flags=$*
 while [ "$1" != -o ]; do shift; done
 output=$2
 {build}
@@ -57,6 +58,14 @@ def test_it_is_built_once(module, tmp_path, monkeypatch):
     assert program.build() == path
     assert (tmp_path / "runs").read_text() == "x\n"
     assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_what_is_meant_for_another_module_does_not_count(module, tmp_path, monkeypatch):
+    """Such as that in which we are installed: it may be for another machine, in a workspace, or have vendors."""
+    fake_go(tmp_path, 'echo "$GOWORK,$GO111MODULE,$GOOS,$GOARCH,$flags" > "$output"', monkeypatch)
+    for name, value in {"GOWORK": "/w", "GO111MODULE": "off", "GOOS": "windows", "GOARCH": "arm"}.items():
+        monkeypatch.setenv(name, value)
+    assert GoProgram(module).build().read_text().startswith("off,on,,,build -v -mod=readonly ")
 
 
 def test_it_says_how_far_it_is(module, tmp_path, monkeypatch):
@@ -85,6 +94,21 @@ def test_what_was_built_of_other_sources_is_removed_when_asked(module, tmp_path,
         one.touch()
     assert GoProgram(module).remove_others() == others
     assert sorted(kept.parent.iterdir()) == sorted([kept, *same_cache])
+
+
+def test_what_is_in_use_is_not_removed(module, tmp_path, monkeypatch):
+    """A cluster starts its components again, and has a link to kubectl."""
+    fake_go(tmp_path, 'echo x > "$output"', monkeypatch)
+    older = GoProgram(module).build()
+    (module / "main.go").write_text("package main\n\nfunc main() { println() }\n")
+    program = GoProgram(module)
+    program.build()
+    with in_use(older), in_use(older):
+        assert (program.remove_others(), program.others()) == ([], [older])
+        assert older.exists()
+    assert (program.remove_others(), program.others()) == ([older], [])
+    with pytest.raises(ProgramUnavailable, match=f"{older}: No such file"), in_use(older):
+        pytest.fail("it is not there any more")
 
 
 def test_other_sources_are_another_program(module):

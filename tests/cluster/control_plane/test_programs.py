@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -42,6 +43,26 @@ async def test_envtests_directory_comes_before_the_path_and_that_before_what_was
     assert (await find_programs(["etcd"]))["etcd"].argv == (in_path,)
     in_assets = machine("assets", "etcd", "etcd Version: 3.6.4")
     assert (await find_programs(["etcd"]))["etcd"].argv == (in_assets,)
+
+
+async def test_a_directory_may_be_relative(machine, tmp_path, monkeypatch):
+    """To the working directory: a component is run in another one."""
+    there = [machine("assets", "etcd", "etcd Version: 3.6.4"), machine("path", "kubectl", "Client Version: v1.37.2")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(ASSETS, "assets")
+    monkeypatch.setenv("PATH", "path")
+    assert [(await find_programs([name]))[name].argv for name in ("etcd", "kubectl")] == [(one,) for one in there]
+
+
+async def test_where_nobody_can_look_there_is_none(machine, tmp_path, monkeypatch):
+    """As in the home directory of root, for others; and a user whom nobody knows has none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("n" * 300)))
+    with pytest.raises(ProgramUnavailable, match="there is no etcd"):
+        await find_programs(["etcd"])
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    assert programs.CONTROL_PLANE.path.parent == Path("/.cache/devicemgr")
 
 
 async def test_versions_are_told_apart(machine):

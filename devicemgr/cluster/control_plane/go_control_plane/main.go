@@ -4,13 +4,10 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -34,14 +31,9 @@ func main() {
 		usage()
 	}
 	component := filepath.Base(os.Args[0])
-	if component == "kubectl" { // its standard input is its user's
-		runKubectl()
-		return
-	}
-	if in, err := os.Stdin.Stat(); err == nil && in.Mode()&os.ModeNamedPipe != 0 {
-		go endWithStandardInput()
-	}
 	switch component {
+	case "kubectl":
+		runKubectl()
 	case "etcd":
 		etcdmain.Main(os.Args)
 	case "kube-apiserver":
@@ -63,15 +55,6 @@ func runKubectl() {
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 		kubectlutil.CheckErr(err)
 	}
-}
-
-// Nothing is left of a program whose starter has died: that would have closed the pipe. An API server that is asked to
-// end waits for its etcd, which has ended already.
-func endWithStandardInput() {
-	io.Copy(io.Discard, os.Stdin)
-	syscall.Kill(os.Getpid(), syscall.SIGTERM)
-	time.Sleep(2 * time.Second)
-	os.Exit(1)
 }
 
 func usage() {
