@@ -22,7 +22,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -253,10 +253,20 @@ def held_twice(events: Iterable[Mapping[str, Any]]) -> list[str]:
                     holder[id] = event["pod_uid"]
             case "PodAdmitted":
                 promised.add(event["uid"])
-            case "PodRefused" | "PodRemoved":
+            case "PodRefused" | "PodAdmissionCancelled" if event["uid"] in promised:
+                pass  # admitted again, after a restart, in vain: it keeps what it had
+            case "PodRefused" | "PodAdmissionCancelled" | "PodRemoved":
                 promised.discard(event["uid"])
                 holder = {id: pod for id, pod in holder.items() if pod != event["uid"]}
     return wrong
+
+
+def _history(events: Iterable[Mapping[str, Any]], wrong: Sequence[str]) -> Iterator[str]:
+    """All that a trace says of the pods that are spoken of."""
+    for event in events:
+        uid = event.get("uid") or event.get("pod_uid")
+        if event["event"] == "ManagerReady" or any(uid in text for text in wrong if uid):
+            yield json.dumps(event)
 
 
 def _events_of(trace: Path) -> list[dict[str, Any]]:
@@ -278,7 +288,8 @@ async def open_chaos(directory: Path, dice: random.Random) -> AsyncIterator[Chao
     async with open_control_plane(state, programs, nodes=[NODE]) as cluster, cluster.client() as api:
         kubeconfig = cluster.kubeconfig(f"system:node:{NODE}")
         trace = directory / "trace"
-        agent = [sys.executable, "-m", "tests.cluster.chaos_agent", str(root), str(kubeconfig), NODE, str(trace)]
+        agent = [sys.executable, "-m", "devicemgr", "node", "--kubeconfig", str(kubeconfig), "--name", NODE]
+        agent += ["--root-dir", str(root), "--no-taint", "--trace", str(trace)]
         plugin = [sys.executable, "-m", "devicemgr", "plugin", "--root-dir", str(root)]
         plugin += ["--resource", GPU, "--count", str(DEVICES)]
         chaos = Chaos(
@@ -320,7 +331,7 @@ async def run(seconds: float, seed: int) -> None:
             holders = await chaos.agreement()
         events = _events_of(directory / "trace")
         if wrong := held_twice(events):
-            raise Wrong("held twice:\n" + "\n".join(wrong))
+            raise Wrong("\n".join(["held twice:", *wrong, *_history(events, wrong)]))
     seen = Counter(event["event"] for event in events)
     print(f"killed: {', '.join(f'{name} {count}' for name, count in sorted(chaos.kills.items()))}")
     print(f"pods: {chaos.pods['created']} created, {seen['PodAdmitted']} admitted, {seen['PodRefused']} refused")

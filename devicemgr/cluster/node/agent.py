@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 
 import trio
 
+from ...arguments import checked
+from ...concurrency.exception_groups import collapse_exception_group
+from ...concurrency.trio_program import require_trio
 from ...daemon.manager import DeviceManager
-from ...errors import ApiError, ApiUnreachable, collapse_exception_group, require_trio
+from ...errors import ApiError, ApiUnreachable
 from ...events import ApiServerLost, ApiServerReached
 from ...version import installed_version
 from ..api.client import ApiClient
-from ..api.reachability import Lost
+from ..api.reachability import Lost, Reached
 from ..objects.metadata import Object
-from ..objects.node import NodeDescription
+from ..objects.node import DECLARED_FEATURES, NodeDescription
 from ..objects.node_info import node_info
 from ..objects.pod_status import Place
 from .admission import Admission
 from .event_recorder import EventRecorder
-from .host import read_machine
+from .host import holder, read_machine
 from .lease import NodeLease
 from .node_object import NodeObject
 from .options import KUBELET_VERSIONS, NodeOptions
@@ -40,14 +42,15 @@ class Node:
         self._api = api
         self._manager = manager
         self._options = options
-        version = KUBELET_VERSIONS[manager.settings().kubernetes_version]
+        version = manager.settings().kubernetes_version
         description = NodeDescription(
             name=options.name,
             address=options.address,
             labels=options.labels,
             tainted=options.tainted,
             capacity=options.capacity,
-            info=node_info(read_machine(), kubelet_version=version, version=installed_version()),
+            info=node_info(read_machine(), kubelet_version=KUBELET_VERSIONS[version], version=installed_version()),
+            declared_features=DECLARED_FEATURES[version],
         )
         self._refusals = Refusals(api, manager.log)
         self._object = NodeObject(api, manager, self._refusals, description, clock=options.clock)
@@ -56,7 +59,7 @@ class Node:
             manager.log,
             self._refusals,
             name=options.name,
-            holder=f"devicemgr@{socket.gethostname()}:{manager.layout.root}",
+            holder=holder(manager.layout.root),
             node_uid=lambda: self._object.uid,
             clock=options.clock,
         )
@@ -71,8 +74,8 @@ class Node:
         return self._manager
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Started when the node has joined: it is registered, and its pods are known. Raises ApiError if that is
-        refused."""
+        """Started when the node has joined: it is registered, and its pods are known. Raises ApiError and ApiUntrusted
+        if that cannot be."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._report_reachability)
             nursery.start_soon(self._recorder.run)
@@ -103,12 +106,13 @@ class Node:
                 turns=turns,
             )
 
-        pods = Pods(self._api, self._manager, admission, make_worker, node=self.name)
+        pods = Pods(self._api, self._manager, self._refusals, admission, make_worker, node=self.name)
         member.start_soon(self._object.watch)
         member.start_soon(self._object.publish)
         member.start_soon(self._object.follow_manager)
         await member.start(pods.follow)
         member.start_soon(pods.report_health)
+        member.start_soon(pods.share_room)
         self._refusals.ends_the_node = False
         task_status.started()
 
@@ -123,23 +127,29 @@ class Node:
             await self._lease.release()
 
     async def _report_reachability(self) -> None:
-        server, log = self._api.connection.server, self._manager.log
         if lost := self._api.reachability.lost:
-            log.record([ApiServerLost(server=server, problem=str(lost.failure))])
+            self._record(lost)
         async for change in self._api.reachability.changes():
-            if isinstance(change, Lost):
-                log.record([ApiServerLost(server=server, problem=str(change.failure))])
-            else:
-                log.record([ApiServerReached(server=server, seconds=round(change.seconds, 3))])
+            self._record(change)
+
+    def _record(self, change: Lost | Reached) -> None:
+        server, log = self._api.connection.server, self._manager.log
+        match change:
+            case Reached(seconds):
+                log.record([ApiServerReached(server=server, seconds=round(seconds, 3))])
+            case Lost(failure) if not self._refusals.gives_up(failure):  # then it is raised
+                log.record([ApiServerLost(server=server, problem=str(failure))])
 
 
+@checked
 @asynccontextmanager
 async def open_node(api: ApiClient, manager: DeviceManager, options: NodeOptions) -> AsyncIterator[Node]:
     """``manager`` is a node of the cluster of ``api`` for as long as the block lasts.
 
     The block begins when the node has joined. If another agent holds the Lease of that name, it waits until that one
     has ended. ``manager`` belongs to the node: its pods are those of the API, and it keeps no others.
-    Raises ApiError if the API server does not let it join, and ValueError for options that cannot be used.
+    Raises ApiError if the API server does not let it join or does not know it, ApiUntrusted if its certificate cannot
+    be trusted, and ValueError for options that cannot be used. Where nobody answers, it waits.
     """
     require_trio("open_node")
     node = Node(api, manager, options)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import socket
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from ..objects.lease import holder_identity
 from ..objects.node_info import Machine
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
@@ -28,12 +31,35 @@ def read_machine() -> Machine:
     )
 
 
+def holder(root: Path) -> str:
+    """Who an agent is in the Lease of its node: the same after a restart, and nobody else's."""
+    found, place = read_machine(), root.stat()
+    return holder_identity(
+        host=socket.gethostname(),
+        machine=_fingerprint(found),
+        boot=found.boot_id[:8],
+        root=str(root),
+        directory=f"{place.st_dev}-{place.st_ino}",
+    )
+
+
+def _fingerprint(found: Machine) -> str:
+    """The same after a reboot, and that of no other machine; empty if this one has no id. Images of containers have
+    none, or say "uninitialized". Copies of a virtual machine have one together; their UUIDs differ, which only root may
+    read."""
+    if not re.fullmatch("[0-9a-f]{32}", found.machine_id):
+        return ""
+    return hashlib.sha256(f"{found.machine_id}/{found.system_uuid}".encode()).hexdigest()[:8]
+
+
 def own_address(server: str, port: int) -> str:
     """The address from which this machine speaks to the server; loopback if there is no way to it. Nothing is sent."""
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((server, port))
-        address: str = probe.getsockname()[0]
-        return address
+    with suppress(OSError):
+        for family, kind, protocol, _, place in socket.getaddrinfo(server, port, type=socket.SOCK_DGRAM):
+            with suppress(OSError), socket.socket(family, kind, protocol) as probe:
+                probe.connect(place)
+                address: str = probe.getsockname()[0]
+                return address.partition("%")[0]  # without the interface of a link-local one
     return "127.0.0.1"
 
 

@@ -3,6 +3,8 @@
 Another agent's Lease is taken when it has not been renewed for as long as it says, by our clock: clocks of two machines
 differ, so the time in it is only compared with what it was before. An agent that could not renew its Lease for that
 long has to expect that it was taken, so it admits no pods until it knows.
+
+The Lease that this machine left behind when it was started again is taken at once: nobody else would renew it.
 """
 
 from __future__ import annotations
@@ -12,24 +14,33 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from ...condition_variable import ConditionVariable
+from ...concurrency.condition_variable import ConditionVariable
 from ...daemon.event_log import EventLog
 from ...errors import ApiError
 from ...events import NodeLeaseTaken, NodeStandsBy
+from ..api.answers import CONFLICT, NOT_FOUND
 from ..api.client import ApiClient
-from ..objects.lease import DURATION, RENEW_PERIOD, duration_of, holder_of, new_lease, renewal_of, renewed
+from ..api.retries import Backoff
+from ..objects.lease import (
+    DURATION,
+    RENEW_PERIOD,
+    duration_of,
+    ended_with_a_reboot,
+    holder_of,
+    new_lease,
+    renewal_of,
+    renewed,
+)
 from ..objects.metadata import LEASES, Object, lease_path
 from .refusals import Refusals
 
-CONFLICT, NOT_FOUND = 409, 404
 LOOK_PERIOD = 2.0
 """Seconds between two looks at the Lease of another agent; a node may not watch it."""
 
-CONFLICT_PAUSE = 0.2
-"""Seconds between a conflict and the next look: whoever was quicker may be so again and again."""
-
 
 class NodeLease:
+    """The Lease of one node; ``holder`` is who this agent is. A ``node_uid`` of None is a Node that is not there."""
+
     def __init__(
         self,
         api: ApiClient,
@@ -49,7 +60,10 @@ class NodeLease:
         self._clock = clock
         self._latest: Object | None = None
         self._valid_until = float("-inf")
+        self._has_been_held = False
         self._renewed = ConditionVariable()
+        self._conflicts = Backoff()
+        """Whoever was quicker may be so again and again."""
         self._node_uid = node_uid
 
     async def acquire(self) -> None:
@@ -63,7 +77,7 @@ class NodeLease:
                     break
                 continue
             holder = holder_of(lease)
-            if holder not in ("", self._holder):
+            if self._has_to_wait_for(holder):
                 if seen != (holder, renewal_of(lease)):
                     if seen[0] != holder:
                         self._log.record([NodeStandsBy(node=self._name, holder=holder, seconds=duration_of(lease))])
@@ -74,6 +88,13 @@ class NodeLease:
             if await self._replace(lease):
                 break
         self._log.record([NodeLeaseTaken(node=self._name, holder=self._holder)])
+
+    def _has_to_wait_for(self, holder: str) -> bool:
+        """Does it belong to another agent, which may run? One that has taken it from us does, whatever it says: copies
+        of a virtual machine may have one name and one id."""
+        if holder in ("", self._holder):
+            return False
+        return self._has_been_held or not ended_with_a_reboot(holder, self._holder)
 
     async def keep(self) -> None:
         """Renew it, until another agent has taken it."""
@@ -101,6 +122,7 @@ class NodeLease:
         return trio.current_time() < self._valid_until
 
     async def wait_held(self) -> None:
+        """Return when it is certain again."""
         await self._renewed.wait_until(lambda: self.is_held)
 
     async def _read(self) -> Object | None:
@@ -141,8 +163,11 @@ class NodeLease:
             if error.code not in (CONFLICT, NOT_FOUND):
                 raise
             self._latest = None
-            await trio.sleep(CONFLICT_PAUSE * random.uniform(0.5, 1.0))
+            self._conflicts = self._conflicts.failed()
+            await trio.sleep(self._conflicts.delay(random.random()))
             return False
+        self._conflicts = Backoff()
         self._valid_until = began + DURATION
+        self._has_been_held = True
         self._renewed.notify()
         return True

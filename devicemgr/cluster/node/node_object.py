@@ -9,35 +9,44 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 
 import trio
 
-from ...condition_variable import ConditionVariable
+from ...concurrency.condition_variable import ConditionVariable
 from ...daemon.manager import DeviceManager
 from ...errors import ApiError, CheckpointUnwritable
 from ...events import NodeRegistered, NodeStatusPublished
 from ...model import NodeStatus
+from ..api.answers import CONFLICT, NOT_FOUND
 from ..api.client import ApiClient
+from ..api.reachability import Lost, Reached
 from ..api.reflector import Synced
+from ..api.retries import Backoff
 from ..api.watch_events import Changed, Deleted
-from ..objects.metadata import NODES, Object, node_path, uid_of
+from ..objects.metadata import NODES, Object, node_path, uid_of, version_number
 from ..objects.node import (
     NodeDescription,
     extended_resources,
     is_published,
-    labels_patch,
+    metadata_patch,
     new_node,
     status_patch,
 )
+from ..objects.node_affinity import matches_node
+from ..objects.pod import device_names
 from ..objects.requests import quantities
+from .pace import Pace
 from .refusals import Refusals
 
 REPORT_PERIOD = 300.0
 """Seconds after which the status is written although nothing has changed, as a kubelet does it."""
-CONFLICT, NOT_FOUND = 409, 404
+_WATCHING = "watch the Node"
 
 
 class NodeObject:
+    """The Node of this manager. Its status is what the manager has, and what ``description`` says."""
+
     def __init__(
         self,
         api: ApiClient,
@@ -51,8 +60,11 @@ class NodeObject:
         self._manager = manager
         self._refusals = refusals
         self._description = description
+        self._own = quantities(description.own_capacity)
         self._clock = clock
         self._found: Object | None = None
+        self._extended: tuple[Object, NodeStatus] | None = None
+        """What a state of the Node publishes of extended resources."""
         self._published: tuple[dict[str, int], dict[str, int]] | None = None
         self._next_report = 0.0
         self._as_answered: str | None = None
@@ -75,47 +87,72 @@ class NodeObject:
     def allocatable(self) -> dict[str, int]:
         """What the fit check counts beside the manager's devices: what the node has of cpu and the like, and the
         extended resources that somebody else has published."""
-        return dict(quantities(self._description.own_capacity)) | self.resources_of_others()
+        return {**self._own, **self.resources_of_others()}
 
     def resources_of_others(self, *, beside: Collection[str] | None = None) -> dict[str, int]:
         """The extended resources on the Node that are not the manager's; or, with ``beside``, not these."""
         if self._found is None:
             return {}
         ours = self._manager.capacity().keys() if beside is None else beside
-        return {name: count for name, count in extended_resources(self._found).allocatable.items() if name not in ours}
+        return {name: count for name, count in self._extended_of(self._found).allocatable.items() if name not in ours}
+
+    def _extended_of(self, found: Object) -> NodeStatus:
+        """Worked out once for all pods that come while it is the same."""
+        if self._extended is None or self._extended[0] is not found:
+            self._extended = found, extended_resources(found)
+        return self._extended[1]
 
     def as_new(self) -> Object:
         """The Node as it would be registered now."""
         return new_node(self._description, self._manager.node_status(), time=self._clock())
 
-    async def register(self) -> None:
-        """Return when the Node is there. One that was there before is taken over.
+    async def look_again_for(self, pod: Object) -> None:
+        """Read the Node now, if the pod should not have come here by what was seen of it: whoever has sent the pod may
+        know of labels and resources that the watch has yet to bring."""
+        found = self._found
+        if found is None:
+            return
+        known = self._manager.capacity().keys() | self._extended_of(found).capacity.keys()
+        if matches_node(pod, found) and device_names(pod) <= known:
+            return
+        with suppress(ApiError):  # it was deleted, and is being registered again
+            self._see(await self._api.retrying(lambda: self._api.get(node_path(self.name))))
 
-        Raises ApiError if that is refused.
+    async def register(self) -> None:
+        """Return when the Node is there. One that was there before is taken over. To be repeated as a whole.
+
+        Raises ApiError and ApiUnreachable.
         """
-        path, existed = node_path(self.name), False
+        existed, backoff = False, Backoff()
         while self._found is None:
             try:
-                self._found = await self._api.retrying(lambda: self._api.create(NODES, self.as_new()))
+                self._found = await self._api.create(NODES, self.as_new())
             except ApiError as error:
                 if error.code != CONFLICT:
                     raise
                 existed = True
-                try:
-                    found = await self._api.retrying(lambda: self._api.get(path))
-                    patch = labels_patch(found, self._description)
-                    if patch:
-                        found = await self._api.retrying(lambda: self._api.patch(path, patch))  # noqa: B023
-                except ApiError as gone:
-                    if gone.code != NOT_FOUND:
-                        raise
-                else:
+                if found := await self._take_over():
                     self._found = found
+                else:
+                    backoff = backoff.failed()
+                    await trio.sleep(backoff.delay(random.random()))
         self._published, self._next_report = None, 0.0
         self._manager.log.record([NodeRegistered(node=self.name, uid=uid_of(self._found), existed=existed)])
         self.changed.notify()
 
+    async def _take_over(self) -> Object | None:
+        """None if it is not there: somebody has deleted it, or shows it to some requests only."""
+        try:
+            found = await self._api.get(node_path(self.name))
+            patch = metadata_patch(found, self._description)
+            return await self._api.patch(node_path(self.name), patch) if patch else found
+        except ApiError as error:
+            if error.code != NOT_FOUND:
+                raise
+            return None
+
     async def watch(self) -> None:
+        """Keep :attr:`found` as the API server has it, until cancelled."""
         async with self._api.reflect(NODES, fieldSelector=f"metadata.name={self.name}") as changes:
             async for change in changes:
                 match change:
@@ -125,28 +162,34 @@ class NodeObject:
                         self._see(found)
                     case Deleted():
                         self._found = None
+                    case Lost(failure):
+                        self._refusals.lost(_WATCHING, failure)
+                    case Reached():
+                        self._refusals.reached(_WATCHING)
                 self.changed.notify()
 
     async def publish(self) -> None:
         """Write what has changed, at once, and everything from time to time. A Node that is not there any more is
-        registered again."""
+        registered again. What is undone each time is written again after pauses that grow."""
+        pace = Pace(self.changed)
         while True:
+            wrote, at = self._manager.node_status(), trio.current_time()
             if self._found is None:
                 await self._refusals.persist("register the Node", self.register)
             await self._publish_once()
             with trio.move_on_at(self._next_report):
                 await self.changed.wait_until(self._is_due)
+            await pace.wait(at, partial(self._has_another_status, wrote))
+
+    def _has_another_status(self, before: NodeStatus) -> bool:
+        return self._manager.node_status() != before
 
     async def follow_manager(self) -> None:
-        """Wake the task that publishes whenever the manager has something else to publish. Most events change nothing
-        of it, and to look is cheaper than to compare with the Node."""
-        log, known = self._manager.log, None
+        """Wake the task that publishes whenever the manager may have something else to publish."""
+        seen = None
         while True:
-            seen = log.last
-            if (status := self._manager.node_status()) != known:
-                known = status
-                self.changed.notify()
-            await log.wait_past(seen)
+            seen = await self._manager.wait_for_reports(seen)
+            self.changed.notify()
 
     async def stop(self) -> None:
         """Say that the node is not ready any more."""
@@ -155,6 +198,7 @@ class NodeObject:
             await self._patch(self._found, status, ready=False)
 
     async def delete(self) -> None:
+        """Delete the Node, unless it is another one by now. Raises ApiError."""
         if self._found is not None:
             await self._api.delete(node_path(self.name), uid=uid_of(self._found))
 
@@ -205,8 +249,8 @@ class NodeObject:
         return await self._api.patch(f"{node_path(self.name)}/status", patch, strategic=True)
 
     def _see(self, found: Object) -> None:
-        """Answers and watch events come on different ways, so the later one need not be the newer one."""
-        if self._found is None or _version(found) >= _version(self._found):
+        """As it is in an answer or a watch event, unless a newer one was seen."""
+        if self._found is None or version_number(found) >= version_number(self._found):
             self._found = found
 
     def _is_news(self, status: NodeStatus) -> bool:
@@ -216,9 +260,3 @@ class NodeObject:
         if self._is_news(status):
             capacity, allocatable = self._published = dict(status.capacity), dict(status.allocatable)
             self._manager.log.record([NodeStatusPublished(node=self.name, capacity=capacity, allocatable=allocatable)])
-
-
-def _version(found: Object) -> int:
-    """Since Kubernetes 1.35 versions of one object can be compared as numbers; before that, they were numbers too."""
-    version: str = found["metadata"]["resourceVersion"]
-    return int(version) if version.isdecimal() else 0

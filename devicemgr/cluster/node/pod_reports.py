@@ -9,14 +9,12 @@ import trio
 from ...daemon.event_log import EventLog
 from ...errors import ApiError
 from ...events import PodStatusPublished
+from ..api.answers import CONFLICT, INVALID, NOT_FOUND
 from ..api.client import ApiClient
 from ..api.retries import Backoff
 from ..objects.metadata import Object, full_name, pod_path, status_of, uid_of
 from ..objects.pod_status import is_shown
 from .refusals import RETRY_PERIOD, Refusals
-
-CONFLICT, NOT_FOUND = 409, 404
-INVALID = (400, 422)
 
 
 class PodGone(Exception):
@@ -24,6 +22,8 @@ class PodGone(Exception):
 
 
 class PodReports:
+    """Writes what has become of pods, and goes on trying."""
+
     def __init__(self, api: ApiClient, log: EventLog, refusals: Refusals) -> None:
         self._api = api
         self._log = log

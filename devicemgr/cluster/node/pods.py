@@ -1,36 +1,51 @@
 """The pods that are bound to the node, each handed to a worker of its own.
 
-After a restart, pods that ask for the same devices are admitted one after the other, those that run first, then in the
-order of their creation. Later ones come as the scheduler sends them, and do not wait for each other; but for the places
-of pods of which the API server has said before that they have ended.
+After a restart, those that run come first, then the others in the order of their creation. Where that order decides who
+gets something, they are admitted one after the other: those that ask for the same devices, and all from the first one
+on that does not fit beside those before it. Later ones come as the scheduler sends them, and do not wait for each
+other; but for the places of pods of which the API server has said before that they have ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import trio
 
 from ...daemon.manager import DeviceManager
 from ..api.client import ApiClient
+from ..api.reachability import Lost, Reached
 from ..api.reflector import Synced
 from ..api.watch_events import Changed, Deleted
 from ..objects.metadata import PODS, Object, uid_of
 from ..objects.pod import device_names, has_ended, is_deleted, is_mirror, order_of_admission, was_started
+from ..objects.resize import resize_rank
 from .admission import Admission
 from .pod_worker import PodWorker, health_of
+from .refusals import Refusals
 
 HEALTH_PERIOD = 0.02
-"""Seconds between two looks at the health of all devices. An admission has several events, none of which changes it."""
+"""Seconds between two looks at the health of all devices, for plug-ins that report often."""
+_WATCHING = "watch the node's pods"
 MakeWorker = Callable[[Object, Collection[trio.Event]], PodWorker]
 
 
 class Pods:
+    """The workers of all pods of one node."""
+
     def __init__(
-        self, api: ApiClient, manager: DeviceManager, admission: Admission, make_worker: MakeWorker, *, node: str
+        self,
+        api: ApiClient,
+        manager: DeviceManager,
+        refusals: Refusals,
+        admission: Admission,
+        make_worker: MakeWorker,
+        *,
+        node: str,
     ) -> None:
         self._api = api
         self._manager = manager
+        self._refusals = refusals
         self._admission = admission
         self._make_worker = make_worker
         self._node = node
@@ -39,7 +54,7 @@ class Pods:
         self._has_synced = False
 
     async def follow(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Started when the pods that were there are known."""
+        """Started when the pods that were there are known. Raises ApiError if they are refused until then."""
         async with (
             trio.open_nursery() as nursery,
             self._api.reflect(PODS, fieldSelector=f"spec.nodeName={self._node}") as changes,
@@ -54,17 +69,31 @@ class Pods:
                         self._see(pod, nursery)
                     case Deleted(pod):
                         self._gone(uid_of(pod))
+                    case Lost(failure):
+                        self._refusals.lost(_WATCHING, failure)
+                    case Reached():
+                        self._refusals.reached(_WATCHING)
 
     async def report_health(self) -> None:
         """Tell the workers of the health of their devices, whenever it changes."""
-        log = self._manager.log
+        seen = None
         while True:
-            seen = log.last
+            seen = await self._manager.wait_for_reports(seen)
             for status in await self._manager.pods_in_turns():
                 if worker := self._workers.get(status.uid):
                     worker.set_health(health_of(status))
-            await log.wait_past(seen)
             await trio.sleep(HEALTH_PERIOD)
+
+    async def share_room(self) -> None:
+        """Tell the workers who has to make room, and that there may be some for a resize, in the kubelet's order."""
+        seen = 0
+        while True:
+            seen = await self._admission.wait_for_change(seen)
+            for uid in self._admission.preempted:
+                self._workers[uid].preempt()
+            waiting = [one for one in self._workers.values() if one.waits_for_resize]
+            for worker in sorted(waiting, key=lambda one: resize_rank(one.pod)):
+                worker.try_resize()
 
     async def _synced(self, objects: Mapping[str, Object], nursery: trio.Nursery) -> None:
         """What is not in it is not there any more, whatever was missed meanwhile."""
@@ -79,13 +108,20 @@ class Pods:
         for pod in pods:
             if was_started(pod) and not is_mirror(pod):
                 self._admission.expect(pod)
+        self._admit_in_order(pods, nursery)
+        self._has_synced = True
+
+    def _admit_in_order(self, pods: Sequence[Object], nursery: trio.Nursery) -> None:
         before: dict[str, trio.Event] = {}
+        earlier: list[trio.Event] = []
+        all_fit = True
         for pod in pods:
+            all_fit = all_fit and (is_deleted(pod) or has_ended(pod) or is_mirror(pod) or self._admission.reserve(pod))
             resources = device_names(pod)
-            turns = {before[name] for name in resources if name in before}
+            turns = [before[name] for name in resources if name in before] if all_fit else earlier
             if worker := self._see(pod, nursery, turns):
                 before |= dict.fromkeys(resources, worker.had_its_turn)
-        self._has_synced = True
+                earlier.append(worker.had_its_turn)
 
     def _see(self, pod: Object, nursery: trio.Nursery, turns: Collection[trio.Event] = ()) -> PodWorker | None:
         """The new worker, if there is one."""

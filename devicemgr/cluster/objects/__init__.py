@@ -9,8 +9,10 @@
 ``pod_status``     PodStatus, in every state of a pod
 ``pod_conditions``  its conditions, whose times are kept
 ``requests``       what a pod requests of a node: cpu, memory and the like
+``resize``         what a pod was given, where it asks for something else by now
 ``node_affinity``  node selectors and required node affinity
 ``tolerations``    which taints a pod tolerates
 ``fit``            may it run here? The kubelet's predicates, in its words
-``event``          Event: what is said of a pod or a node
+``preemption``     which pods end so that a critical one may run
+``event``          Event: what is said of a pod
 """

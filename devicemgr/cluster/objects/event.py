@@ -1,4 +1,4 @@
-"""Events: what is said of a pod or a node to those who ask why. A repetition counts up the Event that there is."""
+"""Events: what is said of a pod to those who ask why. A repetition counts up the Event that there is."""
 
 from __future__ import annotations
 
@@ -7,43 +7,49 @@ from dataclasses import dataclass
 from .metadata import Object
 from .times import timestamp
 
-WARNING = "Warning"
-NORMAL = "Normal"
+NORMAL, WARNING = "Normal", "Warning"
 _LONGEST_MESSAGE = 1024
 """Bytes of a message; the API server takes no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What is to be said. Two that are equal are one Event that happened twice."""
+    """What is to be said of a pod. Two that are equal are one Event that happened twice."""
 
-    about: tuple[tuple[str, str], ...]
+    namespace: str
+    name: str
+    uid: str
     reason: str
     message: str
+    field_path: str = ""
+    """The container that it is about, by its place in the pod."""
     type: str = WARNING
 
-
-def about_pod(pod: Object) -> tuple[tuple[str, str], ...]:
-    metadata = pod["metadata"]
-    found = {"apiVersion": "v1", "kind": "Pod", **{key: metadata[key] for key in ("namespace", "name", "uid")}}
-    return tuple(found.items())
-
-
-def about_node(name: str) -> tuple[tuple[str, str], ...]:
-    """A kubelet gives the name in place of the uid, and everybody looks for that."""
-    return (("apiVersion", "v1"), ("kind", "Node"), ("name", name), ("uid", name))
+    @classmethod
+    def about(cls, pod: Object, reason: str, message: str, *, container: str = "", type: str = WARNING) -> Remark:
+        metadata, path = pod["metadata"], ""
+        if container:
+            is_init = any(one["name"] == container for one in pod["spec"].get("initContainers") or [])
+            path = f"spec.{'initContainers' if is_init else 'containers'}{{{container}}}"
+        return cls(metadata["namespace"], metadata["name"], metadata["uid"], reason, message, path, type)
 
 
 def new_event(remark: Remark, *, node: str, time: float, suffix: str) -> Object:
-    """``suffix`` makes its name a name that no other Event has."""
-    about = dict(remark.about)
-    name = about["name"][:200].rstrip("-.")  # a name of the API has no such end, nor one before a full stop
+    """``suffix`` makes its name one that no other Event has."""
+    name = remark.name[:200].rstrip("-.")  # a name of the API has no such end, nor one before a full stop
     now = timestamp(time)
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{name}.{suffix}", "namespace": about.get("namespace", "default")},
-        "involvedObject": about,
+        "metadata": {"name": f"{name}.{suffix}", "namespace": remark.namespace},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "namespace": remark.namespace,
+            "name": remark.name,
+            "uid": remark.uid,
+            **({"fieldPath": remark.field_path} if remark.field_path else {}),
+        },
         "reason": remark.reason,
         "message": remark.message.encode()[:_LONGEST_MESSAGE].decode(errors="ignore"),
         "type": remark.type,
@@ -62,4 +68,5 @@ def repeated(event: Object, *, time: float) -> Object:
 
 
 def events_path(remark: Remark) -> str:
-    return f"/api/v1/namespaces/{dict(remark.about).get('namespace', 'default')}/events"
+    """The collection that the Event belongs to: that of the pod's namespace."""
+    return f"/api/v1/namespaces/{remark.namespace}/events"

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ...core.views.node_status import InsufficientResource
+from ...core.views.node_status import InsufficientResource, is_extended
 from .metadata import Object
 from .node_affinity import matches_node
+from .preemption import is_critical
 from .requests import Requests, pod_requests
 from .tolerations import tolerates
 
@@ -25,36 +26,46 @@ class Misfit:
 
     reason: str
     message: str
+    missing: tuple[str, int] | None = None
+    """The resource of which there is too little, and how much that is."""
 
 
 class Tenants:
     """The pods that have their place on the node, and what they request together."""
 
     def __init__(self) -> None:
-        self._pods: dict[str, tuple[Requests, frozenset[tuple[str, str, int]]]] = {}
+        self._pods: dict[str, tuple[Object, Requests, frozenset[tuple[str, str, int]]]] = {}
 
     def add(self, pod: Object) -> None:
         """From now on it counts. Once more is the same as once."""
-        self._pods[pod["metadata"]["uid"]] = pod_requests(pod), frozenset(_host_ports(pod))
+        self._pods[pod["metadata"]["uid"]] = pod, pod_requests(pod), frozenset(_host_ports(pod))
+
+    def __iter__(self) -> Iterator[Object]:
+        return (pod for pod, _, _ in self._pods.values())
 
     def __contains__(self, uid: object) -> bool:
         return uid in self._pods
 
     def discard(self, uid: str) -> None:
+        """It counts no more, if it did."""
         self._pods.pop(uid, None)
 
     def others(self, pod: Object) -> tuple[int, Requests, set[tuple[str, str, int]]]:
         """How many there are beside this one, what they request, and which ports of the machine they have."""
         others = [one for uid, one in self._pods.items() if uid != pod["metadata"]["uid"]]
         requested: Requests = Requests()
-        for requests, _ in others:
+        for _, requests, _ in others:
             requested.update(requests)
-        return len(others), requested, {port for _, ports in others for port in ports}
+        return len(others), requested, {port for _, _, ports in others for port in ports}
 
 
-def misfit(pod: Object, node: Object, allocatable: Mapping[str, int], tenants: Tenants) -> Misfit | None:
-    """The first thing that is wrong. ``node`` is the Node object; ``allocatable`` has CPU in thousandths."""
-    return next(_misfits(pod, node, allocatable, tenants), None)
+def misfits(pod: Object, node: Object, allocatable: Mapping[str, int], tenants: Tenants) -> Iterator[Misfit]:
+    """All that is wrong. ``node`` is the Node object; ``allocatable`` has CPU in thousandths.
+
+    What a critical pod lacks is said last, since other pods may have to end for that.
+    """
+    found = list(_misfits(pod, node, allocatable, tenants))
+    yield from sorted(found, key=lambda one: one.missing is not None) if is_critical(pod) else found
 
 
 def _misfits(pod: Object, node: Object, allocatable: Mapping[str, int], tenants: Tenants) -> Iterator[Misfit]:
@@ -66,7 +77,8 @@ def _misfits(pod: Object, node: Object, allocatable: Mapping[str, int], tenants:
         yield Misfit("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
     count, requested, ports = tenants.others(pod)
     for shortage in _shortages(pod_requests(pod), allocatable, count, requested):
-        yield Misfit(shortage.reason, str(shortage))
+        missing = shortage.resource, shortage.requested - (shortage.capacity - shortage.used)
+        yield Misfit(shortage.reason, str(shortage), missing)
     if not matches_node(pod, node):
         yield _predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
     if pod["spec"].get("nodeName", node["metadata"]["name"]) != node["metadata"]["name"]:
@@ -84,11 +96,12 @@ def _predicate(name: str, problem: str) -> Misfit:
 def _shortages(
     wanted: Requests, allocatable: Mapping[str, int], count: int, used: Requests
 ) -> Iterator[InsufficientResource]:
-    """Resources that the node does not have at all are not looked at, except for the first ones."""
+    """Extended resources that the node does not have at all are not looked at: they may be the cluster's."""
     pods = allocatable.get("pods", 0)
     if count + 1 > pods:
         yield InsufficientResource(resource="pods", requested=1, used=count, capacity=pods)
-    for name in _FIRST + tuple(sorted((wanted.keys() & allocatable.keys()) - {*_FIRST, "pods"})):
+    others = sorted(name for name in wanted if name in allocatable or not is_extended(name))
+    for name in _FIRST + tuple(name for name in others if name not in (*_FIRST, "pods")):
         there = allocatable.get(name, 0)
         if wanted[name] and wanted[name] > there - used[name]:
             yield InsufficientResource(resource=name, requested=wanted[name], used=used[name], capacity=there)

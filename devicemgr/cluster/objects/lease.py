@@ -6,6 +6,8 @@ the node's name there, which cannot tell two agents with one name apart. Ours sa
 
 from __future__ import annotations
 
+import re
+
 from .metadata import Object
 from .times import micro_timestamp
 
@@ -13,6 +15,23 @@ DURATION = 40
 """Seconds without a renewal after which the node is taken for lost, as a kubelet says it by default."""
 RENEW_PERIOD = DURATION / 4
 """Seconds between renewals: a quarter of the duration, as in a kubelet."""
+
+_HOLDER = re.compile(r"(devicemgr@[^/]*/[0-9a-f]{8})/([0-9a-f]+)(:.*)#[0-9-]+", re.DOTALL)
+
+
+def holder_identity(*, host: str, machine: str, boot: str, root: str, directory: str) -> str:
+    """Who an agent is. Machines often share a name, so it has an id of the machine, which may be empty, and of its
+    boot. Containers of one machine often share the path of their directory, so it has the directory's id as well."""
+    return f"devicemgr@{host}/{machine}/{boot}:{root}#{directory}"
+
+
+def ended_with_a_reboot(holder: str, own: str) -> bool:
+    """Is ``holder`` the agent that was in our place before this machine was started again? It cannot run any more. The
+    id of its directory may be another one by now, as devices are numbered when they are found."""
+    theirs, ours = _HOLDER.fullmatch(holder), _HOLDER.fullmatch(own)
+    if theirs is None or ours is None:
+        return False
+    return theirs.group(1, 3) == ours.group(1, 3) and theirs[2] != ours[2]
 
 
 def new_lease(node: str, holder: str, *, time: float, node_uid: str | None) -> Object:
@@ -49,4 +68,5 @@ def renewal_of(lease: Object) -> str:
 
 
 def duration_of(lease: Object) -> float:
+    """Seconds without a renewal after which it is nobody's."""
     return float((lease.get("spec") or {}).get("leaseDurationSeconds") or DURATION)

@@ -5,18 +5,20 @@ Extended resources that the manager does not have may be somebody else's: they a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...core.views.node_status import is_extended
 from ...model import NodeStatus
 from ...quantity import amount
+from ...resource_names import why_not_label
 from .metadata import Object, status_of
 from .times import timestamp
 
 SIMULATED = "devicemgr.dev/simulated"
 """The key of a label, and of the taint: nothing that is meant for a real machine should come here by itself."""
 TAINT = {"key": SIMULATED, "value": "true", "effect": "NoSchedule"}
+ANNOTATIONS = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
 CAPACITY = {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "100Gi", "pods": "110"}
 
 _READY = ("KubeletReady", "devicemgr is posting ready status")
@@ -26,13 +28,23 @@ _PRESSURES = (
     ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 )
+_RUNTIME_FEATURES = {"supplementalGroupsPolicy": True}
+"""What a kubelet is told by its container runtime. With False it would refuse pods that run on any recent machine."""
+_DECLARED_IN_BOTH = ("InPlacePodLevelResourcesVerticalScaling", "RestartAllContainersOnContainerExits")
+DECLARED_FEATURES = {
+    "1.36": _DECLARED_IN_BOTH,
+    "1.37": tuple(sorted((*_DECLARED_IN_BOTH, "InPlacePodVerticalScalingInitContainers"))),
+}
+"""By the version of Kubernetes, what a kubelet with its default gates declares: the scheduler and the API server keep
+from other nodes what needs one of these. Left out is ``ExtendWebSocketsToKubelet``, as nobody can speak to containers
+here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDescription:
     """What a node is, apart from its devices. ``capacity`` has quantities by name, extended resources not among them.
 
-    Raises ValueError for a name or a quantity that cannot be used.
+    Raises ValueError for a capacity that no node can have, and for labels that no object can have.
     """
 
     name: str
@@ -41,16 +53,16 @@ class NodeDescription:
     tainted: bool = True
     capacity: Mapping[str, str] = field(default_factory=dict)
     info: Mapping[str, str] = field(default_factory=dict)
+    declared_features: Sequence[str] = ()
+    """In the order of their names."""
 
     def __post_init__(self) -> None:
-        for name, quantity in self.capacity.items():
-            if is_extended(name):
-                raise ValueError(f"capacity: {name} is an extended resource; a device plug-in provides it")
-            if amount(quantity) < 0:
-                raise ValueError(f"capacity: {name} must not be negative, as {quantity} is")
+        check_capacity(self.capacity)
+        check_labels(self.labels)
 
     @property
     def own_capacity(self) -> dict[str, str]:
+        """``capacity``, and what a node has by default."""
         return {**CAPACITY, **self.capacity}
 
     @property
@@ -68,6 +80,25 @@ class NodeDescription:
         }
 
 
+def check_capacity(capacity: Mapping[str, str]) -> None:
+    """Can a node have this beside its devices? Raises ValueError, which names the resource."""
+    for resource, quantity in capacity.items():
+        try:
+            if is_extended(resource):
+                raise ValueError("an extended resource is provided by a device plug-in")
+            if amount(quantity) < 0:
+                raise ValueError("must not be negative")
+        except ValueError as error:
+            raise ValueError(f"{resource}={quantity}: {error}") from None
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Can an object have them? Raises ValueError, which names the label."""
+    for key, value in labels.items():
+        if problem := why_not_label(key, value):
+            raise ValueError(f"{key}={value}: {problem}")
+
+
 def new_node(node: NodeDescription, status: NodeStatus, *, time: float) -> Object:
     """The Node of one that nobody has registered yet."""
     return {
@@ -76,18 +107,23 @@ def new_node(node: NodeDescription, status: NodeStatus, *, time: float) -> Objec
         "metadata": {
             "name": node.name,
             "labels": node.all_labels,
-            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            "annotations": ANNOTATIONS,
         },
         "spec": {"taints": [TAINT]} if node.tainted else {},
         "status": status_patch({}, node, status, time=time)["status"],
     }
 
 
-def labels_patch(found: Object, node: NodeDescription) -> Object | None:
-    """What is to be changed of a Node that was there before: as a kubelet, its labels and not its taints."""
-    labels = found["metadata"].get("labels") or {}
-    changed = {key: value for key, value in node.all_labels.items() if labels.get(key) != value}
-    return {"metadata": {"labels": changed}} if changed else None
+def metadata_patch(found: Object, node: NodeDescription) -> Object | None:
+    """What is to be changed of a Node that was there before: as a kubelet, its labels and annotations, not its
+    taints."""
+    wanted = {"labels": node.all_labels, "annotations": ANNOTATIONS}
+    changed = {}
+    for kind, values in wanted.items():
+        there = found["metadata"].get(kind) or {}
+        if differing := {key: value for key, value in values.items() if there.get(key) != value}:
+            changed[kind] = differing
+    return {"metadata": changed} if changed else None
 
 
 def extended_resources(found: Object) -> NodeStatus:
@@ -125,6 +161,8 @@ def status_patch(
                 {"type": "Hostname", "address": node.name},
             ],
             "nodeInfo": dict(node.info),
+            "features": _RUNTIME_FEATURES,
+            "declaredFeatures": list(node.declared_features),
         }
     }
 
@@ -168,6 +206,10 @@ def is_published(found: Object, patch: Object) -> bool:
     ):
         return False
     if any(one not in (is_now.get("addresses") or []) for one in wanted["addresses"]):
+        return False
+    if is_now.get("features") != wanted["features"]:
+        return False
+    if (is_now.get("declaredFeatures") or []) != wanted["declaredFeatures"]:
         return False
     info = is_now.get("nodeInfo") or {}
     return all((info.get(key) or "") == value for key, value in wanted["nodeInfo"].items())

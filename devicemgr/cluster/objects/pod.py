@@ -78,6 +78,12 @@ def order_of_admission(pod: Object) -> tuple[bool, str, str, str]:
     return not was_started(pod), metadata.get("creationTimestamp") or "", metadata["namespace"], metadata["name"]
 
 
+def active_deadline(pod: Object) -> float | None:
+    """Seconds after its start at which a pod that still runs is ended, and has failed."""
+    found = pod["spec"].get("activeDeadlineSeconds")
+    return None if found is None else float(found)
+
+
 def complete_after(pod: Object) -> float | None:
     """Seconds after its start. Raises ValueError, also for a time without an end."""
     return _duration(pod, COMPLETE_AFTER)

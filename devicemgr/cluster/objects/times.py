@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
@@ -13,7 +14,13 @@ _LONGEST = 100
 
 def timestamp(time: float) -> str:
     """``2026-11-26T10:12:10Z``, as most fields have it: without fractions, which are cut off."""
-    return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _timestamp(int(time))
+
+
+@lru_cache(maxsize=100)
+def _timestamp(second: int) -> str:
+    """Many pods start in one second, and each has several times in its status."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def micro_timestamp(time: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from devicemgr import DeviceManager, open_device_manager, open_portal
+from devicemgr import DeviceManager, Topology, open_device_manager, open_portal
 from devicemgr.cluster.api.client import ApiClient
 from devicemgr.cluster.control_plane.processes import ControlPlane, open_control_plane
 from devicemgr.cluster.control_plane.programs import find_programs
@@ -24,7 +24,8 @@ from devicemgr.testing import SimulatedPlugin, open_simulated_plugin
 
 Object = dict[str, Any]
 GPU = "vendor.com/gpu"
-PATIENCE = 30
+PATIENCE = 120
+NOT_ALIGNED = Topology()
 NODES = [f"node-{number}" for number in range(500)]
 _numbers = itertools.count()
 
@@ -67,6 +68,7 @@ class Kube:
         gpus: int = 0,
         annotations: Mapping[str, str] | None = None,
         requests: Mapping[str, str] | None = None,
+        finalizers: Sequence[str] = (),
         **spec: Any,
     ) -> Object:
         """It is bound as a scheduler would do it."""
@@ -75,7 +77,7 @@ class Kube:
         return {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "annotations": dict(annotations or {})},
+            "metadata": {"name": name, "annotations": dict(annotations or {}), "finalizers": list(finalizers)},
             "spec": {"nodeName": self.node, "containers": [container], **spec},
         }
 
@@ -102,6 +104,10 @@ class Kube:
         return await self.until(
             self.node_path, lambda node: node and node["status"].get("allocatable", {}).get(resource) == wanted
         )
+
+    async def finalize(self, name: str) -> None:
+        """Nothing holds it back any more."""
+        await self.api.patch(f"{self.pods}/{name}", {"metadata": {"finalizers": None}})
 
     async def events(self, name: str) -> list[Object]:
         path = f"/api/v1/namespaces/{self.namespace}/events"
@@ -150,12 +156,14 @@ def join(kube, root_dir):
         root: Path = root_dir,
         api: ApiClient | None = None,
         grace: float = 300,
+        topology: Topology = NOT_ALIGNED,
         **options: Any,
     ) -> AsyncIterator[Joined]:
         async with AsyncExitStack() as stack:
             if api is None:
                 api = await stack.enter_async_context(kube.cluster.client(f"system:node:{kube.node}"))
-            manager = await stack.enter_async_context(open_device_manager(root, restart_wait=5, grace=grace))
+            opened = open_device_manager(root, restart_wait=5, grace=grace, topology=topology)
+            manager = await stack.enter_async_context(opened)
             plugin = await stack.enter_async_context(
                 open_simulated_plugin(manager.layout.plugins, GPU, devices=devices)
             )

@@ -8,11 +8,14 @@ import time
 import pytest
 import trio
 
+from devicemgr.cluster.api.client import open_api_client
+from devicemgr.cluster.api.connection import Connection
 from devicemgr.cluster.node.pod_reports import PodGone, PodReports
 from devicemgr.cluster.node.refusals import Refusals
 from devicemgr.cluster.objects.pod_status import refused_status
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.serving.trace import format_event
+from devicemgr.errors import ApiError, ApiUntrusted
 from devicemgr.model import UNHEALTHY, Device
 
 from ..api_proxy import Failure, open_api_proxy
@@ -68,6 +71,35 @@ async def test_what_happens_while_the_api_server_is_away_is_made_up_for(kube, jo
         assert sorted(event.name for event in joined.seen("PodAdmitted")) == ["deleted", "new", "stays"]
 
 
+async def test_nothing_is_gone_because_a_proxy_does_not_find_the_api_server(kube, join, proxied):
+    """It says 404 of everything, too: of the Node, its Lease, and its pods."""
+    proxy, api = proxied
+    async with join(devices=1, api=api) as joined:
+        await kube.create_pod("stays", gpus=1)
+        await kube.until_phase("stays", "Running")
+        failures = [
+            proxy.fail(Failure(method, "", code=404, times=1_000_000)) for method in ("GET", "POST", "PUT", "PATCH")
+        ]
+        joined.plugin.set_devices([Device(id="dev-0", health=UNHEALTHY)])
+        await wait_for(joined, lambda: joined.seen("ApiServerLost"))
+        proxy.cut()  # and the watches begin again
+        proxy.mend()
+        await kube.create_pod("late", gpus=1)
+        for failure in failures:
+            failure.times = 0
+        await kube.until_phase("late", "Failed")
+        await kube.until(
+            f"{kube.pods}/stays",
+            lambda pod: (
+                pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"][0]["resources"]
+                == [{"resourceID": "dev-0", "health": "Unhealthy"}]
+            ),
+        )
+        assert [pod.name for pod in joined.manager.pods()] == ["stays"]
+        assert len(joined.seen("NodeRegistered", "NodeLeaseTaken")) == 2
+        assert len(joined.seen("ApiServerLost")) == len(joined.seen("ApiServerReached")) == 1
+
+
 async def test_a_node_joins_as_soon_as_there_is_an_api_server(kube, join, proxied):
     proxy, api = proxied
     proxy.cut()
@@ -85,10 +117,67 @@ async def test_a_node_joins_as_soon_as_there_is_an_api_server(kube, join, proxie
             assert len(joined.seen("ApiServerLost")) == len(joined.seen("ApiServerReached")) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [("GET", "/leases/", 401), ("GET", "/leases/", 403), ("POST", "/nodes$", 403), ("GET", "/pods", 403)],
+)
+async def test_who_is_not_let_in_is_told_at_once(kube, join, proxied, method, path, code):
+    """Also when everything but the pods may be read: there would be no line of it ever."""
+    proxy, api = proxied
+    proxy.fail(Failure(method, path, code=code, reason="Because", times=1_000_000))
+    with pytest.raises(ApiError, match=f"{code} Because: .*no"), trio.fail_after(PATIENCE):
+        async with join(api=api):
+            pytest.fail("it may not join")
+
+
+async def test_an_api_server_that_is_starting_does_not_know_yet_who_may_join(kube, join, proxied, monkeypatch):
+    monkeypatch.setattr("devicemgr.cluster.node.refusals.START_PERIOD", 0.1)
+    proxy, api = proxied
+    proxy.fail(Failure("GET", "/leases/", code=403, reason="Forbidden", times=3))
+    proxy.fail(Failure("GET", "/readyz", code=403, reason="Forbidden", times=3))
+    async with join(api=api) as joined:
+        await kube.until_allocatable(2)
+        (refused,) = joined.seen("ApiRequestRefused")
+        assert (refused.what, refused.problem) == ("read the node's Lease", "403 Forbidden: no")
+
+
+async def test_a_server_that_cannot_be_trusted_is_told_at_once(kube, join):
+    async with open_api_client(Connection(kube.cluster.url)) as api:
+        with pytest.raises(ApiUntrusted, match="its certificate cannot be trusted"), trio.fail_after(PATIENCE):
+            async with join(api=api):
+                pytest.fail("it may be anybody")
+
+
+async def test_who_may_not_see_the_pods_any_more_says_so_and_tries_again(kube, join, proxied):
+    proxy, api = proxied
+    async with join(api=api) as joined:
+        proxy.fail(Failure("GET", "/pods", code=403, reason="Forbidden", times=3))
+        proxy.cut()
+        proxy.mend()
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+        (refused,) = joined.seen("ApiRequestRefused")
+        assert (refused.what, refused.problem) == ("watch the node's pods", "403 Forbidden: no")
+
+
+async def test_who_is_not_known_any_more_says_so_and_tries_again(kube, join, proxied):
+    """Somebody who replaces credentials may be late."""
+    proxy, api = proxied
+    async with join(api=api) as joined:
+        unknown = proxy.fail(Failure("GET", "/pods", code=401, reason="Unauthorized", times=3))
+        proxy.cut()
+        proxy.mend()
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+        assert unknown.met.is_set()
+        # That connections were cut may have been seen before.
+        assert f"{api.connection.server} does not know us" in joined.seen("ApiServerLost")[-1].problem
+
+
 async def test_a_pod_ends_in_time_although_nobody_can_be_told(kube, join, proxied):
     proxy, api = proxied
     async with join(devices=1, api=api) as joined:
-        await kube.create_pod("one", gpus=1, annotations={"devicemgr.dev/complete-after": "2s"})
+        await kube.create_pod("one", gpus=1, annotations={"devicemgr.dev/complete-after": "10s"})
         await kube.until_phase("one", "Running")
         await lose(proxy, joined)
         await wait_for(joined, lambda: joined.available() == 1)
@@ -242,6 +331,26 @@ async def test_while_it_stands_alone_for_long_a_node_admits_nothing(kube, join, 
         assert [event.name for event in joined.seen("PodAdmissionRequested")] == ["before"]
         proxy.release()
         await kube.until_phase("one", "Running")
+
+
+async def test_a_pod_that_comes_before_the_label_for_which_it_was_sent(kube, join, proxied):
+    """The scheduler has seen the Node as it is now, and the watch of the Node is late."""
+    proxy, api = proxied
+    proxy.hold("GET .*/nodes.*watch=1")
+    async with join(api=api) as joined:
+        await kube.until_allocatable(2)
+        theirs = "example.com/dongle"
+        await kube.api.patch(kube.node_path, {"metadata": {"labels": {"disk": "ssd"}}})
+        counts = {"capacity": {theirs: "1"}, "allocatable": {theirs: "1"}}
+        await kube.api.patch(f"{kube.node_path}/status", {"status": counts})
+        await kube.create_pod("one", gpus=1, nodeSelector={"disk": "ssd"})
+        await kube.until_phase("one", "Running")
+        pod = kube.pod("two")
+        pod["spec"]["containers"][0]["resources"] = {"limits": {theirs: "2"}}
+        await kube.api.create(kube.pods, pod)
+        assert (await kube.until_phase("two", "Failed"))["status"]["reason"] == f"OutOf{theirs}"
+        assert not joined.seen("ApiRequestRefused")
+        proxy.release()
 
 
 async def test_reports_about_a_pod_whose_name_another_one_has(kube):

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 
+from devicemgr import Numa, Policy, Topology
 from devicemgr.cluster.node.admission import Admission
+from devicemgr.cluster.objects.pod_status import running_status
 from devicemgr.errors import RpcFailed
-from devicemgr.model import UNHEALTHY, Device, PluginOptions
+from devicemgr.model import HEALTHY, UNHEALTHY, Device, PluginOptions
 from devicemgr.testing import open_simulated_plugin
 
 from .conftest import GPU, PATIENCE
 
 LIMITS = {"resources": {"limits": {GPU: "1"}}}
+NIC = "vendor.com/nic"
+
+
+@asynccontextmanager
+async def open_nic(joined):
+    """A plug-in that wants to be asked before each start."""
+    options = PluginOptions(pre_start_required=True)
+    async with open_simulated_plugin(joined.manager.layout.plugins, NIC, devices=1, options=options) as nic:
+        await nic.register()
+        yield nic
 
 
 def conditions(pod: dict) -> dict:
@@ -43,6 +58,21 @@ async def test_a_pod_runs_with_its_devices(kube, join):
         assert pod["status"]["observedGeneration"] == pod["metadata"]["generation"]
         assert set(conditions(pod).values()) == {"True"}
         assert joined.available() == 1
+
+
+async def test_what_the_watch_repeats_of_an_answer_is_not_looked_at_again(kube, join, monkeypatch):
+    seen: list[tuple[str, str]] = []
+
+    def noted(pod, *args, **kwargs):
+        seen.append((pod["metadata"]["name"], pod["metadata"]["resourceVersion"]))
+        return running_status(pod, *args, **kwargs)
+
+    monkeypatch.setattr("devicemgr.cluster.node.pod_worker.running_status", noted)
+    async with join(devices=10):
+        for number in range(10):
+            await kube.create_pod(f"pod-{number}", gpus=1)
+            await kube.until_phase(f"pod-{number}", "Running")
+    assert len(seen) == len(set(seen)) >= 10
 
 
 async def test_a_pod_is_deleted_when_it_has_ended_and_its_devices_are_free_by_then(kube, join):
@@ -163,6 +193,100 @@ async def test_what_pods_request_adds_up_until_they_have_ended(kube, join):
         await kube.until_phase("e", "Running")
 
 
+def cpu(pod: dict) -> tuple[str, str]:
+    """What the pod's container was given, and what of it counts."""
+    (main,) = pod["status"]["containerStatuses"]
+    return main["resources"]["requests"]["cpu"], main["allocatedResources"]["cpu"]
+
+
+async def resize(kube, name: str, **requests: str) -> None:
+    patch = {"spec": {"containers": [{"name": "main", "resources": {"requests": requests}}]}}
+    await kube.api.patch(f"{kube.pods}/{name}/resize", patch, strategic=True)
+
+
+async def test_a_pod_is_given_more_if_there_is_more(kube, join):
+    async with join(capacity={"cpu": "2"}):
+        await kube.create_pod("one", gpus=1, requests={"cpu": "500m"})
+        await kube.until_phase("one", "Running")
+        await resize(kube, "one", cpu="1500m")
+        pod = await kube.until(f"{kube.pods}/one", lambda pod: cpu(pod) == ("1500m", "1500m"))
+        assert "PodResizePending" not in conditions(pod)
+        for reason in ("ResizeStarted", "ResizeCompleted"):
+            event = await kube.until_event("one", reason)
+            resources = '{"limits":{"vendor.com/gpu":"1"},"requests":{"cpu":"1500m","vendor.com/gpu":"1"}}'
+            summary = f'{{"containers":[{{"name":"main","resources":{resources}}}],"generation":2}}'
+            assert event["message"] == f"Pod resize {reason.removeprefix('Resize').lower()}: {summary}"
+        await kube.create_pod("two", requests={"cpu": "1"})
+        assert (await kube.until_phase("two", "Failed"))["status"]["reason"] == "OutOfcpu"
+        await resize(kube, "one", cpu="1")
+        await kube.until(f"{kube.pods}/one", lambda pod: cpu(pod) == ("1", "1"))
+        await kube.create_pod("three", requests={"cpu": "1"})
+        await kube.until_phase("three", "Running")
+
+
+async def test_a_pod_waits_for_more_until_there_is_more(kube, join):
+    """Also over a restart of the agent, which does not forget what the pod has."""
+
+    def pending(pod: dict) -> dict | None:
+        found = [one for one in pod["status"]["conditions"] if one["type"] == "PodResizePending"]
+        return found[0] if found else None
+
+    async with join(capacity={"cpu": "2"}):
+        for name in ("one", "two", "three"):
+            await kube.create_pod(name, requests={"cpu": "500m"})
+            await kube.until_phase(name, "Running")
+        await resize(kube, "one", cpu="1500m")
+        pod = await kube.until(f"{kube.pods}/one", pending)
+        text = "Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"
+        found = pending(pod)
+        assert (found["status"], found["reason"], found["message"]) == ("True", "Deferred", text)
+        assert found["observedGeneration"] == 2
+        assert cpu(pod) == ("500m", "500m")
+        event = await kube.until_event("one", "ResizeDeferred")
+        assert event["message"].startswith("Pod resize Deferred: {")
+        assert event["message"].endswith(f'"generation":2,"error":"{text}"}}')
+    async with join(capacity={"cpu": "2"}) as joined:
+        await kube.create_pod("four", requests={"cpu": "500m"})
+        await kube.until_phase("four", "Running")
+        await kube.api.delete(f"{kube.pods}/four")
+        await kube.until_gone("four")
+        await kube.api.delete(f"{kube.pods}/two")
+        await kube.until_gone("two")
+        pod = await kube.until(f"{kube.pods}/one", lambda pod: cpu(pod) == ("1500m", "1500m"))
+        assert pending(await kube.until(f"{kube.pods}/one", lambda pod: pending(pod) is None)) is None
+        (deferred,) = [one for one in await kube.events("one") if one["reason"] == "ResizeDeferred"]
+        assert deferred["count"] == 1
+        assert joined.seen("ApiRequestRefused") == []
+
+
+async def test_others_make_room_for_a_critical_pod(kube, join):
+    """As few as possible; and not if that would not be enough, or if it is devices that it lacks."""
+    critical = kube.pod("critical", requests={"cpu": "1200m"}, priorityClassName="system-node-critical")
+    async with join(capacity={"cpu": "2"}, devices=1) as joined:
+        for name, gpus, asked in (("small", 0, "500m"), ("large", 1, "1")):
+            await kube.create_pod(name, gpus=gpus, requests={"cpu": asked}, terminationGracePeriodSeconds=0)
+            await kube.until_phase(name, "Running")
+        huge = kube.pod("huge", requests={"cpu": "3"}, priorityClassName="system-node-critical")
+        await kube.api.create(kube.pods, huge)
+        refused = (await kube.until_phase("huge", "Failed"))["status"]
+        assert refused["reason"] == "UnexpectedAdmissionError"
+        assert refused["message"].endswith("no set of running pods found to reclaim resources: [(res: cpu, q: 1000), ]")
+        both = kube.pod("both", gpus=1, requests={"cpu": "1200m"}, priorityClassName="system-node-critical")
+        await kube.api.create(kube.pods, both)
+        refused = (await kube.until_phase("both", "Failed"))["status"]
+        assert refused["reason"] == "UnexpectedAdmissionError"
+        assert "requested number of devices unavailable for vendor.com/gpu" in refused["message"]
+        await kube.api.create(kube.pods, critical)
+        await kube.until_phase("critical", "Running")
+        large = (await kube.until_phase("large", "Failed"))["status"]
+        assert (large["reason"], large["message"]) == ("Preempting", "Preempted in order to admit critical pod")
+        (target,) = [one for one in large["conditions"] if one["type"] == "DisruptionTarget"]
+        assert (target["status"], target["reason"]) == ("True", "TerminationByKubelet")
+        assert (await kube.until_event("large", "Preempting"))["type"] == "Warning"
+        assert (await kube.api.get(f"{kube.pods}/small"))["status"]["phase"] == "Running"
+        assert joined.available() == 1
+
+
 async def test_a_pod_ends_by_itself_when_it_is_told_to(kube, join):
     async with join(devices=1) as joined:
         await kube.create_pod("one", gpus=1, annotations={"devicemgr.dev/complete-after": "1s"}, restartPolicy="Never")
@@ -175,6 +299,64 @@ async def test_a_pod_ends_by_itself_when_it_is_told_to(kube, join):
         await kube.api.delete(f"{kube.pods}/one")
         await kube.until_gone("one")
         assert joined.available() == 0
+
+
+@pytest.mark.parametrize(
+    ("annotations", "exit_code"),
+    [({}, 0), ({"devicemgr.dev/terminate-after": "1h"}, 137), ({"devicemgr.dev/complete-after": "1h"}, 0)],
+)
+async def test_a_pod_that_is_past_its_deadline_has_failed(kube, join, annotations, exit_code):
+    async with join(devices=1) as joined:
+        await kube.create_pod(
+            "one", gpus=1, annotations=annotations, activeDeadlineSeconds=1, terminationGracePeriodSeconds=1
+        )
+        status = (await kube.until_phase("one", "Failed"))["status"]
+        text = "Pod was active on the node longer than the specified deadline"
+        assert (status["reason"], status["message"]) == ("DeadlineExceeded", text)
+        assert status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == exit_code
+        event = await kube.until_event("one", "DeadlineExceeded")
+        assert (event["message"], event["type"]) == (text, "Normal")
+        assert joined.available() == 1
+
+
+async def test_a_deadline_that_is_set_while_the_pod_runs(kube, join):
+    async with join():
+        await kube.create_pod("one", activeDeadlineSeconds=3600)
+        await kube.until_phase("one", "Running")
+        await kube.api.patch(f"{kube.pods}/one", {"spec": {"activeDeadlineSeconds": 1}})
+        assert (await kube.until_phase("one", "Failed"))["status"]["reason"] == "DeadlineExceeded"
+
+
+async def test_a_deadline_that_has_passed_while_no_agent_was_here(kube, join):
+    async with join():
+        await kube.create_pod("one", activeDeadlineSeconds=3600)
+        await kube.create_pod("complete", activeDeadlineSeconds=60, annotations={"devicemgr.dev/complete-after": "50s"})
+        await kube.create_pod("stays", activeDeadlineSeconds=7200)
+        for name in ("one", "complete", "stays"):
+            await kube.until_phase(name, "Running")
+    async with join(clock=lambda: time.time() + 5000):
+        assert (await kube.until_phase("one", "Failed"))["status"]["reason"] == "DeadlineExceeded"
+        await kube.until_phase("complete", "Succeeded")
+        await kube.until_phase("stays", "Running")
+
+
+async def test_an_ephemeral_container_has_a_status_and_no_devices(kube, join):
+    """As ``kubectl debug`` adds one."""
+    async with join(devices=1):
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+        debugger = {"name": "debugger", "image": "image"}
+        await kube.api.patch(
+            f"{kube.pods}/one/ephemeralcontainers", {"spec": {"ephemeralContainers": [debugger]}}, strategic=True
+        )
+        pod = await kube.until(f"{kube.pods}/one", lambda pod: pod["status"].get("ephemeralContainerStatuses"))
+        (status,) = pod["status"]["ephemeralContainerStatuses"]
+        assert "running" in status["state"]
+        assert not status["ready"]
+        assert "allocatedResourcesStatus" not in status
+        assert conditions(pod)["Ready"] == "True"
+        await kube.api.delete(f"{kube.pods}/one")
+        await kube.until_gone("one")
 
 
 async def test_a_wrong_annotation_is_an_event(kube, join):
@@ -212,6 +394,22 @@ async def test_containers_have_the_grace_period_to_end(kube, join):
         (main,) = ended["two"]["status"]["containerStatuses"]
         assert (main["state"]["terminated"]["exitCode"], main["state"]["terminated"]["reason"]) == (137, "Error")
         assert joined.available() == 2
+
+
+async def test_whoever_deletes_a_pod_again_may_give_it_less_time(kube, join):
+    async with join() as joined:
+        slow = {"devicemgr.dev/terminate-after": "2h"}
+        await kube.create_pod("one", gpus=1, annotations=slow, finalizers=["example.com/seen"])
+        await kube.until_phase("one", "Running")
+        await kube.api.delete(f"{kube.pods}/one", grace=3600)
+        await kube.until(f"{kube.pods}/one", lambda pod: pod["metadata"].get("deletionTimestamp"))
+        assert joined.available() == 1
+        await kube.api.delete(f"{kube.pods}/one", grace=1)
+        pod = await kube.until_phase("one", "Failed")
+        assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
+        assert joined.available() == 2
+        await kube.finalize("one")
+        await kube.until_gone("one")
 
 
 async def test_a_pod_that_is_deleted_by_force_is_gone_at_once(kube, join):
@@ -317,8 +515,93 @@ async def test_a_mirror_pod_is_left_alone(kube, join):
         assert (await kube.api.get(f"{kube.pods}/static"))["status"]["phase"] == "Pending"
 
 
+async def test_a_container_that_cannot_start_keeps_no_other_one_from_it(kube, join, monkeypatch):
+    """However often there is other news of the pod, it is tried again."""
+    monkeypatch.setattr("devicemgr.cluster.node.container_starts.RETRY_PERIOD", 1.0)
+    async with join() as joined, open_nic(joined) as nic:
+        tries = 0
+
+        async def pre_start(ids):
+            nonlocal tries
+            tries += 1
+            if tries < 3:
+                raise RpcFailed("not yet")
+
+        nic.on_pre_start = pre_start
+        await kube.until_allocatable(1, NIC)
+        pod = kube.pod("one")
+        pod["spec"]["containers"] = [
+            {"name": "first", "image": "i", "resources": {"limits": {NIC: "1"}}},
+            {"name": "second", "image": "i", **LIMITS},
+        ]
+        await kube.api.create(kube.pods, pod)
+        pod = await kube.until(f"{kube.pods}/one", lambda pod: pod["status"].get("containerStatuses"))
+        first, second = pod["status"]["containerStatuses"]
+        assert (pod["status"]["phase"], "waiting" in first["state"], "running" in second["state"]) == (
+            "Pending",
+            True,
+            True,
+        )
+        assert conditions(pod)["Initialized"] == "True"
+        assert conditions(pod)["Ready"] == conditions(pod)["ContainersReady"] == "False"
+        while tries < 3:
+            for each in (UNHEALTHY, HEALTHY):
+                joined.plugin.set_devices([Device(id="dev-0", health=each), Device(id="dev-1", health=each)])
+                await kube.until(
+                    f"{kube.pods}/one",
+                    lambda pod: each in health(pod["status"]["containerStatuses"][1]).values(),  # noqa: B023
+                )
+        await kube.until_phase("one", "Running")
+
+
+async def test_a_pod_whose_container_has_never_started_has_failed_when_it_is_deleted(kube, join):
+    """A Job takes one that has succeeded for done. It holds its pods back with a finalizer until it has seen that."""
+    async with join() as joined, open_nic(joined) as nic:
+
+        async def pre_start(ids):
+            raise RpcFailed("never")
+
+        nic.on_pre_start = pre_start
+        await kube.until_allocatable(1, NIC)
+        pod = kube.pod("one", finalizers=["example.com/seen"])
+        pod["spec"]["containers"][0]["resources"] = {"limits": {NIC: "1"}}
+        await kube.api.create(kube.pods, pod)
+        await kube.until(f"{kube.pods}/one", lambda pod: pod["status"].get("containerStatuses"))
+        await kube.api.delete(f"{kube.pods}/one")
+        await kube.until_phase("one", "Failed")
+        assert joined.manager.capacity()[NIC].available == 1
+        await kube.finalize("one")
+        await kube.until_gone("one")
+
+
+async def test_a_pod_that_was_deleted_before_its_admission_has_failed(kube, join):
+    await kube.create_pod("one", gpus=1, finalizers=["example.com/seen"])
+    await kube.api.delete(f"{kube.pods}/one")
+    async with join() as joined:
+        await kube.until_phase("one", "Failed")
+        await kube.finalize("one")
+        await kube.until_gone("one")
+        assert joined.seen("PodAdmitted") == []
+
+
+async def test_a_pod_that_topology_refuses(kube, join):
+    topology = Topology(policy=Policy.SINGLE_NUMA_NODE, numa=Numa(nodes=(0, 1)))
+    async with join(topology=topology) as joined:
+        joined.plugin.set_devices([Device(id="a", numa_nodes=(0,)), Device(id="b", numa_nodes=(1,))])
+        await joined.manager.wait_for_resource(GPU, allocatable=2)
+        await kube.create_pod("one", gpus=2)
+        pod = await kube.until_phase("one", "Failed")
+        text = "Resources cannot be allocated with Topology locality"
+        assert (pod["status"]["reason"], pod["status"]["message"]) == (
+            "TopologyAffinityError",
+            f"Pod was rejected: {text}",
+        )
+        assert (await kube.until_event("one", "TopologyAffinityError"))["message"] == text
+        assert joined.available() == 2
+
+
 async def test_a_container_that_cannot_start_is_tried_again(kube, join, monkeypatch):
-    monkeypatch.setattr("devicemgr.cluster.node.pod_worker.START_RETRY_PERIOD", 0.2)
+    monkeypatch.setattr("devicemgr.cluster.node.container_starts.RETRY_PERIOD", 0.2)
     async with join() as joined:
         may_start = trio.Event()
 
@@ -326,15 +609,11 @@ async def test_a_container_that_cannot_start_is_tried_again(kube, join, monkeypa
             if not may_start.is_set():
                 raise RpcFailed("not yet")
 
-        nic = "vendor.com/nic"
-        async with open_simulated_plugin(
-            joined.manager.layout.plugins, nic, devices=1, options=PluginOptions(pre_start_required=True)
-        ) as plugin:
+        async with open_nic(joined) as plugin:
             plugin.on_pre_start = pre_start
-            await plugin.register()
-            await kube.until_allocatable(1, nic)
+            await kube.until_allocatable(1, NIC)
             pod = kube.pod("one")
-            pod["spec"]["containers"][0]["resources"] = {"limits": {nic: "1"}}
+            pod["spec"]["containers"][0]["resources"] = {"limits": {NIC: "1"}}
             await kube.api.create(kube.pods, pod)
             pod = await kube.until(f"{kube.pods}/one", lambda pod: pod["status"].get("containerStatuses"))
             waiting = pod["status"]["containerStatuses"][0]["state"]["waiting"]
@@ -343,6 +622,8 @@ async def test_a_container_that_cannot_start_is_tried_again(kube, join, monkeypa
             with trio.fail_after(PATIENCE):
                 while (await kube.until_event("one", "Failed"))["count"] < 3:  # noqa: ASYNC110 - of another program
                     await trio.sleep(0.05)
-            assert len([one for one in await kube.events("one") if one["reason"] == "Failed"]) == 1
+            (event,) = [one for one in await kube.events("one") if one["reason"] == "Failed"]
+            assert event["message"] == f"Error: {waiting['message']}"
+            assert event["involvedObject"]["fieldPath"] == "spec.containers{main}"
             may_start.set()
             await kube.until_phase("one", "Running")

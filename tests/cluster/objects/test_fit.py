@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from devicemgr.cluster.objects.fit import Misfit, Tenants, misfit
+from devicemgr.cluster.objects.fit import Misfit, Tenants, misfits
 from devicemgr.cluster.objects.node_affinity import matches_node
+from devicemgr.cluster.objects.preemption import CRITICAL
 from devicemgr.cluster.objects.tolerations import tolerates
 
 ALLOCATABLE = {"cpu": 4000, "memory": 1000, "ephemeral-storage": 100, "pods": 3, "example.com/foreign": 2}
@@ -28,9 +29,14 @@ def tenants(*pods: dict) -> Tenants:
     return found
 
 
+def misfit(asked: dict, of: dict, allocatable: dict, there: Tenants) -> Misfit | None:
+    return next(misfits(asked, of, allocatable, there), None)
+
+
 def shortage(resource: str, requested: int, used: int, capacity: int) -> Misfit:
     numbers = f"requested: {requested}, used: {used}, capacity: {capacity}"
-    return Misfit(f"OutOf{resource}", f"Node didn't have enough resource: {resource}, {numbers}")
+    text = f"Node didn't have enough resource: {resource}, {numbers}"
+    return Misfit(f"OutOf{resource}", text, (resource, requested + used - capacity))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +50,7 @@ def shortage(resource: str, requested: int, used: int, capacity: int) -> Misfit:
         ({"example.com/foreign": "2"}, {"example.com/foreign": "1"}, shortage("example.com/foreign", 2, 1, 2)),
         ({"example.com/foreign": "2", "memory": "9k"}, {}, shortage("memory", 9000, 0, 1000)),
         ({"example.com/of-the-cluster": "2"}, {}, None),
+        ({"hugepages-2Mi": "4Mi"}, {}, shortage("hugepages-2Mi", 4194304, 0, 0)),
     ],
 )
 def test_resources(asked, there, expected):
@@ -61,6 +68,15 @@ def test_a_pod_that_has_its_place_keeps_it():
 def test_the_number_of_pods_is_looked_at_first():
     full = tenants(pod("a"), pod("b"), pod("c"))
     assert misfit(pod("d", {"cpu": "9"}), node(), ALLOCATABLE, full) == shortage("pods", 1, 3, 3)
+
+
+def test_of_a_critical_pod_what_no_other_pod_could_give_is_said_first():
+    asked = pod("new", {"cpu": "9"}, nodeSelector={"disk": "ssd"})
+    reasons = [one.reason for one in misfits(asked, node(), ALLOCATABLE, tenants())]
+    assert reasons == ["OutOfcpu", "NodeAffinity"]
+    asked["spec"]["priority"] = CRITICAL
+    reasons = [one.reason for one in misfits(asked, node(), ALLOCATABLE, tenants())]
+    assert reasons == ["NodeAffinity", "OutOfcpu"]
 
 
 NOT_MATCHED = Misfit("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")

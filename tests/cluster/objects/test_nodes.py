@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 
-from devicemgr.cluster.objects.event import Remark, about_node, about_pod, events_path, new_event, repeated
+from devicemgr.cluster.objects.event import Remark, events_path, new_event, repeated
 from devicemgr.cluster.objects.lease import duration_of, holder_of, new_lease, renewal_of, renewed
 from devicemgr.cluster.objects.node import (
     NodeDescription,
     extended_resources,
     is_published,
-    labels_patch,
+    metadata_patch,
     new_node,
     status_patch,
 )
@@ -22,7 +23,9 @@ from devicemgr.model import NodeStatus
 AT, LATER = 1795688049.0, 1795688109.0
 T1, T2 = "2026-11-26T10:14:09Z", "2026-11-26T10:15:09Z"
 INFO = node_info(Machine(architecture="amd64", kernel_version="6.1"), kubelet_version="1.37.2", version="0.1.0")
-NODE = NodeDescription(name="node-1", info=INFO, labels={"zone": "b"}, capacity={"cpu": "2"})
+NODE = NodeDescription(
+    name="node-1", info=INFO, labels={"zone": "b"}, capacity={"cpu": "2"}, declared_features=("A", "B")
+)
 NOTHING = NodeStatus(capacity={}, allocatable={})
 DEVICES = NodeStatus(capacity={"vendor.com/gpu": 4}, allocatable={"vendor.com/gpu": 3})
 
@@ -47,15 +50,17 @@ def test_a_new_node():
     assert {one["type"] for one in node["status"]["conditions"]} > {"MemoryPressure", "DiskPressure", "PIDPressure"}
     assert node["status"]["nodeInfo"]["kubeletVersion"] == "v1.37.2-devicemgr"
     assert node["status"]["nodeInfo"]["kernelVersion"] == "6.1"
+    assert node["status"]["declaredFeatures"] == ["A", "B"]
+    assert node["status"]["features"] == {"supplementalGroupsPolicy": True}
     assert new_node(NodeDescription(name="n", tainted=False), DEVICES, time=AT)["spec"] == {}
 
 
 @pytest.mark.parametrize(
     ("capacity", "problem"),
     [
-        ({"vendor.com/gpu": "2"}, "vendor.com/gpu is an extended resource"),
-        ({"cpu": "many"}, "'many' is not a quantity"),
-        ({"cpu": "-1"}, "cpu must not be negative"),
+        ({"vendor.com/gpu": "2"}, "vendor.com/gpu=2: an extended resource is provided by a device plug-in"),
+        ({"cpu": "many"}, "cpu=many: 'many' is not a quantity"),
+        ({"cpu": "-1"}, "cpu=-1: must not be negative"),
     ],
 )
 def test_a_capacity_that_cannot_be(capacity, problem):
@@ -63,14 +68,38 @@ def test_a_capacity_that_cannot_be(capacity, problem):
         NodeDescription(name="n", capacity=capacity)
 
 
-def test_of_a_node_that_was_there_only_labels_are_changed():
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("zone", "b", None),
+        ("zone", "", None),
+        ("vendor.com/Zone_1.a", "x" * 63, None),
+        (f"{'a.' * 126}a/zone", "b", None),
+        ("zone", "x" * 64, "is not 1 to 63 letters"),
+        ("zone", "-b", "'-b' is not 1 to 63 letters"),
+        ("zöne", "b", "'zöne' is not 1 to 63 letters"),
+        ("Vendor.com/zone", "b", "'Vendor.com' is not a lower-case DNS subdomain of at most 253 bytes"),
+        (f"{'a.' * 127}a/zone", "b", "is not a lower-case DNS subdomain"),
+        ("a/b/c", "b", "'a/b' is not a lower-case DNS subdomain"),
+        ("/zone", "b", "'' is not a lower-case DNS subdomain"),
+        ("vendor.com/", "b", "'' is not 1 to 63 letters"),
+    ],
+)
+def test_labels_are_those_that_an_api_server_takes(key, value, problem):
+    with nullcontext() if problem is None else pytest.raises(ValueError, match=f"{key}={value}: .*{problem}"):
+        NodeDescription(name="n", labels={key: value})
+
+
+def test_of_a_node_that_was_there_only_labels_and_an_annotation_are_changed():
     found = new_node(NODE, NOTHING, time=AT)
-    assert labels_patch(found, NODE) is None
+    assert metadata_patch(found, NODE) is None
     found["metadata"]["labels"] = {"zone": "a", "kubernetes.io/hostname": "node-1", "somebody": "else"}
     found["spec"] = {}
-    assert labels_patch(found, NODE) == {
-        "metadata": {"labels": {k: v for k, v in NODE.all_labels.items() if k != "kubernetes.io/hostname"}}
-    }
+    labels = {k: v for k, v in NODE.all_labels.items() if k != "kubernetes.io/hostname"}
+    assert metadata_patch(found, NODE) == {"metadata": {"labels": labels}}
+    del found["metadata"]["annotations"]
+    annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    assert metadata_patch(found, NODE) == {"metadata": {"labels": labels, "annotations": annotations}}
 
 
 def node_with(capacity: dict, allocatable: dict) -> dict:
@@ -109,7 +138,13 @@ def test_heartbeats_are_no_news():
     assert heartbeats == {(T2, T1)}
     found["status"]["capacity"]["memory"] = "65536Mi"
     assert is_published(found, patch)
-    for key, value in (("nodeInfo", {}), ("addresses", []), ("conditions", [])):
+    for key, value in (
+        ("nodeInfo", {}),
+        ("addresses", []),
+        ("conditions", []),
+        ("features", {}),
+        ("declaredFeatures", ["A"]),
+    ):
         changed = copy.deepcopy(found)
         changed["status"][key] = value
         assert not is_published(changed, patch), key
@@ -142,7 +177,7 @@ def test_a_lease():
 
 def test_an_event_and_its_repetition():
     pod = {"metadata": {"namespace": "ns", "name": "one", "uid": "uid-1"}}
-    remark = Remark(about_pod(pod), "OutOfcpu", "no" * 1000)
+    remark = Remark.about(pod, "OutOfcpu", "no" * 1000)
     event = new_event(remark, node="node-1", time=AT, suffix="17")
     assert event["metadata"] == {"name": "one.17", "namespace": "ns"}
     assert event["involvedObject"] == {
@@ -157,7 +192,12 @@ def test_an_event_and_its_repetition():
     assert (event["firstTimestamp"], event["source"]["host"]) == (T1, "node-1")
     assert repeated(event, time=LATER) == {"count": 2, "lastTimestamp": T2}
     assert events_path(remark) == "/api/v1/namespaces/ns/events"
-    long = new_event(Remark(about_node("a" * 199 + "-b"), "r", "m"), node="node-1", time=AT, suffix="1")
+    pod["metadata"]["name"] = "a" * 199 + "-b"
+    long = new_event(Remark.about(pod, "r", "m"), node="node-1", time=AT, suffix="1")
     assert long["metadata"]["name"] == "a" * 199 + ".1"
-    about = new_event(Remark(about_node("node-1"), "r", "m"), node="node-1", time=AT, suffix="1")
-    assert (about["metadata"]["namespace"], about["involvedObject"]["uid"]) == ("default", "node-1")
+    assert "fieldPath" not in long["involvedObject"]
+    pod["spec"] = {"initContainers": [{"name": "init"}], "containers": [{"name": "main"}]}
+    paths = [Remark.about(pod, "r", "m", container=name).field_path for name in ("init", "main")]
+    assert paths == ["spec.initContainers{init}", "spec.containers{main}"]
+    about = new_event(Remark.about(pod, "r", "m", container="main"), node="node-1", time=AT, suffix="1")
+    assert about["involvedObject"]["fieldPath"] == "spec.containers{main}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 import trio
@@ -29,7 +29,8 @@ IDLE = 10.0
 class PodsRow:
     """Times in seconds, sizes in bytes. ``until_running`` is from bound to Running, of each pod, at a watcher, and
     ``used`` the processor time of each component meanwhile; ``idle`` the share of one processor that the nodes take
-    when nothing happens."""
+    when nothing happens. With ``plugins_apart`` the plug-ins are in another process than the nodes, as in a cluster,
+    and what they take is in none of these figures."""
 
     nodes: int
     pods: int
@@ -40,6 +41,7 @@ class PodsRow:
     seconds: float
     until_running: Sequence[float]
     used: Mapping[str, float]
+    plugins_apart: bool = False
 
     @property
     def share(self) -> float:
@@ -60,11 +62,17 @@ def quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
-async def measure_pods(programs: Mapping[str, Program], nodes: int, pods: int, *, idle: float = IDLE) -> PodsRow:
-    """As many pods as there are devices, and at most ``pods``, each with one device."""
+async def measure_pods(
+    programs: Mapping[str, Program], nodes: int, pods: int, *, idle: float = IDLE, plugins_apart: bool = False
+) -> PodsRow:
+    """As many pods as there are devices, and at most ``pods``, each with one device. The plug-ins are in the process of
+    the nodes or, with ``plugins_apart``, in this one."""
     pods = min(pods, nodes * DEVICES)
     began = time.perf_counter()
-    async with open_cluster(programs, nodes, plugins=True) as cluster:
+    async with (
+        open_cluster(programs, nodes, plugins=not plugins_apart) as cluster,
+        _plugins_here(cluster) if plugins_apart else nullcontext(),
+    ):
         joined = time.perf_counter() - began
         await trio.sleep(SETTLES)
         before = cluster.used()[OURS]
@@ -89,6 +97,7 @@ async def measure_pods(programs: Mapping[str, Program], nodes: int, pods: int, *
             seconds=time.perf_counter() - began,
             until_running=[at - watch.bound[name] for name, at in watch.running.items()],
             used={name: seconds - before[name] for name, seconds in cluster.used().items()},
+            plugins_apart=plugins_apart,
         )
 
 
@@ -124,15 +133,22 @@ async def _create(cluster: Cluster, numbers: Iterator[int]) -> None:
         await cluster.api.create(PODS, {"apiVersion": "v1", "kind": "Pod", **pod})
 
 
-async def measure_health(programs: Mapping[str, Program], nodes: int, flips: int) -> HealthRow:
-    """One device after another becomes unhealthy, and healthy again, by plug-ins in this process."""
-    async with open_cluster(programs, nodes, plugins=False) as cluster, AsyncExitStack() as stack:
-        plugins: dict[str, SimulatedPlugin] = {}
+@asynccontextmanager
+async def _plugins_here(cluster: Cluster) -> AsyncIterator[dict[str, SimulatedPlugin]]:
+    """One for each node, in this process, whose devices can be allocated by now."""
+    plugins: dict[str, SimulatedPlugin] = {}
+    async with AsyncExitStack() as stack:
         for name in cluster.names:
             opened = open_simulated_plugin(cluster.plugins_of(name), GPU, devices=DEVICES)
             plugins[name] = await stack.enter_async_context(opened)
             await plugins[name].register()
         await cluster.wait_for_devices(DEVICES)
+        yield plugins
+
+
+async def measure_health(programs: Mapping[str, Program], nodes: int, flips: int) -> HealthRow:
+    """One device after another becomes unhealthy, and healthy again, by plug-ins in this process."""
+    async with open_cluster(programs, nodes, plugins=False) as cluster, _plugins_here(cluster) as plugins:
         delays: list[float] = []
         with trio.fail_after(PATIENCE):
             async with cluster.api.reflect(NODES) as changes:

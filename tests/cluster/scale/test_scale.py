@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import trio
 
 from devicemgr.cluster.control_plane.programs import COMPONENTS, SCHEDULER, find_programs
 from devicemgr.errors import ProgramUnavailable
+from tests.processes import HANGS
 
 from .__main__ import lines
 from .cluster import OURS
@@ -24,9 +26,10 @@ def test_a_small_cluster_is_measured():
         pytest.skip(str(missing))
     options = {"--nodes": "3", "--pods": "20", "--flips": "4", "--idle": "0.5", "--output": "json"}
     command = [sys.executable, "-m", "tests.cluster.scale", *(word for option in options.items() for word in option)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 0, done.stderr
-    pods, health = json.loads(done.stdout)
+    pods, apart, health = json.loads(done.stdout)
+    assert (apart["nodes"], len(apart["until_running"]), apart["plugins_apart"]) == (3, 20, True)
     assert (pods["nodes"], pods["pods"], len(pods["until_running"])) == (3, 20, 20)
     assert {*pods["used"]} == {OURS, *COMPONENTS, SCHEDULER}
     assert pods["used"][OURS] > 0
@@ -50,6 +53,7 @@ def test_the_figures_are_two_tables_and_a_line():
         )
         for nodes in (1, 5)
     ]
+    rows.append(replace(rows[-1], used={**used, OURS: 0.75}, plugins_apart=True))
     assert [*lines([*rows, HealthRow(nodes=5, delays=[0.007] * 4)])] == [
         "| nodes | joined after | memory | each further node | idle | pods | all Running after | bound → Running |",
         "|---|---|---|---|---|---|---|---|",
@@ -60,6 +64,7 @@ def test_the_figures_are_two_tables_and_a_line():
         "|---|---|---|---|---|---|---|",
         "| 1 | 8 | 1.0 s | 0.5 s | 2.0 s | 0.5 s | 25% |",
         "| 5 | 40 | 1.0 s | 0.5 s | 2.0 s | 0.5 s | 25% |",
+        "| 5, plug-ins apart | 40 | 0.8 s | 0.5 s | 2.0 s | 0.5 s | 20% |",
         "",
         "5 nodes, health of a device → allocatable at a watcher, 4 times: p50 7 ms, p99 7 ms.",
     ]
