@@ -1,53 +1,31 @@
-"""The command line: one file per verb, each thin; this one holds what they share.
+"""The command line: a file per verb, or a folder where one file is not enough; this one finds them.
 
 Without a verb the daemon runs. Exit status: 0 done · 1 refused or failed · 2 bad usage or bad input · 3 no manager or
 kubelet reachable · 4 the DevicePlugins gate is off · 141 the reader of a pipe went away.
 
-``run``                without a verb: the daemon
-``daemon_options``     its options, from its settings
-``parameters``         types of parameters
-``admit``              admits the pods of a manifest, and starts their containers
-``check``              runs the conformance checks against a plug-in
-``check_config``       its options from a file
-``check_run``          one run of the checks
-``check_progress``     what ``check`` shows while it runs
-``check_report``       what it shows at the end
-``check_github``       annotations and a summary for GitHub Actions
-``check_last_failed``  the checks that failed the last time
-``checkpoint``         shows a kubelet's checkpoint
-``cluster``            a Kubernetes cluster on this machine
-``cluster_build``      compiles the programs of its control plane
-``cluster_up``         starts it, and runs it
-``demo``               shows everything once, embedded
-``demo_story``         how it is told: straight through, or step by step
-``events``             shows what happened
-``event_filter``       which events are shown
-``explain``            explains why a pod got its devices, or none
-``fault``              breaks something on purpose
-``node``               joins a cluster
-``node_run``           runs its nodes
-``node_lines``         what is shown of them
-``node_status``        shows what a kubelet would publish
-``page``               serves the page of a trace
-``plugin``             runs simulated plug-ins
-``remove``             removes a pod that has ended
-``retain``             removes all pods but those that still exist
-``rule``               prints a rule of the book
-``sequence``           shows who called whom
-``trace``              shows, plays or runs a recorded trace
-``trace_input``        a trace that is named on the command line
-``status``             shows the resources, and who holds what
-``kubelet_status``     the same of any kubelet, by its PodResources API
-``tree``               shows the running tasks, and what they wait for
-``wait``               waits until a resource has its devices
-``ask``                calls to a running manager
-``extras``             packages that only some verbs need
-``input_file``         a file named on the command line, or standard input
-``atomic_files``       a file that is written whole or not at all
-``output``             JSON shapes, and tables of them
-``standard_output``    standard output that is closed, full, or of another encoding
-``signals``            which signals end our programs
-``systemd``            sd_notify(3)
+``admit``        admits the pods of a manifest, and starts their containers
+``check/``       runs the conformance checks against a plug-in
+``checkpoint``   shows a kubelet's checkpoint
+``cluster/``     a Kubernetes cluster on this machine
+``demo/``        shows everything once, embedded
+``events``       shows what happened
+``explain``      explains why a pod got its devices, or none
+``fault``        breaks something on purpose
+``node/``        joins a cluster
+``node_status``  shows what a kubelet would publish
+``page``         serves the page of a trace
+``plugin``       runs simulated plug-ins
+``remove``       removes a pod that has ended
+``retain``       removes all pods but those that still exist
+``rule``         prints a rule of the book
+``sequence``     shows who called whom
+``status/``      shows the resources, and who holds what
+``trace``        shows, plays or runs a recorded trace
+``tree``         shows the running tasks, and what they wait for
+``wait``         waits until a resource has its devices
+``daemon/``      without a verb: the daemon
+``terminal/``    the terminal, or what there is in its place
+``shared/``      what several verbs share
 """
 
 from __future__ import annotations
@@ -64,20 +42,21 @@ from click.core import ParameterSource
 
 from ..errors import BadInput, DeviceManagerError, KubeletUnavailable, ManagerUnavailable, UnusableTopology
 from ..printable import printable
-from ..resource_names import why_not_extended
 from ..version import installed_version
-from .standard_output import standard_output
+from .shared.group import Group
+from .shared.parameters import root_dir_option, root_of
+from .shared.process_limits import too_few_threads_readable
+from .terminal.standard_output import standard_output
 
 _LONGEST_WORD = 300
 """Characters of a path, for example. Of a longer word the ends are shown."""
-DEFAULT_ROOT = "/var/lib/kubelet"
 _IS_VERB = f"{__name__}.is_verb"
 """A key of click's context: whether the command line begins with a verb, and so has no options of the daemon."""
 _VERBS = {
     "admit": "Admit the pods of a manifest and start their containers.",
     "check": "Check a device plug-in, in any language, without a cluster.",
     "checkpoint": "Read a kubelet_internal_checkpoint file.",
-    "cluster": "Run a real Kubernetes cluster on this machine, with nodes of ours.",
+    "cluster": "Run a real Kubernetes cluster on this machine, with nodes of devicemgr.",
     "demo": "Watch everything once, in a temporary directory.",
     "events": "Show what happened, oldest first.",
     "explain": "Explain why a pod got its devices, or none.",
@@ -93,22 +72,8 @@ _VERBS = {
     "status": "Show the resources, and who holds which devices.",
     "trace": "Show, play or run a recorded trace.",
     "tree": "Show the running tasks, and what each waits for.",
-    "wait": "Wait until a resource has so many devices.",
+    "wait": "Wait until a resource has a given number of devices.",
 }
-
-
-class Group(click.Group):
-    """Suggests the nearest verb if there is none of that name."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from ..yaml_fields import nearest  # not needed for --help
-
-        name = args[0]
-        if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
-            ctx.fail(f"No such command {name!r}{nearest(name, self.list_commands(ctx), cutoff=0.6)}")
-        return super().resolve_command(ctx, args)
 
 
 class _Verbs(Group):
@@ -122,7 +87,7 @@ class _Verbs(Group):
         params = super().get_params(ctx)
         if ctx.meta.get(_IS_VERB):
             return params
-        from .daemon_options import settings_options
+        from .daemon.options import settings_options
 
         *ours, version_option, help_option = params
         return [*ours, *settings_options(), version_option, help_option]
@@ -136,9 +101,8 @@ class _Verbs(Group):
         command: click.Command = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(_VERBS.items()))
+    def short_helps(self, ctx: click.Context) -> list[tuple[str, str]]:
+        return sorted(_VERBS.items())
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _errors_readable():
@@ -146,7 +110,7 @@ class _Verbs(Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            with standard_output(ctx), _errors_readable():
+            with standard_output(ctx), _errors_readable(), too_few_threads_readable():
                 return super().invoke(ctx)
         except DeviceManagerError as error:
             click.echo(f"Error: {_readable(str(error))}", err=True)
@@ -178,56 +142,6 @@ def _exit_status(error: DeviceManagerError) -> int:
             return 1
 
 
-root_dir_option = click.option(
-    "--root-dir",
-    # If it is not readable, the manager's error says what to do.
-    type=click.Path(path_type=Path, file_okay=False, readable=False),
-    default=None,
-    help=f"The kubelet's root directory.  [default: {DEFAULT_ROOT}]",
-)
-output_option = click.option(
-    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True
-)
-
-
-no_headers_option = click.option("--no-headers", is_flag=True, help="Rows only, without titles and column names.")
-
-
-def read_pod_name(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, str]:
-    """``NAMESPACE/NAME``; the namespace may be left out."""
-    namespace, slash, name = value.rpartition("/")
-    if not name or (slash and not namespace) or "/" in namespace:
-        raise click.BadParameter(f"{value!r}: write NAMESPACE/NAME", ctx, param)
-    return namespace or "default", name
-
-
-def read_resource(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The name of an extended resource: no other resource can have devices."""
-    if problem := why_not_extended(value):
-        raise click.BadParameter(f"{value!r}: {problem}", ctx, param)
-    return value
-
-
-pod_argument = click.argument("pod", metavar="NAMESPACE/NAME", callback=read_pod_name)
-uid_option = click.option(
-    "--uid",
-    is_flag=True,
-    help="The argument is a uid: of a pod without a name (a kubelet's), or of one of several of the same name.",
-)
-
-
-def root_of(root_dir: Path | None) -> Path:
-    """The root directory: that of the verb, or of the command before it, or the kubelet's."""
-    context: click.Context | None = click.get_current_context()
-    while root_dir is None and context is not None:
-        root_dir, context = context.params.get("root_dir"), context.parent
-    return root_dir or Path(DEFAULT_ROOT)
-
-
-def admin_socket(root_dir: Path | None) -> Path:
-    return root_of(root_dir) / "devicemgr" / "admin.sock"
-
-
 def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
         click.echo(f"{context.find_root().info_name}, version {installed_version()}")
@@ -251,7 +165,7 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
     type=click.Choice(["debug", "info", "warning"]),
     default="info",
     show_default=True,
-    help="The least that is worth a line on standard error.",
+    help="What is logged on standard error: this level and above.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="The same as --log-level debug.")
 @click.option(
@@ -282,7 +196,7 @@ def main(
 ) -> None:
     """The kubelet's Device Manager. Without a command, run the manager until SIGTERM, SIGINT or SIGHUP."""
     if ctx.invoked_subcommand is None:
-        from .run import Options, run_daemon
+        from .daemon.run import Options, run_daemon
 
         log_level = "debug" if verbose else log_level
         options = Options(
@@ -294,3 +208,13 @@ def main(
             log_level=log_level,
         )
         ctx.exit(run_daemon(options, root_dir=root_of(root_dir), **settings))
+    _refuse_options_before(ctx, ctx.invoked_subcommand)
+
+
+def _refuse_options_before(ctx: click.Context, verb: str) -> None:
+    """Those of the daemon would have no effect there. Only the root directory is handed on."""
+    for param in ctx.command.get_params(ctx):
+        is_given = ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+        if is_given and param.name != "root_dir":
+            option = max(param.opts, key=len)
+            raise click.UsageError(f"{option} is an option of the daemon here; options of {verb} come after {verb}")

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from ..errors import BadInput
-from ..manifest import parse_manifest
+from ..input.manifest import parse_manifest
 from ..model import Pod, PodAdmitResult
 from ..printable import printable
 from ..rpc.admin.client import ManagerClient
-from . import output_option, root_dir_option
-from .ask import ask
-from .input_file import display_name, read_input
-from .output import admission_data, draw_admission, show
+from .shared.ask import ask
+from .shared.input_file import display_name, read_input
+from .shared.output import admission_data, draw_admission, show
+from .shared.parameters import Number, output_option, root_dir_option
 
 _SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -33,10 +33,9 @@ _SUFFIXES = (".json", ".yaml", ".yml")
 )
 @click.option(
     "--replicas",
-    type=click.IntRange(1, 10_000),
+    type=Number(1, 10_000),
     default=1,
     show_default=True,
-    metavar="NUMBER",
     help="How many pods of each Deployment, StatefulSet, Job, … (a DaemonSet has one on a node).",
 )
 @click.option("--strict", is_flag=True, help="A field that pods do not have is an error, not a warning.")
@@ -87,6 +86,8 @@ def _pods(filenames: tuple[str, ...], *, replicas: int, strict: bool) -> list[Po
 def _files(filename: str) -> list[str]:
     """The files of a directory, as kubectl reads them: sorted by name, and not recursively."""
     directory = Path(filename)
+    if not filename:
+        raise click.BadParameter("the path is empty", param_hint="--filename")
     try:
         if filename == "-" or not directory.is_dir():
             return [filename]

@@ -15,9 +15,10 @@ from ..errors import BadInput, CorruptCheckpoint
 from ..model import RunOptions
 from ..printable import printable
 from ..rpc.deviceplugin.convert import answer_from_bytes
-from . import Group, output_option
-from .input_file import display_name, read_input
-from .output import answer_rows, console, listing, plain, print_listing, show
+from .shared.group import Group
+from .shared.input_file import display_name, read_input
+from .shared.output import answer_rows, console, listing, plain, print_listing, show
+from .shared.parameters import output_option
 
 _LARGEST = 256 * 2**20
 """Bytes: of 100,000 pods with a few devices each, and what their plug-ins answered."""
@@ -36,7 +37,7 @@ def show_checkpoint(ctx: click.Context, file: Path, output: str) -> None:
     """Show FILE: who holds which devices, what the plug-ins answered, and the registered resources.
 
     FILE may have the layout of any kubelet since 1.8; - reads standard input. Exit status 1 when the checksum does not
-    fit the content, which is shown with a warning; 2 when it is no checkpoint: not JSON, or another layout.
+    match the content, which is shown with a warning; 2 when it is no checkpoint: not JSON, or another layout.
     """
     name = display_name(file)
     try:
@@ -45,7 +46,7 @@ def show_checkpoint(ctx: click.Context, file: Path, output: str) -> None:
         raise BadInput(f"this checkpoint cannot be read: {error}", file=name) from error
     show(_data(found), output, _draw)
     if found.problem:
-        warning = f"{found.problem}; it was changed, or cut off, after it was written, and no kubelet will believe it"
+        warning = f"{found.problem}; it was changed, or cut off, after it was written, and no kubelet will accept it"
         click.echo(f"warning: {printable(name)}: {warning}", err=True)
         ctx.exit(1)
 

@@ -12,17 +12,17 @@ from typing import Any
 import click
 
 from ..daemon.serving.trace import MAX_TIMESTAMP
+from ..input.yaml_fields import dump
 from ..rpc.admin.client import ManagerClient
-from ..yaml_fields import dump
-from . import output_option, root_dir_option
-from .ask import ask, ask_without_end
-from .event_filter import EventFilter, read_about, read_since, read_types
+from .shared.ask import ask, ask_without_end
+from .shared.event_filter import EventFilter, Unseen, read_about, read_since, read_types
+from .shared.parameters import output_option, root_dir_option
 
 
 @click.command("events")
 @root_dir_option
 @output_option
-@click.option("--follow", is_flag=True, help="Go on with the events to come, until interrupted.")
+@click.option("--follow", is_flag=True, help="Go on with new events, also of the next manager, until interrupted.")
 @click.option(
     "--for", "about", callback=read_about, metavar="pod/NAME|RESOURCE", help="Only what concerns this pod or resource."
 )
@@ -48,11 +48,11 @@ def command(
         pod=pod,
     )
 
+    unseen = Unseen(lambda event: click.echo(render(event)) if wanted.wants(event) else None)
+
     async def read(client: ManagerClient) -> None:
         await wanted.prepare(client)
-        await client.read_events(
-            lambda event: click.echo(render(event)) if wanted.wants(event) else None, follow=follow
-        )
+        await client.read_events(unseen, follow=follow)
 
     (ask_without_end if follow else ask)(root_dir, read)
 

@@ -11,9 +11,9 @@ from ..core.allocation.explanation import render
 from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from ..rules.book import sentences_in
-from . import output_option, pod_argument, root_dir_option, uid_option
-from .ask import ask, did_you_mean
-from .output import show
+from .shared.ask import ask, did_you_mean
+from .shared.output import show
+from .shared.parameters import output_option, pod_argument, root_dir_option, uid_option
 
 
 @click.command("explain")
@@ -25,7 +25,7 @@ from .output import show
 def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[str, str], uid: bool) -> None:
     """Explain which devices were considered, which rule took which, what the plug-in was asked and what it said.
 
-    Explanations are kept for the pods that are here and for the last 100 that were refused or have ended, until the
+    Explanations are kept for the pods on the node and for the last 100 that were refused or have ended, until the
     manager stops. The ids in brackets (ALLOC-7d, TM-12 …) are rules of the kubelet; the verb rule prints one in full.
     """
     namespace, name = pod
@@ -36,9 +36,10 @@ def command(ctx: click.Context, root_dir: Path | None, output: str, pod: tuple[s
 
     explanation = ask(root_dir, explain)
     if isinstance(explanation, str):
+        which = f"with the uid {name}" if uid else f"{namespace}/{name}"
         click.echo(
-            f"Error: there is no pod {namespace}/{name}, and none of that name is remembered: the last 100 refused "
-            f"or ended ones are, since the manager was started{explanation}",
+            f"Error: there is no pod {which}, nor is it among the last 100 that were refused or have ended since the "
+            f"manager was started{explanation}",
             err=True,
         )
         ctx.exit(1)

@@ -16,21 +16,25 @@ import click
 import trio
 
 from ..daemon.faults.actions import FAULTS
+from ..input.yaml_fields import nearest
 from ..model import INJECTED_ERROR, Fault
 from ..rpc.admin.client import ManagerClient, wait_for_manager
 from ..rpc.deviceplugin.methods import METHODS, Method, unary
-from ..yaml_fields import nearest
-from . import Group, admin_socket, root_dir_option
-from .ask import ask
-from .parameters import Seconds
+from .shared.ask import ask
+from .shared.group import Group
+from .shared.parameters import Number, Seconds, admin_socket, root_dir_option
 
+_MOST = 1_000_000
+"""Seconds, or calls. More is a slip, such as a number of nanoseconds."""
 _OPTIONS: dict[str, Callable[..., Any]] = {
     "delay": click.option(
-        "--delay", type=Seconds(0), default=0.0, metavar="SECONDS", help="Time until it serves again."
+        "--delay", type=Seconds(0, _MOST), default=0.0, metavar="SECONDS", help="Time until it serves again."
     ),
-    "times": click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="How many calls."),
-    "resource": click.option("--resource", default="", help="Only calls to the plug-in of this resource."),
-    "error": click.option("--error", default=INJECTED_ERROR, show_default=True, help="The error's message."),
+    "times": click.option("--times", type=Number(1, _MOST), default=1, show_default=True, help="How many calls."),
+    "resource": click.option("--resource", default="", metavar="NAME", help="Only calls to this resource's plug-in."),
+    "error": click.option(
+        "--error", default=INJECTED_ERROR, metavar="MESSAGE", show_default=True, help="The error's message."
+    ),
 }
 
 
@@ -48,7 +52,7 @@ def fault_group(methods: Iterable[Method] = METHODS) -> click.Group:
     arguments: dict[str, Callable[..., Any]] = {
         "call": click.argument("call", type=click.Choice(list(unary(methods)))),
         "resource": click.argument("resource", metavar="RESOURCE"),
-        "seconds": click.argument("seconds", type=Seconds(0), metavar="SECONDS"),
+        "seconds": click.argument("seconds", type=Seconds(0, _MOST), metavar="SECONDS"),
     }
     for name, method in FAULTS.items():
         function: Callable[..., Any] = partial(_restart if name == "restart" else _inject, name)

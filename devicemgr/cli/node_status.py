@@ -11,9 +11,9 @@ import click
 
 from ..model import NodeStatus
 from ..rpc.admin.client import ManagerClient
-from . import no_headers_option, output_option, root_dir_option
-from .ask import ask
-from .output import console, listing, plain, print_listing, show
+from .shared.ask import ask
+from .shared.output import console, listing, plain, print_listing, show
+from .shared.parameters import no_headers_option, output_option, root_dir_option
 
 
 @click.command("node-status")

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 import trio
 
-from ..errors import BadInput, collapse_exception_group
-from .daemon_options import parse_address
-from .extras import extra
-from .signals import termination_signals
-from .trace_input import TraceInput
+from ..concurrency.exception_groups import collapse_exception_group
+from ..errors import BadInput, requires_extra
+from ..printable import printable
+from .daemon.options import parse_address
+from .shared.trace_input import TraceInput
+from .terminal.signals import until_signal
 
 
 @click.command("page")
@@ -30,27 +31,25 @@ from .trace_input import TraceInput
     help="Where to serve it. Without a host, on this machine only; port 0, the default, is any free one.",
 )
 def command(file: Path, address: tuple[str, int]) -> None:
-    """Serve the page of a trace, until interrupted: what was when, forth and back.
+    """Serve the page of a trace until interrupted; a slider selects any moment of it.
 
     To see a running manager, start it with --page.
     """
-    with extra("page"):
+    with requires_extra("page"):
         from ..daemon.page.recorded import Recording
         from ..daemon.page.site import serve_recording
     trace = TraceInput(file)
-    recording = Recording(trace.name, [line.event for line in trace.lines() if line.event is not None])
+    click.echo(f"Reading {printable(trace.name)} …", err=True)  # a second takes some megabytes
+    recording = Recording(trace.name, (line.event for line in trace.lines() if line.event is not None))
     try:
         trace.complain()
     except BadInput as problem:  # a manager that was killed leaves half a line
-        click.echo(f"warning: {problem}; left out", err=True)
+        click.echo(f"warning: {printable(str(problem))}; left out", err=True)
 
     async def serve() -> None:
-        with trio.open_signal_receiver(*termination_signals()) as signals:
-            async with trio.open_nursery() as nursery:
-                url = await nursery.start(serve_recording, recording, address)
-                click.echo(f"The page of {trace.name} is at {url} (Ctrl-C ends it)")
-                await anext(signals)
-                nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            url = await nursery.start(serve_recording, recording, address)
+            click.echo(f"The page of {printable(trace.name)} is at {url} (Ctrl-C ends it)")
 
     with collapse_exception_group():
-        trio.run(serve)
+        trio.run(until_signal, serve)

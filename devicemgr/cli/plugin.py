@@ -12,8 +12,10 @@ from pathlib import Path
 import click
 import trio
 
+from ..concurrency.exception_groups import collapse_exception_group
 from ..core.topology.numa import parse_nodes
-from ..errors import DirectoryUnusable, collapse_exception_group
+from ..errors import DirectoryUnusable
+from ..events.summary import counted
 from ..model import UNHEALTHY, Device, PluginOptions
 from ..printable import printable
 from ..resource_names import why_not_extended
@@ -28,9 +30,9 @@ from ..testing.plugin.simulated import (
     numbered_devices,
     valid_endpoint,
 )
-from . import root_dir_option, root_of
-from .input_file import read_input
-from .signals import termination_signals
+from .shared.input_file import read_input
+from .shared.parameters import Number, root_dir_option, root_of
+from .terminal.signals import termination_signals
 
 _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
 
@@ -38,13 +40,13 @@ _SIGNALS = {getattr(signal, f"SIG{name}"): name for name in TRIGGERS}
 @click.command("plugin")
 @root_dir_option
 @click.option("--script", type=click.Path(path_type=Path, dir_okay=False), help="Plug-ins from this YAML file.")
-@click.option("--resource", help="Without a script: the extended resource, for example vendor.com/gpu.")
-@click.option(
-    "--count", type=click.IntRange(0, MAX_DEVICES), default=1, show_default=True, help="How many devices, dev-0 …"
-)
-@click.option("--numa", default="", help="NUMA nodes to distribute the devices over, as 0,1 or 0-1.")
+@click.option("--resource", metavar="NAME", help="Without a script: the extended resource, as in vendor.com/gpu.")
+@click.option("--count", type=Number(0, MAX_DEVICES), default=1, show_default=True, help="How many devices, dev-0 …")
+@click.option("--numa", default="", metavar="NODES", help="NUMA nodes to distribute the devices over, as 0,1 or 0-1.")
 @click.option("--unhealthy", multiple=True, metavar="ID", help="A device that is unhealthy. Repeatable.")
-@click.option("--endpoint", help="File name of the plug-in's socket.  [default: one of its own at each start]")
+@click.option(
+    "--endpoint", metavar="NAME", help="File name of the plug-in's socket.  [default: another one at each start]"
+)
 @click.option("--pre-start", is_flag=True, help="Ask for PreStartContainer.")
 @click.option("--preferred", is_flag=True, help="Offer GetPreferredAllocation.")
 @click.option("--watched", is_flag=True, help="Wait in plugins_registry to be found, instead of calling Register.")
@@ -77,7 +79,7 @@ def command(
         options = PluginOptions(pre_start_required=pre_start, get_preferred_allocation_available=preferred)
         devices = _devices(count, numa, unhealthy)
         try:
-            endpoint = endpoint and valid_endpoint(endpoint)
+            endpoint = None if endpoint is None else valid_endpoint(endpoint)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--endpoint") from error
         scripts = [Script(resource=resource, endpoint=endpoint, devices=devices, options=options)]
@@ -144,7 +146,8 @@ async def _run_each(directory: Path, scripts: list[Script], watched: bool, playi
 
 async def _run(directory: Path, script: Script, watched: bool, task_status: trio.TaskStatus[ScriptedPlugin]) -> None:
     def report() -> None:
-        click.echo(f"registered {script.resource} with {len(script.devices)} devices on {directory}/kubelet.sock")
+        devices = counted(len(script.devices), "device")
+        click.echo(f"registered {script.resource} with {devices} on {directory}/kubelet.sock")
 
     async with open_scripted_plugin(directory, script) as scripted, trio.open_nursery() as nursery:
         task_status.started(scripted)

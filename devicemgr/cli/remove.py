@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from ..rpc.admin.client import ManagerClient
-from . import pod_argument, root_dir_option, uid_option
-from .ask import ask, did_you_mean
+from .shared.ask import ask, did_you_mean
+from .shared.parameters import pod_argument, root_dir_option, uid_option
 
 
 @click.command("remove")
@@ -30,6 +30,6 @@ def command(ctx: click.Context, root_dir: Path | None, pod: tuple[str, str], uid
     hint = ask(root_dir, remove)
     if hint is not None:
         hint = hint or "; 'status' lists the pods"
-        click.echo(f"Error: there is no pod {shown}{hint}", err=True)
+        click.echo(f"Error: there is no pod {f'with the uid {name}' if uid else shown}{hint}", err=True)
         ctx.exit(1)
     click.echo(f"removed {shown}")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
 
-from ..model import Pod
+from ..model import Pod, PodStatus
 from ..printable import printable
 from ..rpc.admin.client import ManagerClient
-from . import root_dir_option
-from .ask import ask
-from .input_file import read_input
+from .shared.ask import ask
+from .shared.input_file import read_input
+from .shared.parameters import root_dir_option
 
 
 @click.command("retain")
 @root_dir_option
 @click.argument("uids", nargs=-1, required=True, metavar="UID...")
 def command(root_dir: Path | None, uids: tuple[str, ...]) -> None:
-    """These pods exist, and no others: all others are removed, and their devices are free at once.
+    """Keep the pods with these uids; remove all others, whose devices are free at once.
 
     For a node whose checkpoint was taken over from a kubelet: it may still list devices of pods
     that were refused or have ended, and only you know which pods those are. "-" reads the uids from standard input.
@@ -29,6 +30,8 @@ def command(root_dir: Path | None, uids: tuple[str, ...]) -> None:
         raise click.UsageError("no pod is named, and all of them would be removed")
 
     async def retain(client: ManagerClient) -> list[Pod]:
+        _, pods, _ = await client.status()
+        _check_for_names(wanted, pods)
         return await client.retain(wanted)
 
     removed = ask(root_dir, retain)
@@ -36,3 +39,11 @@ def command(root_dir: Path | None, uids: tuple[str, ...]) -> None:
         click.echo(printable(f"removed {pod.full_name}" + (f" (uid {pod.uid})" if pod.name else "")))
     if not removed:
         click.echo("there was no other pod")
+
+
+def _check_for_names(wanted: Collection[str], pods: Sequence[PodStatus]) -> None:
+    """Raises BadParameter for the name of a pod: nobody has it as a uid, so that very pod would be removed."""
+    uids = {pod.uid for pod in pods}
+    for pod in pods:
+        if named := {pod.name, pod.full_name}.intersection(wanted) - uids:
+            raise click.BadParameter(f"{named.pop()} is the name of a pod: its uid is {pod.uid}", param_hint="UID...")

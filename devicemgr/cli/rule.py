@@ -8,8 +8,8 @@ import click
 from rich.markdown import Markdown
 
 from ..rules.book import Item, find, near, parts_of, read_book
-from . import output_option
-from .output import console, show
+from .shared.output import console, show
+from .shared.parameters import output_option
 
 
 @click.command("rule")

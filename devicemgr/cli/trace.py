@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
@@ -14,17 +12,21 @@ import click
 import trio
 import trio.testing
 
+from ..core.conversation.fields import number
 from ..core.conversation.items import Item
-from ..core.conversation.text import line_of
+from ..core.conversation.text import LEGEND, line_of
 from ..daemon.serving.trace import format_values, timestamp
+from ..input.trace_file import TraceLine
 from ..printable import printable
+from ..rules.book import Item as Rule
 from ..rules.book import read_book
+from ..temporary_directory import temporary_directory
 from ..testing.scenario import ScenarioLine, parse_scenario, run_scenario
-from ..trace_file import TraceLine
-from . import Group
-from .atomic_files import check_writable, write_atomically
-from .input_file import display_name, read_input
-from .trace_input import TraceInput, trace_argument
+from .shared.atomic_files import check_writable, write_atomically
+from .shared.group import Group
+from .shared.input_file import display_name, read_input
+from .shared.trace_input import TraceInput, trace_argument
+from .terminal.readers_pace import is_enough
 
 
 @click.group("trace", cls=Group)
@@ -53,10 +55,13 @@ def show_trace(file: Path, output: str) -> None:
 def _line_of(line: TraceLine) -> str:
     if line.event is None or line.text.startswith(" "):
         return line.text
-    time = line.event.get("time")
+    time = number(line.event, "time")
     values = {key: value for key, value in line.event.items() if key not in ("sequence", "time", "level")}
-    when = f"{timestamp(max(0.0, float(time)))} " if isinstance(time, int | float) else ""
-    return f"{when}{format_values(values)}"
+    when = "" if time is None else f"{timestamp(max(0.0, time))} "
+    try:
+        return f"{when}{format_values(values)}"
+    except RecursionError:  # no event of ours is nested
+        return line.text
 
 
 @command.command("play")
@@ -66,25 +71,43 @@ def play(file: Path) -> None:
 
     In a terminal the next step comes with Enter, or any key; q ends. Elsewhere all steps are shown.
     """
-    trace, book, is_first = TraceInput(file), read_book(), True
-    waits = sys.stdin.isatty() and sys.stdout.isatty()
-    for step in _steps(trace):
-        if waits and not is_first and click.getchar() in ("q", "Q"):
-            return
-        is_first = False
-        click.echo(step.title)
-        for item in step.items:
-            click.echo(f"    {line_of(item, since=step.since)}")
-        for rule in dict.fromkeys(item.rule for item in step.items if item.rule in book):
-            click.echo(f"      {rule}: {book[rule].sentence}")
-        for comment in step.comments:
-            click.echo(comment)
+    trace = TraceInput(file)
+    trio.run(_play, trace, read_book())
     trace.complain()
+
+
+async def _play(trace: TraceInput, book: Mapping[str, Rule]) -> None:
+    for place, step in enumerate(_steps(trace)):
+        if not place:
+            click.echo(f"{LEGEND}\n{_LEGEND_OF_STEPS if step.is_of_scenario else ''}{_LEGEND_OF_RULES}\n")
+        elif await is_enough():
+            return
+        for line in _told(step, book):
+            click.echo(line)
+
+
+def _told(step: _Step, book: Mapping[str, Rule]) -> Iterator[str]:
+    """Each rule once, below the first line that it explains."""
+    yield step.title
+    explained = set()
+    for item in step.items:
+        yield f"    {line_of(item, since=step.since)}"
+        if item.rule in book and item.rule not in explained:
+            explained.add(item.rule)
+            yield f"          {item.rule}: {book[item.rule].sentence}"
+    yield from step.comments
+
+
+_LEGEND_OF_STEPS = (
+    "Comments begin with #, steps with >; what a step causes is below it. A device with ! in a step is unhealthy.\n"
+)
+_LEGEND_OF_RULES = "Below a line, the rule that explains it; all of a rule: python -m devicemgr rule ID."
 
 
 @dataclass
 class _Step:
     title: str
+    is_of_scenario: bool = False
     since: float | None = None
     items: list[Item] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
@@ -99,7 +122,7 @@ def _steps(trace: TraceInput) -> Iterator[_Step]:
         if line.step or line.comment:
             if step is not None:
                 yield step
-            step = _Step(printable(line.text))
+            step = _Step(printable(line.text), is_of_scenario=True)
             step.items += items
         elif step is not None:
             step.items += items
@@ -107,7 +130,7 @@ def _steps(trace: TraceInput) -> Iterator[_Step]:
                 step.comments.append(f"      {printable(line.text.strip())}")
         elif items and line.event is not None:
             since = since if since is not None else next((item.time for item in items), None)
-            yield _Step(printable(str(line.event["event"])), since, items)
+            yield _Step(printable(str(line.event["event"])), since=since, items=items)
     if step is not None:
         yield step
 
@@ -134,8 +157,8 @@ def run(file: Path, rewrite: bool) -> None:
             click.echo(printable(text))
 
     clock = trio.testing.MockClock()
-    with tempfile.TemporaryDirectory(prefix="dm-") as directory:
-        trio.run(run_scenario, Path(directory), lines, clock, show, clock=clock)
+    with temporary_directory("dm-") as directory:
+        trio.run(run_scenario, directory, lines, clock, show, clock=clock)
     if rewrite:
         write_atomically(file, "".join(f"{text}\n" for text in got))
     elif any(line.written for line in lines):

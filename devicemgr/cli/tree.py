@@ -10,17 +10,18 @@ from typing import Any
 
 import click
 import trio
-from rich.live import Live
 from rich.text import Text
 
+from ..concurrency.exception_groups import collapse_exception_group
+from ..core.views.fitted_tree import fitted_lines
 from ..core.views.recorded_tree import RecordedTree
 from ..core.views.task_tree import TaskTree, TreeNode, mermaid, tree_from_json, tree_lines
 from ..printable import printable
 from ..rpc.admin.client import ManagerClient
-from . import root_dir_option
-from .ask import ask, ask_without_end
-from .output import console
-from .trace_input import TraceInput
+from .shared.ask import ask, ask_without_end
+from .shared.in_place import can_draw_in_place, open_place
+from .shared.parameters import Seconds, root_dir_option
+from .shared.trace_input import TraceInput
 
 TICK = 0.5
 """Seconds between two refreshes on a terminal, when only the time has changed."""
@@ -32,18 +33,21 @@ TICK = 0.5
 @click.option(
     "--watch",
     is_flag=True,
-    help="Refresh in place until interrupted or the manager ends; off a terminal, show each change. With -o json one "
-    "object a line.",
+    help="Refresh in place until interrupted, also when the manager restarts; without a terminal, print each change. "
+    "With -o json one object a line.",
 )
 @click.option(
     "--trace",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="The tree of a recorded trace (- reads standard input): as far as its events tell, so nurseries, plug-ins, "
-    "admissions and calls only.",
+    help="Show the tree of a recorded trace (- reads standard input), as far as its events record it: nurseries, "
+    "plug-ins, admissions and calls.",
 )
 @click.option(
-    "--at", type=click.FloatRange(min=0), metavar="SECONDS", help="With --trace: when.  [default: the end of the trace]"
+    "--at",
+    type=Seconds(0),
+    metavar="SECONDS",
+    help="With --trace: so long after its first event.  [default: the end of the trace, or of its last manager]",
 )
 def command(root_dir: Path | None, output: str, watch: bool, trace: Path | None, at: float | None) -> None:
     """Show the running tasks of a manager: each under its nursery, with what it waits for and since when.
@@ -62,13 +66,9 @@ def command(root_dir: Path | None, output: str, watch: bool, trace: Path | None,
     if not watch:
         ask(root_dir, lambda client: client.read_tree(_RENDER[output], watch=False))
     elif output == "json":
-        ask_without_end(
-            root_dir, lambda client: client.read_tree(lambda tree: click.echo(json.dumps(tree)), watch=True)
-        )
+        ask_without_end(root_dir, lambda client: client.read_tree(_print_line, watch=True))
     else:
-        ask_without_end(
-            root_dir, _refresh if console().is_terminal and not console().is_dumb_terminal else _print_changes
-        )
+        ask_without_end(root_dir, _refresh if can_draw_in_place() else _print_changes)
 
 
 def _show_recorded(file: Path, at: float | None, render: Callable[[dict[str, Any]], None]) -> None:
@@ -79,6 +79,8 @@ def _show_recorded(file: Path, at: float | None, render: Callable[[dict[str, Any
     if at is not None and at > recorded.seconds:
         raise click.BadParameter(f"{trace.name} ends after {recorded.seconds:g} s", param_hint="--at")
     render(recorded.tree().as_json())
+    if (ended_after := recorded.ended_after) is not None:
+        click.echo(f"The manager began to end {ended_after:.3f} s after the first event: this is then.", err=True)
     trace.complain()
 
 
@@ -86,42 +88,45 @@ def _print_text(tree: dict[str, Any]) -> None:
     click.echo(text_of(tree_from_json(tree)))
 
 
-def text_of(tree: TaskTree, *, now: float | None = None) -> str:
-    return "\n".join(map(printable, tree_lines(tree, now=now)))
+def text_of(tree: TaskTree) -> str:
+    """Its lines, safe for a terminal."""
+    return "\n".join(map(printable, tree_lines(tree)))
 
 
 _RENDER: dict[str, Callable[[dict[str, Any]], None]] = {
     "text": _print_text,
     "json": lambda tree: click.echo(json.dumps(tree, indent=2)),
-    "mermaid": lambda tree: click.echo(mermaid(tree_from_json(tree)), nl=False),
+    "mermaid": lambda tree: click.echo(mermaid(tree_from_json(tree)).encode(), nl=False),
 }
 
 
 def _print_line(tree: dict[str, Any]) -> None:
+    """For ``--watch``: one object a line."""
     click.echo(json.dumps(tree))
 
 
 async def _refresh(client: ManagerClient) -> None:
     """Between two trees of the manager the ages go on by our own clock."""
-    with Live(console=console(), auto_refresh=False) as live:
-        shown: TaskTree | None = None
-        received = 0.0
+    shown: TaskTree | None = None
+    received = 0.0
+    with collapse_exception_group():
+        async with open_place() as draw, trio.open_nursery() as nursery:
 
-        def draw() -> None:
-            if shown is not None:
-                live.update(Text(text_of(shown, now=shown.at + time.monotonic() - received)), refresh=True)
+            def draw_tree(tree: TaskTree) -> None:
+                now = tree.at + time.monotonic() - received
+                draw(lambda width, height: Text("\n".join(fitted_lines(tree, now=now, width=width, height=height - 1))))
 
-        def on_tree(tree: dict[str, Any]) -> None:
-            nonlocal shown, received
-            shown, received = tree_from_json(tree), time.monotonic()
-            draw()
+            def on_tree(tree: dict[str, Any]) -> None:
+                nonlocal shown, received
+                shown, received = tree_from_json(tree), time.monotonic()
+                draw_tree(shown)
 
-        async def tick() -> None:
-            while True:
-                await trio.sleep(TICK)
-                draw()
+            async def tick() -> None:
+                while True:
+                    await trio.sleep(TICK)
+                    if shown is not None:
+                        draw_tree(shown)
 
-        async with trio.open_nursery() as nursery:
             nursery.start_soon(tick)
             await client.read_tree(on_tree, watch=True)
             nursery.cancel_scope.cancel()

@@ -11,10 +11,10 @@ import click
 import trio
 
 from ..errors import ManagerUnavailable, ResourceWaitTimeout
+from ..input.yaml_fields import nearest
 from ..model import ResourceCounts, ResourceName
 from ..rpc.admin.client import connect_manager
-from ..yaml_fields import nearest
-from . import admin_socket, read_resource, root_dir_option
+from .shared.parameters import Number, Seconds, admin_socket, read_resource, root_dir_option
 
 LOOK_PERIOD = 0.1
 """Seconds between two looks."""
@@ -23,17 +23,17 @@ LOOK_PERIOD = 0.1
 @click.command("wait")
 @root_dir_option
 @click.argument("resource", callback=read_resource)
-@click.option("--capacity", type=click.IntRange(0), help="How many devices there must be.  [default: any number]")
-@click.option("--allocatable", type=click.IntRange(0), help="How many of them must be healthy.  [default: any number]")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, metavar="SECONDS")
+@click.option("--capacity", type=Number(0), help="How many devices there must be.  [default: any number]")
+@click.option("--allocatable", type=Number(0), help="How many of them must be healthy.  [default: any number]")
+@click.option("--timeout", type=Seconds(0, min_open=True), default=30.0, show_default=True, metavar="SECONDS")
 def command(
     root_dir: Path | None, resource: str, capacity: int | None, allocatable: int | None, timeout: float
 ) -> None:
     """Wait until RESOURCE has exactly the given number of devices; without numbers, until a plug-in serves it, or the
     node has it.
 
-    It also waits for a manager that is not there yet, or restarts. Exit status 1 if the time is over, 3 if there was no
-    manager all that time.
+    It also waits for a manager that is not there yet, or restarts. Exit status 1 when the time is over, 3 if
+    there was no manager all that time.
     """
     wanted = {key: n for key, n in (("capacity", capacity), ("allocatable", allocatable)) if n is not None}
     waited = _Wait(ResourceName(resource), wanted or {"endpoint": "serving"})

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from devicemgr.cli import main
-from devicemgr.cli.output import console
+from devicemgr.cli.shared.output import console
 from devicemgr.rules.book import read_book
 
 

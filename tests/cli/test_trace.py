@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 import os
 import pty
-import select
-import subprocess
+import signal
 import sys
-from contextlib import ExitStack
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from devicemgr.cli import main
+from devicemgr.cli.shared import trace_input
+from devicemgr.core.conversation.text import LEGEND
+from devicemgr.input import trace_file
+from tests.processes import HANGS, running
+from tests.terminals import press, read_until
 
 TRACES = Path(__file__).parents[1] / "traces"
 GOLDEN = TRACES / "options-come-from-the-plugin.trace"
@@ -57,6 +62,7 @@ def test_sequence_of_a_recorded_trace_has_times(run, recorded):
     done = run("sequence", recorded)
     assert done.exit_code == 0
     assert done.output.splitlines() == [
+        LEGEND,
         "Seconds since 1970-01-01T00:01:40.000Z:",
         "    0.000 s    a.sock [vendor.com/gpu] → manager         Register(v1beta1, a.sock, vendor.com/gpu)",
         "    0.500 s  ! manager ⇢ caller                          refused d/p: No: ",
@@ -75,6 +81,17 @@ def test_only_what_concerns_a_resource(run):
     whole, some = run("sequence", file).output, run("sequence", file, "--resource", "vendor.com/gpu").output
     assert 0 < len(some.splitlines()) < len(whole.splitlines())
     assert run("sequence", file, "--resource", "gpu").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("resource", "hint"),
+    [("vendor.com/gp", "; did you mean vendor.com/gpu?"), ("other.com/nic", "; there are vendor.com/gpu")],
+)
+def test_a_resource_of_which_there_is_nothing_may_be_misspelt(run, recorded, resource, hint):
+    for output in ("text", "mermaid"):
+        done = run("sequence", recorded, "--resource", resource, "-o", output)
+        assert (done.exit_code, done.stderr) == (0, f"nothing concerns a resource {resource}{hint}\n")
+    assert run("sequence", recorded, "--resource", "vendor.com/gpu").stderr == ""
 
 
 def test_follow_is_for_a_running_manager(run):
@@ -99,24 +116,50 @@ def test_show_has_every_event_on_a_line(run, recorded):
 
 def test_play_explains_each_step_with_its_rule(run, recorded):
     done = run("trace", "play", recorded)
-    assert "  REG-3: Register counts," in done.output
+    assert "\n          REG-3: Register counts" in done.output
     assert "  CAP-9: " in done.output, "the refusal's own rule"
     played = run("trace", "play", GOLDEN).output.splitlines()
     steps = [line for line in GOLDEN.read_text().splitlines() if line.startswith(("#", ">"))]
     assert [line for line in played if line.startswith(("#", ">"))] == steps
-    assert any(line.startswith("      ALLOC-18: ") for line in played)
     assert any("capacity=3 allocatable=3 allocated=2" in line for line in played)
 
 
-@pytest.mark.parametrize("verb", [["sequence"], ["trace", "show"], ["trace", "play"]], ids=" ".join)
+@pytest.mark.parametrize("name", ["from-registration-to-start", "update-is-undone"])
+def test_what_play_says_of_a_golden_trace(run, name, request):
+    """Each line has its rule below it, once in a step, and what the signs mean comes first."""
+    golden = Path(__file__).parent / "played" / f"{name}.txt"
+    played = run("trace", "play", TRACES / f"{name}.trace").output
+    if request.config.getoption("--rewrite-traces"):
+        golden.write_text(played)
+    assert played == golden.read_text()
+
+
+@pytest.mark.parametrize(
+    "verb", [["sequence"], ["trace", "show"], ["trace", "play"], ["tree", "--trace"]], ids=" ".join
+)
 class TestBrokenFiles:
     def test_what_is_readable_is_shown_and_then_the_line_named(self, run, recorded, verb):
-        whole = run(*verb, recorded).output
-        recorded.write_text(recorded.read_text() + '{"sequence": 3, "event": "Pod')
-        done = run(*verb, recorded)
-        assert done.exit_code == 2
-        assert done.output.startswith(whole)
-        assert f"{recorded}:3: the line is cut off, or no JSON" in done.output
+        """A manager that is killed, or whose disk is full, leaves any part of a line."""
+        whole, text = run(*verb, recorded).output, recorded.read_text()
+        line = json.dumps({"sequence": 3, "time": 101.0, "event": "PodRemoved", "name": "p\u20ac", "freed": {}})
+        for cut in range(1, len(line), 5):
+            recorded.write_text(text + line[:cut])
+            done = run(*verb, recorded)
+            assert done.exit_code == 2
+            assert done.output.startswith(whole)
+            assert f"{recorded}:3: the line is cut off, or no JSON" in done.output
+
+    def test_of_a_golden_trace_too(self, run, tmp_path, verb):
+        file = tmp_path / "x.trace"
+        text = TRACES.joinpath("stream-ends-then-grace.trace").read_text()
+        lines = text[: text.index("> end p")].splitlines(keepends=True)
+        file.write_text("".join(lines[:-1]))
+        whole = run(*verb, file).output
+        for cut in range(5, len(lines[-1]), 5):
+            file.write_text("".join(lines)[: cut - len(lines[-1])])
+            done = run(*verb, file)
+            assert (done.exit_code, done.output.startswith(whole)) == (2, True)
+            assert f"{file}:{len(lines)}: the line is cut off: it has no end" in done.output
 
     def test_a_foreign_file_is_refused(self, run, tmp_path, verb):
         file = tmp_path / "image"
@@ -125,9 +168,39 @@ class TestBrokenFiles:
         assert (done.exit_code, f"{file}:1: " in done.output) == (2, True)
         assert done.output.isprintable() or done.output.rstrip("\n").isprintable()
 
-    def test_a_file_that_is_not_there_is_bad_input(self, run, tmp_path, verb):
-        done = run(*verb, tmp_path / "none")
+    @pytest.mark.parametrize("file", ["none", "trace/none", "n" * 300, "/proc/self/mem"])
+    def test_a_file_that_cannot_be_read_is_bad_input(self, run, recorded, verb, file):
+        done = run(*verb, recorded.parent / file)
         assert (done.exit_code, "cannot be read" in done.output) == (2, True)
+
+    def test_of_a_compressed_trace_it_is_said_how_to_read_it(self, run, recorded, verb):
+        recorded.write_bytes(gzip.compress(recorded.read_bytes()))
+        done = run(*verb, recorded)
+        assert (done.exit_code, "zcat FILE | python -m devicemgr sequence -" in done.output) == (2, True)
+
+    def test_a_file_without_an_end_is_no_trace(self, run, monkeypatch, verb):
+        monkeypatch.setattr(trace_file, "MAX_LINE", 1000)
+        monkeypatch.setattr(trace_input, "MAX_LINE", 1000)
+        done = run(*verb, "/dev/zero")
+        assert (done.exit_code, "the line is too long" in done.output) == (2, True)
+
+    def test_a_mark_of_the_byte_order_is_no_part_of_a_trace(self, run, recorded, verb):
+        whole = run(*verb, recorded).output
+        recorded.write_bytes(codecs.BOM_UTF8 + recorded.read_bytes())
+        assert run(*verb, recorded).output == whole
+
+    @pytest.mark.parametrize("value", ["1" + "0" * 400, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900, "NaN"])
+    @pytest.mark.parametrize("name", ["time", "sequence", "pods"])
+    def test_nonsense_is_shown_as_far_as_it_can_be(self, run, recorded, verb, name, value):
+        with recorded.open("a") as file:
+            file.write(f'{{"event": "StateRestored", "{name}": {value}}}\n')
+        assert run(*verb, recorded).exit_code == 0
+
+    def test_of_a_golden_trace_what_is_no_mapping_is_a_problem(self, run, tmp_path, verb):
+        file = tmp_path / "x.trace"
+        file.write_text(f'{SCENARIO}    INFO    PodRemoved freed="{{[]:1}}"\n')
+        done = run(*verb, file)
+        assert (done.exit_code, f"{file}:4: this event cannot be read" in done.output) == (2, True)
 
     def test_words_of_a_peer_are_no_commands_to_the_terminal(self, run, tmp_path, verb):
         file = tmp_path / "trace"
@@ -173,18 +246,39 @@ def test_run_names_the_line_of_a_wrong_step(run, tmp_path):
 def test_in_a_terminal_each_step_waits_for_a_key():
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "devicemgr", "trace", "play", str(TRACES / "list-fails-at-once.trace")]
-    said = partial(select.select, [ours], [], [], 1.0)
-    with ExitStack() as stack:
-        process = stack.enter_context(subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs))
-        stack.callback(process.kill)
+    with running(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
         for awaited, key in ((b"is not called again.", b"\r"), (b"> plugin", b"q")):
-            while awaited not in shown or said()[0]:
-                shown += os.read(ours, 4096)
-            os.write(ours, key)
-            while not said()[0]:  # what is typed before it waits for a key is discarded
-                os.write(ours, key)
-        assert process.wait(60) == 0
+            shown += read_until(ours, awaited)
+            press(ours, key)
+        with suppress(OSError):  # the end of a terminal
+            while more := os.read(ours, 4096):
+                shown += more
+        assert process.wait(HANGS) == 0
     os.close(ours)
     assert b"> register" not in shown
+
+
+def test_what_the_page_says_of_its_file_is_safe_for_a_terminal(tmp_path, monkeypatch):
+    """The file's name, and what is wrong in it."""
+    monkeypatch.setattr("devicemgr.daemon.page.site.serve_recording", _served_for_a_moment)
+    file = tmp_path / "a\x1b]0;owned\x07.trace"
+    file.write_text(json.dumps(RECORDED[0]) + "\n{cut off\n")
+    done = CliRunner().invoke(main, ["page", "--trace", str(file)])
+    assert "left out" in done.output
+    assert "is at http://" in done.output
+    assert "\x1b" not in done.output
+
+
+async def _served_for_a_moment(*_, task_status):
+    task_status.started("http://127.0.0.1:1/")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_the_lines_after_a_long_name_stand_below_it(run, tmp_path):
+    file = tmp_path / "trace"
+    long = RECORDED[0] | {"endpoint": f"{'a' * 30}.sock"}
+    file.write_text(f"{json.dumps(long)}\n{json.dumps(RECORDED[1])}\n")
+    *_, first, second = run("sequence", file).output.splitlines()
+    assert first.index("Register(") == second.index("refused d/p")
