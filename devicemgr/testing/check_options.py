@@ -16,7 +16,7 @@ from .timing import Timing
 if TYPE_CHECKING:
     from ..core.topology.numa import Numa
     from .conformance.check import Check
-    from .conformance.command import Command
+    from .conformance.subject.command import Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ _DEFAULTS = Timing()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOptions(CheckedFields):
     """How a plug-in is checked. The default of a field gives its kind: False a flag, None a text, a tuple several
-    names, a float seconds, an int a number; :func:`option_spec` gives the rest. Raises BadInput for a number out of
-    range.
+    names, a float seconds, an int a number; :func:`option_spec` gives the rest. Raises BadInput for a value that
+    cannot be used.
     """
 
     resource: str | None = _option(None, "Which of the plug-in's resources.  [default: all]", "NAME")
     isolate: bool = _option(False, "Give the command a private view of /var/lib/kubelet.")
     bind: tuple[str, ...] = _option(
         (),
-        "Let only the command see at PATH what is at HOST here: fake hardware. Repeatable.",
+        "Fake hardware: let the command, and nobody else, see at PATH what is at HOST here. Repeatable.",
         "HOST:PATH",
     )
     kubeconfig: str | None = _option(
@@ -69,8 +69,8 @@ class CheckOptions(CheckedFields):
         "COMMAND",
     )
     numa: str | None = _option(None, "The NUMA nodes of the machine, as 0,1.  [default: the machine's]", "NODES")
-    only: tuple[str, ...] = _option((), "Run this check only. Repeatable, or several with commas between.", "CHECK")
-    skip: tuple[str, ...] = _option((), "Do not run this check. Repeatable, or several with commas between.", "CHECK")
+    only: tuple[str, ...] = _option((), "Run this check only. Repeatable; or several, separated by commas.", "CHECK")
+    skip: tuple[str, ...] = _option((), "Do not run this check. Repeatable; or several, separated by commas.", "CHECK")
     strict: bool = _option(False, "Treat warnings as failures.")
     patience: float = _option(
         _DEFAULTS.patience, "How long the plug-in may take to register, and to register again.", "SECONDS"
@@ -87,8 +87,11 @@ class CheckOptions(CheckedFields):
 
     def __post_init__(self) -> None:
         from ..errors import BadInput
+        from ..resource_names import why_not_extended
 
         CheckedFields.__post_init__(self)
+        if self.resource is not None and (problem := why_not_extended(self.resource)):
+            raise BadInput(f"{self.resource!r}: {problem}", file="resource")
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), option_spec(field).least
             if type(field.default) is float and not least < value < float("inf"):
@@ -96,8 +99,8 @@ class CheckOptions(CheckedFields):
             if type(field.default) is int and value < least:
                 raise BadInput(f"{value} is not {least} or more", file=field.name)
         if self.bind or self.kubeconfig is not None:
-            from .conformance.given_api_server import GivenApiServer
-            from .conformance.isolation import Bind
+            from .conformance.subject.given_api_server import GivenApiServer
+            from .conformance.subject.isolation import Bind
 
             binds = [Bind.parse(text) for text in self.bind]
             if self.kubeconfig is not None:
@@ -109,13 +112,13 @@ class CheckOptions(CheckedFields):
 
     def checks(self) -> list[Check]:
         """The selected checks. Raises BadInput for an unknown name."""
-        from .conformance.catalogue import select
+        from .conformance.checks.catalogue import select
 
         return select(self.only, self.skip)
 
     def command(self, argv: Sequence[str], *, adopt: bool = False) -> Command:
         """The program to be checked."""
-        from .conformance.command import Command
+        from .conformance.subject.command import Command
 
         return Command(
             argv,

@@ -12,29 +12,29 @@ from pathlib import Path
 import trio
 
 from ...arguments import checked
-from ...condition_variable import ConditionVariable
+from ...concurrency.condition_variable import ConditionVariable
+from ...concurrency.trio_program import require_trio
 from ...core.topology.numa import Numa
 from ...daemon.event_log import RecordedEvent, Sink
 from ...daemon.host_numa import read_numa
 from ...daemon.layout import Layout, file_name
 from ...daemon.manager import DeviceManager
 from ...daemon.supervisor import open_device_manager
-from ...errors import require_trio
 from ...events import DeviceListReceived, PluginRegistered
 from ...model import Device, DeviceId, DeviceList, ResourceName
 from ...rpc.deviceplugin.client import connect_plugin
 from ...rpc.deviceplugin.methods import Deadlines
 from ..timing import Timing
-from .diagnosis import exit_report, what_happened
-from .evidence import RecordedInCheck, Seen, of_instance
 from .findings import Findings, RunningCheck
-from .history import History
-from .lifecycle import Lifecycle
-from .listening import is_announced_socket_served, is_listening, place_at
-from .quiet_period import QuietPeriod
-from .recording_client import CheckCallFinished, RecordingClient
-from .socket_names import differ_by_timestamp_only
-from .subject import Subject, open_subject
+from .observation.diagnosis import exit_report, what_happened
+from .observation.evidence import RecordedInCheck, Seen, of_instance
+from .observation.history import History
+from .observation.listening import is_announced_socket_served, is_listening, place_at
+from .observation.quiet_period import QuietPeriod
+from .observation.recording_client import CheckCallFinished, RecordingClient
+from .observation.socket_names import differ_by_timestamp_only
+from .subject.interface import Subject, open_subject
+from .subject.lifecycle import Lifecycle
 from .verdicts import Failed, Skipped
 
 SETTLING = 1.0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from devicemgr.model import DeviceSpec, RunOptions
 from devicemgr.testing.conformance.abbreviation import LONGEST, difference, first_few, shortened
-from devicemgr.testing.conformance.answers import first_difference, normalized
+from devicemgr.testing.conformance.checks.answers import first_difference, normalized
 
 UUIDS = [f"GPU-8dcd427f-483b-b48f-d7e5-75fb19a52b{number:02}" for number in range(40)]
 

@@ -13,11 +13,13 @@ from devicemgr.events import PluginRegistered
 from devicemgr.model import Device, RunOptions
 from devicemgr.rules.book import sentences_in
 from devicemgr.testing.conformance import CHECKS, Skipped, Timing, Verdict, Weight, open_bench, run_checks, select
-from devicemgr.testing.conformance.stream_lost import BEYOND
+from devicemgr.testing.conformance.checks.stream_lost import BEYOND
+from tests.helpers import undescribed
 from tests.idle_clock import IdleClock, jumping
 
 from .mutants import (
     DEVICES,
+    RESOURCE,
     Answerer,
     AnswersForBrokenDevices,
     CountsItsIdsUp,
@@ -60,8 +62,6 @@ from .oddities import (
     WaitsForTheOther,
     all_oddities,
 )
-
-pytestmark = pytest.mark.timeout(300)  # whole verdicts, of which a busy machine makes several at a time
 
 TIMING = Timing(patience=40, prompt=10, restarts=6, restarting=300)
 
@@ -292,6 +292,35 @@ async def test_a_panic_in_allocate_is_quoted(idle_clock, respawn):
     assert "--respawn" not in result.evidence
 
 
+class RegistersItsSecondWhileTheFirstIsAsked(HasASecondResource):
+    """And takes two seconds to say what it offers, until when the manager does not serve it."""
+
+    async def keep_both_registered(self, first, second):
+        asked, answer, options = trio.Event(), first.on_allocate, second.on_options
+
+        async def allocate(ids):
+            asked.set()
+            return await answer(ids)
+
+        async def say_options():
+            await trio.sleep(2)
+            return await options()
+
+        first.on_allocate, second.on_options = allocate, say_options
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.keep_registered)
+            await asked.wait()
+            await second.keep_registered()
+
+
+async def test_a_resource_that_is_only_being_registered_is_waited_for(idle_clock):
+    asking = ["allocate-answers", "preferred-allocation", "pre-start"]
+    results = await results_of(RegistersItsSecondWhileTheFirstIsAsked, only=asking)
+    assert not broken(results)
+    said = [line for line in results["pre-start"].conversation if "PreStartContainer" in line]
+    assert ["vendor.com/nic" in line for line in said] == [False, True], said
+
+
 @pytest.mark.parametrize("kind", [HasASecondResource, RegistersOneAfterTheOther])
 @pytest.mark.parametrize("resource", [None, "vendor.com/gpu"])
 async def test_one_with_two_resources_is_disrupted_only_when_both_are_back(idle_clock, kind, resource):
@@ -482,6 +511,28 @@ async def test_a_plugin_that_registers_by_a_timer_is_found_by_that_check_alone(i
     assert result.evidence.startswith("'gpu.sock' was registered again while its stream was open"), result.evidence
 
 
+class EndsInTheMiddleOfItsFirstCall(Honest):
+    """As far as the manager can see."""
+
+    is_first = True
+
+    def prepare(self, plugin):
+        async def lost():
+            if self.is_first:
+                self.is_first = False
+                raise RpcFailed("the connection was closed", status="UNAVAILABLE")
+            return plugin.options
+
+        plugin.on_options = lost
+
+
+async def test_a_call_that_nobody_could_answer_is_no_answer(idle_clock):
+    """Of a plug-in with two resources the first one may be ended for a check while the second one registers."""
+    (result,) = (await results_of(EndsInTheMiddleOfItsFirstCall, only=["options"])).values()
+    assert result.verdict is Verdict.PASSED, result.evidence
+    assert result.evidence.startswith("answered OK"), result.evidence
+
+
 async def test_a_plugin_with_two_streams_loses_both(idle_clock):
     (result,) = (await results_of(ServesOnTwoSockets, only=["stream-lost"])).values()
     assert result.verdict is Verdict.PASSED, result.evidence
@@ -521,7 +572,7 @@ async def test_one_that_does_not_start_beside_another_takes_over_when_it_is_star
 
 async def test_a_plugin_that_names_its_socket_by_the_second_is_not_disrupted_twice_in_one(mock_clock):
     mock_clock.rate = 1.0
-    timing = replace(TIMING, quiet_period=0.1, patience=5)
+    timing = replace(TIMING, quiet_period=0.1)
     results = await results_of(NamesItsSocketByTheSecond, timing, ("wiped", "socket-deleted"))
     assert {name: r.evidence for name, r in results.items() if r.verdict is not Verdict.PASSED} == {}
 
@@ -530,7 +581,7 @@ async def test_a_disruption_a_second_later_is_out_of_step_with_a_plugin_that_loo
     """One that finds its socket gone before kubelet.sock is made again may end (GKE)."""
     mock_clock.rate = 1.0
     async with jumping() as nursery:
-        async with open_bench(NamesItsSocketByTheSecond(nursery), timing=replace(TIMING, patience=5)) as bench:
+        async with open_bench(NamesItsSocketByTheSecond(nursery), timing=TIMING) as bench:
             await run_checks(bench, select(["first-list"]))
             registered = bench.seen(PluginRegistered)[-1][0].time
             assert await bench.begin_disruption() - registered > 1.1
@@ -541,7 +592,7 @@ async def test_a_plugin_with_the_second_in_its_socket_names_is_not_started_twice
     mock_clock.rate = 1.0
     async with jumping() as nursery:
         subject = NamesItsSocketByTheSecond(nursery)
-        async with open_bench(subject, timing=replace(TIMING, patience=5)) as bench:
+        async with open_bench(subject, timing=TIMING) as bench:
             await run_checks(bench, select(["first-list"]))
             names = []
             for _ in range(3):
@@ -862,3 +913,9 @@ async def test_checks_that_need_no_device_run_without_one(idle_clock):
     for name in ("first-list", "restart", "wiped", "away", "descriptors", "kill-restart", "sigterm-ends"):
         assert results[name].verdict is Verdict.PASSED
     assert (await results_of(EmptyAndLost))["restart"].verdict is Verdict.FAILED
+
+
+async def test_every_task_of_the_managers_has_a_name_of_ours(idle_clock, task_names):
+    assert broken(await results_of(Honest)) == {}
+    assert undescribed(task_names) == set()
+    assert f"{RESOURCE} #1" in task_names
