@@ -49,7 +49,7 @@ class CardPlugin(api.DevicePluginBase):
 async def serve_once(directory: Path) -> None:
     """Serve and register, until kubelet.sock is another file than it was, or our own socket is gone."""
     registry, own = directory / "kubelet.sock", directory / SOCKET
-    born = registry.stat().st_ctime_ns
+    born = registry.stat().st_mtime_ns
     for socket in directory.glob("card-*.sock"):
         try:
             (await asyncio.open_unix_connection(socket))[1].close()
@@ -61,7 +61,7 @@ async def serve_once(directory: Path) -> None:
         async with Channel(path=str(registry)) as kubelet:
             await api.RegistrationStub(kubelet).register(api.RegisterRequest("v1beta1", SOCKET, RESOURCE))
         print(f"registered {RESOURCE}", flush=True)
-        while own.exists() and registry.stat().st_ctime_ns == born:  # noqa: ASYNC110 - a file has no event
+        while own.exists() and registry.stat().st_mtime_ns == born:  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.2)
     finally:
         plugin.over.set()

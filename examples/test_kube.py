@@ -45,7 +45,7 @@ def test_a_pod_runs_with_its_cards(
 ) -> None:
     with plugin_process(kube_node.manager, PLUGIN, CARD, capacity=4):
         pod = kube.apply(POD)
-        running = kube.wait_for_pod(pod, phase="Running", timeout=20)
+        running = kube.wait_for_pod(pod, phase="Running", timeout=60)
         assert running["spec"]["nodeName"] == kube_node.name
         (cards,) = running["status"]["containerStatuses"][0]["allocatedResourcesStatus"]
         assert [one["health"] for one in cards["resources"]] == ["Healthy"] * 3
@@ -59,8 +59,8 @@ def test_of_a_deployment_as_many_run_as_there_are_cards(
         return available == 1
 
     with plugin_process(kube_node.manager, PLUGIN, CARD, capacity=4):
-        kube.wait_for_pod(kube.apply(POD), timeout=20)
+        kube.wait_for_pod(kube.apply(POD), timeout=60)
         deployment = kube.apply(DEPLOYMENT)
-        kube.wait_for(deployment, one_is_available, timeout=20)
+        kube.wait_for(deployment, one_is_available, timeout=60)
         kube.delete("training", grace=0)
-        kube.wait_for(deployment, lambda now: bool(now["status"].get("availableReplicas") == 2), timeout=20)
+        kube.wait_for(deployment, lambda now: bool(now["status"].get("availableReplicas") == 2), timeout=60)

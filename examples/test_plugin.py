@@ -34,4 +34,4 @@ def test_it_comes_back_after_a_restart_of_the_kubelet(
 ) -> None:
     with plugin_process(device_manager_sync, PLUGIN, CARD, capacity=4):
         device_manager_sync.faults.restart()
-        device_manager_sync.wait_for_resource(CARD, allocatable=4, timeout=10)
+        device_manager_sync.wait_for_resource(CARD, allocatable=4, timeout=30)

@@ -11,8 +11,9 @@ import pytest
 import trio
 import yaml
 
-from devicemgr.manifest import parse_pods
+from devicemgr.input.manifest import parse_pods
 from tests.helpers import parse_node_config
+from tests.processes import HANGS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -21,13 +22,13 @@ async def test_plugin_serves_four_cards_and_comes_back(manager):
     command = [sys.executable, str(EXAMPLES / "plugin.py"), str(manager.layout.plugins)]
     process = await trio.lowlevel.open_process(command)
     try:
-        await manager.wait_for_resource("vendor.com/card", allocatable=4)
+        await manager.wait_for_resource("vendor.com/card", allocatable=4, timeout=HANGS)
         manager.layout.registration_socket.unlink()  # the manager makes it anew: to the plug-in, a restart
         again = "PluginRegistered"
-        with trio.fail_after(15):
+        with trio.fail_after(HANGS):
             while [type(r.event).__name__ for r in manager.events()].count(again) < 2:
                 await manager.events_after(len(manager.events()), wait=True)
-        await manager.wait_for_resource("vendor.com/card", allocatable=4)
+        await manager.wait_for_resource("vendor.com/card", allocatable=4, timeout=HANGS)
     finally:
         process.kill()
         await process.wait()
@@ -35,7 +36,11 @@ async def test_plugin_serves_four_cards_and_comes_back(manager):
 
 def test_embed_prints_what_the_container_got():
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / "embed.py"], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-W", "error", EXAMPLES / "embed.py"],
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+        check=True,
     )
     assert done.stdout.startswith("{'vendor.com/gpu': ('dev-0', 'dev-1')}\nResourceCounts(capacity=8, allocatable=8")
     assert done.stderr == ""
@@ -46,7 +51,7 @@ def test_without_trio_admits_from_plain_code_and_from_asyncio():
         [sys.executable, "-W", "error", EXAMPLES / "without_trio.py"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANGS,
         check=True,
     )
     plain, on_asyncio, counts = done.stdout.splitlines()
@@ -66,7 +71,7 @@ def test_the_github_action_checks_a_plugin_with_the_lines_it_has(tmp_path):
     quick = "check --quiet-period 1 --only registers,socket-deleted,endpoint-fresh"
     script = step["run"].replace("python -m", f'"{sys.executable}" -m').replace("check \\", f"{quick} \\")
     assert quick in script
-    done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed, 0 failed" in done.stdout
     (upload,) = [step for step in job["steps"] if "upload-artifact" in step.get("uses", "")]
@@ -80,7 +85,7 @@ def test_the_containers_entry_point_is_a_command_that_can_be_parsed():
     words = json.loads(line.removeprefix("ENTRYPOINT "))
     assert words[:3] == ["python", "-m", "devicemgr"]
     done = subprocess.run(
-        [sys.executable, *words[1:-1], "--list"], capture_output=True, text=True, timeout=30, cwd=EXAMPLES.parent
+        [sys.executable, *words[1:-1], "--list"], capture_output=True, text=True, timeout=HANGS, cwd=EXAMPLES.parent
     )
     assert (done.returncode, "registers" in done.stdout) == (0, True)
 
@@ -96,7 +101,7 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(root_dir):
         [sys.executable, "-W", "error", "-m", "devicemgr", "demo"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS,
         check=True,
         env={"TMPDIR": str(root_dir), "PATH": ""},
         cwd=EXAMPLES.parent,
@@ -119,5 +124,5 @@ def test_every_import_is_clean(part):
         "demo": ["-W", "error", "-m", "devicemgr", "demo"],
         "pytest": ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "test_plugin.py")],
     }
-    done = subprocess.run([sys.executable, *commands[part]], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, *commands[part]], capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stdout + done.stderr

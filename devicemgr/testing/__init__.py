@@ -18,13 +18,14 @@ Nothing here needs pytest. With pytest, the fixtures ``device_manager``, ``devic
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy_names import lazy_getattr
 
 if TYPE_CHECKING:
     from ..daemon.threads.portal import Portal, open_portal
     from ..rpc.pluginregistration import PluginInfo
-    from .conformance.command import Command, SubjectUnusable
+    from .conformance.subject.command import Command, SubjectUnusable
     from .kube.cluster import KubeCluster, KubeNode
     from .kube.namespace import Kube
     from .plugin.process import open_plugin_process, open_registered_plugin
@@ -66,7 +67,7 @@ __all__ = [
 _MODULES = {
     "..daemon.threads.portal": "Portal open_portal",
     "..rpc.pluginregistration": "PluginInfo",
-    ".conformance.command": "Command SubjectUnusable",
+    ".conformance.subject.command": "Command SubjectUnusable",
     ".plugin.process": "open_plugin_process open_registered_plugin",
     ".plugin.script": "CallRule Script Step parse_scripts",
     ".plugin.script_player": "ScriptedCrash ScriptedPlugin open_scripted_plugin",
@@ -76,15 +77,9 @@ _MODULES = {
     ".portal": "BlockingKube BlockingKubeNode BlockingPlugin BlockingProcess",
     ".pytest_plugin.fixtures": "PluginProcessFactory SimulatedPluginFactory",
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
-
 
 if not TYPE_CHECKING:  # a type checker sees the names above, and no others
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOME[name], __name__), name)
+    __getattr__ = lazy_getattr(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ...cluster.node.agent import open_node
 from ...cluster.node.options import NodeOptions
 from ...daemon.manager import SHOWN_EVENTS, DeviceManager
 from ...daemon.serving.trace import format_event
-from ...errors import ApiError
+from ...errors import ApiError, ApiUnreachable
 from .failure import node_lines
 from .namespace import Kube
 
@@ -75,7 +75,7 @@ class KubeCluster:
                 yield self._nodes[name]
         finally:
             self._nodes.pop(name, None)
-            with trio.CancelScope(shield=True), suppress(ApiError):
+            with _cleaning_up():
                 await self._api.delete(f"/api/v1/nodes/{name}")
 
     async def _wait_until_untainted(self, name: str) -> None:
@@ -100,7 +100,7 @@ class KubeCluster:
         try:
             yield Kube(self._api, namespace, self._describe_nodes)
         finally:
-            with trio.CancelScope(shield=True):
+            with _cleaning_up():
                 await self._api.delete(path)
                 for pod in (await self._api.list(f"{path}/pods"))["items"]:
                     with suppress(ApiError):  # it has gone by itself
@@ -120,6 +120,14 @@ class KubeCluster:
             return []
         manager = self._nodes[name].manager
         return [f"{format_event(one.event)}" for one in manager.events()[-SHOWN_EVENTS:]]
+
+
+@contextmanager
+def _cleaning_up() -> Iterator[None]:
+    """What a block does at its end, also when it was cancelled. That the API server refuses it, or is away by then,
+    hides no error of the block."""
+    with trio.CancelScope(shield=True), suppress(ApiError, ApiUnreachable):
+        yield
 
 
 @asynccontextmanager

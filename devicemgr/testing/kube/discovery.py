@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...cluster.api.client import ApiClient
-from ...errors import ApiError, BadInput
-from ...yaml_fields import nearest
-from .documents import Object
+from ...cluster.objects.metadata import Object
+from ...errors import BadInput
+from ...input.yaml_fields import nearest
 
 
 class Discovery:
@@ -31,18 +31,21 @@ class Discovery:
 
     async def _kinds_of(self, version: str, found: Object) -> dict[str, Object]:
         if version not in self._kinds:
-            try:
-                resources = (await self._api.get(_root(version)))["resources"]
-            except ApiError as error:
-                if error.code != 404:
-                    raise
+            if not await self._is_known(version):
                 raise BadInput(
                     f"the API server knows no {version}: is its CustomResourceDefinition applied?",
                     file=_name(found),
                     field="apiVersion",
-                ) from error
+                )
+            resources = (await self._api.get(_root(version)))["resources"]
             self._kinds[version] = {one["kind"]: one for one in resources if "/" not in one["name"]}
         return self._kinds[version]
+
+    async def _is_known(self, version: str) -> bool:
+        if "/" not in version:
+            return version in (await self._api.get("/api"))["versions"]
+        groups = (await self._api.get("/apis"))["groups"]
+        return any(one["groupVersion"] == version for group in groups for one in group["versions"])
 
 
 def _root(version: str) -> str:

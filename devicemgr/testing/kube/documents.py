@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...cluster.objects.metadata import Object
 from ...errors import BadInput
-from ...yaml_fields import load_documents
+from ...input.yaml_fields import load_documents
 
-Object = dict[str, Any]
 Applicable = Mapping[str, Any] | str | Path
 """A text without a line break is a path."""
 

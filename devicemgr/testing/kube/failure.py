@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .documents import Object
+from ...cluster.objects.metadata import Object
 
 
 def report(

@@ -9,10 +9,12 @@ from typing import Any, NoReturn, cast
 import trio
 
 from ...arguments import Seconds, checked
+from ...cluster.api.answers import NOT_FOUND
 from ...cluster.api.client import ApiClient
+from ...cluster.objects.metadata import Object
 from ...errors import ApiError, KubeWaitTimeout
 from .discovery import Discovery
-from .documents import Object, objects_of
+from .documents import objects_of
 from .failure import report
 
 FINAL = ("Succeeded", "Failed")
@@ -20,7 +22,10 @@ FINAL = ("Succeeded", "Failed")
 
 
 class Kube:
-    """A namespace of a cluster. Made by :meth:`.KubeCluster.open_namespace`."""
+    """A namespace of a cluster. Made by :meth:`.KubeCluster.open_namespace`.
+
+    An ``obj`` is what :meth:`apply` returned, or the name of a pod.
+    """
 
     def __init__(
         self, api: ApiClient, namespace: str, describe_nodes: Callable[[str], Awaitable[Sequence[Sequence[str]]]]
@@ -45,19 +50,19 @@ class Kube:
         return applied[0] if len(applied) == 1 else applied
 
     @checked
-    async def get(self, found: dict[str, Any] | str) -> dict[str, Any] | None:
-        """The object as it is now, or None. A name is that of a pod."""
+    async def get(self, obj: dict[str, Any] | str) -> dict[str, Any] | None:
+        """The object as it is now, or None."""
         try:
-            return await self._api.get(await self._path(found))
+            return await self._api.get(await self._path(obj))
         except ApiError as error:
-            if error.code == 404:
+            if error.code == NOT_FOUND:
                 return None
             raise
 
     @checked
-    async def delete(self, found: dict[str, Any] | str, *, grace: int | None = None) -> None:
+    async def delete(self, obj: dict[str, Any] | str, *, grace: int | None = None) -> None:
         """Ask for its end, which takes its time. ``grace``: seconds that a pod has, if not those that it names."""
-        await self._api.delete(await self._path(found), grace=grace)
+        await self._api.delete(await self._path(obj), grace=grace)
 
     @checked
     async def pods(self, selector: str = "") -> list[dict[str, Any]]:
@@ -89,40 +94,40 @@ class Kube:
         return await self._fail(pod, now, f"is not {phase} after {trio.current_time() - began:.1f} s")
 
     @checked
-    async def wait_until_deleted(self, found: dict[str, Any] | str, *, timeout: Seconds = 5.0) -> None:  # noqa: ASYNC109
-        """Raises KubeWaitTimeout, whose text shows the same."""
-        now = await self._wait(found, lambda now: now is None, timeout)
+    async def wait_until_deleted(self, obj: dict[str, Any] | str, *, timeout: Seconds = 5.0) -> None:  # noqa: ASYNC109
+        """Return when there is no such object any more. Raises KubeWaitTimeout, whose text shows the same."""
+        now = await self._wait(obj, lambda now: now is None, timeout)
         if now is not None:
-            await self._fail(found, now, f"is still there after {timeout:g} s")
+            await self._fail(obj, now, f"is still there after {timeout:g} s")
 
     @checked
     async def wait_for(
         self,
-        found: dict[str, Any] | str,
+        obj: dict[str, Any] | str,
         holds: Callable[[dict[str, Any]], bool],
         *,
         timeout: Seconds = 5.0,  # noqa: ASYNC109
     ) -> dict[str, Any]:
         """The object as soon as ``holds(object)``. Raises KubeWaitTimeout, whose text shows the same."""
-        now = await self._wait(found, lambda now: now is not None and holds(now), timeout)
+        now = await self._wait(obj, lambda now: now is not None and holds(now), timeout)
         if now is not None and holds(now):
             return now
-        return await self._fail(found, now, f"is not as wanted after {timeout:g} s")
+        return await self._fail(obj, now, f"is not as wanted after {timeout:g} s")
 
-    async def _wait(self, found: Object | str, holds: Callable[[Object | None], bool], seconds: float) -> Object | None:
+    async def _wait(self, obj: Object | str, holds: Callable[[Object | None], bool], seconds: float) -> Object | None:
         """As wanted, or as it is after so many seconds."""
-        path = await self._path(found)
+        path = await self._path(obj)
         with trio.move_on_after(seconds):
             return await self._api.wait_until(path, holds)
-        return await self.get(found)
+        return await self.get(obj)
 
-    async def _path(self, found: Object | str) -> str:
-        if isinstance(found, str):
-            return f"/api/v1/namespaces/{self.namespace}/pods/{found}"
-        return await self._discovery.path(found, self.namespace)
+    async def _path(self, obj: Object | str) -> str:
+        if isinstance(obj, str):
+            return f"/api/v1/namespaces/{self.namespace}/pods/{obj}"
+        return await self._discovery.path(obj, self.namespace)
 
-    async def _fail(self, found: Object | str, now: Object | None, problem: str) -> NoReturn:
-        kind, name = ("Pod", found) if isinstance(found, str) else (found["kind"], found["metadata"]["name"])
+    async def _fail(self, obj: Object | str, now: Object | None, problem: str) -> NoReturn:
+        kind, name = ("Pod", obj) if isinstance(obj, str) else (obj["kind"], obj["metadata"]["name"])
         about = f"involvedObject.kind={kind},involvedObject.name={name}"
         events = await self._api.list(f"/api/v1/namespaces/{self.namespace}/events", fieldSelector=about)
         pods = await self.pods() if kind != "Pod" else []

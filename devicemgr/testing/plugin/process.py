@@ -9,16 +9,18 @@ from typing import Any
 import trio
 
 from ...arguments import Count, Seconds, checked
+from ...concurrency.exception_groups import collapse_exception_group
+from ...concurrency.trio_program import require_trio
 from ...daemon.manager import DeviceManager
-from ...errors import ResourceWaitTimeout, collapse_exception_group, require_trio
+from ...errors import ResourceWaitTimeout
 from ...model import Device
 from ...resource_names import ExtendedResource
-from ..conformance.command import POLL, Command, SubjectUnusable
-from ..conformance.subject import open_subject
+from ..conformance.subject.command import POLL, Command, SubjectUnusable
+from ..conformance.subject.interface import open_subject
 from .simulated import SimulatedPlugin, open_simulated_plugin
 
-WAIT = 10.0
-"""Seconds a plug-in has to register and to send its first list."""
+WAIT = 30.0
+"""Seconds a plug-in has to start, to register and to send its first list: as long as ``check`` waits for it."""
 
 
 @checked

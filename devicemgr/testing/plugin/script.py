@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from ...arguments import CheckedFields, Count, Seconds, checked
 from ...errors import BadInput
+from ...input.yaml_fields import Field, load_documents, nearest
 from ...model import HEALTHY, UNHEALTHY, Device, DeviceId, DeviceSpec, Mount, PluginOptions, RunOptions
 from ...resource_names import why_not_extended
 from ...rpc.deviceplugin.methods import ALLOCATE, GET_PREFERRED_ALLOCATION, METHODS, OPTIONS, Method, unary
-from ...yaml_fields import Field, load_documents, nearest
 from .simulated import MAX_DEVICES, valid_endpoint
 from .strategies import STRATEGIES
 
@@ -35,6 +35,15 @@ STATUSES = (
     *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
 )
 """The gRPC statuses that an error can have."""
+_KEYS = ("resource", "endpoint", "devices", "options", "preferred", "allocate", "calls", "schedule", "repeat")
+_PLUGIN = "{resource: vendor.com/gpu, devices: [{count: 4}]}"
+_DEVICE = "{count: 4, prefix: gpu}"
+_STEP = "{at: 5, unhealthy: [gpu-0]}"
+_CALL = "{call: Allocate, error: no memory}"
+_IDS = "[gpu-0]"
+_ANSWER = "{envs: {GPUS: '{ids}'}}"
+_PATHS = "{containerPath: /dev/gpu, hostPath: /dev/null}"
+"""Examples, for who has written something else."""
 TRIGGERS = ("HUP", "USR1", "USR2")
 """Signals that a step can wait for."""
 
@@ -98,7 +107,7 @@ def parse_scripts(text: str, *, file: str) -> list[Script]:
     """All plug-ins of a script. Raises BadInput naming file, line and field."""
     documents = load_documents(text, file=file)
     if not documents:
-        raise BadInput("there is no plug-in: the text is empty", file=file)
+        raise BadInput(f"there is no plug-in: the text is empty. Write for example {_PLUGIN}", file=file)
     scripts: list[Script] = []
     for document in documents:
         script = _script(document)
@@ -112,9 +121,7 @@ def parse_scripts(text: str, *, file: str) -> list[Script]:
 
 
 def _script(document: Field) -> Script:
-    top = _mapping_of(
-        document, "resource", "endpoint", "devices", "options", "preferred", "allocate", "calls", "schedule", "repeat"
-    )
+    top = _mapping_of(document, _PLUGIN, *_KEYS)
     if "resource" not in top:
         raise document.bad("resource is missing, for example vendor.com/gpu")
     resource = top["resource"].text()
@@ -122,7 +129,7 @@ def _script(document: Field) -> Script:
         raise top["resource"].bad(f"{resource!r}: {problem}")
     preferred = _one_of(top.get("preferred"), STRATEGIES, "first")
     devices = _devices(top["devices"]) if "devices" in top else ()
-    schedule = _each(top.get("schedule"), _step)
+    schedule = _each(top.get("schedule"), _step, f"[{_STEP}]")
     _check_ids(devices, top.get("schedule"), schedule)
     script = Script(
         resource=resource,
@@ -131,7 +138,7 @@ def _script(document: Field) -> Script:
         options=_options(top.get("options"), preferred="preferred" in top),
         preferred=preferred,
         answer=_answer(top["allocate"]) if "allocate" in top else None,
-        calls=_each(top.get("calls"), _call_rule),
+        calls=_each(top.get("calls"), _call_rule, f"[{_CALL}]"),
         schedule=schedule,
         repeat=_seconds(top["repeat"]) if "repeat" in top else math.inf,
     )
@@ -146,7 +153,7 @@ def _script(document: Field) -> Script:
 
 def _devices(field: Field) -> tuple[Device, ...]:
     found: dict[DeviceId, Device] = {}
-    for item in field.sequence():
+    for item in field.sequence(like=f"[{_DEVICE}]"):
         for device in _device_group(item):
             if device.id in found:
                 raise item.bad(f"there is already a device {device.id!r}")
@@ -159,11 +166,11 @@ def _device_group(item: Field) -> list[Device]:
 
     Without ``numa`` it has no topology; ``[]`` is a topology without nodes, and -1 is sysfs' word for no node.
     """
-    keys = _mapping_of(item, "id", "count", "prefix", "health", "numa")
+    keys = _mapping_of(item, _DEVICE, "id", "count", "prefix", "health", "numa")
     if ("id" in keys) == ("count" in keys):
-        raise item.bad("write either an id, or a count (with a prefix)")
+        raise item.bad(f"write either an id, or a count (with a prefix), as in {{id: gpu-0}} or {_DEVICE}")
     health = keys["health"].text() if "health" in keys else HEALTHY
-    nodes = tuple(_node(node) for node in keys["numa"].sequence()) if "numa" in keys else None
+    nodes = tuple(_node(node) for node in keys["numa"].sequence(like="[0, 1]")) if "numa" in keys else None
     if "id" in keys:
         return [Device(id=keys["id"].text(), health=health, numa_nodes=nodes)]
     prefix = keys["prefix"].text() if "prefix" in keys else "dev"
@@ -189,7 +196,7 @@ def _check_ids(devices: tuple[Device, ...], field: Field | None, schedule: tuple
 
 
 def _options(field: Field | None, *, preferred: bool) -> PluginOptions:
-    keys = _mapping_of(field, *map(_camel_case, OPTIONS)) if field else {}
+    keys = _mapping_of(field, "{preStartRequired: true}", *map(_camel_case, OPTIONS)) if field else {}
     defaults = {GET_PREFERRED_ALLOCATION.option: preferred}
     return PluginOptions(**{name: _flag(keys, _camel_case(name), defaults.get(name, False)) for name in OPTIONS})
 
@@ -200,18 +207,18 @@ def _camel_case(name: str) -> str:
 
 
 def _answer(field: Field) -> RunOptions:
-    keys = _mapping_of(field, "envs", "annotations", "mounts", "devices", "cdiDevices")
+    keys = _mapping_of(field, _ANSWER, "envs", "annotations", "mounts", "devices", "cdiDevices")
     return RunOptions(
-        envs=_texts(keys.get("envs")),
-        annotations=_texts(keys.get("annotations")),
-        mounts=_each(keys.get("mounts"), _mount),
-        device_specs=_each(keys.get("devices"), _device_spec),
-        cdi_devices=_each(keys.get("cdiDevices"), Field.text),
+        envs=_texts(keys.get("envs"), "{GPUS: '{ids}'}"),
+        annotations=_texts(keys.get("annotations"), "{gpus: '{ids}'}"),
+        mounts=_each(keys.get("mounts"), _mount, f"[{_PATHS}]"),
+        device_specs=_each(keys.get("devices"), _device_spec, f"[{_PATHS}]"),
+        cdi_devices=_each(keys.get("cdiDevices"), Field.text, "['vendor.com/gpu={id}']"),
     )
 
 
 def _mount(item: Field) -> Mount:
-    keys = _mapping_of(item, "containerPath", "hostPath", "readOnly")
+    keys = _mapping_of(item, _PATHS, "containerPath", "hostPath", "readOnly")
     return Mount(
         container_path=_text_of(item, keys, "containerPath"),
         host_path=_text_of(item, keys, "hostPath"),
@@ -220,7 +227,7 @@ def _mount(item: Field) -> Mount:
 
 
 def _device_spec(item: Field) -> DeviceSpec:
-    keys = _mapping_of(item, "containerPath", "hostPath", "permissions")
+    keys = _mapping_of(item, _PATHS, "containerPath", "hostPath", "permissions")
     return DeviceSpec(
         container_path=_text_of(item, keys, "containerPath"),
         host_path=_text_of(item, keys, "hostPath"),
@@ -229,18 +236,19 @@ def _device_spec(item: Field) -> DeviceSpec:
 
 
 def _call_rule(item: Field) -> CallRule:
-    keys = _mapping_of(item, "call", "devices", "skip", "times", "delay", "error", "status", "hang", "answer", "ids")
+    which, how = ("call", "devices", "skip", "times"), ("delay", "error", "status", "hang", "answer", "ids")
+    keys = _mapping_of(item, _CALL, *which, *how)
     if "call" not in keys:
         raise item.bad(f"call is missing: one of {', '.join(CALLS)}")
     call = _one_of(keys["call"], CALLS, "")
     if "status" in keys and "error" not in keys:
-        raise keys["status"].bad("is the status of an error, and this rule has none")
+        raise keys["status"].bad(f"is the status of an error, and this rule has none, as {_CALL} has")
     for key, only in (("answer", ALLOCATE.name), ("ids", GET_PREFERRED_ALLOCATION.name)):
         if key in keys and call != only:
             raise keys[key].bad(f"is for {only}, and this rule is for {call}")
     return CallRule(
         call=call,
-        devices=frozenset(_each(keys.get("devices"), Field.text)),
+        devices=frozenset(_ids(keys.get("devices"))),
         skip=_whole_number(keys["skip"]) if "skip" in keys else 0,
         times=_whole_number(keys["times"]) if "times" in keys else math.inf,
         delay=_seconds(keys["delay"]) if "delay" in keys else 0.0,
@@ -256,14 +264,13 @@ def _call_rule(item: Field) -> CallRule:
 
 
 def _step(item: Field) -> Step:
-    keys = _mapping_of(
-        item, "at", "on", "healthy", "unhealthy", "health", "remove", "add", "endStream", "register", "crash"
-    )
+    happens = ("healthy", "unhealthy", "health", "remove", "add", "endStream", "register", "crash")
+    keys = _mapping_of(item, _STEP, "at", "on", *happens)
     if ("at" in keys) == ("on" in keys):
         raise item.bad(f"write either at, in seconds, or on, one of {', '.join(TRIGGERS)}")
     if len(keys) == 1:
-        raise item.bad("nothing happens in this step")
-    health = _texts(keys.get("health"))
+        raise item.bad(f"nothing happens in this step, as in {_STEP}")
+    health = _texts(keys.get("health"), "{gpu-0: Unhealthy}")
     for key, value in (("healthy", HEALTHY), ("unhealthy", UNHEALTHY)):
         health |= dict.fromkeys(_ids(keys.get(key)), value)
     return Step(
@@ -281,8 +288,8 @@ def _step(item: Field) -> Step:
 # --- readers of one field --------------------------------------------------------------------------
 
 
-def _mapping_of(field: Field, *names: str) -> dict[str, Field]:
-    keys = field.mapping()
+def _mapping_of(field: Field, like: str, *names: str) -> dict[str, Field]:
+    keys = field.mapping(like=like)
     for name, value in keys.items():
         if name not in names:
             raise value.bad(f"is not known here; there are {', '.join(names)}{nearest(name, names)}")
@@ -295,21 +302,21 @@ def _device_count(field: Field) -> int:
     return count
 
 
-def _each(field: Field | None, read: Callable[[Field], T]) -> tuple[T, ...]:
-    return tuple(read(item) for item in field.sequence()) if field else ()
+def _each(field: Field | None, read: Callable[[Field], T], like: str) -> tuple[T, ...]:
+    return tuple(read(item) for item in field.sequence(like=like)) if field else ()
 
 
 def _ids(field: Field | None) -> tuple[DeviceId, ...]:
-    return _each(field, Field.text)
+    return _each(field, Field.text, _IDS)
 
 
-def _texts(field: Field | None) -> dict[str, str]:
-    return {name: value.text() for name, value in field.mapping().items()} if field else {}
+def _texts(field: Field | None, like: str) -> dict[str, str]:
+    return {name: value.text() for name, value in field.mapping(like=like).items()} if field else {}
 
 
 def _text_of(item: Field, keys: Mapping[str, Field], name: str) -> str:
     if name not in keys:
-        raise item.bad(f"{name} is missing")
+        raise item.bad(f"{name} is missing, as {_PATHS} has it")
     return keys[name].text()
 
 
@@ -350,5 +357,5 @@ def _seconds(field: Field) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise field.bad(f"must be a number of seconds, not {field.text()!r}")
+        raise field.bad(f"must be a number of seconds such as 0.5, not {field.text()!r}")
     return seconds

@@ -13,7 +13,9 @@ from pathlib import Path
 import trio
 
 from ...arguments import checked
-from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed, collapse_exception_group, require_trio
+from ...concurrency.exception_groups import collapse_exception_group
+from ...concurrency.trio_program import require_trio
+from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from ...model import DeviceId, PluginOptions, RunOptions
 from ...rpc.deviceplugin.methods import ALLOCATE, GET_OPTIONS, GET_PREFERRED_ALLOCATION, PRE_START_CONTAINER
 from .script import TRIGGERS, CallRule, Script, Step

@@ -17,9 +17,10 @@ from typing import Any
 import trio
 
 from ...arguments import Count, checked
-from ...condition_variable import ConditionVariable
+from ...concurrency.condition_variable import ConditionVariable
+from ...concurrency.trio_program import require_trio
 from ...daemon.file_watch import FileWatch
-from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed, require_trio
+from ...errors import ManagerUnavailable, RegistrationRefused, RpcFailed
 from ...model import (
     API_VERSION,
     HEALTHY,
@@ -39,6 +40,9 @@ from .own_socket import own_endpoint, remove_leftovers
 
 REGISTRY_CHECK_PERIOD = 0.2
 """Seconds between two tries to register in :meth:`SimulatedPlugin.keep_registered`."""
+
+_LONGEST_ENDPOINT = 100
+"""Bytes; the path of a unix socket has at most 107."""
 
 MAX_DEVICES = 1_000_000
 """A longer list is larger than any manager accepts."""
@@ -63,6 +67,8 @@ def valid_endpoint(endpoint: str) -> str:
     """``endpoint``, which must be a valid name of a plug-in's socket. Raises ValueError."""
     if not endpoint or endpoint in (".", "..") or "/" in endpoint or "\0" in endpoint:
         raise ValueError(f"must be a plain file name, not {endpoint!r}")
+    if len(os.fsencode(endpoint)) > _LONGEST_ENDPOINT:
+        raise ValueError(f"{endpoint[:20]}… is too long: a socket's name has at most {_LONGEST_ENDPOINT} bytes")
     if endpoint == "kubelet.sock":
         raise ValueError(f"{endpoint} is the manager's own socket")
     return endpoint
@@ -148,9 +154,8 @@ class SimulatedPlugin:
                 if current is None:
                     reason = f"there is no {self.registry}"
                 elif current != registered_on or own_is_lost:
-                    reason = await self._try_to_register()
-                    registered_on = None if reason else current
-                    if not reason:
+                    registered_on, reason = await self._try_to_register()
+                    if registered_on:
                         on_registered()
                         continue  # its own socket may be another one by now
                 if reason and reason != reported:
@@ -161,15 +166,16 @@ class SimulatedPlugin:
                 else:
                     await watch.changed()
 
-    async def _try_to_register(self) -> str:
-        """Register; returns why that failed, or nothing."""
+    async def _try_to_register(self) -> tuple[tuple[int, int] | None, str]:
+        """Register; returns the kubelet.sock that was asked, or None and why that failed."""
         try:
-            if self.restore_socket():
-                await self._drain_streams()
+            self.restore_socket()
+            await self._drain_streams()
+            asked = _identity(self.registry)  # now, since both may take a while
             await self.register()
         except (ManagerUnavailable, RegistrationRefused, OSError) as error:
-            return str(error)
-        return ""
+            return None, str(error)
+        return asked, ""
 
     async def _drain_streams(self) -> None:
         """A kubelet from v1.37 on refuses a socket while it has an open stream (D37-4)."""
@@ -250,11 +256,13 @@ class SimulatedPlugin:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
+    """Differs for each socket that is bound there. Not by the time when its inode changed, as which the kernel counts a
+    new mode, owner or link, too."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_ino, status.st_ctime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 @checked

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...daemon.manager import DeviceManager
     from ...daemon.threads.blocking import Program
     from ...model import Device, PluginOptions
-    from ..conformance.command import Command
+    from ..conformance.subject.command import Command
     from ..plugin.simulated import SimulatedPlugin
     from ..portal import BlockingManager, BlockingPlugin, BlockingProcess, Portal
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ...core.conversation.text import LEGEND
 from ...errors import DeviceManagerError
 from ...printable import printable
 from ..check_options import CheckOptions
@@ -75,7 +76,8 @@ class ConformanceItem(pytest.Item):
     def runtest(self) -> None:
         result = self._session_of_checks.result_of(self._check)
         self.add_report_section("call", "evidence", printable(result.evidence))
-        self.add_report_section("call", "conversation", "\n".join(result.conversation))
+        if result.conversation:
+            self.add_report_section("call", "conversation", "\n".join((LEGEND, *result.conversation)))
         match result.verdict:
             case Verdict.FAILED:
                 raise ConformanceFailure("\n\n".join(map(self._filled, self._check.report(result.evidence))))

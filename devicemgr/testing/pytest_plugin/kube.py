@@ -33,12 +33,13 @@ def _kube_portal() -> Iterator[Portal]:
 def kube_cluster(_kube_portal: Portal) -> Iterator[KubeCluster]:
     """A control plane with a scheduler and controllers, for all tests. They are skipped, with the reason, where its
     programs are missing. Under pytest-xdist each worker has a cluster of its own."""
-    from ...errors import ProgramUnavailable
+    from ...errors import ExtraMissing, ProgramUnavailable, requires_extra
 
     try:
-        from ..kube.cluster import open_kube_cluster
-    except ModuleNotFoundError as error:
-        pytest.fail(f"{error.name} is not installed: pip install 'devicemgr[cluster]'", pytrace=False)
+        with requires_extra("cluster"):
+            from ..kube.cluster import open_kube_cluster
+    except ExtraMissing as missing:
+        pytest.fail(str(missing), pytrace=False)
     with ExitStack() as stack:
         opened = _kube_portal.enter(open_kube_cluster(stack.enter_context(short_directory())))
         try:

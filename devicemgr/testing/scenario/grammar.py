@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ...errors import BadInput
-from ...yaml_fields import nearest
+from ...input.yaml_fields import nearest
 
 CALLS = ("options", "list", "allocate", "preferred", "pre-start")
 OPTIONS = ("pre-start", "preferred")
@@ -36,7 +36,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "register": Verb(
         "register NAME [version=V] [endpoint=E] [resource=R]",
-        "calls Register for it, perhaps with something else than the truth",
+        "calls Register for it, with its own version, socket and resource, or with those given",
         (1, 4),
     ),
     "list": Verb("list NAME ID[!]…", "sends another list", (1, math.inf)),
@@ -49,7 +49,12 @@ VERBS: Mapping[str, Verb] = {
     ),
     "remove": Verb("remove POD", "removes a pod", (1, 1)),
     "advance": Verb("advance SECONDS", "lets time pass", (1, 1)),
-    "capacity": Verb("capacity", "writes what the node has of each resource", (0, 0)),
+    "restart": Verb(
+        "restart",
+        "restarts the manager as a kubelet does: sockets are removed, and `register` creates that of its plug-in again",
+        (0, 0),
+    ),
+    "capacity": Verb("capacity", "prints how many devices of each resource the node has", (0, 0)),
 }
 
 
@@ -131,9 +136,12 @@ def _check_plugin(words: list[str]) -> None:
 
 
 def _check_register(words: list[str]) -> None:
+    given: set[str] = set()
     for word in words[1:]:
-        if word.partition("=")[0] not in ("version", "endpoint", "resource") or "=" not in word:
-            raise ValueError(f"{word!r}: write version=V, endpoint=E or resource=R")
+        name, equals, _ = word.partition("=")
+        if not equals or name not in ("version", "endpoint", "resource") or name in given:
+            raise ValueError(f"{word!r}: write version=V, endpoint=E or resource=R, each once")
+        given.add(name)
 
 
 def _check_fail(words: list[str]) -> None:
@@ -143,12 +151,16 @@ def _check_fail(words: list[str]) -> None:
 
 def _check_admit(words: list[str]) -> None:
     kinds: dict[str, str | None] = {}
+    limits: set[tuple[str, str]] = set()
     for word in words[1:]:
         limit = _LIMIT.fullmatch(word)
         if limit is None or limit[1] not in (None, *KINDS):
             raise ValueError(f"{word!r}: write CONTAINER:RESOURCE=N, perhaps with {' or '.join(KINDS)}: before it")
         if kinds.setdefault(limit[2], limit[1]) != limit[1]:
             raise ValueError(f"{word!r}: there is a container {limit[2]!r} of another kind already")
+        if (limit[2], limit[3]) in limits:
+            raise ValueError(f"{word!r}: container {limit[2]!r} has asked for {limit[3]} already")
+        limits.add((limit[2], limit[3]))
 
 
 def _check_advance(words: list[str]) -> None:

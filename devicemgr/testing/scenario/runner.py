@@ -17,8 +17,8 @@ from ...daemon.manager import DeviceManager
 from ...daemon.serving.trace import format_text
 from ...daemon.supervisor import open_device_manager
 from ...errors import DeviceManagerError, RpcFailed
-from ...events import CallFinished
-from ...model import HEALTHY, UNHEALTHY, Container, ContainerKind, Device, PluginOptions, Pod
+from ...events import AssignmentRestored, CallFinished, NurseryClosed, NurseryOpened, PodRestored
+from ...model import HEALTHY, UNHEALTHY, Container, ContainerKind, Device, PluginOptions, Pod, ResourceCounts
 from ...rpc.deviceplugin.methods import Deadlines
 from ..plugin.simulated import SimulatedPlugin, open_simulated_plugin
 from .grammar import ScenarioLine, limit_of
@@ -31,6 +31,8 @@ _HOOKS = {
     "pre-start": "on_pre_start",
     "list": "next_report",
 }
+_BESIDE_THE_LOG = NurseryOpened, NurseryClosed, PodRestored, AssignmentRestored
+"""Events that the log does not keep, but a golden trace has."""
 _SETTLED = 0.01
 """Seconds without anything to do after which a step has caused all that it causes."""
 
@@ -42,39 +44,48 @@ async def run_scenario(
     on_line: Callable[[ScenarioLine, Sequence[str]], None],
 ) -> None:
     """Run the steps, and call ``on_line`` for each line with what it caused. ``clock`` is the one Trio runs with."""
-    async with open_device_manager(root_dir, deadlines=Deadlines(dial=10)) as manager, trio.open_nursery() as nursery:
+    recorded: list[RecordedEvent] = []
+
+    def record(one: RecordedEvent) -> None:
+        if one.event.is_remembered or isinstance(one.event, _BESIDE_THE_LOG):
+            recorded.append(one)
+
+    opened = open_device_manager(root_dir, deadlines=Deadlines(dial=10), sinks=[record])
+    async with opened as manager, trio.open_nursery() as nursery:
         async with AsyncExitStack() as stack:
-            scenario = _Scenario(manager, clock, stack, nursery)
+            scenario = _Scenario(manager, recorded, clock, stack, nursery)
             for line in lines:
                 on_line(line, await scenario.run(line) if line.verb else ())
             nursery.cancel_scope.cancel()
 
 
 class _Scenario:
-    """``written`` is what steps write beside the events."""
+    """``recorded`` grows with every event. ``written`` is what steps write beside the events."""
 
     def __init__(
-        self, manager: DeviceManager, clock: trio.testing.MockClock, stack: AsyncExitStack, nursery: trio.Nursery
+        self,
+        manager: DeviceManager,
+        recorded: Sequence[RecordedEvent],
+        clock: trio.testing.MockClock,
+        stack: AsyncExitStack,
+        nursery: trio.Nursery,
     ) -> None:
-        self._manager, self._clock, self._stack, self._nursery = manager, clock, stack, nursery
+        self._manager, self._recorded, self._clock = manager, recorded, clock
+        self._stack, self._nursery = stack, nursery
         self._plugins: dict[str, SimulatedPlugin] = {}
         self._written: list[str] = []
-        self._seen = self._newest()
+        self._seen = len(recorded)
 
     async def run(self, step: ScenarioLine) -> list[str]:
         await getattr(self, f"_{step.verb}")(*step.words)
         seen = -1
-        while seen != self._newest():  # a write to disk runs in a thread, and what waited for it goes on after it
-            seen = self._newest()
+        while seen != len(self._recorded):  # a write to disk runs in a thread, and what waited for it goes on after it
+            seen = len(self._recorded)
             await trio.testing.wait_all_tasks_blocked(_SETTLED)
             await self._manager.flush()
-        events = [recorded for recorded in self._manager.events() if recorded.sequence > self._seen]
-        self._seen = self._newest()
+        events, self._seen = self._recorded[self._seen :], len(self._recorded)
         written, self._written = self._written, []
         return [*self._shown(events), *written]
-
-    def _newest(self) -> int:
-        return self._manager.events()[-1].sequence
 
     def _shown(self, events: Iterable[RecordedEvent]) -> list[str]:
         """Calls that follow each other are sorted by resource: those of one container run side by side."""
@@ -85,13 +96,14 @@ class _Scenario:
         return lines
 
     def _stable(self, line: str) -> str:
-        """Without time stamps, durations and the directory of this run."""
+        """Without time stamps, durations and the directories of this run."""
         words = line.split(" ", 1)[1].split()
         words = [word for word in words if not word.startswith("seconds=")]
-        return self._without_directory(" ".join(words))
+        return self._without_directories(" ".join(words))
 
-    def _without_directory(self, text: str) -> str:
-        return text.replace(str(self._manager.layout.plugins), "DIR")
+    def _without_directories(self, text: str) -> str:
+        layout = self._manager.layout
+        return text.replace(str(layout.plugins), "DIR").replace(str(layout.root), "ROOT")
 
     # --- steps --------------------------------------------------------------------------------------
 
@@ -112,12 +124,13 @@ class _Scenario:
         given = dict(word.split("=", 1) for word in words)
         plugin = self._plugins[name]
         plugin.resource = given.pop("resource", plugin.resource)
+        plugin.restore_socket()
 
         async def register() -> None:
             try:
                 await plugin.register(**given)
             except DeviceManagerError as error:
-                self._written.append(f"{name} was told: {self._without_directory(str(error))}")
+                self._written.append(f"{name} was told: {self._without_directories(str(error))}")
 
         self._nursery.start_soon(register)
 
@@ -144,15 +157,21 @@ class _Scenario:
         self._nursery.start_soon(partial(self._manager.admit, pod))
 
     async def _remove(self, name: str) -> None:
-        await self._manager.remove("default", name)
+        if not await self._manager.remove("default", name):
+            self._written.append(f"there was no pod {name}")
 
     async def _advance(self, seconds: str) -> None:
         self._clock.jump(float(seconds))
 
+    async def _restart(self) -> None:
+        await self._manager.faults.restart()
+
     async def _capacity(self) -> None:
-        for name, counts in self._manager.capacity().items():
-            shown = {key: value for key, value in asdict(counts).items() if value != ()}
-            self._written.append(f"{name} " + " ".join(f"{key}={value}" for key, value in shown.items()))
+        self._written += [f"{name} {counts_text(counts)}" for name, counts in self._manager.capacity().items()]
+
+
+def counts_text(counts: ResourceCounts) -> str:
+    return " ".join(f"{key}={value}" for key, value in asdict(counts).items() if value != ())
 
 
 def _resource_of(line: str) -> str:

@@ -55,3 +55,8 @@ def test_what_is_wrong_is_named_with_its_place(what, problem):
     with pytest.raises(BadInput) as raised:
         objects_of(what)
     assert str(raised.value).startswith(problem)
+
+
+def test_a_value_that_is_a_part_of_itself():
+    with pytest.raises(BadInput, match="is nested too deeply, or is a part of itself"):
+        objects_of("kind: Pod\nmetadata: &whole {name: one, within: *whole}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,10 @@ def test_several_documents_are_several_plugins():
 
 MISTAKES = {
     "": "s.yaml: there is no plug-in",
-    "[]": "s.yaml:1: must be a mapping",
+    "[]": "s.yaml:1: must be a mapping such as {resource: vendor.com/gpu, devices: [{count: 4}]}, not a list",
+    "resource: a.com/b\ndevices: 3": "s.yaml:2: devices: must be a list such as [{count: 4, prefix: gpu}], not '3'",
+    "resource: a.com/b\ndevices: [3]": "devices[0]: must be a mapping such as {count: 4, prefix: gpu}, not '3'",
+    "resource: a.com/b\ndevices: [{id: x, numa: 0}]": "devices[0].numa: must be a list such as [0, 1], not '0'",
     "devices: []": "s.yaml:1: resource is missing, for example vendor.com/gpu",
     "resource: gpu": "s.yaml:1: resource: 'gpu'",
     "resource: a.com/b\ndevice: []": "s.yaml:2: device: is not known here; there are resource, endpoint",
@@ -102,6 +106,26 @@ def test_a_mistake_is_reported_with_its_place(text):
     with pytest.raises(BadInput) as caught:
         parse_scripts(text, file="s.yaml")
     assert MISTAKES[text] in str(caught.value)
+
+
+PLACES = ["devices: @", "devices: [@]", "devices: [{id: x, numa: @}]", "options: @", "calls: @", "calls: [@]"]
+PLACES += ["calls: [{call: Allocate, devices: @}]", "calls: [{call: Allocate, answer: @}]"]
+PLACES += ["calls: [{call: GetPreferredAllocation, ids: @}]"]
+PLACES += ["allocate: @", "allocate: {envs: @}", "allocate: {annotations: @}", "allocate: {cdiDevices: @}"]
+PLACES += [f"allocate: {{{of}}}" for of in ("mounts: @", "mounts: [@]", "devices: @", "devices: [@]")]
+PLACES += ["schedule: @", "schedule: [@]", "schedule: [{at: 1, add: @}]"]
+PLACES += [f"schedule: [{{at: 1, {of}: @}}]" for of in ("healthy", "unhealthy", "health", "remove")]
+
+
+@pytest.mark.parametrize("place", ["@", *(f"resource: a.com/b\n{place}" for place in PLACES)])
+def test_where_there_is_something_else_the_error_shows_what_is_right(place):
+    """So that it can be copied."""
+    with pytest.raises(BadInput) as caught:
+        parse_scripts(place.replace("@", "3"), file="s.yaml")
+    (example,) = re.findall(r"must be a (?:mapping|list) such as (.*), not '3'$", str(caught.value))
+    if "gpu-0" in example and "devices: @" not in place:
+        place += "\ndevices: [{id: gpu-0}]"
+    parse(place.replace("@", example))
 
 
 def test_a_device_that_is_added_later_can_become_unhealthy():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-INI = "[pytest]\ntimeout = 60\n"
+INI = "[pytest]\ntimeout = 300\n"
 
 
 @pytest.fixture

@@ -23,30 +23,30 @@ spec:
 def test_a_simulated_plugin(device_manager_sync, simulated_plugin):
     manager = device_manager_sync
     with simulated_plugin(manager, "vendor.com/gpu", devices=4) as gpu:
-        manager.wait_for_resource("vendor.com/gpu", capacity=4, allocatable=4, timeout=5)
+        manager.wait_for_resource("vendor.com/gpu", capacity=4, allocatable=4, timeout=30)
         assert manager.admit(POD).admitted
         gpu.set_health("dev-3", "Unhealthy")
-        manager.wait_for_resource("vendor.com/gpu", capacity=4, allocatable=3, timeout=5)
+        manager.wait_for_resource("vendor.com/gpu", capacity=4, allocatable=3, timeout=30)
         manager.faults.restart()
-        manager.wait_for_resource("vendor.com/gpu", allocatable=3, timeout=5)
+        manager.wait_for_resource("vendor.com/gpu", allocatable=3, timeout=30)
         assert [pod.name for pod in manager.pods()] == ["training"]
         assert ("Allocate", ("dev-0", "dev-1")) in gpu.calls
-    manager.wait_for_resource("vendor.com/gpu", allocatable=0, timeout=5)
+    manager.wait_for_resource("vendor.com/gpu", allocatable=0, timeout=30)
 
 def test_three_hundred_seconds_at_once(device_manager_sync, simulated_plugin):
     manager = device_manager_sync
     with simulated_plugin(manager, "vendor.com/gpu", devices=4):
         pass
-    manager.wait_for_resource("vendor.com/gpu", capacity=4, allocatable=0, timeout=5)
+    manager.wait_for_resource("vendor.com/gpu", capacity=4, allocatable=0, timeout=30)
     manager.faults.freeze_clock()
     manager.faults.advance_clock(299)
     assert manager.capacity()["vendor.com/gpu"].capacity == 4
     manager.faults.advance_clock(2)
-    manager.wait_for_resource("vendor.com/gpu", capacity=0, timeout=5)
+    manager.wait_for_resource("vendor.com/gpu", capacity=0, timeout=30)
 
 def test_a_process(device_manager_sync, plugin_process):
     command = [sys.executable, {str(EXAMPLE)!r}, "{{dir}}"]
-    with plugin_process(device_manager_sync, command, "vendor.com/card", capacity=4) as process:
+    with plugin_process(device_manager_sync, command, "vendor.com/card", capacity=4, timeout=120) as process:
         pod = {{"kind": "Pod", "metadata": {{"name": "one"}}, "spec": {{"containers": [
             {{"name": "main", "resources": {{"limits": {{"vendor.com/card": 1}}}}}}]}}}}
         assert device_manager_sync.admit(pod).containers[0].options.envs == {{"CARDS": "card-0"}}
@@ -54,7 +54,7 @@ def test_a_process(device_manager_sync, plugin_process):
         assert process.is_running
         process.kill()
         assert not process.is_running
-    device_manager_sync.wait_for_resource("vendor.com/card", allocatable=0)
+    device_manager_sync.wait_for_resource("vendor.com/card", allocatable=0, timeout=30)
 """
 
 
@@ -166,7 +166,7 @@ def test_the_ways_out_that_it_names_are_ways_out(run, pytester):
             manager = request.getfixturevalue(name)
             with simulated_plugin(manager, "vendor.com/gpu"):
                 pass
-            manager.wait_for_resource("vendor.com/gpu", capacity=0, timeout=8)
+            manager.wait_for_resource("vendor.com/gpu", capacity=0, timeout=30)
         """
     ).assert_outcomes(passed=2)
 
@@ -188,7 +188,7 @@ def test_trio_tests_have_the_manager_in_their_own_program(run):
         @pytest.mark.device_manager(topology=Topology(policy=Policy.RESTRICTED, numa=Numa(nodes=(0, 1))))
         async def test_a_process(device_manager, plugin_process):
             argv = [sys.executable, {str(EXAMPLE)!r}, "{{dir}}"]
-            async with plugin_process(device_manager, argv, "vendor.com/card", allocatable=4) as process:
+            async with plugin_process(device_manager, argv, "vendor.com/card", allocatable=4, timeout=120) as process:
                 await registered(process, 1)  # or the answer to its first Register is lost with the first life
                 await device_manager.faults.restart()
                 await device_manager.wait_for_resource("vendor.com/card", allocatable=4)
