@@ -1,8 +1,7 @@
 """The book as data: items, each with an id such as ALLOC-7d, one sentence, and the text that explains it.
 
 An item is a heading, ``### ALLOC-7d: The sentence``, with everything up to the next heading; or a row of a table whose
-first column is called ``Id``, where a row is enough. Only :func:`read_book`, and
-who calls it, does I/O.
+first column is called ``Id``, where a row is enough. Only :func:`read_book`, and who calls it, does I/O.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ def _items_of_section(title: str, lines: list[str], topic: str) -> Iterator[Item
         elif not columns:
             columns = cells
         elif columns[0] == "Id" and re.fullmatch(_ID, cells[0]):
-            told = [f"*{name}:* {cell}" for name, cell in zip(columns, cells, strict=True) if cell]
-            yield Item(id=cells[0], topic=topic, sentence=cells[1], text="\n\n".join(told[2:]))
+            named = [f"*{name}:* {cell}" for name, cell in zip(columns, cells, strict=True) if cell]
+            yield Item(id=cells[0], topic=topic, sentence=cells[1], text="\n\n".join(named[2:]))
 
 
 @cache

@@ -11,9 +11,10 @@ import pytest
 from devicemgr.core.allocation.plan import Request, plan_allocation
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
+from devicemgr.core.topology.alignment import align
 from devicemgr.core.topology.hints import container_hints
 from devicemgr.core.topology.numa import Numa, nodes_of
-from devicemgr.core.topology.policy import Policy, Topology, align
+from devicemgr.core.topology.policy import Policy, Topology
 from devicemgr.errors import AllocationRefused
 from devicemgr.model import Container, Device, Owner, Pod, RunOptions
 from tests.helpers import apply_list

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prometheus_client import Counter, Histogram
 
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.core.topology.policy import Policy
@@ -15,7 +16,6 @@ from devicemgr.daemon.serving.metrics import Metrics
 from devicemgr.kubernetes_versions import VERSIONS, why_kubelet_refuses
 from devicemgr.model import Container, Device, Owner, Pod, RunOptions
 from devicemgr.rules import book
-from devicemgr.steps import run_steps
 from tests.helpers import apply_list
 
 BOOK = Path(book.__file__).parent

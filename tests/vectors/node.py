@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.core.checkpoint.kubelet_format import FILE_NAME
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
@@ -11,7 +12,6 @@ from devicemgr.core.views import node_status as views
 from devicemgr.core.views.pod_resources import allocatable_devices, on_nodes
 from devicemgr.events import DeviceHealthChanged
 from devicemgr.model import Device, NodeStatus, Owner, RunOptions
-from devicemgr.steps import run_steps
 from tests.helpers import apply_list
 
 from .better import better

@@ -7,6 +7,7 @@ import pytest
 from devicemgr.core.views.pod_resources import PodResourcesEntry
 from devicemgr.rpc.pod_resources.service import PodResourcesService
 from devicemgr.rpc.stubs import v1
+from tests.helpers import result_of
 
 NO_RECORDS = "a record of CPUs or memory is another manager's: devicemgr manages devices only (API-5)"
 
@@ -19,12 +20,9 @@ class Api:
 
 
 def our_answer():
-    try:
-        PodResourcesService(Api()).list(v1.ListPodResourcesRequest()).send(None)
-    except StopIteration as end:
-        (pod,) = v1.ListPodResourcesResponse.parse(end.value.SerializeToString()).pod_resources
-        return pod
-    raise AssertionError("it waits")
+    answer = result_of(PodResourcesService(Api()).list(v1.ListPodResourcesRequest()))
+    (pod,) = v1.ListPodResourcesResponse.parse(answer.SerializeToString()).pod_resources
+    return pod
 
 
 def podresources_isolation(case):

@@ -8,10 +8,11 @@ import pytest
 
 from devicemgr.core.devices.endpoint import Endpoint
 from devicemgr.core.devices.store import DeviceStore
+from devicemgr.core.topology.alignment import align
 from devicemgr.core.topology.hints import Hint, candidate_nodes, container_hints, generate_hints, pod_hints, pod_request
 from devicemgr.core.topology.merge import Fitness, filter_single_numa_hints, widest_need
 from devicemgr.core.topology.numa import Numa, mask_of, nodes_of, subsets
-from devicemgr.core.topology.policy import Policy, Topology, align, check_distances, parse_options, parse_topology
+from devicemgr.core.topology.policy import Policy, Topology, check_distances, parse_options, parse_topology
 from devicemgr.errors import UnusableTopology
 from devicemgr.model import Container, ContainerKind, Device, Owner, Pod, RunOptions
 from tests.helpers import apply_list
