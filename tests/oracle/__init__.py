@@ -17,5 +17,6 @@
 ``compare``        in what they differ
 ``known``          which differences are items of the book
 ``history``        what has happened on the node, for ``known``
+``tally``          what becomes of stories at random
 ``__main__``       ``python -m tests.oracle``
 """

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
-from collections import Counter
 from contextlib import closing
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -22,6 +20,7 @@ from .go_side import GoSide
 from .our_side import OurSide
 from .play import play
 from .story import Story
+from .tally import Tally
 
 BATCH = 50
 """Stories, of which the first difference is shrunk and reported; then the next ones begin."""
@@ -33,54 +32,35 @@ class Unknown(Exception):
     """The sides differ in what is no item of the book."""
 
 
-class Run:
-    def __init__(self, go: GoSide, ours: OurSide):
-        self._sides = (go, ours)
-        self.seen: Counter[str] = Counter()
-        self.played = self.found = self.broken = 0
+def play_batch(tally: Tally, number: int, count: int) -> None:
+    smallest: list[tuple[Story, list[str]]] = []
+    attempts = 0
 
-    def batch(self, number: int, count: int) -> None:
-        smallest: list[tuple[Story, list[str]]] = []
-        attempts = 0
+    @seed(number)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    @given(stories())
+    def differ(story: Story) -> None:
+        nonlocal attempts
+        attempts += bool(smallest)
+        if attempts > SHRINKING:
+            return
+        if unknown := tally.play(f"of batch {number}", story, counts=not attempts):
+            smallest.append((story, unknown))
+            raise Unknown
 
-        @seed(number)
-        @settings(
-            max_examples=count,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
-            report_multiple_bugs=False,
-            print_blob=False,
-        )
-        @given(stories())
-        def differ(story: Story) -> None:
-            nonlocal attempts
-            attempts += bool(smallest)
-            if attempts > SHRINKING:
-                return
-            self.played += not attempts
-            try:
-                differences = play(story, *self._sides)
-            except Exception:  # of whatever kind, it must not cost the stories after this one
-                if not attempts:
-                    self.broken += 1
-                    why = traceback.format_exc()
-                    print(f"--- of batch {number}, not played to its end:\n{story}", why, sep="\n", flush=True)
-                return
-            if not attempts:
-                self.seen.update({one.item for one in differences if one.item})
-            if unknown := [str(one) for one in differences if one.item is None]:
-                smallest.append((story, unknown))
-                raise Unknown
-
-        try:
-            differ()
-        except (Unknown, Flaky) as error:
-            self.found += 1
-            story, unknown = smallest[-1]
-            always = "" if isinstance(error, Unknown) or attempts > SHRINKING else ", not each time"
-            print(f"--- of batch {number}{always}:\n{story}", *unknown, sep="\n", flush=True)
+    try:
+        differ()
+    except (Unknown, Flaky) as error:
+        always = "" if isinstance(error, Unknown) or attempts > SHRINKING else ", not each time"
+        tally.tell(f"of batch {number}{always}", *smallest[-1])
 
 
 def main() -> int:
@@ -92,18 +72,12 @@ def main() -> int:
     if program is None:
         parser.error("there is no go in PATH")
     with closing(GoSide(program)) as go, closing(OurSide()) as ours:
-        run, number = Run(go, ours), arguments.seed
-        while run.played < arguments.stories:
-            run.batch(number, min(BATCH, arguments.stories - run.played))
-            print(f"{run.played} stories", file=sys.stderr, flush=True)
+        tally, number = Tally(lambda story: play(story, go, ours)), arguments.seed
+        while tally.played < arguments.stories:
+            play_batch(tally, number, min(BATCH, arguments.stories - tally.played))
+            print(f"{tally.played} stories", file=sys.stderr, flush=True)
             number += 1
-    print(
-        f"{run.played} stories, {run.found} differences that are no item, {run.broken} not played to their end. "
-        "Stories in which an item was seen:"
-    )
-    for item, count in run.seen.most_common():
-        print(f"{count:6}  {item}")
-    return min(run.found + run.broken, 1)
+    return tally.report()
 
 
 if __name__ == "__main__":

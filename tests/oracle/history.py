@@ -28,6 +28,8 @@ class History:
     """Plug-ins that both sides have refused while they had a stream."""
     again: bool = False
     """Were pods admitted once more, while they ran?"""
+    handed_over: bool = False
+    """Has ours started with the kubelet's checkpoint, which says nothing of plug-ins' options?"""
     expired: set[str] = field(default_factory=set)
     """Resources whose grace period has ended once."""
     refused: set[str] = field(default_factory=set)
@@ -38,6 +40,8 @@ class History:
     """The first item by which a pod was not treated alike, up to now."""
     spoilt: dict[str, str] = field(default_factory=dict)
     """Resources of which the sides know different things, and the item that explains it."""
+    written: set[str] = field(default_factory=set)
+    """Those that are spoilt because the sides have started with what they had written before. Until the next list."""
 
     @property
     def resources(self) -> set[str]:
@@ -77,6 +81,14 @@ class History:
         else:
             self.spoilt.setdefault(resource, "LIM-2")
 
+    def restarted(self, unlike: set[str], *, handed_over: bool) -> None:
+        """What the kubelet had forgotten or kept is forgotten, unless the checkpoints are unlike in a resource."""
+        self.handed_over = handed_over
+        self.live.clear()
+        self.again |= bool(self.pods)
+        self.spoilt = {resource: item for resource, item in self.spoilt.items() if resource in unlike}
+        self.written = set(self.spoilt)
+
     def ended(self, plugin: str) -> None:
         """Its stream. In the kubelet its list stays, and any of the others goes on."""
         if plugin not in self.live:
@@ -100,8 +112,10 @@ class History:
     def _recover(self, plugin: str) -> None:
         """The list of the newest plug-in is in force on both sides."""
         resource = self.plugins[plugin].resource
-        if self.spoilt.get(resource) in RECOVERING and self.plugins[plugin].devices is not None:
-            del self.spoilt[resource]
+        recovers = self.spoilt.get(resource) in RECOVERING or resource in self.written
+        if recovers and self.plugins[plugin].devices is not None:
+            self.spoilt.pop(resource, None)
+            self.written.discard(resource)
 
     def serving(self, resource: str) -> list[str]:
         """Its live plug-ins, the newest last."""

@@ -180,7 +180,9 @@ def _health(difference: Difference, history: History) -> bool:
         kinds = {name: one.kind for name, one in history.met[pod].named()}
         return all(kinds[container] != "main" for container in place or difference.ours)
     judge, ours = ([one] if isinstance(one, str) else one for one in (difference.judge, difference.ours))
-    return [theirs for theirs, mine in zip(judge, ours, strict=True) if mine != "Unknown" and mine != theirs] == []
+    return len(judge) == len(ours) and all(
+        mine in ("Unknown", theirs) for theirs, mine in zip(judge, ours, strict=True)
+    )
 
 
 @_looks("LIM-26")
@@ -205,7 +207,8 @@ def _ended_pod(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-31")
 def _unknown_resource(difference: Difference, history: History) -> bool:
-    """A pod that asks for a resource nobody registered starts without its devices, unless something else is wrong."""
+    """A pod that asks for a resource of which nobody has sent a list starts without its devices, unless something else
+    is wrong, or the node still lists the resource with 0."""
     return "is not known to this node" in _refusals(difference)[1]
 
 
@@ -267,11 +270,11 @@ def _start_after_grace(difference: Difference, history: History) -> bool:
 
 @_looks("LIM-39")
 def _forgotten_options(difference: Difference, history: History) -> bool:
-    """After a restart a container starts without the PreStartContainer that its plug-in wants."""
+    """After a restart a container starts without the PreStartContainer that its plug-in wants, or may want."""
     away = {
         plugin.resource
         for plugin in history.plugins.values()
-        if plugin.prestart and not history.serving(plugin.resource)
+        if (plugin.prestart or history.handed_over) and not history.serving(plugin.resource)
     }
     return isinstance(difference.step, StartAgain) and bool(about(difference, history) & away)
 

@@ -38,7 +38,7 @@ from .checkpoint import FILE, read_checkpoint
 from .side import Admission, Refusal, Started
 from .story import Pod, Step, Story, resource_name
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 UNBOUNDED = PeerLimits(
     report_rate=1e6,
     report_burst=2**30,

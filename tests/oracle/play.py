@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import story as s
-from .checkpoint import FILE
+from .checkpoint import FILE, read_checkpoint
 from .compare import Difference, differing, without_empty, without_ids, without_order
 from .history import History
 from .known import explain
@@ -257,25 +257,32 @@ class Player:
 
     def _reboot(self, step: s.Reboot) -> Seen:
         self._kill_all()
-        return self._start_again(step.meanwhile, reboot=True)
+        return self._start_again(step.meanwhile, before=step.before, reboot=True)
 
     def _handover(self, step: s.Handover) -> Seen:
         return self._start_again((), exchange=True)
 
-    def _start_again(self, meanwhile: tuple[Step, ...], *, reboot: bool = False, exchange: bool = False) -> Seen:
+    def _start_again(
+        self,
+        meanwhile: tuple[Step, ...],
+        *,
+        before: tuple[Step, ...] = (),
+        reboot: bool = False,
+        exchange: bool = False,
+    ) -> Seen:
         for side in self._sides.values():
             side.stop()
-        self._history.live.clear()
-        self._history.spoilt.clear()  # what the kubelet had forgotten or kept is forgotten
-        self._history.again |= bool(self._history.pods)
+        one, other = (read_checkpoint(side.plugins)["registered"].keys() for side in self._sides.values())
+        self._history.restarted(one ^ other, handed_over=exchange)
         if exchange:
             self._exchange_checkpoints()
         for side in self._sides.values():
             side.start(reboot=reboot)
+        early = [list(self.play(step)) for step in before]
         with ThreadPoolExecutor(len(self._sides)) as threads:
             judge = self._sides[self._judge].readmit(start=reboot)  # it does not wait
             ours = threads.submit(self._sides[self._ours].readmit, start=reboot)
-            self._meanwhile = [list(self.play(step)) for step in meanwhile]
+            self._meanwhile = early + [list(self.play(step)) for step in meanwhile]
             return self._admissions({self._judge: judge, self._ours: ours.result()}, list(self._history.pods.values()))
 
     def _exchange_checkpoints(self) -> None:

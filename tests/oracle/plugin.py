@@ -26,7 +26,7 @@ from .story import Answers, Device, Register, parse_devices, resource_name
 Call = tuple[Any, ...]
 """The method's name and what the request says; ids are sorted."""
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 DOES_NOT_WORK = "it does not work"
 
 

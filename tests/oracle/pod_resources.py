@@ -12,7 +12,7 @@ import grpc
 from devicemgr.rpc.stubs import v1, v1alpha1
 from tests.grpcio_peers import OPTIONS, unary
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 A_TOKEN = 0.01
 """Seconds until the next call is allowed (PR-2)."""
 

@@ -299,12 +299,17 @@ class Restart(Step):
 
 @_step
 class Reboot(Step):
-    """The same, but no container runs any more, and no plug-in: see Kill."""
+    """The same, but no container runs any more, and no plug-in: see Kill.
+
+    ``before``: what happens before the manager learns of any pod.
+    """
 
     meanwhile: tuple[Step, ...] = ()
+    before: tuple[Step, ...] = ()
 
-    def __init__(self, *meanwhile: Step):
+    def __init__(self, *meanwhile: Step, before: tuple[Step, ...] = ()):
         object.__setattr__(self, "meanwhile", meanwhile)
+        object.__setattr__(self, "before", before)
 
 
 @_step

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from . import __main__ as at_random
+from .__main__ import play_batch
 from .generate import stories
+from .kubelet.__main__ import play_stories
 from .play import play
 from .story import (
     Admit,
@@ -24,6 +26,7 @@ from .story import (
     parse_devices,
     sidecar,
 )
+from .tally import Tally
 
 NAMES = {
     one.__name__: one
@@ -44,21 +47,22 @@ def test_what_the_sides_differ_in_is_known(go, ours, story):
     assert not unknown, "\n".join(unknown)
 
 
-def test_a_story_that_cannot_be_played_costs_no_other(monkeypatch, capsys):
+@pytest.mark.parametrize("at_random", [play_batch, play_stories])
+def test_a_story_that_cannot_be_played_costs_no_other(at_random, capsys):
     played = []
 
-    def play(story, *sides):
+    def play(story):
         played.append(story)
         assert len(played) != 2, "nobody answers"
         return []
 
-    monkeypatch.setattr(at_random, "play", play)
-    run = at_random.Run(None, None)
-    run.batch(1, 4)
-    assert (run.played, run.found, run.broken) == (4, 0, 1)
+    tally = Tally(play)
+    at_random(tally, 1, 4)
+    assert (tally.played, tally.found, tally.broken) == (4, 0, 1)
     said = capsys.readouterr().out
     assert f"{played[1]}" in said
     assert "AssertionError: nobody answers" in said
+    assert tally.report() == 1
 
 
 def test_a_story_is_printed_as_it_is_written():

@@ -17,7 +17,8 @@ def as_a_whole(difference: Difference) -> Difference:
 
 def _is_refused_pod(difference: Difference) -> bool:
     """Whoever asks in v1alpha1 is told of pods that the kubelet has refused, too."""
-    if difference.where[:3] != ("result", "pod-resources", "v1alpha1") or difference.ours != MISSING:
+    of_a_pod = difference.where[:3] == ("result", "pod-resources", "v1alpha1") and len(difference.where) == 4
+    if not of_a_pod or difference.ours != MISSING:
         return False
     return not any(difference.judge["containers"].values())
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from devicemgr.condition_variable import ConditionVariable
+from devicemgr.concurrency.condition_variable import ConditionVariable
 
 Entry = dict[str, Any]
 
@@ -26,6 +26,8 @@ class Log:
         self._file = file
         self._kind = kind
         self._changed = ConditionVariable()
+        self.ended = trio.Event()
+        """The program says no more."""
         self.last_words: deque[str] = deque(maxlen=40)
         """The last lines that are no JSON, as of a panic, or that tell of an error."""
 
@@ -46,6 +48,7 @@ class Log:
                 self._changed.notify()
         if rest:
             self.last_words.append(rest.decode(errors="replace"))
+        self.ended.set()
 
     @property
     def kinds(self) -> list[str]:

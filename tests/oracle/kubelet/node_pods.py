@@ -11,8 +11,9 @@ from typing import Any
 
 import trio
 
-from devicemgr.cluster.api.answers import Object
 from devicemgr.cluster.api.client import ApiClient
+from devicemgr.cluster.objects.metadata import Object
+from devicemgr.concurrency.exception_groups import collapse_exception_group
 from devicemgr.errors import ApiError
 from tests.oracle.checkpoint import read_checkpoint
 from tests.oracle.side import Admission, Started
@@ -61,7 +62,7 @@ class NodePods:
         return [found[pod.name] for pod in pods]
 
     async def _decided(self, pod: Pod, since: int, found: dict[str, Admission]) -> None:
-        await _first_of(
+        await first_of(
             lambda: self._wait_for_status(pod, lambda status: bool(refusal(status)) or all_started(status)),
             lambda: self._wait_for_failure(pod, since),
             lambda: self._wait_for_early_refusal(pod),
@@ -124,7 +125,7 @@ class NodePods:
             now = restarts(status)
             return all(now[container] > before[container] for container, _ in again) and all_started(status)
 
-        await _first_of(lambda: self._wait_for_status(pod, have_started), lambda: self._wait_for_failure(pod, since))
+        await first_of(lambda: self._wait_for_status(pod, have_started), lambda: self._wait_for_failure(pod, since))
         return Admission(name, None, self._started(pod, again, since))
 
     def _started(self, pod: Pod, containers: list[tuple[str, Container]], since: int) -> dict[str, Started]:
@@ -181,30 +182,37 @@ class NodePods:
 
     # --- they go ---
 
-    async def delete(self, names: Sequence[str], *, grace: int | None = None) -> None:
-        """With ``grace=0`` the API server does not wait for a kubelet."""
+    async def delete(self, names: Sequence[str]) -> None:
         async with trio.open_nursery() as nursery:
             for name in names:
                 if self.uids.pop(name, None):
                     self.admitted.pop(name, None)
-                    nursery.start_soon(self._delete, name, grace)
+                    nursery.start_soon(delete_if_there, self._api, f"{PODS}/{name}")
 
-    async def _delete(self, name: str, grace: int | None) -> None:
-        try:
-            await self._api.delete(f"{PODS}/{name}", grace=grace)
-        except ApiError as error:
-            if error.code != _NOT_FOUND:
-                raise
-        await self._api.wait_until(f"{PODS}/{name}", lambda pod: pod is None)
+    async def delete_all(self) -> None:
+        """Whatever has become of them; the API server does not wait for a kubelet."""
+        for pod in (await self._api.list(PODS))["items"]:
+            await delete_if_there(self._api, f"{PODS}/{pod['metadata']['name']}", grace=0)
 
 
-async def _first_of(*waits: Callable[[], Awaitable[None]]) -> None:
+async def delete_if_there(api: ApiClient, path: str, grace: int | None = None) -> None:
+    """It is gone when this returns."""
+    try:
+        await api.delete(path, grace=grace)
+    except ApiError as error:
+        if error.code != _NOT_FOUND:
+            raise
+    await api.wait_until(path, lambda found: found is None)
+
+
+async def first_of(*waits: Callable[[], Awaitable[None]]) -> None:
     """Return when one of them does."""
-    async with trio.open_nursery() as nursery:
+    with collapse_exception_group():
+        async with trio.open_nursery() as nursery:
 
-        async def wait(one: Callable[[], Awaitable[None]]) -> None:
-            await one()
-            nursery.cancel_scope.cancel()
+            async def wait(one: Callable[[], Awaitable[None]]) -> None:
+                await one()
+                nursery.cancel_scope.cancel()
 
-        for one in waits:
-            nursery.start_soon(wait, one)
+            for one in waits:
+                nursery.start_soon(wait, one)

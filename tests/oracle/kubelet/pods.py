@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from devicemgr.cluster.api.client import Object
+from devicemgr.cluster.objects.metadata import Object
 from tests.oracle.side import Refusal
 from tests.oracle.story import Pod
 

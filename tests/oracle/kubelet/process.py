@@ -19,13 +19,13 @@ from typing import Any
 
 import trio
 
-from devicemgr.errors import collapse_exception_group
-from devicemgr.testing.conformance.isolation import Bind, isolated
+from devicemgr.concurrency.exception_groups import collapse_exception_group
+from devicemgr.testing.conformance.subject.isolation import Bind, isolated
 
 from .log import Log
 from .programs import KUBELET
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds in which what is waited for has happened, on a busy machine as well."""
 
 
@@ -37,6 +37,7 @@ class NodeConfig:
     policy: str = "none"
     scope: str = "container"
     policy_options: Mapping[str, str] = field(default_factory=dict)
+    max_pods: int = 110
 
 
 class Runtime:
@@ -155,6 +156,7 @@ def _configuration(directory: Path, node: NodeConfig, runtime: Path, port: int) 
         "kubeAPIQPS": 1000,
         "kubeAPIBurst": 2000,
         "registerNode": True,
+        "maxPods": node.max_pods,
         "topologyManagerPolicy": node.policy,
         "topologyManagerScope": node.scope,
         "topologyManagerPolicyOptions": dict(node.policy_options),

@@ -10,7 +10,7 @@ import trio
 from devicemgr.cluster.control_plane.go_program import KUBERNETES, GoProgram
 from devicemgr.cluster.control_plane.programs import CONTROL_PLANE, Program, find_programs
 from devicemgr.errors import DeviceManagerError
-from devicemgr.testing.conformance.isolation import Bind, require_allowed
+from devicemgr.testing.conformance.subject.isolation import Bind, require_allowed
 
 KUBELET = GoProgram(Path(__file__).parent.parent / "go_kubelet")
 _MINOR = ".".join(KUBERNETES.split(".")[:2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +16,19 @@ from typing import Any, ClassVar
 
 import trio
 
-from devicemgr.cluster.api.answers import Object
 from devicemgr.cluster.api.client import ApiClient
 from devicemgr.cluster.control_plane.processes import ControlPlane
+from devicemgr.cluster.objects.metadata import Object
 from devicemgr.core.checkpoint.kubelet_format import parse_checkpoint, render
 from devicemgr.daemon.layout import KUBELET_ROOT
 from devicemgr.daemon.threads.portal import Portal
 from tests.oracle.checkpoint import FILE, read_checkpoint
 from tests.oracle.our_side import metric_families
 from tests.oracle.play import can_play
-from tests.oracle.side import Admission, Refusal
-from tests.oracle.story import Admit, GracePeriodEnds, Pod, Resize, Step, Story
+from tests.oracle.side import Admission, Crashed, Refusal
+from tests.oracle.story import Admit, Answers, GracePeriodEnds, Pod, Reboot, Resize, StartAgain, Step, Story
 
-from .node_pods import NodePods
+from .node_pods import NodePods, delete_if_there, first_of
 from .pods import NODE
 from .process import PATIENCE, NodeConfig, open_kubelet, open_runtime
 from .view import make_view
@@ -62,18 +62,21 @@ class KubeletSide:
         distances = [story.distances(node) for node in range(story.numa)]
         self._view = make_view(self._root, directory / "view", distances)
         self._pods = NodePods(self._api, self.plugins)
-        self._start_runtime()
-        self.start()
+        with ExitStack() as opening:
+            opening.callback(self.leave)
+            self._start_runtime()
+            self.start()
+            opening.pop_all()
 
     def leave(self) -> None:
         with ExitStack() as ending:  # all of it, should the kubelet have crashed; the last comes first
-            ending.callback(self._call, self._api.delete, _NODE)
-            ending.callback(self._call, self._pods.delete, list(self._pods.uids), grace=0)
+            ending.callback(self._call, delete_if_there, self._api, _NODE)
+            ending.callback(self._call, self._pods.delete_all)
             ending.callback(self._runtime.close)
             ending.callback(self._kubelet.close)
 
     def stop(self) -> None:
-        self._call(self._pods.refusals_are_known)
+        self._ask(self._pods.refusals_are_known)
         self._kubelet.close()
         self._rename_pods(self._names)
 
@@ -133,7 +136,7 @@ class KubeletSide:
     def _wait_once_more(self, kind: str, **fields: str) -> None:
         what = " ".join([kind, *fields.values()])
         self._waited[what] += 1
-        self._call(self._pods.kubelet.log.wait_for, kind, number=self._waited[what], **fields)
+        self._ask(self._pods.kubelet.log.wait_for, kind, number=self._waited[what], **fields)
 
     def _seen_by_the_kubelet(self, path: Path) -> str:
         return str(KUBELET_ROOT / path.relative_to(self._root))
@@ -142,7 +145,7 @@ class KubeletSide:
 
     def admit(self, pods: list[Pod], *, start: bool = True) -> list[Admission]:
         self.delete([pod.name for pod in pods])  # one of that name, which was refused
-        found: list[Admission] = self._call(self._pods.admit, pods)
+        found: list[Admission] = self._ask(self._pods.admit, pods)
         return found
 
     def adopt(self, pods: list[Pod]) -> None:
@@ -150,17 +153,17 @@ class KubeletSide:
         self._call(self._pods.adopt, pods)
 
     def delete(self, names: list[str]) -> None:
-        self._call(self._pods.delete, names)
+        self._ask(self._pods.delete, names)
 
     def start_again(self, name: str) -> Admission:
-        found: Admission = self._call(self._pods.start_again, name)
+        found: Admission = self._ask(self._pods.start_again, name)
         return found
 
     def resize(self, name: str) -> Refusal | None:
         raise NotImplementedError
 
     def readmit(self, *, start: bool) -> list[Admission]:
-        return [self._call(self._pods.readmit, pod, start=start) for pod in list(self._pods.admitted.values())]
+        return [self._ask(self._pods.readmit, pod, start=start) for pod in list(self._pods.admitted.values())]
 
     def expire_grace(self) -> None:
         raise NotImplementedError
@@ -169,7 +172,7 @@ class KubeletSide:
 
     def node(self) -> dict[str, tuple[int, int]]:
         """As it is in the second report from now: the first may have been begun before."""
-        status = self._call(self._reported)["status"]
+        status = self._ask(self._reported)["status"]
         return {
             name: (int(count), int(status["allocatable"][name]))
             for name, count in status["capacity"].items()
@@ -197,7 +200,7 @@ class KubeletSide:
         return found
 
     def health(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._call(self._pods.health)
+        found: dict[str, Any] = self._ask(self._pods.health)
         return found
 
     def metrics(self, names: list[str]) -> dict[str, Any]:
@@ -208,6 +211,21 @@ class KubeletSide:
             families = metric_families(answer.read().decode())
         return {name: one for name, one in families.items() if name in names}
 
+    def _ask(self, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """What it returns while the kubelet runs. Raises Crashed if that ends meanwhile."""
+        found: list[Any] = []
+
+        async def ask() -> None:
+            found.append(await function(*args, **kwargs))
+
+        self._call(first_of, ask, self._pods.kubelet.log.ended.wait)
+        if not found:
+            try:
+                self._kubelet.close()
+            except RuntimeError as ended:  # with what it said last
+                raise Crashed(str(ended)) from ended
+        return found[0]
+
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         async def within_patience() -> Any:
             with trio.fail_after(PATIENCE):
@@ -217,6 +235,21 @@ class KubeletSide:
 
 
 def is_for_a_kubelet(story: Story) -> bool:
-    """Claims need a driver, and there is none."""
+    """Claims need a driver, and there is none. And a kubelet learns of its pods as soon as it starts."""
+    late = any(isinstance(step, Reboot) and step.before for step in story.steps)
     claimed = any(pod.claims() for step in story.steps if isinstance(step, Admit) for pod in step.pods)
-    return can_play(story, KubeletSide) and not claimed
+    return can_play(story, KubeletSide) and not claimed and not late and not _fails_to_start(story)
+
+
+def _fails_to_start(story: Story) -> bool:
+    """Where PreStartContainer fails the kubelet goes on trying, in the steps after that, too (RUN-2); and it starts no
+    container after an init container that failed."""
+    failing: set[str] = set()
+    for step in story.steps:
+        if isinstance(step, Answers):
+            (failing.add if step.start else failing.discard)(step.plugin)
+        elif failing and (
+            isinstance(step, Admit | Reboot) or (isinstance(step, StartAgain) and step is not story.steps[-1])
+        ):
+            return True
+    return False

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.oracle.our_side import OurSide
 from tests.oracle.plugin import Plugin, register
 from tests.oracle.pod_resources import ask_pod_resources
@@ -49,7 +47,6 @@ class Node:
         return {pod.name: listed[pod.name]["containers"] for pod in FIFTY}
 
 
-@pytest.mark.timeout(300, func_only=True)
 def test_fifty_pods_keep_their_devices_from_our_manager_to_the_kubelet_and_back(kubelet, ours, root_dir):
     node = Node(ours, kubelet)
     story = Story("a handover")

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from devicemgr import Device
-from devicemgr.cli.kubelet_status import kubelet_data
+from devicemgr.cli.status.kubelet import kubelet_data
 from devicemgr.cluster.control_plane.processes import ControlPlane
 from devicemgr.rpc.pod_resources.client import read_pod_resources
 from devicemgr.testing import open_simulated_plugin

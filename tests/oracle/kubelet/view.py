@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from devicemgr.testing.conformance.isolation import Bind, kubelet_at_its_path
+from devicemgr.testing.conformance.subject.isolation import Bind, kubelet_at_its_path
 
 # A kubelet sets these to its own values, for the whole machine. Where it finds those values it leaves them alone.
 _KERNEL_SETTINGS = {
