@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from devicemgr import open_device_manager
+from devicemgr import DeviceManager, open_device_manager
+from devicemgr.daemon.event_log import EventLog
 from devicemgr.testing import open_simulated_plugin
 
 settings.register_profile("busy", deadline=None)  # 200 ms by default, which a busy machine takes for anything
@@ -23,9 +24,12 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """A shell switches SIGINT off for what it runs in the background, and programs under test would inherit that."""
+    """A shell switches SIGINT off for what it runs in the background, and nohup SIGHUP. Programs under test would
+    inherit that, but not a handler."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 @pytest.fixture
@@ -49,3 +53,23 @@ def open_plugin(manager):
         return open_simulated_plugin(manager.layout.plugins, resource, **options)
 
     return open_one
+
+
+@pytest.fixture
+def task_names(monkeypatch):
+    """The names of all tasks and calls in the trees of all managers, looked at with each of their events."""
+    names, trees = set(), {}
+    make, record = DeviceManager.__init__, EventLog.record
+
+    def made(manager, layout, log, *arguments, **options):
+        make(manager, layout, log, *arguments, **options)
+        trees[log] = manager.running_tree
+
+    def recorded(log, events):
+        record(log, events)
+        if log in trees:
+            names.update(node.name for node in trees[log].snapshot().walk() if node.kind != "nursery")
+
+    monkeypatch.setattr(DeviceManager, "__init__", made)
+    monkeypatch.setattr(EventLog, "record", recorded)
+    return names

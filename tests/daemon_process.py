@@ -10,6 +10,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from .processes import HANGS
+
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 COMMAND = [sys.executable, "-m", "devicemgr"]
 
@@ -34,15 +36,15 @@ class Daemon:
         started = time.perf_counter()
         (root.parent / "daemon.log").unlink(missing_ok=True)
         self._log = (root.parent / "daemon.log").open("a+")  # read through another one: the two would share an offset
-        self._process = subprocess.Popen([*COMMAND, "--root-dir", root, *options], stderr=self._log)
+        self.process = subprocess.Popen([*COMMAND, "--root-dir", root, *options], stderr=self._log)
         while "ManagerReady" not in self.log:
-            assert self._process.poll() is None, self.log
+            assert self.process.poll() is None, self.log
             time.sleep(0.001)
         self.ready_after = time.perf_counter() - started
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
 
     @property
     def log(self) -> str:
@@ -55,20 +57,23 @@ class Daemon:
 
     @property
     def processor_seconds(self) -> float:
-        return processor_seconds(self._process.pid)
+        return processor_seconds(self.process.pid)
 
     def kill(self):
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
     def close(self):
         """Its log; the process has ended."""
         self._log.close()
 
     def stop(self):
-        self._process.terminate()
-        assert self._process.wait(30) == 0, self.log
-        self._log.close()
+        self.process.terminate()
+        try:
+            assert self.process.wait(HANGS) == 0, self.log
+        finally:
+            self.kill()  # should it hang
+            self.close()
 
 
 @contextmanager

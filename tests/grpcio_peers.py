@@ -185,8 +185,8 @@ class Client:
     def capacity(self) -> dict[str, int]:
         return {resource.name: resource.allocatable for resource in self.status().resources}
 
-    def status(self) -> admin.StatusResponse:
-        return admin.StatusResponse.parse(self._status(b"", timeout=60))
+    def status(self, *, timeout: float = 60) -> admin.StatusResponse:
+        return admin.StatusResponse.parse(self._status(b"", timeout=timeout))
 
     def nothing(self) -> None:
         """Ask about a pod that is not here."""

@@ -1,14 +1,23 @@
-"""What tests in many places need: a pod, a short way to a function of ours, and to wait until something happened."""
+"""What tests in many places need: a pod, a short way to a function of ours, a small disk, and to wait until something
+happened."""
 
 from __future__ import annotations
 
-from devicemgr import Container, Pod
-from devicemgr.core.checkpoint.own_section import format_section, pod_fragment
-from devicemgr.model import DeviceList
-from devicemgr.node_config import parse_node_configs
-from devicemgr.steps import run_steps
+import os
+import re
+import subprocess
+from contextlib import contextmanager
 
-GPU, NIC = "vendor.com/gpu", "vendor.com/nic"
+import pytest
+import trio
+
+from devicemgr import Container, Pod
+from devicemgr.concurrency.steps import run_steps
+from devicemgr.core.checkpoint.own_section import format_section, pod_fragment
+from devicemgr.input.node_config import parse_node_configs
+from devicemgr.model import DeviceList
+
+GPU, NIC, FPGA = "vendor.com/gpu", "vendor.com/nic", "vendor.com/fpga"
 
 
 def pod(name="p", *containers, **limits):
@@ -18,6 +27,20 @@ def pod(name="p", *containers, **limits):
         wanted = {name if "/" in name else f"vendor.com/{name}": n for name, n in (limits or {"gpu": 1}).items()}
         containers = (Container(name="main", limits=wanted),)
     return Pod(name=name, uid=name, containers=containers)
+
+
+def result_of(coroutine):
+    """What it returns, in a run of its own. On a busy machine, what takes no time may let other tasks run."""
+
+    async def run():
+        return await coroutine
+
+    return trio.run(run)
+
+
+def undescribed(names):
+    """Those of tasks and calls for which nobody has written a description: Trio's own are the paths of functions."""
+    return {name for name in names if name == "call" or re.fullmatch(r"[\w.]+\.[\w.<>]+", name)}
 
 
 async def until(manager, condition):
@@ -41,3 +64,15 @@ def render_section(section):
 
 def parse_node_config(text, *, file):
     return parse_node_configs([(file, text)])
+
+
+@contextmanager
+def small_disk(directory, size):
+    """A file system of that size; skips where that is not allowed."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", directory]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root can mount a small file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", directory], check=True)

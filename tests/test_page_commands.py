@@ -12,10 +12,12 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+
+from tests.processes import HANGS, running
 
 ROOT = Path(__file__).parent.parent
 DIRECTORY = "/tmp/node"  # the README's, for which the test has its own
@@ -47,19 +49,19 @@ class Session:
         }
 
     def run(self, command: str) -> str:
-        return self._output(self._start(command).communicate(timeout=60)[0])
+        with ExitStack() as stack:
+            return self._output(self._start(command, stack).communicate(timeout=HANGS)[0])
 
     def start(self, command: str, lines: int) -> str:
         """Leave it running; what it said first."""
-        process = self._stack.enter_context(self._start(command))
-        self._stack.callback(os.killpg, process.pid, signal.SIGTERM)
+        process = self._start(command, self._stack)
         assert process.stdout is not None
         return self._output("".join(process.stdout.readline() for _ in range(lines)))
 
-    def _start(self, command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command.replace(DIRECTORY, self.directory),
-            shell=True,
+    def _start(self, command: str, stack: ExitStack) -> subprocess.Popen[str]:
+        """In a shell, whose programs are ended with it."""
+        shell = running(
+            ["sh", "-c", command.replace(DIRECTORY, self.directory)],
             cwd=ROOT,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -67,9 +69,18 @@ class Session:
             text=True,
             start_new_session=True,
         )
+        process = stack.enter_context(shell)
+        stack.callback(_end, process)
+        return process
 
     def _output(self, output: str) -> str:
         return output.replace(self.directory, DIRECTORY)
+
+
+def _end(shell: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(shell.pid, signal.SIGTERM)
+    shell.wait(HANGS)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +97,58 @@ def test_every_shown_command_prints_what_is_shown(tmp_path, page):
             else:
                 got = session.run(command)
             assert agrees(want, got), f"$ {command}\nThe page shows:\n{want}\nIt printed:\n{got}"
+
+
+TREE = """\
+run · waits for a stop or a restart
+└─ writer
+   ├─ checkpoint writer · waits for a change of the state, for 299.1 s more
+   │  └─ watch of the files · waits for a file that is lost
+   └─ readers
+      ├─ vendor.com/gpu #2 · serving · waits for the next list of vendor.com/gpu, 1.6 s
+      │  └─ connection to process 4711 · waits for bytes
+      │     └─ writer · waits for bytes to send
+      ├─ vendor.com/nic #1 · serving · waits for the next list of vendor.com/nic, 1.6 s
+      │  └─ connection to process 4712 · waits for bytes
+      │     └─ writer · waits for bytes to send
+      └─ connections
+         ├─ connection of process 4713 to devicemgr/admin.sock · waits for bytes
+         │  └─ writer · waits for bytes to send
+         └─ handlers
+            ├─ Tree · waits for the next look at the tree
+            └─ listeners
+               ├─ accept on device-plugins/kubelet.sock · waits for a connection
+               ├─ accept on devicemgr/admin.sock · waits for a connection
+               ├─ accept on pod-resources/kubelet.sock · waits for a connection
+               ├─ plug-in watcher · waits for a change in plugins_registry
+               ├─ socket guard · waits for a socket that is lost, for 58.0 s more
+               └─ stop · waits for a stop
+"""
+WATCH = "   │  └─ watch of the files · waits for a file that is lost\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "at_another_moment"),
+    [
+        ("", ""),
+        (f" a change of the state, for 299.1 s more\n{WATCH}", " a change of the state\n"),
+        (f" a change of the state, for 299.1 s more\n{WATCH}", " the disk\n"),
+        ("plugins_registry\n", "plugins_registry, for 0.9 s more\n"),
+        (" lost, for 58.0 s more\n               └─ stop", " lost\n               └─ stop"),
+        ("admin.sock · waits for bytes\n", "admin.sock · waits for bytes, for 9.9 s more\n"),
+        (
+            "         ├─ connection of process 4713",
+            "         ├─ connection of process 9 to device-plugins/kubelet.sock · waits for bytes\n"
+            "         │  └─ writer · waits for bytes to send\n"
+            "         ├─ connection of process 4713",
+        ),
+    ],
+)
+def test_the_page_shows_the_tree_of_any_moment(line, at_another_moment):
+    """What a task waits for differs: some time after a change the checkpoint is written a second time."""
+    assert line in TREE
+    ((_, want),) = [one for one in shown_commands((ROOT / "devicemgr/cli/README.md").read_text()) if " tree " in one[0]]
+    assert agrees(want, TREE.replace(line, at_another_moment) if line else TREE)
 
 
 def test_a_command_that_prints_something_else_is_noticed():

@@ -21,6 +21,11 @@ TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py"))
 
 VALUES = {"arguments", "model", "errors", "events", "resource_names"}
 """What everything may speak of."""
+CONCURRENCY = {
+    f"concurrency/{one}"
+    for one in ("condition_variable", "exception_groups", "steps", "task_descriptions", "trio_program", "turns")
+}
+"""How tasks are written, for those who have some."""
 
 # A room, what it may import of its own package, and why.
 LAYERS: dict[str, tuple[set[str], str]] = {
@@ -28,62 +33,78 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "model": ({"arguments"}, "the values everything else speaks of"),
     "errors": (set(), "an error carries texts"),
     "events": ({"model"}, "a fact carries values"),
-    "resource_names": (set(), "text → what counts as the name of a resource"),
+    "resource_names": (set(), "text → what counts as the name of a resource, or of a label"),
     "peer_limits": ({"arguments"}, "numbers that an embedder sets"),
     "quantity": (set(), "text → number"),
     "printable": (set(), "text → text"),
-    "steps": (set(), "long work as a plain function: no await, no clock"),
-    "turns": ({"steps"}, "the same work as a task among others"),
-    "condition_variable": (set(), "how tasks wait for a change of any state"),
-    "task_descriptions": (set(), "texts, and the functions they belong to"),
+    "concurrency": (set(), "its first page imports nothing"),
+    "concurrency/steps": (set(), "long work as a plain function: no await, no clock"),
+    "concurrency/turns": ({"concurrency/steps"}, "the same work as a task among others"),
+    "concurrency/condition_variable": (set(), "how tasks wait for a change of any state"),
+    "concurrency/exception_groups": ({"errors"}, "a nursery's group → the error that a caller can catch"),
+    "concurrency/trio_program": ({"errors"}, "Trio's error → ours, which says what to do"),
+    "concurrency/task_descriptions": (set(), "texts, and the functions they belong to"),
+    "lazy_names": (set(), "a package's names → where they are"),
     "version": (set(), "asked for by programs, the command line and the metrics"),
     "rules": (set(), "the book cites the code, and never the other way round"),
     "node_resources": ({"model", "resource_names", "quantity"}, "resources that somebody states by name and quantity"),
     "kubernetes_versions": (set(), "texts that a file, the command line and a program give"),
-    "yaml_fields": ({"errors"}, "a field says where in the file it is wrong"),
-    "kubeconfig": ({"errors", "yaml_fields"}, "files → an API server, and who one is there"),
-    "pod_kinds": ({"yaml_fields"}, "where the pod is in an object"),
-    "manifest": (
-        {"errors", "model", "pod_kinds", "quantity", "resource_names", "yaml_fields"},
+    "input": (set(), "its first page imports nothing"),
+    "input/yaml_fields": ({"errors"}, "a field says where in the file it is wrong"),
+    "input/kubeconfig": ({"errors", "input/yaml_fields"}, "files → an API server, and who one is there"),
+    "input/pod_kinds": ({"input/yaml_fields"}, "where the pod is in an object"),
+    "input/manifest": (
+        {"errors", "model", "input/pod_kinds", "quantity", "resource_names", "input/yaml_fields"},
         "a file → pods, by the rules of the API server",
     ),
-    "node_config": (
-        {"errors", "kubernetes_versions", "model", "node_resources", "yaml_fields"},
+    "input/node_config": (
+        {"errors", "kubernetes_versions", "model", "node_resources", "input/yaml_fields"},
         "a file → what the kubelet is told",
     ),
-    "trace_file": ({"errors", "events"}, "a file → events, as they were recorded"),
+    "temporary_directory": ({"errors"}, "a directory, and those that were left"),
+    "user_directories": (set(), "where the user's own files are"),
+    "input/trace_file": ({"errors", "events"}, "a file → events, as they were recorded"),
     "core": (
-        VALUES | {"printable", "steps"},
+        VALUES | {"printable", "concurrency/steps"},
         "decisions: values in, values and events out; it knows of no wire and no task",
     ),
     "rpc": (
-        VALUES - {"resource_names"} | {"condition_variable", "peer_limits", "steps", "task_descriptions", "turns"},
+        VALUES - {"resource_names"} | CONCURRENCY - {"concurrency/trio_program"} | {"peer_limits"},
         "messages ↔ values; it decides nothing, so it does not know core",
     ),
     "daemon": (
         VALUES
-        | {"condition_variable", "core", "rpc", "peer_limits", "steps", "task_descriptions", "turns", "version"}
-        | {"kubernetes_versions", "manifest", "node_resources"},
-        "decides with core and speaks with rpc; an embedder may admit a manifest and state resources",
+        | CONCURRENCY
+        | {"core", "rpc", "peer_limits", "version", "kubernetes_versions", "input/manifest", "node_resources", "rules"},
+        "decides with core and speaks with rpc; an embedder may admit a manifest and state resources; "
+        "the page quotes the book",
     ),
     "testing": (
         VALUES
-        | {"cluster", "condition_variable", "core", "rpc", "daemon"}
-        | {"kubeconfig", "printable", "yaml_fields"},
+        | CONCURRENCY - {"concurrency/steps", "concurrency/task_descriptions", "concurrency/turns"}
+        | {"cluster", "core", "rpc", "daemon"}
+        | {"input/kubeconfig", "lazy_names", "printable", "temporary_directory", "input/yaml_fields"},
         "runs a manager, and shows what others have said; it does not know the command line",
     ),
     "cluster": (
-        VALUES - {"resource_names"} | {"condition_variable", "core", "daemon", "kubeconfig", "quantity", "version"},
+        VALUES
+        | CONCURRENCY - {"concurrency/steps", "concurrency/task_descriptions", "concurrency/turns"}
+        | {"core", "daemon"}
+        | {"input/kubeconfig", "lazy_names", "quantity", "temporary_directory", "user_directories", "version"},
         "a manager as a node of a real cluster: objects of the API ↔ values",
     ),
     "cli": (
         VALUES
         | {"cluster", "core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
-        | {"kubernetes_versions", "manifest", "node_config", "node_resources", "printable", "quantity", "trace_file"}
-        | {"yaml_fields"},
+        | {"concurrency/exception_groups"}
+        | {"kubernetes_versions", "input/manifest", "input/node_config", "node_resources", "printable"}
+        | {"temporary_directory", "input/trace_file", "input/yaml_fields", "user_directories"},
         "options and files → calls; nothing imports it",
     ),
-    "__init__": ({"core", "daemon", "errors", "events", "model", "peer_limits", "rpc"}, "the public names"),
+    "__init__": (
+        {"core", "daemon", "errors", "events", "model", "peer_limits", "rpc", "lazy_names", "version"},
+        "the public names",
+    ),
     "__main__": ({"cli"}, "python -m devicemgr"),
 }
 # An outside package, the rooms that may import it, and why.
@@ -95,7 +116,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
     "betterproto2": ({"rpc"}, "the messages of generated code"),
     "asyncio": (set(), "Trio all the way down; grpclib's transport, which needs it, is not used"),
     "trio_asyncio": (set(), "the same"),
-    "yaml": ({"yaml_fields"}, "a value of a file knows its line"),
+    "yaml": ({"input/yaml_fields"}, "a value of a file knows its line"),
     "click": ({"cli"}, "options are the command line's"),
     "rich": ({"cli"}, "so are tables"),
     "inotify_simple": ({"daemon/file_watch", "daemon/plugins"}, "files of ours are watched, and plug-ins' sockets"),
@@ -103,7 +124,7 @@ ONLY_IN: dict[str, tuple[set[str], str]] = {
     "h11": ({"daemon/serving"}, "HTTP for the metrics"),
     "hypercorn": ({"daemon/page"}, "HTTP for browsers, which the metrics do without"),
     "starlette": ({"daemon/page"}, "the same"),
-    "httpx2": ({"cluster"}, "the API server is spoken to in one place"),
+    "httpcore2": ({"cluster"}, "the API server is spoken to in one place"),
     "fnv_hash_fast": ({"core/checkpoint"}, "the checkpoint's checksum"),
     "pytest": ({"testing/pytest_plugin"}, "everything else of testing works without it"),
     "pytest_trio": ({"testing/pytest_plugin"}, "so does it without Trio tests"),
@@ -123,7 +144,13 @@ def module_of(path: Path) -> str:
 
 
 def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return room_of_module(module_of(path))
+
+
+def room_of_module(module: str) -> str:
+    """A file or folder of the package; or a file in a folder of which each file has a row of its own."""
+    _, room, *inside = module.split(".") if "." in module else (module, "__init__")
+    return f"{room}/{inside[0]}" if inside and f"{room}/{inside[0]}" in LAYERS else room
 
 
 def is_in(path: Path, rooms: set[str]) -> bool:
@@ -152,11 +179,15 @@ def imports_of(path: Path) -> list[tuple[str, str]]:
     return found
 
 
+FILES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+"""By their modules."""
+
+
+@cache
 def of_ours(path: Path) -> set[str]:
     """The modules of the package that this file imports."""
-    modules = {module_of(source) for source in PACKAGE.rglob("*.py")}
-    named = {f"{module}.{name}" if f"{module}.{name}" in modules else module for module, name in imports_of(path)}
-    return named & modules
+    named = {f"{module}.{name}" if f"{module}.{name}" in FILES else module for module, name in imports_of(path)}
+    return named & FILES.keys()
 
 
 def each(paths: list[Path]) -> pytest.MarkDecorator:
@@ -168,7 +199,7 @@ def test_imports_go_one_way(path):
     room = room_of(path)
     allowed, reason = LAYERS[room]
     for module in of_ours(path) - {"devicemgr"}:
-        other = module.split(".")[1]
+        other = room_of_module(module)
         assert other == room or other in allowed, f"{room} must not import {other}: {reason}"
 
 
@@ -198,7 +229,7 @@ def test_only_one_place_records_that_a_peer_does_too_much(path):
 def test_no_row_of_the_tables_is_needless():
     used: dict[str, set[str]] = {room: set() for room in LAYERS}
     for path in SOURCES:
-        used[room_of(path)] |= {module.split(".")[1] for module in of_ours(path) - {"devicemgr"}}
+        used[room_of(path)] |= {room_of_module(module) for module in of_ours(path) - {"devicemgr"}}
     assert {room: used[room] - {room} for room in LAYERS} == {room: allowed for room, (allowed, _) in LAYERS.items()}
     for package, (rooms, _) in ONLY_IN.items():
         users = [path for path in SOURCES if package in {module.split(".")[0] for module, _ in imports_of(path)}]
@@ -229,6 +260,31 @@ def test_no_modules_import_each_other():
     assert [" → ".join(way) for way in cycles(graph)] == []
 
 
+BOTH_WAYS = {
+    "daemon": "one folder has the faults that calls consult, and those that act on a manager",
+    "testing": "pytest and the command line have the options of the checks without importing the checks",
+}
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=place)
+def test_what_lies_side_by_side_is_imported_one_way(folder):
+    """Whatever is in a folder counts as one: where ``shared/`` imports from ``terminal/``, nothing goes back."""
+    graph: dict[str, set[str]] = {child.stem: set() for child in folder.iterdir() if FILES.keys() & {inside(child)}}
+    inner = f"{inside(folder)}."
+    for module, path in FILES.items():
+        if module.startswith(inner) and path in SOURCES:
+            others = {other.removeprefix(inner).split(".")[0] for other in of_ours(path) if other.startswith(inner)}
+            own = module.removeprefix(inner).split(".")[0]
+            graph[own] |= others - {own}
+    is_one_way = list(cycles(graph)) == []
+    assert is_one_way is (place(folder).removeprefix("devicemgr/") not in BOTH_WAYS), list(cycles(graph))
+
+
+def inside(path: Path) -> str:
+    """The module of a file or a folder."""
+    return module_of(path / "__init__.py" if path.is_dir() else path)
+
+
 def test_a_circle_is_found():
     assert list(cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}})) == [["b", "c", "b"], ["c", "b", "c"]]
 
@@ -239,11 +295,38 @@ def test_nobody_imports_what_is_private_to_another_file(path):
     assert [one for one in ours if re.match("_(?!_)", one[1]) or re.search(r"\._(?!_)", one[0])] == []
 
 
+@each(TESTS)
+def test_a_test_that_fails_does_not_wait_for_its_program(path):
+    """``with Popen(…)`` waits, without end, and hides why: ``tests.processes.running`` ends the program."""
+    nodes = list(ast.walk(parsed(path)))
+    entered = [item.context_expr for node in nodes if isinstance(node, ast.With) for item in node.items]
+    entered += [
+        one for node in nodes if isinstance(node, ast.Call) and calls(node, "enter_context") for one in node.args
+    ]
+    waits = [node.lineno for node in entered if isinstance(node, ast.Call) and calls(node, "Popen")]
+    assert len(waits) == (path == ROOT / "tests" / "processes.py"), waits
+
+
+def calls(node: ast.Call, name: str) -> bool:
+    return ast.unparse(node.func).split(".")[-1] == name
+
+
 @each([path for path in SOURCES if is_in(path, {"core", "cluster/objects"})])
 def test_the_core_is_pure(path):
     assert not [n for n in ast.walk(parsed(path)) if isinstance(n, ast.AsyncFunctionDef | ast.Await)]
     writes_times = {"datetime"} if is_in(path, {"cluster/objects/times"}) else set()
     assert not (PURE_MAY_NOT_IMPORT - writes_times) & {module.split(".")[0] for module, _ in imports_of(path)}
+
+
+@each([path for path in SOURCES if is_in(path, {"core", "cluster/objects"})])
+def test_the_core_reaches_no_trio(path):
+    """Nor does anything that it imports: the decisions can be had without a scheduler."""
+    reached, found = {path}, [path]
+    while found:
+        new = {FILES[module] for module in of_ours(found.pop())} - reached
+        reached |= new
+        found += new
+    assert not [place(one) for one in reached if "trio" in {module.split(".")[0] for module, _ in imports_of(one)}]
 
 
 @each(SOURCES)

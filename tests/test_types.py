@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import devicemgr
+import devicemgr.cluster
 import devicemgr.testing
+from tests.processes import HANGS
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -24,6 +26,7 @@ PREAMBLE = """\
 from pathlib import Path
 
 import devicemgr
+import devicemgr.cluster
 import devicemgr.testing
 """
 FIXTURES = {
@@ -54,7 +57,7 @@ async def main(manager: DeviceManager) -> None:
 
 def snippets() -> list[str]:
     """The pages' Python, each block made a program: one that is no whole program is given what it speaks of."""
-    pages = [ROOT / "README.md", ROOT / "devicemgr" / "testing" / "README.md"]
+    pages = [ROOT / "README.md", *(ROOT / "devicemgr" / room / "README.md" for room in ("cluster", "testing"))]
     text = "".join(page.read_text() for page in pages)
     found = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(found) >= 5
@@ -86,7 +89,11 @@ def programs(tmp_path) -> Path:
         (tmp_path / path.name).write_text(path.read_text())
     for number, text in enumerate(snippets()):
         (tmp_path / f"snippet_{number}.py").write_text(text)
-    names = [(module.__name__, name) for module in (devicemgr, devicemgr.testing) for name in module.__all__]
+    names = [
+        (module.__name__, name)
+        for module in (devicemgr, devicemgr.cluster, devicemgr.testing)
+        for name in module.__all__
+    ]
     imports = [f"from {module} import {name} as {name}" for module, name in names]
     (tmp_path / "names.py").write_text("\n".join([*imports, "from devicemgr import __version__ as __version__", ""]))
     (tmp_path / "wrong.py").write_text(WRONG)
@@ -98,7 +105,7 @@ def mypy(directory: Path) -> set[tuple[str, int]]:
     files = sorted(path.name for path in directory.glob("*.py"))
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", *files]
     environment = {**os.environ, "MYPYPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, env=environment, timeout=110)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, env=environment, timeout=HANGS)
     print(done.stdout, done.stderr)
     assert done.returncode in (0, 1), done.stderr
     return {(file, int(line)) for file, line in re.findall(r"^([\w.]+):(\d+): error", done.stdout, re.MULTILINE)}
@@ -110,7 +117,7 @@ def pyright(directory: Path) -> set[tuple[str, int]]:
     settings = {"include": ["."], "extraPaths": [str(ROOT)], "typeCheckingMode": "strict", **unused}
     (directory / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=110)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, timeout=HANGS)
     if not done.stdout.lstrip().startswith("{"):
         pytest.skip(f"pyright cannot be had here: it needs node, and its npm package: {done.stderr.strip()[-300:]}")
     print(done.stdout)

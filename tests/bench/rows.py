@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 
 from tests.daemon_process import COMMAND, open_daemon
 from tests.grpcio_peers import Client, Plugin, admit_request, admitted, device_list
+from tests.processes import running
 
 from .figures import Figure
 
@@ -107,12 +108,10 @@ def flood(times: int) -> Iterator[Figure]:
             return statistics.median(found)
 
         quiet = admissions("quiet")
-        flooding = subprocess.Popen([sys.executable, "-m", "tests.hostile.fakes", daemon.root, "floods"])
-        while "limit=report_rate" not in daemon.log:
-            time.sleep(0.05)
-        loud = admissions("loud")
-        flooding.kill()
-        flooding.wait()
+        with running([sys.executable, "-m", "tests.hostile.fakes", daemon.root, "floods"]):
+            while "limit=report_rate" not in daemon.log:
+                time.sleep(0.05)
+            loud = admissions("loud")
         skipped = sum(
             int(line.partition("times=")[2].split()[0]) for line in daemon.log.splitlines() if "report_rate" in line
         )
@@ -145,13 +144,10 @@ def page_readers(devices: int, times: int) -> Iterator[Figure]:
 @contextmanager
 def readers(port: str, reading: int, stopped: int) -> Iterator[None]:
     command = [sys.executable, "-m", "tests.bench.page_readers", port, str(reading), str(stopped)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with running(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
-        try:
-            yield
-        finally:
-            process.kill()
+        yield
 
 
 def empty_call(times: int) -> Iterator[Figure]:

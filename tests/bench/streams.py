@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 
 from tests.grpcio_peers import OPTIONS, Plugin, device_list
+from tests.processes import running
 
 from .figures import Compared, medians
 
@@ -76,9 +77,9 @@ def _sent(side: str) -> float:
 
 @contextmanager
 def _peer(*arguments: Path | str) -> Iterator[subprocess.Popen]:
-    """A process of ``stream_peers``; it ends with its standard input."""
+    """A process of ``stream_peers``."""
     command = [sys.executable, "-m", "tests.bench.stream_peers", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+    with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
         yield peer
 
 

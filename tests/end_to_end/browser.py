@@ -15,6 +15,9 @@ FLAGS = (
     "--disable-background-networking",
 )
 
+LONGEST_SCRIPT = 100
+"""Seconds: more than anything is waited for."""
+
 
 def missing() -> str:
     """Why there is no browser; empty if there is one."""
@@ -32,7 +35,7 @@ def open_browser():
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
     try:
-        driver.set_script_timeout(30)
+        driver.set_script_timeout(LONGEST_SCRIPT)
         yield Browser(driver)
     finally:
         with suppress(OSError):
@@ -57,7 +60,7 @@ class Browser:
     def run(self, expression):
         return self.driver.execute_script(f"return ({expression})")
 
-    def until(self, expression, seconds=20.0):
+    def until(self, expression, seconds=60.0):
         """Looks after every frame. Returns the value, and the seconds that it took."""
         script = f"""
             const done = arguments[arguments.length - 1], began = performance.now();

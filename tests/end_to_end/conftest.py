@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import HANGS
+
 ROOT = Path(__file__).parent.parent.parent
-HANGS = 60.0
-"""Seconds after which a program has hung, however busy the machine is; nothing waits for as long as that."""
 
 
 class Program:

@@ -30,6 +30,7 @@ import grpc
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from tests.daemon_process import Daemon
 from tests.grpcio_peers import Client, Plugin, admit_request, device_list
+from tests.processes import HANGS
 
 RESOURCES = ("crash.example/gpu", "crash.example/nic")
 DEVICES = 120
@@ -158,7 +159,7 @@ def pods_of(client: Client) -> dict[str, Devices]:
 
 def left_over(directory: Path) -> list[str]:
     """Temporary files that stay: the daemon is writing already, so one that goes again is none of a crash."""
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + HANGS
     while (found := [path.name for path in directory.glob("*.tmp")]) and time.monotonic() < deadline:
         time.sleep(0.01)
     return [f"{name} was left" for name in found]

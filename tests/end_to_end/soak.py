@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from devicemgr.core.devices.endpoint import GRACE_PERIOD
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from tests.daemon_process import open_daemon
 from tests.grpcio_peers import OPTIONS, Client, unary
+from tests.processes import HANGS, running
 
 from .crash import Ledger, admit, pods_of, remove
 from .fleet import resource_of
@@ -122,7 +124,7 @@ class Soak:
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:  # it may hang up before it answers
                 raise
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANGS
         while self.daemon.log.count("ManagerReady") == before:
             assert time.monotonic() < deadline, "the manager does not come back"
             time.sleep(0.01)
@@ -168,14 +170,16 @@ def descriptors(daemon) -> int:
     return len(os.listdir(f"/proc/{daemon.pid}/fd"))
 
 
-def tasks(address: str) -> int:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as page:
+def tasks(daemon) -> int:
+    """It says where each time that it has restarted."""
+    address = re.findall(r"http://[\d.:]+/metrics", daemon.log)[-1]
+    with urllib.request.urlopen(address, timeout=HANGS) as page:
         text = page.read().decode()
     return int(float(next(line for line in text.splitlines() if line.startswith("devicemgr_tasks ")).split()[1]))
 
 
 def wait_until(what, condition) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS
     while not condition():
         assert time.monotonic() < deadline, what()
         time.sleep(0.1)
@@ -187,34 +191,31 @@ def main() -> int:
     parser.add_argument("--plugins", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     arguments = parser.parse_args()
-    address = f"127.0.0.1:{random.randrange(20_000, 30_000)}"
     print(f"seed {arguments.seed}", flush=True)
-    options = ("--allow-faults", "--metrics-address", address, "--restart-wait", "1", *NO_PEER_LIMITS)
+    options = ("--allow-faults", "--metrics-address", "127.0.0.1:0", "--restart-wait", "1", *NO_PEER_LIMITS)
     with open_daemon(*options) as daemon:
-        tasks(address)
-        before = descriptors(daemon), tasks(address)
+        tasks(daemon)
+        before = descriptors(daemon), tasks(daemon)
         command = [sys.executable, "-m", "tests.end_to_end.fleet", daemon.root, "--plugins", str(arguments.plugins)]
-        fleet = subprocess.Popen(
-            [*command, "--seed", str(arguments.seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        soak = Soak(daemon, arguments.plugins, arguments.seed)
-        try:
-            wrong = soak.run(arguments.seconds)
-            soak.clear()
-            said = fleet.communicate("leave\n", timeout=60)[0]
-        except BaseException:
-            print(*daemon.log.splitlines()[-200:], sep="\n")
-            raise
-        finally:
-            fleet.kill()
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with running([*command, "--seed", str(arguments.seed)], **pipes, text=True) as fleet:
+            soak = Soak(daemon, arguments.plugins, arguments.seed)
+            try:
+                wait_until(lambda: "no plug-in has come", lambda: any(soak.client.capacity().values()))
+                wrong = soak.run(arguments.seconds)
+                soak.clear()
+                said = fleet.communicate("leave\n", timeout=HANGS)[0]
+            except BaseException:
+                print(*daemon.log.splitlines()[-200:], sep="\n")
+                raise
         soak.fault("advance-clock", seconds=GRACE_PERIOD + 1)  # until the tasks of plug-ins that left have ended
         soak.client.close()
         wait_until(
             lambda: f"descriptors were leaked: {before[0]} → {descriptors(daemon)}",
             lambda: descriptors(daemon) <= before[0],
         )
-        wait_until(lambda: f"tasks were leaked: {before[1]} → {tasks(address)}", lambda: tasks(address) <= before[1])
-        after, log = (descriptors(daemon), tasks(address)), daemon.log
+        wait_until(lambda: f"tasks were leaked: {before[1]} → {tasks(daemon)}", lambda: tasks(daemon) <= before[1])
+        after, log = (descriptors(daemon), tasks(daemon)), daemon.log
     return report(soak.figures, wrong, said, before, after, log)
 
 

@@ -43,7 +43,7 @@ def test_a_member_of_the_allowed_group_may_serve_devices(daemon, nobody, root_di
 
 AS_NOBODY = """\
 import os, sys
-import devicemgr.cli.status, devicemgr.cli.events, devicemgr.cli.tree, devicemgr.cli.plugin, trio.testing
+import devicemgr.cli.status.verb, devicemgr.cli.events, devicemgr.cli.tree, devicemgr.cli.plugin, trio.testing
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 devicemgr.cli.main(sys.argv[1:])
 """

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from devicemgr.kubeconfig import HIDDEN
-from devicemgr.testing.conformance.isolation import isolated
+from devicemgr.input.kubeconfig import HIDDEN
+from devicemgr.testing.conformance.subject.isolation import isolated
 from tests.fake_api_server import TOKEN, api_server
 
 HERE = Path(__file__).parent

@@ -10,19 +10,13 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
-from devicemgr.cli.atomic_files import write_atomically
-from devicemgr.cli.check import command
-from devicemgr.cli.check_github import annotation, summary
-from devicemgr.cli.check_last_failed import LastFailed
-from devicemgr.cli.check_report import (
-    draw_checks,
-    draw_report,
-    junit_text,
-    report_data,
-    rerun_hint,
-    summary_line,
-)
-from devicemgr.cli.check_run import Outcome
+from devicemgr.cli.check.github import annotation, summary
+from devicemgr.cli.check.last_failed import LastFailed
+from devicemgr.cli.check.report import draw_checks, draw_report, junit_text, report_data, rerun_hint, summary_line
+from devicemgr.cli.check.run import Outcome
+from devicemgr.cli.check.verb import command
+from devicemgr.cli.shared.atomic_files import write_atomically
+from devicemgr.core.conversation.text import LEGEND
 from devicemgr.errors import BadInput
 from devicemgr.testing.conformance import CHECKS, Result, Verdict
 
@@ -185,8 +179,17 @@ def test_a_check_that_found_something_shows_the_end_of_what_was_said(capsys):
     draw_report([result("registers", Verdict.PASSED, "", conversation=SAID), failed], seconds=3.0, output="")
     shown = capsys.readouterr().out.splitlines()
     begin = shown.index("What was said (all: --sequence restart):")
-    assert shown[begin + 1 : begin + 22] == [*(f"│ {line}" for line in SAID[-20:]), ""]
+    assert shown[begin + 1 : begin + 23] == [LEGEND, *(f"│ {line}" for line in SAID[-20:]), ""]
     assert sum("Register(" in line for line in shown) == 20
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.FAILED])
+def test_all_that_was_said_is_shown_once(capsys, verdict):
+    draw_report([result("restart", verdict, "", conversation=SAID)], seconds=3.0, output="", sequence="restart")
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if "Register(" in line] == [f"│ {line}" for line in SAID]
+    draw_report([result("first-list", verdict, "")], seconds=3.0, output="", sequence="first-list")
+    assert "Nothing was said while this check ran" in capsys.readouterr().out
 
 
 def test_reports_for_machines_have_what_was_said_of_what_found_something():
@@ -197,7 +200,7 @@ def test_reports_for_machines_have_what_was_said_of_what_found_something():
     assert report_data([passed], sequence="registers")["results"][0]["conversation"] == list(SAID)
     suite = ElementTree.fromstring(junit_text([passed, failed]).partition("\n")[2])
     assert SAID[0] not in suite[0].find("system-out").text
-    assert "\n".join(("What was said:", *SAID)) in suite[1].find("failure").text
+    assert "\n".join(("What was said:", LEGEND, *SAID)) in suite[1].find("failure").text
 
 
 @pytest.mark.parametrize("others", [["--only", "restart"], ["--skip", "restart"], ["--last-failed"]])
@@ -271,6 +274,7 @@ def test_options_may_be_in_a_file_and_the_command_line_takes_precedence(listed):
         ("restarts = true", "check.toml: restarts: must be a whole number, not True"),
         ("restarts = 2", "check.toml: restarts: 2 is not in the range x>=5."),
         ("only = [", "check.toml: cannot be read: "),
+        ("\ufeffpatiense = 3", "check.toml: patiense: there is no such option"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(listed, text, problem):

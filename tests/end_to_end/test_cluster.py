@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
+from devicemgr.cli.node.run import open_files
+from devicemgr.cluster.control_plane.go_program import in_use
 from devicemgr.cluster.control_plane.programs import COMPONENTS, CONTROL_PLANE, SCHEDULER, find_programs
 from devicemgr.errors import ProgramUnavailable
-from devicemgr.testing.conformance.isolation import Bind, isolated
+from devicemgr.testing.conformance.subject.isolation import Bind, isolated
 from tests.interop.building import NotToBeHad, go_program, upstream_sample
+from tests.processes import running
 
 from .conftest import HANGS
 
 RESOURCE = "example.com/resource"
 """That of Kubernetes' sample plug-in."""
+POD = """kind: Pod
+apiVersion: v1
+metadata: {{name: pod-{}}}
+spec: {{containers: [{{name: c, image: i, resources: {{limits: {{vendor.com/gpu: 1}}}}}}]}}"""
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +47,8 @@ def programs():
 class Cluster:
     """One that runs, with what it has printed."""
 
-    def __init__(self, start, *options):
-        self.program = start("-m", "devicemgr", "cluster", "up", *options)
+    def __init__(self, start, *options, **more):
+        self.program = start("-m", "devicemgr", "cluster", "up", *options, **more)
         self.program.wait_for("export KUBECONFIG=")
         self.program.wait_for("kubectl")
         printed = "".join(self.program.lines)
@@ -102,7 +113,7 @@ def test_nodes_with_simulated_plugins_and_one_that_joins_later(programs, start, 
     cluster = Cluster(start, "--nodes", "2", "--plugin", "examples/plugin-script.yaml")
 
     def all_have_four(nodes, count):
-        found = [one["status"]["allocatable"].get("vendor.com/gpu") for one in nodes["items"]]
+        found = [allocatable(one, "vendor.com/gpu") for one in nodes["items"]]
         return found == ["4"] * count
 
     nodes = until(cluster, lambda nodes: all_have_four(nodes, 2), "nodes")
@@ -114,6 +125,25 @@ def test_nodes_with_simulated_plugins_and_one_that_joins_later(programs, start, 
     later.wait_for("later has joined")
     until(cluster, lambda nodes: all_have_four(nodes, 3), "nodes")
     assert later.end() == 0
+    assert cluster.program.end() == 0
+
+
+def test_a_node_does_not_stop_with_who_reads_what_it_prints_and_ends_with_it(programs, start):
+    cluster = Cluster(start, "--nodes", "0")
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    command = [sys.executable, "-m", "devicemgr", "node", "--kubeconfig", cluster.kubeconfig, "--name", "unread"]
+    command += ["--as-node", "--no-taint", "--verbose", "--plugin", "examples/plugin-script.yaml"]
+    with running(command, stdout=write, stderr=subprocess.PIPE) as node:
+        os.close(write)
+        gpus = "vendor.com/gpu"
+        until(cluster, lambda nodes: [allocatable(one, gpus) for one in nodes["items"]] == ["4"], "nodes")
+        for name in "abc":
+            cluster.kubectl("apply", "-f", "-", text=POD.format(name))
+        until(cluster, lambda pods: phases(pods) == ["Running"] * 3, "pods")
+        assert b"pod-c" not in os.read(read, 2**16), "the pipe was full before it came"
+        os.close(read)
+        assert (node.wait(timeout=HANGS), node.stderr.read()) == (141, b"")
     assert cluster.program.end() == 0
 
 
@@ -144,8 +174,7 @@ def test_of_a_deployment_as_many_pods_run_as_plugins_of_others_have_devices(prog
     with ExitStack() as stack:
         for command in commands:
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            process = stack.enter_context(subprocess.Popen(command, **quiet))
-            stack.callback(process.kill)
+            stack.enter_context(running(command, **quiet))
         until(cluster, lambda nodes: [allocatable(one) for one in nodes["items"]] == ["2", "1"], "nodes")
         cluster.kubectl("create", "-f", "-", text=json.dumps(deployment))
         wanted = ["Pending", "Running", "Running", "Running"]
@@ -159,8 +188,8 @@ def test_of_a_deployment_as_many_pods_run_as_plugins_of_others_have_devices(prog
     assert cluster.program.end() == 0
 
 
-def allocatable(node):
-    return node["status"]["allocatable"].get(RESOURCE)
+def allocatable(node, resource=RESOURCE):
+    return node["status"]["allocatable"].get(resource)
 
 
 def phases(pods):
@@ -169,8 +198,8 @@ def phases(pods):
 
 def devices_of(pod):
     for container in pod["status"].get("containerStatuses", ()):
-        for resource in container["allocatedResourcesStatus"]:
-            yield from ((pod["spec"]["nodeName"], one["resourceID"]) for one in resource["resources"])
+        for found in container["allocatedResourcesStatus"]:
+            yield from ((pod["spec"]["nodeName"], one["resourceID"]) for one in found["resources"])
 
 
 def why_unscheduled(pod):
@@ -200,6 +229,61 @@ def test_what_a_killed_run_has_left_is_taken_over(programs, start, tmp_path):
     killed.program.end(signal.SIGKILL)
     cluster = Cluster(start, "--dir", tmp_path / "it")
     assert "old" not in cluster.kubectl("get", "namespaces")
+
+
+def test_what_a_killed_run_has_left_in_a_temporary_directory_is_removed_by_the_next(programs, start):
+    killed, lives = Cluster(start), Cluster(start)
+    killed.program.end(signal.SIGKILL)
+    assert "token" in killed.kubeconfig.read_text()
+    deadline = time.monotonic() + HANGS
+    while killed.processes:  # they end by themselves
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    Cluster(start)
+    assert not killed.directory.exists()
+    assert lives.kubectl("get", "nodes", "-o", "name") == "node/node-0\n"
+
+
+def few_open_files(limit):
+    return partial(resource.setrlimit, resource.RLIMIT_NOFILE, (limit, limit))
+
+
+@pytest.mark.parametrize(
+    ("verb", "needed"),
+    [
+        (["cluster", "up", "--nodes", "20"], "a cluster of --nodes 20 needs about 360 open files"),
+        (["cluster", "up"], "a cluster of --nodes 1 needs about 300 open files"),
+        (
+            ["node", "--name", "n", "--nodes", "20", "--plugin", "examples/plugin-script.yaml"],
+            "--nodes 20 needs about 4",
+        ),
+    ],
+)
+def test_too_few_open_files_are_an_error_before_anything_starts(start, tmp_path, verb, needed):
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(
+        "{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a}}],"
+        " clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]}"
+    )
+    refused = start(
+        *("-m", "devicemgr", *verb), preexec_fn=few_open_files(64), env={**os.environ, "KUBECONFIG": str(kubeconfig)}
+    )
+    assert refused.wait() == 1
+    (line,) = refused.lines
+    assert line.startswith(f"Error: {needed}")
+    assert "this process may have 64: ask for fewer nodes, or raise its hard limit (ulimit -Hn" in line
+
+
+def test_as_many_open_files_as_it_asks_for_are_enough_and_not_far_too_many(programs, start):
+    needed = open_files(20, plugins=1)
+    options = ("--nodes", "20", "--plugin", "examples/plugin-script.yaml")
+    cluster = Cluster(start, *options, preexec_fn=few_open_files(needed))
+    pods = "\n---\n".join(POD.format(number) for number in range(40))
+    cluster.kubectl("create", "-f", "-", text=pods)
+    until(cluster, lambda pods: phases(pods) == ["Running"] * 40, "pods")
+    opened = len(os.listdir(f"/proc/{cluster.program.process.pid}/fd"))
+    assert needed / 2 < opened < needed
+    assert cluster.program.end() == 0
 
 
 def test_a_directory_of_others_is_left_alone(run, tmp_path):
@@ -234,14 +318,18 @@ def test_what_is_built_is_shown_and_replaces_older_builds(run, tmp_path, monkeyp
     older = tmp_path / "cache" / "devicemgr" / "go_control_plane-1.36.3-0123456789ab"
     older.parent.mkdir(parents=True)
     older.touch()
-    done = run("cluster", "build")
+    with in_use(older):  # by a cluster, which may start a component of it again
+        done = run("cluster", "build")
+        assert f"\nkept, since a cluster uses them: {older.name}\n" in done.stdout
     assert done.returncode == 0
+    assert older.exists()
     assert "compiling: 500 of 1000 packages\n" in done.stderr
     assert done.stderr.endswith("linking: 1000 of 1000 packages\n")
     assert len(done.stderr.splitlines()) < 30
     path = tmp_path / "cache" / "devicemgr" / CONTROL_PLANE.path.name
+    assert re.match(rf"Kubernetes [\d.]+ was built in \d+ s: {path}\n", done.stdout)
+    again = run("cluster", "build").stdout
     assert re.fullmatch(
-        rf"Kubernetes [\d.]+ was built in \d+ s: {path}\nremoved, since they are of other versions: {older.name}\n",
-        done.stdout,
+        rf".* was built before: {path}\nremoved, since they are of other versions: {older.name}\n", again
     )
-    assert f"was built before: {path}" in run("cluster", "build").stdout
+    assert not older.exists()

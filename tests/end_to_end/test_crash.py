@@ -5,5 +5,5 @@ from __future__ import annotations
 
 def test_after_kill_9_nothing_that_was_promised_is_lost(start):
     driver = start("-m", "tests.end_to_end.crash", "--kills", 25)
-    status = driver.process.wait(timeout=100)
+    status = driver.wait()
     assert status == 0, "".join(driver.lines)

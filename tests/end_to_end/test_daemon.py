@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -17,8 +18,9 @@ import pytest
 
 from devicemgr import PeerLimits
 from devicemgr.core.checkpoint.kubelet_format import Checkpoint, render
+from tests.processes import running
 
-from .conftest import ROOT
+from .conftest import HANGS, ROOT
 
 
 def modes(*paths):
@@ -55,7 +57,7 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(start, root_dir, kin
     name = f"{root_dir}/notify" if kind == "path" else f"@{root_dir}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(name.replace("@", "\0"))
-        systemd.settimeout(15)
+        systemd.settimeout(HANGS)
         options = ["--root-dir", root_dir, "--log-level", "warning"]
         program = start("-m", "devicemgr", *options, env=os.environ | {"NOTIFY_SOCKET": name})
         assert systemd.recv(100) == b"READY=1"
@@ -264,6 +266,37 @@ def test_a_full_disk_under_the_trace_does_not_end_the_manager(daemon, run):
     assert program.end() == 0
 
 
+DEPLOYMENT = """\
+kind: Deployment
+metadata: {name: d}
+spec: {template: {spec: {containers: [{name: a-container-with-a-long-name}]}}}
+"""
+
+
+def test_a_log_that_nobody_reads_stops_nothing(run, root_dir):
+    """Two lines for each pod are more than the pipe takes."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    command = [sys.executable, "-m", "devicemgr", "--root-dir", root_dir, "-v"]
+    with open(reader) as read, running(command, stderr=writer, cwd=ROOT) as program:
+        os.close(writer)
+        assert any("ManagerReady" in line for line in read)
+        assert run("admit", "-f", "-", "--replicas", "50", text=DEPLOYMENT).returncode == 0
+        program.terminate()
+        assert program.wait(HANGS) == 0
+        assert read.read().count("PodAdmitted") < 50, "the pipe was full"
+
+
+def test_without_a_standard_error_it_runs_and_is_traced(run, start, root_dir, tmp_path):
+    trace = tmp_path / "fifo"
+    os.mkfifo(trace)
+    program = start("-m", "devicemgr", "--root-dir", root_dir, "--trace", trace, preexec_fn=lambda: os.close(2))
+    with trace.open() as read:
+        assert any("ManagerReady" in line for line in read)
+        assert run("status").returncode == 0
+        assert program.end() == 0
+
+
 # --- topology, metrics, restart ------------------------------------------------------------------------
 
 CONFIG = """\
@@ -279,9 +312,10 @@ def test_the_topology_comes_from_the_node_configuration(daemon, run, start, root
     """Item 1; the machine's NUMA nodes are stated by an option."""
     config = tmp_path / "kubelet.yaml"
     config.write_text(CONFIG.format(policy="single-numa-node", closest="true"))
-    daemon("--config", config, "--numa", "0=10,21;1=21,10")
+    program = daemon("--config", config, "--numa", "0=10,21;1=21,10")
     arguments = ["--root-dir", root_dir, "--resource", "vendor.com/gpu", "--count", "4", "--numa", "0,1"]
-    start("-m", "devicemgr", "plugin", *arguments).wait_for("registered")
+    start("-m", "devicemgr", "plugin", *arguments)
+    program.wait_for("DeviceListApplied")
     pod = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, resources: {limits: {vendor.com/gpu: %d}}}]}"
     refused = run("admit", "-f", "-", text=pod % 3)
     assert (refused.returncode, "TopologyAffinityError" in refused.stdout) == (1, True)
@@ -297,7 +331,7 @@ def test_the_topology_comes_from_the_node_configuration(daemon, run, start, root
         ("restricted", "perhaps", "0", "prefer-closest-numa-nodes must be true or false"),
         ("restricted", "true", "0,1", "NUMA node 0 reports none"),
         ("restricted", "false", ",".join(map(str, range(9))), "9 NUMA nodes, more than max-allowable-numa-nodes (8)"),
-        ("restricted", "false", "3-0", "write the nodes as 0,1 or 0-1"),
+        ("restricted", "false", "3-0", "NUMA nodes '3-0': write them as 0,1 or 0-1"),
     ],
 )
 def test_a_topology_that_cannot_be_is_bad_input(run, tmp_path, policy, closest, numa, problem):
@@ -355,10 +389,12 @@ def test_without_the_packages_of_the_page_the_error_says_how_to_get_them(root_di
     (tmp_path / "hypercorn.py").write_text("raise ModuleNotFoundError('no', name='hypercorn')")
     command = [sys.executable, "-m", "devicemgr", "--root-dir", root_dir, "--page", ":0"]
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=HANGS, check=False
+    )
     assert (done.returncode, done.stderr) == (
         1,
-        "Error: the page needs hypercorn, which is not installed: pip install 'devicemgr[page]'\n",
+        "Error: hypercorn is not installed: pip install 'devicemgr[page]'\n",
     )
 
 
@@ -372,13 +408,12 @@ def test_after_kill_9_pods_have_their_devices(daemon, start, run, root_dir):
     """Item 3: what was answered is there again, while the plug-in is still on its way."""
     program = daemon()
     arguments = ["--root-dir", root_dir, "--resource", "vendor.com/gpu", "--count", "2"]
-    plugin = start("-m", "devicemgr", "plugin", *arguments)
-    plugin.wait_for("registered")
+    start("-m", "devicemgr", "plugin", *arguments)
+    program.wait_for("DeviceListApplied")
     pod = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, resources: {limits: {vendor.com/gpu: 1}}}]}"
     assert run("admit", "-f", "-", text=pod).returncode == 0
     before = json.loads(run("status", "-o", "json").stdout)["pods"]
     program.process.kill()
     program.wait()
-    daemon()
-    plugin.wait_for("registered", 2)
+    daemon().wait_for("DeviceListApplied")
     assert json.loads(run("status", "-o", "json").stdout)["pods"] == before

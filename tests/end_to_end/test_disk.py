@@ -6,11 +6,12 @@ import os
 import resource
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import pytest
 
-from .conftest import ROOT
+from tests.helpers import small_disk
+
+from .conftest import HANGS, ROOT
 
 POD = "kind: Pod\nmetadata: {name: NAME}\nspec: {containers: [{name: main, resources: {limits: {v.com/gpu: 1}}}]}"
 PODS = [POD.replace("NAME", f"p{n}") for n in range(20)]
@@ -63,19 +64,8 @@ def test_a_file_that_may_not_grow_refuses_pods_and_keeps_those_that_fit(start, p
     clean(again)
 
 
-@contextmanager
-def mounted(path):
-    """A file system of 100 kB; skips where that is not allowed."""
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", path]).returncode:
-        pytest.skip("only root can mount a small file system")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
-
-
 def test_a_full_disk_and_one_that_must_not_be_written(start, plugin, run, root_dir):
-    with mounted(root_dir):
+    with small_disk(root_dir, "100k"):
         manager = start("-m", "devicemgr", "--root-dir", root_dir)
         manager.wait_for("ManagerReady")
         plugin()
@@ -116,7 +106,7 @@ def test_a_file_system_that_is_mounted_over_the_directory_and_goes_again(root_di
     if os.geteuid() != 0 or subprocess.run([*private, "true"], capture_output=True).returncode:
         pytest.skip("only root can have a private view of the file systems")
     command = [*private, sys.executable, "-m", "tests.end_to_end.mounted_over", root_dir]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
     assert (done.stdout.splitlines(), done.stderr) == (
         ["serves while something is mounted over it", "serves when that is gone", "remembers a"],
         "",

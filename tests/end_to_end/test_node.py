@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from devicemgr.cluster.control_plane.processes import open_control_plane
 from devicemgr.cluster.control_plane.programs import find_programs
 from devicemgr.errors import ProgramUnavailable
 
-from .conftest import ROOT
+from .conftest import HANGS, ROOT
 
 SCRIPT = """
 resource: vendor.com/gpu
@@ -46,11 +47,12 @@ def script(tmp_path):
 
 @pytest.mark.parametrize("verb", [["node", "--name", "n"], ["cluster", "up"]], ids=" ".join)
 def test_without_the_packages_of_a_cluster_the_error_says_how_to_get_them(verb, tmp_path):
-    (tmp_path / "httpx2.py").write_text("raise ModuleNotFoundError('no', name='httpx2')")
+    (tmp_path / "httpcore2.py").write_text("raise ModuleNotFoundError('no', name='httpcore2')")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     command = [sys.executable, "-m", "devicemgr", *verb]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-    assert (done.returncode, done.stderr) == (1, "Error: httpx2 is not installed: pip install 'devicemgr[cluster]'\n")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANGS)
+    missing = "Error: httpcore2 is not installed: pip install 'devicemgr[cluster]'\n"
+    assert (done.returncode, done.stderr) == (1, missing)
 
 
 def objects(cluster, path):
@@ -72,8 +74,8 @@ def test_nodes_with_simulated_devices(cluster, start, script, root_dir):
         *("--plugin", script, *options),
     )
     program.wait_for("2 nodes, sim-0 … sim-1, have joined https://")
-    assert "sim-1: vendor.com/gpu 4 of 4\n" in program.lines
     for name in ("sim-0", "sim-1"):
+        program.wait_for(f"{name}: vendor.com/gpu 4 of 4\n")
         node = objects(cluster, f"/api/v1/nodes/{name}")
         assert node["status"]["allocatable"]["vendor.com/gpu"] == "4"
         assert node["status"]["capacity"]["cpu"] == "2"
@@ -86,9 +88,10 @@ def test_nodes_with_simulated_devices(cluster, start, script, root_dir):
 
 
 def test_one_node_and_what_it_says_of_its_pods(cluster, start, script, tmp_path):
+    trace = tmp_path / "trace"
     program = start(
         *("-m", "devicemgr", "node", "--kubeconfig", cluster.kubeconfig(), "--name", "one", "--plugin", script),
-        *("--no-taint", "--delete-on-exit"),
+        *("--no-taint", "--delete-on-exit", "--trace", trace),
     )
     program.wait_for("one has joined https://")
 
@@ -100,12 +103,14 @@ def test_one_node_and_what_it_says_of_its_pods(cluster, start, script, tmp_path)
                 await api.create("/api/v1/namespaces/default/pods", pod)
                 wanted = "Running" if name == "fits" else "Failed"
                 path = f"/api/v1/namespaces/default/pods/{name}"
-                with trio.fail_after(30):
+                with trio.fail_after(HANGS):
                     await api.wait_until(path, lambda found: found and found["status"]["phase"] == wanted)  # noqa: B023
 
     trio.run(create)
     program.wait_for("one: default/fits Running")
     program.wait_for("one: default/greedy Failed: UnexpectedAdmissionError")
+    told = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert [one["name"] for one in told if one["event"] == "PodAdmitted"] == ["fits"]
     (joined,) = [line for line in program.lines if "plug-ins register below" in line]
     directory = Path(joined.split()[-1])
     assert directory.is_dir()
@@ -128,6 +133,18 @@ def test_who_may_not_join(cluster, run):
     assert done.stderr.startswith("Error: 403 Forbidden: ")
 
 
+def test_a_wrong_token_is_told_at_once(cluster, run, tmp_path):
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(cluster.kubeconfig().read_text().replace(cluster.tokens["admin"], "wrong"))
+    done = run("node", "--kubeconfig", kubeconfig, "--name", "mine", "--nodes", "2", "--root-dir", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: 401 Unauthorized: {cluster.url} does not know us: the token, certificate or password is wrong, or has "
+        "expired (Unauthorized)\n"
+    )
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -136,8 +153,10 @@ def test_who_may_not_join(cluster, run):
         (["--capacity", "cpu=-1"], "cpu=-1: must not be negative"),
         (["--capacity", "vendor.com/gpu=4"], "an extended resource is provided by a device plug-in"),
         (["--label", "=b"], "write KEY=VALUE"),
+        (["--label", "zone=a b"], "zone=a b: 'a b' is not 1 to 63 letters"),
         (["--name", "My_Node"], "'My_Node': must be lower-case letters"),
         (["--nodes", "0"], "0 is not in the range"),
+        (["--nodes", "2", "--trace", "trace"], "--trace is for one node"),
         (["--kubeconfig", "/nowhere"], "/nowhere"),
         (["--plugin", "/nowhere"], "/nowhere"),
     ],

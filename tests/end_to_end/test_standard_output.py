@@ -11,8 +11,9 @@ from itertools import pairwise
 
 import pytest
 
-from devicemgr.cli.output import listing, print_listing
+from devicemgr.cli.shared.output import listing, print_listing
 from tests.end_to_end.conftest import ROOT
+from tests.processes import HANGS, running
 
 POD = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, resources: {limits: {vendor.com/gpu: 1}}}]}"
 
@@ -67,7 +68,7 @@ def pipe_to(root_dir):
             stderr=subprocess.PIPE,
             cwd=ROOT,
             env=os.environ | environment,
-            timeout=30,
+            timeout=HANGS,
             check=False,
         )
 
@@ -96,20 +97,36 @@ def test_what_the_terminal_cannot_encode_is_replaced(node, pipe_to, environment)
     assert pod["containers"][0]["devices"] == {"vendor.com/gpu": ["gpu-é-Ω"]}
 
 
+TRACE = "tests/traces/options-come-from-the-plugin.trace"
+
+
+def test_in_latin_1_our_signs_are_told_apart_and_a_picture_is_utf_8(pipe_to):
+    def shown(*verb):
+        return pipe_to(subprocess.PIPE, *verb, PYTHONIOENCODING="latin-1").stdout
+
+    assert shown("sequence", TRACE).startswith(b"-> is a call, ..> an answer")
+    assert shown("tree", "--trace", TRACE).startswith(b"run\n`- readers\n   `- vendor.com/")
+    for output in ("svg", "mermaid"):
+        picture = pipe_to(subprocess.PIPE, "sequence", TRACE, "-o", output, PYTHONIOENCODING="utf-8").stdout
+        assert not picture.isascii()
+        assert shown("sequence", TRACE, "-o", output) == picture
+
+
 @pytest.mark.parametrize("verb", ["events --follow", "status --watch"])
 def test_what_goes_on_ends_with_its_reader_although_nothing_happens(node, root_dir, verb):
     command = [sys.executable, "-m", "devicemgr", *verb.split(), "--root-dir", str(root_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as program:
-        try:
-            assert program.stdout.readline()
-            program.stdout.close()
-            assert (program.wait(timeout=60), program.stderr.read()) == (141, b"")
-        finally:
-            program.kill()
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as program:
+        assert program.stdout.readline()
+        program.stdout.close()
+        assert (program.wait(timeout=HANGS), program.stderr.read()) == (141, b"")
 
 
 @pytest.mark.parametrize(
-    "verb", ["status", "status -o json", "events", "node-status", "check --list", "check --explain restart"]
+    "verb",
+    [
+        *("status", "status -o json", "events", "node-status", "check --list", "check --explain restart", "tree"),
+        *(f"sequence {TRACE}", f"sequence {TRACE} -o svg", f"trace show {TRACE}", f"trace play {TRACE}"),
+    ],
 )
 def test_nobody_reads(node, pipe_to, verb):
     """As the shell has it for cat."""

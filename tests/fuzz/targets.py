@@ -15,6 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import NewType, Union, get_args, get_origin, get_type_hints
 
+from devicemgr.concurrency.steps import run_steps
 from devicemgr.core.allocation.container_options import suspicious_texts
 from devicemgr.core.checkpoint.any_format import parse_any_checkpoint
 from devicemgr.core.checkpoint.kubelet_format import canonical_text, checksum_of, parse_checkpoint, render
@@ -22,7 +23,7 @@ from devicemgr.core.checkpoint.own_section import load_snapshot
 from devicemgr.core.devices.store import DeviceStore
 from devicemgr.daemon.checkpoint.writer import parse_saved
 from devicemgr.errors import BadInput, CorruptCheckpoint, RpcFailed
-from devicemgr.manifest import parse_pods
+from devicemgr.input.manifest import parse_pods
 from devicemgr.rpc.admin import convert as admin_convert
 from devicemgr.rpc.deviceplugin import convert
 from devicemgr.rpc.deviceplugin.device_list import DeviceListDecoder
@@ -31,7 +32,6 @@ from devicemgr.rpc.pluginregistration import info_from_wire
 from devicemgr.rpc.stubs import pluginregistration as found
 from devicemgr.rpc.stubs import v1beta1 as wire
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
-from devicemgr.steps import run_steps
 from tests.helpers import parse_node_config
 
 from .http2 import ANSWER, CALL, PREFACE, feed_client, feed_server, frame

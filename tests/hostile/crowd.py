@@ -1,8 +1,8 @@
-"""``python -m tests.hostile.crowd SOCKET COUNT WHAT``: one process with many connections.
+"""``python -m tests.hostile.crowd SOCKET COUNT WHAT SECONDS``: one process with many connections.
 
-It prints ``connected`` and how many are; then all go on saying ``pings``, ``garbage`` or ``calls``, or ``nothing``,
-until the process is killed. ``requests`` are a hundred at once to the PodResources API, ``unread`` the same with a
-window of zero. It never waits for one that is not read from.
+Who has to wait for SECONDS until it is connected gives up. It prints ``connected`` and how many are; then all go on
+saying ``pings``, ``garbage`` or ``calls``, or ``nothing``, until the process is killed. ``requests`` are a hundred at
+once to the PodResources API, ``unread`` the same with a window of zero. It never waits for one that is not read from.
 
 Where SOCKET is ``HOST:PORT``, they are ``scrapes``, one after the other without waiting for answers, or ``unread``, the
 same without reading any, or ``anew``, each with a connection of its own.
@@ -30,29 +30,29 @@ CALLS = 2000
 QUESTIONS = b"".join(call(stream, "/v1.PodResourcesLister/GetAllocatableResources") for stream in range(1, 200, 2))
 
 
-def connect(path: str, count: int) -> list[socket.socket]:
-    """As many as there is room for; who has to wait for a second gives up, and so does everybody after it."""
+def connect(path: str, count: int, seconds: float) -> list[socket.socket]:
+    """As many as there is room for; who has to wait for so long gives up, and so does everybody after it."""
     found: list[socket.socket] = []
     with suppress(OSError):
         while len(found) < count:
             if ":" in path:
-                found.append(tcp_connected(path))
+                found.append(tcp_connected(path, seconds))
             else:
-                found.append(connected(path, 1))
+                found.append(connected(path, seconds))
                 found[-1].sendall(PREFACE + settings(INITIAL_WINDOW=MOST))
             found[-1].setblocking(False)
     return found
 
 
-def tcp_connected(address: str) -> socket.socket:
+def tcp_connected(address: str, seconds: float) -> socket.socket:
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), 1)
+    return socket.create_connection((host, int(port)), seconds)
 
 
 def scrape_anew(address: str) -> NoReturn:
     """Connect, ask, do not wait for the answer, and again."""
     while True:
-        with suppress(OSError), tcp_connected(address) as one:
+        with suppress(OSError), tcp_connected(address, 1) as one:
             one.send(SCRAPE)
 
 
@@ -79,8 +79,8 @@ def speak(crowd: list[socket.socket], words: bytes, *, again: bool) -> None:
                 one.close()
 
 
-def main(path: str, count: int, what: str) -> None:
-    crowd = connect(path, count)
+def main(path: str, count: int, what: str, seconds: float) -> None:
+    crowd = connect(path, count, seconds)
     print("connected", len(crowd), flush=True)
     if what == "calls":
         calls = b"".join(call(stream, "/a.B/C") + reset(stream) for stream in range(1, 2 * CALLS, 2))
@@ -100,4 +100,4 @@ def main(path: str, count: int, what: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))

@@ -157,7 +157,7 @@ async def never_answers(root):
 async def answers_too_late(root):
     class Late(Plugin):
         async def allocate(self, stream):
-            await asyncio.sleep(3)
+            await asyncio.sleep(11)
             await super().allocate(stream)
 
     async with serving(root, "late", Late()) as path:

@@ -15,10 +15,10 @@ import grpc
 
 from devicemgr.rpc.stubs.devicemgr import v1 as admin
 from tests.daemon_process import Daemon
-from tests.grpcio_peers import Client, Plugin, admit_request, admitted, device_list, unary
+from tests.grpcio_peers import Client, Plugin, admit_request, admitted, device_list
 
 RESOURCE = "honest.example/gpu"
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that an honest admission may take beside any attack, on a busy machine."""
 
 
@@ -32,7 +32,6 @@ class Honest:
         self._names = (f"honest-{number}" for number in itertools.count())
         self._plugin = Plugin(daemon.root / "device-plugins" / "honest.sock")
         self._plugin.say(device_list(4))
-        self._status = unary(self.client._admin, "/devicemgr.v1.Admin/Status")
         self.client.register(RESOURCE, self._plugin.socket.name)
         self.client.wait_capacity(RESOURCE)
 
@@ -56,7 +55,7 @@ class Honest:
 
     def status(self, resource: str) -> admin.ResourceStatus | None:
         with self._asking():
-            response = admin.StatusResponse.parse(self._status(b"", timeout=PATIENCE))
+            response = self.client.status(timeout=PATIENCE)
         return next((one for one in response.resources if one.name == resource), None)
 
     @contextmanager
@@ -67,7 +66,7 @@ class Honest:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 with suppress(subprocess.TimeoutExpired):
-                    self.daemon._process.wait(2)
+                    self.daemon.process.wait(2)
             self.lives()
             raise
 
@@ -80,7 +79,7 @@ class Honest:
             time.sleep(0.005)
 
     def lives(self) -> None:
-        status = self.daemon._process.poll()
+        status = self.daemon.process.poll()
         self.is_told_dead = status is not None
         assert status is None, f"the daemon has ended with {status}: …{self.daemon.log[-1500:]}"
         assert "Traceback" not in self.daemon.log, self.daemon.log[-1500:]

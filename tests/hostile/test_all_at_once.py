@@ -11,17 +11,20 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import grpc
 import pytest
 
 from tests.daemon_process import open_daemon
 from tests.grpcio_peers import Client, Plugin, admit_request, admitted, device_list
+from tests.processes import running
 
 from .fakes import ANSWERS, FAKES, LISTS
 
 HONEST = "honest.example/gpu"
-OPTIONS = ("--deadline", "options=2", "--deadline", "allocate=2")
+OPTIONS = ("--deadline", "options=2", "--deadline", "allocate=10")
+"""The honest plug-in has to answer Allocate in time, too, on a machine that is busy with others."""
 ADMISSIONS = 100
 SLOWER = 2.0
 """How many times as long an honest admission may take, at the median."""
@@ -32,7 +35,7 @@ SEEN = ("limit=message_size", "limit=report_rate", "limit=time_share", "limit=co
 """What is in the log for certain when all go at it together; what else each does, it does alone."""
 TOLD = {
     "never_answers": "method=GetDevicePluginOptions seconds=2",
-    "answers_too_late": "method=Allocate seconds=2",
+    "answers_too_late": "method=Allocate seconds=10",
     "floods": "limit=report_rate",
     "floods_with_empty_lists": "limit=report_rate",
     "announces_four_gigabytes": "message of 4294967295 bytes",
@@ -101,22 +104,18 @@ def descriptors(daemon):
 @pytest.fixture
 def besieged():
     """(daemon, client, siege): a daemon with an honest plug-in, and hostile ones that begin with ``siege()``."""
-    with open_daemon(*OPTIONS) as daemon:
-        client, honest, processes = Client(daemon.root), Plugin(daemon.root / "device-plugins" / "honest.sock"), []
+    with open_daemon(*OPTIONS) as daemon, ExitStack() as processes:
+        client, honest = Client(daemon.root), Plugin(daemon.root / "device-plugins" / "honest.sock")
         honest.say(device_list(4))
         client.register(HONEST, honest.socket.name)
         client.wait_capacity(HONEST)
 
         def siege(*names):
             command = [sys.executable, "-m", "tests.hostile.fakes", daemon.root, *names]
-            processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-            return processes[-1]
+            return processes.enter_context(running(command, stderr=subprocess.PIPE, text=True))
 
         yield daemon, client, siege
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+        processes.close()
         client.close()
         honest.stop()
 

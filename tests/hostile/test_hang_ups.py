@@ -19,6 +19,7 @@ import grpc
 import pytest
 
 from devicemgr.rpc.stubs import v1beta1 as messages
+from tests.processes import running
 
 from .honest import Honest, Shared, open_honest
 from .wire import ALLOCATED, Call, Client, Plugin, lists, message
@@ -27,7 +28,7 @@ RESOURCE = "hostile.example/hangs-up"
 ROUNDS = 12
 """Admissions, each after another registration."""
 ABANDONED = 30
-DEADLINES = [f"--deadline={name}=3" for name in ("options", "preferred-allocation", "allocate", "pre-start")]
+DEADLINES = [f"--deadline={name}=10" for name in ("options", "preferred-allocation", "allocate", "pre-start")]
 OPTIONS = (
     "--peer-limit=registration-rate=1000",
     "--peer-limit=registration-burst=1000",
@@ -223,11 +224,9 @@ def elsewhere(request, honest) -> Iterator[tuple[subprocess.Popen, list[Path]]]:
         pytest.skip("only root can start a program as somebody else")
     paths = [honest.daemon.root / "device-plugins" / f"elsewhere-{number}.sock" for number in range(SWAPS)]
     command = [sys.executable, "-c", COUNTER, request.param, *paths]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "listening\n"
-    yield process, paths
-    process.kill()
-    process.communicate()
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "listening\n"
+        yield process, paths
 
 
 def swap_socket(honest: Honest, moment: str, other: Path) -> None:

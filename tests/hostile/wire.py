@@ -29,7 +29,7 @@ END_HEADERS, PADDED, HAS_PRIORITY = 0x4, 0x8, 0x20
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME, MAX_HEADER_LIST = range(1, 7)
 CANCEL = 8
 MOST = 2**31 - 1
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds within which the manager answers, or ends a call or a connection."""
 
 

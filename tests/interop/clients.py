@@ -18,6 +18,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
+from tests.processes import running
+
 PROTO = Path(__file__).parents[2] / "proto"
 SERVICES = ("deviceplugin/v1beta1/api.proto", "podresources/v1/api.proto", "devicemgr/v1/admin.proto")
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -96,7 +98,7 @@ class GoClient(Client):
     def _run(self, socket: Path, calls: Sequence[Call], *flags: str, on_message: OnMessage = ignore) -> list[Answer]:
         answers = [Answer() for _ in calls]
         command = [self._program, "-socket", socket, *flags]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.writelines(f"{json.dumps(asdict(call))}\n" for call in calls)
@@ -108,7 +110,7 @@ class GoClient(Client):
                 else:
                     answer.messages.append(event["message"])
                     on_message(event["message"])
-        assert process.returncode == 0
+            assert process.wait() == 0
         return answers
 
 

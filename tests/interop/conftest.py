@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.processes import HANGS
+
 from .building import HERE, NotToBeHad, go_program, tonic_program
 from .clients import Client, GoClient, GrpcioClient, describe_services
 
-DEADLINE = 60.0
 POLL_PERIOD = 0.02
 
 
@@ -33,10 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def wait_until(condition: Callable[[], bool], describe: Callable[[], str]) -> None:
     """Return when ``condition`` holds; fail the test with ``describe()`` when it does not in time."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + HANGS
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {DEADLINE:g} s: {describe()}")
+            pytest.fail(f"not within {HANGS:g} s: {describe()}")
         time.sleep(POLL_PERIOD)
 
 
@@ -76,12 +77,12 @@ class Process:
     def terminate(self) -> int:
         """SIGTERM; returns the exit status."""
         self._popen.send_signal(signal.SIGTERM)
-        return self._popen.wait(DEADLINE)
+        return self._popen.wait(HANGS)
 
     def kill(self) -> None:
         """SIGKILL; returns when it is gone."""
         self._popen.kill()
-        self._popen.wait(DEADLINE)
+        self._popen.wait(HANGS)
 
 
 class Node:
@@ -113,7 +114,7 @@ class Node:
 
     def ask(self, verb: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "devicemgr", verb, "--root-dir", self.root, *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=DEADLINE)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=HANGS)
 
     def status(self) -> dict[str, Any]:
         answer = self.ask("status", "-o", "json")

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.processes import running
+
 from .building import NotToBeHad
 from .checking import ROOT, Said, check
 from .plugins_met import MET, Met
@@ -97,7 +99,7 @@ def _earlier(revision: str | None) -> Iterator[Path | None]:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="dm-") as directory:
-        with subprocess.Popen(["git", "archive", revision, "devicemgr"], cwd=ROOT, stdout=subprocess.PIPE) as archive:
+        with running(["git", "archive", revision, "devicemgr"], cwd=ROOT, stdout=subprocess.PIPE) as archive:
             with tarfile.open(fileobj=archive.stdout, mode="r|") as files:
                 files.extractall(directory, filter="data")
         yield Path(directory)

@@ -18,7 +18,7 @@ def run(request, tmp_path):
     met = request.param
     with skipped_where_it_cannot_be_had():
         command = met.command(tmp_path)
-    return lambda: check([*QUICKLY, *met.options], command, timeout=220)
+    return lambda: check([*QUICKLY, *met.options], command)
 
 
 @pytest.mark.parametrize("run", PEERS.values(), ids=PEERS, indirect=True)
@@ -34,10 +34,10 @@ def test_our_peers_pass_all_checks(run):
 @pytest.mark.parametrize("run", [SIMULATED], ids=["simulated"], indirect=True)
 def test_the_simulated_plugin_as_a_program_passes_every_single_one(run):
     said = run()
-    assert (said.status, set(said.not_passed)) == (0, {"stream-lost"})
+    assert said.not_passed.keys() == {"stream-lost"}, said.broken
+    assert said.status == 0
 
 
-@pytest.mark.timeout(240, func_only=True)
 @pytest.mark.parametrize("run", [SAMPLE], ids=["sample"], indirect=True)
 def test_kubernetes_own_sample_misses_its_own_socket_and_is_slow_to_come_back(run):
     """It watches for a new kubelet.sock alone, and waits ten seconds then: that long a node has no devices."""
@@ -51,4 +51,4 @@ def test_kubernetes_own_sample_misses_its_own_socket_and_is_slow_to_come_back(ru
         *("permissions", "cdi-names", "changes-arrive"),
     }
     assert "after 2 restarts" in said.results["descriptors"]["evidence"]
-    assert 5 < said.results["restart"]["seconds"] < 15
+    assert said.results["restart"]["seconds"] > 5
