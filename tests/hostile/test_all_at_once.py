@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
@@ -27,7 +27,8 @@ OPTIONS = ("--deadline", "options=2", "--deadline", "allocate=10")
 """The honest plug-in has to answer Allocate in time, too, on a machine that is busy with others."""
 ADMISSIONS = 100
 SLOWER = 2.0
-"""How many times as long an honest admission may take, at the median."""
+"""How many times as long an honest admission may take, at the median, as one by a manager beside it that is spared: the
+processor is shared with the hostile processes, and with whatever else this machine does, in both."""
 ROUNDS = 10
 FILLS = "fills_the_checkpoint"
 """Is let alone here: within ``listed_size`` it makes every admission write 32 MB, which is told in the README."""
@@ -76,6 +77,15 @@ def admissions(client, name, count=ADMISSIONS):
     return found
 
 
+def in_turns(one, other, name):
+    """The same for two managers, ten admissions by one and ten by the other: whatever comes and goes meets both."""
+    found = [], []
+    for number in range(ADMISSIONS // 10):
+        for client, seconds in zip((one, other), found, strict=True):
+            seconds += admissions(client, f"{name}-{number}", 10)
+    return found
+
+
 def ask_for_hostile_devices(client, over):
     """Pods that want devices of plug-ins which answer too late, or oddly; what becomes of them is all the same."""
     for number in range(10_000):
@@ -101,28 +111,41 @@ def descriptors(daemon):
     return len(os.listdir(f"/proc/{daemon.pid}/fd"))
 
 
-@pytest.fixture
-def besieged():
-    """(daemon, client, siege): a daemon with an honest plug-in, and hostile ones that begin with ``siege()``."""
-    with open_daemon(*OPTIONS) as daemon, ExitStack() as processes:
+@contextmanager
+def honest_node():
+    """(daemon, client): a daemon with an honest plug-in."""
+    with open_daemon(*OPTIONS) as daemon:
         client, honest = Client(daemon.root), Plugin(daemon.root / "device-plugins" / "honest.sock")
         honest.say(device_list(4))
         client.register(HONEST, honest.socket.name)
         client.wait_capacity(HONEST)
+        yield daemon, client
+        client.close()
+        honest.stop()
+
+
+@pytest.fixture
+def spared():
+    """The client of a daemon that no hostile plug-in knows."""
+    with honest_node() as (_, client):
+        yield client
+
+
+@pytest.fixture
+def besieged():
+    """(daemon, client, siege): a daemon with an honest plug-in, and hostile ones that begin with ``siege()``."""
+    with honest_node() as (daemon, client), ExitStack() as processes:
 
         def siege(*names):
             command = [sys.executable, "-m", "tests.hostile.fakes", daemon.root, *names]
             return processes.enter_context(running(command, stderr=subprocess.PIPE, text=True))
 
         yield daemon, client, siege
-        processes.close()
-        client.close()
-        honest.stop()
 
 
 @pytest.mark.alone
 @pytest.mark.timeout(600)  # it waits for the quietest of several rounds
-def test_nobody_but_the_hostile_plugins_suffers(besieged, capsys):
+def test_nobody_but_the_hostile_plugins_suffers(besieged, spared, capsys):
     daemon, client, siege = besieged
     quiet = admissions(client, "quiet")
     before, memory = descriptors(daemon), daemon.memory
@@ -132,8 +155,8 @@ def test_nobody_but_the_hostile_plugins_suffers(besieged, capsys):
     try:
         wait_for(daemon, *SEEN)
         for turn in range(ROUNDS):  # the siege goes on; another round is another sample
-            loud = admissions(client, f"loud-{turn}")
-            if statistics.median(loud) <= SLOWER * statistics.median(quiet):
+            loud, beside = in_turns(client, spared, f"loud-{turn}")
+            if statistics.median(loud) <= SLOWER * statistics.median(beside):
                 break
         grown = daemon.memory - memory
     finally:
@@ -144,13 +167,14 @@ def test_nobody_but_the_hostile_plugins_suffers(besieged, capsys):
             process.communicate()
     after = admissions(client, "after")
     shown = [
-        f"{statistics.median(found) * 1000:.1f} (p99 {sorted(found)[-2] * 1000:.0f})" for found in (quiet, loud, after)
+        f"{statistics.median(found) * 1000:.1f} (p99 {sorted(found)[-2] * 1000:.0f})"
+        for found in (quiet, loud, beside, after)
     ]
     count = len(FAKES) - 1 + len(LISTS) + len(ANSWERS) - 2
     with capsys.disabled():
         print(
             f"\n{count} hostile plug-ins at once: an honest admission takes {shown[0]} ms before, {shown[1]} ms "
-            f"during, {shown[2]} ms after; memory + {grown / 2**20:.0f} MB"
+            f"during, {shown[2]} ms by a manager that is spared, {shown[3]} ms after; memory + {grown / 2**20:.0f} MB"
         )
     assert "Traceback" not in daemon.log
     assert client.capacity()[HONEST] == 4
@@ -158,7 +182,7 @@ def test_nobody_but_the_hostile_plugins_suffers(besieged, capsys):
     while descriptors(daemon) > before + 2:
         assert time.monotonic() < deadline, "descriptors were leaked"
         time.sleep(0.1)
-    assert statistics.median(loud) <= SLOWER * statistics.median(quiet)
+    assert statistics.median(loud) <= SLOWER * statistics.median(beside)
     assert grown < 200 * 2**20
 
 
