@@ -117,8 +117,10 @@ class Node:
         task_status.started()
 
     async def leave(self) -> None:
-        """Tell the API server that the node has ended, as far as it can be told. Its pods are left as they are: they
-        run on when the node is back."""
+        """Tell the API server that the node has ended, as far as it can be told, also of one that was about to join.
+        Its pods are left as they are: they run on when the node is back."""
+        with suppress(ApiError, ApiUnreachable):
+            await self._lease.find_out()
         if not self._lease.is_held:
             return
         with suppress(ApiError, ApiUnreachable):
@@ -153,12 +155,14 @@ async def open_node(api: ApiClient, manager: DeviceManager, options: NodeOptions
     """
     require_trio("open_node")
     node = Node(api, manager, options)
-    with collapse_exception_group():
-        async with trio.open_nursery() as nursery:
-            await nursery.start(node.run)
-            try:
-                yield node
-            finally:
-                nursery.cancel_scope.cancel()
-                with trio.move_on_after(PARTING_TIME, shield=True):
-                    await node.leave()
+    try:
+        with collapse_exception_group():
+            async with trio.open_nursery() as nursery:
+                await nursery.start(node.run)
+                try:
+                    yield node
+                finally:
+                    nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(PARTING_TIME, shield=True):
+            await node.leave()

@@ -61,6 +61,8 @@ class NodeLease:
         self._latest: Object | None = None
         self._valid_until = float("-inf")
         self._has_been_held = False
+        self._is_unsure = False
+        """Whether the last write has reached the API server is not known."""
         self._renewed = ConditionVariable()
         self._conflicts = Backoff()
         """Whoever was quicker may be so again and again."""
@@ -111,6 +113,13 @@ class NodeLease:
                 else:
                     self._latest = lease
 
+    async def find_out(self) -> None:
+        """At the end, when a write was cut short: is it held? Raises ApiError and ApiUnreachable."""
+        if self._is_unsure:
+            lease = await self._api.get(lease_path(self._name))
+            if holder_of(lease) == self._holder:
+                self._latest, self._valid_until = lease, trio.current_time() + DURATION
+
     async def release(self) -> None:
         """Give it back, so that the next agent of this name need not wait."""
         if self._latest is not None and self.is_held:
@@ -157,15 +166,18 @@ class NodeLease:
             began = trio.current_time()
             return await call()
 
+        self._is_unsure = True
         try:
             self._latest = await self._refusals.persist(what, timed, but=[CONFLICT, NOT_FOUND])
         except ApiError as error:
+            self._is_unsure = False
             if error.code not in (CONFLICT, NOT_FOUND):
                 raise
             self._latest = None
             self._conflicts = self._conflicts.failed()
             await trio.sleep(self._conflicts.delay(random.random()))
             return False
+        self._is_unsure = False
         self._conflicts = Backoff()
         self._valid_until = began + DURATION
         self._has_been_held = True

@@ -32,6 +32,7 @@ from ..objects.node import (
     metadata_patch,
     new_node,
     status_patch,
+    stopped_patch,
 )
 from ..objects.node_affinity import matches_node
 from ..objects.pod import device_names
@@ -192,15 +193,16 @@ class NodeObject:
             self.changed.notify()
 
     async def stop(self) -> None:
-        """Say that the node is not ready any more."""
-        if self._found is not None:
-            status = self._manager.node_status(extended_resources(self._found))
-            await self._patch(self._found, status, ready=False)
+        """Say that the node is not ready any more. Raises ApiError and ApiUnreachable."""
+        await self._patch(stopped_patch(await self._found_at_the_end(), time=self._clock()))
 
     async def delete(self) -> None:
-        """Delete the Node, unless it is another one by now. Raises ApiError."""
-        if self._found is not None:
-            await self._api.delete(node_path(self.name), uid=uid_of(self._found))
+        """Delete the Node, unless it is another one by now. Raises ApiError and ApiUnreachable."""
+        await self._api.delete(node_path(self.name), uid=uid_of(await self._found_at_the_end()))
+
+    async def _found_at_the_end(self) -> Object:
+        """It may have been registered without us hearing of it."""
+        return self._found or await self._api.get(node_path(self.name))
 
     def _is_due(self) -> bool:
         if self._found is None:
@@ -227,7 +229,7 @@ class NodeObject:
         if self._is_to_write(found, status, patch) or trio.current_time() >= self._next_report:
             try:
                 answer = await self._refusals.persist(
-                    "publish the Node's status", lambda: self._patch(found, status, ready=True), but=[NOT_FOUND]
+                    "publish the Node's status", lambda: self._write_status(found, status), but=[NOT_FOUND]
                 )
             except ApiError:
                 self._found = None
@@ -244,8 +246,10 @@ class NodeObject:
         if status.reset:
             self._manager.acknowledge_reset()
 
-    async def _patch(self, found: Object, status: NodeStatus, *, ready: bool) -> Object:
-        patch = status_patch(found, self._description, status, time=self._clock(), ready=ready)
+    async def _write_status(self, found: Object, status: NodeStatus) -> Object:
+        return await self._patch(status_patch(found, self._description, status, time=self._clock()))
+
+    async def _patch(self, patch: Object) -> Object:
         return await self._api.patch(f"{node_path(self.name)}/status", patch, strategic=True)
 
     def _see(self, found: Object) -> None:

@@ -137,9 +137,7 @@ def extended_resources(found: Object) -> NodeStatus:
     return NodeStatus(capacity=counts("capacity"), allocatable=counts("allocatable"))
 
 
-def status_patch(
-    found: Object, node: NodeDescription, status: NodeStatus, *, time: float, ready: bool = True
-) -> Object:
+def status_patch(found: Object, node: NodeDescription, status: NodeStatus, *, time: float) -> Object:
     """A strategic merge patch with what a kubelet would publish now.
 
     Of the extended resources, which are in ``status``, only what differs from ``found`` is in it: they may be changed
@@ -155,7 +153,7 @@ def status_patch(
         "status": {
             "capacity": {**own, **capacity},
             "allocatable": {**own, **allocatable},
-            "conditions": conditions(found, time=time, ready=ready),
+            "conditions": _conditions(found, time=time, ready=True),
             "addresses": [
                 {"type": "InternalIP", "address": node.address},
                 {"type": "Hostname", "address": node.name},
@@ -167,7 +165,12 @@ def status_patch(
     }
 
 
-def conditions(found: Object, *, time: float, ready: bool) -> list[Object]:
+def stopped_patch(found: Object, *, time: float) -> Object:
+    """The same of a node that stops: it is not ready, and nothing else is said of it."""
+    return {"status": {"conditions": _conditions(found, time=time, ready=False)}}
+
+
+def _conditions(found: Object, *, time: float, ready: bool) -> list[Object]:
     """Ready comes last, as in a kubelet. A condition that is as before keeps the time since when it is so."""
     before = {one["type"]: one for one in status_of(found).get("conditions") or []}
     now = timestamp(time)

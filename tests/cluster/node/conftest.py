@@ -14,12 +14,13 @@ import pytest
 import trio
 
 from devicemgr import DeviceManager, Topology, open_device_manager, open_portal
+from devicemgr.cluster.api.answers import NOT_FOUND
 from devicemgr.cluster.api.client import ApiClient
 from devicemgr.cluster.control_plane.processes import ControlPlane, open_control_plane
 from devicemgr.cluster.control_plane.programs import find_programs
 from devicemgr.cluster.node.agent import Node, open_node
 from devicemgr.cluster.node.options import NodeOptions
-from devicemgr.errors import ProgramUnavailable
+from devicemgr.errors import ApiError, ProgramUnavailable
 from devicemgr.testing import SimulatedPlugin, open_simulated_plugin
 
 Object = dict[str, Any]
@@ -80,6 +81,14 @@ class Kube:
             "metadata": {"name": name, "annotations": dict(annotations or {}), "finalizers": list(finalizers)},
             "spec": {"nodeName": self.node, "containers": [container], **spec},
         }
+
+    async def get_or_none(self, path: str) -> Object | None:
+        try:
+            return await self.api.get(path)
+        except ApiError as error:
+            if error.code != NOT_FOUND:
+                raise
+            return None
 
     async def until(self, path: str, holds: Callable[[Object | None], object]) -> Object:
         """The object, or a failure that shows how it was last."""

@@ -432,6 +432,13 @@ async def test_options_that_cannot_be_used(kube, join):
             pass
 
 
+async def test_a_node_that_is_refused_leaves_the_name_free(kube, join):
+    with pytest.raises(ApiError, match=r"422 Invalid: .*pods: Invalid value"):
+        async with join(capacity={"pods": "0.5"}):
+            pass
+    assert await kube.get_or_none(lease_path(kube)) is None
+
+
 async def test_every_task_in_the_tree_of_its_manager_has_a_name_of_ours(kube, join, task_names):
     async with join(devices=1) as joined:
         await kube.until_allocatable(1)

@@ -12,6 +12,7 @@ from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.connection import Connection
 from devicemgr.cluster.node.pod_reports import PodGone, PodReports
 from devicemgr.cluster.node.refusals import Refusals
+from devicemgr.cluster.objects.metadata import lease_path
 from devicemgr.cluster.objects.pod_status import refused_status
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.serving.trace import format_event
@@ -241,6 +242,27 @@ async def test_an_answer_that_is_lost(kube, join, proxied, method, path):
             await kube.until_allocatable(0)
         assert lost.met.is_set()
         assert len(joined.seen("PodAdmitted")) == len(joined.seen("PodRemoved")) == 1
+
+
+@pytest.mark.parametrize("path", ["/leases$", "/nodes$"])
+async def test_a_start_that_is_cut_short_leaves_nothing_behind(kube, join, proxied, path, monkeypatch):
+    """The API server has done what it was asked for, and its answer has not come."""
+    monkeypatch.setattr("devicemgr.cluster.api.retries.FIRST_DELAY", 1000)
+    proxy, api = proxied
+    proxy.fail(Failure("POST", path))
+    made = kube.node_path if path == "/nodes$" else lease_path(kube.node)
+
+    async def be_there() -> None:
+        async with join(api=api):
+            pytest.fail("it cannot join")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(be_there)
+        await kube.until(made, lambda found: found is not None)
+        nursery.cancel_scope.cancel()
+    assert await kube.get_or_none(lease_path(kube.node)) is None
+    node = await kube.get_or_none(kube.node_path)
+    assert node is None or node["status"]["conditions"][-1]["status"] == "False"
 
 
 @pytest.mark.parametrize(

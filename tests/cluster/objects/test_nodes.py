@@ -16,6 +16,7 @@ from devicemgr.cluster.objects.node import (
     metadata_patch,
     new_node,
     status_patch,
+    stopped_patch,
 )
 from devicemgr.cluster.objects.node_info import Machine, node_info
 from devicemgr.model import NodeStatus
@@ -152,7 +153,7 @@ def test_heartbeats_are_no_news():
 
 def test_a_node_that_has_stopped_is_not_ready():
     found = new_node(NODE, NOTHING, time=AT)
-    ready = status_patch(found, NODE, NOTHING, time=LATER, ready=False)["status"]["conditions"][-1]
+    ready = stopped_patch(found, time=LATER)["status"]["conditions"][-1]
     assert (ready["status"], ready["reason"], ready["lastTransitionTime"]) == ("False", "KubeletNotReady", T2)
 
 
