@@ -9,6 +9,7 @@ client tries again: of credentials that nobody knows, and of a server that is no
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
@@ -117,7 +118,7 @@ class Refusals:
 
 _FORBIDDEN = re.compile(r'User "(?P<user>[^"]+)" cannot (?!impersonate)')
 """In the words of an API server that does not let somebody do something."""
-_NODE, _ACCOUNT = "system:node:", "system:serviceaccount:"
+_NODE, _ACCOUNT, _ANONYMOUS = "system:node:", "system:serviceaccount:", "system:anonymous"
 
 
 def with_way_out(error: ApiError) -> ApiError:
@@ -129,8 +130,13 @@ def with_way_out(error: ApiError) -> ApiError:
 
 
 def _way_out(user: str) -> str:
+    if user == _ANONYMOUS:  # a binding would make everybody a node
+        return (
+            "The API server does not know who asks: the kubeconfig has no credentials for it, or of a kind that this "
+            "API server does not take"
+        )
     if user.startswith(_NODE):
         return f"These are the credentials of node {user.removeprefix(_NODE)}, which may be that one only"
     subject = f"serviceaccount={user.removeprefix(_ACCOUNT)}" if user.startswith(_ACCOUNT) else f"user={user}"
-    role = f"kubectl create clusterrolebinding devicemgr --clusterrole=system:node --{subject}"
+    role = f"kubectl create clusterrolebinding devicemgr --clusterrole=system:node {shlex.quote(f'--{subject}')}"
     return f"A node needs the permissions of a kubelet, which an administrator grants with: {role}"

@@ -55,7 +55,13 @@ BINDING = "kubectl create clusterrolebinding devicemgr --clusterrole=system:node
     ("user", "way_out"),
     [
         ("alice", f"{BINDING} --user=alice"),
+        ("a; reboot", f"{BINDING} '--user=a; reboot'"),
         ("system:serviceaccount:gpus:sim", f"{BINDING} --serviceaccount=gpus:sim"),
+        (
+            "system:anonymous",
+            "The API server does not know who asks: the kubeconfig has no credentials for it, or of a kind that this API "
+            "server does not take",
+        ),
         ("system:node:other", "These are the credentials of node other, which may be that one only"),
     ],
 )
