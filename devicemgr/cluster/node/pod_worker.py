@@ -17,15 +17,18 @@ from ...daemon.manager import DeviceManager
 from ...events import PodDeleted
 from ...model import PodAdmitResult, PodStatus
 from ..objects.event import NORMAL, WARNING, Remark
-from ..objects.metadata import Object, status_of, uid_of, version_number
+from ..objects.metadata import Object, annotation, status_of, uid_of, version_number
 from ..objects.pod import (
+    COMPLETE_AFTER,
     ENDED,
+    TERMINATE_AFTER,
     active_deadline,
     complete_after,
     grace_period,
     has_ended,
     is_deleted,
     pod_of,
+    still_runs,
     terminate_after,
     was_started,
 )
@@ -106,13 +109,16 @@ class PodWorker:
         """The pod as the API server has it now. What the watch repeats of an answer is no news."""
         if pod["metadata"]["resourceVersion"] == self._pod["metadata"]["resourceVersion"]:
             return
-        self._pod = pod
-        self._note_deletion()
+        before, self._pod = self._pod, pod
+        if self._resources:
+            self._remark_on_annotations(before)
+        self._note_end()
         self.try_resize()
         self._changed.notify()
 
-    def _note_deletion(self) -> None:
-        if is_deleted(self._pod) and self._asked_to_end is None:
+    def _note_end(self) -> None:
+        """Whoever deletes it, or says that it has ended, asks its containers to end."""
+        if (is_deleted(self._pod) or has_ended(self._pod)) and self._asked_to_end is None:
             self._asked_to_end = trio.current_time()
 
     def gone(self) -> None:
@@ -178,7 +184,7 @@ class PodWorker:
             self._manager.log.record([PodDeleted(namespace=namespace, name=name, uid=self._uid)])
 
     async def _live(self) -> None:
-        self._note_deletion()
+        self._note_end()
         if await self._admit():
             self.had_its_turn.set()
             await self._run_on()
@@ -293,14 +299,16 @@ class PodWorker:
         """The pod is to end, or has ended: its devices are free before the API server is told, since the scheduler
         gives them to the next pod at once."""
         while True:
+            if has_ended(self._pod):
+                if still_runs(self._pod):  # somebody else says that it has ended
+                    await self._end(exit_code=await self._run_out())
+                await self._free()
+            elif is_deleted(self._pod):
+                await self._end_deleted()
             if is_deleted(self._pod):
-                if not has_ended(self._pod):
-                    await self._end_deleted()
                 await self._free()
                 await self._reports.delete(self._pod)
                 return
-            if has_ended(self._pod):
-                await self._free()
             seen = self._pod
             await self._wait_for_update(seen)
 
@@ -398,12 +406,14 @@ class PodWorker:
         except ValueError:
             return None  # said before
 
-    def _remark_on_annotations(self) -> None:
-        for of in (complete_after, terminate_after):
-            try:
-                of(self._pod)
-            except ValueError as error:
-                self._say("FailedValidation", f"Error validating pod: {error}; it is ignored")
+    def _remark_on_annotations(self, before: Object | None = None) -> None:
+        """On those that are not as they were ``before``."""
+        for key, of in ((COMPLETE_AFTER, complete_after), (TERMINATE_AFTER, terminate_after)):
+            if before is None or annotation(before, key) != annotation(self._pod, key):
+                try:
+                    of(self._pod)
+                except ValueError as error:
+                    self._say("FailedValidation", f"Error validating pod: {error}; it is ignored")
 
     def _say(self, reason: str, message: str, *, container: str = "", type: str = WARNING) -> None:
         self._recorder.say(Remark.about(self._pod, reason, message, container=container, type=type))

@@ -18,7 +18,7 @@ from ..api.reachability import Lost, Reached
 from ..api.reflector import Synced
 from ..api.watch_events import Changed, Deleted
 from ..objects.metadata import PODS, Object, uid_of
-from ..objects.pod import device_names, has_ended, is_deleted, is_mirror, order_of_admission, was_started
+from ..objects.pod import device_names, has_ended, is_deleted, is_mirror, order_of_admission, still_runs, was_started
 from ..objects.resize import resize_rank
 from .admission import Admission
 from .pod_worker import PodWorker, health_of
@@ -104,7 +104,7 @@ class Pods:
             for pod in pods:
                 self._see(pod, nursery)
             return
-        await self._manager.retain(uid_of(pod) for pod in pods if not has_ended(pod))
+        await self._manager.retain(uid_of(pod) for pod in pods if not has_ended(pod) or still_runs(pod))
         for pod in pods:
             if was_started(pod) and not is_mirror(pod):
                 self._admission.expect(pod)
@@ -130,7 +130,7 @@ class Pods:
             worker.update(pod)
             if has_ended(pod):
                 self._leaving.add(worker)
-        elif not is_mirror(pod) and (is_deleted(pod) or not has_ended(pod)):
+        elif not is_mirror(pod) and (is_deleted(pod) or not has_ended(pod) or still_runs(pod)):
             self._leaving = {one for one in self._leaving if not one.has_left.is_set()}
             turns = [*turns, *(one.has_left for one in self._leaving)]
             worker = self._workers[uid] = self._make_worker(pod, turns)

@@ -15,6 +15,12 @@ COMPLETE_AFTER = "devicemgr.dev/complete-after"
 TERMINATE_AFTER = "devicemgr.dev/terminate-after"
 """An annotation: how long the containers take to end once they are asked to; at most the grace period."""
 ENDED = ("Succeeded", "Failed")
+CONTAINER_STATUSES = {
+    "initContainerStatuses": "initContainers",
+    "containerStatuses": "containers",
+    "ephemeralContainerStatuses": "ephemeralContainers",
+}
+"""Fields of a pod's status, and those of its spec that they are about."""
 
 
 def pod_of(pod: Object) -> Pod:
@@ -56,6 +62,13 @@ def _limits(container: Object) -> Mapping[str, object]:
 
 def has_ended(pod: Object) -> bool:
     return status_of(pod).get("phase") in ENDED
+
+
+def still_runs(pod: Object) -> bool:
+    """Does its status say so of a container, whatever the phase is? Anybody with the permission can set that."""
+    status = status_of(pod)
+    statuses = (one for key in CONTAINER_STATUSES for one in status.get(key) or [])
+    return any((one.get("state") or {}).get("running") for one in statuses)
 
 
 def is_deleted(pod: Object) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from .event import NORMAL, WARNING
 from .metadata import Object, status_of, uid_of
+from .pod import CONTAINER_STATUSES, ENDED
 from .pod_conditions import (
     disruption_conditions,
     ended_conditions,
@@ -155,7 +156,7 @@ def refused_status(pod: Object, *, reason: str, message: str, time: float) -> Ob
 def abandoned_status(pod: Object, place: Place, *, time: float) -> Object:
     """It was deleted before it was admitted. It has failed: some who wait for its end want to see one, and hold it back
     with a finalizer until they have."""
-    containers = [one for of in _STATUSES.values() for one in pod["spec"].get(of) or []]
+    containers = [one for of in CONTAINER_STATUSES.values() for one in pod["spec"].get(of) or []]
     unstarted = {one["name"]: "" for one in containers}
     running = Running(place=place, unstarted=Unstarted(problems=unstarted))
     return _patch(
@@ -174,9 +175,11 @@ def ended_status(
     pod: Object, running: Running, *, exit_code: int, early: EarlyEnd | None = None, time: float
 ) -> Object:
     """All containers have ended; the main ones with this exit code, which decides whether the pod has succeeded. One in
-    which a container has never started has not, nor one that was ended ``early``."""
+    which a container has never started has not, nor one that was ended ``early``. What somebody else has said of its
+    end stays."""
     pod, unstarted = as_given(pod, running.resources), running.unstarted.problems
-    phase = "Failed" if exit_code or early or unstarted else "Succeeded"
+    said = status_of(pod).get("phase")
+    phase = said if said in ENDED else "Failed" if exit_code or early or unstarted else "Succeeded"
     why = {"reason": early.reason, "message": early.message} if early else {}
     conditions = (
         lost_conditions(pod, unstarted, had_sandbox=True, time=time)
@@ -214,19 +217,13 @@ def _patch(pod: Object, status: Object) -> Object:
     return {"metadata": {"uid": uid_of(pod)}, "status": {**status, **seen}}
 
 
-_STATUSES = {
-    "initContainerStatuses": "initContainers",
-    "containerStatuses": "containers",
-    "ephemeralContainerStatuses": "ephemeralContainers",
-}
-
-_OF_A_RUNNING_POD = {"hostIP", "hostIPs", "podIP", "podIPs", "resources", "allocatedResources", *_STATUSES}
+_OF_A_RUNNING_POD = {"hostIP", "hostIPs", "podIP", "podIPs", "resources", "allocatedResources", *CONTAINER_STATUSES}
 
 
 def _container_statuses(pod: Object, running: Running, now: str, *, exit_code: int | None = None) -> Object:
     """In the kubelet's order: init containers in theirs, and all others by name."""
     made: Object = {}
-    for key, of in _STATUSES.items():
+    for key, of in CONTAINER_STATUSES.items():
         before = {one["name"]: one for one in status_of(pod).get(key) or []}
         containers = pod["spec"].get(of) or []
         statuses = [

@@ -367,6 +367,64 @@ async def test_a_wrong_annotation_is_an_event(kube, join):
         assert "annotation devicemgr.dev/complete-after: 'soon' is not a duration" in event["message"]
 
 
+async def test_an_annotation_that_becomes_wrong_is_an_event_once(kube, join):
+    async with join():
+        await kube.create_pod("one", gpus=1, annotations={"devicemgr.dev/complete-after": "2h"})
+        await kube.until_phase("one", "Running")
+        for value in ("later", "5s"):
+            await kube.api.patch(
+                f"{kube.pods}/one",
+                {"metadata": {"annotations": {"devicemgr.dev/terminate-after": value, "example.com/other": value}}},
+            )
+            event = await kube.until_event("one", "FailedValidation")
+            assert "annotation devicemgr.dev/terminate-after: 'later' is not a duration" in event["message"]
+        await kube.api.patch(
+            f"{kube.pods}/one", {"metadata": {"annotations": {"devicemgr.dev/complete-after": "0.1s"}}}
+        )
+        await kube.until_phase("one", "Succeeded")
+        assert [event["reason"] for event in await kube.events("one")] == ["FailedValidation"]
+
+
+EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "for a test"}
+
+
+def ended_as_told(pod: dict) -> None:
+    status = pod["status"]
+    assert {key: status[key] for key in EVICTED} == EVICTED
+    assert conditions(pod)["Ready"] == "False"
+
+
+async def test_a_pod_whose_end_somebody_else_declares(kube, join):
+    """As those do that remove pods of a lost node. Its containers have their time to end; then its device is free."""
+    async with join(devices=1) as joined:
+        await kube.create_pod("one", gpus=1, annotations={"devicemgr.dev/terminate-after": "1s"})
+        await kube.until_phase("one", "Running")
+        await kube.api.patch(f"{kube.pods}/one/status", {"status": EVICTED})
+        await kube.create_pod("two", gpus=1)
+        await kube.until_phase("two", "Running")
+        one = await kube.api.get(f"{kube.pods}/one")
+        ended_as_told(one)
+        (main,) = one["status"]["containerStatuses"]
+        assert (main["state"]["terminated"]["exitCode"], main["ready"]) == (0, False)
+        assert not joined.seen("PodRefused")
+        await kube.api.delete(f"{kube.pods}/one")
+        await kube.until_gone("one")
+        assert joined.available() == 0
+
+
+async def test_a_pod_whose_end_somebody_else_has_declared_while_no_agent_was_here(kube, join):
+    async with join(devices=1):
+        await kube.create_pod("one", gpus=1)
+        await kube.until_phase("one", "Running")
+    await kube.api.patch(f"{kube.pods}/one/status", {"status": EVICTED})
+    async with join(devices=1) as joined:
+        one = await kube.until(
+            f"{kube.pods}/one", lambda pod: "terminated" in pod["status"]["containerStatuses"][0]["state"]
+        )
+        ended_as_told(one)
+        assert joined.available() == 1
+
+
 async def test_containers_have_the_grace_period_to_end(kube, join):
     async with join() as joined:
         slow = {"devicemgr.dev/terminate-after": "1s"}

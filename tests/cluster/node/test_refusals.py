@@ -59,8 +59,8 @@ BINDING = "kubectl create clusterrolebinding devicemgr --clusterrole=system:node
         ("system:serviceaccount:gpus:sim", f"{BINDING} --serviceaccount=gpus:sim"),
         (
             "system:anonymous",
-            "The API server does not know who asks: the kubeconfig has no credentials for it, or of a kind that this API "
-            "server does not take",
+            "The API server does not know who asks: the kubeconfig has no credentials for it, or of a kind that this "
+            "API server does not take",
         ),
         ("system:node:other", "These are the credentials of node other, which may be that one only"),
     ],
