@@ -17,17 +17,25 @@ class Discovery:
 
     async def path(self, found: Object, namespace: str) -> str:
         """Of this object, in ``namespace`` unless it names another one. Raises BadInput for an unknown kind."""
+        kind = await self._kind_of(found)
+        where = _root(found["apiVersion"])
+        if place := await self.namespace_of(found, namespace):
+            where += f"/namespaces/{place}"
+        return f"{where}/{kind['name']}/{found['metadata']['name']}"
+
+    async def namespace_of(self, found: Object, namespace: str) -> str:
+        """Where it is; empty for an object that is in no namespace, as a Node. Raises BadInput for an unknown kind."""
+        is_in_one = (await self._kind_of(found))["namespaced"]
+        return found["metadata"].get("namespace") or namespace if is_in_one else ""
+
+    async def _kind_of(self, found: Object) -> Object:
         version, kind = found.get("apiVersion"), found["kind"]
         if not isinstance(version, str):
             raise BadInput(f"a {kind} must say of which apiVersion it is", file=_name(found), field="apiVersion")
         kinds = await self._kinds_of(version, found)
         if kind not in kinds:
             raise BadInput(f"{version} has no {kind}{nearest(kind, kinds)}", file=_name(found), field="kind")
-        where = f"{_root(version)}/{kinds[kind]['name']}"
-        if kinds[kind]["namespaced"]:
-            place = found["metadata"].get("namespace") or namespace
-            where = f"{_root(version)}/namespaces/{place}/{kinds[kind]['name']}"
-        return f"{where}/{found['metadata']['name']}"
+        return kinds[kind]
 
     async def _kinds_of(self, version: str, found: Object) -> dict[str, Object]:
         if version not in self._kinds:

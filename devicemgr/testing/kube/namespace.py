@@ -67,8 +67,10 @@ class Kube:
     @checked
     async def pods(self, selector: str = "") -> list[dict[str, Any]]:
         """Those of the namespace, by name; ``selector`` chooses by labels, as in ``app=trainer``."""
-        query = {"labelSelector": selector} if selector else {}
-        listed = await self._api.list(f"/api/v1/namespaces/{self.namespace}/pods", **query)
+        return await self._pods_in(self.namespace, **({"labelSelector": selector} if selector else {}))
+
+    async def _pods_in(self, namespace: str, **query: str) -> list[Object]:
+        listed = await self._api.list(f"/api/v1/namespaces/{namespace}/pods", **query)
         return sorted(listed["items"], key=lambda pod: cast(str, pod["metadata"]["name"]))
 
     @checked
@@ -127,20 +129,16 @@ class Kube:
         return await self._discovery.path(obj, self.namespace)
 
     async def _fail(self, obj: Object | str, now: Object | None, problem: str) -> NoReturn:
-        kind, name = ("Pod", obj) if isinstance(obj, str) else (obj["kind"], obj["metadata"]["name"])
+        found: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": obj}} if isinstance(obj, str) else obj
+        kind, name = found["kind"], found["metadata"]["name"]
+        namespace = await self._discovery.namespace_of(found, self.namespace)
         about = f"involvedObject.kind={kind},involvedObject.name={name}"
-        events = await self._api.list(f"/api/v1/namespaces/{self.namespace}/events", fieldSelector=about)
-        pods = await self.pods() if kind != "Pod" else []
+        # Those about an object that is in no namespace are in this one.
+        events = await self._api.list(f"/api/v1/namespaces/{namespace or 'default'}/events", fieldSelector=about)
+        pods = await self._pods_in(namespace or self.namespace) if kind != "Pod" else []
         on = (now or {}).get("spec", {}).get("nodeName")
-        raise KubeWaitTimeout(
-            report(
-                f"{kind} {self.namespace}/{name} {problem}",
-                now,
-                events["items"],
-                pods,
-                await self._describe_nodes(on or ""),
-            )
-        )
+        problem = f"{kind} {f'{namespace}/' if namespace else ''}{name} {problem}"
+        raise KubeWaitTimeout(report(problem, now, events["items"], pods, await self._describe_nodes(on or "")))
 
 
 def _phase(pod: Object) -> str:

@@ -87,6 +87,19 @@ def test_refused(kube, kube_node, simulated_plugin):
         kube_node.manager.faults.fail_calls("allocate", error="no such card")
         kube.wait_for_pod(kube.apply(pod("one")), timeout=120)
 
+def test_elsewhere(kube, kube_node):
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
+    made = pod("one")
+    made["metadata"]["namespace"] = "elsewhere"
+    kube.wait_for_pod(kube.apply(made), phase="Running", timeout=0.5)
+
+def test_a_node(kube, kube_node):
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": kube_node.name}}
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "told", "namespace": "default"}}
+    about = {"involvedObject": {"kind": "Node", "name": kube_node.name}, "reason": "Told", "message": "of a node"}
+    kube.apply({**event, **about})
+    kube.wait_for(node, lambda node: False, timeout=0.1)
+
 def test_unknown_kinds(kube):
     kube.apply({"apiVersion": "apps/v1", "kind": "Deploymnet", "metadata": {"name": "x"}})
 
@@ -97,7 +110,7 @@ def test_invalid(kube):
     kube.apply({"kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": []}})
 """
     )
-    result.assert_outcomes(failed=5)
+    result.assert_outcomes(failed=7)
     lines = [line.removeprefix("E").strip() for line in result.outlines if line.startswith("E ")]
     for words in (
         "KubeWaitTimeout: Pod test-too-many-1/one is not Running after ",
@@ -108,6 +121,9 @@ def test_invalid(kube):
         "last events of its manager:",
         "Failed: UnexpectedAdmissionError: ",
         "Warning UnexpectedAdmissionError: ",
+        "KubeWaitTimeout: Pod elsewhere/one is not Running after ",
+        "KubeWaitTimeout: Node node-",
+        "Told: of a node",
         "BadInput: Deploymnet x: kind: apps/v1 has no Deploymnet; did you mean Deployment?",
         "BadInput: Gpu x: apiVersion: the API server knows no example.com/v1: is its CustomResourceDefinition applied?",
         "spec.containers: Required value",
