@@ -16,7 +16,7 @@ def report(
 ) -> str:
     """``pods``: those beside an object that makes pods. ``nodes``: the lines about each."""
     lines = [problem, *_indented(["it is not there"] if found is None else _lines_about(found))]
-    about = [f"{one['type']} {one.get('reason')}: {one.get('message')}{_times(one)}" for one in events]
+    about = [f"{one.get('type', 'Normal')} {one.get('reason')}: {one.get('message')}{_times(one)}" for one in events]
     lines += ["Events about it:", *_indented(about or ["none"])]
     for pod in pods:
         lines += [f"Pod {pod['metadata']['name']}:", *_indented(_lines_about(pod))]

@@ -123,7 +123,7 @@ def test_invalid(kube):
         "Warning UnexpectedAdmissionError: ",
         "KubeWaitTimeout: Pod elsewhere/one is not Running after ",
         "KubeWaitTimeout: Node node-",
-        "Told: of a node",
+        "Normal Told: of a node",
         "BadInput: Deploymnet x: kind: apps/v1 has no Deploymnet; did you mean Deployment?",
         "BadInput: Gpu x: apiVersion: the API server knows no example.com/v1: is its CustomResourceDefinition applied?",
         "spec.containers: Required value",
