@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         BadInput,
         CheckpointUnwritable,
         ContainerStartFailed,
+        CredentialsUnavailable,
         DeviceManagerError,
         DirectoryInUse,
         DirectoryUnusable,
@@ -132,6 +133,7 @@ __all__ = [
     "ContainerRun",
     "ContainerStartFailed",
     "ContainerStatus",
+    "CredentialsUnavailable",
     "Deadlines",
     "Device",
     "DeviceId",
@@ -205,9 +207,9 @@ _MODULES = {
     ".daemon.threads.portal": "Portal open_portal",
     ".errors": (
         "AddressUnusable ApiError ApiUnreachable ApiUntrusted BadInput CheckpointUnwritable ContainerStartFailed "
-        "DeviceManagerError DirectoryInUse DirectoryUnusable ExtraMissing KubeWaitTimeout ManagerClosed "
-        "ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused RegistrationRefused ResourceWaitTimeout "
-        "RpcFailed UnusableTopology"
+        "CredentialsUnavailable DeviceManagerError DirectoryInUse DirectoryUnusable ExtraMissing KubeWaitTimeout "
+        "ManagerClosed ManagerUnavailable NeedsTrio NoSuchPod PluginUnavailable Refused RegistrationRefused "
+        "ResourceWaitTimeout RpcFailed UnusableTopology"
     ),
     ".events": "Event Severity",
     ".model": (

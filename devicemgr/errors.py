@@ -32,7 +32,8 @@
     ├── ControlPlaneFailed   etcd or the API server of a control plane has ended, or does not get ready
     ├── ApiError             an API server has refused a request
     ├── ApiUnreachable       an API server has not answered a request, or not as one does
-    │   └── ApiUntrusted           its certificate cannot be trusted
+    │   ├── ApiUntrusted           its certificate cannot be trusted
+    │   └── CredentialsUnavailable it was not asked, since there are no credentials for it
     ├── OutputLost           standard output could not be written
     ├── ResourceWaitTimeout  a resource did not reach the wanted state in time
     └── KubeWaitTimeout      an object of a cluster did not get as wanted in time
@@ -244,6 +245,11 @@ class ApiUnreachable(DeviceManagerError):
 class ApiUntrusted(ApiUnreachable):
     """The certificate of an API server cannot be trusted: it is signed by another authority, of another host, or has
     expired. Nothing was asked. Correct the kubeconfig's ``certificate-authority`` or ``tls-server-name``."""
+
+
+class CredentialsUnavailable(ApiUnreachable):
+    """There are no credentials for an API server: the kubeconfig's exec plug-in has failed, or the
+    client certificate cannot be used. Nothing was asked."""
 
 
 class OutputLost(DeviceManagerError):

@@ -31,7 +31,7 @@ class Credentials(Protocol):
     """Where an identity comes from. It does not stay the same: tokens and certificates are replaced as they expire."""
 
     async def identity(self) -> Identity:
-        """The one to use now. Raises ApiUnreachable if there is none at the moment."""
+        """The one to use now. Raises CredentialsUnavailable if there is none at the moment."""
         ...
 
     async def renew(self, refused: Identity) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 import trio
 
 from ...concurrency.exception_groups import collapse_exception_group
-from ...errors import ApiUnreachable, BadInput
+from ...errors import BadInput, CredentialsUnavailable
 from ...input.kubeconfig import Entry, bad
 from .answers import json_of
 from .connection import ClientCertificate, Identity
@@ -89,7 +89,7 @@ class ExecPlugin:
             if self._identity is None or trio.current_time() >= self._expires:
                 await self._run()
             if self._identity is None:
-                raise ApiUnreachable(self._failure)
+                raise CredentialsUnavailable(self._failure)
             return self._identity
 
     async def renew(self, refused: Identity) -> None:
@@ -106,9 +106,10 @@ class ExecPlugin:
             credential = _status_of(await _output_of(self._program), self._program)
             self._identity, lifetime = _identity_of(credential, datetime.now(UTC), self._impersonation)
         except (ValueError, BadInput) as failure:
-            self._failure = str(failure if isinstance(failure, BadInput) else self._program.bad(str(failure)))
+            found = failure if isinstance(failure, BadInput) else self._program.bad(str(failure))
+            self._failure = f"no credentials for the API server: {found}"
             if self._identity is None:
-                raise ApiUnreachable(self._failure) from None
+                raise CredentialsUnavailable(self._failure) from None
             return
         self._expires = trio.current_time() + lifetime
 

@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import httpcore2
 import trio
 
-from ...errors import ApiError, ApiUnreachable, ApiUntrusted
+from ...errors import ApiError, ApiUnreachable, ApiUntrusted, CredentialsUnavailable
 from ..objects.metadata import Object
 from .answers import HTTP_ERROR, error_of_status, is_hearsay, is_object, json_of
 from .connection import ClientCertificate, Connection, Identity
@@ -271,9 +271,9 @@ class _Pool:
         try:
             context = tls_context(connection, certificate)
         except ssl.SSLError as error:
-            raise ApiUnreachable(f"the client certificate cannot be used: {error.reason}") from None
+            raise CredentialsUnavailable(f"the client certificate cannot be used: {error.reason}") from None
         except OSError as error:
-            raise ApiUnreachable(f"the client certificate cannot be read: {error.strerror}") from error
+            raise CredentialsUnavailable(f"the client certificate cannot be read: {error.strerror}") from error
         self.certificate = certificate
         self.connections = httpcore2.AsyncConnectionPool(
             ssl_context=context,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
-from ...errors import ApiError, ApiUnreachable, ApiUntrusted
+from ...errors import ApiError, ApiUnreachable, ApiUntrusted, CredentialsUnavailable
 
 FIRST_DELAY = 0.2
 """Seconds before the first repetition: an API server that restarts on the same machine is away for about that long."""
@@ -45,7 +45,9 @@ def concerns_one_request(failure: Failure) -> bool:
 
 def needs_somebody(failure: Failure) -> bool:
     """Does it stay as it is until somebody changes who we are to the server (401), or whom we trust?"""
-    return isinstance(failure, ApiUntrusted) or (isinstance(failure, ApiError) and failure.code == 401)
+    if isinstance(failure, ApiError):
+        return failure.code == 401
+    return isinstance(failure, ApiUntrusted | CredentialsUnavailable)
 
 
 def is_expired(failure: Failure) -> bool:

@@ -74,8 +74,8 @@ class Node:
         return self._manager
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Started when the node has joined: it is registered, and its pods are known. Raises ApiError and ApiUntrusted
-        if that cannot be."""
+        """Started when the node has joined: it is registered, and its pods are known. Raises ApiError,
+        ApiUntrusted and CredentialsUnavailable if that cannot be."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._report_reachability)
             nursery.start_soon(self._recorder.run)
@@ -151,7 +151,8 @@ async def open_node(api: ApiClient, manager: DeviceManager, options: NodeOptions
     The block begins when the node has joined. If another agent holds the Lease of that name, it waits until that one
     has ended. ``manager`` belongs to the node: its pods are those of the API, and it keeps no others.
     Raises ApiError if the API server does not let it join or does not know it, ApiUntrusted if its certificate cannot
-    be trusted, and ValueError for options that cannot be used. Where nobody answers, it waits.
+    be trusted, CredentialsUnavailable if there are none to show it, and ValueError for options that cannot be used.
+    Where nobody answers, it waits.
     """
     require_trio("open_node")
     node = Node(api, manager, options)

@@ -54,7 +54,7 @@ class Refusals:
 
     async def persist(self, what: str, call: Callable[[], Awaitable[T]], *, but: Collection[int] = ()) -> T:
         """What ``call`` returns once it has succeeded. Raises ApiError with one of the codes in ``but``; and as long as
-        the node has not joined, ApiError and ApiUntrusted."""
+        the node has not joined, ApiError, ApiUntrusted and CredentialsUnavailable."""
         attempt = self._attempt(what, call)
         while True:
             try:

@@ -13,7 +13,7 @@ import trio
 from devicemgr.cluster.api import exec_plugin
 from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.kubeconfig import find_connection
-from devicemgr.errors import ApiError, ApiUnreachable, BadInput
+from devicemgr.errors import ApiError, BadInput, CredentialsUnavailable
 
 from .scripted_server import CERTIFICATE, KEY, Exchange, scripted_server
 from .test_kubeconfig import encoded
@@ -154,7 +154,7 @@ async def test_hundreds_of_requests_do_not_run_it_hundreds_of_times(plugin, conn
     plugin.complains("no")
     other = connect()
     for _ in range(100):
-        with pytest.raises(ApiUnreachable, match="has ended with status 1: no"):
+        with pytest.raises(CredentialsUnavailable, match="has ended with status 1: no"):
             await token_of(other)
     assert len(plugin.runs) == 2
 
@@ -228,9 +228,9 @@ async def test_certificates_are_shown_and_connections_with_another_one_end(plugi
 async def test_one_that_prints_something_else(printed, problem, plugin, connect, tmp_path):
     plugin.prints_text(printed if isinstance(printed, str) else json.dumps(printed))
     connection = connect()
-    with pytest.raises(ApiUnreachable, match=problem) as caught:
+    with pytest.raises(CredentialsUnavailable, match=problem) as caught:
         await token_of(connection)
-    assert str(caught.value).startswith(f"kubeconfig: {tmp_path}/config:")
+    assert str(caught.value).startswith(f"no credentials for the API server: kubeconfig: {tmp_path}/config:")
     assert "users[0].user.exec: " in str(caught.value)
     assert "token-secret" not in str(caught.value)
     plugin.prints(token="now")
@@ -240,7 +240,7 @@ async def test_one_that_prints_something_else(printed, problem, plugin, connect,
 async def test_a_failure_is_quoted_without_what_it_was_given(plugin, connect):
     plugin.complains("no entry for\nhunter2")
     connection = connect(env=[{"name": "PASSWORD", "value": "hunter2"}])
-    with pytest.raises(ApiUnreachable, match=r"program has ended with status 1: no entry for \[hidden\]"):
+    with pytest.raises(CredentialsUnavailable, match=r"program has ended with status 1: no entry for \[hidden\]"):
         await token_of(connection)
     assert "hunter2" not in repr(connection)
 
@@ -248,14 +248,14 @@ async def test_a_failure_is_quoted_without_what_it_was_given(plugin, connect):
 async def test_one_that_does_not_end(plugin, connect, monkeypatch):
     monkeypatch.setattr(exec_plugin, "PATIENCE", 0.2)
     connection = connect(command="sleep", args=["1000"])
-    with pytest.raises(ApiUnreachable, match="sleep has not ended after 0.2 s"):
+    with pytest.raises(CredentialsUnavailable, match="sleep has not ended after 0.2 s"):
         await token_of(connection)
 
 
 @pytest.mark.parametrize("to", ["", ">&2"])
 async def test_one_that_prints_without_end(to, plugin, connect):
     connection = connect(command="sh", args=["-c", f"exec yes {to}"])
-    with pytest.raises(ApiUnreachable, match="sh has printed more than 1 MiB"):
+    with pytest.raises(CredentialsUnavailable, match="sh has printed more than 1 MiB"):
         await token_of(connection)
 
 
@@ -267,5 +267,5 @@ async def test_one_that_has_to_ask_somebody(connect):
 async def test_one_that_is_no_program(plugin, connect, tmp_path):
     (tmp_path / "text").write_text("x")
     (tmp_path / "text").chmod(0o755)
-    with pytest.raises(ApiUnreachable, match="cannot be run: Exec format error"):
+    with pytest.raises(CredentialsUnavailable, match="cannot be run: Exec format error"):
         await token_of(connect(command="./text"))

@@ -16,7 +16,7 @@ from devicemgr.cluster.api.retries import (
     passes,
     retry_after,
 )
-from devicemgr.errors import ApiError, ApiUnreachable, ApiUntrusted
+from devicemgr.errors import ApiError, ApiUnreachable, ApiUntrusted, CredentialsUnavailable
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,7 @@ def test_what_a_refusal_means(code, reason, does_pass, down, expired):
     [
         (ApiError(401, "Unauthorized", "who?"), True),
         (ApiUntrusted("another authority"), True),
+        (CredentialsUnavailable("not logged in"), True),
         (ApiError(403, "Forbidden", "no"), False),
         (ApiUnreachable("nobody"), False),
     ],

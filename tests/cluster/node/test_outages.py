@@ -3,6 +3,7 @@ is told once."""
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -10,13 +11,15 @@ import trio
 
 from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.connection import Connection
+from devicemgr.cluster.api.exec_plugin import VERSIONS
+from devicemgr.cluster.api.kubeconfig import find_connection
 from devicemgr.cluster.node.pod_reports import PodGone, PodReports
 from devicemgr.cluster.node.refusals import Refusals
 from devicemgr.cluster.objects.metadata import lease_path
 from devicemgr.cluster.objects.pod_status import refused_status
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.serving.trace import format_event
-from devicemgr.errors import ApiError, ApiUntrusted
+from devicemgr.errors import ApiError, ApiUntrusted, CredentialsUnavailable
 from devicemgr.model import UNHEALTHY, Device
 
 from ..api_proxy import Failure, open_api_proxy
@@ -147,6 +150,22 @@ async def test_a_server_that_cannot_be_trusted_is_told_at_once(kube, join):
         with pytest.raises(ApiUntrusted, match="its certificate cannot be trusted"), trio.fail_after(PATIENCE):
             async with join(api=api):
                 pytest.fail("it may be anybody")
+
+
+async def test_who_has_no_credentials_is_told_at_once(kube, join, tmp_path):
+    config = {
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": kube.cluster.url, "insecure-skip-tls-verify": True}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"exec": {"apiVersion": VERSIONS[0], "command": "false"}}}],
+    }
+    path = tmp_path / "config"
+    path.write_text(json.dumps(config))
+    async with open_api_client(find_connection(path)) as api:
+        problem = "no credentials for the API server: kubeconfig: .*: false has ended with status 1"
+        with pytest.raises(CredentialsUnavailable, match=problem):
+            async with join(api=api):
+                pass
 
 
 async def test_who_may_not_see_the_pods_any_more_says_so_and_tries_again(kube, join, proxied):
