@@ -231,8 +231,8 @@ class DeviceHealthChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStopped(Event):
-    """The stream of the resource's last plug-in ended. The devices count as unhealthy until the grace period is over
-    (LW-8)."""
+    """The stream of the resource's last plug-in ended. The devices count as unhealthy (LW-8), and the resource is
+    removed if no plug-in registers within the grace period (LW-11)."""
 
     _severity: ClassVar[Severity] = Severity.WARNING
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ...model import ResourceName
+from .fields import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,14 @@ class Call(_Item):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note(_Item):
-    """Something that the manager did by itself."""
+    """Something that the manager did by itself. It has no lifeline that names the resource: views show ``sentence``."""
 
     text: str
+
+    @property
+    def sentence(self) -> str:
+        """``text``, with the resources that it is about: ``its devices count as unhealthy [vendor.com/gpu]``."""
+        return f"{self.text} [{listed(sorted(self.about))}]" if self.about else self.text
 
 
 Item: TypeAlias = Message | Call | Note

@@ -37,7 +37,7 @@ def _label(lifeline: Lifeline) -> str:
 
 def _arrow(arrow: Arrow, ids: dict[Lifeline, str]) -> str:
     if isinstance(arrow, Note):
-        return f"Note over {ids[MANAGER]}: {escaped(arrow.text)}"
+        return f"Note over {ids[MANAGER]}: {escaped(arrow.sentence)}"
     kind = "--x" if arrow.failed else "-->>" if arrow.is_reply else "->>"
     return f"{ids[arrow.source]}{kind}{ids[arrow.target]}: {escaped(arrow.text)}"
 
@@ -45,4 +45,4 @@ def _arrow(arrow: Arrow, ids: dict[Lifeline, str]) -> str:
 def escaped(text: str) -> str:
     """The text, whatever it is, as text: Mermaid ends a message at a semicolon, draws tags, and takes ``#59;`` for a
     character. Letters, digits and the punctuation of names stay as they are."""
-    return re.sub(r"[^\w \-.,:/()…=+'→·]", lambda found: f"#{ord(found[0])};", text) or "-"
+    return re.sub(r"[^\w \-.,:/()\[\]…=+'→·]", lambda found: f"#{ord(found[0])};", text) or "-"

@@ -3,7 +3,7 @@ plug-in a call without a socket was for (in old traces), and what a pod is about
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import ClassVar, TypeVar
 
@@ -54,19 +54,28 @@ class Narrator:
         return self._pods.get(text(event, "pod_uid") or text(event, "uid"), ("", frozenset()))[1]
 
     def _container(self, event: Event) -> str:
+        return f"container {text(event, 'container', _LONGEST_NAME)} of {self._pod_of(event)}"
+
+    def _pod_of(self, event: Event) -> str:
+        """The pod of an event that has only its uid."""
         uid = text(event, "pod_uid", _LONGEST_NAME)
         name, _ = self._pods.get(text(event, "pod_uid"), (f"uid {uid}", None))
-        return f"container {text(event, 'container', _LONGEST_NAME)} of pod {name}"
+        return f"pod {name}"
 
     def _plugin(self, event: Event, socket: str = "") -> Lifeline:
         resource = text(event, "resource", _LONGEST_NAME)
         key = resource, count(event, "generation")
         return Lifeline(socket or self._sockets.get(key) or self._latest.get(resource) or "plug-in", resource)
 
-    def _note(self, event: Event, words: str) -> Note:
-        failed = event["event"] in _BAD
+    def _note(self, event: Event, words: str, about: Iterable[str] = ()) -> Note:
+        """About those resources, if there are any; otherwise about what the event is about."""
+        some = frozenset(clean(name, _LONGEST_NAME) for name in islice(about, 100))
         return Note(
-            time=number(event, "time"), text=words, about=self._about(event), rule=self._rule(event), failed=failed
+            time=number(event, "time"),
+            text=words,
+            about=some or self._about(event),
+            rule=self._rule(event),
+            failed=event["event"] in _BAD,
         )
 
     def _message(
@@ -158,7 +167,8 @@ class Narrator:
         words = f"end of ListAndWatch: {text(event, 'reason')}"
         yield self._message(event, plugin, MANAGER, words, reply=True, failed=event["event"] == "EndpointStopped")
         if event["event"] == "EndpointStopped":
-            yield self._note(event, "its devices count as unhealthy until the grace period is over")
+            words = "its devices count as unhealthy, and the grace period for a new registration begins"
+            yield self._note(event, words)
 
     def _called(self, event: Event) -> Iterator[Item]:
         method, outcome = text(event, "method", 40), text(event, "outcome", 40)
@@ -212,6 +222,20 @@ class Narrator:
         words = f"refused {_pod(event)}: {text(event, 'reason', 100)}: {text(event, 'message')}"
         yield self._message(event, MANAGER, CALLER, words, reply=True, failed=True)
 
+    def _waits(self, event: Event) -> Iterator[Item]:
+        yield self._note(event, f"pod {_pod(event)} waits for plug-ins to come back", strings(event, "resources"))
+
+    def _aligned(self, event: Event) -> Iterator[Item]:
+        whose = f"{'a container of ' if text(event, 'scope', 20) == 'container' else ''}{self._pod_of(event)}"
+        is_aligned = "is" if flag(event, "aligned") else "cannot be"
+        yield self._note(event, f"{whose} {is_aligned} aligned on one NUMA node")
+
+    def _conflicted(self, event: Event) -> Iterator[Item]:
+        part, key = text(event, "part", 40), text(event, "key", _LONGEST_NAME)
+        kept, ignored = text(event, "kept", _LONGEST_NAME), text(event, "ignored", _LONGEST_NAME)
+        words = f"{self._container(event)}: {part} {key}: that of {kept} is kept, that of {ignored} is ignored"
+        yield self._note(event, words, [kept, ignored])
+
     def _cancelled(self, event: Event) -> Iterator[Item]:
         words = f"does not wait for {_pod(event)} any more: what it had taken is released"
         yield self._message(event, CALLER, MANAGER, words, failed=True)
@@ -222,11 +246,11 @@ class Narrator:
         yield self._message(event, MANAGER, CALLER, f"freed {listed(freed) or 'nothing'}", reply=True)
 
     def _started(self, event: Event) -> Iterator[Item]:
-        words = f"container {text(event, 'container', 60)} starts, with what the plug-ins answered"
+        words = f"{self._container(event)} starts, with what the plug-ins answered"
         yield self._message(event, MANAGER, CALLER, words, reply=True)
 
     def _not_started(self, event: Event) -> Iterator[Item]:
-        words = f"container {text(event, 'container', 60)} cannot start: {text(event, 'message')}"
+        words = f"{self._container(event)} cannot start: {text(event, 'message')}"
         yield self._message(event, MANAGER, CALLER, words, reply=True, failed=True)
 
     def _allocated(self, event: Event) -> Iterator[Item]:
@@ -279,10 +303,13 @@ class Narrator:
         "DeviceHealthChanged": _health_changed,
         "PodAdmitted": _admitted,
         "PodRefused": _pod_refused,
+        "PodWaiting": _waits,
+        "PodAligned": _aligned,
         "PodAdmissionCancelled": _cancelled,
         "PodRemoved": _removed,
         "ContainerStarted": _started,
         "ContainerNotStarted": _not_started,
+        "AnswersConflicted": _conflicted,
         "PodResourcesCalled": _pod_resources,
         "NodeRegistered": _node_registered,
         "NodeStatusPublished": _node_status,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...events.summary import counted
-from .fields import Event, clean, count, flag, listed, number, strings, text
+from .fields import Event, clean, count, listed, number, strings, text
 
 
 def _ready(event: Event) -> str:
@@ -21,10 +21,6 @@ def _pods(event: Event) -> str:
     pods, resources = strings(event, "pods"), strings(event, "resources")
     held = f"{counted(len(pods), 'pod')} with {counted(count(event, 'devices'), 'device')}"
     return f"the state of an earlier run is back: {held}; expected back: {listed(resources) or 'no plug-in'}"
-
-
-def _aligned(event: Event) -> str:
-    return f"{_words(event, 'scope')}: {'aligned on one NUMA node' if flag(event, 'aligned') else 'not aligned'}"
 
 
 NOTES: Mapping[str, Callable[[Event], str]] = {
@@ -53,15 +49,10 @@ NOTES: Mapping[str, Callable[[Event], str]] = {
     "CallsDenied": lambda event: f"denied: {_words(event, 'method')}, {count(event, 'times'):,} times",
     "ConnectionBroken": lambda event: f"a connection was closed: {_words(event, 'problem')}",
     "AllocateAnswerFlagged": lambda event: f"the answer looks wrong: {listed(strings(event, 'texts'))}",
-    "PodWaiting": lambda event: f"waits for plug-ins to come back: {listed(strings(event, 'resources'))}",
-    "PodAligned": _aligned,
     "NodeLeaseTaken": lambda event: f"this agent is node {_words(event, 'node')}: it holds the Lease",
     "NodeStandsBy": lambda event: f"node {_words(event, 'node')} is {_words(event, 'holder')}, which holds the Lease",
     "ApiServerLost": lambda event: f"the API server does not answer: {text(event, 'problem')}",
     "ApiServerReached": lambda event: f"the API server answers again, after {number(event, 'seconds') or 0:.1f} s",
-    "AnswersConflicted": lambda event: (
-        f"{_words(event, 'part', 'key')}: {_words(event, 'kept')} is kept, {_words(event, 'ignored')} ignored"
-    ),
 }
 
 

@@ -100,7 +100,8 @@ class _Row:
         else:
             self._begin, self._end = places[arrow.source], places[arrow.target]
             longest = _WIDTH * max(1, abs(self._begin - self._end) // _COLUMN)
-        self._label = _wrapped(arrow.text, longest, lines=_MOST_LINES)
+        self._words = arrow.sentence if isinstance(arrow, Note) else arrow.text
+        self._label = _wrapped(self._words, longest, lines=_MOST_LINES)
         self.height = _ROW + _LINE * (len(self._label) - 1)
 
     def drawn(self, y: int) -> Iterator[str]:
@@ -110,12 +111,12 @@ class _Row:
             wide, high = max(7.4 * max(map(len, lines)) + 16, 80), 24 + _LINE * (len(lines) - 1)
             top = y + 7 - high
             yield f'<rect class="note{failed}" x="{x - wide / 2:g}" y="{top}" width="{wide:g}" height="{high}" rx="4"/>'
-            yield from _text(x, y, lines, kind=failed.strip(), whole=arrow.text)
+            yield from _text(x, y, lines, kind=failed.strip(), whole=self._words)
             return
         kind = "reply" if arrow.is_reply else "call"
         ends = f'x1="{self._begin}" y1="{y}" x2="{self._end}" y2="{y}"'
         yield f'<line class="{kind}{failed}" {ends} marker-end="url(#head)"/>'
-        yield from _text(x, y - 5, lines, kind=failed.strip(), whole=arrow.text)
+        yield from _text(x, y - 5, lines, kind=failed.strip(), whole=self._words)
 
 
 def _wrapped(words: str, longest: int, *, lines: int) -> list[str]:

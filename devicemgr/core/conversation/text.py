@@ -44,8 +44,7 @@ def _names(item: Item) -> str:
 
 def _said(item: Item) -> str:
     if isinstance(item, Note):
-        about = f" [{', '.join(sorted(item.about))}]" if item.about else ""
-        return f"{item.text}{about}"
+        return item.sentence
     return f"{item.text} ⇢ {item.answer}{_duration(item.seconds)}" if isinstance(item, Call) else item.text
 
 

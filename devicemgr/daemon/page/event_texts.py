@@ -49,7 +49,7 @@ class EventTexts:
 def _plain(item: Item) -> dict[str, Any]:
     common = {"time": item.time, "failed": item.failed, "rule": item.rule}
     match item:
-        case Note(text=text):
+        case Note(sentence=text):
             return {"text": text, **common}
         case Message() | Call():
             names = {side: [line.name, line.resource] for side, line in (("from", item.source), ("to", item.target))}

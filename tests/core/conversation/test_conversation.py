@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +16,7 @@ from devicemgr.core.conversation.notes import NOTES, SILENT
 from devicemgr.core.conversation.rules import RULES
 from devicemgr.core.conversation.stream import Conversation
 from devicemgr.core.conversation.svg import svg
+from devicemgr.daemon.page.event_texts import EventTexts
 from devicemgr.rpc.deviceplugin.methods import METHODS
 from devicemgr.rules.book import read_book
 from tests.core.conversation.told import lines, told
@@ -126,6 +128,54 @@ def test_what_a_pod_is_about_is_known_for_the_events_that_have_its_uid_only():
         {"event": "ContainerStarted", "pod_uid": "u", "container": "main"},
     ]
     assert [item.about for item in told(stories)] == [frozenset([GPU])] * 2
+
+
+OF_A_POD = [
+    ({"event": "ContainerStarted"}, "container main of pod d/p starts, with what the plug-ins answered"),
+    ({"event": "ContainerNotStarted", "message": "no"}, "container main of pod d/p cannot start: no"),
+    ({"event": "DevicesAllocated", "resource": "x/y", "devices": ["a"]}, "container main of pod d/p gets a [x/y]"),
+    (
+        {"event": "DeviceHealthChanged", "resource": "x/y", "device": "a", "health": "Unknown"},
+        "a of container main of pod d/p is Unknown [x/y]",
+    ),
+    (
+        {"event": "PodWaiting", "namespace": "d", "name": "p", "resources": ["x/y"]},
+        "pod d/p waits for plug-ins to come back [x/y]",
+    ),
+    (
+        {"event": "PodAligned", "scope": "container", "aligned": True},
+        "a container of pod d/p is aligned on one NUMA node [vendor.com/gpu, x/y]",
+    ),
+    (
+        {"event": "PodAligned", "scope": "pod", "aligned": False},
+        "pod d/p cannot be aligned on one NUMA node [vendor.com/gpu, x/y]",
+    ),
+    (
+        {"event": "AnswersConflicted", "part": "env", "key": "K", "kept": "a/b", "ignored": "x/y"},
+        "container main of pod d/p: env K: that of a/b is kept, that of x/y is ignored [a/b, x/y]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "sentence"), OF_A_POD, ids=[event["event"] for event, _ in OF_A_POD])
+def test_what_happens_to_a_pod_says_whose_it_is_and_of_which_resource(event, sentence):
+    admission = {
+        "event": "PodAdmissionRequested",
+        "namespace": "d",
+        "name": "p",
+        "uid": "u",
+        "limits": {GPU: 2, "x/y": 1},
+    }
+    assert lines([admission, {"pod_uid": "u", "uid": "u", "container": "main", **event}])[-1].endswith(f"  {sentence}")
+
+
+@pytest.mark.parametrize("resource", [GPU, "x/y"])
+def test_a_note_names_its_resource_in_every_view(resource):
+    event = {"event": "PluginStandsBy", "resource": resource, "endpoint": "a.sock"}
+    drawing = drawing_of(told([event]))
+    page = json.loads(EventTexts().text_of(event, "info"))["said"][0]["text"]
+    for view in (mermaid(drawing), svg(drawing), *lines([event]), page):
+        assert f"a.sock stands by [{resource}]" in view
 
 
 def test_of_a_stream_without_end_the_latest_registrations_are_remembered():

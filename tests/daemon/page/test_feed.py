@@ -173,7 +173,7 @@ async def test_an_event_is_told_in_short(watched, autojump_clock):
     assert allocated["devices"][0].startswith("00000xxx")
     assert allocated["devices"][-1] == "… 1,000 in all"
     assert removed["freed"][GPU] == allocated["devices"]
-    assert allocated["said"][0]["text"].endswith("gets 1,000 devices")
+    assert allocated["said"][0]["text"].endswith("gets 1,000 devices [vendor.com/gpu]")
 
 
 async def test_a_pod_keeps_its_number_and_a_new_one_gets_the_lowest_that_is_free(watched, autojump_clock):
