@@ -63,7 +63,7 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 def values_in_short(value: Any, *, depth: int = 3) -> Any:
     """A field of an event as JSON-ready data: long texts are cut, and of many values there are the first ones, and how
-    many there are."""
+    many more it has. That is not how many there are in all: an event may name only some itself."""
     match value:
         case str():
             return shortened(value)
@@ -72,9 +72,9 @@ def values_in_short(value: Any, *, depth: int = 3) -> Any:
         case Mapping():
             some_keys = islice(value, MOST_VALUES)
             kept = {shortened(str(key)): values_in_short(value[key], depth=depth - 1) for key in some_keys}
-            return kept if len(value) <= MOST_VALUES else {**kept, "…": f"{len(value):,} in all"}
+            return kept if len(value) <= MOST_VALUES else {**kept, "…": f"{len(value) - MOST_VALUES:,} more"}
         case list() | tuple():
             some = [values_in_short(one, depth=depth - 1) for one in value[:MOST_VALUES]]
-            return some if len(value) <= MOST_VALUES else [*some, f"… {len(value):,} in all"]
+            return some if len(value) <= MOST_VALUES else [*some, f"… {len(value) - MOST_VALUES:,} more"]
         case _:
             return value

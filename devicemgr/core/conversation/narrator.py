@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import ClassVar, TypeVar
 
-from ...events.summary import counts_in_short, devices_in_short
+from ...events.summary import counted, counts_in_short, devices_in_short
 from .fields import Event, clean, count, devices, flag, listed, mapping, number, strings, text
 from .items import API_SERVER, CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note
 from .notes import NOTES, note_of
@@ -341,12 +341,18 @@ def _pod(event: Event) -> str:
 
 
 def _changes(event: Event) -> str:
-    """What is different from the list before."""
-    changes = [
-        f"{word} {devices(event, name)}"
-        for name, word in (("added", "new"), ("removed", "gone"), ("changed", "changed"))
-        if strings(event, name)
-    ]
-    if more := count(event, "omitted"):
-        changes.append(f"{more:,} others")
-    return f" ({'; '.join(changes)})" if changes else ""
+    """What is different from the list before. Of each kind an event names the first devices, and of none more than of
+    one that is cut: what it omits is of the kinds of which it names the most."""
+    kinds = {"new": strings(event, "added"), "gone": strings(event, "removed"), "changed": strings(event, "changed")}
+    shown = {word: clean(devices_in_short(ids)) for word, ids in kinds.items() if ids}
+    omitted = count(event, "omitted")
+    if not shown:
+        return " (not compared with the list before)" if omitted else ""
+    named = max(map(len, kinds.values()))
+    cut = [word for word, ids in kinds.items() if omitted and len(ids) == named]
+    if len(cut) == 1:
+        shown[cut[0]] = counted(named + omitted, "device")
+    texts = [f"{word} {'at least ' if len(cut) > 1 and word in cut else ''}{ids}" for word, ids in shown.items()]
+    if len(cut) > 1:
+        texts.append(f"{omitted:,} more changes")
+    return f" ({'; '.join(texts)})"

@@ -104,6 +104,28 @@ def test_the_list_of_a_plugin_that_stands_by_is_told_and_not_the_same_list_twice
     ]
 
 
+NAMES = [f"d{number}" for number in range(20)]
+CHANGES = [
+    ({}, ""),
+    ({"added": ["a"], "removed": ["b"]}, " (new a; gone b)"),
+    ({"added": NAMES, "omitted": 980}, " (new 1,000 devices)"),
+    ({"added": NAMES[:2], "changed": NAMES, "omitted": 5}, " (new d0, d1; changed 25 devices)"),
+    (
+        {"added": NAMES, "removed": NAMES, "changed": ["a"], "omitted": 980},
+        " (new at least 20 devices; gone at least 20 devices; changed a; 980 more changes)",
+    ),
+    ({"omitted": 1000}, " (not compared with the list before)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes"), CHANGES, ids=["none", "few", "one", "longest", "several", "not compared"]
+)
+def test_of_a_long_list_it_is_said_how_many_devices_are_new_and_not_how_many_are_named(fields, changes):
+    applied = {"event": "DeviceListApplied", "resource": GPU, "capacity": 1000, "allocatable": 1000}
+    assert [item.text for item in told([{**applied, **fields}])] == [f"list: 1,000 devices{changes}"]
+
+
 def test_a_node_tells_the_api_server():
     cluster = [
         {"event": "NodeRegistered", "node": "n", "uid": "u", "existed": False},
