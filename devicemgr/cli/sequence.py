@@ -52,7 +52,7 @@ def command(root_dir: Path | None, file: Path | None, follow: bool, resource: st
     else:
         items: list[Item] = []
         conversation = Conversation()
-        _ask(root_dir, lambda event: items.extend(conversation.tell(event)), follow=False)
+        _ask(root_dir, conversation, lambda event: items.extend(conversation.tell(event)), follow=False)
         _RENDER[output](wanted.of(items))
     wanted.complain()
 
@@ -84,13 +84,19 @@ def _print_live(root_dir: Path | None, wanted: _Wanted, *, follow: bool) -> None
         for item in wanted.of(conversation.tell(event)):
             lines.show(item)
 
-    _ask(root_dir, show, follow=follow)
+    _ask(root_dir, conversation, show, follow=follow)
 
 
-def _ask(root_dir: Path | None, on_event: Callable[[dict[str, Any]], None], *, follow: bool) -> None:
+def _ask(
+    root_dir: Path | None, conversation: Conversation, on_event: Callable[[dict[str, Any]], None], *, follow: bool
+) -> None:
     unseen = Unseen(on_event)
 
     async def read(client: ManagerClient) -> None:
+        _, pods, _ = await client.status()
+        for pod in pods:
+            resources = {name for container in pod.containers for name in container.devices}
+            conversation.know_pod(namespace=pod.namespace, name=pod.name, uid=pod.uid, resources=resources)
         await client.read_events(unseen, follow=follow)
 
     (ask_without_end if follow else ask)(root_dir, read)

@@ -7,7 +7,8 @@ import sys
 
 import trio
 
-from devicemgr import Container, Pod
+from devicemgr import Container, Pod, open_device_manager
+from devicemgr.testing import open_simulated_plugin
 from tests.end_to_end.conftest import ROOT
 from tests.helpers import GPU, pod
 
@@ -32,11 +33,28 @@ async def test_the_conversation_of_an_admission(manager, open_plugin):
         assert await manager.admit(pod("a", gpu=1))
         said = (await run(manager)).splitlines()
     words = ["Register(", "GetDevicePluginOptions(", "ListAndWatch(", "list: 2 devices", "admit pod default/a"]
-    words += ["Allocate(dev-0)", "admitted default/a", "container main starts"]
+    words += ["Allocate(dev-0)", "admitted default/a", "container main of pod default/a starts"]
     found = [word for line in said for word in words if f"  {word}" in line]
     assert found == words
     assert (await run(manager, "-o", "mermaid")).startswith("sequenceDiagram\n")
     assert (await run(manager, "-o", "svg")).endswith("</svg>\n")
+
+
+async def test_a_pod_that_an_earlier_run_admitted_has_its_name(root_dir):
+    async def serve(manager):
+        async with open_simulated_plugin(manager.layout.plugins, GPU, devices=1) as plugin:
+            await plugin.register()
+            await manager.wait_for_resource(GPU, allocatable=1)
+            if not manager.pods():
+                assert await manager.admit(pod("a", gpu=1))
+
+    async with open_device_manager(root_dir) as manager:
+        await serve(manager)
+    async with open_device_manager(root_dir) as manager:
+        await serve(manager)
+        said = await run(manager)
+    assert "  dev-0 of container main of pod default/a is Healthy [vendor.com/gpu]" in said
+    assert "uid" not in said
 
 
 async def test_a_follower_that_does_not_read_holds_nobody_up_and_is_told_what_it_missed(manager):

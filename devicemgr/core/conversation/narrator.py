@@ -51,16 +51,18 @@ class Narrator:
         """The resources: one that it names, or those of its pod."""
         if resource := text(event, "resource", _LONGEST_NAME):
             return frozenset([resource])
-        return self._pods.get(text(event, "pod_uid") or text(event, "uid"), ("", frozenset()))[1]
+        return self._known(text(event, "pod_uid") or text(event, "uid"))[1]
 
     def _container(self, event: Event) -> str:
         return f"container {text(event, 'container', _LONGEST_NAME)} of {self._pod_of(event)}"
 
     def _pod_of(self, event: Event) -> str:
         """The pod of an event that has only its uid."""
-        uid = text(event, "pod_uid", _LONGEST_NAME)
-        name, _ = self._pods.get(text(event, "pod_uid"), (f"uid {uid}", None))
-        return f"pod {name}"
+        return f"pod {self._known(text(event, 'pod_uid'))[0]}"
+
+    def _known(self, uid: str) -> tuple[str, frozenset[str]]:
+        """A pod's name, or its uid, and its resources."""
+        return self._pods.get(uid) or (f"uid {clean(uid, _LONGEST_NAME)}", frozenset())
 
     def _plugin(self, event: Event, socket: str = "") -> Lifeline:
         resource = text(event, "resource", _LONGEST_NAME)
@@ -215,6 +217,17 @@ class Narrator:
         wanted = listed(f"{name}: {value}" for name, value in limits.items()) or "no devices"
         yield self._message(event, CALLER, MANAGER, f"admit pod {_pod(event)} ({wanted})")
 
+    def _held_before(self, event: Event) -> Iterator[Item]:
+        """Of the pod's name the next events tell."""
+        name, about = self._known(text(event, "pod_uid"))
+        _remember(self._pods, text(event, "pod_uid"), (name, about | self._about(event)))
+        return iter(())
+
+    def _restored(self, event: Event) -> Iterator[Item]:
+        _, about = self._known(text(event, "uid"))
+        _remember(self._pods, text(event, "uid"), (_pod(event), about))
+        return iter(())
+
     def _admitted(self, event: Event) -> Iterator[Item]:
         yield self._message(event, MANAGER, CALLER, f"admitted {_pod(event)}", reply=True)
 
@@ -298,6 +311,8 @@ class Narrator:
         "DeviceListApplied": _applied,
         "CallFinished": _called,
         "CheckCallFinished": _called_by_check,
+        "AssignmentRestored": _held_before,
+        "PodRestored": _restored,
         "PodAdmissionRequested": _admission,
         "DevicesAllocated": _allocated,
         "DeviceHealthChanged": _health_changed,

@@ -57,8 +57,8 @@ NOTES: Mapping[str, Callable[[Event], str]] = {
 
 
 SILENT = {"CheckpointWritten", "NurseryOpened", "NurseryClosed", "AssignmentRestored", "PodRestored"}
-"""No part of the conversation: about nobody else, or what StateRestored has said already. The first of them comes after
-almost every change."""
+"""No part of the conversation: about nobody else, or what StateRestored has said already; the narrator learns the names
+of pods from it. The first of them comes after almost every change."""
 
 
 def note_of(event: Event) -> str:

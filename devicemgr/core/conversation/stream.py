@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .fields import Event, count, number, text
 from .items import Item, Note
 from .narrator import Narrator
@@ -34,6 +36,13 @@ class Conversation:
             if words
         ]
         return [*notes, *narrator.tell(event)]
+
+    def know_pod(self, *, namespace: str, name: str, uid: str, resources: Iterable[str] = ()) -> None:
+        """A pod that is there now. What a log has may begin after it was admitted, or restored, and most events have
+        only its uid."""
+        for resource in resources:
+            self.tell({"event": "AssignmentRestored", "pod_uid": uid, "resource": resource})
+        self.tell({"event": "PodRestored", "namespace": namespace, "name": name, "uid": uid})
 
     def _missing(self, event: Event, instance: int) -> str:
         """The log keeps the last events only, and a reader may be slower than they come."""

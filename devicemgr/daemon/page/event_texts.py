@@ -41,6 +41,10 @@ class EventTexts:
         except ValueError:  # from a file of others: a number that JSON does not have, and browsers do not read
             return json.dumps(ours)
 
+    def know_pod(self, *, namespace: str, name: str, uid: str) -> None:
+        """A pod that is there now: the log may have lost its admission, or an earlier run admitted it."""
+        self._conversation.know_pod(namespace=namespace, name=name, uid=uid)
+
     def skip(self, event: Mapping[str, Any]) -> None:
         """An event that nobody is shown: what is said later may refer to it."""
         self._conversation.tell(event)

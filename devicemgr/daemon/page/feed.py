@@ -11,7 +11,7 @@ back by itself, and begins with the latest state.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from time import thread_time, time
 
@@ -21,8 +21,9 @@ from ...concurrency.condition_variable import ConditionVariable
 from ...concurrency.steps import Steps
 from ...concurrency.task_descriptions import describes_task
 from ...concurrency.turns import run_in_turns
-from ...core.views.overview import Overview
+from ...core.views.overview import Overview, PodOverview
 from ...core.views.task_tree import TaskTree
+from ...model import PodUid
 from ..event_log import EventLog
 from .event_texts import EventTexts
 from .parts import Parts, PartsOf, message, tree_part
@@ -65,6 +66,8 @@ class Feed:
         self._updated = ConditionVariable()
         self._parts_of = PartsOf()
         self._event_texts = EventTexts()
+        self._named: Set[PodUid] = frozenset()
+        """The pods that these know by their names."""
         self.version = 0
         """The number of looks."""
         self.replaced = 0
@@ -104,6 +107,7 @@ class Feed:
             self._seen = self._count()
             overview = await run_in_turns(self._overview(), spent.append)
             self._state = await run_in_turns(self._parts_of(overview), spent.append)
+            await run_in_turns(self._name(overview.pods), spent.append)
         began = thread_time()
         if trio.current_time() >= self._tasks_due:
             tasks = tree_part(self._task_tree())
@@ -116,6 +120,14 @@ class Feed:
         self.version += 1
         self._updated.notify()
         return sum(spent)
+
+    def _name(self, pods: Sequence[PodOverview]) -> Steps[None]:
+        """Before the events that have only their uids are told."""
+        for pod in pods:
+            if pod.uid not in self._named:
+                self._event_texts.know_pod(namespace=pod.namespace, name=pod.name, uid=pod.uid)
+                yield
+        self._named = {pod.uid for pod in pods}
 
     def _replace(self, parts: Parts, events: Sequence[tuple[int, str]]) -> None:
         """Those who have not even got what was there before the last look are let go first."""

@@ -191,6 +191,21 @@ def test_what_happens_to_a_pod_says_whose_it_is_and_of_which_resource(event, sen
     assert lines([admission, {"pod_uid": "u", "uid": "u", "container": "main", **event}])[-1].endswith(f"  {sentence}")
 
 
+def test_a_pod_of_an_earlier_run_has_its_name_and_its_resources():
+    """Assignments are restored before the pods are, and neither is told by itself."""
+    stories = [
+        {"event": "AssignmentRestored", "pod_uid": "u", "container": "main", "resource": GPU, "devices": {"a": None}},
+        {"event": "AssignmentRestored", "pod_uid": "u", "container": "main", "resource": "x/y", "devices": {"b": None}},
+        {"event": "PodRestored", "namespace": "d", "name": "p", "uid": "u"},
+        {"event": "ContainerStarted", "pod_uid": "u", "container": "main"},
+        {"event": "ContainerStarted", "pod_uid": "another", "container": "main"},
+    ]
+    told_of_it, told_of_another = told(stories)
+    assert told_of_it.text.startswith("container main of pod d/p starts")
+    assert told_of_it.about == {GPU, "x/y"}
+    assert told_of_another.text.startswith("container main of pod uid another starts")
+
+
 @pytest.mark.parametrize("resource", [GPU, "x/y"])
 def test_a_note_names_its_resource_in_every_view(resource):
     event = {"event": "PluginStandsBy", "resource": resource, "endpoint": "a.sock"}

@@ -16,7 +16,7 @@ from devicemgr.core.views.task_tree import TaskTree, TreeNode
 from devicemgr.daemon.event_log import EventLog
 from devicemgr.daemon.page import feed
 from devicemgr.daemon.page.feed import MAX_EVENTS, TASKS_SHARE, Feed
-from devicemgr.events import DevicesAllocated, ManagerStopping, PodRemoved
+from devicemgr.events import DeviceHealthChanged, DevicesAllocated, ManagerStopping, PodRemoved
 from devicemgr.model import Device, Owner
 from tests.helpers import GPU, NIC, apply_list, pod
 
@@ -174,6 +174,20 @@ async def test_an_event_is_told_in_short(watched, autojump_clock):
     assert allocated["devices"][-1] == "… 992 more"
     assert removed["freed"][GPU] == allocated["devices"]
     assert allocated["said"][0]["text"].endswith("gets 1,000 devices [vendor.com/gpu]")
+
+
+async def test_events_of_a_pod_whose_admission_nobody_was_told_of_have_its_name(watched, autojump_clock):
+    """An earlier run admitted it, or the log has lost that."""
+    watched.store.add_pod(pod("training"))
+    changed = DeviceHealthChanged(pod_uid="training", container="main", resource=GPU, device="g0", health="Healthy")
+    with watched.feed.reading() as reader:
+        watched.log.record([changed])
+        (event,) = (await message(reader))["events"]
+        assert event["said"][0]["text"].startswith("g0 of container main of pod default/training is Healthy")
+        watched.store.add_pod(pod("later"))
+        watched.log.record([replace(changed, pod_uid="later")])
+        (event,) = (await message(reader))["events"]
+    assert event["said"][0]["text"].startswith("g0 of container main of pod default/later is Healthy")
 
 
 async def test_a_pod_keeps_its_number_and_a_new_one_gets_the_lowest_that_is_free(watched, autojump_clock):
