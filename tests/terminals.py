@@ -1,12 +1,33 @@
-"""Programs on a terminal that wait for a key."""
+"""Programs on a terminal: what they show there, and those that wait for a key."""
 
 from __future__ import annotations
 
 import os
+import pty
 import select
+import subprocess
+import sys
 import termios
+from contextlib import suppress
 
-from .processes import HANGS
+from .processes import HANGS, running
+
+
+def shown_on_terminal(*verb: str, columns: int) -> list[str]:
+    """The lines that a verb of ours writes to a terminal so wide, where nobody types."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    command = [sys.executable, "-m", "devicemgr", *verb]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    with running(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment) as program:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while more := os.read(ours, 65536):
+                shown += more
+        assert program.wait(HANGS) == 0
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n").splitlines()
 
 
 def read_until(terminal: int, words: bytes, count: int = 1) -> bytes:

@@ -13,15 +13,16 @@ from ..core.conversation.items import Item
 from ..core.conversation.mermaid import mermaid
 from ..core.conversation.stream import Conversation
 from ..core.conversation.svg import svg
-from ..core.conversation.text import LEGEND, column_for, line_of
+from ..core.conversation.text import LEGEND, column_for, folded_line
 from ..daemon.serving.trace import timestamp
 from ..input.yaml_fields import nearest
-from ..printable import printable
+from ..printable import folded, printable
 from ..rpc.admin.client import ManagerClient
 from .shared.ask import ask, ask_without_end
 from .shared.event_filter import Unseen
 from .shared.parameters import read_resource, root_dir_option
 from .shared.trace_input import TraceInput
+from .terminal.columns import columns
 
 
 @click.command("sequence")
@@ -104,20 +105,26 @@ def _ask(
 
 class _Lines:
     """Prints items as lines, with seconds since the first one, below what their signs mean. The column of names widens
-    with the first long one."""
+    with the first long one. On a terminal lines are folded."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._width = 0
 
     def show(self, item: Item) -> None:
+        wide = columns()
         if not self._width:
-            click.echo(LEGEND)
+            _echo(folded(LEGEND, wide))
         if self._since is None and item.time is not None:
             self._since = item.time
             click.echo(f"Seconds since {timestamp(max(0.0, item.time))}:")
         self._width = max(self._width, column_for([item]))
-        click.echo(line_of(item, since=self._since, width=self._width))
+        _echo(folded_line(item, since=self._since, width=self._width, columns=wide))
+
+
+def _echo(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
 
 
 def _print_lines(items: Iterable[Item]) -> None:

@@ -14,10 +14,10 @@ import trio.testing
 
 from ..core.conversation.fields import number
 from ..core.conversation.items import Item
-from ..core.conversation.text import LEGEND, line_of
+from ..core.conversation.text import LEGEND, column_for, folded_line
 from ..daemon.serving.trace import format_values, timestamp
 from ..input.trace_file import TraceLine
-from ..printable import printable
+from ..printable import folded, printable
 from ..rules.book import Item as Rule
 from ..rules.book import read_book
 from ..temporary_directory import temporary_directory
@@ -26,6 +26,7 @@ from .shared.atomic_files import check_writable, write_atomically
 from .shared.group import Group
 from .shared.input_file import display_name, read_input
 from .shared.trace_input import TraceInput, trace_argument
+from .terminal.columns import columns
 from .terminal.readers_pace import is_enough
 
 
@@ -78,28 +79,35 @@ def play(file: Path) -> None:
 
 async def _play(trace: TraceInput, book: Mapping[str, Rule]) -> None:
     for place, step in enumerate(_steps(trace)):
+        wide = columns()
         if not place:
-            click.echo(f"{LEGEND}\n{_LEGEND_OF_STEPS if step.is_of_scenario else ''}{_LEGEND_OF_RULES}\n")
+            for legend in (LEGEND, *([_LEGEND_OF_STEPS] if step.is_of_scenario else []), _LEGEND_OF_RULES):
+                click.echo("\n".join(folded(legend, wide)))
+            click.echo()
         elif await is_enough():
             return
-        for line in _told(step, book):
+        for line in _told(step, book, wide):
             click.echo(line)
 
 
-def _told(step: _Step, book: Mapping[str, Rule]) -> Iterator[str]:
-    """Each rule once, below the first line that it explains."""
-    yield step.title
+def _told(step: _Step, book: Mapping[str, Rule], wide: int | None) -> Iterator[str]:
+    """Each rule once, below the first line that it explains. Folded for a terminal with so many columns."""
+    yield from folded(step.title, wide, indent=2)
+    beside = None if wide is None else wide - 4
+    width = column_for(step.items, columns=beside)
     explained = set()
     for item in step.items:
-        yield f"    {line_of(item, since=step.since)}"
+        for line in folded_line(item, since=step.since, width=width, columns=beside):
+            yield f"    {line}"
         if item.rule in book and item.rule not in explained:
             explained.add(item.rule)
-            yield f"          {item.rule}: {book[item.rule].sentence}"
-    yield from step.comments
+            yield from folded(f"          {item.rule}: {book[item.rule].sentence}", wide, indent=12)
+    for comment in step.comments:
+        yield from folded(comment, wide, indent=8)
 
 
 _LEGEND_OF_STEPS = (
-    "Comments begin with #, steps with >; what a step causes is below it. A device with ! in a step is unhealthy.\n"
+    "Comments begin with #, steps with >; what a step causes is below it. A device with ! in a step is unhealthy."
 )
 _LEGEND_OF_RULES = "Below a line, the rule that explains it; all of a rule: python -m devicemgr rule ID."
 

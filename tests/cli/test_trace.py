@@ -20,7 +20,7 @@ from devicemgr.cli.shared import trace_input
 from devicemgr.core.conversation.text import LEGEND
 from devicemgr.input import trace_file
 from tests.processes import HANGS, running
-from tests.terminals import press, read_until
+from tests.terminals import press, read_until, shown_on_terminal
 
 TRACES = Path(__file__).parents[1] / "traces"
 GOLDEN = TRACES / "options-come-from-the-plugin.trace"
@@ -66,6 +66,34 @@ def test_sequence_of_a_recorded_trace_has_times(run, recorded):
         "Seconds since 1970-01-01T00:01:40.000Z:",
         "    0.000 s    a.sock [vendor.com/gpu] → manager         Register(v1beta1, a.sock, vendor.com/gpu)",
         "    0.500 s  ! manager ⇢ caller                          refused d/p: No: ",
+    ]
+
+
+def test_on_a_narrow_terminal_what_was_said_is_below_the_names(recorded):
+    assert shown_on_terminal("sequence", str(recorded), columns=80) == [
+        "→ is a call, ⇢ an answer or an entry of a stream, ! a failure or a warning; no",
+        "arrow: the manager by itself.",
+        "Seconds since 1970-01-01T00:01:40.000Z:",
+        "    0.000 s    a.sock [vendor.com/gpu] → manager",
+        "                 Register(v1beta1, a.sock, vendor.com/gpu)",
+        "    0.500 s  ! manager ⇢ caller",
+        "                 refused d/p: No: ",
+    ]
+    assert shown_on_terminal("sequence", str(recorded), columns=100)[3:] == [
+        "    0.000 s    a.sock [vendor.com/gpu] → manager         Register(v1beta1, a.sock, vendor.com/gpu)",
+        "    0.500 s  ! manager ⇢ caller                          refused d/p: No: ",
+    ]
+
+
+def test_on_a_narrow_terminal_a_played_trace_is_folded():
+    lines = shown_on_terminal("trace", "play", str(GOLDEN), columns=60)
+    assert max(map(len, lines)) <= 60
+    at = lines.index("      manager → p.sock [vendor.com/gpu]")
+    assert lines[at + 1 : at + 5] == [
+        "        GetDevicePluginOptions()",
+        "        ⇢ pre_start_required,",
+        "          get_preferred_allocation_available",
+        "          REG-8: Only the answer to GetDevicePluginOptions",
     ]
 
 
@@ -249,7 +277,7 @@ def test_in_a_terminal_each_step_waits_for_a_key():
     with running(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
-        for awaited, key in ((b"is not called again.", b"\r"), (b"> plugin", b"q")):
+        for awaited, key in ((b"# CC-018", b"\r"), (b"> plugin", b"q")):
             shown += read_until(ours, awaited)
             press(ours, key)
         with suppress(OSError):  # the end of a terminal

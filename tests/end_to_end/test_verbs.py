@@ -215,6 +215,7 @@ def test_on_a_terminal_the_next_step_comes_with_a_key(root_dir, keys, told):
     os.close(ours)
     assert [step in shown for step in STEPS] == [True] * told + [False] * (7 - told) + [True]
     assert "listeners, handlers, connections, readers, writer" in shown
+    assert max(len(line) for line in re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()) <= 80, "as wide as the terminal"
 
 
 def test_what_others_have_chosen_is_shown_and_not_obeyed(daemon, start, run, root_dir):

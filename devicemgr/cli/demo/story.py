@@ -6,6 +6,7 @@ book that explains it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -17,29 +18,32 @@ from rich.rule import Rule
 from ...core.conversation.items import Item
 from ...core.conversation.stream import Conversation
 from ...core.conversation.text import LEGEND, lines_of
+from ...core.views.fitted_tree import fitted_lines
 from ...core.views.task_tree import NURSERIES, TaskTree, tree_changes, tree_lines
 from ...daemon.event_log import RecordedEvent
 from ...daemon.manager import DeviceManager
 from ...events import NurseryClosed
-from ...printable import printable
+from ...printable import folded, printable
 from ...rules.book import read_book
 from ..shared.output import console
+from ..terminal.columns import columns
 from ..terminal.readers_pace import is_enough
 
+_INDENT = "  "
 _LEFT_OUT = {"connections"}
 """Nurseries whose tasks come and go with every call."""
 _TREE_LEGEND = (
     "",
-    "A task is shown with what it waits for, and for how long at most; then it looks again. Five are nurseries, which",
+    "A task is shown with what it waits for, and for how long at most; then it looks again. Five are nurseries, which "
     "hold tasks. A nursery ends when all below it have ended, so the innermost ends first:",
     *(f"  {name:12} {what}" for name, what in NURSERIES.items()),
-    "From here on what changes is shown: + is new, - has ended, ~ is in another state. Connections come and go with",
+    "From here on what changes is shown: + is new, - has ended, ~ is in another state. Connections come and go with "
     "every call, and are left out.",
 )
 _CALLS_LEGEND = (
     "",
     LEGEND,
-    "A call is shown once it has ended. A plug-in is named by its socket and its resource; the caller is this demo,",
+    "A call is shown once it has ended. A plug-in is named by its socket and its resource; the caller is this demo, "
     "which admits pods.",
 )
 
@@ -100,18 +104,31 @@ class Story:
 
     def _show_details(self, now: TaskTree, tree: str, rule: str) -> None:
         is_first = self._tree is None
-        said = lines_of(self._said, since=self._began)
-        _print("Who called whom, in seconds since the start", [*said, *(_CALLS_LEGEND if is_first else ())])
+        wide = _columns()
+        said = lines_of(self._said, since=self._began, columns=wide)
+        _print("Who called whom, in seconds since the start", [*said, *(_folded(_CALLS_LEGEND) if is_first else ())])
         if is_first:
-            _print(f"The tree of tasks: {tree}", [*tree_lines(now), *_TREE_LEGEND])
+            lines = tree_lines(now) if wide is None else fitted_lines(now, now=now.at, width=wide, height=sys.maxsize)
+            _print(f"The tree of tasks: {tree}", [*lines, *_folded(_TREE_LEGEND)])
         else:
-            _print("In the tree while the plug-in was asked", self._asked)
-            _print("What has changed in the tree", [*(self._changes(now) or ["nothing"]), tree])
-        _print(f"The rule (all of it: python -m devicemgr rule {rule})", [f"{rule}: {read_book()[rule].sentence}"])
+            _print("In the tree while the plug-in was asked", _folded(self._asked, indent=2))
+            changes = _folded(self._changes(now) or ["nothing"], indent=2)
+            _print("What has changed in the tree", [*changes, *_folded([tree])])
+        sentence = f"{rule}: {read_book()[rule].sentence}"
+        _print(f"The rule (all of it: python -m devicemgr rule {rule})", _folded([sentence], indent=2))
         self._tree, self._said, self._asked = now, [], []
 
     def _changes(self, now: TaskTree) -> list[str]:
         return tree_changes(self._tree, now, without=_LEFT_OUT) if self._tree else []
+
+
+def _columns() -> int | None:
+    """Beside the indentation of :func:`_print`."""
+    return None if (wide := columns()) is None else wide - len(_INDENT)
+
+
+def _folded(lines: Iterable[str], *, indent: int = 0) -> list[str]:
+    return [part for line in lines for part in folded(line, _columns(), indent=indent)]
 
 
 def _print(title: str, lines: Iterable[str]) -> None:
@@ -119,4 +136,4 @@ def _print(title: str, lines: Iterable[str]) -> None:
     if lines := list(lines):
         click.echo(f"\n{title}:")
         for line in lines:
-            click.echo(f"  {printable(line)}".rstrip())
+            click.echo(f"{_INDENT}{printable(line)}".rstrip())

@@ -1,9 +1,10 @@
-"""Items as lines, one each: when, who to whom, what, and how it ended."""
+"""Items as lines, one each: when, who to whom, what, and how it ended. On a terminal a long one is folded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ...printable import folded
 from .items import MANAGER, Call, Item, Lifeline, Note
 
 LEGEND = "→ is a call, ⇢ an answer or an entry of a stream, ! a failure or a warning; no arrow: the manager by itself."
@@ -14,15 +15,20 @@ _MOST_NAMES = 80
 """The same at most, where the column becomes as wide as its names need."""
 
 
-def lines_of(items: Sequence[Item], *, since: float | None) -> list[str]:
-    """All of them, below each other."""
-    width = column_for(items)
-    return [line_of(item, since=since, width=width) for item in items]
+_ROOM = 40
+"""Characters beside the names, at least: where a terminal has fewer, what was said is below them."""
 
 
-def column_for(items: Iterable[Item]) -> int:
-    """The width of the column of names of these lines."""
-    return min(max([_NAMES, *(len(_names(item)) for item in items)]), _MOST_NAMES)
+def lines_of(items: Sequence[Item], *, since: float | None, columns: int | None = None) -> list[str]:
+    """All of them, below each other; folded for a terminal with so many ``columns``."""
+    width = column_for(items, columns=columns)
+    return [line for item in items for line in folded_line(item, since=since, width=width, columns=columns)]
+
+
+def column_for(items: Iterable[Item], *, columns: int | None = None) -> int:
+    """The width of the column of names of these lines. On a terminal it is no wider than they need."""
+    least = _NAMES if columns is None else 0
+    return min(max([least, *(len(_names(item)) for item in items)]), _MOST_NAMES)
 
 
 def line_of(item: Item, *, since: float | None, width: int = _NAMES) -> str:
@@ -30,9 +36,32 @@ def line_of(item: Item, *, since: float | None, width: int = _NAMES) -> str:
 
     ``since`` is the time from which seconds are counted; without it, or without a time, there is no such column.
     """
+    return f"{_margin(item, since)}{_names(item):{width}}  {_said(item)}"
+
+
+def folded_line(item: Item, *, since: float | None, width: int, columns: int | None) -> list[str]:
+    """The same on a terminal with so many ``columns``, in as many lines as it needs; in one without (None)."""
+    if columns is None:
+        return [line_of(item, since=since, width=width)]
+    names = f"{_margin(item, since)}{_names(item):{width}}  "
+    if columns - len(names) >= _ROOM:
+        return _folded_said(names, item, columns)
+    below = len(_margin(item, since)) + 2
+    return [*folded(names.rstrip(), columns, indent=below), *_folded_said(" " * below, item, columns)]
+
+
+def _folded_said(before: str, item: Item, columns: int) -> list[str]:
+    """What was said, below each other: a long call and its answer are two."""
+    indent, line = len(before), f"{before}{_said(item)}"
+    if len(line) <= columns or not isinstance(item, Call):
+        return folded(line, columns, indent=indent)
+    answer = f"{' ' * indent}⇢ {item.answer}{_duration(item.seconds)}"
+    return [*folded(f"{before}{item.text}", columns, indent=indent), *folded(answer, columns, indent=indent + 2)]
+
+
+def _margin(item: Item, since: float | None) -> str:
     when = "" if since is None or item.time is None else f"{item.time - since:9.3f} s  "
-    mark = "! " if item.failed else "  "
-    return f"{when}{mark}{_names(item):{width}}  {_said(item)}"
+    return f"{when}{'! ' if item.failed else '  '}"
 
 
 def _names(item: Item) -> str:

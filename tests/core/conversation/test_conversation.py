@@ -16,6 +16,7 @@ from devicemgr.core.conversation.notes import NOTES, SILENT
 from devicemgr.core.conversation.rules import RULES
 from devicemgr.core.conversation.stream import Conversation
 from devicemgr.core.conversation.svg import svg
+from devicemgr.core.conversation.text import lines_of
 from devicemgr.daemon.page.event_texts import EventTexts
 from devicemgr.rpc.deviceplugin.methods import METHODS
 from devicemgr.rules.book import read_book
@@ -50,6 +51,51 @@ def test_a_call_that_failed_is_marked_and_says_why():
     (line,) = lines([event])
     assert line.startswith("! ")
     assert line.endswith("Allocate() ⇢ DEADLINE_EXCEEDED: not answered (60.0 s)")
+
+
+FOLDED = {
+    None: """\
+    0.000 s    manager → gpu.sock [vendor.com/gpu]       Allocate(dev-0, dev-1) ⇢ 2 environment variables (1.2 ms)
+    0.500 s  ! manager                                   peer limit lists: vendor.com/gpu: the list is not read""",
+    130: """\
+    0.000 s    manager → gpu.sock [vendor.com/gpu]  Allocate(dev-0, dev-1) ⇢ 2 environment variables (1.2 ms)
+    0.500 s  ! manager                              peer limit lists: vendor.com/gpu: the list is not read""",
+    92: """\
+    0.000 s    manager → gpu.sock [vendor.com/gpu]  Allocate(dev-0, dev-1)
+                                                    ⇢ 2 environment variables (1.2 ms)
+    0.500 s  ! manager                              peer limit lists: vendor.com/gpu: the
+                                                    list is not read""",
+    80: """\
+    0.000 s    manager → gpu.sock [vendor.com/gpu]
+                 Allocate(dev-0, dev-1) ⇢ 2 environment variables (1.2 ms)
+    0.500 s  ! manager
+                 peer limit lists: vendor.com/gpu: the list is not read""",
+    46: """\
+    0.000 s    manager → gpu.sock
+                 [vendor.com/gpu]
+                 Allocate(dev-0, dev-1)
+                 ⇢ 2 environment variables
+                   (1.2 ms)
+    0.500 s  ! manager
+                 peer limit lists:
+                 vendor.com/gpu: the list is
+                 not read""",
+}
+
+
+@pytest.mark.parametrize("columns", FOLDED)
+def test_on_a_terminal_lines_are_folded_and_elsewhere_they_are_not(columns):
+    stories = [
+        call(time=100.0, seconds=0.0012, sent="dev-0, dev-1", received="2 environment variables"),
+        {
+            "event": "PeerLimitReached",
+            "time": 100.5,
+            "limit": "lists",
+            "peer": GPU,
+            "consequence": "the list is not read",
+        },
+    ]
+    assert lines_of(told(stories), since=100.0, columns=columns) == FOLDED[columns].splitlines()
 
 
 def test_in_a_picture_calls_side_by_side_are_asked_before_they_are_answered():
