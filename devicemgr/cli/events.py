@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..daemon.serving.trace import MAX_TIMESTAMP
+from ..events.timestamp import MAX_TIMESTAMP
 from ..input.yaml_fields import dump
 from ..rpc.admin.client import ManagerClient
 from .shared.ask import ask, ask_without_end

@@ -14,7 +14,7 @@ from ..core.conversation.mermaid import mermaid
 from ..core.conversation.stream import Conversation
 from ..core.conversation.svg import svg
 from ..core.conversation.text import LEGEND, column_for, folded_line
-from ..daemon.serving.trace import timestamp
+from ..events.timestamp import timestamp
 from ..input.yaml_fields import nearest
 from ..printable import folded, printable
 from ..rpc.admin.client import ManagerClient

@@ -15,7 +15,8 @@ import trio.testing
 from ..core.conversation.fields import number
 from ..core.conversation.items import Item
 from ..core.conversation.text import LEGEND, column_for, folded_line
-from ..daemon.serving.trace import format_values, timestamp
+from ..daemon.serving.trace import format_values
+from ..events.timestamp import timestamp
 from ..input.trace_file import TraceLine
 from ..printable import folded, printable
 from ..rules.book import Item as Rule

@@ -3,12 +3,13 @@
 A mutation of the core returns the events it caused; nothing else is its output. The trace, the log, the
 ``events`` verb and the golden tests all show these same values, through :func:`as_json`.
 
-``base``      what all events have in common, and their JSON
-``lifetime``  the manager itself: start, end, files, sockets
-``plugins``   plug-ins, their lists and calls, and peers that exceeded a limit
-``pods``      pods: admitted, refused, started, removed
-``summary``   devices and answers in short
-``cluster``   the node in a cluster: what its API server was told, and what it has answered
+``base``       what all events have in common, and their JSON
+``lifetime``   the manager itself: start, end, files, sockets
+``plugins``    plug-ins, their lists and calls, and peers that exceeded a limit
+``pods``       pods: admitted, refused, started, removed
+``summary``    devices and answers in short
+``timestamp``  when something was
+``cluster``    the node in a cluster: what its API server was told, and what it has answered
 """
 
 from .base import Event, Severity, as_json

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from .elapsed import Elapsed
+from ...events.timestamp import timestamp
+from .elapsed import Elapsed, with_duration
 from .items import API_SERVER, CALLER, CHECK, MANAGER, Call, Item, Lifeline, Message, Note, lifelines_of
 
 MOST_DRAWN = 500
@@ -17,8 +18,8 @@ MOST_PLUGINS = 20
 _OTHERS = (MANAGER, CALLER, CHECK, API_SERVER)
 """All other lifelines are of plug-ins, also if an event names no resource."""
 
-LEGEND = ("solid: a call", "dashed: an answer, or an entry of a stream")
-"""What the arrows of a picture mean, however it is drawn; it stands below them."""
+_LEGEND = ("solid: a call", "dashed: an answer, or an entry of a stream")
+"""However it is drawn; it stands below the arrows."""
 
 Arrow: TypeAlias = Message | Note
 """What is drawn: a call is two of them."""
@@ -27,20 +28,34 @@ Arrow: TypeAlias = Message | Note
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """``lifelines`` from left to right: plug-ins, the manager, all others. ``left_out`` says what is not drawn, or is
-    empty."""
+    empty. Times are shown in seconds ``since`` then, as in the text; None if there are none."""
 
     lifelines: tuple[Lifeline, ...]
     arrows: tuple[Arrow, ...]
     left_out: str = ""
+    since: float | None = None
+
+    def when(self, arrow: Arrow) -> str:
+        """``0.004 s``, or empty."""
+        if self.since is None or arrow.time is None:
+            return ""
+        return f"{round(arrow.time - self.since, 3) + 0.0:.3f} s"  # and no -0.000
+
+    @property
+    def legend(self) -> tuple[str, ...]:
+        """What the arrows mean, and the times."""
+        times = () if self.since is None else (f"times: seconds since {timestamp(max(0.0, self.since))}",)
+        return (*_LEGEND, *times)
 
 
 def drawing_of(items: Iterable[Item]) -> Drawing:
     """As a picture shows them: of too many, the last ones."""
     kept: deque[Item] = deque(maxlen=MOST_DRAWN)
-    total = 0
+    total, since = 0, None
     for item in items:
         kept.append(item)
         total += 1
+        since = item.time if since is None else since
     plugins = list(dict.fromkeys(one for item in kept for one in lifelines_of(item) if one not in _OTHERS))
     drawn, undrawn = plugins[:MOST_PLUGINS], set(plugins[MOST_PLUGINS:])
     items = [item for item in kept if undrawn.isdisjoint(lifelines_of(item))]
@@ -52,7 +67,7 @@ def drawing_of(items: Iterable[Item]) -> Drawing:
     if undrawn:
         missing.append(f"{len(undrawn):,} more plug-ins")
     left_out = f"not drawn: {' and '.join(missing)}" if missing else ""
-    return Drawing(lifelines, tuple(_in_time(items)), left_out)
+    return Drawing(lifelines, tuple(_in_time(items)), left_out, since)
 
 
 def _arrows_of(item: Item) -> list[tuple[float, Arrow]]:
@@ -73,7 +88,7 @@ def _arrows_of(item: Item) -> list[tuple[float, Arrow]]:
         time=item.time,
         source=item.target,
         target=item.source,
-        text=item.answer,
+        text=with_duration(item.answer, item.seconds),
         is_reply=True,
         failed=item.failed,
     )

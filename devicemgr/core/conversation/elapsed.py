@@ -1,5 +1,5 @@
 """How much time passes from event to event: by their times, which the clock of the machine had, and which somebody may
-have set meanwhile."""
+have set meanwhile. And how long an answer took, as text."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ class Elapsed:
         self.seconds += max(0.0, time - self._last)
         self._last = time
         return self.seconds
+
+
+def with_duration(answer: str, seconds: float | None) -> str:
+    """``1 device node (1.2 ms)``; a golden trace does not say how long it took."""
+    if seconds is None:
+        return answer
+    return f"{answer} ({seconds * 1000:.1f} ms)" if seconds < 1 else f"{answer} ({seconds:.1f} s)"

@@ -16,6 +16,11 @@ class Lifeline:
     name: str
     resource: ResourceName = ""
 
+    @property
+    def label(self) -> str:
+        """``gpu.sock [vendor.com/gpu]``"""
+        return f"{self.name} [{self.resource}]" if self.resource else self.name
+
 
 MANAGER = Lifeline("manager")
 CALLER = Lifeline("caller")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .drawing import LEGEND, Arrow, Drawing
+from .drawing import Arrow, Drawing
 from .items import MANAGER, Lifeline, Message, Note
 
 
@@ -23,10 +23,10 @@ def _lines(drawing: Drawing) -> Iterator[str]:
     if drawing.left_out:
         yield f"    Note over {ends[0]},{ends[-1]}: {escaped(drawing.left_out)}"
     for arrow in drawing.arrows:
-        yield f"    {_arrow(arrow, ids)}"
+        yield f"    {_arrow(arrow, ids, drawing.when(arrow))}"
     messages = [arrow for arrow in drawing.arrows if isinstance(arrow, Message)]
     if messages:  # a title would not be wrapped, nor would it make room for itself; a note over all lifelines does
-        legend = [*LEGEND, *(["cross: a failure"] if any(one.failed for one in messages) else [])]
+        legend = [*drawing.legend, *(["cross: a failure"] if any(one.failed for one in messages) else [])]
         yield f"    Note over {ends[0]},{ends[-1]}: {escaped(' · '.join(legend))}"
 
 
@@ -35,11 +35,12 @@ def _label(lifeline: Lifeline) -> str:
     return f"{name}<br/>{escaped(lifeline.resource)}" if lifeline.resource else name
 
 
-def _arrow(arrow: Arrow, ids: dict[Lifeline, str]) -> str:
+def _arrow(arrow: Arrow, ids: dict[Lifeline, str], when: str) -> str:
+    time = f"{when} · " if when else ""
     if isinstance(arrow, Note):
-        return f"Note over {ids[MANAGER]}: {escaped(arrow.sentence)}"
+        return f"Note over {ids[MANAGER]}: {time}{escaped(arrow.sentence)}"
     kind = "--x" if arrow.failed else "-->>" if arrow.is_reply else "->>"
-    return f"{ids[arrow.source]}{kind}{ids[arrow.target]}: {escaped(arrow.text)}"
+    return f"{ids[arrow.source]}{kind}{ids[arrow.target]}: {time}{escaped(arrow.text)}"
 
 
 def escaped(text: str) -> str:

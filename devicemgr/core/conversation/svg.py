@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from html import escape
 
-from .drawing import LEGEND, Arrow, Drawing
+from .drawing import Arrow, Drawing
 from .items import MANAGER, Lifeline, Note
 
 _COLUMN = 320
@@ -23,13 +23,16 @@ _WIDTH = 42
 """Characters that fit between two lifelines."""
 _NOTE_WIDTH = 35
 """The same of a note, which also fits between the last lifeline and the margin."""
-_LEGEND = (*LEGEND, "box: what the manager did by itself")
+_GAP = 20
+"""Pixels around the times, which have a column at the left."""
+_BOX = "box: what the manager did by itself"
 
 _STYLE = """
   svg { color-scheme: light dark; font: 12px ui-monospace, monospace; background: #fff; color: #222; }
   text { fill: currentColor; text-anchor: middle; }
   .legend { opacity: .7; }
   .name { font-weight: bold; }
+  .time { text-anchor: end; opacity: .7; }
   .life { stroke: currentColor; opacity: .35; stroke-dasharray: 2 4; }
   .call, .reply { stroke: currentColor; fill: none; }
   .reply { stroke-dasharray: 6 4; }
@@ -49,16 +52,19 @@ def svg(drawing: Drawing) -> str:
 
 
 def _lines(drawing: Drawing) -> Iterator[str]:
-    places = {lifeline: _MARGIN + _COLUMN * index for index, lifeline in enumerate(drawing.lifelines)}
-    width = 2 * _MARGIN + _COLUMN * (len(places) - 1) + (_MARGIN if len(places) == 1 else 0)
-    rows = [_Row(arrow, places) for arrow in drawing.arrows]
-    legend = _wrapped(" · ".join((*_LEGEND, *_failed_legend(drawing))), width // 8, lines=_MOST_LINES)
+    times = 8 * max((len(drawing.when(arrow)) for arrow in drawing.arrows), default=0)
+    left = _MARGIN + (times + _GAP if times else 0)
+    places = {lifeline: left + _COLUMN * index for index, lifeline in enumerate(drawing.lifelines)}
+    width = left + _MARGIN + _COLUMN * (len(places) - 1) + (_MARGIN if len(places) == 1 else 0)
+    rows = [_Row(arrow, places, drawing.when(arrow), times + _GAP // 2) for arrow in drawing.arrows]
+    meaning = (*drawing.legend, _BOX, *_failed_legend(drawing))
+    legend = _wrapped(" · ".join(meaning), width // 8, lines=_MOST_LINES)
     first = _TOP + (_ROW if drawing.left_out else 0)
     end = first + sum(row.height for row in rows) + _ROW
     height = end + _LINE * len(legend)
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'role="img" aria-label="sequence diagram">'
+        'aria-label="sequence diagram">'
     )
     yield f"<style>{_STYLE}</style>"
     yield (
@@ -90,10 +96,14 @@ def _heading(lifeline: Lifeline, x: int) -> Iterator[str]:
 
 
 class _Row:
-    """An arrow with its label above it, or a note. ``height`` follows from the lines of the label."""
+    """An arrow with its label above it, or a note. ``height`` follows from the lines of the label.
 
-    def __init__(self, arrow: Arrow, places: dict[Lifeline, int]) -> None:
+    For those who hear the picture a row is one image with a text: who says it to whom is nowhere else in words.
+    """
+
+    def __init__(self, arrow: Arrow, places: dict[Lifeline, int], when: str, end_of_times: int) -> None:
         self._arrow = arrow
+        self._when, self._end_of_times = when, end_of_times
         if isinstance(arrow, Note):
             self._begin = self._end = places[MANAGER]
             longest = _NOTE_WIDTH
@@ -105,6 +115,18 @@ class _Row:
         self.height = _ROW + _LINE * (len(self._label) - 1)
 
     def drawn(self, y: int) -> Iterator[str]:
+        yield f'<g role="img" aria-label="{escape(self._in_words())}">'
+        if self._when:
+            yield from _text(self._end_of_times, y, [self._when], kind="time")
+        yield from self._picture(y)
+        yield "</g>"
+
+    def _in_words(self) -> str:
+        arrow, when = self._arrow, f"{self._when}, " if self._when else ""
+        who = MANAGER.label if isinstance(arrow, Note) else f"{arrow.source.label} to {arrow.target.label}"
+        return f"{when}{who}: {self._words}{', which is a failure or a warning' if arrow.failed else ''}"
+
+    def _picture(self, y: int) -> Iterator[str]:
         arrow, x, lines = self._arrow, (self._begin + self._end) // 2, self._label
         failed = " failed" if arrow.failed else ""
         if isinstance(arrow, Note):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...printable import folded
-from .items import MANAGER, Call, Item, Lifeline, Note
+from .elapsed import with_duration
+from .items import MANAGER, Call, Item, Note
 
 LEGEND = "→ is a call, ⇢ an answer or an entry of a stream, ! a failure or a warning; no arrow: the manager by itself."
 """What the signs in the lines mean; every view that has lines says it."""
@@ -55,8 +56,8 @@ def _folded_said(before: str, item: Item, columns: int) -> list[str]:
     indent, line = len(before), f"{before}{_said(item)}"
     if len(line) <= columns or not isinstance(item, Call):
         return folded(line, columns, indent=indent)
-    answer = f"{' ' * indent}⇢ {item.answer}{_duration(item.seconds)}"
-    return [*folded(f"{before}{item.text}", columns, indent=indent), *folded(answer, columns, indent=indent + 2)]
+    answer = folded(f"{' ' * indent}{_answer(item)}", columns, indent=indent + 2)
+    return [*folded(f"{before}{item.text}", columns, indent=indent), *answer]
 
 
 def _margin(item: Item, since: float | None) -> str:
@@ -68,20 +69,14 @@ def _names(item: Item) -> str:
     if isinstance(item, Note):
         return MANAGER.name
     arrow = "→" if isinstance(item, Call) or not item.is_reply else "⇢"
-    return f"{_name(item.source)} {arrow} {_name(item.target)}"
+    return f"{item.source.label} {arrow} {item.target.label}"
 
 
 def _said(item: Item) -> str:
     if isinstance(item, Note):
         return item.sentence
-    return f"{item.text} ⇢ {item.answer}{_duration(item.seconds)}" if isinstance(item, Call) else item.text
+    return f"{item.text} {_answer(item)}" if isinstance(item, Call) else item.text
 
 
-def _name(lifeline: Lifeline) -> str:
-    return f"{lifeline.name} [{lifeline.resource}]" if lifeline.resource else lifeline.name
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return f" ({seconds * 1000:.1f} ms)" if seconds < 1 else f" ({seconds:.1f} s)"
+def _answer(call: Call) -> str:
+    return f"⇢ {with_duration(call.answer, call.seconds)}"

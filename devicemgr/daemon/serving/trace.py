@@ -10,12 +10,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from ...errors import DirectoryUnusable
 from ...events import Event, EventsNotWritten, Severity, as_json
+from ...events.timestamp import timestamp
 from ..event_log import RecordedEvent, Sink
 from .lines import CountedLines, Lines, open_lines
 
@@ -23,10 +23,6 @@ MODE = 0o640
 """Of a trace file, at most: it contains names of pods, and daemons often run with a umask of 0."""
 _SYNTAX = set(' ",[]')
 """Characters with a meaning in a log line."""
-MAX_TIMESTAMP = 253_370_764_800.0
-"""The last time that is formatted, in seconds since the epoch: the beginning of the year 9999. Later ones are shown as
-this one; in JSON they are numbers.
-"""
 
 
 @contextmanager
@@ -126,15 +122,6 @@ def _written(lines: Lines, render: Callable[[RecordedEvent], str]) -> Sink:
         counted.put(lambda: render(recorded), missing=missing)
 
     return write
-
-
-def timestamp(seconds: float) -> str:
-    """``2026-11-24T02:13:24.123Z``"""
-    return (
-        datetime.fromtimestamp(min(seconds, MAX_TIMESTAMP), UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
 
 
 def _short(value: Any) -> str:

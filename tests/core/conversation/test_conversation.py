@@ -102,7 +102,7 @@ def test_in_a_picture_calls_side_by_side_are_asked_before_they_are_answered():
     calls = [call("A", time=10.2, seconds=0.15), call("B", time=10.3, seconds=0.2)]
     asked = [arrow.text for arrow in drawing_of(told(calls)).arrows if not arrow.is_reply]
     whole = [arrow.text for arrow in drawing_of(told(calls)).arrows]
-    assert (asked, whole) == (["A()", "B()"], ["A()", "B()", "OK", "OK"])
+    assert (asked, whole) == (["A()", "B()"], ["A()", "B()", "OK (150.0 ms)", "OK (200.0 ms)"])
 
 
 def test_a_clock_that_goes_back_is_noted_and_changes_no_order_in_a_picture():
@@ -110,7 +110,7 @@ def test_a_clock_that_goes_back_is_noted_and_changes_no_order_in_a_picture():
     items = told(events)
     assert [item.text for item in items] == ["A()", "the clock goes back by 80.000 s", "B()", "C()"]
     whole = [arrow.text for arrow in drawing_of(items).arrows]
-    assert whole == ["B()", "A()", "OK", items[1].text, "OK", "C()", "OK"]
+    assert whole == ["B()", "A()", "OK (0.0 ms)", items[1].text, "OK (200.0 ms)", "C()", "OK (500.0 ms)"]
 
 
 def test_old_traces_name_no_socket_and_the_plugin_is_found_nevertheless():
@@ -250,6 +250,46 @@ def test_a_pod_of_an_earlier_run_has_its_name_and_its_resources():
     assert told_of_it.text.startswith("container main of pod d/p starts")
     assert told_of_it.about == {GPU, "x/y"}
     assert told_of_another.text.startswith("container main of pod uid another starts")
+
+
+HANGS = [
+    {"event": "ManagerReady", "time": 1000.0, "policy": "none", "kubernetes_version": "1.37"},
+    call(time=1061.0, seconds=60.0, sent="a", outcome="DEADLINE_EXCEEDED"),
+    call(time=1061.5, seconds=0.0012, sent="b", received="nothing to add"),
+]
+
+
+def test_a_picture_says_when_and_how_long_an_answer_took():
+    """In seconds since the first event, as the text does. A hang of a minute does not look like an answer at once."""
+    diagram = mermaid(drawing_of(told(HANGS))).splitlines()[3:]
+    assert diagram == [
+        "    Note over L1: 0.000 s · the manager is ready: topology policy none, Kubernetes 1.37",
+        "    L1->>L0: 1.000 s · Allocate(a)",
+        "    L0--xL1: 61.000 s · DEADLINE_EXCEEDED (60.0 s)",
+        "    L1->>L0: 61.499 s · Allocate(b)",
+        "    L0-->>L1: 61.500 s · nothing to add (1.2 ms)",
+        "    Note over L0,L1: solid: a call · dashed: an answer, or an entry of a stream · "
+        "times: seconds since 1970-01-01T00:16:40.000Z · cross: a failure",
+    ]
+    picture = ElementTree.fromstring(svg(drawing_of(told(HANGS))))
+    times = [text.text for text in picture.iter(f"{SVG}text") if text.get("class") == "time"]
+    assert times == ["0.000 s", "1.000 s", "61.000 s", "61.499 s", "61.500 s"]
+    shown = " ".join(text.text or "" for text in picture.iter(f"{SVG}text"))
+    for words in ("DEADLINE_EXCEEDED (60.0 s)", "nothing to add (1.2 ms)", "seconds since 1970-01-01T00:16:40.000Z"):
+        assert words in shown
+
+
+def test_a_picture_is_heard_row_by_row():
+    """Who says it to whom is drawn, and in words nowhere else."""
+    picture = ElementTree.fromstring(svg(drawing_of(told(HANGS))))
+    assert picture.get("role") is None, "an image has no text inside"
+    assert [row.get("aria-label") for row in picture.iter(f"{SVG}g")] == [
+        "0.000 s, manager: the manager is ready: topology policy none, Kubernetes 1.37",
+        "1.000 s, manager to gpu.sock [vendor.com/gpu]: Allocate(a)",
+        "61.000 s, gpu.sock [vendor.com/gpu] to manager: DEADLINE_EXCEEDED (60.0 s), which is a failure or a warning",
+        "61.499 s, manager to gpu.sock [vendor.com/gpu]: Allocate(b)",
+        "61.500 s, gpu.sock [vendor.com/gpu] to manager: nothing to add (1.2 ms)",
+    ]
 
 
 @pytest.mark.parametrize("resource", [GPU, "x/y"])

@@ -52,8 +52,10 @@ def test_lines_are_printable_and_bounded(word):
 @pytest.mark.parametrize("word", WORDS.values(), ids=WORDS)
 def test_svg_has_no_element_of_a_peer(word):
     picture = svg(drawing_of(told(hostile(word))))
-    tags = {one.tag.rpartition("}")[2] for one in ElementTree.fromstring(picture).iter()}
-    assert tags <= {"svg", "style", "defs", "marker", "path", "line", "text", "title", "rect"}
+    elements = list(ElementTree.fromstring(picture).iter())
+    tags = {one.tag.rpartition("}")[2] for one in elements}
+    assert tags <= {"svg", "style", "defs", "marker", "path", "g", "line", "text", "title", "rect"}
+    assert {name for one in elements if one.get("role") for name in one.attrib} == {"role", "aria-label"}
     picture.encode()
     assert len(picture) < 100_000
 
