@@ -13,7 +13,7 @@ import trio
 from rich.text import Text
 
 from ..concurrency.exception_groups import collapse_exception_group
-from ..core.views.fitted_tree import fitted_lines
+from ..core.views.fitted_tree import fitted_lines, folded_lines
 from ..core.views.recorded_tree import RecordedTree
 from ..core.views.task_tree import TaskTree, TreeNode, mermaid, tree_from_json, tree_lines
 from ..printable import printable
@@ -22,6 +22,7 @@ from .shared.ask import ask, ask_without_end
 from .shared.in_place import can_draw_in_place, open_place
 from .shared.parameters import Seconds, root_dir_option
 from .shared.trace_input import TraceInput
+from .terminal.columns import columns
 
 TICK = 0.5
 """Seconds between two refreshes on a terminal, when only the time has changed."""
@@ -85,7 +86,8 @@ def _show_recorded(file: Path, at: float | None, render: Callable[[dict[str, Any
 
 
 def _print_text(tree: dict[str, Any]) -> None:
-    click.echo(text_of(tree_from_json(tree)))
+    shown, wide = tree_from_json(tree), columns()
+    click.echo(text_of(shown) if wide is None else "\n".join(folded_lines(shown, width=wide)))
 
 
 def text_of(tree: TaskTree) -> str:

@@ -97,6 +97,16 @@ def test_on_a_narrow_terminal_a_played_trace_is_folded():
     ]
 
 
+def test_on_a_narrow_terminal_a_tree_is_folded():
+    assert shown_on_terminal("tree", "--trace", str(GOLDEN), columns=40) == [
+        "run",
+        "└─ readers",
+        "   └─ vendor.com/gpu #1 · serving ·",
+        "        waits for the next list of",
+        "        vendor.com/gpu",
+    ]
+
+
 def test_sequence_reads_standard_input_and_draws(run):
     text = GOLDEN.read_text()
     assert run("sequence", "-", "-o", "mermaid", text=text).output.startswith("sequenceDiagram\n")

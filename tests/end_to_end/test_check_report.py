@@ -183,6 +183,21 @@ def test_a_check_that_found_something_shows_the_end_of_what_was_said(capsys):
     assert sum("Register(" in line for line in shown) == 20
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_on_a_terminal_what_was_said_goes_on_beside_the_bar(width, monkeypatch, capsys):
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}.items():
+        monkeypatch.setenv(name, value)
+    line = f"    0.004 s    manager ⇢ caller{' ' * 26}refused default/p: Allocate failed due to what a plug-in did"
+    draw_report(
+        [result("restart", Verdict.PASSED, "", conversation=(line,))], seconds=3.0, output="", sequence="restart"
+    )
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    first, *more = [part for part in shown if part.startswith("│ ") and "restart" not in part]
+    assert max(map(len, (first, *more))) <= width
+    assert {part[:19] for part in more} == {"│" + " " * 18}
+    assert " ".join(" ".join(part[2:] for part in (first, *more)).split()) == " ".join(line.split())
+
+
 @pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.FAILED])
 def test_all_that_was_said_is_shown_once(capsys, verdict):
     draw_report([result("restart", verdict, "", conversation=SAID)], seconds=3.0, output="", sequence="restart")

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from ...core.conversation.text import LEGEND
-from ...printable import printable
+from ...printable import folded, printable
 from ...rules.book import sentences_in
 from ...testing.conformance import CHECKS, Check, Result, Verdict, Weight
 from ..shared.output import NARROW, console, listing, plain, print_listing
@@ -21,6 +21,8 @@ from ..shared.output import NARROW, console, listing, plain, print_listing
 _LAST_LINES = 20
 _READABLE = 100
 """Longer lines of text are hard to read."""
+_WORDS_AT = 17
+"""Where a long line of a conversation goes on: to the right of its time."""
 _COLOURS = {
     Verdict.PASSED: "green",
     Verdict.FAILED: "red",
@@ -125,8 +127,9 @@ def _draw_conversation(out: Console, lines: Sequence[str], *, more: str = "") ->
     """Behind a bar, as the plug-in's output is. ``more`` says where there is more."""
     if lines:
         out.print(f"\n[bold]What was said[/]{escape(more)}:\n{LEGEND}")
-        for line in lines:
-            out.print(f"│ {plain(line)}", soft_wrap=True)
+        columns = out.width - len("│ ") if out.is_terminal else None
+        for part in (part for line in lines for part in folded(printable(line), columns, indent=_WORDS_AT)):
+            out.print(f"│ {escape(part)}", soft_wrap=True)
 
 
 def _draw_paragraphs(out: Console, paragraphs: Sequence[str]) -> None:

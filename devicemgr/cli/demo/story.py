@@ -6,7 +6,6 @@ book that explains it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -18,7 +17,7 @@ from rich.rule import Rule
 from ...core.conversation.items import Item
 from ...core.conversation.stream import Conversation
 from ...core.conversation.text import LEGEND, lines_of
-from ...core.views.fitted_tree import fitted_lines
+from ...core.views.fitted_tree import folded_lines
 from ...core.views.task_tree import NURSERIES, TaskTree, tree_changes, tree_lines
 from ...daemon.event_log import RecordedEvent
 from ...daemon.manager import DeviceManager
@@ -108,7 +107,7 @@ class Story:
         said = lines_of(self._said, since=self._began, columns=wide)
         _print("Who called whom, in seconds since the start", [*said, *(_folded(_CALLS_LEGEND) if is_first else ())])
         if is_first:
-            lines = tree_lines(now) if wide is None else fitted_lines(now, now=now.at, width=wide, height=sys.maxsize)
+            lines = tree_lines(now) if wide is None else folded_lines(now, width=wide)
             _print(f"The tree of tasks: {tree}", [*lines, *_folded(_TREE_LEGEND)])
         else:
             _print("In the tree while the plug-in was asked", _folded(self._asked, indent=2))

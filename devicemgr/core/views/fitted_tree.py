@@ -1,5 +1,6 @@
-"""The tree of tasks on a terminal that may be small. What is left out first is what says least of a manager that works:
-tasks of a task, then those that always wait for the same. What remains is how pods and plug-ins fare."""
+"""The tree of tasks on a terminal that may be small. Long lines are folded, and what says least of a manager that works
+is left out first: tasks of a task, then those that always wait for the same. What remains is how pods and plug-ins
+fare."""
 
 from __future__ import annotations
 
@@ -26,6 +27,11 @@ def fitted_lines(tree: TaskTree, *, now: float, width: int, height: int) -> list
         if len(lines) <= height:
             break
     return lines
+
+
+def folded_lines(tree: TaskTree, *, width: int) -> list[str]:
+    """The whole tree, for a terminal of this width, however many lines it takes."""
+    return [part for line in tree_lines(tree) for part in _folded(printable(line), width)]
 
 
 def _shorter(tree: TaskTree) -> Iterator[TaskTree]:
