@@ -31,6 +31,7 @@ Without Trio: :func:`open_portal`.
 ``kubernetes_versions``  what a kubelet of v1.36 or v1.37 does not start with
 ``lazy_names``           public names, imported when they are asked for
 ``printable``            texts that others have chosen, on a terminal
+``folding``              long lines on a terminal
 ``user_directories``     where the user's home and cache are
 ``temporary_directory``  one of which nothing stays, not even when its program is killed
 ``version``              which version this is

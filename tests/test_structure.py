@@ -37,6 +37,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "peer_limits": ({"arguments"}, "numbers that an embedder sets"),
     "quantity": (set(), "text → number"),
     "printable": (set(), "text → text"),
+    "folding": (set(), "a line → lines"),
     "concurrency": (set(), "its first page imports nothing"),
     "concurrency/steps": (set(), "long work as a plain function: no await, no clock"),
     "concurrency/turns": ({"concurrency/steps"}, "the same work as a task among others"),
@@ -65,7 +66,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "user_directories": (set(), "where the user's own files are"),
     "input/trace_file": ({"errors", "events"}, "a file → events, as they were recorded"),
     "core": (
-        VALUES | {"printable", "concurrency/steps"},
+        VALUES | {"printable", "folding", "concurrency/steps"},
         "decisions: values in, values and events out; it knows of no wire and no task",
     ),
     "rpc": (
@@ -96,7 +97,7 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "cli": (
         VALUES
         | {"cluster", "core", "rpc", "daemon", "testing", "peer_limits", "rules", "version"}
-        | {"concurrency/exception_groups"}
+        | {"concurrency/exception_groups", "folding"}
         | {"kubernetes_versions", "input/manifest", "input/node_config", "node_resources", "printable"}
         | {"temporary_directory", "input/trace_file", "input/yaml_fields", "user_directories"},
         "options and files → calls; nothing imports it",

@@ -15,8 +15,9 @@ from ..core.conversation.stream import Conversation
 from ..core.conversation.svg import svg
 from ..core.conversation.text import LEGEND, column_for, folded_line
 from ..events.timestamp import timestamp
+from ..folding import folded
 from ..input.yaml_fields import nearest
-from ..printable import folded, printable
+from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from .shared.ask import ask, ask_without_end
 from .shared.event_filter import Unseen

@@ -17,8 +17,9 @@ from ..core.conversation.items import Item
 from ..core.conversation.text import LEGEND, column_for, folded_line
 from ..daemon.serving.trace import format_values
 from ..events.timestamp import timestamp
+from ..folding import folded
 from ..input.trace_file import TraceLine
-from ..printable import folded, printable
+from ..printable import printable
 from ..rules.book import Item as Rule
 from ..rules.book import read_book
 from ..temporary_directory import temporary_directory

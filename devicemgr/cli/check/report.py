@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from ...core.conversation.text import LEGEND
-from ...printable import folded, printable
+from ...folding import folded
+from ...printable import printable
 from ...rules.book import sentences_in
 from ...testing.conformance import CHECKS, Check, Result, Verdict, Weight
 from ..shared.output import NARROW, console, listing, plain, print_listing

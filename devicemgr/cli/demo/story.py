@@ -22,7 +22,8 @@ from ...core.views.task_tree import NURSERIES, TaskTree, tree_changes, tree_line
 from ...daemon.event_log import RecordedEvent
 from ...daemon.manager import DeviceManager
 from ...events import NurseryClosed
-from ...printable import folded, printable
+from ...folding import folded
+from ...printable import printable
 from ...rules.book import read_book
 from ..shared.output import console
 from ..terminal.columns import columns

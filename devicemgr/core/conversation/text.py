@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...printable import folded
+from ...folding import folded
 from .elapsed import with_duration
 from .items import MANAGER, Call, Item, Note
 
