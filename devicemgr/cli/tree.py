@@ -16,6 +16,7 @@ from ..concurrency.exception_groups import collapse_exception_group
 from ..core.views.fitted_tree import fitted_lines, folded_lines
 from ..core.views.recorded_tree import RecordedTree
 from ..core.views.task_tree import TaskTree, TreeNode, mermaid, tree_from_json, tree_lines
+from ..events.summary import counted
 from ..printable import printable
 from ..rpc.admin.client import ManagerClient
 from .shared.ask import ask, ask_without_end
@@ -80,6 +81,12 @@ def _show_recorded(file: Path, at: float | None, render: Callable[[dict[str, Any
     if at is not None and at > recorded.seconds:
         raise click.BadParameter(f"{trace.name} ends after {recorded.seconds:g} s", param_hint="--at")
     render(recorded.tree().as_json())
+    if recorded.missing:
+        click.echo(
+            f"The trace does not have {counted(recorded.missing, 'event')} before this moment. "
+            "What only they told is not in the tree.",
+            err=True,
+        )
     if (ended_after := recorded.ended_after) is not None:
         click.echo(f"The manager began to end {ended_after:.3f} s after the first event: this is then.", err=True)
     trace.complain()

@@ -320,3 +320,16 @@ def test_the_lines_after_a_long_name_stand_below_it(run, tmp_path):
     file.write_text(f"{json.dumps(long)}\n{json.dumps(RECORDED[1])}\n")
     *_, first, second = run("sequence", file).output.splitlines()
     assert first.index("Register(") == second.index("refused d/p")
+
+
+def test_the_tree_of_a_trace_that_begins_later_says_so(run, tmp_path):
+    file = tmp_path / "trace"
+    stopped = {"sequence": 12, "time": 100.0, "event": "EndpointStopped", "resource": "v.com/gpu", "generation": 2}
+    file.write_text(json.dumps(stopped))
+    done = run("tree", "--trace", file)
+    assert done.stdout == (
+        "run\n└─ readers\n   └─ v.com/gpu #2 · stopped · waits for the end of the grace period, 0.0 s\n"
+    )
+    assert done.stderr == (
+        "The trace does not have 11 events before this moment. What only they told is not in the tree.\n"
+    )

@@ -1,7 +1,8 @@
 """The tree at a moment of a recorded trace, from its events alone: the nurseries, the endpoints of plug-ins in their
 states, admissions, and calls to plug-ins. Other tasks leave no events.
 
-What an event does not say is taken from later ones: a call that is under way is known from the event of its end.
+What an event does not say is taken from later ones: a call that is under way is known from the event of its end, and a
+plug-in whose registration is missing, because the trace begins later, from whatever it does next.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from ..conversation.elapsed import Elapsed
 from ..conversation.fields import Event, count, flag, number, text
 from ..devices.endpoint import State
+from .missing_events import MissingEvents
 from .task_tree import TaskTree, TreeNode
 
 _READERS, _HANDLERS = "readers", "handlers"
@@ -19,14 +21,18 @@ _READERS, _HANDLERS = "readers", "handlers"
 _WAITS = {
     State.SERVING: "the next list of {resource}",
     State.STANDBY: "the next list of {resource}",
+    None: "the next list of {resource}",
     State.STOPPED: "the end of the grace period",
 }
 
 
 @dataclass(slots=True)
 class _Endpoint:
+    """Whose registration is missing has no ``socket``, and no ``state`` until an event says whether it serves or stands
+    by."""
+
     socket: str
-    state: State
+    state: State | None
     since: float | None
 
 
@@ -40,13 +46,16 @@ class TreeMoment:
     """By resource and generation. Resources may be very many, and an event concerns one."""
     _admissions: dict[str, tuple[str, float | None]] = field(default_factory=dict)
     _calls: dict[int, tuple[str, float]] = field(default_factory=dict)
+    _missing: MissingEvents = field(default_factory=MissingEvents)
 
     def apply(self, event: Event, time: float | None) -> None:
         """The next event has happened."""
         self.time = time
+        self._missing.note(event)
         kind, resource = event.get("event"), text(event, "resource")
         generation = count(event, "generation")
         known = self._endpoints.get(resource, {}).get(generation)
+        socket = known.socket if known else ""
         match kind:
             case "NurseryOpened":
                 self._open(text(event, "nursery", 40))
@@ -59,10 +68,12 @@ class TreeMoment:
                 self._advance(resource, generation, text(event, "endpoint"), State.STANDBY)
             case "PluginPromoted":
                 self._advance(resource, generation, text(event, "endpoint"), State.SERVING)
-            case "DeviceListReceived" if known is not None:
-                known.since = time
-            case "EndpointStopped" if known is not None:
-                self._advance(resource, generation, known.socket, State.STOPPED)
+            case "DeviceListReceived" if known is not None or self.missing:
+                self._advance(resource, generation, socket, known.state if known else None)
+            case "DeviceListApplied" if known is not None and known.state is None:
+                known.state = State.SERVING
+            case "EndpointStopped" if known is not None or self.missing:
+                self._advance(resource, generation, socket, State.STOPPED)
             case "PluginEnded":
                 self._forget(resource, lambda endpoint: endpoint is known)
             case "ResourceRemoved":
@@ -84,6 +95,8 @@ class TreeMoment:
     def _open(self, nursery: str) -> None:
         """If it is open already, the manager was killed, and this is the next one."""
         self._close(nursery)
+        if not self._nurseries:  # a manager begins
+            self._missing.forget()
         self._nurseries.append(nursery)
 
     def _close(self, nursery: str) -> None:
@@ -97,10 +110,11 @@ class TreeMoment:
             self._admissions.clear()
 
     def _replace(self, resource: str, socket: str, *, replaced: bool) -> None:
-        """A newer endpoint serves: one that had stopped is gone, and so is one on the same socket."""
+        """A newer endpoint serves: one that had stopped is gone, and so is one on the same socket. One whose socket is
+        not known is forgotten: if it stands by, the next event says so."""
         self._forget(
             resource,
-            lambda endpoint: endpoint.state is State.STOPPED or (replaced and endpoint.socket == socket),
+            lambda endpoint: endpoint.state is State.STOPPED or (replaced and endpoint.socket in (socket, "")),
         )
 
     def _forget(self, resource: str, is_gone: Callable[[_Endpoint], bool]) -> None:
@@ -108,10 +122,15 @@ class TreeMoment:
         if left:
             self._endpoints[resource] = left
 
-    def _advance(self, resource: str, generation: int, socket: str, state: State) -> None:
+    def _advance(self, resource: str, generation: int, socket: str, state: State | None) -> None:
         self._endpoints.setdefault(resource, {})[generation] = _Endpoint(socket, state, self.time)
 
     # --- as a tree ---
+
+    @property
+    def missing(self) -> int:
+        """How many events are missing that told of what is so now."""
+        return self._missing.number
 
     @property
     def is_open(self) -> bool:
@@ -144,7 +163,7 @@ class TreeMoment:
                     kind="task",
                     name=f"{resource} #{generation}",
                     nursery=nursery,
-                    state=endpoint.state.value,
+                    state=endpoint.state.value if endpoint.state else "",
                     waits_for=_WAITS.get(endpoint.state, "").format(resource=resource),
                     since=endpoint.since,
                 )
@@ -215,6 +234,11 @@ class RecordedTree:
     def seconds(self) -> float:
         """From the first event to the last."""
         return self._elapsed.seconds
+
+    @property
+    def missing(self) -> int:
+        """How many events are missing that told of what is so at the moment."""
+        return self._moment.missing
 
     @property
     def ended_after(self) -> float | None:

@@ -127,6 +127,45 @@ def test_who_registers_again_leaves_nothing_of_the_endpoint_before(before):
     assert readers(trace) == ["v.com/gpu #2 · serving · waits for the next list of v.com/gpu, 0.0 s"]
 
 
+def numbered(first, *events):
+    return [{**one, "sequence": number} for number, one in enumerate(events, first)]
+
+
+def test_where_a_trace_begins_later_a_plugin_is_known_from_what_it_does_next():
+    listed, stopped = event(1.0, "DeviceListReceived", **NEW), event(3.0, "EndpointStopped", **NEW)
+    tail = numbered(30, listed, event(2.0, "DeviceListApplied", **NEW), stopped)
+    waits = "waits for the next list of v.com/gpu"
+    assert readers(tail, 0.0) == [f"v.com/gpu #2 · {waits}, 0.0 s"]
+    assert readers(tail, 1.0) == [f"v.com/gpu #2 · serving · {waits}, 1.0 s"]
+    assert readers(tail) == ["v.com/gpu #2 · stopped · waits for the end of the grace period, 0.0 s"]
+    assert readers(tail[2:]) == readers(tail)
+    assert readers(numbered(1, listed, stopped)) == [], "nothing is missing: it is news of an older endpoint"
+
+
+def test_who_registers_on_a_socket_that_is_not_known_may_have_replaced_itself():
+    again, stands_by = event(2.0, "PluginRegistered", **NEW, replaced=True), event(2.0, "PluginStandsBy", **OLD)
+    tail = numbered(30, event(1.0, "DeviceListReceived", **OLD), again, stands_by)
+    assert [line[:22] for line in readers(tail[:2])] == ["v.com/gpu #2 · serving"]
+    assert [line[:22] for line in readers(tail)] == ["v.com/gpu #1 · standby", "v.com/gpu #2 · serving"]
+
+
+@pytest.mark.parametrize(
+    ("events", "missing"),
+    [
+        ([event(0.0, "ManagerReady")], 0),
+        ([*numbered(30, event(0.0, "CheckpointWritten"))], 29),
+        ([*numbered(1, event(0.0, "ManagerReady")), *numbered(8, event(0.0, "EventsNotWritten"))], 6),
+        ([*numbered(30, event(0.0, "ManagerStopping")), *numbered(1, event(0.0, "ManagerReady"))], 0),
+        ([*numbered(30, event(0.0, "ManagerStopping")), *numbered(31, *opened(1.0))], 0),
+    ],
+)
+def test_it_is_counted_which_events_are_missing(events, missing):
+    recorded = RecordedTree(None)
+    for one in events:
+        recorded.add(one)
+    assert recorded.missing == missing
+
+
 def test_admissions_and_calls_that_are_under_way_are_handlers():
     trace = [
         event(0.0, "ManagerReady"),
