@@ -593,6 +593,30 @@ def test_very_many_plugins_and_devices_are_bounded_in_the_browser(browser, play)
     assert browser.run("document.querySelectorAll('*').length") < 500
 
 
+def test_where_a_trace_begins_later_the_page_says_what_is_not_known(browser, play):
+    """As tail has cut it: a pod is admitted, and only then does the plug-in report its devices again."""
+    listed = registered(2.0, GPU, ["gpu-0", "gpu-1"])[-1]
+    in_force = {"added": [], "removed": [], "changed": [], "unhealthy": []}
+    applied = event("DeviceListApplied", 2.0, resource=GPU, generation=1, capacity=2, allocatable=2, **in_force)
+    events = [*admitted(1.0, "p", ["gpu-0"]), listed, applied]
+    play([{**one, "sequence": number} for number, one in enumerate(events, 40)])
+    counts = "document.querySelector('.resource > p')"
+    note = "document.getElementById('missing')"
+    assert browser.run(f"{note}.hidden"), "nothing is shown yet"
+    move(browser, 0.5)
+    browser.until(f"{counts} && !{note}.hidden")
+    assert "does not have 39 events before this moment" in browser.run(f"{note}.innerText")
+    assert browser.run(f"{counts}.textContent") == (
+        "devices not known: the trace does not have the event that lists them; allocated at least 1; plug-in not known"
+    )
+    assert browser.run(f"getComputedStyle({counts}).color === getComputedStyle(document.querySelector('h4')).color")
+    move(browser, 1.0)
+    browser.until(cell_is("gpu-1", "f"))
+    assert browser.run(f"{counts}.textContent") == (
+        "capacity 2, allocatable 2, allocated at least 1, available at most 1; plug-in: serving"
+    )
+
+
 def test_a_line_that_is_chosen_stays_so_while_the_slider_moves(browser, play):
     play([event("ManagerStopping", float(time)) for time in range(9)])
     browser.run("document.getElementById('tab-talk').click()")

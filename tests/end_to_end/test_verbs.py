@@ -851,6 +851,7 @@ def test_the_page_of_a_trace_is_served_until_it_is_interrupted(start, root_dir, 
             "of": 2,
             "seconds": 0.0,
             "next": 2.5,
+            "missing": 0,
             "what": "ManagerStopping",
         }
     assert program.end() == 0

@@ -32,13 +32,20 @@ class DeviceGroup:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceOverview:
     """``socket`` is that of the plug-in that serves, or did last. ``held`` has the devices by container, also of pods
-    whose admission is not complete."""
+    whose admission is not complete.
+
+    A trace may begin in the middle. While it has not told which devices there are, ``knows_devices`` is False, and of
+    the counts only ``allocated`` says something; ``endpoint`` is "unknown" if nothing told of the plug-in. While
+    ``knows_holders`` is False, devices may be held that look free.
+    """
 
     name: ResourceName
     counts: ResourceCounts
     socket: str
     groups: tuple[DeviceGroup, ...]
     held: Mapping[Owner, tuple[DeviceId, ...]]
+    knows_devices: bool = True
+    knows_holders: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

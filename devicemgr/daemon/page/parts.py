@@ -3,7 +3,7 @@ share the texts of the parts, so a message to one of them is a list of texts tha
 
 ===================  =============================================================================================
 ``resources``        the names of all resources
-``resource NAME``    its counts, and its plug-in's socket
+``resource NAME``    its counts, its plug-in's socket, and, as a trace may begin in the middle, what is known of it
 ``devices NAME``     its ids, by NUMA nodes: ``[[[0], ["gpu-0", …]], …]``
 ``states NAME``      a letter for each of these, in the same order (``core.views.overview``)
 ``held NAME``        who holds what: ``[[pod uid, container, [id, …]], …]``
@@ -68,7 +68,8 @@ class PartsOf:
 
 
 def _of_resource(resource: ResourceOverview) -> Iterator[tuple[str, Any]]:
-    yield f"resource {resource.name}", asdict(resource.counts) | {"socket": resource.socket}
+    known = {"knows_devices": resource.knows_devices, "knows_holders": resource.knows_holders}
+    yield f"resource {resource.name}", asdict(resource.counts) | {"socket": resource.socket} | known
     yield f"devices {resource.name}", [(group.numa_nodes, group.devices) for group in resource.groups]
     yield f"states {resource.name}", "".join(group.states for group in resource.groups)
     yield f"held {resource.name}", [(owner.pod_uid, owner.container, ids) for owner, ids in resource.held.items()]

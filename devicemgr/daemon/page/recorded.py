@@ -22,7 +22,6 @@ from ...concurrency.steps import Steps, run_steps
 from ...concurrency.turns import run_in_turns
 from ...core.conversation.elapsed import Elapsed
 from ...core.conversation.fields import number
-from ...core.views.overview import overview
 from ...core.views.recorded_tree import TreeMoment
 from ...core.views.replay import Recorded, Replay
 from .event_texts import EventTexts
@@ -119,7 +118,7 @@ class Recording:
             parts = dict(await run_in_turns(self._seeking(state, count)))
             await run_in_turns(self._adding(shown, count, first))
             self._latest = state, shown
-            moment = self._moment(count)
+            moment = self._moment(count) | {"missing": state.replay.missing}
             now = self._began + moment["seconds"]
             parts["tasks"] = tree_part(state.tree.tree(now))
             texts = list(shown.texts)[first - count :]
@@ -143,7 +142,7 @@ class Recording:
     def _seeking(self, state: _State, count: int) -> Steps[Mapping[str, str]]:
         while state.count < count:
             yield from self._applying(state, self._event(state.count))
-        seen = yield from overview(state.replay.store)
+        seen = yield from state.replay.overview()
         return (yield from self._parts_of(seen))
 
     def _applying(self, state: _State, event: Recorded) -> Steps[None]:

@@ -1,4 +1,5 @@
-"""Whatever happens, the views agree: what the manager shows, and what the recorded events show of the same moment."""
+"""Whatever happens, the views agree: what the manager shows, and what the recorded events show of the same moment. Of a
+trace that begins later they show less, and nothing else."""
 
 from __future__ import annotations
 
@@ -30,9 +31,11 @@ class Story:
         self.replay, self.tree, self.conversation = Replay(), TreeMoment(), Conversation()
         self.plugins, self.scopes = {}, {}
         self.pods = 0
+        self.events = []
 
     def note(self, recorded):
         event = json.loads(json.dumps(recorded.as_json()))
+        self.events.append(event)
         run_steps(self.replay.applying(event))
         self.tree.apply(event, event["time"])
         self.conversation.tell(event)
@@ -162,3 +165,46 @@ async def test_at_every_moment_of_a_random_story(root_dir, seed):
                 await story.live(manager, nursery)
             except trio.TooSlowError:
                 pytest.fail(f"the views differ: {story.different}")
+    for begin in story.random.sample(range(len(story.events)), 10):
+        assert_tail_says_nothing_else(story.events, begin)
+
+
+class Views:
+    def __init__(self):
+        self.replay, self.tree = Replay(), TreeMoment()
+
+    def take(self, event):
+        run_steps(self.replay.applying(event))
+        self.tree.apply(event, event["time"])
+        self.resources = {one.name: one for one in run_steps(self.replay.overview()).resources}
+        self.pods = {pod.uid for pod in self.replay.store.pods}
+        self.endpoints = endpoints(self.tree.tree())
+
+
+def assert_tail_says_nothing_else(events, begin):
+    whole, tail = Views(), Views()
+    for place, event in enumerate(events):
+        whole.take(event)
+        if place < begin:
+            continue
+        tail.take(event)
+        where = f"the trace from event {begin} on, after event {place}: {event}"
+        for name, seen in tail.resources.items():
+            assert_says_nothing_else(seen, whole.resources[name], where)
+        assert tail.pods <= whole.pods, where
+        for name, state in tail.endpoints.items():
+            assert state in ("", whole.endpoints[name]), where
+        if not tail.replay.missing:
+            assert (tail.resources, tail.pods) == (whole.resources, whole.pods), where
+
+
+def assert_says_nothing_else(seen, there, where):
+    assert seen.counts.endpoint in ("unknown", there.counts.endpoint), where
+    assert seen.counts.allocated <= there.counts.allocated, where
+    assert set(seen.counts.standbys) <= set(there.counts.standbys), where
+    assert seen.held.keys() <= there.held.keys(), where
+    assert all(set(ids) <= set(there.held[owner]) for owner, ids in seen.held.items()), where
+    if seen.knows_devices:
+        for kind in ("capacity", "allocatable"):
+            assert getattr(seen.counts, kind) == getattr(there.counts, kind), where
+        assert seen.counts.available >= there.counts.available, where

@@ -250,3 +250,52 @@ def test_a_manager_that_has_restored_nothing_begins_without_what_the_one_before_
 )
 def test_without_lists_nothing_is_made_up(unclear):
     assert states_after(APPLIED | {"capacity": 1, "allocatable": 1, "added": ["a"]}, APPLIED | unclear) == "f"
+
+
+# --- a trace that begins later ----------------------------------------------------------------------------------------
+
+HELD = {"pod_uid": "u", "container": "c", "resource": GPU, "devices": ["gpu-0"]}
+TWO = [{"id": f"gpu-{number}", "health": "Healthy"} for number in range(2)]
+ALLOCATED = {"event": "DevicesAllocated", **HELD}
+LISTED = {"event": "DeviceListReceived", "resource": GPU, "generation": 7, "devices": TWO}
+IN_FORCE = APPLIED | {"generation": 7, "capacity": 2, "allocatable": 2}
+STOPPED = {"event": "EndpointStopped", "resource": GPU, "generation": 7}
+RESTORED = {"event": "AssignmentRestored", **HELD, "devices": {"gpu-0": None}, "sequence": 1}
+"""By the next manager, in the same file."""
+
+
+def seen_after(*events):
+    """The one resource after these events, the first of which is the tenth of its log."""
+    replay = Replay()
+    for number, event in enumerate(events, 10):
+        run_steps(replay.applying({"sequence": number, **event}))
+    (resource,) = run_steps(replay.overview()).resources
+    known = "devices" if resource.knows_devices else "nothing"
+    states = "".join(group.states for group in resource.groups)
+    return replay.missing, resource.counts.endpoint, known, states, resource.counts.allocated
+
+
+@pytest.mark.parametrize(
+    ("events", "seen"),
+    [
+        ([ALLOCATED], (9, "unknown", "nothing", "?", 1)),
+        ([ALLOCATED, LISTED], (9, "unknown", "nothing", "?", 1)),
+        ([ALLOCATED, LISTED, IN_FORCE], (9, "serving", "devices", "hf", 1)),
+        ([ALLOCATED, LISTED, IN_FORCE | {"generation": 8}], (9, "serving", "nothing", "?", 1)),
+        ([ALLOCATED, STOPPED], (9, "stopped", "nothing", "?", 1)),
+        ([LISTED, IN_FORCE, STOPPED], (9, "stopped", "devices", "uu", 0)),
+        ([ALLOCATED, {"event": "ResourceRemoved", "resource": GPU}], (9, "removed", "devices", "?", 1)),
+        ([ALLOCATED, {"event": "StateRestored", "resources": [GPU]}], (0, "stopped", "devices", "", 0)),
+        ([LISTED, IN_FORCE, {**ALLOCATED, "sequence": 40}], (37, "serving", "devices", "hf", 1)),
+        ([ALLOCATED, RESTORED], (0, "removed", "devices", "?", 1)),
+    ],
+)
+def test_of_a_trace_that_begins_later_is_known_what_its_events_tell(events, seen):
+    assert seen_after(*events) == seen
+
+
+def test_who_is_promoted_and_was_not_seen_to_register_has_devices_that_are_not_known():
+    ended = {"event": "PluginEnded", "resource": GPU, "generation": 7}
+    promoted = {"event": "PluginPromoted", "resource": GPU, "generation": 3, "endpoint": "old.sock"}
+    assert seen_after(LISTED, IN_FORCE, ended) == (9, "unknown", "nothing", "", 0)
+    assert seen_after(LISTED, IN_FORCE, ended, promoted) == (9, "serving", "nothing", "", 0)

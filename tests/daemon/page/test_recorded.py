@@ -53,6 +53,33 @@ async def test_every_moment_is_the_same_forth_and_back(trace):
     assert steps[:6] == ["", "ff", "hf", "hu", "fu", "uu"]
 
 
+async def test_where_a_trace_begins_later_it_says_so(trace):
+    """From the admission on, nothing tells which devices there are, until the next list."""
+    (begin,) = (place for place, one in enumerate(trace) if one["event"] == "PodAdmissionRequested")
+    recording = Recording("a.trace", trace[begin:])
+
+    async def seen(count):
+        shown = json.loads(await recording.at(count))
+        resource = shown["parts"].get(f"resource {GPU}", {})
+        told = (resource.get(field) for field in ("knows_devices", "knows_holders", "endpoint", "allocated"))
+        return shown["moment"]["missing"], *told
+
+    steps = [await seen(count) for count in range(len(trace) - begin + 1)]
+    before = trace[begin]["sequence"] - 1
+    distinct = [now for last, now in zip([None, *steps], steps, strict=False) if now != last]
+    assert distinct == [
+        (0, None, None, None, None),
+        (before, None, None, None, None),
+        (before, False, False, "unknown", 1),
+        (before, True, False, "serving", 1),
+        (before, True, False, "serving", 0),
+        (before, True, False, "stopped", 0),
+    ]
+    whole = json.loads(await Recording("a.trace", trace).at(len(trace)))
+    assert whole["moment"]["missing"] == 0
+    assert whole["parts"][f"resource {GPU}"]["knows_holders"]
+
+
 def long_story(count):
     """One device flips, and one pod after the other has the other one."""
     plugin = {"resource": GPU, "generation": 1}

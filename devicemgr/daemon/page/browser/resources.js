@@ -50,6 +50,20 @@ function placeResources() {
 
 byId("filter-resources").addEventListener("input", () => toDraw("resources"));
 
+/** A trace in which events are missing does not tell all that is held, and may not have told which devices there are. */
+function countsOf(it) {
+  if (!it.knows_devices) return `devices not known: the trace does not have the event that lists them; allocated at least ${it.allocated}`;
+  const [least, most] = it.knows_holders ? ["", ""] : ["at least ", "at most "];
+  return `capacity ${it.capacity}, allocatable ${it.allocatable}, allocated ${least}${it.allocated}, available ${most}${it.available}`;
+}
+
+function pluginOf({ endpoint, socket }) {
+  if (endpoint === "node") return "the node has it without a plug-in";
+  if (endpoint === "unknown") return "plug-in not known";
+  if (!socket && endpoint === "serving") return "plug-in: serving"; // its registration is missing
+  return `plug-in ${readable(socket) || "not back yet"}: ${endpoint}`;
+}
+
 class Resource {
   constructor(name) {
     this.name = name;
@@ -67,12 +81,11 @@ class Resource {
   drawCounts() {
     const it = parts.get(`resource ${this.name}`);
     if (!it) return;
-    const by = it.endpoint === "node" ? "the node has it without a plug-in" : `plug-in ${readable(it.socket) || "not back yet"}: ${it.endpoint}`;
     const standbys = it.standbys.length ? `, ${some(it.standbys)} on stand-by` : "";
-    const text = `capacity ${it.capacity}, allocatable ${it.allocatable}, allocated ${it.allocated}, available ${it.available}; ${by}${standbys}`;
-    this.counts.textContent = text;
+    this.counts.textContent = `${countsOf(it)}; ${pluginOf(it)}${standbys}`;
     this.counts.dataset.endpoint = it.endpoint;
-    announce(this.name, `${this.title}: ${it.allocatable} of ${it.capacity} healthy, ${it.allocated} allocated, ${it.endpoint}`);
+    const healthy = it.knows_devices ? `${it.allocatable} of ${it.capacity} healthy` : "devices not known";
+    announce(this.name, `${this.title}: ${healthy}, ${it.allocated} allocated, ${it.endpoint}`);
   }
 
   /** Who is at a device stays there, or at its place when it has gone. */

@@ -90,11 +90,16 @@ async function answerTo(question) {
   }
 }
 
+const missingInWords = (number) => `The trace does not have ${number === 1 ? "one event" : `${number} events`} before this moment. `
+  + "What only they told is not shown: plug-ins, pods, and what these hold, so a device that looks free may be held.";
+
 /** The slider stays where somebody has put it: that is a moment, too, if nothing happened then. */
 function show(answer, isPlaced) {
   at = answer.moment;
   receive(answer);
-  const { event, of, seconds, next, what } = at;
+  const { event, of, seconds, next, what, missing } = at;
+  byId("missing").hidden = missing === 0;
+  byId("missing").textContent = missing === 0 ? "" : missingInWords(missing);
   if (!isPlaced) byId("slider").value = seconds;
   byId("slider").setAttribute("aria-valuetext", `${seconds.toFixed(3)} seconds, event ${event} of ${of}`);
   byId("moment").textContent = `${seconds.toFixed(3)} s · event ${event} of ${of}${what ? ` · ${readable(what)}` : ""}`;
