@@ -411,6 +411,20 @@ def test_faults_are_injected_by_who_has_the_token(browser, portal, root_dir):
         assert "FaultInjected" in [type(one.event).__name__ for one in manager.events()]
 
 
+def test_a_restart_by_the_page_is_no_failure(browser, portal, root_dir, address):
+    opened = open_device_manager(root_dir, page_address=address, allow_faults=True, page_token="a-token")
+    with portal.manager(opened) as manager:
+        browser.open(url_of(manager))
+        browser.until("!document.getElementById('tab-faults').hidden")
+        browser.run("document.getElementById('tab-faults').click()")
+        browser.run("document.getElementById('token').value = 'a-token'")
+        browser.run("document.querySelector('form[aria-label=restart] input').value = '0.5'")
+        browser.run("document.querySelector('form[aria-label=restart] button').click()")
+        browser.until("document.getElementById('fault-result').textContent === 'restart: has begun'")
+        browser.until("document.getElementById('connection').textContent.includes('not reached')")
+        browser.until("document.getElementById('connection').textContent === 'live'")
+
+
 # --- a trace ----------------------------------------------------------------------------------------------------------
 
 

@@ -17,10 +17,12 @@ import inspect
 import ipaddress
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import trio
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -28,7 +30,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...concurrency.task_descriptions import describes_task
-from ...errors import BadInput, DeviceManagerError
+from ...errors import BadInput, DeviceManagerError, ManagerClosed
 from ...model import Fault
 from ...rpc.deviceplugin.methods import METHODS, unary
 from ..faults.actions import FAULTS, Faults
@@ -208,7 +210,10 @@ def live_app(feed: Feed, stated: str, faults: Faults | None, token: str) -> ASGI
         if faults is None or not hmac.compare_digest(given.encode(), token.encode()):
             return PlainTextResponse("this needs the token that the manager printed\n", 403)
         try:
-            await faults.inject(await _fault(request))
+            fault = await _fault(request)
+            if fault.name == "restart":  # it closes this connection, so the answer goes first
+                return Response(status_code=202, background=BackgroundTask(_restart, faults, fault))
+            await faults.inject(fault)
         except DeviceManagerError as error:
             return PlainTextResponse(f"{error}\n", 400)
         return Response(status_code=204)
@@ -252,6 +257,12 @@ def describe_faults() -> list[dict[str, Any]]:
         }
         for name, method in FAULTS.items()
     ]
+
+
+async def _restart(faults: Faults, fault: Fault) -> None:
+    """A manager that has ended meanwhile is not restarted, and nobody waits to hear that."""
+    with suppress(ManagerClosed):
+        await faults.inject(fault)
 
 
 async def _fault(request: Request) -> Fault:

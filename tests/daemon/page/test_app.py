@@ -550,6 +550,10 @@ async def fault_page(root_dir):
         yield opened
 
 
+def readies(manager):
+    return [one for one in manager.events() if isinstance(one.event, ManagerReady)]
+
+
 def injected(manager):
     return [one.event.fault for one in manager.events() if isinstance(one.event, FaultInjected)]
 
@@ -561,6 +565,25 @@ async def test_who_has_the_token_may_inject_faults(fault_page):
     body = {"name": "stop-reading", "resource": GPU}
     assert (await client.post("/fault", json=body, headers={TOKEN_HEADER: TOKEN})).status_code == 204
     assert injected(manager) == ["stop-reading"]
+
+
+async def test_a_restart_is_answered_although_it_ends_the_connection(fault_page):
+    """Again and again: the answer is on its way when the manager closes its connections."""
+    manager, _ = fault_page
+    for number in range(1, 6):
+        async with httpx2.AsyncClient(base_url=url_of(manager), timeout=HANGS) as client:
+            answer = await client.post("/fault", json={"name": "restart"}, headers={TOKEN_HEADER: TOKEN})
+        assert answer.status_code == 202
+        with trio.fail_after(HANGS):
+            await manager.log.wait_until(lambda number=number: len(readies(manager)) > number)
+    assert injected(manager) == ["restart"] * 5
+
+
+async def test_a_restart_that_cannot_be_is_refused(fault_page):
+    manager, client = fault_page
+    body = {"name": "restart", "seconds": -1}
+    answer = await client.post("/fault", json=body, headers={TOKEN_HEADER: TOKEN})
+    assert (answer.status_code, injected(manager)) == (400, [])
 
 
 @pytest.mark.parametrize(

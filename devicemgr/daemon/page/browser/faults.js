@@ -44,6 +44,7 @@ async function inject(fault) {
   const headers = { "content-type": "application/json", "x-devicemgr-token": byId("token").value };
   try {
     const answer = await fetch("fault", { method: "POST", headers, body: JSON.stringify(fault) });
+    if (answer.status === 202) return "has begun"; // the line in the header says when it is over
     return answer.ok ? "done" : await answer.text();
   } catch {
     return "the manager did not answer";
