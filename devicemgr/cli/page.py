@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
@@ -40,7 +42,7 @@ def command(file: Path, address: tuple[str, int]) -> None:
         from ..daemon.page.site import serve_recording
     trace = TraceInput(file)
     click.echo(f"Reading {printable(trace.name)} …", err=True)  # a second takes some megabytes
-    recording = Recording(trace.name, (line.event for line in trace.lines() if line.event is not None))
+    recording = Recording(trace.name, _events(trace))
     try:
         trace.complain()
     except BadInput as problem:  # a manager that was killed leaves half a line
@@ -53,3 +55,10 @@ def command(file: Path, address: tuple[str, int]) -> None:
 
     with collapse_exception_group():
         trio.run(until_signal, serve)
+
+
+def _events(trace: TraceInput) -> Iterator[Mapping[str, Any]]:
+    """Each with its ``level``, if the trace states it."""
+    for line in trace.lines():
+        if line.event is not None:
+            yield {**line.event, "level": line.level} if line.level else line.event

@@ -28,6 +28,11 @@ class Event:
     def severity(self) -> Severity:
         return self._severity
 
+    @classmethod
+    def usual_severity(cls) -> Severity:
+        """Where only the kind of an event is known, since a trace does not have all its fields."""
+        return cls._severity
+
 
 def as_json(event: Event) -> dict[str, Any]:
     """The event as a JSON-ready dictionary; its type comes first, under ``event``."""

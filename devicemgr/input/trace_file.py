@@ -19,7 +19,7 @@ from ..errors import BadInput
 MAX_LINE = 64 * 2**20
 """Characters of a line: the list of a million devices has about as many."""
 _MOST_OMITTED = 1_000_000
-_EVENT = re.compile(r"(?:DEBUG|INFO|WARNING) +([A-Z]\w+)(?= |$)")
+_EVENT = re.compile(r"(DEBUG|INFO|WARNING) +([A-Z]\w+)(?= |$)")
 _KEY = re.compile(r" +(\w+)=")
 _BARE = re.compile(r"[^ ,\]]*")
 _OMITTED = re.compile(r"…(\d{1,9}) in all")
@@ -33,11 +33,13 @@ _TYPES = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceLine:
     """One line. It has an ``event``; or, of a golden trace, it is a ``step`` or a ``comment``, or something else that
-    the step wrote. A line that cannot be read has a ``problem``."""
+    the step wrote. A line that cannot be read has a ``problem``. The ``level`` of an event is "debug", "info" or
+    "warning", if the line states it."""
 
     number: int
     text: str
     event: Mapping[str, Any] | None = None
+    level: str = ""
     step: str = ""
     comment: str = ""
     problem: str = ""
@@ -80,7 +82,7 @@ def _json_line(number: int, text: str) -> TraceLine:
         return TraceLine(number=number, text=text, problem=problem)
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return TraceLine(number=number, text=text, problem="this JSON is no event: it has no name under 'event'")
-    return TraceLine(number=number, text=text, event=event)
+    return TraceLine(number=number, text=text, event=event, level=str(event.get("level", "")))
 
 
 def _golden_line(number: int, text: str, *, is_cut_off: bool = False) -> TraceLine:
@@ -95,7 +97,8 @@ def _golden_line(number: int, text: str, *, is_cut_off: bool = False) -> TraceLi
     if (found := _EVENT.match(text, 4)) is None:
         return TraceLine(number=number, text=text)
     try:
-        return TraceLine(number=number, text=text, event={"event": found[1], **_values(found[1], text, found.end())})
+        event = {"event": found[2], **_values(found[2], text, found.end())}
+        return TraceLine(number=number, text=text, event=event, level=found[1].lower())
     except ValueError as error:
         return TraceLine(number=number, text=text, problem=f"this event cannot be read: {error}")
 

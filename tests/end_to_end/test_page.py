@@ -607,6 +607,29 @@ def test_very_many_plugins_and_devices_are_bounded_in_the_browser(browser, play)
     assert browser.run("document.querySelectorAll('*').length") < 500
 
 
+def test_a_trace_without_times_has_none_on_the_page(browser, play):
+    refused = {"event": "PodRefused", "level": "warning", "namespace": "d", "name": "p", "reason": "No"}
+    play([{**one, "time": None} for one in registered(0.0, GPU, ["gpu-0"])] + [refused, refused])
+    open_view(browser, "tasks")
+    move(browser, 3)
+    moment = "document.getElementById('moment').textContent"
+    browser.until(f"{moment} === 'event 4 of 5 · PodRefused'")
+    assert browser.run("document.getElementById('slider').getAttribute('aria-valuetext')") == "event 4 of 5"
+    browser.until("document.getElementById('tasks').textContent.includes('waits for the next list')")
+    assert "," not in browser.run("document.getElementById('tasks').textContent")
+    open_view(browser, "events")
+    times = "[...document.querySelectorAll('#event-rows tr')].map((row) => row.children[1].textContent).join('')"
+    assert browser.run(times) == ""
+    assert browser.run("document.querySelector('#event-rows tr').dataset.severity") == "warning"
+
+
+def test_a_time_that_is_no_date_is_not_shown(browser, play):
+    play([event("ManagerStopping", 9e14), event("ManagerStopping", 9e14)])
+    move(browser, 0)
+    browser.until("document.querySelectorAll('#event-rows tr').length === 2")
+    assert browser.run("document.querySelector('#event-rows tr').children[1].textContent") == ""
+
+
 def test_where_a_trace_begins_later_the_page_says_what_is_not_known(browser, play):
     """As tail has cut it: a pod is admitted, and only then does the plug-in report its devices again."""
     listed = registered(2.0, GPU, ["gpu-0", "gpu-1"])[-1]

@@ -42,6 +42,18 @@ def test_a_line_of_the_log_is_the_event_again(event):
     assert json.loads(json.dumps(read.event)) == as_read(event)
 
 
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        (["# golden", "    WARNING PodRefused name=p", "    DEBUG CallFinished"], ["", "warning", "debug"]),
+        ([json.dumps({"level": "warning", "event": "PodRefused"}), json.dumps({"event": "X"})], ["warning", ""]),
+    ],
+    ids=["golden", "json"],
+)
+def test_the_level_is_kept_where_it_is_stated(text, levels):
+    assert [line.level for line in read_trace(text, file="x")] == levels
+
+
 def test_of_a_long_list_the_number_is_kept():
     event = events.DevicesAllocated(pod_uid="p", container="c", resource="r", devices=tuple(map(str, range(2000))))
     line = "    " + format_text(RecordedEvent(1, 0.0, event)).partition(" ")[2]

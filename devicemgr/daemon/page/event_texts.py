@@ -31,7 +31,7 @@ class EventTexts:
         ours = {
             "sequence": count(event, "sequence"),
             "event": shortened(event["event"], LONGEST_NAME),
-            "time": number(event, "time") or 0.0,
+            "time": number(event, "time"),
             "severity": severity,
             "said": said,
         }

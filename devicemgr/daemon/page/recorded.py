@@ -78,8 +78,9 @@ class _Checkpoint(NamedTuple):
 
 
 class Recording:
-    """The events of a trace, and what they show of a moment. The moment of an event is in seconds after the first one;
-    in a trace without times, each is a second after the one before."""
+    """The events of a trace, and what they show of a moment. The moment of an event is in seconds after the first one.
+    In a trace without times, as a golden one is, the slider has a place for each event, and nothing shows a time. An
+    event may have its severity under ``level``."""
 
     def __init__(self, file: str, events: Iterable[Recorded]) -> None:
         self._file = file
@@ -90,7 +91,9 @@ class Recording:
                 calls.append((len(self._events), number(event, "seconds") or 0.0))
             self._events.append(json.dumps(event).encode())
             times.append(number(event, "time"))
+        self._has_times = any(time is not None for time in times)
         self._seconds = _moments(times)
+        """Or, without times, the place of each event."""
         self._began = next((time for time in times if time is not None), 0.0)
         self._calls_under_way_from = self._beginnings(calls)
         """After which event it is first seen that calls are under way, and which events tell of their ends."""
@@ -101,7 +104,7 @@ class Recording:
         self._parts_of = PartsOf()
 
     def about(self) -> dict[str, Any]:
-        """What the page is about: the file, and how many seconds it lasts."""
+        """What the page is about: the file, and how many seconds it lasts; without times, its last place."""
         return {"mode": "trace", "file": self._file, "duration": self._seconds[-1] if self._seconds else 0.0}
 
     def count_until(self, seconds: float) -> int:
@@ -148,7 +151,7 @@ class Recording:
     def _applying(self, state: _State, event: Recorded) -> Steps[None]:
         place = state.count
         yield from state.replay.applying(event)
-        state.tree.apply(event, self._began + self._seconds[place])
+        state.tree.apply(event, self._began + self._seconds[place] if self._has_times else None)
         state.tree.end_call(place)
         for end in self._calls_under_way_from.get(place, ()):
             call = self._event(end)
@@ -171,6 +174,8 @@ class Recording:
 
     def _beginnings(self, calls: Iterable[tuple[int, float]]) -> dict[int, list[int]]:
         found: dict[int, list[int]] = {}
+        if not self._has_times:
+            return found
         for end, seconds in calls:
             begin = bisect_left(self._seconds, self._seconds[end] - seconds)
             if begin < end:
@@ -199,6 +204,7 @@ class Recording:
             "event": count,
             "of": len(self._events),
             "seconds": seconds,
+            "has_times": self._has_times,
             "next": following - seconds,
             "what": self._event(count - 1)["event"] if count else "",
         }
@@ -219,8 +225,15 @@ def _moments(times: Sequence[float | None]) -> list[float]:
 
 
 def _severity(event: Recorded) -> str:
-    fields = {name: value for name, value in event.items() if name not in ("event", "sequence", "time")}
-    try:
-        return str(getattr(kinds, event["event"])(**fields).severity)
-    except (AttributeError, TypeError, ValueError):  # of another version, or not an event
+    """As the trace states it, or as the manager would. Of an event of another version only the kind may be known, or
+    nothing."""
+    if (stated := event.get("level")) in list(kinds.Severity):
+        return str(stated)
+    kind = getattr(kinds, event["event"], None)
+    if not (isinstance(kind, type) and issubclass(kind, kinds.Event)):
         return str(kinds.Severity.INFO)
+    fields = {name: value for name, value in event.items() if name not in ("event", "sequence", "time", "level")}
+    try:
+        return str(kind(**fields).severity)
+    except (TypeError, ValueError):
+        return str(kind.usual_severity())

@@ -217,6 +217,39 @@ async def test_the_page_of_a_golden_trace_shows_its_devices(path):
             assert len(re.findall("[fh]", states)) == event["allocatable"]
 
 
+@pytest.mark.parametrize("path", sorted(TRACES.glob("*.trace")), ids=lambda path: path.stem)
+async def test_the_page_of_a_golden_trace_has_its_severities_and_no_times(path):
+    lines = [line for line in read_trace(path.read_text().splitlines(True), file=path.name) if line.event]
+    recording = Recording(path.name, [{**line.event, "level": line.level} for line in lines])
+    shown = json.loads(await recording.at(len(lines)))
+    assert [one["severity"] for one in shown["events"]] == [line.text.split()[0].lower() for line in lines]
+    assert {one["time"] for one in shown["events"]} == {None}
+    assert not shown["moment"]["has_times"]
+    for count in range(len(lines)):
+        moment = await recording.at(count)
+        assert re.findall(r'"since": ([^n,]+)', moment) == []
+        assert '"kind": "call"' not in moment, "how long a call took is not known"
+
+
+@pytest.mark.parametrize(
+    ("event", "severity"),
+    [
+        ({"event": "PodRefused", "reason": "No"}, "warning"),
+        ({"event": "PodRefused", "level": "debug"}, "debug"),
+        ({"event": "PodRefused", "level": ["debug"]}, "warning"),
+        ({"event": "ManagerStopping", "level": "odd"}, "info"),
+        ({"event": "CallFinished", "resource": GPU, "method": "Allocate", "seconds": 1.0, "outcome": "OK"}, "debug"),
+        ({"event": "CallFinished", "resource": GPU, "method": "Allocate", "seconds": 1.0, "outcome": "No"}, "warning"),
+        ({"event": "Severity"}, "info"),
+        ({"event": "as_json"}, "info"),
+        ({"event": "NoSuchEvent"}, "info"),
+    ],
+)
+async def test_the_severity_is_the_stated_one_or_that_of_the_kind(event, severity):
+    (shown,) = json.loads(await Recording("a.trace", [event]).at(1))["events"]
+    assert shown["severity"] == severity
+
+
 async def test_events_have_their_place_in_the_trace_and_their_severity(trace):
     shown = json.loads(await Recording("a.trace", trace).at(len(trace)))["events"]
     assert [one["sequence"] for one in shown] == [*range(1, len(trace) + 1)]
@@ -245,7 +278,7 @@ async def test_what_json_does_not_have_is_not_sent():
     odd = {"event": "CallFinished", "time": float("inf"), "seconds": float("nan")}
     text = await Recording("a.trace", [odd]).at(1)
     (event,) = json.loads(text, parse_constant=lambda name: pytest.fail(name))["events"]
-    assert (event["event"], event["time"]) == ("CallFinished", 0.0)
+    assert (event["event"], event["time"]) == ("CallFinished", None)
 
 
 async def test_it_is_asked_for_by_event_or_by_seconds(trace, nursery):

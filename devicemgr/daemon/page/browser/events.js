@@ -8,11 +8,12 @@ import { readable } from "./words.js";
 
 const MOST_EVENTS = 1000; // kept here
 const MOST_ROWS = 300;    // of these, shown
-const MOST_TYPES = 200;   // to choose from; the manager has fewer, but who knows what is in a trace
+const MOST_TYPES = 200;   // to choose from; the manager has fewer, but a trace may have been written by anybody
 const SEVERITIES = ["debug", "info", "warning"];
 const CLOCK = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
 });
+const LATEST = 8.64e12; // seconds; later ones are no dates in JavaScript
 
 export const events = []; // the oldest first
 const types = new Set();
@@ -75,7 +76,8 @@ function rowOf(one) {
 
 function newRow(one) {
   const rules = rulesOf(one);
-  const cells = [one.sequence, CLOCK.format(one.time * 1000), readable(one.event), rules.join(", "), whatOf(one)];
+  const time = one.time === null || Math.abs(one.time) > LATEST ? "" : CLOCK.format(one.time * 1000);
+  const cells = [one.sequence, time, readable(one.event), rules.join(", "), whatOf(one)];
   const row = newLine(make("tr", { "data-severity": one.severity }, ...cells.map((value) => make("td", { text: value }))));
   ids.set(row, rules);
   return row;
@@ -84,7 +86,7 @@ function newRow(one) {
 /** Those of all that the event tells. */
 const rulesOf = (one) => [...new Set(one.said.map(({ rule }) => rule).filter(Boolean))];
 
-function whatOf({ sequence, time, event, severity, said, ...rest }) {
+function whatOf({ sequence, time, event, severity, level, said, ...rest }) {
   return readable(Object.entries(rest).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(" "), 400);
 }
 

@@ -97,12 +97,13 @@ const missingInWords = (number) => `The trace does not have ${number === 1 ? "on
 function show(answer, isPlaced) {
   at = answer.moment;
   receive(answer);
-  const { event, of, seconds, next, what, missing } = at;
+  const { event, of, seconds, has_times, next, what, missing } = at;
   byId("missing").hidden = missing === 0;
   byId("missing").textContent = missing === 0 ? "" : missingInWords(missing);
   if (!isPlaced) byId("slider").value = seconds;
-  byId("slider").setAttribute("aria-valuetext", `${seconds.toFixed(3)} seconds, event ${event} of ${of}`);
-  byId("moment").textContent = `${seconds.toFixed(3)} s · event ${event} of ${of}${what ? ` · ${readable(what)}` : ""}`;
+  const [place, when] = [`event ${event} of ${of}`, seconds.toFixed(3)];
+  byId("slider").setAttribute("aria-valuetext", has_times ? `${when} seconds, ${place}` : place);
+  byId("moment").textContent = [has_times && `${when} s`, place, readable(what)].filter(Boolean).join(" · ");
   if (!playing) return;
   clearTimeout(timer);
   if (event === of) play(false);
