@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -44,6 +45,8 @@ class EventLog:
         self._events: deque[RecordedEvent] = deque(maxlen=MAX_EVENTS)
         self._count = 0
         self._closed = False
+        self.id = secrets.token_hex(8)
+        """Another log counts from one again: a number says which event it is only together with this."""
         self.changed = ConditionVariable()
         """Notified after every event, and so after every change of the manager's state."""
 

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from devicemgr import Container, Device, Pod, open_device_manager, open_portal
+from devicemgr.daemon.page.feed import MAX_EVENTS
 from devicemgr.daemon.page.recorded import Recording
 from devicemgr.daemon.page.site import serve_recording
 from devicemgr.events import ManagerReady
@@ -217,6 +218,13 @@ def test_it_is_used_without_a_mouse(browser, manager, plugin):
     assert browser.run("document.activeElement.getAttribute('aria-pressed')") == "true"
 
 
+def set_filter(browser, name, value):
+    browser.run(
+        f"(() => {{ const input = document.getElementById('filter-{name}'); input.value = {json.dumps(value)}; "
+        "input.dispatchEvent(new Event('input', { bubbles: true })); return 1 })()"
+    )
+
+
 def test_the_events_are_filtered(browser, manager, plugin):
     plugin(GPU, gpus(2))
     assert not manager.admit(pod("greedy", gpu=99))
@@ -228,10 +236,7 @@ def test_the_events_are_filtered(browser, manager, plugin):
 
     def shows(expected, **filters):
         for name, value in filters.items():
-            browser.run(
-                f"(() => {{ const input = document.getElementById('filter-{name}'); input.value = {json.dumps(value)}; "
-                "input.dispatchEvent(new Event('input', { bubbles: true })); return 1 })()"
-            )
+            set_filter(browser, name, value)
         browser.until(f"{names}.join() === {json.dumps(','.join(expected))}")
 
     shows(["PodRefused"], severity="warning")
@@ -239,6 +244,54 @@ def test_the_events_are_filtered(browser, manager, plugin):
     shows(["PodRefused", "PodAdmissionRequested"], type="", text="greedy")
     shows(["DeviceListApplied"], text="lw-2")  # its rule
     shows(everything, text="")
+
+
+ROWS = "[...document.querySelectorAll('#event-rows tr')].map((row) => row.innerText)"
+
+
+def look_away_and_back(browser):
+    """As when another tab is chosen, and then this one again."""
+    for hidden in ("true", "false"):
+        browser.run(
+            f"(() => {{ Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); "
+            "document.dispatchEvent(new Event('visibilitychange')); return 1 })()"
+        )
+
+
+def test_a_tab_that_was_hidden_keeps_its_events_and_says_which_it_does_not_have(browser, manager, plugin):
+    plugin(GPU, gpus(2))
+    browser.open(url_of(manager))
+    browser.until(cell_is("gpu-0", "f"))
+    assert not manager.admit(pod("greedy", gpu=99))
+    set_filter(browser, "text", "greedy")
+    greedy = f"{ROWS}.filter((row) => row.includes('greedy')).length === 2"
+    browser.until(greedy)
+    for number in range(MAX_EVENTS):
+        assert not manager.admit(pod(f"p{number}", gpu=99))
+    last = manager.events()[-1].sequence
+    look_away_and_back(browser)
+    set_filter(browser, "text", "")
+    browser.until(f"{ROWS}[0].startsWith('{last}')")
+    set_filter(browser, "text", "greedy")
+    browser.until(greedy)
+    browser.open(url_of(manager))
+    browser.until(f"{ROWS}.at(-1) === '… {last - MAX_EVENTS} earlier events, not shown'")
+    set_filter(browser, "text", "greedy")
+    browser.until(f"{ROWS}.join('|') === 'No event matches.|… {last - MAX_EVENTS} earlier events, not shown'")
+    assert browser.run("getComputedStyle(document.getElementById('event-rule')).visibility") == "hidden"
+
+
+def test_where_there_is_nothing_the_page_says_so(browser, manager, play):
+    play([event("ManagerStopping", 0.0)])
+    detail = "document.getElementById('detail').textContent"
+    browser.until(f"{ROWS}.join() === 'No event yet.' && {detail} === 'No device yet.'")
+    assert browser.run("document.getElementById('moment').textContent") == (
+        "0.000 s · event 0 of 1 · Press Play, or move the slider."
+    )
+    browser.run("document.getElementById('tab-talk').click()")
+    browser.until("document.getElementById('view-talk').innerText.includes('Nobody has called anybody yet.')")
+    move(browser, 0)
+    browser.until("document.getElementById('talk-none').hidden")
 
 
 def test_the_conversation_grows_and_the_tasks_are_those_of_the_manager(browser, manager, plugin):

@@ -96,6 +96,11 @@ class Feed:
         return len(self._readers)
 
     @property
+    def log_id(self) -> str:
+        """Which log the events are of. A browser that comes back to the same one keeps the events that it has."""
+        return self._log.id
+
+    @property
     def is_fresh(self) -> bool:
         """Has nothing happened since the last look?"""
         return self._count() == self._seen
@@ -188,5 +193,6 @@ class Reader:
         if feed.events:
             self._sequence = feed.events[-1][0]
         if new or gone or events or first:
-            return message(new, gone=gone, events=events, first=first, now=round(time(), 3))
+            more = {"log": feed.log_id} if first else {}
+            return message(new, gone=gone, events=events, first=first, now=round(time(), 3), **more)
         return None

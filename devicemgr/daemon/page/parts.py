@@ -112,7 +112,7 @@ def message(
     """What a browser gets, in pieces: parts that are new to it, the names of those that are gone, and events; and
     ``more``.
 
-    The ``first`` message is complete; whatever the browser has from before is void.
+    The ``first`` message is complete; whatever the browser has from before is void, except for events of the same log.
     """
     head = json.dumps({"first": first, "gone": list(gone), **more})[:-1]
     return [head, ',"parts":{', *_separated(parts), '},"events":[', *_separated(events), "]}"]

@@ -36,6 +36,7 @@ export function drawTalk() {
   for (const one of said) {
     if (areOthers || !rows.has(one)) arrange(rowOf(one), one);
   }
+  byId("talk-none").hidden = said.length > 0;
   place(byId("talk"), said.map((one) => rows.get(one)));
   lines.update();
   if (!lines.isFollowing) return;

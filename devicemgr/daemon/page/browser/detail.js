@@ -3,10 +3,20 @@
 import { byId } from "./dom.js";
 import { readable } from "./words.js";
 
-let shown = null; // a cell
+let shown = null;  // a cell
+let isHint = true; // nobody has chosen one yet
+
+/** Until somebody chooses a device, the line says how. */
+export function hint(areDevicesThere) {
+  if (!isHint) return;
+  byId("detail").textContent = areDevicesThere
+    ? "Choose a device to see here what it is; arrow keys move between the cells."
+    : "No device yet.";
+}
 
 export function showDetail(cell) {
   shown = cell;
+  isHint = false;
   const { id, resource, where, what } = cell.device;
   byId("detail").textContent = `${readable(id, 200)} · ${resource} · ${where} · ${what}`;
 }

@@ -16,25 +16,37 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", {
 const LATEST = 8.64e12; // seconds; later ones are no dates in JavaScript
 
 export const events = []; // the oldest first
+let shownLog = null; // which log they are of; null for a trace
 const types = new Set();
 const rows = new WeakMap();  // by event, each made once
 const texts = new WeakMap(); // by event, what a text is looked for in
 const ids = new WeakMap();   // by row, those of its rules
 const lines = new Lines(byId("event-rows"), "first", byId("event-rule"), (row) => inWords(ids.get(row)));
 
-/** The first message has all that there are. Those that were there before stay the same objects, and so do their rows: of a
- *  trace every message is the first one, and the moments beside each other have almost the same events. */
-export function takeEvents({ first, events: news }) {
+/** The first message has the newest ones. Those that were there before stay the same objects, and so do their rows: of a
+ *  trace every message is the first one, and the moments beside each other have almost the same events. Of a running manager,
+ *  whose messages name its log, older ones stay as well: a tab that was hidden begins again. */
+export function takeEvents({ first, events: news, log = null }) {
   if (!first && !news.length) return;
-  const before = new Map(first ? events.map((one) => [one.sequence, one]) : []);
-  if (first) events.length = 0;
-  events.push(...news.map((one) => same(before.get(one.sequence), one)));
+  if (first) begin(news, log);
+  else events.push(...news);
   events.splice(0, events.length - MOST_EVENTS);
   for (const { event } of news) offerType(event);
   toDraw("events");
 }
 
-const same = (old, one) => (old && JSON.stringify(old) === JSON.stringify(one) ? old : one);
+function begin(news, log) {
+  const isSameLog = log !== null && log === shownLog;
+  const before = new Map(events.map((one) => [one.sequence, one]));
+  const older = isSameLog ? events.filter((one) => !news.length || one.sequence < news[0].sequence) : [];
+  const isSame = (old, one) => isSameLog || JSON.stringify(old) === JSON.stringify(one);
+  const newer = news.map((one) => {
+    const old = before.get(one.sequence);
+    return old && isSame(old, one) ? old : one;
+  });
+  events.splice(0, events.length, ...older, ...newer);
+  shownLog = log;
+}
 
 function offerType(event) {
   if (types.has(event) || types.size >= MOST_TYPES) return;
@@ -45,16 +57,25 @@ function offerType(event) {
 export function drawEvents() {
   const matches = filter();
   const shown = [];
-  for (let i = events.length - 1; i >= 0 && shown.length < MOST_ROWS; i--) {
-    const one = events[i];
-    if (!matches(one)) continue;
-    shown.push(rowOf(one));
-    const missing = i > 0 ? one.sequence - events[i - 1].sequence - 1 : 0;
-    if (missing > 0) shown.push(make("tr", {}, make("td", { colspan: "5", text: `… ${missing} more` })));
+  let areFound = false;
+  let at = events.length - 1;
+  for (; at >= 0 && shown.length < MOST_ROWS; at--) {
+    const one = events[at];
+    if (matches(one)) {
+      shown.push(rowOf(one));
+      areFound = true;
+    }
+    const missing = at > 0 ? one.sequence - events[at - 1].sequence - 1 : 0;
+    if (missing > 0) shown.push(newRemark(`… ${missing} more`));
   }
+  if (!areFound) shown.unshift(newRemark(events.length ? "No event matches." : "No event yet."));
+  const earlier = at >= 0 ? events[at].sequence : (events[0]?.sequence ?? 1) - 1;
+  if (earlier > 0) shown.push(newRemark(`… ${earlier} earlier ${earlier === 1 ? "event" : "events"}, not shown`));
   place(byId("event-rows"), shown);
   lines.update();
 }
+
+const newRemark = (text) => make("tr", {}, make("td", { class: "none", colspan: "5", text }));
 
 function filter() {
   const text = byId("filter-text").value.toLowerCase();

@@ -5,7 +5,7 @@
 
 import { announce, announceNothingMore } from "./announcement.js";
 import { drawBar, drawCell, flash, newCell } from "./cells.js";
-import { moveTo, sayGone, showDetail, shownAmong } from "./detail.js";
+import { hint, moveTo, sayGone, showDetail, shownAmong } from "./detail.js";
 import { byId, make, place } from "./dom.js";
 import { parts, toDraw } from "./parts.js";
 import { podsHaveChanged } from "./pods.js";
@@ -29,6 +29,7 @@ export function drawResources(changed) {
     else if (podsChanged || changed.has(`states ${name}`) || changed.has(`held ${name}`)) resource.drawCells();
     resource.isNew = false;
   }
+  hint(byId("resources").querySelector(".cell, .bar") !== null);
 }
 
 function placeResources() {

@@ -103,7 +103,7 @@ function show(answer, isPlaced) {
   if (!isPlaced) byId("slider").value = seconds;
   const [place, when] = [`event ${event} of ${of}`, seconds.toFixed(3)];
   byId("slider").setAttribute("aria-valuetext", has_times ? `${when} seconds, ${place}` : place);
-  byId("moment").textContent = [has_times && `${when} s`, place, readable(what)].filter(Boolean).join(" · ");
+  byId("moment").textContent = [has_times && `${when} s`, place, readable(what) || "Press Play, or move the slider."].filter(Boolean).join(" · ");
   if (!playing) return;
   clearTimeout(timer);
   if (event === of) play(false);
